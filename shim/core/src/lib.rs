@@ -1,0 +1,1 @@
+//! The AFT protocol as a pure state machine.

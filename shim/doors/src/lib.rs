@@ -1,0 +1,1 @@
+//! HTTP doors: the native API.

@@ -1,0 +1,1 @@
+//! The driver: one event loop that owns the state machine.

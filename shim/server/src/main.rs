@@ -1,0 +1,2 @@
+//! The binary `aft`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Durable and peer formats, and the HTTP API's types.

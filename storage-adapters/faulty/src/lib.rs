@@ -1,0 +1,1 @@
+//! A store that delays, drops, duplicates and lands late.

@@ -1,0 +1,92 @@
+//! Names of stored objects. Structured, so that each adapter picks its own physical layout and none parses another's strings.
+
+use bytes::Bytes;
+
+/// The kinds of objects that the shim stores. The discriminant is durable: adapters may use it in physical names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Space {
+    /// Commit records, one a group.
+    Commit = 1,
+    /// "Look for the commit record of this attempt", grouped by minute.
+    Intent = 2,
+    /// Version entries, grouped by key.
+    Version = 3,
+    /// Parts of large values, grouped by the attempt that wrote them.
+    Blob = 4,
+    /// "Finish collecting", grouped by minute.
+    Collect = 5,
+    /// "Older versions may have been collected", one a key.
+    Marker = 6,
+    /// What a node says of itself.
+    Node = 7,
+    /// Who may maintain.
+    Lease = 8,
+}
+
+impl Space {
+    /// Every space, in the order of their discriminants.
+    pub const ALL: [Space; 8] = [
+        Space::Commit,
+        Space::Intent,
+        Space::Version,
+        Space::Blob,
+        Space::Collect,
+        Space::Marker,
+        Space::Node,
+        Space::Lease,
+    ];
+
+    /// The space's name in messages and in readable physical names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Space::Commit => "commit",
+            Space::Intent => "intent",
+            Space::Version => "version",
+            Space::Blob => "blob",
+            Space::Collect => "collect",
+            Space::Marker => "marker",
+            Space::Node => "node",
+            Space::Lease => "lease",
+        }
+    }
+}
+
+/// The name of one stored object: a space, a group within it, and an item within the group.
+///
+/// Group and item are arbitrary bytes (a group may be a user's key: any UTF-8, `/` an ordinary byte). The item may be empty.
+/// Two names are the same object only if all three parts are equal. Order is byte order, of groups and of items.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The kind of object.
+    pub space: Space,
+    /// What [`Store::list`](crate::Store::list) enumerates the items of, and [`Store::groups`](crate::Store::groups) enumerates. Never empty.
+    pub group: Bytes,
+    /// The object within the group.
+    pub item: Bytes,
+}
+
+impl Name {
+    /// The longest group, in bytes: a key of 1 KiB and a bucket's name (63 bytes) with its separator.
+    pub const GROUP_BYTES_MAX: usize = 1024 + 64;
+    /// The longest item, in bytes.
+    pub const ITEM_BYTES_MAX: usize = 256;
+
+    /// A name from its parts.
+    ///
+    /// # Panics
+    /// If the group is empty or a part is longer than its bound: names are made by this project's code, from parsed keys.
+    pub fn new(space: Space, group: impl Into<Bytes>, item: impl Into<Bytes>) -> Name {
+        let name = Name { space, group: group.into(), item: item.into() };
+        assert!(!name.group.is_empty(), "a name's group is never empty");
+        assert!(name.group.len() <= Name::GROUP_BYTES_MAX, "group of {} bytes", name.group.len());
+        assert!(name.item.len() <= Name::ITEM_BYTES_MAX, "item of {} bytes", name.item.len());
+        name
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.space.as_str(), self.group.escape_ascii(), self.item.escape_ascii())
+    }
+}

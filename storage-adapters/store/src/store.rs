@@ -1,0 +1,112 @@
+//! The trait and its contract.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{Name, Result, Space};
+
+/// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
+/// never share a tag. Compare for equality only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub Bytes);
+
+/// The answer of [`Store::create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The name did not exist, and now holds the given body. Of any number of racing creates, one gets this answer.
+    Created,
+    /// The name existed already; nothing changed.
+    Exists,
+}
+
+/// The answer of [`Store::replace`] and [`Store::delete_if`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The tag matched; the change is made.
+    Replaced,
+    /// The name holds something else by now, or nothing; nothing changed.
+    Changed,
+}
+
+/// One page of the items of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ItemPage {
+    /// Items in byte order.
+    pub items: Vec<Bytes>,
+    /// Whether more may follow after the last item. Never true with no items.
+    pub more: bool,
+}
+
+/// One page of the groups of a space.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupPage {
+    /// Groups that hold at least one item, in byte order.
+    pub groups: Vec<Bytes>,
+    /// Whether more may follow after the last group. Never true with no groups.
+    pub more: bool,
+}
+
+/// What a store can do, and what must be assumed of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`Store::delete_if`] works.
+    pub delete_if: bool,
+    /// This process is the only one that can write here while it runs (embedded stores).
+    pub exclusive: bool,
+    /// A call without an answer takes effect within this time or never, in milliseconds; 0 where a call cannot outlive its caller.
+    pub grace_ms: u64,
+    /// The largest body of one object, in bytes.
+    pub body_bytes_max: usize,
+    /// The size of a part of a large value, in bytes.
+    pub blob_part_bytes: usize,
+    /// What "acknowledged" means here, for people: for instance `fsynced` or `in memory only`.
+    pub durability: &'static str,
+}
+
+/// A flat store of named objects.
+///
+/// # Contract (protocol, section 9)
+/// * `put` is atomic for its name: a `get` sees one whole body or another, never a mix.
+/// * `create` has exactly one winner under any race, also against `put` and `delete` of the name.
+/// * `replace` and `delete_if` act only if the name still holds the content with that tag.
+/// * After an acknowledged put, create or replace, `get`, `list` and `groups` see it, from anywhere.
+/// * A call that ends in [`Error::NoAnswer`](crate::Error::NoAnswer) may take effect now, later within `grace_ms`, or never. So may a call whose
+///   future was dropped.
+/// * Acknowledged means durable, in the sense that [`Capabilities::durability`] states.
+/// * Every call is safe to repeat, adapters do so themselves only within their own time-outs.
+///
+/// Nothing else is assumed: no transactions, no multi-name atomicity, no clock.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// The store's URL, without secrets, for messages.
+    fn url(&self) -> String;
+
+    /// What this store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The body under a name, and its tag.
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
+
+    /// Writes a body, whatever was there.
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()>;
+
+    /// Writes a body if the name does not exist.
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created>;
+
+    /// Writes a body if the name still holds the content with this tag.
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced>;
+
+    /// Deletes names; those that do not exist count as deleted. Not atomic over the names: on an error any of them may be gone.
+    async fn delete(&self, names: &[Name]) -> Result<()>;
+
+    /// Deletes a name if it still holds the content with this tag. A store without the capability answers
+    /// [`Error::Refused`](crate::Error::Refused).
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced>;
+
+    /// The items of a group, in byte order, those after `after` (exclusive), at most `limit` (at least 1). A page may be shorter than the
+    /// limit and still say that more follow.
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage>;
+
+    /// The groups of a space that start with `prefix`, in byte order, those after `after` (exclusive), at most `limit` (at least 1).
+    async fn groups(&self, space: Space, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<GroupPage>;
+}
