@@ -1,0 +1,204 @@
+//! The store: eight ordered maps under one lock, and one counter for tags.
+//!
+//! One lock and no shards: the callers are event loops of one thread, and every call holds it for less than a microsecond.
+//! Nothing awaits while it is held.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aft_store::{
+    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::objects::{Object, Objects};
+
+/// The largest body: the same as that of the embedded store, so that tests on this one meet the same bound.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// The size of a part of a large value: the same as that of the embedded store.
+const BLOB_PART_BYTES: usize = 8 << 20;
+
+/// A store in memory. A clone shares the objects (and has capabilities of its own).
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    capabilities: Capabilities,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spaces: [Objects; Space::ALL.len()],
+    /// The number of the newest content; greater than that of every object.
+    newest: u64,
+}
+
+impl State {
+    fn objects(&self, space: Space) -> &Objects {
+        &self.spaces[space as usize - 1]
+    }
+
+    fn objects_mut(&mut self, space: Space) -> &mut Objects {
+        &mut self.spaces[space as usize - 1]
+    }
+
+    fn find(&self, name: &Name) -> Option<&Object> {
+        self.objects(name.space).get(&name.group, &name.item)
+    }
+
+    fn insert(&mut self, name: &Name, body: Bytes) {
+        self.newest += 1;
+        let object = Object { body, version: self.newest };
+        self.objects_mut(name.space).insert(&name.group, &name.item, object);
+    }
+
+    fn remove(&mut self, name: &Name) {
+        self.objects_mut(name.space).remove(&name.group, &name.item);
+    }
+
+    fn holds(&self, name: &Name, tag: &Tag) -> bool {
+        self.find(name).is_some_and(|object| tag.0[..] == object.version.to_be_bytes())
+    }
+}
+
+impl MemoryStore {
+    /// An empty store, held by this process alone.
+    pub fn new() -> MemoryStore {
+        let capabilities = Capabilities {
+            delete_if: true,
+            exclusive: true,
+            grace_ms: 0,
+            body_bytes_max: BODY_BYTES_MAX,
+            blob_part_bytes: BLOB_PART_BYTES,
+            durability: "in memory only",
+        };
+        MemoryStore { state: Arc::default(), capabilities }
+    }
+
+    /// An empty store that several nodes of one process share: as [`MemoryStore::new`], but not exclusive. Give each node a clone.
+    pub fn shared() -> MemoryStore {
+        let mut store = MemoryStore::new();
+        store.capabilities.exclusive = false;
+        store
+    }
+
+    /// The same objects with other capabilities, for tests that stand in for another store. The bound on bodies and the lack of
+    /// [`Store::delete_if`] are kept to.
+    pub fn with_capabilities(self, capabilities: Capabilities) -> MemoryStore {
+        assert!(capabilities.blob_part_bytes <= capabilities.body_bytes_max, "a part fits into a body");
+        MemoryStore { capabilities, ..self }
+    }
+
+    /// Every object, by space, group and item in order: for auditors.
+    pub fn objects(&self) -> Vec<(Name, Bytes)> {
+        let state = self.state();
+        let mut all = Vec::new();
+        for space in Space::ALL {
+            state.objects(space).each(|group, item, object| {
+                let name = Name::new(space, Bytes::copy_from_slice(group), Bytes::copy_from_slice(item));
+                all.push((name, object.body.clone()));
+            });
+        }
+        all
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no call panics while it holds the lock")
+    }
+
+    fn fits(&self, name: &Name, body: &Bytes) -> Result<()> {
+        let max = self.capabilities.body_bytes_max;
+        if body.len() <= max {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{}: body of {} bytes for {name}; the most is {max}",
+            self.url(),
+            body.len()
+        )))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn url(&self) -> String {
+        "memory:".to_owned()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        let state = self.state();
+        let tagged = |object: &Object| {
+            (object.body.clone(), Tag(Bytes::copy_from_slice(&object.version.to_be_bytes())))
+        };
+        Ok(state.find(name).map(tagged))
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        self.fits(name, &body)?;
+        self.state().insert(name, body);
+        Ok(())
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        self.fits(name, &body)?;
+        let mut state = self.state();
+        if state.find(name).is_some() {
+            return Ok(Created::Exists);
+        }
+        state.insert(name, body);
+        Ok(Created::Created)
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        self.fits(name, &body)?;
+        let mut state = self.state();
+        if !state.holds(name, tag) {
+            return Ok(Replaced::Changed);
+        }
+        state.insert(name, body);
+        Ok(Replaced::Replaced)
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        let mut state = self.state();
+        names.iter().for_each(|name| state.remove(name));
+        Ok(())
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        if !self.capabilities.delete_if {
+            return Err(Error::Refused(format!("{} has no conditional delete ({name})", self.url())));
+        }
+        let mut state = self.state();
+        if !state.holds(name, tag) {
+            return Ok(Replaced::Changed);
+        }
+        state.remove(name);
+        Ok(Replaced::Replaced)
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        assert!(limit > 0, "a page holds at least one item");
+        Ok(self.state().objects(space).list(group, after, limit))
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        assert!(limit > 0, "a page holds at least one group");
+        Ok(self.state().objects(space).groups(prefix, after, limit))
+    }
+}

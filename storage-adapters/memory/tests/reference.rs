@@ -1,0 +1,62 @@
+//! Goal: the promises that only this store makes hold: calls complete on the first poll, clones share the objects, capabilities can be
+//! set and are kept to, and a group's two forms (one item inline, many in a tree) look the same. Method: calls polled by hand.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use aft_store::{Capabilities, Created, Error, Name, Replaced, Space, Store};
+use aft_store_memory::MemoryStore;
+use bytes::Bytes;
+
+/// The result of a call that must complete on its first poll.
+fn at_once<T>(call: impl Future<Output = T>) -> T {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("a call yielded"),
+    }
+}
+
+fn version(item: &'static str) -> Name {
+    Name::new(Space::Version, "key", item)
+}
+
+fn items(store: &MemoryStore) -> Vec<Bytes> {
+    at_once(store.list(Space::Version, b"key", None, 100)).unwrap().items
+}
+
+#[test]
+fn clones_share_the_objects() {
+    let one = MemoryStore::shared();
+    let other = one.clone();
+    assert!(!one.capabilities().exclusive);
+    assert_eq!(at_once(one.create(&version("a"), Bytes::from("x"))), Ok(Created::Created));
+    assert_eq!(at_once(other.create(&version("a"), Bytes::from("y"))), Ok(Created::Exists));
+    assert_eq!(other.objects(), vec![(version("a"), Bytes::from("x"))]);
+}
+
+#[test]
+fn a_group_grows_and_shrinks() {
+    let store = MemoryStore::new();
+    for item in ["b", "a", "", "c"] {
+        at_once(store.put(&version(item), Bytes::from(item))).unwrap();
+    }
+    assert_eq!(items(&store), ["", "a", "b", "c"]);
+    at_once(store.delete(&[version("a"), version("missing"), version("c"), version("")])).unwrap();
+    assert_eq!(items(&store), ["b"]);
+    at_once(store.delete(&[version("b")])).unwrap();
+    assert!(at_once(store.groups(Space::Version, b"", None, 1)).unwrap().groups.is_empty());
+}
+
+#[test]
+fn capabilities_are_kept_to() {
+    let base = MemoryStore::new().capabilities();
+    let capabilities = Capabilities { delete_if: false, body_bytes_max: 4, blob_part_bytes: 4, ..base };
+    let store = MemoryStore::new().with_capabilities(capabilities);
+    assert!(matches!(at_once(store.put(&version("a"), Bytes::from("12345"))), Err(Error::Refused(_))));
+    at_once(store.put(&version("a"), Bytes::from("1234"))).unwrap();
+    let (_, tag) = at_once(store.get(&version("a"))).unwrap().unwrap();
+    assert!(matches!(at_once(store.delete_if(&version("a"), &tag)), Err(Error::Refused(_))));
+    assert_eq!(at_once(store.replace(&version("a"), &tag, Bytes::from("5"))), Ok(Replaced::Replaced));
+    assert_eq!(at_once(store.replace(&version("a"), &tag, Bytes::from("6"))), Ok(Replaced::Changed));
+}
