@@ -1,0 +1,146 @@
+//! Every bound and time of the state machine, each with its reason; and the relations between them (protocol, section 8).
+
+/// What a node is told at its start. Times are milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// A transaction's time if its caller names none: a minute, far above a function's usual time.
+    pub timeout_default_ms: u64,
+    /// The longest time a caller may ask: 15 minutes, the longest time of a Lambda function.
+    pub timeout_max_ms: u64,
+    /// How old a listing may be before it is made again, where other nodes write.
+    pub recheck_after_ms: u64,
+    /// Versions younger than this are never collected, and an unhindered publisher is done within it.
+    pub slack_ms: u64,
+    /// How far two nodes' clocks may be apart.
+    pub skew_max_ms: u64,
+    /// A store call without an answer takes effect within this time or never.
+    pub grace_ms: u64,
+    /// How long the record of a named request is kept unless its caller says otherwise.
+    pub retention_default_ms: u64,
+    /// The longest retention; longer wishes are clamped.
+    pub retention_max_ms: u64,
+    /// When a tombstone that is its key's only version may go.
+    pub tombstone_age_ms: u64,
+    /// This node's process is the only one that writes to the store.
+    pub exclusive: bool,
+    /// The store can delete by tag.
+    pub delete_if: bool,
+    /// Whether this node's intents are collected by itself as maintainer; `false` switches the collector off (publishing goes on).
+    pub collect: bool,
+    /// Open transactions on one node: each costs about a kilobyte and its buffers.
+    pub transactions_max: usize,
+    /// Operations under way in one transaction: a function's fan-out.
+    pub operations_in_transaction_max: usize,
+    /// Waiters for one request: duplicates that a platform sends at once.
+    pub waiters_max: usize,
+    /// Bytes in one transaction's write buffer, inline values and attributes.
+    pub write_buffer_bytes_max: usize,
+    /// Keys that one transaction may write: they stand in every collect entry and tell.
+    pub write_set_len_max: usize,
+    /// Keys that one transaction may read.
+    pub read_set_len_max: usize,
+    /// Commits waiting to be published before new transactions are refused.
+    pub publish_queue_max: usize,
+    /// Version entries and keys that the index may hold before it forgets the coldest.
+    pub index_entries_max: usize,
+    /// Version entries asked for in one listing.
+    pub version_page_len: u32,
+    /// Maintenance tasks under way at once.
+    pub maintenance_tasks_max: usize,
+    /// Pause between two passes of the maintainer.
+    pub maintenance_interval_ms: u64,
+    /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
+    pub retry_min_ms: u64,
+    /// Longest pause before a store call is repeated.
+    pub retry_max_ms: u64,
+    /// A fault put in on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::bug::Bug>,
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+impl Settings {
+    /// The pinned defaults for a store with the given properties.
+    pub fn new(exclusive: bool, grace_ms: u64, delete_if: bool) -> Settings {
+        Settings {
+            timeout_default_ms: MINUTE,
+            timeout_max_ms: 15 * MINUTE,
+            recheck_after_ms: 10_000,
+            slack_ms: MINUTE,
+            skew_max_ms: 10_000,
+            grace_ms,
+            retention_default_ms: DAY,
+            retention_max_ms: 15 * DAY,
+            tombstone_age_ms: 16 * DAY,
+            exclusive,
+            delete_if,
+            collect: true,
+            transactions_max: 10_000,
+            operations_in_transaction_max: 64,
+            waiters_max: 64,
+            write_buffer_bytes_max: 1 << 20,
+            write_set_len_max: 1_000,
+            read_set_len_max: 100_000,
+            publish_queue_max: 100_000,
+            index_entries_max: 1_000_000,
+            version_page_len: 16,
+            maintenance_tasks_max: 16,
+            maintenance_interval_ms: 1_000,
+            retry_min_ms: 20,
+            retry_max_ms: 1_000,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+
+    /// The least retention that relation (b) allows.
+    pub fn retention_min_ms(&self) -> u64 {
+        2 * (self.timeout_max_ms + self.grace_ms) + self.skew_max_ms + 1
+    }
+
+    /// A record older than this is never replayed (protocol, section 6).
+    pub fn replay_limit_ms(&self) -> u64 {
+        self.tombstone_age_ms.saturating_sub(2 * self.grace_ms + self.timeout_max_ms + self.skew_max_ms)
+    }
+
+    /// Checks the relations that safety rests on.
+    ///
+    /// # Errors
+    /// A text that names the relation, its values, and what to change.
+    pub fn check(&self) -> Result<(), String> {
+        let least = self.retention_max_ms
+            + 2 * self.grace_ms
+            + self.recheck_after_ms
+            + self.timeout_max_ms
+            + self.skew_max_ms;
+        if self.tombstone_age_ms <= least {
+            return Err(format!(
+                "tombstone_age ({} ms) must be greater than retention_max + 2 grace + recheck_after + the longest deadline + skew_max ({least} ms): raise it, or lower one of these",
+                self.tombstone_age_ms
+            ));
+        }
+        if self.retention_max_ms < self.retention_min_ms() {
+            return Err(format!(
+                "retention_max ({} ms) must be greater than 2 (the longest deadline + grace) + skew_max ({} ms): raise it",
+                self.retention_max_ms,
+                self.retention_min_ms() - 1
+            ));
+        }
+        if self.grace_ms != 0 && self.skew_max_ms >= self.grace_ms {
+            return Err(format!(
+                "skew_max ({} ms) must be less than grace ({} ms): lower it",
+                self.skew_max_ms, self.grace_ms
+            ));
+        }
+        if self.slack_ms <= self.skew_max_ms {
+            return Err(format!(
+                "slack ({} ms) must be greater than skew_max ({} ms): raise it",
+                self.slack_ms, self.skew_max_ms
+            ));
+        }
+        Ok(())
+    }
+}
