@@ -1,2 +1,47 @@
-//! `cargo xtask`.
-fn main() {}
+//! `cargo xtask …`: the project's own commands, one file each.
+//!
+//! * [`test`] – every test, with a heading per step and a countable last line.
+//! * [`ci`] – format, lints and [`test`].
+//! * [`simulate`] – the simulator in release: one seed, many seeds, or a time.
+//! * [`torture`] – the end-to-end kill -9 loop for a time.
+//!
+//! [`step`] runs a child process, [`totals`] reads what test programs say. Nothing depends on this crate.
+
+mod ci;
+mod simulate;
+mod step;
+mod test;
+mod torture;
+mod totals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test. The last line is `N passed, N failed`, with `, N skipped` if any was.
+    Test,
+    /// What a change must pass: format, lints, every test.
+    Ci,
+    /// Run the simulator in release.
+    Simulate(simulate::Arguments),
+    /// Kill a loaded server with SIGKILL over and over, and check what it promised.
+    Torture(torture::Arguments),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Ci => ci::run(),
+        Task::Simulate(arguments) => simulate::run(&arguments),
+        Task::Torture(arguments) => torture::run(&arguments),
+    }
+}

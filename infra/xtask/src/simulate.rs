@@ -1,0 +1,53 @@
+//! `cargo xtask simulate`: the simulator, built in release.
+
+use std::process::ExitCode;
+
+use crate::step;
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Arguments {
+    /// Replay this seed.
+    #[arg(long, value_name = "X", conflicts_with_all = ["minutes", "seeds"])]
+    seed: Option<u64>,
+    /// Print every event of the replayed seed.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Run fresh seeds for so long.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    minutes: Option<u64>,
+    /// Run so many fresh seeds.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+}
+
+impl Arguments {
+    /// As the simulator's own program takes them.
+    fn list(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        for (name, value) in [("--seed", self.seed), ("--minutes", self.minutes), ("--seeds", self.seeds)] {
+            if let Some(value) = value {
+                list.extend([name.to_owned(), value.to_string()]);
+            }
+        }
+        if self.trace {
+            list.push("--trace".to_owned());
+        }
+        list
+    }
+}
+
+/// Runs it.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let list = arguments.list();
+    if list.is_empty() {
+        eprintln!("say what to run: --seed X [--trace], --seeds N, or --minutes N");
+        return ExitCode::from(2);
+    }
+    let mut command =
+        step::cargo(["run", "--release", "--locked", "--quiet", "--package", "aft-simulation", "--"]);
+    command.args(list);
+    let outcome = step::run("Simulate", command);
+    println!("\n{}", outcome.line());
+    if outcome.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,89 @@
+//! One step of a task: a child process with a heading, its output passed on as it comes.
+//!
+//! A step never captures what it could stream: a long build or test says at any time what it is doing.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A step that ran to its end.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What it was.
+    pub(crate) title: String,
+    /// Whether its process ended with status 0.
+    pub(crate) ok: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl Outcome {
+    /// One line for a summary.
+    pub(crate) fn line(&self) -> String {
+        let verdict = if self.ok { "ok" } else { "FAILED" };
+        format!("{verdict:>8}  {:>7.1} s  {}", self.took.as_secs_f64(), self.title)
+    }
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("infra/xtask lies two folders below the root").to_owned()
+}
+
+/// The cargo that runs this program, with `arguments`, at the workspace's root.
+pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a step; its output goes straight through.
+pub(crate) fn run(title: &str, command: Command) -> Outcome {
+    heading(title, &command);
+    let start = Instant::now();
+    let ok = status(command);
+    Outcome { title: title.to_owned(), ok, took: start.elapsed() }
+}
+
+/// Runs a step and shows `each_line` every line of its standard output, which is passed on as well.
+pub(crate) fn run_lines(title: &str, mut command: Command, mut each_line: impl FnMut(&str)) -> Outcome {
+    heading(title, &command);
+    let start = Instant::now();
+    let ok = match command.stdout(Stdio::piped()).spawn() {
+        Err(error) => cannot_start(&command, &error),
+        Ok(mut child) => {
+            let mut lines = BufReader::new(child.stdout.take().expect("its standard output was piped"));
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let mut out = std::io::stdout().lock();
+                // A closed terminal is no reason to stop the tests: the exit status still tells.
+                let _ = out.write_all(&line).and_then(|()| out.flush());
+                each_line(String::from_utf8_lossy(&line).trim_end());
+                line.clear();
+            }
+            child.wait().is_ok_and(|status| status.success())
+        }
+    };
+    Outcome { title: title.to_owned(), ok, took: start.elapsed() }
+}
+
+fn status(mut command: Command) -> bool {
+    match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => cannot_start(&command, &error),
+    }
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> bool {
+    eprintln!("cannot start {}: {error}", command.get_program().to_string_lossy());
+    false
+}
+
+fn heading(title: &str, command: &Command) {
+    let program = Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy();
+    let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    println!("\n=== {title}: {program} {}", arguments.join(" "));
+}

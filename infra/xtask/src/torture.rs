@@ -1,0 +1,40 @@
+//! `cargo xtask torture`: the end-to-end test that kills a loaded server with SIGKILL, run for a time against the release binary.
+
+use std::process::ExitCode;
+
+use crate::step;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How long.
+    #[arg(long, value_name = "N")]
+    minutes: u64,
+    /// The seed of an earlier run; fresh if not given. The instants of the kills follow it, the operating system's scheduling does not.
+    #[arg(long, value_name = "X")]
+    seed: Option<u64>,
+}
+
+/// Runs it.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| step::root().join("target"), Into::into);
+    let binary = step::root().join(target).join("release/aft");
+    let build = step::run(
+        "Build the binary aft in release",
+        step::cargo(["build", "--release", "--locked", "--package", "aft"]),
+    );
+    let mut steps = vec![build];
+    if steps[0].ok {
+        let mut command =
+            step::cargo(["test", "--locked", "--package", "aft-e2e", "--test", "kill", "--", "--nocapture"]);
+        command.env("AFT_BIN", binary).env("AFT_TORTURE_MINUTES", arguments.minutes.to_string());
+        if let Some(seed) = arguments.seed {
+            command.env("AFT_TORTURE_SEED", seed.to_string());
+        }
+        steps.push(step::run("Torture", command));
+    }
+    println!();
+    for step in &steps {
+        println!("{}", step.line());
+    }
+    if steps.iter().all(|step| step.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

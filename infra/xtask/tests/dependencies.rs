@@ -1,0 +1,249 @@
+//! Goal: dependencies point one way, as ARCHITECTURE.md says. Method: read `cargo metadata` into a small graph, and hold it against a
+//! table; the rules are one pure function, and are themselves tested with edges planted on purpose.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What a crate of the workspace may use (besides other people's crates).
+struct Rule {
+    name: &'static str,
+    folder: &'static str,
+    may_use: &'static [&'static str],
+}
+
+/// The concrete stores: named by the binary alone.
+const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-faulty"];
+
+/// Everything that a program in tests/ may use.
+const ALL_OF_OURS: &[&str] = &[
+    "aft-core",
+    "aft-wire",
+    "aft-node",
+    "aft-doors",
+    "aft-history",
+    "aft-bench",
+    "aft-store",
+    "aft-store-memory",
+    "aft-store-local",
+    "aft-store-faulty",
+];
+
+/// The table of ARCHITECTURE.md. A new crate gets its row here and there in the same change.
+#[rustfmt::skip]
+const RULES: &[Rule] = &[
+    Rule { name: "aft-core", folder: "shim/core", may_use: &[] },
+    Rule { name: "aft-wire", folder: "shim/wire", may_use: &["aft-core", "aft-store"] },
+    Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-wire", "aft-store"] },
+    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-wire", "aft-node"] },
+    Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
+    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-wire", "aft-node", "aft-history", "aft-store"] },
+    Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
+    Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
+    Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
+    Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store"] },
+    Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
+    Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
+    Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
+    Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },
+];
+
+/// What any crate's *tests* may use beyond its row: the seam with its conformance suite, stores to run against, and the checker.
+const TESTS_MAY_USE: &[&str] =
+    &["aft-store", "aft-store-memory", "aft-store-local", "aft-store-faulty", "aft-history"];
+
+/// What the core may use of other people's crates: nothing that awaits, serialises, draws numbers or logs.
+const CORE_MAY_USE: &[&str] = &["bytes"];
+
+/// What the seam may use of other people's crates when no feature is on.
+const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "thiserror"];
+
+/// One crate of the workspace.
+#[derive(Debug, Clone, Default)]
+struct Crate {
+    folder: String,
+    edges: Vec<Edge>,
+}
+
+#[derive(Debug, Clone)]
+struct Edge {
+    to: String,
+    /// For tests alone.
+    dev: bool,
+    /// Behind a feature.
+    optional: bool,
+}
+
+/// The workspace's crates by name; an edge to a name that is not in it leads outside.
+type Graph = BTreeMap<String, Crate>;
+
+/// Every rule that `graph` breaks, each as one sentence; `documented` is the text of docs/dependencies.md.
+fn violations(graph: &Graph, documented: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut external = BTreeSet::new();
+    for (name, krate) in graph {
+        let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
+            found.push(format!("{name} has no row in the table of infra/xtask/tests/dependencies.rs"));
+            continue;
+        };
+        if krate.folder != rule.folder {
+            found.push(format!("{name} lies in {}, not in {}", krate.folder, rule.folder));
+        }
+        for edge in &krate.edges {
+            let to = edge.to.as_str();
+            let Some(target) = graph.get(to) else {
+                external.insert(to);
+                found.extend(external_violation(name, edge));
+                continue;
+            };
+            let in_tests = krate.folder.starts_with("tests/");
+            let top = target.folder.split('/').next().unwrap_or_default();
+            if top == "tests" || top == "infra" {
+                found.push(format!("{name} depends on {to}: nothing depends on tests/ or infra/"));
+            } else if edge.dev {
+                // The simulator's tests hold its own store model and encodings against the real ones.
+                let allowed = rule.may_use.contains(&to) || TESTS_MAY_USE.contains(&to) || in_tests;
+                if !allowed {
+                    found.push(format!("{name}'s tests depend on {to}: not in their table"));
+                }
+            } else if STORES.contains(&to) && name != "aft" && !in_tests {
+                found.push(format!("{name} depends on {to}: only the binary names concrete stores"));
+            } else if !rule.may_use.contains(&to) {
+                found.push(format!("{name} depends on {to}: not in its row of the table"));
+            }
+        }
+    }
+    found.extend(RULES.iter().filter(|rule| !graph.contains_key(rule.name)).map(|rule| {
+        format!(
+            "{} stands in the table of infra/xtask/tests/dependencies.rs and not in the workspace",
+            rule.name
+        )
+    }));
+    found.extend(
+        external
+            .iter()
+            .filter(|name| !documented.contains(&format!("`{name}`")))
+            .map(|name| format!("{name} has no sentence in docs/dependencies.md")),
+    );
+    found
+}
+
+fn external_violation(from: &str, edge: &Edge) -> Option<String> {
+    let allowed = match from {
+        _ if edge.dev => return None,
+        "aft-core" => CORE_MAY_USE,
+        "aft-store" if !edge.optional => SEAM_MAY_USE,
+        _ => return None,
+    };
+    (!allowed.contains(&edge.to.as_str()))
+        .then(|| format!("{from} depends on {}: it may use {allowed:?} only", edge.to))
+}
+
+/// The workspace as `cargo metadata` tells it. Its packages without a source are ours.
+fn read(metadata: &Value) -> Graph {
+    let root = metadata["workspace_root"].as_str().expect("metadata names the root");
+    let packages = metadata["packages"].as_array().expect("metadata has packages");
+    packages
+        .iter()
+        .filter(|package| package["source"].is_null())
+        .map(|package| {
+            let manifest = Path::new(text(package, "manifest_path"));
+            let folder =
+                manifest.strip_prefix(root).ok().and_then(Path::parent).expect("ours lie below the root");
+            let edges = package["dependencies"].as_array().expect("a package has dependencies");
+            let edges = edges.iter().map(|edge| Edge {
+                to: text(edge, "name").to_owned(),
+                dev: edge["kind"] == "dev",
+                optional: edge["optional"] == true,
+            });
+            let folder = folder.display().to_string();
+            (text(package, "name").to_owned(), Crate { folder, edges: edges.collect() })
+        })
+        .collect()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("metadata lacks {name}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("infra/xtask lies two folders below the root")
+}
+
+fn workspace() -> Graph {
+    let cargo = std::env::var_os("CARGO").expect("cargo tells tests where it is");
+    // Offline: what runs this test was built from the same lock file, so nothing needs fetching.
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--no-deps"])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    read(&serde_json::from_slice(&output.stdout).expect("cargo metadata speaks JSON"))
+}
+
+fn documented() -> String {
+    std::fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md is there")
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let found = violations(&workspace(), &documented());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn planted_edges_are_found() {
+    let edge = |to: &str| Edge { to: to.to_owned(), dev: false, optional: false };
+    let dev = |to: &str| Edge { dev: true, ..edge(to) };
+    check("aft-core", edge("tokio"), &["aft-core depends on tokio: it may use [\"bytes\"] only"]);
+    check("aft-core", edge("serde"), &["aft-core depends on serde: it may use [\"bytes\"] only"]);
+    check("aft-core", edge("aft-wire"), &["aft-core depends on aft-wire: not in its row of the table"]);
+    check("aft-core", dev("aft-node"), &["aft-core's tests depend on aft-node: not in their table"]);
+    check("aft-core", dev("aft-history"), &[]);
+    check("aft-store", edge("aft-core"), &["aft-store depends on aft-core: not in its row of the table"]);
+    check(
+        "aft-store",
+        edge("tokio"),
+        &["aft-store depends on tokio: it may use [\"async-trait\", \"bytes\", \"thiserror\"] only"],
+    );
+    check("aft-store", Edge { optional: true, ..edge("tokio") }, &[]);
+    check(
+        "aft-store-local",
+        edge("aft-core"),
+        &["aft-store-local depends on aft-core: not in its row of the table"],
+    );
+    check(
+        "aft-node",
+        edge("aft-store-memory"),
+        &["aft-node depends on aft-store-memory: only the binary names concrete stores"],
+    );
+    check("aft-node", dev("aft-store-memory"), &[]);
+    check("aft-node", edge("aft-doors"), &["aft-node depends on aft-doors: not in its row of the table"]);
+    check(
+        "aft",
+        edge("aft-simulation"),
+        &["aft depends on aft-simulation: nothing depends on tests/ or infra/"],
+    );
+    check("aft", dev("xtask"), &["aft depends on xtask: nothing depends on tests/ or infra/"]);
+    check("aft-doors", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
+    check(
+        "newcomer",
+        edge("bytes"),
+        &["newcomer has no row in the table of infra/xtask/tests/dependencies.rs"],
+    );
+}
+
+/// Plants one edge into a workspace of all crates without any, and expects exactly these violations.
+fn check(from: &str, edge: Edge, expect: &[&str]) {
+    let of =
+        |rule: &Rule| (rule.name.to_owned(), Crate { folder: rule.folder.to_owned(), edges: Vec::new() });
+    let mut graph: Graph = RULES.iter().map(of).collect();
+    graph.entry(from.to_owned()).or_default().edges.push(edge.clone());
+    assert_eq!(violations(&graph, "`bytes` `tokio` `serde`"), expect, "{from} → {edge:?}");
+}
