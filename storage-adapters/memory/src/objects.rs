@@ -27,10 +27,10 @@ pub(crate) struct Object {
 /// The items of one group. Never empty: a group goes with its last item.
 #[derive(Debug)]
 enum Group {
-    /// Inline; goes back to this form never, since a group that held many will again.
+    /// Inline. A group that grew does not come back to this form: it will hold many again.
     One(Box<[u8]>, Object),
-    /// Two or more at some time; at least one now. Boxed, so that a group of one stays small.
-    Many(Box<BTreeMap<Box<[u8]>, Object>>),
+    /// Two or more at some time; at least one now.
+    Many(BTreeMap<Box<[u8]>, Object>),
 }
 
 /// The objects of one space.
@@ -60,13 +60,12 @@ impl Objects {
             },
             Some(Group::One(held, old)) if **held == *item => *old = object,
             Some(one @ Group::One(..)) => {
-                let many = Group::Many(Box::default());
+                let many = Group::Many(BTreeMap::from([(item.into(), object)]));
                 let Group::One(held, old) = std::mem::replace(one, many) else {
                     unreachable!("matched just above");
                 };
                 let Group::Many(items) = one else { unreachable!("replaced just above") };
                 items.insert(held, old);
-                items.insert(item.into(), object);
             }
         }
     }

@@ -1,0 +1,312 @@
+//! The decorator: one course for every call, whichever it is.
+//!
+//! ```text
+//! draw ─ wait ─┬─ Busy, never ──────────────────► no effect, error
+//!              ├─ late ─► spawned: wait, effect    no answer at once
+//!              └─ effect (once or twice) ─ wait ─► answer, or none
+//! ```
+//!
+//! What lands late is a spawned task; [`FaultyStore::quiesce`] waits until none is left. A call whose future is dropped before its effect has
+//! none, and after its effect has it: both are within the contract.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use aft_store::{
+    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::Notify;
+
+use crate::{
+    Call, Counts, Faults,
+    faults::{Fate, Plan},
+};
+
+/// A store with faults around another one. A clone shares everything.
+#[derive(Debug)]
+pub struct FaultyStore<S: Store + ?Sized> {
+    inner: Arc<S>,
+    course: Arc<Course>,
+}
+
+impl<S: Store + ?Sized> Clone for FaultyStore<S> {
+    fn clone(&self) -> Self {
+        FaultyStore { inner: self.inner.clone(), course: self.course.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct Course {
+    state: Mutex<State>,
+    /// The longest that a call without an answer has been able to take since the start, in milliseconds.
+    grace_ms: AtomicU64,
+    /// How many are still to land.
+    landing: AtomicUsize,
+    landed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    rng: StdRng,
+    faults: Faults,
+    counts: [Counts; Call::ALL.len()],
+}
+
+/// Counts one that is still to land, until dropped: also when its task is cancelled with its runtime.
+struct Landing(Arc<Course>);
+
+impl Landing {
+    fn new(course: &Arc<Course>) -> Landing {
+        course.landing.fetch_add(1, Ordering::AcqRel);
+        Landing(course.clone())
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.0.landing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.landed.notify_waiters();
+        }
+    }
+}
+
+impl<S: Store + ?Sized> FaultyStore<S> {
+    /// A store with these faults around `inner`. The same seed and the same order of calls give the same faults.
+    ///
+    /// # Panics
+    /// If a probability is out of range.
+    pub fn new(inner: Arc<S>, seed: u64, faults: Faults) -> FaultyStore<S> {
+        let state =
+            State { rng: StdRng::seed_from_u64(seed), faults: Faults::NONE, counts: Default::default() };
+        let course = Course {
+            state: Mutex::new(state),
+            grace_ms: AtomicU64::new(0),
+            landing: AtomicUsize::new(0),
+            landed: Notify::new(),
+        };
+        let store = FaultyStore { inner, course: Arc::new(course) };
+        store.set_faults(faults);
+        store
+    }
+
+    /// The store inside, without faults: for auditors.
+    pub fn inner(&self) -> &Arc<S> {
+        &self.inner
+    }
+
+    /// Changes the faults, from the next call on.
+    ///
+    /// # Panics
+    /// If a probability is out of range.
+    pub fn set_faults(&self, faults: Faults) {
+        faults.check();
+        let grace = faults.latency.max() + faults.late.max();
+        let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000)).expect("delays are far below 2^64 ms");
+        self.course.grace_ms.fetch_max(grace_ms, Ordering::AcqRel);
+        self.state().faults = faults;
+    }
+
+    /// Switches every fault and delay off, from the next call on. What is under way still lands: see [`FaultyStore::quiesce`].
+    pub fn heal(&self) {
+        self.set_faults(Faults::NONE);
+    }
+
+    /// Waits until nothing is left to land.
+    pub async fn quiesce(&self) {
+        loop {
+            let landed = self.course.landed.notified();
+            if self.course.landing.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    /// What was injected into calls of one class.
+    pub fn counts(&self, call: Call) -> Counts {
+        self.state().counts[call as usize]
+    }
+
+    /// What was injected into all calls.
+    pub fn counts_total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.state().counts.iter().for_each(|counts| total.add(counts));
+        total
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.course.state.lock().expect("drawing does not panic: faults are checked when they are set")
+    }
+
+    fn draw(&self, call: Call, may_be_partial: bool) -> Plan {
+        let mut state = self.state();
+        let State { rng, faults, counts } = &mut *state;
+        let plan = faults.draw(rng);
+        counts[call as usize].count(&plan, may_be_partial);
+        plan
+    }
+
+    fn no_answer(&self, call: Call, what: &str) -> Error {
+        Error::NoAnswer(format!("{}: {call:?}: injected, {what}", self.inner.url()))
+    }
+
+    /// Runs a call that changes nothing.
+    async fn read<T, F: Future<Output = Result<T>> + Send>(&self, call: Call, effect: F) -> Result<T> {
+        let plan = self.draw(call, false);
+        wait(plan.before).await;
+        let result = match plan.fate {
+            Fate::Answered | Fate::Twice | Fate::AgainLate => effect.await,
+            Fate::Done | Fate::Late | Fate::Never => Err(self.no_answer(call, "the answer was lost")),
+            Fate::Busy => Err(Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))),
+        };
+        wait(plan.after).await;
+        result
+    }
+
+    /// Runs a call that changes something, as planned. `effect` makes one execution of it, which owns what it needs.
+    async fn write<T, F, E>(&self, call: Call, plan: Plan, effect: E) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        E: Fn(Arc<S>) -> F + Send,
+    {
+        wait(plan.before).await;
+        let result = match plan.fate {
+            Fate::Answered => effect(self.inner.clone()).await,
+            Fate::Busy => Err(Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))),
+            Fate::Never => Err(self.no_answer(call, "the call was lost")),
+            Fate::Done => {
+                let done = effect(self.inner.clone()).await;
+                done.and_then(|_| Err(self.no_answer(call, "done, the answer was lost")))
+            }
+            Fate::Late => {
+                self.land(plan.late, effect(self.inner.clone()));
+                Err(self.no_answer(call, "still under way"))
+            }
+            Fate::Twice => match effect(self.inner.clone()).await {
+                Ok(_) => effect(self.inner.clone()).await,
+                Err(error) => Err(error),
+            },
+            Fate::AgainLate => {
+                let first = effect(self.inner.clone()).await;
+                self.land(plan.late, effect(self.inner.clone()));
+                first
+            }
+        };
+        wait(plan.after).await;
+        result
+    }
+
+    fn land<T: Send>(&self, late: Duration, effect: impl Future<Output = Result<T>> + Send + 'static) {
+        let landing = Landing::new(&self.course);
+        tokio::spawn(async move {
+            wait(late).await;
+            // Nobody is left to tell of an error: this call is one without an answer.
+            drop(effect.await);
+            drop(landing);
+        });
+    }
+}
+
+async fn wait(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for FaultyStore<S> {
+    fn url(&self) -> String {
+        format!("faulty:{}", self.inner.url())
+    }
+
+    /// Those of the store inside, with a grace time that covers the longest delay configured so far.
+    fn capabilities(&self) -> Capabilities {
+        let inner = self.inner.capabilities();
+        let grace_ms = inner.grace_ms.max(self.course.grace_ms.load(Ordering::Acquire));
+        Capabilities { grace_ms, ..inner }
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        self.read(Call::Get, self.inner.get(name)).await
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        let plan = self.draw(Call::Put, false);
+        let name = name.clone();
+        let effect = move |inner: Arc<S>| {
+            let (name, body) = (name.clone(), body.clone());
+            async move { inner.put(&name, body).await }
+        };
+        self.write(Call::Put, plan, effect).await
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        let plan = self.draw(Call::Create, false);
+        let name = name.clone();
+        let effect = move |inner: Arc<S>| {
+            let (name, body) = (name.clone(), body.clone());
+            async move { inner.create(&name, body).await }
+        };
+        self.write(Call::Create, plan, effect).await
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        let plan = self.draw(Call::Replace, false);
+        let (name, tag) = (name.clone(), tag.clone());
+        let effect = move |inner: Arc<S>| {
+            let (name, tag, body) = (name.clone(), tag.clone(), body.clone());
+            async move { inner.replace(&name, &tag, body).await }
+        };
+        self.write(Call::Replace, plan, effect).await
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        let may_be_partial = names.len() > 1;
+        let plan = self.draw(Call::Delete, may_be_partial);
+        if let Some(share) = plan.partial.filter(|_| may_be_partial) {
+            wait(plan.before).await;
+            let part = (names.len() as f64 * share) as usize;
+            let part: Vec<Name> = names.iter().skip(names.len() - part).cloned().collect();
+            self.inner.delete(&part).await?;
+            wait(plan.after).await;
+            return Err(self.no_answer(Call::Delete, "a part was deleted"));
+        }
+        let names: Arc<[Name]> = names.into();
+        let effect = move |inner: Arc<S>| {
+            let names = names.clone();
+            async move { inner.delete(&names).await }
+        };
+        self.write(Call::Delete, plan, effect).await
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        let plan = self.draw(Call::DeleteIf, false);
+        let (name, tag) = (name.clone(), tag.clone());
+        let effect = move |inner: Arc<S>| {
+            let (name, tag) = (name.clone(), tag.clone());
+            async move { inner.delete_if(&name, &tag).await }
+        };
+        self.write(Call::DeleteIf, plan, effect).await
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        self.read(Call::List, self.inner.list(space, group, after, limit)).await
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        self.read(Call::Groups, self.inner.groups(space, prefix, after, limit)).await
+    }
+}
