@@ -1,1 +1,14 @@
-//! Workloads, load generator and the demo.
+//! Workloads, the load generator and the demo: what `aft bench` and `aft demo` run.
+//!
+//! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
+//!   anomalies, store requests per transaction.
+//! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
+//! * [`Error`] – why a run could not be carried out. What a run *finds* is in its report, not here.
+//!
+//! This crate reads no command line, no environment and no settings file; the binary does, and hands over plain options.
+
+pub mod demo;
+mod error;
+pub mod standard;
+
+pub use error::Error;

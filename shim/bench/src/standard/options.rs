@@ -1,0 +1,141 @@
+//! What a run of the standard transaction is told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_store::Store;
+
+use crate::error::{Error, Result};
+
+/// Everything that a run of the standard transaction is told. The default is the paper's figure 3: 10 clients, 1,000 keys, zipf 1.0,
+/// 10,000 transactions, closed loop.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the load is driven against.
+    pub target: Target,
+    /// Without the shim: every function writes and reads straight at the store, under plain names, as it goes. Only for
+    /// [`Target::Store`].
+    pub direct: bool,
+    /// The shape of a transaction and of the data.
+    pub workload: Workload,
+    /// How much is measured.
+    pub length: Length,
+    /// How long the load runs before the measurement starts. `None`: 1 second if the length is a time, nothing if it is a number.
+    pub warm_up: Option<Duration>,
+    /// When transactions start.
+    pub pace: Pace,
+    /// Clients; each has one connection and at most one transaction under way.
+    pub clients: usize,
+    /// Chooses keys and values. `None`: a fresh one, which the report names.
+    pub seed: Option<u64>,
+    /// Writes the history (warm-up and preparation included) to this file, in the stable text format.
+    pub history: Option<PathBuf>,
+    /// A bearer token for the server.
+    pub token: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            target: Target::Server { url: "http://127.0.0.1:7400".into() },
+            direct: false,
+            workload: Workload::default(),
+            length: Length::Transactions(10_000),
+            warm_up: None,
+            pace: Pace::Closed,
+            clients: 10,
+            seed: None,
+            history: None,
+            token: None,
+        }
+    }
+}
+
+/// What a load is driven against.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A server's native API.
+    Server {
+        /// `http://HOST:PORT`.
+        url: String,
+    },
+    /// A node in this process over this store; or, with [`Options::direct`], the store itself.
+    Store(Arc<dyn Store>),
+}
+
+/// The shape of a transaction and of the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Functions in a transaction; each costs one call to a server.
+    pub functions: usize,
+    /// Reads in a function, after its writes.
+    pub reads: usize,
+    /// Writes in a function.
+    pub writes: usize,
+    /// The size of a value in bytes, the detector's metadata included.
+    pub value_bytes: usize,
+    /// How many keys there are.
+    pub keys: usize,
+    /// The exponent of the law by which keys are chosen: 0 (all alike) to 3.
+    pub zipf: f64,
+    /// Write every key once before the load starts, so that reads find values. Not measured.
+    pub prepare: bool,
+}
+
+impl Default for Workload {
+    fn default() -> Workload {
+        Workload { functions: 2, reads: 2, writes: 1, value_bytes: 4096, keys: 1_000, zipf: 1.0, prepare: true }
+    }
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So many transactions.
+    Transactions(u64),
+    /// For so long.
+    For(Duration),
+}
+
+/// When transactions start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Each client starts its next transaction when its last one has ended (the paper's way). Latency counts from the start.
+    Closed,
+    /// Transactions are due at a fixed rate, whether earlier ones have ended or not. Latency counts from when a transaction was *due*, so
+    /// that a stall is not hidden by the clients that it held up.
+    Open {
+        /// Transactions a second, over all clients.
+        per_s: f64,
+    },
+}
+
+impl Options {
+    /// Checks what the types do not say.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |text: &str| Err(Error::Options(text.to_owned()));
+        if self.direct && matches!(self.target, Target::Server { .. }) {
+            return wrong("a direct run goes straight to a store: give a store URL, not a server's");
+        }
+        if self.clients == 0 {
+            return wrong("at least one client is needed");
+        }
+        if let Pace::Open { per_s } = self.pace
+            && !(per_s.is_finite() && per_s > 0.0)
+        {
+            return wrong("the rate is a positive number of transactions a second");
+        }
+        let w = &self.workload;
+        if w.functions == 0 || w.reads + w.writes == 0 {
+            return wrong("a transaction has at least one function, and a function at least one read or write");
+        }
+        if w.keys == 0 || u32::try_from(w.keys).is_err() {
+            return wrong("the number of keys is between 1 and 4,294,967,295");
+        }
+        if !(0.0..=3.0).contains(&w.zipf) {
+            return wrong("the zipf exponent is between 0 and 3");
+        }
+        Ok(())
+    }
+}
