@@ -22,7 +22,7 @@ fn version(item: &'static str) -> Name {
 }
 
 fn items(store: &MemoryStore) -> Vec<Bytes> {
-    at_once(store.list(Space::Version, b"key", None, 100)).unwrap().items
+    at_once(store.list(Space::Version, b"key", None, 100)).expect("memory does not fail").items
 }
 
 #[test]

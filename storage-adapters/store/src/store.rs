@@ -108,5 +108,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage>;
 
     /// The groups of a space that start with `prefix`, in byte order, those after `after` (exclusive), at most `limit` (at least 1).
-    async fn groups(&self, space: Space, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<GroupPage>;
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage>;
 }

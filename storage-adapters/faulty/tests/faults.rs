@@ -1,0 +1,127 @@
+//! Goal: what is injected is what was asked for, can be switched off, and stays within the contract. Method: the memory store inside, which
+//! shows what took effect; delays of a few milliseconds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aft_store::{Created, Error, Name, Space, Store, conformance};
+use aft_store_faulty::{Call, Faults, FaultyStore, Latency};
+use aft_store_memory::MemoryStore;
+use bytes::Bytes;
+
+fn faulty(seed: u64, faults: Faults) -> FaultyStore<MemoryStore> {
+    FaultyStore::new(Arc::new(MemoryStore::new()), seed, faults)
+}
+
+fn name(item: usize) -> Name {
+    Name::new(Space::Version, "key", item.to_string())
+}
+
+/// What a run of creates, puts and deletes was told, one letter a call.
+async fn run(store: &FaultyStore<MemoryStore>, calls: usize) -> String {
+    let mut told = String::new();
+    for i in 0..calls {
+        let letter = match store.create(&name(i), Bytes::from("x")).await {
+            Ok(Created::Created) => 'c',
+            Ok(Created::Exists) => 'e',
+            Err(Error::NoAnswer(_)) => 'n',
+            Err(Error::Busy(_)) => 'b',
+            Err(error) => panic!("{error}"),
+        };
+        told.push(letter);
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delays_alone_keep_to_the_contract() {
+    let make = async || {
+        let faults = Faults::latency_only(Latency::Uniform { min_us: 0, max_us: 50 });
+        Arc::new(faulty(1, faults)) as Arc<dyn Store>
+    };
+    conformance::run(make).await.assert_passed();
+}
+
+#[tokio::test]
+async fn wraps_a_store_of_unknown_type() {
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let store: Arc<dyn Store> = Arc::new(FaultyStore::new(inner, 1, Faults::NONE));
+    conformance::probe(store).await.assert_passed();
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_faults() {
+    let faults = Faults::all(0.1, Latency::None, Latency::None);
+    let (one, two, other) = (faulty(7, faults), faulty(7, faults), faulty(8, faults));
+    let told = run(&one, 200).await;
+    assert_eq!(told, run(&two, 200).await);
+    assert_ne!(told, run(&other, 200).await);
+    for letter in ['c', 'e', 'n', 'b'] {
+        assert!(told.contains(letter), "{letter} never came up in {told}");
+    }
+}
+
+/// Each fault alone, always: what the caller is told, whether the effect is there at once, and whether it is after quiescing.
+async fn check(faults: Faults, told: &str, at_once: bool, at_last: bool) {
+    let store = faulty(3, faults);
+    assert_eq!(run(&store, 1).await, told, "{faults:?}");
+    assert_eq!(store.inner().get(&name(0)).await.unwrap().is_some(), at_once, "{faults:?} at once");
+    store.quiesce().await;
+    assert_eq!(store.inner().get(&name(0)).await.unwrap().is_some(), at_last, "{faults:?} at last");
+    let counts = store.counts(Call::Create);
+    assert_eq!((counts.calls, counts.faults()), (1, 1), "{counts:?}");
+    assert_eq!(store.counts_total(), counts);
+}
+
+#[tokio::test]
+async fn each_fault_does_what_it_says() {
+    let late = Latency::fixed(5_000);
+    check(Faults { no_answer_done: 1.0, ..Faults::NONE }, "n", true, true).await;
+    check(Faults { no_answer_late: 1.0, late, ..Faults::NONE }, "n", false, true).await;
+    check(Faults { no_answer_never: 1.0, ..Faults::NONE }, "n", false, false).await;
+    check(Faults { busy: 1.0, ..Faults::NONE }, "b", false, false).await;
+    check(Faults { twice: 1.0, ..Faults::NONE }, "e", true, true).await;
+    check(Faults { again_late: 1.0, late, ..Faults::NONE }, "c", true, true).await;
+}
+
+#[tokio::test]
+async fn an_answered_call_may_land_again() {
+    let store = faulty(3, Faults { again_late: 1.0, late: Latency::fixed(5_000), ..Faults::NONE });
+    store.put(&name(0), Bytes::from("x")).await.unwrap();
+    store.heal();
+    assert_eq!(store.capabilities().grace_ms, 5, "the grace time covers what is still under way");
+    store.delete(&[name(0)]).await.unwrap();
+    store.quiesce().await;
+    assert!(store.get(&name(0)).await.unwrap().is_some(), "the late landing came after the delete");
+}
+
+#[tokio::test]
+async fn a_delete_may_be_partial() {
+    let store = faulty(5, Faults { delete_partial: 1.0, ..Faults::NONE });
+    let names: Vec<Name> = (0..20).map(name).collect();
+    for name in &names {
+        store.put(name, Bytes::new()).await.unwrap();
+    }
+    assert!(matches!(store.delete(&names).await, Err(Error::NoAnswer(_))));
+    let left = store.list(Space::Version, b"key", None, 100).await.unwrap().items.len();
+    assert!((1..20).contains(&left), "{left} of 20 are left");
+    assert_eq!(store.counts(Call::Delete).delete_partial, 1);
+    store.heal();
+    store.delete(&names).await.unwrap();
+    assert!(store.list(Space::Version, b"key", None, 100).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_delay_has_the_median_that_was_asked_for() {
+    let store = faulty(9, Faults::latency_only(Latency::LogNormal { median_us: 4_000, p99_us: 8_000 }));
+    let mut delays = Vec::new();
+    for i in 0..60 {
+        let start = Instant::now();
+        store.get(&name(i)).await.unwrap();
+        delays.push(start.elapsed());
+    }
+    delays.sort();
+    let median = delays[delays.len() / 2];
+    // The two halves of the delay are rounded up to timer ticks of 1 ms each; a busy machine adds more.
+    assert!(median > Duration::from_millis(3) && median < Duration::from_millis(30), "{median:?}");
+}

@@ -1,0 +1,119 @@
+//! One suite that every adapter passes, and that looks at a user's store before it is trusted.
+//!
+//! * [`run`] – every check, each on a fresh store: for adapters' tests.
+//! * [`probe`] – the same checks on a store in use, under names of its own, which it removes: for `aft store probe`.
+//! * [`race_probe`] – only the races: does `create` have exactly one winner? Before a node serves.
+//! * [`Report`] – named checks with their verdicts.
+//!
+//! The checks rest on the contract of [`Store`] and on nothing else. They are themselves tested with stores that break it
+//! (`storage-adapters/memory/tests/planted_bugs.rs`): each planted bug is found.
+//!
+//! This is not a proof: a race that a store loses once in a million tries will pass. And it says nothing of durability, which each adapter
+//! tests in its own way.
+
+mod contract;
+mod listing;
+mod races;
+mod report;
+mod scratch;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::Store;
+use scratch::Scratch;
+
+pub use report::{Check, Report, Verdict};
+
+/// How many writers race for one name in [`run`] and [`probe`].
+pub const RACE_WRITERS: usize = 32;
+/// How often they do.
+pub const RACE_ROUNDS: usize = 8;
+
+/// A value, or the reason why a check fails.
+type Outcome<T = ()> = std::result::Result<T, String>;
+type Checking<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+type CheckFn = for<'a> fn(&'a Scratch) -> Checking<'a>;
+
+macro_rules! checks {
+    ($($module:ident :: $check:ident),* $(,)?) => {
+        [$((stringify!($check), (|scratch| Box::pin($module::$check(scratch))) as CheckFn)),*]
+    };
+}
+
+const CONTRACT: [(&str, CheckFn); 19] = checks![
+    contract::missing_names_read_as_none,
+    contract::put_is_read_back_and_overwrites,
+    contract::create_writes_only_once,
+    contract::replace_needs_the_tag,
+    contract::tags_tell_contents_apart,
+    contract::delete_deletes,
+    contract::delete_takes_many_names,
+    contract::delete_if_needs_the_tag,
+    contract::empty_bodies_and_items,
+    contract::names_are_arbitrary_bytes,
+    contract::names_reach_their_bounds,
+    contract::bodies_reach_their_bound,
+    contract::bodies_beyond_the_bound_are_refused,
+    contract::spaces_do_not_mix,
+    listing::items_come_in_byte_order,
+    listing::items_are_paged,
+    listing::groups_come_in_byte_order_and_are_paged,
+    listing::groups_are_chosen_by_prefix,
+    listing::groups_come_and_go_with_their_items,
+];
+
+const RACES: [(&str, CheckFn); 6] = checks![
+    races::one_create_wins,
+    races::create_never_overwrites_a_put,
+    races::create_and_delete_take_turns,
+    races::one_replace_wins_per_tag,
+    races::replace_never_overwrites_a_put,
+    races::no_update_is_lost,
+];
+
+/// Runs every check, each on a fresh, empty store that `make` gives.
+pub async fn run<F, M>(make: F) -> Report
+where
+    F: Fn() -> M,
+    M: Future<Output = Arc<dyn Store>>,
+{
+    let mut report = Report::default();
+    for (name, check) in CONTRACT.into_iter().chain(RACES) {
+        let scratch = Scratch::fresh(make().await, RACE_WRITERS, RACE_ROUNDS);
+        report.url = scratch.url();
+        let outcome = check(&scratch).await;
+        report.add(name, outcome, &scratch);
+    }
+    report
+}
+
+/// Runs every check on a store that may be in use: under names of its own in spaces that nobody enumerates, all removed at the end.
+pub async fn probe(store: Arc<dyn Store>) -> Report {
+    let scratch = Scratch::guest(store, RACE_WRITERS, RACE_ROUNDS);
+    on_one(&scratch, CONTRACT.into_iter().chain(RACES)).await
+}
+
+/// Races `writers` writers for one name, `rounds` times: exactly one create may win, exactly one replace per tag, and neither may
+/// overwrite a put. Uses names of its own, all removed at the end.
+///
+/// # Panics
+/// If there are fewer than 2 writers or no rounds.
+pub async fn race_probe(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Report {
+    let scratch = Scratch::guest(store, writers, rounds);
+    on_one(&scratch, RACES.into_iter()).await
+}
+
+async fn on_one(scratch: &Scratch, checks: impl Iterator<Item = (&'static str, CheckFn)>) -> Report {
+    let mut report = Report { url: scratch.url(), ..Report::default() };
+    for (name, check) in checks {
+        let outcome = check(scratch).await;
+        report.add(name, outcome, scratch);
+        let cleaned = scratch.clean_up().await;
+        if cleaned.is_err() {
+            report.add("names_of_the_probe_are_removed", cleaned, scratch);
+        }
+    }
+    report
+}

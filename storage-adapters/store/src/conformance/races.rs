@@ -1,0 +1,299 @@
+//! What must hold when many write one name at once.
+//!
+//! Each writer is a task of its own, and all start at a barrier. Nothing is assumed of the order in which they run. So each
+//! check states what holds for *every* order, and fails on an outcome that no order explains. A writer without an answer may or may not have
+//! written; where that leaves more than one explanation, all are allowed.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::Outcome;
+use super::contract::ensure;
+use super::scratch::Scratch;
+use crate::{Created, Error, Name, Replaced, Result, Space, Store};
+
+/// An optimistic update that never gets through within this many tries per writer is a store that answers `Changed` for ever.
+const UPDATE_TRIES_PER_WRITER: usize = 64;
+
+/// What one writer of a race did and was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    Put,
+    Created(Created),
+    Replaced(Replaced),
+    DeletedIf(Replaced),
+    Deleted,
+    NoAnswer,
+}
+
+/// Starts one task a writer, all at once; their answers in order.
+async fn race<W, F>(s: &Scratch, writers: usize, write: W) -> Outcome<Vec<Told>>
+where
+    W: Fn(usize, Arc<dyn Store>) -> F,
+    F: Future<Output = Result<Told>> + Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(writers));
+    let mut tasks = JoinSet::new();
+    for writer in 0..writers {
+        let (barrier, write) = (barrier.clone(), write(writer, s.store.clone()));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            (writer, write.await)
+        });
+    }
+    let mut answers = vec![Told::NoAnswer; writers];
+    while let Some(joined) = tasks.join_next().await {
+        let (writer, answer) = joined.map_err(|error| format!("a writer panicked: {error}"))?;
+        answers[writer] = match answer {
+            Ok(told) => told,
+            Err(Error::NoAnswer(_)) => Told::NoAnswer,
+            Err(error) => return Err(format!("writer {writer}: {error}")),
+        };
+    }
+    Ok(answers)
+}
+
+fn body(writer: usize) -> Bytes {
+    format!("by writer {writer}").into()
+}
+
+fn writers_told(answers: &[Told], told: &Told) -> Vec<usize> {
+    answers.iter().enumerate().filter(|(_, answer)| *answer == told).map(|(writer, _)| writer).collect()
+}
+
+/// Who wrote this body.
+fn author(answers: &[Told], read: &Bytes) -> Option<usize> {
+    (0..answers.len()).find(|&writer| body(writer) == read)
+}
+
+async fn read_author(s: &Scratch, name: &Name, answers: &[Told]) -> Outcome<Option<usize>> {
+    match s.get(name).await? {
+        None => Ok(None),
+        Some((read, _)) => match author(answers, &read) {
+            Some(writer) => Ok(Some(writer)),
+            None => Err(format!("{name} holds {read:?}, which no writer wrote")),
+        },
+    }
+}
+
+/// The races are run in these spaces: where records and where blobs live, since adapters store them differently.
+fn race_spaces() -> [Space; 2] {
+    [Space::Commit, Space::Blob]
+}
+
+async fn create(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> {
+    store.create(&name, body).await.map(Told::Created)
+}
+
+async fn put(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> {
+    store.put(&name, body).await.map(|()| Told::Put)
+}
+
+pub(super) async fn one_create_wins(s: &Scratch) -> Outcome {
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race to create", round.to_string().as_bytes());
+            s.will_write(&name);
+            let answers =
+                race(s, s.writers, |writer, store| create(store, name.clone(), body(writer))).await?;
+            let winners = writers_told(&answers, &Told::Created(Created::Created));
+            let unanswered = writers_told(&answers, &Told::NoAnswer);
+            let holds = read_author(s, &name, &answers).await?;
+            let all = answers.len();
+            ensure!(
+                winners.len() <= 1,
+                "{} of {all} racing creates of {name} were told Created (writers {winners:?}): two requests with one ID would both commit",
+                winners.len()
+            );
+            match (winners.first(), holds) {
+                (_, None) => return Err(format!("{name} does not exist after {all} creates of it")),
+                (Some(winner), Some(holds)) => ensure!(
+                    *winner == holds,
+                    "{name}: writer {winner} was told Created, but it holds what writer {holds} wrote"
+                ),
+                (None, Some(holds)) => ensure!(
+                    unanswered.contains(&holds),
+                    "{name}: none of {all} creates was told Created, and it holds what writer {holds} wrote, who was told Exists"
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn create_never_overwrites_a_put(s: &Scratch) -> Outcome {
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race create put", round.to_string().as_bytes());
+            s.will_write(&name);
+            let puts = |writer: usize| writer.is_multiple_of(4);
+            let answers = race(s, s.writers, |writer, store| {
+                let name = name.clone();
+                async move {
+                    match puts(writer) {
+                        true => put(store, name, body(writer)).await,
+                        false => create(store, name, body(writer)).await,
+                    }
+                }
+            })
+            .await?;
+            let winners = writers_told(&answers, &Told::Created(Created::Created));
+            ensure!(winners.len() <= 1, "{name}: writers {winners:?} were all told Created");
+            let holds = read_author(s, &name, &answers).await?;
+            let put_answered = answers.contains(&Told::Put);
+            if put_answered {
+                // A create can only win before the first put, and every put overwrites it.
+                ensure!(
+                    holds.is_some_and(puts),
+                    "{name} holds what {holds:?} created, although a put was acknowledged: a create overwrote it"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn create_and_delete_take_turns(s: &Scratch) -> Outcome {
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race create delete", round.to_string().as_bytes());
+            s.will_write(&name);
+            let deletes = |writer: usize| writer.is_multiple_of(8);
+            let answers = race(s, s.writers, |writer, store| {
+                let name = name.clone();
+                async move {
+                    match deletes(writer) {
+                        true => store.delete(&[name]).await.map(|()| Told::Deleted),
+                        false => create(store, name, body(writer)).await,
+                    }
+                }
+            })
+            .await?;
+            let winners = writers_told(&answers, &Told::Created(Created::Created));
+            let deleters = (0..s.writers).filter(|&writer| deletes(writer)).count();
+            ensure!(
+                winners.len() <= deleters + 1,
+                "{name}: {deleters} deletes, but {} creates were told Created",
+                winners.len()
+            );
+            if let Some(holds) = read_author(s, &name, &answers).await? {
+                let may_hold = winners.contains(&holds) || answers[holds] == Told::NoAnswer;
+                ensure!(
+                    may_hold,
+                    "{name} holds what writer {holds} wrote, who was told {:?}",
+                    answers[holds]
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn one_replace_wins_per_tag(s: &Scratch) -> Outcome {
+    let delete_if = s.store.capabilities().delete_if;
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race to replace", round.to_string().as_bytes());
+            s.put(&name, "the first").await?;
+            let (_, tag) = s.get_some(&name).await?;
+            let deletes = move |writer: usize| delete_if && round % 2 == 1 && writer.is_multiple_of(4);
+            let answers = race(s, s.writers, |writer, store| {
+                let (name, tag) = (name.clone(), tag.clone());
+                async move {
+                    match deletes(writer) {
+                        true => store.delete_if(&name, &tag).await.map(Told::DeletedIf),
+                        false => store.replace(&name, &tag, body(writer)).await.map(Told::Replaced),
+                    }
+                }
+            })
+            .await?;
+            let mut winners = writers_told(&answers, &Told::Replaced(Replaced::Replaced));
+            winners.extend(writers_told(&answers, &Told::DeletedIf(Replaced::Replaced)));
+            let unanswered = writers_told(&answers, &Told::NoAnswer);
+            ensure!(winners.len() <= 1, "{name}: for one tag, writers {winners:?} were all told Replaced");
+            ensure!(
+                winners.len() == 1 || !unanswered.is_empty(),
+                "{name}: none of {} replaces with the current tag was told Replaced",
+                answers.len()
+            );
+            if let Some(&winner) = winners.first() {
+                let holds = read_author(s, &name, &answers).await?;
+                let expected = Some(winner).filter(|&winner| !deletes(winner));
+                ensure!(holds == expected, "{name}: writer {winner} won, but it holds what {holds:?} wrote");
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn replace_never_overwrites_a_put(s: &Scratch) -> Outcome {
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race replace put", round.to_string().as_bytes());
+            s.put(&name, "the first").await?;
+            let (_, tag) = s.get_some(&name).await?;
+            let puts = |writer: usize| writer % 4 == 3;
+            let answers = race(s, s.writers, |writer, store| {
+                let (name, tag) = (name.clone(), tag.clone());
+                async move {
+                    match puts(writer) {
+                        true => put(store, name, body(writer)).await,
+                        false => store.replace(&name, &tag, body(writer)).await.map(Told::Replaced),
+                    }
+                }
+            })
+            .await?;
+            let winners = writers_told(&answers, &Told::Replaced(Replaced::Replaced));
+            ensure!(winners.len() <= 1, "{name}: for one tag, writers {winners:?} were all told Replaced");
+            if answers.contains(&Told::Put) {
+                let holds = read_author(s, &name, &answers).await?;
+                ensure!(
+                    holds.is_some_and(puts),
+                    "{name} holds what {holds:?} wrote, although a put was acknowledged: a replace overwrote it"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every writer adds one to a number, by reading it and replacing what it read.
+pub(super) async fn no_update_is_lost(s: &Scratch) -> Outcome {
+    let writers = s.writers.min(8);
+    let tries = writers * UPDATE_TRIES_PER_WRITER;
+    let name = s.name(b"race to count", b"");
+    s.put(&name, "0").await?;
+    let answers = race(s, writers, |_, store| {
+        let name = name.clone();
+        async move {
+            for _ in 0..tries {
+                let Some((read, tag)) = store.get(&name).await? else { break };
+                let number: usize = String::from_utf8_lossy(&read).parse().unwrap_or(usize::MAX / 2);
+                let answer = store.replace(&name, &tag, (number + 1).to_string().into()).await?;
+                if answer == Replaced::Replaced {
+                    return Ok(Told::Replaced(answer));
+                }
+            }
+            Ok(Told::Replaced(Replaced::Changed))
+        }
+    })
+    .await?;
+    let added = writers_told(&answers, &Told::Replaced(Replaced::Replaced)).len();
+    let unanswered = writers_told(&answers, &Told::NoAnswer).len();
+    ensure!(
+        added + unanswered == writers,
+        "{} of {writers} writers never got through",
+        writers - added - unanswered
+    );
+    let (read, _) = s.get_some(&name).await?;
+    let read: usize = String::from_utf8_lossy(&read).parse().map_err(|_| format!("{name} holds {read:?}"))?;
+    ensure!(
+        (added..=added + unanswered).contains(&read),
+        "{added} writers added one to {name} and were told so, {unanswered} had no answer, but it holds {read}"
+    );
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Names of the checks' own, and calls that say what they were when they fail.
+//!
+//! On a store in use every group starts with a random prefix, and only spaces that no node enumerates are used, so that a running
+//! deployment never sees the checks. Every name that may have been written is remembered, to be removed at the end.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::StreamExt;
+
+use super::Outcome;
+use crate::{Created, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag};
+
+/// How many names one call removes at the end.
+const CLEAN_UP_NAMES: usize = 200;
+/// How many calls are under way at once when many names are to be written.
+const WRITES_AT_ONCE: usize = 32;
+
+pub(super) struct Scratch {
+    pub(super) store: Arc<dyn Store>,
+    /// How many race for one name.
+    pub(super) writers: usize,
+    /// How often.
+    pub(super) rounds: usize,
+    /// What every group starts with; empty on a fresh store.
+    prefix: Bytes,
+    /// Where the checks may write.
+    pub(super) spaces: &'static [Space],
+    written: Mutex<BTreeSet<Name>>,
+    skipped: Mutex<Option<&'static str>>,
+}
+
+impl Scratch {
+    pub(super) fn fresh(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Scratch {
+        Scratch::new(store, Bytes::new(), &Space::ALL, writers, rounds)
+    }
+
+    pub(super) fn guest(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Scratch {
+        let prefix = format!("aft-probe-{:032x}/", rand::random::<u128>());
+        // Records are found by their hash, markers by their key, blobs by the attempt: nobody lists these spaces' groups to act on them.
+        let spaces = &[Space::Commit, Space::Marker, Space::Blob];
+        Scratch::new(store, prefix.into(), spaces, writers, rounds)
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        prefix: Bytes,
+        spaces: &'static [Space],
+        writers: usize,
+        rounds: usize,
+    ) -> Scratch {
+        assert!(writers >= 2 && rounds >= 1, "{writers} writers, {rounds} rounds: nothing to race");
+        let (written, skipped) = (Mutex::default(), Mutex::default());
+        Scratch { store, writers, rounds, prefix, spaces, written, skipped }
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.store.url()
+    }
+
+    /// Notes that the running check does not apply.
+    pub(super) fn skip(&self, why: &'static str) {
+        *self.skipped.lock().expect("never held across a panic") = Some(why);
+    }
+
+    pub(super) fn take_skipped(&self) -> Option<&'static str> {
+        self.skipped.lock().expect("never held across a panic").take()
+    }
+
+    /// The scratch form of a group or a prefix of groups.
+    pub(super) fn group(&self, group: &[u8]) -> Bytes {
+        [&self.prefix[..], group].concat().into()
+    }
+
+    /// A group as long as groups may be, that starts with `start`.
+    pub(super) fn longest_group(&self, start: &[u8], fill: u8) -> Bytes {
+        let mut group = [&self.prefix[..], start].concat();
+        group.resize(Name::GROUP_BYTES_MAX, fill);
+        group.into()
+    }
+
+    /// A name in the first space.
+    pub(super) fn name(&self, group: &[u8], item: &[u8]) -> Name {
+        self.name_in(self.spaces[0], group, item)
+    }
+
+    pub(super) fn name_in(&self, space: Space, group: &[u8], item: &[u8]) -> Name {
+        Name::new(space, self.group(group), Bytes::copy_from_slice(item))
+    }
+
+    /// Remembers a name that may be written.
+    pub(super) fn will_write(&self, name: &Name) {
+        self.written.lock().expect("never held across a panic").insert(name.clone());
+    }
+
+    /// Removes every name that may have been written, and looks whether they are gone.
+    pub(super) async fn clean_up(&self) -> Outcome {
+        let names = std::mem::take(&mut *self.written.lock().expect("never held across a panic"));
+        let names = Vec::from_iter(names);
+        for names in names.chunks(CLEAN_UP_NAMES) {
+            self.delete(names).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get(&self, name: &Name) -> Outcome<Option<(Bytes, Tag)>> {
+        said(self.store.get(name), || format!("get {}", short(name))).await
+    }
+
+    /// The body and tag of a name that must exist.
+    pub(super) async fn get_some(&self, name: &Name) -> Outcome<(Bytes, Tag)> {
+        self.get(name)
+            .await?
+            .ok_or_else(|| format!("get {}: no such name, although it was written", short(name)))
+    }
+
+    pub(super) async fn put(&self, name: &Name, body: impl Into<Bytes>) -> Outcome {
+        self.will_write(name);
+        said(self.store.put(name, body.into()), || format!("put {}", short(name))).await
+    }
+
+    /// Puts many names, the body being the item.
+    pub(super) async fn put_all(&self, names: &[Name]) -> Outcome {
+        let puts: Vec<_> = names.iter().map(|name| self.put(name, name.item.clone())).collect();
+        let mut puts = futures::stream::iter(puts).buffer_unordered(WRITES_AT_ONCE);
+        while let Some(put) = puts.next().await {
+            put?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create(&self, name: &Name, body: impl Into<Bytes>) -> Outcome<Created> {
+        self.will_write(name);
+        said(self.store.create(name, body.into()), || format!("create {}", short(name))).await
+    }
+
+    pub(super) async fn replace(&self, name: &Name, tag: &Tag, body: impl Into<Bytes>) -> Outcome<Replaced> {
+        self.will_write(name);
+        said(self.store.replace(name, tag, body.into()), || format!("replace {}", short(name))).await
+    }
+
+    pub(super) async fn delete(&self, names: &[Name]) -> Outcome {
+        said(self.store.delete(names), || format!("delete of {} names", names.len())).await
+    }
+
+    pub(super) async fn delete_if(&self, name: &Name, tag: &Tag) -> Outcome<Replaced> {
+        said(self.store.delete_if(name, tag), || format!("delete_if {}", short(name))).await
+    }
+
+    pub(super) async fn list(
+        &self,
+        space: Space,
+        group: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Outcome<ItemPage> {
+        let group = self.group(group);
+        said(self.store.list(space, &group, after, limit), || format!("list {}", group.escape_ascii())).await
+    }
+
+    /// One page of the groups that start with the scratch form of `prefix`; `after` is given in full.
+    pub(super) async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Outcome<GroupPage> {
+        let prefix = self.group(prefix);
+        let groups = self.store.groups(space, &prefix, after, limit);
+        said(groups, || format!("groups of {} after {:?}", prefix.escape_ascii(), after)).await
+    }
+}
+
+async fn said<T>(call: impl Future<Output = Result<T>>, what: impl FnOnce() -> String) -> Outcome<T> {
+    call.await.map_err(|error| format!("{}: {error}", what()))
+}
+
+/// A name for messages, cut where it is very long.
+pub(super) fn short(name: &Name) -> String {
+    const CHARS_MAX: usize = 120;
+    let full = name.to_string();
+    match full.char_indices().nth(CHARS_MAX) {
+        None => full,
+        Some((cut, _)) => format!("{}... ({} bytes)", &full[..cut], name.group.len() + name.item.len()),
+    }
+}
