@@ -1,0 +1,30 @@
+//! Hashes that name requests. Pinned: a record stands under them for as long as it is kept.
+
+use aft_core::ids::{AttemptId, Fingerprint, RequestHash};
+use sha2::{Digest, Sha256};
+
+/// Stands where [`request_hash`] has the length of its first part, which is never so great: so no named request meets an unnamed one.
+const OWN_PREFIX: u64 = u64::MAX;
+
+/// The name of a request that its caller named: SHA-256 over tenant, scope and request ID, each after its length (8 bytes, big-endian).
+pub fn request_hash(tenant: &str, scope: &str, id: &str) -> RequestHash {
+    let mut hasher = Sha256::new();
+    for part in [tenant, scope, id] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    RequestHash(hasher.finalize().into())
+}
+
+/// The name of a request that its caller did not name: derived from its one attempt, and in a domain of its own.
+pub fn own_hash(attempt: AttemptId) -> RequestHash {
+    let mut hasher = Sha256::new();
+    hasher.update(OWN_PREFIX.to_be_bytes());
+    hasher.update(attempt.0);
+    RequestHash(hasher.finalize().into())
+}
+
+/// The fingerprint of a request's payload: SHA-256 of its bytes.
+pub fn fingerprint(payload: &[u8]) -> Fingerprint {
+    Fingerprint(Sha256::digest(payload).into())
+}
