@@ -1,0 +1,156 @@
+//! The order-free judgement: is there any order of versions that explains the reads?
+//!
+//! Transactions are nodes; an arc says "before in every order". Arcs come from reads (a writer comes before its
+//! readers), from [`constraints`](super::constraints), and from sessions if asked for. There is such an order if and
+//! only if the graph has no cycle. The virtual first transaction is not in the graph: it comes before all, so an arc
+//! into it is a cycle by itself, and [`fracture`](super::fracture) has told it as the fracture that it is.
+//!
+//! The graph of read committed is a part of the same arcs (and of those for repeated reads).
+
+use std::collections::BTreeSet;
+
+use super::constraints::{Constraint, Constraints};
+use super::cycle::{self, Arc};
+use super::index::Index;
+use super::reads::Seen;
+use crate::{Because, Cycle, Edge, Key, Level, Value, Version};
+
+/// That a transaction read another's write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read {
+    pub(crate) writer: u32,
+    pub(crate) reader: u32,
+    pub(crate) key: Key,
+    pub(crate) value: Value,
+}
+
+/// That a session had committed a write to a key, and a later transaction of it read another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionSibling {
+    pub(crate) reader: u32,
+    /// The session's own last writer of the key.
+    pub(crate) own: u32,
+    pub(crate) own_value: Value,
+    /// What was read; never version 0.
+    pub(crate) read: Seen,
+}
+
+/// Why an arc is in the graph: a place in one of the lists of [`Order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    Read(usize),
+    Constraint(usize),
+    Session,
+    SessionSibling(usize),
+}
+
+/// See the file's head.
+#[derive(Default)]
+pub(crate) struct Order {
+    /// One for each reader and transaction that it read.
+    reads: Vec<Read>,
+    /// Pairs of transactions that followed each other in a session.
+    sessions: Vec<(u32, u32)>,
+    session_siblings: Vec<SessionSibling>,
+    /// The scratch of `add_reads`.
+    by_writer: Vec<(u32, Key, Value)>,
+}
+
+impl Order {
+    /// Every writer comes before the reader.
+    pub(crate) fn add_reads(&mut self, reader: usize, seen: &[Seen]) {
+        let reader = u32::try_from(reader).expect("the number of transactions was checked");
+        self.by_writer.clear();
+        self.by_writer.extend(seen.iter().filter_map(|seen| Some((seen.writer?, seen.key, seen.value))));
+        self.by_writer.sort_unstable();
+        self.by_writer.dedup_by_key(|(writer, ..)| *writer);
+        let reads = self.by_writer.iter().map(|&(writer, key, value)| Read { writer, reader, key, value });
+        self.reads.extend(reads);
+    }
+
+    /// One transaction followed another in their session.
+    pub(crate) fn add_session(&mut self, before: u32, after: u32) {
+        self.sessions.push((before, after));
+    }
+
+    /// A session's own write comes before what was read instead.
+    pub(crate) fn add_session_sibling(&mut self, sibling: SessionSibling) {
+        self.session_siblings.push(sibling);
+    }
+
+    /// Who read whom.
+    pub(crate) fn reads(&self) -> &[Read] {
+        &self.reads
+    }
+
+    /// A shortest cycle for each knot of transactions that no order can untie.
+    pub(crate) fn cycles(&self, index: &Index<'_>, constraints: &Constraints) -> Vec<Cycle> {
+        let found = cycle::search(index.len(), self.arcs(constraints, Level::ReadAtomic));
+        let has_repeated = constraints.all().iter().any(|constraint| constraint.for_repeated);
+        if found.cycles.is_empty() && !has_repeated {
+            return Vec::new();
+        }
+        let weaker = cycle::search(index.len(), self.arcs(constraints, Level::ReadCommitted));
+        // What breaks the weaker level tells the worse story: do not tell it twice.
+        let told: BTreeSet<u32> =
+            weaker.cycles.iter().flatten().map(|arc| found.component[arc.from as usize]).collect();
+        let untold = found.cycles.iter().filter(|arcs| !told.contains(&found.component[arcs[0].from as usize]));
+        let explain = |arcs: &Vec<Arc<Why>>, breaks| Cycle {
+            edges: arcs.iter().map(|arc| self.explain(index, constraints, arc)).collect(),
+            breaks,
+        };
+        let weaker = weaker.cycles.iter().map(|arcs| explain(arcs, Level::ReadCommitted));
+        weaker.chain(untold.map(|arcs| explain(arcs, Level::ReadAtomic))).collect()
+    }
+
+    /// The arcs that a level demands.
+    fn arcs(&self, constraints: &Constraints, level: Level) -> Vec<Arc<Why>> {
+        let demanded = |constraint: &Constraint| match level {
+            Level::ReadAtomic => !constraint.for_repeated,
+            Level::ReadCommitted | Level::None => constraint.read_committed,
+        };
+        let reads = self.reads.iter().enumerate().filter(|_| !planted!(ReadEdgesLost));
+        let reads = reads.map(|(at, read)| Arc { from: read.writer, to: read.reader, why: Why::Read(at) });
+        let siblings = constraints.all().iter().enumerate().filter(|(_, constraint)| demanded(constraint));
+        let siblings = siblings.filter_map(|(at, constraint)| {
+            let to = constraint.read.writer?;
+            Some(Arc { from: constraint.newer, to, why: Why::Constraint(at) })
+        });
+        let sessions = self.sessions.iter().map(|&(from, to)| Arc { from, to, why: Why::Session });
+        let mut arcs: Vec<_> = reads.chain(siblings).chain(sessions).collect();
+        if level == Level::ReadAtomic {
+            arcs.extend(self.session_siblings.iter().enumerate().filter_map(|(at, sibling)| {
+                let to = sibling.read.writer?;
+                Some(Arc { from: sibling.own, to, why: Why::SessionSibling(at) })
+            }));
+        }
+        arcs
+    }
+
+    /// An arc, in words that need no graph.
+    fn explain(&self, index: &Index<'_>, constraints: &Constraints, arc: &Arc<Why>) -> Edge {
+        let because = match arc.why {
+            Why::Read(at) => {
+                let Read { writer, key, value, .. } = self.reads[at];
+                Because::Read { version: index.version(key, value, Some(writer)) }
+            }
+            Why::Constraint(at) => {
+                let constraint = &constraints.all()[at];
+                let key = constraint.read.key;
+                Because::Sibling {
+                    reader: index.id(constraint.reader as usize),
+                    seen: constraint.seen.version(index),
+                    sibling: index.version(key, constraint.sibling, Some(constraint.newer)),
+                    read: constraint.read.version(index),
+                }
+            }
+            Why::Session => Because::Session { session: index.transaction(arc.to as usize).session },
+            Why::SessionSibling(at) => {
+                let SessionSibling { reader, own, own_value, read } = self.session_siblings[at];
+                let own: Version = index.version(read.key, own_value, Some(own));
+                Because::SessionSibling { reader: index.id(reader as usize), own, read: read.version(index) }
+            }
+        };
+        Edge { before: index.id(arc.from as usize), after: index.id(arc.to as usize), because }
+    }
+}

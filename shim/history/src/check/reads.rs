@@ -1,0 +1,138 @@
+//! One transaction's reads, one by one: P3 and P4.
+//!
+//! A read that breaks one of these is reported once, and left out of all that follows: the fracture that a dirty
+//! read also makes would tell nobody more.
+
+use std::collections::BTreeMap;
+
+use super::index::{Index, Source};
+use crate::{Key, Operation, Value, Version, Violation};
+
+/// A run of reads of one key that returned one committed version of another transaction (or version 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) key: Key,
+    pub(crate) value: Value,
+    /// The place of the writer; none for version 0.
+    pub(crate) writer: Option<u32>,
+    /// The place of the run's first read in the transaction.
+    pub(crate) first: usize,
+    /// The place of the run's last read in the transaction.
+    pub(crate) last: usize,
+    /// Whether this is the version that the transaction got when it first read the key. Not so: the read was not
+    /// repeatable.
+    pub(crate) is_first: bool,
+}
+
+impl Seen {
+    /// As a version.
+    pub(crate) fn version(&self, index: &Index<'_>) -> Version {
+        index.version(self.key, self.value, self.writer)
+    }
+}
+
+/// What is left of a transaction's reads.
+pub(crate) struct Scan {
+    /// Good reads of others' versions, sorted by key, then by time.
+    pub(crate) seen: Vec<Seen>,
+    /// All reads, good or bad.
+    pub(crate) reads: u64,
+}
+
+/// Checks a transaction's reads and returns those that other checks build upon.
+pub(crate) fn scan(index: &Index<'_>, reader: usize, violations: &mut Vec<Violation>) -> Scan {
+    let transaction = index.transaction(reader);
+    let mut own: BTreeMap<Key, Value> = BTreeMap::new();
+    let mut sources = index.sources(reader).iter();
+    let mut seen = Vec::new();
+    for (place, operation) in transaction.operations.iter().enumerate() {
+        match *operation {
+            Operation::Write { key, value } => {
+                own.insert(key, value);
+            }
+            Operation::Read { key, value } => {
+                let source = *sources.next().expect("every read has a source");
+                let own = own.get(&key).copied().filter(|_| !planted!(OwnWriteForgotten));
+                match judge(index, reader, key, value, source, own) {
+                    Ok(None) => {}
+                    Ok(Some(writer)) => {
+                        seen.push(Seen { key, value, writer, first: place, last: place, is_first: true });
+                    }
+                    Err(violation) => violations.push(violation),
+                }
+            }
+        }
+    }
+    seen.sort_unstable_by_key(|seen| (seen.key, seen.first));
+    seen.dedup_by(|later, run| {
+        let same = later.key == run.key && later.writer == run.writer;
+        if same {
+            run.last = later.last;
+        }
+        same
+    });
+    check_repeatable(index, reader, &mut seen, violations);
+    Scan { seen, reads: index.sources(reader).len() as u64 }
+}
+
+/// Whether one read may return what it did: from whom (none inside: version 0), or from the transaction itself.
+fn judge(
+    index: &Index<'_>,
+    reader: usize,
+    key: Key,
+    value: Value,
+    source: Source,
+    own: Option<Value>,
+) -> Result<Option<Option<u32>>, Violation> {
+    let id = index.id(reader);
+    let read = |writer| index.version(key, value, writer);
+    if let Some(own) = own {
+        let writer = match source {
+            Source::Nobody | Source::Initial => None,
+            Source::Written { writer, .. } => Some(writer),
+        };
+        let own_version = Version { key, value: own, writer: Some(id) };
+        return if own == value {
+            Ok(None)
+        } else {
+            Err(Violation::OwnWriteLost { reader: id, own: own_version, read: read(writer) })
+        };
+    }
+    match source {
+        Source::Nobody => Err(Violation::ThinAirRead { reader: id, read: read(None) }),
+        Source::Initial => Ok(Some(None)),
+        Source::Written { writer, .. } if writer as usize == reader => {
+            if planted!(FutureIsFine) || planted!(OwnWriteForgotten) {
+                return Ok(None);
+            }
+            Err(Violation::FutureRead { reader: id, read: read(Some(writer)) })
+        }
+        Source::Written { writer, .. } if !index.is_committed(writer as usize) => {
+            Err(Violation::DirtyRead { reader: id, read: read(Some(writer)) })
+        }
+        Source::Written { writer, is_last: false } => {
+            let last = index.last_write(writer as usize, key).expect("a writer of the key left something in it");
+            Err(Violation::IntermediateRead { reader: id, read: read(Some(writer)), last })
+        }
+        Source::Written { writer, is_last: true } => Ok(Some(Some(writer))),
+    }
+}
+
+/// Reports each key that was read in more than one version, once.
+fn check_repeatable(index: &Index<'_>, reader: usize, seen: &mut [Seen], violations: &mut Vec<Violation>) {
+    for key in seen.chunk_by_mut(|a, b| a.key == b.key) {
+        let [first, others @ ..] = key else { unreachable!("a chunk is not empty") };
+        if let [later, ..] = others
+            && !planted!(RepeatableIgnored)
+        {
+            violations.push(Violation::NonRepeatableRead {
+                reader: index.id(reader),
+                first: first.version(index),
+                later: later.version(index),
+            });
+        }
+        for other in others {
+            other.is_first = other.writer == first.writer;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The checker against the brute force, and planted bugs against the two of them.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::recipe::{Recipe, recipes};
+use super::{brute, runner, witness};
+use crate::check::planted::{self, Plant};
+use crate::{History, Level, Options, Readers, Violation, check};
+
+/// Every combination of options.
+const OPTIONS: [Options; 4] = [
+    Options { readers: Readers::Committed, sessions: false },
+    Options { readers: Readers::All, sessions: false },
+    Options { readers: Readers::Committed, sessions: true },
+    Options { readers: Readers::All, sessions: true },
+];
+
+/// Whether the brute force can judge this: it does not mix two orders, stamps and sessions.
+fn can_judge(history: &History, options: &Options) -> bool {
+    !options.sessions || history.transactions().iter().all(|transaction| transaction.stamp.is_none())
+}
+
+/// The checker's level if it is the brute force's, and each witness tells the truth.
+fn agree(history: &History, options: &Options) -> Level {
+    let report = check(history, options).expect("recipes give every value once");
+    report.violations().iter().for_each(|violation| witness::verify(history, violation));
+    assert_eq!(report.level(), brute::level(history, options), "{options:?}\n{report}");
+    report.level()
+}
+
+/// Runs one way of cooking through all options, and demands that each level turns up in earnest.
+fn agree_on(cases: u32, levels_min: &[(Level, u32)], cook: impl Fn(&Recipe) -> History) {
+    let mut met: BTreeMap<Level, u32> = BTreeMap::new();
+    let met_by = std::cell::RefCell::new(&mut met);
+    let result = runner(cases).run(&recipes(), |recipe| {
+        let history = cook(&recipe);
+        for options in OPTIONS.iter().filter(|options| can_judge(&history, options)) {
+            let level = agree(&history, options);
+            *met_by.borrow_mut().entry(level).or_default() += 1;
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    println!("levels: {met:?}");
+    for (level, min) in levels_min {
+        assert!(met.get(level).is_some_and(|met| met >= min), "too few histories of level {level}: {met:?}");
+    }
+}
+
+#[test]
+fn agrees_on_wild_histories() {
+    let levels = [(Level::None, 1000), (Level::ReadCommitted, 100), (Level::ReadAtomic, 1000)];
+    agree_on(20_000, &levels, Recipe::wild);
+}
+
+#[test]
+fn agrees_on_spoilt_histories() {
+    let levels = [(Level::None, 1000), (Level::ReadCommitted, 100), (Level::ReadAtomic, 1000)];
+    agree_on(20_000, &levels, Recipe::spoilt);
+}
+
+#[test]
+fn read_atomic_by_construction_is_found_so() {
+    let result = runner(10_000).run(&recipes(), |recipe| {
+        let history = recipe.atomic();
+        for readers in [Readers::Committed, Readers::All] {
+            let options = Options { readers, sessions: false };
+            prop_assert_eq!(agree(&history, &options), Level::ReadAtomic);
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+/// An order-free violation is one under stamps, too, whatever the stamps say.
+#[test]
+fn stamps_never_excuse_a_cycle() {
+    let result = runner(10_000).run(&recipes(), |recipe| {
+        let stamped = recipe.wild();
+        let bare = stamped.transactions().iter().cloned().map(|mut transaction| {
+            transaction.stamp = None;
+            transaction
+        });
+        let bare: History = bare.collect();
+        let (stamped, bare) = (check(&stamped, &Options::default()), check(&bare, &Options::default()));
+        prop_assert!(stamped.unwrap().level() <= bare.unwrap().level());
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+/// With some of the stamps taken away, no violation appears that all of the stamps excuse.
+#[test]
+fn missing_stamps_accuse_nobody() {
+    let result = runner(10_000).run(&recipes(), |recipe| {
+        let stamped = recipe.spoilt();
+        let some = stamped.transactions().iter().cloned().map(|mut transaction| {
+            transaction.stamp = transaction.stamp.filter(|_| transaction.session.number() > 0);
+            transaction
+        });
+        let some: History = some.collect();
+        let (stamped, some) = (check(&stamped, &Options::default()), check(&some, &Options::default()));
+        prop_assert!(stamped.unwrap().level() <= some.unwrap().level());
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+/// Histories until a planted bug must have shown itself.
+const CASES_MAX: u32 = 20_000;
+
+#[test]
+fn planted_bugs_are_found() {
+    // The panics of the comparison are what is looked for: keep them quiet, and no other test's.
+    let (hook, quiet) = (std::panic::take_hook(), std::thread::current().id());
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() != quiet {
+            hook(info);
+        }
+    }));
+    let found: Vec<_> = Plant::ALL.into_iter().map(|plant| (plant, find(plant))).collect();
+    for (plant, cases) in &found {
+        println!("{plant:?}: found after {cases:?} histories");
+    }
+    let missed: Vec<_> = found.iter().filter(|(_, cases)| cases.is_none()).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// The number of histories until checker and brute force disagree.
+fn find(plant: Plant) -> Option<u32> {
+    let mut runner = runner(CASES_MAX);
+    let recipes = recipes();
+    (1..=CASES_MAX).find(|case| {
+        let recipe = recipes.new_tree(&mut runner).expect("recipes reject nothing").current();
+        let history = if case % 2 == 0 { recipe.wild() } else { recipe.spoilt() };
+        let options = Options::default();
+        planted::with(plant, || catch_unwind(AssertUnwindSafe(|| agree(&history, &options)))).is_err()
+    })
+}
+
+/// The histories drawn are rich enough to show everything that the checker can say of reads.
+#[test]
+fn every_kind_of_violation_turns_up() {
+    let mut runner = runner(0);
+    let recipes = recipes();
+    let mut kinds: BTreeMap<u8, u32> = BTreeMap::new();
+    for _ in 0..CASES_MAX {
+        let recipe = recipes.new_tree(&mut runner).expect("recipes reject nothing").current();
+        let report = check(&recipe.wild(), &OPTIONS[2]).unwrap();
+        for violation in report.violations() {
+            *kinds.entry(crate::check::kind(violation)).or_default() += 1;
+            if let Violation::Cycle(cycle) = violation
+                && cycle.edges.len() > 2
+            {
+                *kinds.entry(100).or_default() += 1;
+            }
+        }
+    }
+    println!("violations by kind (100: long cycles): {kinds:?}");
+    // Shared stamps and double effects are not drawn: they have tests of their own.
+    assert!([0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 100].iter().all(|kind| kinds.contains_key(kind)), "{kinds:?}");
+}

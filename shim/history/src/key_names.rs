@@ -1,0 +1,40 @@
+//! Numbers for keys that have names: a history holds numbers only.
+//!
+//! Numbers are given in the order of first use, so the same run gives the same numbers.
+
+use std::collections::BTreeMap;
+
+use crate::Key;
+
+/// A two-way table of names and keys.
+#[derive(Clone, Debug, Default)]
+pub struct KeyNames {
+    keys: BTreeMap<String, Key>,
+    names: Vec<String>,
+}
+
+impl KeyNames {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The key of a name; a new one if the name is new.
+    pub fn key(&mut self, name: &str) -> Key {
+        if let Some(key) = self.keys.get(name) {
+            return *key;
+        }
+        let key = Key(self.names.len() as u64);
+        self.keys.insert(name.to_owned(), key);
+        self.names.push(name.to_owned());
+        key
+    }
+
+    /// The name of a key of this table.
+    #[must_use]
+    pub fn name(&self, key: Key) -> Option<&str> {
+        let place = usize::try_from(key.0).ok()?;
+        self.names.get(place).map(String::as_str)
+    }
+}
