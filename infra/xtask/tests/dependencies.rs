@@ -74,6 +74,8 @@ struct Edge {
     dev: bool,
     /// Behind a feature.
     optional: bool,
+    /// Turns the core's planted bugs on.
+    bugs: bool,
 }
 
 /// The workspace's crates by name; an edge to a name that is not in it leads outside.
@@ -99,6 +101,9 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
                 continue;
             };
             let in_tests = krate.folder.starts_with("tests/");
+            if edge.bugs && !in_tests && !edge.dev {
+                found.push(format!("{name} turns {to}'s planted bugs on: only tests do"));
+            }
             let top = target.folder.split('/').next().unwrap_or_default();
             if top == "tests" || top == "infra" {
                 found.push(format!("{name} depends on {to}: nothing depends on tests/ or infra/"));
@@ -157,6 +162,9 @@ fn read(metadata: &Value) -> Graph {
                 to: text(edge, "name").to_owned(),
                 dev: edge["kind"] == "dev",
                 optional: edge["optional"] == true,
+                bugs: edge["features"]
+                    .as_array()
+                    .is_some_and(|on| on.iter().any(|name| name == "planted-bugs")),
             });
             let folder = folder.display().to_string();
             (text(package, "name").to_owned(), Crate { folder, edges: edges.collect() })
@@ -199,7 +207,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn planted_edges_are_found() {
-    let edge = |to: &str| Edge { to: to.to_owned(), dev: false, optional: false };
+    let edge = |to: &str| Edge { to: to.to_owned(), dev: false, optional: false, bugs: false };
     let dev = |to: &str| Edge { dev: true, ..edge(to) };
     check("aft-core", edge("tokio"), &["aft-core depends on tokio: it may use [\"bytes\"] only"]);
     check("aft-core", edge("serde"), &["aft-core depends on serde: it may use [\"bytes\"] only"]);
@@ -231,6 +239,9 @@ fn planted_edges_are_found() {
         &["aft depends on aft-simulation: nothing depends on tests/ or infra/"],
     );
     check("aft", dev("xtask"), &["aft depends on xtask: nothing depends on tests/ or infra/"]);
+    let bugs = Edge { bugs: true, ..edge("aft-core") };
+    check("aft", bugs.clone(), &["aft turns aft-core's planted bugs on: only tests do"]);
+    check("aft-simulation", bugs, &[]);
     check("aft-doors", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
     check(
         "newcomer",
