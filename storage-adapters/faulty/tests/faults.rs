@@ -63,11 +63,14 @@ async fn the_same_seed_gives_the_same_faults() {
 
 /// Each fault alone, always: what the caller is told, whether the effect is there at once, and whether it is after quiescing.
 async fn check(faults: Faults, told: &str, at_once: bool, at_last: bool) {
+    let there = async |store: &FaultyStore<MemoryStore>| {
+        store.inner().get(&name(0)).await.expect("memory does not fail").is_some()
+    };
     let store = faulty(3, faults);
     assert_eq!(run(&store, 1).await, told, "{faults:?}");
-    assert_eq!(store.inner().get(&name(0)).await.unwrap().is_some(), at_once, "{faults:?} at once");
+    assert_eq!(there(&store).await, at_once, "{faults:?} at once");
     store.quiesce().await;
-    assert_eq!(store.inner().get(&name(0)).await.unwrap().is_some(), at_last, "{faults:?} at last");
+    assert_eq!(there(&store).await, at_last, "{faults:?} at last");
     let counts = store.counts(Call::Create);
     assert_eq!((counts.calls, counts.faults()), (1, 1), "{counts:?}");
     assert_eq!(store.counts_total(), counts);

@@ -1,0 +1,263 @@
+//! The one thread that writes: it takes what is queued, decides the conditions, commits all of it as one batch with one sync, and answers.
+//!
+//! ```text
+//! callers ─► queue (bounded) ─► take all ─► decide each against tree + batch ─► one batch, one sync ─► mark ─► answer all
+//!                                  ▲                                                                              │
+//!                                  └────────── meanwhile the next ones queue up ◄─────────────────────────────────┘
+//! ```
+//!
+//! Since only this thread writes, "the tree plus what this batch changed" *is* the state, and a condition decided on it holds when the batch
+//! is committed. Nobody is answered before the sync, not even the loser of a create: the winner may be in the same batch.
+//!
+//! An error of a commit poisons the store: what the disk holds is then unknown, and a later sync that succeeds would prove nothing
+//! (fsync reports an error once). Reads go on; writes are refused until the process is restarted, which reads the disk afresh.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use aft_store::{Error, Result};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bodies::{Bodies, NewFile};
+use crate::chain::Link;
+use crate::home::Acked;
+use crate::key;
+use crate::tree::Tree;
+use crate::value::{self, Body};
+
+/// The most changes that wait. Each holds at most a body of the inline size, so this bounds memory; a caller that finds the queue full is
+/// told so, and slows down.
+pub(crate) const QUEUE_LEN_MAX: usize = 4096;
+/// The most changes of one batch: it bounds how long the first of them waits for the rest to be decided.
+const BATCH_LEN_MAX: usize = 1024;
+/// A batch is committed when it holds this much: beyond it, syncs cost as much as their bytes, and merging more gains nothing.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// A tag is the batch's number and, in its low bits, the change's place in the batch.
+const TAG_PLACE_BITS: u32 = 16;
+const _: () = assert!(BATCH_LEN_MAX <= 1 << TAG_PLACE_BITS);
+
+/// When a write takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Only {
+    Always,
+    IfAbsent,
+    IfTag(u64),
+}
+
+/// A body on its way in.
+#[derive(Debug)]
+pub(crate) enum NewBody {
+    Inline(Bytes),
+    File(NewFile),
+}
+
+/// One change.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Write { key: Vec<u8>, body: NewBody, only: Only },
+    Delete { keys: Vec<Vec<u8>> },
+    DeleteIf { key: Vec<u8>, tag: u64 },
+}
+
+/// A change, and whom to tell whether its condition held.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) change: Change,
+    pub(crate) answer: oneshot::Sender<Result<bool>>,
+}
+
+/// Why the store takes no more writes.
+pub(crate) type Poison = OnceLock<String>;
+
+pub(crate) struct Committer {
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) acked: Acked,
+    pub(crate) link: Link,
+    pub(crate) poison: Arc<Poison>,
+}
+
+/// What is known of a name while a batch is made.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    tag: u64,
+    file: Option<u64>,
+}
+
+/// A batch in the making.
+#[derive(Default)]
+struct Batch {
+    /// By key, so that a key changed twice is written once, with its last value.
+    items: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What names changed in this batch hold now.
+    held: BTreeMap<Vec<u8>, Option<Held>>,
+    bytes: usize,
+    writes: u64,
+    answers: Vec<(oneshot::Sender<Result<bool>>, Result<bool>)>,
+    /// Files that entries of this batch refer to.
+    new_files: Vec<NewFile>,
+    /// Files to which nothing refers once the batch is committed.
+    old_files: Vec<u64>,
+}
+
+impl Committer {
+    /// Runs until every sender of requests is gone.
+    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut queued = Vec::with_capacity(BATCH_LEN_MAX);
+        while requests.blocking_recv_many(&mut queued, BATCH_LEN_MAX) > 0 {
+            let mut batch = Batch::default();
+            for Request { change, answer } in queued.drain(..) {
+                let outcome = self.decide(&mut batch, change);
+                batch.answers.push((answer, outcome));
+                if batch.bytes >= BATCH_BYTES_MAX {
+                    self.commit(std::mem::take(&mut batch));
+                }
+            }
+            self.commit(batch);
+        }
+        if let Err(error) = self.acked.sync() {
+            tracing::warn!(%error, "cannot sync the mark of what was acknowledged");
+        }
+    }
+
+    fn held(&self, batch: &Batch, key: &[u8]) -> Result<Option<Held>> {
+        if let Some(held) = batch.held.get(key) {
+            return Ok(*held);
+        }
+        Ok(self.tree.get(key)?.map(|value| Held {
+            tag: value.tag,
+            file: match value.body {
+                Body::Inline(_) => None,
+                Body::File(file) => Some(file.id),
+            },
+        }))
+    }
+
+    /// Takes a change into the batch if its condition holds; whether it does.
+    fn decide(&self, batch: &mut Batch, change: Change) -> Result<bool> {
+        if let Some(poison) = self.poison.get() {
+            return Err(refused(poison));
+        }
+        match change {
+            Change::Write { key, body, only } => {
+                let held = match (only, self.held(batch, &key)) {
+                    (_, Ok(held)) => held,
+                    // What is damaged can be overwritten. Its file, if it had one, goes at the next open.
+                    (Only::Always, Err(Error::Damaged(_))) => None,
+                    (_, Err(error)) => return Err(error),
+                };
+                let holds = match only {
+                    Only::Always => true,
+                    Only::IfAbsent => held.is_none(),
+                    Only::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
+                };
+                if holds {
+                    self.write(batch, key, held, body);
+                }
+                Ok(holds)
+            }
+            Change::Delete { keys } => {
+                for key in keys {
+                    match self.held(batch, &key) {
+                        Ok(None) => {}
+                        Ok(Some(held)) => batch.remove(key, Some(held)),
+                        Err(Error::Damaged(_)) => batch.remove(key, None),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(true)
+            }
+            Change::DeleteIf { key, tag } => match self.held(batch, &key)? {
+                Some(held) if held.tag == tag => {
+                    batch.remove(key, Some(held));
+                    Ok(true)
+                }
+                Some(_) | None => Ok(false),
+            },
+        }
+    }
+
+    fn write(&self, batch: &mut Batch, key: Vec<u8>, old: Option<Held>, body: NewBody) {
+        let tag = (self.link.number + 1) << TAG_PLACE_BITS | batch.writes;
+        batch.writes += 1;
+        let (body, file) = match body {
+            NewBody::Inline(body) => (Body::Inline(body), None),
+            NewBody::File(new) => {
+                let file = new.file;
+                batch.new_files.push(new);
+                batch.set(key::file(file.id).to_vec(), Some(Vec::new()));
+                (Body::File(file), Some(file.id))
+            }
+        };
+        batch.forget_file(old);
+        let value = value::encode(&key, tag, &body);
+        batch.held.insert(key.clone(), Some(Held { tag, file }));
+        batch.set(key, Some(value));
+    }
+
+    /// Makes a batch durable, then answers everybody in it.
+    fn commit(&mut self, batch: Batch) {
+        let Batch { items, answers, new_files, old_files, .. } = batch;
+        let committed = if items.is_empty() { Ok(()) } else { self.make_durable(items) };
+        // Entries that refer to these files are in the journal, even if in doubt.
+        new_files.into_iter().for_each(NewFile::keep);
+        match committed {
+            Ok(()) => {
+                for (answer, outcome) in answers {
+                    // A caller that has gone away does not want to know.
+                    let _gone = answer.send(outcome);
+                }
+                old_files.into_iter().for_each(|id| self.bodies.remove(id));
+            }
+            Err(what) => {
+                tracing::error!(dir = %self.tree.dir().display(), what, "the store takes no more writes");
+                let poison = self.poison.get_or_init(|| what);
+                for (answer, outcome) in answers {
+                    let in_doubt = outcome.and_then(|_| Err(Error::NoAnswer(poison.clone())));
+                    let _gone = answer.send(in_doubt);
+                }
+            }
+        }
+    }
+
+    fn make_durable(&mut self, items: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> std::result::Result<(), String> {
+        let failed = |error: &dyn std::fmt::Display, what: &str| {
+            format!("local:{}: {what}: {error}; restart to go on", self.tree.dir().display())
+        };
+        let link = self
+            .tree
+            .commit(self.link, items.into_iter())
+            .map_err(|error| failed(&error, "a commit failed"))?;
+        self.acked
+            .advance(link.number)
+            .map_err(|error| failed(&error, "cannot mark what is acknowledged"))?;
+        assert_eq!(link.number, self.link.number + 1, "one batch, one link");
+        self.link = link;
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.items.insert(key, value);
+    }
+
+    fn remove(&mut self, key: Vec<u8>, old: Option<Held>) {
+        self.forget_file(old);
+        self.held.insert(key.clone(), None);
+        self.set(key, None);
+    }
+
+    fn forget_file(&mut self, old: Option<Held>) {
+        if let Some(id) = old.and_then(|old| old.file) {
+            self.set(key::file(id).to_vec(), None);
+            self.old_files.push(id);
+        }
+    }
+}
+
+pub(crate) fn refused(poison: &str) -> Error {
+    Error::Refused(format!("no more writes since an earlier one failed: {poison}"))
+}

@@ -1,0 +1,281 @@
+//! The tree: opening it, reading from it, and committing a batch to it.
+//!
+//! One keyspace holds all spaces, so that one flush order and one chain cover everything.
+//!
+//! What a read may see: fjall 3 commits a batch in this order, under its journal lock (`batch/mod.rs`, `commit`): write to the journal, sync it,
+//! then apply to the memtable. A batch whose sync fails is never applied, and the database refuses writes from then on. So whatever a read
+//! finds is durable, acknowledged or about to be, and nothing that was read can vanish in a crash.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use aft_store::{Error, GroupPage, ItemPage, Name, Result, Space};
+use bytes::Bytes;
+use fjall::config::PinningPolicy;
+use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::chain::{Digest, Link};
+use crate::home::{Acked, Home};
+use crate::value::{self, Value};
+use crate::{OpenError, Options, journal, key};
+
+const KEYSPACE: &str = "store";
+/// The most items or groups of one page, whatever the caller's limit: a page is read in one go, and should not hold up a thread for more
+/// than about a millisecond.
+const PAGE_LEN_MAX: usize = 512;
+/// Neighbours that are looked at one by one before a listing of groups seeks to the next: a seek costs as much as a few steps.
+const STEPS_BEFORE_SEEK: usize = 4;
+
+/// The tree. Closed when dropped, which waits for its threads.
+pub(crate) struct Tree {
+    keyspace: Keyspace,
+    database: Database,
+    /// Last: the directory is released after the database is closed.
+    home: Home,
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace)> {
+    let database = Database::builder(path)
+        .cache_size(options.cache_bytes)
+        // The journal is scanned at start by `journal`, which reads it as it is.
+        .journal_compression(CompressionType::None)
+        .manual_journal_persist(true)
+        .open()?;
+    let keyspace = database.keyspace(KEYSPACE, || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(options.memtable_bytes)
+            .filter_block_pinning_policy(PinningPolicy::all(true))
+            .with_kv_separation(
+                options
+                    .separate_values
+                    .then(|| fjall::KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES_MIN)),
+            )
+            .manual_journal_persist(true)
+    })?;
+    Ok((database, keyspace))
+}
+
+/// Values from this size on lie in value logs, not in tables: compactions move small entries only.
+const SEPARATED_BYTES_MIN: u32 = 2048;
+
+fn failed(dir: &Path) -> impl Fn(fjall::Error) -> OpenError {
+    move |error| match error {
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+            OpenError::Io { what: format!("cannot open the tree in {}", dir.display()), source }
+        }
+        fjall::Error::Locked => OpenError::Held { dir: dir.to_owned(), pid: "(unknown)".to_owned() },
+        error => OpenError::damaged(dir, format!("the tree does not open: {error}")),
+    }
+}
+
+impl Tree {
+    /// Opens the tree in a directory, making it if the directory is new, and looks whether all that was acknowledged is there.
+    pub(crate) fn open(home: Home, options: &Options) -> std::result::Result<(Tree, Link, Acked), OpenError> {
+        let (acked, acked_number) = Acked::open(&home)?;
+        if home.is_new {
+            let (tree, link) = Tree::make(home, options)?;
+            let durable = acked.advance(link.number).and_then(|()| acked.sync());
+            durable.map_err(OpenError::io("cannot write the mark in", &tree.home.dir))?;
+            tree.home.is_made()?;
+            return Ok((tree, link, acked));
+        }
+        home.refuse_if_known_damaged()?;
+        let (dir, path) = (home.dir.clone(), home.tree_dir());
+        // The tree would take a missing marker for "no database here", and make an empty one.
+        if !path.join("version").exists() {
+            return Err(OpenError::damaged(&dir, "the tree is missing"));
+        }
+        let journals = journal::scan(&dir, &path, acked_number)?;
+        let (database, keyspace) = database(&path, options).map_err(failed(&dir))?;
+        let tree = Tree { keyspace, database, home };
+        let link = tree.check(journals, acked_number)?;
+        Ok((tree, link, acked))
+    }
+
+    /// Makes the tree of a new directory, with the first link of the chain in it.
+    fn make(home: Home, options: &Options) -> std::result::Result<(Tree, Link), OpenError> {
+        let dir = home.dir.clone();
+        let (database, keyspace) = database(&home.tree_dir(), options).map_err(failed(&dir))?;
+        let tree = Tree { keyspace, database, home };
+        let link = tree.commit(Link::default(), std::iter::empty()).map_err(failed(&dir))?;
+        Ok((tree, link))
+    }
+
+    /// The newest link, once everything that was acknowledged is known to be there.
+    fn check(&self, journals: journal::Journals, acked: Option<u64>) -> std::result::Result<Link, OpenError> {
+        let failed = failed(&self.home.dir);
+        let newest = self.keyspace.get(key::CHAIN).map_err(&failed)?;
+        let Some(link) = newest.and_then(|link| Link::decode(&link)) else {
+            return Err(self.home.note_damage("the commit chain is missing from the tree"));
+        };
+        // What the tables alone hold, without what was replayed from the journals.
+        let flushed = match self.keyspace.tree.get_highest_persisted_seqno() {
+            None => None,
+            Some(seqno) => {
+                self.keyspace.tree.get(key::CHAIN, seqno + 1).map_err(|error| failed(error.into()))?
+            }
+        };
+        let flushed = flushed.and_then(|link| Link::decode(&link)).map_or(0, |link| link.number);
+        if let Some(first) = journals.first
+            && first.number > flushed + 1
+        {
+            let what = format!(
+                "the oldest journal starts with batch {}, but the tables end with batch {flushed}; a journal is missing",
+                first.number
+            );
+            return Err(self.home.note_damage(&what));
+        }
+        if let Some(last) = journals.last.filter(|last| last.number > link.number) {
+            let what = format!(
+                "the journals end with batch {}, but the tree took over only {}",
+                last.number, link.number
+            );
+            return Err(self.home.note_damage(&what));
+        }
+        if let Some(acked) = acked.filter(|&acked| acked > link.number) {
+            let what = format!(
+                "batches up to {acked} had been acknowledged, but the tree ends with batch {}",
+                link.number
+            );
+            return Err(self.home.note_damage(&what));
+        }
+        Ok(link)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.home.dir
+    }
+
+    pub(crate) fn bodies_dir(&self) -> PathBuf {
+        self.home.bodies_dir()
+    }
+
+    /// Writes these items as one batch, atomically, and syncs it. On an error the batch may or may not survive a restart, and
+    /// every later commit fails.
+    pub(crate) fn commit(
+        &self,
+        last: Link,
+        items: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+    ) -> fjall::Result<Link> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut digest = Digest::after(last.number, last.digest);
+        for (key, value) in items {
+            digest.add(&key, value.as_deref());
+            match value {
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
+            }
+        }
+        let link = Link { number: last.number + 1, previous: last.digest, digest: digest.finish() };
+        batch.insert(&self.keyspace, key::CHAIN, link.encode());
+        batch.commit()?;
+        Ok(link)
+    }
+
+    /// The value under a name's key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        let found = self.keyspace.get(key).map_err(|error| self.unreadable(key, &error))?;
+        let decode = |value: fjall::UserValue| {
+            value::decode(key, &value).map_err(|what| self.damaged(key, &format!("{what}, in the tree")))
+        };
+        found.map(decode).transpose()
+    }
+
+    /// Whether the tree holds this key.
+    pub(crate) fn holds(&self, key: &[u8]) -> Result<bool> {
+        self.keyspace.contains_key(key).map_err(|error| self.unreadable(key, &error))
+    }
+
+    pub(crate) fn list(
+        &self,
+        space: Space,
+        group: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<ItemPage> {
+        let limit = limit.min(PAGE_LEN_MAX);
+        let start = key::group_start(space, group);
+        let item_at = start.len();
+        let from = match after {
+            Some(after) => Bound::Excluded([&start[..], after].concat()),
+            None => Bound::Included(start),
+        };
+        let mut page = ItemPage::default();
+        for entry in self.keyspace.range((from, Bound::Excluded(key::group_end(space, group)))) {
+            let found = entry.key().map_err(|error| self.unreadable(group, &error))?;
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.items.push(Bytes::copy_from_slice(&found[item_at..]));
+        }
+        Ok(page)
+    }
+
+    pub(crate) fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        let limit = limit.min(PAGE_LEN_MAX);
+        let start = key::groups_start(space, prefix);
+        let mut from = match after {
+            Some(after) => key::group_end(space, after).max(start.clone()),
+            None => start.clone(),
+        };
+        let mut page = GroupPage::default();
+        // Each turn seeks once, then walks as long as the next group is near.
+        'seek: loop {
+            let mut steps = 0;
+            for entry in self.keyspace.range(from.clone()..) {
+                let found = entry.key().map_err(|error| self.unreadable(&from, &error))?;
+                if !found.starts_with(&start) {
+                    return Ok(page);
+                }
+                if found[..] < from[..] {
+                    steps += 1;
+                    if steps > STEPS_BEFORE_SEEK {
+                        continue 'seek;
+                    }
+                    continue;
+                }
+                if page.groups.len() == limit {
+                    page.more = true;
+                    return Ok(page);
+                }
+                let Some((group, _)) = key::parts(&found) else {
+                    return Err(self.damaged(&found, "the tree holds a key that is no name"));
+                };
+                from = key::group_end(space, &group);
+                page.groups.push(group);
+                steps = 0;
+            }
+            return Ok(page);
+        }
+    }
+
+    fn unreadable(&self, key: &[u8], error: &fjall::Error) -> Error {
+        match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => Error::NoAnswer(
+                format!("local:{}: cannot read {}: {error}", self.dir().display(), shown(key)),
+            ),
+            error => self.damaged(key, &format!("the tree cannot be read there: {error}")),
+        }
+    }
+
+    pub(crate) fn damaged(&self, key: &[u8], what: &str) -> Error {
+        Error::Damaged(format!("local:{}: {}: {what}", self.dir().display(), shown(key)))
+    }
+}
+
+fn shown(key: &[u8]) -> String {
+    key::name(key).map_or_else(|| key.escape_ascii().to_string(), |name: Name| name.to_string())
+}

@@ -1,0 +1,76 @@
+//! Goal: the embedded store keeps to the contract, and what it keeps is there after it is opened again. Method: the conformance suite on
+//! fresh directories, the same values read before and after a reopening.
+
+use std::sync::Arc;
+
+use aft_store::{Created, Name, Replaced, Space, Store, conformance};
+use aft_store_local::{LocalStore, Options};
+use bytes::Bytes;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_to_the_contract() {
+    let dirs = tempfile::tempdir().unwrap();
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    let make = async || {
+        let dir = dirs.path().join(made.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string());
+        Arc::new(LocalStore::open(dir, &Options::default()).expect("a fresh directory")) as Arc<dyn Store>
+    };
+    conformance::run(make).await.assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    conformance::probe(Arc::new(store.clone())).await.assert_passed();
+    for space in Space::ALL {
+        assert!(store.groups(space, b"", None, 1).await.unwrap().groups.is_empty(), "{space:?}");
+    }
+    let bodies = std::fs::read_dir(dir.path().join("bodies")).unwrap().count();
+    assert_eq!(bodies, 0, "body files are left");
+}
+
+fn body(i: usize) -> Bytes {
+    // Some inline, some in files.
+    let len = if i.is_multiple_of(5) { 70_000 + i } else { 10 * i };
+    Bytes::from(vec![i as u8; len])
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    const NAMES: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let name = |i: usize| Name::new(Space::ALL[i % 8], format!("group {}", i % 3), format!("item {i:03}"));
+    let mut tags = Vec::new();
+    for round in 0..3 {
+        let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+        for i in 0..NAMES {
+            if round == 0 {
+                assert_eq!(store.create(&name(i), body(i)).await, Ok(Created::Created));
+                tags.push(store.get(&name(i)).await.unwrap().unwrap().1);
+            }
+            let (read, tag) = store.get(&name(i)).await.unwrap().expect("it was written");
+            assert_eq!((read, &tag), (body(i), &tags[i]), "{}", name(i));
+            assert_eq!(store.create(&name(i), Bytes::new()).await, Ok(Created::Exists));
+        }
+        // A tag from before still names the content, and a new content gets a tag that was never used.
+        assert_eq!(store.replace(&name(1), &tags[1], body(1)).await, Ok(Replaced::Replaced));
+        let (_, tag) = store.get(&name(1)).await.unwrap().unwrap();
+        assert!(!tags.contains(&tag));
+        tags[1] = tag;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nothing_refers_to_goes_at_the_next_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = Name::new(Space::Blob, "attempt", "0");
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    store.put(&name, body(0)).await.unwrap();
+    drop(store);
+    let stray = dir.path().join("bodies/00000000000000ff.body");
+    std::fs::write(&stray, "left by a crash").unwrap();
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    assert!(!stray.exists());
+    assert_eq!(store.get(&name).await.unwrap().unwrap().0, body(0));
+}
