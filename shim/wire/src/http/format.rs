@@ -1,0 +1,165 @@
+//! The two encodings of requests and replies.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::operation::{OPS_LEN_MAX, too_many_ops};
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `application/json`; bytes are base64 text.
+    #[default]
+    Json,
+    /// `application/x-protobuf`.
+    Protobuf,
+}
+
+/// A body that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Malformed {
+    /// What is wrong, and where.
+    pub detail: String,
+    /// The byte at which it was noticed, counted from 0.
+    pub position: usize,
+}
+
+impl Format {
+    /// The content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    /// The format of a content type, parameters ignored; `None` for any other type.
+    pub fn of_content_type(text: &str) -> Option<Format> {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        [Format::Json, Format::Protobuf]
+            .into_iter()
+            .find(|format| essence.eq_ignore_ascii_case(format.content_type()))
+            .or_else(|| essence.eq_ignore_ascii_case("application/protobuf").then_some(Format::Protobuf))
+    }
+
+    /// A message's bytes.
+    pub fn encode<T: prost::Message + Serialize>(self, message: &T) -> Bytes {
+        match self {
+            Format::Protobuf => message.encode_to_vec().into(),
+            Format::Json => serde_json::to_vec(message)
+                .expect("messages have text keys and valid enumerations, and a vector takes any length")
+                .into(),
+        }
+    }
+
+    /// A reply from its bytes. In protobuf, values are slices of `body`, not copies.
+    ///
+    /// # Errors
+    /// [`Malformed`], with the position.
+    pub fn decode<T: prost::Message + Default + DeserializeOwned>(
+        self,
+        body: &Bytes,
+    ) -> Result<T, Malformed> {
+        match self {
+            Format::Json => serde_json::from_slice(body).map_err(|why| Malformed {
+                position: position_of(body, why.line(), why.column()),
+                detail: why.to_string(),
+            }),
+            Format::Protobuf => {
+                let mut rest = body.clone();
+                T::decode(&mut rest).map_err(|why| {
+                    let position = body.len() - rest.len();
+                    Malformed { detail: format!("{why}, at byte {position}"), position }
+                })
+            }
+        }
+    }
+
+    /// A request from its bytes; an empty body has every field left out.
+    ///
+    /// # Errors
+    /// [`Malformed`], with the position; also if it has too many operations, which are counted before they take memory.
+    pub fn decode_request<T: RequestBody>(self, body: &Bytes) -> Result<T, Malformed> {
+        if body.is_empty() {
+            return Ok(T::default());
+        }
+        if self == Format::Protobuf
+            && let Some(tag) = T::OPS_TAG
+        {
+            let (count, position) = count_fields(body, tag);
+            if count > OPS_LEN_MAX {
+                return Err(Malformed { detail: too_many_ops(count), position });
+            }
+        }
+        self.decode(body)
+    }
+}
+
+/// A message that a client sends.
+pub trait RequestBody: prost::Message + Default + DeserializeOwned {
+    /// The number of its field of operations.
+    const OPS_TAG: Option<u32>;
+}
+
+impl RequestBody for super::Begin {
+    const OPS_TAG: Option<u32> = Some(10);
+}
+
+impl RequestBody for super::Batch {
+    const OPS_TAG: Option<u32> = Some(1);
+}
+
+impl RequestBody for super::Commit {
+    const OPS_TAG: Option<u32> = None;
+}
+
+/// How often a length-delimited field stands in a protobuf message, and where the last one starts. Stops at anything malformed, which
+/// is left to the decoder to tell.
+fn count_fields(message: &[u8], tag: u32) -> (usize, usize) {
+    let (mut count, mut position) = (0, 0);
+    let mut rest = message;
+    loop {
+        let start = message.len() - rest.len();
+        let Some(key) = varint(&mut rest) else { return (count, position) };
+        let skip = match key & 7 {
+            0 => varint(&mut rest).map(|_| 0),
+            1 => Some(8),
+            2 => varint(&mut rest),
+            5 => Some(4),
+            _ => None,
+        };
+        let Some(skip) = skip.and_then(|skip| usize::try_from(skip).ok()) else { return (count, position) };
+        let Some(after) = rest.get(skip..) else { return (count, position) };
+        rest = after;
+        if key >> 3 == u64::from(tag) {
+            (count, position) = (count + 1, start);
+        }
+    }
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    const BYTES_MAX: usize = 10;
+    let mut value = 0;
+    for at in 0..BYTES_MAX.min(rest.len()) {
+        value |= u64::from(rest[at] & 0x7f).checked_shl(7 * at as u32).unwrap_or_default();
+        if rest[at] < 0x80 {
+            *rest = &rest[at + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// The byte of a line and column as `serde_json` counts them: lines from 1; columns are bytes, 0 before a line's first.
+fn position_of(body: &[u8], line: usize, column: usize) -> usize {
+    let line_start = match line.checked_sub(2) {
+        None => 0,
+        Some(nth) => {
+            let newline = body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(nth);
+            newline.map_or(0, |(at, _)| at + 1)
+        }
+    };
+    (line_start + column.saturating_sub(1)).min(body.len())
+}

@@ -1,0 +1,136 @@
+//! Bodies of requests.
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::base64_text;
+use super::operation::{Op, deserialize_ops};
+
+/// Opens a transaction (`POST /v1/transactions`), or runs a whole one (`POST /v1/execute`, where the commit is implied).
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Begin {
+    /// Names the request: of all attempts that carry it, at most one commits. The header `Idempotency-Key` is an alias.
+    #[prost(string, optional, tag = "1")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Keeps request IDs of different functions apart.
+    #[prost(string, optional, tag = "2")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Stands for the request's payload, in any form: another one under the same request ID is refused. Where a call holds the whole
+    /// transaction and none is given, the door makes one of the call's contents.
+    #[prost(string, optional, tag = "3")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// How long the transaction may stay open, in milliseconds.
+    #[prost(uint64, optional, tag = "4")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// How long to wait for another open attempt of the request, in milliseconds.
+    #[prost(uint64, optional, tag = "5")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// What to do while another attempt of the request is open.
+    #[prost(enumeration = "IfOpen", tag = "6")]
+    #[serde(with = "IfOpen", skip_serializing_if = "is_zero")]
+    pub if_open: i32,
+    /// The session token of the client's last commit. The header `Aft-Session` is an alias.
+    #[prost(string, optional, tag = "7")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// How long the commit is to be remembered, in seconds.
+    #[prost(uint64, optional, tag = "8")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_s: Option<u64>,
+    /// When the commit is acknowledged.
+    #[prost(enumeration = "Visibility", tag = "9")]
+    #[serde(with = "Visibility", skip_serializing_if = "is_zero")]
+    pub visibility: i32,
+    /// To run at once, in order.
+    #[prost(message, repeated, tag = "10")]
+    #[serde(deserialize_with = "deserialize_ops", skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Op>,
+    /// Commit when the operations have run.
+    #[prost(bool, optional, tag = "11")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<bool>,
+    /// What later attempts of the request are answered; with `commit` only.
+    #[prost(bytes = "bytes", optional, tag = "12")]
+    #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
+    pub result: Option<Bytes>,
+}
+
+/// Runs operations in an open transaction (`POST /v1/transactions/{t}/batch`).
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batch {
+    /// To run, in order.
+    #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "deserialize_ops", skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Op>,
+    /// Commit when the operations have run.
+    #[prost(bool, optional, tag = "2")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<bool>,
+    /// What later attempts of the request are answered; with `commit` only.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
+    pub result: Option<Bytes>,
+}
+
+/// Commits (`POST /v1/transactions/{t}/commit`). The body may be left out.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Commit {
+    /// What later attempts of the request are answered.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
+    pub result: Option<Bytes>,
+}
+
+/// What to do while another attempt of the request is open on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
+#[serde(rename_all = "snake_case")]
+#[repr(i32)]
+pub enum IfOpen {
+    /// Wait for its end up to `wait_ms`, then refuse (`in_progress`).
+    Wait = 0,
+    /// Run beside it; the commit record decides between the two.
+    Run = 1,
+}
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
+#[serde(rename_all = "snake_case")]
+#[repr(i32)]
+pub enum Visibility {
+    /// When it is durable.
+    Relaxed = 0,
+    /// When every node sees it as well.
+    Published = 1,
+}
+
+macro_rules! enumeration_text {
+    ($name:ident) => {
+        impl $name {
+            fn serialize<S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+                match $name::try_from(*number) {
+                    Ok(value) => value.serialize(serializer),
+                    Err(why) => Err(serde::ser::Error::custom(why)),
+                }
+            }
+
+            fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+                Ok(<$name as Deserialize>::deserialize(deserializer)? as i32)
+            }
+        }
+    };
+}
+enumeration_text!(IfOpen);
+enumeration_text!(Visibility);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
