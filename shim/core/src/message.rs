@@ -350,3 +350,11 @@ pub enum End {
     /// Its time ran out after a commit may have been sent.
     Unknown,
 }
+
+impl Header {
+    /// The header of a full record; `None` for a slim one.
+    pub fn of(record: &Record) -> Option<Header> {
+        let writes = record.full()?.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
+        Some(Header { txn: record.txn, hash: record.hash, writes })
+    }
+}

@@ -49,6 +49,8 @@ pub struct Settings {
     pub maintenance_tasks_max: usize,
     /// Pause between two passes of the maintainer.
     pub maintenance_interval_ms: u64,
+    /// How long a read or a look-up keeps asking a store that fails before the caller is told.
+    pub store_patience_ms: u64,
     /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
     pub retry_min_ms: u64,
     /// Longest pause before a store call is repeated.
@@ -89,6 +91,7 @@ impl Settings {
             version_page_len: 16,
             maintenance_tasks_max: 16,
             maintenance_interval_ms: 1_000,
+            store_patience_ms: 10_000,
             retry_min_ms: 20,
             retry_max_ms: 1_000,
             #[cfg(feature = "planted-bugs")]

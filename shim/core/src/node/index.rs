@@ -1,0 +1,377 @@
+//! What the node knows of committed versions: a cache over the store's version entries, bounded, never the truth.
+//!
+//! An entry of a key may be forgotten at any time unless it holds this node's own commit that is not published yet (the store does not list that
+//! one) or an operation is working on it. What is forgotten is listed again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{Key, TxnId};
+use crate::message::Header;
+use crate::record::VersionEntry;
+
+/// What is known of one version.
+#[derive(Debug, Clone, Hash)]
+pub(super) enum Knowledge {
+    /// A listing named it; its cowritten keys are not known yet.
+    Entry(VersionEntry),
+    /// Its whole write set is known.
+    Header(Arc<Header>),
+    /// Its record was found slim, gone, or another's: no candidate, and no rejection either. It stays so.
+    Dead,
+}
+
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Known {
+    pub(super) txn: TxnId,
+    pub(super) knowledge: Knowledge,
+    /// By the monotonic clock.
+    learned_mono: u64,
+    /// This node committed it and has not published it: no listing may drop it.
+    unpublished: bool,
+}
+
+/// A listing of a key's version entries.
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Listing {
+    /// When it was asked, by the monotonic clock.
+    pub(super) asked_mono: u64,
+    /// The number of the store call that asked it.
+    pub(super) asked_call: u64,
+    /// The oldest entry that was listed, if older ones may follow.
+    pub(super) more_after: Option<VersionEntry>,
+}
+
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct KeyEntry {
+    /// Newest first, each transaction once.
+    pub(super) versions: Vec<Known>,
+    /// `None`: never listed, or listed before something was found gone.
+    pub(super) listing: Option<Listing>,
+    /// Only a listing asked by this call or a later one counts: something of an earlier one was found gone.
+    pub(super) not_before_call: u64,
+    pins: u32,
+    used: bool,
+}
+
+impl KeyEntry {
+    fn place(&self, txn: TxnId) -> Result<usize, usize> {
+        self.versions.binary_search_by(|known| txn.cmp(&known.txn))
+    }
+
+    fn evictable(&self) -> bool {
+        self.pins == 0 && !self.versions.iter().any(|known| known.unpublished)
+    }
+}
+
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct Index {
+    pub(super) keys: BTreeMap<Key, KeyEntry>,
+    /// Every known header with the number of keys that hold it.
+    headers: BTreeMap<TxnId, (Arc<Header>, u32)>,
+    /// Keys in the order in which they are looked at for eviction; each key of `keys` once.
+    clock: VecDeque<Key>,
+    /// Versions held, over all keys.
+    versions: usize,
+}
+
+/// How many of a key's versions are kept when listings make it grow: older ones are listed again if a scan ever needs them.
+const VERSIONS_KEPT_MAX: usize = 32;
+
+/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
+const LOOKS_PER_STEP_MAX: usize = 4_096;
+
+impl Index {
+    /// Keys and versions held.
+    pub(super) fn entries(&self) -> usize {
+        self.keys.len() + self.versions
+    }
+
+    pub(super) fn header(&self, txn: TxnId) -> Option<&Arc<Header>> {
+        self.headers.get(&txn).map(|(header, _)| header)
+    }
+
+    /// What is known of a key; marks it as used.
+    pub(super) fn entry(&mut self, key: &Key) -> &mut KeyEntry {
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.clone(), KeyEntry::default());
+            self.clock.push_back(key.clone());
+        }
+        let entry = self.keys.get_mut(key).expect("inserted above");
+        entry.used = true;
+        entry
+    }
+
+    pub(super) fn pin(&mut self, key: &Key) {
+        self.entry(key).pins += 1;
+    }
+
+    pub(super) fn unpin(&mut self, key: &Key) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            assert!(entry.pins > 0, "unpinned more often than pinned");
+            entry.pins -= 1;
+        }
+    }
+
+    /// Learns a committed transaction: indexes its **whole** write set, so that a half-published transaction reads whole.
+    pub(super) fn learn(
+        &mut self,
+        header: &Arc<Header>,
+        now_mono: u64,
+        unpublished: bool,
+        bug: impl Fn(Bug) -> bool,
+        asked: Option<&Key>,
+    ) {
+        for (key, _) in header.writes.iter() {
+            if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
+                continue;
+            }
+            let entry = self.entry(key);
+            match entry.place(header.txn) {
+                Ok(at) => {
+                    let known = &mut entry.versions[at];
+                    known.learned_mono = now_mono;
+                    known.unpublished |= unpublished;
+                    if let Knowledge::Entry(_) = known.knowledge {
+                        known.knowledge = Knowledge::Header(header.clone());
+                        self.hold(header);
+                    }
+                }
+                Err(at) => {
+                    entry.versions.insert(
+                        at,
+                        Known {
+                            txn: header.txn,
+                            knowledge: Knowledge::Header(header.clone()),
+                            learned_mono: now_mono,
+                            unpublished,
+                        },
+                    );
+                    self.versions += 1;
+                    self.hold(header);
+                    self.trim(key);
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, header: &Arc<Header>) {
+        self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0)).1 += 1;
+    }
+
+    fn release(&mut self, known: &Known) {
+        self.versions -= 1;
+        if let Knowledge::Header(header) = &known.knowledge {
+            self.release_header(header.txn);
+        }
+    }
+
+    fn release_header(&mut self, txn: TxnId) {
+        let held = self.headers.get_mut(&txn).expect("every held header is counted");
+        held.1 -= 1;
+        if held.1 == 0 {
+            self.headers.remove(&txn);
+        }
+    }
+
+    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is cut, and never below an unpublished version.
+    fn trim(&mut self, key: &Key) {
+        let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
+        if entry.versions.len() <= 2 * VERSIONS_KEPT_MAX || entry.listing.is_none() {
+            return;
+        }
+        let mut cut = Vec::new();
+        while entry.versions.len() > VERSIONS_KEPT_MAX
+            && !entry.versions.last().is_some_and(|known| known.unpublished)
+        {
+            cut.extend(entry.versions.pop());
+        }
+        let last = entry.versions.last().expect("some are kept");
+        let resume = match &last.knowledge {
+            Knowledge::Entry(version) => Some(version.clone()),
+            Knowledge::Header(header) => Some(super::publish::version_entry(header, key)),
+            Knowledge::Dead => None,
+        };
+        match (resume, &mut entry.listing) {
+            // The cut must not reach above where the listing stands.
+            (Some(resume), Some(listing))
+                if listing.more_after.as_ref().is_none_or(|more| more.txn < resume.txn) =>
+            {
+                listing.more_after = Some(resume);
+            }
+            (Some(_), Some(_)) => {}
+            (None, _) | (_, None) => entry.listing = None,
+        }
+        for known in &cut {
+            self.release(known);
+        }
+    }
+
+    /// The transaction's versions are all entered in the store.
+    pub(super) fn published(&mut self, header: &Header, now_mono: u64) {
+        for (key, _) in header.writes.iter() {
+            let Some(entry) = self.keys.get_mut(key) else { continue };
+            if let Ok(at) = entry.place(header.txn) {
+                entry.versions[at].unpublished = false;
+                entry.versions[at].learned_mono = now_mono;
+            }
+        }
+    }
+
+    /// A record was found slim, gone, or another's. Listings of its keys that named it are out of date.
+    pub(super) fn dead(&mut self, txn: TxnId, key: &Key, next_call: u64) {
+        let keys: Vec<Key> = match self.header(txn) {
+            Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
+            None => vec![key.clone()],
+        };
+        for key in keys {
+            let Some(entry) = self.keys.get_mut(&key) else { continue };
+            let Ok(at) = entry.place(txn) else { continue };
+            let was = std::mem::replace(&mut entry.versions[at].knowledge, Knowledge::Dead);
+            entry.versions[at].unpublished = false;
+            entry.listing = None;
+            entry.not_before_call = next_call;
+            match was {
+                Knowledge::Header(header) => self.release_header(header.txn),
+                Knowledge::Entry(_) | Knowledge::Dead => {}
+            }
+        }
+    }
+
+    /// A page of a key's version entries. The first page of a listing **replaces** what was known, except this node's own unpublished commits and
+    /// what was learned since the listing was asked or within `recheck_after_ms`.
+    pub(super) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {
+        let ListedPage { entries, after, more, asked_mono, asked_call, now_mono, recheck_after_ms } = page;
+        let more = more && !bug(Bug::SkipSecondPage);
+        let keep_from = asked_mono.min(now_mono.saturating_sub(recheck_after_ms));
+        let oldest = entries.last().map(|entry| entry.txn);
+        let entry = self.entry(key);
+        if asked_call < entry.not_before_call {
+            return;
+        }
+        // What this page covers: from `after` (exclusive) down to its last entry, or to the end.
+        let covered = |txn: TxnId| {
+            after.is_none_or(|after| txn < after) && (!more || oldest.is_some_and(|oldest| txn >= oldest))
+        };
+        let mut dropped = Vec::new();
+        if !bug(Bug::UnionOnRecheck) {
+            entry.versions.retain(|known| {
+                let keep = !covered(known.txn)
+                    || known.unpublished
+                    || known.learned_mono >= keep_from
+                    || entries.iter().any(|listed| listed.txn == known.txn);
+                if !keep {
+                    dropped.push(known.clone());
+                }
+                keep
+            });
+        }
+        match after {
+            None => entry.listing = Some(Listing { asked_mono, asked_call, more_after: None }),
+            Some(_) => {
+                // A later page of a listing that was dropped meanwhile proves nothing: what it names is known, no more.
+                if entry.listing.is_none() {
+                    return dropped.iter().for_each(|known| self.release(known));
+                }
+            }
+        }
+        let listing = entry.listing.as_mut().expect("set above");
+        listing.more_after = if more { entries.last().cloned() } else { None };
+        let mut added = 0;
+        let mut single = Vec::new();
+        for listed in entries {
+            match entry.place(listed.txn) {
+                Ok(_) => {}
+                Err(at) => {
+                    let knowledge = if listed.cowritten == 1 {
+                        let header = Arc::new(Header {
+                            txn: listed.txn,
+                            hash: listed.hash,
+                            writes: Arc::from([(key.clone(), listed.meta.clone())]),
+                        });
+                        single.push(header.clone());
+                        Knowledge::Header(header)
+                    } else {
+                        Knowledge::Entry(listed.clone())
+                    };
+                    // What only a listing told is as old as the listing.
+                    let known = Known { txn: listed.txn, knowledge, learned_mono: 0, unpublished: false };
+                    entry.versions.insert(at, known);
+                    added += 1;
+                }
+            }
+        }
+        self.versions += added;
+        single.iter().for_each(|header| self.hold(header));
+        dropped.iter().for_each(|known| self.release(known));
+    }
+
+    /// Known keys after a bound, in order, as long as they start with the prefix.
+    pub(super) fn keys_in<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Key> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        self.keys
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(|(key, _)| key)
+            .take_while(move |key| key.as_str().starts_with(prefix))
+    }
+
+    /// Forgets cold keys until at most `max` entries remain, or enough was looked at for one step.
+    pub(super) fn shrink(&mut self, max: usize) {
+        let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
+        while self.entries() > max && looks > 0 {
+            looks -= 1;
+            let Some(key) = self.clock.pop_front() else { return };
+            let entry = self.keys.get_mut(&key).expect("the clock holds each key once");
+            if entry.used || !entry.evictable() {
+                entry.used = false;
+                self.clock.push_back(key);
+                continue;
+            }
+            let entry = self.keys.remove(&key).expect("looked up above");
+            entry.versions.iter().for_each(|known| self.release(known));
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert_eq!(self.keys.len(), self.clock.len(), "every key has one place in the clock");
+        let versions: usize = self.keys.values().map(|entry| entry.versions.len()).sum();
+        assert_eq!(self.versions, versions, "versions are counted");
+        let mut held: BTreeMap<TxnId, u32> = BTreeMap::new();
+        for (key, entry) in &self.keys {
+            assert!(
+                entry.versions.windows(2).all(|pair| pair[0].txn > pair[1].txn),
+                "versions of {key} are in order, each once"
+            );
+            for known in &entry.versions {
+                if let Knowledge::Header(header) = &known.knowledge {
+                    assert_eq!(header.txn, known.txn);
+                    *held.entry(header.txn).or_default() += 1;
+                }
+            }
+        }
+        assert_eq!(held.len(), self.headers.len(), "headers are counted");
+        assert!(held.iter().all(|(txn, count)| self.headers[txn].1 == *count), "headers are counted rightly");
+    }
+}
+
+/// One page of a key's listing.
+#[derive(Debug)]
+pub(super) struct ListedPage<'a> {
+    pub(super) entries: &'a [VersionEntry],
+    /// Where the page began, exclusive.
+    pub(super) after: Option<TxnId>,
+    pub(super) more: bool,
+    pub(super) asked_mono: u64,
+    pub(super) asked_call: u64,
+    pub(super) now_mono: u64,
+    pub(super) recheck_after_ms: u64,
+}
