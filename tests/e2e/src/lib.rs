@@ -1,1 +1,11 @@
-//! End-to-end tests: real processes, real sockets, kill -9.
+//! End-to-end tests' harness: real processes, real sockets, signals.
+//!
+//! * [`binary`] – finds the binary `aft`, and runs one of its commands to the end.
+//! * [`server`] – `aft serve` as a child process: start, kill -9, SIGTERM, restart on the same directory.
+//! * [`client`] – HTTP with the API's own types.
+//!
+//! The harness takes no decision about what is right: the tests do, and `aft-history`.
+
+pub mod binary;
+pub mod client;
+pub mod server;

@@ -1,0 +1,200 @@
+//! `aft serve` as a child process.
+//!
+//! What it prints is read all the time (a full pipe would stop it) and kept, so that a failing test can show it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::binary;
+
+/// How long a server may take until it listens: it reads what was left unpublished, on a machine that is shared.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Lines of output that are kept: the last ones tell why.
+const LOG_LINES_MAX: usize = 200;
+
+/// A running server. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: Log,
+}
+
+impl Server {
+    /// Starts a server on a store, at a free port, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not come to listen, with what it said.
+    pub fn start(store: &str) -> Server {
+        Server::start_with(store, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_with(store: &str, more: &[&str]) -> Server {
+        Starting::spawn(store, more).listening()
+    }
+
+    /// Starts a server on a local store's directory.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn on(directory: &Path) -> Server {
+        Server::start(&local(directory))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The last lines that it printed.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// kill -9, now.
+    ///
+    /// # Panics
+    /// If it had ended already: nothing but a test ends a server.
+    pub fn kill(mut self) {
+        let early = self.child.try_wait().expect("a child can be waited for");
+        assert!(early.is_none(), "the server ended by itself ({early:?}):\n{}", self.log());
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh starts");
+        assert!(sent.success(), "kill -TERM {pid}: {sent}");
+    }
+
+    /// Waits for its end, at most so long.
+    pub fn wait(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        binary::wait(&mut self.child, at_most)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already dead is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's last lines\n{}", self.log());
+        }
+    }
+}
+
+/// A server that was spawned and does not listen yet. Killed when dropped.
+#[derive(Debug)]
+pub struct Starting {
+    /// Taken by [`Starting::listening`].
+    child: Option<Child>,
+    lines: Receiver<SocketAddr>,
+    log: Log,
+}
+
+impl Starting {
+    /// Spawns a server on a store, at a free port.
+    ///
+    /// # Panics
+    /// If the binary cannot be started.
+    pub fn spawn(store: &str, more: &[&str]) -> Starting {
+        let mut arguments = vec!["serve", "--store", store, "--listen", "127.0.0.1:0"];
+        arguments.extend(more);
+        let mut child = binary::command(&arguments).spawn().expect("the binary starts");
+        let log = Log::default();
+        let (found, lines) = channel();
+        read(child.stdout.take().expect("piped"), log.clone(), Some(found));
+        read(child.stderr.take().expect("piped"), log.clone(), None);
+        Starting { child: Some(child), lines, log }
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not, with what it said.
+    pub fn listening(mut self) -> Server {
+        match self.lines.recv_timeout(START_TIME_MAX) {
+            Ok(address) => {
+                let child = self.child.take().expect("taken here only, by value");
+                Server { child, address, log: self.log.clone() }
+            }
+            Err(why) => panic!("the server does not listen ({why}); it said:\n{}", self.log.text()),
+        }
+    }
+
+    /// kill -9, now.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Already dead is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The URL of a local store.
+pub fn local(directory: &Path) -> String {
+    format!("local:{}", directory.display())
+}
+
+/// The last lines of a process.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<std::collections::VecDeque<String>>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        let mut lines = self.0.lock().expect("nobody panics with the log in hand");
+        if lines.len() == LOG_LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.lock().expect("nobody panics with the log in hand");
+        lines.iter().map(|line| format!("    {line}\n")).collect()
+    }
+}
+
+/// Reads a pipe to its end, line by line, into the log; tells the address once.
+fn read(from: impl Read + Send + 'static, log: Log, mut found: Option<Sender<SocketAddr>>) {
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let address = text.split_once("listening on http://").and_then(|(_, rest)| {
+                rest.split_whitespace().next().and_then(|address| address.parse().ok())
+            });
+            log.push(text);
+            if let Some(address) = address
+                && let Some(found) = found.take()
+            {
+                // Nobody waits any more: then nobody needs it.
+                let _ = found.send(address);
+            }
+            line.clear();
+        }
+    });
+}
