@@ -1,1 +1,25 @@
 //! The simulator: a driver for aft-core with time, faults and a store of its own.
+//!
+//! One thread, no I/O, no real clock: a run is a function of its seed. Two schedulers drive one [`world`]:
+//!
+//! * [`simulate()`] draws interleavings and faults from a seed, heals, and demands;
+//! * `explore` enumerates every interleaving of a small world, and every crash between two outputs.
+//!
+//! Code map: [`model`] the store · [`script`] what clients do · [`world`] hosts, calls and tells under way · `client` verbs and replies ·
+//! [`audit`] judges every effect on the store · `oracle` judges every read · [`reference`] what a perfect shim would hold · [`demand`] what must
+//! be so after healing · [`draw`] what a seed means · [`random`] the streams.
+
+pub mod audit;
+mod client;
+pub mod demand;
+pub mod draw;
+pub mod model;
+mod oracle;
+pub mod random;
+pub mod reference;
+pub mod script;
+mod simulate;
+pub mod world;
+
+pub use audit::Violation;
+pub use simulate::{Options, Outcome, simulate};
