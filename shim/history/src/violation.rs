@@ -97,7 +97,10 @@ impl fmt::Display for Edge {
             ),
             Because::Session { session } => write!(f, "{after} followed {before} in {session}"),
             Because::SessionSibling { reader, own, read } => {
-                write!(f, "{reader} read {read}; its session had committed {own}, so that must be the older one")
+                write!(
+                    f,
+                    "{reader} read {read}; its session had committed {own}, so that must be the older one"
+                )
             }
         }
     }
@@ -295,18 +298,20 @@ impl fmt::Display for Violation {
                 write!(f, "dirty read: {reader} read {read}, which aborted")
             }
             Self::FutureRead { reader, read } => {
-                write!(f, "future read: {reader} read {}={} before it wrote that itself", read.key, read.value)
+                write!(
+                    f,
+                    "future read: {reader} read {}={} before it wrote that itself",
+                    read.key, read.value
+                )
             }
             Self::IntermediateRead { reader, read, last } => write!(
                 f,
                 "intermediate read: {reader} read {read}, which its writer overwrote with {}={last}",
                 read.key
             ),
-            Self::OwnWriteLost { reader, own, read } => write!(
-                f,
-                "own write lost: {reader} wrote {}={} and then read {read}",
-                own.key, own.value
-            ),
+            Self::OwnWriteLost { reader, own, read } => {
+                write!(f, "own write lost: {reader} wrote {}={} and then read {read}", own.key, own.value)
+            }
             Self::NonRepeatableRead { reader, first, later } => {
                 write!(f, "non-repeatable read: {reader} read {first} and later {later}")
             }

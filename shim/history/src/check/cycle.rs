@@ -45,7 +45,8 @@ pub(crate) fn search<W: Copy + Ord>(nodes: usize, mut arcs: Vec<Arc<W>>) -> Foun
     }
     let mut knots: Vec<_> = knots.into_values().collect();
     knots.sort_unstable();
-    let mut walk = Walk { graph: &graph, component: &component, came: vec![(0, 0); nodes], round: 0, followed: 0 };
+    let mut walk =
+        Walk { graph: &graph, component: &component, came: vec![(0, 0); nodes], round: 0, followed: 0 };
     let cycles = knots.iter().filter_map(|knot| walk.shortest(knot)).collect();
     Found { component, cycles }
 }

@@ -5,8 +5,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{Malformed, Options, check};
-use crate::text::{self, ParseError};
 use crate::Report;
+use crate::text::{self, ParseError};
 
 /// Why a file got no verdict.
 #[derive(Debug, thiserror::Error)]

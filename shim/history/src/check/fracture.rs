@@ -60,7 +60,8 @@ pub(crate) fn check_later_stamps(index: &Index<'_>, order: &Order, violations: &
     }
     // The stamp of a reader that did not commit means nothing.
     for read in order.reads().iter().filter(|read| index.is_committed(read.reader as usize)) {
-        let stamps = (index.transaction(read.writer as usize).stamp, index.transaction(read.reader as usize).stamp);
+        let stamps =
+            (index.transaction(read.writer as usize).stamp, index.transaction(read.reader as usize).stamp);
         let (Some(read_stamp), Some(stamp)) = stamps else { continue };
         if read_stamp > stamp {
             let version = index.version(read.key, read.value, Some(read.writer));

@@ -213,7 +213,9 @@ fn last_writes(transactions: &[Transaction]) -> (Vec<(Key, Value)>, Vec<usize>) 
         own.clear();
         own.extend(transaction.writes().enumerate().map(|(at, (key, value))| (key, at, value)));
         own.sort_unstable();
-        left.extend(own.chunk_by(|a, b| a.0 == b.0).filter_map(<[_]>::last).map(|(key, _, value)| (*key, *value)));
+        left.extend(
+            own.chunk_by(|a, b| a.0 == b.0).filter_map(<[_]>::last).map(|(key, _, value)| (*key, *value)),
+        );
     }
     left_at.push(left.len());
     (left, left_at)

@@ -94,7 +94,8 @@ impl Order {
         // What breaks the weaker level tells the worse story: do not tell it twice.
         let told: BTreeSet<u32> =
             weaker.cycles.iter().flatten().map(|arc| found.component[arc.from as usize]).collect();
-        let untold = found.cycles.iter().filter(|arcs| !told.contains(&found.component[arcs[0].from as usize]));
+        let untold =
+            found.cycles.iter().filter(|arcs| !told.contains(&found.component[arcs[0].from as usize]));
         let explain = |arcs: &Vec<Arc<Why>>, breaks| Cycle {
             edges: arcs.iter().map(|arc| self.explain(index, constraints, arc)).collect(),
             breaks,

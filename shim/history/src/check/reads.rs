@@ -111,7 +111,8 @@ fn judge(
             Err(Violation::DirtyRead { reader: id, read: read(Some(writer)) })
         }
         Source::Written { writer, is_last: false } => {
-            let last = index.last_write(writer as usize, key).expect("a writer of the key left something in it");
+            let last =
+                index.last_write(writer as usize, key).expect("a writer of the key left something in it");
             Err(Violation::IntermediateRead { reader: id, read: read(Some(writer)), last })
         }
         Source::Written { writer, is_last: true } => Ok(Some(Some(writer))),

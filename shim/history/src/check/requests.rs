@@ -20,7 +20,8 @@ pub(crate) fn check(index: &Index<'_>, violations: &mut Vec<Violation>) {
 
 /// How much of the order of versions is known.
 pub(crate) fn stamps(index: &Index<'_>) -> Stamps {
-    let writers = || (0..index.len()).filter(|at| index.is_committed(*at) && !index.write_set(*at).is_empty());
+    let writers =
+        || (0..index.len()).filter(|at| index.is_committed(*at) && !index.write_set(*at).is_empty());
     let stamped = writers().filter(|at| index.transaction(*at).stamp.is_some()).count();
     if stamped == 0 {
         Stamps::None

@@ -39,7 +39,8 @@ impl OwnCommits {
                 continue;
             }
             let is_older = read.writer.is_none_or(|writer| {
-                let stamps = (index.transaction(writer as usize).stamp, index.transaction(own as usize).stamp);
+                let stamps =
+                    (index.transaction(writer as usize).stamp, index.transaction(own as usize).stamp);
                 matches!(stamps, (Some(read), Some(own)) if read < own)
             });
             if is_older {

@@ -154,7 +154,12 @@ impl Parser {
         if is_new { Ok(()) } else { Err(repeated) }
     }
 
-    fn direct_aborted(&mut self, id: TransactionId, session: SessionId, repeated: Problem) -> Result<(), Problem> {
+    fn direct_aborted(
+        &mut self,
+        id: TransactionId,
+        session: SessionId,
+        repeated: Problem,
+    ) -> Result<(), Problem> {
         let is_new = self.entries.get(&id).is_none_or(|entry| entry.undeclared.is_some());
         let place = self.entry(id, session, true);
         let transaction = &mut self.transactions[place];

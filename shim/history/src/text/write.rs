@@ -16,7 +16,10 @@ pub fn write(text: &mut impl Write, history: &History) -> io::Result<()> {
     let is_nameless = |transaction: &&Transaction| transaction.id.number().is_none();
     let transactions = history.transactions();
     // A nameless one's operations must not follow a directive that names one of its session.
-    transactions.iter().filter(is_nameless).try_for_each(|transaction| write_transaction(text, transaction))?;
+    transactions
+        .iter()
+        .filter(is_nameless)
+        .try_for_each(|transaction| write_transaction(text, transaction))?;
     let mut named = transactions.iter().filter(|transaction| !is_nameless(transaction));
     named.try_for_each(|transaction| write_transaction(text, transaction))
 }
@@ -85,7 +88,8 @@ pub fn write_plain(text: &mut impl Write, history: &History) -> io::Result<()> {
 /// Every read of the history and who made it, sorted.
 fn sorted_reads(history: &History) -> Vec<((Key, Value), usize)> {
     let readers = history.transactions().iter().enumerate();
-    let mut reads: Vec<_> = readers.flat_map(|(at, reader)| reader.reads().map(move |read| (read, at))).collect();
+    let mut reads: Vec<_> =
+        readers.flat_map(|(at, reader)| reader.reads().map(move |read| (read, at))).collect();
     reads.sort_unstable();
     reads.dedup();
     reads

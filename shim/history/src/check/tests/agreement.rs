@@ -1,7 +1,9 @@
 //! The checker against the brute force, and planted bugs against the two of them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -9,7 +11,7 @@ use proptest::strategy::ValueTree;
 use super::recipe::{Recipe, recipes};
 use super::{brute, runner, witness};
 use crate::check::planted::{self, Plant};
-use crate::{History, Level, Options, Readers, Violation, check};
+use crate::{History, Level, Options, Readers, Violation, check, text};
 
 /// Every combination of options.
 const OPTIONS: [Options; 4] = [
@@ -78,6 +80,26 @@ fn read_atomic_by_construction_is_found_so() {
     if let Err(failure) = result {
         panic!("{failure}");
     }
+}
+
+/// The corpus is small enough, too (and judged by its folders elsewhere).
+#[test]
+fn agrees_on_the_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut count = 0;
+    for folder in ["none", "read-committed", "read-atomic"] {
+        for entry in fs::read_dir(corpus.join(folder)).unwrap() {
+            let history = text::parse(fs::read(entry.unwrap().path()).unwrap().as_slice()).unwrap();
+            for options in OPTIONS.iter().filter(|options| can_judge(&history, options)) {
+                // What a file aborts without a name is no reader to the checker.
+                if options.readers == Readers::Committed {
+                    agree(&history, options);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 60, "only {count} agreements");
 }
 
 /// An order-free violation is one under stamps, too, whatever the stamps say.

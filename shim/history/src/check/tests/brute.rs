@@ -40,7 +40,8 @@ impl Brute<'_> {
         if value == Value::ABSENT {
             return From::First;
         }
-        let writer = self.history.iter().position(|writer| writer.writes().any(|write| write == (key, value)));
+        let writer =
+            self.history.iter().position(|writer| writer.writes().any(|write| write == (key, value)));
         writer.map_or(From::Nobody, From::Transaction)
     }
 
@@ -50,7 +51,9 @@ impl Brute<'_> {
             Outcome::Aborted => false,
             Outcome::Unknown => (0..self.history.len()).any(|other| {
                 other != at
-                    && self.history[other].reads().any(|(key, value)| self.from(key, value) == From::Transaction(at))
+                    && self.history[other]
+                        .reads()
+                        .any(|(key, value)| self.from(key, value) == From::Transaction(at))
             }),
         }
     }

@@ -30,7 +30,8 @@ const KEYS: u8 = 3;
 pub(super) fn recipes() -> impl Strategy<Value = Recipe> {
     let operation = (any::<bool>(), 0..KEYS, any::<u8>());
     let part = (0_u8..10, 0_u8..3, any::<u8>(), prop::collection::vec(operation, 0..6));
-    let part = part.prop_map(|(outcome, session, rank, operations)| Part { outcome, session, rank, operations });
+    let part =
+        part.prop_map(|(outcome, session, rank, operations)| Part { outcome, session, rank, operations });
     let spoils = prop::collection::vec((0_u8..5, any::<u8>(), any::<u8>()), 1..3);
     (prop::collection::vec(part, 1..=5), any::<bool>(), spoils)
         .prop_map(|(parts, is_stamped, spoils)| Recipe { parts, is_stamped, spoils })
@@ -60,7 +61,8 @@ impl Recipe {
     /// Reads return anything that anybody writes to the key, or nothing, or seldom what nobody wrote.
     pub(super) fn wild(&self) -> History {
         let mut plates = self.plates(true);
-        let all_writes = self.parts.iter().flat_map(|part| part.operations.iter()).filter(|operation| operation.0);
+        let all_writes =
+            self.parts.iter().flat_map(|part| part.operations.iter()).filter(|operation| operation.0);
         let all_writes: Vec<_> = all_writes.map(|operation| operation.1).zip(1_u64..).collect();
         let mut values = 1_u64..;
         for (plate, part) in plates.iter_mut().zip(&self.parts) {
@@ -121,7 +123,9 @@ fn menu(done: &[Transaction], reader: &Transaction, key: Key) -> Vec<Value> {
     let all = std::iter::once(Value::ABSENT).chain(versions.map(|(_, value)| value));
     // The place of a version's writer, from 1; 0 for version 0.
     let place = |key: Key, value: Value| {
-        done.iter().position(|writer| writer.writes().any(|write| write == (key, value))).map_or(0, |at| at + 1)
+        done.iter()
+            .position(|writer| writer.writes().any(|write| write == (key, value)))
+            .map_or(0, |at| at + 1)
     };
     let wrote = |place: usize, key: Key| place > 0 && done[place - 1].writes().any(|write| write.0 == key);
     // A read of a key that the reader has since overwritten stands beside the rest, too.

@@ -1,0 +1,96 @@
+//! The corpus: each file under `corpus/` lies in the folder named by the strongest level that its history satisfies.
+//!
+//! Goal: every boundary between levels has its history, told in the file's first lines. Method: the folder is the
+//! expectation; a line `# finds: KIND` demands that a violation of that kind is among what is reported.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aft_history::{Level, Options, check, check_file, text};
+
+const FOLDERS: [(&str, Level); 3] =
+    [("none", Level::None), ("read-committed", Level::ReadCommitted), ("read-atomic", Level::ReadAtomic)];
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn each_history_has_the_level_of_its_folder() {
+    let mut count = 0;
+    for (folder, level) in FOLDERS {
+        for path in files(folder) {
+            let report = check_file(&path, &Options::default()).unwrap();
+            assert_eq!(report.level(), level, "{}\n{report}", path.display());
+            assert_eq!(report.is_read_atomic(), level == Level::ReadAtomic);
+            count += 1;
+        }
+    }
+    assert!(count >= 40, "only {count} histories");
+}
+
+#[test]
+fn each_violation_is_told_by_its_name() {
+    for (folder, level) in FOLDERS {
+        for path in files(folder) {
+            let story = fs::read_to_string(&path).unwrap();
+            assert!(story.starts_with("# "), "{} tells no story", path.display());
+            let kind = story.lines().find_map(|line| line.strip_prefix("# finds: "));
+            let report = check_file(&path, &Options::default()).unwrap();
+            let Some(kind) = kind else {
+                assert_eq!(level, Level::ReadAtomic, "{} says not what is found", path.display());
+                continue;
+            };
+            let found =
+                report.violations().iter().any(|violation| format!("{violation:?}").starts_with(kind));
+            assert!(found, "{}: no {kind} in\n{report}", path.display());
+        }
+    }
+}
+
+#[test]
+fn stored_histories_survive_a_round_trip() {
+    for (folder, _) in FOLDERS {
+        for path in files(folder) {
+            let history = text::parse(fs::read(&path).unwrap().as_slice()).unwrap();
+            let mut written = Vec::new();
+            text::write(&mut written, &history).unwrap();
+            let again = text::parse(written.as_slice()).unwrap();
+            let reports =
+                [&history, &again].map(|history| check(history, &Options::default()).unwrap().to_string());
+            assert_eq!(reports[0], reports[1], "{}", path.display());
+        }
+    }
+}
+
+/// Without the directives the text is what public checkers read: every line an operation, and the same verdict
+/// wherever no stamps decide it.
+#[test]
+fn plain_text_has_operations_only() {
+    for (folder, level) in FOLDERS {
+        for path in files(folder) {
+            let history = text::parse(fs::read(&path).unwrap().as_slice()).unwrap();
+            let mut plain = Vec::new();
+            text::write_plain(&mut plain, &history).unwrap();
+            let lines = String::from_utf8(plain.clone()).unwrap();
+            assert!(lines.lines().all(|line| line.starts_with("w(") || line.starts_with("r(")));
+            if history.transactions().iter().all(|transaction| transaction.stamp.is_none()) {
+                let history = text::parse(plain.as_slice()).unwrap();
+                let report = check(&history, &Options::default()).unwrap();
+                assert_eq!(report.level(), level, "{}\n{report}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_that_goes_back_is_found_when_asked() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/read-atomic/session-goes-back.txt");
+    let report = check_file(path, &Options { sessions: true, ..Options::default() }).unwrap();
+    assert_eq!(report.level(), Level::ReadCommitted, "{report}");
+    let told = report.violations()[0].to_string();
+    assert_eq!(told, "own commit lost: T1 read k1 as absent, but its session had committed k1=10 of T0");
+}

@@ -1,0 +1,110 @@
+//! Durability: what final reads must return.
+//!
+//! Method: one key, a few versions, each with its outcome and stamp; a final read; the verdict.
+
+use aft_history::{Durability, Key, Loss, Recorder, Stamp, Value, check_durable};
+
+/// How a version ended, and its stamp.
+#[derive(Clone, Copy)]
+enum Write {
+    Committed(Option<u128>),
+    Unknown(Option<u128>),
+    Aborted,
+}
+use Write::{Aborted, Committed, Unknown};
+
+/// Versions 1, 2, … of key 1, and a final read of it.
+fn read(writes: &[Write], value: u64) -> Durability {
+    let mut recorder = Recorder::new();
+    for write in writes {
+        let writer = recorder.begin();
+        recorder.write_fresh(writer, 1);
+        match write {
+            Committed(stamp) => recorder.commit(writer, stamp.map(Stamp)),
+            Unknown(stamp) => recorder.unknown(writer, stamp.map(Stamp)),
+            Aborted => recorder.abort(writer),
+        }
+    }
+    check_durable(recorder.history(), [(Key(1), Value(value))]).unwrap()
+}
+
+#[track_caller]
+fn passes(writes: &[Write], value: u64) {
+    let verdict = read(writes, value);
+    assert!(verdict.is_durable(), "{verdict}");
+}
+
+#[track_caller]
+fn fails(writes: &[Write], value: u64, message: &str) {
+    let verdict = read(writes, value);
+    let told: Vec<_> = verdict.losses.iter().map(Loss::to_string).collect();
+    assert_eq!(told, [message]);
+}
+
+#[test]
+fn the_newest_acknowledged_version_is_there() {
+    passes(&[Committed(Some(1)), Committed(Some(2))], 2);
+    passes(&[Committed(Some(2)), Committed(Some(1))], 1);
+    passes(&[], 0);
+    passes(&[Aborted], 0);
+    passes(&[Unknown(None)], 0);
+    fails(
+        &[Committed(Some(1)), Committed(Some(2))],
+        1,
+        "lost write: k1=2 of T1 was acknowledged, and a final read returned k1=1 of T0",
+    );
+    fails(
+        &[Committed(Some(1))],
+        0,
+        "lost write: k1=1 of T0 was acknowledged, and a final read returned k1 as absent",
+    );
+}
+
+#[test]
+fn an_unknown_outcome_may_be_newer_but_not_older() {
+    passes(&[Committed(Some(1)), Unknown(Some(2))], 2);
+    passes(&[Committed(Some(1)), Unknown(Some(2))], 1);
+    passes(&[Committed(Some(1)), Unknown(None)], 2);
+    fails(
+        &[Committed(Some(2)), Unknown(Some(1))],
+        2,
+        "lost write: k1=1 of T0 was acknowledged, and a final read returned k1=2 of T1",
+    );
+}
+
+#[test]
+fn without_stamps_any_acknowledged_version_will_do_but_not_none() {
+    passes(&[Committed(None), Committed(None)], 1);
+    passes(&[Committed(None), Committed(None)], 2);
+    fails(
+        &[Committed(None)],
+        0,
+        "lost write: k1=1 of T0 was acknowledged, and a final read returned k1 as absent",
+    );
+}
+
+#[test]
+fn values_that_should_not_be_there() {
+    fails(&[Committed(Some(1))], 9, "thin-air final read: k1=9, which nobody wrote");
+    fails(&[Committed(Some(1)), Aborted], 2, "dirty final read: k1=2 of T1, which aborted");
+    let mut recorder = Recorder::new();
+    let writer = recorder.begin();
+    recorder.write(writer, 1, 10);
+    recorder.write(writer, 1, 11);
+    recorder.commit(writer, None);
+    let verdict = check_durable(recorder.history(), [(Key(1), Value(10))]).unwrap();
+    assert_eq!(verdict.losses.len(), 1);
+    assert_eq!(verdict.losses[0].transaction(), Some(writer));
+}
+
+#[test]
+fn keys_that_nobody_looked_for_are_counted() {
+    let mut recorder = Recorder::new();
+    let writer = recorder.begin();
+    recorder.write_fresh(writer, 1);
+    recorder.write_fresh(writer, 2);
+    recorder.commit(writer, None);
+    let verdict = check_durable(recorder.history(), [(Key(2), Value(2))]).unwrap();
+    assert_eq!((verdict.reads, verdict.keys_unread, verdict.is_durable()), (1, 1, false));
+    assert_eq!(verdict.to_string(), "durable: no (1 final reads, 1 keys not read)");
+}
