@@ -164,10 +164,8 @@ impl Node {
         let again = CallId(self.calls.next);
         self.calls.next += 1;
         self.out.push(Output::Call(again, waiting.call.clone()));
-        if let Some(shared) = self.calls.shared.get_mut(&waiting.owner) {
-            if *shared == id {
-                *shared = again;
-            }
+        if let Some(shared) = self.calls.shared.get_mut(&waiting.owner).filter(|shared| **shared == id) {
+            *shared = again;
         }
         self.calls.map.insert(again, waiting);
     }

@@ -67,9 +67,9 @@ impl Node {
     fn want(&mut self, operation: &mut Operation, keys: impl IntoIterator<Item = Key>) -> bool {
         let mut news = false;
         for key in keys {
-            if !operation.wanted.contains_key(&key) {
-                self.index.pin(&key);
-                operation.wanted.insert(key, Want::Choosing);
+            if let std::collections::btree_map::Entry::Vacant(vacant) = operation.wanted.entry(key) {
+                self.index.pin(vacant.key());
+                vacant.insert(Want::Choosing);
                 news = true;
             }
         }

@@ -163,19 +163,12 @@ impl Node {
             if pass.pumping {
                 return;
             }
-            if pass.running < self.settings.maintenance_tasks_max {
-                if let Some(item) = pass.items.pop_front() {
-                    if let Some(purpose) = self.purpose_of(item) {
-                        let pass = self.maintenance.pass.as_mut().expect("looked up above");
-                        pass.running += 1;
-                        pass.pumping = true;
-                        self.start_task(purpose, Some(self.now.mono_ms + self.publish_bound_ms()));
-                        if let Some(pass) = &mut self.maintenance.pass {
-                            pass.pumping = false;
-                        }
-                    }
-                    continue;
+            let free = pass.running < self.settings.maintenance_tasks_max;
+            if let Some(item) = free.then(|| pass.items.pop_front()).flatten() {
+                if let Some(purpose) = self.purpose_of(item) {
+                    self.start_item(purpose);
                 }
+                continue;
             }
             let Some(pass) = &mut self.maintenance.pass else { return };
             if pass.list_under_way || !pass.items.is_empty() {
@@ -233,6 +226,18 @@ impl Node {
                 Scanning::Retire => pass.begin_scan(Scanning::Collect),
                 Scanning::Collect => return self.end_pass(),
             }
+        }
+    }
+
+    fn start_item(&mut self, purpose: Purpose) {
+        let until = self.now.mono_ms + self.publish_bound_ms();
+        let pass = self.maintenance.pass.as_mut().expect("items belong to a pass");
+        pass.running += 1;
+        // A script may be done at once; the loop that started it goes on, not a second one inside it.
+        pass.pumping = true;
+        self.start_task(purpose, Some(until));
+        if let Some(pass) = &mut self.maintenance.pass {
+            pass.pumping = false;
         }
     }
 
