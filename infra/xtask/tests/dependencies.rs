@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-wire", "aft-store"] },
     Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-wire", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
-    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-wire", "aft-node", "aft-history", "aft-store"] },
+    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-wire", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
