@@ -1,1 +1,34 @@
-//! The driver: one event loop that owns the state machine.
+//! The driver: one event loop that owns the state machine, and everything that the state machine must not touch.
+//!
+//! ```text
+//!   NodeHandle::ask ──► bounded queue ──► event loop ──► Node::step ──► replies, store calls, notes
+//!                                             ▲                              │
+//!                                             └── answers ◄── value cache ◄──┴──► Store
+//! ```
+//!
+//! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
+//! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
+//! * [`NodeHandle::store_value`], [`NodeHandle::read_value`] (`values`) – large values, in parts, past the event loop.
+//! * [`Stats`] (`stats`), `meters` – what a node has done, for figures and for Prometheus.
+//! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its rooms.
+//!
+//! The loop is a task of the runtime on which [`start`] is called. A process that runs several nodes, one a core, calls it on as many
+//! runtimes of one thread each; nodes share nothing.
+//!
+//! What is not here: no protocol decision (the core's), no format (aft-wire's), no retry of the core's calls (it repeats them itself).
+
+mod cache;
+mod calls;
+mod clock;
+mod event_loop;
+mod handle;
+mod meters;
+mod settings;
+mod stats;
+mod values;
+mod waiters;
+
+pub use clock::fresh_attempt;
+pub use handle::{Drained, NodeHandle, StartError, State, start};
+pub use settings::{NodeSettings, StoreTimeouts};
+pub use stats::{CallKind, Stats};

@@ -1,0 +1,380 @@
+//! The event loop: one task, one owner of the state machine.
+//!
+//! ```text
+//!   turn:  answers that are ready ─┐
+//!          store calls that landed ├─► step ─► outputs ─► replies · notes · calls: cached? ready at once? else under way
+//!          verbs in the queue ─────┘                              └────────► answers that are ready ◄────────┘
+//! ```
+//!
+//! It is a hand-written future, so that a store call is first polled in the step that made it: a store that answers at once (memory, an
+//! adapter's own cache) costs no allocation in the set of calls under way, no time-out and no wake-up. The three sources take turns, each
+//! a bounded streak, so none starves another. The clocks are read before every step: an answer must not look younger than it is.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use aft_core::Node;
+use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
+use aft_core::record::Record;
+use aft_core::settings::Settings;
+use aft_core::store::{Answer, Body, Call, CallId};
+use aft_store::Error;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep};
+use tracing::{debug, error, info, warn};
+
+use crate::cache::ValueCache;
+use crate::handle::{Shared, State};
+use crate::stats::CallKind;
+use crate::waiters::{Outcome, Waiters};
+use crate::{calls, clock};
+
+/// Events of one source before the next source has its turn: long enough to amortise the change, short enough (some 50 µs) to be fair.
+const STREAK_LEN_MAX: usize = 32;
+/// Steps before other tasks of the runtime have their turn: about a millisecond.
+const TURN_STEPS_MAX: usize = 1_024;
+/// The longest sleep. The runtime's timer does not count suspension, the core's clock does: after a suspension the node is late by this at most.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// What stands in the queue.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A verb, and who waits for its reply.
+    Ask { verb: Verb, reply: oneshot::Sender<Outcome>, since: Instant },
+    /// The maintainer's lease is held, or no more.
+    Maintain(bool),
+    /// Finish, and stop at this time.
+    Drain { until: tokio::time::Instant },
+}
+
+/// A store call that has ended.
+struct Landed {
+    id: CallId,
+    kind: CallKind,
+    since: Instant,
+    /// The record that it made, if it made one.
+    record: Option<Arc<Record>>,
+    outcome: Result<Answer, Error>,
+}
+
+type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
+
+/// The loop.
+pub(crate) struct EventLoop {
+    node: Node,
+    shared: Arc<Shared>,
+    cache: ValueCache,
+    queue: mpsc::Receiver<Item>,
+    waiters: Waiters,
+    /// To be stepped next, in order.
+    ready: VecDeque<Input>,
+    /// Store calls under way; at most `store_calls_max`.
+    flights: FuturesUnordered<Flight>,
+    /// Store calls that wait for a place, in order; bounded by what the core asks for at once.
+    waiting: VecDeque<(CallId, Call)>,
+    /// Empty between steps; keeps its room.
+    outputs: Vec<Output>,
+    sleep: Pin<Box<Sleep>>,
+    /// When `sleep` ends, by the runtime's clock.
+    sleep_until: tokio::time::Instant,
+    drain_until: Option<tokio::time::Instant>,
+    /// Every handle is gone.
+    abandoned: bool,
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        core: Settings,
+        queue: mpsc::Receiver<Item>,
+        maintain: bool,
+    ) -> EventLoop {
+        let sleep = Box::pin(sleep(Duration::ZERO));
+        EventLoop {
+            node: Node::new(shared.id, core),
+            cache: ValueCache::new(shared.settings.value_cache_bytes_max),
+            shared,
+            queue,
+            waiters: Waiters::default(),
+            ready: maintain.then_some(Input::Maintain(true)).into_iter().collect(),
+            flights: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            outputs: Vec::new(),
+            sleep_until: sleep.deadline(),
+            sleep,
+            drain_until: None,
+            abandoned: false,
+        }
+    }
+
+    pub(crate) fn open_transactions(&self) -> usize {
+        self.node.open_transactions()
+    }
+
+    fn step(&mut self, input: Input, cx: &mut Context<'_>) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.node.step(clock::now(), input, &mut outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Reply(ticket, outcome) => self.reply(ticket, outcome),
+                Output::Call(id, call) => self.call(id, call, cx),
+                // This node has no peers: a tell has no receiver.
+                Output::Tell(_) => {}
+                Output::Note(note) => self.note(&note),
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    // The three sources. Each says how many steps it took.
+
+    fn take_ready(&mut self, cx: &mut Context<'_>) -> usize {
+        let streak = self.ready.len().min(STREAK_LEN_MAX);
+        for _ in 0..streak {
+            let input = self.ready.pop_front().expect("counted above");
+            self.step(input, cx);
+        }
+        streak
+    }
+
+    fn take_landed(&mut self, cx: &mut Context<'_>) -> usize {
+        for taken in 0..STREAK_LEN_MAX {
+            let Poll::Ready(Some(landed)) = self.flights.poll_next_unpin(cx) else { return taken };
+            let answer = self.landed(landed);
+            self.step(answer, cx);
+            self.launch_waiting(cx);
+        }
+        STREAK_LEN_MAX
+    }
+
+    fn take_queued(&mut self, cx: &mut Context<'_>) -> usize {
+        for taken in 0..STREAK_LEN_MAX {
+            match self.queue.poll_recv(cx) {
+                Poll::Pending => return taken,
+                Poll::Ready(None) => {
+                    self.abandoned = true;
+                    return taken;
+                }
+                Poll::Ready(Some(Item::Ask { verb, reply, since })) => self.ask(verb, Some(reply), since, cx),
+                Poll::Ready(Some(Item::Maintain(on))) => self.step(Input::Maintain(on), cx),
+                Poll::Ready(Some(Item::Drain { until })) => self.drain(until, cx),
+            }
+        }
+        STREAK_LEN_MAX
+    }
+
+    // Verbs and replies.
+
+    fn ask(
+        &mut self,
+        verb: Verb,
+        reply: Option<oneshot::Sender<Outcome>>,
+        since: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        let ticket = self.waiters.enter(&verb, reply, since);
+        self.step(Input::Verb(ticket, verb), cx);
+    }
+
+    fn reply(&mut self, ticket: Ticket, outcome: Outcome) {
+        let waiter = self.waiters.take(ticket);
+        self.shared.meters.answered(waiter.kind, waiter.since.elapsed(), &outcome);
+        let opened = match &outcome {
+            Ok(Reply::Begun { attempt, committed: None, .. }) => Some(*attempt),
+            Err(Refusal::Unknown(hash)) => {
+                warn!(request = %hash, verb = waiter.kind.as_str(), "whether the transaction committed is not known");
+                None
+            }
+            Ok(_) | Err(_) => None,
+        };
+        if let (None, Some(attempt)) = (opened, waiter.opens) {
+            self.waiters.ended(attempt);
+        }
+        let unheard = waiter.reply.is_some_and(|reply| reply.send(outcome).is_err());
+        if let (true, Some(attempt)) = (unheard, opened) {
+            // Nobody knows of this transaction: give its place free instead of keeping it to its deadline.
+            let verb = Verb::Abort(attempt);
+            let ticket = self.waiters.enter(&verb, None, Instant::now());
+            self.ready.push_back(Input::Verb(ticket, verb));
+        }
+    }
+
+    // Store calls and answers.
+
+    fn call(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
+        if let Call::Fetch { hash: _, txn, key } = &call {
+            if let Some(write) = self.cache.get(txn.attempt, key) {
+                self.shared.meters.cache_hits.add();
+                self.ready.push_back(Input::Answer(id, Answer::Cached(write)));
+                return;
+            }
+            self.shared.meters.cache_misses.add();
+        }
+        if self.flights.len() < self.shared.settings.store_calls_max && self.waiting.is_empty() {
+            self.launch(id, call, cx);
+        } else {
+            self.waiting.push_back((id, call));
+        }
+    }
+
+    fn launch_waiting(&mut self, cx: &mut Context<'_>) {
+        while self.flights.len() < self.shared.settings.store_calls_max {
+            let Some((id, call)) = self.waiting.pop_front() else { return };
+            self.launch(id, call, cx);
+        }
+    }
+
+    fn launch(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
+        let (kind, record, since) = (calls::kind_of(&call), calls::record_of(&call), Instant::now());
+        let store = self.shared.store.clone();
+        let mut future = Box::pin(calls::perform(store.clone(), call));
+        if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
+            let answer = self.landed(Landed { id, kind, since, record, outcome });
+            self.ready.push_back(answer);
+            return;
+        }
+        let limit = calls::limit(kind, &self.shared.settings.timeouts);
+        self.flights.push(Box::pin(async move {
+            let outcome = calls::within(limit, &*store, kind, future).await;
+            Landed { id, kind, since, record, outcome }
+        }));
+    }
+
+    fn landed(&mut self, landed: Landed) -> Input {
+        let Landed { id, kind, since, record, outcome } = landed;
+        self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
+        match (&outcome, &record) {
+            (Ok(Answer::Created), Some(record)) | (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
+                self.cache.keep(record);
+            }
+            (Err(Error::Damaged(what)), _) => error!(what, "the store holds something damaged"),
+            (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
+            (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
+            (Ok(_), _) => {}
+        }
+        Input::Answer(id, outcome.unwrap_or_else(|error| Answer::Failed(calls::call_error(error))))
+    }
+
+    // Notes, times, the end.
+
+    fn note(&mut self, note: &Note) {
+        let meters = &self.shared.meters;
+        match note {
+            Note::Ended(attempt, end) => {
+                meters.ended(*end);
+                self.waiters.ended(*attempt);
+                match end {
+                    End::Unknown => warn!(transaction = %attempt, "transaction ended with unknown outcome"),
+                    End::Committed | End::Aborted | End::LostToOther | End::Expired => {
+                        debug!(transaction = %attempt, ?end, "transaction ended");
+                    }
+                }
+            }
+            Note::Published(txn) => {
+                meters.published.add();
+                debug!(transaction = %txn.attempt, "published");
+            }
+            Note::Recovered => {
+                info!("recovered: what an earlier life left unpublished is published");
+                self.shared.state.send_if_modified(|state| {
+                    let recovering = *state == State::Recovering;
+                    if recovering {
+                        *state = State::Serving;
+                    }
+                    recovering
+                });
+            }
+            Note::Collected(txn) => {
+                meters.collected.add();
+                debug!(transaction = %txn.attempt, "collected");
+            }
+            Note::OrphanRemoved(attempt) => {
+                meters.orphans_removed.add();
+                info!(transaction = %attempt, "removed the leavings of an attempt that did not commit");
+            }
+            Note::MaintenanceDamaged(what) => {
+                meters.maintenance_damaged.add();
+                error!(what, "maintenance met something damaged and leaves it alone");
+            }
+        }
+    }
+
+    fn drain(&mut self, until: tokio::time::Instant, cx: &mut Context<'_>) {
+        info!(open = self.node.open_transactions(), "node drains");
+        self.drain_until = Some(self.drain_until.map_or(until, |before| before.min(until)));
+        self.shared.state.send_replace(State::Draining);
+        self.step(Input::Drain, cx);
+        self.step(Input::Maintain(false), cx);
+    }
+
+    /// Steps the core if its time has come; else sees to it that this task wakes then. Whether it stepped.
+    fn wake(&mut self, cx: &mut Context<'_>) -> bool {
+        let (now, mono_ms) = (tokio::time::Instant::now(), clock::now().mono_ms);
+        let pause = match self.node.next_wake() {
+            Some(wake) if wake <= mono_ms => {
+                self.step(Input::Wake, cx);
+                return true;
+            }
+            Some(wake) => Duration::from_millis(wake - mono_ms).min(SLEEP_MAX),
+            None => SLEEP_MAX,
+        };
+        let until = self.drain_until.map_or(now + pause, |drain| drain.min(now + pause));
+        // A sleep that ends too early does no harm, and setting it anew costs: only an earlier end is set.
+        if until < self.sleep_until || self.sleep_until <= now {
+            self.sleep_until = until;
+            self.sleep.as_mut().reset(until);
+        }
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(until) = self.drain_until else { return self.abandoned };
+        let idle = self.node.open_transactions() == 0
+            && self.node.unpublished() == 0
+            && self.waiters.is_empty()
+            && self.ready.is_empty()
+            && self.flights.is_empty()
+            && self.waiting.is_empty();
+        self.abandoned || idle || tokio::time::Instant::now() >= until
+    }
+
+    fn show_levels(&self) {
+        let meters = &self.shared.meters;
+        meters.queue_len.set(self.queue.len() as u64);
+        meters.open_transactions.set(self.node.open_transactions() as u64);
+        meters.calls_open.set(self.flights.len() as u64);
+        meters.calls_waiting.set(self.waiting.len() as u64);
+        meters.cache_bytes.set(self.cache.bytes());
+    }
+}
+
+impl Future for EventLoop {
+    type Output = ();
+
+    /// One turn.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let mut steps = 0;
+        while steps < TURN_STEPS_MAX {
+            let taken = this.take_ready(cx) + this.take_landed(cx) + this.take_queued(cx);
+            if this.is_over() {
+                this.show_levels();
+                return Poll::Ready(());
+            }
+            steps += taken;
+            if taken == 0 && !this.wake(cx) {
+                this.show_levels();
+                return Poll::Pending;
+            }
+            steps += usize::from(taken == 0);
+        }
+        this.show_levels();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,178 @@
+//! A running node, as the doors see it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aft_core::ids::NodeId;
+use aft_core::message::{Bound, Refusal, Verb};
+use aft_store::Store;
+use futures::FutureExt as _;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument as _, error, info};
+
+use crate::clock;
+use crate::event_loop::{EventLoop, Item};
+use crate::meters::Meters;
+use crate::settings::NodeSettings;
+use crate::stats::Stats;
+use crate::waiters::Outcome;
+
+/// Why a node does not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The settings break a relation; the text names it and the remedy.
+    #[error("settings: {0}")]
+    Settings(String),
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It publishes what an earlier life left unpublished. Only where the store is held exclusively.
+    Recovering,
+    /// It serves.
+    Serving,
+    /// It opens no new transactions, and finishes those that are open.
+    Draining,
+    /// It has ended: drained, or broken.
+    Stopped,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Transactions that were open at the deadline, and are lost.
+    pub cut_off: usize,
+}
+
+/// What the handle and the loop share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: NodeId,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: NodeSettings,
+    pub(crate) meters: Meters,
+    pub(crate) state: watch::Sender<State>,
+    /// Set once by the loop's end: transactions that were still open.
+    cut_off: watch::Sender<usize>,
+}
+
+/// A running node. Clones name the same node; when the last one is dropped, the node stops.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    queue: mpsc::Sender<Item>,
+    shared: Arc<Shared>,
+}
+
+/// Starts a node on this runtime, as one task. It answers verbs once its state is [`State::Serving`].
+///
+/// # Errors
+/// If the settings break a relation.
+pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<NodeHandle, StartError> {
+    let core = settings.scaled_core()?;
+    let id = clock::fresh_node();
+    let (exclusive, maintain) = (core.exclusive, core.exclusive || settings.maintain);
+    let first = if exclusive { State::Recovering } else { State::Serving };
+    let (queue, items) = mpsc::channel(settings.queue_len_max);
+    let shared = Arc::new(Shared {
+        id,
+        store,
+        settings,
+        meters: Meters::new(id),
+        state: watch::Sender::new(first),
+        cut_off: watch::Sender::new(0),
+    });
+    info!(node = %id, store = shared.store.url(), exclusive, maintain, "node starts");
+    let event_loop = EventLoop::new(shared.clone(), core, items, maintain);
+    tokio::spawn(guard(event_loop, shared.clone()).instrument(tracing::info_span!("node", id = %id)));
+    Ok(NodeHandle { queue, shared })
+}
+
+/// Runs the loop; if it breaks, says so and turns everybody away instead of hanging.
+async fn guard(mut event_loop: EventLoop, shared: Arc<Shared>) {
+    let ended = AssertUnwindSafe(&mut event_loop).catch_unwind().await;
+    let open = event_loop.open_transactions();
+    match ended {
+        Ok(()) => info!(node = %shared.id, open, "node stopped"),
+        Err(panic) => {
+            error!(node = %shared.id, open, panic = text_of(&*panic), "the node broke an invariant and stopped: restart it");
+        }
+    }
+    shared.cut_off.send_replace(open);
+    shared.state.send_replace(State::Stopped);
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
+}
+
+impl NodeHandle {
+    /// The node's identity, fresh at every start.
+    pub fn id(&self) -> NodeId {
+        self.shared.id
+    }
+
+    /// What the node is doing.
+    pub fn ready(&self) -> State {
+        *self.shared.state.borrow()
+    }
+
+    /// Waits until the node has recovered; then what it is doing.
+    pub async fn recovered(&self) -> State {
+        self.wait_for(|state| *state != State::Recovering).await
+    }
+
+    async fn wait_for(&self, condition: impl FnMut(&State) -> bool) -> State {
+        let mut states = self.shared.state.subscribe();
+        *states.wait_for(condition).await.expect("this handle holds the sender")
+    }
+
+    /// Asks the node. The future may be dropped: the verb is carried out all the same, but a transaction that nobody heard of is aborted.
+    ///
+    /// # Errors
+    /// As the core refuses; [`Refusal::Overloaded`] if the queue is full; [`Refusal::NotServing`] if the node recovers or has stopped; and
+    /// [`Refusal::Unknown`] if it stopped while this verb's commit may have been under way.
+    pub async fn ask(&self, verb: Verb) -> Outcome {
+        match self.ready() {
+            State::Serving | State::Draining => {}
+            State::Recovering | State::Stopped => return Err(Refusal::NotServing),
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(Item::Ask { verb, reply, since: Instant::now() }) {
+            Ok(()) => answer.await.unwrap_or(Err(Refusal::NotServing)),
+            Err(TrySendError::Full(_)) => {
+                self.shared.meters.queue_full();
+                Err(Refusal::Overloaded(Bound::Transactions))
+            }
+            Err(TrySendError::Closed(_)) => Err(Refusal::NotServing),
+        }
+    }
+
+    /// Says that this node holds the maintainer's lease, or holds it no more. A node that holds its store alone maintains from the start.
+    pub async fn maintain(&self, on: bool) {
+        // A stopped node maintains nothing.
+        let _ = self.queue.send(Item::Maintain(on)).await;
+    }
+
+    /// Opens no new transactions, finishes those that are open and what is to be published, and stops: at the deadline, whatever is left.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let until = tokio::time::Instant::now() + deadline;
+        // A stopped node is drained.
+        let _ = self.queue.send(Item::Drain { until }).await;
+        self.wait_for(|state| *state == State::Stopped).await;
+        Drained { cut_off: *self.shared.cut_off.borrow() }
+    }
+
+    /// What the node has done.
+    pub fn stats(&self) -> Stats {
+        self.shared.meters.stats()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}

@@ -1,0 +1,293 @@
+//! Counts and times of one node, twice: through the `metrics` facade (for whatever recorder the process has installed) and as plain
+//! numbers for [`Stats`]. All handles are made once; the hot path builds no name.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aft_core::ids::NodeId;
+use aft_core::message::{Bound, End, Refusal, Reply};
+use aft_store::Error;
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+
+use crate::stats::{CallKind, Stats};
+use crate::waiters::{Outcome, VerbKind};
+
+/// A counter that can also be read.
+pub(crate) struct Count {
+    counter: Counter,
+    total: AtomicU64,
+}
+
+impl Count {
+    fn new(counter: Counter) -> Count {
+        Count { counter, total: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add(&self) {
+        self.counter.increment(1);
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// A gauge that can also be read.
+pub(crate) struct Level {
+    gauge: Gauge,
+    now: AtomicU64,
+}
+
+impl Level {
+    fn new(gauge: Gauge) -> Level {
+        Level { gauge, now: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn set(&self, level: u64) {
+        if self.now.swap(level, Ordering::Relaxed) != level {
+            self.gauge.set(level as f64);
+        }
+    }
+
+    fn get(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+struct VerbMeters {
+    asked: Count,
+    seconds: Histogram,
+}
+
+struct CallMeters {
+    made: Count,
+    seconds: Histogram,
+    /// In the order of [`ERROR_KINDS`].
+    errors: [Count; ERROR_KINDS.len()],
+}
+
+/// Why store calls fail, as labels.
+const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
+
+/// Why verbs are refused, as labels.
+const REFUSALS: [&str; 19] = [
+    "snapshot_gone",
+    "overloaded_transactions",
+    "overloaded_operations_in_transaction",
+    "overloaded_waiters",
+    "overloaded_write_buffer",
+    "overloaded_read_set",
+    "overloaded_publish_queue",
+    "lost",
+    "store_unavailable",
+    "in_progress",
+    "key_reused",
+    "result_gone",
+    "unknown",
+    "not_found",
+    "ended",
+    "not_serving",
+    "invalid",
+    "damaged",
+    "queue_full",
+];
+const IN_PROGRESS: usize = 9;
+const QUEUE_FULL: usize = 18;
+
+fn refusal_index(refusal: &Refusal) -> usize {
+    match refusal {
+        Refusal::SnapshotGone(_) => 0,
+        Refusal::Overloaded(Bound::Transactions) => 1,
+        Refusal::Overloaded(Bound::OperationsInTransaction) => 2,
+        Refusal::Overloaded(Bound::Waiters) => 3,
+        Refusal::Overloaded(Bound::WriteBuffer) => 4,
+        Refusal::Overloaded(Bound::ReadSet) => 5,
+        Refusal::Overloaded(Bound::PublishQueue) => 6,
+        Refusal::Lost => 7,
+        Refusal::StoreUnavailable(_) => 8,
+        Refusal::InProgress { .. } => IN_PROGRESS,
+        Refusal::KeyReused => 10,
+        Refusal::ResultGone => 11,
+        Refusal::Unknown(_) => 12,
+        Refusal::NotFound => 13,
+        Refusal::Ended => 14,
+        Refusal::NotServing => 15,
+        Refusal::Invalid(_) => 16,
+        Refusal::Damaged(_) => 17,
+    }
+}
+
+/// How transactions end, as labels.
+const ENDS: [&str; 5] = ["committed", "aborted", "lost_to_other", "expired", "unknown"];
+
+/// All meters of a node.
+pub(crate) struct Meters {
+    verbs: [VerbMeters; VerbKind::ALL.len()],
+    refusals: [Count; REFUSALS.len()],
+    replayed: Count,
+    calls: [CallMeters; CallKind::ALL.len()],
+    ends: [Count; ENDS.len()],
+    pub(crate) cache_hits: Count,
+    pub(crate) cache_misses: Count,
+    pub(crate) cache_bytes: Level,
+    pub(crate) published: Count,
+    pub(crate) collected: Count,
+    pub(crate) orphans_removed: Count,
+    pub(crate) maintenance_damaged: Count,
+    pub(crate) queue_len: Level,
+    pub(crate) open_transactions: Level,
+    pub(crate) calls_open: Level,
+    pub(crate) calls_waiting: Level,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.stats(), f)
+    }
+}
+
+impl Meters {
+    /// Registers everything. Gauges carry the node's name, since a process may run several; counters add up.
+    pub(crate) fn new(node: NodeId) -> Meters {
+        describe();
+        let node = node.to_string();
+        let level = |gauge| Level::new(gauge);
+        Meters {
+            verbs: VerbKind::ALL.map(|kind| VerbMeters {
+                asked: Count::new(counter!("aft_verbs_total", "verb" => kind.as_str())),
+                seconds: histogram!("aft_verb_seconds", "verb" => kind.as_str()),
+            }),
+            refusals: REFUSALS.map(|kind| Count::new(counter!("aft_refusals_total", "kind" => kind))),
+            replayed: Count::new(counter!("aft_replays_total")),
+            calls: CallKind::ALL.map(|kind| CallMeters {
+                made: Count::new(counter!("aft_store_calls_total", "call" => kind.as_str())),
+                seconds: histogram!("aft_store_call_seconds", "call" => kind.as_str()),
+                errors: ERROR_KINDS.map(|error| {
+                    Count::new(counter!("aft_store_errors_total", "call" => kind.as_str(), "kind" => error))
+                }),
+            }),
+            ends: ENDS.map(|end| Count::new(counter!("aft_transactions_ended_total", "end" => end))),
+            cache_hits: Count::new(counter!("aft_value_cache_hits_total")),
+            cache_misses: Count::new(counter!("aft_value_cache_misses_total")),
+            cache_bytes: level(gauge!("aft_value_cache_bytes", "node" => node.clone())),
+            published: Count::new(counter!("aft_published_total")),
+            collected: Count::new(counter!("aft_collected_total")),
+            orphans_removed: Count::new(counter!("aft_orphans_removed_total")),
+            maintenance_damaged: Count::new(counter!("aft_maintenance_damaged_total")),
+            queue_len: level(gauge!("aft_queue_len", "node" => node.clone())),
+            open_transactions: level(gauge!("aft_open_transactions", "node" => node.clone())),
+            calls_open: level(gauge!("aft_store_calls_open", "node" => node.clone())),
+            calls_waiting: level(gauge!("aft_store_calls_waiting", "node" => node)),
+        }
+    }
+
+    /// A verb was answered.
+    pub(crate) fn answered(&self, kind: VerbKind, time: Duration, outcome: &Outcome) {
+        let verb = &self.verbs[kind as usize];
+        verb.asked.add();
+        verb.seconds.record(time);
+        match outcome {
+            Err(refusal) => self.refusals[refusal_index(refusal)].add(),
+            Ok(Reply::Replayed(_)) => self.replayed.add(),
+            Ok(
+                Reply::Begun { .. }
+                | Reply::Ran { .. }
+                | Reply::Listed { .. }
+                | Reply::Reserved { .. }
+                | Reply::Committed(_)
+                | Reply::Aborted
+                | Reply::Found(_),
+            ) => {}
+        }
+    }
+
+    /// A verb found the queue full.
+    pub(crate) fn queue_full(&self) {
+        self.refusals[QUEUE_FULL].add();
+    }
+
+    /// A store call ended.
+    pub(crate) fn called(&self, kind: CallKind, time: Duration, error: Option<&Error>) {
+        let call = &self.calls[kind as usize];
+        call.made.add();
+        call.seconds.record(time);
+        if let Some(error) = error {
+            call.errors[match error {
+                Error::NoAnswer(_) => 0,
+                Error::Busy(_) => 1,
+                Error::Refused(_) => 2,
+                Error::Damaged(_) => 3,
+            }]
+            .add();
+        }
+    }
+
+    /// A transaction ended.
+    pub(crate) fn ended(&self, end: End) {
+        self.ends[end_index(end)].add();
+    }
+
+    /// The numbers.
+    pub(crate) fn stats(&self) -> Stats {
+        let calls = |kind: CallKind| &self.calls[kind as usize];
+        let errors = |kind: CallKind| calls(kind).errors.iter().map(Count::get).sum::<u64>();
+        let ended = |end| self.ends[end_index(end)].get();
+        Stats {
+            open_transactions: self.open_transactions.get(),
+            queue_len: self.queue_len.get(),
+            store_calls_open: self.calls_open.get(),
+            store_calls_waiting: self.calls_waiting.get(),
+            value_cache_bytes: self.cache_bytes.get(),
+            verbs: self.verbs.iter().map(|verb| verb.asked.get()).sum(),
+            queue_full: self.refusals[QUEUE_FULL].get(),
+            store_calls: CallKind::ALL.map(|kind| calls(kind).made.get()),
+            store_errors: CallKind::ALL.into_iter().map(errors).sum(),
+            value_cache_hits: self.cache_hits.get(),
+            value_cache_misses: self.cache_misses.get(),
+            committed: ended(End::Committed),
+            aborted: ended(End::Aborted),
+            lost_to_other: ended(End::LostToOther),
+            expired: ended(End::Expired),
+            unknown: ended(End::Unknown),
+            replayed: self.replayed.get(),
+            in_progress: self.refusals[IN_PROGRESS].get(),
+            published: self.published.get(),
+            collected: self.collected.get(),
+            orphans_removed: self.orphans_removed.get(),
+        }
+    }
+}
+
+fn end_index(end: End) -> usize {
+    match end {
+        End::Committed => 0,
+        End::Aborted => 1,
+        End::LostToOther => 2,
+        End::Expired => 3,
+        End::Unknown => 4,
+    }
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("aft_verbs_total", "Verbs answered, by verb");
+    describe_histogram!("aft_verb_seconds", Unit::Seconds, "From the queue to the reply, by verb");
+    describe_counter!("aft_refusals_total", "Verbs refused, by kind");
+    describe_counter!("aft_replays_total", "Verbs answered with the result of another attempt");
+    describe_counter!("aft_store_calls_total", "Calls to the store, by call");
+    describe_histogram!("aft_store_call_seconds", Unit::Seconds, "Time of calls to the store, by call");
+    describe_counter!("aft_store_errors_total", "Calls to the store that failed, by call and kind");
+    describe_counter!("aft_transactions_ended_total", "Transactions that ended, by end");
+    describe_counter!("aft_value_cache_hits_total", "Values read from the cache");
+    describe_counter!("aft_value_cache_misses_total", "Values that the cache did not hold");
+    describe_gauge!("aft_value_cache_bytes", Unit::Bytes, "Bytes in the value cache, about");
+    describe_counter!("aft_published_total", "Transactions whose versions are all entered");
+    describe_counter!("aft_collected_total", "Transactions collected");
+    describe_counter!("aft_orphans_removed_total", "Attempts whose leavings were removed");
+    describe_counter!("aft_maintenance_damaged_total", "Damaged objects that the maintainer met");
+    describe_gauge!("aft_queue_len", "Verbs that wait for the event loop");
+    describe_gauge!("aft_open_transactions", "Open transactions");
+    describe_gauge!("aft_store_calls_open", "Calls to the store under way");
+    describe_gauge!("aft_store_calls_waiting", "Calls to the store that wait for their turn");
+}

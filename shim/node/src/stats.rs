@@ -1,0 +1,121 @@
+//! What a node has done since its start, as plain numbers: for figures, tests and the command line.
+
+/// The kinds of calls to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallKind {
+    /// A get of a record, marker or collect entry.
+    Get,
+    /// A get of a record for one value that the cache did not hold.
+    Fetch,
+    /// A put.
+    Put,
+    /// A create.
+    Create,
+    /// A replace.
+    Replace,
+    /// A delete, of any number of names.
+    Delete,
+    /// A conditional delete.
+    DeleteIf,
+    /// A page of a group.
+    List,
+    /// A page of groups.
+    Groups,
+    /// A put of a part of a large value.
+    PutPart,
+    /// A get of a part of a large value.
+    GetPart,
+}
+
+impl CallKind {
+    /// Every kind, in the order of their discriminants.
+    pub const ALL: [CallKind; 11] = [
+        CallKind::Get,
+        CallKind::Fetch,
+        CallKind::Put,
+        CallKind::Create,
+        CallKind::Replace,
+        CallKind::Delete,
+        CallKind::DeleteIf,
+        CallKind::List,
+        CallKind::Groups,
+        CallKind::PutPart,
+        CallKind::GetPart,
+    ];
+
+    /// The kind's name in metrics and figures.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CallKind::Get => "get",
+            CallKind::Fetch => "fetch",
+            CallKind::Put => "put",
+            CallKind::Create => "create",
+            CallKind::Replace => "replace",
+            CallKind::Delete => "delete",
+            CallKind::DeleteIf => "delete_if",
+            CallKind::List => "list",
+            CallKind::Groups => "groups",
+            CallKind::PutPart => "put_part",
+            CallKind::GetPart => "get_part",
+        }
+    }
+}
+
+/// A node's counts since its start, and its state now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Open transactions, now.
+    pub open_transactions: u64,
+    /// Verbs that wait for the event loop, now.
+    pub queue_len: u64,
+    /// Store calls under way, now.
+    pub store_calls_open: u64,
+    /// Store calls that wait for their turn, now.
+    pub store_calls_waiting: u64,
+    /// Bytes in the value cache, now, about.
+    pub value_cache_bytes: u64,
+    /// Verbs asked.
+    pub verbs: u64,
+    /// Verbs refused because the queue was full.
+    pub queue_full: u64,
+    /// Calls to the store by kind, in the order of [`CallKind::ALL`].
+    pub store_calls: [u64; CallKind::ALL.len()],
+    /// Store calls that failed, for whatever reason.
+    pub store_errors: u64,
+    /// Values answered from the cache.
+    pub value_cache_hits: u64,
+    /// Values that the cache did not hold.
+    pub value_cache_misses: u64,
+    /// Transactions that committed.
+    pub committed: u64,
+    /// Transactions that their client aborted.
+    pub aborted: u64,
+    /// Attempts that found another attempt of their request committed.
+    pub lost_to_other: u64,
+    /// Transactions whose time ran out before a commit was sent.
+    pub expired: u64,
+    /// Transactions whose outcome could not be told.
+    pub unknown: u64,
+    /// Verbs answered with another attempt's result.
+    pub replayed: u64,
+    /// Verbs refused because another attempt of the request was open.
+    pub in_progress: u64,
+    /// Transactions published.
+    pub published: u64,
+    /// Transactions collected.
+    pub collected: u64,
+    /// Attempts whose leavings were removed.
+    pub orphans_removed: u64,
+}
+
+impl Stats {
+    /// Calls to the store of one kind.
+    pub fn calls(&self, kind: CallKind) -> u64 {
+        self.store_calls[kind as usize]
+    }
+
+    /// Calls to the store of all kinds.
+    pub fn calls_total(&self) -> u64 {
+        self.store_calls.iter().sum()
+    }
+}

@@ -1,0 +1,187 @@
+//! Large values: stored in parts before the commit, read in parts after the choice. They go past the event loop, which sees only places.
+//!
+//! Parts are put only while the transaction is open, and the loop is asked before each: a part that is put long after its transaction
+//! ended could be left behind for ever, since whoever removes an orphan's parts looks only once.
+//!
+//! Cost: one put a part and one question to the loop (microseconds); the attempt's intent, once.
+
+use std::time::{Duration, Instant};
+
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Batch, Refusal, Reply, Verb};
+use aft_core::record::{BlobRef, ETAG_BYTES_MAX, Location, Value};
+use aft_core::store::{Body, Name};
+use aft_store::Error;
+use aft_wire::durable;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
+
+use crate::calls;
+use crate::handle::NodeHandle;
+use crate::stats::CallKind;
+
+/// A value of at most this many bytes stays inline even if the transaction's inline budget is spent: a part of its own would cost more
+/// than it spares.
+const ALWAYS_INLINE_BYTES_MAX: usize = 16 << 10;
+/// Parts of one value under way at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
+const PARTS_AT_ONCE: usize = 4;
+/// Tries of one part before the caller is told.
+const PART_TRIES: u32 = 4;
+/// The pause after a part's first failure; it doubles.
+const PART_PAUSE: Duration = Duration::from_millis(50);
+
+impl NodeHandle {
+    /// Gives a value a place: inline if it is small and fits into what the caller says is left of the transaction's inline budget
+    /// (`inline_budget`, in bytes), else in parts, which are durable when this returns. The value is not written to any key yet.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if a part could not be stored; [`Refusal::Invalid`] if the etag is too long.
+    pub async fn store_value(
+        &self,
+        attempt: AttemptId,
+        bytes: Bytes,
+        etag: Bytes,
+        attributes: Bytes,
+        inline_budget: usize,
+    ) -> Result<Value, Refusal> {
+        if etag.len() > ETAG_BYTES_MAX {
+            return Err(Refusal::Invalid(format!(
+                "an etag has at most {ETAG_BYTES_MAX} bytes; this one has {}",
+                etag.len()
+            )));
+        }
+        let size = bytes.len();
+        let small = size <= self.shared().settings.inline_value_bytes_max;
+        let location = if small && size <= inline_budget.max(ALWAYS_INLINE_BYTES_MAX) {
+            Location::Inline(bytes)
+        } else {
+            Location::Blob(self.store_parts(attempt, &bytes).await?)
+        };
+        Ok(Value { location, size: size as u64, etag, attributes })
+    }
+
+    async fn store_parts(&self, attempt: AttemptId, bytes: &Bytes) -> Result<BlobRef, Refusal> {
+        let number = match self.ask(Verb::ReserveBlob(attempt)).await? {
+            Reply::Reserved { number } => number,
+            reply => panic!("a reservation was answered {reply:?}"),
+        };
+        let part_bytes = self.shared().store.capabilities().blob_part_bytes;
+        let parts = bytes.len().div_ceil(part_bytes);
+        let too_large = |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
+        let blob = BlobRef {
+            attempt,
+            number,
+            parts: u32::try_from(parts).map_err(too_large)?,
+            part_bytes: u32::try_from(part_bytes).expect("a part is some MiB"),
+        };
+        iter(0..blob.parts)
+            .map(|part| {
+                let from = part as usize * part_bytes;
+                let slice = bytes.slice(from..bytes.len().min(from + part_bytes));
+                self.store_part(Name::Blob { attempt, number, part }, slice)
+            })
+            .buffer_unordered(PARTS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        Ok(blob)
+    }
+
+    async fn store_part(&self, name: Name, bytes: Bytes) -> Result<(), Refusal> {
+        let Name::Blob { attempt, .. } = name else { panic!("{name:?} is no part of a blob") };
+        let at = durable::encode_name(&name);
+        let body = durable::encode_body(&at, &Body::Part(bytes));
+        let store = &*self.shared().store;
+        for again in 0..PART_TRIES {
+            // An empty batch: is the transaction still open?
+            self.ask(Verb::Run(attempt, Batch::default())).await?;
+            match self.timed(CallKind::PutPart, store.put(&at, body.clone())).await {
+                Ok(()) => return Ok(()),
+                Err(error) => give_up_or_pause(again, error).await?,
+            }
+        }
+        panic!("the last try gives up");
+    }
+
+    /// The bytes of a value that a read of this key found.
+    ///
+    /// # Errors
+    /// [`Refusal::SnapshotGone`] if a part is gone: the version was collected meanwhile, run the request again.
+    /// [`Refusal::StoreUnavailable`] if the store does not answer; [`Refusal::Damaged`] if what it holds is not what was written.
+    pub async fn read_value(&self, key: &Key, value: &Value) -> Result<Bytes, Refusal> {
+        let blob = match &value.location {
+            Location::Inline(bytes) => return Ok(bytes.clone()),
+            Location::Blob(blob) => blob,
+        };
+        let part = |part| {
+            let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
+            async move { self.read_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone())) }
+        };
+        let mut parts = iter(0..blob.parts).map(part).buffered(PARTS_AT_ONCE);
+        // The first part alone is most of what most blobs are: it needs no copy.
+        let first = parts.try_next().await?.unwrap_or_default();
+        let mut whole = BytesMut::new();
+        while let Some(part) = parts.try_next().await? {
+            if whole.is_empty() {
+                whole.extend_from_slice(&first);
+            }
+            whole.extend_from_slice(&part);
+        }
+        let whole = if whole.is_empty() { first } else { whole.freeze() };
+        if whole.len() as u64 != value.size {
+            return Err(Refusal::Damaged(format!(
+                "blob {} of transaction {} holds {} bytes; the record says {}",
+                blob.number,
+                blob.attempt,
+                whole.len(),
+                value.size
+            )));
+        }
+        Ok(whole)
+    }
+
+    async fn read_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
+        let at = durable::encode_name(name);
+        let store = &*self.shared().store;
+        for again in 0..PART_TRIES {
+            match self.timed(CallKind::GetPart, store.get(&at)).await {
+                Ok(None) => return Ok(None),
+                Ok(Some((body, _))) => match durable::decode_body(&at, &body) {
+                    Ok(Body::Part(bytes)) => return Ok(Some(bytes)),
+                    Ok(body) => panic!("{at} holds {body:?}"),
+                    Err(error) => return Err(Refusal::Damaged(error.to_string())),
+                },
+                Err(error) => give_up_or_pause(again, error).await?,
+            }
+        }
+        panic!("the last try gives up");
+    }
+
+    /// A store call of this handle's own, counted and within its time.
+    async fn timed<T>(
+        &self,
+        kind: CallKind,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let shared = self.shared();
+        let since = Instant::now();
+        let limit = calls::limit(kind, &shared.settings.timeouts);
+        let outcome = calls::within(limit, &*shared.store, kind, call).await;
+        shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
+        outcome
+    }
+}
+
+/// After a failed try: waits if another is worth it, else says why not.
+async fn give_up_or_pause(again: u32, error: Error) -> Result<(), Refusal> {
+    match error {
+        Error::Damaged(what) => Err(Refusal::Damaged(what)),
+        Error::Refused(_) => Err(Refusal::StoreUnavailable(error.to_string())),
+        Error::NoAnswer(_) | Error::Busy(_) if again + 1 == PART_TRIES => {
+            Err(Refusal::StoreUnavailable(error.to_string()))
+        }
+        Error::NoAnswer(_) | Error::Busy(_) => {
+            tokio::time::sleep(PART_PAUSE * 2_u32.pow(again)).await;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who waits for a reply, and what they are told when none will come.
+//!
+//! If the loop ends with waiters (a broken invariant, a drain's deadline, a runtime that is shut down), each gets an answer. A verb that
+//! may have sent a commit is answered *unknown*: its record may be there. Every other had no effect.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use aft_core::ids::{AttemptId, RequestHash};
+use aft_core::message::{Refusal, Reply, Ticket, Verb};
+use tokio::sync::oneshot;
+
+/// What a verb is answered.
+pub(crate) type Outcome = Result<Reply, Refusal>;
+
+/// The kinds of verbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VerbKind {
+    Begin,
+    Run,
+    List,
+    ReserveBlob,
+    Commit,
+    Abort,
+    LookUp,
+}
+
+impl VerbKind {
+    /// Every kind, in the order of their discriminants.
+    pub(crate) const ALL: [VerbKind; 7] = [
+        VerbKind::Begin,
+        VerbKind::Run,
+        VerbKind::List,
+        VerbKind::ReserveBlob,
+        VerbKind::Commit,
+        VerbKind::Abort,
+        VerbKind::LookUp,
+    ];
+
+    pub(crate) fn of(verb: &Verb) -> VerbKind {
+        match verb {
+            Verb::Begin(_) => VerbKind::Begin,
+            Verb::Run(..) => VerbKind::Run,
+            Verb::List(..) => VerbKind::List,
+            Verb::ReserveBlob(_) => VerbKind::ReserveBlob,
+            Verb::Commit(..) => VerbKind::Commit,
+            Verb::Abort(_) => VerbKind::Abort,
+            Verb::LookUp(_) => VerbKind::LookUp,
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            VerbKind::Begin => "begin",
+            VerbKind::Run => "run",
+            VerbKind::List => "list",
+            VerbKind::ReserveBlob => "reserve_blob",
+            VerbKind::Commit => "commit",
+            VerbKind::Abort => "abort",
+            VerbKind::LookUp => "look_up",
+        }
+    }
+}
+
+/// One waiter.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// `None`: nobody wants to know.
+    pub(crate) reply: Option<oneshot::Sender<Outcome>>,
+    pub(crate) kind: VerbKind,
+    /// When it was asked.
+    pub(crate) since: Instant,
+    /// The attempt that this verb opens.
+    pub(crate) opens: Option<AttemptId>,
+    /// The request whose commit this verb may send.
+    doubt: Option<RequestHash>,
+}
+
+/// All waiters, and the requests of open transactions.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    waiting: HashMap<Ticket, Waiter>,
+    /// Of transactions that were begun and have not ended.
+    requests: HashMap<AttemptId, RequestHash>,
+    tickets: u64,
+}
+
+impl Waiters {
+    /// Enters a verb; its reply will come under the ticket.
+    pub(crate) fn enter(
+        &mut self,
+        verb: &Verb,
+        reply: Option<oneshot::Sender<Outcome>>,
+        since: Instant,
+    ) -> Ticket {
+        let mut opens = None;
+        let doubt = match verb {
+            Verb::Begin(begin) => {
+                opens = Some(begin.attempt);
+                self.requests.insert(begin.attempt, begin.hash);
+                begin.batch.commit.is_some().then_some(begin.hash)
+            }
+            Verb::Run(attempt, batch) if batch.commit.is_some() => self.requests.get(attempt).copied(),
+            Verb::Commit(attempt, _) => self.requests.get(attempt).copied(),
+            Verb::Run(..) | Verb::List(..) | Verb::ReserveBlob(_) | Verb::Abort(_) | Verb::LookUp(_) => None,
+        };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, Waiter { reply, kind: VerbKind::of(verb), since, opens, doubt });
+        ticket
+    }
+
+    /// Takes the waiter of a ticket.
+    ///
+    /// # Panics
+    /// If there is none: every verb gets exactly one reply.
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Waiter {
+        self.waiting.remove(&ticket).expect("every reply has a waiter, and every waiter one reply")
+    }
+
+    /// A transaction is no more, or never was.
+    pub(crate) fn ended(&mut self, attempt: AttemptId) {
+        self.requests.remove(&attempt);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        for (_, waiter) in self.waiting.drain() {
+            let refusal = waiter.doubt.map_or(Refusal::NotServing, Refusal::Unknown);
+            // A waiter that has gone needs no answer.
+            let _ = waiter.reply.map(|reply| reply.send(Err(refusal)));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Goal: the driver keeps the core's promises in the real world of tasks, queues, time-outs and faulty stores (rung 4 of the ladder).
+//! Method: real nodes on the memory store, with faults, hangs, panics and cancelled callers around it. Each test that draws at random
+//! prints its seed first.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
+#[path = "driver/bank.rs"]
+mod bank;
+#[path = "driver/client.rs"]
+mod client;
+#[path = "driver/limits.rs"]
+mod limits;
+#[path = "driver/requests.rs"]
+mod requests;
+#[path = "driver/stops.rs"]
+mod stops;
+#[path = "driver/trouble.rs"]
+mod trouble;
+#[path = "driver/values.rs"]
+mod values;

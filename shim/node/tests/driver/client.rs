@@ -1,0 +1,119 @@
+//! A caller as short as can be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Replayed, Reply, Verb, Visibility,
+};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, NodeSettings, State, fresh_attempt, start};
+use aft_store::Store;
+use aft_wire::durable::{own_hash, request_hash};
+use bytes::Bytes;
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::parse(text).unwrap()
+}
+
+pub(crate) fn hash(id: &str) -> RequestHash {
+    request_hash("local", "", id)
+}
+
+pub(crate) fn put(at: &str, bytes: impl Into<Bytes>) -> Op {
+    let bytes = bytes.into();
+    let size = bytes.len() as u64;
+    let value =
+        Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() };
+    Op::Put(key(at), value)
+}
+
+/// A started node, once it serves.
+pub(crate) async fn node(store: Arc<dyn Store>, change: impl FnOnce(&mut NodeSettings)) -> NodeHandle {
+    let mut settings = NodeSettings::new(&store.capabilities());
+    change(&mut settings);
+    let node = start(store, settings).await.unwrap();
+    let state = tokio::time::timeout(Duration::from_secs(10), node.recovered()).await.unwrap();
+    assert_eq!(state, State::Serving);
+    node
+}
+
+/// An unnamed transaction without a batch.
+pub(crate) fn begin() -> Begin {
+    let attempt = fresh_attempt();
+    Begin {
+        attempt,
+        hash: own_hash(attempt),
+        named: false,
+        fingerprint: None,
+        timeout_ms: None,
+        wait_ms: 0,
+        overlap: false,
+        session: Vec::new(),
+        retention_ms: None,
+        visibility: Visibility::Relaxed,
+        batch: Batch::default(),
+    }
+}
+
+/// A new attempt of a named request.
+pub(crate) fn begin_named(id: &str) -> Begin {
+    Begin { hash: hash(id), named: true, fingerprint: Some(Fingerprint([1; 32])), ..begin() }
+}
+
+/// Opens a transaction; a replay is not expected.
+pub(crate) async fn open(node: &NodeHandle, begin: Begin) -> Result<AttemptId, Refusal> {
+    match node.ask(Verb::Begin(Box::new(begin))).await? {
+        Reply::Begun { attempt, .. } => Ok(attempt),
+        reply => panic!("begin was answered {reply:?}"),
+    }
+}
+
+pub(crate) async fn run(node: &NodeHandle, attempt: AttemptId, ops: Vec<Op>) -> Result<Vec<Read>, Refusal> {
+    match node.ask(Verb::Run(attempt, Batch { ops, commit: None })).await? {
+        Reply::Ran { reads, committed: None } => Ok(reads),
+        reply => panic!("a batch was answered {reply:?}"),
+    }
+}
+
+pub(crate) fn inline(read: &Read) -> Option<Bytes> {
+    match &read.found {
+        Found::Own(Write::Put(value)) | Found::Version(_, Write::Put(value)) => match &value.location {
+            Location::Inline(bytes) => Some(bytes.clone()),
+            Location::Blob(blob) => panic!("{} is in {blob:?}", read.key),
+        },
+        Found::Own(Write::Tombstone) | Found::Version(_, Write::Tombstone) | Found::Absent => None,
+    }
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Committed(Committed),
+    Replayed(Replayed),
+}
+
+pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) -> Result<End, Refusal> {
+    let args = CommitArgs { result: Some(Bytes::copy_from_slice(result.as_bytes())) };
+    match node.ask(Verb::Commit(attempt, args)).await? {
+        Reply::Committed(committed) => Ok(End::Committed(committed)),
+        Reply::Replayed(replayed) => Ok(End::Replayed(replayed)),
+        reply => panic!("a commit was answered {reply:?}"),
+    }
+}
+
+/// Reads keys in a transaction of their own.
+pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<Bytes>>, Refusal> {
+    let attempt = open(node, begin()).await?;
+    let reads = run(node, attempt, keys.iter().map(|at| Op::Get(key(at))).collect()).await;
+    let _ = node.ask(Verb::Abort(attempt)).await;
+    Ok(reads?.iter().map(inline).collect())
+}
+
+/// Writes keys in a transaction of their own.
+pub(crate) async fn write(node: &NodeHandle, puts: Vec<Op>) -> Result<End, Refusal> {
+    let attempt = open(node, begin()).await?;
+    run(node, attempt, puts).await?;
+    commit(node, attempt, "").await
+}

@@ -1,0 +1,91 @@
+//! Requests: replays, duplicates, look-ups, and a life after a crash.
+
+use std::sync::Arc;
+
+use aft_core::ids::Fingerprint;
+use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Replayed, Reply, Verb};
+use aft_store_memory::MemoryStore;
+use bytes::Bytes;
+use futures::future::join_all;
+
+use crate::client::{End, begin_named, commit, hash, node, open, put, read, run, write};
+
+/// A whole request in one call.
+fn whole(id: &str, value: &str) -> Verb {
+    let commit = Some(CommitArgs { result: Some(Bytes::copy_from_slice(value.as_bytes())) });
+    let batch = Batch { ops: vec![put("k", value.to_owned())], commit };
+    Verb::Begin(Box::new(Begin { batch, wait_ms: 1_000, ..begin_named(id) }))
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_replayed() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    assert!(matches!(node.ask(whole("r", "one")).await, Ok(Reply::Begun { committed: Some(_), .. })));
+    let Ok(Reply::Replayed(Replayed { result, .. })) = node.ask(whole("r", "two")).await else {
+        panic!("the request ran twice")
+    };
+    assert_eq!(result, Some(Bytes::from_static(b"one")));
+    assert_eq!(read(&node, &["k"]).await, Ok(vec![Some(Bytes::from_static(b"one"))]));
+    let other = Begin { fingerprint: Some(Fingerprint([2; 32])), ..begin_named("r") };
+    assert_eq!(node.ask(Verb::Begin(Box::new(other))).await, Err(Refusal::KeyReused));
+    assert_eq!(node.stats().replayed, 1);
+}
+
+#[tokio::test]
+async fn of_many_duplicates_at_once_one_runs() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    let outcomes = join_all((0..20).map(|n| node.ask(whole("r", &n.to_string())))).await;
+    let ran = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Begun { .. }))).count();
+    let replayed = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Replayed(_)))).count();
+    assert_eq!((ran, replayed), (1, 19), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_duplicate_waits_and_then_is_told_that_one_is_in_progress() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    let first = open(&node, begin_named("r")).await.unwrap();
+    let second = Begin { wait_ms: 20, ..begin_named("r") };
+    let refusal = node.ask(Verb::Begin(Box::new(second))).await;
+    assert!(matches!(refusal, Err(Refusal::InProgress { .. })), "{refusal:?}");
+    assert_eq!(node.stats().in_progress, 1);
+    run(&node, first, vec![put("k", "v")]).await.unwrap();
+    assert!(matches!(commit(&node, first, "done").await, Ok(End::Committed(_))));
+}
+
+#[tokio::test]
+async fn requests_are_looked_up() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotFound));
+    node.ask(whole("r", "one")).await.unwrap();
+    let Ok(Reply::Found(record)) = node.ask(Verb::LookUp(hash("r"))).await else { panic!("not found") };
+    assert_eq!(record.result, Some(Bytes::from_static(b"one")));
+}
+
+/// A node that dies right after a commit has published nothing; the next one on the store recovers it before it serves.
+#[tokio::test]
+async fn a_commit_survives_its_node() {
+    let store = MemoryStore::new();
+    let first = node(Arc::new(store.clone()), |_| {}).await;
+    for n in 0..10 {
+        write(&first, vec![put(&format!("k/{n}"), "v"), put("last", n.to_string())]).await.unwrap();
+    }
+    drop(first);
+    tokio::task::yield_now().await;
+    let second = node(Arc::new(store), |_| {}).await;
+    for n in 0..10 {
+        assert_eq!(read(&second, &[&format!("k/{n}")]).await, Ok(vec![Some(Bytes::from_static(b"v"))]));
+    }
+    assert_eq!(read(&second, &["last"]).await, Ok(vec![Some(Bytes::from_static(b"9"))]));
+}
+
+/// What was just committed is read from the cache, without a store call.
+#[tokio::test]
+async fn own_commits_are_read_from_the_cache() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    write(&node, vec![put("k", "v"), put("l", "w")]).await.unwrap();
+    for _ in 0..5 {
+        read(&node, &["k", "l"]).await.unwrap();
+    }
+    let stats = node.stats();
+    assert_eq!((stats.value_cache_hits, stats.calls(aft_node::CallKind::Fetch)), (10, 0), "{stats:?}");
+}

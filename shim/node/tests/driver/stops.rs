@@ -1,0 +1,93 @@
+//! How a node ends: drained, abandoned, broken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_core::message::{Refusal, Verb};
+use aft_node::{Drained, State};
+use aft_store_memory::MemoryStore;
+
+use crate::client::{End, begin, begin_named, commit, hash, node, open, put, read, run, write};
+use crate::trouble::{Trouble, TroubledStore};
+
+#[tokio::test]
+async fn a_drained_node_finishes_what_is_open() {
+    let store = MemoryStore::new();
+    let serving = node(Arc::new(store.clone()), |_| {}).await;
+    let attempt = open(&serving, begin()).await.unwrap();
+    run(&serving, attempt, vec![put("k", "v")]).await.unwrap();
+    let drain = tokio::spawn({
+        let node = serving.clone();
+        async move { node.drain(Duration::from_secs(10)).await }
+    });
+    while serving.ready() == State::Serving {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(serving.ready(), State::Draining);
+    assert_eq!(open(&serving, begin()).await, Err(Refusal::NotServing));
+    assert!(matches!(commit(&serving, attempt, "").await, Ok(End::Committed(_))));
+    assert_eq!(drain.await.unwrap(), Drained { cut_off: 0 });
+    assert_eq!(serving.ready(), State::Stopped);
+    assert_eq!(open(&serving, begin()).await, Err(Refusal::NotServing));
+    assert_eq!(serving.drain(Duration::ZERO).await, Drained { cut_off: 0 }, "again, and at once");
+    let next = node(Arc::new(store), |_| {}).await;
+    assert!(read(&next, &["k"]).await.unwrap()[0].is_some());
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    open(&node, begin()).await.unwrap();
+    let drained = tokio::time::timeout(Duration::from_secs(5), node.drain(Duration::from_millis(50))).await;
+    assert_eq!(drained, Ok(Drained { cut_off: 1 }));
+}
+
+/// The commit that hangs when its node is cut off may have been done: its caller is told that nobody knows.
+#[tokio::test]
+async fn a_commit_that_is_cut_off_is_unknown() {
+    let store = TroubledStore::new(MemoryStore::new());
+    let node = node(Arc::new(store.clone()), |_| {}).await;
+    let attempt = open(&node, begin_named("r")).await.unwrap();
+    run(&node, attempt, vec![put("k", "v")]).await.unwrap();
+    store.set(Trouble::Hang);
+    let (outcome, _) = futures::join!(commit(&node, attempt, ""), node.drain(Duration::from_millis(50)));
+    assert_eq!(outcome, Err(Refusal::Unknown(hash("r"))));
+}
+
+/// The loop breaks in the middle of everything: nobody hangs, and a commit is not called undone.
+#[tokio::test]
+async fn a_broken_node_turns_everybody_away() {
+    let store = TroubledStore::new(MemoryStore::new());
+    let node = node(Arc::new(store.clone()), |_| {}).await;
+    write(&node, vec![put("k", "v")]).await.unwrap();
+    let attempt = open(&node, begin_named("r")).await.unwrap();
+    run(&node, attempt, vec![put("k", "w")]).await.unwrap();
+    let waits = open(&node, begin_named("waits")).await.unwrap();
+    store.set(Trouble::Hang);
+    let hangs = tokio::spawn({
+        let node = node.clone();
+        async move { commit(&node, waits, "").await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    store.set(Trouble::Panic);
+    assert_eq!(commit(&node, attempt, "").await, Err(Refusal::Unknown(hash("r"))));
+    assert_eq!(hangs.await.unwrap(), Err(Refusal::Unknown(hash("waits"))));
+    assert_eq!(node.recovered().await, State::Stopped);
+    assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotServing));
+    node.drain(Duration::from_secs(1)).await;
+}
+
+/// When the last handle goes, so does the node.
+#[tokio::test]
+async fn an_abandoned_node_stops() {
+    let store = TroubledStore::new(MemoryStore::new());
+    let node = node(Arc::new(store.clone()), |_| {}).await;
+    let mut holders = store.holders();
+    assert!(holders > 1);
+    drop(node);
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        holders = store.holders();
+    }
+    assert_eq!(holders, 1, "the loop still holds the store");
+}

@@ -1,0 +1,168 @@
+//! A store that hangs, panics or fails on command; and what a node does about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use aft_core::message::{Begin, Op, Refusal, Verb};
+use aft_node::StoreTimeouts;
+use aft_store::{
+    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use aft_store_memory::MemoryStore;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::client::{begin, begin_named, commit, hash, key, node, open, put, read, run, write};
+
+/// What every call meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Trouble {
+    None,
+    Hang,
+    Panic,
+    Refuse,
+    Damage,
+}
+
+/// A memory store in trouble. A clone shares everything.
+#[derive(Debug, Clone)]
+pub(crate) struct TroubledStore {
+    inner: MemoryStore,
+    trouble: Arc<AtomicU8>,
+}
+
+impl TroubledStore {
+    pub(crate) fn new(inner: MemoryStore) -> TroubledStore {
+        TroubledStore { inner, trouble: Arc::default() }
+    }
+
+    pub(crate) fn set(&self, trouble: Trouble) {
+        self.trouble.store(trouble as u8, Ordering::SeqCst);
+    }
+
+    /// How many clones there are.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.trouble)
+    }
+
+    async fn meet(&self) -> Result<()> {
+        match self.trouble.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            1 => std::future::pending().await,
+            2 => panic!("a planted panic"),
+            3 => Err(Error::Refused("planted".into())),
+            _ => Err(Error::Damaged("planted".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for TroubledStore {
+    fn url(&self) -> String {
+        "troubled:".into()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        self.meet().await?;
+        self.inner.get(name).await
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        self.meet().await?;
+        self.inner.put(name, body).await
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        self.meet().await?;
+        self.inner.create(name, body).await
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        self.meet().await?;
+        self.inner.replace(name, tag, body).await
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        self.meet().await?;
+        self.inner.delete(names).await
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        self.meet().await?;
+        self.inner.delete_if(name, tag).await
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        self.meet().await?;
+        self.inner.list(space, group, after, limit).await
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        self.meet().await?;
+        self.inner.groups(space, prefix, after, limit).await
+    }
+}
+
+const QUICK: StoreTimeouts = StoreTimeouts {
+    read: Duration::from_millis(30),
+    write: Duration::from_millis(30),
+    part: Duration::from_millis(30),
+};
+
+/// A store that hangs costs the caller its time, and no more; the node serves on when it answers again.
+#[tokio::test]
+async fn a_store_that_hangs() {
+    let store = TroubledStore::new(MemoryStore::new());
+    let node = node(Arc::new(store.clone()), |settings| settings.timeouts = QUICK).await;
+    write(&node, vec![put("k", "v")]).await.unwrap();
+    let attempt = open(&node, Begin { timeout_ms: Some(200), ..begin_named("r") }).await.unwrap();
+    run(&node, attempt, vec![put("k", "w")]).await.unwrap();
+    store.set(Trouble::Hang);
+    let since = Instant::now();
+    let outcome = commit(&node, attempt, "").await;
+    assert_eq!(outcome, Err(Refusal::Unknown(hash("r"))));
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert_eq!(node.stats().unknown, 1);
+    let since = Instant::now();
+    let attempt = open(&node, Begin { timeout_ms: Some(200), ..begin() }).await.unwrap();
+    let outcome = run(&node, attempt, vec![Op::Get(key("never heard of"))]).await;
+    assert!(matches!(outcome, Err(Refusal::StoreUnavailable(_) | Refusal::Lost)), "{outcome:?}");
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    store.set(Trouble::None);
+    let again = open(&node, begin_named("r")).await.unwrap();
+    run(&node, again, vec![put("k", "w")]).await.unwrap();
+    commit(&node, again, "").await.unwrap();
+    assert_eq!(read(&node, &["k"]).await, Ok(vec![Some(Bytes::from_static(b"w"))]));
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_and_one_that_is_damaged() {
+    let store = TroubledStore::new(MemoryStore::new());
+    let node = node(Arc::new(store.clone()), |_| {}).await;
+    for (trouble, n) in [(Trouble::Refuse, 1), (Trouble::Damage, 2)] {
+        store.set(trouble);
+        let attempt = open(&node, Begin { timeout_ms: Some(200), ..begin() }).await.unwrap();
+        let outcome = run(&node, attempt, vec![Op::Get(key(&format!("k{n}")))]).await;
+        let expected = match trouble {
+            Trouble::Refuse => matches!(outcome, Err(Refusal::StoreUnavailable(_))),
+            _ => matches!(outcome, Err(Refusal::Damaged(_))),
+        };
+        assert!(expected, "{trouble:?}: {outcome:?}");
+        store.set(Trouble::None);
+        let _ = node.ask(Verb::Abort(attempt)).await;
+    }
+    assert!(node.stats().store_errors >= 2);
+    write(&node, vec![put("k", "v")]).await.unwrap();
+}
