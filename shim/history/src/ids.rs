@@ -23,7 +23,8 @@ impl Value {
 pub struct RequestId(pub u64);
 
 /// The place of a transaction in the order of versions, as the system under test says it is (its `TxnId`, or the
-/// rank of it). No unit; only the order of stamps counts.
+/// rank of it). No unit; only the order of stamps counts. A `TxnId` of 64 bits of time and a 128 bit UUID does not fit
+/// whole: its rank does, and so do the time and the UUID's last 64 bits (which are random).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub u128);
 

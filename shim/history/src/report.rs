@@ -38,7 +38,7 @@ impl fmt::Display for Level {
 pub enum Stamps {
     /// None: the order of versions is not known, and any order that explains the reads will do.
     None,
-    /// Some: stamps count where both sides have one.
+    /// Some: versions may stand in any order that keeps to the stamps there are.
     Some,
     /// All: stamps are the order of versions.
     All,
@@ -158,7 +158,7 @@ impl fmt::Display for Report {
         )?;
         let order = match self.stamps {
             Stamps::None => "not given; any order that explains the reads will do",
-            Stamps::Some => "given for some transactions, and used between those",
+            Stamps::Some => "given for some; any order that keeps to it and explains the reads will do",
             Stamps::All => "given",
         };
         writeln!(f, "order of versions: {order}")?;

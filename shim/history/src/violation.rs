@@ -7,6 +7,9 @@ use std::fmt;
 
 use crate::{Key, Level, RequestId, SessionId, Stamp, TransactionId, Value};
 
+/// Steps of a cycle that its text shows: nobody follows a longer one.
+const EDGES_SHOWN_MAX: usize = 12;
+
 /// A version of a key as a read returned it, or as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -61,6 +64,13 @@ pub enum Because {
         /// The session.
         session: SessionId,
     },
+    /// Their stamps say so (where only some transactions have stamps, or session order is checked, too).
+    Stamps {
+        /// The stamp of the earlier one.
+        before: Stamp,
+        /// The stamp of the later one.
+        after: Stamp,
+    },
     /// A reader's own session had committed the earlier one's write before it got the later one's (only if session
     /// order is checked).
     SessionSibling {
@@ -95,6 +105,9 @@ impl fmt::Display for Edge {
                 "{reader} read {seen} and {read}; {before} also wrote {}={}, so that must be the older one",
                 sibling.key, sibling.value
             ),
+            Because::Stamps { before: earlier, after: later } => {
+                write!(f, "{before} is stamped {earlier}, and {after} {later}")
+            }
             Because::Session { session } => write!(f, "{after} followed {before} in {session}"),
             Because::SessionSibling { reader, own, read } => {
                 write!(
@@ -329,7 +342,11 @@ impl fmt::Display for Violation {
             }
             Self::Cycle(cycle) => {
                 write!(f, "cycle of {}: no order of versions explains that", cycle.edges.len())?;
-                cycle.edges.iter().try_for_each(|edge| write!(f, "\n    {edge}"))
+                cycle.edges.iter().take(EDGES_SHOWN_MAX).try_for_each(|edge| write!(f, "\n    {edge}"))?;
+                match cycle.edges.len().saturating_sub(EDGES_SHOWN_MAX) {
+                    0 => Ok(()),
+                    more => write!(f, "\n    and {more} more steps, back to the first"),
+                }
             }
             Self::LaterStampRead { reader, stamp, read, read_stamp } => write!(
                 f,

@@ -25,7 +25,7 @@ fn read(writes: &[Write], value: u64) -> Durability {
             Aborted => recorder.abort(writer),
         }
     }
-    check_durable(recorder.history(), [(Key(1), Value(value))]).unwrap()
+    check_durable(recorder.history(), [(Key(1), Value(value))]).expect("the recorder makes values unique")
 }
 
 #[track_caller]

@@ -10,8 +10,8 @@ use aft_history::{
 
 #[track_caller]
 fn says(history: &str, violations: &[&str]) {
-    let history = text::parse(history.as_bytes()).unwrap();
-    let report = check(&history, &Options::default()).unwrap();
+    let history = text::parse(history.as_bytes()).expect("the text is a history");
+    let report = check(&history, &Options::default()).expect("the text is a history");
     let told: Vec<_> = report.violations().iter().map(ToString::to_string).collect();
     assert_eq!(told, violations);
 }

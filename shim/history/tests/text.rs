@@ -5,14 +5,15 @@
 //! The seed is printed.
 
 use aft_history::{
-    History, Key, Operation, Outcome, RequestId, SessionId, Stamp, Transaction, TransactionId, Value, text,
+    History, Key, Operation, Options, Outcome, Readers, RequestId, SessionId, Stamp, Transaction,
+    TransactionId, Value, check, text,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 fn runner(cases: u32) -> TestRunner {
     let given = std::env::var("AFT_HISTORY_SEED").ok();
-    let seed = given.map_or(0xAF7_u64, |given| given.parse().unwrap());
+    let seed = given.map_or(0xAF7_u64, |given| given.parse().expect("AFT_HISTORY_SEED is a number"));
     println!("AFT_HISTORY_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -21,7 +22,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 fn parse(text: &str) -> History {
-    text::parse(text.as_bytes()).unwrap()
+    text::parse(text.as_bytes()).expect("the text is a history")
 }
 
 #[track_caller]
@@ -209,7 +210,7 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
-fn no_lines_make_it_panic() {
+fn no_lines_make_it_or_the_checker_panic() {
     let number = prop::sample::select(vec![
         "0",
         "1",
@@ -232,13 +233,24 @@ fn no_lines_make_it_panic() {
     let directive = (word, prop::collection::vec(number, 0..4))
         .prop_map(|(word, numbers)| format!("#@ {word} {}", numbers.join(" ")));
     let lines = prop::collection::vec(prop_oneof![3 => operation, 2 => directive], 0..12);
+    let checked = std::cell::Cell::new(0);
     let result = runner(20_000).run(&lines, |lines| {
         let text = lines.join("\n");
-        if let Err(error) = text::parse(text.as_bytes()) {
-            let line = usize::try_from(error.line).unwrap();
-            prop_assert!((1..=lines.len()).contains(&line), "{}", error);
+        match text::parse(text.as_bytes()) {
+            Ok(history) => {
+                for (readers, sessions) in [(Readers::Committed, false), (Readers::All, true)] {
+                    let report = check(&history, &Options { readers, sessions }).unwrap();
+                    prop_assert!(report.to_string().starts_with("read atomic: "));
+                }
+                checked.set(checked.get() + 1);
+            }
+            Err(error) => {
+                let line = usize::try_from(error.line).unwrap();
+                prop_assert!((1..=lines.len()).contains(&line), "{}", error);
+            }
         }
         Ok(())
     });
     result.unwrap();
+    assert!(checked.get() > 1000, "only {} of the texts are histories", checked.get());
 }

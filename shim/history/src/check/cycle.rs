@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-/// Arcs that the search for a *shorter* cycle may follow in one component. The first cycle that was found stands if
-/// this runs out: in a knot of millions of arcs (about a second) a shortest witness is a luxury.
+/// Arcs that the search for *shorter* cycles may follow in all. The first cycle that was found in a component stands
+/// if this runs out (about a second): in a knot of millions of arcs a shortest witness is a luxury.
 const ARCS_FOLLOWED_MAX: usize = 20_000_000;
 
 /// From one node to another, for a reason.
@@ -134,7 +134,7 @@ struct Walk<'g, W> {
     /// For each node: the round in which it was last met, and the arc by which.
     came: Vec<(u32, usize)>,
     round: u32,
-    /// Arcs followed in this component.
+    /// Arcs followed so far.
     followed: usize,
 }
 
@@ -147,7 +147,6 @@ impl<W: Copy> Walk<'_, W> {
         if planted!(LongCyclesMissed) {
             return None;
         }
-        self.followed = 0;
         let mut best: Option<Vec<Arc<W>>> = None;
         for node in knot {
             // A cycle of three is the shortest that is left.

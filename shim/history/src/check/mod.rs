@@ -20,7 +20,8 @@
 //!            requests    at most one commit a request; stamps unique
 //! ```
 //!
-//! The two judgements agree: constraints that stamps satisfy have no cycle. That is asserted.
+//! The two judgements agree: constraints that stamps satisfy have no cycle. That is asserted. Where some stamps are
+//! missing, what stamps there are join the graph, so that any mixture is judged exactly.
 //!
 //! Cost: sorting, and for each reader and each transaction it read from, the smaller of their read and write sets.
 //! No step is quadratic in the number of transactions.
@@ -133,6 +134,11 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
         );
     }
     violations.extend(cycles.into_iter().map(Violation::Cycle));
+    if stamps != Stamps::All || options.sessions {
+        let broken = violations.iter().filter_map(Violation::breaks).min();
+        let cycles = order.stamp_cycles(&index, &constraints, broken);
+        violations.extend(cycles.into_iter().map(Violation::Cycle));
+    }
     requests::check(&index, &mut violations);
     // Grouped by kind; the sort is stable, so within a kind the order of the history stays.
     violations.sort_by_key(kind);

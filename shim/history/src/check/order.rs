@@ -42,6 +42,7 @@ pub(crate) enum Why {
     Constraint(usize),
     Session,
     SessionSibling(usize),
+    Stamps,
 }
 
 /// See the file's head.
@@ -104,6 +105,37 @@ impl Order {
         weaker.chain(untold.map(|arcs| explain(arcs, Level::ReadAtomic))).collect()
     }
 
+    /// A shortest cycle for each knot that only the stamps of some transactions tie, for levels stronger than what is
+    /// known to be broken (`broken`, the weakest such level). Meant for where stamps and constraints cannot be held
+    /// against each other one by one: some stamps are missing, or sessions order transactions, too.
+    pub(crate) fn stamp_cycles(
+        &self,
+        index: &Index<'_>,
+        constraints: &Constraints,
+        broken: Option<Level>,
+    ) -> Vec<Cycle> {
+        let stamps = stamp_arcs(index);
+        if stamps.is_empty() {
+            return Vec::new();
+        }
+        for level in [Level::ReadCommitted, Level::ReadAtomic] {
+            if broken.is_some_and(|broken| broken <= level) {
+                break;
+            }
+            let mut arcs = self.arcs(constraints, level);
+            arcs.extend(&stamps);
+            let found = cycle::search(index.len(), arcs);
+            if !found.cycles.is_empty() {
+                let explain = |arcs: &Vec<Arc<Why>>| Cycle {
+                    edges: shorten(arcs).iter().map(|arc| self.explain(index, constraints, arc)).collect(),
+                    breaks: level,
+                };
+                return found.cycles.iter().map(explain).collect();
+            }
+        }
+        Vec::new()
+    }
+
     /// The arcs that a level demands.
     fn arcs(&self, constraints: &Constraints, level: Level) -> Vec<Arc<Why>> {
         let demanded = |constraint: &Constraint| match level {
@@ -146,6 +178,10 @@ impl Order {
                 }
             }
             Why::Session => Because::Session { session: index.transaction(arc.to as usize).session },
+            Why::Stamps => {
+                let stamp = |at: u32| index.transaction(at as usize).stamp.expect("stamp arcs join stamps");
+                Because::Stamps { before: stamp(arc.from), after: stamp(arc.to) }
+            }
             Why::SessionSibling(at) => {
                 let SessionSibling { reader, own, own_value, read } = self.session_siblings[at];
                 let own: Version = index.version(read.key, own_value, Some(own));
@@ -154,4 +190,34 @@ impl Order {
         };
         Edge { before: index.id(arc.from as usize), after: index.id(arc.to as usize), because }
     }
+}
+
+/// A chain through all stamped commits. Of those that share a stamp (which is reported elsewhere) one is in it.
+fn stamp_arcs(index: &Index<'_>) -> Vec<Arc<Why>> {
+    let places = (0_u32..).zip(index.transactions());
+    let stamped = places.filter(|(at, _)| index.is_committed(*at as usize));
+    let mut stamped: Vec<_> =
+        stamped.filter_map(|(at, transaction)| Some((transaction.stamp?, at))).collect();
+    stamped.sort_unstable();
+    stamped.dedup_by_key(|(stamp, _)| *stamp);
+    stamped
+        .array_windows()
+        .map(|[(_, from), (_, to)]| Arc { from: *from, to: *to, why: Why::Stamps })
+        .collect()
+}
+
+/// The same cycle with each run along the chain of stamps as one step.
+fn shorten(arcs: &[Arc<Why>]) -> Vec<Arc<Why>> {
+    let mut arcs = arcs.to_vec();
+    // Begin with a step that is not of the chain: there is one, or stamps would have no order.
+    let first = arcs.iter().position(|arc| arc.why != Why::Stamps).expect("the chain of stamps is no ring");
+    arcs.rotate_left(first);
+    arcs.dedup_by(|next, run| {
+        let is_run = next.why == Why::Stamps && run.why == Why::Stamps;
+        if is_run {
+            run.to = next.to;
+        }
+        is_run
+    });
+    arcs
 }

@@ -102,7 +102,7 @@ fn judge(
         Source::Nobody => Err(Violation::ThinAirRead { reader: id, read: read(None) }),
         Source::Initial => Ok(Some(None)),
         Source::Written { writer, .. } if writer as usize == reader => {
-            if planted!(FutureIsFine) || planted!(OwnWriteForgotten) {
+            if planted!(FutureIsFine) {
                 return Ok(None);
             }
             Err(Violation::FutureRead { reader: id, read: read(Some(writer)) })

@@ -109,13 +109,6 @@ impl Brute<'_> {
     /// Every order to be tried, as a list of transactions.
     fn orders(&self) -> Vec<Vec<usize>> {
         let committed: Vec<_> = (0..self.history.len()).filter(|at| self.is_committed(*at)).collect();
-        let mut writers = committed.iter().filter(|at| self.history[**at].writes().next().is_some());
-        if self.history.iter().any(|transaction| transaction.stamp.is_some()) {
-            assert!(writers.all(|at| self.history[*at].stamp.is_some()), "all or no writers are stamped");
-            let mut order = committed;
-            order.sort_by_key(|at| self.history[*at].stamp.map_or(u128::MAX, |stamp| stamp.0));
-            return vec![order];
-        }
         let mut orders = vec![Vec::new()];
         for _ in 0..committed.len() {
             let longer = |order: Vec<usize>| {
@@ -124,6 +117,10 @@ impl Brute<'_> {
             };
             orders = orders.into_iter().flat_map(longer).collect();
         }
+        orders.retain(|order| {
+            let stamps: Vec<_> = order.iter().filter_map(|at| self.history[*at].stamp).collect();
+            stamps.is_sorted()
+        });
         orders
     }
 

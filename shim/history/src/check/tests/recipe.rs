@@ -19,7 +19,8 @@ pub(super) struct Part {
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     parts: Vec<Part>,
-    is_stamped: bool,
+    /// Who is stamped: nobody, some, all that write, all.
+    stamped: u8,
     /// What to spoil: how, where.
     spoils: Vec<(u8, u8, u8)>,
 }
@@ -33,8 +34,11 @@ pub(super) fn recipes() -> impl Strategy<Value = Recipe> {
     let part =
         part.prop_map(|(outcome, session, rank, operations)| Part { outcome, session, rank, operations });
     let spoils = prop::collection::vec((0_u8..5, any::<u8>(), any::<u8>()), 1..3);
-    (prop::collection::vec(part, 1..=5), any::<bool>(), spoils)
-        .prop_map(|(parts, is_stamped, spoils)| Recipe { parts, is_stamped, spoils })
+    (prop::collection::vec(part, 1..=5), 0_u8..5, spoils).prop_map(|(parts, stamped, spoils)| Recipe {
+        parts,
+        stamped,
+        spoils,
+    })
 }
 
 impl Recipe {
@@ -49,10 +53,14 @@ impl Recipe {
                 _ => Outcome::Unknown,
             };
             let rank = if ranked { u128::from(part.rank) } else { 0 };
-            // Who only reads has no place of its own in the order of versions.
-            let writes = part.operations.iter().any(|operation| operation.0);
-            transaction.stamp =
-                (self.is_stamped && writes).then_some(Stamp(rank * 100 + u128::from(number) + 1));
+            let is_stamped = match self.stamped {
+                0 | 1 => false,
+                2 => part.rank % 2 == 0,
+                // Who only reads has no place of its own in the order of versions.
+                3 => part.operations.iter().any(|operation| operation.0),
+                _ => true,
+            };
+            transaction.stamp = is_stamped.then_some(Stamp(rank * 100 + u128::from(number) + 1));
             transaction
         };
         (0..).zip(&self.parts).map(plate).collect()
@@ -151,7 +159,7 @@ fn menu(done: &[Transaction], reader: &Transaction, key: Key) -> Vec<Value> {
     all.filter(fits).collect()
 }
 
-fn spoil(transactions: &mut Vec<Transaction>, how: u8, which: usize, what: usize) {
+fn spoil(transactions: &mut [Transaction], how: u8, which: usize, what: usize) {
     let at = which % transactions.len();
     let values: Vec<_> = transactions.iter().flat_map(|transaction| transaction.writes()).collect();
     let transaction = &mut transactions[at];

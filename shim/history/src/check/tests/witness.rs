@@ -136,6 +136,11 @@ impl Told<'_> {
                 assert_eq!(self.find(edge.before).session, *session);
                 assert_eq!(self.find(edge.after).session, *session);
             }
+            Because::Stamps { before, after } => {
+                assert_eq!(self.find(edge.before).stamp, Some(*before));
+                assert_eq!(self.find(edge.after).stamp, Some(*after));
+                assert!(before < after);
+            }
             Because::SessionSibling { reader, own, read } => {
                 self.read(*reader, read);
                 self.wrote(own);
