@@ -121,6 +121,8 @@ pub struct Record {
     pub retention_ms: u64,
     /// What to replay to later attempts; opaque. Kept by the slim form.
     pub result: Option<Bytes>,
+    /// How many blobs the attempt reserved. Those that no write names are removed before the attempt's intent goes.
+    pub blobs: u32,
     /// The write set.
     pub writes: Writes,
 }
@@ -155,6 +157,16 @@ impl Record {
     pub fn write(&self, key: &Key) -> Option<&Write> {
         let writes = self.full()?;
         writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &writes[at].1)
+    }
+
+    /// The blobs that its writes name: (number, parts).
+    pub fn named_blobs(&self) -> Vec<(u32, u32)> {
+        let writes = self.full().map_or(&[][..], |writes| writes);
+        let blob = |write: &Write| match write {
+            Write::Put(Value { location: Location::Blob(blob), .. }) => Some((blob.number, blob.parts)),
+            Write::Put(_) | Write::Tombstone => None,
+        };
+        writes.iter().filter_map(|(_, write)| blob(write)).collect()
     }
 
     /// The slim form.

@@ -597,7 +597,7 @@ fn a_maintainer_publishes_what_a_dead_node_left() {
 
 #[test]
 fn collecting_leaves_the_newest_versions_and_nothing_else() {
-    // Three generations of a and b, then both are deleted: in the end nothing is stored. (The node still remembers the tombstones; alone with its store, it may.)
+    // Three generations of a and b, then both are deleted: in the end nothing is stored.
     let mut settings = Settings::new(true, 0, true);
     settings.maintenance_interval_ms = 600_000;
     check_with(
@@ -643,7 +643,7 @@ fn collecting_leaves_the_newest_versions_and_nothing_else() {
             "ok",
             "committed",
             "begun",
-            "a: absent, b: absent",
+            "a: deleted, b: deleted",
             "0 objects",
         ],
     );

@@ -124,15 +124,7 @@ impl Node {
         if let Err(error) = self.delete(run, version_names(entry))? {
             return Ok(Err(error));
         }
-        let attempt = entry.txn.attempt;
-        let parts = entry
-            .blobs
-            .iter()
-            .flat_map(|(number, parts)| {
-                (0..*parts).map(move |part| Name::Blob { attempt, number: *number, part })
-            })
-            .collect();
-        if let Err(error) = self.delete(run, parts)? {
+        if let Err(error) = self.delete(run, part_names(entry))? {
             return Ok(Err(error));
         }
         let mut collects = Vec::new();
@@ -148,6 +140,10 @@ impl Node {
     /// Whether a key of the transaction has no version left, so that its marker can go one day.
     fn collect_header(&mut self, run: &mut Run<'_>, entry: &CollectEntry) -> Outcome<bool> {
         if let Err(error) = self.delete(run, version_names(entry))? {
+            return Ok(Err(error));
+        }
+        // A part whose first try had no answer may have landed after it was deleted.
+        if let Err(error) = self.delete(run, part_names(entry))? {
             return Ok(Err(error));
         }
         match run.ask(|| Call::Get(Name::Commit(entry.hash)))? {
@@ -233,4 +229,14 @@ fn version_names(entry: &CollectEntry) -> Vec<Name> {
             )
         })
         .collect()
+}
+
+/// The names of the parts of its blobs.
+fn part_names(entry: &CollectEntry) -> Vec<Name> {
+    let attempt = entry.txn.attempt;
+    let parts = |(number, parts): &(u32, u32)| {
+        let number = *number;
+        (0..*parts).map(move |part| Name::Blob { attempt, number, part })
+    };
+    entry.blobs.iter().flat_map(parts).collect()
 }

@@ -59,12 +59,15 @@ impl Outcome {
     }
 }
 
-/// Tickets that wait for the end of a transaction's commit.
-pub(super) fn waiting_tickets(transaction: &Transaction) -> Vec<Ticket> {
+/// Tickets that wait for the end of a transaction's commit, and what they are told if the node drops the transaction: nothing definite once a
+/// record may have been sent.
+pub(super) fn dropped_waiters(transaction: &Transaction) -> Vec<(Ticket, Refusal)> {
     match &transaction.phase {
         Phase::Open => Vec::new(),
-        Phase::Closing(_, waiter) => vec![waiter.ticket],
-        Phase::Committing(_, waiters) => waiters.iter().map(|waiter| waiter.ticket).collect(),
+        Phase::Closing(_, waiter) => vec![(waiter.ticket, Refusal::NotServing)],
+        Phase::Committing(_, waiters) => {
+            waiters.iter().map(|waiter| (waiter.ticket, Refusal::Unknown(transaction.hash))).collect()
+        }
     }
 }
 
@@ -103,6 +106,7 @@ impl Node {
             fingerprint: transaction.fingerprint,
             retention_ms: transaction.retention_ms,
             result,
+            blobs: transaction.blobs,
             writes: Writes::Full(
                 transaction.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
             ),
@@ -271,7 +275,8 @@ impl Node {
         let Some(ended) = self.ended.get(&attempt) else {
             return self.refuse(waiter.ticket, Refusal::NotFound);
         };
-        match ended.outcome.clone() {
+        let ended = ended.clone();
+        match ended.outcome {
             Outcome::Committed(committed) => self.reply_committed(waiter, committed),
             Outcome::Other(verdict) => self.reply_other(vec![waiter], &verdict),
             Outcome::Aborted => self.refuse(waiter.ticket, Refusal::Ended),
@@ -279,7 +284,7 @@ impl Node {
             // No record is sent after the deadline, but the one that was may have landed.
             Outcome::Unknown => {
                 let until = self.now.mono_ms + self.settings.store_patience_ms;
-                self.start_task(Purpose::Resolve(waiter.ticket, attempt), Some(until));
+                self.start_task(Purpose::Resolve(waiter.ticket, ended.hash, attempt), Some(until));
             }
         }
     }

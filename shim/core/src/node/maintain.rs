@@ -19,9 +19,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Hlc, Key, TxnId};
 use crate::message::{Header, Note};
-use crate::record::{
-    CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, VersionEntry, Write,
-};
+use crate::record::{CollectEntry, CollectName, Intent, Kind, Meta, Record, Stage, VersionEntry, Write};
 use crate::store::{Answer, Body, Call, CallError, Group, Groups, Name};
 
 use super::reading::NO_HASH;
@@ -386,9 +384,24 @@ impl Node {
         if record.txn.time >= horizon {
             return Ok(Ok(true));
         }
-        if !run.note_if(|| self.maintenance.entered.get(&intent.attempt).is_some()) && !writes.is_empty() {
-            // It came between the two scans: the next pass enters it first.
-            return Ok(Ok(false));
+        if !writes.is_empty() && !run.note_if(|| self.maintenance.entered.get(&intent.attempt).is_some()) {
+            if !self.settings.exclusive {
+                // It came between the two scans: the next pass enters it first.
+                return Ok(Ok(false));
+            }
+            // A commit of this life whose outcome was unknown: nobody else enters it.
+            let header = Arc::new(Header::of(&record).expect("its writes are at hand"));
+            if let Some(error) = super::script::failure(&run.ask_all(publish::entries(&header))?) {
+                return Ok(Err(error));
+            }
+            self.maintenance.entered(intent.attempt);
+            self.learn(&header, false, None);
+        }
+        match self.drop_unnamed_blobs(run, &record)? {
+            Ok(true) => {}
+            // Parts may still land.
+            Ok(false) => return Ok(Ok(true)),
+            Err(error) => return Ok(Err(error)),
         }
         let keys = record.keys();
         let mut collects = match self.superseded_on(run, &keys, horizon)? {
@@ -424,27 +437,11 @@ impl Node {
     /// An intent without a record of its own: once no commit of it can come any more, the attempt's blobs and the intent go.
     fn orphan(&mut self, run: &mut Run<'_>, intent: Intent) -> Result<Result<bool, CallError>, Pending> {
         let attempt = intent.attempt;
-        let wait_ms = self.settings.timeout_max_ms + self.settings.grace_ms;
-        let over = run.note_if(|| {
-            let (now, pass) = (self.now.mono_ms, self.maintenance.passes);
-            let seen = self.maintenance.orphans.entry(attempt).or_insert((now, pass));
-            seen.1 = pass;
-            now - seen.0 > wait_ms
-        });
-        if !over {
+        if !self.nothing_can_come(run, attempt) {
             return Ok(Ok(true));
         }
-        loop {
-            let page =
-                run.ask(|| Call::List { group: Group::Blobs(attempt), after: None, limit: SCAN_PAGE_LEN })?;
-            match page {
-                Answer::Listed { names, .. } if names.is_empty() => break,
-                Answer::Listed { names, .. } => match run.ask(|| Call::Delete(names))? {
-                    Answer::Done => {}
-                    answer => return Ok(Err(error_of(answer))),
-                },
-                answer => return Ok(Err(error_of(answer))),
-            }
+        if let Err(error) = self.drop_blobs(run, attempt, &[])? {
+            return Ok(Err(error));
         }
         let done = self.drop_intent(run, intent)?;
         if done.is_ok() {
@@ -452,6 +449,73 @@ impl Node {
             self.note(Note::OrphanRemoved(attempt));
         }
         Ok(done)
+    }
+
+    /// Whether an attempt has been over for so long, as this maintainer has seen itself, that no call of it can land any more.
+    fn nothing_can_come(&mut self, run: &mut Run<'_>, attempt: AttemptId) -> bool {
+        let wait_ms = self.settings.timeout_max_ms + self.settings.grace_ms;
+        run.note_if(|| {
+            let (now, pass) = (self.now.mono_ms, self.maintenance.passes);
+            let seen = self.maintenance.orphans.entry(attempt).or_insert((now, pass));
+            seen.1 = pass;
+            now - seen.0 > wait_ms
+        })
+    }
+
+    /// Removes blobs that a committed attempt reserved and its record does not name: overwritten before the commit, or never put. `false`: not yet.
+    fn drop_unnamed_blobs(
+        &mut self,
+        run: &mut Run<'_>,
+        record: &Record,
+    ) -> Result<Result<bool, CallError>, Pending> {
+        let named = record.named_blobs();
+        if named.len() >= record.blobs as usize {
+            return Ok(Ok(true));
+        }
+        let attempt = record.txn.attempt;
+        if !self.nothing_can_come(run, attempt) {
+            return Ok(Ok(false));
+        }
+        let kept: Vec<u32> = named.iter().map(|(number, _)| *number).collect();
+        Ok(self.drop_blobs(run, attempt, &kept)?.map(|()| {
+            self.maintenance.orphans.remove(&attempt);
+            true
+        }))
+    }
+
+    /// Deletes an attempt's blob parts, but for these blobs.
+    fn drop_blobs(
+        &mut self,
+        run: &mut Run<'_>,
+        attempt: AttemptId,
+        kept: &[u32],
+    ) -> Result<Result<(), CallError>, Pending> {
+        let mut after = None;
+        loop {
+            let from = after.take();
+            match run.ask(|| Call::List {
+                group: Group::Blobs(attempt),
+                after: from,
+                limit: SCAN_PAGE_LEN,
+            })? {
+                Answer::Listed { names, more } => {
+                    after = names.last().cloned();
+                    let kept =
+                        |name: &Name| matches!(name, Name::Blob { number, .. } if kept.contains(number));
+                    let gone: Vec<Name> = names.into_iter().filter(|name| !kept(name)).collect();
+                    if !gone.is_empty() {
+                        match run.ask(|| Call::Delete(gone))? {
+                            Answer::Done => {}
+                            answer => return Ok(Err(error_of(answer))),
+                        }
+                    }
+                    if !more {
+                        return Ok(Ok(()));
+                    }
+                }
+                answer => return Ok(Err(error_of(answer))),
+            }
+        }
     }
 
     fn pass_horizon(&self) -> Hlc {
@@ -717,21 +781,11 @@ fn version_of(name: Name) -> Option<VersionEntry> {
 }
 
 fn collect_entry(record: &Record, writes: &Arc<[(Key, Write)]>) -> CollectEntry {
-    let blobs = writes
-        .iter()
-        .filter_map(|(_, write)| match write {
-            Write::Put(value) => match &value.location {
-                Location::Blob(blob) => Some((blob.number, blob.parts)),
-                Location::Inline(_) => None,
-            },
-            Write::Tombstone => None,
-        })
-        .collect();
     CollectEntry {
         txn: record.txn,
         hash: record.hash,
         writes: writes.iter().map(|(key, write)| (key.clone(), write.meta())).collect(),
-        blobs,
+        blobs: record.named_blobs(),
         retention_ms: record.retention_ms,
         stage: Stage::Pieces,
     }

@@ -265,16 +265,18 @@ impl Node {
         if self.planted(Bug::ServeAfterHeartbeatLost) {
             return;
         }
-        let mut tickets: BTreeSet<Ticket> = BTreeSet::new();
-        tickets.extend(self.operations.values().map(|operation| operation.ticket));
-        tickets.extend(self.tasks.values().filter_map(Task::ticket));
-        tickets.extend(
-            self.requests.values().flat_map(|request| request.waiters.iter().map(|waiter| waiter.ticket)),
-        );
-        tickets.extend(self.transactions.values().flat_map(commit::waiting_tickets));
-        tickets.extend(self.publishing.values().flat_map(publish::Unpublished::tickets));
-        for ticket in tickets {
-            self.refuse(ticket, Refusal::NotServing);
+        let mut dropped: Vec<(Ticket, Refusal)> = Vec::new();
+        dropped.extend(self.operations.values().map(|operation| (operation.ticket, Refusal::NotServing)));
+        dropped.extend(self.tasks.values().filter_map(Task::dropped_waiter));
+        let waiting = self.requests.values().flat_map(|request| &request.waiters);
+        dropped.extend(waiting.map(|waiter| (waiter.ticket, Refusal::NotServing)));
+        dropped.extend(self.transactions.values().flat_map(commit::dropped_waiters));
+        dropped.into_iter().for_each(|(ticket, refusal)| self.refuse(ticket, refusal));
+        // These did commit; only their publishing is now another's.
+        for unpublished in std::mem::take(&mut self.publishing).into_values() {
+            for (waiter, committed) in unpublished.waiters {
+                self.reply_committed(waiter, committed);
+            }
         }
         self.transactions.clear();
         self.requests.clear();
@@ -282,7 +284,6 @@ impl Node {
         self.tasks.clear();
         self.calls = WaitingCalls::with_next(self.calls.next_id());
         self.timers.clear();
-        self.publishing.clear();
         self.index = Index::default();
         self.settled = Remembered::new(SETTLED_KEPT_MAX);
         self.maintenance = Maintenance::default();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::ids::{Key, TxnId};
-use crate::message::{Committed, Header, Note, Ticket};
+use crate::message::{Committed, Header, Note};
 use crate::record::VersionEntry;
 use crate::store::{Answer, Body, Call, Name};
 
@@ -22,13 +22,7 @@ pub(super) struct Unpublished {
     /// When it committed, by the monotonic clock.
     since_mono: u64,
     /// Those whose acknowledgement waits for it.
-    waiters: Vec<(CommitWaiter, Committed)>,
-}
-
-impl Unpublished {
-    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.waiters.iter().map(|(waiter, _)| waiter.ticket)
-    }
+    pub(super) waiters: Vec<(CommitWaiter, Committed)>,
 }
 
 /// The version entry of one key of a transaction.

@@ -1,7 +1,7 @@
 //! Scripts under way, and what becomes of each when it is done.
 
 use crate::ids::{AttemptId, RequestHash, TxnId};
-use crate::message::{Begin, Ticket};
+use crate::message::{Begin, Refusal, Ticket};
 use crate::record::{CollectName, Intent};
 use crate::store::Answer;
 
@@ -22,7 +22,7 @@ pub(super) enum Purpose {
     /// The commit of an attempt.
     Commit(AttemptId),
     /// Ask again after an unknown outcome.
-    Resolve(Ticket, AttemptId),
+    Resolve(Ticket, RequestHash, AttemptId),
     /// Did this request commit?
     LookUp(Ticket, RequestHash),
     /// Enter the versions of a commit of this node.
@@ -44,13 +44,13 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// The waiter whose only trace is this task.
-    pub(super) fn ticket(&self) -> Option<Ticket> {
+    /// The waiter whose only trace is this task, and what it is told if the node drops the task.
+    pub(super) fn dropped_waiter(&self) -> Option<(Ticket, Refusal)> {
         match &self.purpose {
-            Purpose::Begin(ticket, _)
-            | Purpose::Reserve(ticket, _)
-            | Purpose::Resolve(ticket, _)
-            | Purpose::LookUp(ticket, _) => Some(*ticket),
+            Purpose::Begin(ticket, _) | Purpose::Reserve(ticket, _) | Purpose::LookUp(ticket, _) => {
+                Some((*ticket, Refusal::NotServing))
+            }
+            Purpose::Resolve(ticket, hash, _) => Some((*ticket, Refusal::Unknown(*hash))),
             Purpose::Commit(_)
             | Purpose::Publish(_)
             | Purpose::Enter(_)
@@ -82,7 +82,7 @@ impl Node {
             Purpose::Begin(ticket, begin) => self.begin_script(&mut run, *ticket, begin),
             Purpose::Reserve(ticket, attempt) => self.reserve_script(&mut run, *ticket, *attempt),
             Purpose::Commit(attempt) => self.commit_script(&mut run, *attempt),
-            Purpose::Resolve(ticket, attempt) => self.resolve_script(&mut run, *ticket, *attempt),
+            Purpose::Resolve(ticket, _, attempt) => self.resolve_script(&mut run, *ticket, *attempt),
             Purpose::LookUp(ticket, hash) => self.look_up_script(&mut run, *ticket, *hash),
             Purpose::Publish(txn) => self.publish_script(&mut run, *txn),
             Purpose::Enter(intent) => self.enter_script(&mut run, *intent),

@@ -119,6 +119,7 @@ fn encode_record(record: &core::Record) -> messages::Record {
         slim,
         writes,
         slim_keys,
+        blobs: record.blobs,
     }
 }
 
@@ -195,6 +196,7 @@ fn decode_record(from: messages::Record) -> Result<core::Record, Fault> {
         fingerprint: from.fingerprint.map(|of| array(&of).map(Fingerprint)).transpose()?,
         retention_ms: from.retention_ms,
         result: from.result,
+        blobs: from.blobs,
         writes,
     })
 }

@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// In order.
     #[prost(string, repeated, tag = "10")]
     pub(crate) slim_keys: Vec<String>,
+    /// How many blobs the attempt reserved.
+    #[prost(uint32, tag = "11")]
+    pub(crate) blobs: u32,
 }
 
 /// What a transaction wrote to a key.

@@ -113,11 +113,11 @@ fn writes() -> impl Strategy<Value = Writes> {
 }
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {
-    let about = (any::<bool>(), proptest::option::of(any::<[u8; 32]>()), any::<u64>());
+    let about = (any::<bool>(), proptest::option::of(any::<[u8; 32]>()), any::<u64>(), any::<u32>());
     (txn(), hash(), about, proptest::option::of(bytes(32)), writes()).prop_map(
-        |(txn, hash, (named, fingerprint, retention_ms), result, writes)| {
+        |(txn, hash, (named, fingerprint, retention_ms, blobs), result, writes)| {
             let fingerprint = fingerprint.map(Fingerprint);
-            Record { txn, hash, named, fingerprint, retention_ms, result, writes }
+            Record { txn, hash, named, fingerprint, retention_ms, result, blobs, writes }
         },
     )
 }

@@ -68,6 +68,7 @@ fn record() -> Record {
         fingerprint: Some(Fingerprint([0x5a; 32])),
         retention_ms: 86_400_000,
         result: Some(Bytes::from_static(b"{\"ok\":true}")),
+        blobs: 3,
         writes: Writes::Full(writes.into()),
     }
 }

@@ -99,8 +99,16 @@ fn empty_write_sets_keep_their_form() {
         let hash = request_hash("local", "", "r");
         let txn =
             aft_core::ids::TxnId { time: aft_core::ids::Hlc(9), attempt: aft_core::ids::AttemptId([1; 16]) };
-        let record =
-            Record { txn, hash, named: true, fingerprint: None, retention_ms: 0, result: None, writes };
+        let record = Record {
+            txn,
+            hash,
+            named: true,
+            fingerprint: None,
+            retention_ms: 0,
+            result: None,
+            blobs: 0,
+            writes,
+        };
         let body = aft_core::store::Body::Record(record.into());
         let name = encode_name(&Name::Commit(hash));
         assert_eq!(decode_body(&name, &encode_body(&name, &body)), Ok(body));
