@@ -35,6 +35,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Bytes that do not compress.
+fn noise(seed: u64, len: usize) -> Bytes {
+    let mut state = seed | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(len.div_ceil(8)).flatten().collect::<Vec<u8>>().into()
+}
+
 /// The latencies of all commits that `callers` callers make within this time.
 async fn commit_for(
     store: &LocalStore,
@@ -56,7 +68,7 @@ async fn commit_for(
                     let spread = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                     let record = Name::new(Space::Commit, format!("{spread:016x}{run:08x}"), "");
                     let intent = Name::new(Space::Intent, format!("minute {run}"), format!("{id:016x}"));
-                    let body: Bytes = spread.to_le_bytes().into_iter().cycle().take(record_bytes).collect();
+                    let body = noise(spread, record_bytes);
                     let start = Instant::now();
                     let (created, put) =
                         tokio::join!(store.create(&record, body), store.put(&intent, Bytes::from("attempt")));
