@@ -90,12 +90,12 @@ impl Node {
         begin: &Begin,
     ) -> Result<(), Pending> {
         let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
-        let session: Vec<(SessionEntry, Option<usize>)> = begin
+        let session: Vec<(SessionEntry, Result<Arc<Header>, usize>)> = begin
             .session
             .iter()
-            .map(|entry| {
-                let known = run.note_if(|| self.index.header(entry.txn).is_some());
-                (*entry, (!known).then(|| run.start(|| Call::Get(Name::Commit(entry.hash)))))
+            .map(|entry| match run.note_header(|| self.index.header(entry.txn).cloned()) {
+                Some(header) => (*entry, Ok(header)),
+                None => (*entry, Err(run.start(|| Call::Get(Name::Commit(entry.hash))))),
             })
             .collect();
         if let Some(request) = request {
@@ -121,12 +121,12 @@ impl Node {
         let mut floor = Vec::new();
         let mut list_fresh = false;
         for (entry, place) in session {
-            let Some(place) = place else {
-                match self.index.header(entry.txn) {
-                    Some(header) => floor.push(header.clone()),
-                    None => list_fresh = true,
+            let place = match place {
+                Ok(header) => {
+                    floor.push(header);
+                    continue;
                 }
-                continue;
+                Err(place) => place,
             };
             match run.wait(place)? {
                 Answer::Got(Some((Body::Record(record), _))) => {

@@ -29,8 +29,8 @@ pub(super) enum Owner {
     Marker(OperationId, Key),
     /// An operation that waits for a page of keys.
     KeysPage(OperationId),
-    /// The maintainer's scan.
-    Scan(Scanning),
+    /// The maintainer's scan, in this pass.
+    Scan(Scanning, u64),
 }
 
 /// A call under way, or pausing before it is repeated.
@@ -126,7 +126,7 @@ impl Node {
                 Owner::Listing(..) | Owner::Record(..) => {
                     waiting.waiters.iter().any(|waiter| self.operations.contains_key(waiter))
                 }
-                Owner::Scan(_) => self.maintenance.active,
+                Owner::Scan(_, pass) => self.maintenance.in_pass(*pass),
             };
             if alive && waiting.until_mono.is_none_or(|until| at < until) {
                 waiting.tries += 1;
@@ -181,7 +181,7 @@ impl Node {
             Owner::Fetch(operation, key) => self.fetch_answered(operation, key, answer),
             Owner::Marker(operation, key) => self.marker_answered(operation, key, asked_call, answer),
             Owner::KeysPage(operation) => self.keys_page_answered(operation, answer),
-            Owner::Scan(scanning) => self.scan_answered(scanning, answer),
+            Owner::Scan(scanning, pass) => self.scan_answered(scanning, pass, answer),
         }
     }
 }

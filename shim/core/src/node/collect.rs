@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::Key;
+use crate::ids::{Hlc, Key};
 use crate::message::Note;
 use crate::record::{CollectEntry, CollectName, Stage, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Name};
@@ -39,26 +39,20 @@ impl Node {
             Answer::Got(_) => return Ok(Ok(())),
             answer => return Ok(Err(error_of(answer))),
         };
-        // Minutes are coarse: an entry may stand under a minute that has begun, and be due at its end.
         let next = match entry.stage {
             Stage::Pieces => {
                 self.collect_pieces(run, &entry)?.map(|()| Some((Stage::Header, self.header_due_ms(&entry))))
             }
-            Stage::Header => {
-                if !run.note_if(|| self.now.wall_ms >= self.header_due_ms(&entry)) {
-                    return Ok(Ok(()));
-                }
-                self.collect_header(run, &entry)?.map(|emptied| {
-                    let due_ms = self.now.wall_ms + self.settings.tombstone_age_ms + 60_000;
-                    emptied.then_some((Stage::Markers, due_ms))
-                })
-            }
+            Stage::Header => self.collect_header(run, &entry)?.map(|emptied| {
+                emptied.then(|| (Stage::Markers, self.now.wall_ms + self.settings.tombstone_age_ms))
+            }),
             Stage::Markers => self.collect_markers(run, &entry)?.map(|()| None),
         };
         match next {
             Ok(Some((stage, due_ms))) => {
                 let put = run.ask(|| {
-                    let name = self.collect_name(entry.txn.attempt, due_ms);
+                    // The next whole minute: when it has begun, the instant has passed.
+                    let name = self.collect_name(entry.txn.attempt, Hlc::from_ms(due_ms).minute() + 1);
                     Call::Put(
                         Name::Collect(name),
                         Body::Collect(Arc::new(CollectEntry { stage, ..(*entry).clone() })),
@@ -81,11 +75,14 @@ impl Node {
         Ok(Ok(()))
     }
 
+    /// When the slim record may go. A publisher that read the record just before it was slimmed may put its entries for a while yet, and a put
+    /// without an answer may land later still: both are over before the version entries are deleted once more.
     fn header_due_ms(&self, entry: &CollectEntry) -> u64 {
         if self.planted(Bug::DeleteHeaderEarly) {
-            return entry.txn.time.ms();
+            return self.now.wall_ms.saturating_sub(60_000);
         }
-        entry.txn.time.ms() + entry.retention_ms + self.settings.grace_ms
+        let retained = entry.txn.time.ms() + entry.retention_ms;
+        retained.max(self.now.wall_ms + self.publish_bound_ms()) + self.settings.grace_ms
     }
 
     fn collect_pieces(&mut self, run: &mut Run<'_>, entry: &CollectEntry) -> Outcome<()> {

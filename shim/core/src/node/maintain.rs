@@ -68,6 +68,16 @@ impl Default for Maintenance {
 }
 
 impl Maintenance {
+    /// Knowing nothing. Pass numbers go on, so that late answers match no pass.
+    pub(super) fn anew(&self) -> Maintenance {
+        Maintenance { passes: self.passes, ..Maintenance::default() }
+    }
+
+    /// Whether this pass is the one under way; answers to an earlier one's scans prove nothing.
+    pub(super) fn in_pass(&self, number: u64) -> bool {
+        self.pass.is_some() && self.passes == number
+    }
+
     pub(super) fn entered(&mut self, attempt: AttemptId) {
         self.entered.insert(attempt, ());
     }
@@ -116,8 +126,8 @@ impl Node {
             return;
         }
         if !on {
-            let kept = std::mem::replace(&mut self.maintenance.entered, Remembered::new(0));
-            self.maintenance = Maintenance { entered: kept, ..Maintenance::default() };
+            let entered = std::mem::replace(&mut self.maintenance.entered, Remembered::new(0));
+            self.maintenance = Maintenance { entered, ..self.maintenance.anew() };
             self.tasks.retain(|_, task| {
                 !matches!(task.purpose, Purpose::Enter(_) | Purpose::Retire(_) | Purpose::Collect(_))
             });
@@ -180,7 +190,7 @@ impl Node {
                     Scanning::Collect => Group::Collects(minute),
                 };
                 self.call(
-                    super::calls::Owner::Scan(scan),
+                    super::calls::Owner::Scan(scan, self.maintenance.passes),
                     Call::List { group, after, limit: SCAN_PAGE_LEN },
                     None,
                 );
@@ -198,7 +208,7 @@ impl Node {
                     Scanning::Collect => Groups::CollectMinutes { after },
                 };
                 self.call(
-                    super::calls::Owner::Scan(scan),
+                    super::calls::Owner::Scan(scan, self.maintenance.passes),
                     Call::Groups { groups, limit: SCAN_PAGE_LEN },
                     None,
                 );
@@ -269,7 +279,10 @@ impl Node {
         }
     }
 
-    pub(super) fn scan_answered(&mut self, scanning: Scanning, answer: Answer) {
+    pub(super) fn scan_answered(&mut self, scanning: Scanning, pass: u64, answer: Answer) {
+        if !self.maintenance.in_pass(pass) {
+            return;
+        }
         let now_minute = Hlc::from_ms(self.now.wall_ms).minute();
         let skip = self.planted(Bug::SkipSecondPage);
         let Some(pass) = &mut self.maintenance.pass else { return };
@@ -559,7 +572,7 @@ impl Node {
             .into_iter()
             .map(|entry| {
                 run.start(|| {
-                    let name = self.collect_name(entry.txn.attempt, self.now.wall_ms);
+                    let name = self.collect_name(entry.txn.attempt, Hlc::from_ms(self.now.wall_ms).minute());
                     Call::Put(Name::Collect(name), Body::Collect(Arc::new(entry)))
                 })
             })
@@ -573,9 +586,9 @@ impl Node {
         Ok(Ok(()))
     }
 
-    /// A fresh name for a collect entry that is due at an instant.
-    pub(super) fn collect_name(&mut self, attempt: AttemptId, due_ms: u64) -> CollectName {
-        CollectName { minute: Hlc::from_ms(due_ms).minute(), time: self.time(), attempt, nonce: self.nonce() }
+    /// A fresh name for a collect entry under a minute.
+    pub(super) fn collect_name(&mut self, attempt: AttemptId, minute: u32) -> CollectName {
+        CollectName { minute, time: self.time(), attempt, nonce: self.nonce() }
     }
 
     /// Transactions among the versions of these keys that are superseded by versions older than the horizon.

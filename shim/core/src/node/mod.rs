@@ -286,7 +286,7 @@ impl Node {
         self.timers.clear();
         self.index = Index::default();
         self.settled = Remembered::new(SETTLED_KEPT_MAX);
-        self.maintenance = Maintenance::default();
+        self.maintenance = self.maintenance.anew();
     }
 
     // What all verbs use.

@@ -6,7 +6,10 @@
 //!
 //! The flows are short (tens of calls), so running them again costs less than a hand-written state machine's bugs.
 
+use std::sync::Arc;
+
 use crate::ids::TxnId;
+use crate::message::Header;
 use crate::store::{Answer, Call, CallError};
 
 /// An answer is missing: run again when it has come.
@@ -25,6 +28,7 @@ enum Memo {
     Answered(Answer),
     Noted(u64),
     NotedTxn(Option<TxnId>),
+    NotedHeader(Option<Arc<Header>>),
 }
 
 impl Script {
@@ -66,7 +70,9 @@ impl<'a> Run<'a> {
         match &self.script.memo[at] {
             Memo::Asked => Err(Pending),
             Memo::Answered(answer) => Ok(answer.clone()),
-            Memo::Noted(_) | Memo::NotedTxn(_) => unreachable!("a place of a call is not a note's"),
+            Memo::Noted(_) | Memo::NotedTxn(_) | Memo::NotedHeader(_) => {
+                unreachable!("a place of a call is not a note's")
+            }
         }
     }
 
@@ -91,9 +97,7 @@ impl<'a> Run<'a> {
         }
         match &self.script.memo[at] {
             Memo::Noted(value) => *value,
-            Memo::Asked | Memo::Answered(_) | Memo::NotedTxn(_) => {
-                unreachable!("a place of a note is not a call's")
-            }
+            other => unreachable!("the place of a number holds {other:?}"),
         }
     }
 
@@ -111,9 +115,20 @@ impl<'a> Run<'a> {
         }
         match &self.script.memo[at] {
             Memo::NotedTxn(value) => *value,
-            Memo::Asked | Memo::Answered(_) | Memo::Noted(_) => {
-                unreachable!("a place of a note is not a call's")
-            }
+            other => unreachable!("the place of a transaction holds {other:?}"),
+        }
+    }
+
+    /// A header that the script goes on with even if the index forgets it meanwhile.
+    pub(super) fn note_header(&mut self, value: impl FnOnce() -> Option<Arc<Header>>) -> Option<Arc<Header>> {
+        let at = self.at;
+        self.at += 1;
+        if at == self.script.memo.len() {
+            self.script.memo.push(Memo::NotedHeader(value()));
+        }
+        match &self.script.memo[at] {
+            Memo::NotedHeader(value) => value.clone(),
+            other => unreachable!("the place of a header holds {other:?}"),
         }
     }
 }
