@@ -33,11 +33,17 @@ pub(crate) enum Plant {
     StampsOneWay,
     /// Do not look whether a stamp precedes what was read.
     LaterStampsFine,
+    /// Do not let the stamps of some transactions into the graph.
+    StampChainLost,
+    /// Forget what a session committed.
+    OwnCommitsForgotten,
+    /// Forget in which order a session ran.
+    SessionOrderLost,
 }
 
 impl Plant {
     /// Every bug.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::UnknownIsAborted,
         Self::IntermediateIsLast,
         Self::OwnWriteForgotten,
@@ -51,6 +57,9 @@ impl Plant {
         Self::OneSiblingOnly,
         Self::StampsOneWay,
         Self::LaterStampsFine,
+        Self::StampChainLost,
+        Self::OwnCommitsForgotten,
+        Self::SessionOrderLost,
     ];
 }
 

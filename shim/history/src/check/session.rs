@@ -35,7 +35,7 @@ impl OwnCommits {
         let session = index.transaction(reader).session;
         for read in seen.iter().filter(|seen| seen.is_first) {
             let Some((own, own_value)) = self.wrote.get(&(session, read.key)).copied() else { continue };
-            if read.writer == Some(own) {
+            if read.writer == Some(own) || planted!(OwnCommitsForgotten) {
                 continue;
             }
             let is_older = read.writer.is_none_or(|writer| {
@@ -64,7 +64,9 @@ impl OwnCommits {
             return;
         }
         let place = u32::try_from(at).expect("the number of transactions was checked");
-        if let Some(before) = self.last.insert(transaction.session, place) {
+        if let Some(before) = self.last.insert(transaction.session, place)
+            && !planted!(SessionOrderLost)
+        {
             order.add_session(before, place);
         }
         for (key, value) in index.write_set(at) {

@@ -10,6 +10,7 @@
 
 mod agreement;
 mod brute;
+mod graph;
 mod recipe;
 mod witness;
 
