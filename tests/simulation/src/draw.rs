@@ -84,7 +84,9 @@ impl Plan {
         let exclusive = hosts == 1 && random.chance(500);
         let mut settings = small_settings(exclusive);
         settings.bug = bug;
-        settings.recheck_after_ms = *random.pick(&[1, 100, 1_000, 5_000]);
+        let delay_max_ms = *random.pick(&[1, 5, 50]);
+        // A listing must outlive the way of its answer, or nothing can ever rest on it.
+        settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
         settings.slack_ms = random.between(settings.skew_max_ms + 1, 5_000);
         settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
         settings.retention_default_ms = settings.retention_max_ms;
@@ -123,8 +125,8 @@ impl Plan {
             clients: random.between(1, 4) as usize,
             requests: random.between(20, 120),
             think_max_ms: *random.pick(&[1, 200, 3_000]),
-            delay_max_ms: *random.pick(&[1, 5, 50]),
-            call_timeout_ms: *random.pick(&[60, 300]),
+            delay_max_ms,
+            call_timeout_ms: *random.pick(&[120, 300]),
             faults,
         }
     }

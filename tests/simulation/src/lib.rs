@@ -3,7 +3,7 @@
 //! One thread, no I/O, no real clock: a run is a function of its seed. Two schedulers drive one [`world`]:
 //!
 //! * [`simulate()`] draws interleavings and faults from a seed, heals, and demands;
-//! * `explore` enumerates every interleaving of a small world, and every crash between two outputs.
+//! * [`explore`] enumerates every interleaving of a small world, and every crash between two outputs.
 //!
 //! Code map: [`model`] the store · [`script`] what clients do · [`world`] hosts, calls and tells under way · `client` verbs and replies ·
 //! [`audit`] judges every effect on the store · `oracle` judges every read · [`reference`] what a perfect shim would hold · [`demand`] what must
@@ -13,8 +13,10 @@ pub mod audit;
 mod client;
 pub mod demand;
 pub mod draw;
+pub mod explore;
 pub mod model;
 mod oracle;
+pub mod scenario;
 pub mod random;
 pub mod reference;
 pub mod script;

@@ -485,7 +485,8 @@ impl Simulation {
                     Fresh::Client(number) if self.world.attempts[number].ended().is_some() => self.ended(number),
                     Fresh::Client(number) => {
                         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
-                        let delay = if self.client_stream.chance(20) { delay * 50 } else { delay };
+                        let slow = self.client_stream.chance(20) && !self.healed;
+                        let delay = if slow { delay * 50 } else { delay };
                         self.after(delay, Event::Client(number));
                     }
                 }
