@@ -6,6 +6,7 @@
 //! then apply to the memtable. A batch whose sync fails is never applied, and the database refuses writes from then on. So whatever a read
 //! finds is durable, acknowledged or about to be, and nothing that was read can vanish in a crash.
 
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -61,12 +62,21 @@ fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace
     Ok((database, keyspace))
 }
 
+/// Without one of these the tree takes what is left for rubbish of an interrupted making: it would make an empty database, or delete all tables.
+/// Keyspace 0 is its own list of keyspaces, 1 is ours.
+const PARTS_THAT_MUST_BE_THERE: [&str; 3] = ["version", "keyspaces/0/current", "keyspaces/1/current"];
+
 /// Values from this size on lie in value logs, not in tables: compactions move small entries only.
 const SEPARATED_BYTES_MIN: u32 = 2048;
 
 fn failed(dir: &Path) -> impl Fn(fjall::Error) -> OpenError {
     move |error| match error {
-        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))
+            if !matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+            ) =>
+        {
             OpenError::Io { what: format!("cannot open the tree in {}", dir.display()), source }
         }
         fjall::Error::Locked => OpenError::Held { dir: dir.to_owned(), pid: "(unknown)".to_owned() },
@@ -87,9 +97,10 @@ impl Tree {
         }
         home.refuse_if_known_damaged()?;
         let (dir, path) = (home.dir.clone(), home.tree_dir());
-        // The tree would take a missing marker for "no database here", and make an empty one.
-        if !path.join("version").exists() {
-            return Err(OpenError::damaged(&dir, "the tree is missing"));
+        for part in PARTS_THAT_MUST_BE_THERE {
+            if !path.join(part).exists() {
+                return Err(OpenError::damaged(&dir, format!("tree/{part} is missing")));
+            }
         }
         let journals = journal::scan(&dir, &path, acked_number)?;
         let (database, keyspace) = database(&path, options).map_err(failed(&dir))?;

@@ -4,6 +4,8 @@
 //!
 //! A process's death keeps what the kernel was given, so this does not test the sync itself: that needs a power cut.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

