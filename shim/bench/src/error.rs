@@ -1,7 +1,7 @@
 //! Why a run could not be carried out.
 
 /// The outcome of setting up and carrying out a run.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Why a run has no report. Each text says what to do.
 #[derive(Debug, thiserror::Error)]

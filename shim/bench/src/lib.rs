@@ -3,12 +3,19 @@
 //! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
 //!   anomalies, store requests per transaction.
 //! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
+//! * [`LatencyMs`] – percentiles, the same in both.
 //! * [`Error`] – why a run could not be carried out. What a run *finds* is in its report, not here.
 //!
 //! This crate reads no command line, no environment and no settings file; the binary does, and hands over plain options.
 
+mod counting;
 pub mod demo;
 mod error;
+mod http;
+mod latency;
+mod machine;
 pub mod standard;
+mod zipf;
 
 pub use error::Error;
+pub use latency::LatencyMs;

@@ -1,13 +1,52 @@
 //! Bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
+//!
+//! * [`Options`] – what the demo is told; [`Outcome`] – what both runs found.
+//! * [`function`] – the processes: the hidden subcommand `demo-function`.
+//! * `fate`, `account`, `order` – what is done, to whom, and how processes are told.
+//! * `platform`, `process`, `access`, `plain` – a small serverless platform; the shim or a plain server beneath it.
+//! * `auditor`, `audit` – who looks on, and what they conclude. Conclusions rest on the accounts alone.
+//! * `run`, `timeline`, `page`, `plot` – one run, what happened when, the HTML report.
+//!
+//! # How the figures come about
+//! Money moves within fixed pairs of accounts. An account's value lists the requests that were applied to it, in the order in which they
+//! were, and names the attempt that wrote it. So a pair shows by itself whether a transfer is half done (listed on one side only), whether
+//! a read is fractured (two writers), and in the end whether a request had its effect once, twice or not at all.
 
+mod access;
+mod account;
+mod audit;
+mod auditor;
+mod fate;
+mod folder;
 pub mod function;
 mod options;
+mod order;
+mod outcome;
+mod page;
+mod plain;
+mod platform;
+mod plot;
+mod process;
+mod run;
+mod timeline;
 
 pub use options::{OpenStore, Options};
+pub use outcome::{Outcome, RunFigures, Runs, Scale};
 
-use std::fmt;
+use std::path::PathBuf;
 
-use crate::error::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::error::{Error, Result};
+use crate::machine;
+use folder::Folder;
+use run::Plan;
+
+/// Requests under way at once: more than two cores can do, so that the platform is never idle, and few enough for a request to take
+/// some tens of milliseconds.
+const WORKERS: u32 = 8;
+/// Pairs of accounts: two a worker, so that a late function meets later requests of its pair.
+const PAIRS: u32 = 16;
 
 /// Runs the demo: the work straight to the store, then through `aft serve`, both with the same seed. Draws progress on standard error
 /// (if that is a terminal) and writes the HTML report; prints nothing else.
@@ -15,30 +54,91 @@ use crate::error::Result;
 /// # Errors
 /// If the store or the server cannot be started, or a file cannot be written.
 pub async fn run(options: Options) -> Result<Outcome> {
-    let _ = options;
-    Err(crate::Error::Options("the demo is not wired yet".into()))
-}
-
-/// What both runs found. `Display` is the table for people; [`Outcome::json`] the object for programs.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    shim_is_clean: bool,
-}
-
-impl Outcome {
-    /// Whether the run through the shim kept every promise: the exit code's ground.
-    pub fn shim_is_clean(&self) -> bool {
-        self.shim_is_clean
+    let open = options.open.ok_or_else(|| Error::Options("the demo needs a way to open stores".into()))?;
+    let program = match options.program {
+        Some(program) => program,
+        None => std::env::current_exe().map_err(Error::io("finding the running program"))?,
+    };
+    if options.requests == 0 {
+        return Err(Error::Options("at least one request is needed".into()));
     }
+    process::probe(&program).await?;
+    let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let folder = Folder::create()?;
+    let stores = stores(options.store.as_deref(), &folder);
+    let transfers = fate::transfers(options.requests, PAIRS, seed);
+    let plan = Plan {
+        program: &program,
+        transfers: &transfers,
+        scale: Scale { requests: options.requests, pairs: PAIRS, workers: WORKERS },
+        seed,
+        prefix: format!("bank-{:08x}", rand::random::<u32>()),
+    };
 
-    /// One JSON object, on one line.
-    pub fn json(&self) -> String {
-        String::new()
+    let store = (open.0)(stores.direct).await.map_err(|why| Error::Options(format!("the store: {why}")))?;
+    let direct = run::direct(&plan, store, bar("straight to the store", options.requests)).await?;
+    let shim = run::shim(&plan, &stores.shim, bar("through the shim", options.requests)).await?;
+
+    let report = options.report.unwrap_or_else(|| default_report(seed));
+    let outcome = Outcome {
+        runs: Runs { direct: direct.figures.clone(), shim: shim.figures.clone() },
+        machine: machine::describe(),
+        report: report.clone(),
+    };
+    let page = page::page(&outcome, &direct, &shim);
+    std::fs::write(&report, page).map_err(Error::io(format!("writing the report {}", report.display())))?;
+    Ok(outcome)
+}
+
+/// A store's URL for each run.
+struct Stores {
+    direct: String,
+    shim: String,
+}
+
+/// Embedded stores get a directory for each run; other stores are shared, since the runs' names do not meet.
+fn stores(url: Option<&str>, folder: &Folder) -> Stores {
+    let within = |folder: PathBuf| Stores {
+        direct: format!("local:{}", folder.join("direct").display()),
+        shim: format!("local:{}", folder.join("shim").display()),
+    };
+    match url {
+        None => within(folder.path().to_owned()),
+        Some(url) => match url.strip_prefix("local:") {
+            Some(folder) => within(PathBuf::from(folder)),
+            None => Stores { direct: url.to_owned(), shim: url.to_owned() },
+        },
     }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.shim_is_clean)
+fn default_report(seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("aft-demo-{seed}.html"))
+}
+
+fn bar(what: &'static str, requests: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:>22} {wide_bar} {pos}/{len} {elapsed}");
+    let style = style.expect("the template is a constant that parses");
+    ProgressBar::new(requests).with_style(style).with_prefix(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folder::Folder;
+    use super::stores;
+
+    #[test]
+    fn stores_of_the_two_runs() {
+        let folder = Folder::create().unwrap();
+        let path = folder.path().display().to_string();
+        let check = |url: Option<&str>, direct: &str, shim: &str| {
+            let stores = stores(url, &folder);
+            assert_eq!((stores.direct.as_str(), stores.shim.as_str()), (direct, shim));
+        };
+        check(None, &format!("local:{path}/direct"), &format!("local:{path}/shim"));
+        check(Some("local:/data"), "local:/data/direct", "local:/data/shim");
+        check(Some("redis://h:1/p"), "redis://h:1/p", "redis://h:1/p");
+        let gone = folder.path().to_owned();
+        drop(folder);
+        assert!(!gone.exists());
     }
 }

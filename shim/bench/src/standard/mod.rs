@@ -1,18 +1,75 @@
-//! The paper's standard transaction as a load: two functions, each one write and two reads of 4 KiB, keys by a zipf law.
+//! The paper's standard transaction as a load: two functions, each one write and two reads of 4 KiB, keys by a zipf law (its section 6).
+//!
+//! * [`Options`] – what a run is told; [`Report`] – what it found.
+//! * `plan`, `value` – what a transaction does, and what a value says of itself.
+//! * `backend` – a server, a node in process, or the store itself.
+//! * `pace`, `load` – when transactions start; how they are run, retried and tallied.
+//! * `detect`, `history` – anomalies, and the history for `aft check`.
+//! * `requests` – what the store was asked.
+//!
+//! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
 
+mod backend;
+mod detect;
+mod history;
+mod load;
 mod options;
+mod pace;
+mod phases;
+mod plan;
 mod report;
+pub(crate) mod requests;
+mod target;
+mod value;
 
 pub use options::{Length, Options, Pace, Target, Workload};
-pub use report::Report;
+pub use report::{Anomalies, Figures, Report, Shape};
 
+use crate::counting::calls_between;
 use crate::error::Result;
+use phases::Phases;
+use target::Opened;
 
 /// Runs the load and measures it. Prints nothing.
 ///
 /// # Errors
-/// If the options contradict each other, or the target cannot be reached at all. Transactions that fail are counted in the report.
+/// If the options contradict each other, the target cannot be reached or prepared, or the history cannot be written. Transactions that fail
+/// are counted in the report.
 pub async fn run(options: Options) -> Result<Report> {
     options.check()?;
-    Err(crate::Error::Options("the load generator is not wired yet".into()))
+    let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let opened = Opened::open(&options).await?;
+    let mut phases = Phases::new(&options, seed, opened.clients());
+    if options.workload.prepare {
+        phases.prepare(opened.name()).await?;
+    }
+    phases.warm_up(&options).await;
+    let before = opened.counter().calls().await?;
+    let measured = phases.measure(&options).await;
+    let calls = calls_between(&before, &opened.counter().calls().await?);
+    opened.close(&options.workload).await?;
+    if let Some(path) = &options.history {
+        phases.take_log().write(path)?;
+    }
+
+    let tally = measured.tally;
+    let per_transaction = |count: u64| count as f64 / tally.transactions.max(1) as f64;
+    let elapsed_s = measured.elapsed.as_secs_f64();
+    let figures = Figures {
+        transactions: tally.transactions,
+        attempts: tally.attempts,
+        transactions_per_s: tally.transactions as f64 / elapsed_s.max(f64::EPSILON),
+        latency_ms: tally.latencies.summary(),
+        anomalies: Anomalies { own_write: tally.own_write, fractured: tally.fractured },
+        requests_per_transaction: calls.into_iter().map(|(call, n)| (call, per_transaction(n))).collect(),
+        errors: tally.errors,
+        seed,
+        store: opened.name().to_owned(),
+        workload: Shape::new(&options.workload, &options),
+        direct: options.direct,
+    };
+    Ok(Report::new(figures, options.command, elapsed_s))
 }
+
+#[cfg(test)]
+mod tests;

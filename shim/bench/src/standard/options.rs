@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::Store;
+use aft_wire::http::OPS_LEN_MAX;
 
 use crate::error::{Error, Result};
+use crate::standard::load::WRITES_MAX;
+use crate::zipf::KEYS_MAX;
 
 /// Everything that a run of the standard transaction is told. The default is the paper's figure 3: 10 clients, 1,000 keys, zipf 1.0,
 /// 10,000 transactions, closed loop.
@@ -33,6 +36,8 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// A bearer token for the server.
     pub token: Option<String>,
+    /// What was typed, for the report: this crate does not read the command line.
+    pub command: Option<String>,
 }
 
 impl Default for Options {
@@ -48,6 +53,7 @@ impl Default for Options {
             seed: None,
             history: None,
             token: None,
+            command: None,
         }
     }
 }
@@ -85,7 +91,15 @@ pub struct Workload {
 
 impl Default for Workload {
     fn default() -> Workload {
-        Workload { functions: 2, reads: 2, writes: 1, value_bytes: 4096, keys: 1_000, zipf: 1.0, prepare: true }
+        Workload {
+            functions: 2,
+            reads: 2,
+            writes: 1,
+            value_bytes: 4096,
+            keys: 1_000,
+            zipf: 1.0,
+            prepare: true,
+        }
     }
 }
 
@@ -128,10 +142,15 @@ impl Options {
         }
         let w = &self.workload;
         if w.functions == 0 || w.reads + w.writes == 0 {
-            return wrong("a transaction has at least one function, and a function at least one read or write");
+            return wrong(
+                "a transaction has at least one function, and a function at least one read or write",
+            );
         }
-        if w.keys == 0 || u32::try_from(w.keys).is_err() {
-            return wrong("the number of keys is between 1 and 4,294,967,295");
+        if w.functions.saturating_mul(w.writes) > WRITES_MAX || w.reads + w.writes > OPS_LEN_MAX {
+            return wrong("a transaction has at most 1,000 writes, and a function at most 1,000 operations");
+        }
+        if !(1..=KEYS_MAX).contains(&w.keys) {
+            return wrong("the number of keys is between 1 and 10,000,000");
         }
         if !(0.0..=3.0).contains(&w.zipf) {
             return wrong("the zipf exponent is between 0 and 3");

@@ -1,23 +1,239 @@
-//! What a run of the standard transaction found.
+//! What a run of the standard transaction found: an object for programs, a table for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a run found. `Display` is the table for people; [`Report::json`] the object for programs.
-#[derive(Debug, Clone)]
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
+use serde::Serialize;
+
+use crate::latency::LatencyMs;
+use crate::machine;
+use crate::standard::{Options, Pace, Workload};
+
+/// What a run found. `Display` is the table for people, [`Report::json`] the object for programs.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Transactions that saw an own write missing, and fractured reads.
-    pub anomalies: u64,
+    /// The object's fields.
+    pub figures: Figures,
+    /// What the run was measured on.
+    pub machine: String,
+    /// What was typed, if the caller said so.
+    pub command: Option<String>,
+    /// How long the measurement took, in seconds.
+    pub elapsed_s: f64,
+}
+
+/// The fields of the JSON object, which are stable.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Transactions that committed (without the shim: that ran to their end).
+    pub transactions: u64,
+    /// Attempts that they took, those that failed included.
+    pub attempts: u64,
+    /// Committed transactions a second.
+    pub transactions_per_s: f64,
+    /// From when a transaction started (open pace: was due) to its acknowledgement, all of its attempts included.
+    pub latency_ms: LatencyMs,
+    /// Transactions that saw one.
+    pub anomalies: Anomalies,
+    /// Requests to the store by call, per committed transaction. Publishing and maintenance that happened meanwhile are included.
+    pub requests_per_transaction: BTreeMap<String, f64>,
+    /// Attempts that ended without a commit, by code; `gave_up` and `not_started` count transactions.
+    pub errors: BTreeMap<String, u64>,
+    /// Gives the same keys again.
+    pub seed: u64,
+    /// The store's URL, or the server's.
+    pub store: String,
+    /// The load.
+    pub workload: Shape,
+    /// Whether the shim was left out.
+    pub direct: bool,
+}
+
+/// Transactions that saw an anomaly of a kind (see the paper's table 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Anomalies {
+    /// Read a key that they had written, and got another write.
+    pub own_write: u64,
+    /// Read a version together with one that is too old for it, or read a key twice and got two versions.
+    pub fractured: u64,
+}
+
+/// The load, as the JSON object tells it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shape {
+    /// Functions in a transaction.
+    pub functions: usize,
+    /// Reads in a function.
+    pub reads: usize,
+    /// Writes in a function.
+    pub writes: usize,
+    /// The size of a value.
+    pub value_bytes: usize,
+    /// How many keys there are.
+    pub keys: usize,
+    /// The exponent of the law by which they are chosen.
+    pub zipf: f64,
+    /// Clients.
+    pub clients: usize,
+    /// Transactions a second that were due; null for a closed loop.
+    pub rate: Option<f64>,
+}
+
+impl Shape {
+    pub(crate) fn new(workload: &Workload, options: &Options) -> Shape {
+        Shape {
+            functions: workload.functions,
+            reads: workload.reads,
+            writes: workload.writes,
+            value_bytes: workload.value_bytes,
+            keys: workload.keys,
+            zipf: workload.zipf,
+            clients: options.clients,
+            rate: match options.pace {
+                Pace::Closed => None,
+                Pace::Open { per_s } => Some(per_s),
+            },
+        }
+    }
 }
 
 impl Report {
     /// One JSON object, on one line.
     pub fn json(&self) -> String {
-        String::new()
+        serde_json::to_string(&self.figures).expect("figures are finite numbers and texts under text keys")
+    }
+
+    /// Whether the run kept what the shim promises: no anomaly, and no answer that breaks the API.
+    pub fn is_clean(&self) -> bool {
+        self.figures.anomalies == Anomalies::default()
+            && !self.figures.errors.contains_key("malformed_answer")
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.anomalies)
+        let figures = &self.figures;
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(vec!["standard transaction", if figures.direct { "direct" } else { "shim" }]);
+        for (what, figure) in self.rows() {
+            table.add_row(vec![what, figure]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(FIGURES_WIDTH)));
+        }
+        writeln!(f, "{table}")?;
+        writeln!(f, "machine   {}", self.machine)?;
+        writeln!(f, "store     {}", figures.store)?;
+        writeln!(f, "workload  {}", workload_text(&figures.workload))?;
+        write!(f, "seed      {}", figures.seed)?;
+        if let Some(command) = &self.command {
+            write!(f, "\ncommand   {command}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the column of figures from wrapping on a narrow terminal.
+const FIGURES_WIDTH: u16 = 14;
+
+impl Report {
+    fn rows(&self) -> Vec<(String, String)> {
+        let figures = &self.figures;
+        let latency = &figures.latency_ms;
+        let mut rows: Vec<(String, String)> = [
+            ("transactions", figures.transactions.to_string()),
+            ("attempts", figures.attempts.to_string()),
+            ("seconds", format!("{:.2}", self.elapsed_s)),
+            ("transactions/s", format!("{:.0}", figures.transactions_per_s)),
+            ("latency p50, ms", format!("{:.3}", latency.p50)),
+            ("latency p95, ms", format!("{:.3}", latency.p95)),
+            ("latency p99, ms", format!("{:.3}", latency.p99)),
+            ("latency max, ms", format!("{:.3}", latency.max)),
+            ("own-write anomalies", figures.anomalies.own_write.to_string()),
+            ("fractured reads", figures.anomalies.fractured.to_string()),
+        ]
+        .map(|(what, figure)| (what.to_owned(), figure))
+        .into();
+        let requests = figures.requests_per_transaction.iter();
+        rows.extend(
+            requests.map(|(call, n)| (format!("store requests/transaction: {call}"), format!("{n:.3}"))),
+        );
+        rows.extend(figures.errors.iter().map(|(code, n)| (format!("errors: {code}"), n.to_string())));
+        rows
+    }
+}
+
+fn workload_text(shape: &Shape) -> String {
+    let rate = shape.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate}/s"));
+    format!(
+        "{} functions × ({} writes + {} reads) of {} B, {} keys, zipf {}, {} clients, {rate}",
+        shape.functions, shape.writes, shape.reads, shape.value_bytes, shape.keys, shape.zipf, shape.clients
+    )
+}
+
+impl Report {
+    /// The report of a run.
+    pub(crate) fn new(figures: Figures, command: Option<String>, elapsed_s: f64) -> Report {
+        Report { figures, machine: machine::describe(), command, elapsed_s }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Anomalies, Figures, Report, Shape};
+    use crate::latency::LatencyMs;
+    use crate::standard::{Options, Workload};
+
+    fn report() -> Report {
+        let figures = Figures {
+            transactions: 10_000,
+            attempts: 10_003,
+            transactions_per_s: 1234.5,
+            latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
+            anomalies: Anomalies { own_write: 0, fractured: 2 },
+            requests_per_transaction: [("create".to_owned(), 1.0)].into(),
+            errors: [("snapshot_gone".to_owned(), 3)].into(),
+            seed: 7,
+            store: "memory:".into(),
+            workload: Shape::new(&Workload::default(), &Options::default()),
+            direct: false,
+        };
+        Report::new(figures, Some("aft bench standard".into()), 8.1)
+    }
+
+    #[test]
+    fn the_object_has_exactly_the_stable_fields() {
+        let object: Value = serde_json::from_str(&report().json()).unwrap();
+        assert_eq!(
+            object,
+            json!({
+                "transactions": 10000, "attempts": 10003, "transactions_per_s": 1234.5,
+                "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
+                "anomalies": {"own_write": 0, "fractured": 2},
+                "requests_per_transaction": {"create": 1.0},
+                "errors": {"snapshot_gone": 3},
+                "seed": 7, "store": "memory:", "direct": false,
+                "workload": {"functions": 2, "reads": 2, "writes": 1, "value_bytes": 4096, "keys": 1000,
+                    "zipf": 1.0, "clients": 10, "rate": null},
+            })
+        );
+        assert!(!report().json().contains('\n'));
+    }
+
+    #[test]
+    fn the_table_names_machine_seed_store_and_command() {
+        let text = report().to_string();
+        for part in ["machine", "seed      7", "memory:", "aft bench standard", "snapshot_gone", "10000"] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!report().is_clean());
     }
 }

@@ -1,0 +1,176 @@
+//! How a function or an auditor gets at keys: through the shim, in a transaction, or straight at the store by way of the demo's plain
+//! key-value server. The same few calls either way, so that both runs do the same work.
+
+use aft_wire::http::{Action, Begin, Code, Commit, Format, IfOpen, Op, Problem, Reply};
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+
+use crate::demo::order::Ended;
+use crate::http::{Answer, Connection, NoAnswer, Server};
+
+/// Where the plain server keeps keys.
+pub(crate) const PLAIN_PATH: &str = "/plain/";
+/// How often a commit whose outcome is not known is asked for again.
+const COMMIT_AGAIN_MAX: u32 = 5;
+
+/// How long an attempt may take: it takes some 20 ms, and a late one a few hundred more.
+const TRANSACTION_MS: u64 = 20_000;
+
+/// Reads and writes of one attempt, or of one audit.
+#[derive(Debug)]
+pub(crate) struct Access {
+    connection: Connection,
+    /// The open transaction; none without the shim.
+    transaction: Option<String>,
+}
+
+/// What opening a transaction came to.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It is open.
+    Open(String),
+    /// The request had committed: nothing to do.
+    Replayed,
+}
+
+impl Access {
+    /// In an open transaction, or without one.
+    pub(crate) fn new(server: Server, transaction: Option<String>) -> Access {
+        Access { connection: Connection::new(server), transaction }
+    }
+
+    /// Opens a transaction; for an attempt of a request if one is named. `overlap`: beside other attempts that may still run.
+    pub(crate) async fn begin(&mut self, request: Option<String>, overlap: bool) -> Result<Opened, Ended> {
+        let if_open = if overlap { IfOpen::Run } else { IfOpen::Wait } as i32;
+        let timeout_ms = Some(TRANSACTION_MS);
+        let begin = Begin { request_id: request, if_open, timeout_ms, ..Begin::default() };
+        let reply = self.post("/v1/transactions", Format::Json.encode(&begin)).await?;
+        match (reply.replayed, reply.transaction) {
+            (true, _) => Ok(Opened::Replayed),
+            (false, Some(transaction)) => {
+                self.transaction = Some(transaction.clone());
+                Ok(Opened::Open(transaction))
+            }
+            (false, None) => Err(Ended::Failed("a begin was answered without a transaction".into())),
+        }
+    }
+
+    /// Leaves the transaction, if one is open, and keeps the connection.
+    pub(crate) fn leave(&mut self) {
+        self.transaction = None;
+    }
+
+    /// A key's value.
+    pub(crate) async fn get(&mut self, key: &str) -> Result<Option<Bytes>, Ended> {
+        let answer = self.connection.call(Method::GET, &self.path(key), None, Bytes::new()).await;
+        let answer = answer.map_err(no_answer)?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::NOT_FOUND if self.transaction.is_none() => Ok(None),
+            _ => match problem(&answer) {
+                Some(problem) if problem.code == Code::Absent => Ok(None),
+                _ => Err(refused(&answer)),
+            },
+        }
+    }
+
+    /// Writes a key.
+    pub(crate) async fn put(&mut self, key: &str, value: Vec<u8>) -> Result<(), Ended> {
+        let content_type = Some("application/octet-stream");
+        let answer = self.connection.call(Method::PUT, &self.path(key), content_type, value.into()).await;
+        let answer = answer.map_err(no_answer)?;
+        if answer.status.is_success() { Ok(()) } else { Err(refused(&answer)) }
+    }
+
+    /// Commits the transaction; without the shim there is nothing to do. An outcome that is not known is asked for again.
+    pub(crate) async fn commit(&mut self) -> Result<Ended, Ended> {
+        let Some(transaction) = self.transaction.clone() else { return Ok(Ended::Done) };
+        let path = format!("/v1/transactions/{transaction}/commit");
+        let body = Format::Json.encode(&Commit::default());
+        let mut ended = Err(Ended::Unknown);
+        for _ in 0..COMMIT_AGAIN_MAX {
+            let content_type = Some(Format::Json.content_type());
+            let answer = self.connection.call(Method::POST, &path, content_type, body.clone()).await;
+            ended = match answer {
+                Ok(answer) if answer.status.is_success() => {
+                    let reply = decode(&answer)?;
+                    return Ok(if reply.replayed { Ended::Replayed } else { Ended::Done });
+                }
+                Ok(answer) => Err(refused(&answer)),
+                Err(NoAnswer::Broken(_) | NoAnswer::NotSent(_)) => Err(Ended::Unknown),
+            };
+            if ended != Err(Ended::Unknown) {
+                break;
+            }
+        }
+        ended
+    }
+
+    /// Writes keys at once: with the shim in one transaction, else one after the other.
+    pub(crate) async fn write_all(
+        &mut self,
+        entries: Vec<(String, Vec<u8>)>,
+        shim: bool,
+    ) -> Result<(), Ended> {
+        if !shim {
+            for (key, value) in entries {
+                self.put(&key, value).await?;
+            }
+            return Ok(());
+        }
+        let ops = entries.into_iter().map(|(key, value)| Op::put(key, value)).collect();
+        let begin = Begin { ops, ..Begin::default() };
+        self.post("/v1/execute", Format::Json.encode(&begin)).await.map(|_| ())
+    }
+
+    async fn post(&mut self, path: &str, body: Bytes) -> Result<Reply, Ended> {
+        let content_type = Some(Format::Json.content_type());
+        let answer = self.connection.call(Method::POST, path, content_type, body).await.map_err(no_answer)?;
+        if answer.status.is_success() { decode(&answer) } else { Err(refused(&answer)) }
+    }
+
+    /// Keys of the demo are made of letters, digits, `-` and `/`, and need no escapes.
+    fn path(&self, key: &str) -> String {
+        match &self.transaction {
+            Some(transaction) => format!("/v1/transactions/{transaction}/keys/{key}"),
+            None => format!("{PLAIN_PATH}{key}"),
+        }
+    }
+}
+
+fn decode(answer: &Answer) -> Result<Reply, Ended> {
+    Format::Json
+        .decode(&answer.body)
+        .map_err(|why| Ended::Failed(format!("an answer that is no reply: {why}")))
+}
+
+fn problem(answer: &Answer) -> Option<Problem> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// Before the commit, a lost answer leaves nothing behind: the attempt is over, another may run.
+fn no_answer(why: NoAnswer) -> Ended {
+    match why {
+        NoAnswer::NotSent(_) => Ended::Retry("cannot_connect".into()),
+        NoAnswer::Broken(_) => Ended::Retry("no_answer".into()),
+    }
+}
+
+fn refused(answer: &Answer) -> Ended {
+    let Some(problem) = problem(answer) else {
+        return match answer.status.is_server_error() {
+            true => Ended::Retry(format!("status_{}", answer.status.as_u16())),
+            false => Ended::Failed(format!("status_{}", answer.status.as_u16())),
+        };
+    };
+    let code = problem.code.as_str().to_owned();
+    match (problem.action, problem.code) {
+        (Action::Retry, _) | (Action::Conflict, Code::InProgress) => Ended::Retry(code),
+        (Action::Unknown, _) => Ended::Unknown,
+        // A late attempt finds its transaction gone: nothing of it was committed.
+        (Action::NotFound, _) | (Action::Invalid, Code::Ended) => Ended::Retry(code),
+        (Action::Conflict | Action::Invalid | Action::Unauthorized | Action::Internal, _) => {
+            Ended::Failed(code)
+        }
+    }
+}

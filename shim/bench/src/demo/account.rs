@@ -1,0 +1,99 @@
+//! An account: what the functions read and write, and what the auditors judge by.
+//!
+//! Accounts come in pairs, `a` and `b`, and money moves within a pair only; so the sum of a pair never changes, and each transfer writes
+//! both accounts. Every account lists the requests that were applied to it: an effect that is there twice, or not at all, or on one side
+//! only, can be read off the list by its request.
+
+use serde::{Deserialize, Serialize};
+
+/// What every account holds at first: more than a run can move out of one, so that no transfer is refused.
+pub(crate) const OPENING_BALANCE: i64 = 1_000_000;
+/// The attempt that opened the accounts.
+pub(crate) const OPENING_ATTEMPT: u64 = 0;
+
+/// A side of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    /// The other side.
+    pub(crate) fn other(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+
+    /// An account's key.
+    pub(crate) fn key(self, prefix: &str, pair: u32) -> String {
+        let side = match self {
+            Side::A => "a",
+            Side::B => "b",
+        };
+        format!("{prefix}/pair-{pair}/{side}")
+    }
+}
+
+/// What stands under an account's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    /// Money.
+    pub(crate) balance: i64,
+    /// The requests that were applied, in the order in which they were.
+    pub(crate) applied: Vec<u64>,
+    /// The attempt that wrote this version; it writes the pair's other account too.
+    pub(crate) attempt: u64,
+}
+
+impl Account {
+    /// An account nobody has used.
+    pub(crate) fn opening() -> Account {
+        Account { balance: OPENING_BALANCE, applied: Vec::new(), attempt: OPENING_ATTEMPT }
+    }
+
+    /// The account after a request moved so much in (or out, if negative).
+    pub(crate) fn apply(mut self, request: u64, amount: i64, attempt: u64) -> Account {
+        self.balance += amount;
+        self.applied.push(request);
+        self.attempt = attempt;
+        self
+    }
+
+    /// As bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an account is numbers under text keys")
+    }
+
+    /// From bytes; `None` if they are no account.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Account> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// The key of a function's entry in the ledger: the second write of each function.
+pub(crate) fn ledger_key(prefix: &str, pair: u32, side: Side, request: u64) -> String {
+    format!("{}/ledger/{request}", side.key(prefix, pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, OPENING_BALANCE, Side, ledger_key};
+
+    #[test]
+    fn an_account_keeps_what_was_applied() {
+        let account = Account::opening().apply(7, -5, 1).apply(9, 2, 3);
+        assert_eq!(account, Account { balance: OPENING_BALANCE - 3, applied: vec![7, 9], attempt: 3 });
+        assert_eq!(Account::decode(&account.encode()), Some(account));
+        assert_eq!(Account::decode(b"?"), None);
+    }
+
+    #[test]
+    fn keys() {
+        assert_eq!(Side::A.key("bank", 3), "bank/pair-3/a");
+        assert_eq!(ledger_key("bank", 3, Side::A.other(), 12), "bank/pair-3/b/ledger/12");
+    }
+}

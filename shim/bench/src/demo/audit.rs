@@ -1,0 +1,145 @@
+//! What the auditors conclude, from accounts alone: nothing here knows which run it judges.
+//!
+//! * While the run goes on, an auditor reads both accounts of a pair, in one transaction where there are transactions. A request that is
+//!   listed in one account and not (or less often) in the other is a transfer seen half done. Two accounts last written by different
+//!   attempts are a fractured read: every attempt writes both.
+//! * At the end, when every process has ended, each acknowledged request must be listed once in each account of its pair; and the money
+//!   must be what it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::demo::account::{Account, OPENING_BALANCE};
+use crate::demo::fate::Transfer;
+
+/// What one look at a pair showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Requests that were applied to one side and not to the other.
+    pub(crate) half_done: Vec<u64>,
+    /// The sides came from different attempts.
+    pub(crate) fractured: bool,
+    /// What the pair holds beyond (or, negative, short of) what it should.
+    pub(crate) money_off: i64,
+}
+
+/// One look at a pair.
+pub(crate) fn look(a: &Account, b: &Account) -> Look {
+    let mut sides: BTreeMap<u64, i64> = BTreeMap::new();
+    for request in &a.applied {
+        *sides.entry(*request).or_default() += 1;
+    }
+    for request in &b.applied {
+        *sides.entry(*request).or_default() -= 1;
+    }
+    let half_done =
+        sides.into_iter().filter(|(_, balance)| *balance != 0).map(|(request, _)| request).collect();
+    Look {
+        half_done,
+        fractured: a.attempt != b.attempt,
+        money_off: a.balance + b.balance - 2 * OPENING_BALANCE,
+    }
+}
+
+/// What the end of a run showed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Final {
+    /// Requests that were applied more than once, on any side.
+    pub(crate) double_effects: u64,
+    /// Acknowledged requests that are missing, on any side.
+    pub(crate) lost_effects: u64,
+    /// Requests that stayed half done.
+    pub(crate) half_done: BTreeSet<u64>,
+    /// Money that came from nowhere, over all pairs that have too much.
+    pub(crate) money_created: i64,
+    /// Money that is gone, over all pairs that have too little.
+    pub(crate) money_lost: i64,
+}
+
+/// The end of a run: the pairs' accounts in the order of their numbers, and the transfers that were acknowledged.
+pub(crate) fn judge(pairs: &[(Account, Account)], acknowledged: &[Transfer]) -> Final {
+    let mut end = Final::default();
+    let mut counts: Vec<BTreeMap<u64, (u64, u64)>> = vec![BTreeMap::new(); pairs.len()];
+    for ((a, b), counts) in pairs.iter().zip(&mut counts) {
+        a.applied.iter().for_each(|request| counts.entry(*request).or_default().0 += 1);
+        b.applied.iter().for_each(|request| counts.entry(*request).or_default().1 += 1);
+        let look = look(a, b);
+        end.half_done.extend(look.half_done);
+        end.money_created += look.money_off.max(0);
+        end.money_lost += (-look.money_off).max(0);
+    }
+    let listed = counts.iter().flat_map(BTreeMap::values);
+    end.double_effects = listed.filter(|(a, b)| *a > 1 || *b > 1).count() as u64;
+    let is_missing = |transfer: &&Transfer| {
+        let (a, b) = counts[transfer.pair as usize].get(&transfer.request).copied().unwrap_or_default();
+        a == 0 || b == 0
+    };
+    end.lost_effects = acknowledged.iter().filter(is_missing).count() as u64;
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Final, judge, look};
+    use crate::demo::account::{Account, Side};
+    use crate::demo::fate::{Fate, Transfer};
+
+    /// An account after these requests of 10 each, last written by an attempt.
+    fn account(sign: i64, requests: &[u64], attempt: u64) -> Account {
+        requests
+            .iter()
+            .fold(Account::opening(), |account, request| account.apply(*request, sign * 10, attempt))
+    }
+
+    fn transfer(request: u64) -> Transfer {
+        Transfer { request, pair: 0, from: Side::A, amount: 10, fate: Fate::Spared }
+    }
+
+    /// `a` gives, `b` takes; each request of 10.
+    fn check(a: (&[u64], u64), b: (&[u64], u64), half_done: &[u64], fractured: bool, money_off: i64) {
+        let seen = look(&account(-1, a.0, a.1), &account(1, b.0, b.1));
+        assert_eq!((&seen.half_done[..], seen.fractured, seen.money_off), (half_done, fractured, money_off));
+    }
+
+    #[test]
+    fn looks() {
+        check((&[], 0), (&[], 0), &[], false, 0);
+        check((&[1, 2], 5), (&[1, 2], 5), &[], false, 0);
+        // Debited, not yet credited.
+        check((&[1, 2], 6), (&[1], 5), &[2], true, -10);
+        // Two attempts of one request, each with one side: the money is right, and yet it is a fracture.
+        check((&[1], 5), (&[1], 6), &[], true, 0);
+        // Debited twice.
+        check((&[1, 1], 6), (&[1], 6), &[1], false, -10);
+        // An old write came back over a newer one.
+        check((&[1], 5), (&[1, 2], 6), &[2], true, 10);
+    }
+
+    fn check_end(a: &[u64], b: &[u64], acknowledged: &[u64], expect: Final) {
+        let pairs = [(account(-1, a, 1), account(1, b, 1))];
+        let transfers: Vec<_> = acknowledged.iter().map(|request| transfer(*request)).collect();
+        assert_eq!(judge(&pairs, &transfers), expect);
+    }
+
+    #[test]
+    fn ends() {
+        check_end(&[1, 2], &[1, 2], &[1, 2], Final::default());
+        // Twice on both sides: no money is missing, and the payer paid twice.
+        check_end(&[1, 1], &[1, 1], &[1], Final { double_effects: 1, ..Final::default() });
+        let lost = Final { lost_effects: 1, half_done: [2].into(), money_lost: 10, ..Final::default() };
+        check_end(&[1, 2], &[1], &[1, 2], lost);
+        let created = Final { lost_effects: 1, half_done: [2].into(), money_created: 10, ..Final::default() };
+        check_end(&[1], &[1, 2], &[1, 2], created);
+        check_end(&[], &[], &[1], Final { lost_effects: 1, ..Final::default() });
+        // Not acknowledged, and whole: fine either way.
+        check_end(&[3], &[3], &[], Final::default());
+        check_end(&[], &[], &[], Final::default());
+    }
+
+    #[test]
+    fn gains_and_losses_of_pairs_do_not_cancel() {
+        let short = (account(-1, &[1, 1], 1), account(1, &[1], 1));
+        let over = (account(-1, &[], 1), account(1, &[2], 1));
+        let end = judge(&[short, over], &[]);
+        assert_eq!((end.money_created, end.money_lost, end.double_effects), (10, 10, 1));
+    }
+}

@@ -1,0 +1,93 @@
+//! What befalls each request: drawn from the seed, the same in both runs.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::demo::account::Side;
+use crate::demo::order::{Hold, Role};
+
+/// A request: move money within a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// Counted from 1.
+    pub(crate) request: u64,
+    pub(crate) pair: u32,
+    pub(crate) from: Side,
+    pub(crate) amount: i64,
+    pub(crate) fate: Fate,
+}
+
+/// What befalls a request's first attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing.
+    Spared,
+    /// A function is killed at a point, and the request is tried again.
+    Killed(Role, Hold),
+    /// The request is delivered twice at the same time.
+    Twice,
+    /// A function stands still at a point; it is given up and the request is tried again; once that is done, the function goes on.
+    Late(Role, Hold),
+}
+
+/// Of a hundred requests, so many are killed, delivered twice, late. Far more than a platform does, so that a short demo shows all.
+const KILLED: u32 = 12;
+const TWICE: u32 = 8;
+const LATE: u32 = 6;
+const _: () = assert!(KILLED + TWICE + LATE < 50, "most requests are spared");
+
+/// The most money in one transfer.
+const AMOUNT_MAX: i64 = 100;
+
+/// The transfers of a run, in order.
+pub(crate) fn transfers(requests: u64, pairs: u32, seed: u64) -> Vec<Transfer> {
+    let mut random = StdRng::seed_from_u64(seed);
+    (1..=requests).map(|request| transfer(request, pairs, &mut random)).collect()
+}
+
+fn transfer(request: u64, pairs: u32, random: &mut StdRng) -> Transfer {
+    Transfer {
+        request,
+        pair: random.random_range(0..pairs),
+        from: if random.random_bool(0.5) { Side::A } else { Side::B },
+        amount: random.random_range(1..=AMOUNT_MAX),
+        fate: fate(random),
+    }
+}
+
+fn fate(random: &mut StdRng) -> Fate {
+    let role = if random.random_bool(0.5) { Role::Debit } else { Role::Credit };
+    let draw = random.random_range(0..100);
+    if draw < KILLED {
+        // Between its writes.
+        Fate::Killed(role, Hold::Wrote)
+    } else if draw < KILLED + TWICE {
+        Fate::Twice
+    } else if draw < KILLED + TWICE + LATE {
+        // Before its writes, which so come last.
+        Fate::Late(role, Hold::Read)
+    } else {
+        Fate::Spared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fate, transfers};
+
+    #[test]
+    fn the_seed_decides_everything() {
+        assert_eq!(transfers(100, 8, 1), transfers(100, 8, 1));
+        assert_ne!(transfers(100, 8, 1), transfers(100, 8, 2));
+    }
+
+    #[test]
+    fn every_fate_occurs() {
+        let all = transfers(600, 16, 1);
+        let count = |is: fn(&Fate) -> bool| all.iter().filter(|transfer| is(&transfer.fate)).count();
+        assert!((40..110).contains(&count(|fate| matches!(fate, Fate::Killed(..)))));
+        assert!((20..80).contains(&count(|fate| matches!(fate, Fate::Twice))));
+        assert!((15..65).contains(&count(|fate| matches!(fate, Fate::Late(..)))));
+        assert!(all.iter().all(|transfer| transfer.pair < 16 && transfer.amount > 0));
+    }
+}

@@ -1,0 +1,302 @@
+//! What both runs found: an object for programs, a table side by side for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+use crate::latency::LatencyMs;
+use crate::standard::Anomalies;
+
+/// What one run found: the benchmark's fields where they apply, and what only the demo knows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunFigures {
+    /// Requests that were acknowledged.
+    pub transactions: u64,
+    /// Attempts that they took.
+    pub attempts: u64,
+    /// Acknowledged requests a second.
+    pub transactions_per_s: f64,
+    /// From the request to its acknowledgement: two processes at least, and all attempts.
+    pub latency_ms: LatencyMs,
+    /// Functions that did not see what their attempt had written; audits whose two accounts came from different attempts.
+    pub anomalies: Anomalies,
+    /// Requests to the store by call, per acknowledged request; the auditors' are included.
+    pub requests_per_transaction: BTreeMap<String, f64>,
+    /// Attempts that failed for other reasons than what was done to them on purpose, by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Gives the same requests and the same fates again.
+    pub seed: u64,
+    /// The store's URL.
+    pub store: String,
+    /// The load.
+    pub workload: Scale,
+    /// Whether the shim was left out.
+    pub direct: bool,
+    /// Requests of which an audit saw one half without the other, or that stayed so.
+    pub half_done: u64,
+    /// Requests that were carried out more than once.
+    pub double_effects: u64,
+    /// Requests that were acknowledged, and of which a part or all is missing in the end.
+    pub lost_effects: u64,
+    /// Money that came from nowhere.
+    pub money_created: i64,
+    /// Money that is gone.
+    pub money_lost: i64,
+    /// Functions killed between their writes.
+    pub kills: u64,
+    /// Requests delivered twice at once.
+    pub duplicates: u64,
+    /// Functions that went on after their request had been carried out by another attempt.
+    pub zombies: u64,
+    /// Looks at a pair of accounts.
+    pub audits: u64,
+}
+
+/// The load of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Scale {
+    /// Transfers.
+    pub requests: u64,
+    /// Pairs of accounts.
+    pub pairs: u32,
+    /// Requests under way at once.
+    pub workers: u32,
+}
+
+/// What both runs found. `Display` is the table for people, [`Outcome::json`] the object for programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Both runs.
+    pub runs: Runs,
+    /// What they were measured on.
+    pub machine: String,
+    /// Where the HTML report is.
+    pub report: PathBuf,
+}
+
+/// The two runs, over the same requests with the same fates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Runs {
+    /// Straight to the store.
+    pub direct: RunFigures,
+    /// Through the shim.
+    pub shim: RunFigures,
+}
+
+impl RunFigures {
+    /// Whether every request was carried out exactly once, and nobody saw anything else.
+    pub fn is_clean(&self) -> bool {
+        let wrong = self.half_done + self.double_effects + self.lost_effects;
+        wrong == 0
+            && (self.money_created, self.money_lost) == (0, 0)
+            && self.anomalies == Anomalies::default()
+            && self.transactions == self.workload.requests
+    }
+
+    /// The figures for people: what, how much, and whether it is something that should not be.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let count = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false };
+        let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0 };
+        let time = |what, ms: f64| Row { what, text: format!("{ms:.1}"), is_wrong: false };
+        vec![
+            count("requests", self.workload.requests),
+            wrong("requests not acknowledged", self.workload.requests.saturating_sub(self.transactions)),
+            count("attempts", self.attempts),
+            count("functions killed between writes", self.kills),
+            count("requests delivered twice at once", self.duplicates),
+            count("zombies: functions back after the retry", self.zombies),
+            wrong("money created", self.money_created.unsigned_abs()),
+            wrong("money lost", self.money_lost.unsigned_abs()),
+            wrong("transfers seen half done", self.half_done),
+            wrong("fractured reads", self.anomalies.fractured),
+            wrong("own writes not seen", self.anomalies.own_write),
+            wrong("requests carried out more than once", self.double_effects),
+            wrong("acknowledged requests that are lost", self.lost_effects),
+            count("audits", self.audits),
+            count("errors", self.errors.values().sum()),
+            time("latency p50, ms", self.latency_ms.p50),
+            time("latency p99, ms", self.latency_ms.p99),
+            time("requests/s", self.transactions_per_s),
+        ]
+    }
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) text: String,
+    /// It is something that the shim promises not to happen, and it happened.
+    pub(crate) is_wrong: bool,
+}
+
+/// What the demo did, for people. Honest about what the platform contributes, and what stands in for the store.
+pub(crate) const EXPLANATION: [&str; 4] = [
+    "Each transfer is two functions (debit, credit), each a process of its own. Both runs carry out the same requests with the same fates.",
+    "direct: functions write as they go, by way of a plain key-value server, since an embedded store opens in one process only.",
+    "shim: the same functions, in a transaction of `aft serve`; every retry is a new attempt under the same request ID.",
+    "Requests of one pair of accounts run one after the other (a queue with FIFO by key); attempts of one request overlap freely.",
+];
+
+impl Outcome {
+    /// Whether the run through the shim kept every promise: the exit code's ground.
+    pub fn shim_is_clean(&self) -> bool {
+        self.runs.shim.is_clean()
+    }
+
+    /// One JSON object, on one line.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Object<'a> {
+            runs: &'a Runs,
+            machine: &'a str,
+            report: String,
+        }
+        let object =
+            Object { runs: &self.runs, machine: &self.machine, report: self.report.display().to_string() };
+        serde_json::to_string(&object).expect("figures are finite numbers and texts under text keys")
+    }
+
+    /// The verdict in one sentence.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (self.runs.direct.is_clean(), self.shim_is_clean()) {
+            (false, true) => {
+                "Through the shim every request was carried out exactly once; straight to the store they were not."
+            }
+            (true, true) => {
+                "Every request was carried out exactly once. The direct run was lucky: try more requests."
+            }
+            (_, false) => "The run through the shim broke a promise. Please report this with the seed.",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(vec!["bank transfers", "direct", "shim"]);
+        let mark = |row: &Row| format!("{}{}", row.text, if row.is_wrong { " ✗" } else { "  " });
+        for (direct, shim) in self.runs.direct.rows().iter().zip(&self.runs.shim.rows()) {
+            table.add_row(vec![direct.what.to_owned(), mark(direct), mark(shim)]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        writeln!(f, "{table}")?;
+        for line in EXPLANATION {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "\n{}\n", self.verdict())?;
+        for (name, run) in [("direct", &self.runs.direct), ("shim", &self.runs.shim)] {
+            for (code, count) in &run.errors {
+                writeln!(f, "errors   {name}: {code} {count}")?;
+            }
+        }
+        writeln!(f, "machine  {}", self.machine)?;
+        writeln!(f, "stores   {} and {}", self.runs.direct.store, self.runs.shim.store)?;
+        writeln!(f, "seed     {}", self.runs.shim.seed)?;
+        write!(f, "report   {}", self.report.display())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::Value;
+
+    use super::{Outcome, RunFigures, Runs, Scale};
+    use crate::latency::LatencyMs;
+    use crate::standard::Anomalies;
+
+    pub(crate) fn figures(direct: bool) -> RunFigures {
+        RunFigures {
+            transactions: 600,
+            attempts: 700,
+            transactions_per_s: 100.0,
+            latency_ms: LatencyMs { p50: 10.0, p95: 20.0, p99: 30.0, max: 40.0 },
+            anomalies: Anomalies { own_write: 0, fractured: if direct { 5 } else { 0 } },
+            requests_per_transaction: [("put".to_owned(), 4.0)].into(),
+            errors: Default::default(),
+            seed: 7,
+            store: "local:somewhere".into(),
+            workload: Scale { requests: 600, pairs: 16, workers: 8 },
+            direct,
+            half_done: u64::from(direct),
+            double_effects: 0,
+            lost_effects: 0,
+            money_created: 0,
+            money_lost: 0,
+            kills: 70,
+            duplicates: 50,
+            zombies: 30,
+            audits: 1_000,
+        }
+    }
+
+    pub(crate) fn outcome() -> Outcome {
+        let runs = Runs { direct: figures(true), shim: figures(false) };
+        Outcome { runs, machine: "2 cores".into(), report: "/tmp/report.html".into() }
+    }
+
+    #[test]
+    fn the_object_names_both_runs() {
+        let object: Value = serde_json::from_str(&outcome().json()).unwrap();
+        for run in ["direct", "shim"] {
+            let run = &object["runs"][run];
+            for field in [
+                "transactions",
+                "attempts",
+                "transactions_per_s",
+                "latency_ms",
+                "anomalies",
+                "requests_per_transaction",
+                "errors",
+                "seed",
+                "store",
+                "workload",
+                "direct",
+                "half_done",
+                "double_effects",
+                "lost_effects",
+                "money_created",
+                "money_lost",
+            ] {
+                assert!(!run[field].is_null(), "{field} is missing in {run}");
+            }
+        }
+        assert_eq!(object["runs"]["shim"]["half_done"], 0);
+        assert_eq!(object["runs"]["direct"]["anomalies"]["fractured"], 5);
+    }
+
+    fn check(change: impl FnOnce(&mut RunFigures)) {
+        let mut figures = figures(false);
+        assert!(figures.is_clean());
+        change(&mut figures);
+        assert!(!figures.is_clean(), "{figures:?}");
+    }
+
+    #[test]
+    fn anything_wrong_is_not_clean() {
+        check(|run| run.half_done = 1);
+        check(|run| run.double_effects = 1);
+        check(|run| run.lost_effects = 1);
+        check(|run| run.money_created = 1);
+        check(|run| run.money_lost = 1);
+        check(|run| run.anomalies.own_write = 1);
+        check(|run| run.anomalies.fractured = 1);
+        check(|run| run.transactions = 599);
+    }
+
+    #[test]
+    fn the_table_has_both_runs_and_the_verdict() {
+        let text = outcome().to_string();
+        for part in ["direct", "shim", "fractured reads", "5 ✗", "exactly once", "seed     7", "report.html"]
+        {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The HTML report: one file, nothing from elsewhere, readable in light and dark.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::demo::outcome::{EXPLANATION, Outcome};
+use crate::demo::plot::{Mark, Plot, Series};
+use crate::demo::run::Found;
+use crate::demo::timeline::{Entries, Event};
+
+/// Points of a latency curve.
+const CURVE_POINTS: u32 = 200;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--page:#fcfcfb;--ink:#0b0b0b;--muted:#52514e;--grid:#e1e0d9;--axis:#8f8d86;
+--direct:#eb6834;--shim:#2a78d6;--wrong:#c92a2a}
+@media(prefers-color-scheme:dark){:root{--page:#1a1a19;--ink:#fff;--muted:#c3c2b7;--grid:#2c2c2a;--axis:#77756e;
+--direct:#d95926;--shim:#3987e5;--wrong:#ff7b72}}
+body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:780px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .25rem}p,li{color:var(--muted)}.verdict{color:var(--ink);font-size:1.1rem}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .5rem;border-bottom:1px solid var(--grid);text-align:right}
+th:first-child,td:first-child{text-align:left}td.wrong{color:var(--wrong);font-weight:600}
+svg{width:100%;height:auto;display:block}svg text{fill:var(--muted);font-size:12px}
+.end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}
+.line{fill:none;stroke-width:2}.line.direct{stroke:var(--direct)}.line.shim{stroke:var(--shim)}.mark{stroke:var(--muted)}
+.key{display:inline-block;width:1.2em;height:3px;vertical-align:middle;margin:0 .4em 0 1em}
+.key.direct{background:var(--direct)}.key.shim{background:var(--shim)}
+";
+
+const LEGEND: &str =
+    "<p><span class=\"key direct\"></span>direct<span class=\"key shim\"></span>through the shim</p>";
+
+/// The report.
+pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
+    let mut html = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        html,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>aft demo</title><style>{STYLE}</style></head><body>\
+         <h1>Bank transfers, without the shim and with it</h1><p class=\"verdict\">{}</p>",
+        escape(outcome.verdict())
+    );
+    html.push_str(&table(outcome));
+    let _ =
+        write!(html, "<h2>Money that should not be there, or is missing</h2>{LEGEND}{}", money(direct, shim));
+    html.push_str(
+        "<p>What auditors saw while the runs went on: the sum of all pairs' balances, less what it should be. \
+         Marks: what befell functions of the direct run; the run through the shim had the same.</p>",
+    );
+    let _ = write!(html, "<h2>How long a request takes</h2>{LEGEND}{}", latencies(direct, shim));
+    html.push_str(
+        "<p>From the request to its acknowledgement: two processes, all attempts. The share of requests that were at least \
+         as fast; the slowest 1 % are left out.</p><h2>How it was done</h2><ul>",
+    );
+    for line in EXPLANATION {
+        let _ = write!(html, "<li>{}</li>", escape(line));
+    }
+    let _ = write!(
+        html,
+        "</ul><p>{}<br>stores {} and {}<br>seed {}</p></body></html>\n",
+        escape(&outcome.machine),
+        escape(&outcome.runs.direct.store),
+        escape(&outcome.runs.shim.store),
+        outcome.runs.shim.seed
+    );
+    html
+}
+
+fn table(outcome: &Outcome) -> String {
+    let mut html =
+        String::from("<table><thead><tr><th></th><th>direct</th><th>shim</th></tr></thead><tbody>");
+    for (direct, shim) in outcome.runs.direct.rows().iter().zip(&outcome.runs.shim.rows()) {
+        let _ = write!(html, "<tr><td>{}</td>", direct.what);
+        for row in [direct, shim] {
+            let class = if row.is_wrong { " class=\"wrong\"" } else { "" };
+            let _ = write!(html, "<td{class}>{}</td>", row.text);
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</tbody></table>");
+    html
+}
+
+fn money(direct: &Found, shim: &Found) -> String {
+    let row = |event: &Event| match event {
+        Event::Killed => 0,
+        Event::Twice => 1,
+        Event::Late => 2,
+    };
+    let events = direct.timeline.events.iter();
+    Plot {
+        title: "money created or lost over time",
+        x_label: "seconds",
+        y_label: "money",
+        series: vec![
+            Series { name: "direct", points: money_off(&direct.timeline), steps: true },
+            Series { name: "shim", points: money_off(&shim.timeline), steps: true },
+        ],
+        marks: events.map(|(at_s, event)| Mark { x: *at_s, row: row(event) }).collect(),
+        mark_rows: vec!["killed", "twice", "back late"],
+    }
+    .svg()
+}
+
+/// The money of all pairs beyond what it should be, as far as auditors have seen; one point a change.
+fn money_off(timeline: &Entries) -> Vec<(f64, f64)> {
+    let mut last_by_pair = BTreeMap::new();
+    let mut total = 0;
+    let mut points = vec![(0.0, 0.0)];
+    for sample in &timeline.samples {
+        let before = last_by_pair.insert(sample.pair, sample.money_off).unwrap_or_default();
+        if before != sample.money_off {
+            total += sample.money_off - before;
+            points.push((sample.at_s, total as f64));
+        }
+    }
+    points.extend(timeline.samples.last().map(|sample| (sample.at_s, total as f64)));
+    points
+}
+
+fn latencies(direct: &Found, shim: &Found) -> String {
+    let curve = |found: &Found| {
+        let shares = (0..=CURVE_POINTS).map(|nth| 0.99 * f64::from(nth) / f64::from(CURVE_POINTS));
+        shares.map(|share| (found.latencies.quantile_ms(share), 100.0 * share)).collect()
+    };
+    Plot {
+        title: "latency distribution",
+        x_label: "milliseconds",
+        y_label: "% of requests",
+        series: vec![
+            Series { name: "direct", points: curve(direct), steps: false },
+            Series { name: "shim", points: curve(shim), steps: false },
+        ],
+        marks: Vec::new(),
+        mark_rows: Vec::new(),
+    }
+    .svg()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{escape, money_off, page};
+    use crate::demo::outcome::tests::{figures, outcome};
+    use crate::demo::run::Found;
+    use crate::demo::timeline::{Entries, Event, Sample};
+    use crate::latency::Latencies;
+
+    fn sample(at_s: f64, pair: u32, money_off: i64) -> Sample {
+        Sample { at_s, pair, money_off }
+    }
+
+    #[test]
+    fn money_is_added_up_over_pairs() {
+        let samples = vec![sample(1.0, 0, -5), sample(2.0, 1, 7), sample(3.0, 0, -5), sample(4.0, 0, 0)];
+        let points = money_off(&Entries { events: Vec::new(), samples });
+        assert_eq!(points, [(0.0, 0.0), (1.0, -5.0), (2.0, 2.0), (4.0, 7.0), (4.0, 7.0)]);
+        assert_eq!(money_off(&Entries::default()), [(0.0, 0.0)]);
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let found = |direct| {
+            let mut latencies = Latencies::new();
+            latencies.record(Duration::from_millis(10));
+            let events = vec![(0.5, Event::Killed), (0.7, Event::Late)];
+            let timeline = Entries { events, samples: vec![sample(1.0, 0, -5)] };
+            Found { figures: figures(direct), timeline, latencies }
+        };
+        let html = page(&outcome(), &found(true), &found(false));
+        assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+        for foreign in ["<script", "http://", "https://", "<link", "NaN"] {
+            assert!(!html.contains(foreign), "{foreign}");
+        }
+        assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(escape("<a&\">"), "&lt;a&amp;&quot;&gt;");
+    }
+}

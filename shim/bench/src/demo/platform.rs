@@ -1,0 +1,350 @@
+//! A small serverless platform: it starts a process for each function, and does to some what platforms do.
+//!
+//! Requests of one pair of accounts are carried out one after the other, the next when the last is acknowledged (a FIFO by key, as queues
+//! offer it); attempts of *one* request overlap freely. Read atomicity does not promise that two different requests, which read the same
+//! balance at the same time, do not overwrite each other: that is the platform's or the caller's part.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::demo::access::{Access, Opened};
+use crate::demo::account::OPENING_ATTEMPT;
+use crate::demo::fate::{Fate, Transfer};
+use crate::demo::order::{Ended, Hold, Order, Role, Said, Task};
+use crate::demo::process::Function;
+use crate::demo::timeline::{Event, Timeline};
+use crate::http::Server;
+use crate::latency::Latencies;
+
+/// How long a function may take from one word to the next, before it is killed: a thousand times what it takes.
+const FUNCTION_MAX: Duration = Duration::from_secs(20);
+/// Attempts of one request before it is given up.
+const ATTEMPTS_MAX: u32 = 10;
+/// How long after the acknowledgement a late function goes on: so that later requests of its pair are done, or under way.
+const LATE_BY: std::ops::Range<u64> = 30..200;
+
+/// What a run needs to know to carry out transfers.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    pub(crate) program: PathBuf,
+    pub(crate) server: Server,
+    /// Whether the shim stands at the server's address; else the plain server does.
+    pub(crate) shim: bool,
+    pub(crate) prefix: String,
+    pub(crate) timeline: Timeline,
+    pub(crate) bar: ProgressBar,
+    attempts: AtomicU64,
+    tally: Mutex<Tally>,
+    /// Attempts that go on after their request was acknowledged.
+    stragglers: Mutex<JoinSet<()>>,
+}
+
+/// What the platform saw.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) acknowledged: Vec<Transfer>,
+    pub(crate) attempts: u64,
+    pub(crate) kills: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) zombies: u64,
+    pub(crate) own_write: u64,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) latencies: Latencies,
+}
+
+/// What is to befall a function of an attempt.
+#[derive(Debug)]
+struct Interruption {
+    role: Role,
+    hold: Hold,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Kill,
+    /// Stop it; say so; go on when told.
+    Late {
+        stopped: mpsc::Sender<News>,
+        release: oneshot::Receiver<Duration>,
+    },
+}
+
+/// What an attempt that runs by itself tells the request that it belongs to.
+#[derive(Debug)]
+enum News {
+    /// One of its functions stands still.
+    Stopped,
+    /// It ended.
+    Ended(Ended),
+}
+
+impl Platform {
+    pub(crate) fn new(
+        program: PathBuf,
+        server: Server,
+        shim: bool,
+        prefix: String,
+        bar: ProgressBar,
+    ) -> Platform {
+        let tally = Tally {
+            acknowledged: Vec::new(),
+            attempts: 0,
+            kills: 0,
+            duplicates: 0,
+            zombies: 0,
+            own_write: 0,
+            errors: BTreeMap::new(),
+            latencies: Latencies::new(),
+        };
+        Platform {
+            program,
+            server,
+            shim,
+            prefix,
+            timeline: Timeline::start(),
+            bar,
+            attempts: AtomicU64::new(OPENING_ATTEMPT + 1),
+            tally: Mutex::new(tally),
+            stragglers: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// Carries out all transfers, by so many workers; each worker has pairs of its own, and so keeps their order.
+    pub(crate) async fn carry_out(self: &Arc<Self>, transfers: &[Transfer], workers: u32) {
+        let mut tasks = JoinSet::new();
+        for worker in 0..workers {
+            let mine = transfers.iter().filter(|transfer| transfer.pair % workers == worker).copied();
+            let (platform, mine) = (Arc::clone(self), mine.collect::<Vec<_>>());
+            tasks.spawn(async move {
+                for transfer in mine {
+                    platform.request(transfer).await;
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.expect("a worker does not panic, and nobody aborts it");
+        }
+    }
+
+    /// Waits for what still runs of requests that were acknowledged long ago.
+    pub(crate) async fn wait_for_stragglers(&self) {
+        let mut stragglers = std::mem::take(&mut *self.stragglers.lock().expect(POISONED));
+        while stragglers.join_next().await.is_some() {}
+    }
+
+    /// What was seen. Attempts that still run are not waited for.
+    pub(crate) fn take_tally(&self) -> Tally {
+        let empty = Tally {
+            acknowledged: Vec::new(),
+            errors: BTreeMap::new(),
+            latencies: Latencies::new(),
+            ..*self.tally()
+        };
+        std::mem::replace(&mut *self.tally(), empty)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().expect(POISONED)
+    }
+
+    fn error(&self, code: &str) {
+        *self.tally().errors.entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// One request, tried until it is done.
+    async fn request(self: &Arc<Self>, transfer: Transfer) {
+        let start = Instant::now();
+        let (release, late) = oneshot::channel();
+        let mut ended = match transfer.fate {
+            Fate::Spared => self.attempt(transfer, None, false).await,
+            Fate::Killed(role, hold) => {
+                let kill = Interruption { role, hold, kind: Kind::Kill };
+                self.attempt(transfer, Some(kill), false).await
+            }
+            Fate::Twice => self.twice(transfer).await,
+            Fate::Late(role, hold) => self.late(transfer, role, hold, late).await,
+        };
+        for nth in 1..ATTEMPTS_MAX {
+            match &ended {
+                Ended::Done | Ended::Replayed => break,
+                Ended::Retry(code) => self.error(code),
+                // It is safe to try again: with the same request ID it is carried out at most once.
+                Ended::Unknown => self.error("unknown"),
+                Ended::Failed(code) => {
+                    self.error(code);
+                    break;
+                }
+            }
+            sleep(Duration::from_millis(u64::from(nth))).await;
+            // The earlier attempt is dead, or is given up: do not wait for it.
+            ended = self.attempt(transfer, None, true).await;
+        }
+        if matches!(ended, Ended::Done | Ended::Replayed) {
+            let mut tally = self.tally();
+            tally.acknowledged.push(transfer);
+            tally.latencies.record(start.elapsed());
+        } else {
+            self.error("gave_up");
+        }
+        let span = LATE_BY.end - LATE_BY.start;
+        // Nobody waits if the request had another fate.
+        let _ = release.send(Duration::from_millis(LATE_BY.start + transfer.request * 37 % span));
+        self.bar.inc(1);
+    }
+
+    /// Two attempts at the same time; the first that is done decides, and the other goes on.
+    async fn twice(self: &Arc<Self>, transfer: Transfer) -> Ended {
+        self.tally().duplicates += 1;
+        self.timeline.note(Event::Twice);
+        let (news, mut told) = mpsc::channel(2);
+        for _ in 0..2 {
+            self.straggle(transfer, None, true, news.clone());
+        }
+        drop(news);
+        let mut last = Ended::Retry("function_failed".into());
+        while let Some(News::Ended(ended)) = told.recv().await {
+            last = ended;
+            if matches!(last, Ended::Done | Ended::Replayed) {
+                break;
+            }
+        }
+        last
+    }
+
+    /// An attempt of which a function stands still until it is released. It is given up as soon as it does.
+    async fn late(
+        self: &Arc<Self>,
+        transfer: Transfer,
+        role: Role,
+        hold: Hold,
+        release: oneshot::Receiver<Duration>,
+    ) -> Ended {
+        let (news, mut told) = mpsc::channel(2);
+        let kind = Kind::Late { stopped: news.clone(), release };
+        self.straggle(transfer, Some(Interruption { role, hold, kind }), false, news);
+        match told.recv().await {
+            Some(News::Ended(ended)) => ended,
+            Some(News::Stopped) | None => Ended::Retry(GIVEN_UP.into()),
+        }
+    }
+
+    /// Starts an attempt that nobody has to wait for.
+    fn straggle(
+        self: &Arc<Self>,
+        transfer: Transfer,
+        interruption: Option<Interruption>,
+        overlap: bool,
+        news: mpsc::Sender<News>,
+    ) {
+        let platform = Arc::clone(self);
+        self.stragglers.lock().expect(POISONED).spawn(async move {
+            let ended = platform.attempt(transfer, interruption, overlap).await;
+            // The request may be acknowledged by now.
+            let _ = news.send(News::Ended(ended)).await;
+        });
+    }
+
+    /// One attempt: both functions, one after the other.
+    async fn attempt(&self, transfer: Transfer, interruption: Option<Interruption>, overlap: bool) -> Ended {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.tally().attempts += 1;
+        let transaction = match self.begin(transfer, overlap).await {
+            Ok(transaction) => transaction,
+            Err(ended) => return ended,
+        };
+        let mut interruption = interruption;
+        for role in [Role::Debit, Role::Credit] {
+            let mine = interruption.take_if(|interruption| interruption.role == role);
+            let task = Task {
+                role,
+                server: self.server.url.clone(),
+                transaction: transaction.clone(),
+                prefix: self.prefix.clone(),
+                request: transfer.request,
+                attempt,
+                pair: transfer.pair,
+                from: transfer.from,
+                amount: transfer.amount,
+                hold: mine.as_ref().map(|interruption| interruption.hold),
+            };
+            let ended = match Function::start(&self.program, &Order::Function(task)) {
+                Ok(function) => self.follow(function, mine).await,
+                Err(why) => Ended::Failed(format!("a process could not be started: {why}")),
+            };
+            match ended {
+                Ended::Done if role == Role::Debit => {}
+                ended => return ended,
+            }
+        }
+        Ended::Done
+    }
+
+    /// Opens the attempt's transaction, if there is the shim.
+    async fn begin(&self, transfer: Transfer, overlap: bool) -> Result<Option<String>, Ended> {
+        if !self.shim {
+            return Ok(None);
+        }
+        let mut access = Access::new(self.server.clone(), None);
+        let request = format!("{}-transfer-{}", self.prefix, transfer.request);
+        match access.begin(Some(request), overlap).await? {
+            Opened::Open(transaction) => Ok(Some(transaction)),
+            Opened::Replayed => Err(Ended::Replayed),
+        }
+    }
+
+    /// Follows a function to its end, and does to it what is to befall it.
+    async fn follow(&self, mut function: Function, mut interruption: Option<Interruption>) -> Ended {
+        let mut was_late = false;
+        loop {
+            let Ok(said) = timeout(FUNCTION_MAX, function.next()).await else {
+                function.kill().await;
+                return Ended::Retry("function_timed_out".into());
+            };
+            match (said, interruption.take().map(|interruption| interruption.kind)) {
+                (Said::OwnWriteMissed, kept) => {
+                    self.tally().own_write += 1;
+                    interruption =
+                        kept.map(|kind| Interruption { role: Role::Credit, hold: Hold::Read, kind });
+                }
+                (Said::Held, Some(Kind::Kill)) => {
+                    function.kill().await;
+                    self.tally().kills += 1;
+                    self.timeline.note(Event::Killed);
+                    return Ended::Retry(KILLED.into());
+                }
+                (Said::Held, Some(Kind::Late { stopped, release })) => {
+                    function.stop();
+                    self.tally().zombies += 1;
+                    let _ = stopped.send(News::Stopped).await;
+                    // If the request is dropped, so is the delay.
+                    sleep(release.await.unwrap_or_default()).await;
+                    self.timeline.note(Event::Late);
+                    function.go_on().await;
+                    was_late = true;
+                }
+                // It was told to go on, or never to hold.
+                (Said::Held, None) => function.go_on().await,
+                (Said::Ended(ended), _) => {
+                    function.end().await;
+                    // Its attempt was given up: no function follows.
+                    let given_up = was_late && ended == Ended::Done;
+                    return if given_up { Ended::Retry(GIVEN_UP.into()) } else { ended };
+                }
+            }
+        }
+    }
+}
+
+const POISONED: &str = "nothing panics while it holds this lock";
+/// Codes of what the platform itself did to an attempt.
+pub(crate) const KILLED: &str = "killed";
+pub(crate) const GIVEN_UP: &str = "given_up";

@@ -1,0 +1,192 @@
+//! Line plots as inline SVG: no scripts, no files, colours by classes that the page defines for light and dark.
+
+use std::fmt::Write as _;
+
+/// A line of a plot.
+#[derive(Debug)]
+pub(crate) struct Series<'a> {
+    /// Its name, and its class in the page's style.
+    pub(crate) name: &'a str,
+    pub(crate) points: Vec<(f64, f64)>,
+    /// Draw steps: the value holds until the next point.
+    pub(crate) steps: bool,
+}
+
+/// A mark below the axis.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) x: f64,
+    /// Which row of marks, from 0.
+    pub(crate) row: usize,
+}
+
+/// A plot.
+#[derive(Debug)]
+pub(crate) struct Plot<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) x_label: &'a str,
+    pub(crate) y_label: &'a str,
+    pub(crate) series: Vec<Series<'a>>,
+    pub(crate) marks: Vec<Mark>,
+    /// Names of the rows of marks.
+    pub(crate) mark_rows: Vec<&'a str>,
+}
+
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 250.0;
+const LEFT: f64 = 110.0;
+const RIGHT: f64 = 20.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 44.0;
+const MARK_ROW: f64 = 18.0;
+/// Ticks of an axis, about.
+const TICKS: f64 = 5.0;
+
+/// Where an axis starts and ends, and the distance of its ticks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Axis {
+    low: f64,
+    high: f64,
+    step: f64,
+}
+
+impl Axis {
+    /// An axis over these values, with round ticks; 0 is always on it.
+    fn over(values: impl Iterator<Item = f64>) -> Axis {
+        let (low, high) =
+            values.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+        let high = if high == low { low + 1.0 } else { high };
+        let rough = (high - low) / TICKS;
+        let magnitude = 10_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * magnitude >= rough);
+        let step = step.unwrap_or(10.0) * magnitude;
+        Axis { low: (low / step).floor() * step, high: (high / step).ceil() * step, step }
+    }
+
+    fn share(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let count = ((self.high - self.low) / self.step).round() as usize;
+        (0..=count).map(|nth| self.low + self.step * nth as f64)
+    }
+}
+
+impl Plot<'_> {
+    /// The plot as an SVG element.
+    pub(crate) fn svg(&self) -> String {
+        let points = || self.series.iter().flat_map(|series| series.points.iter().copied());
+        let xs = Axis::over(points().map(|(x, _)| x).chain(self.marks.iter().map(|mark| mark.x)));
+        let ys = Axis::over(points().map(|(_, y)| y));
+        let x = |value: f64| LEFT + xs.share(value) * (WIDTH - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - ys.share(value) * (HEIGHT - BOTTOM - TOP);
+        let height = HEIGHT + MARK_ROW * self.mark_rows.len() as f64;
+
+        let mut svg = String::new();
+        // Writing to a string does not fail.
+        let _ =
+            write!(svg, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", self.title);
+        for tick in ys.ticks() {
+            let at = y(tick);
+            let class = if tick == 0.0 { "axis" } else { "grid" };
+            let _ = write!(svg, "<path class=\"{class}\" d=\"M{LEFT} {at:.1}H{:.1}\"/>", WIDTH - RIGHT);
+            let _ = write!(
+                svg,
+                "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                LEFT - 8.0,
+                at + 4.0,
+                number(tick)
+            );
+        }
+        for tick in xs.ticks() {
+            let _ = write!(
+                svg,
+                "<text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                x(tick),
+                HEIGHT - BOTTOM + 18.0,
+                number(tick)
+            );
+        }
+        let _ = write!(
+            svg,
+            "<text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"middle\" \
+             transform=\"translate(14 {:.1}) rotate(-90)\">{}</text>",
+            (LEFT + WIDTH - RIGHT) / 2.0,
+            HEIGHT - 8.0,
+            self.x_label,
+            (TOP + HEIGHT - BOTTOM) / 2.0,
+            self.y_label
+        );
+        for (nth, name) in self.mark_rows.iter().enumerate() {
+            let at = HEIGHT + MARK_ROW * nth as f64;
+            let _ = write!(
+                svg,
+                "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
+                LEFT - 8.0,
+                at + 11.0
+            );
+            let mut path = String::new();
+            for mark in self.marks.iter().filter(|mark| mark.row == nth) {
+                let _ = write!(path, "M{:.1} {:.1}v10", x(mark.x), at + 2.0);
+            }
+            let _ = write!(svg, "<path class=\"mark\" d=\"{path}\"/>");
+        }
+        for series in &self.series {
+            let mut path = String::new();
+            for (nth, (px, py)) in series.points.iter().enumerate() {
+                let _ = match (nth, series.steps) {
+                    (0, _) => write!(path, "M{:.1} {:.1}", x(*px), y(*py)),
+                    (_, true) => write!(path, "H{:.1}V{:.1}", x(*px), y(*py)),
+                    (_, false) => write!(path, "L{:.1} {:.1}", x(*px), y(*py)),
+                };
+            }
+            let _ =
+                write!(svg, "<path class=\"line {0}\" d=\"{path}\"><title>{0}</title></path>", series.name);
+        }
+        svg.push_str("</svg>");
+        svg
+    }
+}
+
+/// A tick's number without needless digits.
+fn number(value: f64) -> String {
+    let text = if value.abs() >= 10.0 || value == value.round() {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}").trim_end_matches('0').to_owned()
+    };
+    if text == "-0" { "0".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Axis, Mark, Plot, Series, number};
+
+    #[test]
+    fn axes_have_round_ticks_and_a_zero() {
+        let check = |values: &[f64], low: f64, high: f64, step: f64| {
+            assert_eq!(Axis::over(values.iter().copied()), Axis { low, high, step }, "{values:?}");
+        };
+        check(&[], 0.0, 1.0, 0.2);
+        check(&[3.0, 97.0], 0.0, 100.0, 20.0);
+        check(&[-150.0, 420.0], -200.0, 600.0, 200.0);
+        assert_eq!(number(0.2), "0.2");
+        assert_eq!(number(-0.0), "0");
+        assert_eq!(number(1500.0), "1500");
+    }
+
+    #[test]
+    fn the_element_is_whole_and_has_no_bad_numbers() {
+        let series = vec![
+            Series { name: "direct", points: vec![(0.0, 0.0), (1.0, -5.0)], steps: true },
+            Series { name: "shim", points: vec![], steps: false },
+        ];
+        let marks = vec![Mark { x: 0.5, row: 0 }];
+        let plot = Plot { title: "t", x_label: "x", y_label: "y", series, marks, mark_rows: vec!["killed"] };
+        let svg = plot.svg();
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert_eq!(svg.matches("class=\"line").count(), 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! One of the demo's two runs: open the accounts, carry out the transfers while auditors look on, wait for the last process, judge.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aft_store::{Name, Store};
+use indicatif::ProgressBar;
+use tokio::task::JoinSet;
+
+use crate::counting::{CountingStore, calls_between};
+use crate::demo::access::Access;
+use crate::demo::account::{Account, Side, ledger_key};
+use crate::demo::audit::{Final, judge};
+use crate::demo::auditor::{Audits, audit, read_pair};
+use crate::demo::fate::Transfer;
+use crate::demo::outcome::{RunFigures, Scale};
+use crate::demo::plain::{self, Plain};
+use crate::demo::platform::{GIVEN_UP, KILLED, Platform, Tally};
+use crate::demo::process::Shim;
+use crate::demo::timeline::Entries;
+use crate::error::{Error, Result};
+use crate::http::Server;
+use crate::latency::Latencies;
+use crate::standard::Anomalies;
+use crate::standard::requests::Counter;
+
+/// Auditors; two keep every pair in sight and take little of the machine.
+const AUDITORS: u64 = 2;
+
+/// What both runs are made of.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) transfers: &'a [Transfer],
+    pub(crate) scale: Scale,
+    pub(crate) seed: u64,
+    /// What all keys start with: fresh, so that a store that outlives the demo can be used again.
+    pub(crate) prefix: String,
+}
+
+/// What a run found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) figures: RunFigures,
+    pub(crate) timeline: Entries,
+    pub(crate) latencies: Latencies,
+}
+
+/// The run without the shim: functions write straight to the store, as they go.
+pub(crate) async fn direct(plan: &Plan<'_>, store: Arc<dyn Store>, bar: ProgressBar) -> Result<Found> {
+    let url = store.url();
+    let counting = Arc::new(CountingStore::new(store));
+    let plain = Plain::start(Arc::clone(&counting) as _).await?;
+    let counter = Counter::Store(Arc::clone(&counting));
+    let found = carry_out(plan, &plain.url(), &url, false, &counter, bar).await?;
+    // A store that is not the demo's own is left as it was found.
+    for names in keys(plan).collect::<Vec<_>>().chunks(DELETE_LEN_MAX) {
+        counting.delete(names).await?;
+    }
+    Ok(found)
+}
+
+/// Names deleted in one call.
+const DELETE_LEN_MAX: usize = 100;
+
+/// Every name that a direct run may have written.
+fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
+    let accounts =
+        (0..plan.scale.pairs).flat_map(|pair| [Side::A, Side::B].map(|side| side.key(&plan.prefix, pair)));
+    let entries = plan.transfers.iter().flat_map(|transfer| {
+        [Side::A, Side::B].map(|side| ledger_key(&plan.prefix, transfer.pair, side, transfer.request))
+    });
+    accounts.chain(entries).map(|key| plain::name(&key))
+}
+
+/// The run through `aft serve`.
+pub(crate) async fn shim(plan: &Plan<'_>, store: &str, bar: ProgressBar) -> Result<Found> {
+    let shim = Shim::start(plan.program, store).await?;
+    let counter = Counter::Server(Server::parse(shim.url(), None)?);
+    let found = carry_out(plan, shim.url(), store, true, &counter, bar).await;
+    shim.stop().await;
+    found
+}
+
+async fn carry_out(
+    plan: &Plan<'_>,
+    url: &str,
+    store: &str,
+    shim: bool,
+    counter: &Counter,
+    bar: ProgressBar,
+) -> Result<Found> {
+    let server = Server::parse(url, None)?;
+    let failed = |problem: String| Error::Server { url: url.to_owned(), problem };
+    let mut access = Access::new(server.clone(), None);
+    for pair in 0..plan.scale.pairs {
+        let open = |side: Side| (side.key(&plan.prefix, pair), Account::opening().encode());
+        let opened = access.write_all([Side::A, Side::B].map(open).into(), shim).await;
+        opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
+    }
+    let before = counter.calls().await?;
+    let platform =
+        Arc::new(Platform::new(plan.program.to_owned(), server, shim, plan.prefix.clone(), bar.clone()));
+    let (audits, elapsed_s) = work(plan, &platform).await;
+    let calls = calls_between(&before, &counter.calls().await?);
+
+    let mut pairs = Vec::new();
+    for pair in 0..plan.scale.pairs {
+        let read = read_pair(&platform, &mut access, pair, Duration::ZERO).await;
+        pairs
+            .push(read.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?);
+    }
+    bar.finish();
+    let tally = platform.take_tally();
+    let end = judge(&pairs, &tally.acknowledged);
+    let latencies = tally.latencies.clone();
+    let mut figures = figures(plan, tally, audits, end, elapsed_s);
+    let transactions = figures.transactions.max(1) as f64;
+    figures.requests_per_transaction =
+        calls.into_iter().map(|(call, count)| (call, count as f64 / transactions)).collect();
+    store.clone_into(&mut figures.store);
+    figures.direct = !shim;
+    Ok(Found { figures, timeline: platform.timeline.take(), latencies })
+}
+
+/// Transfers and auditors, until the last process has ended; and how long the transfers took.
+async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut auditors = JoinSet::new();
+    for nth in 0..AUDITORS {
+        let (platform, stop) = (Arc::clone(platform), Arc::clone(&stop));
+        auditors.spawn(audit(platform, plan.scale.pairs, plan.seed ^ nth, stop));
+    }
+    platform.carry_out(plan.transfers, plan.scale.workers).await;
+    let elapsed_s = platform.timeline.now_s();
+    platform.wait_for_stragglers().await;
+    stop.store(true, Ordering::Relaxed);
+    let mut all = Audits::default();
+    while let Some(ended) = auditors.join_next().await {
+        let audits = ended.expect("an auditor does not panic, and nobody aborts it");
+        all.count += audits.count;
+        all.fractured += audits.fractured;
+        all.failed += audits.failed;
+        all.half_done.extend(audits.half_done);
+    }
+    (all, elapsed_s)
+}
+
+fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s: f64) -> RunFigures {
+    let transactions = tally.acknowledged.len() as u64;
+    let mut errors = tally.errors;
+    // What the platform did to an attempt itself is no error of anybody's; it has figures of its own.
+    errors.remove(KILLED);
+    errors.remove(GIVEN_UP);
+    if audits.failed > 0 {
+        errors.insert("audit_failed".to_owned(), audits.failed);
+    }
+    let mut half_done = audits.half_done;
+    half_done.extend(end.half_done);
+    RunFigures {
+        transactions,
+        attempts: tally.attempts,
+        transactions_per_s: transactions as f64 / elapsed_s.max(f64::EPSILON),
+        latency_ms: tally.latencies.summary(),
+        anomalies: Anomalies { own_write: tally.own_write, fractured: audits.fractured },
+        requests_per_transaction: Default::default(),
+        errors,
+        seed: plan.seed,
+        store: String::new(),
+        workload: plan.scale,
+        direct: false,
+        half_done: half_done.len() as u64,
+        double_effects: end.double_effects,
+        lost_effects: end.lost_effects,
+        money_created: end.money_created,
+        money_lost: end.money_lost,
+        kills: tally.kills,
+        duplicates: tally.duplicates,
+        zombies: tally.zombies,
+        audits: audits.count,
+    }
+}

@@ -1,0 +1,182 @@
+//! A small HTTP/1.1 client: one kept-alive connection, one call at a time, `TCP_NODELAY`.
+//!
+//! The load generator shares the machine with the server that it measures, so it does little: no pool, no redirects, no retries. Those are
+//! decisions of the callers, who count them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+
+/// How long one call may take: above the server's own time-out for a store that does not answer, so that its answer, not ours, is counted.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A server's address, parsed once.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// `http://HOST:PORT`, as given.
+    pub(crate) url: String,
+    authority: String,
+    host: HeaderValue,
+    authorization: Option<HeaderValue>,
+}
+
+impl Server {
+    /// Parses `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// If the URL has another form, or the token is not text for a header.
+    pub(crate) fn parse(url: &str, token: Option<&str>) -> Result<Server> {
+        let wrong = |problem: &str| Error::Server { url: url.to_owned(), problem: problem.to_owned() };
+        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("only http:// URLs are served"))?;
+        let authority = rest.trim_end_matches('/');
+        if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
+            return Err(wrong("a server's URL is http://HOST:PORT, without a path"));
+        }
+        let host = HeaderValue::from_str(authority).map_err(|_| wrong("the host is not text"))?;
+        let authorization = match token {
+            None => None,
+            Some(token) => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                    .map_err(|_| wrong("the token has characters that a header cannot hold"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Server { url: url.to_owned(), authority: authority.to_owned(), host, authorization })
+    }
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// No answer came: what was asked may have happened, or not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// There is no connection: nothing was sent.
+    #[error("cannot connect: {0}")]
+    NotSent(String),
+    /// The connection broke or the time ran out after the call had been sent.
+    #[error("no answer: {0}")]
+    Broken(String),
+}
+
+/// A connection; opens itself when it is needed.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    server: Server,
+    sender: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+impl Connection {
+    /// Not yet open.
+    pub(crate) fn new(server: Server) -> Connection {
+        Connection { server, sender: None }
+    }
+
+    /// Sends a call and waits for the whole answer. A connection that fails is closed; the next call opens another.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]; any answer with a status is an [`Answer`].
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: Option<&'static str>,
+        body: Bytes,
+    ) -> std::result::Result<Answer, NoAnswer> {
+        let request = self.request(method, path, content_type, body);
+        let answered = timeout(CALL_TIMEOUT, async {
+            let sender = self.sender().await?;
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(broken)?.to_bytes();
+            Ok(Answer { status: head.status, body })
+        });
+        let answer = answered.await.unwrap_or_else(|_| Err(broken("the time ran out")));
+        if answer.is_err() {
+            self.sender = None;
+        }
+        answer
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&'static str>,
+        body: Bytes,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().expect("paths are made of tokens, numbers and plain names");
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.server.host.clone());
+        if let Some(authorization) = &self.server.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        request
+    }
+
+    /// The open connection, opened if need be.
+    async fn sender(&mut self) -> std::result::Result<&mut http1::SendRequest<Full<Bytes>>, NoAnswer> {
+        let open = match self.sender.take() {
+            // The server may have closed an idle connection; then a new one is opened before anything is sent.
+            Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
+            None => None,
+        };
+        let sender = match open {
+            Some(sender) => sender,
+            None => self.open().await.map_err(|why| NoAnswer::NotSent(why.to_string()))?,
+        };
+        Ok(self.sender.insert(sender))
+    }
+
+    async fn open(&self) -> std::io::Result<http1::SendRequest<Full<Bytes>>> {
+        let stream = TcpStream::connect(&self.server.authority).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        // Ends when the sender is dropped or the server closes; a failure shows in the call under way.
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+}
+
+fn broken(why: impl ToString) -> NoAnswer {
+    NoAnswer::Broken(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    #[test]
+    fn urls() {
+        let check = |url: &str, fine: bool| assert_eq!(Server::parse(url, None).is_ok(), fine, "{url}");
+        check("http://127.0.0.1:7400", true);
+        check("http://localhost:7400/", true);
+        check("http://127.0.0.1", false);
+        check("http://127.0.0.1:7400/v1", false);
+        check("https://127.0.0.1:7400", false);
+        check("local:DIR", false);
+        assert!(Server::parse("http://h:1", Some("a\nb")).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! A node in this process: the same verbs as the native API's calls, without HTTP.
+
+use std::time::Duration;
+
+use aft_core::ids::{AttemptId, Key, TxnId};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Reply, Verb, Visibility,
+};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, fresh_attempt};
+use aft_wire::durable::own_hash;
+use bytes::Bytes;
+
+use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, seen};
+use crate::standard::detect::{Order, Seen};
+use crate::standard::load::pause;
+use crate::standard::plan::key_name;
+
+/// One client of the node.
+#[derive(Debug)]
+pub(crate) struct NodeBackend {
+    node: NodeHandle,
+    run: u64,
+    /// The attempt under way.
+    attempt: AttemptId,
+}
+
+impl NodeBackend {
+    pub(crate) fn new(node: NodeHandle, run: u64) -> NodeBackend {
+        NodeBackend { node, run, attempt: fresh_attempt() }
+    }
+
+    pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
+        let (gets, last) = (work.gets.len(), work.last);
+        let puts = work.puts.into_iter().map(|(key, value)| Op::Put(name(key), inline(value)));
+        let ops = puts.chain(work.gets.iter().map(|key| Op::Get(name(*key)))).collect();
+        let batch = Batch { ops, commit: last.then(CommitArgs::default) };
+        let verb = if work.first {
+            self.attempt = fresh_attempt();
+            Verb::Begin(Box::new(begin(self.attempt, batch)))
+        } else {
+            Verb::Run(self.attempt, batch)
+        };
+        match self.node.ask(verb).await {
+            Ok(Reply::Begun { reads, committed, .. } | Reply::Ran { reads, committed }) => {
+                assert!(reads.len() == gets && committed.is_some() == last, "a batch is answered whole");
+                let reads = reads.into_iter().map(|read| self.seen(read)).collect();
+                Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
+            }
+            Ok(reply) => panic!("a batch was answered {reply:?}"),
+            Err(Refusal::Unknown(_)) if last => self.commit_again().await,
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    /// Asks for the commit again until its outcome is known.
+    async fn commit_again(&self) -> Result<Ran, Refused> {
+        for nth in 0..COMMIT_AGAIN_MAX {
+            tokio::time::sleep(pause(nth)).await;
+            match self.node.ask(Verb::Commit(self.attempt, CommitArgs::default())).await {
+                Ok(Reply::Committed(committed)) => {
+                    return Ok(Ran { reads: Vec::new(), committed: place(&committed) });
+                }
+                Ok(Reply::Replayed(replayed)) => {
+                    return Ok(Ran { reads: Vec::new(), committed: Some(order(&replayed.txn)) });
+                }
+                Ok(reply) => panic!("a commit was answered {reply:?}"),
+                Err(Refusal::Unknown(_)) => {}
+                Err(refusal) => {
+                    let refused = refused(&refusal);
+                    let known = refused.effect == Effect::NothingRetry;
+                    let effect = if known { Effect::NothingRetry } else { Effect::Unknown };
+                    return Err(Refused { effect, ..refused });
+                }
+            }
+        }
+        Err(Refused::new("unknown", Effect::Unknown))
+    }
+
+    fn seen(&self, read: Read) -> Seen {
+        let (order, write) = match read.found {
+            Found::Absent => return Seen::ABSENT,
+            // The detector compares the numbers of own writes, and never their places.
+            Found::Own(write) => (Order::ABSENT, write),
+            Found::Version(txn, write) => (order(&txn), write),
+        };
+        match write {
+            Write::Put(Value { location: Location::Inline(bytes), .. }) => seen(self.run, |_| order, &bytes),
+            // Not of this load, which writes inline values only.
+            Write::Put(Value { location: Location::Blob(_), .. }) | Write::Tombstone => Seen::ABSENT,
+        }
+    }
+}
+
+fn begin(attempt: AttemptId, batch: Batch) -> Begin {
+    Begin {
+        attempt,
+        hash: own_hash(attempt),
+        named: false,
+        fingerprint: None,
+        timeout_ms: None,
+        wait_ms: 0,
+        overlap: false,
+        session: Vec::new(),
+        retention_ms: None,
+        visibility: Visibility::Relaxed,
+        batch,
+    }
+}
+
+fn name(key: u32) -> Key {
+    Key::parse(&key_name(key)).expect("the load's key names are short and not empty")
+}
+
+fn inline(bytes: Bytes) -> Value {
+    let size = bytes.len() as u64;
+    Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() }
+}
+
+fn place(committed: &Committed) -> Option<Order> {
+    committed.txn.as_ref().map(order)
+}
+
+fn order(txn: &TxnId) -> Order {
+    Order::new(txn.time.0, u128::from_be_bytes(txn.attempt.0))
+}
+
+/// The refusal under the code that the native API gives it.
+fn refused(refusal: &Refusal) -> Refused {
+    let (code, effect) = match refusal {
+        Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),
+        Refusal::Overloaded(_) => ("overloaded", Effect::NothingRetry),
+        Refusal::Lost => ("lost", Effect::NothingRetry),
+        Refusal::StoreUnavailable(_) => ("store_unavailable", Effect::NothingRetry),
+        Refusal::NotServing => ("not_serving", Effect::NothingRetry),
+        Refusal::InProgress { .. } => ("in_progress", Effect::NothingRetry),
+        Refusal::KeyReused => ("key_reused", Effect::Nothing),
+        Refusal::ResultGone => ("result_gone", Effect::Nothing),
+        Refusal::NotFound => ("not_found", Effect::Nothing),
+        Refusal::Ended => ("ended", Effect::Nothing),
+        Refusal::Invalid(_) => ("invalid", Effect::Nothing),
+        Refusal::Damaged(_) => ("damaged", Effect::Nothing),
+        Refusal::Unknown(_) => ("unknown", Effect::Unknown),
+    };
+    let retry_after_ms = match refusal {
+        Refusal::InProgress { retry_after_ms } => Some(*retry_after_ms),
+        _ => None,
+    };
+    Refused { code, effect, retry_after_ms }
+}
+
+/// How long a node may take to publish what an earlier life left, before the run gives up on it.
+pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(60);

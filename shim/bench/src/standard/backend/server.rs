@@ -1,0 +1,176 @@
+//! A server's native API, as a client would use it: protobuf bodies, one call a function. The first function's call opens the transaction,
+//! the last one's commits it.
+
+use aft_wire::http::{Action, Batch, Begin, Code, Format, Op, Problem, Read, Reply, header};
+use bytes::Bytes;
+use hyper::Method;
+
+use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, seen};
+use crate::http::{Answer, Connection, NoAnswer};
+use crate::standard::detect::{Order, Seen};
+use crate::standard::load::pause;
+use crate::standard::plan::key_name;
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct ServerBackend {
+    connection: Connection,
+    run: u64,
+    /// The open transaction's token.
+    transaction: Option<String>,
+}
+
+impl ServerBackend {
+    pub(crate) fn new(connection: Connection, run: u64) -> ServerBackend {
+        ServerBackend { connection, run, transaction: None }
+    }
+
+    pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
+        let gets = work.gets.len();
+        let (first, last) = (work.first, work.last);
+        let (path, body) = self.message(work);
+        let answer = self.post(&path, body).await;
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(refused) if last && refused.effect == Effect::Unknown => {
+                let confirmed = self.commit_again(refused).await?;
+                // The reads were in the answer that was lost.
+                return Ok(Ran { reads: Vec::new(), committed: version(&confirmed)? });
+            }
+            // A call that does not commit leaves nothing behind, whether it was carried out or not.
+            Err(refused) if refused.effect == Effect::Unknown => {
+                return Err(Refused { effect: Effect::NothingRetry, ..refused });
+            }
+            Err(refused) => return Err(refused),
+        };
+        if first {
+            self.transaction.clone_from(&reply.transaction);
+        }
+        if reply.results.len() != gets || last != reply.committed || (!last && self.transaction.is_none()) {
+            return Err(malformed());
+        }
+        let committed = if last { version(&reply)? } else { None };
+        let reads = reply.results.iter().map(|read| self.seen(read)).collect::<Result<_, _>>()?;
+        Ok(Ran { reads, committed })
+    }
+
+    /// The call's path and body.
+    fn message(&mut self, work: Work<'_>) -> (String, Bytes) {
+        let puts = work.puts.into_iter().map(|(key, value)| Op::put(key_name(key), value));
+        let ops = puts.chain(work.gets.iter().map(|key| Op::get(key_name(*key)))).collect();
+        let commit = work.last.then_some(true);
+        if work.first {
+            self.transaction = None;
+            let begin = Begin { ops, commit, ..Begin::default() };
+            return ("/v1/transactions".to_owned(), Format::Protobuf.encode(&begin));
+        }
+        let transaction = self.transaction.as_deref().expect("an attempt's first function opened it");
+        let batch = Batch { ops, commit, ..Batch::default() };
+        (format!("/v1/transactions/{transaction}/batch"), Format::Protobuf.encode(&batch))
+    }
+
+    async fn post(&mut self, path: &str, body: Bytes) -> Result<Reply, Refused> {
+        let content_type = Some(Format::Protobuf.content_type());
+        match self.connection.call(Method::POST, path, content_type, body).await {
+            Ok(answer) if answer.status.is_success() => decode(&answer),
+            Ok(answer) => Err(refused(&answer)),
+            Err(NoAnswer::NotSent(_)) => Err(Refused::new("cannot_connect", Effect::NothingRetry)),
+            Err(NoAnswer::Broken(_)) => Err(Refused::new("no_answer", Effect::Unknown)),
+        }
+    }
+
+    /// Asks for the commit again until its outcome is known. Repeating it is safe: the transaction is named.
+    async fn commit_again(&mut self, first: Refused) -> Result<Reply, Refused> {
+        // Without a token (the opening call was to commit as well, and its answer was lost) there is nothing to ask for.
+        let Some(transaction) = self.transaction.clone() else { return Err(first) };
+        let path = format!("/v1/transactions/{transaction}/commit");
+        let mut last = first;
+        for nth in 0..COMMIT_AGAIN_MAX {
+            tokio::time::sleep(pause(nth)).await;
+            match self.post(&path, Bytes::new()).await {
+                Ok(reply) if reply.committed || reply.replayed => return Ok(reply),
+                Ok(_) => return Err(malformed()),
+                Err(Refused { effect: Effect::NothingRetry, code: "cannot_connect", .. }) => {}
+                Err(refused) if refused.effect == Effect::Unknown => last = refused,
+                // The server says that nothing was committed.
+                Err(refused) if refused.effect == Effect::NothingRetry => return Err(refused),
+                // It knows nothing of the transaction: no proof of either.
+                Err(refused) => return Err(Refused { effect: Effect::Unknown, ..refused }),
+            }
+        }
+        Err(last)
+    }
+
+    fn seen(&self, read: &Read) -> Result<Seen, Refused> {
+        let Some(value) = &read.value else { return Ok(Seen::ABSENT) };
+        let order = match read.version.as_deref() {
+            // Its own write: the detector compares numbers, and never this place.
+            Some(header::VERSION_UNCOMMITTED) => Order::ABSENT,
+            Some(version) => parse_version(version).ok_or_else(malformed)?,
+            None => return Err(malformed()),
+        };
+        Ok(seen(self.run, |_| order, value))
+    }
+}
+
+fn decode(answer: &Answer) -> Result<Reply, Refused> {
+    Format::Protobuf.decode(&answer.body).map_err(|_| malformed())
+}
+
+/// An answer that breaks the API: a finding, counted under a name of its own.
+fn malformed() -> Refused {
+    Refused::new("malformed_answer", Effect::Nothing)
+}
+
+fn refused(answer: &Answer) -> Refused {
+    match serde_json::from_slice::<Problem>(&answer.body) {
+        Ok(problem) => {
+            let effect = match (problem.action, problem.code) {
+                (Action::Retry, _) | (Action::Conflict, Code::InProgress) => Effect::NothingRetry,
+                (Action::Unknown, _) => Effect::Unknown,
+                (Action::Conflict | Action::Invalid | Action::NotFound, _)
+                | (Action::Unauthorized | Action::Internal, _) => Effect::Nothing,
+            };
+            Refused { code: problem.code.as_str(), effect, retry_after_ms: problem.retry_after_ms }
+        }
+        // Not the native API's: a proxy's, perhaps.
+        Err(_) => Refused::new("foreign_answer", Effect::Unknown),
+    }
+}
+
+fn version(reply: &Reply) -> Result<Option<Order>, Refused> {
+    match &reply.version {
+        None => Ok(None),
+        Some(text) => parse_version(text).map(Some).ok_or_else(malformed),
+    }
+}
+
+/// A version's text is a TxnId: `MS.COUNTER-ATTEMPT`, the attempt in hexadecimal.
+fn parse_version(text: &str) -> Option<Order> {
+    let (time, attempt) = text.split_once('-')?;
+    let (ms, counter) = time.split_once('.')?;
+    let (ms, counter): (u64, u16) = (ms.parse().ok()?, counter.parse().ok()?);
+    Some(Order::new((ms << 16) | u64::from(counter), u128::from_str_radix(attempt, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+    use crate::standard::detect::Order;
+
+    #[test]
+    fn versions_are_ordered_by_time_then_attempt() {
+        let parse = |text: &str| parse_version(text).unwrap();
+        let attempt = "0192f0c1a2b37000800000000000000a";
+        assert_eq!(
+            parse(&format!("5.7-{attempt}")),
+            Order::new(5 << 16 | 7, 0x0192f0c1a2b37000800000000000000a)
+        );
+        assert!(parse("9.0-ff") < parse("10.0-00"));
+        assert!(parse("9.9-ff") < parse("9.10-00"));
+        assert!(parse("9.9-0a") < parse("9.9-0b"));
+        for wrong in ["", "uncommitted", "5-7", "5.7", "5.65536-1", "x.1-1"] {
+            assert_eq!(parse_version(wrong), None, "{wrong}");
+        }
+    }
+}

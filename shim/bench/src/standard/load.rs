@@ -1,0 +1,210 @@
+//! The load: clients that run transactions, retry what may be retried, and tally what they saw.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::latency::Latencies;
+use crate::standard::backend::{Backend, Effect, Refused, Work};
+use crate::standard::detect::{Detector, Order};
+use crate::standard::history::Log;
+use crate::standard::plan::{Plan, Planner};
+use crate::standard::value::{Metadata, Values};
+
+/// Attempts of one transaction before it is given up: with the pauses between them about two seconds, far above what a refusal lasts
+/// when things are well.
+const ATTEMPTS_MAX: u32 = 24;
+/// The longest pause before another attempt.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// The most writes of one attempt: a write's number is its attempt's number and 16 bits.
+pub(crate) const WRITES_MAX: usize = 1_000;
+
+const _: () = assert!(WRITES_MAX < 1 << 16, "a write's place fits its number");
+
+/// What all clients share.
+#[derive(Debug)]
+pub(crate) struct Load {
+    planner: Planner,
+    values: Values,
+    run: u64,
+    /// The next attempt's number.
+    attempts: AtomicU64,
+    keep_history: bool,
+}
+
+/// What one client, or all of them, saw.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) transactions: u64,
+    pub(crate) attempts: u64,
+    pub(crate) own_write: u64,
+    pub(crate) fractured: u64,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) latencies: Latencies,
+    pub(crate) log: Log,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Tally {
+        Tally {
+            transactions: 0,
+            attempts: 0,
+            own_write: 0,
+            fractured: 0,
+            errors: BTreeMap::new(),
+            latencies: Latencies::new(),
+            log: Log::default(),
+        }
+    }
+
+    /// Adds another client's.
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.transactions += other.transactions;
+        self.attempts += other.attempts;
+        self.own_write += other.own_write;
+        self.fractured += other.fractured;
+        for (code, count) in other.errors {
+            *self.errors.entry(code).or_default() += count;
+        }
+        self.latencies.add(&other.latencies);
+        self.log.add(other.log);
+    }
+
+    pub(crate) fn error(&mut self, code: &str) {
+        self.errors(code, 1);
+    }
+
+    pub(crate) fn errors(&mut self, code: &str, count: u64) {
+        if count > 0 {
+            *self.errors.entry(code.to_owned()).or_default() += count;
+        }
+    }
+}
+
+impl Load {
+    pub(crate) fn new(planner: Planner, values: Values, run: u64, keep_history: bool) -> Load {
+        Load { planner, values, run, attempts: AtomicU64::new(0), keep_history }
+    }
+
+    /// What the transaction of a number does.
+    pub(crate) fn plan(&self, number: u64) -> Plan {
+        self.planner.plan(number)
+    }
+
+    /// Transactions that write every key once.
+    pub(crate) fn preparation(&self) -> Vec<Plan> {
+        self.planner.preparation().collect()
+    }
+
+    /// Runs one transaction to its end; whether it committed.
+    pub(crate) async fn transaction(&self, backend: &mut Backend, plan: &Plan, tally: &mut Tally) -> bool {
+        for nth in 0..ATTEMPTS_MAX {
+            tally.attempts += 1;
+            let Err(refused) = self.attempt(backend, plan, tally).await else {
+                tally.transactions += 1;
+                return true;
+            };
+            tally.error(refused.code);
+            match refused.effect {
+                Effect::Nothing | Effect::Unknown => return false,
+                Effect::NothingRetry => {
+                    let asked = Duration::from_millis(refused.retry_after_ms.unwrap_or_default());
+                    tokio::time::sleep(pause(nth).max(asked.min(PAUSE_MAX))).await;
+                }
+            }
+        }
+        tally.error("gave_up");
+        false
+    }
+
+    async fn attempt(&self, backend: &mut Backend, plan: &Plan, tally: &mut Tally) -> Result<(), Refused> {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let mut seen = Attempt {
+            detector: Detector::default(),
+            entry: self.keep_history.then(|| Log::entry(attempt)),
+            metadata: Metadata {
+                run: self.run,
+                attempt,
+                number: attempt << 16,
+                time_ns: now_ns(),
+                write_set: plan.write_set.clone(),
+            },
+        };
+        let ended = self.functions(backend, plan, &mut seen).await;
+        if ended.is_ok() {
+            let found = seen.detector.found();
+            tally.own_write += u64::from(found.own_write);
+            tally.fractured += u64::from(found.fractured);
+        }
+        if let Some(entry) = seen.entry {
+            let outcome = ended.as_ref().map_err(|refused| refused.effect);
+            tally.log.push(entry, outcome.copied());
+        }
+        ended.map(|_| ())
+    }
+
+    /// Runs the functions of one attempt, one after the other.
+    async fn functions(
+        &self,
+        backend: &mut Backend,
+        plan: &Plan,
+        seen: &mut Attempt,
+    ) -> Result<Option<Order>, Refused> {
+        let mut committed = None;
+        for (nth, function) in plan.functions.iter().enumerate() {
+            let puts =
+                function.writes.iter().map(|key| (*key, self.values.encode(seen.write(*key)))).collect();
+            let (first, last) = (nth == 0, nth + 1 == plan.functions.len());
+            let ran = backend.run(Work { puts, gets: &function.reads, first, last }).await?;
+            for (key, version) in function.reads.iter().zip(ran.reads) {
+                if let Some(entry) = &mut seen.entry {
+                    entry.read(u64::from(*key), version.number);
+                }
+                seen.detector.read(*key, version);
+            }
+            committed = ran.committed;
+        }
+        Ok(committed)
+    }
+}
+
+/// One attempt as its client sees it.
+struct Attempt {
+    detector: Detector,
+    entry: Option<aft_history::Transaction>,
+    metadata: Metadata,
+}
+
+impl Attempt {
+    /// Notes the next write; what its value says of itself.
+    fn write(&mut self, key: u32) -> &Metadata {
+        self.metadata.number += 1;
+        self.detector.write(key, self.metadata.number);
+        if let Some(entry) = &mut self.entry {
+            entry.write(u64::from(key), self.metadata.number);
+        }
+        &self.metadata
+    }
+}
+
+/// How long to wait before the attempt after the `nth` (from 0): a millisecond, doubling.
+pub(crate) fn pause(nth: u32) -> Duration {
+    Duration::from_millis(1_u64 << nth.min(16)).min(PAUSE_MAX)
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        assert_eq!(super::pause(0), Duration::from_millis(1));
+        assert_eq!(super::pause(3), Duration::from_millis(8));
+        assert_eq!(super::pause(u32::MAX), super::PAUSE_MAX);
+    }
+}

@@ -1,0 +1,167 @@
+//! When transactions start: as soon as a client is free (closed), or at a stated rate whatever happens (open).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use crate::standard::{Length, Pace};
+
+/// Hands out the transactions of one phase to its clients.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    start: Instant,
+    length: Length,
+    pace: Pace,
+    claimed: AtomicU64,
+    started: AtomicU64,
+    /// One permit for each transaction that is due (open pace), and at the end one for each client.
+    due: Arc<Semaphore>,
+}
+
+/// A transaction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Its place in the phase, from 0.
+    pub(crate) nth: u64,
+    /// When it was to start: from here its latency counts.
+    pub(crate) start: Instant,
+}
+
+impl Schedule {
+    /// Starts a phase now, for so many clients.
+    pub(crate) fn start(length: Length, pace: Pace, clients: usize) -> Schedule {
+        let schedule = Schedule {
+            start: Instant::now(),
+            length,
+            pace,
+            claimed: AtomicU64::new(0),
+            started: AtomicU64::new(0),
+            due: Arc::new(Semaphore::new(0)),
+        };
+        if let Pace::Open { per_s } = pace {
+            let (start, due) = (schedule.start, Arc::clone(&schedule.due));
+            let total = schedule.due_in_all(per_s);
+            // A thread, because the runtime's timers are good to a millisecond only, and a late start would count as latency. It ends by
+            // itself; nobody waits for it.
+            std::thread::spawn(move || {
+                for nth in 0..total {
+                    let wait = offset(nth, per_s).saturating_sub(start.elapsed());
+                    if !wait.is_zero() {
+                        std::thread::sleep(wait);
+                    }
+                    due.add_permits(1);
+                }
+                due.add_permits(clients);
+            });
+        }
+        schedule
+    }
+
+    /// The next transaction's turn; waits until it is due. `None`: the phase is over.
+    pub(crate) async fn next(&self) -> Option<Turn> {
+        let turn = self.claim().await;
+        self.started.fetch_add(u64::from(turn.is_some()), Ordering::Relaxed);
+        turn
+    }
+
+    async fn claim(&self) -> Option<Turn> {
+        match self.pace {
+            Pace::Closed => {
+                let nth = self.claimed.fetch_add(1, Ordering::Relaxed);
+                let now = Instant::now();
+                let over = match self.length {
+                    Length::Transactions(total) => nth >= total,
+                    Length::For(time) => now >= self.start + time,
+                };
+                (!over).then_some(Turn { nth, start: now })
+            }
+            Pace::Open { per_s } => {
+                self.due.acquire().await.expect("the semaphore is never closed").forget();
+                let nth = self.claimed.fetch_add(1, Ordering::Relaxed);
+                let over = nth >= self.due_in_all(per_s) || self.is_hopeless();
+                (!over).then(|| Turn { nth, start: self.start + offset(nth, per_s) })
+            }
+        }
+    }
+
+    /// Transactions that were due and never started, because the phase had run for twice its time: the rate is beyond what the target can do.
+    pub(crate) fn not_started(&self) -> u64 {
+        match self.pace {
+            Pace::Closed => 0,
+            Pace::Open { per_s } => {
+                self.due_in_all(per_s).saturating_sub(self.started.load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    /// Turns that were claimed, those after the end included.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// How long the phase has run.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn due_in_all(&self, per_s: f64) -> u64 {
+        match self.length {
+            Length::Transactions(total) => total,
+            Length::For(time) => (time.as_secs_f64() * per_s).ceil() as u64,
+        }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        matches!(self.length, Length::For(time) if self.elapsed() > 2 * time)
+    }
+}
+
+/// When the transaction at a place is due, counted from the start.
+fn offset(nth: u64, per_s: f64) -> Duration {
+    Duration::from_secs_f64(nth as f64 / per_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Schedule;
+    use crate::standard::{Length, Pace};
+
+    #[tokio::test]
+    async fn closed_hands_out_exactly_so_many() {
+        let schedule = Schedule::start(Length::Transactions(3), Pace::Closed, 1);
+        let mut turns = Vec::new();
+        while let Some(turn) = schedule.next().await {
+            turns.push(turn.nth);
+        }
+        assert_eq!(turns, [0, 1, 2]);
+        assert_eq!(schedule.not_started(), 0);
+    }
+
+    /// A client that comes late gets turns whose start lies in the past: the wait is part of the latency.
+    #[tokio::test]
+    async fn open_counts_from_when_it_was_due() {
+        let schedule = Schedule::start(Length::Transactions(5), Pace::Open { per_s: 1_000.0 }, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let first = schedule.next().await.expect("the first is due");
+        assert!(first.start.elapsed() >= Duration::from_millis(50));
+        let mut last = first;
+        while let Some(turn) = schedule.next().await {
+            assert_eq!(turn.start - last.start, Duration::from_millis(1));
+            last = turn;
+        }
+        assert_eq!(last.nth, 4);
+    }
+
+    #[tokio::test]
+    async fn open_gives_up_after_twice_its_time() {
+        let time = Duration::from_millis(20);
+        let schedule = Schedule::start(Length::For(time), Pace::Open { per_s: 1_000.0 }, 1);
+        tokio::time::sleep(3 * time).await;
+        assert_eq!(schedule.next().await, None);
+        assert_eq!(schedule.not_started(), 20);
+    }
+}

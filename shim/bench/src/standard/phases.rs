@@ -1,0 +1,136 @@
+//! The phases of a run: prepare, warm up, measure; the same clients throughout.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result};
+use crate::standard::backend::Backend;
+use crate::standard::history::Log;
+use crate::standard::load::{Load, Tally};
+use crate::standard::pace::Schedule;
+use crate::standard::plan::Planner;
+use crate::standard::target::Clients;
+use crate::standard::value::Values;
+use crate::standard::{Length, Options, Pace};
+
+/// The warm-up before a measurement that lasts a time: long enough for caches and connections.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Clients and their load.
+#[derive(Debug)]
+pub(crate) struct Phases {
+    load: Arc<Load>,
+    backends: Vec<Backend>,
+    /// The next transaction's number; no number is used twice, so every phase draws other keys.
+    number: u64,
+    /// What all phases saw.
+    log: Log,
+}
+
+/// What the measured phase saw.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) tally: Tally,
+    pub(crate) elapsed: Duration,
+}
+
+impl Phases {
+    pub(crate) fn new(options: &Options, seed: u64, clients: Clients) -> Phases {
+        let planner = Planner::new(options.workload.clone(), seed);
+        let values = Values::new(options.workload.value_bytes, seed);
+        let load = Load::new(planner, values, clients.run, options.history.is_some());
+        Phases { load: Arc::new(load), backends: clients.backends, number: 0, log: Log::default() }
+    }
+
+    /// Writes every key once, with all clients.
+    ///
+    /// # Errors
+    /// If a key could not be written: the target is not fit to be measured.
+    pub(crate) async fn prepare(&mut self, target: &str) -> Result<()> {
+        let plans = self.load.preparation();
+        let clients = self.backends.len();
+        let mut tasks = JoinSet::new();
+        for (nth, mut backend) in self.backends.drain(..).enumerate() {
+            let mine: Vec<_> = plans.iter().skip(nth).step_by(clients).cloned().collect();
+            let load = Arc::clone(&self.load);
+            tasks.spawn(async move {
+                let mut tally = Tally::new();
+                for plan in mine {
+                    if !load.transaction(&mut backend, &plan, &mut tally).await {
+                        break;
+                    }
+                }
+                (backend, tally)
+            });
+        }
+        let tally = self.join(tasks).await;
+        if tally.transactions < plans.len() as u64 {
+            let problem = format!("the keys could not be written before the run: {:?}", tally.errors);
+            return Err(Error::Server { url: target.to_owned(), problem });
+        }
+        self.log.add(tally.log);
+        Ok(())
+    }
+
+    /// Runs the load without measuring it.
+    pub(crate) async fn warm_up(&mut self, options: &Options) {
+        let usual = match options.length {
+            Length::Transactions(_) => Duration::ZERO,
+            Length::For(_) => WARM_UP,
+        };
+        let time = options.warm_up.unwrap_or(usual);
+        if !time.is_zero() {
+            let measured = self.run(Length::For(time), options.pace).await;
+            self.log.add(measured.tally.log);
+        }
+    }
+
+    /// Runs the load and measures it.
+    pub(crate) async fn measure(&mut self, options: &Options) -> Measured {
+        let mut measured = self.run(options.length, options.pace).await;
+        self.log.add(std::mem::take(&mut measured.tally.log));
+        measured
+    }
+
+    /// The history of all phases.
+    pub(crate) fn take_log(&mut self) -> Log {
+        std::mem::take(&mut self.log)
+    }
+
+    async fn run(&mut self, length: Length, pace: Pace) -> Measured {
+        let schedule = Arc::new(Schedule::start(length, pace, self.backends.len()));
+        let first = self.number;
+        let mut tasks = JoinSet::new();
+        for mut backend in self.backends.drain(..) {
+            let (load, schedule) = (Arc::clone(&self.load), Arc::clone(&schedule));
+            tasks.spawn(async move {
+                let mut tally = Tally::new();
+                while let Some(turn) = schedule.next().await {
+                    let plan = load.plan(first + turn.nth);
+                    if load.transaction(&mut backend, &plan, &mut tally).await {
+                        tally.latencies.record(turn.start.elapsed());
+                    }
+                }
+                (backend, tally)
+            });
+        }
+        let mut tally = self.join(tasks).await;
+        let elapsed = schedule.elapsed();
+        tally.errors("not_started", schedule.not_started());
+        self.number += schedule.claimed();
+        Measured { tally, elapsed }
+    }
+
+    /// Waits for all clients; what they saw together.
+    async fn join(&mut self, mut tasks: JoinSet<(Backend, Tally)>) -> Tally {
+        let mut all = Tally::new();
+        while let Some(ended) = tasks.join_next().await {
+            let (backend, tally) = ended.expect("a client does not panic, and nobody aborts it");
+            self.backends.push(backend);
+            all.add(tally);
+        }
+        all
+    }
+}

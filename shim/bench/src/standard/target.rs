@@ -1,0 +1,124 @@
+//! Opens what the load is driven against, and leaves it as it was found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_node::{NodeHandle, NodeSettings, State};
+use aft_store::Store;
+use bytes::Bytes;
+use hyper::Method;
+
+use crate::counting::CountingStore;
+use crate::error::{Error, Result};
+use crate::http::{Connection, Server};
+use crate::standard::backend::{Backend, DirectBackend, NodeBackend, RECOVERY_MAX, ServerBackend, clean_up};
+use crate::standard::requests::Counter;
+use crate::standard::{Options, Target, Workload};
+
+/// How long a node in process may take to publish what the load committed.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// An open target.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    name: String,
+    /// Tells this run's values and plain names apart from those of other runs.
+    run: u64,
+    clients: usize,
+    kind: Kind,
+    counter: Counter,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Server(Server),
+    Node(NodeHandle),
+    Direct(Arc<CountingStore>),
+}
+
+/// The clients of a run.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) run: u64,
+    pub(crate) backends: Vec<Backend>,
+}
+
+impl Opened {
+    /// Opens the target that the options name.
+    pub(crate) async fn open(options: &Options) -> Result<Opened> {
+        let (name, kind, counter) = match &options.target {
+            Target::Server { url } => {
+                let server = Server::parse(url, options.token.as_deref())?;
+                reach(&server).await?;
+                (url.clone(), Kind::Server(server.clone()), Counter::Server(server))
+            }
+            Target::Store(store) => {
+                let counting = Arc::new(CountingStore::new(Arc::clone(store)));
+                let counter = Counter::Store(Arc::clone(&counting));
+                let kind = match options.direct {
+                    true => Kind::Direct(counting),
+                    false => Kind::Node(start(counting).await?),
+                };
+                (store.url(), kind, counter)
+            }
+        };
+        Ok(Opened { name, run: rand::random(), clients: options.clients, kind, counter })
+    }
+
+    /// The store's URL, or the server's.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where requests to the store are counted.
+    pub(crate) fn counter(&self) -> &Counter {
+        &self.counter
+    }
+
+    /// Fresh clients.
+    pub(crate) fn clients(&self) -> Clients {
+        let backend = || match &self.kind {
+            Kind::Server(server) => {
+                Backend::Server(ServerBackend::new(Connection::new(server.clone()), self.run))
+            }
+            Kind::Node(node) => Backend::Node(NodeBackend::new(node.clone(), self.run)),
+            Kind::Direct(store) => Backend::Direct(DirectBackend::new(Arc::clone(store) as _, self.run)),
+        };
+        Clients { run: self.run, backends: (0..self.clients).map(|_| backend()).collect() }
+    }
+
+    /// Ends a node in process; deletes what a direct run wrote.
+    pub(crate) async fn close(&self, workload: &Workload) -> Result<()> {
+        match &self.kind {
+            Kind::Server(_) => {}
+            Kind::Node(node) => {
+                node.drain(DRAIN_MAX).await;
+            }
+            Kind::Direct(store) => clean_up(&**store, self.run, workload.keys).await?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether a server answers at all.
+async fn reach(server: &Server) -> Result<()> {
+    let answer = Connection::new(server.clone()).call(Method::GET, "/healthz", None, Bytes::new()).await;
+    match answer {
+        Ok(answer) if answer.status.is_success() => Ok(()),
+        Ok(answer) => {
+            let problem = format!("/healthz answers {}: is this `aft serve`?", answer.status);
+            Err(Error::Server { url: server.url.clone(), problem })
+        }
+        Err(why) => Err(Error::Server { url: server.url.clone(), problem: why.to_string() }),
+    }
+}
+
+async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
+    let settings = NodeSettings::new(&store.capabilities());
+    let node = aft_node::start(store, settings).await.map_err(|why| Error::Node(why.to_string()))?;
+    match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
+        Ok(State::Serving) => Ok(node),
+        Ok(state) => Err(Error::Node(format!("it is {state:?} instead of serving"))),
+        Err(_) => Err(Error::Node(format!("it has not recovered within {RECOVERY_MAX:?}"))),
+    }
+}
