@@ -1,11 +1,12 @@
 //! Transfers between pairs of accounts, under faults. Each pair has one client, so no update is lost by the level's own nature; each
-//! transfer is a request that its client repeats until it is answered. Then exactly once means: the balances are exact, to the unit. And
-//! read atomic means: whoever reads a pair, at any time, sees its sum unchanged.
+//! transfer is a request that its client repeats until it is answered, and now and then before: attempts that were given up on go on as
+//! zombies beside the next one, and commands that were sent are dropped. Then exactly once means: the balances are exact, to the unit.
+//! And read atomic means: whoever reads a pair, at any time, sees its sum unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Op, Refusal, Reply, Verb};
+use aft_core::message::{Begin, Op, Refusal, Reply, Verb};
 use aft_node::NodeHandle;
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
@@ -32,8 +33,15 @@ fn encoded(balance: i64) -> Bytes {
 }
 
 /// One attempt. `Ok`: this attempt or an earlier one committed.
-async fn attempt(node: &NodeHandle, id: &str, pair: usize, amount: i64) -> Result<(), Refusal> {
-    let begin = Box::new(begin_named(id));
+async fn attempt(
+    node: NodeHandle,
+    id: String,
+    pair: usize,
+    amount: i64,
+    pause: Duration,
+) -> Result<(), Refusal> {
+    let (node, id) = (&node, &id);
+    let begin = Box::new(Begin { overlap: true, ..begin_named(id) });
     let attempt = match node.ask(Verb::Begin(begin)).await? {
         Reply::Begun { attempt, .. } => attempt,
         Reply::Replayed(_) => return Ok(()),
@@ -45,13 +53,29 @@ async fn attempt(node: &NodeHandle, id: &str, pair: usize, amount: i64) -> Resul
     assert_eq!(from + to, 2 * BALANCE, "pair {pair} was read in halves");
     let puts = vec![put(&a, encoded(from - amount)), put(&b, encoded(to + amount))];
     client::run(node, attempt, puts).await?;
+    tokio::time::sleep(pause).await;
     client::commit(node, attempt, id).await.map(|_| ())
 }
 
-/// Repeats a request until it is answered.
-async fn transfer(node: &NodeHandle, id: &str, pair: usize, amount: i64) {
+/// Repeats a request until it is answered. Some attempts are left to themselves, some are cut off wherever they are.
+async fn transfer(node: &NodeHandle, id: &str, pair: usize, amount: i64, rng: &mut StdRng) {
     loop {
-        match attempt(node, id, pair, amount).await {
+        let pause = Duration::from_micros(if rng.random_bool(0.1) { rng.random_range(0..20_000) } else { 0 });
+        let attempt = attempt(node.clone(), id.to_owned(), pair, amount, pause);
+        let patience = Duration::from_micros(rng.random_range(0..10_000));
+        let outcome = match rng.random_range(0..10) {
+            0 => {
+                tokio::spawn(attempt);
+                tokio::time::sleep(patience).await;
+                continue;
+            }
+            1 => match tokio::time::timeout(patience, attempt).await {
+                Ok(outcome) => outcome,
+                Err(_) => continue,
+            },
+            _ => attempt.await,
+        };
+        match outcome {
             Ok(()) => return,
             Err(
                 Refusal::SnapshotGone(_)
@@ -88,7 +112,7 @@ async fn check(faults: Faults, seed: u64) {
     let store = FaultyStore::new(Arc::new(MemoryStore::shared()), seed, faults);
     let serving = node(Arc::new(store.clone()), |settings| {
         settings.core.grace_ms = 3_600_000;
-        settings.core.timeout_default_ms = 5_000;
+        settings.core.timeout_default_ms = 1_000;
         settings.maintain = true;
     })
     .await;
@@ -100,7 +124,7 @@ async fn check(faults: Faults, seed: u64) {
                 let mut moved = 0;
                 for n in 0..TRANSFERS {
                     let amount = rng.random_range(1..100);
-                    transfer(&node, &format!("{pair}-{n}"), pair, amount).await;
+                    transfer(&node, &format!("{pair}-{n}"), pair, amount, &mut rng).await;
                     moved += amount;
                 }
                 moved
@@ -117,9 +141,13 @@ async fn check(faults: Faults, seed: u64) {
     }
     store.heal();
     store.quiesce().await;
-    println!("{:?}", serving.stats());
+    let stats = serving.stats();
+    println!("{stats:?}");
+    assert!(stats.replayed > 0, "the zombies never won");
     exact(&serving, &moved).await;
+    let since = std::time::Instant::now();
     let drained = serving.drain(Duration::from_secs(20)).await;
+    println!("drained in {:?}", since.elapsed());
     assert_eq!(drained.cut_off, 0);
     // A node that has seen nothing of it reads the same from the store.
     let cold = node(Arc::new(store.clone()), |settings| settings.core.grace_ms = 3_600_000).await;

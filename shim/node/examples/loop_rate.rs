@@ -1,0 +1,178 @@
+//! How many transactions a second one event loop carries, in process, on the memory store: begin, two reads, one write of 4 KiB, commit.
+//!
+//! `cargo run --release -p aft-node --example loop_rate [SECONDS]`
+//!
+//! Two shapes of the same transaction (five calls; one call with a batch), and two places for the loop: a task among its clients, and a
+//! thread of its own. The loop's share of the work is the same; what differs is the cost of going to and fro between threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aft_core::ids::Key;
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb, Visibility};
+use aft_core::record::{Location, Value};
+use aft_node::{NodeHandle, NodeSettings, fresh_attempt, start};
+use aft_store::Store;
+use aft_store_memory::MemoryStore;
+use aft_wire::durable::own_hash;
+use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+
+/// Clients at once.
+const CLIENTS: u64 = 32;
+/// Keys, read and written evenly.
+const KEYS: u64 = 1_000;
+/// Bytes of a value: the paper's.
+const VALUE_BYTES: usize = 4 << 10;
+
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    FiveCalls,
+    OneCall,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// A task on the runtime of the clients, which has two threads.
+    Task,
+    /// A runtime of its own with one thread; the clients have another with one.
+    Thread,
+    /// Loop and clients on one thread: the CPU time of a whole transaction.
+    OneThread,
+}
+
+fn key(number: u64) -> Key {
+    Key::parse(&format!("key/{:04}", number % KEYS)).expect("the text is short and not empty")
+}
+
+fn begin(batch: Batch) -> Begin {
+    let attempt = fresh_attempt();
+    Begin {
+        attempt,
+        hash: own_hash(attempt),
+        named: false,
+        fingerprint: None,
+        timeout_ms: None,
+        wait_ms: 0,
+        overlap: false,
+        session: Vec::new(),
+        retention_ms: None,
+        visibility: Visibility::Relaxed,
+        batch,
+    }
+}
+
+async fn transaction(node: &NodeHandle, shape: Shape, number: u64, bytes: &Bytes) -> Result<(), Refusal> {
+    let step = |n: u64| key(number.wrapping_mul(7).wrapping_add(n.wrapping_mul(13)));
+    let reads = [Op::Get(step(1)), Op::Get(step(2))];
+    let value = Value {
+        location: Location::Inline(bytes.clone()),
+        size: bytes.len() as u64,
+        etag: Bytes::new(),
+        attributes: Bytes::new(),
+    };
+    let write = Op::Put(step(3), value);
+    match shape {
+        Shape::OneCall => {
+            let ops = reads.into_iter().chain([write]).collect();
+            let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+            node.ask(Verb::Begin(Box::new(begin(batch)))).await?;
+        }
+        Shape::FiveCalls => {
+            let Reply::Begun { attempt, .. } =
+                node.ask(Verb::Begin(Box::new(begin(Batch::default())))).await?
+            else {
+                panic!("a fresh request is not replayed")
+            };
+            for op in reads.into_iter().chain([write]) {
+                node.ask(Verb::Run(attempt, Batch { ops: vec![op], commit: None })).await?;
+            }
+            node.ask(Verb::Commit(attempt, CommitArgs::default())).await?;
+        }
+    }
+    Ok(())
+}
+
+fn runtime(threads: usize) -> Runtime {
+    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.worker_threads(threads).enable_all().build().expect("a runtime starts")
+}
+
+/// Starts a node where it belongs, and gives the runtime of the clients.
+fn place(place: Place) -> (NodeHandle, Runtime) {
+    let store = Arc::new(MemoryStore::new());
+    let settings = NodeSettings::new(&store.capabilities());
+    let starting = async move { start(store, settings).await.expect("the defaults are right") };
+    match place {
+        Place::Task | Place::OneThread => {
+            let clients = runtime(if matches!(place, Place::Task) { 2 } else { 1 });
+            (clients.block_on(starting), clients)
+        }
+        Place::Thread => {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                runtime(1).block_on(async move {
+                    let node = starting.await;
+                    sender.send(node.clone()).expect("the main thread waits");
+                    std::future::pending::<()>().await;
+                });
+            });
+            (receiver.recv().expect("the node starts"), runtime(1))
+        }
+    }
+}
+
+/// The CPU time of this process: what other processes do does not count.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn measure(shape: Shape, at: Place, time: Duration) {
+    let (node, clients) = place(at);
+    let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let bytes = Bytes::from(vec![7; VALUE_BYTES]);
+    let (cpu, elapsed) = clients.block_on(async {
+        node.recovered().await;
+        let client = |client: u64| {
+            let (node, bytes) = (node.clone(), bytes.clone());
+            let (done, over) = (done.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut number = client << 32;
+                while !over.load(Ordering::Relaxed) {
+                    number += 1;
+                    transaction(&node, shape, number, &bytes).await.expect("the memory store does not fail");
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let running: Vec<_> = (0..CLIENTS).map(client).collect();
+        let (cpu, since) = (cpu_time(), Instant::now());
+        tokio::time::sleep(time).await;
+        over.store(true, Ordering::Relaxed);
+        for client in running {
+            client.await.expect("a client does not panic");
+        }
+        (cpu_time() - cpu, since.elapsed())
+    });
+    let done = done.load(Ordering::Relaxed);
+    let stats = node.stats();
+    println!(
+        "{shape:?} {at:?}: {:.0} txn/s, {:.1} us of CPU each, {:.2} store calls each, cache hits {:.0} %",
+        done as f64 / elapsed.as_secs_f64(),
+        cpu.as_micros() as f64 / done as f64,
+        stats.calls_total() as f64 / done as f64,
+        100.0 * stats.value_cache_hits as f64
+            / (stats.value_cache_hits + stats.value_cache_misses).max(1) as f64,
+    );
+}
+
+fn main() {
+    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    for at in [Place::OneThread, Place::Task, Place::Thread] {
+        for shape in [Shape::FiveCalls, Shape::OneCall] {
+            measure(shape, at, Duration::from_secs_f64(seconds));
+        }
+    }
+}
