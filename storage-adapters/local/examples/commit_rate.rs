@@ -1,7 +1,8 @@
 //! Measures commits a second and their latency at several numbers of concurrent callers. A commit is what a small transaction
 //! costs: the create of a record and the put of a small entry, in parallel.
 //!
-//! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row] [record bytes]`
+//! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row] [record bytes]`; with `INLINE_VALUES=1` all
+//! values lie in tables.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
