@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aft_core::Node;
+use aft_core::ids::AttemptId;
 use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
 use aft_core::record::Record;
 use aft_core::settings::Settings;
@@ -46,6 +47,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 pub(crate) enum Item {
     /// A verb, and who waits for its reply.
     Ask { verb: Verb, reply: oneshot::Sender<Outcome>, since: Instant },
+    /// Nobody heard of this transaction.
+    Forget(AttemptId),
     /// The maintainer's lease is held, or no more.
     Maintain(bool),
     /// Finish, and stop at this time.
@@ -161,6 +164,9 @@ impl EventLoop {
                     return taken;
                 }
                 Poll::Ready(Some(Item::Ask { verb, reply, since })) => self.ask(verb, Some(reply), since, cx),
+                Poll::Ready(Some(Item::Forget(attempt))) => {
+                    self.ask(Verb::Abort(attempt), None, Instant::now(), cx);
+                }
                 Poll::Ready(Some(Item::Maintain(on))) => self.step(Input::Maintain(on), cx),
                 Poll::Ready(Some(Item::Drain { until })) => self.drain(until, cx),
             }

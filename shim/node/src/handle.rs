@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_core::ids::NodeId;
-use aft_core::message::{Bound, Refusal, Verb};
+use aft_core::message::{Bound, Refusal, Reply, Verb};
 use aft_store::Store;
 use futures::FutureExt as _;
 use tokio::sync::mpsc::error::TrySendError;
@@ -143,7 +143,7 @@ impl NodeHandle {
         }
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(Item::Ask { verb, reply, since: Instant::now() }) {
-            Ok(()) => answer.await.unwrap_or(Err(Refusal::NotServing)),
+            Ok(()) => Asking { node: self, answer }.outcome().await,
             Err(TrySendError::Full(_)) => {
                 self.shared.meters.queue_full();
                 Err(Refusal::Overloaded(Bound::Transactions))
@@ -174,5 +174,26 @@ impl NodeHandle {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+}
+
+/// A caller that waits. If it leaves after the reply was sent and before it was read, nobody heard of the transaction that was opened.
+struct Asking<'a> {
+    node: &'a NodeHandle,
+    answer: oneshot::Receiver<Outcome>,
+}
+
+impl Asking<'_> {
+    async fn outcome(mut self) -> Outcome {
+        (&mut self.answer).await.unwrap_or(Err(Refusal::NotServing))
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Ok(Ok(Reply::Begun { attempt, committed: None, .. })) = self.answer.try_recv() {
+            // If the queue is full, the transaction ends at its deadline.
+            let _ = self.node.queue.try_send(Item::Forget(attempt));
+        }
     }
 }
