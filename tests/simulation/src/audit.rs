@@ -318,8 +318,8 @@ impl Audit {
                 self.collected_keys.insert(key.clone());
                 Ok(())
             }
-            Name::Blob { attempt, .. } => match self.commits.get(attempt) {
-                Some(commit) if !commit.collected => broken(
+            Name::Blob { attempt, number, .. } => match self.commits.get(attempt) {
+                Some(commit) if !commit.collected && names_blob(&commit.record, *number) => broken(
                     "P6: the blobs of a committed transaction stand until it is collected",
                     format!("{name:?} of {}", commit.record.txn),
                 ),
@@ -353,4 +353,16 @@ impl Audit {
         }
         Ok(())
     }
+}
+
+/// Whether a record names this blob of its attempt: one whose key was written again is nobody's.
+fn names_blob(record: &Record, number: u32) -> bool {
+    let writes = record.full().into_iter().flat_map(|writes| writes.iter());
+    writes.into_iter().any(|(_, write)| match write {
+        Write::Put(value) => match &value.location {
+            Location::Blob(blob) => blob.number == number,
+            Location::Inline(_) => false,
+        },
+        Write::Tombstone => false,
+    })
 }

@@ -87,7 +87,8 @@ impl Plan {
         let delay_max_ms = *random.pick(&[1, 5, 50]);
         // A listing must outlive the way of its answer, or nothing can ever rest on it.
         settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
-        settings.slack_ms = random.between(settings.skew_max_ms + 1, 5_000);
+        // A short slack lets the collector work beside readers.
+        settings.slack_ms = settings.skew_max_ms + *random.pick(&[1, 200, 1_000, 4_000]);
         settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
         settings.retention_default_ms = settings.retention_max_ms;
         let least = settings.retention_max_ms

@@ -243,7 +243,8 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         moves.extend((0..world.hosts.len()).filter(|host| world.hosts[*host].node.is_some()).map(Move::Crash));
     }
     let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_) | Move::Crash(_)));
-    if !over(world) && (idle || budget.ticks > 0) {
+    let wakes = (0..world.hosts.len()).any(|host| world.next_wake_ms(host).is_some());
+    if !over(world) && (idle || (budget.ticks > 0 && wakes)) {
         moves.push(Move::Tick);
     }
     moves

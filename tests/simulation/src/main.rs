@@ -1,13 +1,89 @@
-//! `aft-simulation`: runs seeds, and replays one with its trace.
-fn main() {
-    let seed: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let n: u64 = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut all = std::collections::BTreeMap::new();
-    for seed in seed..seed+n {
-    let outcome = aft_simulation::simulate(seed, &aft_simulation::Options { bug: None, trace: n==1 });
-    for line in &outcome.trace { println!("{line}"); }
-    if let Some(v) = &outcome.violation { println!("seed {seed}: {v}"); }
-    for (k,v) in outcome.counts { *all.entry(k).or_insert(0)+=v; }
+//! `aft-simulation`: runs seeds, or replays one with its trace.
+//!
+//! ```text
+//! aft-simulation --seed X [--trace]      one seed; with its story
+//! aft-simulation --seeds N [--seed X]    N seeds from X on
+//! aft-simulation --minutes N [--seed X]  seeds from X on for so long
+//!                [--bug NAME]            with a fault planted in the core
+//! ```
+//! Exit code 1 if a promise was broken; the seed and how to replay it are printed.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use aft_core::bug::Bug;
+use aft_simulation::{Options, simulate};
+
+/// Between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+struct Arguments {
+    seed: u64,
+    seeds: u64,
+    until: Option<Duration>,
+    options: Options,
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments { seed: 1, seeds: 1, until: None, options: Options::default() };
+    while let Some(word) = words.next() {
+        let mut number = |name: &str| -> Result<u64, String> {
+            let text = words.next().ok_or_else(|| format!("{name} needs a number"))?;
+            text.parse().map_err(|_| format!("{name} needs a number, not {text}"))
+        };
+        match word.as_str() {
+            "--seed" => arguments.seed = number("--seed")?,
+            "--seeds" => arguments.seeds = number("--seeds")?,
+            "--minutes" => {
+                arguments.until = Some(Duration::from_secs(60 * number("--minutes")?));
+                arguments.seeds = u64::MAX;
+            }
+            "--trace" => arguments.options.trace = true,
+            "--bug" => {
+                let name = words.next().unwrap_or_default();
+                let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+                arguments.options.bug = Some(bug.ok_or_else(|| format!("no bug is called {name:?}"))?);
+            }
+            other => return Err(format!("{other} is not known: --seed X, --seeds N, --minutes N, --trace, --bug NAME")),
+        }
     }
-    println!("{all:?}");
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    std::panic::set_hook(Box::new(|_| {})); // a panic of the core is reported as a violation, with its seed
+    let started = Instant::now();
+    let mut said = started;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut ran, mut broken) = (0_u64, 0_u64);
+    for seed in (arguments.seed..).take(usize::try_from(arguments.seeds).unwrap_or(usize::MAX)) {
+        if arguments.until.is_some_and(|until| started.elapsed() > until) {
+            break;
+        }
+        let outcome = simulate(seed, &arguments.options);
+        ran += 1;
+        outcome.trace.iter().for_each(|line| println!("{line}"));
+        for (name, count) in outcome.counts {
+            *counts.entry(name).or_default() += count;
+        }
+        if let Some(violation) = outcome.violation {
+            broken += 1;
+            println!("seed {seed}: {violation}");
+            println!("    replay: cargo xtask simulate --seed {seed} --trace");
+        }
+        if said.elapsed() > PROGRESS_EVERY {
+            said = Instant::now();
+            eprintln!("{ran} seeds, {broken} broken, {} s", started.elapsed().as_secs());
+        }
+    }
+    println!("{ran} seeds from {}, {broken} broken, {} ms: {counts:?}", arguments.seed, started.elapsed().as_millis());
+    if broken > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

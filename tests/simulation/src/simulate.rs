@@ -486,7 +486,7 @@ impl Simulation {
                     Fresh::Client(number) => {
                         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
                         let slow = self.client_stream.chance(20) && !self.healed;
-                        let delay = if slow { delay * 50 } else { delay };
+                        let delay = if slow { self.client_stream.below(3_000) } else { delay };
                         self.after(delay, Event::Client(number));
                     }
                 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aft_core::Node;
 use aft_core::ids::{Key, NodeId, TxnId};
-use aft_core::message::{Input, Note, Now, Output, Tell, Ticket};
+use aft_core::message::{Input, Note, Now, Output, Reply, Tell, Ticket};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Name};
 
@@ -471,7 +471,7 @@ impl World {
                 self.say(|| format!("  {node} replies to {waiting:?}: {reply:?}"));
                 if self.hosts[host].heartbeat_lost
                     && let Ok(reply) = &reply
-                    && !matches!(reply, aft_core::message::Reply::Aborted)
+                    && serves(reply)
                 {
                     return broken(
                         "section 4: nothing is served after the heartbeat is lost",
@@ -497,5 +497,14 @@ impl World {
     /// Verbs that have not been replied to, on living nodes.
     pub fn waiters(&self) -> usize {
         self.hosts.iter().filter(|host| host.node.is_some()).map(|host| host.tickets.len()).sum()
+    }
+}
+
+/// Whether a reply shows something new of the store. A commit that is durable may be told of at any time.
+fn serves(reply: &Reply) -> bool {
+    match reply {
+        Reply::Begun { committed, .. } | Reply::Ran { committed, .. } => committed.is_none(),
+        Reply::Listed { .. } | Reply::Reserved { .. } | Reply::Replayed(_) | Reply::Found(_) => true,
+        Reply::Committed(_) | Reply::Aborted => false,
     }
 }
