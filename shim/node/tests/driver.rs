@@ -10,6 +10,8 @@ mod bank;
 mod client;
 #[path = "driver/limits.rs"]
 mod limits;
+#[path = "driver/metrics_names.rs"]
+mod metrics_names;
 #[path = "driver/requests.rs"]
 mod requests;
 #[path = "driver/stops.rs"]
