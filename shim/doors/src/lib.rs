@@ -1,1 +1,41 @@
-//! HTTP doors: the native API.
+//! HTTP doors: the native API, from the socket to the node and back.
+//!
+//! ```text
+//!   listener ──► router ──► native::{transactions, keys, listing, requests} ──► NodeHandle::ask
+//!   (limits)   (routes,     (decode, resolve large values)                         │
+//!               meters)  ◄── problem documents, JSON or protobuf, raw values ◄─────┘
+//! ```
+//!
+//! * [`Doors`] – what the handlers share: the node, the settings. [`Settings`] – every bound, with its reason.
+//! * [`router`] – the API as a service; [`ROUTES`] – what it consists of; [`OPENAPI`] – the same for clients.
+//! * [`serve`] – accepts connections until told to stop, then finishes what is under way.
+//! * [`Meters`] – Prometheus.
+//!
+//! # A client that goes away
+//! loses nothing that was acknowledged. A call whose client has disconnected is dropped where it waits: a verb that the node has taken is
+//! carried out all the same, so a commit stands or falls as a whole, and the request's ID tells which; a transaction that nobody heard of
+//! is aborted; one that is left open ends by its deadline.
+//!
+//! # Never a 500
+//! Whatever a client sends and whatever the store does has a code of its own (`aft_wire::http::Code`). What remains is a broken invariant,
+//! which panics: the connection is cut, and the node says why in its log. Two answers come from the HTTP library and have no body: 400 for bytes that
+//! are no HTTP, and 431 or 414 for a head beyond 64 KiB.
+//!
+//! What is not here: no protocol decision, no durable format, no credentials yet (the tenant is `local`; the binary binds to loopback).
+
+mod body;
+mod budget;
+mod failure;
+mod listener;
+mod meters;
+mod native;
+mod openapi;
+mod path;
+mod router;
+mod settings;
+
+pub use listener::serve;
+pub use meters::Meters;
+pub use openapi::OPENAPI;
+pub use router::{Doors, ROUTES, router};
+pub use settings::Settings;

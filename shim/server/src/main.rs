@@ -1,2 +1,60 @@
-//! The binary `aft`.
-fn main() {}
+//! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
+//!
+//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store` – one file a command.
+//! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house reads the environment.
+//! * `stores` – store URLs. `logging` – where logs go.
+//!
+//! Exit codes: 0 – done, and the verdict is good; 1 – done, and the verdict is bad; 2 – refused or failed, with the reason on standard error.
+
+mod bench;
+mod check;
+mod commands;
+mod logging;
+mod request;
+mod serve;
+mod settings;
+mod store;
+mod stores;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::commands::{Aft, Command};
+
+/// Why a command was refused or failed, for people: what, and the remedy.
+type Failed = String;
+
+/// The verdict of a command that has one is bad.
+const BAD: u8 = 1;
+/// The command was refused, or failed.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let aft = Aft::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => return failed(&format!("cannot start the threads of the runtime: {why}")),
+    };
+    let ended = runtime.block_on(Box::pin(run(aft)));
+    // Blocking calls that nobody waits for any more (a store that is being opened) do not hold the process.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|why| failed(&why))
+}
+
+async fn run(aft: Aft) -> Result<ExitCode, Failed> {
+    match aft.command {
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Demo(arguments) => bench::demo(arguments).await,
+        Command::DemoFunction { order } => Ok(aft_bench::demo::function::run(&order).await),
+        Command::Bench(arguments) => bench::standard(arguments).await,
+        Command::Check(arguments) => check::run(arguments),
+        Command::Request(arguments) => request::run(arguments).await,
+        Command::Store(arguments) => store::run(arguments).await,
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("aft: {why}");
+    ExitCode::from(FAILED)
+}

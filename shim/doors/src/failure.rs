@@ -1,0 +1,191 @@
+//! Refusals as problem documents: the one place that gives the core's outcomes their codes.
+
+use aft_core::message::{Bound, Refusal};
+use aft_wire::http::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tracing::{debug, warn};
+
+/// When to try again after a bound was reached or the node did not serve: bounds clear within some ten milliseconds, a node within seconds.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// A call that is answered with a problem.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Box<Problem>);
+
+/// The outcome of a handler.
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Failure {
+        Failure(Box::new(Problem::new(code, detail)))
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Failure {
+        Failure::new(Code::Invalid, detail)
+    }
+
+    /// Wrong from this byte on.
+    pub(crate) fn invalid_at(position: usize, detail: impl Into<String>) -> Failure {
+        let mut failure = Failure::invalid(detail);
+        failure.0.position = Some(position);
+        failure
+    }
+
+    /// Longer than it may be; `limits` is the code.
+    pub(crate) fn beyond(code: Code, what: &str, limit: usize, actual: usize) -> Failure {
+        let mut failure =
+            Failure::new(code, format!("{what} has at most {limit} bytes; this one has {actual}"));
+        failure.0.limit = Some(limit as u64);
+        failure.0.actual = Some(actual as u64);
+        failure
+    }
+
+    /// Adds the transaction that the call was about.
+    pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
+        self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        self
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(why: Malformed) -> Failure {
+        Failure::invalid_at(why.position, format!("the body is not what this call takes: {}", why.detail))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let mut look_up = None;
+        let mut retry_after_ms = None;
+        let (code, detail) = match refusal {
+            Refusal::SnapshotGone(key) => (
+                Code::SnapshotGone,
+                format!("no version of {key:?} that fits the transaction's other reads is kept any more: run the request again"),
+            ),
+            Refusal::Overloaded(bound) => {
+                retry_after_ms = Some(RETRY_AFTER_MS);
+                (Code::Overloaded, format!("{} at their bound: try again after a while", text_of(bound)))
+            }
+            Refusal::Lost => (
+                Code::Lost,
+                "the transaction's time ran out, or its node dropped it, before a commit: nothing took effect; run the request again".into(),
+            ),
+            Refusal::StoreUnavailable(why) => {
+                retry_after_ms = Some(RETRY_AFTER_MS);
+                (Code::StoreUnavailable, format!("nothing was committed: {why}; try again"))
+            }
+            Refusal::InProgress { retry_after_ms: ms } => {
+                retry_after_ms = Some(ms);
+                (
+                    Code::InProgress,
+                    format!("another attempt of the request is open, for at most {ms} ms more: try again then, or wait for it with `wait_ms`"),
+                )
+            }
+            Refusal::KeyReused => (
+                Code::KeyReused,
+                "a request with this ID committed with another fingerprint: use a fresh ID for another request".into(),
+            ),
+            Refusal::ResultGone => (
+                Code::ResultGone,
+                "the request committed; its result is no longer kept, and it does not run again".into(),
+            ),
+            Refusal::Unknown(hash) => {
+                let path = format!("/v1/requests/{hash}?by=hash");
+                let detail = format!(
+                    "the commit may have been stored, and the store did not say: ask GET {path}, or commit again, or send the request again under its ID"
+                );
+                look_up = Some(path);
+                (Code::Unknown, detail)
+            }
+            Refusal::NotFound => {
+                (Code::NotFound, "no such transaction is open here, and no such request is known to have committed".into())
+            }
+            Refusal::Ended => (
+                Code::Ended,
+                "the transaction has committed, was aborted, or is committing: nothing more can be done in it".into(),
+            ),
+            Refusal::NotServing => {
+                retry_after_ms = Some(RETRY_AFTER_MS);
+                (Code::NotServing, "the node starts, drains, or has lost its heartbeat: try again, or another node".into())
+            }
+            Refusal::Invalid(why) => (Code::Invalid, why),
+            Refusal::Damaged(why) => (Code::Damaged, why),
+        };
+        let mut failure = Failure::new(code, detail);
+        failure.0.look_up = look_up;
+        failure.0.retry_after_ms = retry_after_ms;
+        failure
+    }
+}
+
+fn text_of(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Transactions => "open transactions on this node are",
+        Bound::OperationsInTransaction => "operations under way in this transaction are",
+        Bound::Waiters => "waiters for this request are",
+        Bound::WriteBuffer => "the transaction's buffered writes are",
+        Bound::ReadSet => "the transaction's reads are",
+        Bound::PublishQueue => "commits that wait to be published are",
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = self.0;
+        let code = problem.code;
+        match code.action() {
+            Action::Unknown | Action::Internal => warn!(
+                code = code.as_str(),
+                transaction = problem.transaction,
+                look_up = problem.look_up,
+                "{}",
+                problem.detail
+            ),
+            _ => debug!(code = code.as_str(), transaction = problem.transaction, "{}", problem.detail),
+        }
+        let body = serde_json::to_vec(&problem).expect("a problem's keys are text");
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = StatusCode::from_u16(problem.status).expect("codes have valid statuses");
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_CONTENT_TYPE));
+        headers.insert(header::ERROR, HeaderValue::from_static(code.as_str()));
+        if let Some(ms) = problem.retry_after_ms {
+            headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000).max(1)));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aft_core::ids::{Key, RequestHash};
+
+    #[test]
+    fn every_refusal_has_its_status_and_action() {
+        let check = |refusal: Refusal, status: u16, action: Action, retry_after: Option<&str>| {
+            let failure = Failure::from(refusal.clone());
+            assert_eq!(failure.0.action, action, "{refusal:?}");
+            let response = failure.into_response();
+            assert_eq!(response.status().as_u16(), status, "{refusal:?}");
+            let header = response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(header, retry_after, "{refusal:?}");
+        };
+        check(Refusal::SnapshotGone(Key::parse("k").unwrap()), 409, Action::Retry, None);
+        check(Refusal::Overloaded(Bound::Transactions), 429, Action::Retry, Some("1"));
+        check(Refusal::Lost, 409, Action::Retry, None);
+        check(Refusal::StoreUnavailable("why".into()), 503, Action::Retry, Some("1"));
+        check(Refusal::InProgress { retry_after_ms: 1_001 }, 409, Action::Conflict, Some("2"));
+        check(Refusal::KeyReused, 422, Action::Conflict, None);
+        check(Refusal::ResultGone, 410, Action::Conflict, None);
+        check(Refusal::Unknown(RequestHash([7; 32])), 503, Action::Unknown, None);
+        check(Refusal::NotFound, 404, Action::NotFound, None);
+        check(Refusal::Ended, 409, Action::Invalid, None);
+        check(Refusal::NotServing, 503, Action::Retry, Some("1"));
+        check(Refusal::Invalid("why".into()), 400, Action::Invalid, None);
+        check(Refusal::Damaged("why".into()), 503, Action::Internal, None);
+    }
+}

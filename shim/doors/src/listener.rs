@@ -1,0 +1,96 @@
+//! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2 without TLS, told apart by their first bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use metrics::gauge;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use crate::router::{Doors, router};
+
+/// What hyper may buffer of a head before it refuses without a body; beyond our own limit, so that ours tells the numbers.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Streams of one HTTP/2 connection: each is a call.
+const STREAMS_MAX: u32 = 256;
+/// Pause after accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` is done; then takes no new connection, finishes the calls under way within the settings' `stop_timeout`, and returns.
+pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    let mut upkeep = std::pin::pin!(doors.meters.upkeep());
+    let places = Arc::new(Semaphore::new(doors.settings.connections_max));
+    let graceful = GracefulShutdown::new();
+    let server = server(&doors);
+    let router = router(doors.clone());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            () = &mut upkeep => unreachable!("upkeep has no end"),
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let service = router.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
+        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = graceful.watch(connection.into_owned());
+        tokio::spawn(async move {
+            gauge!("aft_http_connections").increment(1.0);
+            if let Err(why) = connection.await {
+                debug!("a connection ended: {why}");
+            }
+            gauge!("aft_http_connections").decrement(1.0);
+            drop(place);
+        });
+    }
+    drop(listener);
+    let timeout = doors.settings.stop_timeout;
+    if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
+        warn!("calls still under way after {} s are cut off", timeout.as_secs());
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are small and complete: waiting for more to send only delays them. Where it fails, they are delayed.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(why) => {
+            warn!("accept failed: {why}");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn server(doors: &Doors) -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(doors.settings.header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .keep_alive_interval(doors.settings.header_timeout);
+    server
+}

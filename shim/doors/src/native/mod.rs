@@ -1,0 +1,13 @@
+//! The native API's calls, one file a kind.
+
+mod call;
+mod idempotency;
+pub(crate) mod keys;
+pub(crate) mod listing;
+pub(crate) mod one_operation;
+mod opening;
+mod outcome;
+pub(crate) mod requests;
+pub(crate) mod status;
+pub(crate) mod transactions;
+mod values;

@@ -1,0 +1,232 @@
+//! Opens a transaction, and perhaps runs all of it.
+//!
+//! Most calls are one question to the node. Two need more, since an open transaction comes first: large values are stored under it before
+//! they are written, and values are read before a commit that follows in the same call (a large value might be gone after it, and the call
+//! must not fail once it has committed).
+
+use aft_core::ids::{AttemptId, Fingerprint, Session};
+use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb, Visibility};
+use aft_node::{NodeHandle, fresh_attempt};
+use aft_wire::durable::{own_hash, request_hash};
+use aft_wire::http::Op;
+use tracing::Span;
+
+use crate::failure::{Failure, Result};
+use crate::native::call::{check_name, token};
+use crate::native::outcome::Outcome;
+use crate::native::values::{Plan, resolve};
+use crate::router::Doors;
+use crate::settings::TENANT;
+
+/// What opens a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    pub(crate) request_id: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) overlap: bool,
+    pub(crate) session: Session,
+    pub(crate) retention_ms: Option<u64>,
+    pub(crate) visibility: Visibility,
+}
+
+impl Opening {
+    /// Opens a transaction, runs operations, and commits if asked to.
+    pub(crate) async fn run(
+        self,
+        doors: &Doors,
+        ops: Vec<Op>,
+        commit: Option<CommitArgs>,
+    ) -> Result<Outcome> {
+        let plan = Plan::new(doors, ops, 0)?;
+        let begin = self.begin(doors)?;
+        let attempt = begin.attempt;
+        let token = token(doors, attempt);
+        Span::current().record("transaction", tracing::field::display(&token));
+        let guard = AbortOnDrop::new(&doors.node, attempt);
+        let outcome = open(doors, begin, plan, commit).await.map_err(|failure| failure.of(&token))?;
+        guard.keep();
+        Ok(outcome)
+    }
+
+    pub(crate) fn begin(self, doors: &Doors) -> Result<Box<Begin>> {
+        if let Some(scope) = &self.scope {
+            check_name("a scope", scope)?;
+        }
+        if self.scope.is_some() && self.request_id.is_none() {
+            return Err(Failure::invalid("a scope belongs to a request ID, and there is none"));
+        }
+        let attempt = fresh_attempt();
+        let hash = match &self.request_id {
+            None => own_hash(attempt),
+            Some(id) => {
+                if id.is_empty() {
+                    return Err(Failure::invalid(
+                        "a request ID has at least one byte: leave it out if there is none",
+                    ));
+                }
+                check_name("a request ID", id)?;
+                Span::current().record("request", id.as_str());
+                request_hash(TENANT, self.scope.as_deref().unwrap_or_default(), id)
+            }
+        };
+        let settings = &doors.settings;
+        Ok(Box::new(Begin {
+            attempt,
+            hash,
+            named: self.request_id.is_some(),
+            fingerprint: self.fingerprint,
+            timeout_ms: self.timeout_ms,
+            wait_ms: self.wait_ms.unwrap_or(settings.wait_default_ms).min(settings.wait_max_ms),
+            overlap: self.overlap,
+            session: self.session,
+            retention_ms: self.retention_ms,
+            visibility: self.visibility,
+            batch: Batch::default(),
+        }))
+    }
+}
+
+async fn open(
+    doors: &Doors,
+    mut begin: Box<Begin>,
+    plan: Plan,
+    commit: Option<CommitArgs>,
+) -> Result<Outcome> {
+    let attempt = begin.attempt;
+    let (has_large, has_reads, inline_bytes) = (plan.has_large, plan.has_reads, plan.inline_bytes);
+    let mut later = None;
+    if has_large {
+        later = Some(plan);
+    } else {
+        begin.batch.ops = plan.ready();
+        begin.batch.commit = commit.clone().filter(|_| !has_reads);
+    }
+    let (remaining_ms, mut reads) = match doors.node.ask(Verb::Begin(begin)).await? {
+        Reply::Begun { committed: Some(committed), reads, .. } => {
+            assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
+            return Ok(Outcome::Committed { committed, results: Vec::new() });
+        }
+        Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
+        Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
+        reply => panic!("a begin was answered {reply:?}"),
+    };
+    if let Some(plan) = later {
+        let batch = Batch { ops: plan.stored(doors, attempt).await?, commit: None };
+        reads = match doors.node.ask(Verb::Run(attempt, batch)).await? {
+            Reply::Ran { reads, .. } => reads,
+            reply => panic!("a batch was answered {reply:?}"),
+        };
+    }
+    let results = resolve(doors, reads).await?;
+    match commit {
+        Some(args) => commit_with(doors, attempt, args, results).await,
+        None => {
+            doors.budgets.spend(attempt, inline_bytes);
+            Ok(Outcome::Open { token: token(doors, attempt), remaining_ms, results })
+        }
+    }
+}
+
+/// Runs operations in an open transaction, and commits if asked to.
+pub(crate) async fn run(
+    doors: &Doors,
+    attempt: AttemptId,
+    ops: Vec<Op>,
+    commit: Option<CommitArgs>,
+) -> Result<Outcome> {
+    let plan = Plan::new(doors, ops, doors.budgets.spent(attempt))?;
+    let (has_reads, inline_bytes) = (plan.has_reads, plan.inline_bytes);
+    let at_once = commit.clone().filter(|_| !has_reads);
+    let batch = Batch { ops: plan.stored(doors, attempt).await?, commit: at_once };
+    let (reads, committed) = match doors.node.ask(Verb::Run(attempt, batch)).await? {
+        Reply::Ran { reads, committed } => (reads, committed),
+        Reply::Replayed(replayed) => {
+            doors.budgets.ended(attempt);
+            return Ok(Outcome::Replayed(replayed));
+        }
+        reply => panic!("a batch was answered {reply:?}"),
+    };
+    if let Some(committed) = committed {
+        doors.budgets.ended(attempt);
+        return Ok(Outcome::Committed { committed, results: Vec::new() });
+    }
+    doors.budgets.spend(attempt, inline_bytes);
+    let results = resolve(doors, reads).await?;
+    match commit {
+        Some(args) => commit_with(doors, attempt, args, results).await,
+        None => Ok(Outcome::Ran { results }),
+    }
+}
+
+/// Commits.
+pub(crate) async fn commit_with(
+    doors: &Doors,
+    attempt: AttemptId,
+    args: CommitArgs,
+    results: Vec<aft_wire::http::Read>,
+) -> Result<Outcome> {
+    match doors.node.ask(Verb::Commit(attempt, args)).await {
+        Ok(Reply::Committed(committed)) => {
+            doors.budgets.ended(attempt);
+            Ok(Outcome::Committed { committed, results })
+        }
+        Ok(Reply::Replayed(replayed)) => {
+            doors.budgets.ended(attempt);
+            Ok(Outcome::Replayed(replayed))
+        }
+        Ok(reply) => panic!("a commit was answered {reply:?}"),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// What became of a transaction whose node is gone: its commit record tells, if the request had no name.
+pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result<Outcome> {
+    let hash = own_hash(attempt);
+    match doors.node.ask(Verb::LookUp(hash)).await {
+        Ok(Reply::Found(record)) => {
+            let session = vec![aft_core::ids::SessionEntry { txn: record.txn, hash }];
+            let committed = aft_core::message::Committed { txn: Some(record.txn), session };
+            Ok(Outcome::Committed { committed, results: Vec::new() })
+        }
+        Ok(reply) => panic!("a look-up was answered {reply:?}"),
+        Err(Refusal::NotFound) => {
+            let mut failure = Failure::from(Refusal::Unknown(hash));
+            failure.0.detail =
+                "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, read what it would have written".into();
+            Err(failure)
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered.
+pub(crate) struct AbortOnDrop<'a> {
+    node: &'a NodeHandle,
+    attempt: AttemptId,
+    kept: bool,
+}
+
+impl<'a> AbortOnDrop<'a> {
+    pub(crate) fn new(node: &'a NodeHandle, attempt: AttemptId) -> AbortOnDrop<'a> {
+        AbortOnDrop { node, attempt, kept: false }
+    }
+
+    /// The client hears of the transaction, or it has ended.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for AbortOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (node, attempt) = (self.node.clone(), self.attempt);
+        // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
+        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
+    }
+}

@@ -1,0 +1,77 @@
+//! How a call on a transaction went, and its reply.
+
+use aft_core::message::{Committed, Replayed};
+use aft_wire::durable::{TransactionToken, encode_session};
+use aft_wire::http::{Format, Read, Reply, header, rfc3339};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::body;
+use crate::native::call::header_value;
+
+/// How it went.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A transaction is open.
+    Open { token: TransactionToken, remaining_ms: u64, results: Vec<Read> },
+    /// The operations ran; the transaction stays open.
+    Ran { results: Vec<Read> },
+    /// It committed.
+    Committed { committed: Committed, results: Vec<Read> },
+    /// Another attempt of the request had committed.
+    Replayed(Replayed),
+}
+
+impl Outcome {
+    /// The reply, with its headers.
+    pub(crate) fn respond(self, format: Format) -> Response {
+        let mut reply = Reply::default();
+        let mut status = StatusCode::OK;
+        match self {
+            Outcome::Open { token, remaining_ms, results } => {
+                status = StatusCode::CREATED;
+                reply.transaction = Some(token.to_string());
+                reply.expires_at = Some(rfc3339(now_ms() + remaining_ms));
+                reply.results = results;
+            }
+            Outcome::Ran { results } => reply.results = results,
+            Outcome::Committed { committed, results } => {
+                reply.committed = true;
+                reply.version = committed.txn.map(|txn| txn.to_string());
+                reply.session = Some(encode_session(&committed.session));
+                reply.results = results;
+            }
+            Outcome::Replayed(replayed) => {
+                reply.replayed = true;
+                reply.result = replayed.result;
+                reply.version = Some(replayed.txn.to_string());
+                reply.session = Some(encode_session(&replayed.session));
+            }
+        }
+        let mut response = body::respond(status, format, &reply);
+        add_headers(response.headers_mut(), &reply);
+        response
+    }
+}
+
+/// What a reply says of its transaction, as headers: for calls whose reply has no body to say it, and for proxies.
+fn add_headers(headers: &mut HeaderMap, reply: &Reply) {
+    for (name, text) in [
+        (header::TRANSACTION, &reply.transaction),
+        (header::VERSION, &reply.version),
+        (header::SESSION, &reply.session),
+    ] {
+        if let Some(text) = text {
+            headers.insert(name, header_value(text));
+        }
+    }
+    if reply.replayed {
+        headers.insert(header::IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set to a time after 1970");
+    since.as_millis() as u64
+}

@@ -1,0 +1,82 @@
+//! `GET /v1/requests/{id}`: did a request commit, when, which keys, with what result?
+
+use std::sync::Arc;
+
+use aft_core::ids::RequestHash;
+use aft_core::message::{Refusal, Reply, Verb};
+use aft_wire::durable::request_hash;
+use aft_wire::http::{Code, Request as Found, header, rfc3339};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use tracing::Span;
+
+use crate::body;
+use crate::failure::{Failure, Result};
+use crate::native::call::{check_name, header_value};
+use crate::path;
+use crate::router::Doors;
+use crate::settings::TENANT;
+
+pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    let [scope, by] = path::query(request.uri().query(), ["scope", "by"])?;
+    let id = path::decode(path::after(request.uri().path(), "/v1/requests/"), "the request ID", false)?;
+    Span::current().record("request", id.as_str());
+    let hash = match by.as_deref() {
+        None | Some("id") => {
+            if id.is_empty() {
+                return Err(Failure::invalid("a request ID has at least one byte"));
+            }
+            check_name("a request ID", &id)?;
+            let scope = scope.unwrap_or_default();
+            check_name("a scope", &scope)?;
+            request_hash(TENANT, &scope, &id)
+        }
+        Some("hash") => parse_hash(&id).ok_or_else(|| {
+            Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
+        })?,
+        Some(other) => {
+            return Err(Failure::invalid(format!("by is id or hash, not {:?}", path::excerpt(other))));
+        }
+    };
+    let record = match doors.node.ask(Verb::LookUp(hash)).await {
+        Ok(Reply::Found(record)) => record,
+        Ok(reply) => panic!("a look-up was answered {reply:?}"),
+        Err(Refusal::NotFound) => {
+            let detail = "no commit of this request is known: it never ran, has not committed yet, or is no longer kept";
+            return Err(Failure::new(Code::NotFound, detail));
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let committed_ms = record.txn.time.ms();
+    let found = Found {
+        hash: hash.to_string(),
+        version: record.txn.to_string(),
+        committed_at: rfc3339(committed_ms),
+        kept_until: rfc3339(committed_ms.saturating_add(record.retention_ms)),
+        keys: record.keys().iter().map(|key| key.as_str().to_owned()).collect(),
+        result: record.result.clone(),
+        collected: record.full().is_none(),
+    };
+    let mut response =
+        body::respond(StatusCode::OK, body::accepted(request.headers()).unwrap_or_default(), &found);
+    response.headers_mut().insert(header::VERSION, header_value(&found.version));
+    Ok(response)
+}
+
+fn parse_hash(text: &str) -> Option<RequestHash> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(RequestHash(hash))
+}

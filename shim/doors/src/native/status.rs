@@ -1,0 +1,45 @@
+//! `/healthz`, `/readyz`, `/metrics`, `/openapi.json`.
+
+use std::sync::Arc;
+
+use aft_node::State as NodeState;
+use aft_wire::http::Code;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+
+use crate::failure::{Failure, Result};
+use crate::openapi::OPENAPI;
+use crate::router::Doors;
+
+/// The process lives and answers.
+pub(crate) async fn healthz() -> Response {
+    text("text/plain; charset=utf-8", "ok\n")
+}
+
+/// The node takes new transactions.
+pub(crate) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response> {
+    let detail = match doors.node.ready() {
+        NodeState::Serving => return Ok(text("text/plain; charset=utf-8", "ready\n")),
+        NodeState::Recovering => "recovering: the node publishes what an earlier life left unpublished",
+        NodeState::Draining => "draining: the node finishes what is open, and takes nothing new",
+        NodeState::Stopped => "stopped: the node has ended",
+    };
+    Err(Failure::new(Code::NotServing, detail))
+}
+
+pub(crate) async fn metrics(State(doors): State<Arc<Doors>>) -> Response {
+    text("text/plain; version=0.0.4; charset=utf-8", doors.meters.render())
+}
+
+pub(crate) async fn openapi() -> Response {
+    text("application/json", OPENAPI)
+}
+
+fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

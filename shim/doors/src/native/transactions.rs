@@ -1,0 +1,155 @@
+//! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
+
+use std::sync::Arc;
+
+use aft_core::message::{CommitArgs, Reply, Verb, Visibility};
+use aft_wire::durable::fingerprint;
+use aft_wire::http::{self, Code, Format, IfOpen};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use crate::body;
+use crate::failure::{Failure, Result};
+use crate::native::call::{self, check_name};
+use crate::native::idempotency;
+use crate::native::opening::{self, Opening};
+use crate::router::Doors;
+use crate::settings::RESULT_BYTES_MAX;
+
+pub(crate) async fn begin(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    open(&doors, request, false).await
+}
+
+pub(crate) async fn execute(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    open(&doors, request, true).await
+}
+
+async fn open(doors: &Doors, request: Request<Body>, whole: bool) -> Result<Response> {
+    no_parameters(&request)?;
+    let headers = request.headers().clone();
+    let call = body::message::<http::Begin>(doors, request).await?;
+    let mut begin = call.message;
+    if let Some(id) = idempotency::request_id(&headers)?
+        && *begin.request_id.get_or_insert_with(|| id.clone()) != id
+    {
+        return Err(Failure::invalid(
+            "the header Idempotency-Key and the body's request_id name two requests: send one of them",
+        ));
+    }
+    if whole && begin.commit == Some(false) {
+        return Err(Failure::invalid(
+            "execute always commits: leave commit out, or open a transaction with POST /v1/transactions",
+        ));
+    }
+    let commits = whole || begin.commit == Some(true);
+    let commit = commit_args(commits, begin.result)?;
+    let fingerprint = match &begin.fingerprint {
+        Some(text) => {
+            check_name("a fingerprint", text)?;
+            Some(fingerprint(text.as_bytes()))
+        }
+        None => match (&begin.request_id, &commit) {
+            (Some(_), Some(args)) => Some(fingerprint_of(&begin.ops, args)),
+            _ => None,
+        },
+    };
+    let opening = Opening {
+        fingerprint,
+        timeout_ms: begin.timeout_ms,
+        wait_ms: begin.wait_ms,
+        overlap: match IfOpen::try_from(begin.if_open) {
+            Ok(IfOpen::Wait) => false,
+            Ok(IfOpen::Run) => true,
+            Err(_) => {
+                return Err(Failure::invalid(format!(
+                    "if_open is WAIT (0) or RUN (1), not {}",
+                    begin.if_open
+                )));
+            }
+        },
+        session: call::session(begin.session.as_deref(), &headers)?,
+        retention_ms: begin.retention_s.map(|s| s.saturating_mul(1_000)),
+        visibility: match http::Visibility::try_from(begin.visibility) {
+            Ok(http::Visibility::Relaxed) => Visibility::Relaxed,
+            Ok(http::Visibility::Published) => Visibility::Published,
+            Err(_) => {
+                return Err(Failure::invalid(format!(
+                    "visibility is RELAXED (0) or PUBLISHED (1), not {}",
+                    begin.visibility
+                )));
+            }
+        },
+        request_id: begin.request_id,
+        scope: begin.scope,
+    };
+    Ok(opening.run(doors, begin.ops, commit).await?.respond(call.reply))
+}
+
+/// Stands for a whole transaction: the same in JSON and in protobuf.
+fn fingerprint_of(ops: &[http::Op], args: &CommitArgs) -> aft_core::ids::Fingerprint {
+    let batch = http::Batch { ops: ops.to_vec(), commit: Some(true), result: args.result.clone() };
+    fingerprint(&Format::Protobuf.encode(&batch))
+}
+
+fn commit_args(commits: bool, result: Option<Bytes>) -> Result<Option<CommitArgs>> {
+    match &result {
+        Some(_) if !commits => {
+            return Err(Failure::invalid("a result belongs to a commit, and this call has none"));
+        }
+        Some(bytes) if bytes.len() > RESULT_BYTES_MAX => {
+            return Err(Failure::beyond(Code::TooLarge, "a result", RESULT_BYTES_MAX, bytes.len()));
+        }
+        _ => {}
+    }
+    Ok(commits.then_some(CommitArgs { result }))
+}
+
+pub(crate) async fn batch(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    no_parameters(&request)?;
+    let (token, here) = call::committing(&doors, request.uri().path())?;
+    let call = body::message::<http::Batch>(&doors, request).await?;
+    let batch = call.message;
+    let commit = commit_args(batch.commit == Some(true), batch.result)?;
+    let outcome = if here {
+        opening::run(&doors, token.attempt, batch.ops, commit).await
+    } else if commit.is_some() {
+        opening::of_another_life(&doors, token.attempt).await
+    } else {
+        Err(call::of_another_life(&token))
+    };
+    Ok(outcome.map_err(|failure| failure.of(&token))?.respond(call.reply))
+}
+
+pub(crate) async fn commit(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    no_parameters(&request)?;
+    let (token, here) = call::committing(&doors, request.uri().path())?;
+    let call = body::message::<http::Commit>(&doors, request).await?;
+    let args = commit_args(true, call.message.result)?.expect("this call commits");
+    let outcome = if here {
+        opening::commit_with(&doors, token.attempt, args, Vec::new()).await
+    } else {
+        opening::of_another_life(&doors, token.attempt).await
+    };
+    Ok(outcome.map_err(|failure| failure.of(&token))?.respond(call.reply))
+}
+
+pub(crate) async fn abort(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    no_parameters(&request)?;
+    let token = call::transaction(&doors, request.uri().path())?;
+    match doors.node.ask(Verb::Abort(token.attempt)).await {
+        Ok(Reply::Aborted) => {
+            doors.budgets.ended(token.attempt);
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Ok(reply) => panic!("an abort was answered {reply:?}"),
+        Err(refusal) => Err(Failure::from(refusal).of(&token)),
+    }
+}
+
+/// A parameter that the call does not take is a mistake of the caller.
+fn no_parameters(request: &Request<Body>) -> Result<()> {
+    crate::path::query(request.uri().query(), []).map(|[]| ())
+}

@@ -1,0 +1,65 @@
+//! The doors' bounds and times, each with its reason.
+
+use std::time::Duration;
+
+/// What the doors are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections at once; more wait in the kernel's queue. Each costs some 20 KiB.
+    pub connections_max: usize,
+    /// All of a call's header names and values. Room for a session token, a long request ID and a proxy's additions.
+    pub header_bytes_max: usize,
+    /// Bodies in JSON and protobuf: a batch of a few thousand small values. A larger value has a call of its own.
+    pub body_bytes_max: usize,
+    /// One value. It is held in memory whole on its way.
+    pub value_bytes_max: usize,
+    /// Bytes of large bodies that are held at once, over all connections: sixteen of the largest values. More is refused as overloaded.
+    pub bodies_bytes_max: usize,
+    /// How long a client may take to send a call's head.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a call's body: 64 MiB at 1 MiB/s.
+    pub body_timeout: Duration,
+    /// How long open calls may take to finish once the listener stops.
+    pub stop_timeout: Duration,
+    /// How long a call waits for another open attempt of its request unless it says otherwise: most requests are done by then.
+    pub wait_default_ms: u64,
+    /// The longest wait; below the usual idle time-outs of proxies.
+    pub wait_max_ms: u64,
+    /// The largest value that stands in a commit record: the node's own bound.
+    pub inline_value_bytes_max: usize,
+    /// What one transaction may have in its commit record in all: the node's own bound.
+    pub inline_bytes_max: usize,
+}
+
+impl Settings {
+    /// The defaults, with the node's bounds for what is inline.
+    pub fn new(inline_value_bytes_max: usize, inline_bytes_max: usize) -> Settings {
+        Settings {
+            connections_max: 4_096,
+            header_bytes_max: 16 << 10,
+            body_bytes_max: 8 << 20,
+            value_bytes_max: 64 << 20,
+            bodies_bytes_max: 1 << 30,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(10),
+            wait_default_ms: 5_000,
+            wait_max_ms: 50_000,
+            inline_value_bytes_max,
+            inline_bytes_max,
+        }
+    }
+}
+
+/// The longest request ID, scope, and fingerprint text, in bytes: any platform's message or invocation ID, with its origin before it.
+pub(crate) const NAME_BYTES_MAX: usize = 1024;
+/// The longest content type that is kept with a value, in bytes.
+pub(crate) const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// The longest result in a commit call: it stands in the commit record.
+pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
+/// Keys on a page of a listing, if the caller does not say.
+pub(crate) const LIST_LIMIT_DEFAULT: u32 = 100;
+/// Keys on a page of a listing, at most.
+pub(crate) const LIST_LIMIT_MAX: u32 = 1_000;
+/// The door's own tenant, until there are credentials.
+pub(crate) const TENANT: &str = "local";

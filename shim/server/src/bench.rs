@@ -1,0 +1,88 @@
+//! `aft bench` and `aft demo`: options in, reports out.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aft_bench::demo::OpenStore;
+use aft_bench::standard::{Length, Options, Pace, Target, Workload};
+use futures::FutureExt as _;
+
+use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, StandardArguments};
+use crate::{BAD, Failed, logging, stores};
+
+/// Transactions, if neither a number nor a time is given.
+const TRANSACTIONS: u64 = 10_000;
+
+pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Failed> {
+    logging::start_quiet()?;
+    let BenchWorkload::Standard(arguments) = arguments.workload;
+    let (json, direct) = (arguments.json, arguments.direct);
+    let report = aft_bench::standard::run(options(arguments).await?).await.map_err(|why| why.to_string())?;
+    if json {
+        println!("{}", report.json());
+    } else {
+        println!("{report}");
+    }
+    // Without the shim anomalies are what is measured.
+    Ok(if direct || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}
+
+async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
+    let target = if arguments.store.starts_with("http://") {
+        Target::Server { url: arguments.store }
+    } else {
+        Target::Store(stores::open(&arguments.store).await?)
+    };
+    Ok(Options {
+        target,
+        direct: arguments.direct,
+        workload: Workload {
+            functions: arguments.functions,
+            reads: arguments.reads,
+            writes: arguments.writes,
+            value_bytes: arguments.value_bytes,
+            keys: arguments.keys,
+            zipf: arguments.zipf,
+            prepare: !arguments.no_prepare,
+        },
+        length: match (arguments.seconds, arguments.transactions) {
+            (Some(time), _) => Length::For(time),
+            (None, number) => Length::Transactions(number.unwrap_or(TRANSACTIONS)),
+        },
+        warm_up: arguments.warm_up,
+        pace: arguments.rate.map_or(Pace::Closed, |per_s| Pace::Open { per_s }),
+        clients: arguments.clients,
+        seed: arguments.seed,
+        history: arguments.history,
+        token: None,
+        command: Some(typed()),
+    })
+}
+
+/// What was typed, for the report.
+fn typed() -> String {
+    let mut words = vec!["aft".to_owned()];
+    words.extend(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
+    words.join(" ")
+}
+
+pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
+    logging::start_quiet()?;
+    let open = |url: String| async move { stores::open(&url).await }.boxed();
+    let defaults = aft_bench::demo::Options::default();
+    let options = aft_bench::demo::Options {
+        requests: arguments.requests.unwrap_or(defaults.requests),
+        seed: arguments.seed,
+        store: arguments.store,
+        report: arguments.report,
+        program: None,
+        open: Some(OpenStore(Arc::new(open))),
+    };
+    let outcome = aft_bench::demo::run(options).await.map_err(|why| why.to_string())?;
+    if arguments.json {
+        println!("{}", outcome.json());
+    } else {
+        println!("{outcome}");
+    }
+    Ok(if outcome.shim_is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}

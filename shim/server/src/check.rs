@@ -1,0 +1,30 @@
+//! `aft check`: the verdict on a history.
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use aft_history::{Options, Readers, check_file};
+
+use crate::commands::CheckArguments;
+use crate::{BAD, Failed};
+
+pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
+    let options = Options {
+        readers: if arguments.all_readers { Readers::All } else { Readers::Committed },
+        sessions: arguments.sessions,
+    };
+    let report = check_file(&arguments.file, &options).map_err(|why| {
+        let mut text = why.to_string();
+        let mut source = why.source();
+        while let Some(why) = source {
+            let why_text = why.to_string();
+            if !text.contains(&why_text) {
+                text = format!("{text}: {why_text}");
+            }
+            source = why.source();
+        }
+        text
+    })?;
+    println!("{report}");
+    Ok(if report.is_read_atomic() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}

@@ -1,0 +1,256 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Transactions for functions that are retried, run twice, or die halfway.
+#[derive(Debug, Parser)]
+#[command(name = "aft", version, max_term_width = 110)]
+pub(crate) struct Aft {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(ServeArguments),
+    Demo(DemoArguments),
+    #[command(hide = true)]
+    DemoFunction {
+        order: String,
+    },
+    Bench(BenchArguments),
+    Check(CheckArguments),
+    Request(RequestArguments),
+    Store(StoreArguments),
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Serve transactions over a store.
+///
+/// Settings come from flags, then from the environment (AFT_SECTION__KEY), then from the settings file, then from defaults; an unknown
+/// entry is refused by name. The first SIGTERM or SIGINT drains: /readyz says so, open transactions are finished or time out, everything is
+/// published, exit code 0. The second one ends the process at once.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft serve --store local:./data
+  aft serve --store memory: --listen 127.0.0.1:0
+  AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
+
+Settings file (all entries are optional):
+  [serve]  store, listen, drain_ms
+  [node]   transactions_max, queue_len_max, store_calls_max, value_cache_bytes_max, timeout_default_ms,
+           timeout_max_ms, retention_default_ms
+  [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
+           body_timeout_ms, wait_default_ms, wait_max_ms
+  [log]    format (text or json), filter (for instance info,aft_doors=debug)
+  [test]   time_divisor")]
+pub(crate) struct ServeArguments {
+    /// The store: memory: or local:DIR
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Where the native API listens: a loopback address [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// The settings file [default: aft.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How logs are written, on standard error [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Divide all times of the protocol by this, for tests
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) test_time_divisor: Option<u64>,
+}
+
+/// See it: bank transfers by processes that are killed, run twice and come back late; straight to a store, then through AFT.
+///
+/// Exit code 0 if the run through AFT kept every promise, 1 if not.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft demo
+  aft demo --requests 200 --seed 7 --json --report report.html")]
+pub(crate) struct DemoArguments {
+    /// Transfers in each of the two runs
+    #[arg(long, value_name = "N")]
+    pub(crate) requests: Option<u64>,
+    /// Chooses accounts, amounts and fates; the same seed gives the same ones
+    #[arg(long, value_name = "X")]
+    pub(crate) seed: Option<u64>,
+    /// The store [default: local: in a temporary directory]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Where the HTML report goes [default: a file in the directory for temporary files]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Measure: run a workload and print its figures.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    #[command(subcommand)]
+    pub(crate) workload: BenchWorkload,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchWorkload {
+    Standard(StandardArguments),
+}
+
+/// The paper's standard transaction: two functions, each one write and two reads of 4 KiB, keys by a zipf law.
+///
+/// A store URL runs a node in this process; an http:// URL drives a server. Exit code 0, or 1 if a run through AFT saw an anomaly.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft bench standard --store memory: --seconds 10
+  aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
+  aft bench standard --store local:./bench --direct --history history.txt")]
+pub(crate) struct StandardArguments {
+    /// A store, or a server: memory:, local:DIR, http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: String,
+    /// Without AFT: read and write straight at the store
+    #[arg(long)]
+    pub(crate) direct: bool,
+    /// Measure so many transactions [default: 10000]
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    pub(crate) transactions: Option<u64>,
+    /// Measure for so many seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: Option<std::time::Duration>,
+    /// Run for so many seconds before measuring [default: 1 with --seconds, else 0]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) warm_up: Option<std::time::Duration>,
+    /// Start so many transactions a second, whether earlier ones have ended or not [default: as fast as they end]
+    #[arg(long, value_name = "PER_S")]
+    pub(crate) rate: Option<f64>,
+    /// Clients, each with one transaction under way at most
+    #[arg(long, value_name = "C", default_value_t = 10)]
+    pub(crate) clients: usize,
+    /// Keys
+    #[arg(long, value_name = "K", default_value_t = 1_000)]
+    pub(crate) keys: usize,
+    /// The exponent of the law by which keys are chosen: 0 (all alike) to 3
+    #[arg(long, value_name = "Z", default_value_t = 1.0)]
+    pub(crate) zipf: f64,
+    /// Functions in a transaction
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) functions: usize,
+    /// Reads in a function
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) reads: usize,
+    /// Writes in a function
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) writes: usize,
+    /// The size of a value in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4_096)]
+    pub(crate) value_bytes: usize,
+    /// Do not write every key once before the load
+    #[arg(long)]
+    pub(crate) no_prepare: bool,
+    /// Chooses keys and values; the same seed gives the same ones
+    #[arg(long, value_name = "X")]
+    pub(crate) seed: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the history to this file, for `aft check`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    std::time::Duration::try_from_secs_f64(seconds).map_err(|why| why.to_string())
+}
+
+/// Judge a history: is it read atomic?
+///
+/// Exit code 0 if it is, 1 if not, 2 if the file is no history.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft check history.txt
+  aft check history.txt --sessions
+
+A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 is never written, transaction -1 did not commit.")]
+pub(crate) struct CheckArguments {
+    /// The history
+    pub(crate) file: PathBuf,
+    /// Sessions must see their own commits
+    #[arg(long)]
+    pub(crate) sessions: bool,
+    /// Judge also what transactions read that did not commit
+    #[arg(long)]
+    pub(crate) all_readers: bool,
+}
+
+/// Ask a server about requests.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    #[command(subcommand)]
+    pub(crate) action: RequestAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RequestAction {
+    Show(ShowArguments),
+}
+
+/// Did a request commit, when, which keys, with what result?
+///
+/// Exit code 0 if it committed, 1 if no commit of it is known.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft request show order-17
+  aft request show order-17 --scope checkout --server http://127.0.0.1:7400")]
+pub(crate) struct ShowArguments {
+    /// The request ID
+    pub(crate) id: String,
+    /// The scope in which the ID was used
+    #[arg(long)]
+    pub(crate) scope: Option<String>,
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
+    pub(crate) server: String,
+}
+
+/// Prepare or examine a store.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArguments {
+    #[command(subcommand)]
+    pub(crate) action: StoreAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreAction {
+    /// Make the store if it is not there, and say what it can do.
+    #[command(after_help = "Examples:\n  aft store init local:./data")]
+    Init {
+        /// The store: memory: or local:DIR
+        url: String,
+    },
+    /// Does the store keep the contract that AFT rests on? Races, pages, tags, names. Leaves nothing behind.
+    ///
+    /// Exit code 0 if every check passes, 1 if not.
+    #[command(after_help = "Examples:\n  aft store probe local:./data")]
+    Probe {
+        /// The store: memory: or local:DIR
+        url: String,
+    },
+}

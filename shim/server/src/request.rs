@@ -1,0 +1,75 @@
+//! `aft request show`: what a server knows of a request.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aft_wire::http::{Code, Format, Problem, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use crate::commands::{RequestAction, RequestArguments, ShowArguments};
+use crate::{BAD, Failed};
+
+/// Above the server's own patience with its store.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed> {
+    let RequestAction::Show(arguments) = arguments.action;
+    let url = url(&arguments);
+    let (succeeded, body) = match tokio::time::timeout(TIMEOUT, get(&url)).await {
+        Ok(answer) => answer.map_err(|why| format!("{url}: {why}"))?,
+        Err(_) => return Err(format!("{url}: no answer within {} s", TIMEOUT.as_secs())),
+    };
+    if succeeded {
+        // Read as what it should be before it is shown.
+        let request: Request = Format::Json
+            .decode(&body)
+            .map_err(|why| format!("{url}: not the answer of an AFT server: {why}"))?;
+        println!("{}", serde_json::to_string_pretty(&request).expect("a request has text keys"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) if problem.code == Code::NotFound => {
+            println!("{}: {}", arguments.id, problem.detail);
+            Ok(ExitCode::from(BAD))
+        }
+        Ok(problem) => Err(format!("{}: {}", problem.title, problem.detail)),
+        Err(_) => Err(format!("{url}: not the answer of an AFT server")),
+    }
+}
+
+async fn get(url: &str) -> Result<(bool, Bytes), Failed> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let url = url.parse().map_err(|why| format!("not a URL: {why}"))?;
+    let response = client.get(url).await.map_err(|why| {
+        let source = std::error::Error::source(&why).map(|source| format!(": {source}")).unwrap_or_default();
+        format!("{why}{source}; is the server running there?")
+    })?;
+    let succeeded = response.status().is_success();
+    let body = response.into_body().collect().await.map_err(|why| why.to_string())?;
+    Ok((succeeded, body.to_bytes()))
+}
+
+fn url(arguments: &ShowArguments) -> String {
+    let server = arguments.server.trim_end_matches('/');
+    let mut url = format!("{server}/v1/requests/{}", encode(&arguments.id));
+    if let Some(scope) = &arguments.scope {
+        url.push_str("?scope=");
+        url.push_str(&encode(scope));
+    }
+    url
+}
+
+/// Percent-encodes all but unreserved characters.
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte as char),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,236 @@
+//! `aft serve`: a node over a store, behind the doors.
+//!
+//! ```text
+//!   settings ─► loopback? ─► store ─► race probe ─► listen ─► node recovers ─► "listening on …" ─► serves
+//!                                                                                     │ signal
+//!                        exit 0 ◄─ calls end ◄─ node drained (or its deadline) ◄──────┘   second signal: exit at once
+//! ```
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_doors::{Doors, Meters};
+use aft_node::{NodeHandle, NodeSettings, State};
+use aft_store::conformance::race_probe;
+use aft_store::{Capabilities, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::commands::{LogFormat, ServeArguments};
+use crate::settings::{Number, Settings};
+use crate::{FAILED, Failed, logging, stores};
+
+const LISTEN: &str = "127.0.0.1:7400";
+/// What is logged: of the embedded store's own tree only what is wrong.
+const FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// How long a drain waits for open transactions: as long as they have by default.
+const DRAIN: Duration = Duration::from_secs(60);
+/// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
+const PROBE_WRITERS: usize = 8;
+const PROBE_ROUNDS: usize = 2;
+/// How often the node is looked at: one that has stopped by itself ends the process.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// The exit code after a second signal, as if SIGINT had not been caught.
+const CUT_OFF: i32 = 130;
+
+pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
+    let settings = Settings::load(arguments.config.as_deref())?;
+    let format = arguments.log_format.or(settings.log.format).unwrap_or(LogFormat::Text);
+    logging::start(format, settings.log.filter.as_deref().unwrap_or(FILTER))?;
+    let listen = address(arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN))?;
+    let url = arguments.store.as_deref().or(settings.serve.store.as_deref());
+    let url = url.ok_or("which store? Name one: aft serve --store local:./data")?;
+    let time_divisor =
+        arguments.test_time_divisor.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1);
+    // Before anything takes long: a signal from here on is heard.
+    let mut signals = Signals::new()?;
+
+    let meters = Meters::install();
+    let store = stores::open(url).await?;
+    let capabilities = store.capabilities();
+    probe(&store, &capabilities).await?;
+    let node_settings = node_settings(&capabilities, &settings, time_divisor);
+    let door_settings = door_settings(&node_settings, &settings);
+    let listener =
+        TcpListener::bind(listen).await.map_err(|why| format!("cannot listen on {listen}: {why}"))?;
+    let listen =
+        listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
+    let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let doors = Doors::new(node.clone(), door_settings, meters);
+    let serving = tokio::spawn(aft_doors::serve(listener, doors, async { drop(stopped.await) }));
+    let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
+    let ended = tokio::select! {
+        ended = until_stopped(&node, listen, url, &capabilities) => Err(ended),
+        () = signals.next() => Ok(()),
+    };
+    let code = match ended {
+        Ok(()) => {
+            info!(
+                deadline_s = drain.as_secs(),
+                "draining: open transactions are finished or time out; a second signal ends the process at once"
+            );
+            let drained = tokio::select! {
+                drained = node.drain(drain) => drained,
+                () = signals.next() => cut_off(),
+            };
+            if drained.cut_off > 0 {
+                warn!(transactions = drained.cut_off, "still open at the deadline, and without effect");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("aft: {why}");
+            ExitCode::from(FAILED)
+        }
+    };
+    // The doors are gone already: then there is nothing to stop.
+    let _ = stop.send(());
+    tokio::select! {
+        _ = serving => {}
+        () = signals.next() => cut_off(),
+    }
+    Ok(code)
+}
+
+/// Says where it serves once it does, and comes back if the node stops by itself.
+async fn until_stopped(
+    node: &NodeHandle,
+    listen: SocketAddr,
+    url: &str,
+    capabilities: &Capabilities,
+) -> Failed {
+    if node.recovered().await == State::Serving {
+        println!(
+            "aft {} serves {url} (acknowledged means: {})",
+            env!("CARGO_PKG_VERSION"),
+            capabilities.durability
+        );
+        println!("listening on http://{listen}");
+    }
+    while node.ready() != State::Stopped {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+    "the node has stopped by itself: its log tells why; nothing that was acknowledged is lost, start again"
+        .into()
+}
+
+fn cut_off() -> ! {
+    warn!("a second signal: ending at once");
+    std::process::exit(CUT_OFF)
+}
+
+/// The address to listen on, if it is safe to do so.
+fn address(text: &str) -> Result<SocketAddr, Failed> {
+    let mut addresses =
+        text.to_socket_addrs().map_err(|why| format!("--listen {text:?} is no ADDRESS:PORT: {why}"))?;
+    let address = addresses.next().ok_or_else(|| format!("--listen {text:?} names no address"))?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "refusing to listen on {address}: this version has no authentication, so whoever reaches the port could read and write everything; use a loopback address (127.0.0.1:{}), and a proxy that authenticates before it",
+        address.port()
+    ))
+}
+
+/// Refuses a store whose create-if-absent lets two writers win. A store that only this process can reach has been tested by its adapter.
+async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<(), Failed> {
+    if capabilities.exclusive {
+        return Ok(());
+    }
+    let report = race_probe(store.clone(), PROBE_WRITERS, PROBE_ROUNDS).await;
+    if report.passed() {
+        return Ok(());
+    }
+    Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
+}
+
+fn node_settings(capabilities: &Capabilities, settings: &Settings, time_divisor: u64) -> NodeSettings {
+    let mut node = NodeSettings::new(capabilities);
+    node.time_divisor = time_divisor;
+    let from = &settings.node;
+    set_len(&mut node.core.transactions_max, from.transactions_max);
+    set_len(&mut node.queue_len_max, from.queue_len_max);
+    set_len(&mut node.store_calls_max, from.store_calls_max);
+    set(&mut node.value_cache_bytes_max, from.value_cache_bytes_max);
+    set(&mut node.core.timeout_default_ms, from.timeout_default_ms);
+    set(&mut node.core.timeout_max_ms, from.timeout_max_ms);
+    set(&mut node.core.retention_default_ms, from.retention_default_ms);
+    node
+}
+
+fn door_settings(node: &NodeSettings, settings: &Settings) -> aft_doors::Settings {
+    let mut doors = aft_doors::Settings::new(node.inline_value_bytes_max, node.core.write_buffer_bytes_max);
+    let from = &settings.doors;
+    set_len(&mut doors.connections_max, from.connections_max);
+    set_len(&mut doors.header_bytes_max, from.header_bytes_max);
+    set_len(&mut doors.body_bytes_max, from.body_bytes_max);
+    set_len(&mut doors.value_bytes_max, from.value_bytes_max);
+    set_len(&mut doors.bodies_bytes_max, from.bodies_bytes_max);
+    set_time(&mut doors.header_timeout, from.header_timeout_ms);
+    set_time(&mut doors.body_timeout, from.body_timeout_ms);
+    set(&mut doors.wait_default_ms, from.wait_default_ms);
+    set(&mut doors.wait_max_ms, from.wait_max_ms);
+    doors
+}
+
+fn set(to: &mut u64, from: Option<Number>) {
+    if let Some(Number(number)) = from {
+        *to = number;
+    }
+}
+
+fn set_len(to: &mut usize, from: Option<Number>) {
+    if let Some(Number(number)) = from {
+        *to = usize::try_from(number).unwrap_or(usize::MAX);
+    }
+}
+
+fn set_time(to: &mut Duration, from: Option<Number>) {
+    if let Some(Number(ms)) = from {
+        *to = Duration::from_millis(ms);
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failed> {
+        let of = |kind| signal(kind).map_err(|why| format!("cannot listen for signals: {why}"));
+        Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    /// The next one of either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn only_loopback_is_listened_on() {
+        for text in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7400"] {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in ["0.0.0.0:7400", "[::]:7400", "192.0.2.1:7400"] {
+            assert!(address(text).unwrap_err().contains("authentication"), "{text}");
+        }
+        assert!(address("7400").unwrap_err().contains("ADDRESS:PORT"));
+    }
+}

@@ -1,0 +1,213 @@
+//! Settings: flags over environment over file over defaults.
+//!
+//! File and environment become one table, which is then read with unknown entries refused, so that an entry has one name everywhere:
+//! `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`. Numbers in the environment are text, so numbers may be text everywhere.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
+
+use crate::Failed;
+use crate::commands::LogFormat;
+
+/// The file that is read if no other is named.
+const DEFAULT_FILE: &str = "aft.toml";
+/// Entries in the environment start so, and have `__` between section and key.
+const PREFIX: &str = "AFT_";
+
+/// What file and environment say.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) serve: Serve,
+    pub(crate) node: Node,
+    pub(crate) doors: Doors,
+    pub(crate) log: Log,
+    pub(crate) test: Test,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Serve {
+    pub(crate) store: Option<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) drain_ms: Option<Number>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Node {
+    pub(crate) transactions_max: Option<Number>,
+    pub(crate) queue_len_max: Option<Number>,
+    pub(crate) store_calls_max: Option<Number>,
+    pub(crate) value_cache_bytes_max: Option<Number>,
+    pub(crate) timeout_default_ms: Option<Number>,
+    pub(crate) timeout_max_ms: Option<Number>,
+    pub(crate) retention_default_ms: Option<Number>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Doors {
+    pub(crate) connections_max: Option<Number>,
+    pub(crate) header_bytes_max: Option<Number>,
+    pub(crate) body_bytes_max: Option<Number>,
+    pub(crate) value_bytes_max: Option<Number>,
+    pub(crate) bodies_bytes_max: Option<Number>,
+    pub(crate) header_timeout_ms: Option<Number>,
+    pub(crate) body_timeout_ms: Option<Number>,
+    pub(crate) wait_default_ms: Option<Number>,
+    pub(crate) wait_max_ms: Option<Number>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: Option<LogFormat>,
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Test {
+    pub(crate) time_divisor: Option<Number>,
+}
+
+/// A number that may be written as text, and is at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number from 1 on")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number, E> {
+                match u64::try_from(number) {
+                    Ok(number @ 1..) => Ok(Number(number)),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                match text.parse() {
+                    Ok(number @ 1..) => Ok(Number(number)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl Settings {
+    /// What a settings file (the default one, if there is one) and the environment say.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or an entry is unknown or of the wrong kind; the text names it.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Settings, Failed> {
+        let (path, required) = match file {
+            Some(path) => (path, true),
+            None => (Path::new(DEFAULT_FILE), false),
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
+            Err(why) => return Err(format!("settings file {}: {why}", path.display())),
+        };
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            // What is not UTF-8 is no name of ours.
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Settings::merge(&text, &path.display().to_string(), environment)
+    }
+
+    fn merge(
+        text: &str,
+        file: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Settings, Failed> {
+        let mut table: Table = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
+        // By itself first: then a mistake in the file is told with its line.
+        let _: Settings = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
+        for (name, value) in environment {
+            let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|entry| entry.split_once("__"))
+            else {
+                continue;
+            };
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let entry = Table::from_iter([(
+                section.clone(),
+                Value::Table(Table::from_iter([(key.clone(), Value::String(value.clone()))])),
+            )]);
+            let _: Settings = entry
+                .try_into()
+                .map_err(|why| format!("environment variable {name} ({section}.{key}): {why}"))?;
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            section
+                .as_table_mut()
+                .expect("the file was read as settings above")
+                .insert(key, Value::String(value));
+        }
+        table.try_into().map_err(|why| format!("settings: {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Failed> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::merge(text, "aft.toml", environment)
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let settings = merge(
+            "[serve]\nstore = 'memory:'\nlisten = '127.0.0.1:1'\n[doors]\nvalue_bytes_max = 7\n",
+            &[
+                ("AFT_SERVE__STORE", "local:x"),
+                ("AFT_DOORS__BODY_BYTES_MAX", "9"),
+                ("AFT_LOG", "debug"),
+                ("HOME", "/"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(settings.serve.store.as_deref(), Some("local:x"));
+        assert_eq!(settings.serve.listen.as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(settings.doors.value_bytes_max, Some(Number(7)));
+        assert_eq!(settings.doors.body_bytes_max, Some(Number(9)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |text: &str, environment: &[(&str, &str)], parts: &[&str]| {
+            let why = merge(text, environment).unwrap_err();
+            for part in parts {
+                assert!(why.contains(part), "{part:?} is missing in {why}");
+            }
+        };
+        check("[serve]\nstor = 'memory:'", &[], &["aft.toml", "stor", "line 2"]);
+        check("[server]\n", &[], &["aft.toml", "server"]);
+        check("x", &[], &["aft.toml"]);
+        check("serve = 1", &[("AFT_SERVE__STORE", "x")], &["aft.toml", "serve"]);
+        check("[doors]\nvalue_bytes_max = 0", &[], &["0", "from 1 on"]);
+        check("", &[("AFT_SERVE__STOR", "memory:")], &["AFT_SERVE__STOR", "stor"]);
+        check("", &[("AFT_NODE__QUEUE_LEN_MAX", "many")], &["AFT_NODE__QUEUE_LEN_MAX", "many"]);
+        check("", &[("AFT_LOG__FORMAT", "xml")], &["AFT_LOG__FORMAT", "xml"]);
+    }
+
+    #[test]
+    fn nothing_said_is_every_default() {
+        assert_eq!(merge("", &[]).unwrap(), Settings::default());
+    }
+}

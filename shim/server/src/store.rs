@@ -1,0 +1,35 @@
+//! `aft store`: prepare and examine stores.
+
+use std::process::ExitCode;
+
+use aft_store::conformance::probe;
+
+use crate::commands::{StoreAction, StoreArguments};
+use crate::{BAD, Failed, logging, stores};
+
+pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
+    logging::start_quiet()?;
+    match arguments.action {
+        StoreAction::Init { url } => {
+            let store = stores::open(&url).await?;
+            let capabilities = store.capabilities();
+            println!("{url} is ready");
+            println!("  acknowledged means   {}", capabilities.durability);
+            println!("  one process only     {}", yes_or_no(capabilities.exclusive));
+            println!("  deletes by tag       {}", yes_or_no(capabilities.delete_if));
+            println!("  largest object       {} bytes", capabilities.body_bytes_max);
+            println!("  parts of values      {} bytes", capabilities.blob_part_bytes);
+            println!("  late calls           for up to {} s", capabilities.grace_ms.div_ceil(1_000));
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreAction::Probe { url } => {
+            let report = probe(stores::open(&url).await?).await;
+            println!("{report}");
+            Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+        }
+    }
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
