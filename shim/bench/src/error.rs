@@ -23,6 +23,9 @@ pub enum Error {
     /// The node in process could not start.
     #[error("node: {0}")]
     Node(String),
+    /// The run was told to end (Ctrl-C, or a request to terminate) and has ended its processes.
+    #[error("interrupted")]
+    Interrupted,
     /// A file or a process.
     #[error("{what}: {source}")]
     Io {

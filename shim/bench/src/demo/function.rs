@@ -27,7 +27,7 @@ pub async fn run(order: &str) -> ExitCode {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     match serde_json::from_str(order) {
         Ok(Order::Ping) => say(&Said::Ended(Ended::Done)),
-        Ok(Order::Serve(arguments)) => return serve(&arguments),
+        Ok(Order::Serve { parent, arguments }) => return serve(parent, &arguments),
         Ok(Order::Function(task)) => {
             let ended = match carry_out(&task).await {
                 Ok(ended) | Err(ended) => ended,
@@ -43,7 +43,10 @@ pub async fn run(order: &str) -> ExitCode {
 }
 
 /// Becomes the server; the death signal stays.
-fn serve(arguments: &[String]) -> ExitCode {
+fn serve(parent: u32, arguments: &[String]) -> ExitCode {
+    if std::os::unix::process::parent_id() != parent {
+        return ExitCode::FAILURE;
+    }
     match std::env::current_exe() {
         Ok(program) => {
             let why = Command::new(program).arg("serve").args(arguments).exec();

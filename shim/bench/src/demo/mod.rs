@@ -30,12 +30,13 @@ mod process;
 mod run;
 mod timeline;
 
-pub use options::{OpenStore, Options};
+pub use options::{OpenStore, Opening, Options};
 pub use outcome::{Outcome, RunFigures, Runs, Scale};
 
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Error, Result};
 use crate::machine;
@@ -52,8 +53,28 @@ const PAIRS: u32 = 16;
 /// (if that is a terminal) and writes the HTML report; prints nothing else.
 ///
 /// # Errors
-/// If the store or the server cannot be started, or a file cannot be written.
+/// If the store or the server cannot be started, or a file cannot be written; and if the process is told to end meanwhile.
 pub async fn run(options: Options) -> Result<Outcome> {
+    tokio::select! {
+        outcome = both_runs(options) => outcome,
+        // What is dropped here takes its processes and its directory along.
+        interrupted = interrupted() => Err(interrupted),
+    }
+}
+
+/// Waits for Ctrl-C or a request to terminate.
+async fn interrupted() -> Error {
+    let terminated = signal(SignalKind::terminate());
+    match terminated {
+        Ok(mut terminated) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => Error::Interrupted,
+            _ = terminated.recv() => Error::Interrupted,
+        },
+        Err(why) => Error::io("listening for signals")(why),
+    }
+}
+
+async fn both_runs(options: Options) -> Result<Outcome> {
     let open = options.open.ok_or_else(|| Error::Options("the demo needs a way to open stores".into()))?;
     let program = match options.program {
         Some(program) => program,

@@ -9,9 +9,10 @@ use futures::future::BoxFuture;
 
 /// Opens the store of a URL: the binary names concrete stores, this crate does not.
 #[derive(Clone)]
-pub struct OpenStore(
-    pub Arc<dyn Fn(String) -> BoxFuture<'static, Result<Arc<dyn Store>, String>> + Send + Sync>,
-);
+pub struct OpenStore(pub Arc<dyn Fn(String) -> Opening + Send + Sync>);
+
+/// A store that is being opened; a failure is a text for people.
+pub type Opening = BoxFuture<'static, Result<Arc<dyn Store>, String>>;
 
 impl fmt::Debug for OpenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,11 @@ pub(crate) enum Order {
     /// Say that you are here.
     Ping,
     /// Become `aft serve` with these arguments. By way of this order, so that the server dies with the demo, however that ends.
-    Serve(Vec<String>),
+    Serve {
+        /// The demo's process: if it is gone already, there is nothing to serve.
+        parent: u32,
+        arguments: Vec<String>,
+    },
     /// Carry out one function of a transfer.
     Function(Task),
 }

@@ -58,9 +58,9 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     for line in EXPLANATION {
         let _ = write!(html, "<li>{}</li>", escape(line));
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "</ul><p>{}<br>stores {} and {}<br>seed {}</p></body></html>\n",
+        "</ul><p>{}<br>stores {} and {}<br>seed {}</p></body></html>",
         escape(&outcome.machine),
         escape(&outcome.runs.direct.store),
         escape(&outcome.runs.shim.store),

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use crate::demo::order::{Ended, Order, Said};
 use crate::error::{Error, Result};
 
+/// How long a function may take to leave.
+const FUNCTION_END_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take until it says where it listens: it recovers what it finds, which is nothing.
 const SERVER_START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to drain. Transactions of functions that were killed are still open; nobody waits for those.
@@ -75,9 +77,11 @@ impl Function {
         let _ = self.input.flush().await;
     }
 
-    /// Waits until it is gone.
+    /// Waits until it is gone, which it is at once when it has said that it ended; else it is killed.
     pub(crate) async fn end(mut self) {
-        let _ = self.child.wait().await;
+        if timeout(FUNCTION_END_MAX, self.child.wait()).await.is_err() {
+            self.kill().await;
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -123,7 +127,7 @@ impl Shim {
     /// If it ends, or does not say where it listens; with what it said.
     pub(crate) async fn start(program: &Path, store: &str) -> Result<Shim> {
         let arguments = ["--store", store, "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-        let mut child = command(program, &Order::Serve(arguments))
+        let mut child = command(program, &Order::Serve { parent: std::process::id(), arguments })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

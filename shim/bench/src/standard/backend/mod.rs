@@ -19,6 +19,12 @@ use crate::standard::value::{self, Metadata};
 /// How often a commit whose outcome is not known is asked for again, before it is counted as unknown.
 const COMMIT_AGAIN_MAX: u32 = 5;
 
+/// Whether a refusal of a repeated commit proves that the first one did nothing. Others (a full queue, a node that drains) speak of the
+/// call alone.
+fn proves_no_commit(code: &str) -> bool {
+    ["lost", "snapshot_gone"].contains(&code)
+}
+
 /// One client's way to run transactions.
 #[derive(Debug)]
 pub(crate) enum Backend {
@@ -100,3 +106,6 @@ fn seen(run: u64, order: impl FnOnce(&Metadata) -> Order, bytes: &[u8]) -> Seen 
         Some(_) | None => Seen::ABSENT,
     }
 }
+
+#[cfg(test)]
+mod tests;

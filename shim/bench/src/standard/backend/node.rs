@@ -11,7 +11,7 @@ use aft_node::{NodeHandle, fresh_attempt};
 use aft_wire::durable::own_hash;
 use bytes::Bytes;
 
-use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, seen};
+use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, proves_no_commit, seen};
 use crate::standard::detect::{Order, Seen};
 use crate::standard::load::pause;
 use crate::standard::plan::key_name;
@@ -65,12 +65,15 @@ impl NodeBackend {
                     return Ok(Ran { reads: Vec::new(), committed: Some(order(&replayed.txn)) });
                 }
                 Ok(reply) => panic!("a commit was answered {reply:?}"),
-                Err(Refusal::Unknown(_)) => {}
                 Err(refusal) => {
                     let refused = refused(&refusal);
-                    let known = refused.effect == Effect::NothingRetry;
-                    let effect = if known { Effect::NothingRetry } else { Effect::Unknown };
-                    return Err(Refused { effect, ..refused });
+                    if proves_no_commit(refused.code) {
+                        return Err(refused);
+                    }
+                    if refused.effect == Effect::Nothing {
+                        return Err(Refused { effect: Effect::Unknown, ..refused });
+                    }
+                    // Unknown still, or this call was turned away, which says nothing of the first one.
                 }
             }
         }

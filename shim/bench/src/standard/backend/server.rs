@@ -5,7 +5,7 @@ use aft_wire::http::{Action, Batch, Begin, Code, Format, Op, Problem, Read, Repl
 use bytes::Bytes;
 use hyper::Method;
 
-use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, seen};
+use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, proves_no_commit, seen};
 use crate::http::{Answer, Connection, NoAnswer};
 use crate::standard::detect::{Order, Seen};
 use crate::standard::load::pause;
@@ -90,10 +90,10 @@ impl ServerBackend {
             match self.post(&path, Bytes::new()).await {
                 Ok(reply) if reply.committed || reply.replayed => return Ok(reply),
                 Ok(_) => return Err(malformed()),
-                Err(Refused { effect: Effect::NothingRetry, code: "cannot_connect", .. }) => {}
                 Err(refused) if refused.effect == Effect::Unknown => last = refused,
-                // The server says that nothing was committed.
-                Err(refused) if refused.effect == Effect::NothingRetry => return Err(refused),
+                Err(refused) if proves_no_commit(refused.code) => return Err(refused),
+                // This call was turned away; that says nothing of the first one.
+                Err(refused) if refused.effect == Effect::NothingRetry => {}
                 // It knows nothing of the transaction: no proof of either.
                 Err(refused) => return Err(Refused { effect: Effect::Unknown, ..refused }),
             }

@@ -1,0 +1,153 @@
+//! Goal: what a client concludes from a server's answers, above all from those that leave the outcome open. Method: a server that follows a
+//! script, call by call.
+
+use std::collections::VecDeque;
+
+use aft_wire::http::{Code, Format, Problem, Read, Reply};
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Backend, Effect, Refused, ServerBackend, Work};
+use crate::http::{Connection, Server};
+use crate::standard::detect::{Order, Seen};
+
+/// What the server does with one call.
+enum Answer {
+    Reply(Reply),
+    Problem(Code),
+    /// Closes the connection without an answer.
+    Cut,
+}
+use Answer::{Cut, Problem as Refuse, Reply as Say};
+
+const RUN: u64 = 1;
+const VERSION: &str = "7.0-0a";
+
+fn opened() -> Answer {
+    Say(Reply { transaction: Some("t".into()), ..Reply::default() })
+}
+
+fn committed() -> Answer {
+    Say(Reply { committed: true, version: Some(VERSION.into()), ..Reply::default() })
+}
+
+/// Two functions without operations against a server that answers so; what the second came to, and how many answers were used.
+async fn check(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) {
+    let calls = script.len();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(follow(listener, script.into()));
+    let connection = Connection::new(Server::parse(&url, None).unwrap());
+    let mut backend = Backend::Server(ServerBackend::new(connection, RUN));
+    let mut ended = Ok(None);
+    for (first, last) in [(true, false), (false, true)] {
+        let work = Work { puts: vec![(1, Bytes::from_static(b"x"))], gets: &[], first, last };
+        ended = backend.run(work).await.map(|ran| ran.committed);
+        if ended.is_err() {
+            break;
+        }
+    }
+    assert_eq!(ended, expect);
+    assert!(server.await.unwrap().is_empty(), "not all of the {calls} answers were used");
+}
+
+async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> VecDeque<Answer> {
+    while !script.is_empty() {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        while let Some(answer) = script.pop_front() {
+            if !read_call(&mut stream).await {
+                script.push_front(answer);
+                break;
+            }
+            match answer {
+                Cut => break,
+                Say(reply) => write(&mut stream, 200, Format::Protobuf.encode(&reply)).await,
+                Refuse(code) => {
+                    let body = serde_json::to_vec(&Problem::new(code, "of the script")).unwrap();
+                    write(&mut stream, code.status(), body.into()).await;
+                }
+            }
+        }
+    }
+    script
+}
+
+/// Reads a head and its body; whether there was one.
+async fn read_call(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return false,
+        }
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+    stream.read_exact(&mut body).await.is_ok()
+}
+
+async fn write(stream: &mut TcpStream, status: u16, body: Bytes) {
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+}
+
+fn at_7() -> Result<Option<Order>, Refused> {
+    Ok(Some(Order::new(7 << 16, 10)))
+}
+
+#[tokio::test]
+async fn a_commit_is_acknowledged() {
+    check(vec![opened(), committed()], at_7()).await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_asks_for_a_retry_ends_the_attempt() {
+    let gone = Refused::new("snapshot_gone", Effect::NothingRetry);
+    check(vec![opened(), Refuse(Code::SnapshotGone)], Err(gone)).await;
+    let overloaded = Refused::new("overloaded", Effect::NothingRetry);
+    check(vec![Refuse(Code::Overloaded)], Err(overloaded)).await;
+    check(vec![Refuse(Code::Invalid)], Err(Refused::new("invalid", Effect::Nothing))).await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_asked_for_again() {
+    check(vec![opened(), Refuse(Code::Unknown), committed()], at_7()).await;
+    check(vec![opened(), Cut, committed()], at_7()).await;
+    check(vec![opened(), Cut, Cut, Refuse(Code::Unknown), committed()], at_7()).await;
+    // Turned away at the second try: the first may have committed all the same.
+    check(vec![opened(), Cut, Refuse(Code::Overloaded), committed()], at_7()).await;
+    let lost = Refused::new("lost", Effect::NothingRetry);
+    check(vec![opened(), Cut, Refuse(Code::Lost)], Err(lost)).await;
+}
+
+/// A server that has forgotten the transaction proves nothing about its commit.
+#[tokio::test]
+async fn an_outcome_that_nobody_knows_stays_unknown() {
+    let forgotten = Refused::new("not_found", Effect::Unknown);
+    check(vec![opened(), Cut, Refuse(Code::NotFound)], Err(forgotten)).await;
+    let mut script = vec![opened(), Cut];
+    script.extend((0..super::COMMIT_AGAIN_MAX).map(|_| Refuse(Code::Unknown)));
+    check(script, Err(Refused::new("unknown", Effect::Unknown))).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_before_the_commit_left_nothing() {
+    check(vec![Cut], Err(Refused::new("no_answer", Effect::NothingRetry))).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_the_api_is_a_finding() {
+    let read = Read { key: "k".into(), value: None, version: None, content_type: None };
+    let too_many = Reply { transaction: Some("t".into()), results: vec![read], ..Reply::default() };
+    check(vec![Say(too_many)], Err(Refused::new("malformed_answer", Effect::Nothing))).await;
+    let uncommitted = Say(Reply::default());
+    check(vec![opened(), uncommitted], Err(Refused::new("malformed_answer", Effect::Nothing))).await;
+}
+
+#[test]
+fn values_of_others_count_as_the_initial_state() {
+    assert_eq!(super::seen(RUN, |_| Order::new(1, 1), b"something else"), Seen::ABSENT);
+}
