@@ -112,7 +112,7 @@ async fn carry_out(
         pairs
             .push(read.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?);
     }
-    bar.finish();
+    bar.finish_and_clear();
     let tally = platform.take_tally();
     let end = judge(&pairs, &tally.acknowledged);
     let latencies = tally.latencies.clone();
