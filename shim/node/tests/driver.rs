@@ -8,6 +8,8 @@
 mod bank;
 #[path = "driver/client.rs"]
 mod client;
+#[path = "driver/collect.rs"]
+mod collect;
 #[path = "driver/limits.rs"]
 mod limits;
 #[path = "driver/metrics_names.rs"]
