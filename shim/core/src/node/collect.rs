@@ -124,14 +124,23 @@ impl Node {
         if let Err(error) = self.delete(run, part_names(entry))? {
             return Ok(Err(error));
         }
+        Ok(self.cascade_all(run, entry)?.map(|_| ()))
+    }
+
+    /// Whether any key of the transaction has no version left.
+    fn cascade_all(&mut self, run: &mut Run<'_>, entry: &CollectEntry) -> Outcome<bool> {
         let mut collects = Vec::new();
+        let mut emptied = false;
         for (key, _) in entry.writes.iter() {
             match self.cascade(run, key)? {
-                Ok(collect) => collects.extend(collect),
+                Ok((empty, collect)) => {
+                    emptied |= empty;
+                    collects.extend(collect);
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }
-        self.put_collects(run, collects)
+        Ok(self.put_collects(run, collects)?.map(|()| emptied))
     }
 
     /// Whether a key of the transaction has no version left, so that its marker can go one day.
@@ -167,14 +176,8 @@ impl Node {
             Answer::Got(_) => {}
             answer => return Ok(Err(error_of(answer))),
         }
-        let mut emptied = false;
-        for (key, _) in entry.writes.iter() {
-            match self.is_empty(run, key)? {
-                Ok(empty) => emptied |= empty,
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(Ok(emptied))
+        // Entries that landed late may have kept a tombstone company until now.
+        self.cascade_all(run, entry)
     }
 
     fn collect_markers(&mut self, run: &mut Run<'_>, entry: &CollectEntry) -> Outcome<()> {

@@ -390,8 +390,12 @@ impl Node {
             answer => return Ok(Err(error_of(answer))),
         };
         let Some(writes) = record.full() else {
-            // It is being collected already: only the intent goes.
-            return self.drop_intent(run, intent);
+            // It is being collected already: the intent goes, and with it what only the intent leads to.
+            return match self.drop_unnamed_blobs(run, &record)? {
+                Ok(true) => self.drop_intent(run, intent),
+                Ok(false) => Ok(Ok(true)),
+                Err(error) => Ok(Err(error)),
+            };
         };
         let horizon = Hlc(run.note(|| self.pass_horizon().0));
         if record.txn.time >= horizon {
@@ -475,7 +479,8 @@ impl Node {
         })
     }
 
-    /// Removes blobs that a committed attempt reserved and its record does not name: overwritten before the commit, or never put. `false`: not yet.
+    /// Removes blobs that a committed attempt reserved and its record does not name: overwritten before the commit, or never put. Of a
+    /// slim record none is named any more. `false`: not yet.
     fn drop_unnamed_blobs(
         &mut self,
         run: &mut Run<'_>,
@@ -744,24 +749,24 @@ impl Node {
     }
 
     /// The cascade: a transaction of this key was collected, and a tombstone may now be its only version. Either it can go, or an intent brings somebody
-    /// back when it can.
+    /// back when it can. With it comes whether the key has no version left.
     pub(super) fn cascade(
         &mut self,
         run: &mut Run<'_>,
         key: &Key,
-    ) -> Result<Result<Option<CollectEntry>, CallError>, Pending> {
+    ) -> Result<Result<(bool, Option<CollectEntry>), CallError>, Pending> {
         let (entries, more) = match self.list_page(run, key, None, 2)? {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
-        let [entry] = entries.as_slice() else { return Ok(Ok(None)) };
+        let [entry] = entries.as_slice() else { return Ok(Ok((entries.is_empty(), None))) };
         if more || entry.meta.kind != Kind::Tombstone {
-            return Ok(Ok(None));
+            return Ok(Ok((false, None)));
         }
         let horizon = Hlc(run.note(|| self.pass_horizon().0));
         let due_ms = self.tombstone_due_ms(entry.txn);
         if run.note_if(|| self.scan_began_clean_after(due_ms)) {
-            return self.consider(run, entry, horizon);
+            return Ok(self.consider(run, entry, horizon)?.map(|collect| (false, collect)));
         }
         let (hash, attempt) = (entry.hash, entry.txn.attempt);
         let put = run.ask(|| {
@@ -770,7 +775,7 @@ impl Node {
             Call::Put(Name::Intent(Intent { minute, time, attempt, nonce, hash }), Body::Empty)
         })?;
         Ok(match put {
-            Answer::Done => Ok(None),
+            Answer::Done => Ok((false, None)),
             answer => Err(error_of(answer)),
         })
     }
