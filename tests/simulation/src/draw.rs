@@ -18,6 +18,8 @@ pub struct Plan {
     pub settings: Settings,
     /// How many hosts.
     pub hosts: usize,
+    /// The step of wall clocks.
+    pub clock_grain_ms: u64,
     /// The keys.
     pub keys: Vec<Key>,
     /// How many clients, each one request at a time.
@@ -122,6 +124,7 @@ impl Plan {
         Plan {
             settings,
             hosts,
+            clock_grain_ms: *random.pick(&[1, 1, 100]),
             keys,
             clients: random.between(1, 4) as usize,
             requests: random.between(20, 120),

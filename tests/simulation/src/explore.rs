@@ -1,14 +1,15 @@
-//! Exhaustive small worlds: depth-first search over every interleaving, with a set of the states already seen.
+//! Exhaustive small worlds: depth-first search over every interleaving, with a set of the states already seen, in rounds of more and more
+//! deviations from a default order (calls are answered as they come, clients run one after the other).
 //!
 //! A move is what a scheduler may do next: a client's next verb, a store call's effect and answer, a late call, a tell, a crash, a maintainer that starts,
 //! a step of time. Effect and answer of a call are one move unless the world's budget lets them come apart: a node does nothing between the
 //! two that another order of moves would not do as well, save where two of its transactions share its index; that is what the budget is for.
 //! Time stands still but for moves that pass it. A state whose attempts have ended is healed in a copy, and the demands are made on the copy.
 //!
-//! What is bounded and what is not: budgets bound crashes, late calls, unanswered calls and split calls; within them the search is complete, unless
-//! it says that it was cut at a number of states.
+//! What is bounded and what is not: budgets bound crashes, late calls, unanswered calls and split calls; within them the search is whole, unless
+//! it says how many deviations it came to.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -61,12 +62,14 @@ pub struct Scenario {
 /// What came of a search.
 #[derive(Debug, Clone)]
 pub struct Explored {
-    /// Different states.
+    /// States visited, over all rounds.
     pub states: usize,
     /// States in which all had ended, each healed and held against the demands.
     pub ends: usize,
-    /// The search was cut.
-    pub cut: bool,
+    /// The search went through every path with so many deviations from the default order, or was cut while it did.
+    pub deviations: u8,
+    /// Nothing was left out.
+    pub whole: bool,
     /// The first violation, with the moves that lead to it and their story.
     pub violation: Option<(Violation, Vec<String>)>,
 }
@@ -118,32 +121,49 @@ struct Link {
     before: Path,
 }
 
-type Seen = HashSet<u128, BuildHasherDefault<DefaultHasher>>;
+/// The states seen, each with the deviations that were left when it was seen.
+type Seen = HashMap<u128, u8, BuildHasherDefault<DefaultHasher>>;
 
-/// Searches a scenario.
+/// Searches a scenario: first every path with one deviation from the default order, then with two, and so on until nothing was left out or the bound on
+/// states is reached. Bugs hide behind few deviations; so a search that is cut has still seen what matters most.
 pub fn explore(scenario: &Scenario) -> Explored {
-    let mut explored = Explored { states: 0, ends: 0, cut: false, violation: None };
+    let mut explored = Explored { states: 0, ends: 0, deviations: 0, whole: false, violation: None };
+    let mut healed = Seen::default();
+    while !explored.whole && explored.violation.is_none() && explored.states < scenario.states_max {
+        // After a few careful rounds, all that is left.
+        explored.deviations = if explored.deviations < ROUNDS { explored.deviations + 1 } else { u8::MAX };
+        search(scenario, &mut explored, &mut healed);
+    }
+    explored
+}
+
+/// Rounds with a bound on deviations, before the one without.
+const ROUNDS: u8 = 4;
+
+fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
     let mut seen = Seen::default();
+    let mut pruned = false;
     let root = State { world: scenario.world.clone(), budget: scenario.budget, jumped: 0 };
-    let mut stack: Vec<(State, Path)> = vec![(root, None)];
-    while let Some((state, path)) = stack.pop() {
-        if !seen.insert(state.key()) {
+    let mut stack: Vec<(State, Path, u8)> = vec![(root, None, explored.deviations)];
+    while let Some((state, path, left)) = stack.pop() {
+        let key = state.key();
+        if seen.get(&key).is_some_and(|before| *before >= left) {
             continue;
         }
+        seen.insert(key, left);
         explored.states += 1;
         if explored.states >= scenario.states_max {
-            explored.cut = true;
-            return explored;
+            return;
         }
-        if over(&state.world) {
+        if over(&state.world) && healed.insert(key, 0).is_none() {
             explored.ends += 1;
             let mut copy = state.world.clone();
             if let (true, Err(violation)) = (scenario.heal, guarded(|| heal(&mut copy))) {
                 explored.violation = Some((violation, retell(scenario, &path, true)));
-                return explored;
+                return;
             }
         }
-        for step in moves(&state, scenario) {
+        for (place, step) in moves(&state, scenario).into_iter().enumerate() {
             let mut variants = vec![None];
             if state.budget.crashes > 0 && can_crash(&step) {
                 let mut probe = state.clone();
@@ -152,19 +172,24 @@ pub fn explore(scenario: &Scenario) -> Explored {
                 }
             }
             for cut in variants {
+                let costs = u8::from(place > 0 || cut.is_some());
+                if costs > left {
+                    pruned = true;
+                    continue;
+                }
                 let mut next = state.clone();
                 next.world.cut = cut;
                 next.budget.crashes -= u8::from(cut.is_some());
                 let path = Some(Rc::new(Link { step: step.clone(), cut, before: path.clone() }));
                 if let Err(violation) = guarded(|| apply(&mut next, &step, scenario)) {
                     explored.violation = Some((violation, retell(scenario, &path, false)));
-                    return explored;
+                    return;
                 }
-                stack.push((next, path));
+                stack.push((next, path, left - costs));
             }
         }
     }
-    explored
+    explored.whole = !pruned;
 }
 
 fn guarded(run: impl FnOnce() -> Verdict) -> Verdict {
@@ -199,8 +224,12 @@ fn can_crash(step: &Move) -> bool {
 
 fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let State { world, budget, jumped } = state;
+    // The default order: the first move costs no deviation.
     let mut moves = Vec::new();
-    for (number, _) in world.attempts.iter().enumerate() {
+    for (id, flight) in &world.flights {
+        moves.push(if flight.landed.is_some() { Move::Answer(*id) } else { Move::Complete(*id) });
+    }
+    for number in 0..world.attempts.len() {
         let waits = scenario.after.iter().any(|(later, earlier, _)| {
             *later == number && world.attempts[*earlier].ended().is_none()
         });
@@ -208,12 +237,17 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
             moves.push(Move::Client(number));
         }
     }
-    for (id, flight) in &world.flights {
-        if flight.landed.is_some() {
-            moves.push(Move::Answer(*id));
-            continue;
-        }
-        moves.push(Move::Complete(*id));
+    moves.extend(world.tells.keys().copied().map(Move::Tell));
+    let alive = || (0..world.hosts.len()).filter(|host| world.hosts[*host].node.is_some());
+    let due = |host: &usize| world.next_wake_ms(*host).is_some_and(|at| at <= world.now_ms);
+    moves.extend(alive().filter(due).map(Move::Wake));
+    if budget.maintainers > 0 {
+        moves.extend(alive().filter(|host| !world.hosts[*host].maintains).map(Move::Maintain));
+    }
+    if *jumped < scenario.jumps.len() {
+        moves.push(Move::Jump);
+    }
+    for (id, flight) in world.flights.iter().filter(|(_, flight)| flight.landed.is_none()) {
         if budget.splits > 0 {
             moves.push(Move::Land(*id));
         }
@@ -224,25 +258,10 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     if budget.late > 0 {
         moves.extend(world.ghosts.iter().filter(|ghost| ghost.until_ms >= world.now_ms).cloned().map(Move::Late));
     }
-    moves.extend(world.tells.keys().copied().map(Move::Tell));
-    for (number, host) in world.hosts.iter().enumerate() {
-        if host.node.is_none() {
-            continue;
-        }
-        if world.next_wake_ms(number).is_some_and(|at| at <= world.now_ms) {
-            moves.push(Move::Wake(number));
-        }
-        if budget.maintainers > 0 && !host.maintains {
-            moves.push(Move::Maintain(number));
-        }
-    }
-    if *jumped < scenario.jumps.len() {
-        moves.push(Move::Jump);
-    }
+    let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_)));
     if budget.crashes > 0 {
-        moves.extend((0..world.hosts.len()).filter(|host| world.hosts[*host].node.is_some()).map(Move::Crash));
+        moves.extend(alive().map(Move::Crash));
     }
-    let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_) | Move::Crash(_)));
     let wakes = (0..world.hosts.len()).any(|host| world.next_wake_ms(host).is_some());
     if !over(world) && (idle || (budget.ticks > 0 && wakes)) {
         moves.push(Move::Tick);

@@ -200,8 +200,9 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     all.push(stage.scenario("list then get of a half-published transaction", Budget { crashes: 1, ..Budget::default() }));
 
     // Both nodes commit at the same instant: their commit times are equal, and only attempts tell them apart.
-    let mut stage = Stage::new(bug, 2).done(&[]).pass_time(1_500);
-    stage.add(writes(0, "KL"), 0);
+    let mut stage = Stage::new(bug, 2);
+    let first = stage.add(writes(0, "KL"), 0);
+    run_attempt(&mut stage.world, first).unwrap_or_else(|violation| panic!("{violation}"));
     stage.add(writes(1, "KL"), 1);
     stage.add(reads("kl"), 0);
     stage.add(reads("lk"), 1);

@@ -127,6 +127,7 @@ impl Simulation {
     fn new(plan: Plan, random: &Random, trace: Option<Trace>) -> Simulation {
         let mut world = World::new(plan.settings.clone(), plan.hosts, Vec::new(), plan.keys.clone());
         world.trace = trace;
+        world.clock_grain_ms = plan.clock_grain_ms;
         world.delay_max_ms = 4 * plan.call_timeout_ms.max(plan.delay_max_ms);
         Simulation {
             heap: BinaryHeap::new(),
@@ -180,6 +181,8 @@ impl Simulation {
     }
 
     fn set_clock(&mut self, host: usize, half_skew: u64) {
+        // Often the clocks agree.
+        let half_skew = if self.fault.chance(500) { 0 } else { half_skew - self.plan.clock_grain_ms / 2 };
         self.world.hosts[host].wall_offset_ms = self.fault.below(2 * half_skew + 1) as i64 - half_skew as i64;
     }
 

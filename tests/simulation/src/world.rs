@@ -152,6 +152,8 @@ pub struct World {
     pub audit: Audit,
     /// Every key that programs name.
     pub keys: Vec<Key>,
+    /// Wall clocks go forward in steps of so many milliseconds: coarse ones make equal commit times.
+    pub clock_grain_ms: u64,
     /// How long a call may be on its way in this world: what freshness must allow for.
     pub delay_max_ms: u64,
     /// Crash the stepping node after so many of its next outputs.
@@ -196,6 +198,7 @@ impl World {
             attempts: Vec::new(),
             audit: Audit::default(),
             keys,
+            clock_grain_ms: 1,
             delay_max_ms: 0,
             cut: None,
             last_outputs: 0,
@@ -249,6 +252,7 @@ impl World {
     pub fn clocks(&self, host: usize) -> Now {
         let host = &self.hosts[host];
         let wall_ms = self.now_ms.checked_add_signed(host.wall_offset_ms).expect("clocks stay near the present");
+        let wall_ms = wall_ms - wall_ms % self.clock_grain_ms;
         Now { wall_ms, mono_ms: self.now_ms - host.booted_ms }
     }
 

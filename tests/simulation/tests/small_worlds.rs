@@ -13,11 +13,12 @@ fn no_order_of_events_breaks_a_promise() {
         let started = std::time::Instant::now();
         let explored = explore(&scenario);
         println!(
-            "{:<62} {:>8} states {:>6} ends{} {:>6} ms",
+            "{:<62} {:>8} states {:>6} ends {:>3} deviations{} {:>6} ms",
             scenario.name,
             explored.states,
             explored.ends,
-            if explored.cut { ", cut" } else { "" },
+            explored.deviations,
+            if explored.whole { ", whole" } else { "" },
             started.elapsed().as_millis()
         );
         if let Some((violation, story)) = explored.violation {
