@@ -6,7 +6,7 @@
 //! * [`explore`] enumerates every interleaving of a small world, and every crash between two outputs.
 //!
 //! Code map: [`model`] the store · [`script`] what clients do · [`world`] hosts, calls and tells under way · `client` verbs and replies ·
-//! [`audit`] judges every effect on the store · `oracle` judges every read · [`reference`] what a perfect shim would hold · [`demand`] what must
+//! [`audit`] judges every effect on the store · `oracle` judges every read · [`reference`] what a perfect shim would hold · [`past`] the history checker's opinion · [`demand`] what must
 //! be so after healing · [`draw`] what a seed means · [`random`] the streams.
 
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod draw;
 pub mod explore;
 pub mod model;
 mod oracle;
+pub mod past;
 pub mod scenario;
 pub mod random;
 pub mod reference;

@@ -14,6 +14,7 @@ use crate::audit::{Verdict, Violation, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::draw::Plan;
 use crate::model::is_write;
+use crate::past::judge_history;
 use crate::random::Random;
 use crate::script::{Action, Ended, Progress, Request, Step};
 use crate::world::{BEGIN_MS, Fresh, FlightId, Ghost, TellId, Trace, World};
@@ -603,6 +604,7 @@ impl Simulation {
         self.run_until(self.world.now_ms + long_ms)?;
         demand_clean(&self.world)?;
         self.demand_readable()?;
+        judge_history(&self.world)?;
         self.world.say(|| "all demands are met".into());
         Ok(())
     }
