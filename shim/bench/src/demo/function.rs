@@ -42,6 +42,9 @@ pub async fn run(order: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What the names of settings in the environment start with.
+const SETTINGS: &[u8] = b"AFT_";
+
 /// Becomes the server; the death signal stays.
 fn serve(parent: u32, arguments: &[String]) -> ExitCode {
     if std::os::unix::process::parent_id() != parent {
@@ -49,7 +52,14 @@ fn serve(parent: u32, arguments: &[String]) -> ExitCode {
     }
     match std::env::current_exe() {
         Ok(program) => {
-            let why = Command::new(program).arg("serve").args(arguments).exec();
+            let mut server = Command::new(program);
+            server.arg("serve").args(arguments);
+            // The demo shows the defaults, whatever the settings are of a server that is run from the same shell.
+            let settings = std::env::vars_os().map(|(name, _)| name);
+            for name in settings.filter(|name| name.as_encoded_bytes().starts_with(SETTINGS)) {
+                server.env_remove(name);
+            }
+            let why = server.exec();
             eprintln!("cannot become the server: {why}");
         }
         Err(why) => eprintln!("cannot find the running program: {why}"),

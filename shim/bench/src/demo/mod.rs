@@ -46,8 +46,10 @@ use run::Plan;
 /// Requests under way at once: more than two cores can do, so that the platform is never idle, and few enough for a request to take
 /// some tens of milliseconds.
 const WORKERS: u32 = 8;
-/// Pairs of accounts: two a worker, so that a late function meets later requests of its pair.
-const PAIRS: u32 = 16;
+/// Pairs of accounts at least: two a worker, so that a late function meets later requests of its pair.
+const PAIRS_MIN: u64 = 16;
+/// Requests of one pair, about: an account lists them all, and every function reads and writes that list.
+const REQUESTS_OF_A_PAIR: u64 = 200;
 
 /// Runs the demo: the work straight to the store, then through `aft serve`, both with the same seed. Draws progress on standard error
 /// (if that is a terminal) and writes the HTML report; prints nothing else.
@@ -87,11 +89,17 @@ async fn both_runs(options: Options) -> Result<Outcome> {
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let folder = Folder::create()?;
     let stores = stores(options.store.as_deref(), &folder);
-    let transfers = fate::transfers(options.requests, PAIRS, seed);
+    let pairs = options.requests.div_ceil(REQUESTS_OF_A_PAIR).max(PAIRS_MIN);
+    let pairs = u32::try_from(pairs).map_err(|_| Error::Options("so many requests take years".into()))?;
+    let transfers = fate::transfers(options.requests, pairs, seed);
+    // An empty one: the demo shows the defaults, not the settings of the directory in which it is started.
+    let settings = folder.path().join("aft.toml");
+    std::fs::write(&settings, "").map_err(Error::io("writing the server's settings"))?;
     let plan = Plan {
         program: &program,
+        settings: &settings,
         transfers: &transfers,
-        scale: Scale { requests: options.requests, pairs: PAIRS, workers: WORKERS },
+        scale: Scale { requests: options.requests, pairs, workers: WORKERS },
         seed,
         prefix: format!("bank-{:08x}", rand::random::<u32>()),
     };

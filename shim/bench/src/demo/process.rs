@@ -121,12 +121,14 @@ pub(crate) struct Shim {
 }
 
 impl Shim {
-    /// Starts `aft serve` over a store, on a free port.
+    /// Starts `aft serve` over a store, on a free port, with this file of settings.
     ///
     /// # Errors
     /// If it ends, or does not say where it listens; with what it said.
-    pub(crate) async fn start(program: &Path, store: &str) -> Result<Shim> {
-        let arguments = ["--store", store, "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+    pub(crate) async fn start(program: &Path, store: &str, settings: &Path) -> Result<Shim> {
+        let settings = settings.to_string_lossy();
+        let arguments = ["--store", store, "--listen", "127.0.0.1:0", "--config", &settings];
+        let arguments = arguments.map(str::to_owned).to_vec();
         let mut child = command(program, &Order::Serve { parent: std::process::id(), arguments })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

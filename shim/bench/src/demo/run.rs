@@ -33,6 +33,8 @@ const AUDITORS: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) program: &'a Path,
+    /// The server's settings file.
+    pub(crate) settings: &'a Path,
     pub(crate) transfers: &'a [Transfer],
     pub(crate) scale: Scale,
     pub(crate) seed: u64,
@@ -77,7 +79,7 @@ fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
 
 /// The run through `aft serve`.
 pub(crate) async fn shim(plan: &Plan<'_>, store: &str, bar: ProgressBar) -> Result<Found> {
-    let shim = Shim::start(plan.program, store).await?;
+    let shim = Shim::start(plan.program, store, plan.settings).await?;
     let counter = Counter::Server(Server::parse(shim.url(), None)?);
     let found = carry_out(plan, shim.url(), store, true, &counter, bar).await;
     shim.stop().await;

@@ -32,7 +32,8 @@ pub struct Options {
     pub clients: usize,
     /// Chooses keys and values. `None`: a fresh one, which the report names.
     pub seed: Option<u64>,
-    /// Writes the history (warm-up and preparation included) to this file, in the stable text format.
+    /// Writes the history (warm-up and preparation included) to this file, in the stable text format. It is kept in memory until the run
+    /// is over: some 300 bytes a transaction.
     pub history: Option<PathBuf>,
     /// A bearer token for the server.
     pub token: Option<String>,
@@ -156,5 +157,33 @@ impl Options {
             return wrong("the zipf exponent is between 0 and 3");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, Pace, Target, Workload};
+
+    fn check(change: impl FnOnce(&mut Options), says: &str) {
+        let mut options = Options::default();
+        options.check().unwrap();
+        change(&mut options);
+        let text = options.check().unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        check(|options| options.direct = true, "store URL");
+        check(|options| options.clients = 0, "client");
+        check(|options| options.pace = Pace::Open { per_s: f64::NAN }, "rate");
+        check(|options| options.pace = Pace::Open { per_s: 0.0 }, "rate");
+        check(|options| options.workload.functions = 0, "function");
+        check(|options| options.workload.keys = 0, "keys");
+        check(|options| options.workload.zipf = 3.5, "zipf");
+        check(|options| options.workload.writes = 501, "writes");
+        let idle = Workload { reads: 0, writes: 0, ..Workload::default() };
+        check(|options| options.workload = idle, "read or write");
+        assert!(matches!(Options::default().target, Target::Server { .. }));
     }
 }
