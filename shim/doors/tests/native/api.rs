@@ -1,0 +1,231 @@
+//! Goal: every row of the API does what the design says. Method: a real node over a store in memory, over a real socket.
+
+use crate::support::Server;
+use aft_wire::http::{Batch, Begin, Code, Format, Listing, Op, Reply, Request};
+use bytes::Bytes;
+
+#[tokio::test]
+async fn a_transaction_from_begin_to_commit() {
+    let server = Server::start().await;
+    let t = server.open().await;
+    let key = |key: &str| format!("/v1/transactions/{t}/keys/{key}");
+    let put = server.call("PUT", &key("a/b%20c"), &[("content-type", "text/plain")], "hi").await;
+    assert_eq!(put.status, 204, "{put:?}");
+    assert_eq!(server.call("PUT", &key("gone"), &[], "x").await.status, 204);
+    assert_eq!(server.call("DELETE", &key("gone"), &[], "").await.status, 204);
+
+    let get = server.call("GET", &key("a/b%20c"), &[], "").await;
+    assert_eq!((get.status.as_u16(), &get.body[..]), (200, &b"hi"[..]));
+    assert_eq!(get.header("aft-version"), Some("uncommitted"));
+    assert_eq!(get.header("content-type"), Some("text/plain"));
+    let head = server.call("HEAD", &key("a/b%20c"), &[], "").await;
+    assert_eq!((head.status.as_u16(), head.header("content-length"), head.body.len()), (200, Some("2"), 0));
+    assert_eq!(server.call("GET", &key("gone"), &[], "").await.problem().code, Code::Absent);
+    let head = server.call("HEAD", &key("gone"), &[], "").await;
+    assert_eq!((head.status.as_u16(), head.header("aft-error")), (404, Some("absent")));
+    // Nobody else sees it yet.
+    assert_eq!(server.call("GET", "/v1/keys/a/b%20c", &[], "").await.problem().code, Code::Absent);
+
+    let commit = server.post(&format!("/v1/transactions/{t}/commit"), "").await;
+    let reply = commit.reply();
+    assert!(reply.committed && reply.version.is_some() && reply.session.is_some(), "{reply:?}");
+    assert_eq!(commit.header("aft-version"), reply.version.as_deref());
+    assert_eq!(commit.header("aft-session"), reply.session.as_deref());
+    // A repeated commit is the same commit.
+    assert_eq!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().version, reply.version);
+    let get = server.call("GET", "/v1/keys/a%2Fb%20c", &[], "").await;
+    assert_eq!((get.header("aft-version"), &get.body[..]), (reply.version.as_deref(), &b"hi"[..]));
+    assert_eq!(server.call("GET", &key("a"), &[], "").await.problem().code, Code::Ended);
+}
+
+#[tokio::test]
+async fn begin_answers_201_and_says_until_when() {
+    let server = Server::start().await;
+    let answer = server
+        .post("/v1/transactions", r#"{"timeout_ms": 5000, "ops": [{"put": "k", "text": "v"}, {"get": "k"}]}"#)
+        .await;
+    assert_eq!(answer.status, 201);
+    let reply = answer.reply();
+    assert!(reply.expires_at.is_some_and(|at| at.ends_with('Z')));
+    assert_eq!(answer.header("aft-transaction"), reply.transaction.as_deref());
+    assert_eq!(reply.results.len(), 1);
+    assert_eq!(reply.results[0].value.as_deref(), Some(&b"v"[..]));
+}
+
+#[tokio::test]
+async fn batches_read_write_and_commit_in_both_encodings() {
+    let server = Server::start().await;
+    for format in [Format::Json, Format::Protobuf] {
+        let headers = [("content-type", format.content_type())];
+        let begin = Begin { ops: vec![Op::put("k1", "one"), Op::get("k2")], ..Begin::default() };
+        let answer = server.call("POST", "/v1/transactions", &headers, format.encode(&begin)).await;
+        assert_eq!(answer.header("content-type"), Some(format.content_type()));
+        let begun: Reply = format.decode(&answer.body).unwrap();
+        let batch = Batch {
+            ops: vec![Op::get("k1"), Op::put("k3", "three"), Op::delete("k2")],
+            commit: Some(true),
+            result: None,
+        };
+        let path = format!("/v1/transactions/{}/batch", begun.transaction.unwrap());
+        let answer = server.call("POST", &path, &headers, format.encode(&batch)).await;
+        let reply: Reply = format.decode(&answer.body).unwrap();
+        assert!(reply.committed && reply.version.is_some(), "{reply:?}");
+        assert_eq!(reply.results[0].value.as_deref(), Some(&b"one"[..]));
+        assert_eq!(reply.results[0].version.as_deref(), Some("uncommitted"));
+    }
+    // Asked in one encoding, answered in the other.
+    let headers = [("content-type", "application/json"), ("accept", "application/x-protobuf")];
+    let answer = server.call("POST", "/v1/execute", &headers, r#"{"ops": [{"get": "k3"}]}"#).await;
+    let reply: Reply = Format::Protobuf.decode(&answer.body).unwrap();
+    assert_eq!(reply.results[0].value.as_deref(), Some(&b"three"[..]));
+}
+
+#[tokio::test]
+async fn listing_is_paged_and_sees_own_writes() {
+    let server = Server::start().await;
+    let body =
+        r#"{"ops": [{"put": "p/a", "text": "1"}, {"put": "p/b", "text": "22"}, {"put": "q", "text": "3"}]}"#;
+    assert!(server.post("/v1/execute", body).await.reply().committed);
+    let t = server.open().await;
+    server.call("PUT", &format!("/v1/transactions/{t}/keys/p/c"), &[], "own").await;
+    let mut keys = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/transactions/{t}/keys?prefix=p%2F&limit=1&after={after}");
+        let answer = server.call("GET", &path, &[], "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let page: Listing = Format::Json.decode(&answer.body).unwrap();
+        assert!(page.keys.len() <= 1);
+        keys.extend(
+            page.keys.into_iter().map(|listed| (listed.key, listed.size, listed.version == "uncommitted")),
+        );
+        match page.next {
+            Some(next) => after = next.replace('/', "%2F"),
+            None => break,
+        }
+    }
+    assert_eq!(keys, [("p/a".into(), 1, false), ("p/b".into(), 2, false), ("p/c".into(), 3, true)]);
+}
+
+#[tokio::test]
+async fn abort_leaves_nothing() {
+    let server = Server::start().await;
+    let t = server.open().await;
+    server.call("PUT", &format!("/v1/transactions/{t}/keys/k"), &[], "v").await;
+    assert_eq!(server.post(&format!("/v1/transactions/{t}/abort"), "").await.status, 204);
+    assert_eq!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.problem().code, Code::Ended);
+    assert_eq!(server.call("GET", "/v1/keys/k", &[], "").await.problem().code, Code::Absent);
+}
+
+#[tokio::test]
+async fn a_request_runs_once_and_is_looked_up() {
+    let server = Server::start().await;
+    let body =
+        r#"{"request_id": "order/7", "scope": "shop", "ops": [{"put": "k", "text": "v"}], "result": "b2s="}"#;
+    let first = server.post("/v1/execute", body).await;
+    assert_eq!((first.header("idempotent-replayed"), first.reply().committed), (None, true));
+    let second = server.post("/v1/execute", body).await;
+    let reply = second.reply();
+    assert_eq!((second.status.as_u16(), second.header("idempotent-replayed")), (200, Some("true")));
+    assert!(reply.replayed && !reply.committed, "{reply:?}");
+    assert_eq!(reply.result.as_deref(), Some(&b"ok"[..]));
+    assert_eq!(reply.version, first.reply().version);
+    // The same by header, quoted as the draft has it; and by begin.
+    let without = body.replace(r#""request_id": "order/7", "#, "");
+    let quoted = server.call("POST", "/v1/execute", &[("idempotency-key", "\"order/7\"")], without).await;
+    assert!(quoted.reply().replayed, "{quoted:?}");
+
+    let found = server.call("GET", "/v1/requests/order%2F7?scope=shop", &[], "").await;
+    let request: Request = Format::Json.decode(&found.body).unwrap();
+    assert_eq!(Some(&request.version), reply.version.as_ref());
+    assert_eq!((request.keys, request.result.as_deref()), (vec!["k".to_owned()], Some(&b"ok"[..])));
+    let by_hash = server.call("GET", &format!("/v1/requests/{}?by=hash", request.hash), &[], "").await;
+    assert_eq!(by_hash.body, found.body);
+    // Another scope is another request.
+    assert_eq!(server.call("GET", "/v1/requests/order/7", &[], "").await.problem().code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn one_operation_calls_replay_and_carry_sessions() {
+    let server = Server::start().await;
+    let headers = [("idempotency-key", "k1"), ("content-type", "text/plain")];
+    let put = server.call("PUT", "/v1/keys/x", &headers, "hello").await;
+    let session = put.header("aft-session").unwrap().to_owned();
+    assert!(put.reply().committed && put.header("aft-version").is_some());
+    let again = server.call("PUT", "/v1/keys/x", &headers, "hello").await;
+    assert_eq!(
+        (again.header("idempotent-replayed"), again.header("aft-version")),
+        (Some("true"), put.header("aft-version"))
+    );
+    assert_eq!(server.call("PUT", "/v1/keys/x", &headers, "other").await.problem().code, Code::KeyReused);
+
+    let get = server.call("GET", "/v1/keys/x", &[("aft-session", &session)], "").await;
+    assert_eq!(&get.body[..], b"hello");
+    // A read forgets nothing that the client has seen.
+    assert_eq!(get.header("aft-session"), Some(session.as_str()));
+    let head = server.call("HEAD", "/v1/keys/x", &[], "").await;
+    assert_eq!((head.header("content-length"), head.header("content-type")), (Some("5"), Some("text/plain")));
+    assert!(server.call("DELETE", "/v1/keys/x", &[], "").await.reply().committed);
+    assert_eq!(server.call("GET", "/v1/keys/x", &[], "").await.problem().code, Code::Absent);
+}
+
+/// Far more than fits into a commit record: the doors put values into blobs, wherever they come in.
+#[tokio::test]
+async fn large_values_come_back_as_they_went_in() {
+    let server = Server::start().await;
+    let value = |seed: u8, len: usize| -> Bytes {
+        (0..len).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
+    };
+    let alone = value(1, 20 << 20);
+    assert!(server.call("PUT", "/v1/keys/alone", &[], alone.clone()).await.reply().committed);
+    assert!(server.call("GET", "/v1/keys/alone", &[], "").await.body == alone);
+
+    let t = server.open().await;
+    for n in 0..8 {
+        let put = server
+            .call("PUT", &format!("/v1/transactions/{t}/keys/many/{n}"), &[], value(n, 200 << 10))
+            .await;
+        assert_eq!(put.status, 204, "{put:?}");
+    }
+    assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
+
+    let ops: Vec<Op> = (0..8)
+        .map(|n| Op::put(format!("batch/{n}"), value(n, 300 << 10)))
+        .chain((0..8).map(|n| Op::get(format!("many/{n}"))))
+        .collect();
+    let begin = Format::Protobuf.encode(&Begin { ops, ..Begin::default() });
+    let headers = [("content-type", Format::Protobuf.content_type())];
+    let answer = server.call("POST", "/v1/execute", &headers, begin).await;
+    let reply: Reply = Format::Protobuf.decode(&answer.body).unwrap();
+    assert!(reply.committed, "{reply:?}");
+    for n in 0..8 {
+        assert!(reply.results[usize::from(n)].value == Some(value(n, 200 << 10)));
+        let get = server.call("GET", &format!("/v1/keys/batch/{n}"), &[], "").await;
+        assert!(get.body == value(n, 300 << 10));
+    }
+}
+
+#[tokio::test]
+async fn the_service_says_how_it_is() {
+    let server = Server::start().await;
+    assert_eq!(server.call("GET", "/healthz", &[], "").await.status, 200);
+    assert_eq!(server.call("GET", "/readyz", &[], "").await.status, 200);
+    let metrics = server.call("GET", "/metrics", &[], "").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for name in ["aft_http_requests_total", "aft_http_request_seconds_bucket", "aft_verbs_total"] {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+    let t = server.open().await;
+    let node = server.node.clone();
+    let drained = tokio::spawn(async move { node.drain(std::time::Duration::from_secs(20)).await });
+    let draining = loop {
+        let answer = server.call("GET", "/readyz", &[], "").await;
+        if answer.status != 200 {
+            break answer.problem();
+        }
+    };
+    assert!(draining.code == Code::NotServing && draining.detail.contains("draining"), "{draining:?}");
+    assert_eq!(server.post("/v1/transactions", "{}").await.problem().code, Code::NotServing);
+    assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
+    assert_eq!(drained.await.unwrap().cut_off, 0);
+}

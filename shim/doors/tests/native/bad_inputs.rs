@@ -1,0 +1,244 @@
+//! Goal: whatever is wrong with a call is told precisely, nothing is lost or half done, and nothing is ever a 500.
+//! Method: one bad call after another against a real node, over a real socket; then the good state is looked at.
+
+use crate::support::Server;
+use aft_store_memory::MemoryStore;
+use aft_wire::http::{Action, Code, Problem};
+
+async fn refused(server: &Server, method: &str, path: &str, body: &str) -> Problem {
+    server.call(method, path, &[("content-type", "application/json")], body.to_owned()).await.problem()
+}
+
+#[tokio::test]
+async fn malformed_bodies_name_the_position() {
+    let server = Server::start().await;
+    let check = async |body: &str, position: Option<usize>, part: &str| {
+        let problem = refused(&server, "POST", "/v1/execute", body).await;
+        assert_eq!((problem.code, problem.position), (Code::Invalid, position), "{body}: {problem:?}");
+        assert!(problem.detail.contains(part), "{body}: {problem:?}");
+    };
+    check("{", Some(0), "EOF").await;
+    check(r#"{"ops": [{"get": "k"}"#, Some(20), "EOF").await;
+    check(r#"{"opps": []}"#, Some(6), "unknown field `opps`").await;
+    check(r#"{"ops": [{"get": ""}]}"#, None, "operation 0: a key has at least one byte").await;
+    check(r#"{"ops": [{"put": "k", "value": "!!"}]}"#, Some(34), "not base64").await;
+    check(r#"{"commit": false}"#, None, "always commits").await;
+    check(r#"{"request_id": ""}"#, None, "at least one byte").await;
+    check(r#"{"scope": "s"}"#, None, "no").await;
+    check(r#"{"session": "nonsense"}"#, None, "session token").await;
+    let headers = [("content-type", "application/x-protobuf")];
+    let problem = server.call("POST", "/v1/execute", &headers, &b"\x0a\x7fxx"[..]).await.problem();
+    assert!(problem.code == Code::Invalid && problem.position == Some(2), "{problem:?}");
+    let problem = server.call("POST", "/v1/execute", &[("content-type", "text/xml")], "<a/>").await.problem();
+    assert_eq!(problem.code, Code::UnsupportedMediaType);
+    let problem = refused(&server, "POST", "/v1/transactions", r#"{"result": "b2s="}"#).await;
+    assert!(problem.code == Code::Invalid && problem.detail.contains("belongs to a commit"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn bad_keys_are_told_apart() {
+    let server = Server::start().await;
+    let t = server.open().await;
+    for base in ["/v1/keys/".to_owned(), format!("/v1/transactions/{t}/keys/")] {
+        for method in ["GET", "PUT", "DELETE"] {
+            let empty = refused(&server, method, &base, "").await;
+            assert!(empty.code == Code::Invalid && empty.detail.contains("at least one byte"), "{empty:?}");
+            let long = refused(&server, method, &format!("{base}{}", "x".repeat(1089)), "").await;
+            assert_eq!(
+                (long.code, long.limit, long.actual),
+                (Code::Invalid, Some(1088), Some(1089)),
+                "{long:?}"
+            );
+            let bytes = refused(&server, method, &format!("{base}ab%FFc"), "").await;
+            assert!(bytes.code == Code::Invalid && bytes.position == Some(2), "{bytes:?}");
+            let percent = refused(&server, method, &format!("{base}a%4"), "").await;
+            assert!(percent.code == Code::Invalid && percent.position == Some(1), "{percent:?}");
+        }
+    }
+    // All of that did not end the transaction.
+    assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
+}
+
+#[tokio::test]
+async fn limits_tell_both_numbers() {
+    let server = Server::with(|_, doors| {
+        doors.value_bytes_max = 1_000;
+        doors.body_bytes_max = 2_000;
+    })
+    .await;
+    let t = server.open().await;
+    for path in ["/v1/keys/k".to_owned(), format!("/v1/transactions/{t}/keys/k")] {
+        let problem = server.call("PUT", &path, &[], vec![0; 1_001]).await.problem();
+        assert_eq!((problem.code, problem.limit, problem.actual), (Code::TooLarge, Some(1_000), Some(1_001)));
+        assert!(server.call("PUT", &path, &[], vec![0; 1_000]).await.status.is_success());
+    }
+    let problem = refused(&server, "POST", "/v1/execute", &" ".repeat(2_001)).await;
+    assert_eq!((problem.code, problem.limit, problem.actual), (Code::TooLarge, Some(2_000), Some(2_001)));
+    // Far beyond: the answer still arrives.
+    let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 30 << 20]).await.problem();
+    assert_eq!((problem.code, problem.actual), (Code::TooLarge, Some(30 << 20)));
+    let long = "x".repeat(17_000);
+    let problem = server.call("GET", "/v1/keys/k", &[("x-long", &long)], "").await.problem();
+    assert_eq!((problem.code, problem.limit), (Code::HeadersTooLarge, Some(16 << 10)));
+
+    let server = Server::start().await;
+    let ops = vec![r#"{"get": "k"}"#; 1_001].join(",");
+    let problem = refused(&server, "POST", "/v1/execute", &format!(r#"{{"ops": [{ops}]}}"#)).await;
+    assert!(
+        problem.code == Code::Invalid
+            && problem.detail.contains("at most 1000 operations; this one has 1001"),
+        "{problem:?}"
+    );
+    let problem =
+        refused(&server, "POST", "/v1/execute", &format!(r#"{{"request_id": "{}"}}"#, "x".repeat(1_025)))
+            .await;
+    assert_eq!((problem.code, problem.limit, problem.actual), (Code::Invalid, Some(1_024), Some(1_025)));
+}
+
+#[tokio::test]
+async fn unknown_ended_and_expired_transactions() {
+    let server = Server::start().await;
+    let calls = |t: &str| {
+        [
+            ("GET", format!("/v1/transactions/{t}/keys/k")),
+            ("PUT", format!("/v1/transactions/{t}/keys/k")),
+            ("DELETE", format!("/v1/transactions/{t}/keys/k")),
+            ("GET", format!("/v1/transactions/{t}/keys")),
+            ("POST", format!("/v1/transactions/{t}/batch")),
+        ]
+    };
+    for (method, path) in calls("nonsense") {
+        assert_eq!(refused(&server, method, &path, "").await.code, Code::NotFound, "{path}");
+    }
+    let ended = server.open().await;
+    server.post(&format!("/v1/transactions/{ended}/commit"), "").await.reply();
+    for (method, path) in calls(&ended) {
+        let problem = refused(&server, method, &path, "").await;
+        assert_eq!(
+            (problem.code, problem.transaction.as_ref()),
+            (Code::Ended, Some(&ended)),
+            "{method} {path}"
+        );
+    }
+    let answer =
+        server.post("/v1/transactions", r#"{"timeout_ms": 1, "ops": [{"put": "k", "text": "v"}]}"#).await;
+    let expired = answer.reply().transaction.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    for (method, path) in calls(&expired) {
+        let problem = refused(&server, method, &path, "").await;
+        assert_eq!((problem.code, problem.action), (Code::Lost, Action::Retry), "{method} {path}");
+    }
+    assert_eq!(
+        refused(&server, "POST", &format!("/v1/transactions/{expired}/commit"), "").await.code,
+        Code::Lost
+    );
+    assert_eq!(server.call("GET", "/v1/keys/k", &[], "").await.problem().code, Code::Absent);
+}
+
+/// A transaction's node dies; its token comes to the node that follows.
+#[tokio::test]
+async fn tokens_of_another_life() {
+    let store = MemoryStore::new();
+    let before = Server::over(store.clone(), |_, _| {}).await;
+    let committed = before.open().await;
+    before.call("PUT", &format!("/v1/transactions/{committed}/keys/k"), &[], "v").await;
+    let version = before.post(&format!("/v1/transactions/{committed}/commit"), "").await.reply().version;
+    let open = before.open().await;
+    before.call("PUT", &format!("/v1/transactions/{open}/keys/k"), &[], "late").await;
+
+    let after = Server::over(store, |_, _| {}).await;
+    let commit = |t: &str| format!("/v1/transactions/{t}/commit");
+    assert_eq!(after.post(&commit(&committed), "").await.reply().version, version);
+    let problem = refused(&after, "POST", &commit(&open), "").await;
+    assert_eq!((problem.code, problem.action), (Code::Unknown, Action::Unknown));
+    assert_eq!(refused(&after, "GET", &format!("/v1/transactions/{open}/keys/k"), "").await.code, Code::Lost);
+    assert_eq!(&after.call("GET", "/v1/keys/k", &[], "").await.body[..], b"v");
+}
+
+#[tokio::test]
+async fn requests_in_conflict() {
+    let server = Server::start().await;
+    let one = r#"{"request_id": "r", "ops": [{"put": "k", "text": "one"}]}"#;
+    assert!(server.post("/v1/execute", one).await.reply().committed);
+    let problem = refused(&server, "POST", "/v1/execute", &one.replace("one", "two")).await;
+    assert_eq!((problem.code, problem.status, problem.action), (Code::KeyReused, 422, Action::Conflict));
+    assert_eq!(&server.call("GET", "/v1/keys/k", &[], "").await.body[..], b"one");
+
+    let open =
+        server.post("/v1/transactions", r#"{"request_id": "open"}"#).await.reply().transaction.unwrap();
+    let answer = server.post("/v1/transactions", r#"{"request_id": "open", "wait_ms": 10}"#).await;
+    let problem = answer.problem();
+    assert_eq!((problem.code, problem.status), (Code::InProgress, 409));
+    assert!(answer.header("retry-after").is_some());
+    // The commit record decides between two that run.
+    let beside = server.post("/v1/transactions", r#"{"request_id": "open", "if_open": "run"}"#).await.reply();
+    let beside = beside.transaction.unwrap();
+    let path = |t: &str| format!("/v1/transactions/{t}/commit");
+    assert!(server.post(&path(&beside), r#"{"result": "Yg=="}"#).await.reply().committed);
+    let lost = server.post(&path(&open), r#"{"result": "YQ=="}"#).await.reply();
+    assert!(lost.replayed && lost.result.as_deref() == Some(&b"b"[..]), "{lost:?}");
+
+    let problem = server
+        .call("POST", "/v1/execute", &[("idempotency-key", "a")], r#"{"request_id": "b"}"#)
+        .await
+        .problem();
+    assert_eq!(problem.code, Code::Invalid);
+    let problem = server.call("PUT", "/v1/keys/k", &[("idempotency-key", "\"a")], "v").await.problem();
+    assert!(problem.code == Code::Invalid && problem.position.is_some(), "{problem:?}");
+}
+
+#[tokio::test]
+async fn a_full_node_says_so() {
+    let server = Server::with(|node, _| node.core.transactions_max = 1).await;
+    let t = server.open().await;
+    let problem = refused(&server, "POST", "/v1/transactions", "{}").await;
+    assert_eq!((problem.code, problem.status, problem.action), (Code::Overloaded, 429, Action::Retry));
+    assert!(problem.retry_after_ms.is_some());
+    server.post(&format!("/v1/transactions/{t}/abort"), "").await;
+    server.open().await;
+    let server = Server::with(|_, doors| doors.bodies_bytes_max = 100_000).await;
+    let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 1 << 20]).await.problem();
+    assert_eq!(problem.code, Code::Overloaded);
+}
+
+#[tokio::test]
+async fn unknown_paths_methods_and_parameters() {
+    let server = Server::start().await;
+    for path in ["/", "/v1", "/v1/transactions/", "/v2/keys/k", "/v1/keys"] {
+        assert_eq!(refused(&server, "GET", path, "").await.code, Code::NoSuchPath, "{path}");
+    }
+    let answer = server.call("PATCH", "/v1/keys/k", &[], "").await;
+    assert_eq!(answer.problem().code, Code::MethodNotAllowed);
+    let allow = answer.header("allow").unwrap();
+    assert!(["GET", "HEAD", "PUT", "DELETE"].iter().all(|method| allow.contains(method)), "{allow}");
+    assert_eq!(refused(&server, "DELETE", "/v1/execute", "").await.code, Code::MethodNotAllowed);
+    let t = server.open().await;
+    for query in ["limit=0", "limit=1001", "limit=x", "prefix=%ff", "prefix=a&prefix=b", "oops=1"] {
+        let path = format!("/v1/transactions/{t}/keys?{query}");
+        assert_eq!(refused(&server, "GET", &path, "").await.code, Code::Invalid, "{query}");
+    }
+    assert_eq!(refused(&server, "GET", "/v1/requests/x?by=name", "").await.code, Code::Invalid);
+    assert_eq!(refused(&server, "GET", "/v1/requests/x?by=hash", "").await.code, Code::Invalid);
+}
+
+/// What a client that goes away leaves behind: a whole transaction, or none.
+#[tokio::test]
+async fn a_client_that_goes_away() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::start().await;
+    let body = r#"{"request_id": "gone", "ops": [{"put": "a", "text": "1"}, {"put": "b", "text": "1"}]}"#;
+    for cut in [body.len() - 10, body.len()] {
+        let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let head = format!("POST /v1/execute HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(&body.as_bytes()[..cut]).await.unwrap();
+        drop(socket);
+    }
+    // Either it committed, or this does it.
+    assert!(
+        matches!(server.post("/v1/execute", body).await.reply(), reply if reply.committed || reply.replayed)
+    );
+    for key in ["a", "b"] {
+        assert_eq!(&server.call("GET", &format!("/v1/keys/{key}"), &[], "").await.body[..], b"1");
+    }
+}

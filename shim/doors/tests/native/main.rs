@@ -1,0 +1,7 @@
+//! The native API as a client meets it: a real node over a store in memory, behind real doors, over a real socket.
+
+mod api;
+mod bad_inputs;
+mod fuzz;
+mod openapi;
+mod support;
