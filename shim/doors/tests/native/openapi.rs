@@ -8,7 +8,7 @@ use aft_wire::http::{Action, Code};
 use serde_json::Value;
 
 fn document() -> Value {
-    serde_json::from_str(OPENAPI).unwrap()
+    serde_json::from_str(OPENAPI).expect("the document is JSON")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn references_lead_somewhere() {
         match value {
             Value::Object(object) => {
                 if let Some(Value::String(reference)) = object.get("$ref") {
-                    let target = reference.strip_prefix('#').unwrap();
+                    let target = reference.strip_prefix('#').expect("references are within the document");
                     assert!(document.pointer(target).is_some(), "{reference}");
                 }
                 object.values().for_each(|value| check(document, value));

@@ -51,10 +51,10 @@ impl Server {
         let mut node = NodeSettings::new(&store.capabilities());
         let mut doors = Settings::new(node.inline_value_bytes_max, node.core.write_buffer_bytes_max);
         change(&mut node, &mut doors);
-        let node = aft_node::start(Arc::new(store), node).await.unwrap();
+        let node = aft_node::start(Arc::new(store), node).await.expect("the settings are sound");
         node.recovered().await;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let address = listener.local_addr().expect("a listener has an address");
         let doors = Doors::new(node.clone(), doors, meters);
         tokio::spawn(aft_doors::serve(listener, doors, std::future::pending()));
         Server { address, node, client: Client::builder(TokioExecutor::new()).build_http() }
@@ -68,15 +68,15 @@ impl Server {
         body: impl Into<Bytes>,
     ) -> Answer {
         let mut request = Request::builder()
-            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .method(Method::from_bytes(method.as_bytes()).expect("tests name methods"))
             .uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).unwrap();
+        let request = request.body(Full::new(body.into())).expect("tests make valid requests");
         let answer = async {
-            let (head, body) = self.client.request(request).await.unwrap().into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
+            let (head, body) = self.client.request(request).await.expect("the server answers").into_parts();
+            let body = body.collect().await.expect("the answer is whole").to_bytes();
             Answer { status: head.status, headers: head.headers, body }
         };
         let answer = tokio::time::timeout(CALL_TIME_MAX, answer).await;
@@ -93,24 +93,24 @@ impl Server {
     pub(crate) async fn open(&self) -> String {
         let answer = self.post("/v1/transactions", "{}").await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        answer.reply().transaction.unwrap()
+        answer.reply().transaction.expect("an open transaction has a token")
     }
 }
 
 impl Answer {
     pub(crate) fn reply(&self) -> Reply {
         assert!(self.status.is_success(), "{self:?}");
-        Format::Json.decode(&self.body).unwrap()
+        Format::Json.decode(&self.body).expect("a success is a reply")
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+        self.headers.get(name).map(|value| value.to_str().expect("headers are ASCII"))
     }
 
     /// The problem, which must agree with the answer's own status and headers.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
+        let problem: Problem = serde_json::from_slice(&self.body).expect("a refusal is a problem");
         assert_eq!(problem.status, self.status.as_u16(), "{self:?}");
         assert_eq!(problem.status, problem.code.status(), "{self:?}");
         assert_eq!(problem.action, problem.code.action(), "{self:?}");
