@@ -25,7 +25,14 @@ impl ValueCache {
             let bytes = ENTRY_BYTES + key.as_str().len() + write.inline_bytes();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        ValueCache { entries: Cache::builder().max_capacity(bytes_max).weigher(weigh).build(), bytes_max }
+        // Least recently used, not moka's default: every version is a new entry, and the newest version of a hot key is hot from its first
+        // instant. A policy that admits by past frequency turns just these away.
+        let entries = Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(weigh)
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
+            .build();
+        ValueCache { entries, bytes_max }
     }
 
     /// The write of a key by an attempt that committed.
