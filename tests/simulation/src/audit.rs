@@ -114,8 +114,11 @@ impl Audit {
         }
         broken(
             "P7: an intent is durable, or all is published, when somebody is told of a commit and from then on",
-            format!("{} was told of, has no intent, and of its version entries stand only {:?}",
-                commit.record.txn, commit.entered.keys()),
+            format!(
+                "{} was told of, has no intent, and of its version entries stand only {:?}",
+                commit.record.txn,
+                commit.entered.keys()
+            ),
         )
     }
 
@@ -201,7 +204,10 @@ impl Audit {
             && record.write(key).is_some_and(|write| write.meta() == entry.meta)
             && record.keys().len() == entry.cowritten as usize;
         if !right {
-            return broken("a version entry says what its record says", format!("{key}: {entry:?} for {record:?}"));
+            return broken(
+                "a version entry says what its record says",
+                format!("{key}: {entry:?} for {record:?}"),
+            );
         }
         Ok(())
     }
@@ -250,8 +256,10 @@ impl Audit {
             if *winner == attempt.id || attempt.begun_ms + scene.settings.skew_max_ms < kept_until {
                 return broken(
                     "P5: of all attempts of one request at most one commits",
-                    format!("{} committed (kept until {kept_until}), and now {} of an attempt begun at {}",
-                        earlier.txn, record.txn, attempt.begun_ms),
+                    format!(
+                        "{} committed (kept until {kept_until}), and now {} of an attempt begun at {}",
+                        earlier.txn, record.txn, attempt.begun_ms
+                    ),
                 );
             }
         }
@@ -285,9 +293,8 @@ impl Audit {
             return Ok(());
         }
         for key in commit.record.keys() {
-            let newer = self.commits.values().any(|other| {
-                other.record.txn > txn && other.entered.contains_key(&key)
-            });
+            let newer =
+                self.commits.values().any(|other| other.record.txn > txn && other.entered.contains_key(&key));
             let age_ms = (scene.now_ms + scene.settings.skew_max_ms).saturating_sub(txn.time.ms());
             let old_tombstone = commit.record.write(&key) == Some(&Write::Tombstone)
                 && age_ms >= scene.settings.tombstone_age_ms;

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aft_core::message::{
-    Batch, Committed, Input, Op, Refusal, Replayed, Reply, Verb,
-};
+use aft_core::message::{Batch, Committed, Input, Op, Refusal, Replayed, Reply, Verb};
 use aft_core::record::Write;
 use aft_core::store::{Body, Call, Name};
 use bytes::Bytes;
@@ -12,7 +10,7 @@ use bytes::Bytes;
 use crate::audit::{Verdict, broken};
 use crate::oracle::{Witness, judge_listing, judge_read};
 use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Sent, attempt_id};
-use crate::world::{Fresh, Ghost, FlightId, Waiting, World};
+use crate::world::{FlightId, Fresh, Ghost, Waiting, World};
 
 impl World {
     /// A new attempt of a request, with what its client has seen. It begins when [`World::client`] is called.
@@ -89,7 +87,9 @@ impl World {
     /// A part of a blob is sent, and its client dies: it lands late.
     pub fn strand_part(&mut self, number: usize) {
         let attempt = &self.attempts[number];
-        let (Progress::Parts { number: blob, next }, Some(node)) = (&attempt.progress, attempt.node) else { return };
+        let (Progress::Parts { number: blob, next }, Some(node)) = (&attempt.progress, attempt.node) else {
+            return;
+        };
         if *next < BLOB_PARTS && self.settings.grace_ms > 0 {
             let call = part(attempt, *blob, *next);
             let from = FlightId { node, call: aft_core::store::CallId(u64::MAX - number as u64) };
@@ -134,7 +134,10 @@ impl World {
                 }
                 let id = self.attempts[number].id;
                 if !self.store.intents.iter().any(|intent| intent.attempt == id) {
-                    return broken("section 3: an intent is durable before a blob's first part", format!("{id}"));
+                    return broken(
+                        "section 3: an intent is durable before a blob's first part",
+                        format!("{id}"),
+                    );
                 }
                 self.attempts[number].sent = sent;
                 self.attempts[number].progress = Progress::Parts { number: blob, next: 0 };
@@ -184,7 +187,9 @@ impl World {
         }
         match committed {
             Some(committed) => self.committed(number, sent, committed),
-            None if sent.commits => broken("a reply answers its verb", format!("no commit in the reply to {sent:?}")),
+            None if sent.commits => {
+                broken("a reply answers its verb", format!("no commit in the reply to {sent:?}"))
+            }
             None => {
                 self.go_on(number);
                 Ok(())
@@ -200,20 +205,29 @@ impl World {
         let named = self.requests[attempt.request].named;
         let Some(txn) = committed.txn else {
             if named || !attempt.writes.is_empty() {
-                return broken("P6: what is acknowledged is durable", format!("attempt {number} committed without a TxnId"));
+                return broken(
+                    "P6: what is acknowledged is durable",
+                    format!("attempt {number} committed without a TxnId"),
+                );
             }
             self.end(number, Ended::Committed(None));
             return Ok(());
         };
         let known = self.audit.commits.get(&attempt.id).is_some_and(|commit| commit.record.txn == txn);
         if !known {
-            return broken("P6: what is acknowledged is durable", format!("attempt {number}: no record of {txn}"));
+            return broken(
+                "P6: what is acknowledged is durable",
+                format!("attempt {number}: no record of {txn}"),
+            );
         }
         for seen in attempt.read.values() {
             if let crate::script::Seen::Version(read) = seen
                 && read.time >= txn.time
             {
-                return broken("section 2: a commit time is greater than all that was read", format!("{txn} read {read}"));
+                return broken(
+                    "section 2: a commit time is greater than all that was read",
+                    format!("{txn} read {read}"),
+                );
             }
         }
         if attempt.session.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
@@ -266,7 +280,10 @@ impl World {
         let request = &self.requests[attempt.request];
         let stands = self.store.commits.contains_key(&request.hash_for(attempt.id));
         if request.named && sent.record_stood && stands {
-            return broken("P5: a request that committed does not run again", format!("attempt {number} was begun"));
+            return broken(
+                "P5: a request that committed does not run again",
+                format!("attempt {number} was begun"),
+            );
         }
         Ok(())
     }
@@ -281,7 +298,8 @@ impl World {
             // Nothing is gone before something was collected.
             Refusal::SnapshotGone(key) => self.audit.collected_keys.contains(key),
             Refusal::ResultGone => records().any(|record| {
-                self.now_ms + 2 * self.settings.skew_max_ms > record.txn.time.ms() + self.settings.replay_limit_ms()
+                self.now_ms + 2 * self.settings.skew_max_ms
+                    > record.txn.time.ms() + self.settings.replay_limit_ms()
             }),
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => !request.overlap,

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use aft_core::ids::TxnId;
 use aft_core::record::Write;
 
 use crate::audit::{Verdict, broken};
@@ -17,12 +16,18 @@ use crate::world::World;
 pub fn demand_ended(world: &World) -> Verdict {
     let waiters = world.waiters();
     if waiters > 0 {
-        return broken("every verb gets exactly one reply", format!("{waiters} have had none, long after healing"));
+        return broken(
+            "every verb gets exactly one reply",
+            format!("{waiters} have had none, long after healing"),
+        );
     }
     for (number, host) in world.hosts.iter().enumerate() {
         let open = host.node.as_ref().map_or(0, aft_core::Node::open_transactions);
         if open > 0 {
-            return broken("section 6: silence is abort", format!("host {number} has {open} transactions open"));
+            return broken(
+                "section 6: silence is abort",
+                format!("host {number} has {open} transactions open"),
+            );
         }
     }
     Ok(())
@@ -82,7 +87,8 @@ pub fn demand_clean(world: &World) -> Verdict {
     }
     for record in store.commits.values() {
         let counts = world.audit.commits.get(&record.txn.attempt);
-        let unheard = counts.is_some_and(|commit| !commit.told && !commit.collected && commit.entered.is_empty());
+        let unheard =
+            counts.is_some_and(|commit| !commit.told && !commit.collected && commit.entered.is_empty());
         let header = record.named && !world.settings.delete_if && record.full().is_none();
         if !remaining.contains_key(&record.txn) && !unheard && !header {
             return broken(rule, format!("a commit record: {record:?}"));
@@ -101,9 +107,4 @@ pub fn demand_clean(world: &World) -> Verdict {
         }
     }
     Ok(())
-}
-
-/// The newest commit of each key that anybody was told of, for messages.
-pub fn told(world: &World) -> Vec<TxnId> {
-    world.audit.commits.values().filter(|commit| commit.told).map(|commit| commit.record.txn).collect()
 }

@@ -141,7 +141,9 @@ impl Plan {
         let steps = random.between(1, 3);
         for _ in 0..steps {
             match random.below(20) {
-                0..=1 => program.push(Step::List { prefix: String::new(), limit: random.between(1, 5) as u32 }),
+                0..=1 => {
+                    program.push(Step::List { prefix: String::new(), limit: random.between(1, 5) as u32 })
+                }
                 2 => program.push(Step::Blob(random.pick(&self.keys).clone())),
                 _ => {
                     let len = random.between(1, 4);

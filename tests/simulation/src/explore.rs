@@ -230,9 +230,10 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         moves.push(if flight.landed.is_some() { Move::Answer(*id) } else { Move::Complete(*id) });
     }
     for number in 0..world.attempts.len() {
-        let waits = scenario.after.iter().any(|(later, earlier, _)| {
-            *later == number && world.attempts[*earlier].ended().is_none()
-        });
+        let waits = scenario
+            .after
+            .iter()
+            .any(|(later, earlier, _)| *later == number && world.attempts[*earlier].ended().is_none());
         if !waits && world.client_ready(number) {
             moves.push(Move::Client(number));
         }
@@ -256,7 +257,9 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         }
     }
     if budget.late > 0 {
-        moves.extend(world.ghosts.iter().filter(|ghost| ghost.until_ms >= world.now_ms).cloned().map(Move::Late));
+        moves.extend(
+            world.ghosts.iter().filter(|ghost| ghost.until_ms >= world.now_ms).cloned().map(Move::Late),
+        );
     }
     let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_)));
     if budget.crashes > 0 {
@@ -308,7 +311,10 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             state.budget.ticks = state.budget.ticks.saturating_sub(1);
             let next = (0..world.hosts.len()).filter_map(|host| world.next_wake_ms(host)).min();
             let Some(next) = next else {
-                return broken("every verb gets exactly one reply", "nothing can happen, and attempts are open".into());
+                return broken(
+                    "every verb gets exactly one reply",
+                    "nothing can happen, and attempts are open".into(),
+                );
             };
             world.now_ms = next.max(world.now_ms);
         }
@@ -369,7 +375,8 @@ pub fn heal(world: &mut World) -> Verdict {
     for host in 0..world.hosts.len() {
         world.step(host, Input::Maintain(host == 0))?;
     }
-    let bound_ms = 2 * settings.timeout_max_ms + settings.grace_ms + settings.slack_ms + settings.recheck_after_ms;
+    let bound_ms =
+        2 * settings.timeout_max_ms + settings.grace_ms + settings.slack_ms + settings.recheck_after_ms;
     let bound_ms = bound_ms + settings.skew_max_ms + 10 * settings.maintenance_interval_ms;
     run_for(world, bound_ms)?;
     demand_ended(world)?;

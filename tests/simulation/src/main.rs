@@ -45,7 +45,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
                 arguments.options.bug = Some(bug.ok_or_else(|| format!("no bug is called {name:?}"))?);
             }
-            other => return Err(format!("{other} is not known: --seed X, --seeds N, --minutes N, --trace, --bug NAME")),
+            other => {
+                return Err(format!(
+                    "{other} is not known: --seed X, --seeds N, --minutes N, --trace, --bug NAME"
+                ));
+            }
         }
     }
     Ok(arguments)
@@ -84,6 +88,10 @@ fn main() -> ExitCode {
             eprintln!("{ran} seeds, {broken} broken, {} s", started.elapsed().as_secs());
         }
     }
-    println!("{ran} seeds from {}, {broken} broken, {} ms: {counts:?}", arguments.seed, started.elapsed().as_millis());
+    println!(
+        "{ran} seeds from {}, {broken} broken, {} ms: {counts:?}",
+        arguments.seed,
+        started.elapsed().as_millis()
+    );
     if broken > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -21,7 +21,12 @@ pub(crate) struct Witness<'a> {
 }
 
 /// Judges the answer to a get, and adds it to what the attempt has seen.
-pub(crate) fn judge_read(attempt: &mut Attempt, own: Option<&Write>, read: &Read, witness: Witness<'_>) -> Verdict {
+pub(crate) fn judge_read(
+    attempt: &mut Attempt,
+    own: Option<&Write>,
+    read: &Read,
+    witness: Witness<'_>,
+) -> Verdict {
     let key = &read.key;
     let seen = match (&read.found, own) {
         (Found::Own(write), Some(own)) if write == own => return Ok(()),
@@ -29,7 +34,10 @@ pub(crate) fn judge_read(attempt: &mut Attempt, own: Option<&Write>, read: &Read
             return broken("P4: a transaction reads its own writes", format!("{own:?}, but read {read:?}"));
         }
         (Found::Own(write), None) => {
-            return broken("P4: a transaction reads its own writes", format!("read {write:?}, wrote nothing"));
+            return broken(
+                "P4: a transaction reads its own writes",
+                format!("read {write:?}, wrote nothing"),
+            );
         }
         (Found::Absent, None) => Seen::Absent,
         (Found::Version(txn, write), None) => {
@@ -41,11 +49,15 @@ pub(crate) fn judge_read(attempt: &mut Attempt, own: Option<&Write>, read: &Read
 }
 
 fn judge_version(txn: TxnId, key: &Key, write: &Write, witness: Witness<'_>) -> Verdict {
-    let Some(commit) = witness.audit.commits.get(&txn.attempt).filter(|commit| commit.record.txn == txn) else {
+    let Some(commit) = witness.audit.commits.get(&txn.attempt).filter(|commit| commit.record.txn == txn)
+    else {
         return broken("P3: only committed versions are read", format!("{key} from {txn}"));
     };
     if commit.record.write(key) != Some(write) {
-        return broken("P3: a version reads as it was written", format!("{key} from {txn} read as {write:?}"));
+        return broken(
+            "P3: a version reads as it was written",
+            format!("{key} from {txn} read as {write:?}"),
+        );
     }
     if let Write::Put(value) = write
         && let Location::Blob(blob) = &value.location
@@ -64,7 +76,8 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
         (Some(before), seen) if *before == seen => return Ok(()),
         (None, _) => {}
         (Some(Seen::Unlisted), Seen::Absent) => {}
-        (Some(Seen::Unlisted), Seen::Version(txn)) if audit.write(txn.attempt, key) == Some(&Write::Tombstone) => {}
+        (Some(Seen::Unlisted), Seen::Version(txn))
+            if audit.write(txn.attempt, key) == Some(&Write::Tombstone) => {}
         (Some(Seen::Absent), Seen::Unlisted) => return Ok(()),
         (Some(Seen::Version(txn)), Seen::Unlisted)
             if audit.write(txn.attempt, key) == Some(&Write::Tombstone) =>
@@ -72,7 +85,10 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
             return Ok(());
         }
         (Some(before), seen) => {
-            return broken("P4: a key read twice gives the same version", format!("{key}: {before:?}, then {seen:?}"));
+            return broken(
+                "P4: a key read twice gives the same version",
+                format!("{key}: {before:?}, then {seen:?}"),
+            );
         }
     }
     judge_freshness(attempt, key, seen, witness)?;
@@ -97,7 +113,10 @@ fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>
             if !whole {
                 return broken(
                     "P2: no fractured read",
-                    format!("read {txn}, which wrote {read}, together with {read}: {read_as:?}; all: {:?}", attempt.read),
+                    format!(
+                        "read {txn}, which wrote {read}, together with {read}: {read_as:?}; all: {:?}",
+                        attempt.read
+                    ),
                 );
             }
         }
@@ -148,7 +167,10 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
         if known && !rejected && passed_over {
             return broken(
                 "section 5.4: the newest compatible version is read",
-                format!("{key}: {seen:?}, but {} stands long since; read before: {:?}", entry.txn, attempt.read),
+                format!(
+                    "{key}: {seen:?}, but {} stands long since; read before: {:?}",
+                    entry.txn, attempt.read
+                ),
             );
         }
     }
@@ -177,18 +199,27 @@ pub(crate) fn judge_listing(
             (Some(found), Some(write)) if found.txn.is_none() && found.meta == write.meta() => {}
             (None, Some(Write::Tombstone)) => {}
             (found, Some(write)) => {
-                return broken("P4: a listing shows the transaction's own writes", format!("{key}: {write:?}, but {found:?}"));
+                return broken(
+                    "P4: a listing shows the transaction's own writes",
+                    format!("{key}: {write:?}, but {found:?}"),
+                );
             }
             (None, None) => see(attempt, key, Seen::Unlisted, witness)?,
             (Some(found), None) => {
                 let Some(txn) = found.txn else {
-                    return broken("P4: a listing shows the transaction's own writes", format!("{found:?} is not"));
+                    return broken(
+                        "P4: a listing shows the transaction's own writes",
+                        format!("{found:?} is not"),
+                    );
                 };
                 let Some(write @ Write::Put(_)) = witness.audit.write(txn.attempt, key) else {
                     return broken("P3: a listing shows committed values", format!("{found:?}"));
                 };
                 if write.meta() != found.meta {
-                    return broken("P3: a listing tells what was written", format!("{found:?}, not {write:?}"));
+                    return broken(
+                        "P3: a listing tells what was written",
+                        format!("{found:?}, not {write:?}"),
+                    );
                 }
                 see(attempt, key, Seen::Version(txn), witness)?;
             }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aft_core::ids::{AttemptId, Key, TxnId};
-use aft_history::{History, Options, Outcome, Readers, SessionId, Stamp, Transaction, TransactionId, Value, check};
+use aft_history::{
+    History, Options, Outcome, Readers, SessionId, Stamp, Transaction, TransactionId, Value, check,
+};
 
 use crate::audit::{Verdict, broken};
 use crate::script::{Attempt, Ended, Seen, attempt_number};
@@ -32,7 +34,9 @@ pub fn judge_history(world: &World) -> Verdict {
 fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u128>) -> Transaction {
     let number = attempt_number(attempt.id) as u64;
     let mut transaction = Transaction::new(TransactionId::new(number), SessionId::new(number));
-    let place = |key: &Key| world.keys.iter().position(|other| other == key).expect("a world's keys are known") as u64;
+    let place = |key: &Key| {
+        world.keys.iter().position(|other| other == key).expect("a world's keys are known") as u64
+    };
     // One value a key and attempt; 0 is "never written".
     let value = |writer: u64, key: &Key| Value(1 + writer * world.keys.len() as u64 + place(key));
     for (key, seen) in &attempt.read {

@@ -44,7 +44,8 @@ impl<'a> Reference<'a> {
                 .iter()
                 .filter(|(txn, record)| {
                     record.keys().iter().all(|key| {
-                        let alone = !left.iter().any(|(other, record)| other != *txn && record.write(key).is_some());
+                        let alone =
+                            !left.iter().any(|(other, record)| other != *txn && record.write(key).is_some());
                         let tombstone = record.write(key) == Some(&Write::Tombstone);
                         self.superseded_on(**txn, key) || (tombstone && alone)
                     })

@@ -173,7 +173,9 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     let third = stage.add(writes(2, "L"), 1);
     stage.add(reads("kl"), 1);
     stage.after = vec![(second, first, false), (third, second, false)];
-    all.push(stage.scenario("KL, KL, L with a reader and a crash", Budget { crashes: 1, ..Budget::default() }));
+    all.push(
+        stage.scenario("KL, KL, L with a reader and a crash", Budget { crashes: 1, ..Budget::default() }),
+    );
 
     let mut stage = Stage::new(bug, 2).done(&["KL"]);
     stage.add(writes(1, "L"), 0);
@@ -184,7 +186,10 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     let mut stage = Stage::new(bug, 2).done(&["K"]).pass_time(1_500);
     stage.add(writes(1, "KL"), 0);
     stage.add(reads("lk"), 1);
-    all.push(stage.scenario("K then KL with a reader that read l first", Budget { splits: 1, ..Budget::default() }));
+    all.push(
+        stage
+            .scenario("K then KL with a reader that read l first", Budget { splits: 1, ..Budget::default() }),
+    );
 
     let mut stage = Stage::new(bug, 2).done(&["KL"]).pass_time(1_500);
     stage.add(writes(1, "KL"), 0);
@@ -197,7 +202,10 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     stage.add(reads("*kl"), 1);
     let second = stage.add(reads("k*l"), 1);
     stage.after.push((second, first, false));
-    all.push(stage.scenario("list then get of a half-published transaction", Budget { crashes: 1, ..Budget::default() }));
+    all.push(stage.scenario(
+        "list then get of a half-published transaction",
+        Budget { crashes: 1, ..Budget::default() },
+    ));
 
     // Both nodes commit at the same instant: their commit times are equal, and only attempts tell them apart.
     let mut stage = Stage::new(bug, 2);
@@ -238,7 +246,9 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     stage.jumps = vec![age];
     all.push(stage.scenario("K+, K−, retry of the first around the tombstone's collection", collect));
 
-    for (name, texts) in [("two maintainers over K+, K−", ["K", "k"]), ("two maintainers over KL, KL", ["KL", "KL"])] {
+    for (name, texts) in
+        [("two maintainers over K+, K−", ["K", "k"]), ("two maintainers over KL, KL", ["KL", "KL"])]
+    {
         let mut stage = Stage::new(bug, 2).done(&texts).pass_time(2_600);
         stage.jumps = vec![stage.world.settings.tombstone_age_ms + 60_000];
         all.push(stage.scenario(name, Budget { maintainers: 2, crashes: 1, ..Budget::default() }));
@@ -259,7 +269,9 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     let mut stage = stage.pass_time(2_600);
     stage.jumps = vec![age + 60_000];
     stage.add(reads("kl"), 1);
-    all.push(stage.scenario("KL, K−, L: the cascade", Budget { maintainers: 2, crashes: 1, ..Budget::default() }));
+    all.push(
+        stage.scenario("KL, K−, L: the cascade", Budget { maintainers: 2, crashes: 1, ..Budget::default() }),
+    );
 
     let mut stage = Stage::new(bug, 2).done(&["KL", "K"]).pass_time(2_600);
     for host in [0, 1] {

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash, Session, TxnId};
-use aft_core::message::{
-    Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb, Visibility,
-};
+use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb, Visibility};
 use aft_core::record::{BlobRef, Location, Value, Write};
 use bytes::Bytes;
 

@@ -17,7 +17,7 @@ use crate::model::is_write;
 use crate::past::judge_history;
 use crate::random::Random;
 use crate::script::{Action, Ended, Progress, Request, Step};
-use crate::world::{BEGIN_MS, Fresh, FlightId, Ghost, TellId, Trace, World};
+use crate::world::{BEGIN_MS, FlightId, Fresh, Ghost, TellId, Trace, World};
 
 /// What to simulate.
 #[derive(Debug, Clone, Default)]
@@ -394,7 +394,8 @@ impl Simulation {
     }
 
     fn attempt(&mut self, client: usize, request: usize, tries: u32) {
-        let session = if self.client_stream.chance(800) { self.clients[client].session.clone() } else { Vec::new() };
+        let session =
+            if self.client_stream.chance(800) { self.clients[client].session.clone() } else { Vec::new() };
         let host = self.client_stream.below(self.plan.hosts as u64) as usize;
         let number = self.world.new_attempt(request, host, session);
         self.owner.push(Some(client));
@@ -486,7 +487,9 @@ impl Simulation {
                     Fresh::Flight(id) => self.plan_flight(id),
                     Fresh::Tell(id) => self.plan_tell(id),
                     Fresh::Ghost(ghost) => self.plan_ghost(ghost),
-                    Fresh::Client(number) if self.world.attempts[number].ended().is_some() => self.ended(number),
+                    Fresh::Client(number) if self.world.attempts[number].ended().is_some() => {
+                        self.ended(number)
+                    }
                     Fresh::Client(number) => {
                         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
                         let slow = self.client_stream.chance(20) && !self.healed;
@@ -595,7 +598,8 @@ impl Simulation {
         }
         self.absorb();
         let passes_ms = 20 * settings.maintenance_interval_ms;
-        let bound_ms = 2 * settings.timeout_max_ms + settings.grace_ms + settings.slack_ms + settings.skew_max_ms;
+        let bound_ms =
+            2 * settings.timeout_max_ms + settings.grace_ms + settings.slack_ms + settings.skew_max_ms;
         let bound_ms = bound_ms + settings.recheck_after_ms + passes_ms + settings.store_patience_ms;
         self.run_until(self.world.now_ms + bound_ms)?;
         demand_ended(&self.world)?;
@@ -651,7 +655,10 @@ impl Simulation {
                 }
             }
         }
-        broken("section 5: no endless SnapshotGone for fresh transactions", format!("on host {host}: {:?}", self.world.requests[request].program))
+        broken(
+            "section 5: no endless SnapshotGone for fresh transactions",
+            format!("on host {host}: {:?}", self.world.requests[request].program),
+        )
     }
 
     fn counts(&self) -> BTreeMap<&'static str, u64> {

@@ -12,8 +12,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aft_core::Node;
-use aft_core::ids::{Key, NodeId, TxnId};
+use aft_core::ids::{Key, NodeId, Nonce, TxnId};
 use aft_core::message::{Input, Note, Now, Output, Reply, Tell, Ticket};
+use aft_core::record::Intent;
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Name};
 
@@ -167,6 +168,8 @@ pub struct World {
     /// What nodes noted, for coverage. Not part of the state.
     pub notes: BTreeMap<&'static str, u64>,
     lives: u64,
+    /// The intent that each nonce was made for. Not part of the state: it only grows.
+    nonces: BTreeMap<Nonce, Intent>,
 }
 
 impl Hash for World {
@@ -206,6 +209,7 @@ impl World {
             trace: None,
             notes: BTreeMap::new(),
             lives: 0,
+            nonces: BTreeMap::new(),
         };
         for host in 0..hosts {
             world.hosts.push(Host {
@@ -251,7 +255,8 @@ impl World {
     /// The clocks of a host.
     pub fn clocks(&self, host: usize) -> Now {
         let host = &self.hosts[host];
-        let wall_ms = self.now_ms.checked_add_signed(host.wall_offset_ms).expect("clocks stay near the present");
+        let wall_ms =
+            self.now_ms.checked_add_signed(host.wall_offset_ms).expect("clocks stay near the present");
         let wall_ms = wall_ms - wall_ms % self.clock_grain_ms;
         Now { wall_ms, mono_ms: self.now_ms - host.booted_ms }
     }
@@ -309,7 +314,9 @@ impl World {
 
     /// Answers a fetch from the value cache, if the version is there.
     pub fn answer_from_cache(&mut self, id: FlightId) -> Result<bool, Violation> {
-        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, landed: None, .. }) = self.flights.get(&id) else {
+        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, landed: None, .. }) =
+            self.flights.get(&id)
+        else {
             return Ok(false);
         };
         let host = *host;
@@ -358,7 +365,9 @@ impl World {
         }
         assert!(self.now_ms <= ghost.until_ms, "nothing lands after its grace");
         let answer = self.land_call(&ghost.call)?;
-        self.say(|| format!("  {}#{} lands late: {:?} -> {answer:?}", ghost.from.node, ghost.from.call.0, ghost.call));
+        self.say(|| {
+            format!("  {}#{} lands late: {:?} -> {answer:?}", ghost.from.node, ghost.from.call.0, ghost.call)
+        });
         Ok(())
     }
 
@@ -376,7 +385,8 @@ impl World {
         let Some(node) = self.hosts[host].node.take() else { return };
         let id = node.id();
         self.say(|| format!("host {host} crashes (node {id})"));
-        let flights: Vec<FlightId> = self.flights.keys().filter(|flight| flight.node == id).copied().collect();
+        let flights: Vec<FlightId> =
+            self.flights.keys().filter(|flight| flight.node == id).copied().collect();
         for flight_id in flights {
             let flight = self.flights.remove(&flight_id).expect("it was listed");
             if flight.landed.is_none() && is_write(&flight.call) && self.settings.grace_ms > 0 {
@@ -435,6 +445,15 @@ impl World {
                         "section 4: nothing is published after the heartbeat is lost",
                         format!("node {node}: {call:?}"),
                     );
+                }
+                if let Call::Put(Name::Intent(intent), _) = &call {
+                    let first = self.nonces.entry(intent.nonce).or_insert(*intent);
+                    if first != intent {
+                        return broken(
+                            "section 3: every re-put of an intent has a fresh nonce",
+                            format!("{first:?}, and now {intent:?}"),
+                        );
+                    }
                 }
                 let id = FlightId { node, call: call_id };
                 self.say(|| format!("  {node}#{} asks: {call:?}", call_id.0));

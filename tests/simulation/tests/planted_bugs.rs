@@ -42,7 +42,8 @@ fn every_planted_bug_is_found() {
             Some((seeds, rule)) => println!("{name:<34} {seeds:>6}  {rule}"),
             None => println!("{name:<34} {:>6}", "-"),
         }
-        let world = if seeds.is_none() || std::env::var("AFT_SIM_DEEP").is_ok() { by_worlds(bug) } else { None };
+        let world =
+            if seeds.is_none() || std::env::var("AFT_SIM_DEEP").is_ok() { by_worlds(bug) } else { None };
         if let Some((world, states, rule)) = &world {
             println!("{:<34} {states:>6}  states of \"{world}\": {rule}", "");
         }

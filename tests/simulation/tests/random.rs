@@ -31,8 +31,21 @@ fn no_seed_breaks_a_promise() {
     }
     println!("{} ms, {counts:?}", started.elapsed().as_millis());
     assert!(broken.is_empty(), "{broken:#?}");
-    for rare in ["collected", "orphans", "recovered", "replayed", "result gone", "key reused", "unknown", "lost", "node died"] {
-        assert!(counts.get(rare).is_some_and(|count| *count > 0), "no seed came to {rare:?}: sharpen the draw");
+    for rare in [
+        "collected",
+        "orphans",
+        "recovered",
+        "replayed",
+        "result gone",
+        "key reused",
+        "unknown",
+        "lost",
+        "node died",
+    ] {
+        assert!(
+            counts.get(rare).is_some_and(|count| *count > 0),
+            "no seed came to {rare:?}: sharpen the draw"
+        );
     }
 }
 
