@@ -41,7 +41,7 @@ fn some_key(random: &mut Random) -> Key {
     if random.chance(500) {
         key(random.below(3) as u32)
     } else {
-        let odd: &str = random.pick(&odd);
+        let odd = random.pick(&odd);
         Key::parse(odd).expect("it is a key")
     }
 }
