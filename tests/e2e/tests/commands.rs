@@ -1,0 +1,125 @@
+//! Goal: the commands that people and programs call by name keep their exit codes and the fields of their JSON.
+//! Method: run the binary to its end, read what it says.
+
+use aft_e2e::binary::{Ran, run};
+use aft_e2e::server::Server;
+use serde_json::Value;
+
+#[test]
+fn help_is_there_for_each_command() {
+    for command in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["bench", "--help"],
+        &["demo", "--help"],
+        &["check", "--help"],
+    ] {
+        let ran = run(command);
+        assert!(ran.code == Some(0) && ran.stdout.contains("Usage"), "{command:?}: {ran:#?}");
+    }
+    let ran = run(&["no-such-command"]);
+    assert!(ran.code.is_some_and(|code| code != 0) && ran.stderr.contains("no-such-command"), "{ran:#?}");
+}
+
+/// `aft check` on a history.
+fn check(history: &str) -> Ran {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("history.txt");
+    std::fs::write(&file, history).expect("a file can be written");
+    run(&["check", file.to_str().expect("names of temporary files are text")])
+}
+
+#[test]
+fn check_tells_good_histories_from_bad_ones() {
+    let good = check("w(1,1,0,0)\nw(2,1,0,0)\nr(1,1,1,1)\nr(2,1,1,1)\nr(3,0,1,1)\n");
+    assert_eq!(good.code, Some(0), "{good:#?}");
+    // T1 sees T0's write of key 1, and key 2 as if T0 had not been.
+    let fractured = check("w(1,1,0,0)\nw(2,1,0,0)\nr(1,1,1,1)\nr(2,0,1,1)\n");
+    assert_eq!(fractured.code, Some(1), "{fractured:#?}");
+    // Transaction -1 did not commit.
+    let dirty = check("w(1,1,0,-1)\nr(1,1,1,1)\n");
+    assert_eq!(dirty.code, Some(1), "{dirty:#?}");
+}
+
+#[test]
+fn check_refuses_what_is_no_history() {
+    check("w(1,1,0,0)\nhello\n").assert_refused(&["hello", "line 2"]);
+    run(&["check", "/nowhere/history.txt"]).assert_refused(&["/nowhere/history.txt"]);
+}
+
+/// The fields of `aft bench --json` that programs rely on.
+fn assert_figures(figures: &Value, transactions: u64) {
+    assert_eq!(figures["transactions"], transactions, "{figures:#}");
+    assert!(figures["attempts"].as_u64().is_some_and(|attempts| attempts >= transactions), "{figures:#}");
+    for path in [
+        "/transactions_per_s",
+        "/latency_ms/p50",
+        "/latency_ms/p95",
+        "/latency_ms/p99",
+        "/latency_ms/max",
+        "/seed",
+    ] {
+        assert!(figures.pointer(path).is_some_and(Value::is_number), "{path}: {figures:#}");
+    }
+    for path in ["/anomalies/own_write", "/anomalies/fractured"] {
+        assert!(figures.pointer(path).is_some_and(Value::is_u64), "{path}: {figures:#}");
+    }
+    for path in ["/requests_per_transaction", "/errors", "/store", "/workload", "/direct"] {
+        assert!(figures.pointer(path).is_some(), "{path}: {figures:#}");
+    }
+}
+
+fn bench(more: &[&str]) -> Value {
+    let arguments: Vec<_> =
+        ["bench", "standard", "--transactions", "500", "--json"].iter().chain(more).copied().collect();
+    run(&arguments).json()
+}
+
+#[test]
+fn bench_through_the_shim_has_no_anomalies() {
+    let figures = bench(&["--store", "memory:", "--seed", "7"]);
+    assert_figures(&figures, 500);
+    assert_eq!((&figures["direct"], &figures["seed"]), (&Value::Bool(false), &Value::from(7)), "{figures:#}");
+    assert_eq!(figures["anomalies"], serde_json::json!({"own_write": 0, "fractured": 0}), "{figures:#}");
+}
+
+#[test]
+fn bench_runs_straight_against_a_store() {
+    let figures = bench(&["--store", "memory:", "--direct"]);
+    assert_figures(&figures, 500);
+    assert_eq!(figures["direct"], true, "{figures:#}");
+}
+
+/// What a load of clients saw of a server, judged by `aft check`.
+#[test]
+fn bench_drives_a_server_and_writes_a_history() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let server = Server::on(&directory.path().join("store"));
+    let history = directory.path().join("history.txt");
+    let history = history.to_str().expect("names of temporary files are text");
+    let url = format!("http://{}", server.address());
+    let figures = bench(&["--store", &url, "--history", history]);
+    assert_figures(&figures, 500);
+    assert_eq!(figures["anomalies"], serde_json::json!({"own_write": 0, "fractured": 0}), "{figures:#}");
+    let ran = run(&["check", history]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+}
+
+#[test]
+fn the_demo_shows_both_sides() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let report = directory.path().join("report.html");
+    let report = report.to_str().expect("names of temporary files are text");
+    let figures = run(&["demo", "--requests", "60", "--seed", "1", "--json", "--report", report]).json();
+    let (direct, shim) = (faults(&figures["runs"]["direct"]), faults(&figures["runs"]["shim"]));
+    assert_eq!(shim, 0, "through the shim: {figures:#}");
+    assert!(direct > 0, "straight to the store: {figures:#}");
+}
+
+/// How much went wrong in a run.
+fn faults(run: &Value) -> u64 {
+    ["/anomalies/own_write", "/anomalies/fractured", "/half_done", "/double_effects", "/lost_effects"]
+        .iter()
+        .map(|path| run.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {run:#}")))
+        .sum()
+}

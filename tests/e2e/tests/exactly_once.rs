@@ -1,0 +1,93 @@
+//! Goal: attempts of one request that overlap have one effect and one result, as a client sees it over HTTP.
+//! Method: `if_open: "run"` on one server, attempts interleaved by hand; and the same with the default, which waits.
+
+use aft_e2e::client::{CallError, Client};
+use aft_e2e::server::Server;
+use aft_wire::http::{Begin, Code, Commit, Format, IfOpen, Op};
+
+fn begin(id: &str, if_open: IfOpen) -> Begin {
+    Begin { request_id: Some(id.to_owned()), if_open: if_open as i32, ..Begin::default() }
+}
+
+async fn open(client: &Client, begin: &Begin) -> String {
+    let reply = client.begin(begin).await.expect("an undisturbed server answers");
+    reply.transaction.expect("an open transaction has a token")
+}
+
+async fn effects_of_overlapping_attempts(format: Format) {
+    let server = Server::start("memory:");
+    let client = Client::new(server.address()).speaking(format);
+    let first = open(&client, &begin("r", IfOpen::Run)).await;
+    let second = open(&client, &begin("r", IfOpen::Run)).await;
+    client.put(&first, "by/first", "1").await.expect("an undisturbed server answers");
+    client.put(&second, "by/second", "2").await.expect("an undisturbed server answers");
+
+    // The later one is done first; the earlier one is told so, and has no effect.
+    let result = |text: &str| Commit { result: Some(text.to_owned().into()) };
+    let won = client.commit(&second, &result("second")).await.expect("the first to commit commits");
+    assert!(won.committed && !won.replayed, "{won:?}");
+    let lost = client.commit(&first, &result("first")).await.expect("the second is answered as well");
+    assert!(lost.replayed && !lost.committed, "{lost:?}");
+    assert_eq!((lost.result.as_deref(), &lost.version), (Some(&b"second"[..]), &won.version));
+
+    // And so is every attempt that comes later.
+    let later = client.begin(&begin("r", IfOpen::Wait)).await.expect("an undisturbed server answers");
+    assert!(later.replayed && later.transaction.is_none(), "{later:?}");
+    assert_eq!(later.result.as_deref(), Some(&b"second"[..]));
+
+    let look = Begin { ops: vec![Op::get("by/first"), Op::get("by/second")], ..Begin::default() };
+    let look = client.execute(&look).await.expect("an undisturbed server answers");
+    let values: Vec<_> = look.results.iter().map(|read| read.value.as_deref()).collect();
+    assert_eq!(values, [None, Some(&b"2"[..])]);
+
+    let found = client.request("r").await.expect("a committed request is found");
+    assert_eq!((Some(found.version), found.keys), (won.version, vec!["by/second".to_owned()]));
+}
+
+#[tokio::test]
+async fn overlapping_attempts_have_one_effect() {
+    effects_of_overlapping_attempts(Format::Json).await;
+    effects_of_overlapping_attempts(Format::Protobuf).await;
+}
+
+#[tokio::test]
+async fn an_open_attempt_is_waited_for() {
+    let server = Server::start("memory:");
+    let client = Client::new(server.address());
+    let first = open(&client, &begin("r", IfOpen::Wait)).await;
+    // Not for long: then the caller is told to come again.
+    let impatient = Begin { wait_ms: Some(10), ..begin("r", IfOpen::Wait) };
+    match client.begin(&impatient).await {
+        Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::InProgress, "{problem:?}"),
+        other => panic!("another attempt is open: {other:?}"),
+    }
+    // Long enough: then the winner's result comes.
+    let patient = Begin { wait_ms: Some(20_000), ..begin("r", IfOpen::Wait) };
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.begin(&patient).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    client.put(&first, "k", "v").await.expect("an undisturbed server answers");
+    client
+        .commit(&first, &Commit { result: Some("done".into()) })
+        .await
+        .expect("an undisturbed server answers");
+    let waited = waiting.await.expect("no panic").expect("an undisturbed server answers");
+    assert!(waited.replayed, "{waited:?}");
+    assert_eq!(waited.result.as_deref(), Some(&b"done"[..]));
+}
+
+#[tokio::test]
+async fn another_payload_is_refused() {
+    let server = Server::start("memory:");
+    let client = Client::new(server.address());
+    let with = |value: &str| Begin { ops: vec![Op::put("k", value.to_owned())], ..begin("r", IfOpen::Wait) };
+    client.execute(&with("one")).await.expect("an undisturbed server answers");
+    let again = client.execute(&with("one")).await.expect("the same call is replayed");
+    assert!(again.replayed, "{again:?}");
+    match client.execute(&with("two")).await {
+        Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::KeyReused, "{problem:?}"),
+        other => panic!("the request ID belongs to another payload: {other:?}"),
+    }
+}

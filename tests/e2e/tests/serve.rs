@@ -1,0 +1,151 @@
+//! Goal: the server starts only where it can keep its promises, says clearly why not, and ends without dropping what is open.
+//! Method: real processes with good, bad and damaged directories, and SIGTERM.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aft_e2e::binary::{Ran, run};
+use aft_e2e::client::{CallError, Client};
+use aft_e2e::server::{Server, local};
+use aft_wire::http::{Begin, Code, Commit, Op, Reply};
+use hyper::Method;
+
+/// How long a server may take to end when nothing is open.
+const END_TIME_MAX: Duration = Duration::from_secs(20);
+
+fn serve(store: &str) -> Ran {
+    run(&["serve", "--store", store, "--listen", "127.0.0.1:0"])
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory can be made")
+}
+
+async fn ready(client: &Client) -> (u16, String) {
+    match client.raw(Method::GET, "/readyz", &[], "").await {
+        Ok(response) => (response.status().as_u16(), String::from_utf8_lossy(response.body()).into_owned()),
+        Err(why) => panic!("readyz: {why:?}"),
+    }
+}
+
+async fn get(client: &Client, key: &str) -> Option<bytes::Bytes> {
+    let reply = client.execute(&Begin { ops: vec![Op::get(key)], ..Begin::default() }).await;
+    reply.expect("an undisturbed server answers").results.remove(0).value
+}
+
+#[tokio::test]
+async fn sigterm_drains() {
+    let directory = directory();
+    let mut server = Server::on(directory.path());
+    let client = Client::new(server.address());
+    assert_eq!(ready(&client).await.0, 200);
+    let opened = client.begin(&Begin::default()).await.expect("an undisturbed server answers");
+    let transaction = opened.transaction.expect("an open transaction has a token");
+    client.put(&transaction, "drained", "value").await.expect("an undisturbed server answers");
+
+    server.terminate();
+    let deadline = Instant::now() + END_TIME_MAX;
+    let draining = loop {
+        match ready(&client).await {
+            (200, _) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(5)).await,
+            other => break other,
+        }
+    };
+    assert!(draining.0 == 503 && draining.1.contains("drain"), "{draining:?}");
+    match client.begin(&Begin::default()).await {
+        Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::NotServing, "{problem:?}"),
+        other => panic!("a draining server opens no transaction: {other:?}"),
+    }
+    let committed = client.commit(&transaction, &Commit::default()).await;
+    let committed = committed.expect("a draining server finishes what is open");
+    assert!(matches!(&committed, Reply { committed: true, version: Some(_), .. }), "{committed:?}");
+    let ended = server.wait(END_TIME_MAX);
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}\n{}", server.log());
+
+    let server = Server::on(directory.path());
+    assert_eq!(get(&Client::new(server.address()), "drained").await.as_deref(), Some(&b"value"[..]));
+}
+
+#[tokio::test]
+async fn sigterm_ends_an_idle_server_at_once() {
+    let mut server = Server::start("memory:");
+    let client = Client::new(server.address());
+    // A connection that is kept open is nothing to wait for.
+    assert_eq!(ready(&client).await.0, 200);
+    let start = Instant::now();
+    server.terminate();
+    let ended = server.wait(END_TIME_MAX);
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}\n{}", server.log());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn unknown_stores_are_refused() {
+    serve("bogus:somewhere").assert_refused(&["bogus", "memory:", "local:"]);
+    serve("somewhere").assert_refused(&["somewhere"]);
+}
+
+#[test]
+fn directories_that_cannot_be_are_refused() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "not a directory").expect("a file can be written");
+    serve(&local(&file)).assert_refused(&[file.to_str().expect("names of temporary files are text")]);
+    let below = file.join("below");
+    serve(&local(&below)).assert_refused(&[below.to_str().expect("names of temporary files are text")]);
+}
+
+#[test]
+fn a_directory_has_one_process() {
+    let directory = directory();
+    let first = Server::on(directory.path());
+    let name = directory.path().to_str().expect("names of temporary files are text");
+    serve(&local(directory.path())).assert_refused(&[name, "process"]);
+    // The lock goes with the process, not with a file.
+    first.kill();
+    drop(Server::on(directory.path()));
+}
+
+#[test]
+fn other_addresses_need_authentication() {
+    let ran = run(&["serve", "--store", "memory:", "--listen", "0.0.0.0:0"]);
+    ran.assert_refused(&["0.0.0.0", "loopback"]);
+}
+
+/// A byte of the journal is flipped, in the middle of what was acknowledged: that is no torn tail, and not to be passed over in silence.
+#[tokio::test]
+async fn damage_is_named() {
+    let directory = directory();
+    let server = Server::on(directory.path());
+    let client = Client::new(server.address());
+    for number in 0..50 {
+        let ops = vec![Op::put(format!("key/{number}"), format!("value {number} which is here on purpose"))];
+        client.execute(&Begin { ops, ..Begin::default() }).await.expect("an undisturbed server answers");
+    }
+    server.kill();
+
+    let damaged = holding(directory.path(), b"value 20 which is here on purpose");
+    assert!(!damaged.is_empty(), "no file holds the value");
+    for (path, at) in &damaged {
+        let mut bytes = std::fs::read(path).expect("a file can be read");
+        bytes[*at] ^= 0x20;
+        std::fs::write(path, bytes).expect("a file can be written");
+    }
+    let name = directory.path().to_str().expect("names of temporary files are text");
+    serve(&local(directory.path())).assert_refused(&[name, "damaged"]);
+}
+
+/// The files below a directory that hold these bytes, and where.
+fn holding(directory: &Path, bytes: &[u8]) -> Vec<(PathBuf, usize)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory can be read") {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            found.extend(holding(&path, bytes));
+        } else if let Ok(content) = std::fs::read(&path) {
+            let at = content.windows(bytes.len()).position(|window| window == bytes);
+            found.extend(at.map(|at| (path, at)));
+        }
+    }
+    found
+}
