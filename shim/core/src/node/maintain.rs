@@ -49,7 +49,8 @@ pub(super) struct Maintenance {
     pass: Option<Pass>,
     /// Attempts whose version entries this node itself has put.
     entered: Remembered<AttemptId, ()>,
-    /// When intents without a record of theirs were first seen, by the monotonic clock, and in which pass they were last seen.
+    /// When attempts that must be over before their intents go were first seen, by the monotonic clock, and in which pass they were last seen; forgotten
+    /// when a whole pass has not seen them.
     orphans: BTreeMap<AttemptId, (u64, u64)>,
     passes: u64,
 }
@@ -462,7 +463,6 @@ impl Node {
         }
         let done = self.drop_intent(run, intent)?;
         if done.is_ok() {
-            self.maintenance.orphans.remove(&attempt);
             self.note(Note::OrphanRemoved(attempt));
         }
         Ok(done)
@@ -495,10 +495,7 @@ impl Node {
             return Ok(Ok(false));
         }
         let kept: Vec<u32> = named.iter().map(|(number, _)| *number).collect();
-        Ok(self.drop_blobs(run, attempt, &kept)?.map(|()| {
-            self.maintenance.orphans.remove(&attempt);
-            true
-        }))
+        Ok(self.drop_blobs(run, attempt, &kept)?.map(|()| true))
     }
 
     /// Deletes an attempt's blob parts, but for these blobs.
@@ -767,6 +764,10 @@ impl Node {
         let due_ms = self.tombstone_due_ms(entry.txn);
         if run.note_if(|| self.scan_began_clean_after(due_ms)) {
             return Ok(self.consider(run, entry, horizon)?.map(|collect| (false, collect)));
+        }
+        // One intent a scan is enough, however many of the key's versions are collected in it.
+        if !run.note_if(|| self.first_look(entry.txn)) {
+            return Ok(Ok((false, None)));
         }
         let (hash, attempt) = (entry.hash, entry.txn.attempt);
         let put = run.ask(|| {
