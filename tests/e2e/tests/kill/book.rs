@@ -1,0 +1,244 @@
+//! The book: what every client saw, as one history; where the server is; whether to go on.
+//!
+//! A value is a transaction's number plus one: it names its writer without help from the server.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use aft_history::{History, KeyNames, Recorder, RequestId, Stamp, TransactionId};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
+use tokio::sync::watch;
+
+/// Keys that all writers write and all readers read: few, so that they meet.
+const POOL_LEN: usize = 12;
+
+/// A request that was acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct Acknowledged {
+    /// Its request ID.
+    pub(crate) id: String,
+    /// The attempt that committed.
+    pub(crate) winner: TransactionId,
+    /// Every key it wrote, in order; its ledger key is one of them.
+    pub(crate) keys: Vec<String>,
+    /// Its own ledger key.
+    pub(crate) ledger: String,
+}
+
+pub(crate) struct Book {
+    epoch: u64,
+    server: watch::Receiver<SocketAddr>,
+    stop: AtomicBool,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    recorder: Recorder,
+    names: KeyNames,
+    /// What the server said of the commits' places in order.
+    versions: BTreeMap<TransactionId, Version>,
+    acknowledged: Vec<Acknowledged>,
+    attempts: u64,
+    unknown: u64,
+    replayed: u64,
+}
+
+/// A TxnId as the API writes it: commit time in milliseconds, counter, attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(u64, u64, String);
+
+impl Version {
+    fn parse(text: &str) -> Version {
+        let parse = || {
+            let (time, attempt) = text.split_once('-')?;
+            let (ms, counter) = time.split_once('.')?;
+            Some(Version(ms.parse().ok()?, counter.parse().ok()?, attempt.to_owned()))
+        };
+        parse().unwrap_or_else(|| panic!("not a version: {text:?}"))
+    }
+}
+
+impl Book {
+    pub(crate) fn new(epoch: u64, server: watch::Receiver<SocketAddr>) -> Book {
+        Book { epoch, server, stop: AtomicBool::new(false), pages: Mutex::default() }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().expect("nobody panics with the book in hand")
+    }
+
+    /// Where the server is, or was last.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.server.borrow()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn request_id(&self, writer: u64, number: u64) -> String {
+        format!("request-{}-{writer}-{number}", self.epoch)
+    }
+
+    pub(crate) fn ledger_prefix(&self) -> String {
+        format!("ledger/{}/", self.epoch)
+    }
+
+    pub(crate) fn ledger_key(&self, writer: u64, number: u64) -> String {
+        format!("{}{writer}/{number}", self.ledger_prefix())
+    }
+
+    /// The keys that everybody shares.
+    pub(crate) fn pool(&self) -> Vec<String> {
+        (0..POOL_LEN).map(|at| format!("pool/{}/{at:02}", self.epoch)).collect()
+    }
+
+    /// Some of them, each once, in any order.
+    pub(crate) fn draw(&self, rng: &mut StdRng, count: usize) -> Vec<String> {
+        let pool = self.pool();
+        rand::seq::index::sample(rng, pool.len(), count).into_iter().map(|at| pool[at].clone()).collect()
+    }
+
+    /// Opens a page for a transaction; an attempt of a request, if it is one.
+    pub(crate) fn begin(&self, request: Option<RequestId>) -> TransactionId {
+        let mut pages = self.pages();
+        let transaction = pages.recorder.begin();
+        if let Some(request) = request {
+            pages.recorder.request(transaction, request);
+            pages.attempts += 1;
+        }
+        transaction
+    }
+
+    pub(crate) fn read(&self, transaction: TransactionId, key: &str, value: Option<&Bytes>) {
+        let pages = &mut *self.pages();
+        let value = value.map_or(0, |value| parse_value(key, value));
+        pages.recorder.read(transaction, pages.names.key(key), value);
+    }
+
+    pub(crate) fn write(&self, transaction: TransactionId, key: &str) {
+        let pages = &mut *self.pages();
+        pages.recorder.write(transaction, pages.names.key(key), value_of(transaction));
+    }
+
+    /// A reader has read to its end.
+    pub(crate) fn finished(&self, reader: TransactionId) {
+        self.pages().recorder.commit(reader, None);
+    }
+
+    pub(crate) fn aborted(&self, transaction: TransactionId) {
+        self.pages().recorder.abort(transaction);
+    }
+
+    pub(crate) fn unknown(&self) {
+        self.pages().unknown += 1;
+    }
+
+    /// The outcome of a request is known: one of its attempts committed, the others did not and never will.
+    pub(crate) fn acknowledged(&self, request: Acknowledged, attempts: &[TransactionId], version: &str) {
+        let mut pages = self.pages();
+        let winner = request.winner;
+        assert!(attempts.contains(&winner), "{request:?} was won by none of its attempts {attempts:?}");
+        for &attempt in attempts {
+            if attempt != winner {
+                pages.recorder.abort(attempt);
+            }
+        }
+        pages.recorder.commit(winner, None);
+        pages.replayed += u64::from(attempts.last() != Some(&winner));
+        pages.versions.insert(winner, Version::parse(version));
+        pages.acknowledged.push(request);
+    }
+
+    /// Any request that was acknowledged.
+    pub(crate) fn any_acknowledged(&self, rng: &mut StdRng) -> Option<Acknowledged> {
+        let pages = self.pages();
+        let count = pages.acknowledged.len();
+        (count > 0).then(|| pages.acknowledged[rng.random_range(0..count)].clone())
+    }
+
+    pub(crate) fn all_acknowledged(&self) -> Vec<Acknowledged> {
+        self.pages().acknowledged.clone()
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.pages().acknowledged.len() as u64
+    }
+
+    /// For each shared key, the newest committed transaction that wrote it, by the server's own order.
+    pub(crate) fn newest(&self) -> BTreeMap<String, TransactionId> {
+        let pages = self.pages();
+        let mut newest = BTreeMap::new();
+        for request in &pages.acknowledged {
+            for key in request.keys.iter().filter(|key| **key != request.ledger) {
+                let best = newest.entry(key.clone()).or_insert(request.winner);
+                if pages.versions[&request.winner] > pages.versions[best] {
+                    *best = request.winner;
+                }
+            }
+        }
+        newest
+    }
+
+    /// The history, with the commits' ranks in the server's order as their stamps.
+    pub(crate) fn history(&self) -> History {
+        let pages = self.pages();
+        let mut order: Vec<_> = pages.versions.iter().collect();
+        order.sort_by_key(|(_, version)| *version);
+        let ranks: BTreeMap<_, _> = order.into_iter().map(|(id, _)| *id).zip(1..).collect();
+        let stamped = pages.recorder.history().transactions().iter().map(|transaction| {
+            let stamp = ranks.get(&transaction.id).map(|rank| Stamp(*rank));
+            aft_history::Transaction { stamp, ..transaction.clone() }
+        });
+        stamped.collect()
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let pages = self.pages();
+        format!(
+            "{} requests in {} attempts ({} of unknown outcome, {} requests won by an earlier attempt), {} transactions in all",
+            pages.acknowledged.len(),
+            pages.attempts,
+            pages.unknown,
+            pages.replayed,
+            pages.recorder.history().transactions().len()
+        )
+    }
+}
+
+/// What a transaction writes, to any key.
+pub(crate) fn value_of(transaction: TransactionId) -> u64 {
+    transaction.number().expect("a recorder numbers its transactions") + 1
+}
+
+/// The transaction that wrote a value.
+pub(crate) fn writer_of(value: u64) -> TransactionId {
+    TransactionId::new(value.checked_sub(1).expect("0 is no value"))
+}
+
+/// A value's bytes: the number, and padding, so that some are large.
+pub(crate) fn value_bytes(value: u64, rng: &mut StdRng) -> Bytes {
+    let padding = if rng.random_bool(0.1) { rng.random_range(0..20_000) } else { rng.random_range(0..100) };
+    let mut bytes = format!("{value} ").into_bytes();
+    let from = bytes.len();
+    bytes.resize(from + padding, 0);
+    rng.fill_bytes(&mut bytes[from..]);
+    bytes.into()
+}
+
+/// The number in a value's bytes.
+pub(crate) fn parse_value(key: &str, bytes: &Bytes) -> u64 {
+    let number = bytes.split(|byte| *byte == b' ').next().and_then(|digits| std::str::from_utf8(digits).ok());
+    number
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("{key} holds what nobody wrote: {bytes:?}"))
+}

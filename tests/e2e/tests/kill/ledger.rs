@@ -1,0 +1,65 @@
+//! What must be there at the end: the history is clean; one ledger entry a request, from the attempt that was acknowledged; every shared key
+//! at its newest version.
+
+use aft_e2e::client::Client;
+use aft_history::{Options, Readers, check as check_history};
+use aft_wire::http::{Begin, OPS_LEN_MAX, Op};
+use futures::StreamExt;
+
+use crate::book::{Acknowledged, Book, parse_value, value_of};
+
+/// Keys a page: small enough for many pages.
+const PAGE_LEN: u32 = 500;
+/// Calls at a time.
+const CALLS: usize = 16;
+
+pub(crate) async fn check(book: &Book, client: &Client) {
+    let options = Options { readers: Readers::All, ..Options::default() };
+    let report = check_history(&book.history(), &options).expect("the book keeps a well-formed history");
+    assert!(report.is_clean(), "{}\n{report}", book.summary());
+
+    let requests = book.all_acknowledged();
+    let expected = requests.iter().map(|request| (request.ledger.clone(), value_of(request.winner)));
+    let newest = book.newest();
+    let expected: Vec<_> = expected.chain(newest.into_iter().map(|(key, id)| (key, value_of(id)))).collect();
+    for chunk in expected.chunks(OPS_LEN_MAX) {
+        check_values(client, chunk).await;
+    }
+    check_count(client, &book.ledger_prefix(), book.requests()).await;
+    let mut calls = futures::stream::iter(&requests)
+        .map(|request| check_request(client, request))
+        .buffer_unordered(CALLS);
+    while calls.next().await.is_some() {}
+}
+
+/// One transaction reads all these keys and finds these values.
+async fn check_values(client: &Client, expected: &[(String, u64)]) {
+    let ops = expected.iter().map(|(key, _)| Op::get(key)).collect();
+    let reply =
+        client.execute(&Begin { ops, ..Begin::default() }).await.expect("an undisturbed server answers");
+    assert_eq!(reply.results.len(), expected.len());
+    for (read, (key, value)) in reply.results.iter().zip(expected) {
+        let found = read.value.as_ref().map(|bytes| parse_value(key, bytes));
+        assert_eq!((&read.key, found), (key, Some(*value)), "what was acknowledged for {key}");
+    }
+}
+
+/// The ledger holds so many entries: none lost, none of an attempt that was never acknowledged.
+pub(crate) async fn check_count(client: &Client, prefix: &str, expected: u64) {
+    let opened = client.begin(&Begin::default()).await.expect("an undisturbed server answers");
+    let transaction = opened.transaction.expect("an open transaction has a token");
+    let keys = client.list(&transaction, prefix, PAGE_LEN).await.expect("an undisturbed server answers");
+    client.abort(&transaction).await.expect("an undisturbed server answers");
+    assert!(keys.is_sorted(), "a listing is in order");
+    assert_eq!(keys.len() as u64, expected, "entries of {prefix}, and acknowledged requests");
+}
+
+/// The server's own account of a request is the same.
+async fn check_request(client: &Client, expected: &Acknowledged) {
+    let found = client.request(&expected.id).await.expect("an acknowledged request is found");
+    if !found.collected {
+        assert_eq!(found.keys, expected.keys, "{}", expected.id);
+    }
+    let result = found.result.expect("every attempt leaves a result");
+    assert_eq!(parse_value(&expected.id, &result), value_of(expected.winner), "{}", expected.id);
+}

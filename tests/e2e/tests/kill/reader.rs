@@ -1,0 +1,74 @@
+//! A reader: sets of shared keys in one transaction, in one call or two, and a ledger entry that was acknowledged before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_e2e::client::{CallError, Client, Result};
+use aft_history::TransactionId;
+use aft_wire::http::{Action, Batch, Begin, Code, Op, Reply};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::book::{Acknowledged, Book, parse_value, value_of};
+
+/// Pause after a call that got no answer.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) async fn run(book: Arc<Book>, mut rng: StdRng) {
+    let client = Client::new(book.address());
+    while !book.is_stopped() {
+        let reader = book.begin(None);
+        match read(&book, &client, reader, &mut rng).await {
+            Ok(()) => book.finished(reader),
+            Err(why) => {
+                book.aborted(reader);
+                if let CallError::Refused(problem) = why {
+                    let expected = matches!(problem.action, Action::Retry | Action::Unknown);
+                    assert!(expected || problem.code == Code::NotFound, "{problem:?}");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn read(book: &Book, client: &Client, reader: TransactionId, rng: &mut StdRng) -> Result<()> {
+    // Chosen before the transaction opens: it must see this one.
+    let seen = book.any_acknowledged(rng);
+    let count = rng.random_range(2..=5);
+    let keys = book.draw(rng, count);
+    let (first, second) = keys.split_at(rng.random_range(0..=keys.len()));
+    let opened = client.at(book.address()).begin(&Begin { ops: gets(first), ..Begin::default() }).await?;
+    note(book, reader, &opened);
+    let transaction = opened.transaction.as_deref().expect("an open transaction has a token");
+    if rng.random_bool(0.5) {
+        // Time for others to commit in between.
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..10))).await;
+    }
+    let mut ops = gets(second);
+    ops.extend(seen.iter().map(|seen| Op::get(&seen.ledger)));
+    let batch = Batch { ops, commit: Some(true), result: None };
+    let reply = client.at(book.address()).batch(transaction, &batch).await?;
+    note(book, reader, &reply);
+    if let Some(seen) = seen {
+        check_seen(&seen, &reply);
+    }
+    Ok(())
+}
+
+fn gets(keys: &[String]) -> Vec<Op> {
+    keys.iter().map(Op::get).collect()
+}
+
+fn note(book: &Book, reader: TransactionId, reply: &Reply) {
+    for read in &reply.results {
+        book.read(reader, &read.key, read.value.as_ref());
+    }
+}
+
+/// An entry that had been acknowledged before the transaction opened, on the only node that there is.
+fn check_seen(seen: &Acknowledged, reply: &Reply) {
+    let read = reply.results.last().and_then(|read| read.value.as_ref());
+    let read = read.map(|value| parse_value(&seen.ledger, value));
+    assert_eq!(read, Some(value_of(seen.winner)), "{seen:?}, acknowledged before this transaction opened");
+}
