@@ -121,8 +121,8 @@ impl World {
                 let Some((prefix, _)) = &sent.list else {
                     return broken("a reply answers its verb", format!("Listed for {sent:?}"));
                 };
-                let fresh_ms = self.fresh_ms(&sent);
-                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
+                let (fresh_ms, floor_ms) = (self.fresh_ms(&sent), self.floor_ms());
+                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
                 let attempt = &mut self.attempts[number];
                 judge_listing(attempt, prefix, &keys, next.as_deref(), &self.keys, witness)?;
                 self.go_on(number);
@@ -163,6 +163,10 @@ impl World {
         sent.at_ms.saturating_sub(self.settings.recheck_after_ms + self.delay_max_ms)
     }
 
+    fn floor_ms(&self) -> u64 {
+        (self.now_ms + 2 * self.settings.skew_max_ms).saturating_sub(self.settings.replay_limit_ms())
+    }
+
     fn go_on(&mut self, number: usize) {
         self.attempts[number].progress = Progress::Ready;
         self.fresh.push(Fresh::Client(number));
@@ -181,8 +185,9 @@ impl World {
             return broken("a batch answers every get, in order", format!("{asked:?}, but {told:?}"));
         }
         let fresh_ms = self.fresh_ms(sent);
+        let floor_ms = self.floor_ms();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
-            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
         }
         match committed {

@@ -18,6 +18,8 @@ pub(crate) struct Witness<'a> {
     pub(crate) store: &'a StoreModel,
     /// Version entries that landed before this time, and still stand, are known to every listing that the read may rest on.
     pub(crate) fresh_ms: u64,
+    /// Sessions that name older commits than this set no bound.
+    pub(crate) floor_ms: u64,
 }
 
 /// Judges the answer to a get, and adds it to what the attempt has seen.
@@ -128,6 +130,9 @@ fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>
 fn judge_session(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     for entry in &attempt.session {
         let audit = witness.audit;
+        if entry.txn.time.ms() < witness.floor_ms {
+            continue; // beyond the replay limit a session sets no bound (section 5, floor)
+        }
         if audit.write(entry.txn.attempt, key).is_none() {
             continue;
         }
