@@ -7,16 +7,16 @@ use crate::step;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// Replay this seed.
-    #[arg(long, value_name = "X", conflicts_with_all = ["minutes", "seeds"])]
+    /// Replay this seed; with `--seeds` or `--minutes`, the first one.
+    #[arg(long, value_name = "X")]
     seed: Option<u64>,
     /// Print every event of the replayed seed.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Run fresh seeds for so long.
+    /// Run seeds for so many minutes.
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     minutes: Option<u64>,
-    /// Run so many fresh seeds.
+    /// Run so many seeds.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
 }
