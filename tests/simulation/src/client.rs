@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aft_core::message::{Batch, Committed, Input, Op, Refusal, Replayed, Reply, Verb};
+use aft_core::message::{Batch, Committed, Found, Input, Op, Read, Refusal, Replayed, Reply, Verb};
 use aft_core::record::Write;
 use aft_core::store::{Body, Call, Name};
 use bytes::Bytes;
 
 use crate::audit::{Verdict, broken};
 use crate::oracle::{Witness, judge_listing, judge_read};
-use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Sent, attempt_id};
+use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Seen, Sent, attempt_id};
 use crate::world::{FlightId, Fresh, Ghost, Waiting, World};
+
+/// An index that never forgets for want of room.
+const INDEX_ROOMY: usize = 1_000;
 
 impl World {
     /// A new attempt of a request, with what its client has seen. It begins when [`World::client`] is called.
@@ -77,6 +80,7 @@ impl World {
             self.end(number, Ended::Aborted);
             return Ok(());
         };
+        attempt.sent.shown = self.hosts[host].learned.clone();
         attempt.sent.record_stood = self.store.commits.contains_key(&hash);
         let ticket = self.ticket(host, Waiting::Attempt(number));
         self.attempts[number].progress = Progress::Waiting(ticket);
@@ -163,6 +167,46 @@ impl World {
         sent.at_ms.saturating_sub(self.settings.recheck_after_ms + self.delay_max_ms)
     }
 
+    /// Section 5.2: learning a commit record indexes its whole write set. What this node has just shown of a transaction, it knows on every key of it.
+    fn judge_learned(&self, number: usize, shared: bool, sent: &Sent, read: &Read) -> Verdict {
+        let attempt = &self.attempts[number];
+        let Some((txn, since_ms)) = sent.shown.get(&read.key) else {
+            return Ok(());
+        };
+        let fresh = self.now_ms < since_ms + self.settings.recheck_after_ms;
+        let roomy = self.settings.index_entries_max >= INDEX_ROOMY;
+        let collected = self.audit.commits.get(&txn.attempt).is_none_or(|commit| commit.collected);
+        let passed_over = match &read.found {
+            Found::Version(seen, _) => seen < txn,
+            Found::Absent => true,
+            Found::Own(_) => false,
+        };
+        let fits = self.audit.commits.get(&txn.attempt).is_some_and(|commit| {
+            attempt.read.iter().all(|(key, seen)| {
+                commit.record.write(key).is_none() || matches!(seen, Seen::Version(version) if version >= txn)
+            })
+        });
+        if shared && fresh && roomy && !collected && passed_over && fits {
+            return broken(
+                "section 5.2: learning a commit record indexes its whole write set",
+                format!("{read:?}, but the node has shown {txn}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn learned(&mut self, number: usize, since_ms: u64, read: &Read) {
+        let Found::Version(txn, _) = &read.found else { return };
+        let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
+        let host = &mut self.hosts[self.attempts[number].host];
+        for key in commit.record.keys() {
+            let known = host.learned.entry(key).or_insert((*txn, since_ms));
+            if known.0 < *txn {
+                *known = (*txn, since_ms);
+            }
+        }
+    }
+
     fn floor_ms(&self) -> u64 {
         (self.now_ms + 2 * self.settings.skew_max_ms).saturating_sub(self.settings.replay_limit_ms())
     }
@@ -172,13 +216,7 @@ impl World {
         self.fresh.push(Fresh::Client(number));
     }
 
-    fn ran(
-        &mut self,
-        number: usize,
-        sent: &Sent,
-        reads: &[aft_core::message::Read],
-        committed: Option<Committed>,
-    ) -> Verdict {
+    fn ran(&mut self, number: usize, sent: &Sent, reads: &[Read], committed: Option<Committed>) -> Verdict {
         let asked: Vec<_> = sent.gets.iter().map(|(key, _)| key).collect();
         let told: Vec<_> = reads.iter().map(|read| &read.key).collect();
         if asked != told {
@@ -187,8 +225,10 @@ impl World {
         let fresh_ms = self.fresh_ms(sent);
         let floor_ms = self.floor_ms();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
+            self.judge_learned(number, own.is_none(), sent, read)?;
             let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
+            self.learned(number, sent.at_ms, read);
         }
         match committed {
             Some(committed) => self.committed(number, sent, committed),

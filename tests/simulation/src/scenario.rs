@@ -207,6 +207,16 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
         Budget { crashes: 1, ..Budget::default() },
     ));
 
+    let mut stage = Stage::new(bug, 2);
+    stage.add(writes(0, "KL"), 0);
+    let first = stage.add(reads("k"), 1);
+    let second = stage.add(reads("lk"), 1);
+    stage.after.push((second, first, false));
+    all.push(stage.scenario(
+        "a sibling key on the node that read a half-published transaction",
+        Budget { crashes: 1, ..Budget::default() },
+    ));
+
     // Both nodes commit at the same instant: their commit times are equal, and only attempts tell them apart.
     let mut stage = Stage::new(bug, 2);
     let first = stage.add(writes(0, "KL"), 0);

@@ -166,6 +166,8 @@ pub struct Sent {
     pub aborts: bool,
     /// This verb opens the transaction.
     pub begins: bool,
+    /// What the node had shown of every key before it was sent, and since when it knew it.
+    pub shown: BTreeMap<Key, (TxnId, u64)>,
     /// When it was sent, a full commit record of the request stood in the store.
     pub record_stood: bool,
 }

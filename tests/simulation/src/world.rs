@@ -76,6 +76,8 @@ pub struct Host {
     next_ticket: u64,
     /// Its value cache: committed versions that passed through this node.
     cache: BTreeSet<(TxnId, Key)>,
+    /// Transactions that this node has shown to a client, by each key that they wrote, and since when it may have known them.
+    pub(crate) learned: BTreeMap<Key, (TxnId, u64)>,
     /// Store calls made since the process began.
     pub calls_made: u64,
 }
@@ -221,6 +223,7 @@ impl World {
                 tickets: BTreeMap::new(),
                 next_ticket: 0,
                 cache: BTreeSet::new(),
+                learned: BTreeMap::new(),
                 calls_made: 0,
             });
             world.start_node(host);
@@ -249,6 +252,7 @@ impl World {
         slot.maintains = false;
         slot.heartbeat_lost = false;
         slot.cache.clear();
+        slot.learned.clear();
         slot.calls_made = 0;
     }
 
@@ -409,7 +413,10 @@ impl World {
             return Ok(());
         }
         match &input {
-            Input::HeartbeatLost => self.hosts[host].heartbeat_lost = true,
+            Input::HeartbeatLost => {
+                self.hosts[host].heartbeat_lost = true;
+                self.hosts[host].learned.clear();
+            }
             Input::HeartbeatBack => self.hosts[host].heartbeat_lost = false,
             Input::Maintain(holds) => self.hosts[host].maintains = *holds,
             Input::Verb(..) | Input::Answer(..) | Input::Heard(..) | Input::Wake | Input::Drain => {}
