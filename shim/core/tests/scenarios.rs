@@ -643,7 +643,7 @@ fn collecting_leaves_the_newest_versions_and_nothing_else() {
             "ok",
             "committed",
             "begun",
-            "a: deleted, b: deleted",
+            "a: absent, b: absent",
             "0 objects",
         ],
     );

@@ -118,6 +118,8 @@ impl Node {
             Answer::Got(_) => {}
             answer => return Ok(Err(error_of(answer))),
         }
+        self.collected.insert(entry.txn, ());
+        self.index.forget(entry.txn, entry.writes.iter().map(|(key, _)| key.clone()));
         if let Err(error) = self.delete(run, version_names(entry))? {
             return Ok(Err(error));
         }

@@ -239,6 +239,17 @@ impl Index {
         }
     }
 
+    /// The transaction was collected by this node: its versions are versions no more. Listings stay true, being made of what remains.
+    pub(super) fn forget(&mut self, txn: TxnId, keys: impl Iterator<Item = Key>) {
+        for key in keys {
+            let Some(entry) = self.keys.get_mut(&key) else { continue };
+            if let Ok(at) = entry.place(txn) {
+                let known = entry.versions.remove(at);
+                self.release(&known);
+            }
+        }
+    }
+
     /// A page of a key's version entries. The first page of a listing **replaces** what was known, except this node's own unpublished commits and
     /// what was learned since the listing was asked or within `recheck_after_ms`.
     pub(super) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {

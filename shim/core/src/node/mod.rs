@@ -41,6 +41,9 @@ const ENDED_KEPT_MAX: usize = 10_000;
 /// How many attempts are remembered as settled (a durable intent or a full publication was seen): a repeated replay then costs no intent.
 const SETTLED_KEPT_MAX: usize = 50_000;
 
+/// How many collected transactions are remembered: far more than can be collected while one store call is under way.
+const COLLECTED_KEPT_MAX: usize = 100_000;
+
 /// A node of the shim.
 #[derive(Debug, Clone, Hash)]
 pub struct Node {
@@ -60,6 +63,8 @@ pub struct Node {
     requests: BTreeMap<RequestHash, begin::OpenRequest>,
     ended: Remembered<AttemptId, commit::Ended>,
     settled: Remembered<AttemptId, ()>,
+    /// Transactions that this node has collected: a copy of their record that was on its way may not bring them back into the index.
+    collected: Remembered<crate::ids::TxnId, ()>,
     index: Index,
     operations: BTreeMap<OperationId, Operation>,
     operation_ids: u64,
@@ -135,6 +140,7 @@ impl Node {
             requests: BTreeMap::new(),
             ended: Remembered::new(ENDED_KEPT_MAX),
             settled: Remembered::new(SETTLED_KEPT_MAX),
+            collected: Remembered::new(COLLECTED_KEPT_MAX),
             index: Index::default(),
             operations: BTreeMap::new(),
             operation_ids: 0,
@@ -331,6 +337,9 @@ impl Node {
         asked: Option<&crate::ids::Key>,
     ) {
         self.clock = self.clock.max(header.txn.time);
+        if self.collected.get(&header.txn).is_some() {
+            return;
+        }
         let bug = bug_of(&self.settings);
         self.index.learn(header, self.now.mono_ms, unpublished, |planted| bug == Some(planted), asked);
     }
