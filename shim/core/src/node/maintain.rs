@@ -403,17 +403,17 @@ impl Node {
             return Ok(Ok(true));
         }
         if !writes.is_empty() && !run.note_if(|| self.maintenance.entered.get(&intent.attempt).is_some()) {
-            if !self.settings.exclusive {
-                // It came between the two scans: the next pass enters it first.
-                return Ok(Ok(false));
+            if self.settings.exclusive {
+                // A commit of this life whose outcome was unknown: nobody else enters it.
+                let header = Arc::new(Header::of(&record).expect("its writes are at hand"));
+                if let Some(error) = super::script::failure(&run.ask_all(publish::entries(&header))?) {
+                    return Ok(Err(error));
+                }
+                self.maintenance.entered(intent.attempt);
+                self.learn(&header, false, None);
             }
-            // A commit of this life whose outcome was unknown: nobody else enters it.
-            let header = Arc::new(Header::of(&record).expect("its writes are at hand"));
-            if let Some(error) = super::script::failure(&run.ask_all(publish::entries(&header))?) {
-                return Ok(Err(error));
-            }
-            self.maintenance.entered(intent.attempt);
-            self.learn(&header, false, None);
+            // This scan may have listed its keys without it already: the next pass enters it if need be, and retires it.
+            return Ok(Ok(false));
         }
         match self.drop_unnamed_blobs(run, &record)? {
             Ok(true) => {}
