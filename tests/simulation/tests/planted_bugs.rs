@@ -7,8 +7,8 @@ use aft_core::bug::Bug;
 use aft_simulation::explore::explore;
 use aft_simulation::{Options, scenario, simulate};
 
-/// Seeds tried for one bug: about ten seconds.
-const SEEDS_MAX: u64 = 400;
+/// Seeds tried for one bug: about half a minute for one that is not found by seeds.
+const SEEDS_MAX: u64 = 2_500;
 /// States searched in one world for one bug.
 const STATES_MAX: usize = 3_000;
 
