@@ -157,7 +157,7 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
         let Some(commit) = audit.commits.get(&entry.txn.attempt) else { continue };
         let known = !commit.collected
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
-        let rejected = attempt.read.iter().any(|(other, seen)| {
+        let rejected = attempt.read.iter().filter(|(other, _)| *other != key).any(|(other, seen)| {
             commit.record.write(other).is_some()
                 && match seen {
                     Seen::Version(version) => *version < entry.txn,
@@ -191,6 +191,9 @@ pub(crate) fn judge_listing(
     all: &[Key],
     witness: Witness<'_>,
 ) -> Verdict {
+    // The node chooses a page's versions in an order of its own: how fresh each is can be judged only beside all the others.
+    let first = Witness { fresh_ms: 0, ..witness };
+    let before: Vec<Key> = attempt.read.keys().cloned().collect();
     let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key);
     if !ordered {
         return broken("a listing is in key order", format!("{listed:?}"));
@@ -209,7 +212,7 @@ pub(crate) fn judge_listing(
                     format!("{key}: {write:?}, but {found:?}"),
                 );
             }
-            (None, None) => see(attempt, key, Seen::Unlisted, witness)?,
+            (None, None) => see(attempt, key, Seen::Unlisted, first)?,
             (Some(found), None) => {
                 let Some(txn) = found.txn else {
                     return broken(
@@ -226,8 +229,13 @@ pub(crate) fn judge_listing(
                         format!("{found:?}, not {write:?}"),
                     );
                 }
-                see(attempt, key, Seen::Version(txn), witness)?;
+                see(attempt, key, Seen::Version(txn), first)?;
             }
+        }
+    }
+    for key in all.iter().filter(|key| !before.contains(key)) {
+        if let Some(seen) = attempt.read.get(key).copied() {
+            judge_freshness(attempt, key, seen, witness)?;
         }
     }
     Ok(())
