@@ -93,7 +93,10 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
             );
         }
     }
-    judge_freshness(attempt, key, seen, witness)?;
+    // What a listing has fixed stays fixed, however old it is by now.
+    if !attempt.read.contains_key(key) {
+        judge_freshness(attempt, key, seen, witness)?;
+    }
     judge_session(attempt, key, seen, witness)?;
     attempt.read.insert(key.clone(), seen);
     judge_fracture(attempt, key, seen, witness)
