@@ -439,8 +439,13 @@ impl Node {
                 }
             }
         }
-        if let Err(error) = self.put_collects(run, collects)? {
-            return Ok(Err(error));
+        // Its own entry last: once it is collected this intent goes as a slim record's, and nothing would lead to the others any more.
+        let (own, others): (Vec<_>, Vec<_>) =
+            collects.into_iter().partition(|collect| collect.txn == record.txn);
+        for collects in [others, own] {
+            if let Err(error) = self.put_collects(run, collects)? {
+                return Ok(Err(error));
+            }
         }
         self.drop_intent(run, intent)
     }
