@@ -292,7 +292,7 @@ impl Node {
 
     fn ask_record(&mut self, id: OperationId, operation: &Operation, key: &Key, version: &VersionEntry) {
         let owner = Owner::Record(version.hash, version.txn, key.clone());
-        // A fetch, not a get: the value is wanted next, and the driver keeps it.
+        // A get, not a fetch: the write set is wanted, which a cached value does not tell.
         let call = || Call::Get(Name::Commit(version.hash));
         self.call_shared(owner, call, id, 0, operation.until_mono);
     }
