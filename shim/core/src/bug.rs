@@ -29,11 +29,12 @@ pub enum Bug {
     ListAgainOnlyOnce,
     OrderByTimeOnly,
     ServeAfterHeartbeatLost,
+    MarkBeforeEntered,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 24] = [
         Bug::DropLowerBound,
         Bug::DropUpperBound,
         Bug::TreatAbsentAsNewer,
@@ -57,5 +58,6 @@ impl Bug {
         Bug::ListAgainOnlyOnce,
         Bug::OrderByTimeOnly,
         Bug::ServeAfterHeartbeatLost,
+        Bug::MarkBeforeEntered,
     ];
 }

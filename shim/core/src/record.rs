@@ -210,26 +210,35 @@ pub struct CollectName {
     pub minute: u32,
     /// When it was put.
     pub time: crate::ids::Hlc,
-    /// The attempt whose transaction is collected.
+    /// The attempt of its first transaction.
     pub attempt: AttemptId,
     /// Fresh at every put.
     pub nonce: Nonce,
 }
 
-/// How far the collection of a transaction has come.
+/// How far a collection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Markers, slim record, version entries, blobs, cascade: any of these may be undone.
+    /// Markers, slim records, version entries, blobs, cascade: any of these may be undone.
     Pieces,
-    /// Only the slim record remains, until its retention has passed.
+    /// Only the slim records remain, until their retention has passed.
     Header,
-    /// Only its keys' markers remain.
+    /// Only their keys' markers remain.
     Markers,
 }
 
-/// "Finish collecting" a transaction.
+/// "Finish collecting" these transactions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CollectEntry {
+    /// What is still to do.
+    pub stage: Stage,
+    /// At least one; all in this stage.
+    pub transactions: Vec<Superseded>,
+}
+
+/// A transaction that no reader needs any more: all that its collection must know once its record is slim.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Superseded {
     /// The transaction.
     pub txn: TxnId,
     /// Where its record stands.
@@ -240,6 +249,17 @@ pub struct CollectEntry {
     pub blobs: Vec<(u32, u32)>,
     /// How long its record is kept at least, in milliseconds from the commit time.
     pub retention_ms: u64,
-    /// What is still to do.
-    pub stage: Stage,
+}
+
+impl Superseded {
+    /// What the collection of a full record must know; `None` for a slim one.
+    pub fn of(record: &Record) -> Option<Superseded> {
+        Some(Superseded {
+            txn: record.txn,
+            hash: record.hash,
+            writes: record.full()?.iter().map(|(key, write)| (key.clone(), write.meta())).collect(),
+            blobs: record.named_blobs(),
+            retention_ms: record.retention_ms,
+        })
+    }
 }

@@ -45,8 +45,12 @@ pub struct Settings {
     pub index_entries_max: usize,
     /// Version entries asked for in one listing.
     pub version_page_len: u32,
-    /// Maintenance tasks under way at once.
+    /// Maintenance batches under way at once.
     pub maintenance_tasks_max: usize,
+    /// Intents in a batch: what their transactions share is asked once; as many commit records are held at once.
+    pub maintenance_batch_len: usize,
+    /// Keys written by the transactions of a batch, unless one alone writes more.
+    pub maintenance_batch_writes_max: usize,
     /// Pause between two passes of the maintainer.
     pub maintenance_interval_ms: u64,
     /// How long a read or a look-up keeps asking a store that fails before the caller is told.
@@ -89,7 +93,9 @@ impl Settings {
             publish_queue_max: 100_000,
             index_entries_max: 1_000_000,
             version_page_len: 16,
-            maintenance_tasks_max: 16,
+            maintenance_tasks_max: 2,
+            maintenance_batch_len: 32,
+            maintenance_batch_writes_max: 1_000,
             maintenance_interval_ms: 1_000,
             store_patience_ms: 10_000,
             retry_min_ms: 20,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ids::{AttemptId, Key, Nonce, RequestHash, TxnId};
+use crate::ids::{AttemptId, Hlc, Key, Nonce, RequestHash, TxnId};
 use crate::record::{CollectEntry, CollectName, Intent, Record, VersionEntry, Write};
 
 /// A store call under way, unique in one life of a node.
@@ -36,6 +36,8 @@ pub enum Name {
     Collect(CollectName),
     /// A key's marker.
     Marker(Key),
+    /// The mark up to which intents are entered, where one node holds the store alone.
+    Entered,
 }
 
 /// The typed body of a stored object.
@@ -47,6 +49,8 @@ pub enum Body {
     Collect(Arc<CollectEntry>),
     /// Of a marker: fresh at every put, so that its tag is.
     Marker(Nonce),
+    /// Of the mark: all transactions of intents up to this time are entered, or will never commit.
+    Entered(Hlc),
     /// Of a part of a blob.
     Part(Bytes),
     /// Of intents and version entries, whose names say all.

@@ -108,7 +108,10 @@ impl Audit {
         let safe = !commit.told
             || commit.collected
             || commit.published()
-            || store.intents.iter().any(|intent| intent.attempt == attempt);
+            || store.intents.iter().any(|intent| {
+                // An exclusive store's next life looks at no intent up to the mark.
+                intent.attempt == attempt && store.entered.is_none_or(|mark| intent.time > mark)
+            });
         if safe {
             return Ok(());
         }
@@ -160,6 +163,9 @@ impl Audit {
                     self.promise(intent.attempt, store)?;
                 }
             }
+        }
+        if let Call::Put(Name::Entered, _) = call {
+            self.commits.keys().try_for_each(|attempt| self.promise(*attempt, store))?;
         }
         if let (Call::Put(Name::Version(key, entry), _), Answer::Done) = (call, &answer)
             && let Some(commit) = self.commits.get_mut(&entry.txn.attempt)
@@ -332,7 +338,7 @@ impl Audit {
                 ),
                 Some(_) | None => Ok(()),
             },
-            Name::Intent(_) | Name::Collect(_) | Name::Marker(_) => Ok(()),
+            Name::Intent(_) | Name::Collect(_) | Name::Marker(_) | Name::Entered => Ok(()),
         }
     }
 

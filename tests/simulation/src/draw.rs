@@ -102,7 +102,9 @@ impl Plan {
         settings.delete_if = random.chance(800);
         settings.index_entries_max = *random.pick(&[1, 3, 10, 1_000]);
         settings.version_page_len = *random.pick(&[1, 1, 2, 16]);
-        settings.maintenance_tasks_max = *random.pick(&[1, 2, 16]);
+        settings.maintenance_tasks_max = *random.pick(&[1, 2, 4]);
+        settings.maintenance_batch_len = *random.pick(&[1, 2, 3, 32]);
+        settings.maintenance_batch_writes_max = *random.pick(&[1, 3, 1_000]);
         settings.maintenance_interval_ms = random.between(200, 2_000);
         settings.transactions_max = *random.pick(&[3, 100]);
         settings.publish_queue_max = *random.pick(&[2, 100]);

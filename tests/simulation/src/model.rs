@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Key, Nonce, RequestHash, TxnId};
+use aft_core::ids::{AttemptId, Hlc, Key, Nonce, RequestHash, TxnId};
 use aft_core::record::{CollectEntry, CollectName, Intent, Record, VersionEntry};
 use aft_core::store::{Answer, Body, Call, CallError, Group, Groups, Name, Tag};
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct StoreModel {
     pub collects: BTreeMap<CollectName, Arc<CollectEntry>>,
     /// Markers.
     pub markers: BTreeMap<Key, Nonce>,
+    /// The mark up to which intents are entered.
+    pub entered: Option<Hlc>,
 }
 
 /// The tag of a content: a hash of it.
@@ -62,6 +64,7 @@ impl StoreModel {
             }
             Name::Collect(name) => self.collects.get(name).map(|entry| Body::Collect(entry.clone())),
             Name::Marker(key) => self.markers.get(key).map(|nonce| Body::Marker(*nonce)),
+            Name::Entered => self.entered.map(Body::Entered),
         }
     }
 
@@ -85,6 +88,7 @@ impl StoreModel {
             (Name::Marker(key), Body::Marker(nonce)) => {
                 self.markers.insert(key.clone(), *nonce);
             }
+            (Name::Entered, Body::Entered(time)) => self.entered = Some(*time),
             (name, body) => panic!("{name:?} cannot hold {body:?}"),
         }
     }
@@ -114,6 +118,7 @@ impl StoreModel {
             Name::Marker(key) => {
                 self.markers.remove(key);
             }
+            Name::Entered => self.entered = None,
         }
     }
 

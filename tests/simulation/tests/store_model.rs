@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Hlc, Key, NodeId, Nonce, RequestHash, TxnId};
-use aft_core::record::{CollectEntry, CollectName, Intent, Kind, Meta, Record, Stage, VersionEntry, Writes};
+use aft_core::record::{CollectEntry, CollectName, Intent, Kind, Meta, Record, Stage, Superseded, VersionEntry, Writes};
 use aft_core::store::{Answer, Body, Call, Group, Groups, Name, Tag};
 use aft_simulation::draw::key;
 use aft_simulation::model::StoreModel;
@@ -103,13 +103,16 @@ fn body(name: &Name, random: &mut Random) -> Body {
         Name::Intent(_) | Name::Version(..) => Body::Empty,
         Name::Blob { .. } => Body::Part(Bytes::from(format!("part {}", random.below(3)))),
         Name::Collect(name) => Body::Collect(Arc::new(CollectEntry {
-            txn: TxnId { attempt: name.attempt, ..txn(random) },
-            hash: hash(random),
-            writes: Vec::new().into(),
-            blobs: Vec::new(),
-            retention_ms: random.below(3),
             stage: Stage::Pieces,
+            transactions: vec![Superseded {
+                txn: TxnId { attempt: name.attempt, ..txn(random) },
+                hash: hash(random),
+                writes: Vec::new().into(),
+                blobs: Vec::new(),
+                retention_ms: random.below(3),
+            }],
         })),
+        Name::Entered => Body::Entered(Hlc(random.below(3))),
         Name::Marker(_) => Body::Marker(nonce(random)),
     }
 }
@@ -137,7 +140,7 @@ fn call(random: &mut Random, tags: &BTreeMap<Name, Tag>) -> Call {
                 Name::Blob { attempt, number, part } => {
                     (Group::Blobs(attempt), Name::Blob { attempt, number, part })
                 }
-                Name::Commit(_) | Name::Marker(_) => return Call::Get(name),
+                Name::Commit(_) | Name::Marker(_) | Name::Entered => return Call::Get(name),
             };
             Call::List { group, after: random.chance(500).then_some(after), limit }
         }

@@ -31,6 +31,8 @@ pub(super) enum Owner {
     KeysPage(OperationId),
     /// The maintainer's scan, in this pass.
     Scan(Scanning, u64),
+    /// Nobody: the mark is put again soon.
+    Mark,
 }
 
 /// A call under way, or pausing before it is repeated.
@@ -127,6 +129,7 @@ impl Node {
                     waiting.waiters.iter().any(|waiter| self.operations.contains_key(waiter))
                 }
                 Owner::Scan(_, pass) => self.maintenance.in_pass(*pass),
+                Owner::Mark => false,
             };
             if alive && waiting.until_mono.is_none_or(|until| at < until) {
                 waiting.tries += 1;
@@ -182,6 +185,7 @@ impl Node {
             Owner::Marker(operation, key) => self.marker_answered(operation, key, asked_call, answer),
             Owner::KeysPage(operation) => self.keys_page_answered(operation, answer),
             Owner::Scan(scanning, pass) => self.scan_answered(scanning, pass, answer),
+            Owner::Mark => {}
         }
     }
 }

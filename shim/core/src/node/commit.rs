@@ -125,6 +125,7 @@ impl Node {
         let (record, fingerprint, intent_durable) =
             (record.clone(), transaction.fingerprint, transaction.intent_durable);
         let hash = record.hash;
+        self.intent_may_stand(attempt);
         let create = run.start(|| Call::Create(Name::Commit(hash), Body::Record(record.clone())));
         let intent = (!intent_durable).then(|| run.start(|| self.put_intent(hash, attempt)));
         if self.planted(Bug::PublishBeforeCommit) {
@@ -192,6 +193,7 @@ impl Node {
         self.end(attempt, Outcome::Committed(committed.clone()), &RequestEnd::Record(record.clone()));
         let header = Arc::new(Header::of(record).expect("a fresh record is full"));
         if header.writes.is_empty() {
+            self.versions_entered(attempt);
             return waiters.into_iter().for_each(|waiter| self.reply_committed(waiter, committed.clone()));
         }
         self.learn(&header, true, None);
@@ -373,6 +375,13 @@ impl Node {
         };
         for ticket in self.stop_tasks_of(attempt).into_iter().chain(self.stop_operations_of(attempt)) {
             self.refuse(ticket, refusal.clone());
+        }
+        match &outcome {
+            Outcome::Committed(Committed { txn: Some(_), .. }) | Outcome::Unknown => {}
+            // No record of it will ever stand.
+            Outcome::Committed(_) | Outcome::Other(_) | Outcome::Aborted | Outcome::Expired => {
+                self.versions_entered(attempt);
+            }
         }
         let transaction = self.transactions.remove(&attempt).expect("only open transactions end");
         self.timers.remove(&(transaction.deadline_mono, Timer::Deadline(attempt)));

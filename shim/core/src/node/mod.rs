@@ -12,13 +12,16 @@ mod begin;
 mod calls;
 mod collect;
 mod commit;
+mod enter;
 mod index;
 mod list;
 mod maintain;
 mod publish;
 mod reading;
+mod retire;
 mod run;
 mod script;
+mod supersede;
 mod tasks;
 mod transaction;
 
@@ -86,6 +89,7 @@ enum Timer {
     WaiterGivesUp(RequestHash, Ticket),
     Repeat(crate::store::CallId),
     MaintenancePass,
+    Mark,
     Publish(crate::ids::TxnId),
 }
 
@@ -115,6 +119,17 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
 
     fn get(&self, key: &K) -> Option<&V> {
         self.map.get(key)
+    }
+}
+
+impl<K: Ord + Clone> Remembered<K, ()> {
+    /// Whether it was not there yet.
+    fn add(&mut self, key: K) -> bool {
+        let new = self.get(&key).is_none();
+        if new {
+            self.insert(key, ());
+        }
+        new
     }
 }
 
@@ -226,6 +241,9 @@ impl Node {
         if !self.serving && !self.planted(Bug::ServeAfterHeartbeatLost) {
             return self.refuse(ticket, Refusal::NotServing);
         }
+        if self.is_recovering() {
+            return self.refuse(ticket, Refusal::NotServing);
+        }
         match verb {
             Verb::Begin(begin) => self.begin(ticket, begin),
             Verb::Run(attempt, batch) => self.run(ticket, attempt, batch),
@@ -248,6 +266,7 @@ impl Node {
                 Timer::WaiterGivesUp(hash, ticket) => self.waiter_gives_up(hash, ticket),
                 Timer::Repeat(call) => self.repeat(call),
                 Timer::MaintenancePass => self.begin_pass(),
+                Timer::Mark => self.mark(),
                 Timer::Publish(txn) => self.publish_now(txn),
             }
         }

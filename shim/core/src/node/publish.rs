@@ -101,7 +101,7 @@ impl Node {
     fn published(&mut self, txn: TxnId) {
         let Some(Unpublished { header, waiters, .. }) = self.publishing.remove(&txn) else { return };
         self.index.published(&header, self.now.mono_ms);
-        self.maintenance.entered(txn.attempt);
+        self.versions_entered(txn.attempt);
         self.note(Note::Published(txn));
         for (waiter, committed) in waiters {
             self.reply_committed(waiter, committed);

@@ -1,5 +1,7 @@
 //! Scripts under way, and what becomes of each when it is done.
 
+use std::sync::Arc;
+
 use crate::ids::{AttemptId, RequestHash, TxnId};
 use crate::message::{Begin, Refusal, Ticket};
 use crate::record::{CollectName, Intent};
@@ -27,10 +29,10 @@ pub(super) enum Purpose {
     LookUp(Ticket, RequestHash),
     /// Enter the versions of a commit of this node.
     Publish(TxnId),
-    /// The maintainer's first look at an intent.
-    Enter(Intent),
+    /// The maintainer's first look at intents.
+    Enter(Arc<[Intent]>),
     /// The maintainer's second look, once the horizon has passed.
-    Retire(Intent),
+    Retire(Arc<[Intent]>),
     /// The maintainer's work on a collect entry.
     Collect(CollectName),
 }
@@ -72,8 +74,11 @@ impl Node {
 
     pub(super) fn task_answered(&mut self, id: TaskId, at: usize, answer: Answer) {
         let Some(mut task) = self.tasks.remove(&id) else { return };
-        task.script.answer(at, answer);
-        self.run_task(id, task);
+        if task.script.answer(at, answer) {
+            self.run_task(id, task);
+        } else {
+            self.tasks.insert(id, task);
+        }
     }
 
     fn run_task(&mut self, id: TaskId, mut task: Task) {
@@ -85,8 +90,8 @@ impl Node {
             Purpose::Resolve(ticket, _, attempt) => self.resolve_script(&mut run, *ticket, *attempt),
             Purpose::LookUp(ticket, hash) => self.look_up_script(&mut run, *ticket, *hash),
             Purpose::Publish(txn) => self.publish_script(&mut run, *txn),
-            Purpose::Enter(intent) => self.enter_script(&mut run, *intent),
-            Purpose::Retire(intent) => self.retire_script(&mut run, *intent),
+            Purpose::Enter(intents) => self.enter_script(&mut run, intents),
+            Purpose::Retire(intents) => self.retire_script(&mut run, intents),
             Purpose::Collect(name) => self.collect_script(&mut run, *name),
         };
         let issued = std::mem::take(&mut run.issued);

@@ -24,6 +24,7 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
         Body::Record(_) => Space::Commit,
         Body::Collect(_) => Space::Collect,
         Body::Marker(_) => Space::Marker,
+        Body::Entered(_) => Space::Node,
         Body::Part(_) => Space::Blob,
         Body::Empty if name.space == Space::Intent => Space::Intent,
         Body::Empty => Space::Version,
@@ -33,6 +34,7 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
         Body::Record(record) => seal(name, &encode_record(record)),
         Body::Collect(entry) => seal(name, &encode_collect(entry)),
         Body::Marker(nonce) => seal(name, &messages::Marker { node: nonce.node.0, count: nonce.count }),
+        Body::Entered(time) => seal(name, &messages::Entered { time: time.0 }),
         Body::Part(bytes) => frame::seal(name, bytes.len(), |body| body.put_slice(bytes)),
         Body::Empty => Bytes::new(),
     }
@@ -62,7 +64,9 @@ fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
         Space::Collect => {
             let entry = decode_collect(open(name, bytes)?)?;
             match name::decode_name(name) {
-                Ok(aft_core::store::Name::Collect(of)) if of.attempt == entry.txn.attempt => {
+                Ok(aft_core::store::Name::Collect(of))
+                    if entry.transactions.first().is_some_and(|first| first.txn.attempt == of.attempt) =>
+                {
                     Ok(Body::Collect(Arc::new(entry)))
                 }
                 Ok(_) | Err(_) => Err(Fault::Broken("the collect entry names another attempt")),
@@ -75,7 +79,11 @@ fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
         Space::Blob => Ok(Body::Part(frame::open(name, bytes)?)),
         Space::Intent | Space::Version if bytes.is_empty() => Ok(Body::Empty),
         Space::Intent | Space::Version => Err(Fault::Broken("the body should be empty")),
-        Space::Node | Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
+        Space::Node => {
+            let messages::Entered { time } = open(name, bytes)?;
+            Ok(Body::Entered(Hlc(time)))
+        }
+        Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
     }
 }
 
@@ -157,25 +165,29 @@ fn encode_kind(kind: core::Kind) -> messages::Kind {
 }
 
 fn encode_collect(entry: &core::CollectEntry) -> messages::Collect {
+    let stage = match entry.stage {
+        core::Stage::Pieces => messages::Stage::Pieces,
+        core::Stage::Header => messages::Stage::Header,
+        core::Stage::Markers => messages::Stage::Markers,
+    };
+    let transactions = entry.transactions.iter().map(encode_superseded).collect();
+    messages::Collect { stage: stage.into(), transactions }
+}
+
+fn encode_superseded(entry: &core::Superseded) -> messages::Superseded {
     let write = |(key, meta): &(Key, core::Meta)| messages::CollectWrite {
         key: key.to_string(),
         kind: encode_kind(meta.kind).into(),
         size: meta.size,
         etag: meta.etag.clone(),
     };
-    let stage = match entry.stage {
-        core::Stage::Pieces => messages::Stage::Pieces,
-        core::Stage::Header => messages::Stage::Header,
-        core::Stage::Markers => messages::Stage::Markers,
-    };
-    messages::Collect {
+    messages::Superseded {
         time: entry.txn.time.0,
         attempt: copy(&entry.txn.attempt.0),
         hash: copy(&entry.hash.0),
         writes: entry.writes.iter().map(write).collect(),
         blobs: entry.blobs.iter().map(|&(number, parts)| messages::CollectBlob { number, parts }).collect(),
         retention_ms: entry.retention_ms,
-        stage: stage.into(),
     }
 }
 
@@ -242,19 +254,23 @@ fn decode_collect(from: messages::Collect) -> Result<core::CollectEntry, Fault> 
         messages::Stage::Header => core::Stage::Header,
         messages::Stage::Markers => core::Stage::Markers,
     };
+    let transactions = from.transactions.into_iter().map(decode_superseded).collect::<Result<_, Fault>>()?;
+    Ok(core::CollectEntry { stage, transactions })
+}
+
+fn decode_superseded(from: messages::Superseded) -> Result<core::Superseded, Fault> {
     let write = |from: messages::CollectWrite| {
         let kind = decode_kind(from.kind())?;
         Ok((key(&from.key)?, core::Meta { kind, size: from.size, etag: etag(from.etag)? }))
     };
     let writes = from.writes.into_iter().map(write).collect::<Result<Vec<_>, Fault>>()?;
     in_order(&writes, |(key, _)| key)?;
-    Ok(core::CollectEntry {
+    Ok(core::Superseded {
         txn: TxnId { time: Hlc(from.time), attempt: AttemptId(array(&from.attempt)?) },
         hash: RequestHash(array(&from.hash)?),
         writes: writes.into(),
         blobs: from.blobs.iter().map(|blob| (blob.number, blob.parts)).collect(),
         retention_ms: from.retention_ms,
-        stage,
     })
 }
 

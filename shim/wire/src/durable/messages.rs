@@ -84,6 +84,16 @@ pub(crate) struct Blob {
 /// A collect entry.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Collect {
+    #[prost(enumeration = "Stage", tag = "1")]
+    pub(crate) stage: i32,
+    /// At least one.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) transactions: Vec<Superseded>,
+}
+
+/// A transaction that is collected.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Superseded {
     #[prost(fixed64, tag = "1")]
     pub(crate) time: u64,
     #[prost(bytes = "bytes", tag = "2")]
@@ -97,8 +107,6 @@ pub(crate) struct Collect {
     pub(crate) blobs: Vec<CollectBlob>,
     #[prost(uint64, tag = "6")]
     pub(crate) retention_ms: u64,
-    #[prost(enumeration = "Stage", tag = "7")]
-    pub(crate) stage: i32,
 }
 
 /// What is known of a version without its bytes.
@@ -132,6 +140,13 @@ pub(crate) enum Stage {
     Pieces = 1,
     Header = 2,
     Markers = 3,
+}
+
+/// Up to when intents are entered.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Entered {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) time: u64,
 }
 
 /// A marker.

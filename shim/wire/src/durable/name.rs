@@ -8,6 +8,7 @@
 //! blob     attempt          number · part
 //! collect  minute           time · attempt · nonce (node · count)
 //! marker   key              (nothing at all)
+//! node     "entered"        (nothing at all)
 //! ```
 //!
 //! Numbers are big-endian and of fixed size, so byte order is the order that `aft_core::store::Name` documents; `~` inverts every bit, so
@@ -25,6 +26,9 @@ use super::fault::{Fault, check_format};
 /// The format of items that this program writes.
 const FORMAT: u8 = 1;
 
+/// The group of the mark up to which intents are entered.
+const ENTERED: &[u8] = b"entered";
+
 /// The longest item: a version entry with the longest etag.
 const ITEM_LEN_MAX: usize = 1 + 8 + 16 + 32 + 1 + 8 + 1 + ETAG_BYTES_MAX + 4;
 const _: () = assert!(ITEM_LEN_MAX <= aft_store::Name::ITEM_BYTES_MAX);
@@ -35,6 +39,7 @@ const _: () = assert!(Key::BYTES_MAX <= aft_store::Name::GROUP_BYTES_MAX);
 pub fn encode_name(name: &Name) -> aft_store::Name {
     let (space, group) = match name {
         Name::Commit(hash) => (Space::Commit, Bytes::copy_from_slice(&hash.0)),
+        Name::Entered => (Space::Node, Bytes::from_static(ENTERED)),
         Name::Marker(key) => (Space::Marker, Bytes::copy_from_slice(key.as_str().as_bytes())),
         Name::Intent(intent) => encode_group(&Group::Intents(intent.minute)),
         Name::Version(key, _) => encode_group(&Group::Versions(key.clone())),
@@ -49,7 +54,7 @@ pub(crate) fn encode_item(name: &Name) -> Bytes {
     let mut item = Vec::with_capacity(ITEM_LEN_MAX);
     item.put_u8(FORMAT);
     match name {
-        Name::Commit(_) | Name::Marker(_) => return Bytes::new(),
+        Name::Commit(_) | Name::Marker(_) | Name::Entered => return Bytes::new(),
         Name::Intent(intent) => {
             put_attempt(&mut item, intent.time, intent.attempt, intent.nonce);
             item.put_slice(&intent.hash.0);
@@ -108,6 +113,7 @@ pub fn decode_name(name: &aft_store::Name) -> Result<Name, aft_store::Error> {
             parse_key(&name.group).and_then(|key| parse_item(&Group::Versions(key), &name.item))
         }
         Space::Blob => array(&name.group).and_then(|id| parse_item(&Group::Blobs(AttemptId(id)), &name.item)),
+        Space::Node if name.group == ENTERED => single(name).map(|()| Name::Entered),
         Space::Node | Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
     };
     item.map_err(|fault| fault.at(name))

@@ -2,7 +2,7 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, Location, Meta, Record, Stage, Value,
+    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value,
     VersionEntry, Write, Writes,
 };
 use aft_core::store::{Body, Name};
@@ -87,6 +87,7 @@ pub(crate) fn name() -> impl Strategy<Value = Name> {
         }),
         collect_name().prop_map(Name::Collect),
         key().prop_map(Name::Marker),
+        Just(Name::Entered),
     ]
 }
 
@@ -124,14 +125,15 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
 
 fn collect_entry() -> impl Strategy<Value = CollectEntry> {
     let stage = prop_oneof![Just(Stage::Pieces), Just(Stage::Header), Just(Stage::Markers)];
+    (stage, vec(superseded(), 1..4)).prop_map(|(stage, transactions)| CollectEntry { stage, transactions })
+}
+
+fn superseded() -> impl Strategy<Value = Superseded> {
     let writes = btree_map(key(), meta(), 0..6);
     let blobs = vec((any::<u32>(), any::<u32>()), 0..4);
-    (txn(), hash(), writes, blobs, any::<u64>(), stage).prop_map(
-        |(txn, hash, writes, blobs, retention_ms, stage)| {
-            let writes = writes.into_iter().collect();
-            CollectEntry { txn, hash, writes, blobs, retention_ms, stage }
-        },
-    )
+    (txn(), hash(), writes, blobs, any::<u64>()).prop_map(|(txn, hash, writes, blobs, retention_ms)| {
+        Superseded { txn, hash, writes: writes.into_iter().collect(), blobs, retention_ms }
+    })
 }
 
 /// An object: a name with a body that may stand under it.
@@ -139,10 +141,11 @@ pub(crate) fn object() -> impl Strategy<Value = (Name, Body)> {
     prop_oneof![
         4 => record().prop_map(|record| (Name::Commit(record.hash), Body::Record(record.into()))),
         2 => (collect_name(), collect_entry()).prop_map(|(name, entry)| {
-            let attempt = entry.txn.attempt;
+            let attempt = entry.transactions[0].txn.attempt;
             (Name::Collect(CollectName { attempt, ..name }), Body::Collect(entry.into()))
         }),
         1 => (key(), nonce()).prop_map(|(key, nonce)| (Name::Marker(key), Body::Marker(nonce))),
+        1 => time().prop_map(|time| (Name::Entered, Body::Entered(time))),
         1 => (attempt(), any::<u32>(), any::<u32>(), bytes(256)).prop_map(|(attempt, number, part, bytes)| {
             (Name::Blob { attempt, number, part }, Body::Part(bytes))
         }),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, Value, VersionEntry,
+    BlobRef, CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value, VersionEntry,
     Write, Writes,
 };
 use aft_core::store::{Body, Name};
@@ -87,7 +87,7 @@ fn collect_entries() {
     let name = CollectName { minute: 28_333_333, time: TXN.time, attempt: ATTEMPT, nonce: NONCE };
     let meta = |kind, size| Meta { kind, size, etag: Bytes::from_static(b"etag") };
     let tombstone = Meta { kind: Kind::Tombstone, size: 0, etag: Bytes::new() };
-    let entry = CollectEntry {
+    let first = Superseded {
         txn: TXN,
         hash: HASH,
         writes: [
@@ -98,13 +98,21 @@ fn collect_entries() {
         .into(),
         blobs: vec![(2, 3)],
         retention_ms: 86_400_000,
-        stage: Stage::Header,
     };
+    let second = Superseded {
+        txn: TxnId { time: TXN.time, attempt: AttemptId([9; 16]) },
+        hash: own_hash(AttemptId([9; 16])),
+        writes: [(key("account/1"), meta(Kind::Inline, 6))].into(),
+        blobs: Vec::new(),
+        retention_ms: 0,
+    };
+    let entry = CollectEntry { stage: Stage::Header, transactions: vec![first, second] };
     object("collect.hex", &Name::Collect(name), &Body::Collect(entry.into()));
 }
 
 #[test]
 fn small_objects() {
+    object("entered.hex", &Name::Entered, &Body::Entered(TXN.time));
     object("marker.hex", &Name::Marker(key("account/1")), &Body::Marker(NONCE));
     let part = Name::Blob { attempt: ATTEMPT, number: 2, part: 1 };
     object("part.hex", &part, &Body::Part(Bytes::from_static(b"a part of a large value")));

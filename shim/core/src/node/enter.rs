@@ -1,0 +1,64 @@
+//! The maintainer's first look at intents: it enters their transactions' versions itself (protocol, section 8).
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::message::Header;
+use crate::record::{Intent, Record};
+use crate::store::{Body, Call, Name};
+
+use super::script::{Flow, Pending, Run};
+use super::{Node, publish};
+
+impl Node {
+    pub(super) fn enter_script(&mut self, run: &mut Run<'_>, intents: &[Intent]) -> Result<(), Pending> {
+        let flow = self.enter(run, intents);
+        self.end_batch(flow)
+    }
+
+    fn enter(&mut self, run: &mut Run<'_>, intents: &[Intent]) -> Flow<bool> {
+        if run.note_if(|| self.planted(Bug::DeleteIntentBeforePublished)) {
+            run.ask_all([Call::Delete(intents.iter().copied().map(Name::Intent).collect())])?;
+        }
+        let records = run.ask_objects(intents.iter().map(|intent| Name::Commit(intent.hash)))?;
+        // An intent without a record of its own has nothing to enter. Whether it is an orphan is Retire's matter.
+        let headers: Vec<Arc<Header>> = intents
+            .iter()
+            .zip(records)
+            .filter_map(|(intent, object)| own_record(intent, object.map(|(body, _)| body)))
+            .filter_map(|record| Header::of(&record).map(Arc::new))
+            .collect();
+        self.enter_versions(run, &headers)?;
+        Ok(true)
+    }
+
+    /// Puts all version entries of these transactions, learns them, and tells of them.
+    pub(super) fn enter_versions(&mut self, run: &mut Run<'_>, headers: &[Arc<Header>]) -> Flow<()> {
+        let mut unheard = Vec::new();
+        for header in headers {
+            let heard = self.planted(Bug::SkipPublishingBecauseHeard)
+                && run.note_if(|| self.index.header(header.txn).is_some());
+            if !heard {
+                unheard.push(header.clone());
+            }
+        }
+        run.ask_done(unheard.iter().flat_map(|header| publish::entries(header)))?;
+        for header in headers {
+            self.settled.insert(header.txn.attempt, ());
+            self.versions_entered(header.txn.attempt);
+            self.learn(header, false, None);
+        }
+        if headers.iter().any(|header| !header.writes.is_empty()) {
+            self.tell(headers.iter().filter(|header| !header.writes.is_empty()).cloned().collect());
+        }
+        Ok(())
+    }
+}
+
+/// The record that an intent led to, if it is its attempt's.
+pub(super) fn own_record(intent: &Intent, body: Option<Body>) -> Option<Arc<Record>> {
+    match body {
+        Some(Body::Record(record)) if record.txn.attempt == intent.attempt => Some(record),
+        Some(_) | None => None,
+    }
+}
