@@ -166,19 +166,20 @@ impl Node {
     ) -> Flow<()> {
         let looked_at: BTreeSet<TxnId> = looked_at.iter().map(|(record, _)| record.txn).collect();
         let others = entry.transactions.iter().filter(|superseded| !looked_at.contains(&superseded.txn));
-        let mut below = self.next_below(run, others.flat_map(version_entries))?;
+        let below = self.next_below(run, others.flat_map(version_entries))?;
+        let mut listed = self.first_looks(run, below.into_values());
         // The newest version older than the horizon stays, and so no tombstone is alone beside it.
         let alone_possible = |node: &Node, key: &Key| {
             node.survivor(key).is_none_or(|survivor| survivor.tombstone || !survivor.is_listed())
         };
         keys.retain(|key| run.note_if(|| alone_possible(self, key)));
         let (tombstones, _) = self.lone_tombstones(run, keys)?;
-        below.extend(tombstones);
-        self.collect_listed(run, below)
+        listed.extend(tombstones);
+        self.collect_listed(run, listed)
     }
 
     /// Collect entries for those of these listed transactions that are superseded.
-    fn collect_listed(&mut self, run: &mut Run<'_>, listed: BTreeMap<TxnId, VersionEntry>) -> Flow<()> {
+    fn collect_listed(&mut self, run: &mut Run<'_>, listed: Vec<VersionEntry>) -> Flow<()> {
         if listed.is_empty() {
             return Ok(());
         }

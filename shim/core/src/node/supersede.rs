@@ -61,8 +61,9 @@ impl Node {
             entries
         });
         let below = self.next_below(run, places)?;
-        let below = below.into_iter().filter(|(txn, _)| retiring.iter().all(|(record, _)| record.txn != *txn));
-        let mut candidates = self.full_records(run, below.collect())?;
+        let below = below.into_values().filter(|entry| retiring.iter().all(|(record, _)| record.txn != entry.txn));
+        let below = self.first_looks(run, below);
+        let mut candidates = self.full_records(run, below)?;
         for tagged in retiring {
             if run.note_if(|| self.first_look(tagged.0.txn)) {
                 candidates.push(tagged.clone());
@@ -125,14 +126,21 @@ impl Node {
         Ok(found)
     }
 
-    /// The full records of listed transactions, of each at its first look in this pass.
+    /// Those of listed transactions at which this pass has not looked yet. With one horizon, a second look finds the same, but for lone tombstones.
+    pub(super) fn first_looks(
+        &mut self,
+        run: &mut Run<'_>,
+        listed: impl IntoIterator<Item = VersionEntry>,
+    ) -> Vec<VersionEntry> {
+        listed.into_iter().filter(|entry| run.note_if(|| self.first_look(entry.txn))).collect()
+    }
+
+    /// The full records of listed transactions.
     pub(super) fn full_records(
         &mut self,
         run: &mut Run<'_>,
-        listed: BTreeMap<TxnId, VersionEntry>,
+        entries: Vec<VersionEntry>,
     ) -> Flow<Vec<Tagged>> {
-        let entries: Vec<VersionEntry> =
-            listed.into_values().filter(|entry| run.note_if(|| self.first_look(entry.txn))).collect();
         let objects = run.ask_objects(entries.iter().map(|entry| Name::Commit(entry.hash)))?;
         let full = entries.iter().zip(objects).filter_map(|(entry, object)| match object {
             Some((Body::Record(record), tag)) if record.txn == entry.txn && record.full().is_some() => {
@@ -225,7 +233,6 @@ impl Node {
         }
     }
 
-    /// Whether this pass has not looked at a transaction yet: with one horizon, a second look finds the same.
     fn first_look(&mut self, txn: TxnId) -> bool {
         self.maintenance.pass.as_mut().is_some_and(|pass| pass.considered.add(txn))
     }
@@ -249,9 +256,9 @@ impl Node {
         &mut self,
         run: &mut Run<'_>,
         keys: Vec<Key>,
-    ) -> Flow<(BTreeMap<TxnId, VersionEntry>, Vec<Key>)> {
+    ) -> Flow<(Vec<VersionEntry>, Vec<Key>)> {
         let pages = run.ask_pages(keys.iter().map(newest_two))?;
-        let (mut going, mut emptied, mut intents) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut going, mut emptied, mut intents) = (Vec::new(), Vec::new(), Vec::new());
         for (key, (names, more)) in keys.into_iter().zip(pages) {
             let mut entries = names.into_iter().filter_map(version_of);
             match (entries.next(), entries.next()) {
@@ -259,7 +266,7 @@ impl Node {
                 (Some(entry), None) if !more && entry.meta.kind == Kind::Tombstone => {
                     let due_ms = self.tombstone_due_ms(entry.txn);
                     if run.note_if(|| self.scan_began_clean_after(due_ms)) {
-                        going.insert(entry.txn, entry);
+                        going.push(entry);
                     } else if run.note_if(|| self.first_revisit(entry.txn)) {
                         let (attempt, hash) = (entry.txn.attempt, entry.hash);
                         intents.push(run.start(|| self.put_intent_at(due_ms, attempt, hash)));
