@@ -289,6 +289,8 @@ impl Node {
         if run.note_if(|| self.settled.get(&attempt).is_some() || self.planted(Bug::ReplayBeforeIntent)) {
             return Ok(Ok(()));
         }
+        // An earlier life may have left the record without an intent, and so unentered.
+        self.intent_may_stand(attempt);
         Ok(match run.ask(|| self.put_intent(record.hash, attempt))? {
             Answer::Done => {
                 self.settled.insert(attempt, ());
