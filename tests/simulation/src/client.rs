@@ -8,7 +8,7 @@ use aft_core::store::{Body, Call, Name};
 use bytes::Bytes;
 
 use crate::audit::{Verdict, broken};
-use crate::oracle::{Witness, judge_listing, judge_read};
+use crate::oracle::{Witness, judge_listing, judge_news, judge_read};
 use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Seen, Sent, attempt_id};
 use crate::world::{FlightId, Fresh, Ghost, Waiting, World};
 
@@ -224,12 +224,16 @@ impl World {
         }
         let fresh_ms = self.fresh_ms(sent);
         let floor_ms = self.floor_ms();
+        let before: Vec<_> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
             self.judge_learned(number, own.is_none(), sent, read)?;
-            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+            // How fresh the keys are is judged at the end.
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms: 0, floor_ms };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
             self.learned(number, sent.at_ms, read);
         }
+        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+        judge_news(&self.attempts[number], &before, witness)?;
         match committed {
             Some(committed) => self.committed(number, sent, committed),
             None if sent.commits => {

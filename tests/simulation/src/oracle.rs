@@ -194,7 +194,7 @@ pub(crate) fn judge_listing(
     all: &[Key],
     witness: Witness<'_>,
 ) -> Verdict {
-    // The node chooses a page's versions in an order of its own: how fresh each is can be judged only beside all the others.
+    // How fresh the keys are is judged at the end.
     let first = Witness { fresh_ms: 0, ..witness };
     let before: Vec<Key> = attempt.read.keys().cloned().collect();
     let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key);
@@ -236,10 +236,14 @@ pub(crate) fn judge_listing(
             }
         }
     }
-    for key in all.iter().filter(|key| !before.contains(key)) {
-        if let Some(seen) = attempt.read.get(key).copied() {
-            judge_freshness(attempt, key, seen, witness)?;
-        }
+    judge_news(attempt, &before, witness)
+}
+
+/// Judges how fresh the keys are that were not read before. A node chooses the versions of one verb in an order of its own, so each can be
+/// judged only beside all the others.
+pub(crate) fn judge_news(attempt: &Attempt, before: &[Key], witness: Witness<'_>) -> Verdict {
+    for (key, seen) in attempt.read.iter().filter(|(key, _)| !before.contains(key)) {
+        judge_freshness(attempt, key, *seen, witness)?;
     }
     Ok(())
 }

@@ -301,7 +301,7 @@ impl Simulation {
             }
             Event::Resume(host) => self.resume(host),
             Event::HeartbeatBack(host) => {
-                let maintains = self.fault.chance(500);
+                let maintains = self.fault.chance(500) || self.healed;
                 self.world.step(host, Input::HeartbeatBack)?;
                 self.world.step(host, Input::Maintain(maintains))
             }

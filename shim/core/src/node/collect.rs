@@ -60,6 +60,7 @@ impl Node {
             let entry = Arc::new(CollectEntry { stage: Stage::Pieces, transactions });
             let (name, put) = self.put_collect(run, Hlc::from_ms(now_ms).minute(), entry.clone());
             run.wait_done(&[put])?;
+            entry.transactions.iter().for_each(|superseded| self.settle(superseded.txn));
             entries.push((name, entry));
         }
         Ok(entries)
@@ -167,7 +168,7 @@ impl Node {
         let looked_at: BTreeSet<TxnId> = looked_at.iter().map(|(record, _)| record.txn).collect();
         let others = entry.transactions.iter().filter(|superseded| !looked_at.contains(&superseded.txn));
         let below = self.next_below(run, others.flat_map(version_entries))?;
-        let mut listed = self.first_looks(run, below.into_values());
+        let mut listed = self.unsettled(run, below.into_values());
         // The newest version older than the horizon stays, and so no tombstone is alone beside it.
         let alone_possible = |node: &Node, key: &Key| {
             node.survivor(key).is_none_or(|survivor| survivor.tombstone || !survivor.is_listed())

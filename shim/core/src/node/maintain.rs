@@ -129,8 +129,8 @@ pub(super) struct Pass {
     entered_late: BTreeSet<AttemptId>,
     /// The newest versions older than the horizon, of keys that were looked at in this pass.
     pub(super) survivors: Remembered<Key, Survivor>,
-    /// Transactions that this pass has already looked at.
-    pub(super) considered: Remembered<TxnId, ()>,
+    /// Transactions that this pass has found not superseded, or put a collect entry for.
+    pub(super) settled: Remembered<TxnId, ()>,
     /// Lone tombstones for which this pass has already put an intent.
     pub(super) revisited: Remembered<TxnId, ()>,
 }
@@ -183,7 +183,7 @@ impl Node {
             pumping: false,
             entered_late: BTreeSet::new(),
             survivors: Remembered::new(LOOKED_AT_KEPT_MAX),
-            considered: Remembered::new(LOOKED_AT_KEPT_MAX),
+            settled: Remembered::new(LOOKED_AT_KEPT_MAX),
             revisited: Remembered::new(LOOKED_AT_KEPT_MAX),
         };
         if !self.settings.exclusive {

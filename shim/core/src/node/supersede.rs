@@ -62,10 +62,10 @@ impl Node {
         });
         let below = self.next_below(run, places)?;
         let below = below.into_values().filter(|entry| retiring.iter().all(|(record, _)| record.txn != entry.txn));
-        let below = self.first_looks(run, below);
+        let below = self.unsettled(run, below);
         let mut candidates = self.full_records(run, below)?;
         for tagged in retiring {
-            if run.note_if(|| self.first_look(tagged.0.txn)) {
+            if !run.note_if(|| self.is_settled(tagged.0.txn)) {
                 candidates.push(tagged.clone());
             }
         }
@@ -126,13 +126,13 @@ impl Node {
         Ok(found)
     }
 
-    /// Those of listed transactions at which this pass has not looked yet. With one horizon, a second look finds the same, but for lone tombstones.
-    pub(super) fn first_looks(
+    /// Those of listed transactions that this pass has not settled yet.
+    pub(super) fn unsettled(
         &mut self,
         run: &mut Run<'_>,
         listed: impl IntoIterator<Item = VersionEntry>,
     ) -> Vec<VersionEntry> {
-        listed.into_iter().filter(|entry| run.note_if(|| self.first_look(entry.txn))).collect()
+        listed.into_iter().filter(|entry| !run.note_if(|| self.is_settled(entry.txn))).collect()
     }
 
     /// The full records of listed transactions.
@@ -173,6 +173,8 @@ impl Node {
                 usize::from(self.planted(Bug::CollectSupersededOnAllButOne) && writes.len() > 1);
             if missing <= allowed {
                 superseded.push((record, tag));
+            } else {
+                self.settle(record.txn);
             }
         }
         Ok(superseded)
@@ -233,8 +235,16 @@ impl Node {
         }
     }
 
-    fn first_look(&mut self, txn: TxnId) -> bool {
-        self.maintenance.pass.as_mut().is_some_and(|pass| pass.considered.add(txn))
+    /// Whether this pass has found that a transaction is not superseded, or has put its collect entry. With one horizon a second look finds the same, but
+    /// for lone tombstones. One that somebody still looks at is not settled: he may fail, and lead to it no more.
+    fn is_settled(&self, txn: TxnId) -> bool {
+        self.maintenance.pass.as_ref().is_some_and(|pass| pass.settled.get(&txn).is_some())
+    }
+
+    pub(super) fn settle(&mut self, txn: TxnId) {
+        if let Some(pass) = &mut self.maintenance.pass {
+            pass.settled.insert(txn, ());
+        }
     }
 
     /// Whether a tombstone is its key's only remaining version, listed after a clean scan that began when the tombstone was old enough.
