@@ -64,9 +64,11 @@ impl Node {
         }
     }
 
+    /// Chooses versions of these keys too, but for those that the transaction has written itself.
     fn want(&mut self, operation: &mut Operation, keys: impl IntoIterator<Item = Key>) -> bool {
         let mut news = false;
-        for key in keys {
+        let own = &self.transactions[&operation.attempt].buffer;
+        for key in keys.into_iter().filter(|key| !own.contains_key(key)) {
             if let std::collections::btree_map::Entry::Vacant(vacant) = operation.wanted.entry(key) {
                 self.index.pin(vacant.key());
                 vacant.insert(Want::Choosing);
