@@ -53,6 +53,8 @@ pub struct Settings {
     pub maintenance_batch_writes_max: usize,
     /// Pause between two passes of the maintainer.
     pub maintenance_interval_ms: u64,
+    /// The pause after passes that found nothing to do doubles up to this: an idle node costs its store next to nothing.
+    pub maintenance_pause_max_ms: u64,
     /// How long a read or a look-up keeps asking a store that fails before the caller is told.
     pub store_patience_ms: u64,
     /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
@@ -97,6 +99,7 @@ impl Settings {
             maintenance_batch_len: 32,
             maintenance_batch_writes_max: 1_000,
             maintenance_interval_ms: 1_000,
+            maintenance_pause_max_ms: 15_000,
             store_patience_ms: 10_000,
             retry_min_ms: 20,
             retry_max_ms: 1_000,

@@ -102,6 +102,7 @@ impl NodeSettings {
             &mut core.retention_max_ms,
             &mut core.tombstone_age_ms,
             &mut core.maintenance_interval_ms,
+            &mut core.maintenance_pause_max_ms,
             &mut core.retry_min_ms,
             &mut core.retry_max_ms,
             &mut core.store_patience_ms,

@@ -94,7 +94,9 @@ impl World {
         let (Progress::Parts { number: blob, next }, Some(node)) = (&attempt.progress, attempt.node) else {
             return;
         };
-        if *next < BLOB_PARTS && self.settings.grace_ms > 0 {
+        // A driver sends no part after the transaction's time, which is all that the orphan rule counts on.
+        let in_time = self.now_ms <= attempt.begun_ms + self.settings.timeout_max_ms;
+        if *next < BLOB_PARTS && self.settings.grace_ms > 0 && in_time {
             let call = part(attempt, *blob, *next);
             let from = FlightId { node, call: aft_core::store::CallId(u64::MAX - number as u64) };
             let until_ms = self.now_ms + self.settings.grace_ms;

@@ -72,6 +72,7 @@ pub fn small_settings(exclusive: bool) -> Settings {
     settings.retention_max_ms = 20_000;
     settings.tombstone_age_ms = 40_000;
     settings.maintenance_interval_ms = 500;
+    settings.maintenance_pause_max_ms = 1_000;
     settings.store_patience_ms = 1_000;
     settings.retry_min_ms = 10;
     settings.retry_max_ms = 100;
@@ -106,6 +107,7 @@ impl Plan {
         settings.maintenance_batch_len = *random.pick(&[1, 2, 3, 32]);
         settings.maintenance_batch_writes_max = *random.pick(&[1, 3, 1_000]);
         settings.maintenance_interval_ms = random.between(200, 2_000);
+        settings.maintenance_pause_max_ms = 2_000;
         settings.transactions_max = *random.pick(&[3, 100]);
         settings.publish_queue_max = *random.pick(&[2, 100]);
         settings.waiters_max = *random.pick(&[1, 64]);

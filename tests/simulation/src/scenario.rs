@@ -64,6 +64,7 @@ impl Stage {
         let mut settings = small_settings(false);
         settings.bug = bug;
         settings.maintenance_interval_ms = 5_000; // few passes while time runs after healing
+        settings.maintenance_pause_max_ms = 5_000;
         Stage::with(settings, hosts)
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Maintenance {
     mark: Mark,
     pub(super) orphans: BTreeMap<AttemptId, (u64, u64)>,
     pub(super) passes: u64,
+    /// The pause before the next pass: longer after each that found nothing to do.
+    pause_ms: u64,
     /// Something damaged was met in this pass: the next one works on items one by one, so that it holds up no others.
     damage_met: bool,
 }
@@ -85,6 +87,7 @@ impl Default for Maintenance {
             mark: Mark::default(),
             orphans: BTreeMap::new(),
             passes: 0,
+            pause_ms: 0,
             damage_met: false,
         }
     }
@@ -121,6 +124,8 @@ pub(super) struct Pass {
     listing: Option<(u32, Option<Name>)>,
     items: VecDeque<Name>,
     batch_len: usize,
+    /// There was something to do.
+    worked: bool,
     /// Batches under way.
     running: usize,
     list_under_way: bool,
@@ -178,6 +183,7 @@ impl Node {
             listing: None,
             items: VecDeque::new(),
             batch_len,
+            worked: false,
             running: 0,
             list_under_way: false,
             pumping: false,
@@ -271,6 +277,7 @@ impl Node {
     fn start_batch(&mut self, purpose: Purpose) {
         let until = self.now.mono_ms + self.publish_bound_ms();
         let pass = self.maintenance.pass.as_mut().expect("items belong to a pass");
+        pass.worked = true;
         pass.running += 1;
         // A script may be done at once; the loop that started it goes on, not a second one inside it.
         pass.pumping = true;
@@ -283,9 +290,11 @@ impl Node {
     fn end_pass(&mut self) {
         let passes = self.maintenance.passes;
         self.maintenance.orphans.retain(|_, (_, seen)| *seen == passes);
-        self.maintenance.pass = None;
-        self.timers
-            .insert((self.now.mono_ms + self.settings.maintenance_interval_ms, Timer::MaintenancePass));
+        let worked = self.maintenance.pass.take().is_some_and(|pass| pass.worked);
+        let (least, most) = (self.settings.maintenance_interval_ms, self.settings.maintenance_pause_max_ms);
+        let pause = if worked { least } else { (2 * self.maintenance.pause_ms).clamp(least, most.max(least)) };
+        self.maintenance.pause_ms = pause;
+        self.timers.insert((self.now.mono_ms + pause, Timer::MaintenancePass));
     }
 
     /// Nothing younger is collected: the oldest open transaction may still need it, and publishers may still be at work.
@@ -297,6 +306,7 @@ impl Node {
 
     /// Takes the next items off the page, and says what is to be done with them; `None`: nothing now.
     fn next_batch(&mut self) -> Option<Purpose> {
+        let (now_ms, orphan_wait_ms) = (self.now.mono_ms, self.orphan_wait_ms());
         let maintenance = &mut self.maintenance;
         let pass = maintenance.pass.as_mut().expect("items belong to a pass");
         let mut intents = Vec::new();
@@ -310,8 +320,12 @@ impl Node {
                     }
                 }
                 (Scanning::Retire, Some(Name::Intent(intent))) => {
-                    if intent.time < pass.horizon {
-                        intents.push(intent);
+                    let waiting = maintenance.orphans.get_mut(&intent.attempt);
+                    match waiting.filter(|(first_seen, _)| now_ms - *first_seen <= orphan_wait_ms) {
+                        // Not now: its record need not be read again before.
+                        Some((_, seen_in)) => *seen_in = maintenance.passes,
+                        None if intent.time < pass.horizon => intents.push(intent),
+                        None => {}
                     }
                 }
                 (Scanning::Collect, Some(Name::Collect(name))) => return Some(Purpose::Collect(name)),
@@ -433,11 +447,16 @@ impl Node {
 
     /// Whether an attempt has been over for so long, as this maintainer has seen itself, that no call of it can land any more.
     pub(super) fn nothing_can_come(&mut self, attempt: AttemptId) -> bool {
-        let wait_ms = self.settings.timeout_max_ms + self.settings.grace_ms;
+        let wait_ms = self.orphan_wait_ms();
         let (now, pass) = (self.now.mono_ms, self.maintenance.passes);
         let seen = self.maintenance.orphans.entry(attempt).or_insert((now, pass));
         seen.1 = pass;
         now - seen.0 > wait_ms
+    }
+
+    /// How long after it was first seen without a record no commit and no part of an attempt can come any more.
+    fn orphan_wait_ms(&self) -> u64 {
+        self.settings.timeout_max_ms + self.settings.grace_ms
     }
 
     // Which transactions' version entries are all there.
