@@ -64,11 +64,9 @@ impl Node {
         }
     }
 
-    /// Chooses versions of these keys too, but for those that the transaction has written itself.
     fn want(&mut self, operation: &mut Operation, keys: impl IntoIterator<Item = Key>) -> bool {
         let mut news = false;
-        let own = &self.transactions[&operation.attempt].buffer;
-        for key in keys.into_iter().filter(|key| !own.contains_key(key)) {
+        for key in keys {
             if let std::collections::btree_map::Entry::Vacant(vacant) = operation.wanted.entry(key) {
                 self.index.pin(vacant.key());
                 vacant.insert(Want::Choosing);

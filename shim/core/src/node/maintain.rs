@@ -535,6 +535,8 @@ impl Node {
             let oldest = self.maintenance.unentered.values().copied().min();
             let oldest = oldest.filter(|_| !self.planted(Bug::MarkBeforeEntered)).unwrap_or(self.time());
             let up_to = Hlc(oldest.0.saturating_sub(1));
+            // Even if the wall clock goes back.
+            self.clock = self.clock.max(oldest);
             if up_to > self.maintenance.mark.put {
                 self.maintenance.mark.put = up_to;
                 let until = self.now.mono_ms;
