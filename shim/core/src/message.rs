@@ -274,10 +274,31 @@ pub enum Refusal {
     Ended,
     /// The node drains or has lost its heartbeat: go to another.
     NotServing,
+    /// The batch would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it was: store
+    /// `actual - limit` bytes of its inline values as blobs, and run it again.
+    TooLarge(Excess),
     /// The input breaks a rule; the text says which, and the remedy.
     Invalid(String),
     /// The store holds something damaged or foreign; the text names it.
     Damaged(String),
+}
+
+/// What a commit record would have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Excess {
+    /// What was measured.
+    pub of: Measured,
+    /// What it would be, in bytes.
+    pub actual: usize,
+    /// What it may be, in bytes.
+    pub limit: usize,
+}
+
+/// What of a commit record is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measured {
+    /// The inline values together.
+    InlineValues,
 }
 
 /// A bound that was reached.

@@ -41,6 +41,16 @@ pub struct Value {
     pub attributes: Bytes,
 }
 
+impl Value {
+    /// The bytes that stand in the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        match &self.location {
+            Location::Inline(bytes) => bytes.len(),
+            Location::Blob(_) => 0,
+        }
+    }
+}
+
 /// The longest entity tag; it stands in names.
 pub const ETAG_BYTES_MAX: usize = 48;
 
@@ -91,18 +101,17 @@ impl Write {
         }
     }
 
-    /// The bytes that this write adds to a commit record, about.
-    pub fn inline_bytes(&self) -> usize {
+    /// The value, unless this is a tombstone.
+    pub fn value(&self) -> Option<&Value> {
         match self {
-            Write::Tombstone => 0,
-            Write::Put(value) => {
-                value.attributes.len()
-                    + match &value.location {
-                        Location::Inline(bytes) => bytes.len(),
-                        Location::Blob(_) => 0,
-                    }
-            }
+            Write::Put(value) => Some(value),
+            Write::Tombstone => None,
         }
+    }
+
+    /// The bytes of the value that stand in the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        self.value().map_or(0, Value::inline_bytes)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Settings {
     pub operations_in_transaction_max: usize,
     /// Waiters for one request: duplicates that a platform sends at once.
     pub waiters_max: usize,
-    /// Bytes in one transaction's write buffer, inline values and attributes.
+    /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
     /// Keys that one transaction may write: they stand in every collect entry and tell.
     pub write_set_len_max: usize,

@@ -71,7 +71,7 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 19] = [
+const REFUSALS: [&str; 20] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
@@ -91,6 +91,7 @@ const REFUSALS: [&str; 19] = [
     "invalid",
     "damaged",
     "queue_full",
+    "too_large",
 ];
 const IN_PROGRESS: usize = 9;
 const QUEUE_FULL: usize = 18;
@@ -115,6 +116,7 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::NotServing => 15,
         Refusal::Invalid(_) => 16,
         Refusal::Damaged(_) => 17,
+        Refusal::TooLarge(_) => 19,
     }
 }
 

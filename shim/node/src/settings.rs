@@ -59,7 +59,7 @@ pub struct NodeSettings {
     pub store_calls_max: usize,
     /// Bytes of values in the cache; 0 switches it off.
     pub value_cache_bytes_max: u64,
-    /// The largest value that [`NodeHandle::store_value`](crate::NodeHandle::store_value) leaves inline.
+    /// The largest value that [`NodeHandle::run`](crate::NodeHandle::run) leaves inline.
     pub inline_value_bytes_max: usize,
     /// How long a store call may take.
     pub timeouts: StoreTimeouts,

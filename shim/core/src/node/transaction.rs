@@ -93,7 +93,8 @@ pub(super) struct Transaction {
     lower: BTreeMap<Key, Arc<Header>>,
     floor: Vec<Arc<Header>>,
     pub(super) buffer: BTreeMap<Key, Write>,
-    pub(super) buffer_bytes: usize,
+    /// Bytes of inline values in the buffer.
+    pub(super) inline_bytes: usize,
     /// An intent for this attempt is durable.
     pub(super) intent_durable: bool,
     pub(super) blobs: u32,
@@ -127,7 +128,7 @@ impl Transaction {
             lower: BTreeMap::new(),
             floor: Vec::new(),
             buffer: BTreeMap::new(),
-            buffer_bytes: 0,
+            inline_bytes: 0,
             intent_durable: false,
             blobs: 0,
             operations: 0,
@@ -208,8 +209,10 @@ impl Transaction {
         reads.chain(session).max().unwrap_or_default()
     }
 
-    /// Panics if the read set is not atomic.
+    /// Panics if the read set is not atomic, or the buffer is not what was counted.
     pub(super) fn check_invariants(&self) {
+        let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();
+        assert_eq!(self.inline_bytes, inline_bytes, "inline bytes of the buffer are counted");
         for (key, read) in &self.reads {
             let Some(header) = &read.header else { continue };
             assert!(

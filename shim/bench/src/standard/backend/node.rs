@@ -141,6 +141,7 @@ fn refused(refusal: &Refusal) -> Refused {
         Refusal::ResultGone => ("result_gone", Effect::Nothing),
         Refusal::NotFound => ("not_found", Effect::Nothing),
         Refusal::Ended => ("ended", Effect::Nothing),
+        Refusal::TooLarge(_) => ("too_large", Effect::Nothing),
         Refusal::Invalid(_) => ("invalid", Effect::Nothing),
         Refusal::Damaged(_) => ("damaged", Effect::Nothing),
         Refusal::Unknown(_) => ("unknown", Effect::Unknown),
