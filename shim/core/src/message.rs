@@ -310,12 +310,10 @@ pub enum Bound {
     OperationsInTransaction,
     /// Waiters for one request.
     Waiters,
-    /// Bytes or keys in one transaction's write buffer.
-    WriteBuffer,
-    /// Keys in one transaction's read set.
-    ReadSet,
     /// Commits that wait to be published.
     PublishQueue,
+    /// Verbs that wait for the node; its driver answers so, the core never sees them.
+    VerbQueue,
 }
 
 /// Commits that a node tells its peers.

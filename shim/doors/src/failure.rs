@@ -141,9 +141,8 @@ fn text_of(bound: Bound) -> &'static str {
         Bound::Transactions => "open transactions on this node are",
         Bound::OperationsInTransaction => "operations under way in this transaction are",
         Bound::Waiters => "waiters for this request are",
-        Bound::WriteBuffer => "the transaction's buffered writes are",
-        Bound::ReadSet => "the transaction's reads are",
         Bound::PublishQueue => "commits that wait to be published are",
+        Bound::VerbQueue => "calls that wait for this node are",
     }
 }
 

@@ -71,14 +71,13 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 20] = [
+const REFUSALS: [&str; 18] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
     "overloaded_waiters",
-    "overloaded_write_buffer",
-    "overloaded_read_set",
     "overloaded_publish_queue",
+    "overloaded_verb_queue",
     "lost",
     "store_unavailable",
     "in_progress",
@@ -88,13 +87,12 @@ const REFUSALS: [&str; 20] = [
     "not_found",
     "ended",
     "not_serving",
+    "too_large",
     "invalid",
     "damaged",
-    "queue_full",
-    "too_large",
 ];
-const IN_PROGRESS: usize = 9;
-const QUEUE_FULL: usize = 18;
+const VERB_QUEUE: usize = 5;
+const IN_PROGRESS: usize = 8;
 
 fn refusal_index(refusal: &Refusal) -> usize {
     match refusal {
@@ -102,21 +100,20 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::Overloaded(Bound::Transactions) => 1,
         Refusal::Overloaded(Bound::OperationsInTransaction) => 2,
         Refusal::Overloaded(Bound::Waiters) => 3,
-        Refusal::Overloaded(Bound::WriteBuffer) => 4,
-        Refusal::Overloaded(Bound::ReadSet) => 5,
-        Refusal::Overloaded(Bound::PublishQueue) => 6,
-        Refusal::Lost => 7,
-        Refusal::StoreUnavailable(_) => 8,
+        Refusal::Overloaded(Bound::PublishQueue) => 4,
+        Refusal::Overloaded(Bound::VerbQueue) => VERB_QUEUE,
+        Refusal::Lost => 6,
+        Refusal::StoreUnavailable(_) => 7,
         Refusal::InProgress { .. } => IN_PROGRESS,
-        Refusal::KeyReused => 10,
-        Refusal::ResultGone => 11,
-        Refusal::Unknown(_) => 12,
-        Refusal::NotFound => 13,
-        Refusal::Ended => 14,
-        Refusal::NotServing => 15,
+        Refusal::KeyReused => 9,
+        Refusal::ResultGone => 10,
+        Refusal::Unknown(_) => 11,
+        Refusal::NotFound => 12,
+        Refusal::Ended => 13,
+        Refusal::NotServing => 14,
+        Refusal::TooLarge(_) => 15,
         Refusal::Invalid(_) => 16,
         Refusal::Damaged(_) => 17,
-        Refusal::TooLarge(_) => 19,
     }
 }
 
@@ -204,9 +201,9 @@ impl Meters {
         }
     }
 
-    /// A verb found the queue full.
-    pub(crate) fn queue_full(&self) {
-        self.refusals[QUEUE_FULL].add();
+    /// A verb was turned away before the loop saw it.
+    pub(crate) fn turned_away(&self, refusal: &Refusal) {
+        self.refusals[refusal_index(refusal)].add();
     }
 
     /// A store call ended.
@@ -242,7 +239,7 @@ impl Meters {
             store_calls_waiting: self.calls_waiting.get(),
             value_cache_bytes: self.cache_bytes.get(),
             verbs: self.verbs.iter().map(|verb| verb.asked.get()).sum(),
-            queue_full: self.refusals[QUEUE_FULL].get(),
+            queue_full: self.refusals[VERB_QUEUE].get(),
             store_calls: CallKind::ALL.map(|kind| calls(kind).made.get()),
             store_errors: CallKind::ALL.into_iter().map(errors).sum(),
             value_cache_hits: self.cache_hits.get(),
@@ -292,4 +289,58 @@ fn describe() {
     describe_gauge!("aft_open_transactions", "Open transactions");
     describe_gauge!("aft_store_calls_open", "Calls to the store under way");
     describe_gauge!("aft_store_calls_waiting", "Calls to the store that wait for their turn");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aft_core::ids::{Key, RequestHash};
+    use aft_core::message::{Excess, Measured};
+
+    #[test]
+    fn every_refusal_has_its_own_label() {
+        let mut seen = Vec::new();
+        let mut check = |refusal: Refusal, expect: &str| {
+            assert_eq!(REFUSALS[refusal_index(&refusal)], expect, "{refusal:?}");
+            seen.push(expect.to_owned());
+        };
+        for bound in [
+            Bound::Transactions,
+            Bound::OperationsInTransaction,
+            Bound::Waiters,
+            Bound::PublishQueue,
+            Bound::VerbQueue,
+        ] {
+            check(Refusal::Overloaded(bound), &format!("overloaded{}", snake(&format!("{bound:?}"))));
+        }
+        let excess = Excess { of: Measured::InlineValues, actual: 2, limit: 1 };
+        for refusal in [
+            Refusal::SnapshotGone(Key::parse("k").unwrap()),
+            Refusal::Lost,
+            Refusal::StoreUnavailable(String::new()),
+            Refusal::InProgress { retry_after_ms: 0 },
+            Refusal::KeyReused,
+            Refusal::ResultGone,
+            Refusal::Unknown(RequestHash([0; 32])),
+            Refusal::NotFound,
+            Refusal::Ended,
+            Refusal::NotServing,
+            Refusal::TooLarge(excess),
+            Refusal::Invalid(String::new()),
+            Refusal::Damaged(String::new()),
+        ] {
+            let name = format!("{refusal:?}");
+            let name = name.split(['(', ' ']).next().expect("a name");
+            check(refusal, snake(name).trim_start_matches('_'));
+        }
+        seen.sort_unstable();
+        let mut all = REFUSALS.map(str::to_owned);
+        all.sort_unstable();
+        assert_eq!(seen, all, "every label is some refusal's");
+    }
+
+    fn snake(name: &str) -> String {
+        let part = |c: char| if c.is_uppercase() { format!("_{}", c.to_lowercase()) } else { c.to_string() };
+        name.chars().map(part).collect()
+    }
 }

@@ -196,9 +196,24 @@ async fn a_full_node_says_so() {
     assert!(problem.retry_after_ms.is_some());
     server.post(&format!("/v1/transactions/{t}/abort"), "").await;
     server.open().await;
+    assert!(problem.detail.starts_with("open transactions on this node are at their bound"), "{problem:?}");
     let server = Server::with(|_, doors| doors.bodies_bytes_max = 100_000).await;
     let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 1 << 20]).await.problem();
     assert_eq!(problem.code, Code::Overloaded);
+    // Calls that come at once, to a node whose queue has one place: some wait their turn, the others are told why not.
+    let server = Server::with(|node, _| node.queue_len_max = 1).await;
+    let calls = (0..200).map(|_| server.call("PUT", "/v1/keys/k", &[], "v"));
+    let answers = futures::future::join_all(calls).await;
+    let refused: Vec<Problem> =
+        answers.iter().filter(|answer| !answer.status.is_success()).map(|answer| answer.problem()).collect();
+    assert!(!refused.is_empty() && refused.len() < 200, "{} were refused", refused.len());
+    for problem in refused {
+        assert_eq!((problem.code, problem.action), (Code::Overloaded, Action::Retry));
+        assert!(
+            problem.detail.starts_with("calls that wait for this node are at their bound"),
+            "{problem:?}"
+        );
+    }
 }
 
 #[tokio::test]

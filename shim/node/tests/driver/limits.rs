@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Refusal, Verb};
+use aft_core::message::{Bound, Refusal, Verb};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use futures::future::join_all;
@@ -17,7 +17,10 @@ use crate::client::{begin, node, open, put, read, run, write};
 async fn a_full_queue_is_an_answer() {
     let node = node(Arc::new(MemoryStore::new()), |settings| settings.queue_len_max = 8).await;
     let outcomes = join_all((0..100).map(|_| open(&node, begin()))).await;
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::Overloaded(_)))).count();
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(Refusal::Overloaded(Bound::VerbQueue))))
+        .count();
     assert_eq!(refused, 92);
     assert_eq!(node.stats().queue_full, 92);
     write(&node, vec![put("k", "v")]).await.unwrap();
