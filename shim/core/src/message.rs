@@ -274,8 +274,9 @@ pub enum Refusal {
     Ended,
     /// The node drains or has lost its heartbeat: go to another.
     NotServing,
-    /// The batch would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it was: store
-    /// `actual - limit` bytes of its inline values as blobs, and run it again.
+    /// The batch or commit would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it
+    /// was: store `actual - limit` bytes of the batch's inline values as blobs and run it again, or, if it has not so many, give fewer or
+    /// shorter keys, attributes or a smaller result.
     TooLarge(Excess),
     /// The input breaks a rule; the text says which, and the remedy.
     Invalid(String),
@@ -299,6 +300,8 @@ pub struct Excess {
 pub enum Measured {
     /// The inline values together.
     InlineValues,
+    /// All of it, as it would be stored, at most.
+    Record,
 }
 
 /// A bound that was reached.

@@ -6,15 +6,18 @@
 use aft_core::Node;
 use aft_core::ids::{AttemptId, Key, NodeId, RequestHash};
 use aft_core::message::{
-    Batch, Begin, Excess, Input, Measured, Now, Op, Output, Refusal, Reply, Ticket, Verb, Visibility,
+    Batch, Begin, CommitArgs, Excess, Input, Measured, Now, Op, Output, Refusal, Reply, Ticket, Verb,
+    Visibility,
 };
-use aft_core::record::{Location, Value};
+use aft_core::record::{Location, RECORD_BYTES_BASE, Record, Value, WRITE_BYTES_BASE};
 use aft_core::settings::Settings;
-use aft_core::store::{Answer, Call, CallId};
+use aft_core::store::{Answer, Body, Call, CallId};
 use bytes::Bytes;
 
 const ATTEMPT: AttemptId = AttemptId([7; 16]);
 const ROOM: usize = 10;
+/// Room for five keys of ten bytes.
+const RECORD_ROOM: usize = RECORD_BYTES_BASE + 5 * (WRITE_BYTES_BASE + 10);
 
 struct World {
     node: Node,
@@ -26,7 +29,11 @@ struct World {
 impl World {
     /// A node with one open transaction.
     fn new() -> World {
-        let settings = Settings { write_buffer_bytes_max: ROOM, ..Settings::new(true, 0, true) };
+        let settings = Settings {
+            write_buffer_bytes_max: ROOM,
+            record_bytes_max: RECORD_ROOM,
+            ..Settings::new(true, 0, true)
+        };
         let node = Node::new(NodeId(1), settings);
         let mut world = World { node, tickets: 0, calls: Vec::new(), replies: Vec::new() };
         let begin = Begin {
@@ -132,4 +139,73 @@ fn batches_that_overlap_do_not_share_their_room() {
     // What was refused left nothing behind, and may run again with less.
     world.check(vec![put("c", 4)], Ok(()));
     world.check(vec![put("c", 5)], Err(11));
+}
+
+/// By how much the record would be too large.
+fn excess(outcome: Result<Reply, Refusal>) -> usize {
+    match outcome {
+        Err(Refusal::TooLarge(Excess { of: Measured::Record, actual, limit: RECORD_ROOM })) => {
+            actual - RECORD_ROOM
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn long(n: usize) -> Op {
+    Op::Delete(key(&format!("tombstone{n}")))
+}
+
+fn result(len: usize) -> CommitArgs {
+    CommitArgs { result: Some(Bytes::from(vec![0; len])) }
+}
+
+impl World {
+    /// The record that the commit under way sends.
+    fn record(&self) -> &Record {
+        let record = self.calls.iter().find_map(|(_, call)| match call {
+            Call::Create(_, Body::Record(record)) => Some(record),
+            _ => None,
+        });
+        record.expect("a commit is under way")
+    }
+}
+
+#[test]
+fn keys_and_results_count_as_well() {
+    let mut world = World::new();
+    assert_eq!(excess(world.run((0..6).map(long).collect()).unwrap()), WRITE_BYTES_BASE + 10);
+    assert!(world.run((0..4).map(long).collect()).unwrap().is_ok());
+    // Ten bytes of room in the value are not ten bytes of room in the record.
+    assert_eq!(excess(world.run(vec![put("0123456789", 1)]).unwrap()), 1);
+    let room = WRITE_BYTES_BASE + 10;
+    assert_eq!(excess(world.ask(Verb::Commit(ATTEMPT, result(room + 1))).unwrap()), 1);
+    let batch = |len| Batch { ops: vec![long(3)], commit: Some(result(len)) };
+    assert_eq!(excess(world.ask(Verb::Run(ATTEMPT, batch(room + 2))).unwrap()), 2);
+    // It is open all the while, and commits with what fits.
+    assert_eq!(world.ask(Verb::Commit(ATTEMPT, result(room))), None);
+    assert_eq!(world.record().bytes_max(), RECORD_ROOM);
+}
+
+/// A commit waits for a batch; the batch may not take the room of its result.
+#[test]
+fn a_result_that_waits_keeps_its_room() {
+    let mut world = World::new();
+    assert!(world.run((0..4).map(long).collect()).unwrap().is_ok());
+    assert_eq!(world.run(vec![Op::Get(key("r")), long(4)]), None);
+    let batch = world.tickets;
+    assert_eq!(world.ask(Verb::Commit(ATTEMPT, result(1))), None);
+    let (id, _) = world.calls.pop().unwrap();
+    world.step(Input::Answer(id, Answer::Listed { names: Vec::new(), more: false }));
+    assert_eq!(excess(world.reply(batch).unwrap()), 1);
+    assert_eq!(
+        (world.record().keys().len(), world.record().bytes_max()),
+        (4, RECORD_ROOM - WRITE_BYTES_BASE - 9)
+    );
+}
+
+/// A transaction without a name that wrote nothing stores nothing: its result needs no room.
+#[test]
+fn what_is_not_stored_needs_no_room() {
+    let mut world = World::new();
+    assert!(world.ask(Verb::Commit(ATTEMPT, result(RECORD_ROOM))).unwrap().is_ok());
 }

@@ -133,6 +133,9 @@ fn text_of_excess(Excess { of, actual, limit }: Excess) -> String {
         Measured::InlineValues => format!(
             "values in the transaction's commit record would be {actual} bytes together, at most {limit} are allowed: split the request"
         ),
+        Measured::Record => format!(
+            "the transaction's commit record would have up to {actual} bytes with this, at most {limit} are allowed (what one object of the store holds): use fewer or shorter keys or a smaller result, or split the request"
+        ),
     }
 }
 

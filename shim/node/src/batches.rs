@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
-use aft_core::record::Location;
+use aft_core::record::{Location, RECORD_BYTES_BASE, write_bytes_max};
 use bytes::Bytes;
 
 use crate::handle::NodeHandle;
@@ -66,11 +66,23 @@ impl NodeHandle {
     /// Whether all of a batch has room in the commit record of a new transaction.
     fn fits_afresh(&self, batch: &Batch) -> bool {
         let settings = &self.shared().settings;
-        let mut total = 0;
-        inline_values(&batch.ops).all(|(_, bytes)| {
-            total += bytes.len();
-            bytes.len() <= settings.inline_value_bytes_max && total <= settings.core.write_buffer_bytes_max
-        })
+        let result = batch.commit.as_ref().and_then(|args| args.result.as_ref()).map_or(0, Bytes::len);
+        let (mut inline_bytes, mut record_bytes) = (0, RECORD_BYTES_BASE + result);
+        for op in &batch.ops {
+            match op {
+                Op::Get(_) => {}
+                Op::Delete(key) => record_bytes += write_bytes_max(key, None),
+                Op::Put(key, value) => {
+                    if value.inline_bytes() > settings.inline_value_bytes_max {
+                        return false;
+                    }
+                    inline_bytes += value.inline_bytes();
+                    record_bytes += write_bytes_max(key, Some(value));
+                }
+            }
+        }
+        let core = &settings.core;
+        inline_bytes <= core.write_buffer_bytes_max && record_bytes <= core.record_bytes_max
     }
 
     /// Stores values in parts: those that are too large to be inline, and the largest others until so many bytes are spared. Whether the

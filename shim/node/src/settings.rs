@@ -69,6 +69,7 @@ impl NodeSettings {
     /// The defaults for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
         let mut core = Settings::new(store.exclusive, store.grace_ms, store.delete_if);
+        core.record_bytes_max = core.record_bytes_max.min(store.body_bytes_max);
         let (value_share, record_share) = INLINE_SHARES;
         core.write_buffer_bytes_max = core.write_buffer_bytes_max.min(store.body_bytes_max / record_share);
         NodeSettings {
@@ -164,6 +165,7 @@ mod tests {
         let settings = settings();
         assert_eq!(settings.inline_value_bytes_max, 100_000);
         assert_eq!(settings.core.write_buffer_bytes_max, 200_000);
+        assert_eq!(settings.core.record_bytes_max, 400_000);
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::ids::{AttemptId, Key};
-use crate::message::{Batch, Bound, Excess, Found, Measured, Op, Read, Refusal, Reply, Ticket};
-use crate::record::{ETAG_BYTES_MAX, Location, Value, Write};
+use crate::message::{Batch, Bound, CommitArgs, Excess, Found, Measured, Op, Read, Refusal, Reply, Ticket};
+use crate::record::{ETAG_BYTES_MAX, Location, RECORD_BYTES_BASE, Value, Write, write_bytes_max};
 use crate::store::Answer;
 
 use super::Node;
@@ -74,8 +76,8 @@ impl Node {
         mut wanted: BTreeMap<Key, Want>,
         begun: bool,
     ) {
-        let inline_bytes = match self.fit(attempt, &batch) {
-            Ok(inline_bytes) => inline_bytes,
+        let (inline_bytes, record_bytes) = match self.fit(attempt, &batch) {
+            Ok(bytes) => bytes,
             Err(refusal) => {
                 self.refuse(ticket, refusal);
                 return self.operation_done(attempt);
@@ -102,6 +104,7 @@ impl Node {
             transaction.buffer.insert(key, write);
         }
         transaction.inline_bytes = inline_bytes;
+        transaction.record_bytes = record_bytes;
         let remaining_ms = transaction.deadline_mono.saturating_sub(self.now.mono_ms);
         let Some(commit) = commit else {
             let reply = match begun {
@@ -142,8 +145,9 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the batch's writes fit into the transaction's buffer as it is now; the inline bytes that it would then have.
-    fn fit(&self, attempt: AttemptId, batch: &Batch) -> Result<usize, Refusal> {
+    /// Whether the batch's writes, and the result of its commit or of one that waits for it, fit into the transaction's commit record as it is
+    /// now; the inline bytes and the bytes in the record that the buffer would then have.
+    fn fit(&self, attempt: AttemptId, batch: &Batch) -> Result<(usize, usize), Refusal> {
         let settings = &self.settings;
         let transaction = &self.transactions[&attempt];
         let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
@@ -155,13 +159,17 @@ impl Node {
             }
         }
         let mut keys = transaction.buffer.len();
-        let mut inline_bytes = transaction.inline_bytes;
+        let (mut inline_bytes, mut record_bytes) = (transaction.inline_bytes, transaction.record_bytes);
         for (key, value) in last {
             match transaction.buffer.get(key) {
-                Some(replaced) => inline_bytes -= replaced.inline_bytes(),
+                Some(replaced) => {
+                    inline_bytes -= replaced.inline_bytes();
+                    record_bytes -= write_bytes_max(key, replaced.value());
+                }
                 None => keys += 1,
             }
             inline_bytes += value.map_or(0, Value::inline_bytes);
+            record_bytes += write_bytes_max(key, value);
         }
         if keys > settings.write_set_len_max {
             return Err(Refusal::Invalid(format!(
@@ -173,7 +181,36 @@ impl Node {
             let (actual, limit) = (inline_bytes, settings.write_buffer_bytes_max);
             return Err(Refusal::TooLarge(Excess { of: Measured::InlineValues, actual, limit }));
         }
-        Ok(inline_bytes)
+        let result = match (&batch.commit, &transaction.phase) {
+            (Some(args), _) => args.result.as_ref(),
+            (None, Phase::Closing(result, _)) => result.as_ref(),
+            (None, Phase::Open | Phase::Committing(..)) => None,
+        };
+        if keys > 0 || transaction.named {
+            self.fit_record(record_bytes, result)?;
+        }
+        Ok((inline_bytes, record_bytes))
+    }
+
+    /// Whether a commit's result fits into the transaction's commit record, if this commit is the one that stores it.
+    pub(super) fn fit_result(&self, attempt: AttemptId, args: &CommitArgs) -> Result<(), Refusal> {
+        match self.transactions.get(&attempt) {
+            Some(Transaction { phase: Phase::Open, buffer, named, record_bytes, .. })
+                if *named || !buffer.is_empty() =>
+            {
+                self.fit_record(*record_bytes, args.result.as_ref())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn fit_record(&self, writes: usize, result: Option<&Bytes>) -> Result<(), Refusal> {
+        let actual = RECORD_BYTES_BASE + writes + result.map_or(0, Bytes::len);
+        let limit = self.settings.record_bytes_max;
+        match actual > limit {
+            true => Err(Refusal::TooLarge(Excess { of: Measured::Record, actual, limit })),
+            false => Ok(()),
+        }
     }
 
     /// Makes the attempt's intent durable, so that the parts to come are found if nobody ever commits.

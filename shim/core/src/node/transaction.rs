@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, TxnId};
 use crate::message::{Header, Ticket, Visibility};
-use crate::record::{Record, Write};
+use crate::record::{Record, Write, write_bytes_max};
 
 /// A version in the read set.
 #[derive(Debug, Clone, Hash)]
@@ -95,6 +95,8 @@ pub(super) struct Transaction {
     pub(super) buffer: BTreeMap<Key, Write>,
     /// Bytes of inline values in the buffer.
     pub(super) inline_bytes: usize,
+    /// Bytes of the buffer in a stored commit record, at most.
+    pub(super) record_bytes: usize,
     /// An intent for this attempt is durable.
     pub(super) intent_durable: bool,
     pub(super) blobs: u32,
@@ -129,6 +131,7 @@ impl Transaction {
             floor: Vec::new(),
             buffer: BTreeMap::new(),
             inline_bytes: 0,
+            record_bytes: 0,
             intent_durable: false,
             blobs: 0,
             operations: 0,
@@ -213,6 +216,9 @@ impl Transaction {
     pub(super) fn check_invariants(&self) {
         let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();
         assert_eq!(self.inline_bytes, inline_bytes, "inline bytes of the buffer are counted");
+        let record_bytes: usize =
+            self.buffer.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
+        assert_eq!(self.record_bytes, record_bytes, "bytes of the buffer are counted");
         for (key, read) in &self.reads {
             let Some(header) = &read.header else { continue };
             assert!(
