@@ -125,6 +125,7 @@ pub(crate) struct Meters {
     verbs: [VerbMeters; VerbKind::ALL.len()],
     refusals: [Count; REFUSALS.len()],
     replayed: Count,
+    pub(crate) replayed_after_wait: Count,
     calls: [CallMeters; CallKind::ALL.len()],
     ends: [Count; ENDS.len()],
     pub(crate) cache_hits: Count,
@@ -159,6 +160,7 @@ impl Meters {
             }),
             refusals: REFUSALS.map(|kind| Count::new(counter!("aft_refusals_total", "kind" => kind))),
             replayed: Count::new(counter!("aft_replays_total")),
+            replayed_after_wait: Count::new(counter!("aft_replays_after_wait_total")),
             calls: CallKind::ALL.map(|kind| CallMeters {
                 made: Count::new(counter!("aft_store_calls_total", "call" => kind.as_str())),
                 seconds: histogram!("aft_store_call_seconds", "call" => kind.as_str()),
@@ -250,6 +252,7 @@ impl Meters {
             expired: ended(End::Expired),
             unknown: ended(End::Unknown),
             replayed: self.replayed.get(),
+            replayed_after_wait: self.replayed_after_wait.get(),
             in_progress: self.refusals[IN_PROGRESS].get(),
             published: self.published.get(),
             collected: self.collected.get(),
@@ -274,6 +277,10 @@ fn describe() {
     describe_histogram!("aft_verb_seconds", Unit::Seconds, "From the queue to the reply, by verb");
     describe_counter!("aft_refusals_total", "Verbs refused, by kind");
     describe_counter!("aft_replays_total", "Verbs answered with the result of another attempt");
+    describe_counter!(
+        "aft_replays_after_wait_total",
+        "Duplicates that came while an attempt of their request was open on this node, and were answered with its result"
+    );
     describe_counter!("aft_store_calls_total", "Calls to the store, by call");
     describe_histogram!("aft_store_call_seconds", Unit::Seconds, "Time of calls to the store, by call");
     describe_counter!("aft_store_errors_total", "Calls to the store that failed, by call and kind");
