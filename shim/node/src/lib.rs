@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
+//! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
 //! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
 //!   has no room in the commit record goes in parts, past the event loop.
@@ -30,7 +31,7 @@ mod stats;
 mod values;
 mod waiters;
 
-pub use clock::fresh_attempt;
+pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};

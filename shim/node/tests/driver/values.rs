@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
-use aft_node::{CallKind, NodeHandle};
+use aft_node::{CallKind, NodeHandle, fresh_begin};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::client::{begin, commit, key, node, open, run};
+use crate::client::{commit, key, node, open, run};
 
 const PART_BYTES: usize = 10_000;
 
@@ -41,7 +41,7 @@ fn parts(value: &Value) -> Option<u32> {
 }
 
 async fn get(node: &NodeHandle, at: &str) -> Value {
-    let attempt = open(node, begin()).await.unwrap();
+    let attempt = open(node, fresh_begin()).await.unwrap();
     let reads = run(node, attempt, vec![Op::Get(key(at))]).await.unwrap();
     let Found::Version(_, Write::Put(value)) = &reads[0].found else { panic!("{reads:?}") };
     value.clone()
@@ -49,7 +49,7 @@ async fn get(node: &NodeHandle, at: &str) -> Value {
 
 /// Writes one value, and looks how many parts it has (`None`: it is inline) and whether it comes back.
 async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
-    let attempt = open(node, begin()).await.unwrap();
+    let attempt = open(node, fresh_begin()).await.unwrap();
     let batch = Batch { ops: vec![Op::Put(key("k"), value(len))], commit: None };
     node.run(attempt, batch).await.unwrap();
     commit(node, attempt, "").await.unwrap();
@@ -100,7 +100,7 @@ async fn values_that_do_not_fit_together() {
     let ops: Vec<Op> = lens.iter().enumerate().map(|(n, len)| put(n, *len)).collect();
     let spilled = [None, None, Some(5), None, None];
     let attempt = match node
-        .begin(Box::new(Begin { batch: Batch { ops: ops.clone(), commit: None }, ..begin() }))
+        .begin(Box::new(Begin { batch: Batch { ops: ops.clone(), commit: None }, ..fresh_begin() }))
         .await
         .unwrap()
     {
@@ -108,15 +108,15 @@ async fn values_that_do_not_fit_together() {
         reply => panic!("{reply:?}"),
     };
     check(attempt, &lens, &spilled).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     node.run(attempt, Batch { ops: ops.clone(), commit: None }).await.unwrap();
     check(attempt, &lens, &spilled).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     for op in ops {
         node.run(attempt, Batch { ops: vec![op], commit: None }).await.unwrap();
     }
     check(attempt, &lens, &[None, None, None, Some(1), Some(3)]).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     let all = (0..50).map(|n| node.run(attempt, Batch { ops: vec![put(n, 9_000)], commit: None }));
     let outcomes = join_all(all).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -129,7 +129,7 @@ async fn values_that_do_not_fit_together() {
 async fn a_batch_whose_values_cannot_be_stored_leaves_nothing() {
     let store = store();
     let node = node(Arc::new(store.clone()), |settings| settings.core.write_buffer_bytes_max = 10_000).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     let long = Value { etag: Bytes::from(vec![b'e'; 49]), ..value(20_000) };
     let ops = vec![Op::Put(key("a"), value(9_000)), Op::Put(key("b"), long)];
     let outcome = node.run(attempt, Batch { ops, commit: Some(CommitArgs::default()) }).await;
@@ -173,7 +173,7 @@ async fn a_missing_part_is_a_snapshot_that_is_gone() {
 async fn an_ended_transaction_stores_no_part() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     node.ask(Verb::Abort(attempt)).await.unwrap();
     let batch = Batch { ops: vec![Op::Put(key("k"), value(300_000))], commit: None };
     let outcome = node.run(attempt, batch).await;
