@@ -62,9 +62,9 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
         html,
         "</ul><p>{}<br>stores {} and {}<br>seed {}</p></body></html>",
         escape(&outcome.machine),
-        escape(&outcome.runs.direct.store),
-        escape(&outcome.runs.shim.store),
-        outcome.runs.shim.seed
+        escape(&outcome.runs.direct.common.store),
+        escape(&outcome.runs.shim.common.store),
+        outcome.runs.shim.common.seed
     );
     html
 }
