@@ -79,19 +79,18 @@ impl RunFigures {
 
     /// The figures for people: what, how much, and whether it is something that should not be.
     pub(crate) fn rows(&self) -> Vec<Row> {
-        let count = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false };
-        let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0 };
-        let time = |what, ms: f64| Row { what, text: format!("{ms:.1}"), is_wrong: false };
+        let fate = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false, part: Part::Fates };
+        let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0, part: Part::Promises };
+        let count = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false, part: Part::Run };
+        let time = |what, ms: f64| Row { what, text: format!("{ms:.1}"), is_wrong: false, part: Part::Run };
+        let missing = self.common.workload.requests.saturating_sub(self.common.transactions);
         vec![
-            count("requests", self.common.workload.requests),
-            wrong(
-                "requests not acknowledged",
-                self.common.workload.requests.saturating_sub(self.common.transactions),
-            ),
-            count("attempts", self.common.attempts),
-            count("functions killed between writes", self.kills),
-            count("requests delivered twice at once", self.duplicates),
-            count("zombies: functions back after the retry", self.zombies),
+            fate("requests", self.common.workload.requests),
+            fate("attempts", self.common.attempts),
+            fate("functions killed between writes", self.kills),
+            fate("requests delivered twice at once", self.duplicates),
+            fate("zombies: functions back after the retry", self.zombies),
+            wrong("requests not acknowledged", missing),
             wrong("money created", self.money_created.unsigned_abs()),
             wrong("money lost", self.money_lost.unsigned_abs()),
             wrong("transfers seen half done", self.half_done),
@@ -115,6 +114,28 @@ pub(crate) struct Row {
     pub(crate) text: String,
     /// It is something that the shim promises not to happen, and it happened.
     pub(crate) is_wrong: bool,
+    pub(crate) part: Part,
+}
+
+/// The parts of the table, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What was asked, and what befell it.
+    Fates,
+    /// What should be nought.
+    Promises,
+    /// How the run went.
+    Run,
+}
+
+impl Part {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Part::Fates => "What was asked, and what befell it",
+            Part::Promises => "What must not happen",
+            Part::Run => "How the run went",
+        }
+    }
 }
 
 /// What the demo did, for people. Honest about what the platform contributes, and what stands in for the store.
