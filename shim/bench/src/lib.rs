@@ -3,7 +3,7 @@
 //! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
 //!   anomalies, store requests per transaction.
 //! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
-//! * [`LatencyMs`] – percentiles, the same in both.
+//! * [`Figures`], [`LatencyMs`] – what a run tells, the same in both.
 //! * [`Error`] – why a run could not be carried out. What a run *finds* is in its report, not here.
 //!
 //! This crate reads no command line, no environment and no settings file; the binary does, and hands over plain options.
@@ -11,6 +11,7 @@
 mod counting;
 pub mod demo;
 mod error;
+mod figures;
 mod http;
 mod latency;
 mod machine;
@@ -18,4 +19,5 @@ pub mod standard;
 mod zipf;
 
 pub use error::Error;
+pub use figures::{Anomalies, Figures};
 pub use latency::LatencyMs;

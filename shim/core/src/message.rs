@@ -274,10 +274,34 @@ pub enum Refusal {
     Ended,
     /// The node drains or has lost its heartbeat: go to another.
     NotServing,
+    /// The batch or commit would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it
+    /// was: store `actual - limit` bytes of the batch's inline values as blobs and run it again, or, if it has not so many, give fewer or
+    /// shorter keys, attributes or a smaller result.
+    TooLarge(Excess),
     /// The input breaks a rule; the text says which, and the remedy.
     Invalid(String),
     /// The store holds something damaged or foreign; the text names it.
     Damaged(String),
+}
+
+/// What a commit record would have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Excess {
+    /// What was measured.
+    pub of: Measured,
+    /// What it would be, in bytes.
+    pub actual: usize,
+    /// What it may be, in bytes.
+    pub limit: usize,
+}
+
+/// What of a commit record is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measured {
+    /// The inline values together.
+    InlineValues,
+    /// All of it, as it would be stored, at most.
+    Record,
 }
 
 /// A bound that was reached.
@@ -289,12 +313,10 @@ pub enum Bound {
     OperationsInTransaction,
     /// Waiters for one request.
     Waiters,
-    /// Bytes or keys in one transaction's write buffer.
-    WriteBuffer,
-    /// Keys in one transaction's read set.
-    ReadSet,
     /// Commits that wait to be published.
     PublishQueue,
+    /// Verbs that wait for the node; its driver answers so, the core never sees them.
+    VerbQueue,
 }
 
 /// Commits that a node tells its peers.

@@ -41,6 +41,16 @@ pub struct Value {
     pub attributes: Bytes,
 }
 
+impl Value {
+    /// The bytes that stand in the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        match &self.location {
+            Location::Inline(bytes) => bytes.len(),
+            Location::Blob(_) => 0,
+        }
+    }
+}
+
 /// The longest entity tag; it stands in names.
 pub const ETAG_BYTES_MAX: usize = 48;
 
@@ -91,18 +101,17 @@ impl Write {
         }
     }
 
-    /// The bytes that this write adds to a commit record, about.
-    pub fn inline_bytes(&self) -> usize {
+    /// The value, unless this is a tombstone.
+    pub fn value(&self) -> Option<&Value> {
         match self {
-            Write::Tombstone => 0,
-            Write::Put(value) => {
-                value.attributes.len()
-                    + match &value.location {
-                        Location::Inline(bytes) => bytes.len(),
-                        Location::Blob(_) => 0,
-                    }
-            }
+            Write::Put(value) => Some(value),
+            Write::Tombstone => None,
         }
+    }
+
+    /// The bytes of the value that stand in the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        self.value().map_or(0, Value::inline_bytes)
     }
 }
 
@@ -136,7 +145,33 @@ pub enum Writes {
     Slim(Arc<[Key]>),
 }
 
+/// What a stored commit record has at most beside its writes and its result: identities, times, the form's own bytes.
+pub const RECORD_BYTES_BASE: usize = 160;
+
+/// What a write has at most in a stored commit record beside its key, entity tag, attributes and inline value: the place of a blob,
+/// sizes, the form's own bytes.
+pub const WRITE_BYTES_BASE: usize = 80;
+
+/// The bytes that a write of a value (`None`: a tombstone) has in a stored commit record, at most. A value that goes from inline to a blob
+/// spares exactly its inline bytes of this. Whoever gives records bytes keeps to it.
+pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
+    let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
+    WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value)
+}
+
 impl Record {
+    /// The bytes that this record has when it is stored, at most; its collect entry has no more.
+    pub fn bytes_max(&self) -> usize {
+        let result = self.result.as_ref().map_or(0, Bytes::len);
+        let writes: usize = match &self.writes {
+            Writes::Full(writes) => {
+                writes.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum()
+            }
+            Writes::Slim(keys) => keys.iter().map(|key| write_bytes_max(key, None)).sum(),
+        };
+        RECORD_BYTES_BASE + result + writes
+    }
+
     /// The write set with values, unless the record is slim.
     pub fn full(&self) -> Option<&Arc<[(Key, Write)]>> {
         match &self.writes {

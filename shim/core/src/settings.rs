@@ -33,8 +33,10 @@ pub struct Settings {
     pub operations_in_transaction_max: usize,
     /// Waiters for one request: duplicates that a platform sends at once.
     pub waiters_max: usize,
-    /// Bytes in one transaction's write buffer, inline values and attributes.
+    /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
+    /// Bytes of a stored commit record: the largest body that the store takes, for a collect entry has as many.
+    pub record_bytes_max: usize,
     /// Keys that one transaction may write: they stand in every collect entry and tell.
     pub write_set_len_max: usize,
     /// Keys that one transaction may read.
@@ -90,6 +92,7 @@ impl Settings {
             operations_in_transaction_max: 64,
             waiters_max: 64,
             write_buffer_bytes_max: 1 << 20,
+            record_bytes_max: 16 << 20,
             write_set_len_max: 1_000,
             read_set_len_max: 100_000,
             publish_queue_max: 100_000,

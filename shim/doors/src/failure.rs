@@ -1,6 +1,6 @@
 //! Refusals as problem documents: the one place that gives the core's outcomes their codes.
 
-use aft_core::message::{Bound, Refusal};
+use aft_core::message::{Bound, Excess, Measured, Refusal};
 use aft_wire::http::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -60,6 +60,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         let mut look_up = None;
         let mut retry_after_ms = None;
+        let mut beyond = None;
         let (code, detail) = match refusal {
             Refusal::SnapshotGone(key) => (
                 Code::SnapshotGone,
@@ -111,13 +112,30 @@ impl From<Refusal> for Failure {
                 retry_after_ms = Some(RETRY_AFTER_MS);
                 (Code::NotServing, "the node starts, drains, or has lost its heartbeat: try again, or another node".into())
             }
+            Refusal::TooLarge(excess) => {
+                beyond = Some(excess);
+                (Code::TooLarge, text_of_excess(excess))
+            }
             Refusal::Invalid(why) => (Code::Invalid, why),
             Refusal::Damaged(why) => (Code::Damaged, why),
         };
         let mut failure = Failure::new(code, detail);
         failure.0.look_up = look_up;
         failure.0.retry_after_ms = retry_after_ms;
+        failure.0.limit = beyond.map(|excess: Excess| excess.limit as u64);
+        failure.0.actual = beyond.map(|excess| excess.actual as u64);
         failure
+    }
+}
+
+fn text_of_excess(Excess { of, actual, limit }: Excess) -> String {
+    match of {
+        Measured::InlineValues => format!(
+            "values in the transaction's commit record would be {actual} bytes together, at most {limit} are allowed: split the request"
+        ),
+        Measured::Record => format!(
+            "the transaction's commit record would have up to {actual} bytes with this, at most {limit} are allowed (what one object of the store holds): use fewer or shorter keys or a smaller result, or split the request"
+        ),
     }
 }
 
@@ -126,9 +144,8 @@ fn text_of(bound: Bound) -> &'static str {
         Bound::Transactions => "open transactions on this node are",
         Bound::OperationsInTransaction => "operations under way in this transaction are",
         Bound::Waiters => "waiters for this request are",
-        Bound::WriteBuffer => "the transaction's buffered writes are",
-        Bound::ReadSet => "the transaction's reads are",
         Bound::PublishQueue => "commits that wait to be published are",
+        Bound::VerbQueue => "calls that wait for this node are",
     }
 }
 

@@ -24,7 +24,6 @@
 //! What is not here: no protocol decision, no durable format, no credentials yet (the tenant is `local`; the binary binds to loopback).
 
 mod body;
-mod budget;
 mod failure;
 mod listener;
 mod meters;

@@ -17,7 +17,6 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument as _, debug_span};
 
 use crate::body;
-use crate::budget::Budgets;
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::native::{keys, listing, one_operation, requests, status, transactions};
@@ -29,7 +28,6 @@ pub struct Doors {
     pub(crate) node: NodeHandle,
     pub(crate) settings: Settings,
     pub(crate) meters: Meters,
-    pub(crate) budgets: Budgets,
     pub(crate) bodies: Semaphore,
 }
 
@@ -37,7 +35,7 @@ impl Doors {
     /// Doors for a node.
     pub fn new(node: NodeHandle, settings: Settings, meters: Meters) -> Arc<Doors> {
         let bodies = Semaphore::new(body::units(settings.bodies_bytes_max));
-        Arc::new(Doors { node, settings, meters, budgets: Budgets::default(), bodies })
+        Arc::new(Doors { node, settings, meters, bodies })
     }
 }
 

@@ -25,15 +25,10 @@ pub struct Settings {
     pub wait_default_ms: u64,
     /// The longest wait; below the usual idle time-outs of proxies.
     pub wait_max_ms: u64,
-    /// The largest value that stands in a commit record: the node's own bound.
-    pub inline_value_bytes_max: usize,
-    /// What one transaction may have in its commit record in all: the node's own bound.
-    pub inline_bytes_max: usize,
 }
 
-impl Settings {
-    /// The defaults, with the node's bounds for what is inline.
-    pub fn new(inline_value_bytes_max: usize, inline_bytes_max: usize) -> Settings {
+impl Default for Settings {
+    fn default() -> Settings {
         Settings {
             connections_max: 4_096,
             header_bytes_max: 16 << 10,
@@ -45,8 +40,6 @@ impl Settings {
             stop_timeout: Duration::from_secs(10),
             wait_default_ms: 5_000,
             wait_max_ms: 50_000,
-            inline_value_bytes_max,
-            inline_bytes_max,
         }
     }
 }

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb, Visibility};
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value};
-use aft_node::{NodeHandle, NodeSettings, fresh_attempt, start};
+use aft_node::{NodeHandle, NodeSettings, fresh_begin, start};
 use aft_store::Store;
 use aft_store_memory::MemoryStore;
-use aft_wire::durable::own_hash;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
@@ -46,23 +45,6 @@ fn key(number: u64) -> Key {
     Key::parse(&format!("key/{:04}", number % KEYS)).expect("the text is short and not empty")
 }
 
-fn begin(batch: Batch) -> Begin {
-    let attempt = fresh_attempt();
-    Begin {
-        attempt,
-        hash: own_hash(attempt),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Vec::new(),
-        retention_ms: None,
-        visibility: Visibility::Relaxed,
-        batch,
-    }
-}
-
 async fn transaction(node: &NodeHandle, shape: Shape, number: u64, bytes: &Bytes) -> Result<(), Refusal> {
     let step = |n: u64| key(number.wrapping_mul(7).wrapping_add(n.wrapping_mul(13)));
     let reads = [Op::Get(step(1)), Op::Get(step(2))];
@@ -77,12 +59,10 @@ async fn transaction(node: &NodeHandle, shape: Shape, number: u64, bytes: &Bytes
         Shape::OneCall => {
             let ops = reads.into_iter().chain([write]).collect();
             let batch = Batch { ops, commit: Some(CommitArgs::default()) };
-            node.ask(Verb::Begin(Box::new(begin(batch)))).await?;
+            node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await?;
         }
         Shape::FiveCalls => {
-            let Reply::Begun { attempt, .. } =
-                node.ask(Verb::Begin(Box::new(begin(Batch::default())))).await?
-            else {
+            let Reply::Begun { attempt, .. } = node.ask(Verb::Begin(Box::new(fresh_begin()))).await? else {
                 panic!("a fresh request is not replayed")
             };
             for op in reads.into_iter().chain([write]) {

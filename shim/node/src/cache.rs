@@ -22,7 +22,8 @@ pub(crate) struct ValueCache {
 impl ValueCache {
     pub(crate) fn new(bytes_max: u64) -> ValueCache {
         let weigh = |(_, key): &(AttemptId, Key), write: &Write| {
-            let bytes = ENTRY_BYTES + key.as_str().len() + write.inline_bytes();
+            let attributes = write.value().map_or(0, |value| value.attributes.len());
+            let bytes = ENTRY_BYTES + key.as_str().len() + attributes + write.inline_bytes();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         // Least recently used, not moka's default: every version is a new entry, and the newest version of a hot key is hot from its first

@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aft_core::ids::{AttemptId, NodeId};
-use aft_core::message::Now;
+use aft_core::message::{Batch, Begin, Now, Visibility};
+use aft_wire::durable::own_hash;
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
@@ -18,6 +19,25 @@ pub(crate) fn now() -> Now {
 /// A name for a new attempt: a fresh UUIDv7.
 pub fn fresh_attempt() -> AttemptId {
     AttemptId(Uuid::now_v7().into_bytes())
+}
+
+/// The opening of a transaction whose request has no name: a fresh attempt, the defaults, nothing to run at once. What is to differ is
+/// replaced: `Begin { batch, ..fresh_begin() }`.
+pub fn fresh_begin() -> Begin {
+    let attempt = fresh_attempt();
+    Begin {
+        attempt,
+        hash: own_hash(attempt),
+        named: false,
+        fingerprint: None,
+        timeout_ms: None,
+        wait_ms: 0,
+        overlap: false,
+        session: Vec::new(),
+        retention_ms: None,
+        visibility: Visibility::Relaxed,
+        batch: Batch::default(),
+    }
 }
 
 /// A name for a node's life: the random half of a fresh UUIDv7.

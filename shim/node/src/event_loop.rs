@@ -190,6 +190,9 @@ impl EventLoop {
     fn reply(&mut self, ticket: Ticket, outcome: Outcome) {
         let waiter = self.waiters.take(ticket);
         self.shared.meters.answered(waiter.kind, waiter.since.elapsed(), &outcome);
+        if waiter.waited_for(&outcome) {
+            self.shared.meters.replayed_after_wait.add();
+        }
         let opened = match &outcome {
             Ok(Reply::Begun { attempt, committed: None, .. }) => Some(*attempt),
             Err(Refusal::Unknown(hash)) => {

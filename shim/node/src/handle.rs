@@ -134,22 +134,25 @@ impl NodeHandle {
     /// Asks the node. The future may be dropped: the verb is carried out all the same, but a transaction that nobody heard of is aborted.
     ///
     /// # Errors
-    /// As the core refuses; [`Refusal::Overloaded`] if the queue is full; [`Refusal::NotServing`] if the node recovers or has stopped; and
+    /// As the core refuses; [`Bound::VerbQueue`] if the queue is full; [`Refusal::NotServing`] if the node recovers or has stopped; and
     /// [`Refusal::Unknown`] if it stopped while this verb's commit may have been under way.
     pub async fn ask(&self, verb: Verb) -> Outcome {
         match self.ready() {
             State::Serving | State::Draining => {}
-            State::Recovering | State::Stopped => return Err(Refusal::NotServing),
+            State::Recovering | State::Stopped => return Err(self.turned_away(Refusal::NotServing)),
         }
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(Item::Ask { verb, reply, since: Instant::now() }) {
             Ok(()) => Asking { node: self, answer }.outcome().await,
-            Err(TrySendError::Full(_)) => {
-                self.shared.meters.queue_full();
-                Err(Refusal::Overloaded(Bound::Transactions))
-            }
-            Err(TrySendError::Closed(_)) => Err(Refusal::NotServing),
+            Err(TrySendError::Full(_)) => Err(self.turned_away(Refusal::Overloaded(Bound::VerbQueue))),
+            Err(TrySendError::Closed(_)) => Err(self.turned_away(Refusal::NotServing)),
         }
+    }
+
+    /// A verb is refused that the loop never sees.
+    fn turned_away(&self, refusal: Refusal) -> Refusal {
+        self.shared.meters.turned_away(&refusal);
+        refusal
     }
 
     /// Says that this node holds the maintainer's lease, or holds it no more. A node that holds its store alone maintains from the start.

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
+//! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
-//! * [`NodeHandle::store_value`], [`NodeHandle::read_value`] (`values`) – large values, in parts, past the event loop.
+//! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
+//!   has no room in the commit record goes in parts, past the event loop.
 //! * [`Stats`] (`stats`), `meters` – what a node has done, for figures and for Prometheus.
 //! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its rooms.
 //!
@@ -17,6 +19,7 @@
 //!
 //! What is not here: no protocol decision (the core's), no format (aft-wire's), no retry of the core's calls (it repeats them itself).
 
+mod batches;
 mod cache;
 mod calls;
 mod clock;
@@ -28,7 +31,7 @@ mod stats;
 mod values;
 mod waiters;
 
-pub use clock::fresh_attempt;
+pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};

@@ -71,14 +71,13 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 19] = [
+const REFUSALS: [&str; 18] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
     "overloaded_waiters",
-    "overloaded_write_buffer",
-    "overloaded_read_set",
     "overloaded_publish_queue",
+    "overloaded_verb_queue",
     "lost",
     "store_unavailable",
     "in_progress",
@@ -88,12 +87,12 @@ const REFUSALS: [&str; 19] = [
     "not_found",
     "ended",
     "not_serving",
+    "too_large",
     "invalid",
     "damaged",
-    "queue_full",
 ];
-const IN_PROGRESS: usize = 9;
-const QUEUE_FULL: usize = 18;
+const VERB_QUEUE: usize = 5;
+const IN_PROGRESS: usize = 8;
 
 fn refusal_index(refusal: &Refusal) -> usize {
     match refusal {
@@ -101,18 +100,18 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::Overloaded(Bound::Transactions) => 1,
         Refusal::Overloaded(Bound::OperationsInTransaction) => 2,
         Refusal::Overloaded(Bound::Waiters) => 3,
-        Refusal::Overloaded(Bound::WriteBuffer) => 4,
-        Refusal::Overloaded(Bound::ReadSet) => 5,
-        Refusal::Overloaded(Bound::PublishQueue) => 6,
-        Refusal::Lost => 7,
-        Refusal::StoreUnavailable(_) => 8,
+        Refusal::Overloaded(Bound::PublishQueue) => 4,
+        Refusal::Overloaded(Bound::VerbQueue) => VERB_QUEUE,
+        Refusal::Lost => 6,
+        Refusal::StoreUnavailable(_) => 7,
         Refusal::InProgress { .. } => IN_PROGRESS,
-        Refusal::KeyReused => 10,
-        Refusal::ResultGone => 11,
-        Refusal::Unknown(_) => 12,
-        Refusal::NotFound => 13,
-        Refusal::Ended => 14,
-        Refusal::NotServing => 15,
+        Refusal::KeyReused => 9,
+        Refusal::ResultGone => 10,
+        Refusal::Unknown(_) => 11,
+        Refusal::NotFound => 12,
+        Refusal::Ended => 13,
+        Refusal::NotServing => 14,
+        Refusal::TooLarge(_) => 15,
         Refusal::Invalid(_) => 16,
         Refusal::Damaged(_) => 17,
     }
@@ -126,6 +125,7 @@ pub(crate) struct Meters {
     verbs: [VerbMeters; VerbKind::ALL.len()],
     refusals: [Count; REFUSALS.len()],
     replayed: Count,
+    pub(crate) replayed_after_wait: Count,
     calls: [CallMeters; CallKind::ALL.len()],
     ends: [Count; ENDS.len()],
     pub(crate) cache_hits: Count,
@@ -160,6 +160,7 @@ impl Meters {
             }),
             refusals: REFUSALS.map(|kind| Count::new(counter!("aft_refusals_total", "kind" => kind))),
             replayed: Count::new(counter!("aft_replays_total")),
+            replayed_after_wait: Count::new(counter!("aft_replays_after_wait_total")),
             calls: CallKind::ALL.map(|kind| CallMeters {
                 made: Count::new(counter!("aft_store_calls_total", "call" => kind.as_str())),
                 seconds: histogram!("aft_store_call_seconds", "call" => kind.as_str()),
@@ -202,9 +203,9 @@ impl Meters {
         }
     }
 
-    /// A verb found the queue full.
-    pub(crate) fn queue_full(&self) {
-        self.refusals[QUEUE_FULL].add();
+    /// A verb was turned away before the loop saw it.
+    pub(crate) fn turned_away(&self, refusal: &Refusal) {
+        self.refusals[refusal_index(refusal)].add();
     }
 
     /// A store call ended.
@@ -240,7 +241,7 @@ impl Meters {
             store_calls_waiting: self.calls_waiting.get(),
             value_cache_bytes: self.cache_bytes.get(),
             verbs: self.verbs.iter().map(|verb| verb.asked.get()).sum(),
-            queue_full: self.refusals[QUEUE_FULL].get(),
+            queue_full: self.refusals[VERB_QUEUE].get(),
             store_calls: CallKind::ALL.map(|kind| calls(kind).made.get()),
             store_errors: CallKind::ALL.into_iter().map(errors).sum(),
             value_cache_hits: self.cache_hits.get(),
@@ -251,6 +252,7 @@ impl Meters {
             expired: ended(End::Expired),
             unknown: ended(End::Unknown),
             replayed: self.replayed.get(),
+            replayed_after_wait: self.replayed_after_wait.get(),
             in_progress: self.refusals[IN_PROGRESS].get(),
             published: self.published.get(),
             collected: self.collected.get(),
@@ -275,6 +277,10 @@ fn describe() {
     describe_histogram!("aft_verb_seconds", Unit::Seconds, "From the queue to the reply, by verb");
     describe_counter!("aft_refusals_total", "Verbs refused, by kind");
     describe_counter!("aft_replays_total", "Verbs answered with the result of another attempt");
+    describe_counter!(
+        "aft_replays_after_wait_total",
+        "Duplicates that came while an attempt of their request was open on this node, and were answered with its result"
+    );
     describe_counter!("aft_store_calls_total", "Calls to the store, by call");
     describe_histogram!("aft_store_call_seconds", Unit::Seconds, "Time of calls to the store, by call");
     describe_counter!("aft_store_errors_total", "Calls to the store that failed, by call and kind");
@@ -290,4 +296,58 @@ fn describe() {
     describe_gauge!("aft_open_transactions", "Open transactions");
     describe_gauge!("aft_store_calls_open", "Calls to the store under way");
     describe_gauge!("aft_store_calls_waiting", "Calls to the store that wait for their turn");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aft_core::ids::{Key, RequestHash};
+    use aft_core::message::{Excess, Measured};
+
+    #[test]
+    fn every_refusal_has_its_own_label() {
+        let mut seen = Vec::new();
+        let mut check = |refusal: Refusal, expect: &str| {
+            assert_eq!(REFUSALS[refusal_index(&refusal)], expect, "{refusal:?}");
+            seen.push(expect.to_owned());
+        };
+        for bound in [
+            Bound::Transactions,
+            Bound::OperationsInTransaction,
+            Bound::Waiters,
+            Bound::PublishQueue,
+            Bound::VerbQueue,
+        ] {
+            check(Refusal::Overloaded(bound), &format!("overloaded{}", snake(&format!("{bound:?}"))));
+        }
+        let excess = Excess { of: Measured::InlineValues, actual: 2, limit: 1 };
+        for refusal in [
+            Refusal::SnapshotGone(Key::parse("k").unwrap()),
+            Refusal::Lost,
+            Refusal::StoreUnavailable(String::new()),
+            Refusal::InProgress { retry_after_ms: 0 },
+            Refusal::KeyReused,
+            Refusal::ResultGone,
+            Refusal::Unknown(RequestHash([0; 32])),
+            Refusal::NotFound,
+            Refusal::Ended,
+            Refusal::NotServing,
+            Refusal::TooLarge(excess),
+            Refusal::Invalid(String::new()),
+            Refusal::Damaged(String::new()),
+        ] {
+            let name = format!("{refusal:?}");
+            let name = name.split(['(', ' ']).next().expect("a name");
+            check(refusal, snake(name).trim_start_matches('_'));
+        }
+        seen.sort_unstable();
+        let mut all = REFUSALS.map(str::to_owned);
+        all.sort_unstable();
+        assert_eq!(seen, all, "every label is some refusal's");
+    }
+
+    fn snake(name: &str) -> String {
+        let part = |c: char| if c.is_uppercase() { format!("_{}", c.to_lowercase()) } else { c.to_string() };
+        name.chars().map(part).collect()
+    }
 }

@@ -59,7 +59,7 @@ pub struct NodeSettings {
     pub store_calls_max: usize,
     /// Bytes of values in the cache; 0 switches it off.
     pub value_cache_bytes_max: u64,
-    /// The largest value that [`NodeHandle::store_value`](crate::NodeHandle::store_value) leaves inline.
+    /// The largest value that [`NodeHandle::run`](crate::NodeHandle::run) leaves inline.
     pub inline_value_bytes_max: usize,
     /// How long a store call may take.
     pub timeouts: StoreTimeouts,
@@ -69,6 +69,7 @@ impl NodeSettings {
     /// The defaults for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
         let mut core = Settings::new(store.exclusive, store.grace_ms, store.delete_if);
+        core.record_bytes_max = core.record_bytes_max.min(store.body_bytes_max);
         let (value_share, record_share) = INLINE_SHARES;
         core.write_buffer_bytes_max = core.write_buffer_bytes_max.min(store.body_bytes_max / record_share);
         NodeSettings {
@@ -165,6 +166,7 @@ mod tests {
         let settings = settings();
         assert_eq!(settings.inline_value_bytes_max, 100_000);
         assert_eq!(settings.core.write_buffer_bytes_max, 200_000);
+        assert_eq!(settings.core.record_bytes_max, 400_000);
     }
 
     #[test]

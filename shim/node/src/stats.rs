@@ -98,6 +98,8 @@ pub struct Stats {
     pub unknown: u64,
     /// Verbs answered with another attempt's result.
     pub replayed: u64,
+    /// Of these, duplicates that came while that attempt was open here, and waited for it.
+    pub replayed_after_wait: u64,
     /// Verbs refused because another attempt of the request was open.
     pub in_progress: u64,
     /// Transactions published.

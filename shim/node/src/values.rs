@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Refusal, Reply, Verb};
-use aft_core::record::{BlobRef, ETAG_BYTES_MAX, Location, Value};
+use aft_core::record::{BlobRef, Location, Value};
 use aft_core::store::{Body, Name};
 use aft_store::Error;
 use aft_wire::durable;
@@ -20,70 +20,57 @@ use crate::calls;
 use crate::handle::NodeHandle;
 use crate::stats::CallKind;
 
-/// A value of at most this many bytes stays inline even if the transaction's inline budget is spent: a part of its own would cost more
-/// than it spares.
-const ALWAYS_INLINE_BYTES_MAX: usize = 16 << 10;
-/// Parts of one value under way at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
+/// Parts of one value that are read at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
 const PARTS_AT_ONCE: usize = 4;
+/// Bytes of parts that one batch stores at once: as many as one value's four large ones.
+const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
+/// Parts that one batch stores at once, however small: a batch of many small values waits for few rounds, and takes a small share of the
+/// store's connections.
+const PARTS_AT_ONCE_MAX: usize = 16;
 /// Tries of one part before the caller is told.
 const PART_TRIES: u32 = 4;
 /// The pause after a part's first failure; it doubles.
 const PART_PAUSE: Duration = Duration::from_millis(50);
 
 impl NodeHandle {
-    /// Gives a value a place: inline if it is small and fits into what the caller says is left of the transaction's inline budget
-    /// (`inline_budget`, in bytes), else in parts, which are durable when this returns. The value is not written to any key yet.
-    ///
-    /// # Errors
-    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if a part could not be stored; [`Refusal::Invalid`] if the etag is too long.
-    pub async fn store_value(
+    /// Stores values in parts. They are durable when this returns, and not written to any key yet.
+    pub(crate) async fn store_values(
         &self,
         attempt: AttemptId,
-        bytes: Bytes,
-        etag: Bytes,
-        attributes: Bytes,
-        inline_budget: usize,
-    ) -> Result<Value, Refusal> {
-        if etag.len() > ETAG_BYTES_MAX {
-            return Err(Refusal::Invalid(format!(
-                "an etag has at most {ETAG_BYTES_MAX} bytes; this one has {}",
-                etag.len()
-            )));
-        }
-        let size = bytes.len();
-        let small = size <= self.shared().settings.inline_value_bytes_max;
-        let location = if small && size <= inline_budget.max(ALWAYS_INLINE_BYTES_MAX) {
-            Location::Inline(bytes)
-        } else {
-            Location::Blob(self.store_parts(attempt, &bytes).await?)
-        };
-        Ok(Value { location, size: size as u64, etag, attributes })
-    }
-
-    async fn store_parts(&self, attempt: AttemptId, bytes: &Bytes) -> Result<BlobRef, Refusal> {
-        let number = match self.ask(Verb::ReserveBlob(attempt)).await? {
-            Reply::Reserved { number } => number,
-            reply => panic!("a reservation was answered {reply:?}"),
-        };
+        values: impl Iterator<Item = &Bytes>,
+    ) -> Result<Vec<BlobRef>, Refusal> {
         let part_bytes = self.shared().store.capabilities().blob_part_bytes;
-        let parts = bytes.len().div_ceil(part_bytes);
-        let too_large = |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
-        let blob = BlobRef {
-            attempt,
-            number,
-            parts: u32::try_from(parts).map_err(too_large)?,
-            part_bytes: u32::try_from(part_bytes).expect("a part is some MiB"),
-        };
-        iter(0..blob.parts)
-            .map(|part| {
+        let mut blobs = Vec::new();
+        let mut parts = Vec::new();
+        for bytes in values {
+            // One by one: the first waits until the attempt's intent is durable, the others find it so.
+            let number = match self.ask(Verb::ReserveBlob(attempt)).await? {
+                Reply::Reserved { number } => number,
+                reply => panic!("a reservation was answered {reply:?}"),
+            };
+            let too_large =
+                |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
+            let blob = BlobRef {
+                attempt,
+                number,
+                parts: u32::try_from(bytes.len().div_ceil(part_bytes)).map_err(too_large)?,
+                part_bytes: u32::try_from(part_bytes).expect("a part is some MiB"),
+            };
+            for part in 0..blob.parts {
                 let from = part as usize * part_bytes;
                 let slice = bytes.slice(from..bytes.len().min(from + part_bytes));
-                self.store_part(Name::Blob { attempt, number, part }, slice)
-            })
-            .buffer_unordered(PARTS_AT_ONCE)
+                parts.push((Name::Blob { attempt, number, part }, slice));
+            }
+            blobs.push(blob);
+        }
+        let largest = parts.iter().map(|(_, slice)| slice.len()).max().unwrap_or(1);
+        let at_once = (PARTS_BYTES_AT_ONCE / largest.max(1)).clamp(1, PARTS_AT_ONCE_MAX);
+        iter(parts)
+            .map(|(name, slice)| self.store_part(name, slice))
+            .buffer_unordered(at_once)
             .try_collect::<()>()
             .await?;
-        Ok(blob)
+        Ok(blobs)
     }
 
     async fn store_part(&self, name: Name, bytes: Bytes) -> Result<(), Refusal> {

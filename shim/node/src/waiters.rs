@@ -4,6 +4,7 @@
 //! may have sent a commit is answered *unknown*: its record may be there. Every other had no effect.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use aft_core::ids::{AttemptId, RequestHash};
@@ -74,6 +75,15 @@ pub(crate) struct Waiter {
     pub(crate) opens: Option<AttemptId>,
     /// The request whose commit this verb may send.
     doubt: Option<RequestHash>,
+    /// Of a duplicate that waits: the attempts of its request that were under way here when it came.
+    beside: Vec<AttemptId>,
+}
+
+impl Waiter {
+    /// Whether it waited for another attempt and is now told that attempt's result.
+    pub(crate) fn waited_for(&self, outcome: &Outcome) -> bool {
+        matches!(outcome, Ok(Reply::Replayed(replayed)) if self.beside.contains(&replayed.txn.attempt))
+    }
 }
 
 /// All waiters, and the requests of open transactions.
@@ -82,6 +92,8 @@ pub(crate) struct Waiters {
     waiting: HashMap<Ticket, Waiter>,
     /// Of transactions that were begun and have not ended.
     requests: HashMap<AttemptId, RequestHash>,
+    /// The same, the other way round; of named requests, for only these have several attempts.
+    attempts: HashMap<RequestHash, Vec<AttemptId>>,
     tickets: u64,
 }
 
@@ -94,10 +106,18 @@ impl Waiters {
         since: Instant,
     ) -> Ticket {
         let mut opens = None;
+        let mut beside = Vec::new();
         let doubt = match verb {
             Verb::Begin(begin) => {
                 opens = Some(begin.attempt);
                 self.requests.insert(begin.attempt, begin.hash);
+                if begin.named {
+                    let attempts = self.attempts.entry(begin.hash).or_default();
+                    if !begin.overlap {
+                        beside.clone_from(attempts);
+                    }
+                    attempts.push(begin.attempt);
+                }
                 begin.batch.commit.is_some().then_some(begin.hash)
             }
             Verb::Run(attempt, batch) if batch.commit.is_some() => self.requests.get(attempt).copied(),
@@ -106,7 +126,7 @@ impl Waiters {
         };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        self.waiting.insert(ticket, Waiter { reply, kind: VerbKind::of(verb), since, opens, doubt });
+        self.waiting.insert(ticket, Waiter { reply, kind: VerbKind::of(verb), since, opens, doubt, beside });
         ticket
     }
 
@@ -120,7 +140,13 @@ impl Waiters {
 
     /// A transaction is no more, or never was.
     pub(crate) fn ended(&mut self, attempt: AttemptId) {
-        self.requests.remove(&attempt);
+        let Some(hash) = self.requests.remove(&attempt) else { return };
+        if let Entry::Occupied(mut attempts) = self.attempts.entry(hash) {
+            attempts.get_mut().retain(|other| *other != attempt);
+            if attempts.get().is_empty() {
+                attempts.remove();
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

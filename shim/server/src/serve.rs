@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor);
-    let door_settings = door_settings(&node_settings, &settings);
+    let door_settings = door_settings(&settings);
     let listener =
         TcpListener::bind(listen).await.map_err(|why| format!("cannot listen on {listen}: {why}"))?;
     let listen =
@@ -165,8 +165,8 @@ fn node_settings(capabilities: &Capabilities, settings: &Settings, time_divisor:
     node
 }
 
-fn door_settings(node: &NodeSettings, settings: &Settings) -> aft_doors::Settings {
-    let mut doors = aft_doors::Settings::new(node.inline_value_bytes_max, node.core.write_buffer_bytes_max);
+fn door_settings(settings: &Settings) -> aft_doors::Settings {
+    let mut doors = aft_doors::Settings::default();
     let from = &settings.doors;
     set_len(&mut doors.connections_max, from.connections_max);
     set_len(&mut doors.header_bytes_max, from.header_bytes_max);

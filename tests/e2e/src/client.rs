@@ -43,6 +43,12 @@ impl Client {
         Client { http, address, format: Format::Json }
     }
 
+    /// A client that speaks JSON over HTTP/2 from the first byte on, as one that knows what the server can.
+    pub fn http2(address: SocketAddr) -> Client {
+        let http = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Client { http, ..Client::new(address) }
+    }
+
     /// The same client with another encoding.
     pub fn speaking(self, format: Format) -> Client {
         Client { format, ..self }

@@ -60,6 +60,11 @@ impl Server {
         self.log.text()
     }
 
+    /// The same, line by line as it was printed.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
     /// kill -9, now.
     ///
     /// # Panics
@@ -171,9 +176,12 @@ impl Log {
         lines.push_back(line);
     }
 
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("nobody panics with the log in hand").iter().cloned().collect()
+    }
+
     fn text(&self) -> String {
-        let lines = self.0.lock().expect("nobody panics with the log in hand");
-        lines.iter().map(|line| format!("    {line}\n")).collect()
+        self.lines().iter().map(|line| format!("    {line}\n")).collect()
     }
 }
 

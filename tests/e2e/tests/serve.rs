@@ -79,6 +79,36 @@ async fn sigterm_ends_an_idle_server_at_once() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
+/// Whoever sends a second signal does not want to wait for those that the first one is kind to.
+#[tokio::test]
+async fn a_second_sigterm_ends_a_draining_server_at_once() {
+    let directory = directory();
+    let mut server = Server::on(directory.path());
+    let client = Client::new(server.address());
+    let open = client.begin(&Begin::default()).await.expect("an undisturbed server answers");
+    let open = open.transaction.expect("an open transaction has a token");
+    client.put(&open, "open", "value").await.expect("an undisturbed server answers");
+    let ops = vec![Op::put("acknowledged", "value")];
+    client.execute(&Begin { ops, ..Begin::default() }).await.expect("an undisturbed server answers");
+
+    server.terminate();
+    let deadline = Instant::now() + END_TIME_MAX;
+    while ready(&client).await.0 == 200 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.wait(Duration::from_millis(200)), None, "it drains as long as a transaction is open");
+    let start = Instant::now();
+    server.terminate();
+    let ended = server.wait(END_TIME_MAX);
+    assert_eq!(ended.and_then(|status| status.code()), Some(130), "{ended:?}\n{}", server.log());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    let server = Server::on(directory.path());
+    let client = Client::new(server.address());
+    assert_eq!(get(&client, "acknowledged").await.as_deref(), Some(&b"value"[..]));
+    assert_eq!(get(&client, "open").await, None);
+}
+
 #[test]
 fn unknown_stores_are_refused() {
     serve("bogus:somewhere").assert_refused(&["bogus", "memory:", "local:"]);

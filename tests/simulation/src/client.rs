@@ -355,7 +355,7 @@ impl World {
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => !request.overlap,
             Refusal::Unknown(of) => *of == hash && sent.commits,
-            Refusal::Invalid(_) | Refusal::Damaged(_) => false,
+            Refusal::TooLarge(_) | Refusal::Invalid(_) | Refusal::Damaged(_) => false,
             // The time may run out within the batch that came with the opening.
             Refusal::Lost => true,
             Refusal::NotFound => !sent.begins,
@@ -422,6 +422,7 @@ impl World {
                     Refusal::NotFound => "not found",
                     Refusal::Ended => "ended",
                     Refusal::NotServing => "not serving",
+                    Refusal::TooLarge(_) => "too large",
                     Refusal::Invalid(_) => "invalid",
                     Refusal::Damaged(_) => "damaged",
                 },

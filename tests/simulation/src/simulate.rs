@@ -460,7 +460,11 @@ impl Simulation {
             Ended::Aborted => false,
             Ended::NodeDied => !unsafe_to_repeat,
             Ended::Refused(refusal) => match refusal {
-                Refusal::KeyReused | Refusal::ResultGone | Refusal::Invalid(_) | Refusal::Damaged(_) => false,
+                Refusal::KeyReused
+                | Refusal::ResultGone
+                | Refusal::TooLarge(_)
+                | Refusal::Invalid(_)
+                | Refusal::Damaged(_) => false,
                 Refusal::Unknown(_) | Refusal::Ended => !unsafe_to_repeat,
                 Refusal::SnapshotGone(_)
                 | Refusal::Overloaded(_)

@@ -1,6 +1,5 @@
 //! What both runs found: an object for programs, a table side by side for people.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -8,34 +7,15 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
-use crate::latency::LatencyMs;
-use crate::standard::Anomalies;
+use crate::figures::{Anomalies, Figures, json};
 
-/// What one run found: the benchmark's fields where they apply, and what only the demo knows.
+/// What one run found: what every run tells, and what only the demo knows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunFigures {
-    /// Requests that were acknowledged.
-    pub transactions: u64,
-    /// Attempts that they took.
-    pub attempts: u64,
-    /// Acknowledged requests a second.
-    pub transactions_per_s: f64,
-    /// From the request to its acknowledgement: two processes at least, and all attempts.
-    pub latency_ms: LatencyMs,
-    /// Functions that did not see what their attempt had written; audits whose two accounts came from different attempts.
-    pub anomalies: Anomalies,
-    /// Requests to the store by call, per acknowledged request; the auditors' are included.
-    pub requests_per_transaction: BTreeMap<String, f64>,
-    /// Attempts that failed for other reasons than what was done to them on purpose, by code.
-    pub errors: BTreeMap<String, u64>,
-    /// Gives the same requests and the same fates again.
-    pub seed: u64,
-    /// The store's URL.
-    pub store: String,
-    /// The load.
-    pub workload: Scale,
-    /// Whether the shim was left out.
-    pub direct: bool,
+    /// Latencies: from the request to its acknowledgement: two processes at least, and all attempts. Anomalies: functions that did not see what
+    /// their attempt had written; audits whose two accounts came from different attempts.
+    #[serde(flatten)]
+    pub common: Figures<Scale>,
     /// Requests of which an audit saw one half without the other, or that stayed so.
     pub half_done: u64,
     /// Requests that were carried out more than once.
@@ -93,34 +73,36 @@ impl RunFigures {
         let wrong = self.half_done + self.double_effects + self.lost_effects;
         wrong == 0
             && (self.money_created, self.money_lost) == (0, 0)
-            && self.anomalies == Anomalies::default()
-            && self.transactions == self.workload.requests
+            && self.common.anomalies == Anomalies::default()
+            && self.common.transactions == self.common.workload.requests
     }
 
     /// The figures for people: what, how much, and whether it is something that should not be.
     pub(crate) fn rows(&self) -> Vec<Row> {
-        let count = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false };
-        let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0 };
-        let time = |what, ms: f64| Row { what, text: format!("{ms:.1}"), is_wrong: false };
+        let fate = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false, part: Part::Fates };
+        let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0, part: Part::Promises };
+        let count = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false, part: Part::Run };
+        let time = |what, ms: f64| Row { what, text: format!("{ms:.1}"), is_wrong: false, part: Part::Run };
+        let missing = self.common.workload.requests.saturating_sub(self.common.transactions);
         vec![
-            count("requests", self.workload.requests),
-            wrong("requests not acknowledged", self.workload.requests.saturating_sub(self.transactions)),
-            count("attempts", self.attempts),
-            count("functions killed between writes", self.kills),
-            count("requests delivered twice at once", self.duplicates),
-            count("zombies: functions back after the retry", self.zombies),
+            fate("requests", self.common.workload.requests),
+            fate("attempts", self.common.attempts),
+            fate("functions killed between writes", self.kills),
+            fate("requests delivered twice at once", self.duplicates),
+            fate("zombies: functions back after the retry", self.zombies),
+            wrong("requests not acknowledged", missing),
             wrong("money created", self.money_created.unsigned_abs()),
             wrong("money lost", self.money_lost.unsigned_abs()),
             wrong("transfers seen half done", self.half_done),
-            wrong("fractured reads", self.anomalies.fractured),
-            wrong("own writes not seen", self.anomalies.own_write),
+            wrong("fractured reads", self.common.anomalies.fractured),
+            wrong("own writes not seen", self.common.anomalies.own_write),
             wrong("requests carried out more than once", self.double_effects),
             wrong("acknowledged requests that are lost", self.lost_effects),
             count("audits", self.audits),
-            count("errors", self.errors.values().sum()),
-            time("latency p50, ms", self.latency_ms.p50),
-            time("latency p99, ms", self.latency_ms.p99),
-            time("requests/s", self.transactions_per_s),
+            count("errors", self.common.errors.values().sum()),
+            time("latency p50, ms", self.common.latency_ms.p50),
+            time("latency p99, ms", self.common.latency_ms.p99),
+            time("requests/s", self.common.transactions_per_s),
         ]
     }
 }
@@ -132,6 +114,28 @@ pub(crate) struct Row {
     pub(crate) text: String,
     /// It is something that the shim promises not to happen, and it happened.
     pub(crate) is_wrong: bool,
+    pub(crate) part: Part,
+}
+
+/// The parts of the table, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What was asked, and what befell it.
+    Fates,
+    /// What should be nought.
+    Promises,
+    /// How the run went.
+    Run,
+}
+
+impl Part {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Part::Fates => "What was asked, and what befell it",
+            Part::Promises => "What must not happen",
+            Part::Run => "How the run went",
+        }
+    }
 }
 
 /// What the demo did, for people. Honest about what the platform contributes, and what stands in for the store.
@@ -158,7 +162,7 @@ impl Outcome {
         }
         let object =
             Object { runs: &self.runs, machine: &self.machine, report: self.report.display().to_string() };
-        serde_json::to_string(&object).expect("figures are finite numbers and texts under text keys")
+        json(&object)
     }
 
     /// The verdict in one sentence.
@@ -193,13 +197,13 @@ impl fmt::Display for Outcome {
         }
         writeln!(f, "\n{}\n", self.verdict())?;
         for (name, run) in [("direct", &self.runs.direct), ("shim", &self.runs.shim)] {
-            for (code, count) in &run.errors {
+            for (code, count) in &run.common.errors {
                 writeln!(f, "errors   {name}: {code} {count}")?;
             }
         }
         writeln!(f, "machine  {}", self.machine)?;
-        writeln!(f, "stores   {} and {}", self.runs.direct.store, self.runs.shim.store)?;
-        writeln!(f, "seed     {}", self.runs.shim.seed)?;
+        writeln!(f, "stores   {} and {}", self.runs.direct.common.store, self.runs.shim.common.store)?;
+        writeln!(f, "seed     {}", self.runs.shim.common.seed)?;
         write!(f, "report   {}", self.report.display())
     }
 }
@@ -209,11 +213,11 @@ pub(crate) mod tests {
     use serde_json::Value;
 
     use super::{Outcome, RunFigures, Runs, Scale};
+    use crate::figures::{Anomalies, Figures};
     use crate::latency::LatencyMs;
-    use crate::standard::Anomalies;
 
     pub(crate) fn figures(direct: bool) -> RunFigures {
-        RunFigures {
+        let common = Figures {
             transactions: 600,
             attempts: 700,
             transactions_per_s: 100.0,
@@ -225,6 +229,9 @@ pub(crate) mod tests {
             store: "local:somewhere".into(),
             workload: Scale { requests: 600, pairs: 16, workers: 8 },
             direct,
+        };
+        RunFigures {
+            common,
             half_done: u64::from(direct),
             double_effects: 0,
             lost_effects: 0,
@@ -286,9 +293,9 @@ pub(crate) mod tests {
         check(|run| run.lost_effects = 1);
         check(|run| run.money_created = 1);
         check(|run| run.money_lost = 1);
-        check(|run| run.anomalies.own_write = 1);
-        check(|run| run.anomalies.fractured = 1);
-        check(|run| run.transactions = 599);
+        check(|run| run.common.anomalies.own_write = 1);
+        check(|run| run.common.anomalies.fractured = 1);
+        check(|run| run.common.transactions = 599);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::demo::outcome::{EXPLANATION, Outcome};
+use crate::demo::outcome::{EXPLANATION, Outcome, Row};
 use crate::demo::plot::{Mark, Plot, Series};
 use crate::demo::run::Found;
 use crate::demo::timeline::{Entries, Event};
@@ -17,19 +17,23 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--page:#1a1a19;--ink:#fff;--muted:#c3c2b7;--grid:#2c2c2a;--axis:#77756e;
 --direct:#d95926;--shim:#3987e5;--wrong:#ff7b72}}
 body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:780px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .25rem}p,li{color:var(--muted)}.verdict{color:var(--ink);font-size:1.1rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .25rem}p,li{color:var(--muted);overflow-wrap:anywhere}
+.verdict{color:var(--ink);font-size:1.1rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .5rem;border-bottom:1px solid var(--grid);text-align:right}
-th:first-child,td:first-child{text-align:left}td.wrong{color:var(--wrong);font-weight:600}
+th,td{padding:.25rem 0 .25rem 1rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal}
+tbody th{padding-top:1rem;color:var(--muted);font-size:.9rem}td.wrong{color:var(--wrong);font-weight:600}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--muted);font-size:12px}
-.end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}
+@media(max-width:560px){svg text{font-size:20px}}
+text.end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}
 .line{fill:none;stroke-width:2}.line.direct{stroke:var(--direct)}.line.shim{stroke:var(--shim)}.mark{stroke:var(--muted)}
-.key{display:inline-block;width:1.2em;height:3px;vertical-align:middle;margin:0 .4em 0 1em}
+circle.direct{fill:var(--direct)}circle.shim{fill:var(--shim)}
+.key{display:inline-block;width:1.2em;height:3px;vertical-align:middle;margin-right:.4em}.key+.key,.key.shim{margin-left:1em}
 .key.direct{background:var(--direct)}.key.shim{background:var(--shim)}
 ";
 
 const LEGEND: &str =
-    "<p><span class=\"key direct\"></span>direct<span class=\"key shim\"></span>through the shim</p>";
+    "<p><span class=\"key direct\"></span>direct <span class=\"key shim\"></span>through the shim</p>";
 
 /// The report.
 pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
@@ -47,8 +51,9 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     let _ =
         write!(html, "<h2>Money that should not be there, or is missing</h2>{LEGEND}{}", money(direct, shim));
     html.push_str(
-        "<p>What auditors saw while the runs went on: the sum of all pairs' balances, less what it should be. \
-         Marks: what befell functions of the direct run; the run through the shim had the same.</p>",
+        "<p>What auditors saw while the runs went on: the sum of all pairs' balances, less what it should be, which is 0. \
+         A line ends with its run. The marks below are of the direct run: functions killed between their writes, requests delivered \
+         twice at once, and functions back after another attempt had done their work. The run through the shim had the same.</p>",
     );
     let _ = write!(html, "<h2>How long a request takes</h2>{LEGEND}{}", latencies(direct, shim));
     html.push_str(
@@ -56,31 +61,51 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
          as fast; the slowest 1 % are left out.</p><h2>How it was done</h2><ul>",
     );
     for line in EXPLANATION {
-        let _ = write!(html, "<li>{}</li>", escape(line));
+        let _ = write!(html, "<li>{}</li>", text(line));
     }
+    let shim = &outcome.runs.shim.common;
     let _ = writeln!(
         html,
-        "</ul><p>{}<br>stores {} and {}<br>seed {}</p></body></html>",
+        "</ul><p>Machine: {}<br>Store of the direct run: {}<br>Store of the run through the shim: {}<br>The same requests with the \
+         same fates again: <code>aft demo --requests {} --seed {}</code></p></body></html>",
         escape(&outcome.machine),
-        escape(&outcome.runs.direct.store),
-        escape(&outcome.runs.shim.store),
-        outcome.runs.shim.seed
+        escape(&outcome.runs.direct.common.store),
+        escape(&shim.store),
+        shim.workload.requests,
+        shim.seed
     );
     html
 }
 
+/// Text with what stands between backquotes as code.
+fn text(line: &str) -> String {
+    let parts = line.split('`').enumerate();
+    parts
+        .map(|(nth, part)| if nth % 2 == 0 { escape(part) } else { format!("<code>{}</code>", escape(part)) })
+        .collect()
+}
+
 fn table(outcome: &Outcome) -> String {
-    let mut html =
-        String::from("<table><thead><tr><th></th><th>direct</th><th>shim</th></tr></thead><tbody>");
-    for (direct, shim) in outcome.runs.direct.rows().iter().zip(&outcome.runs.shim.rows()) {
-        let _ = write!(html, "<tr><td>{}</td>", direct.what);
-        for row in [direct, shim] {
-            let class = if row.is_wrong { " class=\"wrong\"" } else { "" };
-            let _ = write!(html, "<td{class}>{}</td>", row.text);
+    let mut html = String::from("<table><thead><tr><th></th><th>direct</th><th>shim</th></tr></thead>");
+    let (direct, shim) = (outcome.runs.direct.rows(), outcome.runs.shim.rows());
+    let rows: Vec<(&Row, &Row)> = direct.iter().zip(&shim).collect();
+    for part in rows.chunk_by(|(one, _), (next, _)| one.part == next.part) {
+        let _ = write!(
+            html,
+            "<tbody><tr><th colspan=\"3\" scope=\"rowgroup\">{}</th></tr>",
+            part[0].0.part.as_str()
+        );
+        for (direct, shim) in part {
+            let _ = write!(html, "<tr><td>{}</td>", direct.what);
+            for row in [direct, shim] {
+                let (class, mark) = if row.is_wrong { (" class=\"wrong\"", "✗ ") } else { ("", "") };
+                let _ = write!(html, "<td{class}>{mark}{}</td>", row.text);
+            }
+            html.push_str("</tr>");
         }
-        html.push_str("</tr>");
+        html.push_str("</tbody>");
     }
-    html.push_str("</tbody></table>");
+    html.push_str("</table>");
     html
 }
 
@@ -94,10 +119,11 @@ fn money(direct: &Found, shim: &Found) -> String {
     Plot {
         title: "money created or lost over time",
         x_label: "seconds",
-        y_label: "money",
+        y_label: "units of money",
+        // The one that should be a straight line goes below the one that is not.
         series: vec![
-            Series { name: "direct", points: money_off(&direct.timeline), steps: true },
             Series { name: "shim", points: money_off(&shim.timeline), steps: true },
+            Series { name: "direct", points: money_off(&direct.timeline), steps: true },
         ],
         marks: events.map(|(at_s, event)| Mark { x: *at_s, row: row(event) }).collect(),
         mark_rows: vec!["killed", "twice", "back late"],
@@ -181,6 +207,11 @@ mod tests {
             assert!(!html.contains(foreign), "{foreign}");
         }
         assert_eq!(html.matches("<svg").count(), 2);
+        // What went wrong is told by more than a colour; commands look like commands; the run can be had again.
+        assert!(html.contains("<td class=\"wrong\">✗ 5</td><td>0</td>"), "{html}");
+        assert!(html.contains("<code>aft serve</code>") && !html.contains('`'), "{html}");
+        assert!(html.contains("aft demo --requests 600 --seed 7"), "{html}");
+        assert_eq!(html.matches("<tbody>").count(), 3);
         assert_eq!(escape("<a&\">"), "&lt;a&amp;&quot;&gt;");
     }
 }

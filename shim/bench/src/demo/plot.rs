@@ -34,13 +34,16 @@ pub(crate) struct Plot<'a> {
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 250.0;
+// The margins and the rows have room for the larger text that the page asks for where it is narrow.
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 14.0;
-const BOTTOM: f64 = 44.0;
-const MARK_ROW: f64 = 18.0;
+const BOTTOM: f64 = 54.0;
+const MARK_ROW: f64 = 22.0;
 /// Ticks of an axis, about.
 const TICKS: f64 = 5.0;
+/// The length of a tick's own line.
+const TICK: f64 = 4.0;
 
 /// Where an axis starts and ends, and the distance of its ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,12 +66,20 @@ impl Axis {
         Axis { low: (low / step).floor() * step, high: (high / step).ceil() * step, step }
     }
 
+    /// The same, that ends with the greatest value instead of at a tick: no empty space after the last point.
+    fn up_to(values: impl Iterator<Item = f64> + Clone) -> Axis {
+        let high = values.clone().fold(0.0, f64::max);
+        let axis = Axis::over(values);
+        if high > 0.0 { Axis { high, ..axis } } else { axis }
+    }
+
     fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
     fn ticks(&self) -> impl Iterator<Item = f64> {
-        let count = ((self.high - self.low) / self.step).round() as usize;
+        // A little more than the whole number that it may be: rounding must not cost the last tick.
+        let count = ((self.high - self.low) / self.step + 1e-6).floor() as usize;
         (0..=count).map(|nth| self.low + self.step * nth as f64)
     }
 }
@@ -77,7 +88,7 @@ impl Plot<'_> {
     /// The plot as an SVG element.
     pub(crate) fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| series.points.iter().copied());
-        let xs = Axis::over(points().map(|(x, _)| x).chain(self.marks.iter().map(|mark| mark.x)));
+        let xs = Axis::up_to(points().map(|(x, _)| x).chain(self.marks.iter().map(|mark| mark.x)));
         let ys = Axis::over(points().map(|(_, y)| y));
         let x = |value: f64| LEFT + xs.share(value) * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - ys.share(value) * (HEIGHT - BOTTOM - TOP);
@@ -99,12 +110,14 @@ impl Plot<'_> {
                 number(tick)
             );
         }
+        let floor = HEIGHT - BOTTOM;
+        let _ = write!(svg, "<path class=\"axis\" d=\"M{LEFT} {floor}H{:.1}\"/>", WIDTH - RIGHT);
         for tick in xs.ticks() {
             let _ = write!(
                 svg,
-                "<text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                "<path class=\"axis\" d=\"M{0:.1} {floor}v{TICK}\"/><text class=\"middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>",
                 x(tick),
-                HEIGHT - BOTTOM + 18.0,
+                floor + 22.0,
                 number(tick)
             );
         }
@@ -113,7 +126,7 @@ impl Plot<'_> {
             "<text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"middle\" \
              transform=\"translate(14 {:.1}) rotate(-90)\">{}</text>",
             (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 8.0,
+            HEIGHT - 10.0,
             self.x_label,
             (TOP + HEIGHT - BOTTOM) / 2.0,
             self.y_label
@@ -124,7 +137,7 @@ impl Plot<'_> {
                 svg,
                 "<text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
                 LEFT - 8.0,
-                at + 11.0
+                at + 12.0
             );
             let mut path = String::new();
             for mark in self.marks.iter().filter(|mark| mark.row == nth) {
@@ -143,6 +156,15 @@ impl Plot<'_> {
             }
             let _ =
                 write!(svg, "<path class=\"line {0}\" d=\"{path}\"><title>{0}</title></path>", series.name);
+            if let Some((px, py)) = series.points.last() {
+                let _ = write!(
+                    svg,
+                    "<circle class=\"end {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+                    series.name,
+                    x(*px),
+                    y(*py)
+                );
+            }
         }
         svg.push_str("</svg>");
         svg
@@ -156,7 +178,8 @@ fn number(value: f64) -> String {
     } else {
         format!("{value:.2}").trim_end_matches('0').to_owned()
     };
-    if text == "-0" { "0".to_owned() } else { text }
+    // A minus is as wide as a digit; a hyphen is not.
+    if text == "-0" { "0".to_owned() } else { text.replace('-', "\u{2212}") }
 }
 
 #[cfg(test)]
@@ -173,7 +196,18 @@ mod tests {
         check(&[-150.0, 420.0], -200.0, 600.0, 200.0);
         assert_eq!(number(0.2), "0.2");
         assert_eq!(number(-0.0), "0");
+        assert_eq!(number(-500.0), "\u{2212}500");
         assert_eq!(number(1500.0), "1500");
+    }
+
+    #[test]
+    fn the_axis_of_time_ends_with_the_run() {
+        let axis = Axis::up_to([0.0, 3.1].into_iter());
+        assert_eq!((axis.low, axis.high, axis.step), (0.0, 3.1, 1.0));
+        assert_eq!(axis.ticks().collect::<Vec<_>>(), [0.0, 1.0, 2.0, 3.0]);
+        let whole = Axis::up_to([0.3].into_iter());
+        assert_eq!(whole.ticks().count(), 4, "0, 0.1, 0.2 and 0.3");
+        assert_eq!(Axis::up_to([].into_iter()), Axis { low: 0.0, high: 1.0, step: 0.2 });
     }
 
     #[test]

@@ -21,9 +21,9 @@ use crate::demo::platform::{GIVEN_UP, KILLED, Platform, Tally};
 use crate::demo::process::Shim;
 use crate::demo::timeline::Entries;
 use crate::error::{Error, Result};
+use crate::figures::{Anomalies, Figures};
 use crate::http::Server;
 use crate::latency::Latencies;
-use crate::standard::Anomalies;
 use crate::standard::requests::Counter;
 
 /// Auditors; two keep every pair in sight and take little of the machine.
@@ -119,11 +119,11 @@ async fn carry_out(
     let end = judge(&pairs, &tally.acknowledged);
     let latencies = tally.latencies.clone();
     let mut figures = figures(plan, tally, audits, end, elapsed_s);
-    let transactions = figures.transactions.max(1) as f64;
-    figures.requests_per_transaction =
+    let transactions = figures.common.transactions.max(1) as f64;
+    figures.common.requests_per_transaction =
         calls.into_iter().map(|(call, count)| (call, count as f64 / transactions)).collect();
-    store.clone_into(&mut figures.store);
-    figures.direct = !shim;
+    store.clone_into(&mut figures.common.store);
+    figures.common.direct = !shim;
     Ok(Found { figures, timeline: platform.timeline.take(), latencies })
 }
 
@@ -161,7 +161,7 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
     }
     let mut half_done = audits.half_done;
     half_done.extend(end.half_done);
-    RunFigures {
+    let common = Figures {
         transactions,
         attempts: tally.attempts,
         transactions_per_s: transactions as f64 / elapsed_s.max(f64::EPSILON),
@@ -173,6 +173,9 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         store: String::new(),
         workload: plan.scale,
         direct: false,
+    };
+    RunFigures {
+        common,
         half_done: half_done.len() as u64,
         double_effects: end.double_effects,
         lost_effects: end.lost_effects,

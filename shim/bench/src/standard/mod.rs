@@ -23,10 +23,11 @@ mod target;
 mod value;
 
 pub use options::{Length, Options, Pace, Target, Workload};
-pub use report::{Anomalies, Figures, Report, Shape};
+pub use report::{Report, Shape};
 
 use crate::counting::calls_between;
 use crate::error::Result;
+use crate::figures::{Anomalies, Figures};
 use phases::Phases;
 use target::Opened;
 

@@ -1,13 +1,12 @@
 //! What a run of the standard transaction found: an object for programs, a table for people.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 
-use crate::latency::LatencyMs;
+use crate::figures::{Anomalies, Figures, json};
 use crate::machine;
 use crate::standard::{Options, Pace, Workload};
 
@@ -15,49 +14,13 @@ use crate::standard::{Options, Pace, Workload};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The object's fields.
-    pub figures: Figures,
+    pub figures: Figures<Shape>,
     /// What the run was measured on.
     pub machine: String,
     /// What was typed, if the caller said so.
     pub command: Option<String>,
     /// How long the measurement took, in seconds.
     pub elapsed_s: f64,
-}
-
-/// The fields of the JSON object, which are stable.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
-    /// Transactions that committed (without the shim: that ran to their end).
-    pub transactions: u64,
-    /// Attempts that they took, those that failed included.
-    pub attempts: u64,
-    /// Committed transactions a second.
-    pub transactions_per_s: f64,
-    /// From when a transaction started (open pace: was due) to its acknowledgement, all of its attempts included.
-    pub latency_ms: LatencyMs,
-    /// Transactions that saw one.
-    pub anomalies: Anomalies,
-    /// Requests to the store by call, per committed transaction. Publishing and maintenance that happened meanwhile are included.
-    pub requests_per_transaction: BTreeMap<String, f64>,
-    /// Attempts that ended without a commit, by code; `gave_up` and `not_started` count transactions.
-    pub errors: BTreeMap<String, u64>,
-    /// Gives the same keys again.
-    pub seed: u64,
-    /// The store's URL, or the server's.
-    pub store: String,
-    /// The load.
-    pub workload: Shape,
-    /// Whether the shim was left out.
-    pub direct: bool,
-}
-
-/// Transactions that saw an anomaly of a kind (see the paper's table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Anomalies {
-    /// Read a key that they had written, and got another write.
-    pub own_write: u64,
-    /// Read a version together with one that is too old for it, or read a key twice and got two versions.
-    pub fractured: u64,
 }
 
 /// The load, as the JSON object tells it.
@@ -102,7 +65,7 @@ impl Shape {
 impl Report {
     /// One JSON object, on one line.
     pub fn json(&self) -> String {
-        serde_json::to_string(&self.figures).expect("figures are finite numbers and texts under text keys")
+        json(&self.figures)
     }
 
     /// Whether the run kept what the shim promises: no anomaly, and no answer that breaks the API.
@@ -179,7 +142,7 @@ fn workload_text(shape: &Shape) -> String {
 
 impl Report {
     /// The report of a run.
-    pub(crate) fn new(figures: Figures, command: Option<String>, elapsed_s: f64) -> Report {
+    pub(crate) fn new(figures: Figures<Shape>, command: Option<String>, elapsed_s: f64) -> Report {
         Report { figures, machine: machine::describe(), command, elapsed_s }
     }
 }
@@ -188,7 +151,8 @@ impl Report {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Anomalies, Figures, Report, Shape};
+    use super::{Report, Shape};
+    use crate::figures::{Anomalies, Figures};
     use crate::latency::LatencyMs;
     use crate::standard::{Options, Workload};
 

@@ -249,7 +249,10 @@ impl Node {
             Verb::Run(attempt, batch) => self.run(ticket, attempt, batch),
             Verb::List(attempt, list) => self.list(ticket, attempt, list),
             Verb::ReserveBlob(attempt) => self.reserve_blob(ticket, attempt),
-            Verb::Commit(attempt, args) => self.commit_verb(ticket, attempt, args),
+            Verb::Commit(attempt, args) => match self.fit_result(attempt, &args) {
+                Ok(()) => self.commit_verb(ticket, attempt, args),
+                Err(refusal) => self.refuse(ticket, refusal),
+            },
             Verb::Abort(attempt) => self.abort(ticket, attempt),
             Verb::LookUp(hash) => self.look_up(ticket, hash),
         }

@@ -1,12 +1,15 @@
 //! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and 5.1).
 //!
 //! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it, then its writes enter the buffer, then it commits.
+//! Whether they fit is decided at that instant: what other batches wrote meanwhile counts, and what they and this one replace does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::ids::{AttemptId, Key};
-use crate::message::{Batch, Bound, Found, Op, Read, Refusal, Reply, Ticket};
-use crate::record::{ETAG_BYTES_MAX, Location, Value, Write};
+use crate::message::{Batch, Bound, CommitArgs, Excess, Found, Measured, Op, Read, Refusal, Reply, Ticket};
+use crate::record::{ETAG_BYTES_MAX, Location, RECORD_BYTES_BASE, Value, Write, write_bytes_max};
 use crate::store::Answer;
 
 use super::Node;
@@ -56,6 +59,10 @@ impl Node {
             self.transactions.get_mut(&attempt).expect("looked up above").operations += 1;
             return self.batch_read(ticket, attempt, batch, reads, BTreeMap::new(), begun);
         }
+        // Told before the reads are made rather than after.
+        if let Err(refusal) = self.fit(attempt, &batch) {
+            return self.refuse(ticket, refusal);
+        }
         self.start_operation(ticket, attempt, OperationPurpose::Batch { batch, reads, begun }, wanted);
     }
 
@@ -69,6 +76,13 @@ impl Node {
         mut wanted: BTreeMap<Key, Want>,
         begun: bool,
     ) {
+        let (inline_bytes, record_bytes) = match self.fit(attempt, &batch) {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                self.refuse(ticket, refusal);
+                return self.operation_done(attempt);
+            }
+        };
         let reads = reads
             .into_iter()
             .map(|(key, own)| {
@@ -87,11 +101,10 @@ impl Node {
                 Op::Put(key, value) => (key, Write::Put(value)),
                 Op::Delete(key) => (key, Write::Tombstone),
             };
-            transaction.buffer_bytes += write.inline_bytes();
-            if let Some(before) = transaction.buffer.insert(key, write) {
-                transaction.buffer_bytes -= before.inline_bytes();
-            }
+            transaction.buffer.insert(key, write);
         }
+        transaction.inline_bytes = inline_bytes;
+        transaction.record_bytes = record_bytes;
         let remaining_ms = transaction.deadline_mono.saturating_sub(self.now.mono_ms);
         let Some(commit) = commit else {
             let reply = match begun {
@@ -115,31 +128,13 @@ impl Node {
         if transaction.operations >= settings.operations_in_transaction_max {
             return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
         }
-        let mut bytes = transaction.buffer_bytes;
-        let mut keys = transaction.buffer.len();
         let mut reads = transaction.reads.len();
         for op in &batch.ops {
             match op {
                 Op::Get(_) => reads += 1,
-                Op::Delete(key) => keys += usize::from(!transaction.buffer.contains_key(key)),
-                Op::Put(key, value) => {
-                    check_value(transaction, value)?;
-                    keys += usize::from(!transaction.buffer.contains_key(key));
-                    bytes += Write::Put(value.clone()).inline_bytes();
-                }
+                Op::Delete(_) => {}
+                Op::Put(_, value) => check_value(transaction, value)?,
             }
-        }
-        if bytes > settings.write_buffer_bytes_max {
-            return Err(Refusal::Invalid(format!(
-                "the transaction's writes would be {bytes} bytes in its commit record, at most {} are allowed: store large values as blobs",
-                settings.write_buffer_bytes_max
-            )));
-        }
-        if keys > settings.write_set_len_max {
-            return Err(Refusal::Invalid(format!(
-                "the transaction would write {keys} keys, at most {} are allowed: split the request",
-                settings.write_set_len_max
-            )));
         }
         if reads > settings.read_set_len_max {
             return Err(Refusal::Invalid(format!(
@@ -148,6 +143,74 @@ impl Node {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the batch's writes, and the result of its commit or of one that waits for it, fit into the transaction's commit record as it is
+    /// now; the inline bytes and the bytes in the record that the buffer would then have.
+    fn fit(&self, attempt: AttemptId, batch: &Batch) -> Result<(usize, usize), Refusal> {
+        let settings = &self.settings;
+        let transaction = &self.transactions[&attempt];
+        let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
+        for op in &batch.ops {
+            match op {
+                Op::Get(_) => {}
+                Op::Put(key, value) => drop(last.insert(key, Some(value))),
+                Op::Delete(key) => drop(last.insert(key, None)),
+            }
+        }
+        let mut keys = transaction.buffer.len();
+        let (mut inline_bytes, mut record_bytes) = (transaction.inline_bytes, transaction.record_bytes);
+        for (key, value) in last {
+            match transaction.buffer.get(key) {
+                Some(replaced) => {
+                    inline_bytes -= replaced.inline_bytes();
+                    record_bytes -= write_bytes_max(key, replaced.value());
+                }
+                None => keys += 1,
+            }
+            inline_bytes += value.map_or(0, Value::inline_bytes);
+            record_bytes += write_bytes_max(key, value);
+        }
+        if keys > settings.write_set_len_max {
+            return Err(Refusal::Invalid(format!(
+                "the transaction would write {keys} keys, at most {} are allowed: split the request",
+                settings.write_set_len_max
+            )));
+        }
+        if inline_bytes > settings.write_buffer_bytes_max {
+            let (actual, limit) = (inline_bytes, settings.write_buffer_bytes_max);
+            return Err(Refusal::TooLarge(Excess { of: Measured::InlineValues, actual, limit }));
+        }
+        let result = match (&batch.commit, &transaction.phase) {
+            (Some(args), _) => args.result.as_ref(),
+            (None, Phase::Closing(result, _)) => result.as_ref(),
+            (None, Phase::Open | Phase::Committing(..)) => None,
+        };
+        if keys > 0 || transaction.named {
+            self.fit_record(record_bytes, result)?;
+        }
+        Ok((inline_bytes, record_bytes))
+    }
+
+    /// Whether a commit's result fits into the transaction's commit record, if this commit is the one that stores it.
+    pub(super) fn fit_result(&self, attempt: AttemptId, args: &CommitArgs) -> Result<(), Refusal> {
+        match self.transactions.get(&attempt) {
+            Some(Transaction { phase: Phase::Open, buffer, named, record_bytes, .. })
+                if *named || !buffer.is_empty() =>
+            {
+                self.fit_record(*record_bytes, args.result.as_ref())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn fit_record(&self, writes: usize, result: Option<&Bytes>) -> Result<(), Refusal> {
+        let actual = RECORD_BYTES_BASE + writes + result.map_or(0, Bytes::len);
+        let limit = self.settings.record_bytes_max;
+        match actual > limit {
+            true => Err(Refusal::TooLarge(Excess { of: Measured::Record, actual, limit })),
+            false => Ok(()),
+        }
     }
 
     /// Makes the attempt's intent durable, so that the parts to come are found if nobody ever commits.

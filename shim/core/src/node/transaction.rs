@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, TxnId};
 use crate::message::{Header, Ticket, Visibility};
-use crate::record::{Record, Write};
+use crate::record::{Record, Write, write_bytes_max};
 
 /// A version in the read set.
 #[derive(Debug, Clone, Hash)]
@@ -93,7 +93,10 @@ pub(super) struct Transaction {
     lower: BTreeMap<Key, Arc<Header>>,
     floor: Vec<Arc<Header>>,
     pub(super) buffer: BTreeMap<Key, Write>,
-    pub(super) buffer_bytes: usize,
+    /// Bytes of inline values in the buffer.
+    pub(super) inline_bytes: usize,
+    /// Bytes of the buffer in a stored commit record, at most.
+    pub(super) record_bytes: usize,
     /// An intent for this attempt is durable.
     pub(super) intent_durable: bool,
     pub(super) blobs: u32,
@@ -127,7 +130,8 @@ impl Transaction {
             lower: BTreeMap::new(),
             floor: Vec::new(),
             buffer: BTreeMap::new(),
-            buffer_bytes: 0,
+            inline_bytes: 0,
+            record_bytes: 0,
             intent_durable: false,
             blobs: 0,
             operations: 0,
@@ -208,8 +212,13 @@ impl Transaction {
         reads.chain(session).max().unwrap_or_default()
     }
 
-    /// Panics if the read set is not atomic.
+    /// Panics if the read set is not atomic, or the buffer is not what was counted.
     pub(super) fn check_invariants(&self) {
+        let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();
+        assert_eq!(self.inline_bytes, inline_bytes, "inline bytes of the buffer are counted");
+        let record_bytes: usize =
+            self.buffer.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
+        assert_eq!(self.record_bytes, record_bytes, "bytes of the buffer are counted");
         for (key, read) in &self.reads {
             let Some(header) = &read.header else { continue };
             assert!(

@@ -1,8 +1,7 @@
 //! Opens a transaction, and perhaps runs all of it.
 //!
-//! Most calls are one question to the node. Two need more, since an open transaction comes first: large values are stored under it before
-//! they are written, and values are read before a commit that follows in the same call (a large value might be gone after it, and the call
-//! must not fail once it has committed).
+//! Most calls are one question to the node. A call that reads and commits is two: the values are read before the commit (a large value might be
+//! gone after it, and the call must not fail once it has committed).
 
 use aft_core::ids::{AttemptId, Fingerprint, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb, Visibility};
@@ -40,7 +39,7 @@ impl Opening {
         ops: Vec<Op>,
         commit: Option<CommitArgs>,
     ) -> Result<Outcome> {
-        let plan = Plan::new(doors, ops, 0)?;
+        let plan = Plan::new(ops)?;
         let begin = self.begin(doors)?;
         let attempt = begin.attempt;
         let token = token(doors, attempt);
@@ -96,15 +95,9 @@ async fn open(
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
     let attempt = begin.attempt;
-    let (has_large, has_reads, inline_bytes) = (plan.has_large, plan.has_reads, plan.inline_bytes);
-    let mut later = None;
-    if has_large {
-        later = Some(plan);
-    } else {
-        begin.batch.ops = plan.ready();
-        begin.batch.commit = commit.clone().filter(|_| !has_reads);
-    }
-    let (remaining_ms, mut reads) = match doors.node.ask(Verb::Begin(begin)).await? {
+    begin.batch.commit = commit.clone().filter(|_| !plan.has_reads);
+    begin.batch.ops = plan.ops;
+    let (remaining_ms, reads) = match doors.node.begin(begin).await? {
         Reply::Begun { committed: Some(committed), reads, .. } => {
             assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
             return Ok(Outcome::Committed { committed, results: Vec::new() });
@@ -113,20 +106,10 @@ async fn open(
         Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
         reply => panic!("a begin was answered {reply:?}"),
     };
-    if let Some(plan) = later {
-        let batch = Batch { ops: plan.stored(doors, attempt).await?, commit: None };
-        reads = match doors.node.ask(Verb::Run(attempt, batch)).await? {
-            Reply::Ran { reads, .. } => reads,
-            reply => panic!("a batch was answered {reply:?}"),
-        };
-    }
     let results = resolve(doors, reads).await?;
     match commit {
         Some(args) => commit_with(doors, attempt, args, results).await,
-        None => {
-            doors.budgets.spend(attempt, inline_bytes);
-            Ok(Outcome::Open { token: token(doors, attempt), remaining_ms, results })
-        }
+        None => Ok(Outcome::Open { token: token(doors, attempt), remaining_ms, results }),
     }
 }
 
@@ -137,23 +120,16 @@ pub(crate) async fn run(
     ops: Vec<Op>,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
-    let plan = Plan::new(doors, ops, doors.budgets.spent(attempt))?;
-    let (has_reads, inline_bytes) = (plan.has_reads, plan.inline_bytes);
-    let at_once = commit.clone().filter(|_| !has_reads);
-    let batch = Batch { ops: plan.stored(doors, attempt).await?, commit: at_once };
-    let (reads, committed) = match doors.node.ask(Verb::Run(attempt, batch)).await? {
+    let plan = Plan::new(ops)?;
+    let at_once = commit.clone().filter(|_| !plan.has_reads);
+    let (reads, committed) = match doors.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await? {
         Reply::Ran { reads, committed } => (reads, committed),
-        Reply::Replayed(replayed) => {
-            doors.budgets.ended(attempt);
-            return Ok(Outcome::Replayed(replayed));
-        }
+        Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
         reply => panic!("a batch was answered {reply:?}"),
     };
     if let Some(committed) = committed {
-        doors.budgets.ended(attempt);
         return Ok(Outcome::Committed { committed, results: Vec::new() });
     }
-    doors.budgets.spend(attempt, inline_bytes);
     let results = resolve(doors, reads).await?;
     match commit {
         Some(args) => commit_with(doors, attempt, args, results).await,
@@ -169,14 +145,8 @@ pub(crate) async fn commit_with(
     results: Vec<aft_wire::http::Read>,
 ) -> Result<Outcome> {
     match doors.node.ask(Verb::Commit(attempt, args)).await {
-        Ok(Reply::Committed(committed)) => {
-            doors.budgets.ended(attempt);
-            Ok(Outcome::Committed { committed, results })
-        }
-        Ok(Reply::Replayed(replayed)) => {
-            doors.budgets.ended(attempt);
-            Ok(Outcome::Replayed(replayed))
-        }
+        Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
+        Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         Ok(reply) => panic!("a commit was answered {reply:?}"),
         Err(refusal) => Err(refusal.into()),
     }

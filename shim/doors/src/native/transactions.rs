@@ -140,10 +140,7 @@ pub(crate) async fn abort(State(doors): State<Arc<Doors>>, request: Request<Body
     no_parameters(&request)?;
     let token = call::transaction(&doors, request.uri().path())?;
     match doors.node.ask(Verb::Abort(token.attempt)).await {
-        Ok(Reply::Aborted) => {
-            doors.budgets.ended(token.attempt);
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
+        Ok(Reply::Aborted) => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(reply) => panic!("an abort was answered {reply:?}"),
         Err(refusal) => Err(Failure::from(refusal).of(&token)),
     }

@@ -1,132 +1,60 @@
-//! Values on their way in and out: what is inline and what becomes a blob, content types, reads.
+//! Values on their way in and out: operations, content types, reads.
 
-use aft_core::ids::{AttemptId, Key};
+use aft_core::ids::Key;
 use aft_core::message::{Found, Op, Read};
 use aft_core::record::{Location, Value, Write};
 use aft_wire::http::{self, Attributes, Code, OpKind, header};
 use bytes::Bytes;
+use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
 use crate::failure::{Failure, Result};
 use crate::path::parse_key;
 use crate::router::Doors;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
 
-/// Values up to this size stay inline whatever was spent: the node does not make blobs of them.
-const ALWAYS_INLINE_BYTES_MAX: usize = 16 << 10;
+/// Values of one call that are read at once: hides a store's latency where many of them are blobs.
+const READS_AT_ONCE: usize = 8;
 
-/// A call's operations, checked, with a place for every value.
+/// A call's operations, checked. Values are inline, whatever their size: the node finds them a place.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    steps: Vec<Step>,
-    /// What the inline values add to the commit record, in bytes.
-    pub(crate) inline_bytes: usize,
-    /// Some values must be stored in parts first, within an open transaction.
-    pub(crate) has_large: bool,
+    pub(crate) ops: Vec<Op>,
     /// Some operations read.
     pub(crate) has_reads: bool,
 }
 
-#[derive(Debug)]
-enum Step {
-    Ready(Op),
-    Large { key: Key, bytes: Bytes, attributes: Bytes },
-}
-
 impl Plan {
-    /// Checks operations, and places their values within what is left of the transaction's room in its commit record: the smallest first,
-    /// since they gain least from a blob.
-    pub(crate) fn new(doors: &Doors, ops: Vec<http::Op>, spent: usize) -> Result<Plan> {
-        let mut plan = Plan {
-            steps: Vec::with_capacity(ops.len()),
-            inline_bytes: 0,
-            has_large: false,
-            has_reads: false,
-        };
-        let mut puts = Vec::new();
+    /// Checks operations.
+    pub(crate) fn new(ops: Vec<http::Op>) -> Result<Plan> {
+        let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
         for (at, op) in ops.into_iter().enumerate() {
-            let named = |mut failure: Failure| {
+            let op = checked(op).map_err(|mut failure| {
                 failure.0.detail = format!("operation {at}: {}", failure.0.detail);
                 failure
-            };
-            let step = match op.kind {
-                Some(OpKind::Get(key)) => {
-                    plan.has_reads = true;
-                    Step::Ready(Op::Get(parse_key(&key).map_err(named)?))
-                }
-                Some(OpKind::Delete(key)) => Step::Ready(Op::Delete(parse_key(&key).map_err(named)?)),
-                Some(OpKind::Put(put)) => {
-                    puts.push((put.value.len(), at));
-                    let attributes = attributes(put.content_type).map_err(named)?;
-                    Step::Large { key: parse_key(&put.key).map_err(named)?, bytes: put.value, attributes }
-                }
-                None => {
-                    return Err(Failure::invalid(format!(
-                        "operation {at} is none: it needs get, put or delete"
-                    )));
-                }
-            };
-            plan.steps.push(step);
-        }
-        puts.sort_unstable();
-        let settings = &doors.settings;
-        for (size, at) in puts {
-            let Step::Large { attributes, .. } = &plan.steps[at] else { unreachable!("puts start as large") };
-            let with_attributes = size + attributes.len();
-            let fits = spent + plan.inline_bytes + with_attributes <= settings.inline_bytes_max;
-            if size <= ALWAYS_INLINE_BYTES_MAX || (size <= settings.inline_value_bytes_max && fits) {
-                plan.inline_bytes += with_attributes;
-                plan.steps[at].make_inline();
-            } else {
-                plan.inline_bytes += attributes.len();
-                plan.has_large = true;
-            }
+            })?;
+            plan.has_reads |= matches!(op, Op::Get(_));
+            plan.ops.push(op);
         }
         Ok(plan)
     }
-
-    /// The operations, once every large value is stored.
-    pub(crate) async fn stored(self, doors: &Doors, attempt: AttemptId) -> Result<Vec<Op>> {
-        let mut ops = Vec::with_capacity(self.steps.len());
-        for step in self.steps {
-            ops.push(match step {
-                Step::Ready(op) => op,
-                Step::Large { key, bytes, attributes } => {
-                    const ETAG: Bytes = Bytes::new();
-                    const INLINE_BUDGET: usize = 0;
-                    let value =
-                        doors.node.store_value(attempt, bytes, ETAG, attributes, INLINE_BUDGET).await?;
-                    Op::Put(key, value)
-                }
-            });
-        }
-        Ok(ops)
-    }
-
-    /// The operations, if no value is large.
-    ///
-    /// # Panics
-    /// If one is.
-    pub(crate) fn ready(self) -> Vec<Op> {
-        let ready = |step| match step {
-            Step::Ready(op) => op,
-            Step::Large { key, .. } => panic!("the value of {key} is large"),
-        };
-        self.steps.into_iter().map(ready).collect()
-    }
 }
 
-impl Step {
-    fn make_inline(&mut self) {
-        if let Step::Large { key, bytes, attributes } = self {
+fn checked(op: http::Op) -> Result<Op> {
+    Ok(match op.kind {
+        Some(OpKind::Get(key)) => Op::Get(parse_key(&key)?),
+        Some(OpKind::Delete(key)) => Op::Delete(parse_key(&key)?),
+        Some(OpKind::Put(put)) => {
+            let key = parse_key(&put.key)?;
             let value = Value {
-                size: bytes.len() as u64,
-                location: Location::Inline(std::mem::take(bytes)),
+                size: put.value.len() as u64,
+                location: Location::Inline(put.value),
                 etag: Bytes::new(),
-                attributes: std::mem::take(attributes),
+                attributes: attributes(put.content_type)?,
             };
-            *self = Step::Ready(Op::Put(key.clone(), value));
+            Op::Put(key, value)
         }
-    }
+        None => return Err(Failure::invalid("there is none: it needs get, put or delete")),
+    })
 }
 
 fn attributes(content_type: Option<String>) -> Result<Bytes> {
@@ -168,15 +96,15 @@ pub(crate) fn found(found: Found) -> Option<(Value, String)> {
 
 /// Reads with their values.
 pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Vec<http::Read>> {
-    let mut results = Vec::with_capacity(reads.len());
-    for read in reads {
-        let mut result = http::Read { key: read.key.as_str().to_owned(), ..http::Read::default() };
-        if let Some((value, version)) = found(read.found) {
-            result.content_type = content_type(&read.key, &value)?;
-            result.version = Some(version);
-            result.value = Some(doors.node.read_value(&read.key, &value).await?);
-        }
-        results.push(result);
+    iter(reads).map(|read| resolve_one(doors, read)).buffered(READS_AT_ONCE).try_collect().await
+}
+
+async fn resolve_one(doors: &Doors, read: Read) -> Result<http::Read> {
+    let mut result = http::Read { key: read.key.as_str().to_owned(), ..http::Read::default() };
+    if let Some((value, version)) = found(read.found) {
+        result.content_type = content_type(&read.key, &value)?;
+        result.version = Some(version);
+        result.value = Some(doors.node.read_value(&read.key, &value).await?);
     }
-    Ok(results)
+    Ok(result)
 }

@@ -229,3 +229,43 @@ async fn the_service_says_how_it_is() {
     assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
     assert_eq!(drained.await.unwrap().cut_off, 0);
 }
+
+/// 5 MB of values that are small one by one, in one transaction: those beyond its room in the commit record are stored beside it.
+#[tokio::test]
+async fn many_values_in_one_transaction() {
+    let server = Server::start().await;
+    let value = |n: usize| Bytes::from(vec![n as u8; 10 << 10]);
+    let ops = |puts: std::ops::Range<usize>| puts.map(|n| Op::put(format!("k{n}"), value(n))).collect();
+    let json = Format::Json.content_type();
+    let protobuf = [("content-type", Format::Protobuf.content_type()), ("accept", json)];
+    // In one call; in batches that race each other; one by one.
+    let begin = Begin { ops: ops(0..500), ..Begin::default() };
+    let whole = server.call("POST", "/v1/execute", &protobuf, Format::Protobuf.encode(&begin)).await;
+    assert!(whole.reply().committed);
+    let t = server.open().await;
+    let (server, t) = (&server, &t);
+    let batch = |at: usize| {
+        let batch = Batch { ops: ops(at..at + 25), ..Batch::default() };
+        async move {
+            let path = format!("/v1/transactions/{t}/batch");
+            server.call("POST", &path, &protobuf, Format::Protobuf.encode(&batch)).await
+        }
+    };
+    for answer in futures::future::join_all((500..800).step_by(25).map(batch)).await {
+        answer.reply();
+    }
+    for n in 800..1_000 {
+        let put = server.call("PUT", &format!("/v1/transactions/{t}/keys/k{n}"), &[], value(n)).await;
+        assert_eq!(put.status, 204, "{put:?}");
+    }
+    assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
+    // Some of each kind: the debug build takes its time to check a record of 1 MiB for every one.
+    let keys: Vec<usize> = (0..1_000).step_by(23).collect();
+    let gets = keys.iter().map(|n| Op::get(format!("k{n}"))).collect();
+    let begin = Begin { ops: gets, ..Begin::default() };
+    let read = server.call("POST", "/v1/execute", &protobuf, Format::Protobuf.encode(&begin)).await.reply();
+    assert_eq!(read.results.len(), keys.len());
+    for (n, read) in keys.into_iter().zip(read.results) {
+        assert_eq!((read.key, read.value), (format!("k{n}"), Some(value(n))));
+    }
+}

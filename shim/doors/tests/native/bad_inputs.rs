@@ -2,8 +2,9 @@
 //! Method: one bad call after another against a real node, over a real socket; then the good state is looked at.
 
 use crate::support::Server;
+use aft_store::{Capabilities, Store as _};
 use aft_store_memory::MemoryStore;
-use aft_wire::http::{Action, Code, Problem};
+use aft_wire::http::{Action, Begin, Code, Format, Op, Problem};
 
 async fn refused(server: &Server, method: &str, path: &str, body: &str) -> Problem {
     server.call(method, path, &[("content-type", "application/json")], body.to_owned()).await.problem()
@@ -93,6 +94,71 @@ async fn limits_tell_both_numbers() {
         refused(&server, "POST", "/v1/execute", &format!(r#"{{"request_id": "{}"}}"#, "x".repeat(1_025)))
             .await;
     assert_eq!((problem.code, problem.limit, problem.actual), (Code::Invalid, Some(1_024), Some(1_025)));
+}
+
+/// A commit record is one object of the store: what it cannot hold is refused at the call that passes it, and the transaction goes on.
+#[tokio::test]
+async fn a_store_of_small_objects() {
+    const OBJECT_BYTES_MAX: usize = 40_000;
+    let base = MemoryStore::new().capabilities();
+    let store = MemoryStore::new().with_capabilities(Capabilities {
+        body_bytes_max: OBJECT_BYTES_MAX,
+        blob_part_bytes: 30_000,
+        ..base
+    });
+    let server = Server::over(store, |_, _| {}).await;
+    let t = server.open().await;
+    let key = |n: usize| format!("{n:0>500}");
+    let keys = format!("/v1/transactions/{t}/keys");
+    for n in 0..30 {
+        let put = server.call("PUT", &format!("{keys}/{}", key(n)), &[], vec![n as u8; 500]).await;
+        assert_eq!(put.status, 204, "{put:?}");
+    }
+    let mut problems = Vec::new();
+    for n in 30..130 {
+        let answer = server.call("PUT", &format!("{keys}/{}", key(n)), &[], vec![n as u8; 500]).await;
+        if !answer.status.is_success() {
+            problems.push(answer.problem());
+        }
+    }
+    let check = |problem: &Problem| {
+        assert_eq!((problem.code, problem.action), (Code::TooLarge, Action::Invalid), "{problem:?}");
+        assert_eq!(problem.limit, Some(OBJECT_BYTES_MAX as u64), "{problem:?}");
+        assert!(problem.actual > problem.limit && problem.detail.contains("shorter keys"), "{problem:?}");
+    };
+    problems.iter().for_each(check);
+    let written = 130 - problems.len();
+    assert!((30..60).contains(&written), "{written} keys were written");
+    // A tombstone needs room as well, a result too; what was refused left the transaction as it was.
+    check(&refused(&server, "DELETE", &format!("{keys}/{}", key(1_000)), "").await);
+    let commit = format!("/v1/transactions/{t}/commit");
+    let result = |len: usize| format!(r#"{{"result": "{}"}}"#, "QUFB".repeat(len / 3));
+    check(&refused(&server, "POST", &commit, &result(3_000)).await);
+    check(
+        &refused(
+            &server,
+            "POST",
+            &format!("/v1/transactions/{t}/batch"),
+            &result(3_000).replace('{', r#"{"commit": true, "#),
+        )
+        .await,
+    );
+    assert!(server.post(&commit, "").await.reply().committed);
+    for n in [0, written - 1] {
+        let get = server.call("GET", &format!("/v1/keys/{}", key(n)), &[], "").await;
+        assert_eq!(get.body, vec![n as u8; 500]);
+    }
+    // One call for all: values that are small enough to be inline give way to keys.
+    let ops = |n: usize| (0..n).map(|n| Op::put(key(n), vec![7; 200])).collect();
+    let headers = [("content-type", Format::Protobuf.content_type())];
+    let execute = async |n| {
+        let begin = Begin { ops: ops(n), ..Begin::default() };
+        server.call("POST", "/v1/execute", &headers, Format::Protobuf.encode(&begin)).await
+    };
+    assert!(execute(65).await.status.is_success());
+    check(&execute(80).await.problem());
+    assert_eq!(server.call("GET", &format!("/v1/keys/{}", key(64)), &[], "").await.body, vec![7; 200]);
+    assert_eq!(server.node.stats().open_transactions, 0);
 }
 
 #[tokio::test]
@@ -196,9 +262,24 @@ async fn a_full_node_says_so() {
     assert!(problem.retry_after_ms.is_some());
     server.post(&format!("/v1/transactions/{t}/abort"), "").await;
     server.open().await;
+    assert!(problem.detail.starts_with("open transactions on this node are at their bound"), "{problem:?}");
     let server = Server::with(|_, doors| doors.bodies_bytes_max = 100_000).await;
     let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 1 << 20]).await.problem();
     assert_eq!(problem.code, Code::Overloaded);
+    // Calls that come at once, to a node whose queue has one place: some wait their turn, the others are told why not.
+    let server = Server::with(|node, _| node.queue_len_max = 1).await;
+    let calls = (0..200).map(|_| server.call("PUT", "/v1/keys/k", &[], "v"));
+    let answers = futures::future::join_all(calls).await;
+    let refused: Vec<Problem> =
+        answers.iter().filter(|answer| !answer.status.is_success()).map(|answer| answer.problem()).collect();
+    assert!(!refused.is_empty() && refused.len() < 200, "{} were refused", refused.len());
+    for problem in refused {
+        assert_eq!((problem.code, problem.action), (Code::Overloaded, Action::Retry));
+        assert!(
+            problem.detail.starts_with("calls that wait for this node are at their bound"),
+            "{problem:?}"
+        );
+    }
 }
 
 #[tokio::test]

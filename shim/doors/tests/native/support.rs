@@ -49,7 +49,7 @@ impl Server {
     ) -> Server {
         let meters = Meters::install();
         let mut node = NodeSettings::new(&store.capabilities());
-        let mut doors = Settings::new(node.inline_value_bytes_max, node.core.write_buffer_bytes_max);
+        let mut doors = Settings::default();
         change(&mut node, &mut doors);
         let node = aft_node::start(Arc::new(store), node).await.expect("the settings are sound");
         node.recovered().await;

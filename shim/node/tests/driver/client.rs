@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 use aft_core::message::{
-    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Replayed, Reply, Verb, Visibility,
+    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Replayed, Reply, Verb,
 };
 use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, NodeSettings, State, fresh_attempt, start};
+use aft_node::{NodeHandle, NodeSettings, State, fresh_begin, start};
 use aft_store::Store;
-use aft_wire::durable::{own_hash, request_hash};
+use aft_wire::durable::request_hash;
 use bytes::Bytes;
 
 pub(crate) fn key(text: &str) -> Key {
@@ -39,27 +39,9 @@ pub(crate) async fn node(store: Arc<dyn Store>, change: impl FnOnce(&mut NodeSet
     node
 }
 
-/// An unnamed transaction without a batch.
-pub(crate) fn begin() -> Begin {
-    let attempt = fresh_attempt();
-    Begin {
-        attempt,
-        hash: own_hash(attempt),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Vec::new(),
-        retention_ms: None,
-        visibility: Visibility::Relaxed,
-        batch: Batch::default(),
-    }
-}
-
 /// A new attempt of a named request.
 pub(crate) fn begin_named(id: &str) -> Begin {
-    Begin { hash: hash(id), named: true, fingerprint: Some(Fingerprint([1; 32])), ..begin() }
+    Begin { hash: hash(id), named: true, fingerprint: Some(Fingerprint([1; 32])), ..fresh_begin() }
 }
 
 /// Opens a transaction; a replay is not expected.
@@ -105,7 +87,7 @@ pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) 
 
 /// Reads keys in a transaction of their own.
 pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<Bytes>>, Refusal> {
-    let attempt = open(node, begin()).await?;
+    let attempt = open(node, fresh_begin()).await?;
     let reads = run(node, attempt, keys.iter().map(|at| Op::Get(key(at))).collect()).await;
     let _ = node.ask(Verb::Abort(attempt)).await;
     Ok(reads?.iter().map(inline).collect())
@@ -113,7 +95,7 @@ pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<
 
 /// Writes keys in a transaction of their own.
 pub(crate) async fn write(node: &NodeHandle, puts: Vec<Op>) -> Result<End, Refusal> {
-    let attempt = open(node, begin()).await?;
+    let attempt = open(node, fresh_begin()).await?;
     run(node, attempt, puts).await?;
     commit(node, attempt, "").await
 }

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Refusal, Verb};
+use aft_core::message::{Bound, Refusal, Verb};
+use aft_node::fresh_begin;
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::client::{begin, node, open, put, read, run, write};
+use crate::client::{node, open, put, read, run, write};
 
 /// Nothing runs between the asks of one poll, so all but the queue's length are refused; and afterwards the node is as before.
 #[tokio::test]
 async fn a_full_queue_is_an_answer() {
     let node = node(Arc::new(MemoryStore::new()), |settings| settings.queue_len_max = 8).await;
-    let outcomes = join_all((0..100).map(|_| open(&node, begin()))).await;
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::Overloaded(_)))).count();
+    let outcomes = join_all((0..100).map(|_| open(&node, fresh_begin()))).await;
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(Refusal::Overloaded(Bound::VerbQueue))))
+        .count();
     assert_eq!(refused, 92);
     assert_eq!(node.stats().queue_full, 92);
     write(&node, vec![put("k", "v")]).await.unwrap();
@@ -63,7 +67,7 @@ async fn cancelled_asks_leave_nothing() {
         let (node, patience) = (node.clone(), Duration::from_micros(rng.random_range(0..3_000)));
         callers.push(tokio::spawn(async move {
             let whole = async {
-                let attempt = open(&node, begin()).await?;
+                let attempt = open(&node, fresh_begin()).await?;
                 run(&node, attempt, vec![put(&format!("k/{n}"), "v")]).await?;
                 read(&node, &["k/1"]).await?;
                 node.ask(Verb::Abort(attempt)).await
@@ -74,7 +78,7 @@ async fn cancelled_asks_leave_nothing() {
     // Begins whose caller is gone before the loop runs.
     let mut unheard = 0;
     for _ in 0..100 {
-        let ask = node.ask(Verb::Begin(Box::new(begin())));
+        let ask = node.ask(Verb::Begin(Box::new(fresh_begin())));
         unheard += u64::from(futures::FutureExt::now_or_never(ask).is_none());
     }
     for caller in callers {
@@ -94,7 +98,7 @@ async fn cancelled_asks_leave_nothing() {
 #[tokio::test]
 async fn an_unheard_begin_is_aborted() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    assert!(futures::FutureExt::now_or_never(node.ask(Verb::Begin(Box::new(begin())))).is_none());
+    assert!(futures::FutureExt::now_or_never(node.ask(Verb::Begin(Box::new(fresh_begin())))).is_none());
     write(&node, vec![put("k", "v")]).await.unwrap();
     read(&node, &["k"]).await.unwrap();
     tokio::task::yield_now().await;

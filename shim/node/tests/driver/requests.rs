@@ -38,6 +38,7 @@ async fn of_many_duplicates_at_once_one_runs() {
     let ran = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Begun { .. }))).count();
     let replayed = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Replayed(_)))).count();
     assert_eq!((ran, replayed), (1, 19), "{outcomes:?}");
+    assert_eq!(node.stats().replayed, 19);
 }
 
 #[tokio::test]
@@ -50,6 +51,32 @@ async fn a_duplicate_waits_and_then_is_told_that_one_is_in_progress() {
     assert_eq!(node.stats().in_progress, 1);
     run(&node, first, vec![put("k", "v")]).await.unwrap();
     assert!(matches!(commit(&node, first, "done").await, Ok(End::Committed(_))));
+}
+
+/// What waiting spared is counted apart from what a record that was there spared.
+#[tokio::test]
+async fn duplicates_that_waited_are_counted() {
+    let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
+    let duplicate = |wait_ms| node.ask(Verb::Begin(Box::new(Begin { wait_ms, ..begin_named("r") })));
+    let first = open(&node, begin_named("r")).await.unwrap();
+    let beside = Begin { overlap: true, ..begin_named("r") };
+    let beside = open(&node, beside).await.unwrap();
+    let (impatient, waited, ended) =
+        futures::join!(duplicate(0), join_all((0..3).map(|_| duplicate(5_000))), async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            commit(&node, first, "done").await
+        });
+    assert!(matches!(impatient, Err(Refusal::InProgress { .. })), "{impatient:?}");
+    assert!(matches!(ended, Ok(End::Committed(_))), "{ended:?}");
+    for outcome in waited {
+        let Ok(Reply::Replayed(Replayed { result, .. })) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(result, Some(Bytes::from_static(b"done")));
+    }
+    assert_eq!((node.stats().replayed, node.stats().replayed_after_wait), (3, 3));
+    // These did not wait: one ran beside the winner, one came after it.
+    assert!(matches!(commit(&node, beside, "late").await, Ok(End::Replayed(_))));
+    assert!(matches!(duplicate(5_000).await, Ok(Reply::Replayed(_))));
+    assert_eq!((node.stats().replayed, node.stats().replayed_after_wait), (5, 3));
 }
 
 #[tokio::test]

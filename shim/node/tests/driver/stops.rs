@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::message::{Refusal, Verb};
-use aft_node::{Drained, State};
+use aft_node::{Drained, State, fresh_begin};
 use aft_store_memory::MemoryStore;
 
-use crate::client::{End, begin, begin_named, commit, hash, node, open, put, read, run, write};
+use crate::client::{End, begin_named, commit, hash, node, open, put, read, run, write};
 use crate::trouble::{Trouble, TroubledStore};
 
 #[tokio::test]
 async fn a_drained_node_finishes_what_is_open() {
     let store = MemoryStore::new();
     let serving = node(Arc::new(store.clone()), |_| {}).await;
-    let attempt = open(&serving, begin()).await.unwrap();
+    let attempt = open(&serving, fresh_begin()).await.unwrap();
     run(&serving, attempt, vec![put("k", "v")]).await.unwrap();
     let drain = tokio::spawn({
         let node = serving.clone();
@@ -24,11 +24,11 @@ async fn a_drained_node_finishes_what_is_open() {
         tokio::task::yield_now().await;
     }
     assert_eq!(serving.ready(), State::Draining);
-    assert_eq!(open(&serving, begin()).await, Err(Refusal::NotServing));
+    assert_eq!(open(&serving, fresh_begin()).await, Err(Refusal::NotServing));
     assert!(matches!(commit(&serving, attempt, "").await, Ok(End::Committed(_))));
     assert_eq!(drain.await.unwrap(), Drained { cut_off: 0 });
     assert_eq!(serving.ready(), State::Stopped);
-    assert_eq!(open(&serving, begin()).await, Err(Refusal::NotServing));
+    assert_eq!(open(&serving, fresh_begin()).await, Err(Refusal::NotServing));
     assert_eq!(serving.drain(Duration::ZERO).await, Drained { cut_off: 0 }, "again, and at once");
     let next = node(Arc::new(store), |_| {}).await;
     assert!(read(&next, &["k"]).await.unwrap()[0].is_some());
@@ -37,7 +37,7 @@ async fn a_drained_node_finishes_what_is_open() {
 #[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    open(&node, begin()).await.unwrap();
+    open(&node, fresh_begin()).await.unwrap();
     let drained = tokio::time::timeout(Duration::from_secs(5), node.drain(Duration::from_millis(50))).await;
     assert_eq!(drained, Ok(Drained { cut_off: 1 }));
 }

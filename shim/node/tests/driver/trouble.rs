@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_core::message::{Begin, Op, Refusal, Verb};
-use aft_node::StoreTimeouts;
+use aft_node::{StoreTimeouts, fresh_begin};
 use aft_store::{
     Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
 };
@@ -13,7 +13,7 @@ use aft_store_memory::MemoryStore;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::client::{begin, begin_named, commit, hash, key, node, open, put, read, run, write};
+use crate::client::{begin_named, commit, hash, key, node, open, put, read, run, write};
 
 /// What every call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ async fn a_store_that_hangs() {
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     assert_eq!(node.stats().unknown, 1);
     let since = Instant::now();
-    let attempt = open(&node, Begin { timeout_ms: Some(200), ..begin() }).await.unwrap();
+    let attempt = open(&node, Begin { timeout_ms: Some(200), ..fresh_begin() }).await.unwrap();
     let outcome = run(&node, attempt, vec![Op::Get(key("never heard of"))]).await;
     assert!(matches!(outcome, Err(Refusal::StoreUnavailable(_) | Refusal::Lost)), "{outcome:?}");
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
@@ -153,7 +153,7 @@ async fn a_store_that_refuses_and_one_that_is_damaged() {
     let node = node(Arc::new(store.clone()), |_| {}).await;
     for (trouble, n) in [(Trouble::Refuse, 1), (Trouble::Damage, 2)] {
         store.set(trouble);
-        let attempt = open(&node, Begin { timeout_ms: Some(200), ..begin() }).await.unwrap();
+        let attempt = open(&node, Begin { timeout_ms: Some(200), ..fresh_begin() }).await.unwrap();
         let outcome = run(&node, attempt, vec![Op::Get(key(&format!("k{n}")))]).await;
         let expected = match trouble {
             Trouble::Refuse => matches!(outcome, Err(Refusal::StoreUnavailable(_))),

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use aft_core::message::{Found, Op, Refusal, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
-use aft_node::{CallKind, NodeHandle};
+use aft_node::{CallKind, NodeHandle, fresh_begin};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
+use futures::future::join_all;
 
-use crate::client::{begin, commit, key, node, open, run};
+use crate::client::{commit, key, node, open, run};
 
 const PART_BYTES: usize = 10_000;
 
@@ -23,50 +24,118 @@ fn bytes(len: usize) -> Bytes {
     (0..len).map(|at| (at * 31 % 251) as u8).collect()
 }
 
-fn place(value: &Value) -> Option<u32> {
+fn value(len: usize) -> Value {
+    Value {
+        location: Location::Inline(bytes(len)),
+        size: len as u64,
+        etag: Bytes::from_static(b"etag"),
+        attributes: Bytes::from_static(b"text/plain"),
+    }
+}
+
+fn parts(value: &Value) -> Option<u32> {
     match &value.location {
         Location::Inline(_) => None,
         Location::Blob(blob) => Some(blob.parts),
     }
 }
 
-async fn get(node: &NodeHandle) -> Value {
-    let attempt = open(node, begin()).await.unwrap();
-    let reads = run(node, attempt, vec![Op::Get(key("k"))]).await.unwrap();
+async fn get(node: &NodeHandle, at: &str) -> Value {
+    let attempt = open(node, fresh_begin()).await.unwrap();
+    let reads = run(node, attempt, vec![Op::Get(key(at))]).await.unwrap();
     let Found::Version(_, Write::Put(value)) = &reads[0].found else { panic!("{reads:?}") };
     value.clone()
 }
 
-async fn check(node: &NodeHandle, len: usize, budget: usize, expect_parts: Option<u32>) {
-    let attempt = open(node, begin()).await.unwrap();
-    let (etag, attributes) = (Bytes::from_static(b"etag"), Bytes::from_static(b"text/plain"));
-    let value =
-        node.store_value(attempt, bytes(len), etag.clone(), attributes.clone(), budget).await.unwrap();
-    assert_eq!((place(&value), value.size, &value.etag), (expect_parts, len as u64, &etag), "{len} bytes");
-    run(node, attempt, vec![Op::Put(key("k"), value)]).await.unwrap();
+/// Writes one value, and looks how many parts it has (`None`: it is inline) and whether it comes back.
+async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
+    let attempt = open(node, fresh_begin()).await.unwrap();
+    let batch = Batch { ops: vec![Op::Put(key("k"), value(len))], commit: None };
+    node.run(attempt, batch).await.unwrap();
     commit(node, attempt, "").await.unwrap();
-    let value = get(node).await;
-    assert_eq!((&value.etag, &value.attributes), (&etag, &attributes));
-    assert_eq!(node.read_value(&key("k"), &value).await, Ok(bytes(len)));
+    let found = get(node, "k").await;
+    assert_eq!(parts(&found), expect_parts, "{len} bytes");
+    assert_eq!(
+        (found.size, &found.etag, &found.attributes),
+        (len as u64, &value(0).etag, &value(0).attributes)
+    );
+    assert_eq!(node.read_value(&key("k"), &found).await, Ok(bytes(len)));
 }
 
 #[tokio::test]
 async fn values_of_every_size() {
     let node = node(Arc::new(store()), |settings| settings.inline_value_bytes_max = 50_000).await;
-    for (len, budget, parts) in [
-        (0, 0, None),
-        (1, 0, None),
-        (16_384, 0, None),
-        (16_385, 0, Some(2)),
-        (16_385, 20_000, None),
-        (50_000, 50_000, None),
-        (50_000, 49_999, Some(5)),
-        (50_001, 1 << 20, Some(6)),
-        (1_000_000, 1 << 20, Some(100)),
+    for (len, parts) in [
+        (0, None),
+        (1, None),
+        (50_000, None),
+        (50_001, Some(6)),
+        (1_000_000, Some(100)),
+        (2_000_000, Some(200)),
     ] {
-        check(&node, len, budget, parts).await;
+        check(&node, len, parts).await;
     }
-    assert_eq!(node.stats().calls(CallKind::PutPart), 2 + 5 + 6 + 100);
+    assert_eq!(node.stats().calls(CallKind::PutPart), 6 + 100 + 200);
+}
+
+/// Values that are small one by one and too much together: as many as fit stay inline, the largest of the others go in parts.
+#[tokio::test]
+async fn values_that_do_not_fit_together() {
+    let node = node(Arc::new(store()), |settings| {
+        settings.inline_value_bytes_max = 50_000;
+        settings.core.write_buffer_bytes_max = 100_000;
+    })
+    .await;
+    let put = |n: usize, len| Op::Put(key(&format!("k{n}")), value(len));
+    let check = async |attempt, lens: &[usize], expect: &[Option<u32>]| {
+        commit(&node, attempt, "").await.unwrap();
+        for (n, (&len, &expect)) in lens.iter().zip(expect).enumerate() {
+            let (at, found) = (key(&format!("k{n}")), get(&node, &format!("k{n}")).await);
+            assert_eq!(parts(&found), expect, "{at} of {lens:?}");
+            assert_eq!(node.read_value(&at, &found).await, Ok(bytes(len)));
+        }
+    };
+    // With the opening, in one batch, one by one, and all at once.
+    let lens = [40_000, 9_000, 45_000, 9_000, 30_000];
+    let ops: Vec<Op> = lens.iter().enumerate().map(|(n, len)| put(n, *len)).collect();
+    let spilled = [None, None, Some(5), None, None];
+    let attempt = match node
+        .begin(Box::new(Begin { batch: Batch { ops: ops.clone(), commit: None }, ..fresh_begin() }))
+        .await
+        .unwrap()
+    {
+        Reply::Begun { attempt, committed: None, .. } => attempt,
+        reply => panic!("{reply:?}"),
+    };
+    check(attempt, &lens, &spilled).await;
+    let attempt = open(&node, fresh_begin()).await.unwrap();
+    node.run(attempt, Batch { ops: ops.clone(), commit: None }).await.unwrap();
+    check(attempt, &lens, &spilled).await;
+    let attempt = open(&node, fresh_begin()).await.unwrap();
+    for op in ops {
+        node.run(attempt, Batch { ops: vec![op], commit: None }).await.unwrap();
+    }
+    check(attempt, &lens, &[None, None, None, Some(1), Some(3)]).await;
+    let attempt = open(&node, fresh_begin()).await.unwrap();
+    let all = (0..50).map(|n| node.run(attempt, Batch { ops: vec![put(n, 9_000)], commit: None }));
+    let outcomes = join_all(all).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let inline = (0..50).map(|n| if n < 11 { None } else { Some(1) }).collect::<Vec<_>>();
+    check(attempt, &[9_000; 50], &inline).await;
+}
+
+/// Values of parts and their batch take effect together, or not at all.
+#[tokio::test]
+async fn a_batch_whose_values_cannot_be_stored_leaves_nothing() {
+    let store = store();
+    let node = node(Arc::new(store.clone()), |settings| settings.core.write_buffer_bytes_max = 10_000).await;
+    let attempt = open(&node, fresh_begin()).await.unwrap();
+    let long = Value { etag: Bytes::from(vec![b'e'; 49]), ..value(20_000) };
+    let ops = vec![Op::Put(key("a"), value(9_000)), Op::Put(key("b"), long)];
+    let outcome = node.run(attempt, Batch { ops, commit: Some(CommitArgs::default()) }).await;
+    assert!(matches!(outcome, Err(Refusal::Invalid(_))), "{outcome:?}");
+    let reads = run(&node, attempt, vec![Op::Get(key("a")), Op::Get(key("b"))]).await.unwrap();
+    assert!(reads.iter().all(|read| read.found == Found::Absent), "{reads:?}");
 }
 
 #[tokio::test]
@@ -79,7 +148,7 @@ async fn parts_are_stored_under_faults() {
         settings.core.exclusive = false;
     })
     .await;
-    check(&node, 300_000, 0, Some(30)).await;
+    check(&node, 300_000, Some(30)).await;
 }
 
 /// A collected version's parts go; its reader is told to run again.
@@ -87,8 +156,8 @@ async fn parts_are_stored_under_faults() {
 async fn a_missing_part_is_a_snapshot_that_is_gone() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
-    check(&node, 300_000, 0, Some(30)).await;
-    let value = get(&node).await;
+    check(&node, 300_000, Some(30)).await;
+    let value = get(&node, "k").await;
     let parts: Vec<_> =
         store.objects().into_iter().map(|(name, _)| name).filter(|name| name.space == Space::Blob).collect();
     assert_eq!(parts.len(), 30);
@@ -104,12 +173,10 @@ async fn a_missing_part_is_a_snapshot_that_is_gone() {
 async fn an_ended_transaction_stores_no_part() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
-    let attempt = open(&node, begin()).await.unwrap();
+    let attempt = open(&node, fresh_begin()).await.unwrap();
     node.ask(Verb::Abort(attempt)).await.unwrap();
-    let outcome = node.store_value(attempt, bytes(300_000), Bytes::new(), Bytes::new(), 0).await;
+    let batch = Batch { ops: vec![Op::Put(key("k"), value(300_000))], commit: None };
+    let outcome = node.run(attempt, batch).await;
     assert!(matches!(outcome, Err(Refusal::Ended | Refusal::NotFound | Refusal::Lost)), "{outcome:?}");
-    let long = Bytes::from(vec![b'e'; 49]);
-    let outcome = node.store_value(attempt, bytes(1), long, Bytes::new(), 0).await;
-    assert!(matches!(outcome, Err(Refusal::Invalid(_))));
     assert_eq!(store.objects().iter().filter(|(name, _)| name.space == Space::Blob).count(), 0);
 }

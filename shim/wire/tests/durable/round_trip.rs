@@ -1,8 +1,13 @@
 //! What is encoded is decoded to the same.
 
-use aft_core::ids::Key;
-use aft_core::record::{Record, Writes};
-use aft_core::store::{Group, Groups, Name};
+use std::sync::Arc;
+
+use aft_core::ids::{Key, NodeId, Nonce};
+use aft_core::message::Header;
+use aft_core::record::{
+    CollectEntry, CollectName, RECORD_BYTES_BASE, Record, Stage, WRITE_BYTES_BASE, Writes,
+};
+use aft_core::store::{Body, Group, Groups, Name};
 use aft_store::Space;
 use aft_wire::durable::{
     decode_body, decode_item, decode_keys, decode_minutes, decode_name, encode_after, encode_body,
@@ -42,6 +47,27 @@ proptest! {
         let encoded = encode_body(&name, &body);
         prop_assert_eq!(&encoded, &encode_body(&name, &body), "one body, one encoding");
         prop_assert_eq!(decode_body(&name, &encoded), Ok(body));
+    }
+
+    /// Who keeps records within what a store takes reckons with this bound. It is close, or a transaction would be refused without need.
+    #[test]
+    fn records_have_at_most_the_bytes_that_were_said(record in generate::record(), result: bool) {
+        let result = result.then(|| Bytes::from(vec![0; 1 << 20]));
+        let record = Record { result: result.or(record.result.clone()), ..record };
+        let name = encode_name(&Name::Commit(record.hash));
+        let bytes = encode_body(&name, &Body::Record(Arc::new(record.clone()))).len();
+        prop_assert!(bytes <= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
+        let loose = RECORD_BYTES_BASE + record.keys().len() * WRITE_BYTES_BASE;
+        prop_assert!(bytes + loose >= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
+        let Some(header) = Header::of(&record) else { return Ok(()) };
+        let (writes, blobs) = (header.writes, record.named_blobs());
+        let (txn, hash, retention_ms) = (record.txn, record.hash, record.retention_ms);
+        let entry = CollectEntry { txn, hash, writes, blobs, retention_ms, stage: Stage::Markers };
+        let attempt = txn.attempt;
+        let nonce = Nonce { node: NodeId(0), count: 0 };
+        let name = encode_name(&Name::Collect(CollectName { minute: 0, time: txn.time, attempt, nonce }));
+        let bytes = encode_body(&name, &Body::Collect(Arc::new(entry))).len();
+        prop_assert!(bytes <= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
     }
 
     #[test]

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Key, TxnId};
-use aft_core::message::{
-    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Reply, Verb, Visibility,
-};
+use aft_core::message::{Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, fresh_attempt};
-use aft_wire::durable::own_hash;
+use aft_node::{NodeHandle, fresh_attempt, fresh_begin};
 use bytes::Bytes;
 
 use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, proves_no_commit, seen};
@@ -36,8 +33,9 @@ impl NodeBackend {
         let ops = puts.chain(work.gets.iter().map(|key| Op::Get(name(*key)))).collect();
         let batch = Batch { ops, commit: last.then(CommitArgs::default) };
         let verb = if work.first {
-            self.attempt = fresh_attempt();
-            Verb::Begin(Box::new(begin(self.attempt, batch)))
+            let begin = Begin { batch, ..fresh_begin() };
+            self.attempt = begin.attempt;
+            Verb::Begin(Box::new(begin))
         } else {
             Verb::Run(self.attempt, batch)
         };
@@ -95,22 +93,6 @@ impl NodeBackend {
     }
 }
 
-fn begin(attempt: AttemptId, batch: Batch) -> Begin {
-    Begin {
-        attempt,
-        hash: own_hash(attempt),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Vec::new(),
-        retention_ms: None,
-        visibility: Visibility::Relaxed,
-        batch,
-    }
-}
-
 fn name(key: u32) -> Key {
     Key::parse(&key_name(key)).expect("the load's key names are short and not empty")
 }
@@ -141,6 +123,7 @@ fn refused(refusal: &Refusal) -> Refused {
         Refusal::ResultGone => ("result_gone", Effect::Nothing),
         Refusal::NotFound => ("not_found", Effect::Nothing),
         Refusal::Ended => ("ended", Effect::Nothing),
+        Refusal::TooLarge(_) => ("too_large", Effect::Nothing),
         Refusal::Invalid(_) => ("invalid", Effect::Nothing),
         Refusal::Damaged(_) => ("damaged", Effect::Nothing),
         Refusal::Unknown(_) => ("unknown", Effect::Unknown),

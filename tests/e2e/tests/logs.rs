@@ -1,0 +1,77 @@
+//! Goal: logs for machines are what they say: one JSON object a line, with the names by which a story is found.
+//! Method: a real server that logs all it has to say, and a request whose every call is looked for.
+
+use std::time::{Duration, Instant};
+
+use aft_e2e::client::{CallError, Client};
+use aft_e2e::server::Server;
+use aft_wire::http::{Begin, Code, Commit, Op};
+use serde_json::Value;
+
+/// How long a line may take from the server to here.
+const LINE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What was logged. Standard output says where the server listens, and no more.
+fn logged(server: &Server) -> Vec<Value> {
+    let lines = server.log_lines();
+    let said = |line: &&String| line.starts_with("aft ") || line.starts_with("listening on http://");
+    assert_eq!(lines.iter().filter(said).count(), 2, "{}", server.log());
+    let logged = lines.iter().filter(|line| !said(line));
+    logged
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why} in the line {line}")))
+        .collect()
+}
+
+/// Waits for a line like this.
+async fn logs(server: &Server, what: &str, is_it: impl Fn(&Value) -> bool) {
+    let deadline = Instant::now() + LINE_TIME_MAX;
+    while !logged(server).iter().any(&is_it) {
+        assert!(Instant::now() < deadline, "no line tells of {what}:\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn json_lines_carry_transaction_and_request() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let config = directory.path().join("aft.toml");
+    let filter = "[log]\nfilter = \"info,aft_doors=debug,aft_node=debug\"\n";
+    std::fs::write(&config, filter).expect("a file can be written");
+    let config = config.to_str().expect("names of temporary files are text");
+    let server = Server::start_with("memory:", &["--log-format", "json", "--config", config]);
+    let client = Client::new(server.address());
+
+    let begin = |fingerprint: &str| Begin {
+        request_id: Some("transfer \"7\"\nof May".into()),
+        fingerprint: Some(fingerprint.into()),
+        ..Begin::default()
+    };
+    let opened = client.begin(&begin("one")).await.expect("an undisturbed server answers");
+    let transaction = opened.transaction.expect("an open transaction has a token");
+    let attempt = transaction.split_once('-').expect("a token is node and attempt").1;
+    client.commit(&transaction, &Commit::default()).await.expect("an undisturbed server answers");
+    logs(&server, "the transaction's end", |line| {
+        line["fields"]["transaction"] == attempt && line["fields"]["end"] == "Committed"
+    })
+    .await;
+
+    let refused = |outcome, expect| match outcome {
+        Err(CallError::Refused(problem)) => assert_eq!(problem.code, expect, "{problem:?}"),
+        other => panic!("{other:?}"),
+    };
+    refused(client.begin(&Begin { ops: vec![Op::get("k")], ..begin("another") }).await, Code::KeyReused);
+    logs(&server, "the request ID that was used again", |line| {
+        line["fields"]["code"] == "key_reused" && line["span"]["request"] == "transfer \"7\"\nof May"
+    })
+    .await;
+    refused(client.put(&transaction, "late", "v").await.map(|()| unreachable!("it has ended")), Code::Ended);
+    logs(&server, "the call on an ended transaction", |line| {
+        line["fields"]["code"] == "ended" && line["span"]["transaction"] == *transaction
+    })
+    .await;
+    for line in logged(&server) {
+        for field in ["timestamp", "level", "target", "fields"] {
+            assert!(!line[field].is_null(), "{field} is missing in {line}");
+        }
+    }
+}
