@@ -123,7 +123,7 @@ impl From<Refusal> for Failure {
 
 fn text_of(bound: Bound) -> &'static str {
     match bound {
-        Bound::Transactions => "open transactions on this node are",
+        Bound::Transactions => "open transactions on this node, or what they hold, are",
         Bound::OperationsInTransaction => "operations under way in this transaction are",
         Bound::Waiters => "waiters for this request are",
         Bound::WriteBuffer => "the transaction's buffered writes are",

@@ -1,7 +1,8 @@
 //! The value cache: committed inline values by version, bounded in bytes.
 //!
-//! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and those of a
-//! record that was fetched. A version's value never changes, so there is nothing to invalidate; a collected version's value may linger
+//! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and of a record that a
+//! read came upon, the value wanted; with it the others, if they are few, since who reads one of a transaction's writes often reads more of
+//! them. A record that the collector looks at enters nothing. A version's value never changes, so there is nothing to invalidate; a collected version's value may linger
 //! and is still that version's value. Blobs are left out: a cached place would outlive the parts, and a fetch tells that they are gone.
 
 use aft_core::ids::{AttemptId, Key};
@@ -11,6 +12,9 @@ use moka::sync::Cache;
 
 /// What an entry costs besides its bytes: two hash table places, counters, the key's text.
 const ENTRY_BYTES: usize = 256;
+
+/// The most writes of a record that one read brings in together: an insertion costs about as much as the read of a value from a local disk's cache.
+const NEIGHBOURS_MAX: usize = 16;
 
 /// Values of committed versions.
 #[derive(Debug)]
@@ -40,15 +44,29 @@ impl ValueCache {
         self.entries.get(&(attempt, key.clone()))
     }
 
-    /// Keeps the inline values of a committed record.
+    /// Keeps the inline values of a record that has just been committed.
     pub(crate) fn keep(&self, record: &Record) {
-        if self.bytes_max == 0 {
-            return;
-        }
         for (key, write) in record.full().map_or(&[][..], |writes| writes) {
-            if write.meta().kind == Kind::Inline {
-                self.entries.insert((record.txn.attempt, key.clone()), detached(write));
+            self.insert(record, key, write);
+        }
+    }
+
+    /// Keeps the inline value of a key that was read, and those of its neighbours in the record if they are few.
+    pub(crate) fn keep_read(&self, record: &Record, key: &Key) {
+        match record.full() {
+            Some(writes) if writes.len() <= NEIGHBOURS_MAX => self.keep(record),
+            Some(_) => {
+                if let Some(write) = record.write(key) {
+                    self.insert(record, key, write);
+                }
             }
+            None => {}
+        }
+    }
+
+    fn insert(&self, record: &Record, key: &Key, write: &Write) {
+        if self.bytes_max > 0 && write.meta().kind == Kind::Inline {
+            self.entries.insert((record.txn.attempt, key.clone()), detached(write));
         }
     }
 

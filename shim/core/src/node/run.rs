@@ -115,6 +115,9 @@ impl Node {
         if transaction.operations >= settings.operations_in_transaction_max {
             return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
         }
+        if !batch.ops.is_empty() && self.transactions_bytes >= settings.transactions_bytes_max {
+            return Err(Refusal::Overloaded(Bound::Transactions));
+        }
         let mut bytes = transaction.buffer_bytes;
         let mut keys = transaction.buffer.len();
         let mut reads = transaction.reads.len();
