@@ -239,7 +239,7 @@ impl EventLoop {
     }
 
     /// A value from the cache, or from the record that was got just now to choose this version.
-    fn cached(&self, txn: TxnId, key: &Key) -> Option<Write> {
+    fn cached(&mut self, txn: TxnId, key: &Key) -> Option<Write> {
         if let Some(write) = self.cache.get(txn.attempt, key) {
             return Some(write);
         }

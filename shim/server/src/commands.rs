@@ -48,12 +48,18 @@ Examples:
 
 Settings file (all entries are optional):
   [serve]  store, listen, drain_ms
-  [node]   transactions_max, queue_len_max, store_calls_max, value_cache_bytes_max, timeout_default_ms,
-           timeout_max_ms, retention_default_ms
+  [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
+           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
+  [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
            body_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
-  [test]   time_divisor")]
+  [test]   time_divisor
+
+Memory does not grow with the number of keys. At most, with the defaults (what each bound covers: README.md, Memory):
+  index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
+  + publish_queue_max 32768 x 2 KiB + cache_bytes_max 128 MiB + 5 x 1.5 x memtable_bytes_max 64 MiB
+  + 256 MiB for everything else + the bodies under way (bodies_bytes_max)")]
 pub(crate) struct ServeArguments {
     /// The store: memory: or local:DIR
     #[arg(long, value_name = "URL")]

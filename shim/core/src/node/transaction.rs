@@ -107,7 +107,7 @@ pub(super) struct Transaction {
 /// What an open transaction holds besides its buffer and its reads: its own places, its request's, its timer's.
 const TRANSACTION_BYTES: usize = 1_024;
 /// What a write in the buffer, a read, or a bound on a key holds besides the bytes of a value: a place in a map, the key's text, a header's share.
-const ITEM_BYTES: usize = 384;
+const ITEM_BYTES: usize = 256;
 
 impl Transaction {
     pub(super) fn new(
