@@ -56,10 +56,10 @@ Settings file (all entries are optional):
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
 
-Memory does not grow with the number of keys. At most, with the defaults (what each bound covers: README.md, Memory):
+Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
-  + publish_queue_max 32768 x 2 KiB + cache_bytes_max 128 MiB + 5 x 1.5 x memtable_bytes_max 64 MiB
-  + 256 MiB for everything else + the bodies under way (bodies_bytes_max)")]
+  + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
+  + bodies under way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
     /// The store: memory: or local:DIR
     #[arg(long, value_name = "URL")]

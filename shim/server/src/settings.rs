@@ -189,6 +189,8 @@ mod tests {
             &[
                 ("AFT_SERVE__STORE", "local:x"),
                 ("AFT_DOORS__BODY_BYTES_MAX", "9"),
+                ("AFT_NODE__INDEX_BYTES_MAX", "1048576"),
+                ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
                 ("AFT_LOG", "debug"),
                 ("HOME", "/"),
             ],
@@ -198,6 +200,8 @@ mod tests {
         assert_eq!(settings.serve.listen.as_deref(), Some("127.0.0.1:1"));
         assert_eq!(settings.doors.value_bytes_max, Some(Number(7)));
         assert_eq!(settings.doors.body_bytes_max, Some(Number(9)));
+        assert_eq!(settings.node.index_bytes_max, Some(Number(1 << 20)));
+        assert_eq!(settings.local.cache_bytes_max, Some(Number(2 << 20)));
     }
 
     #[test]

@@ -49,9 +49,9 @@ impl Node {
         let horizon_ms = self.now.wall_ms + self.settings.skew_max_ms;
         let refusal = if self.draining {
             Some(Refusal::NotServing)
-        } else if self.transactions.len() >= self.settings.transactions_max {
-            Some(Refusal::Overloaded(Bound::Transactions))
-        } else if self.transactions_bytes >= self.settings.transactions_bytes_max / 2 {
+        } else if self.transactions.len() >= self.settings.transactions_max
+            || self.transactions_bytes >= self.settings.transactions_bytes_max / 2
+        {
             Some(Refusal::Overloaded(Bound::Transactions))
         } else if self.index.unpublished() >= self.settings.publish_queue_max {
             Some(Refusal::Overloaded(Bound::PublishQueue))
