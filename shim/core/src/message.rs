@@ -307,13 +307,13 @@ pub enum Measured {
 /// A bound that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bound {
-    /// Open transactions on this node.
+    /// Open transactions on this node, their number or what they hold.
     Transactions,
     /// Operations under way in one transaction.
     OperationsInTransaction,
     /// Waiters for one request.
     Waiters,
-    /// Commits that wait to be published.
+    /// Version entries that wait to be published.
     PublishQueue,
     /// Verbs that wait for the node; its driver answers so, the core never sees them.
     VerbQueue,
@@ -376,7 +376,12 @@ pub enum End {
 impl Header {
     /// The header of a full record; `None` for a slim one.
     pub fn of(record: &Record) -> Option<Header> {
-        let writes = record.full()?.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
+        // An entity tag with a buffer of its own: a slice of a record's body would hold all of it for as long as the header is known.
+        let meta = |write: &Write| {
+            let meta = write.meta();
+            Meta { etag: Bytes::copy_from_slice(&meta.etag), ..meta }
+        };
+        let writes = record.full()?.iter().map(|(key, write)| (key.clone(), meta(write))).collect();
         Some(Header { txn: record.txn, hash: record.hash, writes })
     }
 }

@@ -27,8 +27,11 @@ pub struct Settings {
     pub delete_if: bool,
     /// Whether this node's intents are collected by itself as maintainer; `false` switches the collector off (publishing goes on).
     pub collect: bool,
-    /// Open transactions on one node: each costs about a kilobyte and its buffers.
+    /// Open transactions on one node.
     pub transactions_max: usize,
+    /// Estimated bytes of all open transactions: about a kilobyte each, what they wrote, what they read. New ones are refused from half of it on, so
+    /// that those that are open can end.
+    pub transactions_bytes_max: usize,
     /// Operations under way in one transaction: a function's fan-out.
     pub operations_in_transaction_max: usize,
     /// Waiters for one request: duplicates that a platform sends at once.
@@ -41,10 +44,10 @@ pub struct Settings {
     pub write_set_len_max: usize,
     /// Keys that one transaction may read.
     pub read_set_len_max: usize,
-    /// Commits waiting to be published before new transactions are refused.
+    /// Version entries waiting to be published before new transactions are refused: each holds up to 2 KiB, in calls to the store for the most part.
     pub publish_queue_max: usize,
-    /// Version entries and keys that the index may hold before it forgets the coldest.
-    pub index_entries_max: usize,
+    /// Bytes of the index, estimated and rather too much than too little, before it forgets the coldest keys.
+    pub index_bytes_max: usize,
     /// Version entries asked for in one listing.
     pub version_page_len: u32,
     /// Maintenance batches under way at once.
@@ -89,14 +92,15 @@ impl Settings {
             delete_if,
             collect: true,
             transactions_max: 10_000,
+            transactions_bytes_max: 256 << 20,
             operations_in_transaction_max: 64,
             waiters_max: 64,
             write_buffer_bytes_max: 1 << 20,
             record_bytes_max: 16 << 20,
             write_set_len_max: 1_000,
             read_set_len_max: 100_000,
-            publish_queue_max: 100_000,
-            index_entries_max: 1_000_000,
+            publish_queue_max: 32_768,
+            index_bytes_max: 256 << 20,
             version_page_len: 16,
             maintenance_tasks_max: 2,
             maintenance_batch_len: 32,

@@ -141,7 +141,7 @@ fn text_of_excess(Excess { of, actual, limit }: Excess) -> String {
 
 fn text_of(bound: Bound) -> &'static str {
     match bound {
-        Bound::Transactions => "open transactions on this node are",
+        Bound::Transactions => "open transactions on this node, or what they hold, are",
         Bound::OperationsInTransaction => "operations under way in this transaction are",
         Bound::Waiters => "waiters for this request are",
         Bound::PublishQueue => "commits that wait to be published are",

@@ -1,7 +1,8 @@
 //! The value cache: committed inline values by version, bounded in bytes.
 //!
-//! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and those of a
-//! record that was fetched. A version's value never changes, so there is nothing to invalidate; a collected version's value may linger
+//! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and of a record that a
+//! read came upon, the value wanted; with it the others, if they are few, since who reads one of a transaction's writes often reads more of
+//! them. A record that the collector looks at enters nothing. A version's value never changes, so there is nothing to invalidate; a collected version's value may linger
 //! and is still that version's value. Blobs are left out: a cached place would outlive the parts, and a fetch tells that they are gone.
 
 use aft_core::ids::{AttemptId, Key};
@@ -9,31 +10,41 @@ use aft_core::record::{Kind, Record, Value, Write};
 use bytes::Bytes;
 use moka::sync::Cache;
 
-/// What an entry costs besides its bytes: two hash table places, counters, the key's text.
-const ENTRY_BYTES: usize = 256;
+/// What an entry costs besides its bytes (tests/memory.rs): hash table places, a node in two queues, counters, and six allocations' roundings.
+const ENTRY_BYTES: usize = 512;
+
+/// The most writes of a record that one read brings in together: an insertion costs about as much as the read of a value from a local disk's cache.
+const NEIGHBOURS_MAX: usize = 16;
+
+/// moka drops what an insertion displaces after some dozens more. With large values that would be far above the bound: it is told to do so after
+/// insertions of half of this much, or of this share of a small cache; and frees it a little later. The cache proper is smaller by as much.
+const PENDING_BYTES_MAX: u64 = 1 << 20;
+const PENDING_SHARE: u64 = 8;
+
+fn pending_max(bytes_max: u64) -> u64 {
+    PENDING_BYTES_MAX.min(bytes_max / PENDING_SHARE)
+}
 
 /// Values of committed versions.
 #[derive(Debug)]
 pub(crate) struct ValueCache {
     entries: Cache<(AttemptId, Key), Write>,
     bytes_max: u64,
+    /// Bytes of insertions since what they displaced was last dropped.
+    pending: u64,
 }
 
 impl ValueCache {
     pub(crate) fn new(bytes_max: u64) -> ValueCache {
-        let weigh = |(_, key): &(AttemptId, Key), write: &Write| {
-            let attributes = write.value().map_or(0, |value| value.attributes.len());
-            let bytes = ENTRY_BYTES + key.as_str().len() + attributes + write.inline_bytes();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
+        let weigh = |(_, key): &(AttemptId, Key), write: &Write| weight(key, write);
         // Least recently used, not moka's default: every version is a new entry, and the newest version of a hot key is hot from its first
         // instant. A policy that admits by past frequency turns just these away.
         let entries = Cache::builder()
-            .max_capacity(bytes_max)
+            .max_capacity(bytes_max - pending_max(bytes_max))
             .weigher(weigh)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .build();
-        ValueCache { entries, bytes_max }
+        ValueCache { entries, bytes_max, pending: 0 }
     }
 
     /// The write of a key by an attempt that committed.
@@ -41,15 +52,35 @@ impl ValueCache {
         self.entries.get(&(attempt, key.clone()))
     }
 
-    /// Keeps the inline values of a committed record.
-    pub(crate) fn keep(&self, record: &Record) {
-        if self.bytes_max == 0 {
+    /// Keeps the inline values of a record that has just been committed.
+    pub(crate) fn keep(&mut self, record: &Record) {
+        for (key, write) in record.full().map_or(&[][..], |writes| writes) {
+            self.insert(record, key, write);
+        }
+    }
+
+    /// Keeps the inline value of a key that was read, and those of its neighbours in the record if they are few.
+    pub(crate) fn keep_read(&mut self, record: &Record, key: &Key) {
+        match record.full() {
+            Some(writes) if writes.len() <= NEIGHBOURS_MAX => self.keep(record),
+            Some(_) => {
+                if let Some(write) = record.write(key) {
+                    self.insert(record, key, write);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn insert(&mut self, record: &Record, key: &Key, write: &Write) {
+        if self.bytes_max == 0 || write.meta().kind != Kind::Inline {
             return;
         }
-        for (key, write) in record.full().map_or(&[][..], |writes| writes) {
-            if write.meta().kind == Kind::Inline {
-                self.entries.insert((record.txn.attempt, key.clone()), detached(write));
-            }
+        self.entries.insert((record.txn.attempt, key.clone()), detached(write));
+        self.pending += u64::from(weight(key, write));
+        if self.pending >= pending_max(self.bytes_max) / 2 {
+            self.entries.run_pending_tasks();
+            self.pending = 0;
         }
     }
 
@@ -57,6 +88,11 @@ impl ValueCache {
     pub(crate) fn bytes(&self) -> u64 {
         self.entries.weighted_size()
     }
+}
+
+fn weight(key: &Key, write: &Write) -> u32 {
+    let attributes = write.value().map_or(0, |value| value.attributes.len());
+    u32::try_from(ENTRY_BYTES + key.as_str().len() + attributes + write.inline_bytes()).unwrap_or(u32::MAX)
 }
 
 /// The write with buffers of its own. What comes from the network or from a record is a slice of something greater, which the cache's

@@ -18,9 +18,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aft_core::Node;
-use aft_core::ids::AttemptId;
+use aft_core::ids::{AttemptId, Key, TxnId};
 use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
-use aft_core::record::Record;
+use aft_core::record::{Kind, Record, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallId};
 use aft_store::Error;
@@ -62,6 +62,8 @@ struct Landed {
     since: Instant,
     /// The record that it made, if it made one.
     record: Option<Arc<Record>>,
+    /// The key whose value it fetches, if it fetches one.
+    read: Option<Key>,
     outcome: Result<Answer, Error>,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct EventLoop {
     node: Node,
     shared: Arc<Shared>,
     cache: ValueCache,
+    /// The record that the step under way is told of: the core may want one of its values.
+    got: Option<Arc<Record>>,
     queue: mpsc::Receiver<Item>,
     waiters: Waiters,
     /// To be stepped next, in order.
@@ -101,6 +105,7 @@ impl EventLoop {
         EventLoop {
             node: Node::new(shared.id, core),
             cache: ValueCache::new(shared.settings.value_cache_bytes_max),
+            got: None,
             shared,
             queue,
             waiters: Waiters::default(),
@@ -121,6 +126,10 @@ impl EventLoop {
 
     fn step(&mut self, input: Input, cx: &mut Context<'_>) {
         let mut outputs = std::mem::take(&mut self.outputs);
+        self.got = match &input {
+            Input::Answer(_, Answer::Got(Some((Body::Record(record), _)))) => Some(record.clone()),
+            _ => None,
+        };
         self.node.step(clock::now(), input, &mut outputs);
         for output in outputs.drain(..) {
             match output {
@@ -132,6 +141,7 @@ impl EventLoop {
             }
         }
         self.outputs = outputs;
+        self.got = None;
     }
 
     // The three sources. Each says how many steps it took.
@@ -217,7 +227,7 @@ impl EventLoop {
 
     fn call(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
         if let Call::Fetch { hash: _, txn, key } = &call {
-            if let Some(write) = self.cache.get(txn.attempt, key) {
+            if let Some(write) = self.cached(*txn, key) {
                 self.shared.meters.cache_hits.add();
                 self.ready.push_back(Input::Answer(id, Answer::Cached(write)));
                 return;
@@ -231,6 +241,17 @@ impl EventLoop {
         }
     }
 
+    /// A value from the cache, or from the record that was got just now to choose this version.
+    fn cached(&mut self, txn: TxnId, key: &Key) -> Option<Write> {
+        if let Some(write) = self.cache.get(txn.attempt, key) {
+            return Some(write);
+        }
+        let record = self.got.as_ref().filter(|record| record.txn == txn)?;
+        let write = record.write(key).filter(|write| write.meta().kind == Kind::Inline)?;
+        self.cache.keep_read(record, key);
+        Some(write.clone())
+    }
+
     fn launch_waiting(&mut self, cx: &mut Context<'_>) {
         while self.flights.len() < self.shared.settings.store_calls_max {
             let Some((id, call)) = self.waiting.pop_front() else { return };
@@ -240,26 +261,33 @@ impl EventLoop {
 
     fn launch(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
         let (kind, record, since) = (calls::kind_of(&call), calls::record_of(&call), Instant::now());
+        let read = match &call {
+            Call::Fetch { key, .. } => Some(key.clone()),
+            _ => None,
+        };
         let store = self.shared.store.clone();
         let mut future = Box::pin(calls::perform(store.clone(), call));
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
-            let answer = self.landed(Landed { id, kind, since, record, outcome });
+            let answer = self.landed(Landed { id, kind, since, record, read, outcome });
             self.ready.push_back(answer);
             return;
         }
         let limit = calls::limit(kind, &self.shared.settings.timeouts);
         self.flights.push(Box::pin(async move {
             let outcome = calls::within(limit, &*store, kind, future).await;
-            Landed { id, kind, since, record, outcome }
+            Landed { id, kind, since, record, read, outcome }
         }));
     }
 
     fn landed(&mut self, landed: Landed) -> Input {
-        let Landed { id, kind, since, record, outcome } = landed;
+        let Landed { id, kind, since, record, read, outcome } = landed;
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
         match (&outcome, &record) {
-            (Ok(Answer::Created), Some(record)) | (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
-                self.cache.keep(record);
+            (Ok(Answer::Created), Some(record)) => self.cache.keep(record),
+            (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
+                if let Some(key) = &read {
+                    self.cache.keep_read(record, key);
+                }
             }
             (Err(Error::Damaged(what)), _) => error!(what, "the store holds something damaged"),
             (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
@@ -359,6 +387,8 @@ impl EventLoop {
         meters.calls_open.set(self.flights.len() as u64);
         meters.calls_waiting.set(self.waiting.len() as u64);
         meters.cache_bytes.set(self.cache.bytes());
+        meters.index_bytes.set(self.node.index_bytes() as u64);
+        meters.transactions_bytes.set(self.node.transactions_bytes() as u64);
     }
 }
 

@@ -131,6 +131,8 @@ pub(crate) struct Meters {
     pub(crate) cache_hits: Count,
     pub(crate) cache_misses: Count,
     pub(crate) cache_bytes: Level,
+    pub(crate) index_bytes: Level,
+    pub(crate) transactions_bytes: Level,
     pub(crate) published: Count,
     pub(crate) collected: Count,
     pub(crate) orphans_removed: Count,
@@ -172,6 +174,8 @@ impl Meters {
             cache_hits: Count::new(counter!("aft_value_cache_hits_total")),
             cache_misses: Count::new(counter!("aft_value_cache_misses_total")),
             cache_bytes: level(gauge!("aft_value_cache_bytes", "node" => node.clone())),
+            index_bytes: level(gauge!("aft_index_bytes", "node" => node.clone())),
+            transactions_bytes: level(gauge!("aft_transactions_bytes", "node" => node.clone())),
             published: Count::new(counter!("aft_published_total")),
             collected: Count::new(counter!("aft_collected_total")),
             orphans_removed: Count::new(counter!("aft_orphans_removed_total")),
@@ -240,6 +244,8 @@ impl Meters {
             store_calls_open: self.calls_open.get(),
             store_calls_waiting: self.calls_waiting.get(),
             value_cache_bytes: self.cache_bytes.get(),
+            index_bytes: self.index_bytes.get(),
+            transactions_bytes: self.transactions_bytes.get(),
             verbs: self.verbs.iter().map(|verb| verb.asked.get()).sum(),
             queue_full: self.refusals[VERB_QUEUE].get(),
             store_calls: CallKind::ALL.map(|kind| calls(kind).made.get()),
@@ -292,6 +298,8 @@ fn describe() {
     describe_counter!("aft_collected_total", "Transactions collected");
     describe_counter!("aft_orphans_removed_total", "Attempts whose leavings were removed");
     describe_counter!("aft_maintenance_damaged_total", "Damaged objects that the maintainer met");
+    describe_gauge!("aft_index_bytes", Unit::Bytes, "Bytes of the index of versions, estimated");
+    describe_gauge!("aft_transactions_bytes", Unit::Bytes, "Bytes of open transactions, estimated");
     describe_gauge!("aft_queue_len", "Verbs that wait for the event loop");
     describe_gauge!("aft_open_transactions", "Open transactions");
     describe_gauge!("aft_store_calls_open", "Calls to the store under way");

@@ -74,6 +74,10 @@ pub struct Stats {
     pub store_calls_waiting: u64,
     /// Bytes in the value cache, now, about.
     pub value_cache_bytes: u64,
+    /// Bytes of the index, now, estimated.
+    pub index_bytes: u64,
+    /// Bytes of open transactions, now, estimated.
+    pub transactions_bytes: u64,
     /// Verbs asked.
     pub verbs: u64,
     /// Verbs refused because the queue was full.

@@ -30,9 +30,13 @@ const BAD: u8 = 1;
 /// The command was refused, or failed.
 const FAILED: u8 = 2;
 
+/// Threads for calls that block: more than an embedded store uses at once. Each keeps some memory of its own.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 fn main() -> ExitCode {
     let aft = Aft::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => runtime,
         Err(why) => return failed(&format!("cannot start the threads of the runtime: {why}")),
     };

@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
-    let store = stores::open(url).await?;
+    let store = stores::open_with(url, &settings.local).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor);
@@ -156,6 +156,9 @@ fn node_settings(capabilities: &Capabilities, settings: &Settings, time_divisor:
     node.time_divisor = time_divisor;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
+    set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);
+    set_len(&mut node.core.index_bytes_max, from.index_bytes_max);
+    set_len(&mut node.core.publish_queue_max, from.publish_queue_max);
     set_len(&mut node.queue_len_max, from.queue_len_max);
     set_len(&mut node.store_calls_max, from.store_calls_max);
     set(&mut node.value_cache_bytes_max, from.value_cache_bytes_max);

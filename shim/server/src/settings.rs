@@ -24,6 +24,7 @@ const PREFIX: &str = "AFT_";
 pub(crate) struct Settings {
     pub(crate) serve: Serve,
     pub(crate) node: Node,
+    pub(crate) local: Local,
     pub(crate) doors: Doors,
     pub(crate) log: Log,
     pub(crate) test: Test,
@@ -41,12 +42,23 @@ pub(crate) struct Serve {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Node {
     pub(crate) transactions_max: Option<Number>,
+    pub(crate) transactions_bytes_max: Option<Number>,
+    pub(crate) index_bytes_max: Option<Number>,
+    pub(crate) publish_queue_max: Option<Number>,
     pub(crate) queue_len_max: Option<Number>,
     pub(crate) store_calls_max: Option<Number>,
     pub(crate) value_cache_bytes_max: Option<Number>,
     pub(crate) timeout_default_ms: Option<Number>,
     pub(crate) timeout_max_ms: Option<Number>,
     pub(crate) retention_default_ms: Option<Number>,
+}
+
+/// Of a `local:` store.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Local {
+    pub(crate) cache_bytes_max: Option<Number>,
+    pub(crate) memtable_bytes_max: Option<Number>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -177,6 +189,8 @@ mod tests {
             &[
                 ("AFT_SERVE__STORE", "local:x"),
                 ("AFT_DOORS__BODY_BYTES_MAX", "9"),
+                ("AFT_NODE__INDEX_BYTES_MAX", "1048576"),
+                ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
                 ("AFT_LOG", "debug"),
                 ("HOME", "/"),
             ],
@@ -186,6 +200,8 @@ mod tests {
         assert_eq!(settings.serve.listen.as_deref(), Some("127.0.0.1:1"));
         assert_eq!(settings.doors.value_bytes_max, Some(Number(7)));
         assert_eq!(settings.doors.body_bytes_max, Some(Number(9)));
+        assert_eq!(settings.node.index_bytes_max, Some(Number(1 << 20)));
+        assert_eq!(settings.local.cache_bytes_max, Some(Number(2 << 20)));
     }
 
     #[test]

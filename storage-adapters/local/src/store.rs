@@ -42,8 +42,8 @@ const BODY_READS_MAX: usize = 16;
 pub struct Options {
     /// Memory for blocks of the tree, in bytes.
     pub cache_bytes: u64,
-    /// Size at which the tree's memory table is written out, in bytes. A few of them may be in memory at once. Decided
-    /// when the directory is made.
+    /// Size at which the tree's memory table is written out, in bytes, as the tree counts them: a table of small entries takes up to half as much again.
+    /// One is filled while up to four are written out; then writes wait. Decided when the directory is made.
     pub memtable_bytes: u64,
     /// Keep larger values apart from the tables, so that compactions do not move them. Decided when the directory is made.
     pub separate_values: bool,

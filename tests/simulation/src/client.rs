@@ -13,7 +13,7 @@ use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Seen, Sent, attempt_id
 use crate::world::{FlightId, Fresh, Ghost, Waiting, World};
 
 /// An index that never forgets for want of room.
-const INDEX_ROOMY: usize = 1_000;
+const INDEX_ROOMY: usize = 1 << 20;
 
 impl World {
     /// A new attempt of a request, with what its client has seen. It begins when [`World::client`] is called.
@@ -176,7 +176,7 @@ impl World {
             return Ok(());
         };
         let fresh = self.now_ms < since_ms + self.settings.recheck_after_ms;
-        let roomy = self.settings.index_entries_max >= INDEX_ROOMY;
+        let roomy = self.settings.index_bytes_max >= INDEX_ROOMY;
         let collected = self.audit.commits.get(&txn.attempt).is_none_or(|commit| commit.collected);
         let passed_over = match &read.found {
             Found::Version(seen, _) => seen < txn,

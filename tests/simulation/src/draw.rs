@@ -101,7 +101,7 @@ impl Plan {
             + settings.skew_max_ms;
         settings.tombstone_age_ms = least + random.between(1, 10_000);
         settings.delete_if = random.chance(800);
-        settings.index_entries_max = *random.pick(&[1, 3, 10, 1_000]);
+        settings.index_bytes_max = *random.pick(&[1, 2_000, 6_000, 1 << 20]);
         settings.version_page_len = *random.pick(&[1, 1, 2, 16]);
         settings.maintenance_tasks_max = *random.pick(&[1, 2, 4]);
         settings.maintenance_batch_len = *random.pick(&[1, 2, 3, 32]);

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Hlc, Key, NodeId, Nonce, RequestHash, TxnId};
-use aft_core::record::{CollectEntry, CollectName, Intent, Kind, Meta, Record, Stage, Superseded, VersionEntry, Writes};
+use aft_core::record::{
+    CollectEntry, CollectName, Intent, Kind, Meta, Record, Stage, Superseded, VersionEntry, Writes,
+};
 use aft_core::store::{Answer, Body, Call, Group, Groups, Name, Tag};
 use aft_simulation::draw::key;
 use aft_simulation::model::StoreModel;

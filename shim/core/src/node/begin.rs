@@ -49,9 +49,11 @@ impl Node {
         let horizon_ms = self.now.wall_ms + self.settings.skew_max_ms;
         let refusal = if self.draining {
             Some(Refusal::NotServing)
-        } else if self.transactions.len() >= self.settings.transactions_max {
+        } else if self.transactions.len() >= self.settings.transactions_max
+            || self.transactions_bytes >= self.settings.transactions_bytes_max / 2
+        {
             Some(Refusal::Overloaded(Bound::Transactions))
-        } else if self.publishing.len() >= self.settings.publish_queue_max {
+        } else if self.index.unpublished() >= self.settings.publish_queue_max {
             Some(Refusal::Overloaded(Bound::PublishQueue))
         } else if self.transactions.contains_key(&begin.attempt) || self.ended.get(&begin.attempt).is_some() {
             Some(Refusal::Invalid(format!(
@@ -193,6 +195,7 @@ impl Node {
         let attempt = begin.attempt;
         self.timers.insert((deadline, Timer::Deadline(attempt)));
         self.transactions.insert(attempt, transaction);
+        self.weigh(attempt);
         self.requests
             .entry(begin.hash)
             .or_insert_with(|| OpenRequest { attempts: Vec::new(), waiters: VecDeque::new() })

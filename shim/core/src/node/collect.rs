@@ -97,8 +97,7 @@ impl Node {
         let keys = keys_of(&entry.transactions);
         if !self.planted(Bug::CollectWithoutMarker) {
             let marker = |key: &Key, nonce| Call::Put(Name::Marker(key.clone()), Body::Marker(nonce));
-            let puts: Vec<usize> =
-                keys.iter().map(|key| run.start(|| marker(key, self.nonce()))).collect();
+            let puts: Vec<usize> = keys.iter().map(|key| run.start(|| marker(key, self.nonce()))).collect();
             run.wait_done(&puts)?;
         }
         self.slim_records(run, &entry.transactions, known)?;
@@ -110,9 +109,10 @@ impl Node {
         self.delete_all(run, entry.transactions.iter().flat_map(part_names))?;
         self.cascade(run, entry, keys, looked_at)?;
         let now_ms = run.note(|| self.now.wall_ms);
-        let later = entry.transactions.iter().map(|superseded| {
-            (self.header_due_ms(superseded, now_ms), superseded.clone())
-        });
+        let later = entry
+            .transactions
+            .iter()
+            .map(|superseded| (self.header_due_ms(superseded, now_ms), superseded.clone()));
         self.next_stage(run, name, Stage::Header, later.collect())?;
         for superseded in &entry.transactions {
             self.note(Note::Collected(superseded.txn));
@@ -121,20 +121,13 @@ impl Node {
     }
 
     /// Replaces records by their slim forms, while they still are these transactions'.
-    fn slim_records(
-        &mut self,
-        run: &mut Run<'_>,
-        transactions: &[Superseded],
-        known: &[Tagged],
-    ) -> Flow<()> {
+    fn slim_records(&mut self, run: &mut Run<'_>, transactions: &[Superseded], known: &[Tagged]) -> Flow<()> {
         let known: BTreeMap<TxnId, &Tagged> = known.iter().map(|tagged| (tagged.0.txn, tagged)).collect();
         let (at_hand, unknown): (Vec<&Superseded>, Vec<&Superseded>) =
             transactions.iter().partition(|superseded| known.contains_key(&superseded.txn));
         let objects = run.ask_objects(unknown.iter().map(|superseded| Name::Commit(superseded.hash)))?;
         let read = unknown.iter().zip(objects).filter_map(|(superseded, object)| match object {
-            Some((Body::Record(record), tag))
-                if record.txn == superseded.txn && record.full().is_some() =>
-            {
+            Some((Body::Record(record), tag)) if record.txn == superseded.txn && record.full().is_some() => {
                 Some((record, tag))
             }
             // Slim already, gone, or another transaction's by now: the rest may still be undone.
@@ -276,7 +269,8 @@ impl Node {
                 .zip(objects)
                 .filter_map(|(key, object)| object.map(|(_, tag)| (key, tag)))
                 .collect();
-            let pages = run.ask_pages(marked.iter().map(|(key, _)| (Group::Versions(key.clone()), None, 1)))?;
+            let pages =
+                run.ask_pages(marked.iter().map(|(key, _)| (Group::Versions(key.clone()), None, 1)))?;
             let empty = marked.into_iter().zip(pages).filter(|(_, (names, _))| names.is_empty());
             let calls = empty.map(|((key, tag), _)| Call::DeleteIf(Name::Marker(key), tag));
             for answer in run.ask_all(calls.collect::<Vec<Call>>())? {
@@ -307,7 +301,8 @@ fn in_entries(superseded: Vec<Superseded>) -> Vec<Vec<Superseded>> {
     let mut entries: Vec<Vec<Superseded>> = Vec::new();
     let mut bytes = 0;
     for superseded in superseded {
-        let more: usize = superseded.writes.iter().map(|(key, meta)| key.as_str().len() + meta_bytes(meta)).sum();
+        let more: usize =
+            superseded.writes.iter().map(|(key, meta)| key.as_str().len() + meta_bytes(meta)).sum();
         bytes += more;
         match entries.last_mut() {
             Some(last) if bytes <= ENTRY_KEY_BYTES_MAX => last.push(superseded),

@@ -42,16 +42,35 @@ enum Outcome {
     Committed(Committed),
     /// Another attempt won, and this is what its client was told.
     Other(Result<Replayed, Refusal>),
+    /// Another attempt won, with a result that is too large to be remembered: the record tells it again.
+    OtherAtLength,
     Aborted,
     Expired,
     Unknown,
 }
 
+/// The longest result of a winner that is remembered: `ENDED_KEPT_MAX` of them are some 10 MiB.
+const RESULT_KEPT_BYTES_MAX: usize = 1_024;
+
 impl Outcome {
+    /// Another attempt won; a short result in a buffer of its own, since a slice would hold the winner's whole record.
+    fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
+        match verdict {
+            Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
+                Outcome::OtherAtLength
+            }
+            Ok(replayed) => {
+                let result = replayed.result.as_deref().map(Bytes::copy_from_slice);
+                Outcome::Other(Ok(Replayed { result, ..replayed.clone() }))
+            }
+            Err(refusal) => Outcome::Other(Err(refusal.clone())),
+        }
+    }
+
     fn end(&self) -> End {
         match self {
             Outcome::Committed(_) => End::Committed,
-            Outcome::Other(_) => End::LostToOther,
+            Outcome::Other(_) | Outcome::OtherAtLength => End::LostToOther,
             Outcome::Aborted => End::Aborted,
             Outcome::Expired => End::Expired,
             Outcome::Unknown => End::Unknown,
@@ -231,7 +250,7 @@ impl Node {
             Ok(_) | Err(Refusal::KeyReused) => RequestEnd::Record(winner),
             Err(_) => RequestEnd::Nothing,
         };
-        self.end(attempt, Outcome::Other(verdict.clone()), &end);
+        self.end(attempt, Outcome::other(&verdict), &end);
         self.reply_other(waiters, &verdict);
     }
 
@@ -284,7 +303,7 @@ impl Node {
             Outcome::Aborted => self.refuse(waiter.ticket, Refusal::Ended),
             Outcome::Expired => self.refuse(waiter.ticket, Refusal::Lost),
             // No record is sent after the deadline, but the one that was may have landed.
-            Outcome::Unknown => {
+            Outcome::Unknown | Outcome::OtherAtLength => {
                 let until = self.now.mono_ms + self.settings.store_patience_ms;
                 self.start_task(Purpose::Resolve(waiter.ticket, ended.hash, attempt), Some(until));
             }
@@ -318,8 +337,13 @@ impl Node {
                     }
                 })
             }
-            _ => {
-                self.refuse(ticket, Refusal::Unknown(ended.hash));
+            answer => {
+                let refusal = match (ended.outcome, &answer) {
+                    (Outcome::OtherAtLength, Answer::Got(None)) => Refusal::ResultGone,
+                    (Outcome::OtherAtLength, answer) => refusal_of(answer),
+                    _ => Refusal::Unknown(ended.hash),
+                };
+                self.refuse(ticket, refusal);
                 Ok(())
             }
         }
@@ -371,7 +395,11 @@ impl Node {
     fn end(&mut self, attempt: AttemptId, outcome: Outcome, request: &RequestEnd) {
         let refusal = match &outcome {
             Outcome::Expired => Refusal::Lost,
-            Outcome::Committed(_) | Outcome::Other(_) | Outcome::Aborted | Outcome::Unknown => Refusal::Ended,
+            Outcome::Committed(_)
+            | Outcome::Other(_)
+            | Outcome::OtherAtLength
+            | Outcome::Aborted
+            | Outcome::Unknown => Refusal::Ended,
         };
         for ticket in self.stop_tasks_of(attempt).into_iter().chain(self.stop_operations_of(attempt)) {
             self.refuse(ticket, refusal.clone());
@@ -379,11 +407,16 @@ impl Node {
         match &outcome {
             Outcome::Committed(Committed { txn: Some(_), .. }) | Outcome::Unknown => {}
             // No record of it will ever stand.
-            Outcome::Committed(_) | Outcome::Other(_) | Outcome::Aborted | Outcome::Expired => {
+            Outcome::Committed(_)
+            | Outcome::Other(_)
+            | Outcome::OtherAtLength
+            | Outcome::Aborted
+            | Outcome::Expired => {
                 self.versions_entered(attempt);
             }
         }
         let transaction = self.transactions.remove(&attempt).expect("only open transactions end");
+        self.transactions_bytes -= transaction.weighed;
         self.timers.remove(&(transaction.deadline_mono, Timer::Deadline(attempt)));
         self.note(Note::Ended(attempt, outcome.end()));
         let Transaction { hash, fingerprint, session, .. } = transaction;
@@ -396,7 +429,9 @@ impl Node {
         let refusal = match self.ended.get(&attempt) {
             None => Refusal::NotFound,
             Some(ended) => match &ended.outcome {
-                Outcome::Committed(_) | Outcome::Other(_) | Outcome::Aborted => Refusal::Ended,
+                Outcome::Committed(_) | Outcome::Other(_) | Outcome::OtherAtLength | Outcome::Aborted => {
+                    Refusal::Ended
+                }
                 Outcome::Expired => Refusal::Lost,
                 Outcome::Unknown => Refusal::Unknown(ended.hash),
             },
@@ -404,12 +439,23 @@ impl Node {
         self.refuse(ticket, refusal);
     }
 
+    /// Counts a transaction's bytes anew.
+    pub(super) fn weigh(&mut self, attempt: AttemptId) {
+        let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
+        let bytes = transaction.bytes();
+        self.transactions_bytes = self.transactions_bytes - transaction.weighed + bytes;
+        transaction.weighed = bytes;
+    }
+
     /// An operation of the transaction is done; a commit that waited for it may start.
     pub(super) fn operation_done(&mut self, attempt: AttemptId) {
         let Some(transaction) = self.transactions.get_mut(&attempt) else { return };
         assert!(transaction.operations > 0, "operations under way are counted");
         transaction.operations -= 1;
-        if transaction.operations == 0 {
+        let idle = transaction.operations == 0;
+        self.weigh(attempt);
+        let transaction = self.transactions.get_mut(&attempt).expect("looked up above");
+        if idle {
             match std::mem::replace(&mut transaction.phase, Phase::Open) {
                 Phase::Closing(result, waiter) => self.start_commit(attempt, result, waiter),
                 phase @ (Phase::Open | Phase::Committing(..)) => transaction.phase = phase,

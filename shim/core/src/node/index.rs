@@ -1,7 +1,9 @@
-//! What the node knows of committed versions: a cache over the store's version entries, bounded, never the truth.
+//! What the node knows of committed versions: a cache over the store's version entries, bounded in bytes, never the truth.
 //!
 //! An entry of a key may be forgotten at any time unless it holds this node's own commit that is not published yet (the store does not list that
 //! one) or an operation is working on it. What is forgotten is listed again.
+//!
+//! Bytes are estimated from sizes and capacities (`weights`), kept up to date with every change, and never less than what the allocator hands out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use crate::record::VersionEntry;
 /// What is known of one version.
 #[derive(Debug, Clone, Hash)]
 pub(super) enum Knowledge {
-    /// A listing named it; its cowritten keys are not known yet.
-    Entry(VersionEntry),
+    /// A listing named it; its cowritten keys are not known yet. Boxed, since most versions are known whole.
+    Entry(Box<VersionEntry>),
     /// Its whole write set is known.
     Header(Arc<Header>),
     /// Its record was found slim, gone, or another's: no candidate, and no rejection either. It stays so.
@@ -40,7 +42,7 @@ pub(super) struct Listing {
     /// The number of the store call that asked it.
     pub(super) asked_call: u64,
     /// The oldest entry that was listed, if older ones may follow.
-    pub(super) more_after: Option<VersionEntry>,
+    pub(super) more_after: Option<Box<VersionEntry>>,
 }
 
 #[derive(Debug, Clone, Default, Hash)]
@@ -53,6 +55,8 @@ pub(super) struct KeyEntry {
     pub(super) not_before_call: u64,
     pins: u32,
     used: bool,
+    /// What this entry counts for in [`Index::bytes`].
+    bytes: usize,
 }
 
 impl KeyEntry {
@@ -72,8 +76,10 @@ pub(super) struct Index {
     headers: BTreeMap<TxnId, (Arc<Header>, u32)>,
     /// Keys in the order in which they are looked at for eviction; each key of `keys` once.
     clock: VecDeque<Key>,
-    /// Versions held, over all keys.
-    versions: usize,
+    /// Estimated bytes of all of this; at least what is allocated for it.
+    bytes: usize,
+    /// Versions held that are not published yet, over all keys.
+    unpublished: usize,
 }
 
 /// How many of a key's versions are kept when listings make it grow: older ones are listed again if a scan ever needs them.
@@ -82,10 +88,87 @@ const VERSIONS_KEPT_MAX: usize = 32;
 /// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
 const LOOKS_PER_STEP_MAX: usize = 4_096;
 
+/// Room for one more version: most keys have one or two, where a vector's own first step is four.
+fn make_room(versions: &mut Vec<Known>) {
+    if versions.len() == versions.capacity() {
+        versions.reserve_exact(versions.len().max(1));
+    }
+}
+
+/// What things weigh, in bytes. Upper bounds of what is allocated, and above it by less than half for keys of usual length (tests/memory.rs).
+mod weights {
+    use std::mem::size_of;
+
+    use super::{Arc, Header, Key, KeyEntry, Knowledge, Known, TxnId, VersionEntry};
+    use crate::record::Meta;
+
+    /// What an allocator adds to an allocation: its own word, and what it rounds up.
+    const ALLOCATION: usize = 16;
+    /// Two counters before what an `Arc` holds.
+    const COUNTERS: usize = 2 * size_of::<usize>();
+
+    /// An entry's share of a B-tree map's nodes. Nodes have 11 places; in keys' order they are left with six taken, and never with fewer than
+    /// five. Inner nodes, one to six or more others, add pointers.
+    const fn in_tree<K, V>() -> usize {
+        (size_of::<K>() + size_of::<V>()) * 11 / 5 + ALLOCATION
+    }
+
+    /// A key's place in the map and in the clock, whose buffer doubles when it is full, and its text.
+    const KEY: usize = in_tree::<Key, KeyEntry>() + 2 * size_of::<Key>();
+    const HEADER: usize = in_tree::<TxnId, (Arc<Header>, u32)>()
+        + COUNTERS
+        + size_of::<Header>()
+        + ALLOCATION
+        + COUNTERS
+        + ALLOCATION;
+
+    fn text(key: &Key) -> usize {
+        COUNTERS + key.as_str().len() + ALLOCATION
+    }
+
+    /// A buffer of its own, and the counter beside it.
+    fn etag(meta: &Meta) -> usize {
+        match meta.etag.len() {
+            0 => 0,
+            len => len + ALLOCATION + 24 + ALLOCATION,
+        }
+    }
+
+    fn boxed(entry: &VersionEntry) -> usize {
+        size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta)
+    }
+
+    pub(super) fn entry(key: &Key, entry: &KeyEntry) -> usize {
+        let known = |known: &Known| match &known.knowledge {
+            Knowledge::Entry(entry) => boxed(entry),
+            Knowledge::Header(_) | Knowledge::Dead => 0,
+        };
+        let versions = match entry.versions.capacity() {
+            0 => 0,
+            places => places * size_of::<Known>() + ALLOCATION,
+        };
+        let more_after = entry.listing.as_ref().and_then(|listing| listing.more_after.as_deref());
+        KEY + text(key)
+            + versions
+            + entry.versions.iter().map(known).sum::<usize>()
+            + more_after.map_or(0, boxed)
+    }
+
+    pub(super) fn header(header: &Header) -> usize {
+        let writes = header.writes.iter();
+        HEADER + writes.map(|(key, meta)| size_of::<(Key, Meta)>() + text(key) + etag(meta)).sum::<usize>()
+    }
+}
+
 impl Index {
-    /// Keys and versions held.
-    pub(super) fn entries(&self) -> usize {
-        self.keys.len() + self.versions
+    /// Bytes held, estimated, and not less than what is allocated.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Versions held that are not published yet, a commit of three keys counting as three.
+    pub(super) fn unpublished(&self) -> usize {
+        self.unpublished
     }
 
     pub(super) fn header(&self, txn: TxnId) -> Option<&Arc<Header>> {
@@ -97,10 +180,19 @@ impl Index {
         if !self.keys.contains_key(key) {
             self.keys.insert(key.clone(), KeyEntry::default());
             self.clock.push_back(key.clone());
+            self.weigh(key);
         }
         let entry = self.keys.get_mut(key).expect("inserted above");
         entry.used = true;
         entry
+    }
+
+    /// Counts a key's entry anew, after a change to it.
+    fn weigh(&mut self, key: &Key) {
+        let entry = self.keys.get_mut(key).expect("only known keys are weighed");
+        let bytes = weights::entry(key, entry);
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
     }
 
     pub(super) fn pin(&mut self, key: &Key) {
@@ -132,13 +224,20 @@ impl Index {
                 Ok(at) => {
                     let known = &mut entry.versions[at];
                     known.learned_mono = now_mono;
+                    let newly = unpublished && !known.unpublished;
                     known.unpublished |= unpublished;
-                    if let Knowledge::Entry(_) = known.knowledge {
+                    let whole = matches!(known.knowledge, Knowledge::Entry(_));
+                    if whole {
                         known.knowledge = Knowledge::Header(header.clone());
+                    }
+                    self.unpublished += usize::from(newly);
+                    if whole {
                         self.hold(header);
+                        self.weigh(key);
                     }
                 }
                 Err(at) => {
+                    make_room(&mut entry.versions);
                     entry.versions.insert(
                         at,
                         Known {
@@ -148,20 +247,26 @@ impl Index {
                             unpublished,
                         },
                     );
-                    self.versions += 1;
+                    self.unpublished += usize::from(unpublished);
                     self.hold(header);
                     self.trim(key);
+                    self.weigh(key);
                 }
             }
         }
     }
 
     fn hold(&mut self, header: &Arc<Header>) {
-        self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0)).1 += 1;
+        let held = self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0));
+        if held.1 == 0 {
+            self.bytes += weights::header(header);
+        }
+        held.1 += 1;
     }
 
+    /// A version leaves its key's entry.
     fn release(&mut self, known: &Known) {
-        self.versions -= 1;
+        self.unpublished -= usize::from(known.unpublished);
         if let Knowledge::Header(header) = &known.knowledge {
             self.release_header(header.txn);
         }
@@ -171,6 +276,7 @@ impl Index {
         let held = self.headers.get_mut(&txn).expect("every held header is counted");
         held.1 -= 1;
         if held.1 == 0 {
+            self.bytes -= weights::header(&held.0);
             self.headers.remove(&txn);
         }
     }
@@ -190,7 +296,7 @@ impl Index {
         let last = entry.versions.last().expect("some are kept");
         let resume = match &last.knowledge {
             Knowledge::Entry(version) => Some(version.clone()),
-            Knowledge::Header(header) => Some(super::publish::version_entry(header, key)),
+            Knowledge::Header(header) => Some(Box::new(super::publish::version_entry(header, key))),
             Knowledge::Dead => None,
         };
         match (resume, &mut entry.listing) {
@@ -203,6 +309,7 @@ impl Index {
             (Some(_), Some(_)) => {}
             (None, _) | (_, None) => entry.listing = None,
         }
+        entry.versions.shrink_to(VERSIONS_KEPT_MAX);
         for known in &cut {
             self.release(known);
         }
@@ -213,8 +320,9 @@ impl Index {
         for (key, _) in header.writes.iter() {
             let Some(entry) = self.keys.get_mut(key) else { continue };
             if let Ok(at) = entry.place(header.txn) {
-                entry.versions[at].unpublished = false;
-                entry.versions[at].learned_mono = now_mono;
+                let known = &mut entry.versions[at];
+                self.unpublished -= usize::from(std::mem::take(&mut known.unpublished));
+                known.learned_mono = now_mono;
             }
         }
     }
@@ -229,13 +337,14 @@ impl Index {
             let Some(entry) = self.keys.get_mut(&key) else { continue };
             let Ok(at) = entry.place(txn) else { continue };
             let was = std::mem::replace(&mut entry.versions[at].knowledge, Knowledge::Dead);
-            entry.versions[at].unpublished = false;
+            self.unpublished -= usize::from(std::mem::take(&mut entry.versions[at].unpublished));
             entry.listing = None;
             entry.not_before_call = next_call;
             match was {
                 Knowledge::Header(header) => self.release_header(header.txn),
                 Knowledge::Entry(_) | Knowledge::Dead => {}
             }
+            self.weigh(&key);
         }
     }
 
@@ -246,6 +355,7 @@ impl Index {
             if let Ok(at) = entry.place(txn) {
                 let known = entry.versions.remove(at);
                 self.release(&known);
+                self.weigh(&key);
             }
         }
     }
@@ -283,13 +393,13 @@ impl Index {
             Some(_) => {
                 // A later page of a listing that was dropped meanwhile proves nothing: what it names is known, no more.
                 if entry.listing.is_none() {
-                    return dropped.iter().for_each(|known| self.release(known));
+                    dropped.iter().for_each(|known| self.release(known));
+                    return self.weigh(key);
                 }
             }
         }
         let listing = entry.listing.as_mut().expect("set above");
-        listing.more_after = if more { entries.last().cloned() } else { None };
-        let mut added = 0;
+        listing.more_after = if more { entries.last().cloned().map(Box::new) } else { None };
         let mut single = Vec::new();
         for listed in entries {
             match entry.place(listed.txn) {
@@ -304,18 +414,18 @@ impl Index {
                         single.push(header.clone());
                         Knowledge::Header(header)
                     } else {
-                        Knowledge::Entry(listed.clone())
+                        Knowledge::Entry(Box::new(listed.clone()))
                     };
                     // What only a listing told is as old as the listing.
                     let known = Known { txn: listed.txn, knowledge, learned_mono: 0, unpublished: false };
+                    make_room(&mut entry.versions);
                     entry.versions.insert(at, known);
-                    added += 1;
                 }
             }
         }
-        self.versions += added;
         single.iter().for_each(|header| self.hold(header));
         dropped.iter().for_each(|known| self.release(known));
+        self.weigh(key);
     }
 
     /// Known keys after a bound, in order, as long as they start with the prefix.
@@ -335,10 +445,10 @@ impl Index {
             .take_while(move |key| key.as_str().starts_with(prefix))
     }
 
-    /// Forgets cold keys until at most `max` entries remain, or enough was looked at for one step.
-    pub(super) fn shrink(&mut self, max: usize) {
+    /// Forgets cold keys until at most `bytes_max` remain, or enough was looked at for one step.
+    pub(super) fn shrink(&mut self, bytes_max: usize) {
         let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
-        while self.entries() > max && looks > 0 {
+        while self.bytes > bytes_max && looks > 0 {
             looks -= 1;
             let Some(key) = self.clock.pop_front() else { return };
             let entry = self.keys.get_mut(&key).expect("the clock holds each key once");
@@ -348,14 +458,19 @@ impl Index {
                 continue;
             }
             let entry = self.keys.remove(&key).expect("looked up above");
+            self.bytes -= entry.bytes;
             entry.versions.iter().for_each(|known| self.release(known));
         }
     }
 
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.keys.len(), self.clock.len(), "every key has one place in the clock");
-        let versions: usize = self.keys.values().map(|entry| entry.versions.len()).sum();
-        assert_eq!(self.versions, versions, "versions are counted");
+        let known = || self.keys.values().flat_map(|entry| &entry.versions);
+        let unpublished = known().filter(|known| known.unpublished).count();
+        assert_eq!(self.unpublished, unpublished, "unpublished versions are counted");
+        let entries: usize = self.keys.iter().map(|(key, entry)| weights::entry(key, entry)).sum();
+        let headers: usize = self.headers.values().map(|(header, _)| weights::header(header)).sum();
+        assert_eq!(self.bytes, entries + headers, "bytes are counted");
         let mut held: BTreeMap<TxnId, u32> = BTreeMap::new();
         for (key, entry) in &self.keys {
             assert!(

@@ -35,6 +35,9 @@ impl Node {
         if transaction.operations >= self.settings.operations_in_transaction_max {
             return self.refuse(ticket, Refusal::Overloaded(Bound::OperationsInTransaction));
         }
+        if self.transactions_bytes >= self.settings.transactions_bytes_max {
+            return self.refuse(ticket, Refusal::Overloaded(Bound::Transactions));
+        }
         if list.limit == 0 {
             return self.refuse(ticket, Refusal::Invalid("a listing's limit is at least 1".into()));
         }

@@ -12,12 +12,12 @@
 //!
 //! The horizon is fixed for a pass: nothing younger is collected, and what a pass has found out of a key's versions below it stays true.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Hlc, Key, TxnId};
 use crate::message::Note;
 use crate::record::Intent;
 use crate::store::{Answer, Body, Call, CallError, Group, Groups, Name};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::calls::Owner;
 use super::script::{Flow, Pending, Stop};
@@ -171,7 +171,11 @@ impl Node {
             return;
         }
         self.maintenance.passes += 1;
-        let batch_len = if std::mem::take(&mut self.maintenance.damage_met) { 1 } else { self.settings.maintenance_batch_len };
+        let batch_len = if std::mem::take(&mut self.maintenance.damage_met) {
+            1
+        } else {
+            self.settings.maintenance_batch_len
+        };
         let mut pass = Pass {
             scan: Scanning::Enter,
             began_wall_ms: self.now.wall_ms,
@@ -292,7 +296,8 @@ impl Node {
         self.maintenance.orphans.retain(|_, (_, seen)| *seen == passes);
         let worked = self.maintenance.pass.take().is_some_and(|pass| pass.worked);
         let (least, most) = (self.settings.maintenance_interval_ms, self.settings.maintenance_pause_max_ms);
-        let pause = if worked { least } else { (2 * self.maintenance.pause_ms).clamp(least, most.max(least)) };
+        let pause =
+            if worked { least } else { (2 * self.maintenance.pause_ms).clamp(least, most.max(least)) };
         self.maintenance.pause_ms = pause;
         self.timers.insert((self.now.mono_ms + pause, Timer::MaintenancePass));
     }
@@ -358,7 +363,8 @@ impl Node {
             return;
         }
         pass.list_under_way = false;
-        let awaits_mark = pass.scan == Scanning::Enter && pass.minutes_after.is_none() && pass.listing.is_none();
+        let awaits_mark =
+            pass.scan == Scanning::Enter && pass.minutes_after.is_none() && pass.listing.is_none();
         let horizon = pass.horizon;
         match answer {
             Answer::Got(mark) => self.mark_found(mark.map(|(body, _)| body)),
@@ -494,7 +500,10 @@ impl Node {
     pub(super) fn entered_before_pass(&self, attempt: AttemptId) -> bool {
         let maintenance = &self.maintenance;
         if !self.settings.exclusive {
-            return maintenance.entered.get(&attempt).is_some_and(|during| *during != Some(maintenance.passes));
+            return maintenance
+                .entered
+                .get(&attempt)
+                .is_some_and(|during| *during != Some(maintenance.passes));
         }
         maintenance.recovered
             && !maintenance.unentered.contains_key(&attempt)

@@ -62,6 +62,8 @@ pub struct Node {
     serving: bool,
     draining: bool,
     transactions: BTreeMap<AttemptId, Transaction>,
+    /// Estimated bytes of `transactions`, those of operations under way not included.
+    transactions_bytes: usize,
     /// Requests with an open attempt on this node.
     requests: BTreeMap<RequestHash, begin::OpenRequest>,
     ended: Remembered<AttemptId, commit::Ended>,
@@ -152,6 +154,7 @@ impl Node {
             serving: true,
             draining: false,
             transactions: BTreeMap::new(),
+            transactions_bytes: 0,
             requests: BTreeMap::new(),
             ended: Remembered::new(ENDED_KEPT_MAX),
             settled: Remembered::new(SETTLED_KEPT_MAX),
@@ -184,9 +187,14 @@ impl Node {
         self.publishing.len()
     }
 
-    /// How many keys and versions the index holds; at most about `index_entries_max`.
-    pub fn index_entries(&self) -> usize {
-        self.index.entries()
+    /// Bytes of the index, estimated; at most `index_bytes_max` and what cannot be forgotten yet.
+    pub fn index_bytes(&self) -> usize {
+        self.index.bytes()
+    }
+
+    /// Bytes of open transactions, estimated; at most `transactions_bytes_max` and what operations under way add.
+    pub fn transactions_bytes(&self) -> usize {
+        self.transactions_bytes
     }
 
     /// One step: takes an event, changes the state, appends what must be done.
@@ -206,8 +214,8 @@ impl Node {
             Input::Drain => self.draining = true,
         }
         self.fire_timers();
-        if self.index.entries() > self.settings.index_entries_max {
-            self.index.shrink(self.settings.index_entries_max);
+        if self.index.bytes() > self.settings.index_bytes_max {
+            self.index.shrink(self.settings.index_bytes_max);
         }
         outputs.append(&mut self.out);
     }
@@ -221,6 +229,8 @@ impl Node {
     pub fn check_invariants(&self) {
         self.index.check_invariants();
         self.transactions.values().for_each(Transaction::check_invariants);
+        let weighed: usize = self.transactions.values().map(|transaction| transaction.weighed).sum();
+        assert_eq!(self.transactions_bytes, weighed, "bytes of transactions are counted");
         for (attempt, transaction) in &self.transactions {
             assert_eq!(*attempt, transaction.attempt);
             let operations =
@@ -307,6 +317,7 @@ impl Node {
             }
         }
         self.transactions.clear();
+        self.transactions_bytes = 0;
         self.requests.clear();
         self.operations.clear();
         self.tasks.clear();

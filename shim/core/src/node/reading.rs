@@ -198,7 +198,7 @@ impl Node {
             young && listing.asked_call >= since_call
         });
         let (more_after, basis_mono, basis_call) = match fresh {
-            Some(listing) => (listing.more_after.clone(), listing.asked_mono, listing.asked_call),
+            Some(listing) => (listing.more_after.as_deref().cloned(), listing.asked_mono, listing.asked_call),
             None if once => (None, now_mono, 0),
             None => {
                 self.ask_listing(id, operation, key, None, since_call);

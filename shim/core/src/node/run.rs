@@ -128,6 +128,9 @@ impl Node {
         if transaction.operations >= settings.operations_in_transaction_max {
             return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
         }
+        if !batch.ops.is_empty() && self.transactions_bytes >= settings.transactions_bytes_max {
+            return Err(Refusal::Overloaded(Bound::Transactions));
+        }
         let mut reads = transaction.reads.len();
         for op in &batch.ops {
             match op {

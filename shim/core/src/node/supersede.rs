@@ -61,7 +61,8 @@ impl Node {
             entries
         });
         let below = self.next_below(run, places)?;
-        let below = below.into_values().filter(|entry| retiring.iter().all(|(record, _)| record.txn != entry.txn));
+        let below =
+            below.into_values().filter(|entry| retiring.iter().all(|(record, _)| record.txn != entry.txn));
         let below = self.unsettled(run, below);
         let mut candidates = self.full_records(run, below)?;
         for tagged in retiring {
@@ -114,7 +115,9 @@ impl Node {
                 let last = entries.last().cloned();
                 found.extend(entries.into_iter().map(|entry| (entry.txn, entry)));
                 match last {
-                    Some(last) if more && last.txn >= descent.lowest && !self.planted(Bug::SkipSecondPage) => {
+                    Some(last)
+                        if more && last.txn >= descent.lowest && !self.planted(Bug::SkipSecondPage) =>
+                    {
                         descent.after = last;
                         unfinished.push(descent);
                     }
@@ -169,8 +172,7 @@ impl Node {
                     || (*write == Write::Tombstone && self.is_only_old_tombstone(run, key, record.txn)?);
                 missing += usize::from(!gone);
             }
-            let allowed =
-                usize::from(self.planted(Bug::CollectSupersededOnAllButOne) && writes.len() > 1);
+            let allowed = usize::from(self.planted(Bug::CollectSupersededOnAllButOne) && writes.len() > 1);
             if missing <= allowed {
                 superseded.push((record, tag));
             } else {
@@ -313,6 +315,11 @@ fn cursor(below: Hlc) -> VersionEntry {
 fn version_of(name: Name) -> Option<VersionEntry> {
     match name {
         Name::Version(_, entry) => Some(entry),
-        Name::Commit(_) | Name::Intent(_) | Name::Blob { .. } | Name::Collect(_) | Name::Marker(_) | Name::Entered => None,
+        Name::Commit(_)
+        | Name::Intent(_)
+        | Name::Blob { .. }
+        | Name::Collect(_)
+        | Name::Marker(_)
+        | Name::Entered => None,
     }
 }

@@ -103,7 +103,14 @@ pub(super) struct Transaction {
     /// Operations under way.
     pub(super) operations: usize,
     pub(super) phase: Phase,
+    /// What this transaction counts for in the node's sum: [`Transaction::bytes`] after its last operation.
+    pub(super) weighed: usize,
 }
+
+/// What an open transaction holds besides its buffer and its reads: its own places, its request's, its timer's.
+const TRANSACTION_BYTES: usize = 1_024;
+/// What a write in the buffer, a read, or a bound on a key holds besides the bytes of a value: a place in a map, the key's text, a header's share.
+const ITEM_BYTES: usize = 256;
 
 impl Transaction {
     pub(super) fn new(
@@ -136,7 +143,14 @@ impl Transaction {
             blobs: 0,
             operations: 0,
             phase: Phase::Open,
+            weighed: 0,
         }
+    }
+
+    /// What it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        let items = self.buffer.len() + self.reads.len() + self.lower.len() + self.ranges.len();
+        TRANSACTION_BYTES + self.record_bytes + items * ITEM_BYTES
     }
 
     /// A commit that the session has seen: a lower bound for every key that it wrote.

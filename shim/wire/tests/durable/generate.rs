@@ -2,8 +2,8 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value,
-    VersionEntry, Write, Writes,
+    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, Location, Meta, Record, Stage,
+    Superseded, Value, VersionEntry, Write, Writes,
 };
 use aft_core::store::{Body, Name};
 use bytes::Bytes;

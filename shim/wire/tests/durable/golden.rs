@@ -7,8 +7,8 @@ use std::path::Path;
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value, VersionEntry,
-    Write, Writes,
+    BlobRef, CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value,
+    VersionEntry, Write, Writes,
 };
 use aft_core::store::{Body, Name};
 use aft_wire::durable::{

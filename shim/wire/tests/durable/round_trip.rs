@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use aft_core::ids::{Key, NodeId, Nonce};
-use aft_core::message::Header;
 use aft_core::record::{
-    CollectEntry, CollectName, RECORD_BYTES_BASE, Record, Stage, WRITE_BYTES_BASE, Writes,
+    CollectEntry, CollectName, RECORD_BYTES_BASE, Record, Stage, Superseded, WRITE_BYTES_BASE, Writes,
 };
 use aft_core::store::{Body, Group, Groups, Name};
 use aft_store::Space;
@@ -59,11 +58,9 @@ proptest! {
         prop_assert!(bytes <= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
         let loose = RECORD_BYTES_BASE + record.keys().len() * WRITE_BYTES_BASE;
         prop_assert!(bytes + loose >= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
-        let Some(header) = Header::of(&record) else { return Ok(()) };
-        let (writes, blobs) = (header.writes, record.named_blobs());
-        let (txn, hash, retention_ms) = (record.txn, record.hash, record.retention_ms);
-        let entry = CollectEntry { txn, hash, writes, blobs, retention_ms, stage: Stage::Markers };
-        let attempt = txn.attempt;
+        let Some(superseded) = Superseded::of(&record) else { return Ok(()) };
+        let (txn, attempt) = (record.txn, record.txn.attempt);
+        let entry = CollectEntry { stage: Stage::Markers, transactions: vec![superseded] };
         let nonce = Nonce { node: NodeId(0), count: 0 };
         let name = encode_name(&Name::Collect(CollectName { minute: 0, time: txn.time, attempt, nonce }));
         let bytes = encode_body(&name, &Body::Collect(Arc::new(entry))).len();
