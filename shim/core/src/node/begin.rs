@@ -15,6 +15,7 @@ use crate::message::{Begin, Bound, Header, Refusal, Replayed, Reply, Ticket};
 use crate::record::{Intent, Record};
 use crate::store::{Answer, Body, Call, CallError, Name};
 
+use super::index::Source;
 use super::script::{Pending, Run};
 use super::tasks::Purpose;
 use super::transaction::Transaction;
@@ -155,7 +156,7 @@ impl Node {
             }
         }
         for header in &floor {
-            self.learn(header, false, None);
+            self.learn(header, Source::Heard, None);
         }
         self.open(ticket, Box::new(begin.clone()), floor, list_fresh);
         Ok(())
@@ -272,7 +273,7 @@ impl Node {
         match self.intent_for(run, record)? {
             Ok(()) => {
                 if let Some(header) = Header::of(record) {
-                    self.learn(&Arc::new(header), false, None);
+                    self.learn(&Arc::new(header), Source::Heard, None);
                 }
                 let verdict = self.verdict(record, fingerprint);
                 tell(self, verdict);

@@ -180,7 +180,7 @@ impl Node {
             Owner::Listing(key, after) => {
                 self.listing_answered(&key, after.as_ref(), (asked_mono, asked_call), answer, &waiters)
             }
-            Owner::Record(_, txn, key) => self.record_answered(txn, &key, answer, &waiters),
+            Owner::Record(_, txn, key) => self.record_answered(txn, &key, asked_call, answer, &waiters),
             Owner::Fetch(operation, key) => self.fetch_answered(operation, key, answer),
             Owner::Marker(operation, key) => self.marker_answered(operation, key, asked_call, answer),
             Owner::KeysPage(operation) => self.keys_page_answered(operation, answer),

@@ -23,6 +23,7 @@ use crate::record::{Record, Writes};
 use crate::store::{Answer, Body, Call, CallError, Name};
 
 use super::begin::{RequestEnd, refusal_of};
+use super::index::Source;
 use super::script::{Pending, Run};
 use super::tasks::Purpose;
 use super::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
@@ -215,7 +216,7 @@ impl Node {
             self.versions_entered(attempt);
             return waiters.into_iter().for_each(|waiter| self.reply_committed(waiter, committed.clone()));
         }
-        self.learn(&header, true, None);
+        self.learn(&header, Source::Own, None);
         self.tell(vec![header.clone()]);
         let (now, later) = match visibility {
             Visibility::Relaxed => (waiters, Vec::new()),
@@ -374,7 +375,7 @@ impl Node {
         let transaction = &self.transactions[&attempt];
         let writes = transaction.buffer.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
         let header = Header { txn: crate::ids::TxnId { time, attempt }, hash: transaction.hash, writes };
-        self.learn(&Arc::new(header), true, None);
+        self.learn(&Arc::new(header), Source::Own, None);
     }
 
     /// The transaction's time is over. Silence is abort, unless a record may have been sent.

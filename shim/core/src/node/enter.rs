@@ -7,6 +7,7 @@ use crate::message::Header;
 use crate::record::{Intent, Record};
 use crate::store::{Body, Call, Name};
 
+use super::index::Source;
 use super::script::{Flow, Pending, Run};
 use super::{Node, publish};
 
@@ -46,7 +47,7 @@ impl Node {
         for header in headers {
             self.settled.insert(header.txn.attempt, ());
             self.versions_entered(header.txn.attempt);
-            self.learn(header, false, None);
+            self.learn(header, Source::Heard, None);
         }
         if headers.iter().any(|header| !header.writes.is_empty()) {
             self.tell(headers.iter().filter(|header| !header.writes.is_empty()).cloned().collect());

@@ -30,8 +30,28 @@ pub(super) struct Known {
     pub(super) knowledge: Knowledge,
     /// By the monotonic clock.
     learned_mono: u64,
+    /// The last store call that showed that it is not collected: a listing that named it, a read of its record, or its publishing.
+    shown_by_call: Option<u64>,
     /// This node committed it and has not published it: no listing may drop it.
     unpublished: bool,
+}
+
+impl Known {
+    /// Whether the store has shown it since the listing that a choice rests on was asked. If not, it may be collected, and what it hides with it.
+    pub(super) fn shown_since(&self, listing_call: u64) -> bool {
+        self.unpublished || self.shown_by_call >= Some(listing_call)
+    }
+}
+
+/// From where a committed transaction is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// This node has committed it just now.
+    Own,
+    /// A peer, or a record read some time ago.
+    Heard,
+    /// A full record that this store call has read.
+    Read(u64),
 }
 
 /// A listing of a key's version entries.
@@ -211,10 +231,15 @@ impl Index {
         &mut self,
         header: &Arc<Header>,
         now_mono: u64,
-        unpublished: bool,
+        source: Source,
         bug: impl Fn(Bug) -> bool,
         asked: Option<&Key>,
     ) {
+        let unpublished = source == Source::Own;
+        let shown_by_call = match source {
+            Source::Own | Source::Heard => None,
+            Source::Read(call) => Some(call),
+        };
         for (key, _) in header.writes.iter() {
             if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
                 continue;
@@ -224,6 +249,7 @@ impl Index {
                 Ok(at) => {
                     let known = &mut entry.versions[at];
                     known.learned_mono = now_mono;
+                    known.shown_by_call = known.shown_by_call.max(shown_by_call);
                     let newly = unpublished && !known.unpublished;
                     known.unpublished |= unpublished;
                     let whole = matches!(known.knowledge, Knowledge::Entry(_));
@@ -244,6 +270,7 @@ impl Index {
                             txn: header.txn,
                             knowledge: Knowledge::Header(header.clone()),
                             learned_mono: now_mono,
+                            shown_by_call,
                             unpublished,
                         },
                     );
@@ -316,13 +343,14 @@ impl Index {
     }
 
     /// The transaction's versions are all entered in the store.
-    pub(super) fn published(&mut self, header: &Header, now_mono: u64) {
+    pub(super) fn published(&mut self, header: &Header, now_mono: u64, next_call: u64) {
         for (key, _) in header.writes.iter() {
             let Some(entry) = self.keys.get_mut(key) else { continue };
             if let Ok(at) = entry.place(header.txn) {
                 let known = &mut entry.versions[at];
                 self.unpublished -= usize::from(std::mem::take(&mut known.unpublished));
                 known.learned_mono = now_mono;
+                known.shown_by_call = Some(next_call);
             }
         }
     }
@@ -403,7 +431,10 @@ impl Index {
         let mut single = Vec::new();
         for listed in entries {
             match entry.place(listed.txn) {
-                Ok(_) => {}
+                Ok(at) => {
+                    let known = &mut entry.versions[at];
+                    known.shown_by_call = known.shown_by_call.max(Some(asked_call));
+                }
                 Err(at) => {
                     let knowledge = if listed.cowritten == 1 {
                         let header = Arc::new(Header {
@@ -417,7 +448,13 @@ impl Index {
                         Knowledge::Entry(Box::new(listed.clone()))
                     };
                     // What only a listing told is as old as the listing.
-                    let known = Known { txn: listed.txn, knowledge, learned_mono: 0, unpublished: false };
+                    let known = Known {
+                        txn: listed.txn,
+                        knowledge,
+                        learned_mono: 0,
+                        shown_by_call: Some(asked_call),
+                        unpublished: false,
+                    };
                     make_room(&mut entry.versions);
                     entry.versions.insert(at, known);
                 }

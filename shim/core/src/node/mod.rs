@@ -32,7 +32,7 @@ use crate::ids::{AttemptId, Hlc, NodeId, Nonce, RequestHash};
 use crate::message::{Input, Note, Now, Output, Refusal, Reply, Tell, Ticket, Verb};
 use crate::settings::Settings;
 use calls::WaitingCalls;
-use index::Index;
+use index::{Index, Source};
 use maintain::Maintenance;
 use reading::{Operation, OperationId};
 use tasks::{Task, TaskId};
@@ -293,7 +293,7 @@ impl Node {
         }
         self.clock = self.clock.max(time);
         for header in &commits {
-            self.learn(header, false, None);
+            self.learn(header, Source::Heard, None);
         }
     }
 
@@ -366,7 +366,7 @@ impl Node {
     fn learn(
         &mut self,
         header: &std::sync::Arc<crate::message::Header>,
-        unpublished: bool,
+        source: Source,
         asked: Option<&crate::ids::Key>,
     ) {
         self.clock = self.clock.max(header.txn.time);
@@ -374,7 +374,7 @@ impl Node {
             return;
         }
         let bug = bug_of(&self.settings);
-        self.index.learn(header, self.now.mono_ms, unpublished, |planted| bug == Some(planted), asked);
+        self.index.learn(header, self.now.mono_ms, source, |planted| bug == Some(planted), asked);
     }
 
     /// Whether this fault was put in on purpose. Constantly false in a shipped build.

@@ -100,7 +100,7 @@ impl Node {
 
     fn published(&mut self, txn: TxnId) {
         let Some(Unpublished { header, waiters, .. }) = self.publishing.remove(&txn) else { return };
-        self.index.published(&header, self.now.mono_ms);
+        self.index.published(&header, self.now.mono_ms, self.calls.next_id());
         self.versions_entered(txn.attempt);
         self.note(Note::Published(txn));
         for (waiter, committed) in waiters {

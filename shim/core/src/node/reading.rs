@@ -22,7 +22,7 @@ use crate::store::{Answer, Body, Call, CallError, Group, Name};
 use super::Node;
 use super::begin::refusal_of;
 use super::calls::Owner;
-use super::index::{Knowledge, ListedPage};
+use super::index::{Knowledge, ListedPage, Source};
 use super::transaction::ReadVersion;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,23 +206,24 @@ impl Node {
             }
         };
         // Newest first: what is known of the key, and the bound itself, which counts even if the index has forgotten it.
-        let mut candidates: Vec<(TxnId, Knowledge)> = entry
+        let exclusive = self.settings.exclusive;
+        let mut candidates: Vec<(TxnId, Knowledge, bool)> = entry
             .versions
             .iter()
-            .map(|known| (known.txn, known.knowledge.clone()))
-            .take_while(|(txn, _)| bound.as_ref().is_none_or(|bound| *txn >= bound.txn))
+            .map(|known| (known.txn, known.knowledge.clone(), exclusive || known.shown_since(basis_call)))
+            .take_while(|(txn, ..)| bound.as_ref().is_none_or(|bound| *txn >= bound.txn))
             .collect();
         if let Some(bound) = &bound {
             let dead = candidates
                 .iter()
-                .any(|(txn, knowledge)| *txn == bound.txn && matches!(knowledge, Knowledge::Dead));
-            candidates.retain(|(txn, _)| *txn != bound.txn);
+                .any(|(txn, knowledge, _)| *txn == bound.txn && matches!(knowledge, Knowledge::Dead));
+            candidates.retain(|(txn, ..)| *txn != bound.txn);
             if !dead {
-                candidates.push((bound.txn, Knowledge::Header(bound.clone())));
+                candidates.push((bound.txn, Knowledge::Header(bound.clone()), true));
             }
         }
         let mut rejected = false;
-        for (txn, knowledge) in candidates {
+        for (txn, knowledge, shown) in candidates {
             if let Some(more) = more_after.as_ref().filter(|more| txn < more.txn) {
                 let more = more.clone();
                 self.ask_listing(id, operation, key, Some(more), 0);
@@ -231,7 +232,7 @@ impl Node {
             match knowledge {
                 Knowledge::Dead => {}
                 Knowledge::Entry(version) => {
-                    self.ask_record(id, operation, key, &version);
+                    self.ask_record(id, operation, key, version.hash, version.txn, 0);
                     return Choice::Missing;
                 }
                 Knowledge::Header(header) => {
@@ -239,6 +240,12 @@ impl Node {
                     if transaction.rejects(&header, bug) {
                         rejected = true;
                         continue;
+                    }
+                    // The fresh listing does not name it: it may have been collected since it was heard of, with the tombstone above it, and its value
+                    // may still be in the cache.
+                    if !shown {
+                        self.ask_record(id, operation, key, header.hash, header.txn, basis_call);
+                        return Choice::Missing;
                     }
                     transaction.add_read(key.clone(), Some(header.clone()), basis_mono);
                     return Choice::Version(header);
@@ -290,11 +297,19 @@ impl Node {
         self.call_shared(owner, call, id, since_call, operation.until_mono);
     }
 
-    fn ask_record(&mut self, id: OperationId, operation: &Operation, key: &Key, version: &VersionEntry) {
-        let owner = Owner::Record(version.hash, version.txn, key.clone());
-        // A get, not a fetch: the write set is wanted, which a cached value does not tell.
-        let call = || Call::Get(Name::Commit(version.hash));
-        self.call_shared(owner, call, id, 0, operation.until_mono);
+    fn ask_record(
+        &mut self,
+        id: OperationId,
+        operation: &Operation,
+        key: &Key,
+        hash: RequestHash,
+        txn: TxnId,
+        since_call: u64,
+    ) {
+        let owner = Owner::Record(hash, txn, key.clone());
+        // A get, not a fetch: the record is wanted, of which a cached value tells nothing.
+        let call = || Call::Get(Name::Commit(hash));
+        self.call_shared(owner, call, id, since_call, operation.until_mono);
     }
 
     pub(super) fn listing_answered(
@@ -339,13 +354,14 @@ impl Node {
         &mut self,
         txn: TxnId,
         key: &Key,
+        asked_call: u64,
         answer: Answer,
         waiters: &BTreeSet<OperationId>,
     ) {
         match answer {
             Answer::Got(got) => {
                 match full_header(got, txn) {
-                    Some(header) => self.learn(&Arc::new(header), false, Some(key)),
+                    Some(header) => self.learn(&Arc::new(header), Source::Read(asked_call), Some(key)),
                     None => {
                         self.index.dead(txn, key, self.calls.next_id());
                         for waiter in waiters {
@@ -394,7 +410,7 @@ impl Node {
             Answer::Got(got) => match got {
                 Some((Body::Record(record), _)) if record.txn == txn => {
                     if let Some(header) = Header::of(&record) {
-                        self.learn(&Arc::new(header), false, Some(&key));
+                        self.learn(&Arc::new(header), Source::Heard, Some(&key));
                     }
                     record.write(&key).cloned()
                 }
