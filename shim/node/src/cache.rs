@@ -52,14 +52,14 @@ impl ValueCache {
         self.entries.get(&(attempt, key.clone()))
     }
 
-    /// Keeps the inline values of a record that has just been committed.
+    /// Keeps the values of a record that has just been committed; of large ones, their places.
     pub(crate) fn keep(&mut self, record: &Record) {
         for (key, write) in record.full().map_or(&[][..], |writes| writes) {
             self.insert(record, key, write);
         }
     }
 
-    /// Keeps the inline value of a key that was read, and those of its neighbours in the record if they are few.
+    /// Keeps the value of a key that was read, or its place, and those of its neighbours in the record if they are few.
     pub(crate) fn keep_read(&mut self, record: &Record, key: &Key) {
         match record.full() {
             Some(writes) if writes.len() <= NEIGHBOURS_MAX => self.keep(record),
@@ -73,7 +73,7 @@ impl ValueCache {
     }
 
     fn insert(&mut self, record: &Record, key: &Key, write: &Write) {
-        if self.bytes_max == 0 || write.meta().kind != Kind::Inline {
+        if self.bytes_max == 0 || write.meta().kind == Kind::Tombstone {
             return;
         }
         self.entries.insert((record.txn.attempt, key.clone()), detached(write));
