@@ -3,7 +3,7 @@
 //! An entry of a key may be forgotten at any time unless it holds this node's own commit that is not published yet (the store does not list that
 //! one) or an operation is working on it. What is forgotten is listed again.
 //!
-//! Bytes are estimated from sizes and capacities (`weights`), kept up to date with every change, and never less than what the allocator hands out.
+//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and rather too many than too few.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -108,10 +108,16 @@ const VERSIONS_KEPT_MAX: usize = 32;
 /// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
 const LOOKS_PER_STEP_MAX: usize = 4_096;
 
-/// Room for one more version: most keys have one or two, where a vector's own first step is four.
+/// The places that a key's versions have: a power of two, from one on, where a vector's own first step is four; most keys have one version or two.
+/// A function of their number, so that a copy of an index weighs what its original does.
+fn places(versions: usize) -> usize {
+    if versions == 0 { 0 } else { versions.next_power_of_two() }
+}
+
+/// Room for one more version.
 fn make_room(versions: &mut Vec<Known>) {
     if versions.len() == versions.capacity() {
-        versions.reserve_exact(versions.len().max(1));
+        versions.reserve_exact(places(versions.len() + 1) - versions.len());
     }
 }
 
@@ -119,7 +125,7 @@ fn make_room(versions: &mut Vec<Known>) {
 mod weights {
     use std::mem::size_of;
 
-    use super::{Arc, Header, Key, KeyEntry, Knowledge, Known, TxnId, VersionEntry};
+    use super::{Arc, Header, Key, KeyEntry, Knowledge, Known, TxnId, VersionEntry, places};
     use crate::record::Meta;
 
     /// What an allocator adds to an allocation: its own word, and what it rounds up.
@@ -163,7 +169,7 @@ mod weights {
             Knowledge::Entry(entry) => boxed(entry),
             Knowledge::Header(_) | Knowledge::Dead => 0,
         };
-        let versions = match entry.versions.capacity() {
+        let versions = match places(entry.versions.len()) {
             0 => 0,
             places => places * size_of::<Known>() + ALLOCATION,
         };
@@ -210,6 +216,7 @@ impl Index {
     /// Counts a key's entry anew, after a change to it.
     fn weigh(&mut self, key: &Key) {
         let entry = self.keys.get_mut(key).expect("only known keys are weighed");
+        entry.versions.shrink_to(places(entry.versions.len()));
         let bytes = weights::entry(key, entry);
         self.bytes = self.bytes - entry.bytes + bytes;
         entry.bytes = bytes;
@@ -336,7 +343,6 @@ impl Index {
             (Some(_), Some(_)) => {}
             (None, _) | (_, None) => entry.listing = None,
         }
-        entry.versions.shrink_to(VERSIONS_KEPT_MAX);
         for known in &cut {
             self.release(known);
         }
