@@ -247,7 +247,7 @@ impl EventLoop {
             return Some(write);
         }
         let record = self.got.as_ref().filter(|record| record.txn == txn)?;
-        let write = record.write(key).filter(|write| write.meta().kind == Kind::Inline)?;
+        let write = record.write(key).filter(|write| write.meta().kind != Kind::Tombstone)?;
         self.cache.keep_read(record, key);
         Some(write.clone())
     }
