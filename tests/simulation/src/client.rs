@@ -8,9 +8,11 @@ use aft_core::store::{Body, Call, Name};
 use bytes::Bytes;
 
 use crate::audit::{Verdict, broken};
+use crate::flights::{FlightId, Ghost};
+use crate::hosts::Waiting;
 use crate::oracle::{Witness, judge_listing, judge_read};
 use crate::script::{Attempt, BLOB_PARTS, Ended, Progress, Seen, Sent, attempt_id};
-use crate::world::{FlightId, Fresh, Ghost, Waiting, World};
+use crate::world::{Fresh, World};
 
 /// An index that never forgets for want of room.
 const INDEX_ROOMY: usize = 1_000;

@@ -19,9 +19,11 @@ use aft_core::store::CallError;
 
 use crate::audit::{Verdict, Violation, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
+use crate::flights::{FlightId, Ghost};
 use crate::model::is_write;
 use crate::script::{Action, Ended, Request, Step};
-use crate::world::{FlightId, Ghost, TellId, Trace, World};
+use crate::trace::Trace;
+use crate::world::{TellId, World};
 
 /// How much may go wrong in one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
