@@ -4,7 +4,7 @@
 
 /// One planted bug. Off by default; at most one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are the sentences of section 11")]
+#[expect(missing_docs, reason = "the names are the sentences of section 11, and more of their kind")]
 pub enum Bug {
     DropLowerBound,
     DropUpperBound,
@@ -29,11 +29,24 @@ pub enum Bug {
     ListAgainOnlyOnce,
     OrderByTimeOnly,
     ServeAfterHeartbeatLost,
+    DeliverTakenBack,
+    CommitBesideOperations,
+    CheckBoundsOnlyAtFirst,
+    BeginWhileDraining,
+    ForgetQueueWhenDraining,
+    ForgetWaiters,
+    ReplayToAnyWaiter,
+    TakeDamageForAbsence,
+    ReopenAfterDamage,
+    DenyCommitWithoutIntent,
+    ForgetDropped,
+    ForgetLaterRanges,
+    ListFromTheStart,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 36] = [
         Bug::DropLowerBound,
         Bug::DropUpperBound,
         Bug::TreatAbsentAsNewer,
@@ -57,5 +70,18 @@ impl Bug {
         Bug::ListAgainOnlyOnce,
         Bug::OrderByTimeOnly,
         Bug::ServeAfterHeartbeatLost,
+        Bug::DeliverTakenBack,
+        Bug::CommitBesideOperations,
+        Bug::CheckBoundsOnlyAtFirst,
+        Bug::BeginWhileDraining,
+        Bug::ForgetQueueWhenDraining,
+        Bug::ForgetWaiters,
+        Bug::ReplayToAnyWaiter,
+        Bug::TakeDamageForAbsence,
+        Bug::ReopenAfterDamage,
+        Bug::DenyCommitWithoutIntent,
+        Bug::ForgetDropped,
+        Bug::ForgetLaterRanges,
+        Bug::ListFromTheStart,
     ];
 }

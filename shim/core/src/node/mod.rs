@@ -188,7 +188,12 @@ impl Node {
             Input::Maintain(on) => self.maintain(on),
             Input::HeartbeatLost => self.heartbeat_lost(),
             Input::HeartbeatBack => self.serving = true,
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                if self.planted(Bug::ForgetQueueWhenDraining) {
+                    self.publishing.clear();
+                }
+            }
         }
         self.fire_timers();
         if self.index.entries() > self.settings.index_entries_max {
@@ -284,7 +289,7 @@ impl Node {
                 self.reply_committed(waiter, committed);
             }
         }
-        self.transactions.clear();
+        self.remember_dropped();
         self.requests.clear();
         self.operations.clear();
         self.tasks.clear();

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Batch, Bound, Found, Op, Read, Refusal, Reply, Ticket};
 use crate::record::{ETAG_BYTES_MAX, Location, Value, Write};
@@ -79,6 +80,14 @@ impl Node {
                 Read { key, found }
             })
             .collect::<Vec<_>>();
+        // While its reads were under way, batches beside it may have filled the buffer.
+        if !wanted.is_empty()
+            && !self.planted(Bug::CheckBoundsOnlyAtFirst)
+            && let Err(refusal) = self.check_writes(attempt, &batch.ops)
+        {
+            self.refuse(ticket, refusal);
+            return self.operation_done(attempt);
+        }
         let Batch { ops, commit } = batch;
         let transaction = self.transactions.get_mut(&attempt).expect("operations end with their transaction");
         for op in ops {
@@ -115,19 +124,41 @@ impl Node {
         if transaction.operations >= settings.operations_in_transaction_max {
             return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
         }
-        let mut bytes = transaction.buffer_bytes;
-        let mut keys = transaction.buffer.len();
-        let mut reads = transaction.reads.len();
-        for op in &batch.ops {
+        let new = batch.ops.iter().filter_map(|op| match op {
+            Op::Get(key) => Some(key).filter(|key| !transaction.reads.contains_key(*key)),
+            Op::Put(..) | Op::Delete(_) => None,
+        });
+        let reads = transaction.reads.len() + new.collect::<BTreeSet<&Key>>().len();
+        if reads > settings.read_set_len_max {
+            return Err(Refusal::Invalid(format!(
+                "the transaction would read {reads} keys, at most {} are allowed: split the request",
+                settings.read_set_len_max
+            )));
+        }
+        self.check_writes(attempt, &batch.ops)
+    }
+
+    /// Whether the write buffer, with these operations, would be within its bounds.
+    fn check_writes(&self, attempt: AttemptId, ops: &[Op]) -> Result<(), Refusal> {
+        let settings = &self.settings;
+        let transaction = &self.transactions[&attempt];
+        // The last write of a key is the one that stays.
+        let mut writes: BTreeMap<&Key, usize> = BTreeMap::new();
+        for op in ops {
             match op {
-                Op::Get(_) => reads += 1,
-                Op::Delete(key) => keys += usize::from(!transaction.buffer.contains_key(key)),
+                Op::Get(_) => {}
+                Op::Delete(key) => drop(writes.insert(key, 0)),
                 Op::Put(key, value) => {
                     check_value(transaction, value)?;
-                    keys += usize::from(!transaction.buffer.contains_key(key));
-                    bytes += Write::Put(value.clone()).inline_bytes();
+                    writes.insert(key, Write::Put(value.clone()).inline_bytes());
                 }
             }
+        }
+        let (mut keys, mut bytes) = (transaction.buffer.len(), transaction.buffer_bytes);
+        for (key, size) in writes {
+            let before = transaction.buffer.get(key);
+            keys += usize::from(before.is_none());
+            bytes = bytes - before.map_or(0, Write::inline_bytes) + size;
         }
         if bytes > settings.write_buffer_bytes_max {
             return Err(Refusal::Invalid(format!(
@@ -139,12 +170,6 @@ impl Node {
             return Err(Refusal::Invalid(format!(
                 "the transaction would write {keys} keys, at most {} are allowed: split the request",
                 settings.write_set_len_max
-            )));
-        }
-        if reads > settings.read_set_len_max {
-            return Err(Refusal::Invalid(format!(
-                "the transaction would read {reads} keys, at most {} are allowed: split the request",
-                settings.read_set_len_max
             )));
         }
         Ok(())
