@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aft_core::Node;
 use aft_core::ids::{Key, NodeId, TxnId};
-use aft_core::message::{Now, Ticket};
+use aft_core::message::{Input, Now, Ticket};
 
+use crate::attempt::{Ended, Progress};
+use crate::audit::{Verdict, broken};
 use crate::flights::{FlightId, Ghost};
 use crate::model::is_write;
-use crate::script::{Ended, Progress};
 use crate::world::{BEGIN_MS, Fresh, World};
 
 /// A process that may run a node.
@@ -24,6 +25,10 @@ pub struct Host {
     pub maintains: bool,
     /// Its heartbeat is lost.
     pub heartbeat_lost: bool,
+    /// It was told to drain.
+    pub draining: bool,
+    /// Its node has lost its queue of what it was to publish.
+    pub(crate) queue_lost: bool,
     /// Who waits for which reply.
     pub(crate) tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -53,6 +58,8 @@ impl Host {
             booted_ms: BEGIN_MS - 1_000, // monotonic clocks do not begin with the process
             maintains: false,
             heartbeat_lost: false,
+            draining: false,
+            queue_lost: false,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             cache: BTreeSet::new(),
@@ -75,6 +82,8 @@ impl World {
         slot.node = Some(fresh);
         slot.maintains = false;
         slot.heartbeat_lost = false;
+        slot.draining = false;
+        slot.queue_lost = false;
         slot.cache.clear();
         slot.learned.clear();
         slot.calls_made = 0;
@@ -115,11 +124,74 @@ impl World {
             }
         }
         for (_, waiting) in std::mem::take(&mut self.hosts[host].tickets) {
-            if let Waiting::Attempt(number) = waiting {
-                self.attempts[number].progress = Progress::Ended(Ended::NodeDied);
+            if let Waiting::Attempt(number) = waiting
+                && self.attempts[number].ended().is_none()
+            {
+                let attempt = &mut self.attempts[number];
+                attempt.in_flight.clear();
+                attempt.conclude(Ended::NodeDied);
+                attempt.progress = Progress::Ended(attempt.outcome.clone().expect("just concluded"));
                 self.fresh.push(Fresh::Client(number));
             }
         }
+        self.close_all(host);
+    }
+
+    /// An empty node takes the place of a host's.
+    pub fn start_again(&mut self, host: usize) {
+        self.crash(host);
+        self.ghosts.clear();
+        self.start_node(host);
+    }
+
+    /// No transaction is open on this host any more.
+    pub(crate) fn close_all(&mut self, host: usize) {
+        self.attempts.iter_mut().filter(|attempt| attempt.host == host).for_each(|attempt| {
+            attempt.open = false;
+        });
+    }
+
+    /// A host is to end: it opens nothing new, finishes what is open, and gives the maintainer's lease back.
+    pub fn drain(&mut self, host: usize) -> Verdict {
+        self.say(|| format!("host {host} drains"));
+        self.hosts[host].draining = true;
+        self.step(host, Input::Drain)?;
+        self.step(host, Input::Maintain(false))
+    }
+
+    /// Whether a host that drains has nothing left to do.
+    pub fn is_drained(&self, host: usize) -> bool {
+        let slot = &self.hosts[host];
+        slot.node.as_ref().is_some_and(|node| {
+            slot.draining
+                && slot.tickets.is_empty()
+                && node.open_transactions() == 0
+                && node.unpublished() == 0
+                && !self.flights.keys().any(|flight| flight.node == node.id())
+        })
+    }
+
+    /// The process of a drained host ends: all that it acknowledged is published.
+    pub fn stop(&mut self, host: usize) -> Verdict {
+        assert!(self.is_drained(host), "a host stops when it is drained");
+        let id = self.node_id(host);
+        for attempt in &self.attempts {
+            let Some(commit) = self.audit.commits.get(&attempt.id) else { continue };
+            // What only a repeated commit found out is nobody's to publish here: its intent stands.
+            let ours = attempt.node == id && attempt.commits == 1 && !self.hosts[host].queue_lost;
+            let acknowledged = matches!(attempt.ended(), Some(Ended::Committed(Some(_))));
+            if ours && acknowledged && !commit.collected && !commit.published() {
+                return broken(
+                    "a drained node has published what it acknowledged",
+                    format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
+                );
+            }
+        }
+        self.say(|| format!("host {host} stops"));
+        *self.notes.entry("drained").or_default() += 1;
+        self.hosts[host].node = None;
+        self.close_all(host);
+        Ok(())
     }
 
     pub(crate) fn ticket(&mut self, host: usize, waiting: Waiting) -> Ticket {

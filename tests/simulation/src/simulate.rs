@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aft_core::bug::Bug;
+use aft_core::ids::NodeId;
 use aft_core::message::Input;
 use aft_core::store::CallError;
 
@@ -78,8 +79,8 @@ enum Event {
     Land(FlightId),
     Answer(FlightId),
     FromCache(FlightId),
-    /// The error, whether it is "no answer", and until when the call may still land.
-    Fail(FlightId, bool, Option<u64>),
+    /// The error, and until when the call may still land.
+    Fail(FlightId, CallError, Option<u64>),
     Ghost(Ghost),
     Tell(TellId, bool),
     Client(usize),
@@ -91,6 +92,8 @@ enum Event {
     Restart(usize),
     Resume(usize),
     HeartbeatBack(usize),
+    /// Whoever drains a host waits no longer.
+    DrainOver(usize, NodeId),
 }
 
 /// A run makes fewer events than this; more are a loop without an end.
@@ -180,6 +183,11 @@ impl Simulation {
             return broken("a run ends", format!("{EVENTS_MAX} events were not enough"));
         }
         self.perform(event)?;
+        for host in 0..self.plan.hosts {
+            if self.world.hosts[host].draining && self.world.is_drained(host) {
+                self.world.stop(host)?;
+            }
+        }
         self.absorb();
         Ok(())
     }
@@ -208,7 +216,8 @@ impl Simulation {
             | Event::Impatience(..)
             | Event::Disturb
             | Event::Restart(_)
-            | Event::Resume(_) => None,
+            | Event::Resume(_)
+            | Event::DrainOver(..) => None,
         }
     }
 
@@ -239,10 +248,7 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::Fail(id, no_answer, late_until_ms) => {
-                let error = if no_answer { CallError::NoAnswer } else { CallError::Busy };
-                self.world.fail(id, error, late_until_ms)
-            }
+            Event::Fail(id, error, late_until_ms) => self.world.fail(id, error, late_until_ms),
             Event::Ghost(ghost) => {
                 if self.world.now_ms <= ghost.until_ms {
                     self.world.land_ghost(&ghost)?;
@@ -283,9 +289,16 @@ impl Simulation {
                 Ok(())
             }
             Event::Resume(host) => self.resume(host),
+            Event::DrainOver(host, node) => {
+                if self.world.node_id(host) == Some(node) {
+                    self.world.crash(host);
+                }
+                Ok(())
+            }
             Event::HeartbeatBack(host) => {
                 let maintains = self.fault.chance(500);
                 self.world.step(host, Input::HeartbeatBack)?;
+                let maintains = maintains && !self.world.hosts[host].draining;
                 self.world.step(host, Input::Maintain(maintains))
             }
         }

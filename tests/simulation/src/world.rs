@@ -14,13 +14,14 @@ use aft_core::ids::{Key, NodeId, Nonce};
 use aft_core::message::{Input, Note, Output, Reply, Tell};
 use aft_core::record::Intent;
 use aft_core::settings::Settings;
-use aft_core::store::{Call, Name};
+use aft_core::store::{Answer, Call, CallError, Name};
 
+use crate::attempt::{Attempt, attempt_number};
 use crate::audit::{Audit, Verdict, broken};
 use crate::flights::{Flight, FlightId, Ghost};
 use crate::hosts::{Host, Waiting};
 use crate::model::StoreModel;
-use crate::script::{Attempt, Request};
+use crate::script::Request;
 use crate::trace::Trace;
 
 /// When every world begins, in milliseconds since the epoch: some minute of the year 2023.
@@ -81,6 +82,8 @@ pub struct World {
     pub delay_max_ms: u64,
     /// Crash the stepping node after so many of its next outputs.
     pub cut: Option<usize>,
+    /// The store's failures that nodes were given: host, when, which. Not part of the state: it only grows.
+    failures: Vec<(usize, u64, CallError)>,
     /// How many outputs the last step had.
     pub last_outputs: usize,
     /// What is new since the scheduler last looked. Not part of the state.
@@ -126,6 +129,7 @@ impl World {
             clock_grain_ms: 1,
             delay_max_ms: 0,
             cut: None,
+            failures: Vec::new(),
             last_outputs: 0,
             fresh: Vec::new(),
             trace: None,
@@ -167,6 +171,8 @@ impl World {
             Input::HeartbeatLost => {
                 self.hosts[host].heartbeat_lost = true;
                 self.hosts[host].learned.clear();
+                self.hosts[host].queue_lost = true;
+                self.close_all(host);
             }
             Input::HeartbeatBack => self.hosts[host].heartbeat_lost = false,
             Input::Maintain(holds) => self.hosts[host].maintains = *holds,
@@ -174,6 +180,9 @@ impl World {
         }
         if self.trace.is_some() && !matches!(input, Input::Wake) {
             self.say(|| format!("host {host} <- {input:?}"));
+        }
+        if let Input::Answer(_, Answer::Failed(error)) = &input {
+            self.failures.push((host, self.now_ms, error.clone()));
         }
         let node = self.hosts[host].node.as_mut().expect("it was there");
         let id = node.id();
@@ -232,13 +241,19 @@ impl World {
             }
             Output::Note(note) => {
                 let name = match &note {
-                    Note::Ended(..) => "ended",
+                    Note::Ended(attempt, _) => {
+                        self.attempts[attempt_number(*attempt)].open = false;
+                        "ended"
+                    }
                     Note::Published(_) => "published",
                     Note::Recovered => "recovered",
                     Note::Collected(_) => "collected",
                     Note::OrphanRemoved(_) => "orphans",
-                    Note::MaintenanceDamaged(why) => {
-                        return broken("nothing damages the store", why.clone());
+                    Note::MaintenanceDamaged(what) => {
+                        if !self.met_damage(host, 0, what) {
+                            return broken("only what the store calls damaged is", what.clone());
+                        }
+                        "damage met"
                     }
                 };
                 *self.notes.entry(name).or_default() += 1;
@@ -260,11 +275,24 @@ impl World {
                     );
                 }
                 match waiting {
-                    Waiting::LookUp(request) => self.looked_up(request, &reply),
-                    Waiting::Attempt(number) => self.replied(number, reply),
+                    Waiting::LookUp(request) => self.looked_up(host, request, &reply),
+                    Waiting::Attempt(number) => self.replied(number, ticket, reply),
                 }
             }
         }
+    }
+
+    /// Whether the store failed a call of this host since then.
+    pub(crate) fn met_failure(&self, host: usize, since_ms: u64) -> bool {
+        self.failures.iter().any(|(of, at_ms, _)| *of == host && *at_ms >= since_ms)
+    }
+
+    /// Whether the store told this host of this damage since then.
+    pub(crate) fn met_damage(&self, host: usize, since_ms: u64, what: &str) -> bool {
+        self.failures.iter().any(|(of, at_ms, error)| {
+            let same = matches!(error, CallError::Damaged(told) if told == what);
+            *of == host && *at_ms >= since_ms && same
+        })
     }
 }
 

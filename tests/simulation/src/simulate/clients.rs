@@ -3,8 +3,9 @@
 use aft_core::message::Refusal;
 
 use super::{Event, Simulation};
+use crate::attempt::{Ended, Progress};
 use crate::audit::Verdict;
-use crate::script::{Ended, Progress, Request};
+use crate::script::Request;
 
 /// How often a client runs a request again.
 const RETRIES_MAX: u32 = 8;
@@ -19,7 +20,8 @@ pub(super) struct Client {
 
 impl Simulation {
     pub(super) fn client(&mut self, number: usize) -> Verdict {
-        let at_parts = matches!(self.world.attempts[number].progress, Progress::Parts { .. });
+        let attempt = &self.world.attempts[number];
+        let at_parts = matches!(attempt.progress, Progress::Parts { .. }) && attempt.in_flight.is_empty();
         if at_parts && !self.healed && self.client_stream.chance(self.plan.faults.forsake) {
             self.world.strand_part(number);
             return Ok(());
@@ -82,6 +84,7 @@ impl Simulation {
         self.world.say(|| format!("attempt {number} is given up on"));
         if self.client_stream.chance(300)
             && matches!(self.world.attempts[number].progress, Progress::Ready | Progress::Unbegun)
+            && self.world.attempts[number].in_flight.is_empty()
         {
             self.world.end(number, Ended::NodeDied);
         }
@@ -111,7 +114,7 @@ impl Simulation {
         let attempt = &self.world.attempts[number];
         let request = attempt.request;
         // An unnamed request is run again only if it surely did not commit.
-        let unsafe_to_repeat = !self.world.requests[request].named && attempt.commit_sent;
+        let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0;
         let again = match attempt.ended().expect("it ended") {
             Ended::Committed(_) | Ended::Replayed(_) => {
                 if !attempt.session_after.is_empty() {

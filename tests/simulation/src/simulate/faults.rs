@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use aft_core::message::Input;
-use aft_core::store::Call;
+use aft_core::store::{Call, CallError};
 
 use super::{Event, Simulation};
 use crate::audit::Verdict;
@@ -37,7 +37,7 @@ impl Simulation {
         }
         let host = self.fault.below(self.plan.hosts as u64) as usize;
         let now_ms = self.world.now_ms;
-        match self.fault.below(7) {
+        match self.fault.below(8) {
             0 => self.set_clock(host, self.plan.settings.skew_max_ms / 2),
             1 => {
                 let pause = self.fault.between(1, 2 * self.plan.settings.timeout_max_ms);
@@ -59,13 +59,27 @@ impl Simulation {
                 let request = self.fault.below(self.world.requests.len() as u64) as usize;
                 self.world.look_up(host, request)?;
             }
+            5 => self.drain(host)?,
             _ => {
-                let holds = !self.world.hosts[host].maintains;
-                if self.paused_until[host] <= now_ms && !self.world.hosts[host].heartbeat_lost {
+                let slot = &self.world.hosts[host];
+                let holds = !slot.maintains;
+                if self.paused_until[host] <= now_ms && !slot.heartbeat_lost && !slot.draining {
                     self.world.step(host, Input::Maintain(holds))?;
                 }
             }
         }
+        Ok(())
+    }
+
+    fn drain(&mut self, host: usize) -> Verdict {
+        let slot = &self.world.hosts[host];
+        let Some(node) = self.world.node_id(host) else { return Ok(()) };
+        if slot.draining || self.paused_until[host] > self.world.now_ms {
+            return Ok(());
+        }
+        self.world.drain(host)?;
+        let patience_ms = self.plan.settings.timeout_max_ms + self.plan.settings.slack_ms;
+        self.after(patience_ms, Event::DrainOver(host, node));
         Ok(())
     }
 
@@ -78,7 +92,15 @@ impl Simulation {
         let timeout = self.plan.call_timeout_ms;
         let faults = &self.plan.faults;
         if !self.healed && self.net.chance(faults.busy) {
-            return self.after(there + back, Event::Fail(id, false, None));
+            return self.after(there + back, Event::Fail(id, CallError::Busy, None));
+        }
+        if !self.healed && self.net.chance(faults.refused) {
+            let error = CallError::Refused(format!("planned for {}#{}", id.node, id.call.0));
+            return self.after(there + back, Event::Fail(id, error, None));
+        }
+        if !self.healed && !write && self.net.chance(faults.damaged) {
+            let error = CallError::Damaged(format!("planned for {}#{}", id.node, id.call.0));
+            return self.after(there + back, Event::Fail(id, error, None));
         }
         if !self.healed && self.net.chance(faults.no_answer) {
             let grace = self.plan.settings.grace_ms;
@@ -88,7 +110,7 @@ impl Simulation {
                 self.after(lands, Event::Land(id));
             }
             let late = (fate == 1 && write && grace > timeout).then(|| self.world.now_ms + grace);
-            return self.after(timeout, Event::Fail(id, true, late));
+            return self.after(timeout, Event::Fail(id, CallError::NoAnswer, late));
         }
         if fetch && self.net.chance(faults.cached) {
             return self.after(there, Event::FromCache(id));

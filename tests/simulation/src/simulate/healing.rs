@@ -3,10 +3,11 @@
 use aft_core::message::{Input, Refusal};
 
 use super::{Event, Simulation};
+use crate::attempt::Ended;
 use crate::audit::{Verdict, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::past::judge_history;
-use crate::script::{Action, Ended, Request, Step};
+use crate::script::{Action, Request, Step};
 
 /// How often fresh readers try before an endless `SnapshotGone` is assumed.
 const READ_TRIES_MAX: u32 = 6;
@@ -49,7 +50,7 @@ impl Simulation {
         let keys = self.plan.keys.clone();
         let mut programs = vec![vec![Step::Run(keys.iter().cloned().map(Action::Get).collect())]];
         programs.extend(keys.iter().map(|key| vec![Step::Run(vec![Action::Get(key.clone())])]));
-        programs.push(vec![Step::List { prefix: String::new(), limit: 100 }]);
+        programs.push(vec![Step::List { prefix: String::new(), limit: 100, pages: 1 }]);
         for host in 0..self.plan.hosts {
             for program in &programs {
                 self.read(host, program)?;
