@@ -4,7 +4,7 @@
 
 /// One planted bug. Off by default; at most one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are the sentences of section 11")]
+#[expect(missing_docs, reason = "the names are the sentences of section 11, and more of their kind")]
 pub enum Bug {
     DropLowerBound,
     DropUpperBound,
@@ -30,11 +30,24 @@ pub enum Bug {
     OrderByTimeOnly,
     ServeAfterHeartbeatLost,
     MarkBeforeEntered,
+    DeliverTakenBack,
+    CommitBesideOperations,
+    CheckBoundsOnlyAtFirst,
+    BeginWhileDraining,
+    ForgetQueueWhenDraining,
+    ForgetWaiters,
+    ReplayToAnyWaiter,
+    TakeDamageForAbsence,
+    ReopenAfterDamage,
+    DenyCommitWithoutIntent,
+    ForgetDropped,
+    ForgetLaterRanges,
+    ListFromTheStart,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 37] = [
         Bug::DropLowerBound,
         Bug::DropUpperBound,
         Bug::TreatAbsentAsNewer,
@@ -59,5 +72,18 @@ impl Bug {
         Bug::OrderByTimeOnly,
         Bug::ServeAfterHeartbeatLost,
         Bug::MarkBeforeEntered,
+        Bug::DeliverTakenBack,
+        Bug::CommitBesideOperations,
+        Bug::CheckBoundsOnlyAtFirst,
+        Bug::BeginWhileDraining,
+        Bug::ForgetQueueWhenDraining,
+        Bug::ForgetWaiters,
+        Bug::ReplayToAnyWaiter,
+        Bug::TakeDamageForAbsence,
+        Bug::ReopenAfterDamage,
+        Bug::DenyCommitWithoutIntent,
+        Bug::ForgetDropped,
+        Bug::ForgetLaterRanges,
+        Bug::ListFromTheStart,
     ];
 }

@@ -64,7 +64,7 @@ fn a_late_tell_brings_no_collected_value_back() {
     assert_eq!(value().meta(), Meta { kind: Kind::Inline, size: 4, etag: Bytes::new() });
     let header = Arc::new(Header { txn, hash: RequestHash([7; 32]), writes });
     let mut asked = Vec::new();
-    let tell = Tell { sequence: 1, time: Hlc::from_ms(WALL_MS), commits: vec![header.clone()] };
+    let tell = Tell { sequence: 1, time: Hlc::from_ms(WALL_MS), commits: vec![header] };
     step(&mut node, Input::Heard(NodeId(2), tell), &mut asked);
     let attempt = AttemptId([1; 16]);
     let begin = Begin {

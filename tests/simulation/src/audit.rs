@@ -13,8 +13,9 @@ use aft_core::record::{Location, Record, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Name};
 
+use crate::attempt::{Attempt, Ended, attempt_number};
 use crate::model::StoreModel;
-use crate::script::{Attempt, Ended, Request, attempt_number};
+use crate::script::Request;
 
 /// A promise that was broken: which, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub struct Audit {
     pub commits: BTreeMap<AttemptId, Commit>,
     /// The attempts that committed under a name, oldest first.
     pub winners: BTreeMap<RequestHash, Vec<AttemptId>>,
-    /// Keys of which some version was collected.
+    /// Keys of which some version was collected, or is about to be: their marker stood.
     pub collected_keys: BTreeSet<Key>,
 }
 
@@ -167,6 +168,9 @@ impl Audit {
         if let Call::Put(Name::Entered, _) = call {
             self.commits.keys().try_for_each(|attempt| self.promise(*attempt, store))?;
         }
+        if let Call::Put(Name::Marker(key), _) = call {
+            self.collected_keys.insert(key.clone());
+        }
         if let (Call::Put(Name::Version(key, entry), _), Answer::Done) = (call, &answer)
             && let Some(commit) = self.commits.get_mut(&entry.txn.attempt)
         {
@@ -231,14 +235,20 @@ impl Audit {
         };
         let request = &scene.requests[attempt.request];
         let writes = record.full().map(|writes| writes.iter().cloned().collect::<BTreeMap<_, _>>());
-        if !attempt.commit_sent || record.hash != *hash || request.hash_for(attempt.id) != *hash {
+        if attempt.commits == 0 || record.hash != *hash || request.hash_for(attempt.id) != *hash {
             return broken("P3: what commits was asked to commit, under its own name", format!("{record:?}"));
         }
-        if writes.as_ref() != Some(&attempt.writes) {
+        if !writes.is_some_and(|writes| attempt.explains(&writes)) {
             return broken(
                 "P1: a record holds the transaction's writes, all of them and no others",
-                format!("{record:?}, but the client wrote {:?}", attempt.writes),
+                format!("{record:?}, but the client wrote {:?}, {:?}", attempt.writes, attempt.carried),
             );
+        }
+        if record.keys().len() > scene.settings.write_set_len_max {
+            return broken("every bound holds", format!("{} keys in {record:?}", record.keys().len()));
+        }
+        if attempt.outcome == Some(Ended::Aborted) {
+            return broken("P1: what is aborted has no effect", format!("{record:?}"));
         }
         if let Some(Ended::Refused(refusal)) = attempt.ended()
             && !matches!(refusal, Refusal::Unknown(_) | Refusal::Ended)
@@ -248,7 +258,7 @@ impl Audit {
                 format!("{} was refused with {refusal:?}, and now commits", record.txn),
             );
         }
-        for write in attempt.writes.values() {
+        for (_, write) in record.full().into_iter().flat_map(|writes| writes.iter()) {
             if let Write::Put(value) = write
                 && let Location::Blob(blob) = &value.location
                 && (0..blob.parts).any(|part| !store.blobs.contains_key(&(blob.attempt, blob.number, part)))

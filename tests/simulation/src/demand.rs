@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use aft_core::record::Write;
 
+use crate::attempt::{Attempt, Seen};
 use crate::audit::{Verdict, broken};
 use crate::reference::Reference;
-use crate::script::{Attempt, Seen};
 use crate::world::World;
 
 /// All that was open has ended, and every verb was replied to.

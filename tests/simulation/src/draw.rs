@@ -43,6 +43,10 @@ pub struct Faults {
     pub no_answer: u64,
     /// A call is refused for now.
     pub busy: u64,
+    /// A call is refused for good.
+    pub refused: u64,
+    /// What a call reads is damaged.
+    pub damaged: u64,
     /// A step is cut by a crash.
     pub crash: u64,
     /// A tell is lost.
@@ -53,7 +57,7 @@ pub struct Faults {
     pub tell_late: u64,
     /// A client forsakes an attempt and starts another.
     pub forsake: u64,
-    /// The pause between disturbances of hosts (pauses, clock jumps, lost heartbeats, leases that move), at most; 0: none.
+    /// The pause between disturbances of hosts (pauses, clock jumps, lost heartbeats, drains, leases that move), at most; 0: none.
     pub disturb_every_ms: u64,
     /// A fetch is answered from the value cache if it can be.
     pub cached: u64,
@@ -110,6 +114,7 @@ impl Plan {
         settings.maintenance_pause_max_ms = 2_000;
         settings.transactions_max = *random.pick(&[3, 100]);
         settings.publish_queue_max = *random.pick(&[2, 100]);
+        settings.write_set_len_max = *random.pick(&[2, 1_000, 1_000, 1_000]);
         settings.waiters_max = *random.pick(&[1, 64]);
         let keys = random.between(2, 4);
         let keys = (0..keys).map(|number| key(number as u32)).collect();
@@ -124,6 +129,8 @@ impl Plan {
             forsake: *random.pick(&[0, 100, 300]),
             disturb_every_ms: if calm { 0 } else { *random.pick(&[0, 3_000, 15_000]) },
             cached: *random.pick(&[0, 500]),
+            refused: if calm { 0 } else { *random.pick(&[0, 0, 20, 100]) },
+            damaged: if calm { 0 } else { *random.pick(&[0, 0, 20, 100]) },
         };
         Plan {
             settings,
@@ -145,10 +152,11 @@ impl Plan {
         let steps = random.between(1, 3);
         for _ in 0..steps {
             match random.below(20) {
-                0..=1 => {
-                    program.push(Step::List { prefix: String::new(), limit: random.between(1, 5) as u32 })
+                0..=2 => {
+                    let (limit, pages) = (random.between(1, 5) as u32, random.between(1, 4) as u32);
+                    program.push(Step::List { prefix: String::new(), limit, pages })
                 }
-                2 => program.push(Step::Blob(random.pick(&self.keys).clone())),
+                3 => program.push(Step::Blob(random.pick(&self.keys).clone())),
                 _ => {
                     let len = random.between(1, 4);
                     program.push(Step::Run((0..len).map(|_| self.action(random)).collect()));
@@ -160,6 +168,12 @@ impl Plan {
         request.named = random.chance(700);
         request.eager = random.chance(500);
         request.overlap = random.chance(500);
+        if !request.overlap && random.chance(700) {
+            request.wait_ms = random.between(1, 2 * self.settings.timeout_max_ms);
+        }
+        request.parallel = random.chance(300);
+        request.twice = random.chance(100);
+        request.stubborn = random.chance(300);
         if random.chance(150) {
             request.visibility = Visibility::Published;
         }

@@ -6,7 +6,7 @@
 //! two that another order of moves would not do as well, save where two of its transactions share its index; that is what the budget is for.
 //! Time stands still but for moves that pass it. A state whose attempts have ended is healed in a copy, and the demands are made on the copy.
 //!
-//! What is bounded and what is not: budgets bound crashes, late calls, unanswered calls and split calls; within them the search is whole, unless
+//! What is bounded and what is not: budgets bound crashes, drains, late calls, unanswered and failed calls, and split calls; within them the search is whole, unless
 //! it says how many deviations it came to.
 
 use std::collections::HashMap;
@@ -17,11 +17,14 @@ use std::rc::Rc;
 use aft_core::message::{Input, Refusal};
 use aft_core::store::CallError;
 
+use crate::attempt::Ended;
 use crate::audit::{Verdict, Violation, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
+use crate::flights::{FlightId, Ghost};
 use crate::model::is_write;
-use crate::script::{Action, Ended, Request, Step};
-use crate::world::{FlightId, Ghost, TellId, Trace, World};
+use crate::script::{Action, Request, Step};
+use crate::trace::Trace;
+use crate::world::{TellId, World};
 
 /// How much may go wrong in one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -34,8 +37,14 @@ pub struct Budget {
     pub late: u8,
     /// Calls whose answer comes apart from their effect.
     pub splits: u8,
+    /// Calls that fail for good: what they read is damaged, what they write is refused.
+    pub failures: u8,
     /// Maintainers that start.
     pub maintainers: u8,
+    /// Hosts that are drained; an empty node follows.
+    pub drains: u8,
+    /// Heartbeats that are lost, and back at once.
+    pub heartbeats: u8,
     /// Moves of time, each a step to the next instant at which a node wants to wake.
     pub ticks: u8,
 }
@@ -88,6 +97,9 @@ enum Move {
     Tick,
     Jump,
     Crash(usize),
+    Fail(FlightId),
+    Drain(usize),
+    Heartbeat(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -218,7 +230,10 @@ fn can_crash(step: &Move) -> bool {
         | Move::Maintain(_)
         | Move::Tick
         | Move::Jump
-        | Move::Crash(_) => false,
+        | Move::Crash(_)
+        | Move::Fail(_)
+        | Move::Drain(_)
+        | Move::Heartbeat(_) => false,
     }
 }
 
@@ -255,6 +270,9 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         if budget.no_answers > 0 && is_write(&flight.call) {
             moves.push(Move::Unanswered(*id));
         }
+        if budget.failures > 0 {
+            moves.push(Move::Fail(*id));
+        }
     }
     if budget.late > 0 {
         moves.extend(
@@ -264,6 +282,12 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_)));
     if budget.crashes > 0 {
         moves.extend(alive().map(Move::Crash));
+    }
+    if budget.drains > 0 {
+        moves.extend(alive().filter(|host| !world.hosts[*host].draining).map(Move::Drain));
+    }
+    if budget.heartbeats > 0 {
+        moves.extend(alive().map(Move::Heartbeat));
     }
     let wakes = (0..world.hosts.len()).any(|host| world.next_wake_ms(host).is_some());
     if !over(world) && (idle || (budget.ticks > 0 && wakes)) {
@@ -326,10 +350,32 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             state.budget.crashes -= 1;
             world.crash(*host);
         }
+        Move::Fail(id) => {
+            state.budget.failures -= 1;
+            let what = "planned".to_owned();
+            let error = if is_write(&world.flights[id].call) {
+                CallError::Refused(what)
+            } else {
+                CallError::Damaged(what)
+            };
+            world.fail(*id, error, None)?;
+        }
+        Move::Drain(host) => {
+            state.budget.drains -= 1;
+            world.drain(*host)?;
+        }
+        Move::Heartbeat(host) => {
+            state.budget.heartbeats -= 1;
+            world.step(*host, Input::HeartbeatLost)?;
+            world.step(*host, Input::HeartbeatBack)?;
+        }
     }
     let world = &mut state.world;
     world.cut = None;
     for host in 0..world.hosts.len() {
+        if world.is_drained(host) {
+            world.stop(host)?;
+        }
         if world.hosts[host].node.is_none() {
             world.start_node(host);
         }
@@ -373,6 +419,9 @@ pub fn heal(world: &mut World) -> Verdict {
     world.tells.clear();
     let settings = world.settings.clone();
     for host in 0..world.hosts.len() {
+        if world.hosts[host].draining {
+            world.start_again(host);
+        }
         world.step(host, Input::Maintain(host == 0))?;
     }
     let bound_ms =
@@ -432,7 +481,7 @@ fn read_all(world: &mut World) -> Verdict {
     let gets = world.keys.iter().cloned().map(Action::Get).collect();
     let programs = [
         vec![Step::Run(gets), Step::Commit],
-        vec![Step::List { prefix: String::new(), limit: 100 }, Step::Commit],
+        vec![Step::List { prefix: String::new(), limit: 100, pages: 1 }, Step::Commit],
     ];
     for host in 0..world.hosts.len() {
         for program in &programs {

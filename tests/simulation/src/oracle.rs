@@ -3,13 +3,15 @@
 //! Reads name their writers, the auditor knows what every writer wrote, and TxnIds order versions; so each promise of section 1 is a
 //! comparison. Freshness too: a version entry that has stood for longer than listings may age must have been considered.
 
+use std::collections::BTreeSet;
+
 use aft_core::ids::{Key, TxnId};
-use aft_core::message::{Found, ListedKey, Read};
+use aft_core::message::{Found, ListKeys, ListedKey, Read};
 use aft_core::record::{Location, Write};
 
+use crate::attempt::{Attempt, Seen};
 use crate::audit::{Audit, Verdict, broken};
 use crate::model::StoreModel;
-use crate::script::{Attempt, Seen};
 
 /// What a read is held against.
 #[derive(Debug, Clone, Copy)]
@@ -92,10 +94,6 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
                 format!("{key}: {before:?}, then {seen:?}"),
             );
         }
-    }
-    // What a listing has fixed stays fixed, however old it is by now.
-    if !attempt.read.contains_key(key) {
-        judge_freshness(attempt, key, seen, witness)?;
     }
     judge_session(attempt, key, seen, witness)?;
     attempt.read.insert(key.clone(), seen);
@@ -188,24 +186,38 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
 /// Judges a page of a listing. `all` are the keys that exist in this world.
 pub(crate) fn judge_listing(
     attempt: &mut Attempt,
-    prefix: &str,
+    list: &ListKeys,
     listed: &[ListedKey],
     next: Option<&str>,
     all: &[Key],
     witness: Witness<'_>,
 ) -> Verdict {
-    // How fresh the keys are is judged at the end.
-    let first = Witness { fresh_ms: 0, ..witness };
-    let before: Vec<Key> = attempt.read.keys().cloned().collect();
+    let before: BTreeSet<Key> = attempt.read.keys().cloned().collect();
     let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key);
-    if !ordered {
-        return broken("a listing is in key order", format!("{listed:?}"));
+    let within = |key: &Key| {
+        let after = list.after.as_deref().is_none_or(|after| key.as_str() > after);
+        after && key.as_str().starts_with(&list.prefix) && next.is_none_or(|next| key.as_str() <= next)
+    };
+    if !ordered || listed.len() > list.limit as usize || !listed.iter().all(|listed| within(&listed.key)) {
+        return broken(
+            "a page is in key order, within its bounds",
+            format!("{list:?}: {listed:?}, next {next:?}"),
+        );
     }
-    for key in all.iter().filter(|key| key.as_str().starts_with(prefix)) {
-        if next.is_some_and(|next| key.as_str() > next) {
+    if next.is_some_and(|next| list.after.as_deref().is_some_and(|after| next <= after)) {
+        return broken("a listing goes on", format!("after {:?} comes {next:?}", list.after));
+    }
+    for key in all.iter().filter(|key| within(key)) {
+        let found = listed.iter().find(|listed| listed.key == *key);
+        // A batch that carries the commit may have taken effect already.
+        let carried = match (found, attempt.carried.get(key)) {
+            (Some(found), Some(write @ Write::Put(_))) => found.txn.is_none() && found.meta == write.meta(),
+            (None, Some(Write::Tombstone)) => true,
+            (Some(_) | None, _) => false,
+        };
+        if carried {
             continue;
         }
-        let found = listed.iter().find(|listed| listed.key == *key);
         match (found, attempt.writes.get(key)) {
             (Some(found), Some(write)) if found.txn.is_none() && found.meta == write.meta() => {}
             (None, Some(Write::Tombstone)) => {}
@@ -215,7 +227,7 @@ pub(crate) fn judge_listing(
                     format!("{key}: {write:?}, but {found:?}"),
                 );
             }
-            (None, None) => see(attempt, key, Seen::Unlisted, first)?,
+            (None, None) => see(attempt, key, Seen::Unlisted, witness)?,
             (Some(found), None) => {
                 let Some(txn) = found.txn else {
                     return broken(
@@ -232,17 +244,17 @@ pub(crate) fn judge_listing(
                         format!("{found:?}, not {write:?}"),
                     );
                 }
-                see(attempt, key, Seen::Version(txn), first)?;
+                see(attempt, key, Seen::Version(txn), witness)?;
             }
         }
     }
     judge_news(attempt, &before, witness)
 }
 
-/// Judges how fresh the keys are that were not read before. A node chooses the versions of one verb in an order of its own, so each can be
-/// judged only beside all the others.
-pub(crate) fn judge_news(attempt: &Attempt, before: &[Key], witness: Witness<'_>) -> Verdict {
-    for (key, seen) in attempt.read.iter().filter(|(key, _)| !before.contains(key)) {
+/// Judges how fresh is what one verb has added to the read set. The node chooses a verb's versions in an order of its own: each is judged beside all the
+/// others. What was read before stays as it is, however old by now.
+pub(crate) fn judge_news(attempt: &Attempt, before: &BTreeSet<Key>, witness: Witness<'_>) -> Verdict {
+    for (key, seen) in attempt.read.iter().filter(|(key, _)| !before.contains(*key)) {
         judge_freshness(attempt, key, *seen, witness)?;
     }
     Ok(())

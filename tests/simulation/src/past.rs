@@ -7,8 +7,8 @@ use aft_history::{
     History, Options, Outcome, Readers, SessionId, Stamp, Transaction, TransactionId, Value, check,
 };
 
+use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::audit::{Verdict, broken};
-use crate::script::{Attempt, Ended, Seen, attempt_number};
 use crate::world::World;
 
 /// Judges what all attempts of a world saw and wrote.
@@ -49,10 +49,14 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
             Seen::Unlisted => {}
         }
     }
-    for key in attempt.writes.keys() {
+    let committed = world.audit.commits.get(&attempt.id);
+    let written: Vec<Key> = match committed {
+        Some(commit) => commit.record.keys(),
+        None => attempt.written().into_iter().cloned().collect(),
+    };
+    for key in &written {
         transaction.write(place(key), value(number, key));
     }
-    let committed = world.audit.commits.get(&attempt.id);
     transaction.outcome = match (committed, attempt.ended()) {
         (Some(_), Some(Ended::Committed(_))) => Outcome::Committed,
         (Some(_), _) => Outcome::Unknown,

@@ -1,4 +1,4 @@
-//! The small worlds of the design's section 11, each as the state in which its interesting part begins and a budget of what may go wrong.
+//! The small worlds of the design's section 11, and some of its kind for what overlaps and ends, each as the state in which its interesting part begins and a budget of what may go wrong.
 //!
 //! Keys are K and L; `K+` is a value, `K−` a tombstone. What only sets the stage runs in one order; what the world is about is explored.
 
@@ -24,11 +24,16 @@ fn l() -> Key {
     key(1)
 }
 
+fn m() -> Key {
+    key(2)
+}
+
 /// Writes: `"K"`, `"KL"` values; `"k"`, `"l"` tombstones; and commits.
 fn writes(id: u32, text: &str) -> Request {
     let actions = text.chars().map(|letter| match letter {
         'K' => Action::Put(k()),
         'L' => Action::Put(l()),
+        'M' => Action::Put(m()),
         'k' => Action::Delete(k()),
         'l' => Action::Delete(l()),
         other => panic!("{other} is no key of a small world"),
@@ -38,14 +43,16 @@ fn writes(id: u32, text: &str) -> Request {
     request
 }
 
-/// Reads keys one after the other, each a verb of its own.
+/// Reads keys one after the other, each a verb of its own; `*` lists all at once, `/` page by page.
 fn reads(text: &str) -> Request {
     let mut program: Vec<Step> = text
         .chars()
         .map(|letter| match letter {
             'k' => Step::Run(vec![Action::Get(k())]),
             'l' => Step::Run(vec![Action::Get(l())]),
-            '*' => Step::List { prefix: String::new(), limit: 10 },
+            'm' => Step::Run(vec![Action::Get(m())]),
+            '*' => Step::List { prefix: String::new(), limit: 10, pages: 1 },
+            '/' => Step::List { prefix: String::new(), limit: 1, pages: 3 },
             other => panic!("{other} is no read of a small world"),
         })
         .collect();
@@ -53,6 +60,7 @@ fn reads(text: &str) -> Request {
     Request { named: false, ..Request::new(u32::MAX - 1, program) }
 }
 
+#[derive(Clone)]
 struct Stage {
     world: World,
     after: Vec<(usize, usize, bool)>,
@@ -124,9 +132,11 @@ impl Stage {
     }
 }
 
-/// Every small world, with or without a fault in the core.
+/// Every small world, with or without a fault in the core. Those come first that seeds replace least.
 pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
-    let mut all = exactly_once(bug);
+    let mut all = overlapping(bug);
+    all.extend(ending(bug));
+    all.extend(exactly_once(bug));
     all.extend(reading(bug));
     all.extend(collecting(bug));
     all.extend(leavings(bug));
@@ -314,5 +324,88 @@ fn leavings(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { no_answers: 1, late: 1, maintainers: 1, crashes: 1, ..Budget::default() };
     stage.jumps = vec![stage.world.settings.slack_ms + 1];
     all.push(stage.scenario("KL half published, a maintainer, a crash", budget));
+    all
+}
+
+/// Verbs of one transaction beside each other, and begins that wait.
+fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
+    let mut all = Vec::new();
+
+    // A value that comes too late is chosen anew, beside a listing that had settled on it.
+    let mut stage = Stage::new(bug, 1).done(&["KL"]);
+    stage.world.start_again(0);
+    let mut request = reads("k*");
+    request.parallel = true;
+    stage.add(request, 0);
+    stage.jumps = vec![stage.world.settings.recheck_after_ms + 1];
+    all.push(stage.scenario("a get and a listing at once, a value that comes late", Budget::default()));
+
+    let mut stage = Stage::new(bug, 2).done(&["K"]).pass_time(1_500);
+    stage.add(writes(1, "KL"), 0);
+    let gets_and_puts = vec![
+        Step::Run(vec![Action::Get(k())]),
+        Step::Run(vec![Action::Get(l()), Action::Put(k())]),
+        Step::Run(vec![Action::Put(l())]),
+        Step::Commit,
+    ];
+    let mut request = Request::new(2, gets_and_puts);
+    request.parallel = true;
+    request.twice = true;
+    stage.add(request, 1);
+    all.push(stage.scenario(
+        "gets, puts and two commits at once, beside KL",
+        Budget { splits: 1, ..Budget::default() },
+    ));
+
+    let mut stage = Stage::new(bug, 1);
+    let mut aborts = writes(0, "K");
+    aborts.program = vec![Step::Run(vec![Action::Put(k())]), Step::Abort];
+    stage.add(aborts, 0);
+    let mut waits = writes(0, "KL");
+    (waits.overlap, waits.wait_ms) = (false, 2_000);
+    let second = stage.add(waits, 0);
+    stage.again(second, 0);
+    let budget = Budget { crashes: 1, ticks: 2, ..Budget::default() };
+    all.push(stage.scenario("an attempt that aborts, and two that wait for it", budget));
+
+    let mut stage = Stage::new(bug, 2).done(&["K", "L"]).pass_time(1_500);
+    stage.world.keys.push(m());
+    stage.add(writes(2, "M"), 0);
+    stage.add(writes(3, "KM"), 1);
+    stage.add(reads("/mk"), 0);
+    all.push(stage.scenario("a listing page by page, beside M and KM", Budget::default()));
+    all
+}
+
+/// Drains, and a store that fails for good.
+fn ending(bug: Option<Bug>) -> Vec<Scenario> {
+    let mut all = Vec::new();
+
+    let mut stage = Stage::new(bug, 2);
+    let first = stage.add(writes(0, "KL"), 0);
+    stage.again(first, 0);
+    stage.add(reads("kl"), 1);
+    let budget = Budget { drains: 1, no_answers: 1, ..Budget::default() };
+    all.push(stage.scenario("KL on a node that drains, a retry and a reader", budget));
+
+    let mut stage = Stage::new(bug, 1);
+    let mut request = Request::new(0, vec![Step::Run(vec![Action::Put(k())]), Step::Commit]);
+    request.stubborn = true;
+    stage.add(request, 0);
+    let mut beating = stage.clone();
+    let budget = Budget { failures: 2, no_answers: 1, late: 1, ticks: 1, ..Budget::default() };
+    all.push(stage.scenario("a stubborn commit, a call without an answer, two failures", budget));
+
+    beating.again(0, 0);
+    let budget = Budget { heartbeats: 2, no_answers: 1, splits: 1, ..Budget::default() };
+    all.push(beating.scenario("a stubborn commit, a retry, two lost heartbeats", budget));
+
+    let mut stage = Stage::new(bug, 2).done(&["KL"]).pass_time(1_500);
+    stage.add(writes(1, "KL"), 0);
+    stage.add(reads("kl"), 1);
+    stage.add(reads("*k"), 1);
+    all.push(
+        stage.scenario("KL with two readers, two failures", Budget { failures: 2, ..Budget::default() }),
+    );
     all
 }

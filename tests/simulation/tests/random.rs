@@ -41,6 +41,12 @@ fn no_seed_breaks_a_promise() {
         "unknown",
         "lost",
         "node died",
+        "in progress",
+        "drained",
+        "store unavailable",
+        "damaged",
+        "damage met",
+        "invalid",
     ] {
         assert!(
             counts.get(rare).is_some_and(|count| *count > 0),

@@ -48,7 +48,7 @@ pub(super) enum RequestEnd {
 impl Node {
     pub(super) fn begin(&mut self, ticket: Ticket, begin: Box<Begin>) {
         let horizon_ms = self.now.wall_ms + self.settings.skew_max_ms;
-        let refusal = if self.draining {
+        let refusal = if self.draining && !self.planted(Bug::BeginWhileDraining) {
             Some(Refusal::NotServing)
         } else if self.transactions.len() >= self.settings.transactions_max
             || self.transactions_bytes >= self.settings.transactions_bytes_max / 2
@@ -227,12 +227,18 @@ impl Node {
             self.requests.remove(&hash);
         }
         for Waiter { ticket, mut begin, until_mono } in waiters {
+            if self.planted(Bug::ForgetWaiters) && matches!(end, RequestEnd::Nothing) {
+                continue;
+            }
             self.timers.remove(&(until_mono, Timer::WaiterGivesUp(hash, ticket)));
             match end {
-                RequestEnd::Record(record) => match self.verdict(record, begin.fingerprint) {
-                    Ok(replayed) => self.reply(ticket, Reply::Replayed(replayed)),
-                    Err(refusal) => self.refuse(ticket, refusal),
-                },
+                RequestEnd::Record(record) => {
+                    let any = self.planted(Bug::ReplayToAnyWaiter);
+                    match self.verdict(record, begin.fingerprint.filter(|_| !any)) {
+                        Ok(replayed) => self.reply(ticket, Reply::Replayed(replayed)),
+                        Err(refusal) => self.refuse(ticket, refusal),
+                    }
+                }
                 RequestEnd::Nothing => {
                     begin.wait_ms = until_mono.saturating_sub(self.now.mono_ms);
                     self.begin(ticket, begin);

@@ -84,7 +84,9 @@ impl Outcome {
 pub(super) fn dropped_waiters(transaction: &Transaction) -> Vec<(Ticket, Refusal)> {
     match &transaction.phase {
         Phase::Open => Vec::new(),
-        Phase::Closing(_, waiter) => vec![(waiter.ticket, Refusal::NotServing)],
+        Phase::Closing(_, waiters) => {
+            waiters.iter().map(|waiter| (waiter.ticket, Refusal::NotServing)).collect()
+        }
         Phase::Committing(_, waiters) => {
             waiters.iter().map(|waiter| (waiter.ticket, Refusal::Unknown(transaction.hash))).collect()
         }
@@ -101,21 +103,23 @@ impl Node {
         let Some(transaction) = self.transactions.get_mut(&attempt) else {
             return self.commit_again(attempt, waiter);
         };
+        let beside = super::bug_of(&self.settings) == Some(Bug::CommitBesideOperations);
         match &mut transaction.phase {
-            Phase::Open if transaction.operations > 0 => transaction.phase = Phase::Closing(result, waiter),
-            Phase::Open => self.start_commit(attempt, result, waiter),
+            Phase::Open if transaction.operations > 0 && !beside => {
+                transaction.phase = Phase::Closing(result, vec![waiter]);
+            }
+            Phase::Open => self.start_commit(attempt, result, vec![waiter]),
             // The same commit, asked a second time by an impatient client: one outcome for both.
-            Phase::Committing(_, waiters) => waiters.push(waiter),
-            Phase::Closing(..) => self.refuse(waiter.ticket, Refusal::Ended),
+            Phase::Closing(_, waiters) | Phase::Committing(_, waiters) => waiters.push(waiter),
         }
     }
 
-    fn start_commit(&mut self, attempt: AttemptId, result: Option<Bytes>, waiter: CommitWaiter) {
+    fn start_commit(&mut self, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {
         let transaction = &self.transactions[&attempt];
         if transaction.buffer.is_empty() && !transaction.named {
             let committed = Committed { txn: None, session: transaction.session.clone() };
             self.end(attempt, Outcome::Committed(committed.clone()), &RequestEnd::Nothing);
-            return self.reply_committed(waiter, committed);
+            return waiters.into_iter().for_each(|waiter| self.reply_committed(waiter, committed.clone()));
         }
         let time = self.tick(self.transactions[&attempt].newest_seen());
         let transaction = self.transactions.get_mut(&attempt).expect("looked up above");
@@ -131,7 +135,7 @@ impl Node {
                 transaction.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
             ),
         };
-        transaction.phase = Phase::Committing(Arc::new(record), vec![waiter]);
+        transaction.phase = Phase::Committing(Arc::new(record), waiters);
         let deadline = transaction.deadline_mono;
         self.start_task(Purpose::Commit(attempt), Some(deadline));
     }
@@ -168,8 +172,13 @@ impl Node {
                     self.lost_without_record(attempt);
                     return Ok(());
                 }
-                Answer::Failed(CallError::Damaged(what)) => {
+                // It may be this attempt's own, of a try without an answer: nothing may be committed in its place.
+                Answer::Failed(CallError::Damaged(what)) if self.planted(Bug::ReopenAfterDamage) => {
                     self.reopen(attempt, &Refusal::Damaged(what));
+                    return Ok(());
+                }
+                Answer::Failed(CallError::Damaged(what)) => {
+                    self.in_doubt(attempt, &Refusal::Damaged(what));
                     return Ok(());
                 }
                 _ => {
@@ -273,9 +282,30 @@ impl Node {
 
     fn unknown(&mut self, attempt: AttemptId) {
         let hash = self.transactions[&attempt].hash;
+        self.in_doubt(attempt, &Refusal::Unknown(hash));
+    }
+
+    /// Whether it committed is not known; a repeated commit only looks.
+    fn in_doubt(&mut self, attempt: AttemptId, refusal: &Refusal) {
         let waiters = self.take_commit_waiters(attempt);
         self.end(attempt, Outcome::Unknown, &RequestEnd::Nothing);
-        waiters.into_iter().for_each(|waiter| self.refuse(waiter.ticket, Refusal::Unknown(hash)));
+        waiters.into_iter().for_each(|waiter| self.refuse(waiter.ticket, refusal.clone()));
+    }
+
+    /// The node drops its open transactions: what is asked of them later is answered as it would be after their deadline.
+    pub(super) fn remember_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.transactions);
+        if self.planted(Bug::ForgetDropped) {
+            return;
+        }
+        for (attempt, transaction) in dropped {
+            let outcome = match &transaction.phase {
+                Phase::Open | Phase::Closing(..) => Outcome::Expired,
+                Phase::Committing(..) => Outcome::Unknown,
+            };
+            let Transaction { hash, fingerprint, session, .. } = transaction;
+            self.ended.insert(attempt, Ended { hash, fingerprint, session, outcome });
+        }
     }
 
     /// The store refused the record without effect: the transaction is open again.
@@ -334,6 +364,12 @@ impl Node {
                     }
                     match verdict {
                         Ok(replayed) => node.reply(ticket, Reply::Replayed(replayed)),
+                        // It did commit; that nobody else may be told yet is no reason to deny it.
+                        Err(Refusal::StoreUnavailable(_))
+                            if ours && !node.planted(Bug::DenyCommitWithoutIntent) =>
+                        {
+                            node.refuse(ticket, Refusal::Unknown(ended.hash))
+                        }
                         Err(refusal) => node.refuse(ticket, refusal),
                     }
                 })
@@ -383,10 +419,10 @@ impl Node {
         let Some(transaction) = self.transactions.get(&attempt) else { return };
         match &transaction.phase {
             Phase::Committing(..) => self.unknown(attempt),
-            Phase::Closing(_, waiter) => {
-                let ticket = waiter.ticket;
+            Phase::Closing(_, waiters) => {
+                let tickets: Vec<Ticket> = waiters.iter().map(|waiter| waiter.ticket).collect();
                 self.end(attempt, Outcome::Expired, &RequestEnd::Nothing);
-                self.refuse(ticket, Refusal::Lost);
+                tickets.into_iter().for_each(|ticket| self.refuse(ticket, Refusal::Lost));
             }
             Phase::Open => self.end(attempt, Outcome::Expired, &RequestEnd::Nothing),
         }
@@ -458,7 +494,7 @@ impl Node {
         let transaction = self.transactions.get_mut(&attempt).expect("looked up above");
         if idle {
             match std::mem::replace(&mut transaction.phase, Phase::Open) {
-                Phase::Closing(result, waiter) => self.start_commit(attempt, result, waiter),
+                Phase::Closing(result, waiters) => self.start_commit(attempt, result, waiters),
                 phase @ (Phase::Open | Phase::Committing(..)) => transaction.phase = phase,
             }
         }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Bound, ListKeys, ListedKey, Refusal, Reply, Ticket};
 use crate::record::{Kind, Write};
@@ -46,7 +47,8 @@ impl Node {
 
     pub(super) fn ask_keys_page(&mut self, id: OperationId, list: &ListKeys) {
         let until = self.operations[&id].until_mono;
-        let groups = Groups::Keys { prefix: list.prefix.clone(), after: list.after.clone() };
+        let after = if self.planted(Bug::ListFromTheStart) { None } else { list.after.clone() };
+        let groups = Groups::Keys { prefix: list.prefix.clone(), after };
         self.call(Owner::KeysPage(id), Call::Groups { groups, limit: list.limit }, Some(until));
     }
 
@@ -133,7 +135,10 @@ impl Node {
             }
             keys.push(listed);
         }
-        transaction.ranges.push(range_of(list, through.clone()));
+        let range = range_of(list, through.clone());
+        if list.after.is_none() || !self.planted(Bug::ForgetLaterRanges) {
+            self.transactions.get_mut(&attempt).expect("looked up above").ranges.push(range);
+        }
         self.reply(ticket, Reply::Listed { keys, next: through });
         self.operation_done(attempt);
     }

@@ -211,7 +211,12 @@ impl Node {
             Input::Maintain(on) => self.maintain(on),
             Input::HeartbeatLost => self.heartbeat_lost(),
             Input::HeartbeatBack => self.serving = true,
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                if self.planted(Bug::ForgetQueueWhenDraining) {
+                    self.publishing.clear();
+                }
+            }
         }
         self.fire_timers();
         if self.index.bytes() > self.settings.index_bytes_max {
@@ -316,7 +321,7 @@ impl Node {
                 self.reply_committed(waiter, committed);
             }
         }
-        self.transactions.clear();
+        self.remember_dropped();
         self.transactions_bytes = 0;
         self.requests.clear();
         self.operations.clear();

@@ -7,7 +7,7 @@
 //! cowritten keys valid for older reads; nothing else relates two reads.
 //!
 //! A choice enters the read set at once, so that several reads of one transaction can be under way; until the client is told of it, it may be taken
-//! back, which only loosens what others were chosen under. What is missing for a choice (a listing, a record, a marker) is asked for,
+//! back, which only loosens what others were chosen under, and lets those choose anew that had settled on it. What is missing for a choice (a listing, a record, a marker) is asked for,
 //! shared between operations, and the choice is made anew when it has come.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -320,6 +320,12 @@ impl Node {
         answer: Answer,
         waiters: &BTreeSet<OperationId>,
     ) {
+        let answer = match answer {
+            Answer::Failed(CallError::Damaged(_)) if self.planted(Bug::TakeDamageForAbsence) => {
+                Answer::Listed { names: Vec::new(), more: false }
+            }
+            answer => answer,
+        };
         match answer {
             Answer::Listed { names, more } => {
                 let entries: Vec<VersionEntry> = names
@@ -451,6 +457,23 @@ impl Node {
         });
         if ours {
             transaction.take_back(key);
+            self.choose_anew(operation.attempt, key);
+        }
+    }
+
+    /// A choice was taken back on which other operations of the transaction have settled: nobody was told of it, and nobody may be.
+    fn choose_anew(&mut self, attempt: AttemptId, key: &Key) {
+        if self.planted(Bug::DeliverTakenBack) {
+            return;
+        }
+        let others = self.operations.values_mut().filter(|operation| operation.attempt == attempt);
+        for want in others.filter_map(|operation| operation.wanted.get_mut(key)) {
+            match want {
+                // Something else of its operation is under way, so it is looked at again.
+                Want::Found(_) | Want::Listed => *want = Want::Choosing,
+                // Its own fetch will find that the read set has moved on.
+                Want::Fetching(_) | Want::Choosing => {}
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Batch, Bound, CommitArgs, Excess, Found, Measured, Op, Read, Refusal, Reply, Ticket};
 use crate::record::{ETAG_BYTES_MAX, Location, RECORD_BYTES_BASE, Value, Write, write_bytes_max};
@@ -18,6 +19,14 @@ use super::reading::{OperationPurpose, Want};
 use super::script::{Pending, Run};
 use super::tasks::Purpose;
 use super::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
+
+/// Sizes of a write buffer.
+struct Sizes {
+    keys: usize,
+    inline_bytes: usize,
+    /// At most so many bytes in the commit record.
+    record_bytes: usize,
+}
 
 impl Node {
     pub(super) fn run(&mut self, ticket: Ticket, attempt: AttemptId, batch: Batch) {
@@ -60,7 +69,8 @@ impl Node {
             return self.batch_read(ticket, attempt, batch, reads, BTreeMap::new(), begun);
         }
         // Told before the reads are made rather than after.
-        if let Err(refusal) = self.fit(attempt, &batch) {
+        let sizes = self.sizes_with(attempt, &batch);
+        if let Err(refusal) = self.fit(attempt, &batch, &sizes) {
             return self.refuse(ticket, refusal);
         }
         self.start_operation(ticket, attempt, OperationPurpose::Batch { batch, reads, begun }, wanted);
@@ -76,13 +86,13 @@ impl Node {
         mut wanted: BTreeMap<Key, Want>,
         begun: bool,
     ) {
-        let (inline_bytes, record_bytes) = match self.fit(attempt, &batch) {
-            Ok(bytes) => bytes,
-            Err(refusal) => {
-                self.refuse(ticket, refusal);
-                return self.operation_done(attempt);
-            }
-        };
+        // While its reads were under way, batches beside it may have taken the room.
+        let sizes = self.sizes_with(attempt, &batch);
+        let judged = !wanted.is_empty() && self.planted(Bug::CheckBoundsOnlyAtFirst);
+        if let (false, Err(refusal)) = (judged, self.fit(attempt, &batch, &sizes)) {
+            self.refuse(ticket, refusal);
+            return self.operation_done(attempt);
+        }
         let reads = reads
             .into_iter()
             .map(|(key, own)| {
@@ -103,8 +113,8 @@ impl Node {
             };
             transaction.buffer.insert(key, write);
         }
-        transaction.inline_bytes = inline_bytes;
-        transaction.record_bytes = record_bytes;
+        transaction.inline_bytes = sizes.inline_bytes;
+        transaction.record_bytes = sizes.record_bytes;
         let remaining_ms = transaction.deadline_mono.saturating_sub(self.now.mono_ms);
         let Some(commit) = commit else {
             let reply = match begun {
@@ -131,14 +141,15 @@ impl Node {
         if !batch.ops.is_empty() && self.transactions_bytes >= settings.transactions_bytes_max {
             return Err(Refusal::Overloaded(Bound::Transactions));
         }
-        let mut reads = transaction.reads.len();
+        let mut new = BTreeSet::new();
         for op in &batch.ops {
             match op {
-                Op::Get(_) => reads += 1,
-                Op::Delete(_) => {}
+                Op::Get(key) if !transaction.reads.contains_key(key) => drop(new.insert(key)),
+                Op::Get(_) | Op::Delete(_) => {}
                 Op::Put(_, value) => check_value(transaction, value)?,
             }
         }
+        let reads = transaction.reads.len() + new.len();
         if reads > settings.read_set_len_max {
             return Err(Refusal::Invalid(format!(
                 "the transaction would read {reads} keys, at most {} are allowed: split the request",
@@ -148,10 +159,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the batch's writes, and the result of its commit or of one that waits for it, fit into the transaction's commit record as it is
-    /// now; the inline bytes and the bytes in the record that the buffer would then have.
-    fn fit(&self, attempt: AttemptId, batch: &Batch) -> Result<(usize, usize), Refusal> {
-        let settings = &self.settings;
+    /// The sizes that the transaction's write buffer would have with the batch's writes.
+    fn sizes_with(&self, attempt: AttemptId, batch: &Batch) -> Sizes {
         let transaction = &self.transactions[&attempt];
         let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
         for op in &batch.ops {
@@ -174,6 +183,14 @@ impl Node {
             inline_bytes += value.map_or(0, Value::inline_bytes);
             record_bytes += write_bytes_max(key, value);
         }
+        Sizes { keys, inline_bytes, record_bytes }
+    }
+
+    /// Whether a write buffer of these sizes, and the result of the batch's commit or of one that waits for it, fit into the transaction's commit
+    /// record.
+    fn fit(&self, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Result<(), Refusal> {
+        let (settings, transaction) = (&self.settings, &self.transactions[&attempt]);
+        let Sizes { keys, inline_bytes, record_bytes } = *sizes;
         if keys > settings.write_set_len_max {
             return Err(Refusal::Invalid(format!(
                 "the transaction would write {keys} keys, at most {} are allowed: split the request",
@@ -192,7 +209,7 @@ impl Node {
         if keys > 0 || transaction.named {
             self.fit_record(record_bytes, result)?;
         }
-        Ok((inline_bytes, record_bytes))
+        Ok(())
     }
 
     /// Whether a commit's result fits into the transaction's commit record, if this commit is the one that stores it.

@@ -65,7 +65,7 @@ pub(super) enum Phase {
     /// Operations are welcome.
     Open,
     /// A commit was asked and waits for operations under way.
-    Closing(Option<bytes::Bytes>, CommitWaiter),
+    Closing(Option<bytes::Bytes>, Vec<CommitWaiter>),
     /// The commit record may have been sent.
     Committing(Arc<Record>, Vec<CommitWaiter>),
 }

@@ -1,0 +1,467 @@
+//! Attempts: executions of a request's program, and what their clients know.
+//!
+//! Every attempt of a request runs the same program on the same keys, but writes values that name the attempt, so that each read identifies its
+//! writer with no help from the system.
+//!
+//! Several verbs of one attempt may be under way. A batch takes effect when it is replied to, so what the transaction has written is known at every
+//! instant. One batch is not replied to when it takes effect: the one that carries the commit. Its writes are *carried*.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aft_core::ids::{AttemptId, Key, NodeId, Session, TxnId};
+use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb};
+use aft_core::record::{BlobRef, Location, Value, Write};
+use bytes::Bytes;
+
+use crate::script::{Action, Request, Step};
+
+/// Blobs have this many parts: more than one, so that half a blob exists.
+pub const BLOB_PARTS: u32 = 2;
+/// The bytes of every part of a blob: its content does not matter here.
+pub const BLOB_PART_BYTES: u32 = 4;
+/// Verbs that one attempt has under way at most.
+const IN_FLIGHT_MAX: usize = 4;
+/// How often a commit is sent at most.
+const COMMITS_MAX: u32 = 8;
+
+/// What a transaction has seen of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// A version.
+    Version(TxnId),
+    /// No version.
+    Absent,
+    /// A listing left it out: it is absent, or its version is a tombstone.
+    Unlisted,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// Its opening has not been sent.
+    Unbegun,
+    /// It may send its next verb.
+    Ready,
+    /// It waits for this reply.
+    Waiting(Ticket),
+    /// It stores the parts of a blob.
+    Parts {
+        /// For this key.
+        key: Key,
+        /// The blob.
+        number: u32,
+        /// The part that is next.
+        next: u32,
+    },
+    /// It will send nothing more.
+    Ended(Ended),
+}
+
+/// How an attempt ended, as its client knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// Acknowledged.
+    Committed(Option<TxnId>),
+    /// Another attempt had won.
+    Replayed(TxnId),
+    /// Refused.
+    Refused(Refusal),
+    /// Aborted by its own program.
+    Aborted,
+    /// Its node died before it replied.
+    NodeDied,
+}
+
+impl Ended {
+    /// Of several replies, the one that says most about the transaction.
+    fn rank(&self) -> u8 {
+        match self {
+            Ended::Committed(_) | Ended::Replayed(_) => 3,
+            Ended::Aborted => 2,
+            Ended::Refused(Refusal::Unknown(_)) | Ended::NodeDied => 1,
+            Ended::Refused(_) => 0,
+        }
+    }
+}
+
+/// A verb on its way: what its reply is held against.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Sent {
+    /// When.
+    pub at_ms: u64,
+    /// The keys of the gets in the batch, each with the transaction's own write of it at that point.
+    pub gets: Vec<(Key, Option<Write>)>,
+    /// What the batch writes.
+    pub writes: BTreeMap<Key, Write>,
+    /// A page of a listing, and how many more are wanted.
+    pub list: Option<(ListKeys, u32)>,
+    /// This verb commits.
+    pub commits: bool,
+    /// It is a batch that carries the commit.
+    pub carries: bool,
+    /// A blob was asked for, for this key.
+    pub blob: Option<Key>,
+    /// This verb aborts.
+    pub aborts: bool,
+    /// This verb opens the transaction.
+    pub begins: bool,
+    /// A commit or an abort had been sent before.
+    pub late: bool,
+    /// The node had been told to drain before.
+    pub draining: bool,
+    /// What the node had shown of every key before it was sent, and since when it knew it.
+    pub shown: BTreeMap<Key, (TxnId, u64)>,
+    /// The commit record of the request that stood in the store when it was sent.
+    pub record_stood: Option<TxnId>,
+}
+
+/// One execution of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Its transaction.
+    pub id: AttemptId,
+    /// The number of its request.
+    pub request: usize,
+    /// The host that it goes to.
+    pub host: usize,
+    /// The life of the host on which it began.
+    pub node: Option<NodeId>,
+    /// The next step of the program.
+    pub at: usize,
+    /// Pages to be asked for before the next step.
+    pub pages: VecDeque<(ListKeys, u32)>,
+    /// How far it is.
+    pub progress: Progress,
+    /// What its client has seen before.
+    pub session: Session,
+    /// What its client may pass on, once it committed or was replayed to.
+    pub session_after: Session,
+    /// What it has seen so far.
+    pub read: BTreeMap<Key, Seen>,
+    /// What it has written so far.
+    pub writes: BTreeMap<Key, Write>,
+    /// What the batch writes that carries the commit.
+    pub carried: BTreeMap<Key, Write>,
+    /// Keys that other batches have written since that one was sent.
+    pub overtaken: BTreeSet<Key>,
+    /// How many writes it made: names its values.
+    pub write_count: u32,
+    /// How often its commit was sent.
+    pub commits: u32,
+    /// Its abort was sent.
+    pub abort_sent: bool,
+    /// When its opening was sent.
+    pub begun_ms: u64,
+    /// Its transaction may be open on its node.
+    pub open: bool,
+    /// When the oldest verb was sent whose choices may be held in the read set although its client was not told of them all: it was refused, or its
+    /// page was cut.
+    pub held_ms: Option<u64>,
+    /// The verbs under way.
+    pub in_flight: BTreeMap<Ticket, Sent>,
+    /// A commit was told that its outcome is not known: no later refusal makes it known.
+    pub in_doubt: Option<Refusal>,
+    /// The batch that carried the commit was refused for want of a store: its writes may have taken effect.
+    pub carried_in_doubt: bool,
+    /// How it ends, once nothing is under way.
+    pub outcome: Option<Ended>,
+}
+
+/// The attempt's number, from its id.
+pub fn attempt_number(id: AttemptId) -> usize {
+    u32::from_be_bytes([id.0[12], id.0[13], id.0[14], id.0[15]]) as usize
+}
+
+/// The id of an attempt, in the layout of a UUIDv7: milliseconds first.
+pub fn attempt_id(ms: u64, number: usize) -> AttemptId {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    id[6] = 0x70;
+    id[8] = 0x80;
+    id[12..].copy_from_slice(&(number as u32).to_be_bytes());
+    AttemptId(id)
+}
+
+impl Attempt {
+    /// A new attempt, not yet begun.
+    pub fn new(id: AttemptId, request: usize, host: usize, session: Session) -> Attempt {
+        Attempt {
+            id,
+            request,
+            host,
+            node: None,
+            at: 0,
+            pages: VecDeque::new(),
+            progress: Progress::Unbegun,
+            session,
+            session_after: Session::new(),
+            read: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            overtaken: BTreeSet::new(),
+            write_count: 0,
+            commits: 0,
+            abort_sent: false,
+            begun_ms: 0,
+            open: false,
+            held_ms: None,
+            in_flight: BTreeMap::new(),
+            in_doubt: None,
+            carried_in_doubt: false,
+            outcome: None,
+        }
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&self) -> Option<&Ended> {
+        match &self.progress {
+            Progress::Ended(ended) => Some(ended),
+            Progress::Unbegun | Progress::Ready | Progress::Waiting(_) | Progress::Parts { .. } => None,
+        }
+    }
+
+    /// What it has come to, unless a reply has said more.
+    pub(crate) fn conclude(&mut self, ended: Ended) {
+        let ended = match (ended, &self.in_doubt) {
+            (Ended::Refused(_) | Ended::NodeDied, Some(unknown)) => Ended::Refused(unknown.clone()),
+            (ended, _) => ended,
+        };
+        if self.outcome.as_ref().is_none_or(|before| before.rank() < ended.rank()) {
+            self.outcome = Some(ended);
+        }
+    }
+
+    /// The result that its record carries.
+    pub fn result(&self) -> Bytes {
+        Bytes::from(format!("result {}", attempt_number(self.id)))
+    }
+
+    /// A batch took effect.
+    pub(crate) fn wrote(&mut self, writes: BTreeMap<Key, Write>) {
+        self.overtaken.extend(writes.keys().cloned());
+        self.writes.extend(writes);
+    }
+
+    /// Every key that it may have written.
+    pub fn written(&self) -> BTreeSet<&Key> {
+        self.writes.keys().chain(self.carried.keys()).collect()
+    }
+
+    /// Whether a commit record with these writes holds all that took effect, and nothing else.
+    pub(crate) fn explains(&self, record: &BTreeMap<Key, Write>) -> bool {
+        let without = self.carried_in_doubt && *record == self.writes;
+        let with = record.keys().eq(self.written())
+            && record.iter().all(|(key, write)| match (self.carried.get(key), self.writes.get(key)) {
+                (Some(carried), written) => {
+                    write == carried || (self.overtaken.contains(key) && Some(write) == written)
+                }
+                (None, written) => Some(write) == written,
+            });
+        with || without
+    }
+
+    /// The batch that carries the commit was refused: its writes took no effect, unless it was its commit that the store refused.
+    pub(crate) fn carrier_refused(&mut self, refusal: &Refusal) {
+        match refusal {
+            Refusal::Unknown(_) | Refusal::NotServing => {}
+            Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried_in_doubt = true,
+            Refusal::SnapshotGone(_)
+            | Refusal::Overloaded(_)
+            | Refusal::Lost
+            | Refusal::InProgress { .. }
+            | Refusal::KeyReused
+            | Refusal::ResultGone
+            | Refusal::NotFound
+            | Refusal::Ended
+            | Refusal::TooLarge(_)
+            | Refusal::Invalid(_) => self.carried.clear(),
+        }
+    }
+
+    /// Its client was not told of all that this verb may have chosen.
+    pub(crate) fn holds(&mut self, sent: &Sent) {
+        self.held_ms = Some(self.held_ms.map_or(sent.at_ms, |before| before.min(sent.at_ms)));
+    }
+
+    /// Whether the read set may hold more than its client was told.
+    pub(crate) fn holds_more(&self) -> bool {
+        self.held_ms.is_some() || !self.in_flight.is_empty()
+    }
+
+    /// When the oldest of the verbs was sent that may have chosen what this one is replied.
+    pub(crate) fn basis_ms(&self, sent: &Sent) -> u64 {
+        let under_way = self.in_flight.values().map(|sent| sent.at_ms);
+        under_way.chain(self.held_ms).fold(sent.at_ms, u64::min)
+    }
+
+    fn inline(&mut self) -> Value {
+        self.write_count += 1;
+        let text = Bytes::from(format!("{}.{}", attempt_number(self.id), self.write_count));
+        Value {
+            size: text.len() as u64,
+            etag: text.clone(),
+            location: Location::Inline(text),
+            attributes: Bytes::new(),
+        }
+    }
+
+    /// The value of a finished blob.
+    fn blob(&mut self, number: u32) -> Value {
+        self.write_count += 1;
+        Value {
+            location: Location::Blob(BlobRef {
+                attempt: self.id,
+                number,
+                parts: BLOB_PARTS,
+                part_bytes: BLOB_PART_BYTES,
+            }),
+            size: u64::from(BLOB_PARTS * BLOB_PART_BYTES),
+            etag: Bytes::from(format!("{}.{}", attempt_number(self.id), self.write_count)),
+            attributes: Bytes::new(),
+        }
+    }
+
+    fn ops(&mut self, actions: &[Action], sent: &mut Sent) -> Vec<Op> {
+        let mut ops = Vec::with_capacity(actions.len());
+        for action in actions {
+            ops.push(match action {
+                Action::Get(key) => {
+                    let own = sent.writes.get(key).or_else(|| self.writes.get(key)).cloned();
+                    sent.gets.push((key.clone(), own));
+                    Op::Get(key.clone())
+                }
+                Action::Put(key) => {
+                    let value = self.inline();
+                    sent.writes.insert(key.clone(), Write::Put(value.clone()));
+                    Op::Put(key.clone(), value)
+                }
+                Action::Delete(key) => {
+                    sent.writes.insert(key.clone(), Write::Tombstone);
+                    Op::Delete(key.clone())
+                }
+            });
+        }
+        ops
+    }
+
+    /// The batch at the program's current place, if one is there, and moves on.
+    fn batch(&mut self, request: &Request, with_commit: bool, sent: &mut Sent) -> Batch {
+        let Some(Step::Run(actions)) = request.program.get(self.at) else { return Batch::default() };
+        let ops = self.ops(actions, sent);
+        self.at += 1;
+        let commits = with_commit && request.program.get(self.at) == Some(&Step::Commit);
+        if commits {
+            self.at += usize::from(!request.twice);
+            self.commits += 1;
+            sent.commits = true;
+            sent.carries = true;
+            self.carried = std::mem::take(&mut sent.writes);
+            self.overtaken.clear();
+        }
+        Batch { ops, commit: commits.then(|| self.commit_args(request)) }
+    }
+
+    fn commit_args(&self, request: &Request) -> CommitArgs {
+        CommitArgs { result: request.named.then(|| self.result()) }
+    }
+
+    fn begin(&mut self, request: &Request, sent: &mut Sent) -> Verb {
+        sent.begins = true;
+        self.begun_ms = sent.at_ms;
+        let batch = if request.eager { self.batch(request, true, sent) } else { Batch::default() };
+        Verb::Begin(Box::new(Begin {
+            attempt: self.id,
+            hash: request.hash_for(self.id),
+            named: request.named,
+            fingerprint: request.fingerprint(),
+            timeout_ms: request.timeout_ms,
+            wait_ms: request.wait_ms,
+            overlap: request.overlap,
+            session: self.session.clone(),
+            retention_ms: request.retention_ms,
+            visibility: request.visibility,
+            batch,
+        }))
+    }
+
+    /// The next verb, with what its reply is held against. `None` after the last step.
+    pub(crate) fn next_verb(&mut self, request: &Request, now_ms: u64) -> Option<(Verb, Sent)> {
+        let mut sent = Sent { at_ms: now_ms, late: self.commits > 0 || self.abort_sent, ..Sent::default() };
+        if self.progress == Progress::Unbegun {
+            return Some((self.begin(request, &mut sent), sent));
+        }
+        if let Progress::Parts { key, number, .. } = self.progress.clone() {
+            let value = self.blob(number);
+            sent.writes.insert(key.clone(), Write::Put(value.clone()));
+            self.at += 1;
+            return Some((Verb::Run(self.id, Batch { ops: vec![Op::Put(key, value)], commit: None }), sent));
+        }
+        if !sent.late
+            && let Some(page) = self.pages.pop_front()
+        {
+            let verb = Verb::List(self.id, page.0.clone());
+            sent.list = Some(page);
+            return Some((verb, sent));
+        }
+        let verb = match request.program.get(self.at)? {
+            Step::Run(_) => Verb::Run(self.id, self.batch(request, request.eager, &mut sent)),
+            Step::List { prefix, limit, pages } => {
+                self.at += 1;
+                let list = ListKeys { prefix: prefix.clone(), after: None, limit: *limit };
+                sent.list = Some((list.clone(), pages - 1));
+                Verb::List(self.id, list)
+            }
+            Step::Blob(key) => {
+                sent.blob = Some(key.clone());
+                Verb::ReserveBlob(self.id)
+            }
+            Step::Commit => {
+                self.commits += 1;
+                if self.commits > 1 || !request.twice {
+                    self.at += 1;
+                }
+                sent.commits = true;
+                Verb::Commit(self.id, self.commit_args(request))
+            }
+            Step::Abort => {
+                self.at += 1;
+                self.abort_sent = true;
+                sent.aborts = true;
+                Verb::Abort(self.id)
+            }
+        };
+        Some((verb, sent))
+    }
+
+    /// Whether the next verb is sent before this one is replied to.
+    pub(crate) fn goes_on_beside(&self, request: &Request, sent: &Sent) -> bool {
+        let first_of_two = sent.commits && request.twice && self.commits == 1;
+        let parallel = request.parallel && sent.blob.is_none() && !sent.commits && !sent.aborts;
+        !sent.begins && (parallel || first_of_two) && self.in_flight.len() < IN_FLIGHT_MAX
+    }
+
+    /// Takes the program back to its commit, if the client insists and the refusal allows it.
+    pub(crate) fn commits_again(&mut self, request: &Request, refusal: &Refusal) -> bool {
+        let allowed = match refusal {
+            // A batch that carries the commit may have been refused before or after its writes took effect.
+            Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried.is_empty(),
+            Refusal::Unknown(_) => true,
+            Refusal::NotServing => self.in_doubt.is_some(),
+            Refusal::SnapshotGone(_)
+            | Refusal::Overloaded(_)
+            | Refusal::Lost
+            | Refusal::InProgress { .. }
+            | Refusal::KeyReused
+            | Refusal::ResultGone
+            | Refusal::NotFound
+            | Refusal::Ended
+            | Refusal::TooLarge(_)
+            | Refusal::Invalid(_) => false,
+        };
+        let again = request.stubborn && allowed && self.commits < COMMITS_MAX;
+        if again {
+            self.at = request.program.len() - 1;
+        }
+        again
+    }
+}

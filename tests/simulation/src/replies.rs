@@ -1,0 +1,414 @@
+//! What clients are replied: each reply is judged, and its attempt goes on or ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aft_core::ids::Key;
+use aft_core::message::{Committed, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket};
+
+use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id};
+use crate::audit::{Verdict, broken};
+use crate::oracle::{Witness, judge_listing, judge_news, judge_read};
+use crate::world::{Fresh, World};
+
+/// An index that never forgets for want of room.
+const INDEX_ROOMY: usize = 1 << 20;
+
+impl World {
+    /// Judges a reply, and lets the attempt go on.
+    pub(crate) fn replied(
+        &mut self,
+        number: usize,
+        ticket: Ticket,
+        reply: Result<Reply, Refusal>,
+    ) -> Verdict {
+        let sent = self.attempts[number].in_flight.remove(&ticket).expect("who waits has sent");
+        if sent.draining && sent.begins && reply != Err(Refusal::NotServing) {
+            return broken("a node that drains opens nothing new", format!("attempt {number}: {reply:?}"));
+        }
+        match reply {
+            Ok(Reply::Begun { attempt, reads, committed, .. }) => {
+                if !sent.begins || attempt != self.attempts[number].id {
+                    return broken("a reply answers its verb", format!("Begun {attempt} for {sent:?}"));
+                }
+                self.attempts[number].open |= committed.is_none();
+                self.judge_new_run(number, &sent)?;
+                self.ran(number, &sent, &reads, committed)?;
+            }
+            Ok(Reply::Ran { reads, committed }) => self.ran(number, &sent, &reads, committed)?,
+            Ok(Reply::Listed { keys, next }) => {
+                let Some((list, more)) = &sent.list else {
+                    return broken("a reply answers its verb", format!("Listed for {sent:?}"));
+                };
+                let (fresh_ms, floor_ms) = (self.fresh_ms(number, &sent), self.floor_ms());
+                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+                let attempt = &mut self.attempts[number];
+                judge_listing(attempt, list, &keys, next.as_deref(), &self.keys, witness)?;
+                if let Some(next) = next {
+                    attempt.holds(&sent);
+                    if *more > 0 {
+                        let list = ListKeys { after: Some(next), ..list.clone() };
+                        attempt.pages.push_back((list, more - 1));
+                    }
+                }
+            }
+            Ok(Reply::Reserved { number: blob }) => {
+                let Some(key) = sent.blob.clone() else {
+                    return broken("a reply answers its verb", format!("Reserved for {sent:?}"));
+                };
+                let id = self.attempts[number].id;
+                if !self.store.intents.iter().any(|intent| intent.attempt == id) {
+                    return broken(
+                        "section 3: an intent is durable before a blob's first part",
+                        format!("{id}"),
+                    );
+                }
+                let attempt = &mut self.attempts[number];
+                if attempt.outcome.is_none() {
+                    attempt.progress = Progress::Parts { key, number: blob, next: 0 };
+                    self.fresh.push(Fresh::Client(number));
+                    return Ok(());
+                }
+            }
+            Ok(Reply::Committed(committed)) => self.committed(number, &sent, committed)?,
+            Ok(Reply::Replayed(replayed)) => self.replayed(number, &sent, &replayed)?,
+            Ok(Reply::Aborted) => self.aborted(number, &sent)?,
+            Ok(Reply::Found(record)) => return broken("a reply answers its verb", format!("{record:?}")),
+            Err(refusal) => {
+                self.judge_refusal(number, &sent, &refusal)?;
+                self.refused(number, &sent, refusal);
+            }
+        }
+        self.go_on(number, ticket);
+        Ok(())
+    }
+
+    /// The attempt sends its next verb, waits for another reply, or ends.
+    fn go_on(&mut self, number: usize, ticket: Ticket) {
+        let attempt = &mut self.attempts[number];
+        match (attempt.outcome.clone(), attempt.in_flight.keys().next()) {
+            (Some(ended), None) => self.end(number, ended),
+            (Some(_), Some(other)) => attempt.progress = Progress::Waiting(*other),
+            (None, _) if attempt.progress == Progress::Waiting(ticket) => {
+                attempt.progress = Progress::Ready;
+                self.fresh.push(Fresh::Client(number));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn refused(&mut self, number: usize, sent: &Sent, refusal: Refusal) {
+        let attempt = &mut self.attempts[number];
+        let request = &self.requests[attempt.request];
+        attempt.holds(sent);
+        let transient = matches!(
+            refusal,
+            Refusal::StoreUnavailable(_)
+                | Refusal::Damaged(_)
+                | Refusal::Overloaded(_)
+                | Refusal::SnapshotGone(_)
+        );
+        if sent.carries {
+            attempt.carrier_refused(&refusal);
+        }
+        if let Refusal::Unknown(_) = refusal {
+            attempt.in_doubt = Some(refusal.clone());
+        }
+        let goes_on = if sent.commits {
+            attempt.commits_again(request, &refusal)
+        } else {
+            request.stubborn && transient && !sent.begins && sent.blob.is_none()
+        };
+        if !goes_on {
+            attempt.conclude(Ended::Refused(refusal));
+        }
+    }
+
+    fn aborted(&mut self, number: usize, sent: &Sent) -> Verdict {
+        if !sent.aborts {
+            return broken("a reply answers its verb", format!("Aborted for {sent:?}"));
+        }
+        if self.audit.commits.contains_key(&self.attempts[number].id) {
+            return broken("P1: what is aborted has no effect", format!("attempt {number} has committed"));
+        }
+        self.attempts[number].conclude(Ended::Aborted);
+        Ok(())
+    }
+
+    /// Version entries that landed before this time must be known to what the verb is replied.
+    fn fresh_ms(&self, number: usize, sent: &Sent) -> u64 {
+        // What other verbs have chosen, and nobody was told of, may have ruled them out.
+        if self.attempts[number].holds_more() {
+            return 0;
+        }
+        sent.at_ms.saturating_sub(self.settings.recheck_after_ms + self.delay_max_ms)
+    }
+
+    /// Section 5.2: learning a commit record indexes its whole write set. What this node has just shown of a transaction, it knows on every key of it.
+    fn judge_learned(&self, number: usize, sent: &Sent, read: &Read) -> Verdict {
+        let attempt = &self.attempts[number];
+        let Some((txn, since_ms)) = sent.shown.get(&read.key) else {
+            return Ok(());
+        };
+        let fresh = self.now_ms < since_ms + self.settings.recheck_after_ms;
+        let roomy = self.settings.index_bytes_max >= INDEX_ROOMY;
+        let collected = self.audit.commits.get(&txn.attempt).is_none_or(|commit| commit.collected);
+        let passed_over = match &read.found {
+            Found::Version(seen, _) => seen < txn,
+            Found::Absent => true,
+            Found::Own(_) => false,
+        };
+        let fits = self.audit.commits.get(&txn.attempt).is_some_and(|commit| {
+            attempt.read.iter().filter(|(key, _)| **key != read.key).all(|(key, seen)| {
+                commit.record.write(key).is_none() || matches!(seen, Seen::Version(version) if version >= txn)
+            })
+        });
+        // Beside another verb it may have been chosen before the node knew.
+        let alone = !attempt.holds_more();
+        if alone && fresh && roomy && !collected && passed_over && fits {
+            return broken(
+                "section 5.2: learning a commit record indexes its whole write set",
+                format!("{read:?}, but the node has shown {txn}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn learned(&mut self, number: usize, since_ms: u64, read: &Read) {
+        let Found::Version(txn, _) = &read.found else { return };
+        let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
+        let host = &mut self.hosts[self.attempts[number].host];
+        for key in commit.record.keys() {
+            let known = host.learned.entry(key).or_insert((*txn, since_ms));
+            if known.0 < *txn {
+                *known = (*txn, since_ms);
+            }
+        }
+    }
+
+    fn floor_ms(&self) -> u64 {
+        (self.now_ms + 2 * self.settings.skew_max_ms).saturating_sub(self.settings.replay_limit_ms())
+    }
+
+    fn ran(&mut self, number: usize, sent: &Sent, reads: &[Read], committed: Option<Committed>) -> Verdict {
+        let asked: Vec<_> = sent.gets.iter().map(|(key, _)| key).collect();
+        let told: Vec<_> = reads.iter().map(|read| &read.key).collect();
+        if asked != told {
+            return broken("a batch answers every get, in order", format!("{asked:?}, but {told:?}"));
+        }
+        let fresh_ms = self.fresh_ms(number, sent);
+        let basis_ms = self.attempts[number].basis_ms(sent);
+        let floor_ms = self.floor_ms();
+        let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
+        for (read, (_, own)) in reads.iter().zip(&sent.gets) {
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+            judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
+            self.learned(number, basis_ms, read);
+        }
+        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+        judge_news(&self.attempts[number], &before, witness)?;
+        for (read, (_, own)) in reads.iter().zip(&sent.gets) {
+            if own.is_none() && !before.contains(&read.key) {
+                self.judge_learned(number, sent, read)?;
+            }
+        }
+        self.attempts[number].wrote(sent.writes.clone());
+        match committed {
+            Some(committed) => self.committed(number, sent, committed),
+            None if sent.commits => {
+                broken("a reply answers its verb", format!("no commit in the reply to {sent:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn committed(&mut self, number: usize, sent: &Sent, committed: Committed) -> Verdict {
+        if !sent.commits {
+            return broken("a reply answers its verb", format!("{committed:?} for {sent:?}"));
+        }
+        let attempt = &self.attempts[number];
+        if let Some(other) = attempt.in_flight.values().find(|other| !other.commits && !other.late) {
+            return broken("section 4: a commit waits for what is under way", format!("{other:?}"));
+        }
+        let named = self.requests[attempt.request].named;
+        let Some(txn) = committed.txn else {
+            if named || !attempt.explains(&BTreeMap::new()) {
+                return broken(
+                    "P6: what is acknowledged is durable",
+                    format!("attempt {number} committed without a TxnId"),
+                );
+            }
+            self.attempts[number].conclude(Ended::Committed(None));
+            return Ok(());
+        };
+        let known = self.audit.commits.get(&attempt.id).is_some_and(|commit| commit.record.txn == txn);
+        if !known {
+            return broken(
+                "P6: what is acknowledged is durable",
+                format!("attempt {number}: no record of {txn}"),
+            );
+        }
+        for seen in attempt.read.values() {
+            if let Seen::Version(read) = seen
+                && read.time >= txn.time
+            {
+                return broken(
+                    "section 2: a commit time is greater than all that was read",
+                    format!("{txn} read {read}"),
+                );
+            }
+        }
+        if attempt.session.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
+            return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
+        }
+        if committed.session.first().map(|entry| entry.txn) != Some(txn) {
+            return broken("P8: the session names the commit", format!("{txn}: {:?}", committed.session));
+        }
+        let id = attempt.id;
+        self.audit.tell(id, &self.store)?;
+        self.attempts[number].session_after = committed.session;
+        self.attempts[number].conclude(Ended::Committed(Some(txn)));
+        Ok(())
+    }
+
+    fn replayed(&mut self, number: usize, sent: &Sent, replayed: &Replayed) -> Verdict {
+        let attempt = &self.attempts[number];
+        let request = &self.requests[attempt.request];
+        let hash = request.hash_for(attempt.id);
+        if !sent.commits && !sent.begins {
+            return broken("a reply answers its verb", format!("{replayed:?} for {sent:?}"));
+        }
+        let Some(winner) = self.audit.commits.get(&replayed.txn.attempt) else {
+            return broken("P5: what is replayed did commit", format!("{replayed:?}"));
+        };
+        let right = winner.record.txn == replayed.txn
+            && winner.record.hash == hash
+            && winner.record.result == replayed.result
+            && replayed.txn.attempt != attempt.id;
+        if !right {
+            return broken(
+                "P5: every later attempt gets the winner's result",
+                format!("attempt {number} got {replayed:?}; the winner is {:?}", winner.record),
+            );
+        }
+        if let (Some(theirs), Some(ours)) = (winner.record.fingerprint, request.fingerprint())
+            && theirs != ours
+        {
+            return broken("section 6: another payload is not replayed to", format!("attempt {number}"));
+        }
+        self.audit.tell(replayed.txn.attempt, &self.store)?;
+        self.attempts[number].session_after = replayed.session.clone();
+        self.attempts[number].conclude(Ended::Replayed(replayed.txn));
+        Ok(())
+    }
+
+    /// P5: where a record stood before the request came, and stands, nothing runs.
+    fn judge_new_run(&self, number: usize, sent: &Sent) -> Verdict {
+        let attempt = &self.attempts[number];
+        let request = &self.requests[attempt.request];
+        let stands = self.store.commits.get(&request.hash_for(attempt.id)).map(|record| record.txn);
+        if request.named && sent.record_stood.is_some() && sent.record_stood == stands {
+            return broken(
+                "P5: a request that committed does not run again",
+                format!("attempt {number} was begun"),
+            );
+        }
+        Ok(())
+    }
+
+    fn judge_refusal(&self, number: usize, sent: &Sent, refusal: &Refusal) -> Verdict {
+        let attempt = &self.attempts[number];
+        let request = &self.requests[attempt.request];
+        let hash = request.hash_for(attempt.id);
+        let winners = || self.audit.winners.get(&hash).into_iter().flatten();
+        let records = || winners().map(|winner| &self.audit.commits[winner].record);
+        // A commit that was sent again may be told what an earlier one came to.
+        let repeated = sent.commits && attempt.commits > 1;
+        let known = match refusal {
+            // Nothing is gone before something was collected.
+            Refusal::SnapshotGone(key) => self.audit.collected_keys.contains(key),
+            Refusal::ResultGone => records().any(|record| {
+                self.now_ms + 2 * self.settings.skew_max_ms
+                    > record.txn.time.ms() + self.settings.replay_limit_ms()
+            }),
+            Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
+            Refusal::InProgress { .. } => {
+                let waited = self.now_ms >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
+                waited && !request.overlap && self.open_beside(attempt)
+            }
+            Refusal::Unknown(of) => *of == hash && sent.commits,
+            Refusal::TooLarge(_) => false,
+            Refusal::Invalid(_) => {
+                let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
+                all.len() > self.settings.write_set_len_max
+            }
+            // The time may run out within the batch that came with the opening.
+            Refusal::Lost => true,
+            Refusal::NotFound => !sent.begins,
+            // What was sent before the commit is finished before it; only an abort ends what is under way.
+            Refusal::Ended => !sent.begins && (attempt.abort_sent || (sent.late && !sent.commits)),
+            Refusal::NotServing => true,
+            Refusal::Overloaded(_) => true,
+            Refusal::StoreUnavailable(_) => repeated || self.met_failure(attempt.host, sent.at_ms),
+            Refusal::Damaged(what) => repeated || self.met_damage(attempt.host, sent.at_ms, what),
+        };
+        // These mean that nothing was committed and nothing will be.
+        let definite = match refusal {
+            Refusal::Lost | Refusal::NotFound | Refusal::SnapshotGone(_) => true,
+            Refusal::StoreUnavailable(_) => sent.commits,
+            Refusal::Overloaded(_)
+            | Refusal::InProgress { .. }
+            | Refusal::KeyReused
+            | Refusal::ResultGone
+            | Refusal::Unknown(_)
+            | Refusal::Ended
+            | Refusal::NotServing
+            | Refusal::TooLarge(_)
+            | Refusal::Invalid(_)
+            | Refusal::Damaged(_) => false,
+        };
+        let false_loss = definite && self.audit.commits.contains_key(&attempt.id);
+        if !known || false_loss {
+            return broken(
+                "a refusal tells the truth",
+                format!("attempt {number} was refused: {refusal:?} (sent {sent:?}, committed: {false_loss})"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether another attempt of the same request may be open on the same node.
+    fn open_beside(&self, attempt: &Attempt) -> bool {
+        let hash = |attempt: &Attempt| self.requests[attempt.request].hash_for(attempt.id);
+        self.attempts.iter().any(|other| {
+            other.id != attempt.id && other.open && other.node == attempt.node && hash(other) == hash(attempt)
+        })
+    }
+
+    /// Judges the answer to a look-up.
+    pub(crate) fn looked_up(
+        &mut self,
+        host: usize,
+        request: usize,
+        reply: &Result<Reply, Refusal>,
+    ) -> Verdict {
+        let hash = self.requests[request].hash_for(attempt_id(0, 0));
+        let record = match reply {
+            Ok(Reply::Found(record)) => record,
+            Err(Refusal::Damaged(what)) if !self.met_damage(host, 0, what) => {
+                return broken(
+                    "a refusal tells the truth",
+                    format!("the look-up of {hash}: damaged: {what}"),
+                );
+            }
+            _ => return Ok(()),
+        };
+        let known = self.audit.commits.get(&record.txn.attempt).is_some_and(|commit| {
+            let whole = *commit.record == **record || commit.record.slim() == **record;
+            whole && record.hash == hash
+        });
+        if !known {
+            return broken("P5: what is found did commit", format!("{record:?}"));
+        }
+        self.audit.tell(record.txn.attempt, &self.store)
+    }
+}

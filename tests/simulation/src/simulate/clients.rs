@@ -1,0 +1,146 @@
+//! What clients do and when: a request at a time, retries, duplicates, impatience.
+
+use aft_core::message::Refusal;
+
+use super::{Event, Simulation};
+use crate::attempt::{Ended, Progress};
+use crate::audit::Verdict;
+use crate::script::Request;
+
+/// How often a client runs a request again.
+const RETRIES_MAX: u32 = 8;
+
+/// One client: one request at a time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Client {
+    pub(super) session: aft_core::ids::Session,
+    /// The attempt it waits for, and how often it has retried.
+    pub(super) current: Option<(usize, u32)>,
+}
+
+impl Simulation {
+    pub(super) fn client(&mut self, number: usize) -> Verdict {
+        let attempt = &self.world.attempts[number];
+        let at_parts = matches!(attempt.progress, Progress::Parts { .. }) && attempt.in_flight.is_empty();
+        if at_parts && !self.healed && self.client_stream.chance(self.plan.faults.forsake) {
+            self.world.strand_part(number);
+            return Ok(());
+        }
+        self.world.client(number)
+    }
+
+    pub(super) fn launch(&mut self, client: usize) {
+        if self.healed || self.launched >= self.plan.requests {
+            return;
+        }
+        self.launched += 1;
+        let known = self.world.requests.len() as u64;
+        // The same request comes again: soon (a duplicate), or long after.
+        let again = known > 0 && self.client_stream.chance(250);
+        let request = if again {
+            let back = if self.client_stream.chance(700) { known.min(4) } else { known };
+            let request = (known - 1 - self.client_stream.below(back)) as usize;
+            if self.client_stream.chance(100) {
+                // The same request ID for something else: a mistake of the caller.
+                let payload = self.world.requests[request].payload + 1;
+                let mistaken = Request { payload, ..self.world.requests[request].clone() };
+                self.world.requests.push(mistaken);
+                self.world.requests.len() - 1
+            } else {
+                request
+            }
+        } else {
+            let request = self.plan.request(&mut self.client_stream, known as u32);
+            self.world.requests.push(request);
+            known as usize
+        };
+        self.attempt(client, request, 0);
+    }
+
+    pub(super) fn attempt(&mut self, client: usize, request: usize, tries: u32) {
+        let session =
+            if self.client_stream.chance(800) { self.clients[client].session.clone() } else { Vec::new() };
+        let host = self.client_stream.below(self.plan.hosts as u64) as usize;
+        let number = self.world.new_attempt(request, host, session);
+        self.owner.push(Some(client));
+        self.clients[client].current = Some((number, tries));
+        let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
+        self.after(delay, Event::Client(number));
+        let patience = if self.client_stream.chance(self.plan.faults.forsake) {
+            self.client_stream.between(1, 500)
+        } else {
+            2 * self.plan.settings.timeout_max_ms
+        };
+        self.after(patience, Event::Impatience(client, number));
+    }
+
+    /// The client gives up on an attempt; it goes on as a zombie, or falls silent.
+    pub(super) fn forsake(&mut self, client: usize, number: usize) {
+        let Some((current, tries)) = self.clients[client].current else { return };
+        if current != number || self.world.attempts[number].ended().is_some() {
+            return;
+        }
+        self.owner[number] = None;
+        self.world.say(|| format!("attempt {number} is given up on"));
+        if self.client_stream.chance(300)
+            && matches!(self.world.attempts[number].progress, Progress::Ready | Progress::Unbegun)
+            && self.world.attempts[number].in_flight.is_empty()
+        {
+            self.world.end(number, Ended::NodeDied);
+        }
+        self.clients[client].current = None;
+        self.go_on(client, self.world.attempts[number].request, tries);
+    }
+
+    pub(super) fn go_on(&mut self, client: usize, request: usize, tries: u32) {
+        let retry = !self.healed && tries < RETRIES_MAX;
+        if retry {
+            let delay = self.client_stream.below(200);
+            self.clients[client].current = Some((usize::MAX, tries)); // busy until the retry begins
+            self.after(delay, Event::Retry(client, request, tries + 1));
+        } else {
+            let think = self.client_stream.below(self.plan.think_max_ms + 1);
+            self.after(think, Event::Launch(client));
+        }
+    }
+
+    pub(super) fn ended(&mut self, number: usize) {
+        let Some(client) = self.owner.get_mut(number).and_then(Option::take) else { return };
+        let Some((current, tries)) = self.clients[client].current else { return };
+        if current != number {
+            return;
+        }
+        self.clients[client].current = None;
+        let attempt = &self.world.attempts[number];
+        let request = attempt.request;
+        // An unnamed request is run again only if it surely did not commit.
+        let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0;
+        let again = match attempt.ended().expect("it ended") {
+            Ended::Committed(_) | Ended::Replayed(_) => {
+                if !attempt.session_after.is_empty() {
+                    self.clients[client].session = attempt.session_after.clone();
+                }
+                false
+            }
+            Ended::Aborted => false,
+            Ended::NodeDied => !unsafe_to_repeat,
+            Ended::Refused(refusal) => match refusal {
+                Refusal::KeyReused
+                | Refusal::ResultGone
+                | Refusal::TooLarge(_)
+                | Refusal::Invalid(_)
+                | Refusal::Damaged(_) => false,
+                Refusal::Unknown(_) | Refusal::Ended => !unsafe_to_repeat,
+                Refusal::SnapshotGone(_)
+                | Refusal::Overloaded(_)
+                | Refusal::Lost
+                | Refusal::StoreUnavailable(_)
+                | Refusal::InProgress { .. }
+                | Refusal::NotFound
+                | Refusal::NotServing => true,
+            },
+        };
+        let tries = if again { tries } else { RETRIES_MAX };
+        self.go_on(client, request, tries);
+    }
+}
