@@ -267,6 +267,8 @@ pub enum Stage {
 pub struct CollectEntry {
     /// What is still to do.
     pub stage: Stage,
+    /// They are superseded by versions older than this. A maintainer whose horizon is older cannot see all that follows from their end.
+    pub horizon: crate::ids::Hlc,
     /// At least one; all in this stage.
     pub transactions: Vec<Superseded>,
 }

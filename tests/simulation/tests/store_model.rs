@@ -106,6 +106,7 @@ fn body(name: &Name, random: &mut Random) -> Body {
         Name::Blob { .. } => Body::Part(Bytes::from(format!("part {}", random.below(3)))),
         Name::Collect(name) => Body::Collect(Arc::new(CollectEntry {
             stage: Stage::Pieces,
+            horizon: Hlc(random.below(3)),
             transactions: vec![Superseded {
                 txn: TxnId { attempt: name.attempt, ..txn(random) },
                 hash: hash(random),

@@ -39,6 +39,8 @@ impl Node {
             // If it is gone, another maintainer was faster.
             if let Some((Body::Collect(entry), _)) = object {
                 match entry.stage {
+                    // Another maintainer was further on: it goes on with it, or this one later.
+                    Stage::Pieces if entry.horizon > Hlc(run.note(|| self.pass_horizon().0)) => {}
                     Stage::Pieces => self.collect_pieces(run, name, &entry, &[], &[])?,
                     Stage::Header => self.collect_headers(run, name, &entry)?,
                     Stage::Markers => self.collect_markers(run, name, &entry)?,
@@ -57,7 +59,8 @@ impl Node {
         let mut entries = Vec::new();
         for transactions in in_entries(superseded) {
             let now_ms = run.note(|| self.now.wall_ms);
-            let entry = Arc::new(CollectEntry { stage: Stage::Pieces, transactions });
+            let horizon = Hlc(run.note(|| self.pass_horizon().0));
+            let entry = Arc::new(CollectEntry { stage: Stage::Pieces, horizon, transactions });
             let (name, put) = self.put_collect(run, Hlc::from_ms(now_ms).minute(), entry.clone());
             run.wait_done(&[put])?;
             entry.transactions.iter().for_each(|superseded| self.settle(superseded.txn));
@@ -113,7 +116,7 @@ impl Node {
             .transactions
             .iter()
             .map(|superseded| (self.header_due_ms(superseded, now_ms), superseded.clone()));
-        self.next_stage(run, name, Stage::Header, later.collect())?;
+        self.next_stage(run, name, Stage::Header, entry.horizon, later.collect())?;
         for superseded in &entry.transactions {
             self.note(Note::Collected(superseded.txn));
         }
@@ -200,6 +203,7 @@ impl Node {
         run: &mut Run<'_>,
         name: CollectName,
         stage: Stage,
+        horizon: Hlc,
         later: Vec<(u64, Superseded)>,
     ) -> Flow<()> {
         let mut minutes: BTreeMap<u32, Vec<Superseded>> = BTreeMap::new();
@@ -210,7 +214,7 @@ impl Node {
         let mut puts = Vec::new();
         for (minute, superseded) in minutes {
             for transactions in in_entries(superseded) {
-                let entry = Arc::new(CollectEntry { stage, transactions });
+                let entry = Arc::new(CollectEntry { stage, horizon, transactions });
                 puts.push(self.put_collect(run, minute, entry).1);
             }
         }
@@ -256,7 +260,7 @@ impl Node {
             superseded.writes.iter().any(|(key, _)| emptied.binary_search(key).is_ok())
         };
         let later = entry.transactions.iter().filter(emptied).map(|superseded| (due_ms, superseded.clone()));
-        self.next_stage(run, name, Stage::Markers, later.collect())
+        self.next_stage(run, name, Stage::Markers, entry.horizon, later.collect())
     }
 
     fn collect_markers(&mut self, run: &mut Run<'_>, name: CollectName, entry: &CollectEntry) -> Flow<()> {
@@ -280,7 +284,7 @@ impl Node {
                 }
             }
         }
-        self.next_stage(run, name, Stage::Markers, Vec::new())
+        self.next_stage(run, name, Stage::Markers, entry.horizon, Vec::new())
     }
 
     fn delete_all(&mut self, run: &mut Run<'_>, names: impl Iterator<Item = Name>) -> Flow<()> {

@@ -171,7 +171,7 @@ fn encode_collect(entry: &core::CollectEntry) -> messages::Collect {
         core::Stage::Markers => messages::Stage::Markers,
     };
     let transactions = entry.transactions.iter().map(encode_superseded).collect();
-    messages::Collect { stage: stage.into(), transactions }
+    messages::Collect { stage: stage.into(), horizon: entry.horizon.0, transactions }
 }
 
 fn encode_superseded(entry: &core::Superseded) -> messages::Superseded {
@@ -255,7 +255,7 @@ fn decode_collect(from: messages::Collect) -> Result<core::CollectEntry, Fault> 
         messages::Stage::Markers => core::Stage::Markers,
     };
     let transactions = from.transactions.into_iter().map(decode_superseded).collect::<Result<_, Fault>>()?;
-    Ok(core::CollectEntry { stage, transactions })
+    Ok(core::CollectEntry { stage, horizon: Hlc(from.horizon), transactions })
 }
 
 fn decode_superseded(from: messages::Superseded) -> Result<core::Superseded, Fault> {

@@ -86,8 +86,10 @@ pub(crate) struct Blob {
 pub(crate) struct Collect {
     #[prost(enumeration = "Stage", tag = "1")]
     pub(crate) stage: i32,
+    #[prost(fixed64, tag = "2")]
+    pub(crate) horizon: u64,
     /// At least one.
-    #[prost(message, repeated, tag = "2")]
+    #[prost(message, repeated, tag = "3")]
     pub(crate) transactions: Vec<Superseded>,
 }
 

@@ -125,7 +125,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
 
 fn collect_entry() -> impl Strategy<Value = CollectEntry> {
     let stage = prop_oneof![Just(Stage::Pieces), Just(Stage::Header), Just(Stage::Markers)];
-    (stage, vec(superseded(), 1..4)).prop_map(|(stage, transactions)| CollectEntry { stage, transactions })
+    (stage, time(), vec(superseded(), 1..4)).prop_map(|(stage, horizon, transactions)| CollectEntry {
+        stage,
+        horizon,
+        transactions,
+    })
 }
 
 fn superseded() -> impl Strategy<Value = Superseded> {

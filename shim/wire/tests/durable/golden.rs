@@ -106,7 +106,7 @@ fn collect_entries() {
         blobs: Vec::new(),
         retention_ms: 0,
     };
-    let entry = CollectEntry { stage: Stage::Header, transactions: vec![first, second] };
+    let entry = CollectEntry { stage: Stage::Header, horizon: TXN.time, transactions: vec![first, second] };
     object("collect.hex", &Name::Collect(name), &Body::Collect(entry.into()));
 }
 

@@ -60,7 +60,7 @@ proptest! {
         prop_assert!(bytes + loose >= record.bytes_max(), "{} bytes, {} at most", bytes, record.bytes_max());
         let Some(superseded) = Superseded::of(&record) else { return Ok(()) };
         let (txn, attempt) = (record.txn, record.txn.attempt);
-        let entry = CollectEntry { stage: Stage::Markers, transactions: vec![superseded] };
+        let entry = CollectEntry { stage: Stage::Markers, horizon: txn.time, transactions: vec![superseded] };
         let nonce = Nonce { node: NodeId(0), count: 0 };
         let name = encode_name(&Name::Collect(CollectName { minute: 0, time: txn.time, attempt, nonce }));
         let bytes = encode_body(&name, &Body::Collect(Arc::new(entry))).len();
