@@ -20,7 +20,7 @@ use aft_core::store::CallError;
 use crate::attempt::Ended;
 use crate::audit::{Verdict, Violation, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
-use crate::flights::{FlightId, Ghost};
+use crate::flights::{Flight, FlightId, Ghost};
 use crate::model::is_write;
 use crate::script::{Action, Request, Step};
 use crate::trace::Trace;
@@ -260,7 +260,15 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     if budget.maintainers > 0 {
         moves.extend(alive().filter(|host| !world.hosts[*host].maintains).map(Move::Maintain));
     }
-    if *jumped < scenario.jumps.len() {
+    // No write is under way for longer than its grace.
+    let in_time = |until_ms: u64| {
+        let in_time = |flight: &Flight| until_ms <= flight.issued_ms + world.settings.grace_ms;
+        world
+            .flights
+            .values()
+            .all(|flight| flight.landed.is_some() || !is_write(&flight.call) || in_time(flight))
+    };
+    if scenario.jumps.get(*jumped).is_some_and(|jump| in_time(world.now_ms + jump)) {
         moves.push(Move::Jump);
     }
     for (id, flight) in world.flights.iter().filter(|(_, flight)| flight.landed.is_none()) {

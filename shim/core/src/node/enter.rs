@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::message::Header;
 use crate::record::{Intent, Record};
-use crate::store::{Body, Call, Name};
+use crate::store::{Body, Call, CallError, Name};
 
 use super::index::Source;
-use super::script::{Flow, Pending, Run};
+use super::script::{Flow, Pending, Run, Stop};
 use super::{Node, publish};
 
 impl Node {
@@ -21,6 +21,7 @@ impl Node {
         if run.note_if(|| self.planted(Bug::DeleteIntentBeforePublished)) {
             run.ask_all([Call::Delete(intents.iter().copied().map(Name::Intent).collect())])?;
         }
+        let since = run.note(|| self.now.mono_ms);
         let records = run.ask_objects(intents.iter().map(|intent| Name::Commit(intent.hash)))?;
         // An intent without a record of its own has nothing to enter. Whether it is an orphan is Retire's matter.
         let headers: Vec<Arc<Header>> = intents
@@ -29,12 +30,24 @@ impl Node {
             .filter_map(|(intent, object)| own_record(intent, object.map(|(body, _)| body)))
             .filter_map(|record| Header::of(&record).map(Arc::new))
             .collect();
-        self.enter_versions(run, &headers)?;
+        self.enter_versions(run, &headers, since)?;
         Ok(true)
     }
 
-    /// Puts all version entries of these transactions, learns them, and tells of them.
-    pub(super) fn enter_versions(&mut self, run: &mut Run<'_>, headers: &[Arc<Header>]) -> Flow<()> {
+    /// Puts all version entries of these transactions, learns them, and tells of them. Their records were asked for at `since`, by the monotonic clock:
+    /// too long after, they may be collected, and the entries would stay behind.
+    pub(super) fn enter_versions(
+        &mut self,
+        run: &mut Run<'_>,
+        headers: &[Arc<Header>],
+        since: u64,
+    ) -> Flow<()> {
+        if headers.is_empty() {
+            return Ok(());
+        }
+        if !run.note_if(|| self.now.mono_ms <= since + self.publish_bound_ms()) {
+            return Err(Stop::Failed(CallError::NoAnswer));
+        }
         let mut unheard = Vec::new();
         for header in headers {
             let heard = self.planted(Bug::SkipPublishingBecauseHeard)

@@ -72,9 +72,16 @@ impl Node {
         let (header, since) = (unpublished.header.clone(), unpublished.since_mono);
         // The first publisher starts with the commit, so its calls end within the bound; a later one must be sure of the record again.
         if run.note_if(|| self.now.mono_ms > since) {
+            let asked = run.note(|| self.now.mono_ms);
             match run.ask(|| Call::Get(Name::Commit(header.hash)))? {
                 Answer::Got(Some((Body::Record(record), _)))
-                    if record.txn == txn && record.full().is_some() => {}
+                    if record.txn == txn && record.full().is_some() =>
+                {
+                    if !run.note_if(|| self.now.mono_ms <= asked + self.publish_bound_ms()) {
+                        self.publish_later(txn);
+                        return Ok(());
+                    }
+                }
                 Answer::Failed(_) => {
                     self.publish_later(txn);
                     return Ok(());

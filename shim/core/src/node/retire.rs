@@ -43,6 +43,7 @@ impl Node {
     /// Whether nothing of the intents' transactions is left unpublished.
     fn retire(&mut self, run: &mut Run<'_>, intents: &[Intent]) -> Flow<bool> {
         let horizon = Hlc(run.note(|| self.pass_horizon().0));
+        let since = run.note(|| self.now.mono_ms);
         let objects = run.ask_objects(intents.iter().map(|intent| Name::Commit(intent.hash)))?;
         let mut clean = true;
         let mut going = Vec::new();
@@ -58,7 +59,7 @@ impl Node {
                 }
                 continue;
             };
-            match self.fate(run, &record, horizon)? {
+            match self.fate(run, &record, horizon, since)? {
                 Fate::Stays { clean: nothing_left } => clean &= nothing_left,
                 Fate::Goes => going.push(Name::Intent(*intent)),
                 Fate::Retires => {
@@ -102,7 +103,7 @@ impl Node {
         Ok(clean)
     }
 
-    fn fate(&mut self, run: &mut Run<'_>, record: &Arc<Record>, horizon: Hlc) -> Flow<Fate> {
+    fn fate(&mut self, run: &mut Run<'_>, record: &Arc<Record>, horizon: Hlc, since: u64) -> Flow<Fate> {
         let Some(writes) = record.full() else {
             // It is being collected already: the intent goes, and with it what only the intent leads to.
             let dropped = self.drop_unnamed_blobs(run, record)?;
@@ -116,7 +117,7 @@ impl Node {
             // A commit of this life whose outcome was unknown: where nobody else writes, nobody else enters it.
             if self.settings.exclusive && run.note_if(|| self.is_abandoned(record)) {
                 let header = Arc::new(Header::of(record).expect("its writes are at hand"));
-                self.enter_versions(run, &[header])?;
+                self.enter_versions(run, &[header], since)?;
             }
             // This pass may have listed its keys without it already: the next one enters it if need be, and retires it.
             return Ok(Fate::Stays { clean: false });
