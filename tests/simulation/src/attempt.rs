@@ -222,12 +222,16 @@ impl Attempt {
 
     /// What it has come to, unless a reply has said more.
     pub(crate) fn conclude(&mut self, ended: Ended) {
-        let ended = match (ended, &self.in_doubt) {
-            (Ended::Refused(_) | Ended::NodeDied, Some(unknown)) => Ended::Refused(unknown.clone()),
-            (ended, _) => ended,
-        };
         if self.outcome.as_ref().is_none_or(|before| before.rank() < ended.rank()) {
             self.outcome = Some(ended);
+        }
+        self.keep_doubt();
+    }
+
+    /// A commit's doubt outlasts what other verbs were told, before it or after.
+    pub(crate) fn keep_doubt(&mut self) {
+        if let (Some(Ended::Refused(_) | Ended::NodeDied), Some(unknown)) = (&self.outcome, &self.in_doubt) {
+            self.outcome = Some(Ended::Refused(unknown.clone()));
         }
     }
 

@@ -112,6 +112,7 @@ impl World {
         }
         if let Refusal::Unknown(_) = refusal {
             attempt.in_doubt = Some(refusal.clone());
+            attempt.keep_doubt();
         }
         let goes_on = if sent.commits {
             attempt.commits_again(request, &refusal)
