@@ -94,8 +94,9 @@ impl Plan {
         let delay_max_ms = *random.pick(&[1, 5, 50]);
         // A listing must outlive the way of its answer, or nothing can ever rest on it.
         settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
-        // A short slack lets the collector work beside readers.
-        settings.slack_ms = settings.skew_max_ms + *random.pick(&[1, 200, 1_000, 4_000]);
+        // A short slack lets the collector work beside readers. Within it a record must be read and its entries put, though.
+        let publishing = 10 * delay_max_ms;
+        settings.slack_ms = settings.skew_max_ms + publishing + *random.pick(&[1, 200, 1_000, 4_000]);
         settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
         settings.retention_default_ms = settings.retention_max_ms;
         let least = settings.retention_max_ms

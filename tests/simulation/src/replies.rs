@@ -176,6 +176,10 @@ impl World {
 
     fn learned(&mut self, number: usize, since_ms: u64, read: &Read) {
         let Found::Version(txn, _) = &read.found else { return };
+        // What the session named was held for this transaction alone; the index may have forgotten it.
+        if self.attempts[number].session.iter().any(|entry| entry.txn == *txn) {
+            return;
+        }
         let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
         let host = &mut self.hosts[self.attempts[number].host];
         for key in commit.record.keys() {
