@@ -138,6 +138,8 @@ pub struct Attempt {
     pub session_after: Session,
     /// What it has seen so far.
     pub read: BTreeMap<Key, Seen>,
+    /// Keys of its own writes that stood in a listed page: the node chose a committed version for each beside the others, which its client was not told.
+    pub unseen: BTreeSet<Key>,
     /// What it has written so far.
     pub writes: BTreeMap<Key, Write>,
     /// What the batch writes that carries the commit.
@@ -196,6 +198,7 @@ impl Attempt {
             session,
             session_after: Session::new(),
             read: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             writes: BTreeMap::new(),
             carried: BTreeMap::new(),
             overtaken: BTreeSet::new(),

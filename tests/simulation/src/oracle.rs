@@ -165,6 +165,7 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
                     Seen::Absent | Seen::Unlisted => true,
                 }
         });
+        let rejected = rejected || attempt.unseen.iter().any(|other| commit.record.write(other).is_some());
         let passed_over = match seen {
             Seen::Version(version) => version < entry.txn,
             Seen::Absent => true,
@@ -215,6 +216,9 @@ pub(crate) fn judge_listing(
             (None, Some(Write::Tombstone)) => true,
             (Some(_) | None, _) => false,
         };
+        if carried || attempt.writes.contains_key(key) {
+            attempt.unseen.insert(key.clone());
+        }
         if carried {
             continue;
         }
