@@ -52,10 +52,14 @@ pub struct Settings {
     pub version_page_len: u32,
     /// Maintenance batches under way at once.
     pub maintenance_tasks_max: usize,
-    /// Intents in a batch: what their transactions share is asked once; as many commit records are held at once.
+    /// Intents in a batch at most: what their transactions share is asked once.
     pub maintenance_batch_len: usize,
+    /// Bytes of commit records that a batch should hold at once: batches grow and shrink with the records that they meet.
+    pub maintenance_batch_bytes: usize,
     /// Keys written by the transactions of a batch, unless one alone writes more.
     pub maintenance_batch_writes_max: usize,
+    /// How many transactions are collected while a hundred commit; 0: as many as can be. Above 100, or what is left grows.
+    pub collect_pace_percent: u64,
     /// Pause between two passes of the maintainer.
     pub maintenance_interval_ms: u64,
     /// The pause after passes that found nothing to do doubles up to this: an idle node costs its store next to nothing.
@@ -103,8 +107,10 @@ impl Settings {
             index_bytes_max: 256 << 20,
             version_page_len: 16,
             maintenance_tasks_max: 2,
-            maintenance_batch_len: 32,
+            maintenance_batch_len: 128,
+            maintenance_batch_bytes: 4 << 20,
             maintenance_batch_writes_max: 1_000,
+            collect_pace_percent: 110,
             maintenance_interval_ms: 1_000,
             maintenance_pause_max_ms: 15_000,
             store_patience_ms: 10_000,

@@ -75,6 +75,7 @@ pub fn small_settings(exclusive: bool) -> Settings {
     settings.retention_default_ms = 17_000;
     settings.retention_max_ms = 20_000;
     settings.tombstone_age_ms = 40_000;
+    settings.collect_pace_percent = 0; // the small worlds are searched by states, not by windows of time
     settings.maintenance_interval_ms = 500;
     settings.maintenance_pause_max_ms = 1_000;
     settings.store_patience_ms = 1_000;
@@ -111,6 +112,7 @@ impl Plan {
         settings.maintenance_tasks_max = *random.pick(&[1, 2, 4]);
         settings.maintenance_batch_len = *random.pick(&[1, 2, 3, 32]);
         settings.maintenance_batch_writes_max = *random.pick(&[1, 3, 1_000]);
+        settings.collect_pace_percent = *random.pick(&[0, 110]);
         settings.maintenance_interval_ms = random.between(200, 2_000);
         settings.maintenance_pause_max_ms = 2_000;
         settings.transactions_max = *random.pick(&[3, 100]);

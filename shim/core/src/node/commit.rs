@@ -212,6 +212,7 @@ impl Node {
     /// The record and an intent for it are durable.
     fn committed(&mut self, attempt: AttemptId, record: &Arc<Record>) {
         self.settled.insert(attempt, ());
+        self.pace_commit();
         let transaction = &self.transactions[&attempt];
         let (visibility, before) = (transaction.visibility, transaction.session.clone());
         let waiters = self.take_commit_waiters(attempt);

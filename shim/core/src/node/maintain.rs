@@ -20,6 +20,7 @@ use crate::store::{Answer, Body, Call, CallError, Group, Groups, Name};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::calls::Owner;
+use super::pace::{Pace, WINDOW_MS};
 use super::script::{Flow, Pending, Stop};
 use super::supersede::Survivor;
 use super::tasks::Purpose;
@@ -31,6 +32,9 @@ const ENTERED_KEPT_MAX: usize = 500_000;
 
 /// How many keys and transactions a pass remembers to have looked at; those forgotten are looked at again.
 const LOOKED_AT_KEPT_MAX: usize = 100_000;
+
+/// Intents in the first batches of a pass: a record has 16 MiB at most, and usually some KiB.
+const BATCH_LEN_FIRST: usize = 16;
 
 /// Names asked for in one page of a scan.
 pub(super) const SCAN_PAGE_LEN: u32 = 256;
@@ -68,6 +72,7 @@ pub(super) struct Maintenance {
     /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
     /// when a whole pass has not seen them.
     mark: Mark,
+    pace: Pace,
     pub(super) orphans: BTreeMap<AttemptId, (u64, u64)>,
     pub(super) passes: u64,
     /// The pause before the next pass: longer after each that found nothing to do.
@@ -85,6 +90,7 @@ impl Default for Maintenance {
             entered: Remembered::new(ENTERED_KEPT_MAX),
             unentered: BTreeMap::new(),
             mark: Mark::default(),
+            pace: Pace::default(),
             orphans: BTreeMap::new(),
             passes: 0,
             pause_ms: 0,
@@ -174,7 +180,7 @@ impl Node {
         let batch_len = if std::mem::take(&mut self.maintenance.damage_met) {
             1
         } else {
-            self.settings.maintenance_batch_len
+            self.settings.maintenance_batch_len.min(BATCH_LEN_FIRST)
         };
         let mut pass = Pass {
             scan: Scanning::Enter,
@@ -214,6 +220,9 @@ impl Node {
                 return;
             }
             if pass.running < self.settings.maintenance_tasks_max && !pass.items.is_empty() {
+                if pass.scan != Scanning::Enter && !self.is_in_pace() {
+                    return;
+                }
                 if let Some(purpose) = self.next_batch() {
                     self.start_batch(purpose);
                 }
@@ -278,7 +287,38 @@ impl Node {
         }
     }
 
+    /// Whether the collector may go on now; if not, it is woken when it may.
+    fn is_in_pace(&mut self) -> bool {
+        let (now, percent) = (self.now.mono_ms, self.settings.collect_pace_percent);
+        let in_pace = percent == 0 || self.maintenance.pace.allows(now, percent);
+        if !in_pace {
+            self.timers.insert(((now / WINDOW_MS + 1) * WINDOW_MS, Timer::Pump));
+        }
+        in_pace
+    }
+
+    pub(super) fn pump_again(&mut self) {
+        if self.maintenance.active {
+            self.pump();
+        }
+    }
+
+    pub(super) fn pace_commit(&mut self) {
+        let (now, percent) = (self.now.mono_ms, self.settings.collect_pace_percent);
+        if percent > 0 {
+            self.maintenance.pace.committed(now, percent);
+        }
+    }
+
     fn start_batch(&mut self, purpose: Purpose) {
+        let transactions = match &purpose {
+            Purpose::Retire(intents) => intents.len(),
+            Purpose::Collect(_) => BATCH_LEN_FIRST,
+            _ => 0,
+        };
+        if self.settings.collect_pace_percent > 0 {
+            self.maintenance.pace.taken_up(transactions);
+        }
         let until = self.now.mono_ms + self.publish_bound_ms();
         let pass = self.maintenance.pass.as_mut().expect("items belong to a pass");
         pass.worked = true;
@@ -349,6 +389,18 @@ impl Node {
         let Some(pass) = &mut self.maintenance.pass else { return false };
         pass.items.extend(intents.iter().copied().map(Name::Intent));
         pass.batch_len = pass.batch_len.min(fits).max(1);
+        true
+    }
+
+    /// A batch of so many intents held so many bytes of records: the next ones are larger or smaller.
+    pub(super) fn batch_held(&mut self, intents: usize, bytes: usize) -> bool {
+        let (most, wanted) = (self.settings.maintenance_batch_len, self.settings.maintenance_batch_bytes);
+        let Some(pass) = &mut self.maintenance.pass else { return false };
+        if bytes > wanted {
+            pass.batch_len = (pass.batch_len / 2).max(1);
+        } else if intents >= pass.batch_len && 2 * bytes <= wanted && pass.batch_len > 1 {
+            pass.batch_len = (2 * pass.batch_len).min(most);
+        }
         true
     }
 

@@ -16,6 +16,7 @@ mod enter;
 mod index;
 mod list;
 mod maintain;
+mod pace;
 mod publish;
 mod reading;
 mod retire;
@@ -92,6 +93,7 @@ enum Timer {
     Repeat(crate::store::CallId),
     MaintenancePass,
     Mark,
+    Pump,
     Publish(crate::ids::TxnId),
 }
 
@@ -285,6 +287,7 @@ impl Node {
                 Timer::Repeat(call) => self.repeat(call),
                 Timer::MaintenancePass => self.begin_pass(),
                 Timer::Mark => self.mark(),
+                Timer::Pump => self.pump_again(),
                 Timer::Publish(txn) => self.publish_now(txn),
             }
         }

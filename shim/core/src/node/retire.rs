@@ -19,7 +19,7 @@ use crate::store::{Body, Call, Group, Name, Tag};
 use super::Node;
 use super::enter::own_record;
 use super::maintain::SCAN_PAGE_LEN;
-use super::script::{Flow, Pending, Run};
+use super::script::{Flow, Object, Pending, Run};
 
 /// A full record with its tag.
 pub(super) type Tagged = (Arc<Record>, Tag);
@@ -45,6 +45,11 @@ impl Node {
         let horizon = Hlc(run.note(|| self.pass_horizon().0));
         let since = run.note(|| self.now.mono_ms);
         let objects = run.ask_objects(intents.iter().map(|intent| Name::Commit(intent.hash)))?;
+        let bytes = |object: &Object| match object {
+            Some((Body::Record(record), _)) => record.bytes_max(),
+            Some(_) | None => 0,
+        };
+        run.note_if(|| self.batch_held(intents.len(), objects.iter().map(bytes).sum()));
         let mut clean = true;
         let mut going = Vec::new();
         let mut orphans = Vec::new();
