@@ -83,6 +83,8 @@ enum Choice {
     Missing,
     /// No compatible version remains.
     Gone,
+    /// The read set has no room for it.
+    Full,
 }
 
 impl Node {
@@ -129,6 +131,10 @@ impl Node {
                 match self.choose(id, &operation, &key) {
                     Choice::Missing => {}
                     Choice::Gone => return self.operation_failed(operation, Refusal::SnapshotGone(key)),
+                    Choice::Full => {
+                        let refusal = super::run::too_many_reads(self.settings.read_set_len_max);
+                        return self.operation_failed(operation, refusal);
+                    }
                     Choice::Absent => {
                         let done = match &operation.purpose {
                             OperationPurpose::Batch { .. } => Want::Found(Found::Absent),
@@ -181,7 +187,10 @@ impl Node {
         if transaction.listed_as_absent(key) {
             return Choice::Absent;
         }
-        if transaction.reads.len() >= self.settings.read_set_len_max || operation.rounds > ROUNDS_MAX {
+        if transaction.reads.len() >= self.settings.read_set_len_max {
+            return Choice::Full;
+        }
+        if operation.rounds > ROUNDS_MAX {
             return Choice::Gone;
         }
         let bug = super::bug_of(&self.settings);

@@ -151,10 +151,7 @@ impl Node {
         }
         let reads = transaction.reads.len() + new.len();
         if reads > settings.read_set_len_max {
-            return Err(Refusal::Invalid(format!(
-                "the transaction would read {reads} keys, at most {} are allowed: split the request",
-                settings.read_set_len_max
-            )));
+            return Err(too_many_reads(settings.read_set_len_max));
         }
         Ok(())
     }
@@ -277,6 +274,10 @@ impl Node {
         self.operation_done(attempt);
         Ok(())
     }
+}
+
+pub(super) fn too_many_reads(limit: usize) -> Refusal {
+    Refusal::Invalid(format!("the transaction would read more than {limit} keys: split the request"))
 }
 
 fn check_value(transaction: &Transaction, value: &Value) -> Result<(), Refusal> {

@@ -262,7 +262,10 @@ async fn a_full_node_says_so() {
     assert!(problem.retry_after_ms.is_some());
     server.post(&format!("/v1/transactions/{t}/abort"), "").await;
     server.open().await;
-    assert!(problem.detail.starts_with("open transactions on this node are at their bound"), "{problem:?}");
+    assert!(
+        problem.detail.starts_with("open transactions on this node, or what they hold, are at their bound"),
+        "{problem:?}"
+    );
     let server = Server::with(|_, doors| doors.bodies_bytes_max = 100_000).await;
     let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 1 << 20]).await.problem();
     assert_eq!(problem.code, Code::Overloaded);
