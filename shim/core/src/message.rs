@@ -272,7 +272,7 @@ pub enum Refusal {
     NotFound,
     /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in it.
     Ended,
-    /// The node drains or has lost its heartbeat: go to another.
+    /// The node drains or has no heartbeat: go to another.
     NotServing,
     /// The batch or commit would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it
     /// was: store `actual - limit` bytes of the batch's inline values as blobs and run it again, or, if it has not so many, give fewer or

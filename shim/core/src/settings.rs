@@ -126,6 +126,16 @@ impl Settings {
         2 * (self.timeout_max_ms + self.grace_ms) + self.skew_max_ms + 1
     }
 
+    /// The greatest `timeout_max_ms` that relations (a) and (b) allow with the other times as they are.
+    pub fn timeout_max_limit_ms(&self) -> u64 {
+        let of_tombstones = self.tombstone_age_ms.saturating_sub(
+            self.retention_max_ms + 2 * self.grace_ms + self.recheck_after_ms + self.skew_max_ms + 1,
+        );
+        let of_retention =
+            (self.retention_max_ms.saturating_sub(self.skew_max_ms + 1) / 2).saturating_sub(self.grace_ms);
+        of_tombstones.min(of_retention)
+    }
+
     /// A record older than this is never replayed (protocol, section 6).
     pub fn replay_limit_ms(&self) -> u64 {
         self.tombstone_age_ms.saturating_sub(2 * self.grace_ms + self.timeout_max_ms + self.skew_max_ms)
@@ -167,5 +177,24 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn the_greatest_timeout_is_the_greatest_that_passes() {
+        let check = |settings: Settings| {
+            let limit = settings.timeout_max_limit_ms();
+            let with = |timeout_max_ms| Settings { timeout_max_ms, ..settings.clone() };
+            assert_eq!(with(limit).check(), Ok(()), "{limit}");
+            assert!(with(limit + 1).check().is_err(), "{limit}");
+        };
+        check(Settings::new(true, 0, true));
+        check(Settings::new(false, 60_000, false));
+        // Here the retention is what bounds it.
+        check(Settings { tombstone_age_ms: u64::MAX / 2, ..Settings::new(false, 60_000, true) });
     }
 }

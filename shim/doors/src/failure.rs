@@ -110,7 +110,7 @@ impl From<Refusal> for Failure {
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::NotServing, "the node starts, drains, or has lost its heartbeat: try again, or another node".into())
+                (Code::NotServing, "the node starts, drains or has no heartbeat: try again, or another node".into())
             }
             Refusal::TooLarge(excess) => {
                 beyond = Some(excess);
@@ -163,7 +163,8 @@ impl IntoResponse for Failure {
             ),
             _ => debug!(code = code.as_str(), transaction = problem.transaction, "{}", problem.detail),
         }
-        let body = serde_json::to_vec(&problem).expect("a problem's keys are text");
+        let mut body = serde_json::to_vec(&problem).expect("a problem's keys are text");
+        body.push(b'\n');
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(problem.status).expect("codes have valid statuses");
         let headers = response.headers_mut();

@@ -317,7 +317,7 @@ impl EventLoop {
                 debug!(transaction = %txn.attempt, "published");
             }
             Note::Recovered => {
-                info!("recovered: what an earlier life left unpublished is published");
+                info!("ready: nothing is left unpublished");
                 self.shared.state.send_if_modified(|state| {
                     let recovering = *state == State::Recovering;
                     if recovering {

@@ -69,9 +69,8 @@ fn typed() -> String {
 pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     let open = |url: String| async move { stores::open(&url).await }.boxed();
-    let defaults = aft_bench::demo::Options::default();
     let options = aft_bench::demo::Options {
-        requests: arguments.requests.unwrap_or(defaults.requests),
+        requests: arguments.requests,
         seed: arguments.seed,
         store: arguments.store,
         report: arguments.report,

@@ -56,6 +56,11 @@ Settings file (all entries are optional):
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
 
+A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and at most timeout_max_ms
+(15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
+otherwise, and between twice timeout_max_ms and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these
+bounds is moved to the nearer one.
+
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
@@ -88,8 +93,8 @@ Examples:
   aft demo --requests 200 --seed 7 --json --report report.html")]
 pub(crate) struct DemoArguments {
     /// Transfers in each of the two runs
-    #[arg(long, value_name = "N")]
-    pub(crate) requests: Option<u64>,
+    #[arg(long, value_name = "N", default_value_t = aft_bench::demo::Options::default().requests)]
+    pub(crate) requests: u64,
     /// Chooses accounts, amounts and fates; the same seed gives the same ones
     #[arg(long, value_name = "X")]
     pub(crate) seed: Option<u64>,
@@ -251,7 +256,9 @@ pub(crate) enum StoreAction {
         /// The store: memory: or local:DIR
         url: String,
     },
-    /// Does the store keep the contract that AFT rests on? Races, pages, tags, names. Leaves nothing behind.
+    /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
+    ///
+    /// Makes the store if it is not there; of its own objects it leaves none.
     ///
     /// Exit code 0 if every check passes, 1 if not.
     #[command(after_help = "Examples:\n  aft store probe local:./data")]

@@ -6,20 +6,13 @@ use tracing_subscriber::fmt;
 use crate::Failed;
 use crate::commands::LogFormat;
 
-/// Environment variables that hold a filter, the first one set wins.
-const VARIABLES: [&str; 2] = ["AFT_LOG", "RUST_LOG"];
-
-/// Starts logging. The filter comes from the environment, else from `filter`.
+/// Starts logging.
 ///
 /// # Errors
 /// If the filter is none.
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), Failed> {
-    let (from, text) = VARIABLES
-        .iter()
-        .find_map(|name| Some((*name, std::env::var(name).ok()?)))
-        .unwrap_or(("the setting log.filter", filter.to_owned()));
-    let filter =
-        EnvFilter::try_new(&text).map_err(|why| format!("{from}: {text:?} is no log filter: {why}"))?;
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|why| format!("the setting log.filter: {filter:?} is no log filter: {why}"))?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

@@ -1,7 +1,7 @@
 //! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
 //!
 //! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store` – one file a command.
-//! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house reads the environment.
+//! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house takes settings from the environment.
 //! * `stores` – store URLs. `logging` – where logs go.
 //!
 //! Exit codes: 0 – done, and the verdict is good; 1 – done, and the verdict is bad; 2 – refused or failed, with the reason on standard error.

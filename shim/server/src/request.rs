@@ -42,7 +42,10 @@ pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed>
 
 async fn get(url: &str) -> Result<(bool, Bytes), Failed> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let url = url.parse().map_err(|why| format!("not a URL: {why}"))?;
+    if url.starts_with("https://") {
+        return Err("this command speaks http:// only: write http://HOST:PORT".into());
+    }
+    let url = url.parse().map_err(|why| format!("not a URL: {why}; write http://HOST:PORT"))?;
     let response = client.get(url).await.map_err(|why| {
         let source = std::error::Error::source(&why).map(|source| format!(": {source}")).unwrap_or_default();
         format!("{why}{source}; is the server running there?")

@@ -53,10 +53,9 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let store = stores::open_with(url, &settings.local).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
-    let node_settings = node_settings(&capabilities, &settings, time_divisor);
+    let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     let door_settings = door_settings(&settings);
-    let listener =
-        TcpListener::bind(listen).await.map_err(|why| format!("cannot listen on {listen}: {why}"))?;
+    let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
     let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
@@ -127,8 +126,9 @@ fn cut_off() -> ! {
 
 /// The address to listen on, if it is safe to do so.
 fn address(text: &str) -> Result<SocketAddr, Failed> {
-    let mut addresses =
-        text.to_socket_addrs().map_err(|why| format!("--listen {text:?} is no ADDRESS:PORT: {why}"))?;
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|why| format!("--listen {text:?} is no ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
     let address = addresses.next().ok_or_else(|| format!("--listen {text:?} names no address"))?;
     if address.ip().is_loopback() {
         return Ok(address);
@@ -137,6 +137,10 @@ fn address(text: &str) -> Result<SocketAddr, Failed> {
         "refusing to listen on {address}: this version has no authentication, so whoever reaches the port could read and write everything; use a loopback address (127.0.0.1:{}), and a proxy that authenticates before it",
         address.port()
     ))
+}
+
+fn cannot_listen(address: SocketAddr, why: &std::io::Error) -> Failed {
+    format!("cannot listen on {address}: {why}; choose another address with --listen")
 }
 
 /// Refuses a store whose create-if-absent lets two writers win. A store that only this process can reach has been tested by its adapter.
@@ -151,7 +155,11 @@ async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<()
     Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
 }
 
-fn node_settings(capabilities: &Capabilities, settings: &Settings, time_divisor: u64) -> NodeSettings {
+fn node_settings(
+    capabilities: &Capabilities,
+    settings: &Settings,
+    time_divisor: u64,
+) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
     let from = &settings.node;
@@ -165,7 +173,14 @@ fn node_settings(capabilities: &Capabilities, settings: &Settings, time_divisor:
     set(&mut node.core.timeout_default_ms, from.timeout_default_ms);
     set(&mut node.core.timeout_max_ms, from.timeout_max_ms);
     set(&mut node.core.retention_default_ms, from.retention_default_ms);
-    node
+    let limit = node.core.timeout_max_limit_ms();
+    if node.core.timeout_max_ms > limit {
+        return Err(format!(
+            "the setting node.timeout_max_ms is {}: at most {limit} is possible over this store, or a request could come back after its record is gone",
+            node.core.timeout_max_ms
+        ));
+    }
+    Ok(node)
 }
 
 fn door_settings(settings: &Settings) -> aft_doors::Settings {
@@ -224,7 +239,11 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use aft_store::Store as _;
+    use aft_store_memory::MemoryStore;
+
+    use super::{address, node_settings};
+    use crate::settings::{Node, Number, Settings};
 
     #[test]
     fn only_loopback_is_listened_on() {
@@ -234,6 +253,24 @@ mod tests {
         for text in ["0.0.0.0:7400", "[::]:7400", "192.0.2.1:7400"] {
             assert!(address(text).unwrap_err().contains("authentication"), "{text}");
         }
-        assert!(address("7400").unwrap_err().contains("ADDRESS:PORT"));
+        let why = address("7400").unwrap_err();
+        assert!(why.contains("ADDRESS:PORT") && why.contains("127.0.0.1:7400"), "{why}");
+    }
+
+    #[test]
+    fn a_timeout_beyond_what_is_possible_is_refused_by_name() {
+        let capabilities = MemoryStore::new().capabilities();
+        let with = |ms| {
+            let node = Node { timeout_max_ms: Some(Number(ms)), ..Node::default() };
+            node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1)
+        };
+        let limit = with(1).unwrap().core.timeout_max_limit_ms();
+        assert_eq!(with(limit).unwrap().core.check(), Ok(()));
+        for ms in [limit + 1, 9_999_999_999, u64::MAX] {
+            let why = with(ms).unwrap_err();
+            for part in ["node.timeout_max_ms", &ms.to_string(), &limit.to_string()] {
+                assert!(why.contains(part), "{part:?} is missing in {why}");
+            }
+        }
     }
 }

@@ -18,6 +18,9 @@ const DEFAULT_FILE: &str = "aft.toml";
 /// Entries in the environment start so, and have `__` between section and key.
 const PREFIX: &str = "AFT_";
 
+/// The sections: the fields of [`Settings`].
+const SECTIONS: [&str; 6] = ["serve", "node", "local", "doors", "log", "test"];
+
 /// What file and environment say.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -133,6 +136,9 @@ impl Settings {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
+            Err(why) if required => {
+                return Err(format!("settings file {} (named by --config): {why}", path.display()));
+            }
             Err(why) => return Err(format!("settings file {}: {why}", path.display())),
         };
         let environment = std::env::vars_os().filter_map(|(name, value)| {
@@ -151,9 +157,12 @@ impl Settings {
         // By itself first: then a mistake in the file is told with its line.
         let _: Settings = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
         for (name, value) in environment {
-            let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|entry| entry.split_once("__"))
-            else {
-                continue;
+            let Some(entry) = name.strip_prefix(PREFIX) else { continue };
+            let Some((section, key)) = entry.split_once("__") else {
+                if is_service_link(entry) {
+                    continue;
+                }
+                return Err(unknown(&name, entry));
             };
             let (section, key) = (section.to_lowercase(), key.to_lowercase());
             let entry = Table::from_iter([(
@@ -171,6 +180,36 @@ impl Settings {
         }
         table.try_into().map_err(|why| format!("settings: {why}"))
     }
+}
+
+/// A variable that is no entry, and the entry that may be meant.
+fn unknown(name: &str, entry: &str) -> Failed {
+    let entry = entry.to_lowercase();
+    let meant = SECTIONS.iter().find_map(|section| {
+        let key = if entry == *section { "filter" } else { entry.strip_prefix(section).unwrap_or(&entry) };
+        let key = key.trim_start_matches('_');
+        is_entry(section, key).then(|| format!("{PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase()))
+    });
+    let form = meant.unwrap_or_else(|| format!("{PREFIX}SECTION__KEY, as aft serve --help lists them,"));
+    format!(
+        "environment variable {name} is no setting: write {form} with two underscores between section and key, or unset it"
+    )
+}
+
+fn is_entry(section: &str, key: &str) -> bool {
+    let table = Table::from_iter([(key.to_owned(), Value::String("1".to_owned()))]);
+    let read = Table::from_iter([(section.to_owned(), Value::Table(table))]).try_into::<Settings>();
+    // A known entry may want another value; an unknown one is refused as such.
+    read.map_or_else(|why| !why.message().contains("unknown field"), |_| true)
+}
+
+/// What Kubernetes puts into the containers beside a service called `aft` or `aft-…`: `AFT_SERVICE_HOST`, `AFT_PORT`, `AFT_PORT_7400_TCP`, …
+fn is_service_link(entry: &str) -> bool {
+    let entry = format!("_{entry}_");
+    let port = entry.split_once("_PORT_").map(|(_, rest)| rest);
+    entry.contains("_SERVICE_HOST_")
+        || entry.contains("_SERVICE_PORT_")
+        || port.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -191,7 +230,10 @@ mod tests {
                 ("AFT_DOORS__BODY_BYTES_MAX", "9"),
                 ("AFT_NODE__INDEX_BYTES_MAX", "1048576"),
                 ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
-                ("AFT_LOG", "debug"),
+                ("AFT_SERVICE_HOST", "10.0.0.1"),
+                ("AFT_PORT", "tcp://10.0.0.1:7400"),
+                ("AFT_PORT_7400_TCP_ADDR", "10.0.0.1"),
+                ("AFT_BLUE_SERVICE_PORT_HTTP", "7400"),
                 ("HOME", "/"),
             ],
         )
@@ -220,6 +262,31 @@ mod tests {
         check("", &[("AFT_SERVE__STOR", "memory:")], &["AFT_SERVE__STOR", "stor"]);
         check("", &[("AFT_NODE__QUEUE_LEN_MAX", "many")], &["AFT_NODE__QUEUE_LEN_MAX", "many"]);
         check("", &[("AFT_LOG__FORMAT", "xml")], &["AFT_LOG__FORMAT", "xml"]);
+        check(
+            "",
+            &[("AFT_DOORS_VALUE_BYTES_MAX", "7")],
+            &["AFT_DOORS_VALUE_BYTES_MAX", "AFT_DOORS__VALUE_BYTES_MAX"],
+        );
+        check("", &[("AFT_LISTEN", "127.0.0.1:1")], &["AFT_LISTEN", "AFT_SERVE__LISTEN"]);
+        check("", &[("AFT_LOG_FORMAT", "json")], &["AFT_LOG__FORMAT"]);
+        check("", &[("AFT_LOG", "debug")], &["AFT_LOG is", "AFT_LOG__FILTER"]);
+        check("", &[("AFT_COLOUR", "red")], &["AFT_COLOUR", "AFT_SECTION__KEY"]);
+    }
+
+    #[test]
+    fn the_sections_are_those_of_the_settings() {
+        for section in SECTIONS {
+            let empty = Table::from_iter([(section.to_owned(), Value::Table(Table::new()))]);
+            assert_eq!(empty.try_into::<Settings>().unwrap(), Settings::default(), "{section}");
+        }
+        let why = toml::from_str::<Settings>("[none]").unwrap_err().to_string();
+        assert_eq!(why.matches('`').count(), 2 * (1 + SECTIONS.len()), "{why}");
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_not_there_is_refused_with_the_flag() {
+        let why = Settings::load(Some(Path::new("/nowhere/aft.toml"))).unwrap_err();
+        assert!(why.contains("/nowhere/aft.toml") && why.contains("--config"), "{why}");
     }
 
     #[test]

@@ -113,6 +113,7 @@ async fn both_runs(options: Options) -> Result<Outcome> {
         runs: Runs { direct: direct.figures.clone(), shim: shim.figures.clone() },
         machine: machine::describe(),
         report: report.clone(),
+        stores_removed: options.store.is_none(),
     };
     let page = page::page(&outcome, &direct, &shim);
     std::fs::write(&report, page).map_err(Error::io(format!("writing the report {}", report.display())))?;

@@ -56,6 +56,8 @@ pub struct Outcome {
     pub machine: String,
     /// Where the HTML report is.
     pub report: PathBuf,
+    /// The stores were the demo's own, and went with it.
+    pub stores_removed: bool,
 }
 
 /// The two runs, over the same requests with the same fates.
@@ -202,7 +204,9 @@ impl fmt::Display for Outcome {
             }
         }
         writeln!(f, "machine  {}", self.machine)?;
-        writeln!(f, "stores   {} and {}", self.runs.direct.common.store, self.runs.shim.common.store)?;
+        let (direct, shim) = (&self.runs.direct.common.store, &self.runs.shim.common.store);
+        let removed = if self.stores_removed { " (removed)" } else { "" };
+        writeln!(f, "stores   {direct} and {shim}{removed}")?;
         writeln!(f, "seed     {}", self.runs.shim.common.seed)?;
         write!(f, "report   {}", self.report.display())
     }
@@ -246,7 +250,7 @@ pub(crate) mod tests {
 
     pub(crate) fn outcome() -> Outcome {
         let runs = Runs { direct: figures(true), shim: figures(false) };
-        Outcome { runs, machine: "2 cores".into(), report: "/tmp/report.html".into() }
+        Outcome { runs, machine: "2 cores".into(), report: "/tmp/report.html".into(), stores_removed: true }
     }
 
     #[test]
@@ -301,8 +305,16 @@ pub(crate) mod tests {
     #[test]
     fn the_table_has_both_runs_and_the_verdict() {
         let text = outcome().to_string();
-        for part in ["direct", "shim", "fractured reads", "5 ✗", "exactly once", "seed     7", "report.html"]
-        {
+        for part in [
+            "direct",
+            "shim",
+            "fractured reads",
+            "5 ✗",
+            "exactly once",
+            "local:somewhere (removed)",
+            "seed     7",
+            "report.html",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::counting::{CountingStore, calls_between};
 use crate::demo::access::Access;
 use crate::demo::account::{Account, Side, ledger_key};
-use crate::demo::audit::{Final, judge};
+use crate::demo::audit::{Final, judge, look};
 use crate::demo::auditor::{Audits, audit, read_pair};
 use crate::demo::fate::Transfer;
 use crate::demo::outcome::{RunFigures, Scale};
@@ -111,8 +111,11 @@ async fn carry_out(
     let mut pairs = Vec::new();
     for pair in 0..plan.scale.pairs {
         let read = read_pair(&platform, &mut access, pair, Duration::ZERO).await;
-        pairs
-            .push(read.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?);
+        let (a, b) =
+            read.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?;
+        // The curve ends at what the figures are made of.
+        platform.timeline.sample(pair, look(&a, &b).money_off);
+        pairs.push((a, b));
     }
     bar.finish_and_clear();
     let tally = platform.take_tally();

@@ -135,9 +135,20 @@ impl Report {
 fn workload_text(shape: &Shape) -> String {
     let rate = shape.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate}/s"));
     format!(
-        "{} functions × ({} writes + {} reads) of {} B, {} keys, zipf {}, {} clients, {rate}",
-        shape.functions, shape.writes, shape.reads, shape.value_bytes, shape.keys, shape.zipf, shape.clients
+        "{} × ({} + {}) of {} B, {}, zipf {}, {}, {rate}",
+        count(shape.functions, "function"),
+        count(shape.writes, "write"),
+        count(shape.reads, "read"),
+        shape.value_bytes,
+        count(shape.keys, "key"),
+        shape.zipf,
+        count(shape.clients, "client")
     )
+}
+
+/// A number of things: "1 write", "2 writes".
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Report {
@@ -151,7 +162,7 @@ impl Report {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Report, Shape};
+    use super::{Report, Shape, workload_text};
     use crate::figures::{Anomalies, Figures};
     use crate::latency::LatencyMs;
     use crate::standard::{Options, Workload};
@@ -171,6 +182,12 @@ mod tests {
             direct: false,
         };
         Report::new(figures, Some("aft bench standard".into()), 8.1)
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let text = workload_text(&Shape::new(&Workload::default(), &Options::default()));
+        assert!(text.starts_with("2 functions × (1 write + 2 reads) of 4096 B, 1000 keys, "), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use aft_core::ids::{AttemptId, Fingerprint, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb, Visibility};
 use aft_node::{NodeHandle, fresh_attempt};
 use aft_wire::durable::{own_hash, request_hash};
-use aft_wire::http::Op;
+use aft_wire::http::{Code, Op};
 use tracing::Span;
 
 use crate::failure::{Failure, Result};
@@ -45,7 +45,10 @@ impl Opening {
         let token = token(doors, attempt);
         Span::current().record("transaction", tracing::field::display(&token));
         let guard = AbortOnDrop::new(&doors.node, attempt);
-        let outcome = open(doors, begin, plan, commit).await.map_err(|failure| failure.of(&token))?;
+        let outcome = open(doors, begin, plan, commit).await.map_err(|failure| {
+            // Then there never was a transaction that could be named.
+            if is_unopened(failure.0.code) { failure } else { failure.of(&token) }
+        })?;
         guard.keep();
         Ok(outcome)
     }
@@ -86,6 +89,14 @@ impl Opening {
             batch: Batch::default(),
         }))
     }
+}
+
+/// Whether a refusal of an opening says that nothing was opened.
+fn is_unopened(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotServing | Code::Overloaded | Code::InProgress | Code::KeyReused | Code::ResultGone
+    )
 }
 
 async fn open(

@@ -225,8 +225,10 @@ async fn the_service_says_how_it_is() {
         }
     };
     assert!(draining.code == Code::NotServing && draining.detail.contains("draining"), "{draining:?}");
-    assert_eq!(server.post("/v1/transactions", "{}").await.problem().code, Code::NotServing);
-    assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
+    let refused = server.post("/v1/transactions", "{}").await.problem();
+    assert_eq!((refused.code, refused.transaction), (Code::NotServing, None), "{}", refused.detail);
+    let committed = server.post(&format!("/v1/transactions/{t}/commit"), "").await;
+    assert!(committed.reply().committed && committed.body.ends_with(b"}\n"), "{committed:?}");
     assert_eq!(drained.await.unwrap().cut_off, 0);
 }
 

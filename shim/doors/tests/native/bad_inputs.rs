@@ -235,6 +235,8 @@ async fn requests_in_conflict() {
     let answer = server.post("/v1/transactions", r#"{"request_id": "open", "wait_ms": 10}"#).await;
     let problem = answer.problem();
     assert_eq!((problem.code, problem.status), (Code::InProgress, 409));
+    assert_eq!(problem.transaction, None, "nothing was opened");
+    assert!(answer.body.ends_with(b"}\n"), "{answer:?}");
     assert!(answer.header("retry-after").is_some());
     // The commit record decides between two that run.
     let beside = server.post("/v1/transactions", r#"{"request_id": "open", "if_open": "run"}"#).await.reply();
