@@ -190,9 +190,9 @@ fn unknown(name: &str, entry: &str) -> Failed {
         let key = key.trim_start_matches('_');
         is_entry(section, key).then(|| format!("{PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase()))
     });
-    let form = meant.unwrap_or_else(|| format!("{PREFIX}SECTION__KEY, as aft serve --help lists them,"));
+    let form = meant.unwrap_or_else(|| format!("{PREFIX}SECTION__KEY, as aft serve --help lists them"));
     format!(
-        "environment variable {name} is no setting: write {form} with two underscores between section and key, or unset it"
+        "environment variable {name} is no setting: write {form}, with two underscores between section and key, or unset it"
     )
 }
 
