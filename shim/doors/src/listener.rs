@@ -22,6 +22,13 @@ use crate::router::{Doors, router};
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Streams of one HTTP/2 connection: each is a call.
 const STREAMS_MAX: u32 = 256;
+/// What an HTTP/2 connection begins with, and how much of it the server reads before it starts a timer.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const VERSION_BYTES: usize = HTTP2_PREFACE.len();
+
+/// Pause before a half-sent preface is looked at again.
+const PEEK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Pause after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,13 +48,17 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
+        let first_bytes = doors.settings.header_timeout;
         let service = router.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
-        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = graceful.watch(connection.into_owned());
+        let (server, watcher) = (server.clone(), graceful.watcher());
         tokio::spawn(async move {
             gauge!("aft_http_connections").increment(1.0);
-            if let Err(why) = connection.await {
-                debug!("a connection ended: {why}");
+            if speaks_within(&stream, first_bytes).await {
+                let connection =
+                    server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                if let Err(why) = watcher.watch(connection.into_owned()).await {
+                    debug!("a connection ended: {why}");
+                }
             }
             gauge!("aft_http_connections").decrement(1.0);
             drop(place);
@@ -58,6 +69,24 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
     if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
         warn!("calls still under way after {} s are cut off", timeout.as_secs());
     }
+}
+
+/// Whether enough of a first line comes in time to tell the version of HTTP by. The server's own timers run only after that, and a place is worth more.
+async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
+    let enough = async {
+        let mut first = [0; VERSION_BYTES];
+        let mut seen = 0;
+        loop {
+            match stream.peek(&mut first).await {
+                Ok(0) | Err(_) => return false,
+                Ok(len) if len == VERSION_BYTES || !HTTP2_PREFACE.starts_with(&first[..len]) => return true,
+                // A peek that has seen all there is comes back at once.
+                Ok(len) if len == seen => tokio::time::sleep(PEEK_PAUSE).await,
+                Ok(len) => seen = len,
+            }
+        }
+    };
+    tokio::time::timeout(limit, enough).await.unwrap_or(false)
 }
 
 /// The next connection, once there is a place for it.

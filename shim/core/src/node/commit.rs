@@ -10,6 +10,7 @@
 //! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all attempts of a request, and create has one winner.
 //! A repeated create that answers *Exists* may have met this attempt's own earlier try, so the attempt's id decides, not the answer.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use bytes::Bytes;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Fingerprint, RequestHash, Session};
 use crate::message::{
-    CommitArgs, Committed, End, Header, Note, Output, Refusal, Replayed, Reply, Tell, Ticket, Visibility,
+    Batch, CommitArgs, Committed, End, Header, Note, Output, Refusal, Replayed, Reply, Tell, Ticket,
+    Visibility,
 };
 use crate::record::{Record, Writes};
 use crate::store::{Answer, Body, Call, CallError, Name};
@@ -36,6 +38,8 @@ pub(super) struct Ended {
     fingerprint: Option<Fingerprint>,
     session: Session,
     outcome: Outcome,
+    /// What the batch was that carried the commit; only the same one is answered again.
+    carrier: Option<u64>,
 }
 
 #[derive(Debug, Clone, Hash)]
@@ -91,6 +95,13 @@ pub(super) fn dropped_waiters(transaction: &Transaction) -> Vec<(Ticket, Refusal
             waiters.iter().map(|waiter| (waiter.ticket, Refusal::Unknown(transaction.hash))).collect()
         }
     }
+}
+
+/// A batch, told from others.
+pub(super) fn digest(batch: &Batch) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    batch.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Node {
@@ -304,8 +315,8 @@ impl Node {
                 Phase::Open | Phase::Closing(..) => Outcome::Expired,
                 Phase::Committing(..) => Outcome::Unknown,
             };
-            let Transaction { hash, fingerprint, session, .. } = transaction;
-            self.ended.insert(attempt, Ended { hash, fingerprint, session, outcome });
+            let Transaction { hash, fingerprint, session, carrier, .. } = transaction;
+            self.ended.insert(attempt, Ended { hash, fingerprint, session, outcome, carrier });
         }
     }
 
@@ -321,6 +332,11 @@ impl Node {
             Phase::Committing(_, waiters) => std::mem::take(waiters),
             Phase::Open | Phase::Closing(..) => unreachable!("it is committing"),
         }
+    }
+
+    /// Whether this batch is the one that carried the commit of an ended transaction.
+    pub(super) fn is_carrier(&self, attempt: AttemptId, batch: &Batch) -> bool {
+        self.ended.get(&attempt).is_some_and(|ended| ended.carrier == Some(digest(batch)))
     }
 
     /// A commit of a transaction that has ended, or that this node never knew.
@@ -457,8 +473,8 @@ impl Node {
         self.transactions_bytes -= transaction.weighed;
         self.timers.remove(&(transaction.deadline_mono, Timer::Deadline(attempt)));
         self.note(Note::Ended(attempt, outcome.end()));
-        let Transaction { hash, fingerprint, session, .. } = transaction;
-        self.ended.insert(attempt, Ended { hash, fingerprint, session, outcome });
+        let Transaction { hash, fingerprint, session, carrier, .. } = transaction;
+        self.ended.insert(attempt, Ended { hash, fingerprint, session, outcome, carrier });
         self.request_ended(hash, attempt, request);
     }
 

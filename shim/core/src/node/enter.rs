@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::message::Header;
+use crate::message::{Header, Note};
 use crate::record::{Intent, Record};
-use crate::store::{Body, Call, CallError, Name};
+use crate::store::{Answer, Body, Call, CallError, Name};
 
 use super::index::Source;
-use super::script::{Flow, Pending, Run, Stop};
+use super::script::{Flow, Pending, Run, Stop, failed};
 use super::{Node, publish};
 
 impl Node {
@@ -22,14 +22,26 @@ impl Node {
             run.ask_all([Call::Delete(intents.iter().copied().map(Name::Intent).collect())])?;
         }
         let since = run.note(|| self.now.mono_ms);
-        let records = run.ask_objects(intents.iter().map(|intent| Name::Commit(intent.hash)))?;
-        // An intent without a record of its own has nothing to enter. Whether it is an orphan is Retire's matter.
-        let headers: Vec<Arc<Header>> = intents
-            .iter()
-            .zip(records)
-            .filter_map(|(intent, object)| own_record(intent, object.map(|(body, _)| body)))
-            .filter_map(|record| Header::of(&record).map(Arc::new))
-            .collect();
+        let answers = run.ask_all(intents.iter().map(|intent| Call::Get(Name::Commit(intent.hash))))?;
+        let mut headers = Vec::new();
+        for (intent, answer) in intents.iter().zip(answers) {
+            match answer {
+                // An intent without a record of its own has nothing to enter. Whether it is an orphan is Retire's matter.
+                Answer::Got(object) => {
+                    let record = own_record(intent, object.map(|(body, _)| body));
+                    headers.extend(record.and_then(|record| Header::of(&record)).map(Arc::new));
+                }
+                // What is damaged may not keep the node from serving the rest. Its intent stays, and leads here again once it is mended.
+                Answer::Failed(CallError::Damaged(what)) => {
+                    self.intent_stands(intent);
+                    run.note_if(|| {
+                        self.note(Note::MaintenanceDamaged(what));
+                        true
+                    });
+                }
+                answer => return Err(failed(answer)),
+            }
+        }
         self.enter_versions(run, &headers, since)?;
         Ok(true)
     }

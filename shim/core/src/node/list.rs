@@ -18,6 +18,9 @@ use super::calls::Owner;
 use super::reading::{Operation, OperationId, OperationPurpose, Want, meta_of};
 use super::transaction::{ListedRange, Phase};
 
+/// Listed ranges of one transaction; the pages of one listing count as one.
+const RANGES_MAX: usize = 1_000;
+
 /// The store's page of keys.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct KeysPage {
@@ -41,6 +44,21 @@ impl Node {
         }
         if list.limit == 0 {
             return self.refuse(ticket, Refusal::Invalid("a listing's limit is at least 1".into()));
+        }
+        let longest = list.prefix.len().max(list.after.as_deref().map_or(0, str::len));
+        if longest > Key::BYTES_MAX {
+            return self.refuse(
+                ticket,
+                Refusal::Invalid(format!(
+                    "a listing's prefix and cursor have at most {} bytes, as keys do; this one has {longest}",
+                    Key::BYTES_MAX
+                )),
+            );
+        }
+        if transaction.ranges.len() >= RANGES_MAX {
+            return self.refuse(ticket, Refusal::Invalid(format!(
+                "the transaction has listed {RANGES_MAX} ranges, and each read looks at all of them: split the request"
+            )));
         }
         self.start_operation(ticket, attempt, OperationPurpose::List(list, None), BTreeSet::new());
     }
@@ -137,7 +155,7 @@ impl Node {
         }
         let range = range_of(list, through.clone());
         if list.after.is_none() || !self.planted(Bug::ForgetLaterRanges) {
-            self.transactions.get_mut(&attempt).expect("looked up above").ranges.push(range);
+            self.transactions.get_mut(&attempt).expect("looked up above").add_range(range);
         }
         self.reply(ticket, Reply::Listed { keys, next: through });
         self.operation_done(attempt);

@@ -529,6 +529,13 @@ impl Node {
         }
     }
 
+    /// An earlier life's intent whose record cannot be read.
+    pub(super) fn intent_stands(&mut self, intent: &Intent) {
+        if self.settings.exclusive {
+            self.maintenance.unentered.entry(intent.attempt).or_insert(intent.time);
+        }
+    }
+
     /// This node has entered an attempt's versions, or the attempt can never commit.
     pub(super) fn versions_entered(&mut self, attempt: AttemptId) {
         let retiring = self.maintenance.pass.as_mut().filter(|pass| pass.scan == Scanning::Retire);

@@ -15,6 +15,7 @@ use crate::store::Answer;
 
 use super::Node;
 use super::begin::refusal_of;
+use super::commit::digest;
 use super::reading::{OperationPurpose, Want};
 use super::script::{Pending, Run};
 use super::tasks::Purpose;
@@ -33,7 +34,9 @@ impl Node {
         match self.transactions.get(&attempt) {
             Some(Transaction { phase: Phase::Open, .. }) => self.run_batch(ticket, attempt, batch, false),
             // A repeated last call whose answer was lost: the outcome of the commit is all that is left of it.
-            None if batch.commit.is_some() && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) => {
+            None if self.is_carrier(attempt, &batch)
+                && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
+            {
                 let waiter = CommitWaiter { ticket, form: CommitForm::Ran(Vec::new()) };
                 self.commit(attempt, None, waiter);
             }
@@ -103,6 +106,7 @@ impl Node {
                 Read { key, found }
             })
             .collect::<Vec<_>>();
+        let carrier = batch.commit.is_some().then(|| digest(&batch));
         let Batch { ops, commit } = batch;
         let transaction = self.transactions.get_mut(&attempt).expect("operations end with their transaction");
         for op in ops {
@@ -115,6 +119,7 @@ impl Node {
         }
         transaction.inline_bytes = sizes.inline_bytes;
         transaction.record_bytes = sizes.record_bytes;
+        transaction.carrier = carrier.or(transaction.carrier);
         let remaining_ms = transaction.deadline_mono.saturating_sub(self.now.mono_ms);
         let Some(commit) = commit else {
             let reply = match begun {

@@ -24,7 +24,7 @@ pub(super) struct ReadVersion {
 }
 
 /// A range of keys that was listed: what is in it and not in the read set was read as absent.
-#[derive(Debug, Clone, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ListedRange {
     pub(super) prefix: String,
     /// Exclusive.
@@ -97,6 +97,8 @@ pub(super) struct Transaction {
     pub(super) inline_bytes: usize,
     /// Bytes of the buffer in a stored commit record, at most.
     pub(super) record_bytes: usize,
+    /// What the last batch was that carried a commit.
+    pub(super) carrier: Option<u64>,
     /// An intent for this attempt is durable.
     pub(super) intent_durable: bool,
     pub(super) blobs: u32,
@@ -111,6 +113,9 @@ pub(super) struct Transaction {
 const TRANSACTION_BYTES: usize = 1_024;
 /// What a write in the buffer, a read, or a bound on a key holds besides the bytes of a value: a place in a map, the key's text, a header's share.
 const ITEM_BYTES: usize = 256;
+
+/// Items that a listed range counts for: its texts may be as long as three keys.
+const RANGE_ITEMS: usize = 13;
 
 impl Transaction {
     pub(super) fn new(
@@ -139,6 +144,7 @@ impl Transaction {
             buffer: BTreeMap::new(),
             inline_bytes: 0,
             record_bytes: 0,
+            carrier: None,
             intent_durable: false,
             blobs: 0,
             operations: 0,
@@ -147,9 +153,22 @@ impl Transaction {
         }
     }
 
+    /// A range was listed: it goes on from the last one, or is one more.
+    pub(super) fn add_range(&mut self, range: ListedRange) {
+        match self.ranges.last_mut() {
+            Some(last) if *last == range => {}
+            Some(last)
+                if range.after.is_some() && last.prefix == range.prefix && last.through == range.after =>
+            {
+                last.through = range.through;
+            }
+            Some(_) | None => self.ranges.push(range),
+        }
+    }
+
     /// What it holds, about.
     pub(super) fn bytes(&self) -> usize {
-        let items = self.buffer.len() + self.reads.len() + self.lower.len() + self.ranges.len();
+        let items = self.buffer.len() + self.reads.len() + self.lower.len() + RANGE_ITEMS * self.ranges.len();
         TRANSACTION_BYTES + self.record_bytes + items * ITEM_BYTES
     }
 

@@ -95,7 +95,22 @@ pub(crate) fn found(found: Found) -> Option<(Value, String)> {
 }
 
 /// Reads with their values.
+///
+/// The reply is held and encoded as a whole, so its values have the bound of a request's body.
 pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Vec<http::Read>> {
+    let size = |read: &Read| match &read.found {
+        Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),
+        Found::Absent => 0,
+    };
+    let bytes: u64 = reads.iter().map(size).sum();
+    let limit = doors.settings.body_bytes_max;
+    if reads.len() > 1 && bytes > limit as u64 {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut failure =
+            Failure::beyond(Code::TooLarge, "what one call reads, all values together,", limit, bytes);
+        failure.0.detail.push_str(": read fewer keys in a call, or large values one by one with GET; what this call wrote or committed stands");
+        return Err(failure);
+    }
     iter(reads).map(|read| resolve_one(doors, read)).buffered(READS_AT_ONCE).try_collect().await
 }
 
