@@ -328,3 +328,61 @@ async fn a_client_that_goes_away() {
         assert_eq!(&server.call("GET", &format!("/v1/keys/{key}"), &[], "").await.body[..], b"1");
     }
 }
+
+#[tokio::test]
+async fn only_the_batch_that_carried_the_commit_is_answered_again() {
+    let server = Server::start().await;
+    let t = server.open().await;
+    let path = format!("/v1/transactions/{t}/batch");
+    let carrier = r#"{"ops": [{"put": "a", "text": "1"}], "commit": true}"#;
+    assert!(server.post(&path, carrier).await.reply().committed);
+    assert!(server.post(&path, carrier).await.reply().committed);
+    let other = r#"{"ops": [{"put": "b", "text": "1"}, {"delete": "a"}], "commit": true}"#;
+    assert_eq!(server.post(&path, other).await.problem().code, Code::Ended);
+    assert_eq!(server.call("GET", "/v1/keys/b", &[], "").await.problem().code, Code::Absent);
+    assert!(server.call("GET", "/v1/keys/a", &[], "").await.status.is_success());
+}
+
+#[tokio::test]
+async fn what_one_call_reads_is_bounded() {
+    let server = Server::with(|_, doors| doors.body_bytes_max = 100_000).await;
+    server.call("PUT", "/v1/keys/v", &[], vec![7; 60_000]).await;
+    let one = server.post("/v1/execute", r#"{"ops": [{"get": "v"}]}"#).await;
+    assert!(one.status.is_success());
+    let problem = server.post("/v1/execute", r#"{"ops": [{"get": "v"}, {"get": "v"}]}"#).await.problem();
+    assert_eq!((problem.code, problem.limit, problem.actual), (Code::TooLarge, Some(100_000), Some(120_000)));
+}
+
+#[tokio::test]
+async fn listings_of_a_transaction_are_bounded() {
+    let server = Server::start().await;
+    let t = server.open().await;
+    let long = "p".repeat(2_000);
+    let problem =
+        server.call("GET", &format!("/v1/transactions/{t}/keys?prefix={long}"), &[], "").await.problem();
+    assert_eq!(problem.code, Code::Invalid);
+    for number in 0..1_000 {
+        let path = format!("/v1/transactions/{t}/keys?prefix=p{number}");
+        assert!(server.call("GET", &path, &[], "").await.status.is_success());
+    }
+    let problem = server.call("GET", &format!("/v1/transactions/{t}/keys?prefix=q"), &[], "").await.problem();
+    assert!(problem.code == Code::Invalid && problem.detail.contains("split the request"), "{problem:?}");
+}
+
+/// A place is not kept for who says nothing, or only begins to say that it speaks HTTP/2.
+#[tokio::test]
+async fn silent_connections_give_their_places_back() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::with(|_, doors| {
+        doors.connections_max = 2;
+        doors.header_timeout = std::time::Duration::from_millis(300);
+    })
+    .await;
+    let _silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut begun = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    begun.write_all(b"PRI * HT").await.unwrap();
+    let call = server.call("GET", "/healthz", &[], "");
+    let answer =
+        tokio::time::timeout(std::time::Duration::from_secs(20), call).await.expect("a place is free");
+    assert!(answer.status.is_success());
+}
