@@ -121,6 +121,11 @@ impl NodeHandle {
         *self.shared.state.borrow()
     }
 
+    /// Why the store takes no more writes as long as this process lives, if something has put an end to them ([`aft_store::Store::ended`]).
+    pub fn store_ended(&self) -> Option<String> {
+        self.shared.store.ended()
+    }
+
     /// Waits until the node has recovered; then what it is doing.
     pub async fn recovered(&self) -> State {
         self.wait_for(|state| *state != State::Recovering).await

@@ -233,6 +233,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         Capabilities { grace_ms, ..inner }
     }
 
+    fn ended(&self) -> Option<String> {
+        self.inner.ended()
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         self.read(Call::Get, self.inner.get(name)).await
     }

@@ -198,6 +198,10 @@ impl Store for LocalStore {
         format!("local:{}", self.inner.tree.dir().display())
     }
 
+    fn ended(&self) -> Option<String> {
+        self.poison.get().cloned()
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             delete_if: true,

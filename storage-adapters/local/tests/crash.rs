@@ -198,6 +198,7 @@ async fn child_that_writes_until_the_disk_is_full() {
         i += 1;
     };
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
+    assert!(store.ended().is_some(), "the store tells that only a restart helps");
     say(&format!("stopped: {error}"));
     for _ in 0..3 {
         let later = store.put(&filler(i + 1).0, Bytes::from("small")).await;

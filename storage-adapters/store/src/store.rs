@@ -84,6 +84,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Why this store takes no more writes as long as the process lives, if something has put an end to them: whoever watches over the process
+    /// should start it again.
+    fn ended(&self) -> Option<String> {
+        None
+    }
+
     /// The body under a name, and its tag.
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
 

@@ -22,7 +22,15 @@ pub(crate) async fn healthz() -> Response {
 /// The node takes new transactions.
 pub(crate) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response> {
     let detail = match doors.node.ready() {
-        NodeState::Serving => return Ok(text("text/plain; charset=utf-8", "ready\n")),
+        NodeState::Serving => {
+            return match doors.node.store_ended() {
+                None => Ok(text("text/plain; charset=utf-8", "ready\n")),
+                Some(why) => Err(Failure::new(
+                    Code::StoreUnavailable,
+                    format!("the store takes no more writes until this server is started again: {why}"),
+                )),
+            };
+        }
         NodeState::Recovering => "recovering: the node publishes what an earlier life left unpublished",
         NodeState::Draining => "draining: the node finishes what is open, and takes nothing new",
         NodeState::Stopped => "stopped: the node has ended",
