@@ -199,7 +199,7 @@ impl Store for LocalStore {
     }
 
     fn ended(&self) -> Option<String> {
-        self.poison.get().cloned()
+        self.inner.poison.get().cloned()
     }
 
     fn capabilities(&self) -> Capabilities {
