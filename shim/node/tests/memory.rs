@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Op, Verb, Visibility};
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Verb};
 use aft_core::record::{Location, Value};
-use aft_node::{NodeSettings, fresh_attempt, start};
+use aft_node::{NodeSettings, fresh_begin, start};
 use aft_store::{
     Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
 };
-use aft_wire::durable::own_hash;
 use bytes::Bytes;
 use cap::Cap;
 
@@ -89,7 +88,6 @@ async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usi
     let node = start(store, settings).await.unwrap();
     node.recovered().await;
     for commit in 0..commits {
-        let attempt = fresh_attempt();
         // A slice of a body, as the door hands it in.
         let body = Bytes::from(vec![7; value_bytes + 1_000]);
         let value = Value {
@@ -99,19 +97,7 @@ async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usi
             attributes: Bytes::new(),
         };
         let ops = vec![Op::Put(Key::parse(&format!("bench/{commit:08}")).unwrap(), value)];
-        let begin = Begin {
-            attempt,
-            hash: own_hash(attempt),
-            named: false,
-            fingerprint: None,
-            timeout_ms: None,
-            wait_ms: 0,
-            overlap: false,
-            session: Vec::new(),
-            retention_ms: None,
-            visibility: Visibility::Relaxed,
-            batch: Batch { ops, commit: Some(CommitArgs::default()) },
-        };
+        let begin = Begin { batch: Batch { ops, commit: Some(CommitArgs::default()) }, ..fresh_begin() };
         node.ask(Verb::Begin(Box::new(begin))).await.unwrap();
     }
     // Everything has landed, and the levels are told.

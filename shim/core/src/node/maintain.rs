@@ -69,10 +69,10 @@ pub(super) struct Maintenance {
     /// Attempts of this life that may have an intent, with its time, and that are neither published nor known to be over without a commit. On an
     /// exclusive store all others are settled once it has recovered.
     unentered: BTreeMap<AttemptId, Hlc>,
-    /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
-    /// when a whole pass has not seen them.
     mark: Mark,
     pace: Pace,
+    /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
+    /// when a whole pass has not seen them.
     pub(super) orphans: BTreeMap<AttemptId, (u64, u64)>,
     pub(super) passes: u64,
     /// The pause before the next pass: longer after each that found nothing to do.
@@ -121,6 +121,8 @@ pub(super) struct Pass {
     entered_up_to: Hlc,
     /// Every intent that was met could be entered.
     clean: bool,
+    /// An intent's record could not be read: the node serves all the same, but something old may be unpublished.
+    unreadable: bool,
     /// Fixed when the Retire scan begins.
     pub(super) horizon: Hlc,
     minutes: VecDeque<u32>,
@@ -187,6 +189,7 @@ impl Node {
             began_wall_ms: self.now.wall_ms,
             entered_up_to: Hlc::default(),
             clean: true,
+            unreadable: false,
             horizon: Hlc::default(),
             minutes: VecDeque::new(),
             minutes_after: None,
@@ -491,8 +494,9 @@ impl Node {
     pub(super) fn scan_began_clean_after(&self, instant_ms: u64) -> bool {
         let pass = self.maintenance.pass.as_ref();
         let unpublished = self.publishing.first_key_value().map(|(txn, _)| txn.time.ms());
-        pass.is_some_and(|pass| pass.clean && pass.began_wall_ms > instant_ms)
+        pass.is_some_and(|pass| pass.clean && !pass.unreadable && pass.began_wall_ms > instant_ms)
             && unpublished.is_none_or(|oldest| oldest > instant_ms)
+            && self.maintenance.unentered.values().all(|intent_time| intent_time.ms() > instant_ms)
     }
 
     /// When a tombstone that is its key's only version may go, by the wall clock.
@@ -531,6 +535,9 @@ impl Node {
 
     /// An earlier life's intent whose record cannot be read.
     pub(super) fn intent_stands(&mut self, intent: &Intent) {
+        if let Some(pass) = &mut self.maintenance.pass {
+            pass.unreadable = true;
+        }
         if self.settings.exclusive {
             self.maintenance.unentered.entry(intent.attempt).or_insert(intent.time);
         }
