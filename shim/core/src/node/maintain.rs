@@ -496,7 +496,6 @@ impl Node {
         let unpublished = self.publishing.first_key_value().map(|(txn, _)| txn.time.ms());
         pass.is_some_and(|pass| pass.clean && !pass.unreadable && pass.began_wall_ms > instant_ms)
             && unpublished.is_none_or(|oldest| oldest > instant_ms)
-            && self.maintenance.unentered.values().all(|intent_time| intent_time.ms() > instant_ms)
     }
 
     /// When a tombstone that is its key's only version may go, by the wall clock.
