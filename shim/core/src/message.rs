@@ -356,6 +356,8 @@ pub enum Note {
     OrphanRemoved(AttemptId),
     /// The maintainer met something damaged, and leaves it alone.
     MaintenanceDamaged(String),
+    /// What an earlier life left cannot be listed, something being damaged: as long as that is so, the node does not serve.
+    RecoveryBlocked(String),
 }
 
 /// How a transaction ended.

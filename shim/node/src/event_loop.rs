@@ -92,6 +92,8 @@ pub(crate) struct EventLoop {
     drain_until: Option<tokio::time::Instant>,
     /// Every handle is gone.
     abandoned: bool,
+    /// It cannot recover.
+    blocked: bool,
 }
 
 impl EventLoop {
@@ -117,6 +119,7 @@ impl EventLoop {
             sleep,
             drain_until: None,
             abandoned: false,
+            blocked: false,
         }
     }
 
@@ -338,6 +341,11 @@ impl EventLoop {
                 meters.maintenance_damaged.add();
                 error!(what, "maintenance met something damaged and leaves it alone");
             }
+            Note::RecoveryBlocked(what) => {
+                error!(what, "what an earlier life left cannot be listed: the node stops");
+                self.blocked = true;
+                self.shared.blocked.send_replace(Some(what.clone()));
+            }
         }
     }
 
@@ -370,6 +378,9 @@ impl EventLoop {
     }
 
     fn is_over(&self) -> bool {
+        if self.blocked {
+            return true;
+        }
         let Some(until) = self.drain_until else { return self.abandoned };
         let idle = self.node.open_transactions() == 0
             && self.node.unpublished() == 0

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     /// Set once by the loop's end: transactions that were still open.
     cut_off: watch::Sender<usize>,
+    /// What is damaged, if that keeps the node from recovering.
+    pub(crate) blocked: watch::Sender<Option<String>>,
 }
 
 /// A running node. Clones name the same node; when the last one is dropped, the node stops.
@@ -84,6 +86,7 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
         meters: Meters::new(id),
         state: watch::Sender::new(first),
         cut_off: watch::Sender::new(0),
+        blocked: watch::Sender::new(None),
     });
     info!(node = %id, store = shared.store.url(), exclusive, maintain, "node starts");
     let event_loop = EventLoop::new(shared.clone(), core, items, maintain);
@@ -124,6 +127,11 @@ impl NodeHandle {
     /// Why the store takes no more writes as long as this process lives, if something has put an end to them ([`aft_store::Store::ended`]).
     pub fn store_ended(&self) -> Option<String> {
         self.shared.store.ended()
+    }
+
+    /// What is damaged in the store, if that has kept the node from recovering: then it has stopped without having served.
+    pub fn recovery_blocked(&self) -> Option<String> {
+        self.shared.blocked.borrow().clone()
     }
 
     /// Waits until the node has recovered; then what it is doing.

@@ -115,6 +115,11 @@ async fn until_stopped(
     while node.ready() != State::Stopped {
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
+    if let Some(what) = node.recovery_blocked() {
+        return format!(
+            "{url} is damaged ({what}): what was committed just before the last end cannot be listed, so nothing is served, lest a half be seen; nothing was changed. Bring back a copy of the store from before the damage, and start again"
+        );
+    }
     "the node has stopped by itself: its log tells why; nothing that was acknowledged is lost, start again"
         .into()
 }

@@ -249,7 +249,7 @@ impl World {
                     Note::Recovered => "recovered",
                     Note::Collected(_) => "collected",
                     Note::OrphanRemoved(_) => "orphans",
-                    Note::MaintenanceDamaged(what) => {
+                    Note::MaintenanceDamaged(what) | Note::RecoveryBlocked(what) => {
                         if !self.met_damage(host, 0, what) {
                             return broken("only what the store calls damaged is", what.clone());
                         }

@@ -299,8 +299,6 @@ impl Node {
         if run.note_if(|| self.settled.get(&attempt).is_some() || self.planted(Bug::ReplayBeforeIntent)) {
             return Ok(Ok(()));
         }
-        // An earlier life may have left the record without an intent, and so unentered.
-        self.intent_may_stand(attempt);
         Ok(match run.ask(|| self.put_intent(record.hash, attempt))? {
             Answer::Done => {
                 self.settled.insert(attempt, ());
@@ -311,10 +309,10 @@ impl Node {
         })
     }
 
-    /// The call that puts a fresh intent.
+    /// The call that puts a fresh intent. For a record that an earlier life may have left without one, and so unentered, as well.
     pub(super) fn put_intent(&mut self, hash: RequestHash, attempt: AttemptId) -> Call {
-        let time = self.time();
-        let nonce = self.nonce();
+        let (time, nonce) = (self.time(), self.nonce());
+        self.intent_is_put(attempt, time);
         Call::Put(Name::Intent(Intent { minute: time.minute(), time, attempt, nonce, hash }), Body::Empty)
     }
 

@@ -160,7 +160,6 @@ impl Node {
         let (record, fingerprint, intent_durable) =
             (record.clone(), transaction.fingerprint, transaction.intent_durable);
         let hash = record.hash;
-        self.intent_may_stand(attempt);
         let create = run.start(|| Call::Create(Name::Commit(hash), Body::Record(record.clone())));
         let intent = (!intent_durable).then(|| run.start(|| self.put_intent(hash, attempt)));
         if self.planted(Bug::PublishBeforeCommit) {

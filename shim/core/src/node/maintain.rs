@@ -58,6 +58,19 @@ struct Mark {
     due: bool,
 }
 
+/// An attempt of this life that may have an intent.
+#[derive(Debug, Clone, Hash)]
+struct Unentered {
+    /// No intent of it is older.
+    oldest: Hlc,
+    /// No intent of it is younger.
+    youngest: Hlc,
+    /// When the youngest was put, by the monotonic clock.
+    since_mono: u64,
+    /// The last pass whose Retire scan met an intent of it.
+    met_in: u64,
+}
+
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Maintenance {
     pub(super) active: bool,
@@ -66,9 +79,9 @@ pub(super) struct Maintenance {
     pub(super) pass: Option<Pass>,
     /// Attempts whose version entries this node itself has put, with the pass in whose Retire scan that was, if it was in one. Where others write too.
     entered: Remembered<AttemptId, Option<u64>>,
-    /// Attempts of this life that may have an intent, with its time, and that are neither published nor known to be over without a commit. On an
-    /// exclusive store all others are settled once it has recovered.
-    unentered: BTreeMap<AttemptId, Hlc>,
+    /// Attempts of this life that may have an intent, and that are neither published nor known to be over without a commit. On an exclusive
+    /// store all others are settled once it has recovered.
+    unentered: BTreeMap<AttemptId, Unentered>,
     mark: Mark,
     pace: Pace,
     /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
@@ -125,6 +138,10 @@ pub(super) struct Pass {
     unreadable: bool,
     /// Fixed when the Retire scan begins.
     pub(super) horizon: Hlc,
+    /// When the Retire scan began, by the monotonic clock.
+    retire_began_mono: u64,
+    /// The scan under way could not list everything.
+    cut_short: bool,
     minutes: VecDeque<u32>,
     /// Where to ask for more minutes, exclusive; the outer `None`: no more.
     minutes_after: Option<Option<u32>>,
@@ -151,6 +168,7 @@ pub(super) struct Pass {
 impl Pass {
     fn begin_scan(&mut self, scan: Scanning) {
         self.scan = scan;
+        self.cut_short = false;
         self.minutes.clear();
         self.minutes_after = Some(None);
         self.listing = None;
@@ -191,6 +209,8 @@ impl Node {
             clean: true,
             unreadable: false,
             horizon: Hlc::default(),
+            retire_began_mono: 0,
+            cut_short: false,
             minutes: VecDeque::new(),
             minutes_after: None,
             listing: None,
@@ -276,15 +296,20 @@ impl Node {
                         self.maintenance.recovered = true;
                         self.out.push(crate::message::Output::Note(Note::Recovered));
                     }
-                    let horizon = self.horizon();
+                    let (horizon, now) = (self.horizon(), self.now.mono_ms);
                     let pass = self.maintenance.pass.as_mut().expect("looked up above");
                     if !self.settings.collect {
                         return self.end_pass();
                     }
                     pass.horizon = horizon;
+                    pass.retire_began_mono = now;
                     pass.begin_scan(Scanning::Retire);
                 }
-                Scanning::Retire => pass.begin_scan(Scanning::Collect),
+                Scanning::Retire => {
+                    self.forget_never_landed();
+                    let pass = self.maintenance.pass.as_mut().expect("looked up above");
+                    pass.begin_scan(Scanning::Collect);
+                }
                 Scanning::Collect => return self.end_pass(),
             }
         }
@@ -368,6 +393,9 @@ impl Node {
                     }
                 }
                 (Scanning::Retire, Some(Name::Intent(intent))) => {
+                    if let Some(unentered) = maintenance.unentered.get_mut(&intent.attempt) {
+                        unentered.met_in = maintenance.passes;
+                    }
                     let waiting = maintenance.orphans.get_mut(&intent.attempt);
                     match waiting.filter(|(first_seen, _)| now_ms - *first_seen <= orphan_wait_ms) {
                         // Not now: its record need not be read again before.
@@ -450,10 +478,13 @@ impl Node {
             answer => {
                 // The store fails for good: leave the rest for the next pass.
                 if let Answer::Failed(CallError::Damaged(what)) = answer {
-                    self.out.push(crate::message::Output::Note(Note::MaintenanceDamaged(what)));
+                    let recovering = self.is_recovering();
+                    let note = if recovering { Note::RecoveryBlocked } else { Note::MaintenanceDamaged };
+                    self.note(note(what));
                 }
                 let pass = self.maintenance.pass.as_mut().expect("looked up above");
                 pass.clean = false;
+                pass.cut_short = true;
                 pass.minutes.clear();
                 pass.minutes_after = None;
                 pass.listing = None;
@@ -496,6 +527,7 @@ impl Node {
         let unpublished = self.publishing.first_key_value().map(|(txn, _)| txn.time.ms());
         pass.is_some_and(|pass| pass.clean && !pass.unreadable && pass.began_wall_ms > instant_ms)
             && unpublished.is_none_or(|oldest| oldest > instant_ms)
+            && self.maintenance.unentered.values().all(|unentered| unentered.oldest.ms() > instant_ms)
     }
 
     /// When a tombstone that is its key's only version may go, by the wall clock.
@@ -522,11 +554,10 @@ impl Node {
 
     // Which transactions' version entries are all there.
 
-    /// An attempt of this life puts its intent, now or in a moment.
-    pub(super) fn intent_may_stand(&mut self, attempt: AttemptId) {
+    /// An attempt of this life puts an intent of this time.
+    pub(super) fn intent_is_put(&mut self, attempt: AttemptId, time: Hlc) {
         if self.settings.exclusive {
-            let time = self.time();
-            self.maintenance.unentered.entry(attempt).or_insert(time);
+            self.may_be_unentered(attempt, time);
             self.maintenance.mark.youngest = time;
             self.renew_mark();
         }
@@ -538,8 +569,36 @@ impl Node {
             pass.unreadable = true;
         }
         if self.settings.exclusive {
-            self.maintenance.unentered.entry(intent.attempt).or_insert(intent.time);
+            self.may_be_unentered(intent.attempt, intent.time);
         }
+    }
+
+    fn may_be_unentered(&mut self, attempt: AttemptId, time: Hlc) {
+        let new = Unentered { oldest: time, youngest: time, since_mono: 0, met_in: 0 };
+        let unentered = self.maintenance.unentered.entry(attempt).or_insert(new);
+        unentered.oldest = unentered.oldest.min(time);
+        unentered.youngest = unentered.youngest.max(time);
+        unentered.since_mono = self.now.mono_ms;
+    }
+
+    /// A whole Retire scan has met no intent of these attempts, and none can land any more: a record of theirs, should there be one, was never told
+    /// of, and who finds it puts an intent first.
+    fn forget_never_landed(&mut self) {
+        let wait_ms = self.orphan_wait_ms();
+        let (transactions, publishing) = (&self.transactions, &self.publishing);
+        let maintenance = &mut self.maintenance;
+        let pass = maintenance.pass.as_ref().expect("the end of a pass's scan");
+        if pass.cut_short {
+            return;
+        }
+        let (horizon, began, number) = (pass.horizon, pass.retire_began_mono, maintenance.passes);
+        maintenance.unentered.retain(|attempt, unentered| {
+            unentered.met_in == number
+                || unentered.youngest >= horizon
+                || unentered.since_mono + wait_ms >= began
+                || transactions.contains_key(attempt)
+                || publishing.keys().any(|txn| txn.attempt == *attempt)
+        });
     }
 
     /// This node has entered an attempt's versions, or the attempt can never commit.
@@ -553,9 +612,9 @@ impl Node {
         if !self.maintenance.recovered {
             self.maintenance.entered.insert(attempt, None);
         }
-        let intent_time = self.maintenance.unentered.remove(&attempt);
-        if let (Some(time), Some(pass)) = (intent_time, retiring)
-            && time < pass.horizon
+        let unentered = self.maintenance.unentered.remove(&attempt);
+        if let (Some(Unentered { oldest, .. }), Some(pass)) = (unentered, retiring)
+            && oldest < pass.horizon
         {
             pass.entered_late.insert(attempt);
         }
@@ -606,7 +665,7 @@ impl Node {
         self.maintenance.mark.due = false;
         if self.maintenance.recovered {
             // An intent to come may have this very time.
-            let oldest = self.maintenance.unentered.values().copied().min();
+            let oldest = self.maintenance.unentered.values().map(|unentered| unentered.oldest).min();
             let oldest = oldest.filter(|_| !self.planted(Bug::MarkBeforeEntered)).unwrap_or(self.time());
             let up_to = Hlc(oldest.0.saturating_sub(1));
             // Even if the wall clock goes back.

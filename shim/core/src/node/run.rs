@@ -260,7 +260,6 @@ impl Node {
         let transaction = &self.transactions[&attempt];
         let (hash, durable) = (transaction.hash, transaction.intent_durable);
         if !run.note_if(|| durable) {
-            self.intent_may_stand(attempt);
             match run.ask(|| self.put_intent(hash, attempt))? {
                 Answer::Done => {}
                 answer => {
