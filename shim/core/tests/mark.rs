@@ -4,8 +4,6 @@
 //! Method: the store, played by hand, gives no answer to anything that an attempt writes, and holds nothing of it. The clocks go on past the attempt's
 //! deadline and the longest wait for late calls; the marks that the node puts are read.
 
-#![expect(clippy::unwrap_used, reason = "a failed test says where")]
-
 use std::collections::VecDeque;
 
 use aft_core::Node;
