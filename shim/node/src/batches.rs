@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, RECORD_BYTES_BASE, write_bytes_max};
+use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, write_bytes_max};
 use bytes::Bytes;
 
 use crate::handle::NodeHandle;
@@ -71,6 +71,7 @@ impl NodeHandle {
         for op in &batch.ops {
             match op {
                 Op::Get(_) => {}
+                Op::Result(_) => record_bytes += LARGE_RESULT_BYTES,
                 Op::Delete(key) => record_bytes += write_bytes_max(key, None),
                 Op::Put(key, value) => {
                     if value.inline_bytes() > settings.inline_value_bytes_max {
@@ -118,6 +119,6 @@ fn inline_values(ops: &[Op]) -> impl Iterator<Item = (usize, &Bytes)> {
             Location::Inline(bytes) => Some((at, bytes)),
             Location::Blob(_) => None,
         },
-        Op::Get(_) | Op::Delete(_) => None,
+        Op::Get(_) | Op::Delete(_) | Op::Result(_) => None,
     })
 }

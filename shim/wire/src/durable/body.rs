@@ -128,6 +128,10 @@ fn encode_record(record: &core::Record) -> messages::Record {
         writes,
         slim_keys,
         blobs: record.blobs,
+        large_result: record
+            .large_result
+            .as_ref()
+            .map(|result| messages::LargeResult { blob: Some(encode_blob(&result.blob)), size: result.size }),
     }
 }
 
@@ -187,6 +191,7 @@ fn encode_superseded(entry: &core::Superseded) -> messages::Superseded {
         hash: copy(&entry.hash.0),
         writes: entry.writes.iter().map(write).collect(),
         blobs: entry.blobs.iter().map(|&(number, parts)| messages::CollectBlob { number, parts }).collect(),
+        result_blob: entry.result_blob.map(|(number, parts)| messages::CollectBlob { number, parts }),
         retention_ms: entry.retention_ms,
     }
 }
@@ -208,9 +213,15 @@ fn decode_record(from: messages::Record) -> Result<core::Record, Fault> {
         fingerprint: from.fingerprint.map(|of| array(&of).map(Fingerprint)).transpose()?,
         retention_ms: from.retention_ms,
         result: from.result,
+        large_result: from.large_result.map(|result| decode_large_result(&result)).transpose()?,
         blobs: from.blobs,
         writes,
     })
+}
+
+fn decode_large_result(from: &messages::LargeResult) -> Result<core::LargeResult, Fault> {
+    let blob = from.blob.as_ref().ok_or(Fault::Broken("a large result has no place"))?;
+    Ok(core::LargeResult { blob: decode_blob(blob)?, size: from.size })
 }
 
 fn decode_write(from: messages::Write) -> Result<(Key, core::Write), Fault> {
@@ -270,6 +281,7 @@ fn decode_superseded(from: messages::Superseded) -> Result<core::Superseded, Fau
         hash: RequestHash(array(&from.hash)?),
         writes: writes.into(),
         blobs: from.blobs.iter().map(|blob| (blob.number, blob.parts)).collect(),
+        result_blob: from.result_blob.map(|blob| (blob.number, blob.parts)),
         retention_ms: from.retention_ms,
     })
 }
