@@ -193,6 +193,7 @@ fn door_settings(settings: &Settings) -> aft_doors::Settings {
     set_len(&mut doors.bodies_bytes_max, from.bodies_bytes_max);
     set_time(&mut doors.header_timeout, from.header_timeout_ms);
     set_time(&mut doors.body_timeout, from.body_timeout_ms);
+    set_time(&mut doors.reply_stall_timeout, from.reply_stall_timeout_ms);
     set(&mut doors.wait_default_ms, from.wait_default_ms);
     set(&mut doors.wait_max_ms, from.wait_max_ms);
     doors

@@ -74,6 +74,7 @@ pub(crate) struct Doors {
     pub(crate) bodies_bytes_max: Option<Number>,
     pub(crate) header_timeout_ms: Option<Number>,
     pub(crate) body_timeout_ms: Option<Number>,
+    pub(crate) reply_stall_timeout_ms: Option<Number>,
     pub(crate) wait_default_ms: Option<Number>,
     pub(crate) wait_max_ms: Option<Number>,
 }
