@@ -197,7 +197,7 @@ fn malformed_bodies_name_their_position() {
     check(Format::Json, b"op", 0, "begins no JSON");
     check(Format::Json, b"  ", 1, "EOF");
     check(Format::Json, br#"{"ops": [["k"]]}"#, 8, "expected an operation");
-    check(Format::Json, br#"{"ops": {}}"#, 8, "expected a list of operations");
+    check(Format::Json, br#"{"ops": {}}"#, 7, "expected a list of operations");
     check(Format::Json, br#"{"result": ["b2s="]}"#, 11, "expected base64 text");
     check(Format::Protobuf, b"\x0a\x05ab", 2, "at byte 2");
     check(Format::Protobuf, b"\x0a\x01\xff", 3, "UTF-8");
