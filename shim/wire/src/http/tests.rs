@@ -198,7 +198,7 @@ fn malformed_bodies_name_their_position() {
     check(Format::Json, b"  ", 1, "EOF");
     check(Format::Json, br#"{"ops": [["k"]]}"#, 8, "expected an operation");
     check(Format::Json, br#"{"ops": {}}"#, 7, "expected a list of operations");
-    check(Format::Json, br#"{"result": ["b2s="]}"#, 11, "expected base64 text");
+    check(Format::Json, br#"{"result": ["b2s="]}"#, 10, "expected base64 text");
     check(Format::Protobuf, b"\x0a\x05ab", 2, "at byte 2");
     check(Format::Protobuf, b"\x0a\x01\xff", 3, "UTF-8");
 }
