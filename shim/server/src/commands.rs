@@ -198,7 +198,8 @@ Examples:
   aft check history.txt
   aft check history.txt --sessions
 
-A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 is never written, transaction -1 did not commit.")]
+A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 means never written, and
+only reads have it; transaction -1 did not commit.")]
 pub(crate) struct CheckArguments {
     /// The history
     pub(crate) file: PathBuf,
