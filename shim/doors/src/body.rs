@@ -9,38 +9,35 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
 
 use crate::failure::{Failure, Result};
+use crate::reply;
 use crate::router::Doors;
+use crate::share::Share;
 
-/// Bodies up to this size are not counted against the bound for all: connections bound them.
-const SMALL_BYTES_MAX: usize = 64 << 10;
-/// The unit of the bound for all bodies.
-const UNIT_BYTES: usize = 64 << 10;
 /// How much of a body that is refused is read all the same, and for how long, so that the client, which sends before it listens, gets to
 /// read why.
 const SURPLUS_BYTES_MAX: usize = 128 << 20;
 const SURPLUS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A whole body, and its share of the bound for all.
-pub(crate) struct Whole<'a> {
+pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
-    _held: Option<SemaphorePermit<'a>>,
+    _share: Option<Share>,
 }
 
 /// Reads a body of at most `limit` bytes. `what` is for the problem.
-pub(crate) async fn read<'a>(
-    doors: &'a Doors,
+pub(crate) async fn read(
+    doors: &Doors,
     body: Body,
     headers: &HeaderMap,
     what: &str,
     limit: usize,
-) -> Result<Whole<'a>> {
-    let mut reading = Reading { body, what, limit, held: None };
+) -> Result<Whole> {
+    let mut reading = Reading { body, what, limit, share: None };
     let timeout = doors.settings.body_timeout;
     match tokio::time::timeout(timeout, reading.whole(doors, headers)).await {
-        Ok(Ok(bytes)) => Ok(Whole { bytes, _held: reading.held }),
+        Ok(Ok(bytes)) => Ok(Whole { bytes, _share: reading.share }),
         Ok(Err(failure)) => {
             if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
                 reading.skip().await;
@@ -54,20 +51,20 @@ pub(crate) async fn read<'a>(
     }
 }
 
-struct Reading<'a, 'w> {
+struct Reading<'w> {
     body: Body,
     what: &'w str,
     limit: usize,
-    held: Option<SemaphorePermit<'a>>,
+    share: Option<Share>,
 }
 
-impl<'a> Reading<'a, '_> {
-    async fn whole(&mut self, doors: &'a Doors, headers: &HeaderMap) -> Result<Bytes> {
+impl Reading<'_> {
+    async fn whole(&mut self, doors: &Doors, headers: &HeaderMap) -> Result<Bytes> {
         let announced =
             headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
         if let Some(announced) = announced {
             self.check(announced)?;
-            self.hold(doors, announced)?;
+            doors.bodies.grow(&mut self.share, announced)?;
         }
         let Some(first) = self.frame().await? else { return Ok(Bytes::new()) };
         self.check(first.len())?;
@@ -80,7 +77,7 @@ impl<'a> Reading<'a, '_> {
         let mut next = Some(second);
         while let Some(frame) = next {
             self.check(whole.len() + frame.len())?;
-            self.hold(doors, whole.len() + frame.len())?;
+            doors.bodies.grow(&mut self.share, whole.len() + frame.len())?;
             whole.extend_from_slice(&frame);
             if announced == Some(whole.len()) {
                 break;
@@ -110,34 +107,6 @@ impl<'a> Reading<'a, '_> {
         }
     }
 
-    /// Takes a share of the bound for all bodies, up to `bytes` in all.
-    fn hold(&mut self, doors: &'a Doors, bytes: usize) -> Result<()> {
-        if bytes <= SMALL_BYTES_MAX {
-            return Ok(());
-        }
-        let have = self.held.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let need = bytes.div_ceil(UNIT_BYTES).saturating_sub(have);
-        if need == 0 {
-            return Ok(());
-        }
-        let Ok(more) = doors.bodies.try_acquire_many(need as u32) else {
-            let mut failure = Failure::new(
-                Code::Overloaded,
-                format!(
-                    "large bodies under way have {} bytes in all, their bound: try again after a while",
-                    doors.settings.bodies_bytes_max
-                ),
-            );
-            failure.0.retry_after_ms = Some(1_000);
-            return Err(failure);
-        };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
-    }
-
     async fn skip(&mut self) {
         let skip = async {
             let mut skipped = 0;
@@ -153,24 +122,16 @@ impl<'a> Reading<'a, '_> {
     }
 }
 
-/// The bound for all bodies, in its units.
-pub(crate) fn units(bytes: usize) -> usize {
-    bytes.div_ceil(UNIT_BYTES)
-}
-
 /// A decoded call.
-pub(crate) struct Call<'a, T> {
+pub(crate) struct Call<T> {
     pub(crate) message: T,
     /// How the reply is to be encoded.
     pub(crate) reply: Format,
-    _held: Option<SemaphorePermit<'a>>,
+    _share: Option<Share>,
 }
 
 /// Reads and decodes a body in JSON or protobuf.
-pub(crate) async fn message<'a, T: RequestBody>(
-    doors: &'a Doors,
-    request: Request<Body>,
-) -> Result<Call<'a, T>> {
+pub(crate) async fn message<T: RequestBody>(doors: &Doors, request: Request<Body>) -> Result<Call<T>> {
     let (head, body) = request.into_parts();
     let whole = read(doors, body, &head.headers, "the body", doors.settings.body_bytes_max).await?;
     let format = match head.headers.get(CONTENT_TYPE) {
@@ -194,7 +155,7 @@ pub(crate) async fn message<'a, T: RequestBody>(
         },
     };
     let message = format.decode_request(&whole.bytes)?;
-    Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _held: whole._held })
+    Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _share: whole._share })
 }
 
 /// The encoding that the client asks for.
@@ -202,20 +163,40 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Option<Format> {
     headers.get(ACCEPT)?.to_str().ok()?.split(',').find_map(Format::of_content_type)
 }
 
-/// A reply.
+/// A reply. If it is large, `share` is its share, taken before it was made.
 pub(crate) fn respond<T: prost::Message + Serialize>(
     status: StatusCode,
     format: Format,
     message: &T,
+    share: Option<Share>,
 ) -> Response {
-    let mut body = format.encode(message);
-    if format == Format::Json {
-        // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
-        let mut line = Vec::from(body);
-        line.push(b'\n');
-        body = line.into();
+    with_head(status, format, reply::response(encode(format, message), share))
+}
+
+/// A reply that takes its share once it is made: at most some MiB, and nothing is lost if it is refused.
+pub(crate) fn respond_within<T: prost::Message + Serialize>(
+    doors: &Doors,
+    status: StatusCode,
+    format: Format,
+    message: &T,
+) -> Result<Response> {
+    let body = encode(format, message);
+    let share = doors.bodies.share(body.len())?;
+    Ok(with_head(status, format, reply::response(body, share)))
+}
+
+fn encode<T: prost::Message + Serialize>(format: Format, message: &T) -> Bytes {
+    let body = format.encode(message);
+    if format == Format::Protobuf {
+        return body;
     }
-    let mut response = Response::new(Body::from(body));
+    // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
+    let mut line = Vec::from(body);
+    line.push(b'\n');
+    line.into()
+}
+
+fn with_head(status: StatusCode, format: Format, mut response: Response) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response

@@ -13,14 +13,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use metrics::{counter, histogram};
-use tokio::sync::Semaphore;
 use tracing::{Instrument as _, debug_span};
 
-use crate::body;
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::native::{keys, listing, one_operation, requests, status, transactions};
 use crate::settings::Settings;
+use crate::share::Bodies;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -28,13 +27,13 @@ pub struct Doors {
     pub(crate) node: NodeHandle,
     pub(crate) settings: Settings,
     pub(crate) meters: Meters,
-    pub(crate) bodies: Semaphore,
+    pub(crate) bodies: Bodies,
 }
 
 impl Doors {
     /// Doors for a node.
     pub fn new(node: NodeHandle, settings: Settings, meters: Meters) -> Arc<Doors> {
-        let bodies = Semaphore::new(body::units(settings.bodies_bytes_max));
+        let bodies = Bodies::new(settings.bodies_bytes_max);
         Arc::new(Doors { node, settings, meters, bodies })
     }
 }

@@ -13,12 +13,16 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// One value. It is held in memory whole on its way.
     pub value_bytes_max: usize,
-    /// Bytes of large bodies that are held at once, over all connections: sixteen of the largest values. More is refused as overloaded.
+    /// Bytes of large bodies that are held at once, of requests and of replies, over all connections: sixteen of the largest values. More is
+    /// refused as overloaded.
     pub bodies_bytes_max: usize,
     /// How long a client may take to send a call's head.
     pub header_timeout: Duration,
     /// How long a client may take to send a call's body: 64 MiB at 1 MiB/s.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer before its connection is closed: above what a network's troubles last, and what the
+    /// client does not read is held no longer than this. Over HTTP/2, where it may be one stream that stalls, up to twice as long.
+    pub reply_stall_timeout: Duration,
     /// How long open calls may take to finish once the listener stops.
     pub stop_timeout: Duration,
     /// How long a call waits for another open attempt of its request unless it says otherwise: most requests are done by then.
@@ -37,6 +41,7 @@ impl Default for Settings {
             bodies_bytes_max: 1 << 30,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            reply_stall_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(10),
             wait_default_ms: 5_000,
             wait_max_ms: 50_000,

@@ -109,6 +109,9 @@ impl NodeHandle {
         let mut whole = BytesMut::new();
         while let Some(part) = parts.try_next().await? {
             if whole.is_empty() {
+                // All of it at once: a buffer that grows holds twice as much while it does.
+                let bytes_max = blob.parts as usize * blob.part_bytes as usize;
+                whole.reserve(usize::try_from(value.size).unwrap_or(bytes_max).min(bytes_max));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&part);

@@ -52,7 +52,7 @@ Settings file (all entries are optional):
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
-           body_timeout_ms, wait_default_ms, wait_max_ms
+           body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
 
@@ -64,7 +64,7 @@ bounds is moved to the nearer one.
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
-  + bodies under way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
+  + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
     /// The store: memory: or local:DIR
     #[arg(long, value_name = "URL")]
@@ -198,7 +198,8 @@ Examples:
   aft check history.txt
   aft check history.txt --sessions
 
-A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 is never written, transaction -1 did not commit.")]
+A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 means never written, and
+only reads have it; transaction -1 did not commit.")]
 pub(crate) struct CheckArguments {
     /// The history
     pub(crate) file: PathBuf,

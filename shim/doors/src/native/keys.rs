@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aft_core::ids::Key;
 use aft_core::message::{Batch, Op, Read, Reply, Verb};
+use aft_core::record::Location;
 use aft_wire::durable::TransactionToken;
 use aft_wire::http::{self, Code, OpKind, Put, header};
 use axum::body::Body;
@@ -11,6 +12,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 use crate::body::{self, Whole};
 use crate::failure::{Failure, Result};
@@ -18,6 +20,7 @@ use crate::native::call::{self, header_value};
 use crate::native::opening;
 use crate::native::values::{content_type, found};
 use crate::path;
+use crate::reply;
 use crate::router::Doors;
 
 /// The content type of a value that was written without one.
@@ -53,7 +56,14 @@ pub(crate) async fn respond(doors: &Doors, read: Read, method: &Method) -> Resul
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(value.size));
         response
     } else {
-        Response::new(Body::from(doors.node.read_value(&read.key, &value).await?))
+        // Before the value is fetched: what has no room is not held.
+        let share = doors.bodies.share(usize::try_from(value.size).unwrap_or(usize::MAX))?;
+        let bytes = match &value.location {
+            // A slice of a record or of a request's body, of which a slow reader would hold all.
+            Location::Inline(bytes) => Bytes::copy_from_slice(bytes),
+            Location::Blob(_) => doors.node.read_value(&read.key, &value).await?,
+        };
+        reply::response(bytes, share)
     };
     let content_type = content_type(&read.key, &value)?;
     // Written through another door it may hold what a header cannot.
@@ -72,7 +82,7 @@ pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body
 }
 
 /// A raw body as a value, with its content type.
-pub(crate) async fn value(doors: &Doors, request: Request<Body>) -> Result<(Whole<'_>, Option<String>)> {
+pub(crate) async fn value(doors: &Doors, request: Request<Body>) -> Result<(Whole, Option<String>)> {
     let (head, body) = request.into_parts();
     let content_type = match head.headers.get(CONTENT_TYPE) {
         Some(text) => Some(

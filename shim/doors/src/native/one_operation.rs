@@ -78,5 +78,5 @@ async fn run(doors: &Doors, mut opening: Opening, op: http::Op, reply: Format) -
         opening.fingerprint = Some(fingerprint(&Format::Protobuf.encode(&batch)));
     }
     let outcome = opening.run(doors, vec![op], Some(CommitArgs::default())).await?;
-    Ok(outcome.respond(reply))
+    outcome.respond(doors, reply)
 }

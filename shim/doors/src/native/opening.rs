@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, token};
 use crate::native::outcome::Outcome;
-use crate::native::values::{Plan, resolve};
+use crate::native::values::{Plan, Results, resolve};
 use crate::router::Doors;
 use crate::settings::TENANT;
 
@@ -111,7 +111,7 @@ async fn open(
     let (remaining_ms, reads) = match doors.node.begin(begin).await? {
         Reply::Begun { committed: Some(committed), reads, .. } => {
             assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
-            return Ok(Outcome::Committed { committed, results: Vec::new() });
+            return Ok(Outcome::Committed { committed, results: Results::default() });
         }
         Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
         Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
@@ -139,7 +139,7 @@ pub(crate) async fn run(
         reply => panic!("a batch was answered {reply:?}"),
     };
     if let Some(committed) = committed {
-        return Ok(Outcome::Committed { committed, results: Vec::new() });
+        return Ok(Outcome::Committed { committed, results: Results::default() });
     }
     let results = resolve(doors, reads).await?;
     match commit {
@@ -153,7 +153,7 @@ pub(crate) async fn commit_with(
     doors: &Doors,
     attempt: AttemptId,
     args: CommitArgs,
-    results: Vec<aft_wire::http::Read>,
+    results: Results,
 ) -> Result<Outcome> {
     match doors.node.ask(Verb::Commit(attempt, args)).await {
         Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
@@ -170,7 +170,7 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
         Ok(Reply::Found(record)) => {
             let session = vec![aft_core::ids::SessionEntry { txn: record.txn, hash }];
             let committed = aft_core::message::Committed { txn: Some(record.txn), session };
-            Ok(Outcome::Committed { committed, results: Vec::new() })
+            Ok(Outcome::Committed { committed, results: Results::default() })
         }
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {

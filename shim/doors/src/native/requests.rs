@@ -59,8 +59,8 @@ pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Bo
         result: record.result.clone(),
         collected: record.full().is_none(),
     };
-    let mut response =
-        body::respond(StatusCode::OK, body::accepted(request.headers()).unwrap_or_default(), &found);
+    let format = body::accepted(request.headers()).unwrap_or_default();
+    let mut response = body::respond_within(&doors, StatusCode::OK, format, &found)?;
     response.headers_mut().insert(header::VERSION, header_value(&found.version));
     Ok(response)
 }

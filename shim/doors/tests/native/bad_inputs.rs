@@ -27,6 +27,17 @@ async fn malformed_bodies_name_the_position() {
     check(r#"{"request_id": ""}"#, None, "at least one byte").await;
     check(r#"{"scope": "s"}"#, None, "no").await;
     check(r#"{"session": "nonsense"}"#, None, "session token").await;
+    // A list is no call, not even an empty one.
+    let t = server.open().await;
+    let in_transaction = ["batch", "commit"].map(|call| format!("/v1/transactions/{t}/{call}"));
+    for path in
+        ["/v1/transactions", "/v1/execute"].into_iter().chain(in_transaction.iter().map(String::as_str))
+    {
+        let problem = refused(&server, "POST", path, "[]").await;
+        assert_eq!((problem.code, problem.position), (Code::Invalid, Some(0)), "{path}: {problem:?}");
+        assert!(problem.detail.contains("expected an object"), "{path}: {problem:?}");
+    }
+    assert!(server.post(&in_transaction[1], "").await.reply().committed);
     let headers = [("content-type", "application/x-protobuf")];
     let problem = server.call("POST", "/v1/execute", &headers, &b"\x0a\x7fxx"[..]).await.problem();
     assert!(problem.code == Code::Invalid && problem.position == Some(2), "{problem:?}");

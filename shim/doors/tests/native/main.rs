@@ -4,4 +4,5 @@ mod api;
 mod bad_inputs;
 mod fuzz;
 mod openapi;
+mod stalled_readers;
 mod support;
