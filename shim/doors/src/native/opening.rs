@@ -207,7 +207,7 @@ impl Drop for AbortOnDrop<'_> {
             return;
         }
         let (node, attempt) = (self.node.clone(), self.attempt);
-        // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
-        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
+        // Most often there is nothing to abort; what has committed stays so.
+        tokio::spawn(async move { node.forget(attempt).await });
     }
 }
