@@ -106,7 +106,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::Ended => (
                 Code::Ended,
-                "the transaction has committed, was aborted, or is committing: nothing more can be done in it".into(),
+                "the transaction has committed, was aborted, or is committing: it takes no more operations. Which of these, and the outcome of a commit, tells its commit again: POST /v1/transactions/{transaction}/commit".into(),
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
