@@ -400,6 +400,24 @@ async fn listings_of_a_transaction_are_bounded() {
     assert!(problem.code == Code::Invalid && problem.detail.contains("split the request"), "{problem:?}");
 }
 
+/// The object that is damaged is named, with what to do about it; other calls are served.
+#[tokio::test]
+async fn damage_names_its_object_and_a_remedy() {
+    let store = MemoryStore::new();
+    let server = Server::over(store.clone(), |_, _| {}).await;
+    assert!(server.call("PUT", "/v1/keys/large", &[], vec![7; 1 << 20]).await.status.is_success());
+    let is_part = |name: &aft_store::Name| name.space == aft_store::Space::Blob;
+    let (part, _) =
+        store.objects().into_iter().find(|(name, _)| is_part(name)).expect("a large value has a part");
+    store.put(&part, bytes::Bytes::from_static(b"something else")).await.unwrap();
+    let problem = server.call("GET", "/v1/keys/large", &[], "").await.problem();
+    assert_eq!((problem.code, problem.status, problem.action), (Code::Damaged, 503, Action::Internal));
+    for text in [part.to_string().as_str(), "restore this object", "AFT's alone", "report it"] {
+        assert!(problem.detail.contains(text), "{text:?} is missing in {problem:?}");
+    }
+    assert!(server.call("PUT", "/v1/keys/large", &[], "v").await.status.is_success());
+}
+
 /// A place is not kept for who says nothing, or only begins to say that it speaks HTTP/2.
 #[tokio::test]
 async fn silent_connections_give_their_places_back() {
