@@ -11,6 +11,9 @@ use tracing::{debug, warn};
 /// When to try again after a bound was reached or the node did not serve: bounds clear within some ten milliseconds, a node within seconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
+/// What to do about something damaged, unless its text knows better, as where a newer program wrote it.
+const DAMAGED_REMEDY: &str = "what the store holds there is not what AFT wrote: restore this object from a copy, or, if other programs write there, serve a directory or prefix that is AFT's alone; if neither explains it, report it with this text. Calls that do not need the object are served";
+
 /// A call that is answered with a problem.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Box<Problem>);
@@ -41,6 +44,11 @@ impl Failure {
         failure.0.limit = Some(limit as u64);
         failure.0.actual = Some(actual as u64);
         failure
+    }
+
+    /// What the store holds under a name is not what was written there; `what` names the object.
+    pub(crate) fn damaged(what: &str) -> Failure {
+        Failure::new(Code::Damaged, format!("{what} ({DAMAGED_REMEDY})"))
     }
 
     /// Adds the transaction that the call was about.
@@ -106,7 +114,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::Ended => (
                 Code::Ended,
-                "the transaction has committed, was aborted, or is committing: nothing more can be done in it".into(),
+                "the transaction has committed, was aborted, or is committing: it takes no more operations. Which of these, and the outcome of a commit, tells its commit again: POST /v1/transactions/{transaction}/commit".into(),
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
@@ -117,7 +125,7 @@ impl From<Refusal> for Failure {
                 (Code::TooLarge, text_of_excess(excess))
             }
             Refusal::Invalid(why) => (Code::Invalid, why),
-            Refusal::Damaged(why) => (Code::Damaged, why),
+            Refusal::Damaged(what) => return Failure::damaged(&what),
         };
         let mut failure = Failure::new(code, detail);
         failure.0.look_up = look_up;
@@ -205,5 +213,7 @@ mod tests {
         check(Refusal::NotServing, 503, Action::Retry, Some("1"));
         check(Refusal::Invalid("why".into()), 400, Action::Invalid, None);
         check(Refusal::Damaged("why".into()), 503, Action::Internal, None);
+        let detail = Failure::from(Refusal::Damaged("blob/7".into())).0.detail;
+        assert!(detail.starts_with("blob/7 (") && detail.contains("restore this object"), "{detail}");
     }
 }

@@ -22,7 +22,7 @@
 //! # Never a 500
 //! Whatever a client sends and whatever the store does has a code of its own (`aft_wire::http::Code`). What remains is a broken invariant,
 //! which panics: the connection is cut, and the node says why in its log. Two answers come from the HTTP library and have no body: 400 for bytes that
-//! are no HTTP, and 431 or 414 for a head beyond 64 KiB.
+//! are no HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!
 //! What is not here: no protocol decision, no durable format, no credentials yet (the tenant is `local`; the binary binds to loopback).
 

@@ -20,8 +20,8 @@ impl NodeHandle {
     /// Opens a transaction and runs its batch, whose values may be of any size and come as [`Location::Inline`].
     ///
     /// # Errors
-    /// As [`NodeHandle::run`]. If values had to be stored in parts, the transaction was opened before: it stays open until its deadline, so
-    /// whoever gets an error, or drops this future, aborts it.
+    /// As [`NodeHandle::run`]; nothing stays open then. If values had to be stored in parts, the transaction was opened before: whoever drops
+    /// this future forgets it ([`NodeHandle::forget`]).
     pub async fn begin(&self, mut begin: Box<Begin>) -> Outcome {
         if self.fits_afresh(&begin.batch) {
             return self.ask(Verb::Begin(begin)).await;
@@ -32,13 +32,17 @@ impl NodeHandle {
             reply => return Ok(reply),
         };
         let since = Instant::now();
-        Ok(match self.run(attempt, batch).await? {
-            Reply::Ran { reads, committed } => {
+        match self.run(attempt, batch).await {
+            Ok(Reply::Ran { reads, committed }) => {
                 let remaining_ms = remaining_ms.saturating_sub(since.elapsed().as_millis() as u64);
-                Reply::Begun { attempt, remaining_ms, reads, committed }
+                Ok(Reply::Begun { attempt, remaining_ms, reads, committed })
             }
-            reply => reply,
-        })
+            Ok(reply) => Ok(reply),
+            Err(refusal) => {
+                self.forget(attempt).await;
+                Err(refusal)
+            }
+        }
     }
 
     /// Runs a batch in an open transaction. Its values may be of any size and come as [`Location::Inline`].

@@ -159,6 +159,12 @@ pub(crate) async fn commit_with(
         Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
         Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         Ok(reply) => panic!("a commit was answered {reply:?}"),
+        // A commit of what has committed, or is about to, is answered with the outcome; what ran out of time is lost.
+        Err(Refusal::Ended) => {
+            let detail =
+                "the transaction was aborted: nothing of it took effect; run the request again if it is to";
+            Err(Failure::new(Code::Ended, detail))
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -207,7 +213,7 @@ impl Drop for AbortOnDrop<'_> {
             return;
         }
         let (node, attempt) = (self.node.clone(), self.attempt);
-        // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
-        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
+        // Most often there is nothing to abort; what has committed stays so.
+        tokio::spawn(async move { node.forget(attempt).await });
     }
 }

@@ -81,8 +81,9 @@ fn attributes(content_type: Option<String>) -> Result<Bytes> {
 
 /// The content type that was kept with a value.
 pub(crate) fn content_type(key: &Key, value: &Value) -> Result<Option<String>> {
-    let attributes = Attributes::from_bytes(&value.attributes)
-        .map_err(|why| Failure::new(Code::Damaged, format!("the attributes of {key:?} are none: {why}")))?;
+    let attributes = Attributes::from_bytes(&value.attributes).map_err(|why| {
+        Failure::damaged(&format!("the attributes of the value of {key:?} cannot be read: {why}"))
+    })?;
     Ok(attributes.content_type)
 }
 
