@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, Result};
 use crate::reply;
@@ -26,12 +27,118 @@ pub(crate) struct Whole {
     _share: Option<Share>,
 }
 
+/// A body that may be too large to be held.
+pub(crate) enum Started {
+    /// It is not.
+    Whole(Whole),
+    /// It is: its rest is read part by part.
+    Large(Large),
+}
+
+/// A large body that is being read.
+pub(crate) struct Large {
+    reading: Reading,
+    /// What was read before it was known to be large.
+    pub(crate) first: Vec<Bytes>,
+    /// Its size, if the client told.
+    pub(crate) announced: Option<usize>,
+    bytes: usize,
+    timeout: Duration,
+}
+
+/// Begins to read a body of at most `limit` bytes: in whole if it has no more than `whole_max`.
+pub(crate) async fn start(
+    doors: &Doors,
+    body: Body,
+    headers: &HeaderMap,
+    what: &'static str,
+    limit: usize,
+    whole_max: usize,
+) -> Result<Started> {
+    let announced = announced(headers);
+    let timeout = doors.settings.body_timeout;
+    let mut reading = Reading { body, what, limit, share: None };
+    if announced.is_some_and(|bytes| bytes <= whole_max) {
+        return read(doors, reading.body, headers, what, limit.min(whole_max)).await.map(Started::Whole);
+    }
+    let begun = async {
+        announced.map_or(Ok(()), |bytes| reading.check(bytes))?;
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        while bytes <= whole_max {
+            let Some(frame) = reading.frame().await? else { break };
+            bytes += frame.len();
+            first.push(frame);
+        }
+        Ok((first, bytes))
+    };
+    let (first, bytes) = match tokio::time::timeout(timeout, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(failure)) => {
+            reading.skip_after(&failure).await;
+            return Err(failure);
+        }
+        Err(_) => return Err(too_slow(what, timeout)),
+    };
+    if bytes > whole_max {
+        let large = Large { reading, first, announced, bytes, timeout };
+        if bytes <= limit {
+            return Ok(Started::Large(large));
+        }
+        large.skip().await;
+        return Err(Failure::beyond(Code::TooLarge, what, limit, bytes));
+    }
+    let share = doors.bodies.share(bytes)?;
+    Ok(Started::Whole(Whole { bytes: first.concat().into(), _share: share }))
+}
+
+impl Large {
+    /// A body that is here already.
+    pub(crate) fn of(whole: Whole, doors: &Doors) -> Large {
+        let (bytes, timeout) = (whole.bytes.len(), doors.settings.body_timeout);
+        let reading = Reading { body: Body::empty(), what: "a body", limit: bytes, share: whole._share };
+        Large { reading, first: vec![whole.bytes], announced: Some(bytes), bytes, timeout }
+    }
+
+    /// The next bytes; `None` at the end. `deadline` is that of the part that they belong to.
+    pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>> {
+        let what = self.reading.what;
+        let frame = match timeout_at(deadline, self.reading.frame()).await {
+            Ok(frame) => frame?,
+            Err(_) => return Err(too_slow(what, self.timeout)),
+        };
+        if let Some(frame) = &frame {
+            self.bytes += frame.len();
+            self.reading.check(self.bytes)?;
+        }
+        Ok(frame)
+    }
+
+    /// When a part must have come that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Reads some of what is left, so that the client, which sends before it listens, gets to read the answer.
+    pub(crate) async fn skip(mut self) {
+        self.reading.skip().await;
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok())
+}
+
+fn too_slow(what: &str, timeout: Duration) -> Failure {
+    let detail = format!("{what} did not come within {} s: nothing was done", timeout.as_secs());
+    Failure::new(Code::BodyTimeout, detail)
+}
+
 /// Reads a body of at most `limit` bytes. `what` is for the problem.
 pub(crate) async fn read(
     doors: &Doors,
     body: Body,
     headers: &HeaderMap,
-    what: &str,
+    what: &'static str,
     limit: usize,
 ) -> Result<Whole> {
     let mut reading = Reading { body, what, limit, share: None };
@@ -39,29 +146,23 @@ pub(crate) async fn read(
     match tokio::time::timeout(timeout, reading.whole(doors, headers)).await {
         Ok(Ok(bytes)) => Ok(Whole { bytes, _share: reading.share }),
         Ok(Err(failure)) => {
-            if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
-                reading.skip().await;
-            }
+            reading.skip_after(&failure).await;
             Err(failure)
         }
-        Err(_) => Err(Failure::new(
-            Code::BodyTimeout,
-            format!("{what} did not come within {} s: nothing was done", timeout.as_secs()),
-        )),
+        Err(_) => Err(too_slow(what, timeout)),
     }
 }
 
-struct Reading<'w> {
+struct Reading {
     body: Body,
-    what: &'w str,
+    what: &'static str,
     limit: usize,
     share: Option<Share>,
 }
 
-impl Reading<'_> {
+impl Reading {
     async fn whole(&mut self, doors: &Doors, headers: &HeaderMap) -> Result<Bytes> {
-        let announced =
-            headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+        let announced = announced(headers);
         if let Some(announced) = announced {
             self.check(announced)?;
             doors.bodies.grow(&mut self.share, announced)?;
@@ -104,6 +205,12 @@ impl Reading<'_> {
             Ok(())
         } else {
             Err(Failure::beyond(Code::TooLarge, self.what, self.limit, bytes))
+        }
+    }
+
+    async fn skip_after(&mut self, failure: &Failure) {
+        if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
+            self.skip().await;
         }
     }
 

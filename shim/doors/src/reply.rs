@@ -7,18 +7,20 @@
 //! alive; the library then neither polls the body nor lets anybody reset the stream. So [`Progress`] is watched from outside, and the
 //! connection is cut.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aft_core::message::Refusal;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt as _, empty};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
+use tracing::warn;
 
 use crate::share::Share;
 
@@ -30,11 +32,34 @@ pub(crate) fn response(bytes: Bytes, share: Option<Share>) -> Response {
     let Some(mut share) = share else { return Response::new(Body::from(bytes)) };
     share.shrink(bytes.len());
     let progress = Arc::new(Progress::default());
-    let held = Held { bytes, progress: progress.clone(), _share: share };
-    let mut response =
-        Response::new(Body::new(Pieces { rest: Bytes::from_owner(held), progress: progress.clone() }));
+    let left = bytes.len() as u64;
+    let lease = Arc::new(Lease { progress: progress.clone(), _share: Some(share) });
+    with_progress(Pieces { rest: held(bytes, lease), left, more: empty().boxed(), progress })
+}
+
+/// A response of `len` bytes that come part by part, the first one at once; they hold the share until the last of them has left.
+pub(crate) fn stream(
+    first: Bytes,
+    more: impl Stream<Item = Result<Bytes, Refusal>> + Send + 'static,
+    len: u64,
+    share: Option<Share>,
+) -> Response {
+    let progress = Arc::new(Progress::default());
+    let lease = Arc::new(Lease { progress: progress.clone(), _share: share });
+    let of_more = lease.clone();
+    let more = more.map(move |part| part.map(|bytes| held(bytes, of_more.clone()))).boxed();
+    with_progress(Pieces { rest: held(first, lease), left: len, more, progress })
+}
+
+fn with_progress(pieces: Pieces) -> Response {
+    let progress = pieces.progress.clone();
+    let mut response = Response::new(Body::new(pieces));
     response.extensions_mut().insert(progress);
     response
+}
+
+fn held(bytes: Bytes, lease: Arc<Lease>) -> Bytes {
+    Bytes::from_owner(Held { bytes, _lease: lease })
 }
 
 /// How far a large reply has come: an extension of its response.
@@ -60,11 +85,16 @@ impl Progress {
     }
 }
 
-/// The owner of a large reply's bytes.
+/// What all bytes of a large reply hold.
+struct Lease {
+    progress: Arc<Progress>,
+    _share: Option<Share>,
+}
+
+/// The owner of bytes of a large reply.
 struct Held {
     bytes: Bytes,
-    progress: Arc<Progress>,
-    _share: Share,
+    _lease: Arc<Lease>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -73,41 +103,53 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.progress.ended.notify_one();
     }
 }
 
-/// A body in slices of one buffer.
+/// A body in slices of one buffer, and then of those that follow it.
 struct Pieces {
     rest: Bytes,
+    /// Bytes to come, those of `rest` included.
+    left: u64,
+    more: BoxStream<'static, Result<Bytes, Refusal>>,
     progress: Arc<Progress>,
 }
 
 impl HttpBody for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = std::io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        while self.rest.is_empty() {
+            match ready!(self.more.poll_next_unpin(cx)) {
+                Some(Ok(part)) => self.rest = part,
+                // The connection ends before its time, and so the client sees that the value is not whole.
+                Some(Err(refusal)) => {
+                    warn!(?refusal, "a large value broke off on its way out");
+                    return Poll::Ready(Some(Err(std::io::Error::other(format!("{refusal:?}")))));
+                }
+                None => return Poll::Ready(None),
+            }
         }
         self.progress.pieces.fetch_add(1, Ordering::Relaxed);
         let len = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(len);
+        self.left -= len as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.left)
     }
 }
 

@@ -128,10 +128,9 @@ async fn open(
 pub(crate) async fn run(
     doors: &Doors,
     attempt: AttemptId,
-    ops: Vec<Op>,
+    plan: Plan,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
-    let plan = Plan::new(ops)?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
     let (reads, committed) = match doors.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await? {
         Reply::Ran { reads, committed } => (reads, committed),
@@ -189,16 +188,17 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
     }
 }
 
-/// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered.
-pub(crate) struct AbortOnDrop<'a> {
-    node: &'a NodeHandle,
+/// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered; or one that was open for
+/// the sake of a reply, once that is sent.
+pub(crate) struct AbortOnDrop {
+    node: NodeHandle,
     attempt: AttemptId,
     kept: bool,
 }
 
-impl<'a> AbortOnDrop<'a> {
-    pub(crate) fn new(node: &'a NodeHandle, attempt: AttemptId) -> AbortOnDrop<'a> {
-        AbortOnDrop { node, attempt, kept: false }
+impl AbortOnDrop {
+    pub(crate) fn new(node: &NodeHandle, attempt: AttemptId) -> AbortOnDrop {
+        AbortOnDrop { node: node.clone(), attempt, kept: false }
     }
 
     /// The client hears of the transaction, or it has ended.
@@ -207,13 +207,13 @@ impl<'a> AbortOnDrop<'a> {
     }
 }
 
-impl Drop for AbortOnDrop<'_> {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
         let (node, attempt) = (self.node.clone(), self.attempt);
-        // Most often there is nothing to abort; what has committed stays so.
-        tokio::spawn(async move { node.forget(attempt).await });
+        // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
+        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
     }
 }

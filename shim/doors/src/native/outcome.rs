@@ -53,6 +53,7 @@ impl Outcome {
             Outcome::Replayed(replayed) => {
                 reply.replayed = true;
                 reply.result = replayed.result;
+                reply.result_size = replayed.large_result.map(|result| result.size);
                 reply.version = Some(replayed.txn.to_string());
                 reply.session = Some(encode_session(&replayed.session));
             }

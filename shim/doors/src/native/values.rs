@@ -25,6 +25,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// One operation that writes.
+    pub(crate) fn of(op: Op) -> Plan {
+        Plan { has_reads: matches!(op, Op::Get(_)), ops: vec![op] }
+    }
+
     /// Checks operations.
     pub(crate) fn new(ops: Vec<http::Op>) -> Result<Plan> {
         let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
@@ -58,7 +63,7 @@ fn checked(op: http::Op) -> Result<Op> {
     })
 }
 
-fn attributes(content_type: Option<String>) -> Result<Bytes> {
+pub(crate) fn attributes(content_type: Option<String>) -> Result<Bytes> {
     let Some(content_type) = content_type else { return Ok(Bytes::new()) };
     if content_type.len() > CONTENT_TYPE_BYTES_MAX {
         return Err(Failure::beyond(

@@ -40,6 +40,16 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
     }
 }
 
+/// The body of a part of a large value, whose bytes come in pieces: as [`encode_body`] of the whole, with one copy less.
+///
+/// # Panics
+/// If the name is no blob's.
+pub fn encode_part(name: &Name, pieces: &[Bytes]) -> Bytes {
+    assert!(name.space == Space::Blob, "a part for {name}");
+    let len = pieces.iter().map(Bytes::len).sum();
+    frame::seal(name, len, |body| pieces.iter().for_each(|piece| body.put_slice(piece)))
+}
+
 fn seal(name: &Name, message: &impl Message) -> Bytes {
     frame::seal(name, message.encoded_len(), |body| message.encode(body).expect("the buffer grows"))
 }
