@@ -24,7 +24,7 @@ const PREFIX: &str = "/v1/keys/";
 pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
     path::query(request.uri().query(), []).map(|[]| ())?;
     let key = path::key(path::after(request.uri().path(), PREFIX))?;
-    let opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
+    let mut opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
     let mut begin = opening.begin(&doors)?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };

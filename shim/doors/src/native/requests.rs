@@ -47,7 +47,7 @@ pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Bo
             let detail = "no commit of this request is known: it never ran, has not committed yet, or is no longer kept";
             return Err(Failure::new(Code::NotFound, detail));
         }
-        Err(refusal) => return Err(refusal.into()),
+        Err(refusal) => return Err(Failure::from(refusal).of_request(Some(&id))),
     };
     let committed_ms = record.txn.time.ms();
     let found = Found {
