@@ -35,3 +35,4 @@ pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
+pub use values::PARTS_BYTES_AT_ONCE;

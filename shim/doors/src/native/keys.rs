@@ -22,6 +22,7 @@ use crate::native::values::{content_type, found};
 use crate::path;
 use crate::reply;
 use crate::router::Doors;
+use crate::share::with_copies;
 
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -56,8 +57,12 @@ pub(crate) async fn respond(doors: &Doors, read: Read, method: &Method) -> Resul
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(value.size));
         response
     } else {
-        // Before the value is fetched: what has no room is not held.
-        let share = doors.bodies.share(usize::try_from(value.size).unwrap_or(usize::MAX))?;
+        // Before the value is fetched: what has no room is not held. The reply gives back what only the fetching takes.
+        let size = usize::try_from(value.size).unwrap_or(usize::MAX);
+        let share = match &value.location {
+            Location::Blob(blob) if blob.parts > 1 => doors.bodies.share(with_copies(size))?,
+            Location::Blob(_) | Location::Inline(_) => doors.bodies.share(size)?,
+        };
         let bytes = match &value.location {
             // A slice of a record or of a request's body, of which a slow reader would hold all.
             Location::Inline(bytes) => Bytes::copy_from_slice(bytes),
