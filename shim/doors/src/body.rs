@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::failure::{Failure, Result};
 use crate::reply;
 use crate::router::Doors;
-use crate::share::Share;
+use crate::share::{SMALL_BYTES_MAX, Share, with_copies};
 
 /// How much of a body that is refused is read all the same, and for how long, so that the client, which sends before it listens, gets to
 /// read why.
@@ -165,7 +165,7 @@ impl Reading {
         let announced = announced(headers);
         if let Some(announced) = announced {
             self.check(announced)?;
-            doors.bodies.grow(&mut self.share, announced)?;
+            self.hold(doors, announced)?;
         }
         let Some(first) = self.frame().await? else { return Ok(Bytes::new()) };
         self.check(first.len())?;
@@ -178,7 +178,7 @@ impl Reading {
         let mut next = Some(second);
         while let Some(frame) = next {
             self.check(whole.len() + frame.len())?;
-            doors.bodies.grow(&mut self.share, whole.len() + frame.len())?;
+            self.hold(doors, whole.len() + frame.len())?;
             whole.extend_from_slice(&frame);
             if announced == Some(whole.len()) {
                 break;
@@ -212,6 +212,14 @@ impl Reading {
         if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
             self.skip().await;
         }
+    }
+
+    /// The share of so many bytes; small ones need none, and are copied as small ones.
+    fn hold(&mut self, doors: &Doors, bytes: usize) -> Result<()> {
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(());
+        }
+        doors.bodies.grow(&mut self.share, with_copies(bytes))
     }
 
     async fn skip(&mut self) {

@@ -14,16 +14,19 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// What to do about something damaged, unless its text knows better, as where a newer program wrote it.
 const DAMAGED_REMEDY: &str = "what the store holds there is not what AFT wrote: restore this object from a copy, or, if other programs write there, serve a directory or prefix that is AFT's alone; if neither explains it, report it with this text. Calls that do not need the object are served";
 
-/// A call that is answered with a problem.
+/// A call that is answered with a problem; and its request ID, if it has one, for the log.
+///
+/// The span of a call is there for whoever asks for debug lines: it would cost every call something. What is logged without being asked for tells
+/// its transaction and request by itself.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>);
+pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>);
 
 /// The outcome of a handler.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Failure {
-        Failure(Box::new(Problem::new(code, detail)))
+        Failure(Box::new(Problem::new(code, detail)), None)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Failure {
@@ -54,6 +57,12 @@ impl Failure {
     /// Adds the transaction that the call was about.
     pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
         self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        self
+    }
+
+    /// Adds the ID of the request that the call was about.
+    pub(crate) fn of_request(mut self, id: Option<&str>) -> Failure {
+        self.1 = id.map(str::to_owned);
         self
     }
 }
@@ -159,12 +168,13 @@ fn text_of(bound: Bound) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let problem = self.0;
+        let Failure(problem, request) = self;
         let code = problem.code;
         match code.action() {
             Action::Unknown | Action::Internal => warn!(
                 code = code.as_str(),
                 transaction = problem.transaction,
+                request,
                 look_up = problem.look_up,
                 "{}",
                 problem.detail

@@ -13,8 +13,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// One value. It is held in memory whole on its way.
     pub value_bytes_max: usize,
-    /// Bytes of large bodies that are held at once, of requests and of replies, over all connections: sixteen of the largest values. More is
-    /// refused as overloaded.
+    /// Bytes of large bodies that are held at once, of requests and of replies, over all connections: sixteen of the largest values, or
+    /// ten that are being stored or fetched. More is refused as overloaded.
     pub bodies_bytes_max: usize,
     /// How long a client may take to send a call's head.
     pub header_timeout: Duration,

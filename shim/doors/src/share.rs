@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use aft_node::PARTS_BYTES_AT_ONCE;
 use aft_wire::http::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,6 +27,11 @@ pub(crate) struct Bodies {
 /// A share of the bound.
 #[derive(Debug)]
 pub(crate) struct Share(OwnedSemaphorePermit);
+
+/// What a body counts for while its values are stored in parts or read from them, or decoded: with the copies that this takes.
+pub(crate) fn with_copies(bytes: usize) -> usize {
+    bytes.saturating_add(bytes.min(PARTS_BYTES_AT_ONCE))
+}
 
 impl Bodies {
     pub(crate) fn new(bytes_max: usize) -> Bodies {

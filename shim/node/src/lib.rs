@@ -38,3 +38,4 @@ pub use handle::{Drained, NodeHandle, StartError, State, start};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
 pub use upload::{UPLOAD_PARTS_HELD, Upload};
+pub use values::PARTS_BYTES_AT_ONCE;

@@ -22,8 +22,9 @@ use crate::stats::CallKind;
 
 /// Parts of one value that are read at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
 const PARTS_AT_ONCE: usize = 4;
-/// Bytes of parts that one batch stores at once: as many as one value's four large ones.
-const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
+/// Bytes of parts that are under way at once for one value that is read, and for one batch that is stored: four large parts. They are copies of
+/// the value's bytes, and come on top of it.
+pub const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
 /// Parts that one batch stores at once, however small: a batch of many small values waits for few rounds, and takes a small share of the
 /// store's connections.
 const PARTS_AT_ONCE_MAX: usize = 16;

@@ -33,7 +33,7 @@ const PREFIX: &str = "/v1/keys/";
 pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
     path::query(request.uri().query(), []).map(|[]| ())?;
     let key = path::key(path::after(request.uri().path(), PREFIX))?;
-    let opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
+    let mut opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
     let mut begin = opening.begin(&doors)?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };
@@ -56,7 +56,7 @@ pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>
 
 /// Reads a key again, in a transaction that stays open while its value is sent: as long as it is, the value is not collected.
 async fn read_held(doors: &Doors, key: Key, session: Session) -> Result<(Read, Option<AbortOnDrop>)> {
-    let opening = Opening { session, timeout_ms: Some(LONGEST), ..Opening::default() };
+    let mut opening = Opening { session, timeout_ms: Some(LONGEST), ..Opening::default() };
     let mut begin = opening.begin(doors)?;
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: None };
     let held = AbortOnDrop::new(&doors.node, begin.attempt);
@@ -78,7 +78,9 @@ pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body
             run(&doors, opening, http::Op { kind: Some(OpKind::Put(put)) }, reply).await
         }
         Content::Large(large) => {
-            write_large(&doors, opening, key, content_type, large).await?.respond(&doors, reply)
+            let id = opening.request_id.clone();
+            let outcome = write_large(&doors, opening, key, content_type, large).await;
+            outcome.map_err(|failure| failure.of_request(id.as_deref()))?.respond(&doors, reply)
         }
     }
 }

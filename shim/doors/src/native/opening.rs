@@ -34,7 +34,7 @@ pub(crate) struct Opening {
 impl Opening {
     /// Opens a transaction, runs operations, and commits if asked to.
     pub(crate) async fn run(
-        self,
+        mut self,
         doors: &Doors,
         ops: Vec<Op>,
         commit: Option<CommitArgs>,
@@ -46,6 +46,7 @@ impl Opening {
         Span::current().record("transaction", tracing::field::display(&token));
         let guard = AbortOnDrop::new(&doors.node, attempt);
         let outcome = open(doors, begin, plan, commit).await.map_err(|failure| {
+            let failure = failure.of_request(self.request_id.as_deref());
             // Then there never was a transaction that could be named.
             if is_unopened(failure.0.code) { failure } else { failure.of(&token) }
         })?;
@@ -53,7 +54,8 @@ impl Opening {
         Ok(outcome)
     }
 
-    pub(crate) fn begin(self, doors: &Doors) -> Result<Box<Begin>> {
+    /// The verb for it; takes the session along.
+    pub(crate) fn begin(&mut self, doors: &Doors) -> Result<Box<Begin>> {
         if let Some(scope) = &self.scope {
             check_name("a scope", scope)?;
         }
@@ -83,7 +85,7 @@ impl Opening {
             timeout_ms: self.timeout_ms,
             wait_ms: self.wait_ms.unwrap_or(settings.wait_default_ms).min(settings.wait_max_ms),
             overlap: self.overlap,
-            session: self.session,
+            session: std::mem::take(&mut self.session),
             retention_ms: self.retention_ms,
             visibility: self.visibility,
             batch: Batch::default(),
@@ -214,6 +216,6 @@ impl Drop for AbortOnDrop {
         }
         let (node, attempt) = (self.node.clone(), self.attempt);
         // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
-        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
+        tokio::spawn(async move { node.forget(attempt).await });
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn find(doors: &Doors, target: &Uri, prefix: &str) -> Result<Ar
             let detail = "no commit of this request is known: it never ran, has not committed yet, or is no longer kept";
             Err(Failure::new(Code::NotFound, detail))
         }
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => Err(Failure::from(refusal).of_request(Some(&id))),
     }
 }
 
