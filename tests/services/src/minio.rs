@@ -5,6 +5,9 @@
 //! Traps:
 //! * It listens on `[::1]` as well as on the `127.0.0.1` that it is told; nowhere else.
 //! * `/minio/health/live` answers 200 before requests are served; `/minio/health/cluster` does not.
+//! * Names are paths. While an object `k` exists, listings hide every `k/…`, though each can be got; a part between slashes of more than 255
+//!   bytes, an empty one, `.` and `..` are refused with 400.
+//! * `DELETE` ignores `If-Match`; `PUT` honours it.
 //! * The check against drives on the root disk does not concern a single drive, so `MINIO_CI_CD`, which also changes how deleted data is
 //!   thrown away, is not needed.
 
