@@ -60,6 +60,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             results,
             committed: flag,
             replayed: !flag,
+            result_size: result.as_ref().map(|bytes| bytes.len() as u64),
             result,
             version: text.clone(),
             session: text,
