@@ -47,7 +47,7 @@ Examples:
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
 
 Settings file (all entries are optional):
-  [serve]  store, listen, drain_ms
+  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share)
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::commands::{LogFormat, ServeArguments};
 use crate::settings::{Number, Settings};
-use crate::{FAILED, Failed, logging, stores};
+use crate::{FAILED, Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// What is logged: of the embedded store's own tree only what is wrong.
@@ -38,7 +38,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const CUT_OFF: i32 = 130;
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
-    let settings = Settings::load(arguments.config.as_deref())?;
+    let mut settings = Settings::load(arguments.config.as_deref())?;
+    memory::share(&mut settings)?;
     let format = arguments.log_format.or(settings.log.format).unwrap_or(LogFormat::Text);
     logging::start(format, settings.log.filter.as_deref().unwrap_or(FILTER))?;
     let listen = address(arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN))?;

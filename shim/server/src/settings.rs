@@ -39,6 +39,7 @@ pub(crate) struct Serve {
     pub(crate) store: Option<String>,
     pub(crate) listen: Option<String>,
     pub(crate) drain_ms: Option<Number>,
+    pub(crate) memory_bytes_max: Option<Number>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
