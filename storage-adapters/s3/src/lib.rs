@@ -1,6 +1,6 @@
 //! A store on Amazon S3, or on a server that speaks its protocol.
 //!
-//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Prices`] – of its requests.
+//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it.
 //!
 //! # Requests and cost
 //! Every call is one request, but for `groups` over long names. At the list prices of S3 Standard, in US dollars a million:
@@ -35,9 +35,11 @@ mod link;
 mod location;
 mod meter;
 mod open;
+mod options;
 mod sortable;
 mod store;
 
 pub use error::OpenError;
 pub use meter::Prices;
+pub use options::{Keys, Options};
 pub use store::S3Store;

@@ -20,7 +20,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    AppName, ProvideCredentials as _, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    AppName, Credentials, ProvideCredentials as _, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
 use bytes::Bytes;
@@ -31,7 +31,7 @@ use crate::layout::Layout;
 use crate::link::{Link, Only};
 use crate::location::Location;
 use crate::meter::Meter;
-use crate::{OpenError, Prices};
+use crate::{Keys, OpenError, Options};
 
 /// A server that does not take a connection by then is not there: a second is a long way, and a lost packet is sent again after one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,15 +56,15 @@ pub(crate) struct Opened {
     pub(crate) abilities: Abilities,
 }
 
-pub(crate) async fn open(url: &str, prices: Prices) -> Result<Opened, OpenError> {
-    let (link, layout, _) = connect(url, prices).await?;
+pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenError> {
+    let (link, layout, _) = connect(url, options).await?;
     look(&link, &layout).await?;
     let abilities = try_out(&link, &layout).await?;
     Ok(Opened { link, layout, abilities })
 }
 
-pub(crate) async fn init(url: &str, prices: Prices) -> Result<Opened, OpenError> {
-    let (link, layout, region) = connect(url, prices).await?;
+pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenError> {
+    let (link, layout, region) = connect(url, options).await?;
     match look(&link, &layout).await {
         Ok(()) => {}
         Err(OpenError::NoBucket(_)) => {
@@ -78,9 +78,9 @@ pub(crate) async fn init(url: &str, prices: Prices) -> Result<Opened, OpenError>
 }
 
 /// A client, and the region that it speaks to.
-async fn connect(url: &str, prices: Prices) -> Result<(Link, Layout, String), OpenError> {
+async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String), OpenError> {
     let mut location = Location::parse(url)?;
-    let sdk = settings(&location).await;
+    let sdk = settings(&location, options).await;
     location.endpoint = location.endpoint.or_else(|| sdk.endpoint_url().map(str::to_owned));
     let region = match (sdk.region(), &location.endpoint) {
         (Some(region), _) => region.to_string(),
@@ -118,12 +118,15 @@ async fn connect(url: &str, prices: Prices) -> Result<(Link, Layout, String), Op
     }
     let client = Client::from_conf(config.build());
     let layout = Layout::new(&location.prefix);
-    Ok((Link::new(client, location.bucket, url, Meter::new(prices)), layout, region))
+    Ok((Link::new(client, location.bucket, url, Meter::new(options.prices)), layout, region))
 }
 
 /// The usual chain: environment, profile, what the machine or the container is given.
-async fn settings(location: &Location) -> SdkConfig {
-    let loader = aws_config::defaults(BehaviorVersion::latest());
+async fn settings(location: &Location, options: &Options) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(Keys { access, secret }) = &options.keys {
+        loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "options"));
+    }
     let region = match (&location.region, &location.endpoint) {
         (Some(region), _) => RegionProviderChain::first_try(Region::new(region.clone())),
         // A server of one's own: the machine's metadata do not know its region, and asking for them takes seconds where there are none.

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::layout::{self, Layout, SEAL_BYTES_MAX};
 use crate::link::{BATCH_MAX, Link, Only};
 use crate::open::Abilities;
-use crate::{OpenError, Prices, groups, open};
+use crate::{OpenError, Options, groups, open};
 
 /// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
 /// memory.
@@ -64,8 +64,8 @@ impl S3Store {
     ///
     /// # Errors
     /// If the URL is wrong, there are no credentials, or the bucket cannot be listed, written and read; the text names the remedy.
-    pub async fn open(url: &str, prices: Prices) -> std::result::Result<S3Store, OpenError> {
-        let opened = open::open(url, prices).await?;
+    pub async fn open(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
+        let opened = open::open(url, options).await?;
         Ok(S3Store::from(opened))
     }
 
@@ -73,8 +73,8 @@ impl S3Store {
     ///
     /// # Errors
     /// As [`S3Store::open`], and if the bucket cannot be made.
-    pub async fn init(url: &str, prices: Prices) -> std::result::Result<S3Store, OpenError> {
-        let opened = open::init(url, prices).await?;
+    pub async fn init(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
+        let opened = open::init(url, options).await?;
         Ok(S3Store::from(opened))
     }
 
