@@ -44,6 +44,7 @@ pub(crate) enum LogFormat {
 Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
+  aft serve --store 's3://bucket/prefix?region=eu-west-1'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
 
 Settings file (all entries are optional):
@@ -51,6 +52,7 @@ Settings file (all entries are optional):
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
+  [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
            body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
@@ -66,7 +68,7 @@ Memory does not grow with the number of keys. With the defaults at most (README.
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
   + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
-    /// The store: memory: or local:DIR
+    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Where the native API listens: a loopback address [default: 127.0.0.1:7400]
@@ -131,7 +133,7 @@ Examples:
   aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
-    /// A store, or a server: memory:, local:DIR, http://HOST:PORT
+    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Without AFT: read and write straight at the store
@@ -252,19 +254,25 @@ pub(crate) struct StoreArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreAction {
     /// Make the store if it is not there, and say what it can do.
-    #[command(after_help = "Examples:\n  aft store init local:./data")]
+    ///
+    /// Of an s3: store the bucket is made; run again, nothing changes. The others make themselves when they are first opened.
+    #[command(
+        after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'"
+    )]
     Init {
-        /// The store: memory: or local:DIR
+        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
         url: String,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///
-    /// Makes the store if it is not there; of its own objects it leaves none.
+    /// A local: store is made if it is not there; of its own objects the probe leaves none.
     ///
     /// Exit code 0 if every check passes, 1 if not.
-    #[command(after_help = "Examples:\n  aft store probe local:./data")]
+    #[command(
+        after_help = "Examples:\n  aft store probe local:./data\n  aft store probe 's3://bucket/prefix?region=eu-west-1'"
+    )]
     Probe {
-        /// The store: memory: or local:DIR
+        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
         url: String,
     },
 }

@@ -25,8 +25,8 @@ use crate::settings::{Number, Settings};
 use crate::{FAILED, Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
-/// What is logged: of the embedded store's own tree only what is wrong.
-const FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
+const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
 /// How long a drain waits for open transactions: as long as they have by default.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
-    let store = stores::open_with(url, &settings.local).await?;
+    let store = stores::open_with(url, &settings).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;

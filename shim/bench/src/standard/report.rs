@@ -127,6 +127,10 @@ impl Report {
         rows.extend(
             requests.map(|(call, n)| (format!("store requests/transaction: {call}"), format!("{n:.3}"))),
         );
+        let cost = figures.cost_per_million_transactions;
+        rows.extend(
+            cost.map(|dollars| ("requests, $/million transactions".to_owned(), format!("{dollars:.2}"))),
+        );
         rows.extend(figures.errors.iter().map(|(code, n)| (format!("errors: {code}"), n.to_string())));
         rows
     }
@@ -175,6 +179,7 @@ mod tests {
             latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
             anomalies: Anomalies { own_write: 0, fractured: 2 },
             requests_per_transaction: [("create".to_owned(), 1.0)].into(),
+            cost_per_million_transactions: Some(15.5),
             errors: [("snapshot_gone".to_owned(), 3)].into(),
             seed: 7,
             store: "memory:".into(),
@@ -200,6 +205,7 @@ mod tests {
                 "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
                 "anomalies": {"own_write": 0, "fractured": 2},
                 "requests_per_transaction": {"create": 1.0},
+                "cost_per_million_transactions": 15.5,
                 "errors": {"snapshot_gone": 3},
                 "seed": 7, "store": "memory:", "direct": false,
                 "workload": {"functions": 2, "reads": 2, "writes": 1, "value_bytes": 4096, "keys": 1000,
