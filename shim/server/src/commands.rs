@@ -48,13 +48,13 @@ Examples:
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
 
 Settings file (all entries are optional):
-  [serve]  store, listen, drain_ms
+  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share)
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
-           body_timeout_ms, wait_default_ms, wait_max_ms
+           body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
 
@@ -66,7 +66,7 @@ bounds is moved to the nearer one.
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
-  + bodies under way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
+  + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
     /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
     #[arg(long, value_name = "URL")]
@@ -200,7 +200,8 @@ Examples:
   aft check history.txt
   aft check history.txt --sessions
 
-A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 is never written, transaction -1 did not commit.")]
+A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 means never written, and
+only reads have it; transaction -1 did not commit.")]
 pub(crate) struct CheckArguments {
     /// The history
     pub(crate) file: PathBuf,

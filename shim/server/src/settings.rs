@@ -40,6 +40,7 @@ pub(crate) struct Serve {
     pub(crate) store: Option<String>,
     pub(crate) listen: Option<String>,
     pub(crate) drain_ms: Option<Number>,
+    pub(crate) memory_bytes_max: Option<Number>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -51,7 +52,8 @@ pub(crate) struct Node {
     pub(crate) publish_queue_max: Option<Number>,
     pub(crate) queue_len_max: Option<Number>,
     pub(crate) store_calls_max: Option<Number>,
-    pub(crate) value_cache_bytes_max: Option<Number>,
+    /// 0: no cache.
+    pub(crate) value_cache_bytes_max: Option<Number<0>>,
     pub(crate) timeout_default_ms: Option<Number>,
     pub(crate) timeout_max_ms: Option<Number>,
     pub(crate) retention_default_ms: Option<Number>,
@@ -83,6 +85,7 @@ pub(crate) struct Doors {
     pub(crate) bodies_bytes_max: Option<Number>,
     pub(crate) header_timeout_ms: Option<Number>,
     pub(crate) body_timeout_ms: Option<Number>,
+    pub(crate) reply_stall_timeout_ms: Option<Number>,
     pub(crate) wait_default_ms: Option<Number>,
     pub(crate) wait_max_ms: Option<Number>,
 }
@@ -100,30 +103,30 @@ pub(crate) struct Test {
     pub(crate) time_divisor: Option<Number>,
 }
 
-/// A number that may be written as text, and is at least 1.
+/// A number that may be written as text, and is at least `LEAST`: where 0 would stop everything, it is a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Number(pub(crate) u64);
+pub(crate) struct Number<const LEAST: u64 = 1>(pub(crate) u64);
 
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Number;
+impl<'de, const LEAST: u64> Deserialize<'de> for Number<LEAST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number<LEAST>, D::Error> {
+        struct Any<const LEAST: u64>;
+        impl<const LEAST: u64> Visitor<'_> for Any<LEAST> {
+            type Value = Number<LEAST>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number from 1 on")
+                write!(f, "a number from {LEAST} on")
             }
 
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number, E> {
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number<LEAST>, E> {
                 match u64::try_from(number) {
-                    Ok(number @ 1..) => Ok(Number(number)),
+                    Ok(number) if number >= LEAST => Ok(Number(number)),
                     _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
                 }
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number<LEAST>, E> {
                 match text.parse() {
-                    Ok(number @ 1..) => Ok(Number(number)),
+                    Ok(number) if number >= LEAST => Ok(Number(number)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }
@@ -292,6 +295,14 @@ mod tests {
     }
 
     #[test]
+    fn no_value_cache_is_a_setting() {
+        let name = "AFT_NODE__VALUE_CACHE_BYTES_MAX";
+        for settings in [merge("", &[(name, "0")]), merge("[node]\nvalue_cache_bytes_max = 0", &[])] {
+            assert_eq!(settings.unwrap().node.value_cache_bytes_max, Some(Number(0)));
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let check = |text: &str, environment: &[(&str, &str)], parts: &[&str]| {
             let why = merge(text, environment).unwrap_err();
@@ -306,6 +317,7 @@ mod tests {
         check("[doors]\nvalue_bytes_max = 0", &[], &["0", "from 1 on"]);
         check("[s3]\nreads_dollars_per_1000 = -1", &[], &["-1", "from 0 on"]);
         check("", &[("AFT_S3__READS_DOLLARS_PER_1000", "cheap")], &["cheap", "from 0 on"]);
+        check("[node]\nvalue_cache_bytes_max = -1", &[], &["-1", "from 0 on"]);
         check("", &[("AFT_SERVE__STOR", "memory:")], &["AFT_SERVE__STOR", "stor"]);
         check("", &[("AFT_NODE__QUEUE_LEN_MAX", "many")], &["AFT_NODE__QUEUE_LEN_MAX", "many"]);
         check("", &[("AFT_LOG__FORMAT", "xml")], &["AFT_LOG__FORMAT", "xml"]);
