@@ -2,11 +2,15 @@
 //! secret. Method: the binary, real servers, and a front that takes the condition off every create.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use aft_services::{Server, Service};
 use aft_store_tests::{Act, Bucket, Front, aft, serve};
 use hyper::header::IF_NONE_MATCH;
 use serde_json::Value;
+
+/// How long a commit whose process died may take to become visible: a listing older than 10 s is looked up again.
+const VISIBLE_MAX: Duration = Duration::from_secs(60);
 
 fn keys(server: &Server) -> Option<(&str, &str)> {
     Some((server.access_key(), server.secret_key()))
@@ -28,6 +32,10 @@ fn a_server_on_minio_keeps_what_it_acknowledged() {
     let store = bucket.url("shop");
     let order = r#"{"request_id": "order-17", "ops": [{"put": "stock/tea", "text": "4"}], "result": "b2s="}"#;
     let first = serve(&store, &bucket.server);
+    assert_eq!(
+        curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &format!("{}/readyz", first.url)]),
+        "200"
+    );
     let told = curl(&["--json", order, &format!("{}/v1/execute", first.url)]);
     assert!(told.contains("\"committed\":true"), "{told}");
     let metrics = curl(&[&format!("{}/metrics", first.url)]);
@@ -41,7 +49,14 @@ fn a_server_on_minio_keeps_what_it_acknowledged() {
     // SIGKILL, and another process without any memory of it.
     drop(first);
     let second = serve(&store, &bucket.server);
-    assert_eq!(curl(&[&format!("{}/v1/keys/stock/tea", second.url)]), "4");
+    let key = format!("{}/v1/keys/stock/tea", second.url);
+    // The first one may have died before it entered the version; then the second one's maintainer does.
+    let start = Instant::now();
+    while curl(&[&key]) != "4" {
+        assert!(start.elapsed() < VISIBLE_MAX, "not visible after {VISIBLE_MAX:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("visible after {:?}", start.elapsed());
     let again = curl(&["--json", order, &format!("{}/v1/execute", second.url)]);
     assert!(again.contains("\"replayed\":true") && again.contains("b2s="), "{again}");
 }
