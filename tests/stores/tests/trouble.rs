@@ -43,13 +43,16 @@ impl Behind {
         let bucket = Bucket::start(Service::Moto)?;
         let act = Arc::new(Mutex::new(Act::Pass));
         let rule = act.clone();
-        let front = Front::start(&bucket.server.endpoint(), move |_| rule.lock().unwrap().clone()).await;
+        let front = Front::start(&bucket.server.endpoint(), move |_| {
+            rule.lock().expect("nobody panics with it").clone()
+        })
+        .await;
         let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("all passes");
         Some(Behind { bucket, front, act, store })
     }
 
     fn set(&self, act: Act) {
-        *self.act.lock().unwrap() = act;
+        *self.act.lock().expect("nobody panics with it") = act;
     }
 
     /// Every call, each of which must fail in this way.
