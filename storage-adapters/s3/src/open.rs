@@ -107,9 +107,10 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
         )
         // A body is at most 16 MiB and bounded in time as a whole; a minimal rate on top would only cut off slow links.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    if let Some(endpoint) = &location.endpoint {
+    // What the URL shows is where requests go, whatever else the environment names for this one service.
+    config.set_endpoint_url(location.endpoint.clone());
+    if location.endpoint.is_some() {
         config = config
-            .endpoint_url(endpoint)
             // A bucket's name is no host name on a server of one's own.
             .force_path_style(true)
             // Older servers do not understand the checksums that the SDK sends unasked. The signature covers the body all the same.
