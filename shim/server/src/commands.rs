@@ -139,6 +139,13 @@ pub(crate) struct StandardArguments {
     /// Without AFT: read and write straight at the store
     #[arg(long)]
     pub(crate) direct: bool,
+    /// Both in one run, without AFT first, and how they compare
+    #[arg(long, conflicts_with_all = ["direct", "history"])]
+    pub(crate) compare: bool,
+    /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
+    /// redis (0.5, 2), or a number
+    #[arg(long, value_name = "LATENCY", value_parser = latency)]
+    pub(crate) latency: Option<Latency>,
     /// Measure so many transactions [default: 10000]
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     pub(crate) transactions: Option<u64>,
@@ -184,6 +191,24 @@ pub(crate) struct StandardArguments {
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+}
+
+/// How long calls to a store take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Latency(pub(crate) aft_store_faulty::Latency);
+
+fn latency(text: &str) -> Result<Latency, String> {
+    let latency = match text {
+        "s3" => aft_store_faulty::Latency::S3,
+        "dynamodb" => aft_store_faulty::Latency::DYNAMODB,
+        "redis" => aft_store_faulty::Latency::REDIS,
+        _ => match text.parse::<f64>() {
+            // The upper bound: a minute.
+            Ok(ms) if (0.0..=60_000.0).contains(&ms) => aft_store_faulty::Latency::fixed((ms * 1e3) as u64),
+            _ => return Err("s3, dynamodb, redis, or milliseconds".into()),
+        },
+    };
+    Ok(Latency(latency))
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {

@@ -315,9 +315,9 @@ mod tests {
         check("x", &[], &["aft.toml"]);
         check("serve = 1", &[("AFT_SERVE__STORE", "x")], &["aft.toml", "serve"]);
         check("[doors]\nvalue_bytes_max = 0", &[], &["0", "from 1 on"]);
+        check("[node]\nvalue_cache_bytes_max = -1", &[], &["-1", "from 0 on"]);
         check("[s3]\nreads_dollars_per_1000 = -1", &[], &["-1", "from 0 on"]);
         check("", &[("AFT_S3__READS_DOLLARS_PER_1000", "cheap")], &["cheap", "from 0 on"]);
-        check("[node]\nvalue_cache_bytes_max = -1", &[], &["-1", "from 0 on"]);
         check("", &[("AFT_SERVE__STOR", "memory:")], &["AFT_SERVE__STOR", "stor"]);
         check("", &[("AFT_NODE__QUEUE_LEN_MAX", "many")], &["AFT_NODE__QUEUE_LEN_MAX", "many"]);
         check("", &[("AFT_LOG__FORMAT", "xml")], &["AFT_LOG__FORMAT", "xml"]);

@@ -1,6 +1,6 @@
 //! The paper's standard transaction as a load: two functions, each one write and two reads of 4 KiB, keys by a zipf law (its section 6).
 //!
-//! * [`Options`] – what a run is told; [`Report`] – what it found.
+//! * [`Options`] – what a run is told; [`Report`] – what it found; [`Comparison`] – what two found, without the shim and with it.
 //! * `plan`, `value` – what a transaction does, and what a value says of itself.
 //! * `backend` – a server, a node in process, or the store itself.
 //! * `pace`, `load` – when transactions start; how they are run, retried and tallied.
@@ -10,6 +10,7 @@
 //! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
 
 mod backend;
+mod comparison;
 mod detect;
 mod history;
 mod load;
@@ -22,6 +23,7 @@ pub(crate) mod requests;
 mod target;
 mod value;
 
+pub use comparison::{Comparison, Ratio, compare};
 pub use options::{Length, Options, Pace, Target, Workload};
 pub use report::{Report, Shape};
 

@@ -106,7 +106,7 @@ impl fmt::Display for Report {
 const FIGURES_WIDTH: u16 = 14;
 
 impl Report {
-    fn rows(&self) -> Vec<(String, String)> {
+    pub(crate) fn rows(&self) -> Vec<(String, String)> {
         let figures = &self.figures;
         let latency = &figures.latency_ms;
         let mut rows: Vec<(String, String)> = [
@@ -136,7 +136,7 @@ impl Report {
     }
 }
 
-fn workload_text(shape: &Shape) -> String {
+pub(crate) fn workload_text(shape: &Shape) -> String {
     let rate = shape.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate}/s"));
     format!(
         "{} × ({} + {}) of {} B, {}, zipf {}, {}, {rate}",
