@@ -10,6 +10,8 @@ use crate::book::{Acknowledged, Book, parse_value, value_of};
 
 /// Keys a page: small enough for many pages.
 const PAGE_LEN: u32 = 500;
+/// A cold read of so many keys takes some seconds, and the server's own default may be divided.
+const TIME_MS: u64 = 60_000;
 /// Calls at a time.
 const CALLS: usize = 16;
 
@@ -35,8 +37,8 @@ pub(crate) async fn check(book: &Book, client: &Client) {
 /// One transaction reads all these keys and finds these values.
 async fn check_values(client: &Client, expected: &[(String, u64)]) {
     let ops = expected.iter().map(|(key, _)| Op::get(key)).collect();
-    let reply =
-        client.execute(&Begin { ops, ..Begin::default() }).await.expect("an undisturbed server answers");
+    let begin = Begin { ops, timeout_ms: Some(TIME_MS), ..Begin::default() };
+    let reply = client.execute(&begin).await.expect("an undisturbed server answers");
     assert_eq!(reply.results.len(), expected.len());
     for (read, (key, value)) in reply.results.iter().zip(expected) {
         let found = read.value.as_ref().map(|bytes| parse_value(key, bytes));
