@@ -33,7 +33,7 @@ fn through(cutter: &Cutter, writer: u64) -> Client {
         .call_timeout(Duration::from_secs(2))
         .attempts_max(100)
         .build()
-        .unwrap()
+        .expect("an address is a URL's")
 }
 
 async fn work(t: &Transaction, writer: u64, run: u64, call: u64) -> Result<String, Error> {
@@ -46,8 +46,8 @@ async fn work(t: &Transaction, writer: u64, run: u64, call: u64) -> Result<Strin
 async fn entries(server: SocketAddr, writer: u64) -> (u64, Vec<(u64, u64)>) {
     let client = crate::client(server);
     let Ok(Begun::Open(t)) = client.begin(Request::unnamed()).await else { panic!("undisturbed") };
-    let count = number(t.get(format!("count/{writer}")).await.unwrap());
-    let listed = t.list(format!("entry/{writer}/")).all().await.unwrap();
+    let count = t.get(format!("count/{writer}")).await.map(number).expect("undisturbed");
+    let listed = t.list(format!("entry/{writer}/")).all().await.expect("undisturbed");
     let parse = |key: &str| {
         let mut parts = key.split('/').skip(2).map(|part| part.parse().expect("entries are numbered"));
         (parts.next().expect("a run"), parts.next().expect("a call"))

@@ -37,7 +37,7 @@ impl Cutter {
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("connections are taken");
-                let fate = draw(&mut rng.lock().unwrap());
+                let fate = draw(&mut rng.lock().expect("nobody panics with the generator in hand"));
                 counted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(pass(client, server, fate));
             }

@@ -23,7 +23,8 @@ async fn run(request: Request, script: impl Fn(&str, usize) -> Act + Send + Sync
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), script).await;
     let url = format!("http://{}", interposer.address);
-    let client = Client::builder(&url).run_time_max(Duration::from_secs(3)).build().unwrap();
+    let client = Client::builder(&url).run_time_max(Duration::from_secs(3)).build();
+    let client = client.expect("an address is a URL's");
     let called = Arc::new(AtomicU32::new(0));
     let outcome = client
         .run(request, |t| {
@@ -34,7 +35,8 @@ async fn run(request: Request, script: impl Fn(&str, usize) -> Act + Send + Sync
             }
         })
         .await;
-    let counter = crate::number(crate::client(server.address()).get("counter").await.unwrap());
+    let counter = crate::client(server.address()).get("counter").await;
+    let counter = crate::number(counter.expect("an undisturbed server answers"));
     Seen { outcome, called: called.load(Ordering::Relaxed), counter, calls: interposer.take_calls() }
 }
 

@@ -9,7 +9,7 @@ use aft_wire::durable::decode_session;
 use crate::client;
 
 fn entries(client: &Client) -> usize {
-    client.session().map_or(0, |token| decode_session(&token).unwrap().len())
+    client.session().map_or(0, |token| decode_session(&token).expect("a session token is one").len())
 }
 
 #[tokio::test]
