@@ -115,7 +115,7 @@ export class Transaction {
   list(prefix?: string, options?: { after?: string, pageLen?: number }): AsyncGenerator<Listed>
   /** Several operations in one call, in order; gives one result for every get. They take effect together in the transaction, or not at all. */
   batch(ops: Operation[]): Promise<Read[]>
-  /** Commits; an outcome in doubt is asked for until it is known, or the run's time is over: then `Unknown`. */
+  /** Commits; an outcome in doubt is asked for until it is known, or the run's time is over: then `Unknown`. Inside `Client.run`, which commits by itself, `Invalid`. */
   commit(result?: Bytes): Promise<Ran>
   /** Aborts. To do nothing would do the same, only later. */
   abort(): Promise<void>

@@ -357,6 +357,7 @@ export class Client {
     for (;;) {
       const opened = await run.open()
       if (!(opened instanceof Transaction)) return opened
+      opened._ofRun = true
       let result
       try {
         result = bytes(await fn(opened))
@@ -505,6 +506,8 @@ export class Transaction {
     this.token = opened.transaction ?? ''
     this.ran = ran
     this._ended = ran !== null
+    // A run commits or aborts it.
+    this._ofRun = false
     this._buffer = new Map()
     this._bufferBytes = 0
     // What the opening call read, of keys that were not written since.
@@ -565,9 +568,13 @@ export class Transaction {
     return this._flush(ops)
   }
 
-  async commit (result) { return this._settle(bytes(result), new Pace(this._client._options.runMsMax), Infinity) }
+  async commit (result) {
+    this._byHand()
+    return this._settle(bytes(result), new Pace(this._client._options.runMsMax), Infinity)
+  }
 
   async abort () {
+    this._byHand()
     this._open()
     this._ended = true
     try {
@@ -575,6 +582,10 @@ export class Transaction {
     } catch (why) {
       throw this._about(harmless(why))
     }
+  }
+
+  _byHand () {
+    if (this._ofRun) throw this._about(new Invalid('a run commits or aborts its transaction by itself: return a result or throw'))
   }
 
   _open () {

@@ -250,6 +250,13 @@ test("a function's error aborts and comes back", async () => {
   client.close()
 })
 
+test('a function does not commit', async () => {
+  const [client, request] = [new Client(URL_OF_SERVER), fresh()]
+  for (const fn of [t => t.commit(), t => t.abort()]) await assert.rejects(client.run(request, fn), aft.Invalid)
+  assert.equal(await client.request(request), null)
+  client.close()
+})
+
 test('calls of a transaction', async () => {
   const [counter, entry] = [fresh(), fresh()]
   const fn = async t => {

@@ -323,6 +323,13 @@ class Verbs(unittest.TestCase):
         self.assertEqual(client.run(request, lambda t: "2").result, b"2")
         self.assertLess(time.monotonic() - since, 4, "nobody is waited for")
 
+    def test_a_function_does_not_commit(self):
+        client, request = Client(URL), fresh()
+        for function in (lambda t: t.commit(), lambda t: t.abort()):
+            with self.assertRaises(aft_client.Invalid):
+                client.run(request, function)
+        self.assertIsNone(client.request(request))
+
     def test_calls_of_a_transaction(self):
         counter, entry = fresh(), fresh()
 

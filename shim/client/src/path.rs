@@ -25,3 +25,19 @@ pub(crate) fn encode(text: &str) -> String {
     }
     encoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::encode;
+
+    #[test]
+    fn all_clients_encode_alike() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let paths = vectors["paths"].as_array().unwrap();
+        assert!(paths.len() > 10);
+        for vector in paths {
+            assert_eq!(Some(encode(vector["key"].as_str().unwrap()).as_str()), vector["path"].as_str());
+        }
+    }
+}

@@ -46,7 +46,7 @@ impl Client {
     /// Any that an opening has; [`Error::InProgress`] if another attempt of the request stayed open for the whole of the run's time.
     pub async fn begin(&self, request: impl Into<Request>) -> Result<Begun, Error> {
         let request = request.into();
-        Run::new(self, &request).open().await
+        Run::new(self, &request, false).open().await
     }
 
     /// Runs a function in a transaction until its request has committed once, and gives the result of the attempt that did.
@@ -68,7 +68,7 @@ impl Client {
         E: From<Error>,
     {
         let request = request.into();
-        let mut run = Run::new(self, &request);
+        let mut run = Run::new(self, &request, true);
         loop {
             let transaction = match run.open().await? {
                 Begun::Open(transaction) => transaction,
@@ -110,6 +110,8 @@ struct Run<'a> {
     request: &'a Request,
     pace: Pace,
     attempts: u32,
+    /// There is a function, after which the transaction is committed or aborted.
+    has_function: bool,
     /// An attempt of this run may still be open.
     beside: bool,
     /// Attempts that may have committed, each with why that is not known.
@@ -124,9 +126,9 @@ enum Doubts {
 }
 
 impl<'a> Run<'a> {
-    fn new(client: &'a Client, request: &'a Request) -> Run<'a> {
+    fn new(client: &'a Client, request: &'a Request, has_function: bool) -> Run<'a> {
         let pace = Pace::new(client.settings.run_time_max);
-        Run { client, request, pace, attempts: 0, beside: false, doubts: Vec::new() }
+        Run { client, request, pace, attempts: 0, has_function, beside: false, doubts: Vec::new() }
     }
 
     fn may_go_on(&self) -> bool {
@@ -161,7 +163,8 @@ impl<'a> Run<'a> {
             let (result, version) = (or_empty(reply.result), reply.version);
             return Ok(Begun::Replayed(self.replay(result, version)));
         }
-        let transaction = Transaction::new(self.client.clone(), reply, self.request.id.clone());
+        let transaction =
+            Transaction::new(self.client.clone(), reply, self.request.id.clone(), self.has_function);
         let Some(transaction) = transaction else {
             return Err(Fault::NoAnswer("an opening was answered without a transaction".into()));
         };

@@ -24,3 +24,38 @@ impl Session {
         *held = Some(merged.unwrap_or_else(|| token.to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Session;
+    use aft_wire::durable::merge_sessions;
+
+    #[test]
+    fn all_clients_merge_alike() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let sessions = vectors["sessions"].as_array().unwrap();
+        assert!(sessions.len() > 5);
+        for vector in sessions {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            for (first, second) in [("one", "other"), ("other", "one")] {
+                let session = Session::default();
+                session.add(text(first));
+                session.add(text(second));
+                assert_eq!(session.token().as_deref(), Some(text("merged")));
+            }
+        }
+        for unreadable in vectors["unreadable"].as_array().unwrap() {
+            assert!(merge_sessions(unreadable.as_str().unwrap(), "AQ").is_err(), "{unreadable}");
+        }
+    }
+
+    /// Then there is nothing to merge: the last token counts.
+    #[test]
+    fn a_newer_servers_token_is_carried_as_it_is() {
+        let session = Session::default();
+        session.add("AQ");
+        session.add("Ag");
+        assert_eq!(session.token().as_deref(), Some("Ag"));
+    }
+}

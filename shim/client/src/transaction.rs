@@ -43,6 +43,8 @@ struct Inner {
     client: Client,
     token: String,
     request_id: Option<String>,
+    /// A run commits or aborts it.
+    of_run: bool,
     state: Mutex<State>,
 }
 
@@ -69,17 +71,22 @@ enum Phase {
 }
 
 impl Transaction {
-    pub(crate) fn new(client: Client, reply: Reply, request_id: Option<String>) -> Option<Transaction> {
+    pub(crate) fn new(
+        client: Client,
+        reply: Reply,
+        request_id: Option<String>,
+        of_run: bool,
+    ) -> Option<Transaction> {
         let read = reply.results.into_iter().map(|read| (read.key.clone(), Value::of(read))).collect();
         let state = Mutex::new(State { read, ..State::default() });
         let token = reply.transaction?;
-        Some(Transaction { inner: Arc::new(Inner { client, token, request_id, state }) })
+        Some(Transaction { inner: Arc::new(Inner { client, token, request_id, of_run, state }) })
     }
 
     /// A transaction whose commit was sent by the call that opened it, and is in doubt.
     pub(crate) fn committing(client: Client, token: String) -> Transaction {
         let state = Mutex::new(State { phase: Phase::Ending, ..State::default() });
-        Transaction { inner: Arc::new(Inner { client, token, request_id: None, state }) }
+        Transaction { inner: Arc::new(Inner { client, token, request_id: None, of_run: false, state }) }
     }
 
     /// Its token: names it in logs and problems, and lets another process work in it.
@@ -336,10 +343,21 @@ impl Transaction {
     /// run's time is over.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if it may have committed; after any other error it did not and will not, except [`Error::Internal`].
+    /// [`Error::Unknown`] if it may have committed; after any other error it did not and will not, except [`Error::Internal`]. [`Error::Invalid`] inside
+    /// [`Client::run`], which commits by itself.
     pub async fn commit(&self, result: impl Into<Bytes>) -> Result<Ran, Error> {
+        self.check_by_hand()?;
         let mut pace = Pace::new(self.inner.client.settings.run_time_max);
         self.settle(result.into(), &mut pace, u32::MAX).await
+    }
+
+    fn check_by_hand(&self) -> Result<(), Error> {
+        match self.inner.of_run {
+            true => Err(self.about(Error::invalid(
+                "a run commits or aborts its transaction by itself: return a result or an error",
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The writes that go with the commit; nothing else may follow.
@@ -361,8 +379,9 @@ impl Transaction {
     /// Aborts. What was written is dropped; to do nothing would do the same, only later.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it has committed or is committing.
+    /// [`Error::Invalid`] if it has committed or is committing, and inside [`Client::run`], which aborts when its function fails.
     pub async fn abort(&self) -> Result<(), Error> {
+        self.check_by_hand()?;
         drop(self.open()?);
         self.state().phase = Phase::Ending;
         self.send_abort().await.map_err(|fault| self.about(fault.harmless()))

@@ -1,5 +1,5 @@
-//! Goal: the clients in other languages pass their own tests. Method: each language's tests run as a child process against a server started here; what all
-//! clients must agree on stands in `lambda-wrapper/vectors.json`, and is held against the Rust code as well.
+//! Goal: the clients in other languages pass their own tests. Method: each language's tests run as a child process against a server started here. What all clients
+//! must agree on stands in `lambda-wrapper/vectors.json`, which the Rust client's unit tests read as well.
 //!
 //! `AFT_SKIP_SERVICES=python,node` leaves a language out, and says so. `AFT_CLIENT_SEED` chooses the cuts.
 
@@ -8,9 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use aft_e2e::binary::finish;
-use aft_e2e::client::encode;
 use aft_e2e::server::Server;
-use aft_wire::durable::merge_sessions;
 
 /// Far above the half minute that either takes, on a machine that is shared.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -60,23 +58,4 @@ fn python() {
 #[test]
 fn node() {
     check("node", "node", &["--test", "test/client.test.mjs"], "18", "nodejs");
-}
-
-#[test]
-fn vectors() {
-    let text = std::fs::read_to_string(folder("vectors.json")).expect("the vectors are there");
-    let vectors: serde_json::Value = serde_json::from_str(&text).expect("they are JSON");
-    let list = |name: &str| vectors[name].as_array().expect("a list").clone();
-    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
-    for vector in list("paths") {
-        assert_eq!(encode(&text(&vector["key"])), text(&vector["path"]));
-    }
-    for vector in list("sessions") {
-        let (one, other) = (text(&vector["one"]), text(&vector["other"]));
-        assert_eq!(merge_sessions(&one, &other), Ok(text(&vector["merged"])));
-        assert_eq!(merge_sessions(&other, &one), Ok(text(&vector["merged"])));
-    }
-    for unreadable in list("unreadable") {
-        assert!(merge_sessions(&text(&unreadable), "AQ").is_err(), "{unreadable}");
-    }
 }

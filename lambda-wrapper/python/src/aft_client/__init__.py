@@ -66,6 +66,8 @@ ASKED_S_MAX = 5.0
 KEY_BYTES_MAX = 1088
 # The longest answer: four times the largest value that a server takes by default.
 ANSWER_BYTES_MAX = 256 << 20
+# How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
+ABORT_S_MAX = 2.0
 # Commits that a session token names, and the bytes of one: time, attempt, request hash.
 SESSION_LEN_MAX = 4
 SESSION_ENTRY_LEN = 8 + 16 + 32
@@ -396,13 +398,15 @@ class _Transport:
         self.token = token
         self.connect_timeout, self.call_timeout = connect_timeout, call_timeout
 
-    def send(self, method: str, path: str, body: Bytes = None, headers: Optional[Dict[str, str]] = None) -> _Answer:
+    def send(self, method: str, path: str, body: Bytes = None, headers: Optional[Dict[str, str]] = None,
+             timeout: Optional[float] = None) -> _Answer:
         """A success; raises the refusal, _NotSent, or _NoAnswer."""
         headers = dict(headers or {})
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         connection = self._connection()
         try:
+            connection.sock.settimeout(self.call_timeout if timeout is None else min(timeout, self.call_timeout))
             connection.request(method, path, body=_bytes(body) if body is not None else None, headers=headers)
             response = connection.getresponse()
             if response.length is None and not response.chunked:
@@ -442,7 +446,6 @@ class _Transport:
         try:
             connection.connect()
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sock.settimeout(self.call_timeout)
         except OSError as why:
             connection.close()
             raise _NotSent(f"cannot connect: {why}") from why
@@ -604,6 +607,7 @@ class Client:
             opened = run.open()
             if isinstance(opened, Ran):
                 return opened
+            opened._of_run = True
             try:
                 result = _bytes(function(opened))
             except Exception as own:
@@ -792,6 +796,8 @@ class Transaction:
     ran: Optional[Ran] = None
     #: What `with` commits with.
     result: Bytes = None
+    # A run commits or aborts it.
+    _of_run: bool = False
     _ended: bool = False
     _buffer: Dict[str, Op] = field(default_factory=dict)
     _buffer_bytes: int = 0
@@ -877,17 +883,24 @@ class Transaction:
 
     def commit(self, result: Bytes = None) -> Ran:
         """Commits; `result` is what later attempts of the request are answered. An outcome in doubt is asked for until it is known, or the run's
-        time is over: then Unknown. After any other error it did not commit and will not, except Internal."""
+        time is over: then Unknown. After any other error it did not commit and will not, except Internal. Inside `Client.run`, which commits by
+        itself, Invalid."""
+        self._by_hand()
         return self._settle(_bytes(result), _Pace(self._client.run_seconds_max), None)
 
     def abort(self) -> None:
         """Aborts. To do nothing would do the same, only later."""
+        self._by_hand()
         self._open()
         self._ended = True
         try:
             self._send_abort()
         except (AftError, _NotSent, _NoAnswer) as why:
             raise self._about(_harmless(why)) from None
+
+    def _by_hand(self) -> None:
+        if self._of_run:
+            raise self._about(Invalid("a run commits or aborts its transaction by itself: return a result or raise"))
 
     def _open(self) -> None:
         if self._ended:
@@ -974,14 +987,14 @@ class Transaction:
             self._torn = error
         return error
 
-    def _send_abort(self) -> None:
-        self._client._transport.send("POST", f"/v1/transactions/{self.token}/abort")
+    def _send_abort(self, timeout: Optional[float] = None) -> None:
+        self._client._transport.send("POST", f"/v1/transactions/{self.token}/abort", timeout=timeout)
 
     def _abort_quietly(self) -> None:
         if not self._ended:
             self._ended = True
             try:
-                self._send_abort()
+                self._send_abort(ABORT_S_MAX)
             except (AftError, _NotSent, _NoAnswer):
                 pass  # Silence is abort too.
 

@@ -157,6 +157,18 @@ async fn a_functions_error_aborts_and_comes_back() {
     assert_eq!(again.await.expect("nobody is waited for").unwrap().result, "2");
 }
 
+/// Whoever commits by hand inside a run would be told something else by the run.
+#[tokio::test]
+async fn a_function_does_not_commit() {
+    let server = Server::start("memory:");
+    let client = client(server.address());
+    let by_hand = client.run("r", |t| async move { t.commit("").await.map(|ran| ran.result) }).await;
+    assert!(matches!(by_hand, Err(Error::Invalid(_))), "{by_hand:?}");
+    let by_hand = client.run("r", |t| async move { t.abort().await.map(|()| "") }).await;
+    assert!(matches!(by_hand, Err(Error::Invalid(_))), "{by_hand:?}");
+    assert_eq!(client.request("r").await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn runs_can_be_spawned_and_their_errors_boxed() {
     let server = Server::start("memory:");
