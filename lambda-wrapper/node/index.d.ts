@@ -12,6 +12,8 @@ export interface Ran {
   replayed: boolean
   /** The committed transaction's identity; null if there was nothing to store. */
   version: string | null
+  /** The size of what it has left, where that is too large to stand in `result`, which is empty then: `Client.result` reads it; else null. */
+  resultSize: number | null
 }
 /** How a whole transaction went. `reads` is empty if the commit is known and its reads are not (a replay, perhaps of an earlier sending of this very call). */
 export interface Executed { ran: Ran, reads: Read[] }
@@ -23,6 +25,7 @@ export interface Found {
   keptUntil: string
   keys: string[]
   result: Buffer
+  resultSize: number | null
   collected: boolean
 }
 export type Bytes = string | Uint8Array
@@ -95,6 +98,8 @@ export class Client {
   delete(key: string): Promise<Ran>
   /** Did the request commit, when, which keys, with what result? null: no commit of it is known. */
   request(requestId: string, options?: { scope?: string }): Promise<Found | null>
+  /** What a committed request has left, whatever its size; null if no commit of it is known, or it left nothing. */
+  result(requestId: string, options?: { scope?: string }): Promise<Buffer | null>
 }
 
 /** An open transaction: reads committed versions that fit together and its own writes. Small writes wait in it and go with the commit. */

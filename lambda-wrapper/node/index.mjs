@@ -41,7 +41,7 @@ const PAUSE_MS_MAX = 1_000
 const ASKED_MS_MAX = 5_000
 // The longest key, as the server has it.
 const KEY_BYTES_MAX = 1_088
-// The longest answer: four times the largest value that a server takes by default.
+// The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
 const ANSWER_BYTES_MAX = 256 << 20
 // How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 const ABORT_MS_MAX = 2_000
@@ -175,6 +175,12 @@ function readOf (read) {
   return { key: read.key, value }
 }
 
+// How a commit went: `result` is its own, a replay's stands in the reply.
+function ranOf (reply, replayed, result) {
+  const { version = null, result_size: resultSize = null } = reply
+  return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize }
+}
+
 function rawValue (answer) {
   const { 'content-type': contentType = DEFAULT_CONTENT_TYPE, 'aft-version': version = '' } = answer.headers
   return { bytes: answer.body, contentType, version }
@@ -184,6 +190,10 @@ function rawValue (answer) {
 export function encodeName (text) {
   const escaped = encodeURIComponent(text).replace(/[!'()*]/g, char => '%' + char.charCodeAt(0).toString(16).toUpperCase())
   return escaped.replaceAll('%2F', '/')
+}
+
+function lookUpPath (under, requestId, scope) {
+  return `/v1/${under}/${encodeName(requestId)}${scope ? `?scope=${encodeURIComponent(scope)}` : ''}`
 }
 
 export function mergeSessions (one, other) {
@@ -408,7 +418,7 @@ export class Client {
   _executed (reply, result) {
     this._committed(reply.session)
     const replayed = reply.replayed ?? false
-    const ran = { result: replayed ? unbase64(reply.result) : result, replayed, version: reply.version ?? null }
+    const ran = ranOf(reply, replayed, result)
     return { ran, reads: (reply.results ?? []).map(readOf) }
   }
 
@@ -461,7 +471,7 @@ export class Client {
         }
       }
       this._committed(done.session)
-      return { result: Buffer.alloc(0), replayed: false, version: done.version ?? null }
+      return ranOf(done, false, Buffer.alloc(0))
     }
   }
 
@@ -478,12 +488,26 @@ export class Client {
     }
   }
 
+  async result (requestId, { scope } = {}) {
+    const path = lookUpPath('results', requestId, scope)
+    const pace = new Pace(this._options.runMsMax)
+    for (;;) {
+      let error
+      try {
+        return (await this._transport.send('GET', path)).body
+      } catch (why) {
+        error = harmless(why)._about(requestId)
+      }
+      if (error instanceof NotFound) return null
+      if (!error.retryable || !await pace.pause(error)) throw error
+    }
+  }
+
   async _lookUp (requestId, scope) {
-    const query = scope ? `?scope=${encodeURIComponent(scope)}` : ''
     try {
-      const found = reply(await this._transport.send('GET', `/v1/requests/${encodeName(requestId)}${query}`))
+      const found = reply(await this._transport.send('GET', lookUpPath('requests', requestId, scope)))
       const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [], collected = false } = found
-      return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), collected }
+      return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null, collected }
     } catch (why) {
       const error = harmless(why)._about(requestId)
       if (error instanceof NotFound) return null
@@ -721,7 +745,7 @@ export class Transaction {
     }
     this._client._committed(reply.session)
     const replayed = reply.replayed ?? false
-    this.ran = { result: replayed ? unbase64(reply.result) : result, replayed, version: reply.version ?? null }
+    this.ran = ranOf(reply, replayed, result)
     return this.ran
   }
 
@@ -783,7 +807,7 @@ class Run {
         const reply = await this.client._post('/v1/transactions', begin)
         if (reply.replayed) {
           this.client._committed(reply.session)
-          return this.replay(unbase64(reply.result), reply.version ?? null)
+          return this.replay(ranOf(reply, true))
         }
         if (!reply.transaction) throw new NoAnswer('an opening was answered without a transaction')
         this.attempts += 1
@@ -798,9 +822,8 @@ class Run {
   }
 
   // A commit that was found; perhaps it is one of this run's own.
-  replay (result, version) {
-    const own = this.doubts.some(({ transaction }) => transaction._wrote(version))
-    return { result, replayed: !own, version }
+  replay (ran) {
+    return { ...ran, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
   }
 
   // Commits; null if another attempt is to run.
@@ -808,7 +831,7 @@ class Run {
     let error
     try {
       const ran = await transaction._settle(result, this.pace, this.requestId === null ? Infinity : COMMIT_AGAIN_MAX)
-      return ran.replayed ? this.replay(ran.result, ran.version) : ran
+      return ran.replayed ? this.replay(ran) : ran
     } catch (why) {
       error = harmless(why)
     }
@@ -848,7 +871,7 @@ class Run {
       const { error } = this.doubts.at(-1)
       try {
         const found = await this.client._lookUp(this.requestId, this.options.scope)
-        if (found !== null) return this.replay(found.result, found.version)
+        if (found !== null) return this.replay({ result: found.result, version: found.version, resultSize: found.resultSize })
       } catch (why) {
         harmless(why)
       }

@@ -2,12 +2,14 @@
 //!
 //! * [`test`] – every test, with a heading per step and a countable last line.
 //! * [`ci`] – format, lints and [`test`].
+//! * [`services`] – the real servers that tests run against: fetched, and run by hand.
 //! * [`simulate`] – the simulator in release: one seed, many seeds, or a time.
 //! * [`torture`] – the end-to-end kill -9 loop for a time.
 //!
 //! [`step`] runs a child process, [`totals`] reads what test programs say. Nothing depends on this crate.
 
 mod ci;
+mod services;
 mod simulate;
 mod step;
 mod test;
@@ -31,6 +33,8 @@ enum Task {
     Test,
     /// What a change must pass: format, lints, every test.
     Ci,
+    /// Fetch the real servers that tests run against, and run them until Ctrl-C.
+    Services(services::Arguments),
     /// Run the simulator in release.
     Simulate(simulate::Arguments),
     /// Kill a loaded server with SIGKILL over and over, and check what it promised.
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Test => test::run(),
         Task::Ci => ci::run(),
+        Task::Services(arguments) => services::run(&arguments),
         Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Torture(arguments) => torture::run(&arguments),
     }

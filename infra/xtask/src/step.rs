@@ -4,8 +4,9 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// A step that ran to its end.
@@ -46,6 +47,14 @@ pub(crate) fn run(title: &str, command: Command) -> Outcome {
     let start = Instant::now();
     let ok = status(command);
     Outcome { title: title.to_owned(), ok, took: start.elapsed() }
+}
+
+/// Runs a program in this one's place; comes back only if it cannot be started.
+pub(crate) fn replace(title: &str, mut command: Command) -> ExitCode {
+    heading(title, &command);
+    let error = command.exec();
+    cannot_start(&command, &error);
+    ExitCode::FAILURE
 }
 
 /// Runs a step and shows `each_line` every line of its standard output, which is passed on as well.

@@ -1,7 +1,9 @@
-//! `cargo xtask test`: builds the binary `aft` (the end-to-end tests start it), then runs every test of the workspace.
+//! `cargo xtask test`: fetches the real servers that tests run against and builds the binary `aft` (the end-to-end tests start both), then runs
+//! every test of the workspace.
 
 use std::process::ExitCode;
 
+use crate::services;
 use crate::step::{self, Outcome};
 use crate::totals::Totals;
 
@@ -14,9 +16,12 @@ pub(crate) fn run() -> ExitCode {
 /// The steps, and what the test programs counted.
 pub(crate) fn steps() -> (Vec<Outcome>, Totals) {
     let mut totals = Totals::default();
+    // Should that fail, the tests that need a service fail too and say why; the others still tell what they find.
+    let fetch = services::fetch();
     let build = step::run("Build the binary aft", step::cargo(["build", "--locked", "--package", "aft"]));
-    let mut steps = vec![build];
-    if steps[0].ok {
+    let built = build.ok;
+    let mut steps = vec![fetch, build];
+    if built {
         // One failing program must not hide the others: all of them run.
         let command = step::cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
         steps.push(step::run_lines("Run every test", command, |line| totals.read(line)));
@@ -33,6 +38,9 @@ pub(crate) fn finish(steps: &[Outcome], totals: Totals) -> ExitCode {
     println!("\n=== Summary");
     for step in steps {
         println!("{}", step.line());
+    }
+    for left_out in totals.left_out() {
+        println!("{:>8}  {left_out}", "skipped");
     }
     println!("{totals}");
     if steps.iter().all(|step| step.ok) && totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -3,27 +3,69 @@
 //! ```text
 //! test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s
 //! ```
+//!
+//! A test that leaves a service out returns early, and its program counts it as passed. It prints a line (`tests/services/src/skip.rs`), and
+//! counts as skipped here:
+//!
+//! ```text
+//! skipped: a_store_that_is_killed: minio (AFT_SKIP_SERVICES)
+//! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How many tests passed, failed and were skipped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// Each as `test: service (reason)`.
+    left_out: BTreeSet<String>,
+    /// Tests of the running program that left something out and have not failed for another reason.
+    returned_early: BTreeSet<String>,
 }
 
 impl Totals {
+    /// The tests that left a service out, each as `test: service (reason)`.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = &str> {
+        self.left_out.iter().map(String::as_str)
+    }
+
     /// Adds what `line` tells; a line that is no result tells nothing.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some(result) = line.trim_start().strip_prefix("test result: ") else { return };
+        let line = line.trim_start();
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.read_result(result);
+            return;
+        }
+        // The program prints a test's name and its verdict apart: what the test prints itself may come in between.
+        let (test, said) = match line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            Some((test, said)) => (Some(test), said),
+            None => (None, line),
+        };
+        if let Some(left_out) = said.strip_prefix("skipped: ") {
+            if let Some((test, _)) = left_out.split_once(": ") {
+                self.left_out.insert(left_out.to_owned());
+                self.returned_early.insert(test.to_owned());
+            }
+        } else if let (Some(test), "FAILED") = (test, said) {
+            self.returned_early.remove(test);
+        }
+    }
+
+    fn read_result(&mut self, result: &str) {
         let Some((_verdict, counts)) = result.split_once(". ") else { return };
+        let early = std::mem::take(&mut self.returned_early).len() as u64;
         for count in counts.split(';') {
             let Some((number, what)) = count.trim().split_once(' ') else { continue };
             let Ok(number) = number.parse::<u64>() else { continue };
             match what {
-                "passed" => self.passed += number,
+                "passed" => {
+                    let early = early.min(number);
+                    self.passed += number - early;
+                    self.skipped += early;
+                }
                 "failed" => self.failed += number,
                 "ignored" => self.skipped += number,
                 _ => {}
@@ -72,9 +114,35 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_left_a_service_out_is_skipped() {
+        let result =
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        // Two services of one test are one skipped test.
+        check(
+            &["skipped: a::b: minio (AFT_SKIP_SERVICES)", "skipped: a::b: moto (AFT_SKIP_SERVICES)", result],
+            "2 passed, 0 failed, 1 skipped",
+        );
+        // A line that came between the name and the verdict; the next program's tests are its own.
+        check(
+            &["test c ... skipped: c: minio (AFT_SKIP_SERVICES)", "ok", result, result],
+            "5 passed, 0 failed, 1 skipped",
+        );
+        // It left something out and then failed: failed.
+        let result = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        check(&["skipped: d: moto (AFT_SKIP_SERVICES)", "test d ... FAILED", result], "1 passed, 1 failed");
+    }
+
+    #[test]
     fn other_lines_tell_nothing() {
         check(
-            &["test result: ", "test result: ok", "9 passed", "test x ... ok. 4 passed; 1 failed"],
+            &[
+                "test result: ",
+                "test result: ok",
+                "9 passed",
+                "test x ... ok. 4 passed; 1 failed",
+                "skipped: ",
+                "x skipped: y: z",
+            ],
             "0 passed, 0 failed",
         );
     }

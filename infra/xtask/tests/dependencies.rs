@@ -15,7 +15,7 @@ struct Rule {
 }
 
 /// The concrete stores: named by the binary alone.
-const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-faulty"];
+const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-s3", "aft-store-faulty"];
 
 /// Everything that a program in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
@@ -29,6 +29,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-store",
     "aft-store-memory",
     "aft-store-local",
+    "aft-store-s3",
     "aft-store-faulty",
 ];
 
@@ -46,15 +47,21 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
     Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store"] },
+    Rule { name: "aft-store-s3", folder: "storage-adapters/s3", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
+    Rule { name: "aft-services", folder: "tests/services", may_use: &[] },
+    Rule { name: "aft-store-tests", folder: "tests/stores", may_use: ALL_OF_OURS },
     Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },
 ];
 
 /// What any crate's *tests* may use beyond its row: the seam with its conformance suite, stores to run against, and the checker.
 const TESTS_MAY_USE: &[&str] =
     &["aft-store", "aft-store-memory", "aft-store-local", "aft-store-faulty", "aft-history"];
+
+/// The one crate below tests/ that others may use, and they in their tests alone: it starts the servers that stores are tested against.
+const FOR_TESTS: &str = "aft-services";
 
 /// What the core may use of other people's crates: nothing that awaits, serialises, draws numbers or logs.
 const CORE_MAY_USE: &[&str] = &["bytes"];
@@ -105,6 +112,12 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
             let in_tests = krate.folder.starts_with("tests/");
             if edge.bugs && !in_tests && !edge.dev {
                 found.push(format!("{name} turns {to}'s planted bugs on: only tests do"));
+            }
+            if to == FOR_TESTS {
+                if !edge.dev && !in_tests {
+                    found.push(format!("{name} depends on {to}: only tests do"));
+                }
+                continue;
             }
             let top = target.folder.split('/').next().unwrap_or_default();
             if top == "tests" || top == "infra" {
@@ -241,6 +254,10 @@ fn planted_edges_are_found() {
         &["aft depends on aft-simulation: nothing depends on tests/ or infra/"],
     );
     check("aft", dev("xtask"), &["aft depends on xtask: nothing depends on tests/ or infra/"]);
+    check("aft", edge("aft-services"), &["aft depends on aft-services: only tests do"]);
+    check("xtask", edge("aft-services"), &["xtask depends on aft-services: only tests do"]);
+    check("aft-store-local", dev("aft-services"), &[]);
+    check("aft-e2e", edge("aft-services"), &[]);
     let bugs = Edge { bugs: true, ..edge("aft-core") };
     check("aft", bugs.clone(), &["aft turns aft-core's planted bugs on: only tests do"]);
     check("aft-simulation", bugs, &[]);

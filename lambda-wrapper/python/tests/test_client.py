@@ -302,6 +302,14 @@ class Verbs(unittest.TestCase):
         self.assertEqual((again.ran.result, again.ran.replayed, again.reads), (b"done", True, []))
         with self.assertRaises(aft_client.KeyReused):
             client.execute(request, [Op.put(key, "2")], "done")
+        self.assertEqual((client.result(request), client.result(fresh())), (b"done", None))
+        # Results that are too large for a commit call are put by others, and read by a call of their own.
+        request, large = fresh(), b"7" * (2 << 20)
+        t = client.transaction(request)
+        client._transport.send("PUT", f"/v1/transactions/{t.token}/result", large)
+        t.commit()
+        ran = client.transaction(request).ran
+        self.assertEqual((ran.result, ran.result_size, client.result(request)), (b"", len(large), large))
         request = fresh()
         client.run(request, lambda t: None, fingerprint="a")
         self.assertTrue(client.run(request, lambda t: None, fingerprint="a").replayed)

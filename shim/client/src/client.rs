@@ -86,11 +86,29 @@ impl Client {
         }
     }
 
-    /// The same, asked once.
+    /// What a committed request has left, whatever its size; `None` if no commit of it is known, or it left nothing.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn result(&self, request: impl Into<Request>) -> Result<Option<Bytes>, Error> {
+        let request = request.into();
+        let path = path_of(&request, "results")?;
+        let mut pace = Pace::new(self.settings.run_time_max);
+        loop {
+            let error = match self.send(Call::new(Method::GET, path.clone())).await {
+                Ok(answer) => return Ok(Some(answer.body)),
+                Err(Fault::Refused(Error::NotFound(_))) => return Ok(None),
+                Err(fault) => fault.harmless().about(request.id.as_deref(), None),
+            };
+            if !error.is_retryable() || !pace.pause(&error).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The same as [`Client::request`], asked once.
     pub(crate) async fn look_up(&self, request: &Request) -> Result<Option<Found>, Error> {
-        let path = request.look_up_path().ok_or_else(|| {
-            Error::invalid("a request without an ID cannot be looked up: nobody knows its name")
-        })?;
+        let path = path_of(request, "requests")?;
         let mut call = Call::new(Method::GET, path);
         call.accept = Some(Format::Protobuf.content_type());
         match self.send(call).await {
@@ -121,4 +139,9 @@ impl Client {
     pub(crate) async fn post_begin(&self, path: &str, begin: &Begin) -> Result<Reply, Fault> {
         self.post(path.to_owned(), Format::Protobuf.encode(begin)).await
     }
+}
+
+fn path_of(request: &Request, under: &str) -> Result<String, Error> {
+    let path = request.look_up_path(under);
+    path.ok_or_else(|| Error::invalid("a request without an ID cannot be looked up: nobody knows its name"))
 }

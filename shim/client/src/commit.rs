@@ -72,6 +72,7 @@ impl Transaction {
         self.client().committed(reply.session.as_deref());
         Ok(Ran {
             replayed: reply.replayed,
+            result_size: reply.result_size,
             // The winner's, or this one's own.
             result: if reply.replayed { or_empty(reply.result) } else { or_empty(result) },
             version: reply.version,

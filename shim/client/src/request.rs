@@ -88,10 +88,10 @@ impl Request {
         }
     }
 
-    /// The path that looks it up.
-    pub(crate) fn look_up_path(&self) -> Option<String> {
+    /// The path that looks it up, under `requests` or `results`.
+    pub(crate) fn look_up_path(&self, under: &str) -> Option<String> {
         let id = self.id.as_deref()?;
-        let mut path = format!("/v1/requests/{}", crate::path::encode(id));
+        let mut path = format!("/v1/{under}/{}", crate::path::encode(id));
         if let Some(scope) = &self.scope {
             path.push_str(&format!("?scope={}", crate::path::encode(scope)));
         }

@@ -33,6 +33,8 @@ use crate::transaction::{Begun, Transaction};
 pub struct Ran {
     /// What the attempt that committed has left.
     pub result: Bytes,
+    /// The size of what it has left, where that is too large to stand in [`Ran::result`], which is empty then: [`Client::result`] reads it.
+    pub result_size: Option<u64>,
     /// Another attempt, not one of this run's, had committed: what this run's function did has no effect.
     pub replayed: bool,
     /// The committed transaction's identity; `None` if there was nothing to store.
@@ -160,8 +162,12 @@ impl<'a> Run<'a> {
         let reply = self.client.post_begin("/v1/transactions", &begin).await?;
         if reply.replayed {
             self.client.committed(reply.session.as_deref());
-            let (result, version) = (or_empty(reply.result), reply.version);
-            return Ok(Begun::Replayed(self.replay(result, version)));
+            return Ok(Begun::Replayed(self.replay(Ran {
+                result: or_empty(reply.result),
+                result_size: reply.result_size,
+                replayed: true,
+                version: reply.version,
+            })));
         }
         let transaction =
             Transaction::new(self.client.clone(), reply, self.request.id.clone(), self.has_function);
@@ -173,10 +179,10 @@ impl<'a> Run<'a> {
         Ok(Begun::Open(transaction))
     }
 
-    /// The result of a commit that was found; perhaps it is one of this run's own.
-    fn replay(&self, result: Bytes, version: Option<String>) -> Ran {
+    /// A commit that was found; perhaps it is one of this run's own.
+    fn replay(&self, found: Ran) -> Ran {
         let of = |version: &String| self.doubts.iter().any(|(doubtful, _)| doubtful.wrote(version));
-        Ran { result, replayed: !version.as_ref().is_some_and(of), version }
+        Ran { replayed: !found.version.as_ref().is_some_and(of), ..found }
     }
 
     /// Commits; `None` if another attempt is to run.
@@ -186,7 +192,7 @@ impl<'a> Run<'a> {
             Ok(mut ran) => {
                 // Another attempt won: perhaps an earlier one of this run, which was in doubt.
                 if ran.replayed {
-                    ran = self.replay(ran.result, ran.version);
+                    ran = self.replay(ran);
                 }
                 return Ok(Some(ran));
             }
@@ -231,7 +237,12 @@ impl<'a> Run<'a> {
             let Some((_, why)) = self.doubts.last() else { return Doubts::Cleared };
             let why = why.clone();
             if let Ok(Some(found)) = self.client.look_up(self.request).await {
-                return Doubts::Committed(self.replay(or_empty(found.result), Some(found.version)));
+                return Doubts::Committed(self.replay(Ran {
+                    result: or_empty(found.result),
+                    result_size: found.result_size,
+                    replayed: true,
+                    version: Some(found.version),
+                }));
             }
             if !self.pace.pause(&why).await {
                 return Doubts::Left(why);

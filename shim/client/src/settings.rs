@@ -48,7 +48,7 @@ pub(crate) const BUFFERED_VALUE_BYTES_MAX: usize = 64 << 10;
 pub(crate) const BUFFERED_WRITES_MAX: usize = aft_wire::http::OPS_LEN_MAX / 2;
 /// The most bytes of writes that may wait: half of the smallest body limit that servers have by default.
 pub(crate) const WRITE_BUFFER_BYTES_LIMIT: usize = 4 << 20;
-/// The longest answer: four times the largest value that a server takes by default. Keeps a foreign server from filling the memory.
+/// The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long an idle connection is kept: below the 30 s after which a server closes it.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(20);

@@ -53,8 +53,12 @@ impl Client {
                 Some(outcome) => {
                     let reply = outcome.map_err(|error| error.about(request.id.as_deref(), None))?;
                     let kept = if reply.replayed { reply.result } else { result };
-                    let ran =
-                        Ran { result: or_empty(kept), replayed: reply.replayed, version: reply.version };
+                    let ran = Ran {
+                        result: or_empty(kept),
+                        result_size: reply.result_size,
+                        replayed: reply.replayed,
+                        version: reply.version,
+                    };
                     return Ok(Executed { ran, reads: reply.results });
                 }
                 None => continue,
@@ -162,17 +166,21 @@ impl Client {
             let error = match reply {
                 Ok(reply) => {
                     self.committed(reply.session.as_deref());
-                    return Ok(Ran { result: Bytes::new(), replayed: false, version: reply.version });
+                    return Ok(written(reply.version));
                 }
                 Err(fault) => fault.committing(),
             };
             if matches!(error, Error::Unknown(_)) {
                 let reply = self.resolve(error, &mut pace).await?;
-                return Ok(Ran { result: Bytes::new(), replayed: false, version: reply.version });
+                return Ok(written(reply.version));
             }
             if !error.is_retryable() || !pace.pause(&error).await {
                 return Err(error);
             }
         }
     }
+}
+
+fn written(version: Option<String>) -> Ran {
+    Ran { result: Bytes::new(), result_size: None, replayed: false, version }
 }

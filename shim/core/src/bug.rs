@@ -43,11 +43,12 @@ pub enum Bug {
     ForgetDropped,
     ForgetLaterRanges,
     ListFromTheStart,
+    DropResultWithValues,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 37] = [
+    pub const ALL: [Bug; 38] = [
         Bug::DropLowerBound,
         Bug::DropUpperBound,
         Bug::TreatAbsentAsNewer,
@@ -85,5 +86,6 @@ impl Bug {
         Bug::ForgetDropped,
         Bug::ForgetLaterRanges,
         Bug::ListFromTheStart,
+        Bug::DropResultWithValues,
     ];
 }

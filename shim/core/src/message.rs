@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, RequestHash, Session, TxnId};
-use crate::record::{Meta, Record, Value, Write};
+use crate::record::{LargeResult, Meta, Record, Value, Write};
 use crate::store::{Answer, Call, CallId};
 
 /// The clocks at one step, read once by the driver.
@@ -119,12 +119,14 @@ pub enum Op {
     Put(Key, Value),
     /// Write a tombstone.
     Delete(Key),
+    /// What later attempts of the request are answered, in a blob of the transaction.
+    Result(LargeResult),
 }
 
 /// What a commit carries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CommitArgs {
-    /// What later attempts of the request are answered; opaque.
+    /// What later attempts of the request are answered; opaque. Without one, the last [`Op::Result`] counts, if there was any.
     pub result: Option<Bytes>,
 }
 
@@ -211,6 +213,8 @@ pub struct Replayed {
     pub txn: TxnId,
     /// Its result.
     pub result: Option<Bytes>,
+    /// Its result, if it is large.
+    pub large_result: Option<LargeResult>,
     /// For the client's next transaction.
     pub session: Session,
 }

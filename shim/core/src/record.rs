@@ -51,6 +51,15 @@ impl Value {
     }
 }
 
+/// A result too large for the commit record: a blob of the attempt's own, kept as long as the record, its slim form included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeResult {
+    /// Its place.
+    pub blob: BlobRef,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
 /// The longest entity tag; it stands in names.
 pub const ETAG_BYTES_MAX: usize = 48;
 
@@ -130,7 +139,9 @@ pub struct Record {
     pub retention_ms: u64,
     /// What to replay to later attempts; opaque. Kept by the slim form.
     pub result: Option<Bytes>,
-    /// How many blobs the attempt reserved. Those that no write names are removed before the attempt's intent goes.
+    /// What to replay, if it is large: then `result` is `None`. Kept by the slim form.
+    pub large_result: Option<LargeResult>,
+    /// How many blobs the attempt reserved. Those that neither a write nor the result names are removed before the attempt's intent goes.
     pub blobs: u32,
     /// The write set.
     pub writes: Writes,
@@ -152,6 +163,9 @@ pub const RECORD_BYTES_BASE: usize = 160;
 /// sizes, the form's own bytes.
 pub const WRITE_BYTES_BASE: usize = 80;
 
+/// What a large result's place has at most in a stored commit record.
+pub const LARGE_RESULT_BYTES: usize = 48;
+
 /// The bytes that a write of a value (`None`: a tombstone) has in a stored commit record, at most. A value that goes from inline to a blob
 /// spares exactly its inline bytes of this. Whoever gives records bytes keeps to it.
 pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
@@ -162,7 +176,8 @@ pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
 impl Record {
     /// The bytes that this record has when it is stored, at most; its collect entry has no more.
     pub fn bytes_max(&self) -> usize {
-        let result = self.result.as_ref().map_or(0, Bytes::len);
+        let result = self.result.as_ref().map_or(0, Bytes::len)
+            + self.large_result.as_ref().map_or(0, |_| LARGE_RESULT_BYTES);
         let writes: usize = match &self.writes {
             Writes::Full(writes) => {
                 writes.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum()
@@ -194,8 +209,16 @@ impl Record {
         writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &writes[at].1)
     }
 
-    /// The blobs that its writes name: (number, parts).
+    /// The blobs that its writes and its result name: (number, parts).
     pub fn named_blobs(&self) -> Vec<(u32, u32)> {
+        self.written_blobs().into_iter().chain(self.result_blob()).collect()
+    }
+
+    fn result_blob(&self) -> Option<(u32, u32)> {
+        self.large_result.map(|LargeResult { blob, .. }| (blob.number, blob.parts))
+    }
+
+    fn written_blobs(&self) -> Vec<(u32, u32)> {
         let writes = self.full().map_or(&[][..], |writes| writes);
         let blob = |write: &Write| match write {
             Write::Put(Value { location: Location::Blob(blob), .. }) => Some((blob.number, blob.parts)),
@@ -282,8 +305,10 @@ pub struct Superseded {
     pub hash: RequestHash,
     /// Its write set.
     pub writes: Arc<[(Key, Meta)]>,
-    /// Its blobs: (number, parts).
+    /// The blobs of its values: (number, parts).
     pub blobs: Vec<(u32, u32)>,
+    /// The blob of its result: (number, parts). It goes with the header.
+    pub result_blob: Option<(u32, u32)>,
     /// How long its record is kept at least, in milliseconds from the commit time.
     pub retention_ms: u64,
 }
@@ -295,7 +320,8 @@ impl Superseded {
             txn: record.txn,
             hash: record.hash,
             writes: record.full()?.iter().map(|(key, write)| (key.clone(), write.meta())).collect(),
-            blobs: record.named_blobs(),
+            blobs: record.written_blobs(),
+            result_blob: record.result_blob(),
             retention_ms: record.retention_ms,
         })
     }

@@ -93,6 +93,7 @@ impl Shape {
                     fingerprint: None,
                     retention_ms: 0,
                     result: None,
+                    large_result: None,
                     blobs: 0,
                     writes: Writes::Full(writes),
                 };

@@ -9,62 +9,160 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, Result};
+use crate::reply;
 use crate::router::Doors;
+use crate::share::{SMALL_BYTES_MAX, Share, with_copies};
 
-/// Bodies up to this size are not counted against the bound for all: connections bound them.
-const SMALL_BYTES_MAX: usize = 64 << 10;
-/// The unit of the bound for all bodies.
-const UNIT_BYTES: usize = 64 << 10;
 /// How much of a body that is refused is read all the same, and for how long, so that the client, which sends before it listens, gets to
 /// read why.
 const SURPLUS_BYTES_MAX: usize = 128 << 20;
 const SURPLUS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A whole body, and its share of the bound for all.
-pub(crate) struct Whole<'a> {
+pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
-    _held: Option<SemaphorePermit<'a>>,
+    _share: Option<Share>,
 }
 
-/// Reads a body of at most `limit` bytes. `what` is for the problem.
-pub(crate) async fn read<'a>(
-    doors: &'a Doors,
+/// A body that may be too large to be held.
+pub(crate) enum Started {
+    /// It is not.
+    Whole(Whole),
+    /// It is: its rest is read part by part.
+    Large(Large),
+}
+
+/// A large body that is being read.
+pub(crate) struct Large {
+    reading: Reading,
+    /// What was read before it was known to be large.
+    pub(crate) first: Vec<Bytes>,
+    /// Its size, if the client told.
+    pub(crate) announced: Option<usize>,
+    bytes: usize,
+    timeout: Duration,
+}
+
+/// Begins to read a body of at most `limit` bytes: in whole if it has no more than `whole_max`.
+pub(crate) async fn start(
+    doors: &Doors,
     body: Body,
     headers: &HeaderMap,
-    what: &str,
+    what: &'static str,
     limit: usize,
-) -> Result<Whole<'a>> {
-    let mut reading = Reading { body, what, limit, held: None };
+    whole_max: usize,
+) -> Result<Started> {
+    let announced = announced(headers);
     let timeout = doors.settings.body_timeout;
-    match tokio::time::timeout(timeout, reading.whole(doors, headers)).await {
-        Ok(Ok(bytes)) => Ok(Whole { bytes, _held: reading.held }),
-        Ok(Err(failure)) => {
-            if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
-                reading.skip().await;
-            }
-            Err(failure)
+    let mut reading = Reading { body, what, limit, share: None };
+    if announced.is_some_and(|bytes| bytes <= whole_max) {
+        return read(doors, reading.body, headers, what, limit.min(whole_max)).await.map(Started::Whole);
+    }
+    let begun = async {
+        announced.map_or(Ok(()), |bytes| reading.check(bytes))?;
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        while bytes <= whole_max {
+            let Some(frame) = reading.frame().await? else { break };
+            bytes += frame.len();
+            first.push(frame);
         }
-        Err(_) => Err(Failure::new(
-            Code::BodyTimeout,
-            format!("{what} did not come within {} s: nothing was done", timeout.as_secs()),
-        )),
+        Ok((first, bytes))
+    };
+    let (first, bytes) = match tokio::time::timeout(timeout, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(failure)) => {
+            reading.skip_after(&failure).await;
+            return Err(failure);
+        }
+        Err(_) => return Err(too_slow(what, timeout)),
+    };
+    if bytes > whole_max {
+        let large = Large { reading, first, announced, bytes, timeout };
+        if bytes <= limit {
+            return Ok(Started::Large(large));
+        }
+        large.skip().await;
+        return Err(Failure::beyond(Code::TooLarge, what, limit, bytes));
+    }
+    let share = doors.bodies.share(bytes)?;
+    Ok(Started::Whole(Whole { bytes: first.concat().into(), _share: share }))
+}
+
+impl Large {
+    /// A body that is here already.
+    pub(crate) fn of(whole: Whole, doors: &Doors) -> Large {
+        let (bytes, timeout) = (whole.bytes.len(), doors.settings.body_timeout);
+        let reading = Reading { body: Body::empty(), what: "a body", limit: bytes, share: whole._share };
+        Large { reading, first: vec![whole.bytes], announced: Some(bytes), bytes, timeout }
+    }
+
+    /// The next bytes; `None` at the end. `deadline` is that of the part that they belong to.
+    pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>> {
+        let what = self.reading.what;
+        let frame = match timeout_at(deadline, self.reading.frame()).await {
+            Ok(frame) => frame?,
+            Err(_) => return Err(too_slow(what, self.timeout)),
+        };
+        if let Some(frame) = &frame {
+            self.bytes += frame.len();
+            self.reading.check(self.bytes)?;
+        }
+        Ok(frame)
+    }
+
+    /// When a part must have come that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Reads some of what is left, so that the client, which sends before it listens, gets to read the answer.
+    pub(crate) async fn skip(mut self) {
+        self.reading.skip().await;
     }
 }
 
-struct Reading<'a, 'w> {
-    body: Body,
-    what: &'w str,
-    limit: usize,
-    held: Option<SemaphorePermit<'a>>,
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok())
 }
 
-impl<'a> Reading<'a, '_> {
-    async fn whole(&mut self, doors: &'a Doors, headers: &HeaderMap) -> Result<Bytes> {
-        let announced =
-            headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+fn too_slow(what: &str, timeout: Duration) -> Failure {
+    let detail = format!("{what} did not come within {} s: nothing was done", timeout.as_secs());
+    Failure::new(Code::BodyTimeout, detail)
+}
+
+/// Reads a body of at most `limit` bytes. `what` is for the problem.
+pub(crate) async fn read(
+    doors: &Doors,
+    body: Body,
+    headers: &HeaderMap,
+    what: &'static str,
+    limit: usize,
+) -> Result<Whole> {
+    let mut reading = Reading { body, what, limit, share: None };
+    let timeout = doors.settings.body_timeout;
+    match tokio::time::timeout(timeout, reading.whole(doors, headers)).await {
+        Ok(Ok(bytes)) => Ok(Whole { bytes, _share: reading.share }),
+        Ok(Err(failure)) => {
+            reading.skip_after(&failure).await;
+            Err(failure)
+        }
+        Err(_) => Err(too_slow(what, timeout)),
+    }
+}
+
+struct Reading {
+    body: Body,
+    what: &'static str,
+    limit: usize,
+    share: Option<Share>,
+}
+
+impl Reading {
+    async fn whole(&mut self, doors: &Doors, headers: &HeaderMap) -> Result<Bytes> {
+        let announced = announced(headers);
         if let Some(announced) = announced {
             self.check(announced)?;
             self.hold(doors, announced)?;
@@ -110,32 +208,18 @@ impl<'a> Reading<'a, '_> {
         }
     }
 
-    /// Takes a share of the bound for all bodies, up to `bytes` in all.
-    fn hold(&mut self, doors: &'a Doors, bytes: usize) -> Result<()> {
+    async fn skip_after(&mut self, failure: &Failure) {
+        if failure.0.code == Code::TooLarge || failure.0.code == Code::Overloaded {
+            self.skip().await;
+        }
+    }
+
+    /// The share of so many bytes; small ones need none, and are copied as small ones.
+    fn hold(&mut self, doors: &Doors, bytes: usize) -> Result<()> {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(());
         }
-        let have = self.held.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let need = bytes.div_ceil(UNIT_BYTES).saturating_sub(have);
-        if need == 0 {
-            return Ok(());
-        }
-        let Ok(more) = doors.bodies.try_acquire_many(need as u32) else {
-            let mut failure = Failure::new(
-                Code::Overloaded,
-                format!(
-                    "large bodies under way have {} bytes in all, their bound: try again after a while",
-                    doors.settings.bodies_bytes_max
-                ),
-            );
-            failure.0.retry_after_ms = Some(1_000);
-            return Err(failure);
-        };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
+        doors.bodies.grow(&mut self.share, with_copies(bytes))
     }
 
     async fn skip(&mut self) {
@@ -153,24 +237,16 @@ impl<'a> Reading<'a, '_> {
     }
 }
 
-/// The bound for all bodies, in its units.
-pub(crate) fn units(bytes: usize) -> usize {
-    bytes.div_ceil(UNIT_BYTES)
-}
-
 /// A decoded call.
-pub(crate) struct Call<'a, T> {
+pub(crate) struct Call<T> {
     pub(crate) message: T,
     /// How the reply is to be encoded.
     pub(crate) reply: Format,
-    _held: Option<SemaphorePermit<'a>>,
+    _share: Option<Share>,
 }
 
 /// Reads and decodes a body in JSON or protobuf.
-pub(crate) async fn message<'a, T: RequestBody>(
-    doors: &'a Doors,
-    request: Request<Body>,
-) -> Result<Call<'a, T>> {
+pub(crate) async fn message<T: RequestBody>(doors: &Doors, request: Request<Body>) -> Result<Call<T>> {
     let (head, body) = request.into_parts();
     let whole = read(doors, body, &head.headers, "the body", doors.settings.body_bytes_max).await?;
     let format = match head.headers.get(CONTENT_TYPE) {
@@ -194,7 +270,7 @@ pub(crate) async fn message<'a, T: RequestBody>(
         },
     };
     let message = format.decode_request(&whole.bytes)?;
-    Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _held: whole._held })
+    Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _share: whole._share })
 }
 
 /// The encoding that the client asks for.
@@ -202,20 +278,40 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Option<Format> {
     headers.get(ACCEPT)?.to_str().ok()?.split(',').find_map(Format::of_content_type)
 }
 
-/// A reply.
+/// A reply. If it is large, `share` is its share, taken before it was made.
 pub(crate) fn respond<T: prost::Message + Serialize>(
     status: StatusCode,
     format: Format,
     message: &T,
+    share: Option<Share>,
 ) -> Response {
-    let mut body = format.encode(message);
-    if format == Format::Json {
-        // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
-        let mut line = Vec::from(body);
-        line.push(b'\n');
-        body = line.into();
+    with_head(status, format, reply::response(encode(format, message), share))
+}
+
+/// A reply that takes its share once it is made: at most some MiB, and nothing is lost if it is refused.
+pub(crate) fn respond_within<T: prost::Message + Serialize>(
+    doors: &Doors,
+    status: StatusCode,
+    format: Format,
+    message: &T,
+) -> Result<Response> {
+    let body = encode(format, message);
+    let share = doors.bodies.share(body.len())?;
+    Ok(with_head(status, format, reply::response(body, share)))
+}
+
+fn encode<T: prost::Message + Serialize>(format: Format, message: &T) -> Bytes {
+    let body = format.encode(message);
+    if format == Format::Protobuf {
+        return body;
     }
-    let mut response = Response::new(Body::from(body));
+    // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
+    let mut line = Vec::from(body);
+    line.push(b'\n');
+    line.into()
+}
+
+fn with_head(status: StatusCode, format: Format, mut response: Response) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response

@@ -11,16 +11,22 @@ use tracing::{debug, warn};
 /// When to try again after a bound was reached or the node did not serve: bounds clear within some ten milliseconds, a node within seconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
-/// A call that is answered with a problem.
+/// What to do about something damaged, unless its text knows better, as where a newer program wrote it.
+const DAMAGED_REMEDY: &str = "what the store holds there is not what AFT wrote: restore this object from a copy, or, if other programs write there, serve a directory or prefix that is AFT's alone; if neither explains it, report it with this text. Calls that do not need the object are served";
+
+/// A call that is answered with a problem; and its request ID, if it has one, for the log.
+///
+/// The span of a call is there for whoever asks for debug lines: it would cost every call something. What is logged without being asked for tells
+/// its transaction and request by itself.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>);
+pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>);
 
 /// The outcome of a handler.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Failure {
-        Failure(Box::new(Problem::new(code, detail)))
+        Failure(Box::new(Problem::new(code, detail)), None)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Failure {
@@ -43,9 +49,20 @@ impl Failure {
         failure
     }
 
+    /// What the store holds under a name is not what was written there; `what` names the object.
+    pub(crate) fn damaged(what: &str) -> Failure {
+        Failure::new(Code::Damaged, format!("{what} ({DAMAGED_REMEDY})"))
+    }
+
     /// Adds the transaction that the call was about.
     pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
         self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        self
+    }
+
+    /// Adds the ID of the request that the call was about.
+    pub(crate) fn of_request(mut self, id: Option<&str>) -> Failure {
+        self.1 = id.map(str::to_owned);
         self
     }
 }
@@ -106,7 +123,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::Ended => (
                 Code::Ended,
-                "the transaction has committed, was aborted, or is committing: nothing more can be done in it".into(),
+                "the transaction has committed, was aborted, or is committing: it takes no more operations. Which of these, and the outcome of a commit, tells its commit again: POST /v1/transactions/{transaction}/commit".into(),
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
@@ -117,7 +134,7 @@ impl From<Refusal> for Failure {
                 (Code::TooLarge, text_of_excess(excess))
             }
             Refusal::Invalid(why) => (Code::Invalid, why),
-            Refusal::Damaged(why) => (Code::Damaged, why),
+            Refusal::Damaged(what) => return Failure::damaged(&what),
         };
         let mut failure = Failure::new(code, detail);
         failure.0.look_up = look_up;
@@ -151,12 +168,13 @@ fn text_of(bound: Bound) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let problem = self.0;
+        let Failure(problem, request) = self;
         let code = problem.code;
         match code.action() {
             Action::Unknown | Action::Internal => warn!(
                 code = code.as_str(),
                 transaction = problem.transaction,
+                request,
                 look_up = problem.look_up,
                 "{}",
                 problem.detail
@@ -205,5 +223,7 @@ mod tests {
         check(Refusal::NotServing, 503, Action::Retry, Some("1"));
         check(Refusal::Invalid("why".into()), 400, Action::Invalid, None);
         check(Refusal::Damaged("why".into()), 503, Action::Internal, None);
+        let detail = Failure::from(Refusal::Damaged("blob/7".into())).0.detail;
+        assert!(detail.starts_with("blob/7 (") && detail.contains("restore this object"), "{detail}");
     }
 }

@@ -16,10 +16,13 @@
 //! carried out all the same, so a commit stands or falls as a whole, and the request's ID tells which; a transaction that nobody heard of
 //! is aborted; one that is left open ends by its deadline.
 //!
+//! # A client that does not read
+//! holds what was to be sent to it: a large reply within the bound for all large bodies (`share`, `reply`), and for a time (`stall`).
+//!
 //! # Never a 500
 //! Whatever a client sends and whatever the store does has a code of its own (`aft_wire::http::Code`). What remains is a broken invariant,
 //! which panics: the connection is cut, and the node says why in its log. Two answers come from the HTTP library and have no body: 400 for bytes that
-//! are no HTTP, and 431 or 414 for a head beyond 64 KiB.
+//! are no HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!
 //! What is not here: no protocol decision, no durable format, no credentials yet (the tenant is `local`; the binary binds to loopback).
 
@@ -30,8 +33,11 @@ mod meters;
 mod native;
 mod openapi;
 mod path;
+mod reply;
 mod router;
 mod settings;
+mod share;
+mod stall;
 
 pub use listener::serve;
 pub use meters::Meters;

@@ -1,22 +1,27 @@
 //! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2 without TLS, told apart by their first bytes.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Version};
+use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use metrics::gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::reply::Progress;
 use crate::router::{Doors, router};
+use crate::stall::Impatient;
 
 /// What hyper may buffer of a head before it refuses without a body; beyond our own limit, so that ours tells the numbers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -49,15 +54,22 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
         };
         let Some((stream, place)) = accepted else { continue };
         let first_bytes = doors.settings.header_timeout;
-        let service = router.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
-        let (server, watcher) = (server.clone(), graceful.watcher());
+        let stall = doors.settings.reply_stall_timeout;
+        let (router, server, watcher) = (router.clone(), server.clone(), graceful.watcher());
         tokio::spawn(async move {
             gauge!("aft_http_connections").increment(1.0);
             if speaks_within(&stream, first_bytes).await {
-                let connection =
-                    server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-                if let Err(why) = watcher.watch(connection.into_owned()).await {
-                    debug!("a connection ended: {why}");
+                let cut = Arc::new(Notify::new());
+                let service = service_fn(|request| call(router.clone(), request, stall, cut.clone()));
+                let stream = TokioIo::new(Impatient::new(stream, stall));
+                let connection = watcher.watch(server.serve_connection(stream, service).into_owned());
+                tokio::select! {
+                    ended = connection => {
+                        if let Err(why) = ended {
+                            debug!("a connection ended: {why}");
+                        }
+                    }
+                    () = cut.notified() => debug!("a connection is cut: nothing was taken of a large reply in time"),
                 }
             }
             gauge!("aft_http_connections").decrement(1.0);
@@ -69,6 +81,25 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
     if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
         warn!("calls still under way after {} s are cut off", timeout.as_secs());
     }
+}
+
+/// One call; over HTTP/2 the connection is cut if the peer stalls its reply. Over HTTP/1.1 the socket's own limit does that.
+async fn call(
+    router: Router,
+    request: Request<Incoming>,
+    stall: Duration,
+    cut: Arc<Notify>,
+) -> Result<Response, Infallible> {
+    let streams = request.version() == Version::HTTP_2;
+    let response = router.oneshot(request.map(Body::new)).await?;
+    if let (true, Some(progress)) = (streams, response.extensions().get::<Arc<Progress>>().cloned()) {
+        tokio::spawn(async move {
+            if !progress.ends(stall).await {
+                cut.notify_one();
+            }
+        });
+    }
+    Ok(response)
 }
 
 /// Whether enough of a first line comes in time to tell the version of HTTP by. The server's own timers run only after that, and a place is worth more.

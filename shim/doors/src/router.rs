@@ -11,16 +11,15 @@ use axum::extract::{MatchedPath, State};
 use axum::http::{Method, Request};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use metrics::{counter, histogram};
-use tokio::sync::Semaphore;
 use tracing::{Instrument as _, debug_span};
 
-use crate::body;
 use crate::failure::Failure;
 use crate::meters::Meters;
-use crate::native::{keys, listing, one_operation, requests, status, transactions};
+use crate::native::{keys, listing, one_operation, requests, results, status, transactions};
 use crate::settings::Settings;
+use crate::share::Bodies;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -28,13 +27,13 @@ pub struct Doors {
     pub(crate) node: NodeHandle,
     pub(crate) settings: Settings,
     pub(crate) meters: Meters,
-    pub(crate) bodies: Semaphore,
+    pub(crate) bodies: Bodies,
 }
 
 impl Doors {
     /// Doors for a node.
     pub fn new(node: NodeHandle, settings: Settings, meters: Meters) -> Arc<Doors> {
-        let bodies = Semaphore::new(body::units(settings.bodies_bytes_max));
+        let bodies = Bodies::new(settings.bodies_bytes_max);
         Arc::new(Doors { node, settings, meters, bodies })
     }
 }
@@ -47,6 +46,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("HEAD", "/v1/transactions/{transaction}/keys/{key}"),
     ("PUT", "/v1/transactions/{transaction}/keys/{key}"),
     ("DELETE", "/v1/transactions/{transaction}/keys/{key}"),
+    ("PUT", "/v1/transactions/{transaction}/result"),
     ("POST", "/v1/transactions/{transaction}/batch"),
     ("POST", "/v1/transactions/{transaction}/commit"),
     ("POST", "/v1/transactions/{transaction}/abort"),
@@ -56,6 +56,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("PUT", "/v1/keys/{key}"),
     ("DELETE", "/v1/keys/{key}"),
     ("GET", "/v1/requests/{id}"),
+    ("GET", "/v1/results/{id}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -72,12 +73,14 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/transactions", post(transactions::begin))
         .route("/v1/transactions/{transaction}/keys", get(listing::list))
         .merge(with_rest("/v1/transactions/{transaction}/keys/", "key", in_transaction))
+        .route("/v1/transactions/{transaction}/result", put(results::write))
         .route("/v1/transactions/{transaction}/batch", post(transactions::batch))
         .route("/v1/transactions/{transaction}/commit", post(transactions::commit))
         .route("/v1/transactions/{transaction}/abort", post(transactions::abort))
         .route("/v1/execute", post(transactions::execute))
         .merge(with_rest("/v1/keys/", "key", alone))
         .merge(with_rest("/v1/requests/", "id", || get(requests::look_up)))
+        .merge(with_rest("/v1/results/", "id", || get(results::read)))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
@@ -152,6 +155,7 @@ fn status_label(status: u16) -> &'static str {
         (200, "200"),
         (201, "201"),
         (204, "204"),
+        (206, "206"),
         (400, "400"),
         (401, "401"),
         (404, "404"),
@@ -161,6 +165,7 @@ fn status_label(status: u16) -> &'static str {
         (410, "410"),
         (413, "413"),
         (415, "415"),
+        (416, "416"),
         (422, "422"),
         (429, "429"),
         (431, "431"),

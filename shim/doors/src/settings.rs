@@ -11,14 +11,18 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// Bodies in JSON and protobuf: a batch of a few thousand small values. A larger value has a call of its own.
     pub body_bytes_max: usize,
-    /// One value. It is held in memory whole on its way.
+    /// One value: what S3 takes in one put. In memory it is held part by part.
     pub value_bytes_max: usize,
-    /// Bytes of large bodies that are held at once, over all connections: sixteen of the largest values. More is refused as overloaded.
+    /// Bytes of large bodies that are held at once, of requests and of replies, over all connections: sixteen of the largest values, or
+    /// ten that are being stored or fetched. More is refused as overloaded.
     pub bodies_bytes_max: usize,
     /// How long a client may take to send a call's head.
     pub header_timeout: Duration,
-    /// How long a client may take to send a call's body: 64 MiB at 1 MiB/s.
+    /// How long a client may take to send a call's body, or of a large value each part: 8 MiB at 1 Mbit/s.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer before its connection is closed: above what a network's troubles last, and what the
+    /// client does not read is held no longer than this. Over HTTP/2, where it may be one stream that stalls, up to twice as long.
+    pub reply_stall_timeout: Duration,
     /// How long open calls may take to finish once the listener stops.
     pub stop_timeout: Duration,
     /// How long a call waits for another open attempt of its request unless it says otherwise: most requests are done by then.
@@ -33,10 +37,11 @@ impl Default for Settings {
             connections_max: 4_096,
             header_bytes_max: 16 << 10,
             body_bytes_max: 8 << 20,
-            value_bytes_max: 64 << 20,
+            value_bytes_max: 5 << 30,
             bodies_bytes_max: 1 << 30,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            reply_stall_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(10),
             wait_default_ms: 5_000,
             wait_max_ms: 50_000,

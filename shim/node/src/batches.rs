@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, RECORD_BYTES_BASE, write_bytes_max};
+use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, write_bytes_max};
 use bytes::Bytes;
 
 use crate::handle::NodeHandle;
@@ -20,8 +20,8 @@ impl NodeHandle {
     /// Opens a transaction and runs its batch, whose values may be of any size and come as [`Location::Inline`].
     ///
     /// # Errors
-    /// As [`NodeHandle::run`]. If values had to be stored in parts, the transaction was opened before: it stays open until its deadline, so
-    /// whoever gets an error, or drops this future, aborts it.
+    /// As [`NodeHandle::run`]; nothing stays open then. If values had to be stored in parts, the transaction was opened before: whoever drops
+    /// this future forgets it ([`NodeHandle::forget`]).
     pub async fn begin(&self, mut begin: Box<Begin>) -> Outcome {
         if self.fits_afresh(&begin.batch) {
             return self.ask(Verb::Begin(begin)).await;
@@ -32,13 +32,17 @@ impl NodeHandle {
             reply => return Ok(reply),
         };
         let since = Instant::now();
-        Ok(match self.run(attempt, batch).await? {
-            Reply::Ran { reads, committed } => {
+        match self.run(attempt, batch).await {
+            Ok(Reply::Ran { reads, committed }) => {
                 let remaining_ms = remaining_ms.saturating_sub(since.elapsed().as_millis() as u64);
-                Reply::Begun { attempt, remaining_ms, reads, committed }
+                Ok(Reply::Begun { attempt, remaining_ms, reads, committed })
             }
-            reply => reply,
-        })
+            Ok(reply) => Ok(reply),
+            Err(refusal) => {
+                self.forget(attempt).await;
+                Err(refusal)
+            }
+        }
     }
 
     /// Runs a batch in an open transaction. Its values may be of any size and come as [`Location::Inline`].
@@ -71,6 +75,7 @@ impl NodeHandle {
         for op in &batch.ops {
             match op {
                 Op::Get(_) => {}
+                Op::Result(_) => record_bytes += LARGE_RESULT_BYTES,
                 Op::Delete(key) => record_bytes += write_bytes_max(key, None),
                 Op::Put(key, value) => {
                     if value.inline_bytes() > settings.inline_value_bytes_max {
@@ -118,6 +123,6 @@ fn inline_values(ops: &[Op]) -> impl Iterator<Item = (usize, &Bytes)> {
             Location::Inline(bytes) => Some((at, bytes)),
             Location::Blob(_) => None,
         },
-        Op::Get(_) | Op::Delete(_) => None,
+        Op::Get(_) | Op::Delete(_) | Op::Result(_) => None,
     })
 }

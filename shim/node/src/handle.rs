@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_core::ids::NodeId;
+use aft_core::ids::{AttemptId, NodeId};
 use aft_core::message::{Bound, Refusal, Reply, Verb};
 use aft_store::Store;
 use futures::FutureExt as _;
@@ -79,11 +79,12 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
     let (exclusive, maintain) = (core.exclusive, core.exclusive || settings.maintain);
     let first = if exclusive { State::Recovering } else { State::Serving };
     let (queue, items) = mpsc::channel(settings.queue_len_max);
+    let meters = Meters::new(id, store.costs().as_ref());
     let shared = Arc::new(Shared {
         id,
         store,
         settings,
-        meters: Meters::new(id),
+        meters,
         state: watch::Sender::new(first),
         cut_off: watch::Sender::new(0),
         blocked: watch::Sender::new(None),
@@ -160,6 +161,13 @@ impl NodeHandle {
             Err(TrySendError::Full(_)) => Err(self.turned_away(Refusal::Overloaded(Bound::VerbQueue))),
             Err(TrySendError::Closed(_)) => Err(self.turned_away(Refusal::NotServing)),
         }
+    }
+
+    /// Aborts a transaction that nobody heard of, or will. Unlike [`Verb::Abort`] it waits for its place in the queue: a full one must not leave
+    /// the transaction open until its deadline. What has ended stays as it ended.
+    pub async fn forget(&self, attempt: AttemptId) {
+        // A stopped node has no open transactions.
+        let _ = self.queue.send(Item::Forget(attempt)).await;
     }
 
     /// A verb is refused that the loop never sees.

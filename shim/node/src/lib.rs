@@ -11,6 +11,7 @@
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
 //! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
 //!   has no room in the commit record goes in parts, past the event loop.
+//! * [`NodeHandle::upload`], [`Upload`] (`upload`), [`NodeHandle::read_part`] – large values part by part, as they arrive and as they leave.
 //! * [`Stats`] (`stats`), `meters` – what a node has done, for figures and for Prometheus.
 //! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its rooms.
 //!
@@ -28,6 +29,7 @@ mod handle;
 mod meters;
 mod settings;
 mod stats;
+mod upload;
 mod values;
 mod waiters;
 
@@ -35,3 +37,5 @@ pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
+pub use upload::{UPLOAD_PARTS_HELD, Upload};
+pub use values::PARTS_BYTES_AT_ONCE;

@@ -22,8 +22,9 @@ use crate::stats::CallKind;
 
 /// Parts of one value that are read at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
 const PARTS_AT_ONCE: usize = 4;
-/// Bytes of parts that one batch stores at once: as many as one value's four large ones.
-const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
+/// Bytes of parts that are under way at once for one value that is read, and for one batch that is stored: four large parts. They are copies of
+/// the value's bytes, and come on top of it.
+pub const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
 /// Parts that one batch stores at once, however small: a batch of many small values waits for few rounds, and takes a small share of the
 /// store's connections.
 const PARTS_AT_ONCE_MAX: usize = 16;
@@ -44,10 +45,7 @@ impl NodeHandle {
         let mut parts = Vec::new();
         for bytes in values {
             // One by one: the first waits until the attempt's intent is durable, the others find it so.
-            let number = match self.ask(Verb::ReserveBlob(attempt)).await? {
-                Reply::Reserved { number } => number,
-                reply => panic!("a reservation was answered {reply:?}"),
-            };
+            let number = self.reserve_blob(attempt).await?;
             let too_large =
                 |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
             let blob = BlobRef {
@@ -66,17 +64,27 @@ impl NodeHandle {
         let largest = parts.iter().map(|(_, slice)| slice.len()).max().unwrap_or(1);
         let at_once = (PARTS_BYTES_AT_ONCE / largest.max(1)).clamp(1, PARTS_AT_ONCE_MAX);
         iter(parts)
-            .map(|(name, slice)| self.store_part(name, slice))
+            .map(|(name, slice)| self.store_part(name, vec![slice]))
             .buffer_unordered(at_once)
             .try_collect::<()>()
             .await?;
         Ok(blobs)
     }
 
-    async fn store_part(&self, name: Name, bytes: Bytes) -> Result<(), Refusal> {
+    /// The number of the attempt's next blob, its intent being durable.
+    pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<u32, Refusal> {
+        match self.ask(Verb::ReserveBlob(attempt)).await? {
+            Reply::Reserved { number } => Ok(number),
+            reply => panic!("a reservation was answered {reply:?}"),
+        }
+    }
+
+    /// Stores a part, whose bytes come in pieces, while its transaction is open.
+    pub(crate) async fn store_part(&self, name: Name, pieces: Vec<Bytes>) -> Result<(), Refusal> {
         let Name::Blob { attempt, .. } = name else { panic!("{name:?} is no part of a blob") };
         let at = durable::encode_name(&name);
-        let body = durable::encode_body(&at, &Body::Part(bytes));
+        let body = durable::encode_part(&at, &pieces);
+        drop(pieces);
         let store = &*self.shared().store;
         for again in 0..PART_TRIES {
             // An empty batch: is the transaction still open?
@@ -99,34 +107,60 @@ impl NodeHandle {
             Location::Inline(bytes) => return Ok(bytes.clone()),
             Location::Blob(blob) => blob,
         };
-        let part = |part| {
-            let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
-            async move { self.read_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone())) }
-        };
+        let part = |part| self.read_part(key, blob, value.size, part);
         let mut parts = iter(0..blob.parts).map(part).buffered(PARTS_AT_ONCE);
         // The first part alone is most of what most blobs are: it needs no copy.
         let first = parts.try_next().await?.unwrap_or_default();
         let mut whole = BytesMut::new();
         while let Some(part) = parts.try_next().await? {
             if whole.is_empty() {
+                // All of it at once: a buffer that grows holds twice as much while it does.
+                let bytes_max = blob.parts as usize * blob.part_bytes as usize;
+                whole.reserve(usize::try_from(value.size).unwrap_or(bytes_max).min(bytes_max));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&part);
         }
         let whole = if whole.is_empty() { first } else { whole.freeze() };
+        // Each part has said that it ends where the record says; of none, nobody has.
+        assert!(
+            blob.parts == 0 || whole.len() as u64 == value.size,
+            "parts that are right make a whole that is"
+        );
         if whole.len() as u64 != value.size {
+            let (number, attempt, size) = (blob.number, blob.attempt, value.size);
             return Err(Refusal::Damaged(format!(
-                "blob {} of transaction {} holds {} bytes; the record says {}",
-                blob.number,
-                blob.attempt,
-                whole.len(),
-                value.size
+                "blob {number} of transaction {attempt} has no part; the record says {size} bytes"
             )));
         }
         Ok(whole)
     }
 
-    async fn read_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
+    /// One part of a large value of so many bytes, which a read of this key found.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::read_value`].
+    pub async fn read_part(&self, key: &Key, blob: &BlobRef, size: u64, part: u32) -> Result<Bytes, Refusal> {
+        let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
+        let bytes = self.get_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone()))?;
+        let from = u64::from(part) * u64::from(blob.part_bytes);
+        let expected = size.checked_sub(from).map(|rest| rest.min(blob.part_bytes.into()));
+        if expected != Some(bytes.len() as u64)
+            || (part + 1 == blob.parts) != (from + bytes.len() as u64 == size)
+        {
+            return Err(Refusal::Damaged(format!(
+                "part {part} of {} of blob {} of transaction {} holds {} bytes; the record says {size} bytes in parts of {}",
+                blob.parts,
+                blob.number,
+                blob.attempt,
+                bytes.len(),
+                blob.part_bytes
+            )));
+        }
+        Ok(bytes)
+    }
+
+    async fn get_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
         let at = durable::encode_name(name);
         let store = &*self.shared().store;
         for again in 0..PART_TRIES {

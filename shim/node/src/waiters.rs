@@ -159,7 +159,9 @@ impl Drop for Waiters {
         for (_, waiter) in self.waiting.drain() {
             let refusal = waiter.doubt.map_or(Refusal::NotServing, Refusal::Unknown);
             // A waiter that has gone needs no answer.
-            let _ = waiter.reply.map(|reply| reply.send(Err(refusal)));
+            if let Some(reply) = waiter.reply {
+                let _ = reply.send(Err(refusal));
+            }
         }
     }
 }

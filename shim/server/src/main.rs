@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod commands;
 mod logging;
+mod memory;
 mod request;
 mod serve;
 mod settings;

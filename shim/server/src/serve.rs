@@ -22,11 +22,11 @@ use tracing::{info, warn};
 
 use crate::commands::{LogFormat, ServeArguments};
 use crate::settings::{Number, Settings};
-use crate::{FAILED, Failed, logging, stores};
+use crate::{FAILED, Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
-/// What is logged: of the embedded store's own tree only what is wrong.
-const FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
+const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
 /// How long a drain waits for open transactions: as long as they have by default.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
@@ -38,7 +38,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const CUT_OFF: i32 = 130;
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
-    let settings = Settings::load(arguments.config.as_deref())?;
+    let mut settings = Settings::load(arguments.config.as_deref())?;
+    memory::share(&mut settings)?;
     let format = arguments.log_format.or(settings.log.format).unwrap_or(LogFormat::Text);
     logging::start(format, settings.log.filter.as_deref().unwrap_or(FILTER))?;
     let listen = address(arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN))?;
@@ -50,7 +51,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
-    let store = stores::open_with(url, &settings.local).await?;
+    let store = stores::open_with(url, &settings).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
@@ -185,7 +186,27 @@ fn node_settings(
             node.core.timeout_max_ms
         ));
     }
+    let least = node.core.retention_min_ms();
+    let most = node.core.retention_max_ms;
+    moved(
+        "node.retention_default_ms",
+        &mut node.core.retention_default_ms,
+        from.retention_default_ms,
+        least,
+        most,
+    );
+    let most = node.core.timeout_max_ms;
+    moved("node.timeout_default_ms", &mut node.core.timeout_default_ms, from.timeout_default_ms, 1, most);
     Ok(node)
+}
+
+/// Moves a time to the nearer bound, as the node would for each transaction, and says so if it was asked for.
+fn moved(name: &str, time_ms: &mut u64, asked: Option<Number>, least: u64, most: u64) {
+    let used = (*time_ms).clamp(least, most);
+    if asked.is_some() && used != *time_ms {
+        warn!("the setting {name} is {time_ms}, and {used} is used: possible is {least} to {most}");
+    }
+    *time_ms = used;
 }
 
 fn door_settings(settings: &Settings) -> aft_doors::Settings {
@@ -198,12 +219,13 @@ fn door_settings(settings: &Settings) -> aft_doors::Settings {
     set_len(&mut doors.bodies_bytes_max, from.bodies_bytes_max);
     set_time(&mut doors.header_timeout, from.header_timeout_ms);
     set_time(&mut doors.body_timeout, from.body_timeout_ms);
+    set_time(&mut doors.reply_stall_timeout, from.reply_stall_timeout_ms);
     set(&mut doors.wait_default_ms, from.wait_default_ms);
     set(&mut doors.wait_max_ms, from.wait_max_ms);
     doors
 }
 
-fn set(to: &mut u64, from: Option<Number>) {
+fn set<const LEAST: u64>(to: &mut u64, from: Option<Number<LEAST>>) {
     if let Some(Number(number)) = from {
         *to = number;
     }
@@ -260,6 +282,22 @@ mod tests {
         }
         let why = address("7400").unwrap_err();
         assert!(why.contains("ADDRESS:PORT") && why.contains("127.0.0.1:7400"), "{why}");
+    }
+
+    #[test]
+    fn a_default_beyond_its_bounds_is_moved() {
+        let capabilities = MemoryStore::new().capabilities();
+        let used = |ms| {
+            let of = Some(Number(ms));
+            let node = Node { retention_default_ms: of, timeout_default_ms: of, ..Node::default() };
+            let core =
+                node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1).unwrap().core;
+            (core.retention_default_ms, core.timeout_default_ms)
+        };
+        let defaults = node_settings(&capabilities, &Settings::default(), 1).unwrap().core;
+        assert_eq!(used(1), (defaults.retention_min_ms(), 1));
+        assert_eq!(used(u64::MAX), (defaults.retention_max_ms, defaults.timeout_max_ms));
+        assert_eq!(used(defaults.retention_min_ms()).0, defaults.retention_min_ms());
     }
 
     #[test]

@@ -55,6 +55,19 @@ impl Server {
         self.address
     }
 
+    /// The most memory that its process has had resident so far.
+    ///
+    /// # Panics
+    /// If its process does not tell.
+    pub fn resident_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a running process has a status");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a status tells the peak");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("the peak is a number of kB");
+        kib << 10
+    }
+
     /// The last lines that it printed.
     pub fn log(&self) -> String {
         self.log.text()

@@ -44,6 +44,11 @@ fn check_tells_good_histories_from_bad_ones() {
 #[test]
 fn check_refuses_what_is_no_history() {
     check("w(1,1,0,0)\nhello\n").assert_refused(&["hello", "line 2"]);
+    check("r(1,0,0,0)\nw(1,0,1,1)\n").assert_refused(&[
+        "history.txt: line 2",
+        "value 0 is written to k1",
+        "reserved",
+    ]);
     run(&["check", "/nowhere/history.txt"]).assert_refused(&["/nowhere/history.txt"]);
 }
 

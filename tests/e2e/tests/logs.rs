@@ -1,10 +1,11 @@
 //! Goal: logs for machines are what they say: one JSON object a line, with the names by which a story is found.
 //! Method: a real server that logs all it has to say, and a request whose every call is looked for.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aft_e2e::client::{CallError, Client};
-use aft_e2e::server::Server;
+use aft_e2e::server::{Server, local};
 use aft_wire::http::{Begin, Code, Commit, Op};
 use serde_json::Value;
 
@@ -74,4 +75,53 @@ async fn json_lines_carry_transaction_and_request() {
             assert!(!line[field].is_null(), "{field} is missing in {line}");
         }
     }
+}
+
+/// Without being asked for more, the log has a line for what somebody must look into, with the names of the story.
+#[tokio::test]
+async fn warnings_carry_transaction_and_request_by_default() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let store = directory.path().join("data");
+    let server = Server::start_with(&local(&store), &["--log-format", "json"]);
+    let client = Client::new(server.address());
+    // Large enough to be a file of its own, which is read each time.
+    let mark = b"one large value to be found";
+    let large = mark.repeat(40_000);
+    let put = Begin { ops: vec![Op::put("large", large)], ..Begin::default() };
+    assert!(client.execute(&put).await.expect("an undisturbed server answers").committed);
+    assert!(damage(&store, mark) > 0, "no file holds the value");
+
+    let get = Begin { request_id: Some("audit-12".into()), ops: vec![Op::get("large")], ..Begin::default() };
+    let problem = match client.execute(&get).await {
+        Err(CallError::Refused(problem)) => problem,
+        other => panic!("the value is damaged: {other:?}"),
+    };
+    assert_eq!(problem.code, Code::Damaged, "{problem:?}");
+    logs(&server, "the damage", |line| {
+        let fields = &line["fields"];
+        line["level"] == "WARN"
+            && fields["code"] == "damaged"
+            && fields["request"] == "audit-12"
+            && fields["transaction"] == *problem.transaction.as_deref().expect("it was opened")
+    })
+    .await;
+}
+
+/// Changes a byte in every file below a directory that holds these bytes; how many files.
+fn damage(directory: &Path, bytes: &[u8]) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).expect("a directory can be read") {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            count += damage(&path, bytes);
+            continue;
+        }
+        let mut held = std::fs::read(&path).expect("a file can be read");
+        if let Some(at) = held.windows(bytes.len()).position(|window| window == bytes) {
+            held[at] ^= 0x20;
+            std::fs::write(&path, held).expect("a file can be written");
+            count += 1;
+        }
+    }
+    count
 }

@@ -109,6 +109,29 @@ async fn a_second_sigterm_ends_a_draining_server_at_once() {
     assert_eq!(get(&client, "open").await, None);
 }
 
+/// A cache of nothing is none; a default beyond its bounds is moved, and the log says so.
+#[tokio::test]
+async fn unusual_settings() {
+    let directory = directory();
+    let config = directory.path().join("aft.toml");
+    std::fs::write(&config, "[node]\nvalue_cache_bytes_max = 0\nretention_default_ms = 5\n")
+        .expect("a file can be written");
+    let config = config.to_str().expect("names of temporary files are text");
+    let server = Server::start_with("memory:", &["--config", config]);
+    let warned = server.log_lines().into_iter().find(|line| line.contains("node.retention_default_ms"));
+    let warned = warned.unwrap_or_else(|| panic!("no line tells of it:\n{}", server.log()));
+    for part in ["WARN", " is 5, and 1810001 is used", "1296000000"] {
+        assert!(warned.contains(part), "{part:?} is missing in {warned}");
+    }
+    let client = Client::new(server.address());
+    let transaction =
+        client.begin(&Begin::default()).await.expect("an undisturbed server answers").transaction;
+    let transaction = transaction.expect("an open transaction has a token");
+    client.put(&transaction, "k", "v").await.expect("an undisturbed server answers");
+    client.commit(&transaction, &Commit::default()).await.expect("an undisturbed server answers");
+    assert_eq!(get(&client, "k").await.as_deref(), Some(&b"v"[..]));
+}
+
 #[test]
 fn unknown_stores_are_refused() {
     serve("bogus:somewhere").assert_refused(&["bogus", "memory:", "local:"]);

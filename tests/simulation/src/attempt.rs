@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aft_core::ids::{AttemptId, Key, NodeId, Session, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb};
-use aft_core::record::{BlobRef, Location, Value, Write};
+use aft_core::record::{BlobRef, LargeResult, Location, Value, Write};
 use bytes::Bytes;
 
 use crate::script::{Action, Request, Step};
@@ -46,8 +46,8 @@ pub enum Progress {
     Waiting(Ticket),
     /// It stores the parts of a blob.
     Parts {
-        /// For this key.
-        key: Key,
+        /// For this key, or for the result.
+        key: Option<Key>,
         /// The blob.
         number: u32,
         /// The part that is next.
@@ -99,8 +99,8 @@ pub struct Sent {
     pub commits: bool,
     /// It is a batch that carries the commit.
     pub carries: bool,
-    /// A blob was asked for, for this key.
-    pub blob: Option<Key>,
+    /// A blob was asked for: for this key, or for the result.
+    pub blob: Option<Option<Key>>,
     /// This verb aborts.
     pub aborts: bool,
     /// This verb opens the transaction.
@@ -146,6 +146,8 @@ pub struct Attempt {
     pub carried: BTreeMap<Key, Write>,
     /// Keys that other batches have written since that one was sent.
     pub overtaken: BTreeSet<Key>,
+    /// The last blob that it gave as its result.
+    pub large_result: Option<LargeResult>,
     /// How many writes it made: names its values.
     pub write_count: u32,
     /// How often its commit was sent.
@@ -202,6 +204,7 @@ impl Attempt {
             writes: BTreeMap::new(),
             carried: BTreeMap::new(),
             overtaken: BTreeSet::new(),
+            large_result: None,
             write_count: 0,
             commits: 0,
             abort_sent: false,
@@ -369,7 +372,8 @@ impl Attempt {
     }
 
     fn commit_args(&self, request: &Request) -> CommitArgs {
-        CommitArgs { result: request.named.then(|| self.result()) }
+        let inline = request.named && self.large_result.is_none();
+        CommitArgs { result: inline.then(|| self.result()) }
     }
 
     fn begin(&mut self, request: &Request, sent: &mut Sent) -> Verb {
@@ -399,9 +403,19 @@ impl Attempt {
         }
         if let Progress::Parts { key, number, .. } = self.progress.clone() {
             let value = self.blob(number);
-            sent.writes.insert(key.clone(), Write::Put(value.clone()));
+            let op = match (key, &value.location) {
+                (Some(key), _) => {
+                    sent.writes.insert(key.clone(), Write::Put(value.clone()));
+                    Op::Put(key, value)
+                }
+                (None, Location::Blob(blob)) => {
+                    self.large_result = Some(LargeResult { blob: *blob, size: value.size });
+                    Op::Result(LargeResult { blob: *blob, size: value.size })
+                }
+                (None, Location::Inline(_)) => unreachable!("a blob's value is one"),
+            };
             self.at += 1;
-            return Some((Verb::Run(self.id, Batch { ops: vec![Op::Put(key, value)], commit: None }), sent));
+            return Some((Verb::Run(self.id, Batch { ops: vec![op], commit: None }), sent));
         }
         if !sent.late
             && let Some(page) = self.pages.pop_front()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Key, RequestHash, TxnId};
 use aft_core::message::Refusal;
-use aft_core::record::{Location, Record, VersionEntry, Write};
+use aft_core::record::{BlobRef, Location, Record, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Name};
 
@@ -261,9 +261,17 @@ impl Audit {
         for (_, write) in record.full().into_iter().flat_map(|writes| writes.iter()) {
             if let Write::Put(value) = write
                 && let Location::Blob(blob) = &value.location
-                && (0..blob.parts).any(|part| !store.blobs.contains_key(&(blob.attempt, blob.number, part)))
+                && blob_parts(blob).iter().any(|part| !store.blobs.contains_key(part))
             {
                 return broken("P6: a committed blob is whole", format!("{} of {}", blob.number, record.txn));
+            }
+        }
+        if let Some(result) = &record.large_result {
+            let parts = blob_parts(&result.blob);
+            if attempt.large_result != Some(*result)
+                || parts.iter().any(|part| !store.blobs.contains_key(part))
+            {
+                return broken("P5: a large result is the one that was given, whole", format!("{record:?}"));
             }
         }
         for winner in self.winners.get(hash).into_iter().flatten() {
@@ -346,6 +354,9 @@ impl Audit {
                     "P6: the blobs of a committed transaction stand until it is collected",
                     format!("{name:?} of {}", commit.record.txn),
                 ),
+                Some(commit) if is_result(&commit.record, *number) => {
+                    retained(&commit.record, "its result goes", &scene)
+                }
                 Some(_) | None => Ok(()),
             },
             Name::Intent(_) | Name::Collect(_) | Name::Marker(_) | Name::Entered => Ok(()),
@@ -353,14 +364,8 @@ impl Audit {
     }
 
     fn judge_header(&mut self, held: &Record, by_tag: bool, scene: Scene<'_>) -> Verdict {
-        let until_ms = held.txn.time.ms() + held.retention_ms;
         let told = self.commits.get(&held.txn.attempt).is_some_and(|commit| commit.told);
-        if scene.now_ms + scene.settings.skew_max_ms < until_ms {
-            return broken(
-                "P5: a record is kept for its request's retention",
-                format!("{} (told: {told}) goes, but is kept until {until_ms}", held.txn),
-            );
-        }
+        retained(held, if told { "told of, it goes" } else { "never told of, it goes" }, &scene)?;
         if held.full().is_some() && !held.keys().is_empty() {
             return broken("P6: a record's values go before the record", format!("{}", held.txn));
         }
@@ -376,6 +381,27 @@ impl Audit {
         }
         Ok(())
     }
+}
+
+/// Whether a record's retention has passed.
+fn retained(record: &Record, what: &str, scene: &Scene<'_>) -> Verdict {
+    let until_ms = record.txn.time.ms() + record.retention_ms;
+    if scene.now_ms + scene.settings.skew_max_ms < until_ms {
+        return broken(
+            "P5: a record is kept for its request's retention, and its result with it",
+            format!("{}: {what}, but is kept until {until_ms}", record.txn),
+        );
+    }
+    Ok(())
+}
+
+fn blob_parts(blob: &BlobRef) -> Vec<(AttemptId, u32, u32)> {
+    (0..blob.parts).map(|part| (blob.attempt, blob.number, part)).collect()
+}
+
+/// Whether this blob of its attempt is a record's result.
+fn is_result(record: &Record, number: u32) -> bool {
+    record.large_result.is_some_and(|result| result.blob.number == number)
 }
 
 /// Whether a record names this blob of its attempt: one whose key was written again is nobody's.

@@ -159,7 +159,7 @@ impl Plan {
                     let (limit, pages) = (random.between(1, 5) as u32, random.between(1, 4) as u32);
                     program.push(Step::List { prefix: String::new(), limit, pages })
                 }
-                3 => program.push(Step::Blob(random.pick(&self.keys).clone())),
+                3 => program.push(Step::Blob((!random.chance(250)).then(|| random.pick(&self.keys).clone()))),
                 _ => {
                     let len = random.between(1, 4);
                     program.push(Step::Run((0..len).map(|_| self.action(random)).collect()));

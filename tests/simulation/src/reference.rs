@@ -72,6 +72,7 @@ impl<'a> Reference<'a> {
                 },
                 Write::Tombstone => None,
             })
+            .chain(remaining.values().filter_map(|record| record.large_result).map(|result| result.blob))
             .flat_map(|blob| (0..blob.parts).map(move |part| (blob.attempt, blob.number, part)))
             .collect()
     }

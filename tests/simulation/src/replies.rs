@@ -288,6 +288,7 @@ impl World {
         let right = winner.record.txn == replayed.txn
             && winner.record.hash == hash
             && winner.record.result == replayed.result
+            && winner.record.large_result == replayed.large_result
             && replayed.txn.attempt != attempt.id;
         if !right {
             return broken(

@@ -308,7 +308,7 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
 
 fn leavings(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
-    let blob = Request::new(0, vec![Step::Blob(k()), Step::Commit]);
+    let blob = Request::new(0, vec![Step::Blob(Some(k())), Step::Commit]);
 
     let mut stage = Stage::new(bug, 2);
     let first = stage.add(blob, 0);

@@ -28,8 +28,8 @@ pub enum Step {
         /// At most so many pages, each a verb of its own that continues after the one before.
         pages: u32,
     },
-    /// Reserve a blob, store its parts, put it.
-    Blob(Key),
+    /// Reserve a blob, store its parts, put it: under a key, or as the request's result.
+    Blob(Option<Key>),
     /// Commit.
     Commit,
     /// Abort.

@@ -64,7 +64,7 @@ PAUSE_S_MAX = 1.0
 ASKED_S_MAX = 5.0
 # The longest key, as the server has it.
 KEY_BYTES_MAX = 1088
-# The longest answer: four times the largest value that a server takes by default.
+# The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
 ANSWER_BYTES_MAX = 256 << 20
 # How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 ABORT_S_MAX = 2.0
@@ -236,6 +236,8 @@ class Ran:
     replayed: bool
     #: The committed transaction's identity; None if there was nothing to store.
     version: Optional[str]
+    #: The size of what it has left, where that is too large to stand in `result`, which is empty then: `Client.result` reads it.
+    result_size: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,8 @@ class Found:
     keys: List[str]
     result: bytes
     collected: bool
+    #: The size of the result, where that is too large to stand in `result`: `Client.result` reads it.
+    result_size: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -515,6 +519,10 @@ class _Request:
     overlap: bool = False
     reads: Tuple[str, ...] = ()
 
+    def path(self, under: str) -> str:
+        query = f"?scope={quote(self.scope, safe='')}" if self.scope else ""
+        return f"/v1/{under}/{_path(self.id or '')}{query}"
+
     def begin(self, client: "Client", wait: float, beside: bool) -> Dict[str, Any]:
         timeout = self.timeout if self.timeout is not None else client.transaction_timeout
         begin = {
@@ -675,7 +683,7 @@ class Client:
         self._committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = _unbase64(reply.get("result")) if replayed else result
-        return Executed(Ran(kept, replayed, reply.get("version")), [_read(read) for read in reply.get("results", [])])
+        return Executed(Ran(kept, replayed, reply.get("version"), reply.get("result_size")), [_read(read) for read in reply.get("results", [])])
 
     def _resolve(self, doubt: AftError, pace: _Pace) -> Dict[str, Any]:
         """What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known."""
@@ -746,18 +754,29 @@ class Client:
                     raise
 
     def _look_up(self, request: _Request) -> Optional[Found]:
-        path = f"/v1/requests/{_path(request.id or '')}"
-        if request.scope:
-            path += f"?scope={quote(request.scope, safe='')}"
         try:
-            found = self._transport.send("GET", path).reply()
+            found = self._transport.send("GET", request.path("requests")).reply()
         except (AftError, _NotSent, _NoAnswer) as why:
             error = _harmless(why)._about(request.id, None)
             if isinstance(error, NotFound):
                 return None
             raise error from None
         return Found(found["hash"], found["version"], found["committed_at"], found["kept_until"],
-                     found.get("keys", []), _unbase64(found.get("result")), found.get("collected", False))
+                     found.get("keys", []), _unbase64(found.get("result")), found.get("collected", False),
+                     found.get("result_size"))
+
+    def result(self, request_id: str, scope: Optional[str] = None) -> Optional[bytes]:
+        """What a committed request has left, whatever its size; None if no commit of it is known, or it left nothing."""
+        pace = _Pace(self.run_seconds_max)
+        while True:
+            try:
+                return self._transport.send("GET", _Request(request_id, scope).path("results")).body
+            except (AftError, _NotSent, _NoAnswer) as why:
+                error = _harmless(why)._about(request_id, None)
+            if isinstance(error, NotFound):
+                return None
+            if not error.retryable or not pace.pause(error):
+                raise error
 
     def _post(self, path: str, message: Dict[str, Any]) -> Dict[str, Any]:
         return self._transport.send("POST", path, json.dumps(message), {"Content-Type": "application/json"}).reply()
@@ -1026,7 +1045,7 @@ class Transaction:
         self._client._committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = _unbase64(reply.get("result")) if replayed else result
-        self.ran = Ran(kept, replayed, reply.get("version"))
+        self.ran = Ran(kept, replayed, reply.get("version"), reply.get("result_size"))
         return self.ran
 
     def _ask(self, rest: str, message: Dict[str, Any], doubt: Optional[AftError], pace: _Pace,
@@ -1086,7 +1105,7 @@ class _Run:
                 reply = self.client._post("/v1/transactions", self.request.begin(self.client, wait, self.beside))
                 if reply.get("replayed"):
                     self.client._committed(reply.get("session"))
-                    return self._replay(_unbase64(reply.get("result")), reply.get("version"))
+                    return self._replay(reply.get("version"), _unbase64(reply.get("result")), reply.get("result_size"))
                 if not reply.get("transaction"):
                     raise _NoAnswer("an opening was answered without a transaction")
                 self.attempts += 1
@@ -1098,17 +1117,17 @@ class _Run:
             if not (error.retryable or isinstance(error, InProgress)) or not self.pace.pause(error):
                 return self.give_up(error)
 
-    def _replay(self, result: bytes, version: Optional[str]) -> Ran:
+    def _replay(self, version: Optional[str], result: bytes, result_size: Optional[int]) -> Ran:
         """A commit that was found; perhaps it is one of this run's own."""
         own = any(transaction._wrote(version) for transaction, _ in self.doubts)
-        return Ran(result, not own, version)
+        return Ran(result, not own, version, result_size)
 
     def commit(self, transaction: Transaction, result: bytes) -> Optional[Ran]:
         """Commits; None if another attempt is to run."""
         named = self.request.id is not None
         try:
             ran = transaction._settle(result, self.pace, COMMIT_AGAIN_MAX if named else None)
-            return self._replay(ran.result, ran.version) if ran.replayed else ran
+            return self._replay(ran.version, ran.result, ran.result_size) if ran.replayed else ran
         except AftError as why:
             error = why
         if isinstance(error, Unknown):
@@ -1144,7 +1163,7 @@ class _Run:
             try:
                 found = self.client._look_up(self.request)
                 if found is not None:
-                    return self._replay(found.result, found.version)
+                    return self._replay(found.version, found.result, found.result_size)
             except AftError:
                 pass
             if not self.pace.pause(why):

@@ -259,6 +259,7 @@ impl Node {
             _ => Ok(Replayed {
                 txn: record.txn,
                 result: record.result.clone(),
+                large_result: record.large_result,
                 session: vec![SessionEntry { txn: record.txn, hash: record.hash }],
             }),
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Pieces   markers for their keys ─► slim records ─► version entries ─► blobs ─► cascade
-//!   Header   after retention and grace: version entries once more ─► the slim records
+//!   Header   after retention and grace: version entries once more ─► large results ─► the slim records
 //!   Markers  a tombstone's age later: markers of keys that have no version left
 //! ```
 //!
@@ -110,6 +110,9 @@ impl Node {
         }
         self.delete_all(run, entry.transactions.iter().flat_map(version_names))?;
         self.delete_all(run, entry.transactions.iter().flat_map(part_names))?;
+        if self.planted(Bug::DropResultWithValues) {
+            self.delete_all(run, entry.transactions.iter().flat_map(result_names))?;
+        }
         self.cascade(run, entry, keys, looked_at)?;
         let now_ms = run.note(|| self.now.wall_ms);
         let later = entry
@@ -226,6 +229,8 @@ impl Node {
         self.delete_all(run, entry.transactions.iter().flat_map(version_names))?;
         // A part whose first try had no answer may have landed after it was deleted.
         self.delete_all(run, entry.transactions.iter().flat_map(part_names))?;
+        // Before the records that name them: who finds such a record then is told that the result is gone.
+        self.delete_all(run, entry.transactions.iter().flat_map(result_names))?;
         let hashes = entry.transactions.iter().map(|superseded| Name::Commit(superseded.hash));
         let objects = run.ask_objects(hashes)?;
         let calls = entry.transactions.iter().zip(objects).filter_map(|(superseded, object)| match object {
@@ -335,12 +340,17 @@ fn version_names(superseded: &Superseded) -> Vec<Name> {
     version_entries(superseded).into_iter().map(|(key, entry)| Name::Version(key, entry)).collect()
 }
 
-/// The names of the parts of its blobs.
+/// The names of the parts of its values' blobs.
 fn part_names(superseded: &Superseded) -> Vec<Name> {
-    let attempt = superseded.txn.attempt;
-    let parts = |(number, parts): &(u32, u32)| {
-        let number = *number;
-        (0..*parts).map(move |part| Name::Blob { attempt, number, part })
-    };
+    let parts = |(number, parts): &(u32, u32)| blob_names(superseded.txn, *number, *parts);
     superseded.blobs.iter().flat_map(parts).collect()
+}
+
+/// The names of the parts of its large result.
+fn result_names(superseded: &Superseded) -> Vec<Name> {
+    superseded.result_blob.map_or(Vec::new(), |(number, parts)| blob_names(superseded.txn, number, parts))
+}
+
+fn blob_names(txn: TxnId, number: u32, parts: u32) -> Vec<Name> {
+    (0..parts).map(|part| Name::Blob { attempt: txn.attempt, number, part }).collect()
 }

@@ -140,6 +140,7 @@ impl Node {
             named: transaction.named,
             fingerprint: transaction.fingerprint,
             retention_ms: transaction.retention_ms,
+            large_result: transaction.large_result.filter(|_| result.is_none()),
             result,
             blobs: transaction.blobs,
             writes: Writes::Full(

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Batch, Bound, CommitArgs, Excess, Found, Measured, Op, Read, Refusal, Reply, Ticket};
-use crate::record::{ETAG_BYTES_MAX, Location, RECORD_BYTES_BASE, Value, Write, write_bytes_max};
+use crate::record::{
+    BlobRef, ETAG_BYTES_MAX, LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, Value, Write, write_bytes_max,
+};
 use crate::store::Answer;
 
 use super::Node;
@@ -57,6 +59,7 @@ impl Node {
             match op {
                 Op::Put(key, value) => drop(written.insert(key, Write::Put(value.clone()))),
                 Op::Delete(key) => drop(written.insert(key, Write::Tombstone)),
+                Op::Result(_) => {}
                 Op::Get(key) => {
                     let own = written.get(key).or_else(|| transaction.buffer.get(key));
                     if own.is_none() {
@@ -114,6 +117,10 @@ impl Node {
                 Op::Get(_) => continue,
                 Op::Put(key, value) => (key, Write::Put(value)),
                 Op::Delete(key) => (key, Write::Tombstone),
+                Op::Result(result) => {
+                    transaction.large_result = Some(result);
+                    continue;
+                }
             };
             transaction.buffer.insert(key, write);
         }
@@ -152,6 +159,7 @@ impl Node {
                 Op::Get(key) if !transaction.reads.contains_key(key) => drop(new.insert(key)),
                 Op::Get(_) | Op::Delete(_) => {}
                 Op::Put(_, value) => check_value(transaction, value)?,
+                Op::Result(result) => check_blob(transaction, &result.blob)?,
             }
         }
         let reads = transaction.reads.len() + new.len();
@@ -165,15 +173,20 @@ impl Node {
     fn sizes_with(&self, attempt: AttemptId, batch: &Batch) -> Sizes {
         let transaction = &self.transactions[&attempt];
         let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
+        let mut result = false;
         for op in &batch.ops {
             match op {
                 Op::Get(_) => {}
                 Op::Put(key, value) => drop(last.insert(key, Some(value))),
                 Op::Delete(key) => drop(last.insert(key, None)),
+                Op::Result(_) => result = true,
             }
         }
         let mut keys = transaction.buffer.len();
         let (mut inline_bytes, mut record_bytes) = (transaction.inline_bytes, transaction.record_bytes);
+        if result && transaction.large_result.is_none() {
+            record_bytes += LARGE_RESULT_BYTES;
+        }
         for (key, value) in last {
             match transaction.buffer.get(key) {
                 Some(replaced) => {
@@ -296,9 +309,14 @@ fn check_value(transaction: &Transaction, value: &Value) -> Result<(), Refusal> 
             assert_eq!(bytes.len() as u64, value.size, "an inline value's size is its length");
             Ok(())
         }
-        Location::Blob(blob) if blob.attempt == transaction.attempt && blob.number < transaction.blobs => {
-            Ok(())
-        }
-        Location::Blob(_) => Err(Refusal::Invalid("a blob that this transaction did not reserve".into())),
+        Location::Blob(blob) => check_blob(transaction, blob),
+    }
+}
+
+fn check_blob(transaction: &Transaction, blob: &BlobRef) -> Result<(), Refusal> {
+    if blob.attempt == transaction.attempt && blob.number < transaction.blobs {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid("a blob that this transaction did not reserve".into()))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, TxnId};
 use crate::message::{Header, Ticket, Visibility};
-use crate::record::{Record, Write, write_bytes_max};
+use crate::record::{LARGE_RESULT_BYTES, LargeResult, Record, Write, write_bytes_max};
 
 /// A version in the read set.
 #[derive(Debug, Clone, Hash)]
@@ -95,7 +95,9 @@ pub(super) struct Transaction {
     pub(super) buffer: BTreeMap<Key, Write>,
     /// Bytes of inline values in the buffer.
     pub(super) inline_bytes: usize,
-    /// Bytes of the buffer in a stored commit record, at most.
+    /// The result to replay, if the commit brings none.
+    pub(super) large_result: Option<LargeResult>,
+    /// Bytes of the buffer and of the large result's place in a stored commit record, at most.
     pub(super) record_bytes: usize,
     /// What the last batch was that carried a commit.
     pub(super) carrier: Option<u64>,
@@ -143,6 +145,7 @@ impl Transaction {
             floor: Vec::new(),
             buffer: BTreeMap::new(),
             inline_bytes: 0,
+            large_result: None,
             record_bytes: 0,
             carrier: None,
             intent_durable: false,
@@ -249,9 +252,9 @@ impl Transaction {
     pub(super) fn check_invariants(&self) {
         let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();
         assert_eq!(self.inline_bytes, inline_bytes, "inline bytes of the buffer are counted");
-        let record_bytes: usize =
-            self.buffer.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
-        assert_eq!(self.record_bytes, record_bytes, "bytes of the buffer are counted");
+        let writes: usize = self.buffer.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
+        let result = self.large_result.map_or(0, |_| LARGE_RESULT_BYTES);
+        assert_eq!(self.record_bytes, writes + result, "bytes of the buffer are counted");
         for (key, read) in &self.reads {
             let Some(header) = &read.header else { continue };
             assert!(

@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::Key;
-use aft_core::message::{Batch, Op, Read, Reply, Verb};
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Batch, Op, Reply, Verb};
 use aft_wire::durable::TransactionToken;
-use aft_wire::http::{self, Code, OpKind, Put, header};
+use aft_wire::http::{self, OpKind, Put};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::body::{self, Whole};
 use crate::failure::{Failure, Result};
-use crate::native::call::{self, header_value};
+use crate::native::call;
+use crate::native::content::{self, Content, Incoming};
 use crate::native::opening;
-use crate::native::values::{content_type, found};
+use crate::native::values::Plan;
 use crate::path;
 use crate::router::Doors;
-
-/// The content type of a value that was written without one.
-const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 fn target(doors: &Doors, request: &Request<Body>) -> Result<(TransactionToken, Key)> {
     path::query(request.uri().query(), []).map(|[]| ())?;
@@ -39,57 +35,36 @@ pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>
         Err(refusal) => return Err(Failure::from(refusal).of(&token)),
     };
     let read = reads.into_iter().next().expect("one get has one read");
-    respond(&doors, read, request.method()).await.map_err(|failure| failure.of(&token))
-}
-
-/// A value as a raw body.
-pub(crate) async fn respond(doors: &Doors, read: Read, method: &Method) -> Result<Response> {
-    let Some((value, version)) = found(read.found) else {
-        let detail = format!("{:?} has no value in this transaction's snapshot", read.key);
-        return Err(Failure::new(Code::Absent, detail));
-    };
-    let mut response = if method == Method::HEAD {
-        let mut response = Response::new(Body::empty());
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(value.size));
-        response
-    } else {
-        Response::new(Body::from(doors.node.read_value(&read.key, &value).await?))
-    };
-    let content_type = content_type(&read.key, &value)?;
-    // Written through another door it may hold what a header cannot.
-    let content_type =
-        content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(DEFAULT_CONTENT_TYPE);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response.headers_mut().insert(header::VERSION, header_value(&version));
-    Ok(response)
+    content::respond(&doors, read, request.method(), request.headers(), None)
+        .await
+        .map_err(|failure| failure.of(&token))
 }
 
 pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&doors, &request)?;
-    let (value, content_type) = value(&doors, request).await?;
-    let put = Put { key: key.as_str().to_owned(), value: value.bytes.clone(), content_type };
-    run(&doors, &token, http::Op { kind: Some(OpKind::Put(put)) }).await
+    put(&doors, token.attempt, key, request).await.map_err(|failure| failure.of(&token))
 }
 
-/// A raw body as a value, with its content type.
-pub(crate) async fn value(doors: &Doors, request: Request<Body>) -> Result<(Whole<'_>, Option<String>)> {
-    let (head, body) = request.into_parts();
-    let content_type = match head.headers.get(CONTENT_TYPE) {
-        Some(text) => Some(
-            text.to_str().map_err(|_| Failure::invalid("the header Content-Type is not ASCII"))?.to_owned(),
-        ),
-        None => None,
-    };
-    let whole = body::read(doors, body, &head.headers, "a value", doors.settings.value_bytes_max).await?;
-    Ok((whole, content_type))
+async fn put(doors: &Doors, attempt: AttemptId, key: Key, request: Request<Body>) -> Result<Response> {
+    let Incoming { content_type, content } = Incoming::start(doors, request, "a value").await?;
+    match content {
+        Content::Whole(whole) => {
+            let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
+            let plan = Plan::new(vec![http::Op { kind: Some(OpKind::Put(put)) }])?;
+            opening::run(doors, attempt, plan, None).await?;
+        }
+        Content::Large(large) => {
+            let (blob, size) = content::store(doors, attempt, large).await?;
+            let plan = Plan::of(content::put_large(key, blob, size, content_type)?);
+            opening::run(doors, attempt, plan, None).await?;
+        }
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(crate) async fn delete(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&doors, &request)?;
-    run(&doors, &token, http::Op::delete(key.as_str())).await
-}
-
-async fn run(doors: &Doors, token: &TransactionToken, op: http::Op) -> Result<Response> {
-    opening::run(doors, token.attempt, vec![op], None).await.map_err(|failure| failure.of(token))?;
+    let plan = Plan::of(Op::Delete(key));
+    opening::run(&doors, token.attempt, plan, None).await.map_err(|failure| failure.of(&token))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -47,5 +47,6 @@ pub(crate) async fn list(State(doors): State<Arc<Doors>>, request: Request<Body>
         version: listed.txn.map_or_else(|| header::VERSION_UNCOMMITTED.to_owned(), |txn| txn.to_string()),
     });
     let listing = Listing { keys: keys.collect(), next };
-    Ok(body::respond(StatusCode::OK, body::accepted(request.headers()).unwrap_or_default(), &listing))
+    let format = body::accepted(request.headers()).unwrap_or_default();
+    body::respond_within(&doors, StatusCode::OK, format, &listing).map_err(|failure| failure.of(&token))
 }

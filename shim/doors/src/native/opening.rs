@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, token};
 use crate::native::outcome::Outcome;
-use crate::native::values::{Plan, resolve};
+use crate::native::values::{Plan, Results, resolve};
 use crate::router::Doors;
 use crate::settings::TENANT;
 
@@ -34,7 +34,7 @@ pub(crate) struct Opening {
 impl Opening {
     /// Opens a transaction, runs operations, and commits if asked to.
     pub(crate) async fn run(
-        self,
+        mut self,
         doors: &Doors,
         ops: Vec<Op>,
         commit: Option<CommitArgs>,
@@ -46,6 +46,7 @@ impl Opening {
         Span::current().record("transaction", tracing::field::display(&token));
         let guard = AbortOnDrop::new(&doors.node, attempt);
         let outcome = open(doors, begin, plan, commit).await.map_err(|failure| {
+            let failure = failure.of_request(self.request_id.as_deref());
             // Then there never was a transaction that could be named.
             if is_unopened(failure.0.code) { failure } else { failure.of(&token) }
         })?;
@@ -53,7 +54,8 @@ impl Opening {
         Ok(outcome)
     }
 
-    pub(crate) fn begin(self, doors: &Doors) -> Result<Box<Begin>> {
+    /// The verb for it; takes the session along.
+    pub(crate) fn begin(&mut self, doors: &Doors) -> Result<Box<Begin>> {
         if let Some(scope) = &self.scope {
             check_name("a scope", scope)?;
         }
@@ -83,7 +85,7 @@ impl Opening {
             timeout_ms: self.timeout_ms,
             wait_ms: self.wait_ms.unwrap_or(settings.wait_default_ms).min(settings.wait_max_ms),
             overlap: self.overlap,
-            session: self.session,
+            session: std::mem::take(&mut self.session),
             retention_ms: self.retention_ms,
             visibility: self.visibility,
             batch: Batch::default(),
@@ -111,7 +113,7 @@ async fn open(
     let (remaining_ms, reads) = match doors.node.begin(begin).await? {
         Reply::Begun { committed: Some(committed), reads, .. } => {
             assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
-            return Ok(Outcome::Committed { committed, results: Vec::new() });
+            return Ok(Outcome::Committed { committed, results: Results::default() });
         }
         Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
         Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
@@ -128,10 +130,9 @@ async fn open(
 pub(crate) async fn run(
     doors: &Doors,
     attempt: AttemptId,
-    ops: Vec<Op>,
+    plan: Plan,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
-    let plan = Plan::new(ops)?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
     let (reads, committed) = match doors.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await? {
         Reply::Ran { reads, committed } => (reads, committed),
@@ -139,7 +140,7 @@ pub(crate) async fn run(
         reply => panic!("a batch was answered {reply:?}"),
     };
     if let Some(committed) = committed {
-        return Ok(Outcome::Committed { committed, results: Vec::new() });
+        return Ok(Outcome::Committed { committed, results: Results::default() });
     }
     let results = resolve(doors, reads).await?;
     match commit {
@@ -153,12 +154,18 @@ pub(crate) async fn commit_with(
     doors: &Doors,
     attempt: AttemptId,
     args: CommitArgs,
-    results: Vec<aft_wire::http::Read>,
+    results: Results,
 ) -> Result<Outcome> {
     match doors.node.ask(Verb::Commit(attempt, args)).await {
         Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
         Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         Ok(reply) => panic!("a commit was answered {reply:?}"),
+        // A commit of what has committed, or is about to, is answered with the outcome; what ran out of time is lost.
+        Err(Refusal::Ended) => {
+            let detail =
+                "the transaction was aborted: nothing of it took effect; run the request again if it is to";
+            Err(Failure::new(Code::Ended, detail))
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -170,7 +177,7 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
         Ok(Reply::Found(record)) => {
             let session = vec![aft_core::ids::SessionEntry { txn: record.txn, hash }];
             let committed = aft_core::message::Committed { txn: Some(record.txn), session };
-            Ok(Outcome::Committed { committed, results: Vec::new() })
+            Ok(Outcome::Committed { committed, results: Results::default() })
         }
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
@@ -183,16 +190,17 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
     }
 }
 
-/// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered.
-pub(crate) struct AbortOnDrop<'a> {
-    node: &'a NodeHandle,
+/// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered; or one that was open for
+/// the sake of a reply, once that is sent.
+pub(crate) struct AbortOnDrop {
+    node: NodeHandle,
     attempt: AttemptId,
     kept: bool,
 }
 
-impl<'a> AbortOnDrop<'a> {
-    pub(crate) fn new(node: &'a NodeHandle, attempt: AttemptId) -> AbortOnDrop<'a> {
-        AbortOnDrop { node, attempt, kept: false }
+impl AbortOnDrop {
+    pub(crate) fn new(node: &NodeHandle, attempt: AttemptId) -> AbortOnDrop {
+        AbortOnDrop { node: node.clone(), attempt, kept: false }
     }
 
     /// The client hears of the transaction, or it has ended.
@@ -201,13 +209,13 @@ impl<'a> AbortOnDrop<'a> {
     }
 }
 
-impl Drop for AbortOnDrop<'_> {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
         let (node, attempt) = (self.node.clone(), self.attempt);
         // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
-        tokio::spawn(async move { drop(node.ask(Verb::Abort(attempt)).await) });
+        tokio::spawn(async move { node.forget(attempt).await });
     }
 }

@@ -2,56 +2,68 @@
 
 use aft_core::message::{Committed, Replayed};
 use aft_wire::durable::{TransactionToken, encode_session};
-use aft_wire::http::{Format, Read, Reply, header, rfc3339};
+use aft_wire::http::{Format, Reply, header, rfc3339};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::body;
+use crate::failure::Result;
 use crate::native::call::header_value;
+use crate::native::values::Results;
+use crate::router::Doors;
 
 /// How it went.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A transaction is open.
-    Open { token: TransactionToken, remaining_ms: u64, results: Vec<Read> },
+    Open { token: TransactionToken, remaining_ms: u64, results: Results },
     /// The operations ran; the transaction stays open.
-    Ran { results: Vec<Read> },
+    Ran { results: Results },
     /// It committed.
-    Committed { committed: Committed, results: Vec<Read> },
+    Committed { committed: Committed, results: Results },
     /// Another attempt of the request had committed.
     Replayed(Replayed),
 }
 
 impl Outcome {
     /// The reply, with its headers.
-    pub(crate) fn respond(self, format: Format) -> Response {
+    ///
+    /// # Errors
+    /// If it is a large result of another attempt and the bound for large bodies is reached: the caller asks again. What this call has done is
+    /// told in any case; its share was taken before.
+    pub(crate) fn respond(self, doors: &Doors, format: Format) -> Result<Response> {
         let mut reply = Reply::default();
         let mut status = StatusCode::OK;
+        let mut share = None;
         match self {
             Outcome::Open { token, remaining_ms, results } => {
                 status = StatusCode::CREATED;
                 reply.transaction = Some(token.to_string());
                 reply.expires_at = Some(rfc3339(now_ms() + remaining_ms));
-                reply.results = results;
+                (reply.results, share) = (results.reads, results.share);
             }
-            Outcome::Ran { results } => reply.results = results,
+            Outcome::Ran { results } => (reply.results, share) = (results.reads, results.share),
             Outcome::Committed { committed, results } => {
                 reply.committed = true;
                 reply.version = committed.txn.map(|txn| txn.to_string());
                 reply.session = Some(encode_session(&committed.session));
-                reply.results = results;
+                (reply.results, share) = (results.reads, results.share);
             }
             Outcome::Replayed(replayed) => {
                 reply.replayed = true;
                 reply.result = replayed.result;
+                reply.result_size = replayed.large_result.map(|result| result.size);
                 reply.version = Some(replayed.txn.to_string());
                 reply.session = Some(encode_session(&replayed.session));
             }
         }
-        let mut response = body::respond(status, format, &reply);
+        let mut response = match reply.replayed {
+            true => body::respond_within(doors, status, format, &reply)?,
+            false => body::respond(status, format, &reply, share),
+        };
         add_headers(response.headers_mut(), &reply);
-        response
+        Ok(response)
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use aft_core::ids::RequestHash;
 use aft_core::message::{Refusal, Reply, Verb};
+use aft_core::record::Record;
 use aft_wire::durable::request_hash;
 use aft_wire::http::{Code, Request as Found, header, rfc3339};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
 use tracing::Span;
 
@@ -19,9 +20,10 @@ use crate::path;
 use crate::router::Doors;
 use crate::settings::TENANT;
 
-pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let [scope, by] = path::query(request.uri().query(), ["scope", "by"])?;
-    let id = path::decode(path::after(request.uri().path(), "/v1/requests/"), "the request ID", false)?;
+/// The record of the request that a call's target names, after a prefix of its path.
+pub(crate) async fn find(doors: &Doors, target: &Uri, prefix: &str) -> Result<Arc<Record>> {
+    let [scope, by] = path::query(target.query(), ["scope", "by"])?;
+    let id = path::decode(path::after(target.path(), prefix), "the request ID", false)?;
     Span::current().record("request", id.as_str());
     let hash = match by.as_deref() {
         None | Some("id") => {
@@ -40,27 +42,32 @@ pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Bo
             return Err(Failure::invalid(format!("by is id or hash, not {:?}", path::excerpt(other))));
         }
     };
-    let record = match doors.node.ask(Verb::LookUp(hash)).await {
-        Ok(Reply::Found(record)) => record,
+    match doors.node.ask(Verb::LookUp(hash)).await {
+        Ok(Reply::Found(record)) => Ok(record),
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
             let detail = "no commit of this request is known: it never ran, has not committed yet, or is no longer kept";
-            return Err(Failure::new(Code::NotFound, detail));
+            Err(Failure::new(Code::NotFound, detail))
         }
-        Err(refusal) => return Err(refusal.into()),
-    };
+        Err(refusal) => Err(Failure::from(refusal).of_request(Some(&id))),
+    }
+}
+
+pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    let record = find(&doors, request.uri(), "/v1/requests/").await?;
     let committed_ms = record.txn.time.ms();
     let found = Found {
-        hash: hash.to_string(),
+        hash: record.hash.to_string(),
         version: record.txn.to_string(),
         committed_at: rfc3339(committed_ms),
         kept_until: rfc3339(committed_ms.saturating_add(record.retention_ms)),
         keys: record.keys().iter().map(|key| key.as_str().to_owned()).collect(),
         result: record.result.clone(),
+        result_size: record.large_result.map(|result| result.size),
         collected: record.full().is_none(),
     };
-    let mut response =
-        body::respond(StatusCode::OK, body::accepted(request.headers()).unwrap_or_default(), &found);
+    let format = body::accepted(request.headers()).unwrap_or_default();
+    let mut response = body::respond_within(&doors, StatusCode::OK, format, &found)?;
     response.headers_mut().insert(header::VERSION, header_value(&found.version));
     Ok(response)
 }

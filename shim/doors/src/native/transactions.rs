@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aft_core::ids::AttemptId;
 use aft_core::message::{CommitArgs, Reply, Verb, Visibility};
 use aft_wire::durable::fingerprint;
 use aft_wire::http::{self, Code, Format, IfOpen};
@@ -16,6 +17,8 @@ use crate::failure::{Failure, Result};
 use crate::native::call::{self, check_name};
 use crate::native::idempotency;
 use crate::native::opening::{self, Opening};
+use crate::native::outcome::Outcome;
+use crate::native::values::{Plan, Results};
 use crate::router::Doors;
 use crate::settings::RESULT_BYTES_MAX;
 
@@ -85,7 +88,7 @@ async fn open(doors: &Doors, request: Request<Body>, whole: bool) -> Result<Resp
         request_id: begin.request_id,
         scope: begin.scope,
     };
-    Ok(opening.run(doors, begin.ops, commit).await?.respond(call.reply))
+    opening.run(doors, begin.ops, commit).await?.respond(doors, call.reply)
 }
 
 /// Stands for a whole transaction: the same in JSON and in protobuf.
@@ -114,13 +117,22 @@ pub(crate) async fn batch(State(doors): State<Arc<Doors>>, request: Request<Body
     let batch = call.message;
     let commit = commit_args(batch.commit == Some(true), batch.result)?;
     let outcome = if here {
-        opening::run(&doors, token.attempt, batch.ops, commit).await
+        run(&doors, token.attempt, batch.ops, commit).await
     } else if commit.is_some() {
         opening::of_another_life(&doors, token.attempt).await
     } else {
         Err(call::of_another_life(&token))
     };
-    Ok(outcome.map_err(|failure| failure.of(&token))?.respond(call.reply))
+    outcome.and_then(|outcome| outcome.respond(&doors, call.reply)).map_err(|failure| failure.of(&token))
+}
+
+async fn run(
+    doors: &Doors,
+    attempt: AttemptId,
+    ops: Vec<http::Op>,
+    commit: Option<CommitArgs>,
+) -> Result<Outcome> {
+    opening::run(doors, attempt, Plan::new(ops)?, commit).await
 }
 
 pub(crate) async fn commit(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
@@ -129,11 +141,11 @@ pub(crate) async fn commit(State(doors): State<Arc<Doors>>, request: Request<Bod
     let call = body::message::<http::Commit>(&doors, request).await?;
     let args = commit_args(true, call.message.result)?.expect("this call commits");
     let outcome = if here {
-        opening::commit_with(&doors, token.attempt, args, Vec::new()).await
+        opening::commit_with(&doors, token.attempt, args, Results::default()).await
     } else {
         opening::of_another_life(&doors, token.attempt).await
     };
-    Ok(outcome.map_err(|failure| failure.of(&token))?.respond(call.reply))
+    outcome.and_then(|outcome| outcome.respond(&doors, call.reply)).map_err(|failure| failure.of(&token))
 }
 
 pub(crate) async fn abort(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {

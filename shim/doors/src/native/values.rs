@@ -11,6 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::path::parse_key;
 use crate::router::Doors;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
+use crate::share::{SMALL_BYTES_MAX, Share};
 
 /// Values of one call that are read at once: hides a store's latency where many of them are blobs.
 const READS_AT_ONCE: usize = 8;
@@ -24,6 +25,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// One operation that writes.
+    pub(crate) fn of(op: Op) -> Plan {
+        Plan { has_reads: matches!(op, Op::Get(_)), ops: vec![op] }
+    }
+
     /// Checks operations.
     pub(crate) fn new(ops: Vec<http::Op>) -> Result<Plan> {
         let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
@@ -57,7 +63,7 @@ fn checked(op: http::Op) -> Result<Op> {
     })
 }
 
-fn attributes(content_type: Option<String>) -> Result<Bytes> {
+pub(crate) fn attributes(content_type: Option<String>) -> Result<Bytes> {
     let Some(content_type) = content_type else { return Ok(Bytes::new()) };
     if content_type.len() > CONTENT_TYPE_BYTES_MAX {
         return Err(Failure::beyond(
@@ -80,8 +86,9 @@ fn attributes(content_type: Option<String>) -> Result<Bytes> {
 
 /// The content type that was kept with a value.
 pub(crate) fn content_type(key: &Key, value: &Value) -> Result<Option<String>> {
-    let attributes = Attributes::from_bytes(&value.attributes)
-        .map_err(|why| Failure::new(Code::Damaged, format!("the attributes of {key:?} are none: {why}")))?;
+    let attributes = Attributes::from_bytes(&value.attributes).map_err(|why| {
+        Failure::damaged(&format!("the attributes of the value of {key:?} cannot be read: {why}"))
+    })?;
     Ok(attributes.content_type)
 }
 
@@ -94,24 +101,41 @@ pub(crate) fn found(found: Found) -> Option<(Value, String)> {
     }
 }
 
+/// Reads with their values, and the share of the reply that they will be in.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) reads: Vec<http::Read>,
+    pub(crate) share: Option<Share>,
+}
+
+/// A reply is held as its values and as its encoding at once, in JSON a third longer and in a vector that grows.
+const ENCODED_TIMES: usize = 3;
+
 /// Reads with their values.
 ///
 /// The reply is held and encoded as a whole, so its values have the bound of a request's body.
-pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Vec<http::Read>> {
+pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Results> {
     let size = |read: &Read| match &read.found {
         Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),
         Found::Absent => 0,
     };
     let bytes: u64 = reads.iter().map(size).sum();
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let limit = doors.settings.body_bytes_max;
-    if reads.len() > 1 && bytes > limit as u64 {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if reads.len() > 1 && bytes > limit {
         let mut failure =
             Failure::beyond(Code::TooLarge, "what one call reads, all values together,", limit, bytes);
         failure.0.detail.push_str(": read fewer keys in a call, or large values one by one with GET; what this call wrote or committed stands");
         return Err(failure);
     }
-    iter(reads).map(|read| resolve_one(doors, read)).buffered(READS_AT_ONCE).try_collect().await
+    let with_keys = reads.iter().fold(bytes, |sum, read| sum.saturating_add(read.key.as_str().len()));
+    let share = match with_keys {
+        ..=SMALL_BYTES_MAX => None,
+        large => doors.bodies.share(large.saturating_mul(ENCODED_TIMES))?,
+    };
+    let reads =
+        iter(reads).map(|read| resolve_one(doors, read)).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(Results { reads, share })
 }
 
 async fn resolve_one(doors: &Doors, read: Read) -> Result<http::Read> {

@@ -27,6 +27,17 @@ async fn malformed_bodies_name_the_position() {
     check(r#"{"request_id": ""}"#, None, "at least one byte").await;
     check(r#"{"scope": "s"}"#, None, "no").await;
     check(r#"{"session": "nonsense"}"#, None, "session token").await;
+    // A list is no call, not even an empty one.
+    let t = server.open().await;
+    let in_transaction = ["batch", "commit"].map(|call| format!("/v1/transactions/{t}/{call}"));
+    for path in
+        ["/v1/transactions", "/v1/execute"].into_iter().chain(in_transaction.iter().map(String::as_str))
+    {
+        let problem = refused(&server, "POST", path, "[]").await;
+        assert_eq!((problem.code, problem.position), (Code::Invalid, Some(0)), "{path}: {problem:?}");
+        assert!(problem.detail.contains("expected an object"), "{path}: {problem:?}");
+    }
+    assert!(server.post(&in_transaction[1], "").await.reply().committed);
     let headers = [("content-type", "application/x-protobuf")];
     let problem = server.call("POST", "/v1/execute", &headers, &b"\x0a\x7fxx"[..]).await.problem();
     assert!(problem.code == Code::Invalid && problem.position == Some(2), "{problem:?}");
@@ -185,7 +196,17 @@ async fn unknown_ended_and_expired_transactions() {
             (Code::Ended, Some(&ended)),
             "{method} {path}"
         );
+        assert!(problem.detail.contains("POST /v1/transactions/{transaction}/commit"), "{problem:?}");
     }
+    // Which tells the one that was aborted from the one that committed.
+    let aborted = server.open().await;
+    server.post(&format!("/v1/transactions/{aborted}/abort"), "").await;
+    for (method, path) in calls(&aborted) {
+        assert_eq!(refused(&server, method, &path, "").await.code, Code::Ended, "{method} {path}");
+    }
+    let problem = refused(&server, "POST", &format!("/v1/transactions/{aborted}/commit"), "").await;
+    assert_eq!((problem.code, problem.transaction.as_ref()), (Code::Ended, Some(&aborted)));
+    assert!(problem.detail.contains("was aborted: nothing of it took effect"), "{problem:?}");
     let answer =
         server.post("/v1/transactions", r#"{"timeout_ms": 1, "ops": [{"put": "k", "text": "v"}]}"#).await;
     let expired = answer.reply().transaction.unwrap();
@@ -341,6 +362,16 @@ async fn only_the_batch_that_carried_the_commit_is_answered_again() {
     assert_eq!(server.post(&path, other).await.problem().code, Code::Ended);
     assert_eq!(server.call("GET", "/v1/keys/b", &[], "").await.problem().code, Code::Absent);
     assert!(server.call("GET", "/v1/keys/a", &[], "").await.status.is_success());
+    // One that reads is not answered again; the problem says where to ask, and there the outcome is.
+    let t = server.open().await;
+    let reads = r#"{"ops": [{"get": "a"}, {"put": "a", "text": "2"}], "commit": true}"#;
+    let path = format!("/v1/transactions/{t}/batch");
+    let committed = server.post(&path, reads).await.reply();
+    let problem = server.post(&path, reads).await.problem();
+    assert_eq!((problem.code, problem.transaction.as_ref()), (Code::Ended, Some(&t)));
+    let ask =
+        problem.detail.split_once("POST ").expect("the detail names a call").1.replace("{transaction}", &t);
+    assert_eq!(server.post(&ask, "").await.reply().version, committed.version);
 }
 
 #[tokio::test]
@@ -367,6 +398,24 @@ async fn listings_of_a_transaction_are_bounded() {
     }
     let problem = server.call("GET", &format!("/v1/transactions/{t}/keys?prefix=q"), &[], "").await.problem();
     assert!(problem.code == Code::Invalid && problem.detail.contains("split the request"), "{problem:?}");
+}
+
+/// The object that is damaged is named, with what to do about it; other calls are served.
+#[tokio::test]
+async fn damage_names_its_object_and_a_remedy() {
+    let store = MemoryStore::new();
+    let server = Server::over(store.clone(), |_, _| {}).await;
+    assert!(server.call("PUT", "/v1/keys/large", &[], vec![7; 1 << 20]).await.status.is_success());
+    let is_part = |name: &aft_store::Name| name.space == aft_store::Space::Blob;
+    let (part, _) =
+        store.objects().into_iter().find(|(name, _)| is_part(name)).expect("a large value has a part");
+    store.put(&part, bytes::Bytes::from_static(b"something else")).await.unwrap();
+    let problem = server.call("GET", "/v1/keys/large", &[], "").await.problem();
+    assert_eq!((problem.code, problem.status, problem.action), (Code::Damaged, 503, Action::Internal));
+    for text in [part.to_string().as_str(), "restore this object", "AFT's alone", "report it"] {
+        assert!(problem.detail.contains(text), "{text:?} is missing in {problem:?}");
+    }
+    assert!(server.call("PUT", "/v1/keys/large", &[], "v").await.status.is_success());
 }
 
 /// A place is not kept for who says nothing, or only begins to say that it speaks HTTP/2.

@@ -3,5 +3,7 @@
 mod api;
 mod bad_inputs;
 mod fuzz;
+mod large_values;
 mod openapi;
+mod stalled_readers;
 mod support;

@@ -69,8 +69,11 @@ pub enum Problem {
         /// Where it is written first.
         first_line: u64,
     },
-    /// Version 0 written by a transaction that writes other values, too.
-    #[error("value 0 is written to {0}, which means never written; count values from 1")]
+    /// Version 0 is written.
+    #[error(
+        "value 0 is written to {0}; 0 is reserved and means never written: count values from 1, and leave out a first \
+         transaction that writes 0 to every key"
+    )]
     AbsentWritten(Key),
     /// A directive that there is not.
     #[error(

@@ -34,8 +34,8 @@
 //! Without `#@ aborted`, all aborted operations of a session are taken for one nameless transaction; its reads are
 //! never judged, since they may be several transactions' reads.
 //!
-//! A transaction that only writes value 0 is the virtual first transaction spelt out, as some generators do. It is
-//! left out.
+//! Value 0 is reserved for what was never written: a write of it is refused. A generator's first transaction that
+//! writes it to every key says nothing, and is to be left out.
 
 mod error;
 mod line;

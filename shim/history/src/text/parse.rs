@@ -49,8 +49,6 @@ struct Parser {
     last: Option<(TransactionId, usize)>,
     /// Whose are the operations of a session with transaction -1.
     aborting: BTreeMap<SessionId, TransactionId>,
-    /// Transactions that wrote value 0: line, key. They may do nothing else.
-    first: BTreeMap<TransactionId, (u64, Key)>,
     /// Every write, with its line.
     writes: Vec<(Key, Value, u64)>,
 }
@@ -71,14 +69,10 @@ impl Parser {
     }
 
     fn add_operation(&mut self, place: usize, is_write: bool, key: Key, value: Value) -> Result<(), Problem> {
-        let transaction = &mut self.transactions[place];
         if is_write && value == Value::ABSENT {
-            if !transaction.operations.is_empty() || transaction.outcome == Outcome::Aborted {
-                return Err(Problem::AbsentWritten(key));
-            }
-            self.first.entry(transaction.id).or_insert((self.line, key));
-            return Ok(());
+            return Err(Problem::AbsentWritten(key));
         }
+        let transaction = &mut self.transactions[place];
         if is_write {
             self.writes.push((key, value, self.line));
             transaction.write(key, value);
@@ -176,19 +170,12 @@ impl Parser {
         if let Some((line, id)) = undeclared.by_ref().min() {
             return Err(ParseError { line, problem: Problem::NoSuchTransaction(id) });
         }
-        for (id, (line, key)) in &self.first {
-            let place = self.entries[id].place;
-            if !self.transactions[place].operations.is_empty() {
-                return Err(ParseError { line: *line, problem: Problem::AbsentWritten(*key) });
-            }
-        }
         self.writes.sort_unstable();
         let reused = self.writes.array_windows().filter(|[one, other]| (one.0, one.1) == (other.0, other.1));
         if let Some([one, other]) = reused.min_by_key(|[_, other]| other.2) {
             let problem = Problem::ValueReused { key: one.0, value: one.1, first_line: one.2 };
             return Err(ParseError { line: other.2, problem });
         }
-        let first = self.first;
-        Ok(self.transactions.into_iter().filter(|transaction| !first.contains_key(&transaction.id)).collect())
+        Ok(History::from_iter(self.transactions))
     }
 }

@@ -138,6 +138,23 @@ async fn a_batch_whose_values_cannot_be_stored_leaves_nothing() {
     assert!(reads.iter().all(|read| read.found == Found::Absent), "{reads:?}");
 }
 
+/// An opening that is refused after its large values were stored leaves no transaction, not even one that waits for its deadline.
+#[tokio::test]
+async fn a_refused_opening_leaves_nothing_open() {
+    let node = node(Arc::new(store()), |settings| settings.core.write_buffer_bytes_max = 10_000).await;
+    let long = Value { etag: Bytes::from(vec![b'e'; 49]), ..value(100) };
+    let batch = Batch {
+        ops: vec![Op::Put(key("a"), value(300_000)), Op::Put(key("b"), long)],
+        commit: Some(CommitArgs::default()),
+    };
+    let outcome = node.begin(Box::new(Begin { batch, ..fresh_begin() })).await;
+    assert!(matches!(outcome, Err(Refusal::Invalid(_))), "{outcome:?}");
+    assert_eq!(node.stats().calls(CallKind::PutPart), 30, "the values were stored before the refusal");
+    // Behind what the refusal left to do.
+    open(&node, fresh_begin()).await.unwrap();
+    assert_eq!(node.stats().open_transactions, 1);
+}
+
 #[tokio::test]
 async fn parts_are_stored_under_faults() {
     let latency = Latency::Uniform { min_us: 0, max_us: 500 };

@@ -40,6 +40,16 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
     }
 }
 
+/// The body of a part of a large value, whose bytes come in pieces: as [`encode_body`] of the whole, with one copy less.
+///
+/// # Panics
+/// If the name is no blob's.
+pub fn encode_part(name: &Name, pieces: &[Bytes]) -> Bytes {
+    assert!(name.space == Space::Blob, "a part for {name}");
+    let len = pieces.iter().map(Bytes::len).sum();
+    frame::seal(name, len, |body| pieces.iter().for_each(|piece| body.put_slice(piece)))
+}
+
 fn seal(name: &Name, message: &impl Message) -> Bytes {
     frame::seal(name, message.encoded_len(), |body| message.encode(body).expect("the buffer grows"))
 }
@@ -128,6 +138,10 @@ fn encode_record(record: &core::Record) -> messages::Record {
         writes,
         slim_keys,
         blobs: record.blobs,
+        large_result: record
+            .large_result
+            .as_ref()
+            .map(|result| messages::LargeResult { blob: Some(encode_blob(&result.blob)), size: result.size }),
     }
 }
 
@@ -187,6 +201,7 @@ fn encode_superseded(entry: &core::Superseded) -> messages::Superseded {
         hash: copy(&entry.hash.0),
         writes: entry.writes.iter().map(write).collect(),
         blobs: entry.blobs.iter().map(|&(number, parts)| messages::CollectBlob { number, parts }).collect(),
+        result_blob: entry.result_blob.map(|(number, parts)| messages::CollectBlob { number, parts }),
         retention_ms: entry.retention_ms,
     }
 }
@@ -208,9 +223,15 @@ fn decode_record(from: messages::Record) -> Result<core::Record, Fault> {
         fingerprint: from.fingerprint.map(|of| array(&of).map(Fingerprint)).transpose()?,
         retention_ms: from.retention_ms,
         result: from.result,
+        large_result: from.large_result.map(|result| decode_large_result(&result)).transpose()?,
         blobs: from.blobs,
         writes,
     })
+}
+
+fn decode_large_result(from: &messages::LargeResult) -> Result<core::LargeResult, Fault> {
+    let blob = from.blob.as_ref().ok_or(Fault::Broken("a large result has no place"))?;
+    Ok(core::LargeResult { blob: decode_blob(blob)?, size: from.size })
 }
 
 fn decode_write(from: messages::Write) -> Result<(Key, core::Write), Fault> {
@@ -270,6 +291,7 @@ fn decode_superseded(from: messages::Superseded) -> Result<core::Superseded, Fau
         hash: RequestHash(array(&from.hash)?),
         writes: writes.into(),
         blobs: from.blobs.iter().map(|blob| (blob.number, blob.parts)).collect(),
+        result_blob: from.result_blob.map(|blob| (blob.number, blob.parts)),
         retention_ms: from.retention_ms,
     })
 }

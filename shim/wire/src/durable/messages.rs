@@ -34,6 +34,18 @@ pub(crate) struct Record {
     /// How many blobs the attempt reserved.
     #[prost(uint32, tag = "11")]
     pub(crate) blobs: u32,
+    /// The result's place, if it is in a blob.
+    #[prost(message, optional, tag = "12")]
+    pub(crate) large_result: Option<LargeResult>,
+}
+
+/// Where a large result is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct LargeResult {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) blob: Option<Blob>,
+    #[prost(uint64, tag = "2")]
+    pub(crate) size: u64,
 }
 
 /// What a transaction wrote to a key.
@@ -109,6 +121,8 @@ pub(crate) struct Superseded {
     pub(crate) blobs: Vec<CollectBlob>,
     #[prost(uint64, tag = "6")]
     pub(crate) retention_ms: u64,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) result_blob: Option<CollectBlob>,
 }
 
 /// What is known of a version without its bytes.

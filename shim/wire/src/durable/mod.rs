@@ -21,7 +21,7 @@ mod messages;
 mod name;
 mod token;
 
-pub use body::{decode_body, encode_body};
+pub use body::{decode_body, encode_body, encode_part};
 pub use cursor::{GroupsAt, decode_keys, decode_minutes, encode_after, encode_group, encode_groups};
 pub use hash::{fingerprint, own_hash, request_hash};
 pub use name::{decode_item, decode_name, encode_name};

@@ -85,6 +85,9 @@ impl Format {
         if body.is_empty() {
             return Ok(T::default());
         }
+        if self == Format::Json {
+            check_object(body)?;
+        }
         if self == Format::Protobuf
             && let Some(tag) = T::OPS_TAG
         {
@@ -113,6 +116,22 @@ impl RequestBody for super::Batch {
 
 impl RequestBody for super::Commit {
     const OPS_TAG: Option<u32> = None;
+}
+
+/// Refuses every text but an object: serde's structs would also be read from a list of their fields, an empty one being an empty call.
+fn check_object(text: &[u8]) -> Result<(), Malformed> {
+    let Some(position) = text.iter().position(|byte| !b" \t\r\n".contains(byte)) else { return Ok(()) };
+    let kind = match text[position] {
+        b'{' => return Ok(()),
+        b'[' => "a list",
+        b'"' => "a string",
+        b'-' | b'0'..=b'9' => "a number",
+        b't' | b'f' | b'n' => "true, false or null",
+        _ => "no JSON",
+    };
+    let detail =
+        format!("expected an object, {{\"name\": value, ...}}, and at byte {position} begins {kind}");
+    Err(Malformed { detail, position })
 }
 
 /// How often a length-delimited field stands in a protobuf message, and where the last one starts. Stops at anything malformed, which

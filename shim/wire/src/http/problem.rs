@@ -143,6 +143,8 @@ codes! {
     Invalid = "invalid", 400, Invalid, "The call is not valid";
     /// Something in the call is longer than it may be.
     TooLarge = "too_large", 413, Invalid, "The call passes a limit";
+    /// The range asked for begins after the value's end.
+    RangeNotSatisfiable = "range_not_satisfiable", 416, Invalid, "The range is beyond the value's end";
     /// The call's headers are longer than they may be.
     HeadersTooLarge = "headers_too_large", 431, Invalid, "The call's headers pass a limit";
     /// The body's content type is not one that the call takes.

@@ -9,7 +9,7 @@ use super::base64_text;
 ///
 /// * `transaction`, `expires_at` – a transaction is open (status 201);
 /// * `committed`, `version`, `session` – it committed (200); without a `version` there was nothing to store;
-/// * `replayed`, `result`, `version`, `session` – another attempt of the request committed, and this one has no effect (200);
+/// * `replayed`, `result` (or `result_size`), `version`, `session` – another attempt of the request committed, and this one has no effect (200);
 /// * `results` – one for every `get` of the call, in order.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +46,10 @@ pub struct Reply {
     #[prost(string, optional, tag = "8")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The size of the winner's result in bytes, if it is large: `GET /v1/results/{id}` gives it.
+    #[prost(uint64, optional, tag = "9")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_size: Option<u64>,
 }
 
 /// What a `get` found.
@@ -124,6 +128,10 @@ pub struct Request {
     #[prost(bool, tag = "7")]
     #[serde(skip_serializing_if = "is_false")]
     pub collected: bool,
+    /// The size of the result in bytes, if it is large: `GET /v1/results/{id}` gives it.
+    #[prost(uint64, optional, tag = "8")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result_size: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -60,6 +60,7 @@ fn reply() -> impl Strategy<Value = Reply> {
             results,
             committed: flag,
             replayed: !flag,
+            result_size: result.as_ref().map(|bytes| bytes.len() as u64),
             result,
             version: text.clone(),
             session: text,
@@ -191,6 +192,14 @@ fn malformed_bodies_name_their_position() {
     check(Format::Json, br#"{"ops": [{"get": "k", "put": "k"}]}"#, 32, "this one has two");
     check(Format::Json, br#"{"ops": [{"put": "k", "value": "?"}]}"#, 33, "not base64");
     check(Format::Json, br#"{"ops": [{}]}"#, 10, "needs \"get\"");
+    check(Format::Json, b"[]", 0, "expected an object");
+    check(Format::Json, br#" ["request", "scope"]"#, 1, "at byte 1 begins a list");
+    check(Format::Json, b"null", 0, "begins true, false or null");
+    check(Format::Json, b"op", 0, "begins no JSON");
+    check(Format::Json, b"  ", 1, "EOF");
+    check(Format::Json, br#"{"ops": [["k"]]}"#, 8, "expected an operation");
+    check(Format::Json, br#"{"ops": {}}"#, 7, "expected a list of operations");
+    check(Format::Json, br#"{"result": ["b2s="]}"#, 10, "expected base64 text");
     check(Format::Protobuf, b"\x0a\x05ab", 2, "at byte 2");
     check(Format::Protobuf, b"\x0a\x01\xff", 3, "UTF-8");
 }

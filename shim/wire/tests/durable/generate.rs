@@ -2,8 +2,8 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, Location, Meta, Record, Stage,
-    Superseded, Value, VersionEntry, Write, Writes,
+    BlobRef, CollectEntry, CollectName, ETAG_BYTES_MAX, Intent, Kind, LargeResult, Location, Meta, Record,
+    Stage, Superseded, Value, VersionEntry, Write, Writes,
 };
 use aft_core::store::{Body, Name};
 use bytes::Bytes;
@@ -115,10 +115,14 @@ fn writes() -> impl Strategy<Value = Writes> {
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     let about = (any::<bool>(), proptest::option::of(any::<[u8; 32]>()), any::<u64>(), any::<u32>());
-    (txn(), hash(), about, proptest::option::of(bytes(32)), writes()).prop_map(
-        |(txn, hash, (named, fingerprint, retention_ms, blobs), result, writes)| {
+    let result = prop_oneof![
+        2 => proptest::option::of(bytes(32)).prop_map(|result| (result, None)),
+        1 => (blob(), any::<u64>()).prop_map(|(blob, size)| (None, Some(LargeResult { blob, size }))),
+    ];
+    (txn(), hash(), about, result, writes()).prop_map(
+        |(txn, hash, (named, fingerprint, retention_ms, blobs), (result, large_result), writes)| {
             let fingerprint = fingerprint.map(Fingerprint);
-            Record { txn, hash, named, fingerprint, retention_ms, result, blobs, writes }
+            Record { txn, hash, named, fingerprint, retention_ms, result, large_result, blobs, writes }
         },
     )
 }
@@ -135,9 +139,13 @@ fn collect_entry() -> impl Strategy<Value = CollectEntry> {
 fn superseded() -> impl Strategy<Value = Superseded> {
     let writes = btree_map(key(), meta(), 0..6);
     let blobs = vec((any::<u32>(), any::<u32>()), 0..4);
-    (txn(), hash(), writes, blobs, any::<u64>()).prop_map(|(txn, hash, writes, blobs, retention_ms)| {
-        Superseded { txn, hash, writes: writes.into_iter().collect(), blobs, retention_ms }
-    })
+    let result_blob = proptest::option::of((any::<u32>(), any::<u32>()));
+    (txn(), hash(), writes, blobs, result_blob, any::<u64>()).prop_map(
+        |(txn, hash, writes, blobs, result_blob, retention_ms)| {
+            let writes = writes.into_iter().collect();
+            Superseded { txn, hash, writes, blobs, result_blob, retention_ms }
+        },
+    )
 }
 
 /// An object: a name with a body that may stand under it.

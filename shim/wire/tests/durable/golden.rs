@@ -7,8 +7,8 @@ use std::path::Path;
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, Nonce, RequestHash, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobRef, CollectEntry, CollectName, Intent, Kind, Location, Meta, Record, Stage, Superseded, Value,
-    VersionEntry, Write, Writes,
+    BlobRef, CollectEntry, CollectName, Intent, Kind, LargeResult, Location, Meta, Record, Stage, Superseded,
+    Value, VersionEntry, Write, Writes,
 };
 use aft_core::store::{Body, Name};
 use aft_wire::durable::{
@@ -68,6 +68,7 @@ fn record() -> Record {
         fingerprint: Some(Fingerprint([0x5a; 32])),
         retention_ms: 86_400_000,
         result: Some(Bytes::from_static(b"{\"ok\":true}")),
+        large_result: None,
         blobs: 3,
         writes: Writes::Full(writes.into()),
     }
@@ -79,6 +80,17 @@ fn commit_records() {
     object("commit-slim.hex", &Name::Commit(HASH), &Body::Record(record().slim().into()));
     let unnamed =
         Record { named: false, fingerprint: None, result: None, writes: Writes::Full([].into()), ..record() };
+    let blob = BlobRef { attempt: ATTEMPT, number: 1, parts: 2, part_bytes: 8 << 20 };
+    let large_result = Some(LargeResult { blob, size: 9_000_000 });
+    let large = Record { result: None, large_result, ..record() };
+    object("commit-large-result.hex", &Name::Commit(HASH), &Body::Record(large.slim().into()));
+    let entry = CollectEntry {
+        stage: Stage::Header,
+        horizon: TXN.time,
+        transactions: vec![Superseded::of(&large).expect("the record is full")],
+    };
+    let name = CollectName { minute: 28_333_333, time: TXN.time, attempt: ATTEMPT, nonce: NONCE };
+    object("collect-large-result.hex", &Name::Collect(name), &Body::Collect(entry.into()));
     object("commit-unnamed.hex", &Name::Commit(HASH), &Body::Record(unnamed.into()));
 }
 
@@ -97,6 +109,7 @@ fn collect_entries() {
         ]
         .into(),
         blobs: vec![(2, 3)],
+        result_blob: None,
         retention_ms: 86_400_000,
     };
     let second = Superseded {
@@ -104,6 +117,7 @@ fn collect_entries() {
         hash: own_hash(AttemptId([9; 16])),
         writes: [(key("account/1"), meta(Kind::Inline, 6))].into(),
         blobs: Vec::new(),
+        result_blob: None,
         retention_ms: 0,
     };
     let entry = CollectEntry { stage: Stage::Header, horizon: TXN.time, transactions: vec![first, second] };

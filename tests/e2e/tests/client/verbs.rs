@@ -5,6 +5,7 @@ use std::time::Duration;
 use aft_client::{Begun, Client, Error, Op, Request, Transaction};
 use aft_e2e::server::Server;
 use bytes::Bytes;
+use hyper as http;
 
 use crate::interposer::{Act, Interposer};
 use crate::{client, increment, number, text};
@@ -115,6 +116,20 @@ async fn runs_replay_and_are_looked_up() {
     assert!(again.ran.replayed && again.ran.result == "done" && again.reads.is_empty(), "{again:?}");
     let reused = client.execute("e", vec![Op::put("a", "2")], "done").await.unwrap_err();
     assert!(matches!(reused, Error::KeyReused(_)), "{reused}");
+
+    // Results that are too large for a commit call are put by others, and read by a call of their own.
+    assert_eq!(client.result("e").await.unwrap().as_deref(), Some(&b"done"[..]));
+    assert_eq!(client.result("nothing").await.unwrap(), None);
+    let large = Bytes::from(vec![7; 2 << 20]);
+    let t = open(&client, "large").await;
+    let raw = aft_e2e::client::Client::new(server.address());
+    let path = format!("/v1/transactions/{}/result", t.token());
+    let put = raw.raw(http::Method::PUT, &path, &[], large.clone()).await.unwrap();
+    assert!(put.status().is_success(), "{put:?}");
+    t.commit("").await.unwrap();
+    let Ok(Begun::Replayed(ran)) = client.begin("large").await else { panic!("it has committed") };
+    assert_eq!((ran.result.len(), ran.result_size), (0, Some(2 << 20)));
+    assert_eq!(client.result("large").await.unwrap(), Some(large));
 
     let with = |print: &'static str| {
         let request = Request::named("f").fingerprint(print);

@@ -1,0 +1,306 @@
+//! Values as raw bodies, on their way in and out: small ones whole, large ones part by part, so that memory is bounded whatever their size.
+//!
+//! ```text
+//!   in:   body ─► at most what a commit record may hold ─► whole            body ─► more ─► parts are stored as they arrive
+//!   out:  whole, or a range of it                             parts are read as they leave, a few ahead
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Op, Read};
+use aft_core::record::{BlobRef, Location, Value};
+use aft_node::UPLOAD_PARTS_HELD;
+use aft_wire::http::{Code, header};
+use axum::body::Body;
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream::{StreamExt as _, iter};
+
+use crate::body::{self, Large, Started, Whole};
+use crate::failure::{Failure, Result};
+use crate::native::call::header_value;
+use crate::native::opening::AbortOnDrop;
+use crate::native::values::{attributes, content_type, found};
+use crate::reply;
+use crate::router::Doors;
+
+/// The content type of a value that was written without one.
+const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Parts of one value that are read ahead of the one that is sent: one hides the store's latency, two a part that is slow.
+const PARTS_AHEAD: usize = 2;
+/// Parts that a download holds at most: the one that is sent, and those ahead.
+const DOWNLOAD_PARTS_HELD: u64 = PARTS_AHEAD as u64 + 1;
+
+/// A value on its way in.
+pub(crate) struct Incoming {
+    pub(crate) content_type: Option<String>,
+    pub(crate) content: Content,
+}
+
+/// Its bytes.
+pub(crate) enum Content {
+    /// All of them.
+    Whole(Whole),
+    /// More than a commit record takes: they are still arriving.
+    Large(Large),
+}
+
+impl Incoming {
+    /// Begins to take a request's body for a value. `what` is for the problem.
+    pub(crate) async fn start(doors: &Doors, request: Request<Body>, what: &'static str) -> Result<Incoming> {
+        let (head, body) = request.into_parts();
+        let content_type = match head.headers.get(CONTENT_TYPE) {
+            Some(text) => Some(
+                text.to_str()
+                    .map_err(|_| Failure::invalid("the header Content-Type is not ASCII"))?
+                    .to_owned(),
+            ),
+            None => None,
+        };
+        // Before the body is taken.
+        attributes(content_type.clone())?;
+        let (limit, whole_max) = (doors.settings.value_bytes_max, doors.node.inline_value_bytes_max());
+        let started = body::start(doors, body, &head.headers, what, limit, whole_max).await?;
+        let content = match started {
+            Started::Whole(whole) => Content::Whole(whole),
+            Started::Large(large) => Content::Large(large),
+        };
+        Ok(Incoming { content_type, content })
+    }
+}
+
+/// The operation that writes a value that has been stored in parts.
+pub(crate) fn put_large(key: Key, blob: BlobRef, size: u64, content_type: Option<String>) -> Result<Op> {
+    let attributes = attributes(content_type)?;
+    Ok(Op::Put(key, Value { location: Location::Blob(blob), size, etag: Bytes::new(), attributes }))
+}
+
+/// Stores a value of an open transaction as it arrives; its place, and its size in bytes.
+pub(crate) async fn store(doors: &Doors, attempt: AttemptId, mut large: Large) -> Result<(BlobRef, u64)> {
+    let stored = store_parts(doors, attempt, &mut large).await;
+    if stored.is_err() {
+        large.skip().await;
+    }
+    stored
+}
+
+async fn store_parts(doors: &Doors, attempt: AttemptId, large: &mut Large) -> Result<(BlobRef, u64)> {
+    let part_bytes = doors.node.part_bytes();
+    let held = UPLOAD_PARTS_HELD * part_bytes;
+    // Of a value of less than a part, its pieces and the copy.
+    let _share = doors.bodies.share(large.announced.map_or(held, |bytes| held.min(2 * bytes)))?;
+    let mut upload = doors.node.upload(attempt).await?;
+    for piece in std::mem::take(&mut large.first) {
+        upload.push(piece).await?;
+    }
+    let (mut deadline, mut of_part) = (large.deadline(), 0);
+    while let Some(piece) = large.next(deadline).await? {
+        of_part += piece.len();
+        upload.push(piece).await?;
+        if of_part >= part_bytes {
+            (deadline, of_part) = (large.deadline(), 0);
+        }
+    }
+    Ok(upload.finish().await?)
+}
+
+/// Whether a read found a value that takes a while to send: its transaction had better stay open meanwhile.
+pub(crate) fn takes_long(read: &Read) -> bool {
+    let value = match &read.found {
+        aft_core::message::Found::Own(write) | aft_core::message::Found::Version(_, write) => write.value(),
+        aft_core::message::Found::Absent => None,
+    };
+    value.is_some_and(|value| matches!(value.location, Location::Blob(BlobRef { parts: 2.., .. })))
+}
+
+/// A value as a raw body. What `held` holds open is held until the body is sent.
+pub(crate) async fn respond(
+    doors: &Arc<Doors>,
+    read: Read,
+    method: &Method,
+    headers: &HeaderMap,
+    held: Option<AbortOnDrop>,
+) -> Result<Response> {
+    let key = read.key;
+    let Some((value, version)) = found(read.found) else {
+        let detail = format!("{key:?} has no value in this transaction's snapshot");
+        return Err(Failure::new(Code::Absent, detail));
+    };
+    let content_type = content_type(&key, &value)?;
+    let asked = if method == Method::HEAD { None } else { range(headers, value.size)? };
+    let range = asked.clone().unwrap_or(0..value.size);
+    let mut response = if method == Method::HEAD {
+        Response::new(Body::empty())
+    } else {
+        content(doors, &key, &value, range.clone(), held).await?
+    };
+    // Written through another door it may hold what a header cannot.
+    let content_type =
+        content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(DEFAULT_CONTENT_TYPE);
+    if let Some(asked) = asked {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let text = format!("bytes {}-{}/{}", asked.start, asked.end - 1, value.size);
+        response.headers_mut().insert(CONTENT_RANGE, header_value(&text));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(header::VERSION, header_value(&version));
+    Ok(response)
+}
+
+/// A range of a value's bytes.
+async fn content(
+    doors: &Arc<Doors>,
+    key: &Key,
+    value: &Value,
+    range: Range<u64>,
+    held: Option<AbortOnDrop>,
+) -> Result<Response> {
+    match &value.location {
+        Location::Inline(bytes) => {
+            let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
+            let slice = &bytes[at(range.start)..at(range.end)];
+            let share = doors.bodies.share(slice.len())?;
+            // A slice of a record or of a request's body, of which a slow reader would hold all.
+            Ok(reply::response(Bytes::copy_from_slice(slice), share))
+        }
+        Location::Blob(blob) => blob_content(doors, key, *blob, value.size, range, held).await,
+    }
+}
+
+/// A range of a blob's bytes, part by part.
+pub(crate) async fn blob_content(
+    doors: &Arc<Doors>,
+    key: &Key,
+    blob: BlobRef,
+    size: u64,
+    range: Range<u64>,
+    held: Option<AbortOnDrop>,
+) -> Result<Response> {
+    let len = range.end - range.start;
+    if len == 0 {
+        return Ok(Response::new(Body::empty()));
+    }
+    let part_bytes = u64::from(blob.part_bytes);
+    // Before anything is fetched: what has no room is not held. Parts are read whole.
+    let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
+    let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
+    let share = doors.bodies.share(usize::try_from(most).unwrap_or(usize::MAX))?;
+    let part = {
+        let (doors, key) = (doors.clone(), key.clone());
+        move |number: u64| {
+            let (doors, key, range) = (doors.clone(), key.clone(), range.clone());
+            async move {
+                let number_of_part = u32::try_from(number).expect("a blob's parts are counted in 32 bits");
+                let bytes = doors.node.read_part(&key, &blob, size, number_of_part).await?;
+                let from = number * part_bytes;
+                let within = |offset: u64| {
+                    usize::try_from(offset.saturating_sub(from)).map_or(bytes.len(), |at| at.min(bytes.len()))
+                };
+                Ok(bytes.slice(within(range.start)..within(range.end)))
+            }
+        }
+    };
+    // With the first part at hand, what is wrong with the value can still be told.
+    let head = part(first).await.map_err(|refusal: aft_core::message::Refusal| Failure::from(refusal))?;
+    let more = iter(first + 1..=last)
+        .map(move |number| {
+            let _held = &held;
+            // By itself, so that it goes on while the connection takes what came before.
+            let read = tokio::spawn(part(number));
+            async move { read.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic())) }
+        })
+        .buffered(PARTS_AHEAD);
+    Ok(reply::stream(head, more, len, share))
+}
+
+/// The range that the client asks for (RFC 9110, section 14): one, of bytes. Anything else that may be asked is answered with the whole, as the standard has it.
+fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>> {
+    let Some(text) = headers.get(RANGE).and_then(|text| text.to_str().ok()) else { return Ok(None) };
+    // Versions have no validator that a client could send with it.
+    if headers.contains_key(IF_RANGE) {
+        return Ok(None);
+    }
+    match parse_range(text, size) {
+        Asked::Whole => Ok(None),
+        Asked::Range(range) => Ok(Some(range)),
+        Asked::Beyond => Err(beyond(text, size)),
+    }
+}
+
+fn beyond(text: &str, size: u64) -> Failure {
+    let detail =
+        format!("the header Range asks for {:?}, and the value has {size} bytes", crate::path::excerpt(text));
+    let mut failure = Failure::new(Code::RangeNotSatisfiable, detail);
+    failure.0.actual = Some(size);
+    failure
+}
+
+/// What a `Range` header asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Range(Range<u64>),
+    Beyond,
+}
+
+fn parse_range(text: &str, size: u64) -> Asked {
+    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|rest| rest.trim().split_once('-')) else {
+        return Asked::Whole;
+    };
+    let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Beyond what can be counted is beyond any value's end.
+        true if !text.is_empty() => Some(text.parse().unwrap_or(u64::MAX)),
+        _ => None,
+    };
+    match (first, number(first), last, number(last)) {
+        (_, Some(first), "", _) if first < size => Asked::Range(first..size),
+        (_, Some(first), _, Some(last)) if first <= last && first < size => {
+            Asked::Range(first..last.saturating_add(1).min(size))
+        }
+        (_, Some(first), _, Some(last)) if first > last => Asked::Whole,
+        (_, Some(_), "", _) | (_, Some(_), _, Some(_)) => Asked::Beyond,
+        ("", _, _, Some(0)) => Asked::Beyond,
+        ("", _, _, Some(suffix)) if size > 0 => Asked::Range(size.saturating_sub(suffix)..size),
+        ("", _, _, Some(_)) => Asked::Beyond,
+        // Several ranges, or none that can be read.
+        _ => Asked::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        for (text, expected) in [
+            ("bytes=0-0", Asked::Range(0..1)),
+            ("bytes=2-4", Asked::Range(2..5)),
+            ("bytes=2-", Asked::Range(2..10)),
+            ("bytes=2-99", Asked::Range(2..10)),
+            ("bytes=9-99999999999999999999999", Asked::Range(9..10)),
+            ("bytes=-3", Asked::Range(7..10)),
+            ("bytes=-99", Asked::Range(0..10)),
+            ("bytes=10-", Asked::Beyond),
+            ("bytes=10-12", Asked::Beyond),
+            ("bytes=-0", Asked::Beyond),
+            ("bytes=4-2", Asked::Whole),
+            ("bytes=0-1,3-4", Asked::Whole),
+            ("bytes=-", Asked::Whole),
+            ("bytes=+1-2", Asked::Whole),
+            ("lines=1-2", Asked::Whole),
+        ] {
+            assert_eq!(parse_range(text, 10), expected, "{text}");
+        }
+        assert_eq!(parse_range("bytes=0-0", 0), Asked::Beyond);
+        assert_eq!(parse_range("bytes=-5", 0), Asked::Beyond);
+    }
+}

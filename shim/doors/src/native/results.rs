@@ -1,0 +1,61 @@
+//! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, `GET /v1/results/{id}` reads it for as long as the request is kept.
+
+use std::sync::Arc;
+
+use aft_core::ids::Key;
+use aft_core::message::{Op, Refusal};
+use aft_core::record::LargeResult;
+use aft_wire::http::{Code, header};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use crate::body::Large;
+use crate::failure::{Failure, Result};
+use crate::native::call::{self, header_value};
+use crate::native::content::{self, Content, Incoming};
+use crate::native::opening;
+use crate::native::requests;
+use crate::native::values::Plan;
+use crate::path;
+use crate::reply;
+use crate::router::Doors;
+
+pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    path::query(request.uri().query(), []).map(|[]| ())?;
+    let token = call::transaction(&doors, request.uri().path())?;
+    let result = async {
+        let large = match Incoming::start(&doors, request, "a result").await?.content {
+            Content::Whole(whole) => Large::of(whole, &doors),
+            Content::Large(large) => large,
+        };
+        let (blob, size) = content::store(&doors, token.attempt, large).await?;
+        let plan = Plan::of(Op::Result(LargeResult { blob, size }));
+        opening::run(&doors, token.attempt, plan, None).await
+    };
+    result.await.map_err(|failure| failure.of(&token))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+    let record = requests::find(&doors, request.uri(), "/v1/results/").await?;
+    let mut response = match (&record.result, record.large_result) {
+        (Some(bytes), _) => reply::response(bytes.clone(), doors.bodies.share(bytes.len())?),
+        (None, Some(LargeResult { blob, size })) => {
+            // Its parts go with the record's retention, and not by a key's version.
+            let gone = |failure: Failure| match failure.0.code {
+                Code::SnapshotGone => Failure::from(Refusal::ResultGone),
+                _ => failure,
+            };
+            let of = Key::parse("result").expect("a key has a byte");
+            content::blob_content(&doors, &of, blob, size, 0..size, None).await.map_err(gone)?
+        }
+        (None, None) => return Err(Failure::new(Code::Absent, "the request committed without a result")),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::VERSION, header_value(&record.txn.to_string()));
+    Ok(response)
+}

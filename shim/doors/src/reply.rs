@@ -1,0 +1,206 @@
+//! Large replies: bytes that hold their share of the bound until the last of them has left, and are given to the connection piece by piece.
+//!
+//! The share lives in the owner of the bytes, so it is given back exactly when they are freed: also those that the HTTP library or a connection
+//! still holds count.
+//!
+//! Over HTTP/1.1 a reader that stalls stalls its connection, which `stall` ends. Over HTTP/2 it may stall one stream and keep the connection
+//! alive; the library then neither polls the body nor lets anybody reset the stream. So [`Progress`] is watched from outside, and the
+//! connection is cut.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aft_core::message::Refusal;
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt as _, empty};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::share::Share;
+
+/// What is given to the connection at once: few enough polls, and a measure of progress that a reader of some KiB/s passes within a minute.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A response with this body; a large one holds its share.
+pub(crate) fn response(bytes: Bytes, share: Option<Share>) -> Response {
+    let Some(mut share) = share else { return Response::new(Body::from(bytes)) };
+    share.shrink(bytes.len());
+    let progress = Arc::new(Progress::default());
+    let left = bytes.len() as u64;
+    let lease = Arc::new(Lease { progress: progress.clone(), _share: Some(share) });
+    with_progress(Pieces { rest: held(bytes, lease), left, more: empty().boxed(), progress })
+}
+
+/// A response of `len` bytes that come part by part, the first one at once; they hold the share until the last of them has left.
+pub(crate) fn stream(
+    first: Bytes,
+    more: impl Stream<Item = Result<Bytes, Refusal>> + Send + 'static,
+    len: u64,
+    share: Option<Share>,
+) -> Response {
+    let progress = Arc::new(Progress::default());
+    let lease = Arc::new(Lease { progress: progress.clone(), _share: share });
+    let of_more = lease.clone();
+    let more = more.map(move |part| part.map(|bytes| held(bytes, of_more.clone()))).boxed();
+    with_progress(Pieces { rest: held(first, lease), left: len, more, progress })
+}
+
+fn with_progress(pieces: Pieces) -> Response {
+    let progress = pieces.progress.clone();
+    let mut response = Response::new(Body::new(pieces));
+    response.extensions_mut().insert(progress);
+    response
+}
+
+fn held(bytes: Bytes, lease: Arc<Lease>) -> Bytes {
+    Bytes::from_owner(Held { bytes, _lease: lease })
+}
+
+/// How far a large reply has come: an extension of its response.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pieces: AtomicU64,
+    ended: Notify,
+}
+
+impl Progress {
+    /// Waits for the reply's end; false if no piece is taken for at least `limit`, and at most twice that.
+    pub(crate) async fn ends(&self, limit: Duration) -> bool {
+        let mut seen = None;
+        loop {
+            let pieces = self.pieces.load(Ordering::Relaxed);
+            if seen.replace(pieces) == Some(pieces) {
+                return false;
+            }
+            if tokio::time::timeout(limit, self.ended.notified()).await.is_ok() {
+                return true;
+            }
+        }
+    }
+}
+
+/// What all bytes of a large reply hold.
+struct Lease {
+    progress: Arc<Progress>,
+    _share: Option<Share>,
+}
+
+/// The owner of bytes of a large reply.
+struct Held {
+    bytes: Bytes,
+    _lease: Arc<Lease>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.progress.ended.notify_one();
+    }
+}
+
+/// A body in slices of one buffer, and then of those that follow it.
+struct Pieces {
+    rest: Bytes,
+    /// Bytes to come, those of `rest` included.
+    left: u64,
+    more: BoxStream<'static, Result<Bytes, Refusal>>,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        while self.rest.is_empty() {
+            match ready!(self.more.poll_next_unpin(cx)) {
+                Some(Ok(part)) => self.rest = part,
+                // The connection ends before its time, and so the client sees that the value is not whole.
+                Some(Err(refusal)) => {
+                    warn!(?refusal, "a large value broke off on its way out");
+                    return Poll::Ready(Some(Err(std::io::Error::other(format!("{refusal:?}")))));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+        self.progress.pieces.fetch_add(1, Ordering::Relaxed);
+        let len = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(len);
+        self.left -= len as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::share::Bodies;
+
+    const BYTES: usize = 3 * PIECE_BYTES + 1;
+
+    #[tokio::test]
+    async fn the_share_is_held_as_long_as_any_piece() {
+        let bodies = Bodies::new(BYTES);
+        let mut body = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap()).into_body();
+        let mut last = Bytes::new();
+        let mut len = 0;
+        while let Some(frame) = body.frame().await {
+            last = frame.unwrap().into_data().unwrap();
+            len += last.len();
+        }
+        drop(body);
+        assert_eq!((len, last.len()), (BYTES, 1));
+        assert!(bodies.share(BYTES).is_err(), "one byte holds the whole buffer");
+        drop(last);
+        assert!(bodies.share(BYTES).is_ok());
+    }
+
+    #[tokio::test]
+    async fn progress_is_seen() {
+        const LIMIT: Duration = Duration::from_millis(200);
+        let bodies = Bodies::new(BYTES);
+        let response = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap());
+        let progress = response.extensions().get::<Arc<Progress>>().unwrap().clone();
+        let mut body = response.into_body();
+        let reader = async {
+            for _ in 0..3 {
+                tokio::time::sleep(LIMIT / 2).await;
+                body.frame().await.unwrap().unwrap();
+            }
+            // One piece is left, and nobody takes it.
+            std::future::pending::<()>().await;
+        };
+        let since = std::time::Instant::now();
+        tokio::select! {
+            ended = progress.ends(LIMIT) => assert!(!ended),
+            () = reader => unreachable!("it has no end"),
+        }
+        assert!(since.elapsed() >= LIMIT * 2, "{:?}", since.elapsed());
+        drop(body);
+        assert!(progress.ends(LIMIT).await);
+    }
+}

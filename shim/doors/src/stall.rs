@@ -1,0 +1,94 @@
+//! A connection whose peer takes nothing ends: otherwise it would keep its place, and what was to be sent, for as long as it likes.
+
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// A socket whose writes fail once none has been taken for `limit`. A timer runs only while a write waits: what is taken at once costs nothing.
+#[derive(Debug)]
+pub(crate) struct Impatient<S> {
+    inner: S,
+    limit: Duration,
+    /// Runs while a write waits.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    pub(crate) fn new(inner: S, limit: Duration) -> Impatient<S> {
+        Impatient { inner, limit, deadline: None }
+    }
+
+    fn within<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<Result<T>>) -> Poll<Result<T>> {
+        if outcome.is_ready() {
+            self.deadline = None;
+            return outcome;
+        }
+        let limit = self.limit;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(deadline.as_mut().poll(cx));
+        let why = format!("the peer has taken nothing for {} ms", limit.as_millis());
+        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, why)))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.within(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.within(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    /// A socket keeps nothing back: there is nothing to wait for.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_is_waited_for_and_a_stalled_one_is_not() {
+        const LIMIT: Duration = Duration::from_millis(200);
+        let (near, mut far) = duplex(1);
+        let mut near = Impatient::new(near, LIMIT);
+        let reader = async {
+            for _ in 0..6 {
+                tokio::time::sleep(LIMIT / 2).await;
+                far.read_u8().await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(near.write_all(&[7; 7]), reader);
+        written.unwrap();
+        assert_eq!(near.write_all(&[7]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,90 @@
+//! One setting for all memory, `[serve] memory_bytes_max`: its shares are the bounds that are not set by themselves.
+//!
+//! ```text
+//!   all ──┬─ a reserve for what has no bound of its own: code, connections, the tree's filters, what the allocator keeps
+//!         └─ rest ─► large bodies 1/3 · index, values, transactions 1/8 each · memory tables 1/6 · the tree's blocks 1/12 · publishing 1/24
+//! ```
+
+use crate::Failed;
+use crate::settings::{Number, Settings};
+
+/// Below this, one large value has no room on its way in: four parts of 8 MiB.
+const LEAST: u64 = 192 << 20;
+/// What is kept back at least, and of a larger memory the share that is.
+const RESERVE_LEAST: u64 = 64 << 20;
+const RESERVE_SHARE: u64 = 8;
+/// What a version entry that waits to be published takes.
+const PUBLISHED_BYTES: u64 = 2 << 10;
+/// Memory tables at once, each with half as much again; in halves of one.
+const MEMTABLE_HALVES: u64 = 15;
+
+/// Gives every bound that is not set its share of the memory, if that is.
+pub(crate) fn share(settings: &mut Settings) -> Result<(), Failed> {
+    let Some(Number(all)) = settings.serve.memory_bytes_max else { return Ok(()) };
+    if all < LEAST {
+        return Err(format!(
+            "the setting serve.memory_bytes_max is {all}: at least {LEAST} ({} MiB) is needed",
+            LEAST >> 20
+        ));
+    }
+    let rest = all - RESERVE_LEAST.max(all / RESERVE_SHARE);
+    let (node, local, doors) = (&mut settings.node, &mut settings.local, &mut settings.doors);
+    node.index_bytes_max.get_or_insert(Number(rest / 8));
+    node.value_cache_bytes_max.get_or_insert(Number(rest / 8));
+    node.transactions_bytes_max.get_or_insert(Number(rest / 8));
+    node.publish_queue_max.get_or_insert(Number(rest / 24 / PUBLISHED_BYTES));
+    local.cache_bytes_max.get_or_insert(Number(rest / 12));
+    local.memtable_bytes_max.get_or_insert(Number(rest / 6 * 2 / MEMTABLE_HALVES));
+    doors.bodies_bytes_max.get_or_insert(Number(rest / 3));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(all: u64) -> Settings {
+        let mut settings = Settings::default();
+        settings.serve.memory_bytes_max = Some(Number(all));
+        share(&mut settings).unwrap();
+        settings
+    }
+
+    #[test]
+    fn the_shares_are_all_there_is() {
+        for all in [LEAST, 256 << 20, 1 << 30, 64 << 30] {
+            let Settings { node, local, doors, .. } = shared(all);
+            let of = |share: Option<Number>| share.unwrap().0;
+            let shares = of(node.index_bytes_max)
+                + node.value_cache_bytes_max.unwrap().0
+                + of(node.transactions_bytes_max)
+                + of(node.publish_queue_max) * PUBLISHED_BYTES
+                + of(local.cache_bytes_max)
+                + of(local.memtable_bytes_max) * MEMTABLE_HALVES / 2
+                + of(doors.bodies_bytes_max);
+            let rest = all - RESERVE_LEAST.max(all / RESERVE_SHARE);
+            assert!(shares <= rest && shares + (1 << 20) >= rest, "{shares} of {rest}, {all} in all");
+            assert!(of(doors.bodies_bytes_max) >= 32 << 20, "room for one large value");
+        }
+    }
+
+    #[test]
+    fn what_is_set_by_itself_stays() {
+        let mut settings = Settings::default();
+        settings.serve.memory_bytes_max = Some(Number(1 << 30));
+        settings.node.index_bytes_max = Some(Number(7));
+        share(&mut settings).unwrap();
+        assert_eq!(settings.node.index_bytes_max, Some(Number(7)));
+        let mut settings = Settings::default();
+        share(&mut settings).unwrap();
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn too_little_is_refused_by_name() {
+        let mut settings = Settings::default();
+        settings.serve.memory_bytes_max = Some(Number(1 << 20));
+        let why = share(&mut settings).unwrap_err();
+        assert!(why.contains("serve.memory_bytes_max") && why.contains("192 MiB"), "{why}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The last lines of a process: read all the time, since a full pipe would stop it, and kept to tell why something failed.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+/// Lines that are kept: enough for a stack trace.
+const LINES_MAX: usize = 200;
+/// Bytes that are kept of a line.
+const LINE_LEN_MAX: usize = 1_000;
+
+/// Shared by those who read a process's pipes and those who show its lines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        self.lines().iter().map(|line| format!("    {line}\n")).collect()
+    }
+
+    pub(crate) fn last(&self) -> Option<String> {
+        self.lines().back().cloned()
+    }
+
+    /// Reads a pipe to its end.
+    pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
+        let log = self.clone();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                line.truncate(LINE_LEN_MAX);
+                log.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                line.clear();
+            }
+        })
+    }
+
+    fn push(&self, line: String) {
+        let mut lines = self.lines();
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().expect("nobody panics with the log in hand")
+    }
+}

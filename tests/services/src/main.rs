@@ -1,0 +1,105 @@
+//! `cargo xtask services`: fetches services and runs them until Ctrl-C, for people who try things by hand.
+
+use std::process::ExitCode;
+
+use aft_services::{Error, Fetched, Home, Server, Service};
+use clap::Parser;
+
+/// Where the sample lines put things.
+const BUCKET: &str = "aft";
+
+/// Real servers for tests, on loopback. Without names, all that AFT_SKIP_SERVICES does not name.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask services", disable_version_flag = true)]
+struct Arguments {
+    /// Only fetch them, if they are not there yet.
+    #[arg(long)]
+    fetch: bool,
+    /// Which ones.
+    #[arg(value_name = "SERVICE")]
+    services: Vec<Service>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Error> {
+    let services = chosen(arguments)?;
+    fetch(&services)?;
+    if arguments.fetch {
+        return Ok(());
+    }
+    // Asked for first: from here on a signal ends the wait below instead of this process, so that the data is removed.
+    let signals =
+        signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
+    let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
+    for server in &servers {
+        server.create_bucket(BUCKET)?;
+        show(server);
+    }
+    println!("\nCtrl-C stops them.");
+    signals.await;
+    Ok(())
+}
+
+/// The named ones, whatever the environment says; otherwise all that it wants.
+fn chosen(arguments: &Arguments) -> Result<Vec<Service>, Error> {
+    if !arguments.services.is_empty() {
+        return Ok(arguments.services.clone());
+    }
+    let mut services = Vec::new();
+    for service in Service::all() {
+        if service.wanted()? {
+            services.push(service);
+        } else {
+            println!("{service}: skipped (AFT_SKIP_SERVICES)");
+        }
+    }
+    Ok(services)
+}
+
+/// Fetches all of them, whatever becomes of one: the first failure is the result, and each is told.
+fn fetch(services: &[Service]) -> Result<(), Error> {
+    let home = Home::from_environment();
+    let mut result = Ok(());
+    for service in services {
+        match service.fetch(&home, &|line| println!("{line}")) {
+            Ok(Fetched::Before) => println!("{service}: is in {}", home.path().display()),
+            Ok(Fetched::Now(took)) => println!("{service}: made in {:.1} s", took.as_secs_f64()),
+            Err(why) if result.is_ok() => result = Err(why),
+            Err(why) => eprintln!("{why}"),
+        }
+    }
+    result
+}
+
+/// Ctrl-C, or what a supervisor sends.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// As lines to copy.
+fn show(server: &Server) {
+    let (endpoint, region) = (server.endpoint(), server.region());
+    println!("\n{} at {endpoint}, with the bucket {BUCKET}:", server.service());
+    println!("  export AWS_ACCESS_KEY_ID={}", server.access_key());
+    println!("  export AWS_SECRET_ACCESS_KEY={}", server.secret_key());
+    println!("  export AWS_REGION={region}");
+    println!("  export AWS_ENDPOINT_URL={endpoint}");
+    println!("  aft serve --store 's3://{BUCKET}?endpoint={endpoint}&region={region}'");
+}

@@ -1,0 +1,112 @@
+//! MinIO, an S3 server (AGPL-3.0): built from source by the vendor's only way, `go install`, and run as a separate program by tests alone.
+//!
+//! One drive in a directory. It decides `If-None-Match: *` atomically, and what it has acknowledged survives a SIGKILL.
+//!
+//! Traps:
+//! * It listens on `[::1]` as well as on the `127.0.0.1` that it is told; nowhere else.
+//! * `/minio/health/live` answers 200 before requests are served; `/minio/health/cluster` does not.
+//! * Names are paths. While an object `k` exists, listings hide every `k/…`, though each can be got; a part between slashes of more than 255
+//!   bytes, an empty one, `.` and `..` are refused with 400.
+//! * `DELETE` ignores `If-Match`; `PUT` honours it.
+//! * The check against drives on the root disk does not concern a single drive, so `MINIO_CI_CD`, which also changes how deleted data is
+//!   thrown away, is not needed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::service::{Keys, Recipe};
+use crate::{Error, Service, tool};
+
+/// The last version: the repository is archived, and its tags are no Go versions.
+const MODULE: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
+/// Without symbols and paths of this machine.
+const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
+/// What that version's go.mod asks for.
+const GO_MIN: (u32, u32) = (1, 24);
+
+const WHY: &str = "MinIO is built from source by `go install`";
+const INSTALL: &str = "install Go >= 1.24";
+
+const KEYS: Keys = Keys { access: "aft-tests", secret: "aft-tests-secret" };
+
+/// MinIO's recipe.
+#[derive(Debug)]
+pub(crate) struct Minio;
+
+impl Recipe for Minio {
+    fn stamp(&self, _: &Path) -> String {
+        format!("{MODULE} {}\n", FLAGS.join(" "))
+    }
+
+    fn program(&self, directory: &Path) -> PathBuf {
+        directory.join("minio")
+    }
+
+    fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
+        let refused = |what| Error::Tool { service: Service::Minio, what, why: WHY, install: INSTALL };
+        let said = tool::ask("go", &["env", "GOVERSION"])
+            .ok_or_else(|| refused("go is not installed".to_owned()))?;
+        if version(&said).is_none_or(|version| version < GO_MIN) {
+            return Err(refused(format!("{said} is too old")));
+        }
+        // -v names every package that is compiled: the only sign of life in the minutes that this takes.
+        let arguments = ["install", "-v", FLAGS[0], FLAGS[1], MODULE];
+        let environment = [("GOBIN", directory), ("CGO_ENABLED", Path::new("0"))];
+        tool::run(Service::Minio, Path::new("go"), &arguments, &environment, say)
+    }
+
+    fn serve(&self, command: &mut Command, data: &Path, port: u16) {
+        command
+            .args(["server", "--address", &format!("127.0.0.1:{port}")])
+            .arg(drive(data))
+            .env("MINIO_ROOT_USER", KEYS.access)
+            .env("MINIO_ROOT_PASSWORD", KEYS.secret)
+            .env("MINIO_BROWSER", "off")
+            // Asks nobody whether there is a newer one.
+            .env("MINIO_UPDATE", "off");
+    }
+
+    fn health(&self) -> &'static str {
+        "/minio/health/cluster"
+    }
+
+    /// A folder on its drive is a bucket.
+    fn create_bucket(&self, data: &Path, _: u16, name: &str) -> Result<(), Error> {
+        std::fs::create_dir(drive(data).join(name))
+            .map_err(Error::io(format!("cannot make the bucket {name}")))
+    }
+
+    fn keys(&self) -> Keys {
+        KEYS
+    }
+}
+
+/// Beside what it keeps in its home.
+fn drive(data: &Path) -> PathBuf {
+    data.join("drive")
+}
+
+/// Of `go1.24.8`, the first two numbers.
+fn version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        for (said, expect) in [
+            ("go1.24.8", Some((1, 24))),
+            ("go1.19", Some((1, 19))),
+            ("go1.25rc1", Some((1, 25))),
+            ("go2.0 X:nocoverageredesign", Some((2, 0))),
+            ("devel go1.27-abc", None),
+            ("", None),
+        ] {
+            assert_eq!(version(said), expect, "{said}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! moto, S3 and DynamoDB (and much more of AWS) in one Python process (Apache-2.0): installed with pip into a virtual environment.
+//!
+//! Everything is in memory: a restart has lost it. No signature is checked. It knows more conditional requests than other servers do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::service::{Keys, Recipe};
+use crate::{Error, Service, health, tool};
+
+const PACKAGE: &str = "moto[server]==5.2.1";
+
+const WHY: &str = "moto runs in a virtual environment of Python";
+const INSTALL: &str = "install python3 and python3-venv";
+
+/// Any would do.
+const KEYS: Keys = Keys { access: "aft-tests", secret: "aft-tests-secret" };
+
+/// moto's recipe.
+#[derive(Debug)]
+pub(crate) struct Moto;
+
+impl Recipe for Moto {
+    /// A virtual environment knows its own path: moved, it is to be made anew.
+    fn stamp(&self, directory: &Path) -> String {
+        format!("{PACKAGE} in {}\n", directory.display())
+    }
+
+    fn program(&self, directory: &Path) -> PathBuf {
+        directory.join("bin/python")
+    }
+
+    fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
+        // Debian has python3 without the two modules that make a virtual environment.
+        let what = match tool::ask("python3", &["-c", "import venv, ensurepip"]) {
+            Some(_) => None,
+            None if tool::ask("python3", &["--version"]).is_some() => {
+                Some("python3 lacks the module venv or ensurepip")
+            }
+            None => Some("python3 is not installed"),
+        };
+        if let Some(what) = what {
+            let what = what.to_owned();
+            return Err(Error::Tool { service: Service::Moto, what, why: WHY, install: INSTALL });
+        }
+        let path = directory.display().to_string();
+        tool::run(Service::Moto, Path::new("python3"), &["-m", "venv", &path], &[], say)?;
+        let arguments = [
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--progress-bar=off",
+            PACKAGE,
+        ];
+        tool::run(Service::Moto, &self.program(directory), &arguments, &[], say)
+    }
+
+    fn serve(&self, command: &mut Command, _: &Path, port: u16) {
+        command.args(["-m", "moto.server", "--host", "127.0.0.1", "--port", &port.to_string()]);
+    }
+
+    fn health(&self) -> &'static str {
+        "/moto-api/"
+    }
+
+    fn create_bucket(&self, _: &Path, port: u16, name: &str) -> Result<(), Error> {
+        let what = format!("make the bucket {name}");
+        match health::status(port, "PUT", &format!("/{name}")) {
+            Ok(200) => Ok(()),
+            Ok(status) => Err(Error::Refused { service: Service::Moto, what, how: status.to_string() }),
+            Err(why) => Err(Error::io(format!("cannot {what}"))(why)),
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        KEYS
+    }
+}

@@ -1,0 +1,154 @@
+//! Which services there are, and what each file of one has to tell.
+//!
+//! A new one is a variant here, its name, and a file with its [`Recipe`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use crate::fetch::{self, Fetched};
+use crate::minio::Minio;
+use crate::moto::Moto;
+use crate::{Error, Home, Server, skip};
+
+/// A server of other people that the tests run against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// MinIO: S3, on disk. Its creates decide atomically.
+    Minio,
+    /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
+    Moto,
+}
+
+/// Every service.
+pub(crate) const ALL: [Service; 2] = [Service::Minio, Service::Moto];
+
+/// What one service's file tells of it.
+pub(crate) trait Recipe {
+    /// What exactly is fetched: changes whenever something else would be. `directory` is where it is kept.
+    fn stamp(&self, directory: &Path) -> String;
+
+    /// The program that a fetched service has, in its directory.
+    fn program(&self, directory: &Path) -> PathBuf;
+
+    /// Makes it in an empty directory.
+    fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error>;
+
+    /// Adds the arguments and the environment with which its program serves `data` at 127.0.0.1 and `port`.
+    fn serve(&self, command: &mut Command, data: &Path, port: u16);
+
+    /// A path that answers 200 as soon as requests will be served, and not before.
+    fn health(&self) -> &'static str;
+
+    /// Makes an empty bucket, without a signature.
+    fn create_bucket(&self, data: &Path, port: u16, name: &str) -> Result<(), Error>;
+
+    /// The keys that it was started with.
+    fn keys(&self) -> Keys;
+}
+
+/// What a client signs with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    pub(crate) access: &'static str,
+    pub(crate) secret: &'static str,
+}
+
+impl Service {
+    /// Every service.
+    pub fn all() -> [Service; 2] {
+        ALL
+    }
+
+    /// Its name on command lines and in `AFT_SKIP_SERVICES`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Minio => "minio",
+            Service::Moto => "moto",
+        }
+    }
+
+    /// Whether tests against it are to run: `AFT_SKIP_SERVICES` does not name it.
+    ///
+    /// # Errors
+    /// If that variable names something that is no service: a misspelt skip would otherwise fail much later, with another reason.
+    pub fn wanted(self) -> Result<bool, Error> {
+        Ok(!skip::read()?.contains(&self))
+    }
+
+    /// Brings it to `home`, unless it is there. One process at a time; `say` gets a line now and then.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub fn fetch(self, home: &Home, say: &dyn Fn(&str)) -> Result<Fetched, Error> {
+        fetch::fetch(self, home, say)
+    }
+
+    /// Starts it at a free port of 127.0.0.1 on an empty data directory of its own, and waits until it serves. Blocks.
+    ///
+    /// # Errors
+    /// If it was not fetched, or does not come to serve.
+    pub fn start(self) -> Result<Server, Error> {
+        Server::start(self, &Home::from_environment())
+    }
+
+    /// The same for a test: none if it is to be skipped, which is printed such that the totals count the test as skipped.
+    ///
+    /// # Panics
+    /// If it cannot be had, with what to do about it.
+    pub fn start_or_skip(self) -> Option<Server> {
+        if self.skipped() {
+            return None;
+        }
+        Some(self.start().unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    /// Whether the running test is to leave it out, which is then printed such that the totals count the test as skipped.
+    ///
+    /// # Panics
+    /// As [`Service::wanted`] fails.
+    pub fn skipped(self) -> bool {
+        let wanted = self.wanted().unwrap_or_else(|why| panic!("AFT_SKIP_SERVICES: {why}"));
+        if !wanted {
+            skip::tell(self);
+        }
+        !wanted
+    }
+
+    pub(crate) fn recipe(self) -> &'static dyn Recipe {
+        match self {
+            Service::Minio => &Minio,
+            Service::Moto => &Moto,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Service {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Service, Error> {
+        let found = ALL.into_iter().find(|service| service.name() == name);
+        found.ok_or_else(|| Error::Unknown { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for service in ALL {
+            assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
+        }
+        let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto");
+    }
+}

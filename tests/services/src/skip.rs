@@ -1,0 +1,47 @@
+//! `AFT_SKIP_SERVICES=minio,moto`: the only way to leave a service's tests out, and one that shows.
+
+use std::io::Write;
+
+use crate::{Error, Service};
+
+const VARIABLE: &str = "AFT_SKIP_SERVICES";
+/// Names that the same variable has for others: the languages of `tests/e2e/tests/clients.rs`.
+const OF_OTHERS: &[&str] = &["python", "node"];
+
+/// The services that the environment leaves out.
+pub(crate) fn read() -> Result<Vec<Service>, Error> {
+    parse(&std::env::var_os(VARIABLE).unwrap_or_default().to_string_lossy())
+}
+
+/// Prints that the running test leaves a service out. `cargo xtask test` reads the line and counts the test as skipped.
+pub(crate) fn tell(service: Service) {
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {service} ({VARIABLE})\n", thread.name().unwrap_or("a test"));
+    let mut out = std::io::stdout().lock();
+    // Not `println!`, which the test program keeps to itself while the test passes. A closed pipe reads no totals either.
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
+
+fn parse(list: &str) -> Result<Vec<Service>, Error> {
+    let names = list.split(',').map(str::trim);
+    names.filter(|name| !name.is_empty() && !OF_OTHERS.contains(name)).map(str::parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(list: &str, expect: Option<&[Service]>) {
+        assert_eq!(parse(list).ok().as_deref(), expect, "{list:?}");
+    }
+
+    #[test]
+    fn lists_of_names_are_read() {
+        check("", Some(&[]));
+        check("minio", Some(&[Service::Minio]));
+        check(" moto , minio,", Some(&[Service::Moto, Service::Minio]));
+        check("python,node, minio", Some(&[Service::Minio]));
+        check("minoi", None);
+        check("minio;moto", None);
+    }
+}

@@ -1,0 +1,92 @@
+//! A process that never outlives this one, however this one ends.
+//!
+//! ```text
+//! us ──pipe──► watcher (a shell that reads)        both in a process group of their own
+//!   └─child──► the program (exec'd by that shell's parent, so its pid is our child's)
+//! ```
+//!
+//! When we die, by SIGKILL too, the kernel closes the pipe, the watcher's read ends, and it kills the program and itself. The watcher runs
+//! before the program does, so there is no instant without it. The group of their own keeps a terminal's Ctrl-C from the program: we
+//! decide when it ends. A number is killed only while our child or the watcher still holds it, so it cannot have come to name another process.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::log::Log;
+
+/// `$1` is a directory that goes with the program, or empty; the rest is the program. The pause lets the dying program close its files.
+const SCRIPT: &str = r#"
+left=$1; shift
+exec 3<&0
+{ read -r _ <&3; kill -9 $$; if [ -n "$left" ]; then sleep 0.2; rm -rf "$left"; fi; kill -9 -$$; } >/dev/null 2>&1 &
+exec "$@" 3<&- </dev/null
+"#;
+
+/// A command for [`Supervised::spawn`], to which arguments and environment are still to be added. If this process dies without
+/// [`Supervised`]'s drop, `left` is removed.
+pub(crate) fn command(program: &Path, left: Option<&Path>) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", SCRIPT, "supervised"]).arg(left.unwrap_or(Path::new(""))).arg(program);
+    command
+}
+
+/// A running process. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Supervised {
+    child: Child,
+    /// The watcher waits for its end.
+    pipe: Option<ChildStdin>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Supervised {
+    /// Starts it; what it prints goes to `log`.
+    pub(crate) fn spawn(mut command: Command, log: &Log) -> io::Result<Supervised> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn()?;
+        // Taken: `Child::wait` would close it, and that is the watcher's sign.
+        let pipe = child.stdin.take();
+        assert!(pipe.is_some(), "standard input was piped");
+        let readers = vec![
+            log.follow(child.stdout.take().expect("standard output was piped")),
+            log.follow(child.stderr.take().expect("standard error was piped")),
+        ];
+        Ok(Supervised { child, pipe, readers })
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Sends the program a signal; not the watcher, which must run while the program is stopped.
+    pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        match self.ended()? {
+            Some(status) => Err(io::Error::other(format!("it has ended ({status})"))),
+            // Not waited for yet, so the number is still its own.
+            None => kill_process(self.pid(), signal).map_err(io::Error::from),
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // The program may have ended and been waited for; the group's number lives as long as the watcher, and that as long as our pipe.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let _ = self.child.wait();
+        drop(self.pipe.take());
+        for reader in self.readers.drain(..) {
+            // A reader that panicked has lost lines of a log, no more.
+            let _ = reader.join();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The programs that make services (go, python3): looked for before they are needed, and run with a line of progress now and then.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::log::Log;
+use crate::supervised::{self, Supervised};
+use crate::{Error, Service};
+
+/// How often a running tool's progress is told: often enough that a person does not give up.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Characters of the tool's last line that are told.
+const PROGRESS_LEN_MAX: usize = 100;
+/// How often its end is looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long one may take: many times what the longest takes on two shared cores. A download that hangs must not hang the tests for ever.
+const TIME_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// What a tool answers to a question about itself; none if there is no such program.
+pub(crate) fn ask(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Runs a tool to its end. It dies with this process, and so do those that it starts.
+pub(crate) fn run(
+    service: Service,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &Path)],
+    say: &dyn Fn(&str),
+) -> Result<(), Error> {
+    let line = format!("{} {}", program.display(), arguments.join(" "));
+    say(&format!("{service}: {line}"));
+    let mut command = supervised::command(program, None);
+    command.args(arguments).envs(environment.iter().copied());
+    let log = Log::default();
+    let mut process = Supervised::spawn(command, &log).map_err(Error::io(format!("cannot start {line}")))?;
+    let start = Instant::now();
+    let mut told = start;
+    let failed =
+        |how: String| Err(Error::ToolFailed { service, command: line.clone(), how, said: log.text() });
+    loop {
+        match process.ended().map_err(Error::io(format!("cannot wait for {line}")))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                // Nobody of the group is left to write: the readers come to the end.
+                drop(process);
+                return failed(format!("failed ({status})"));
+            }
+            None if start.elapsed() > TIME_MAX => return failed(format!("still ran after {TIME_MAX:?}")),
+            None => {}
+        }
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            let last: String = log.last().unwrap_or_default().chars().take(PROGRESS_LEN_MAX).collect();
+            say(&format!("{service}: {:>4} s  {last}", start.elapsed().as_secs()));
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}

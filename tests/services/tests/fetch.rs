@@ -1,0 +1,163 @@
+//! Goal: a service is made once, by one process, whole or not at all; and who lacks a tool or a service reads what to do. Method: the program
+//! against an empty place and a search path with tools of the test's own: shell scripts that behave as `go` does.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aft_services::Service;
+use tempfile::TempDir;
+
+/// A place to fetch to, and a search path.
+struct Place {
+    root: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(root.path().join("bin")).expect("a directory");
+        Place { root }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Puts a script on the search path.
+    fn tool(&self, name: &str, script: &str) -> &Place {
+        let path = self.path("bin").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
+        self
+    }
+
+    /// A go of this version whose `install` does this.
+    fn go(&self, version: &str, install: &str) -> &Place {
+        self.tool("go", &format!("[ \"$1\" = env ] && {{ echo {version}; exit; }}\n{install}"))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aft-services"));
+        command
+            .args(arguments)
+            .env("PATH", self.path("bin"))
+            .env("AFT_SERVICES_DIR", self.path("services"))
+            .env_remove("AFT_SKIP_SERVICES")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the program: it ends well or not, and says these words.
+    fn check(&self, arguments: &[&str], ok: bool, words: &[&str]) {
+        check(self.command(arguments), ok, words);
+    }
+}
+
+fn check(mut command: Command, ok: bool, words: &[&str]) {
+    let output = command.output().expect("the program starts");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.success(), ok, "{said}");
+    assert!(output.status.code().is_some(), "ended by a signal ({}): {said}", output.status);
+    for word in words {
+        assert!(said.contains(word), "expected {word:?} in: {said}");
+    }
+}
+
+/// What an install leaves.
+const GOOD: &str = "echo made >> \"$GOBIN/../made\"; echo '#!/bin/sh' > \"$GOBIN/minio\"";
+
+#[test]
+fn a_missing_tool_is_named_with_what_to_do() {
+    let place = Place::new();
+    let go = "MinIO is built from source by `go install`; install Go >= 1.24, or set AFT_SKIP_SERVICES=minio";
+    place.check(&["--fetch", "minio"], false, &["go is not installed", go]);
+    place.go("go1.19", GOOD).check(&["--fetch", "minio"], false, &["go1.19 is too old", go]);
+    let python = "install python3 and python3-venv, or set AFT_SKIP_SERVICES=moto";
+    place.check(&["--fetch", "moto"], false, &["python3 is not installed", python]);
+    place.tool("python3", "[ \"$1\" = --version ]");
+    place.check(&["--fetch", "moto"], false, &["python3 lacks the module venv or ensurepip", python]);
+    // One that cannot be had does not keep the others away, and both are told.
+    place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
+    place.check(&["--fetch", "minoi"], false, &["there are minio, moto"]);
+}
+
+#[test]
+fn what_is_there_is_not_made_again() {
+    let place = Place::new();
+    place.go("go1.26.8", GOOD);
+    place.check(&["--fetch", "minio"], true, &["minio: go install", "minio: made in"]);
+    // Not even the tool is needed any more.
+    std::fs::remove_file(place.path("bin/go")).expect("it is there");
+    let start = Instant::now();
+    place.check(&["--fetch", "minio"], true, &["minio: is in"]);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // Another version is another thing, and what lies there without a stamp is the rest of an attempt that broke off.
+    place.go("go1.26.8", GOOD);
+    for spoil in [
+        |stamp: &Path| std::fs::write(stamp, "an older version"),
+        |stamp: &Path| std::fs::remove_file(stamp),
+        |stamp: &Path| std::fs::remove_file(stamp.with_file_name("minio")),
+    ] {
+        let rest = place.path("services/minio/rest");
+        std::fs::write(&rest, "").expect("a file");
+        spoil(&place.path("services/minio/stamp")).expect("it is there");
+        place.check(&["--fetch", "minio"], true, &["minio: made in"]);
+        assert!(!rest.exists());
+    }
+}
+
+#[test]
+fn a_tool_that_fails_is_quoted() {
+    let place = Place::new();
+    place.go("go1.24.8", "echo one; echo the proxy is away >&2; exit 3");
+    let words = ["`go install", "failed (exit status: 3)", "    one\n", "    the proxy is away\n"];
+    place.check(&["--fetch", "minio"], false, &words);
+    // Nothing is taken for there.
+    place.check(&["--fetch", "minio"], false, &words);
+}
+
+#[test]
+fn two_at_once_make_it_once() {
+    let place = Place::new();
+    place.go("go1.24.8", &format!("sleep 1; {GOOD}"));
+    let run = || place.command(&["--fetch", "minio"]).spawn().expect("the program starts");
+    let outputs = [run(), run()].map(|child| child.wait_with_output().expect("it ends"));
+    assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+    assert_eq!(std::fs::read_to_string(place.path("services/made")).expect("made"), "made\n");
+}
+
+/// Run by the test below as a program of its own; alone it holds as well.
+#[test]
+fn a_started_service_answers() {
+    let Some(server) = Service::Moto.start_or_skip() else { return };
+    assert!(server.answers());
+}
+
+#[test]
+fn a_test_is_skipped_only_on_demand_and_says_so() {
+    let place = Place::new();
+    let test = |skip: &str| {
+        let mut command = Command::new(std::env::current_exe().expect("a test program knows where it is"));
+        command
+            .args(["--exact", "a_started_service_answers"])
+            .env("AFT_SERVICES_DIR", place.path("services"))
+            .env("AFT_SKIP_SERVICES", skip);
+        command
+    };
+    let line = "skipped: a_started_service_answers: moto (AFT_SKIP_SERVICES)\n";
+    check(test("minio, moto"), true, &[line, "1 passed"]);
+    let unfetched =
+        ["moto is not in", "run `cargo xtask services --fetch moto` first", "set AFT_SKIP_SERVICES=moto"];
+    for skip in ["", "minio"] {
+        check(test(skip), false, &unfetched);
+    }
+    check(test("mooto"), false, &["AFT_SKIP_SERVICES: there is no service named \"mooto\""]);
+
+    let mut all = place.command(&["--fetch"]);
+    all.env("AFT_SKIP_SERVICES", "minio,moto");
+    check(all, true, &["minio: skipped (AFT_SKIP_SERVICES)", "moto: skipped (AFT_SKIP_SERVICES)"]);
+}

@@ -1,0 +1,105 @@
+//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO) its data over a SIGKILL, hangs while it is
+//! paused, and is gone afterwards. Method: the real ones; what S3 says of their content, by moto's own client library and by curl.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
+
+use aft_services::{Home, Server, Service};
+
+/// Runs lines of Python with a signing S3 client named `s3`, and gives back what they print.
+fn boto3(server: &Server, lines: &str) -> String {
+    let python = Home::from_environment().path().join("moto/bin/python");
+    assert!(python.exists(), "run `cargo xtask services --fetch moto` first, or set AFT_SKIP_SERVICES=moto");
+    let client = format!(
+        "import boto3\ns3 = boto3.client('s3', endpoint_url='{}', aws_access_key_id='{}', aws_secret_access_key='{}', region_name='{}')\n",
+        server.endpoint(),
+        server.access_key(),
+        server.secret_key(),
+        server.region()
+    );
+    let output = Command::new(python).args(["-c", &(client + lines)]).output().expect("python starts");
+    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), server.log_tail());
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The status of an unsigned GET.
+fn status(url: &str) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url])
+        .output()
+        .expect("curl starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+#[test]
+fn minio_keeps_its_data_over_a_sigkill() {
+    if Service::Moto.skipped() {
+        return;
+    }
+    let Some(mut server) = Service::Minio.start_or_skip() else { return };
+    server.create_bucket("aft").expect("a fresh server takes a bucket");
+    server.create_bucket("aft").expect_err("it is there");
+    let put = "for n in range(50): s3.put_object(Bucket='aft', Key=f'a/{n}', Body=b'content')";
+    boto3(&server, put);
+    let (endpoint, port) = (server.endpoint(), server.port());
+    for _ in 0..2 {
+        server.kill();
+        server.kill();
+        assert!(!listens(port) && !server.answers());
+        server.restart().expect("it comes back");
+        assert_eq!(server.endpoint(), endpoint);
+        let count = "print(s3.list_objects_v2(Bucket='aft')['KeyCount'], s3.get_object(Bucket='aft', Key='a/49')['Body'].read())";
+        assert_eq!(boto3(&server, count), "50 b'content'");
+    }
+    // It checks signatures.
+    assert_eq!(status(&format!("{endpoint}/aft/a/49")), "403");
+    drop(server);
+    assert!(!listens(port));
+}
+
+#[test]
+fn moto_forgets_its_data() {
+    let Some(mut server) = Service::Moto.start_or_skip() else { return };
+    server.create_bucket("aft").expect("a fresh server takes a bucket");
+    let bucket = format!("{}/aft", server.endpoint());
+    assert_eq!(status(&bucket), "200");
+    boto3(&server, "s3.put_object(Bucket='aft', Key='a', Body=b'content')");
+    server.restart().expect("it comes back");
+    assert_eq!(status(&bucket), "404");
+    let port = server.port();
+    drop(server);
+    assert!(!listens(port));
+}
+
+#[test]
+fn a_paused_service_hangs_until_it_is_resumed() {
+    let Some(mut server) = Service::Minio.start_or_skip() else { return };
+    assert!(server.answers());
+    server.pause();
+    assert!(listens(server.port()), "the kernel still takes connections for it");
+    assert!(!server.answers());
+    server.resume();
+    assert!(server.answers());
+    // And it ends while it is stopped.
+    server.pause();
+    server.restart().expect("it comes back");
+    server.pause();
+    let port = server.port();
+    drop(server);
+    assert!(!listens(port));
+}
+
+#[test]
+fn two_of_one_kind_are_strangers() {
+    let (Some(one), Some(two)) = (Service::Minio.start_or_skip(), Service::Minio.start_or_skip()) else {
+        return;
+    };
+    assert_ne!(one.port(), two.port());
+    for server in [&one, &two] {
+        server.create_bucket("aft").expect("each has buckets of its own");
+    }
+}
