@@ -168,6 +168,8 @@ fn node_settings(
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
+    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store only do some work twice.
+    node.maintain = true;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
     set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);

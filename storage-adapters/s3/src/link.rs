@@ -24,11 +24,12 @@ const REQUESTS_MAX: usize = 256;
 
 /// The time that a request may take, the wait for its turn and the reading of its body included. Above the time-outs of a node's own calls (5, 10
 /// and 30 s), which bound them first; these are for other callers.
+/// For listings, and reads of a few bytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// For a body beyond [`LARGE_BYTES`]: 8 MiB at 2 Mbit/s take half a minute.
+/// For a body beyond [`LARGE_BYTES`], and every read of a whole object, which may have one: 8 MiB at 2 Mbit/s take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Bodies beyond this size are given more time. So are reads that may meet one.
+/// Bodies beyond this size are given more time.
 const LARGE_BYTES: usize = 1 << 20;
 
 /// What S3 takes in one deletion, and gives in one page of a listing.
@@ -78,12 +79,11 @@ impl Link {
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
     pub(crate) async fn get(&self, key: &str, bytes_max: usize) -> Result<Option<(String, Bytes)>, Error> {
         let asked = self.asked("get", key);
-        let limit = if bytes_max > LARGE_BYTES { LARGE_TIMEOUT } else { READ_TIMEOUT };
         let request = self.client.get_object().bucket(&self.bucket).key(key);
-        let got = self.within(&asked, limit, Class::Read, 0, async {
+        let got = self.within(&asked, LARGE_TIMEOUT, Class::Read, 0, async {
             let mut output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
             let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
-            let tag = output.e_tag.take().filter(|tag| !tag.is_empty()).ok_or_else(no_tag)?;
+            let tag = output.e_tag.take().and_then(quoted).ok_or_else(no_tag)?;
             let len = output.content_length.and_then(|len| usize::try_from(len).ok());
             let body = collect(&asked, output.body, len, bytes_max).await.map_err(Failure::Failed)?;
             Ok((tag, body))
@@ -142,7 +142,7 @@ impl Link {
             let output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
             // A page that says "200 OK" to everything says so to a write as well.
             let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
-            output.e_tag.filter(|tag| !tag.is_empty()).ok_or_else(no_tag)
+            output.e_tag.and_then(quoted).ok_or_else(no_tag)
         })
         .await
     }
@@ -272,6 +272,15 @@ impl Link {
         timeout_at(deadline, request).await.unwrap_or_else(|_| {
             Err(Failure::Failed(Error::NoAnswer(format!("{asked}: took longer than {limit:?}"))))
         })
+    }
+}
+
+/// An ETag as conditions want it; some servers leave the quotes out.
+fn quoted(tag: String) -> Option<String> {
+    match tag.as_str() {
+        "" => None,
+        quoted if quoted.starts_with('"') => Some(tag),
+        _ => Some(format!("\"{tag}\"")),
     }
 }
 

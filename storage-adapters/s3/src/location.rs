@@ -11,6 +11,9 @@ use crate::layout::PREFIX_BYTES_MAX;
 /// S3's own bounds of a bucket's name.
 const BUCKET_CHARS: std::ops::RangeInclusive<usize> = 3..=63;
 
+/// Says what is wrong with a parameter's value.
+type Check = fn(&str) -> Result<(), String>;
+
 /// A bucket, a prefix in it, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -48,7 +51,7 @@ impl Location {
             Location { bucket: bucket.to_owned(), prefix: prefix.to_owned(), endpoint: None, region: None };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let (entry, check): (_, fn(&str) -> Result<(), String>) = match name {
+            let (entry, check): (_, Check) = match name {
                 "endpoint" => (&mut location.endpoint, check_endpoint),
                 "region" => (&mut location.region, check_region),
                 _ => return Err(format!("there is no parameter {name:?}; there are endpoint and region")),

@@ -39,7 +39,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// The region of servers that have none.
 const REGION_DEFAULT: &str = "us-east-1";
-/// An ETag that no content has: that of MD5's, with a hyphen and no number of parts.
+/// An ETag that no content is known to have: an MD5 of zeros.
 const STALE: &str = "\"00000000000000000000000000000000\"";
 
 /// What the server was seen to do.
@@ -107,9 +107,10 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
         )
         // A body is at most 16 MiB and bounded in time as a whole; a minimal rate on top would only cut off slow links.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    if let Some(endpoint) = &location.endpoint {
+    // What the URL shows is where requests go, whatever else the environment names for this one service.
+    config.set_endpoint_url(location.endpoint.clone());
+    if location.endpoint.is_some() {
         config = config
-            .endpoint_url(endpoint)
             // A bucket's name is no host name on a server of one's own.
             .force_path_style(true)
             // Older servers do not understand the checksums that the SDK sends unasked. The signature covers the body all the same.
@@ -168,12 +169,19 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     // Only a refusal of the stale tag followed by a deletion with the right one is a condition that was looked at.
     let stale_kept = match link.delete(&key, Some(STALE)).await {
         Err(Failure::Precondition) => true,
-        Ok(()) | Err(_) => false,
+        // Ignored, or refused as something that the server does not know.
+        Ok(()) | Err(Failure::Missing | Failure::Failed(Error::Refused(_))) => false,
+        Err(other) => return Err(failed(other).into()),
     };
     let delete_if = stale_kept && link.delete(&key, Some(&tag)).await.is_ok();
 
     link.put(&key, body, Only::Always).await.map_err(failed)?;
-    let deleted = link.delete_batch(std::slice::from_ref(&key)).await.is_ok();
+    let deleted = match link.delete_batch(std::slice::from_ref(&key)).await {
+        Ok(()) => true,
+        // For instance for another checksum than the SDK's.
+        Err(Error::Refused(_)) => false,
+        Err(other) => return Err(other.into()),
+    };
     let delete_batch = deleted && link.get_start(&key, 1).await?.is_none();
     if !delete_batch {
         link.delete(&key, None).await.map_err(failed)?;

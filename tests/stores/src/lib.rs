@@ -4,6 +4,10 @@
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`aft`] – the binary, with the credentials of a server.
 
+mod binary;
 mod bucket;
+mod front;
 
+pub use binary::{Ran, Serving, aft, serve};
 pub use bucket::Bucket;
+pub use front::{Act, Front, Seen};
