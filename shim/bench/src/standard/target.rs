@@ -114,7 +114,9 @@ async fn reach(server: &Server) -> Result<()> {
 }
 
 async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
-    let settings = NodeSettings::new(&store.capabilities());
+    let mut settings = NodeSettings::new(&store.capabilities());
+    // The one node has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
+    settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
     let node = aft_node::start(store, settings).await.map_err(|why| Error::Node(why.to_string()))?;
     match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
         Ok(State::Serving) => Ok(node),

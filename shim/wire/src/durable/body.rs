@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes};
 use prost::Message;
 
 use super::fault::Fault;
+use super::frame::Sum;
 use super::{frame, messages, name};
 
 /// The bytes of a body under a name.
@@ -35,7 +36,7 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
         Body::Collect(entry) => seal(name, &encode_collect(entry)),
         Body::Marker(nonce) => seal(name, &messages::Marker { node: nonce.node.0, count: nonce.count }),
         Body::Entered(time) => seal(name, &messages::Entered { time: time.0 }),
-        Body::Part(bytes) => frame::seal(name, bytes.len(), |body| body.put_slice(bytes)),
+        Body::Part(bytes) => encode_part(name, std::slice::from_ref(bytes)),
         Body::Empty => Bytes::new(),
     }
 }
@@ -47,11 +48,13 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
 pub fn encode_part(name: &Name, pieces: &[Bytes]) -> Bytes {
     assert!(name.space == Space::Blob, "a part for {name}");
     let len = pieces.iter().map(Bytes::len).sum();
-    frame::seal(name, len, |body| pieces.iter().for_each(|piece| body.put_slice(piece)))
+    frame::seal(name, Sum::Xxh3, len, |body| pieces.iter().for_each(|piece| body.put_slice(piece)))
 }
 
 fn seal(name: &Name, message: &impl Message) -> Bytes {
-    frame::seal(name, message.encoded_len(), |body| message.encode(body).expect("the buffer grows"))
+    frame::seal(name, Sum::Sha256, message.encoded_len(), |body| {
+        message.encode(body).expect("the buffer grows")
+    })
 }
 
 /// The body that stands under a name.
@@ -353,7 +356,7 @@ mod tests {
         fn arbitrary_messages_do_not_panic(payload in vec(any::<u8>(), 0..120)) {
             for space in [Space::Commit, Space::Collect, Space::Marker, Space::Blob] {
                 let name = Name::new(space, vec![7; 32], Bytes::new());
-                let _ = decode_body(&name, &frame::seal(&name, payload.len(), |body| body.put_slice(&payload)));
+                let _ = decode_body(&name, &frame::seal(&name, Sum::Sha256, payload.len(), |body| body.put_slice(&payload)));
             }
         }
 
@@ -364,7 +367,7 @@ mod tests {
             let (at, to) = (at % payload.len(), 1 + to % payload.len());
             payload[at] ^= bits;
             payload.truncate(to);
-            let _ = decode_body(&name, &frame::seal(&name, payload.len(), |body| body.put_slice(&payload)));
+            let _ = decode_body(&name, &frame::seal(&name, Sum::Sha256, payload.len(), |body| body.put_slice(&payload)));
         }
     }
 }

@@ -112,8 +112,8 @@ proptest! {
 #[test]
 fn newer_formats_say_so() {
     let name = encode_name(&Name::Commit(aft_core::ids::RequestHash([3; 32])));
-    let Err(Error::Damaged(text)) = decode_body(&name, &Bytes::from_static(&[2; 40])) else {
-        panic!("format 2 was read")
+    let Err(Error::Damaged(text)) = decode_body(&name, &Bytes::from_static(&[3; 40])) else {
+        panic!("format 3 was read")
     };
     assert!(text.contains("written by a newer version"), "{text}");
     let Err(Error::Damaged(text)) = decode_item(&Group::Intents(7), &Bytes::from_static(&[9; 73])) else {
