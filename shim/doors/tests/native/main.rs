@@ -7,3 +7,4 @@ mod large_values;
 mod openapi;
 mod stalled_readers;
 mod support;
+mod who;
