@@ -8,7 +8,7 @@
 //!
 //! * [`Doors`] – what the handlers share: the node, the settings. [`Settings`] – every bound, with its reason.
 //! * [`router`] – the API as a service; [`ROUTES`] – what it consists of; [`OPENAPI`] – the same for clients.
-//! * [`serve`] – accepts connections until told to stop, then finishes what is under way.
+//! * [`serve`], [`serve_with`] – accepts connections until told to stop, then finishes what is under way. [`Tls`] – what may stand before them.
 //! * [`Meters`] – Prometheus.
 //! * [`Access`], [`Book`], [`Credential`] (`auth`) – who gets in, what each may do, and how much.
 //!
@@ -44,13 +44,15 @@ mod router;
 mod settings;
 mod share;
 mod stall;
+mod tls;
 
 pub use auth::{
-    Access, Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, Right, Rights, Secret,
-    TOKENS_MAX, TokenHash,
+    Access, Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right,
+    Rights, Secret, TOKENS_MAX, TokenHash,
 };
-pub use listener::serve;
+pub use listener::{serve, serve_with};
 pub use meters::Meters;
 pub use openapi::OPENAPI;
 pub use router::{Doors, ROUTES, router};
 pub use settings::Settings;
+pub use tls::{Tls, TlsError, TlsMaterial, certificate_time};

@@ -16,6 +16,9 @@ pub const TOKENS_MAX: usize = 4;
 /// The longest name of a credential, which is a label of metrics and a part of every request's hash.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// The longest prefix: the longest key is longer.
+pub const PREFIX_BYTES_MAX: usize = 1_024;
+
 /// What a credential may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {

@@ -28,7 +28,8 @@ pub(crate) use access::Peer;
 pub(crate) use caller::{Caller, Place};
 pub(crate) use credential::Tenant;
 pub use credential::{
-    Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, Right, Rights, TOKENS_MAX,
+    Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right, Rights,
+    TOKENS_MAX,
 };
 pub use secret::{Secret, TokenHash};
 pub(crate) use usage::Quota;

@@ -32,6 +32,11 @@ impl Secret {
         Ok(Secret(text))
     }
 
+    /// A text that was read somewhere.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
     /// The text.
     pub fn expose(&self) -> &str {
         &self.0
