@@ -22,7 +22,7 @@ pub(crate) mod requests;
 mod target;
 mod value;
 
-pub use options::{Length, Options, Pace, Target, Workload};
+pub use options::{Length, Options, Pace, Target, Token, Workload};
 pub use report::{Report, Shape};
 
 use crate::counting::calls_between;
