@@ -310,10 +310,11 @@ An entry of the file; limits, certificate and expires may be left out:
   prefix = \"shop/\"                 # all its keys begin so
   allow = [\"read\", \"write\"]        # and \"admin\": metrics; with the empty prefix, any request by its hash
   expires = 2030-01-01T00:00:00Z
-  limits = { open_transactions_max = 100, calls_per_s = 1000, bytes_per_s = 10000000, bodies_bytes_max = 67108864 }
+  limits = { open_transactions_max = 100, open_bytes_max = 33554432, calls_per_s = 1000,
+             bytes_per_s = 10000000, bodies_bytes_max = 67108864 }
 
-Limits that are left out: open_transactions_max and bodies_bytes_max a quarter of what the server has in all, the
-rates none.")]
+Limits that are left out: open_transactions_max, open_bytes_max and bodies_bytes_max a quarter of what the server
+has in all, the rates none.")]
 pub(crate) struct AddArguments {
     /// The tenant's name: letters, digits, '.', '_', '-'
     pub(crate) name: String,

@@ -228,12 +228,15 @@ fn limits_of(
     if let Some(number) = entries.number("open_transactions_max")? {
         limits.open_transactions_max = len(number);
     }
+    if let Some(number) = entries.number("open_bytes_max")? {
+        limits.open_bytes_max = len(number);
+    }
     if let Some(number) = entries.number("bodies_bytes_max")? {
         limits.bodies_bytes_max = len(number);
     }
     limits.calls_per_s = entries.number("calls_per_s")?.or(limits.calls_per_s);
     limits.bytes_per_s = entries.number("bytes_per_s")?.or(limits.bytes_per_s);
-    entries.finish("open_transactions_max, calls_per_s, bytes_per_s, bodies_bytes_max")?;
+    entries.finish("open_transactions_max, open_bytes_max, calls_per_s, bytes_per_s, bodies_bytes_max")?;
     Ok(limits)
 }
 
@@ -338,8 +341,7 @@ impl<'a, 'text> Entries<'a, 'text> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { open_transactions_max: 7, calls_per_s: None, bytes_per_s: None, bodies_bytes_max: 8 };
+    const LIMITS: Limits = Limits { open_transactions_max: 7, bodies_bytes_max: 8, ..Limits::NONE };
     const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     fn parsed(text: &str) -> Result<Credentials, Failed> {
@@ -349,7 +351,7 @@ mod tests {
     #[test]
     fn every_entry_is_read() {
         let text = format!(
-            "[[credential]]\nname = 'shop'\ntoken_sha256 = ['{HASH}', '{}']\ncertificate = 'shop.example'\nprefix = 'shop/'\nallow = ['read', 'write']\nexpires = 2030-01-01T01:30:00+01:30\n[credential.limits]\nopen_transactions_max = 1\ncalls_per_s = 0x10\nbytes_per_s = 3\nbodies_bytes_max = 4\n\n[[credential]]\nname = 'b'\nprefix = ''\nallow = ['admin']\ntoken_sha256 = '{HASH}'\n",
+            "[[credential]]\nname = 'shop'\ntoken_sha256 = ['{HASH}', '{}']\ncertificate = 'shop.example'\nprefix = 'shop/'\nallow = ['read', 'write']\nexpires = 2030-01-01T01:30:00+01:30\n[credential.limits]\nopen_transactions_max = 1\nopen_bytes_max = 2\ncalls_per_s = 0x10\nbytes_per_s = 3\nbodies_bytes_max = 4\n\n[[credential]]\nname = 'b'\nprefix = ''\nallow = ['admin']\ntoken_sha256 = '{HASH}'\n",
             "0".repeat(64)
         );
         let [shop, other] = &parsed(&text).unwrap().credentials[..] else { panic!("two") };
@@ -360,6 +362,7 @@ mod tests {
         assert_eq!(shop.expires_ms, Some(1_893_456_000_000));
         let limits = Limits {
             open_transactions_max: 1,
+            open_bytes_max: 2,
             calls_per_s: Some(16),
             bytes_per_s: Some(3),
             bodies_bytes_max: 4,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aft_doors::{Access, Limits, Tls};
+use aft_doors::{Access, Limits, Settings, Tls};
+use aft_node::NodeSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -14,6 +15,9 @@ use crate::{Failed, credentials_file};
 const SHARE: usize = 4;
 /// A large value needs so much on its way in, so a share is no less: four parts of 8 MiB.
 const BODIES_BYTES_LEAST: usize = 32 << 20;
+
+/// The largest transaction: values of a mebibyte in memory, and a thousand operations on the longest keys.
+const OPEN_BYTES_LEAST: usize = 3 << 20;
 
 /// Who gets in, and over what.
 pub(crate) struct Entry {
@@ -30,10 +34,11 @@ impl Entry {
     pub(crate) fn open(
         credentials: Option<PathBuf>,
         tls: Option<TlsFiles>,
-        transactions_max: usize,
-        bodies_bytes_max: usize,
+        node: &NodeSettings,
+        doors: &Settings,
     ) -> Result<Entry, Failed> {
-        let limits = limits(transactions_max, bodies_bytes_max);
+        let core = &node.core;
+        let limits = limits(core.transactions_max, core.transactions_bytes_max, doors.bodies_bytes_max);
         let credentials = credentials.map(|file| (file, limits));
         let access = match &credentials {
             None => Access::open(),
@@ -84,9 +89,11 @@ impl Entry {
 }
 
 /// The limits of a credential whose file does not say.
-fn limits(transactions_max: usize, bodies_bytes_max: usize) -> Limits {
+fn limits(transactions_max: usize, transactions_bytes_max: usize, bodies_bytes_max: usize) -> Limits {
     Limits {
         open_transactions_max: (transactions_max / SHARE).max(1),
+        // New transactions are refused from half of it on.
+        open_bytes_max: (transactions_bytes_max / 2 / SHARE).max(OPEN_BYTES_LEAST),
         calls_per_s: None,
         bytes_per_s: None,
         bodies_bytes_max: (bodies_bytes_max / SHARE).max(BODIES_BYTES_LEAST.min(bodies_bytes_max)),
@@ -99,12 +106,15 @@ mod tests {
 
     #[test]
     fn a_credential_has_a_quarter() {
-        let check = |transactions: usize, bodies: usize, expect: (usize, usize)| {
-            let limits = limits(transactions, bodies);
-            assert_eq!((limits.open_transactions_max, limits.bodies_bytes_max), expect);
+        let check = |all: (usize, usize, usize), expect: (usize, usize, usize)| {
+            let limits = limits(all.0, all.1, all.2);
+            assert_eq!(
+                (limits.open_transactions_max, limits.open_bytes_max, limits.bodies_bytes_max),
+                expect
+            );
         };
-        check(10_000, 1 << 30, (2_500, 256 << 20));
-        check(100, 64 << 20, (25, 32 << 20));
-        check(1, 1 << 20, (1, 1 << 20));
+        check((10_000, 256 << 20, 1 << 30), (2_500, 32 << 20, 256 << 20));
+        check((100, 32 << 20, 64 << 20), (25, 4 << 20, 32 << 20));
+        check((1, 1 << 20, 1 << 20), (1, 3 << 20, 1 << 20));
     }
 }

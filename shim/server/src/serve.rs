@@ -70,12 +70,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     let door_settings = door_settings(&settings);
-    let entry = Entry::open(
-        credentials,
-        tls_files,
-        node_settings.core.transactions_max,
-        door_settings.bodies_bytes_max,
-    )?;
+    let entry = Entry::open(credentials, tls_files, &node_settings, &door_settings)?;
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;

@@ -13,8 +13,8 @@ use aft_wire::durable::{own_hash, own_hash_of, request_hash};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::Peer;
 use crate::auth::credential::{Credential, Right, Tenant};
+use crate::auth::{Load, Peer};
 use crate::failure::{Failure, Result};
 use crate::path;
 use crate::router::Doors;
@@ -159,6 +159,14 @@ impl Caller {
             tenant.usage.enter(&tenant.credential, attempt)?;
         }
         Ok(Place { tenant: self.tenant.clone(), attempt })
+    }
+
+    /// Room for operations of an open transaction.
+    pub(crate) fn load(&self, attempt: AttemptId, load: impl FnOnce() -> Load) -> Result<()> {
+        match &self.tenant {
+            Some(tenant) => tenant.usage.load(&tenant.credential, attempt, load()),
+            None => Ok(()),
+        }
     }
 
     /// A transaction has ended.

@@ -76,6 +76,8 @@ impl fmt::Debug for Rights {
 pub struct Limits {
     /// Open transactions, those of single calls included.
     pub open_transactions_max: usize,
+    /// Bytes that open transactions hold in memory, about: what they wrote, and what they know of the keys that they read.
+    pub open_bytes_max: usize,
     /// Calls a second, over a second.
     pub calls_per_s: Option<u64>,
     /// Bytes of bodies a second, over a second, in and out. A body that passes the limit is let through; the next call waits the longer.
@@ -88,6 +90,7 @@ impl Limits {
     /// No limit.
     pub const NONE: Limits = Limits {
         open_transactions_max: usize::MAX,
+        open_bytes_max: usize::MAX,
         calls_per_s: None,
         bytes_per_s: None,
         bodies_bytes_max: usize::MAX,

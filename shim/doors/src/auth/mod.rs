@@ -32,4 +32,4 @@ pub use credential::{
     TOKENS_MAX,
 };
 pub use secret::{Secret, TokenHash};
-pub(crate) use usage::Quota;
+pub(crate) use usage::{Load, Quota};

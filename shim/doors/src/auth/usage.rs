@@ -3,12 +3,11 @@
 //! Each tenant has its own; what one does here waits for no other.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aft_core::ids::AttemptId;
+use aft_core::ids::{AttemptId, Key};
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::auth::credential::{Credential, Limits};
@@ -18,6 +17,11 @@ use crate::failure::{Failure, Result};
 const BURST: Duration = Duration::from_secs(1);
 /// When to try again after a limit on what is held was reached: most calls are over by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What an operation takes in its transaction besides its key and value, about.
+const OPERATION_BYTES: usize = 256;
+/// What a transaction's values hold in memory at most: what is beyond goes to the store in parts.
+const VALUES_BYTES_MAX: usize = 1 << 20;
 
 /// What is under way of one tenant.
 pub(crate) struct Usage {
@@ -29,12 +33,43 @@ pub(crate) struct Usage {
     meters: Meters,
 }
 
-/// Open transactions: until when each may be open, or `None` while the call that opened it is under way.
+/// Open transactions.
 #[derive(Debug, Default)]
 struct Open {
-    deadlines: HashMap<AttemptId, Option<Instant>>,
+    places: HashMap<AttemptId, Held>,
+    /// What all of them hold.
+    bytes: usize,
     /// None of them ends by itself before this.
     none_before: Option<Instant>,
+}
+
+/// One open transaction.
+#[derive(Debug, Default)]
+struct Held {
+    /// Until when it may be open; `None` while the call that opened it is under way.
+    until: Option<Instant>,
+    operations_bytes: usize,
+    values_bytes: usize,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.operations_bytes.saturating_add(self.values_bytes.min(VALUES_BYTES_MAX))
+    }
+}
+
+/// What operations take in their transaction.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    operations_bytes: usize,
+    values_bytes: usize,
+}
+
+impl Load {
+    pub(crate) fn add(&mut self, key: &Key, value_bytes: usize) {
+        self.operations_bytes += OPERATION_BYTES + key.as_str().len();
+        self.values_bytes = self.values_bytes.saturating_add(value_bytes);
+    }
 }
 
 struct Meters {
@@ -49,17 +84,20 @@ struct Meters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     OpenTransactions,
+    OpenBytes,
     Calls,
     Bytes,
     Bodies,
 }
 
 impl Limit {
-    const ALL: [Limit; 4] = [Limit::OpenTransactions, Limit::Calls, Limit::Bytes, Limit::Bodies];
+    const ALL: [Limit; 5] =
+        [Limit::OpenTransactions, Limit::OpenBytes, Limit::Calls, Limit::Bytes, Limit::Bodies];
 
     const fn as_str(self) -> &'static str {
         match self {
             Limit::OpenTransactions => "open_transactions_max",
+            Limit::OpenBytes => "open_bytes_max",
             Limit::Calls => "calls_per_s",
             Limit::Bytes => "bytes_per_s",
             Limit::Bodies => "bodies_bytes_max",
@@ -69,6 +107,7 @@ impl Limit {
     const fn of(self, limits: &Limits) -> u64 {
         match self {
             Limit::OpenTransactions => limits.open_transactions_max as u64,
+            Limit::OpenBytes => limits.open_bytes_max as u64,
             Limit::Calls => or_none(limits.calls_per_s),
             Limit::Bytes => or_none(limits.bytes_per_s),
             Limit::Bodies => limits.bodies_bytes_max as u64,
@@ -132,15 +171,29 @@ impl Usage {
     pub(crate) fn enter(&self, of: &Credential, attempt: AttemptId) -> Result<()> {
         let most = of.limits.open_transactions_max;
         let mut open = self.open();
-        if open.deadlines.len() >= most {
+        if open.places.len() >= most {
             open.forget_ended();
-            if open.deadlines.len() >= most {
+            if open.places.len() >= most {
                 drop(open);
                 return Err(self.refusal(of, Limit::OpenTransactions, RETRY_AFTER));
             }
         }
-        open.deadlines.insert(attempt, None);
-        self.meters.open_transactions.set(open.deadlines.len() as f64);
+        open.places.insert(attempt, Held::default());
+        self.meters.open_transactions.set(open.places.len() as f64);
+        Ok(())
+    }
+
+    /// Room for operations of an open transaction.
+    pub(crate) fn load(&self, of: &Credential, attempt: AttemptId, load: Load) -> Result<()> {
+        let most = of.limits.open_bytes_max;
+        let mut open = self.open();
+        if !open.load(attempt, load, most) {
+            open.forget_ended();
+            if !open.load(attempt, load, most) {
+                drop(open);
+                return Err(self.refusal(of, Limit::OpenBytes, RETRY_AFTER));
+            }
+        }
         Ok(())
     }
 
@@ -149,8 +202,8 @@ impl Usage {
         let until = Instant::now() + remaining;
         let mut open = self.open();
         // It may have ended meanwhile.
-        if let Entry::Occupied(mut place) = open.deadlines.entry(attempt) {
-            place.insert(Some(until));
+        if let Some(held) = open.places.get_mut(&attempt) {
+            held.until = Some(until);
             open.none_before = Some(open.none_before.map_or(until, |before| before.min(until)));
         }
     }
@@ -158,8 +211,9 @@ impl Usage {
     /// The transaction has ended.
     pub(crate) fn leave(&self, attempt: AttemptId) {
         let mut open = self.open();
-        if open.deadlines.remove(&attempt).is_some() {
-            self.meters.open_transactions.set(open.deadlines.len() as f64);
+        if let Some(held) = open.places.remove(&attempt) {
+            open.bytes -= held.bytes();
+            self.meters.open_transactions.set(open.places.len() as f64);
         }
     }
 
@@ -190,19 +244,42 @@ impl Usage {
 
 impl std::fmt::Debug for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Usage").field("open", &self.open().deadlines.len()).finish_non_exhaustive()
+        f.debug_struct("Usage").field("open", &self.open().places.len()).finish_non_exhaustive()
     }
 }
 
 impl Open {
+    /// Counts what operations take, if there is room for it.
+    fn load(&mut self, attempt: AttemptId, load: Load, most: usize) -> bool {
+        // One that has ended meanwhile holds nothing, and will be told.
+        let Some(held) = self.places.get_mut(&attempt) else { return true };
+        let after = Held {
+            until: held.until,
+            operations_bytes: held.operations_bytes.saturating_add(load.operations_bytes),
+            values_bytes: held.values_bytes.saturating_add(load.values_bytes),
+        };
+        let bytes = (self.bytes - held.bytes()).saturating_add(after.bytes());
+        if bytes > most {
+            return false;
+        }
+        *held = after;
+        self.bytes = bytes;
+        true
+    }
+
     /// Forgets those whose time is over. Looks through them only when there is one.
     fn forget_ended(&mut self) {
         let now = Instant::now();
         if self.none_before.is_none_or(|before| now < before) {
             return;
         }
-        self.deadlines.retain(|_, until| until.is_none_or(|until| now < until));
-        self.none_before = self.deadlines.values().flatten().min().copied();
+        let bytes = &mut self.bytes;
+        self.places.retain(|_, held| {
+            let stays = held.until.is_none_or(|until| now < until);
+            *bytes -= if stays { 0 } else { held.bytes() };
+            stays
+        });
+        self.none_before = self.places.values().filter_map(|held| held.until).min();
     }
 }
 
@@ -313,7 +390,41 @@ mod tests {
         usage.enter(&of, attempt(4)).unwrap();
         refused(usage.enter(&of, attempt(5)), "open_transactions_max");
         usage.stay(attempt(9), Duration::ZERO);
-        assert_eq!(usage.open().deadlines.len(), 2);
+        assert_eq!(usage.open().places.len(), 2);
+    }
+
+    #[test]
+    fn what_open_transactions_hold_is_bounded_and_given_back() {
+        let of = credential(Limits { open_bytes_max: 3 << 20, ..Limits::NONE });
+        let usage = Usage::new("shop");
+        let attempt = |n: u8| AttemptId([n; 16]);
+        let load = |value_bytes: usize| {
+            let mut load = Load::default();
+            load.add(&Key::parse("k").unwrap(), value_bytes);
+            load
+        };
+        for n in 1..=2 {
+            usage.enter(&of, attempt(n)).unwrap();
+            // What is beyond a mebibyte goes elsewhere.
+            usage.load(&of, attempt(n), load(100 << 20)).unwrap();
+            usage.load(&of, attempt(n), load(100 << 20)).unwrap();
+        }
+        usage.enter(&of, attempt(3)).unwrap();
+        refused(usage.load(&of, attempt(3), load(1 << 20)), "open_bytes_max");
+        usage.load(&of, attempt(3), load(1_000)).unwrap();
+        usage.leave(attempt(1));
+        usage.load(&of, attempt(3), load(1 << 20)).unwrap();
+        // One whose time is over makes room; one that is not there takes none.
+        refused(
+            usage.load(&of, attempt(3), Load { operations_bytes: 1 << 20, values_bytes: 0 }),
+            "open_bytes_max",
+        );
+        usage.stay(attempt(2), Duration::ZERO);
+        usage.load(&of, attempt(3), Load { operations_bytes: 1 << 20, values_bytes: 0 }).unwrap();
+        usage.load(&of, attempt(1), load(usize::MAX)).unwrap();
+        usage.leave(attempt(3));
+        let open = usage.open();
+        assert_eq!((open.bytes, open.places.len()), (0, 0));
     }
 
     #[test]

@@ -25,7 +25,9 @@ fn target(caller: &Caller, request: &Request<Body>, right: Right) -> Result<(Tra
 
 pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Read)?;
-    let batch = Batch { ops: vec![Op::Get(key)], commit: None };
+    let plan = Plan::of(Op::Get(key));
+    caller.load(token.attempt, || plan.load()).map_err(|failure| failure.of(&token))?;
+    let batch = Batch { ops: plan.ops, commit: None };
     let reads = match caller.node.ask(Verb::Run(token.attempt, batch)).await {
         Ok(Reply::Ran { reads, .. }) => reads,
         Ok(reply) => panic!("a batch was answered {reply:?}"),

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Load};
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call;
@@ -38,6 +38,12 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
         Ok(reply) => panic!("a listing was answered {reply:?}"),
         Err(refusal) => return Err(Failure::from(refusal).of(&token)),
     };
+    let load = || {
+        let mut load = Load::default();
+        keys.iter().for_each(|listed| load.add(&listed.key, 0));
+        load
+    };
+    caller.load(token.attempt, load).map_err(|failure| failure.of(&token))?;
     let keys = keys.into_iter().map(|listed| Listed {
         key: listed.key.as_str().to_owned(),
         size: listed.meta.size,

@@ -121,6 +121,7 @@ async fn open(
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
     let attempt = begin.attempt;
+    caller.load(attempt, || plan.load())?;
     begin.batch.commit = commit.clone().filter(|_| !plan.has_reads);
     begin.batch.ops = plan.ops;
     let (remaining_ms, reads) =
@@ -147,6 +148,7 @@ pub(crate) async fn run(
     plan: Plan,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
+    caller.load(attempt, || plan.load())?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
     let ran = caller.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await;
     let (reads, committed) = match ran.map_err(|refusal| told(caller, attempt, refusal))? {

@@ -7,7 +7,7 @@ use aft_wire::http::{self, Attributes, Code, OpKind, header};
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
-use crate::auth::{Caller, Right};
+use crate::auth::{Caller, Load, Right};
 use crate::failure::{Failure, Result};
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
 use crate::share::{SMALL_BYTES_MAX, Share};
@@ -27,6 +27,19 @@ impl Plan {
     /// One operation that writes.
     pub(crate) fn of(op: Op) -> Plan {
         Plan { has_reads: matches!(op, Op::Get(_)), ops: vec![op] }
+    }
+
+    /// What they take in their transaction.
+    pub(crate) fn load(&self) -> Load {
+        let mut load = Load::default();
+        for op in &self.ops {
+            match op {
+                Op::Get(key) | Op::Delete(key) => load.add(key, 0),
+                Op::Put(key, value) => load.add(key, value.inline_bytes()),
+                Op::Result(_) => {}
+            }
+        }
+        load
     }
 
     /// Checks operations: what they are, and whether the caller may.

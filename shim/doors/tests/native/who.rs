@@ -447,6 +447,34 @@ async fn bytes_and_bodies_have_limits() {
     assert_eq!(bank.refused("GET", "/v1/keys/bank/a", "").await, Code::Absent);
 }
 
+#[tokio::test]
+async fn what_open_transactions_hold_has_a_limit() {
+    let (server, _) = start(with_limits(Limits { open_bytes_max: 300_000, ..Limits::NONE })).await;
+    let shop = server.of("shop");
+    let value = vec![7; 100_000];
+    let (one, two) = (shop.open().await, shop.open().await);
+    let put = |t: &str, key: &str| format!("/v1/transactions/{t}/keys/shop/{key}");
+    assert_eq!(shop.call("PUT", &put(&one, "a"), value.clone()).await.status, 204);
+    assert_eq!(shop.call("PUT", &put(&two, "a"), value.clone()).await.status, 204);
+    limited(&shop.call("PUT", &put(&two, "b"), value.clone()).await, "open_bytes_max");
+    limited(&shop.call("PUT", "/v1/keys/shop/c", value.clone()).await, "open_bytes_max");
+    assert!(shop.call("POST", &format!("/v1/transactions/{one}/commit"), "").await.reply().committed);
+    for _ in 0..5 {
+        assert!(shop.call("PUT", "/v1/keys/shop/c", value.clone()).await.reply().committed);
+    }
+    assert_eq!(shop.call("PUT", &put(&two, "b"), value).await.status, 204);
+    // What is read counts as well, if little.
+    let mut reads = 0;
+    loop {
+        let answer = shop.call("GET", &put(&two, &format!("read/{reads}")), "").await;
+        match answer.status.as_u16() {
+            404 => reads += 1,
+            _ => break limited(&answer, "open_bytes_max"),
+        }
+    }
+    assert!((100..1_000).contains(&reads), "{reads}");
+}
+
 /// One tenant that asks as fast as it can, far beyond its rate, and another that asks now and then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_noisy_tenant_leaves_the_others_their_latency() {
