@@ -22,16 +22,17 @@ use crate::support::Server;
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).expect("the test makes it well-formed");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("the test makes it well-formed"))
+        .expect("the test makes it well-formed")
 }
 
 /// A certificate for a name, and its key, both in PEM.
 fn signed(by: &Authority, name: &str) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![name.into()]).unwrap();
-    (params.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
+    let key = KeyPair::generate().expect("the test makes it well-formed");
+    let params = CertificateParams::new(vec![name.into()]).expect("the test makes it well-formed");
+    (params.signed_by(&key, by).expect("the test makes it well-formed").pem(), key.serialize_pem())
 }
 
 fn material(by: &Authority, clients: Option<&Authority>) -> TlsMaterial {
@@ -55,8 +56,11 @@ fn credentials() -> Vec<Credential> {
 }
 
 async fn start(material: &TlsMaterial) -> (Server, Arc<Tls>) {
-    let tls = Arc::new(Tls::new(material).unwrap());
-    let access = Arc::new(Access::guarded(Book::new(credentials()).unwrap()).unwrap());
+    let tls = Arc::new(Tls::new(material).expect("the test makes it well-formed"));
+    let access = Arc::new(
+        Access::guarded(Book::new(credentials()).expect("the test makes it well-formed"))
+            .expect("the test makes it well-formed"),
+    );
     let server = Server::with_tls(MemoryStore::new(), access, Some(tls.clone()), |_, doors| {
         doors.header_timeout = Duration::from_millis(500);
     });
@@ -72,22 +76,28 @@ async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     use rustls::pki_types::pem::PemObject as _;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(trusted.der().clone()).unwrap();
+    roots.add(trusted.der().clone()).expect("the test makes it well-formed");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .expect("the test makes it well-formed")
+        .with_root_certificates(roots);
     let mut config = match client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let certificate =
-                rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+            let certificate = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes())
+                .expect("the test makes it well-formed");
+            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes())
+                .expect("the test makes it well-formed");
+            builder.with_client_auth_cert(vec![certificate], key).expect("the test makes it well-formed")
         }
     };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let stream = TcpStream::connect(server.address).await?;
-    TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await
+    TlsConnector::from(Arc::new(config))
+        .connect("localhost".try_into().expect("the test makes it well-formed"), stream)
+        .await
 }
 
 /// One call over HTTP/1.1.
@@ -104,7 +114,10 @@ async fn call(
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.ok()?;
+    let response = sender
+        .send_request(request.body(Full::new(body.into())).expect("the test makes it well-formed"))
+        .await
+        .ok()?;
     let (head, body) = response.into_parts();
     Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
 }

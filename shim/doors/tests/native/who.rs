@@ -41,7 +41,10 @@ async fn start(credentials: Vec<Credential>) -> (Server, Arc<Access>) {
 }
 
 async fn over(store: MemoryStore, credentials: Vec<Credential>) -> (Server, Arc<Access>) {
-    let access = Arc::new(Access::guarded(Book::new(credentials).unwrap()).unwrap());
+    let access = Arc::new(
+        Access::guarded(Book::new(credentials).expect("the test makes it well-formed"))
+            .expect("the test makes it well-formed"),
+    );
     (Server::guarded(store, access.clone(), |_, _| {}).await, access)
 }
 
@@ -72,7 +75,7 @@ impl As<'_> {
     async fn open(&self) -> String {
         let answer = self.post("/v1/transactions", "{}").await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        answer.reply().transaction.unwrap()
+        answer.reply().transaction.expect("the test makes it well-formed")
     }
 
     async fn refused(&self, method: &str, path: &str, body: &str) -> Code {
@@ -81,7 +84,9 @@ impl As<'_> {
 
     async fn list(&self, query: &str) -> Vec<String> {
         let path = format!("/v1/transactions/{}/keys{query}", self.open().await);
-        let listing: Listing = Format::Json.decode(&self.call("GET", &path, "").await.body).unwrap();
+        let listing: Listing = Format::Json
+            .decode(&self.call("GET", &path, "").await.body)
+            .expect("the test makes it well-formed");
         listing.keys.into_iter().map(|listed| listed.key).collect()
     }
 }
