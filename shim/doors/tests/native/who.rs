@@ -297,7 +297,12 @@ async fn a_transaction_is_that_of_who_opened_it() {
     let (server, _) = over(store, tenants()).await;
     assert_eq!(server.of("shop").call("POST", &commit, "").await.reply().version, version);
     for other in others {
-        assert_eq!(server.of(other).refused("POST", &commit, "").await, Code::Unknown, "{other}");
+        let problem = server.of(other).call("POST", &commit, "").await.problem();
+        assert_eq!(problem.code, Code::Unknown, "{other}");
+        // The operator may ask by hash; the others by what is theirs, which this is not.
+        let look_up = problem.look_up.expect("an unnamed request has a place to ask");
+        assert_eq!(look_up.ends_with("by=hash"), other == "operator", "{other}: {look_up}");
+        assert_eq!(server.of(other).refused("GET", &look_up, "").await, Code::NotFound, "{other}");
     }
 }
 
@@ -520,4 +525,28 @@ async fn a_noisy_tenant_leaves_the_others_their_latency() {
     println!(
         "median of a quiet tenant's call: {alone:?} alone, {beside:?} beside a noisy one ({refused} refused)"
     );
+}
+
+/// A client sends before it listens: it gets to read why all the same.
+#[tokio::test]
+async fn a_refusal_is_read_after_a_body_that_is_not() {
+    let (server, _) = start(with_limits(Limits { calls_per_s: Some(1), ..Limits::NONE })).await;
+    let (shop, bank) = (server.of("shop"), server.of("bank"));
+    for bytes in [100_000, 1 << 20, 8 << 20] {
+        let value = vec![7; bytes];
+        for _ in 0..5 {
+            let answer = server.call("PUT", "/v1/keys/shop/a", &[], value.clone()).await;
+            assert_eq!(answer.problem().code, Code::Unauthorized, "{bytes}");
+            let answer = bank.call("PUT", "/v1/keys/shop/a", value.clone()).await;
+            assert_eq!(answer.problem().code, Code::Forbidden, "{bytes}");
+        }
+        let mut answer = shop.call("PUT", "/v1/keys/shop/a", value.clone()).await;
+        for _ in 0..10 {
+            if answer.status == 429 {
+                break;
+            }
+            answer = shop.call("PUT", "/v1/keys/shop/a", value.clone()).await;
+        }
+        limited(&answer, "calls_per_s");
+    }
 }
