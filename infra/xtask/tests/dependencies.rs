@@ -15,19 +15,21 @@ struct Rule {
 }
 
 /// The concrete stores: named by the binary alone.
-const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-faulty"];
+const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-s3", "aft-store-faulty"];
 
 /// Everything that a program in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
     "aft-core",
     "aft-wire",
     "aft-node",
+    "aft-client",
     "aft-doors",
     "aft-history",
     "aft-bench",
     "aft-store",
     "aft-store-memory",
     "aft-store-local",
+    "aft-store-s3",
     "aft-store-faulty",
 ];
 
@@ -37,6 +39,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-core", folder: "shim/core", may_use: &[] },
     Rule { name: "aft-wire", folder: "shim/wire", may_use: &["aft-core", "aft-store"] },
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-wire", "aft-store"] },
+    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-wire"] },
     Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-wire", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
     Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-wire", "aft-node", "aft-history", "aft-store"] },
@@ -44,10 +47,12 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
     Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store"] },
+    Rule { name: "aft-store-s3", folder: "storage-adapters/s3", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
     Rule { name: "aft-services", folder: "tests/services", may_use: &[] },
+    Rule { name: "aft-store-tests", folder: "tests/stores", may_use: ALL_OF_OURS },
     Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },
 ];
 

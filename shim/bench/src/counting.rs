@@ -4,12 +4,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aft_store::{Capabilities, Created, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag};
+use aft_store::{
+    Capabilities, Costs, Created, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// Calls of one moment, by their names in the trait. Calls that were never made are left out.
+/// Calls by their names in the trait. Calls that were never made are left out.
 pub(crate) type Calls = BTreeMap<String, u64>;
+
+/// What was asked of a store by one moment, or between two.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Asked {
+    pub(crate) calls: Calls,
+    /// What its requests cost, in US dollars, if it charges for them.
+    pub(crate) dollars: Option<f64>,
+}
+
+impl Asked {
+    /// From an earlier moment to this one.
+    pub(crate) fn since(&self, before: &Asked) -> Asked {
+        let dollars = self.dollars.map(|now| now - before.dollars.unwrap_or_default());
+        Asked { calls: calls_between(&before.calls, &self.calls), dollars }
+    }
+
+    /// Calls per transaction, by call.
+    pub(crate) fn per_transaction(&self, transactions: u64) -> BTreeMap<String, f64> {
+        let per_transaction =
+            |(call, count): (&String, &u64)| (call.clone(), share(*count as f64, transactions));
+        self.calls.iter().map(per_transaction).collect()
+    }
+
+    /// US dollars per million transactions.
+    pub(crate) fn cost_per_million(&self, transactions: u64) -> Option<f64> {
+        self.dollars.map(|dollars| share(dollars * 1e6, transactions))
+    }
+}
+
+fn share(of: f64, transactions: u64) -> f64 {
+    of / transactions.max(1) as f64
+}
 
 /// Counts every call, then passes it on.
 #[derive(Debug)]
@@ -39,8 +73,13 @@ impl CountingStore {
         CountingStore { inner, counts: Default::default() }
     }
 
+    /// The calls so far, and what they cost.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked { calls: self.calls(), dollars: self.inner.costs().map(|costs| costs.dollars) }
+    }
+
     /// The calls so far.
-    pub(crate) fn calls(&self) -> Calls {
+    fn calls(&self) -> Calls {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         CALLS.iter().zip(counts).filter(|(_, n)| *n > 0).map(|(call, n)| ((*call).to_owned(), n)).collect()
     }
@@ -52,7 +91,7 @@ impl CountingStore {
 }
 
 /// What was called between two moments.
-pub(crate) fn calls_between(before: &Calls, after: &Calls) -> Calls {
+fn calls_between(before: &Calls, after: &Calls) -> Calls {
     let earlier = |call: &str| before.get(call).copied().unwrap_or_default();
     let grown = after.iter().map(|(call, count)| (call.clone(), count.saturating_sub(earlier(call))));
     grown.filter(|(_, count)| *count > 0).collect()
@@ -66,6 +105,14 @@ impl Store for CountingStore {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn ended(&self) -> Option<String> {
+        self.inner.ended()
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        self.inner.costs()
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
@@ -114,13 +161,22 @@ mod tests {
     use aft_store::{Name, Space, Store};
     use aft_store_memory::MemoryStore;
 
-    use super::{CALLS, Call, CountingStore, calls_between};
+    use super::{Asked, CALLS, Call, CountingStore, calls_between};
 
     #[test]
     fn names_stand_at_their_numbers() {
         assert_eq!(CALLS[Call::Get as usize], "get");
         assert_eq!(CALLS[Call::DeleteIf as usize], "delete_if");
         assert_eq!(CALLS[Call::Groups as usize], "groups");
+    }
+
+    #[test]
+    fn costs_are_shared_among_transactions() {
+        let asked = |put, dollars| Asked { calls: [("put".to_owned(), put)].into(), dollars };
+        let between = asked(30, Some(0.5)).since(&asked(10, Some(0.1)));
+        assert_eq!(between.per_transaction(10)["put"], 2.0);
+        assert!((between.cost_per_million(10).unwrap() - 40_000.0).abs() < 1e-6);
+        assert_eq!(asked(1, None).since(&asked(0, None)).cost_per_million(10), None);
     }
 
     #[tokio::test]

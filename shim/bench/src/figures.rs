@@ -21,6 +21,9 @@ pub struct Figures<W> {
     pub anomalies: Anomalies,
     /// Requests to the store by call, per transaction. Publishing, maintenance and audits that happened meanwhile are included.
     pub requests_per_transaction: BTreeMap<String, f64>,
+    /// The list price of those requests in US dollars, per million transactions; null where the store does not charge by request. Storage and traffic are not
+    /// in it.
+    pub cost_per_million_transactions: Option<f64>,
     /// Attempts that failed, by code; `gave_up` and `not_started` count transactions. What the demo does to an attempt on purpose is not
     /// here.
     pub errors: BTreeMap<String, u64>,

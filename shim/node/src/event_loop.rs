@@ -400,6 +400,7 @@ impl EventLoop {
         meters.cache_bytes.set(self.cache.bytes());
         meters.index_bytes.set(self.node.index_bytes() as u64);
         meters.transactions_bytes.set(self.node.transactions_bytes() as u64);
+        meters.show_costs(self.shared.store.costs().as_ref());
     }
 }
 

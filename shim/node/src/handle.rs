@@ -79,11 +79,12 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
     let (exclusive, maintain) = (core.exclusive, core.exclusive || settings.maintain);
     let first = if exclusive { State::Recovering } else { State::Serving };
     let (queue, items) = mpsc::channel(settings.queue_len_max);
+    let meters = Meters::new(id, store.costs().as_ref());
     let shared = Arc::new(Shared {
         id,
         store,
         settings,
-        meters: Meters::new(id),
+        meters,
         state: watch::Sender::new(first),
         cut_off: watch::Sender::new(0),
         blocked: watch::Sender::new(None),

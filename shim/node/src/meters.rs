@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aft_core::ids::NodeId;
 use aft_core::message::{Bound, End, Refusal, Reply};
-use aft_store::Error;
+use aft_store::{Costs, Error};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::stats::{CallKind, Stats};
@@ -141,6 +141,17 @@ pub(crate) struct Meters {
     pub(crate) open_transactions: Level,
     pub(crate) calls_open: Level,
     pub(crate) calls_waiting: Level,
+    costs: Option<CostMeters>,
+}
+
+/// Of a store that charges by request. The store counts; this shows.
+struct CostMeters {
+    /// In the order of [`Costs::requests`].
+    requests: Vec<Counter>,
+    bytes_sent: Counter,
+    bytes_received: Counter,
+    /// A gauge, since counters are whole numbers; it only grows.
+    dollars: Gauge,
 }
 
 impl std::fmt::Debug for Meters {
@@ -150,11 +161,22 @@ impl std::fmt::Debug for Meters {
 }
 
 impl Meters {
-    /// Registers everything. Gauges carry the node's name, since a process may run several; counters add up.
-    pub(crate) fn new(node: NodeId) -> Meters {
+    /// Registers everything. Gauges, and what the store counts, carry the node's name, since a process may run several; counters add up. `costs` are
+    /// those of the store, if it has any.
+    pub(crate) fn new(node: NodeId, costs: Option<&Costs>) -> Meters {
         describe();
         let node = node.to_string();
         let level = |gauge| Level::new(gauge);
+        let costs = costs.map(|costs| CostMeters {
+            requests: costs
+                .requests
+                .iter()
+                .map(|of| counter!("aft_store_requests_total", "node" => node.clone(), "class" => of.class))
+                .collect(),
+            bytes_sent: counter!("aft_store_sent_bytes_total", "node" => node.clone()),
+            bytes_received: counter!("aft_store_received_bytes_total", "node" => node.clone()),
+            dollars: gauge!("aft_store_cost_dollars", "node" => node.clone()),
+        });
         Meters {
             verbs: VerbKind::ALL.map(|kind| VerbMeters {
                 asked: Count::new(counter!("aft_verbs_total", "verb" => kind.as_str())),
@@ -184,6 +206,7 @@ impl Meters {
             open_transactions: level(gauge!("aft_open_transactions", "node" => node.clone())),
             calls_open: level(gauge!("aft_store_calls_open", "node" => node.clone())),
             calls_waiting: level(gauge!("aft_store_calls_waiting", "node" => node)),
+            costs,
         }
     }
 
@@ -226,6 +249,18 @@ impl Meters {
             }]
             .add();
         }
+    }
+
+    /// What the store has cost by now.
+    pub(crate) fn show_costs(&self, now: Option<&Costs>) {
+        let (Some(meters), Some(now)) = (&self.costs, now) else { return };
+        assert!(meters.requests.len() == now.requests.len(), "a store keeps its classes");
+        for (counter, requests) in meters.requests.iter().zip(&now.requests) {
+            counter.absolute(requests.count);
+        }
+        meters.bytes_sent.absolute(now.bytes_sent);
+        meters.bytes_received.absolute(now.bytes_received);
+        meters.dollars.set(now.dollars);
     }
 
     /// A transaction ended.
@@ -290,6 +325,17 @@ fn describe() {
     describe_counter!("aft_store_calls_total", "Calls to the store, by call");
     describe_histogram!("aft_store_call_seconds", Unit::Seconds, "Time of calls to the store, by call");
     describe_counter!("aft_store_errors_total", "Calls to the store that failed, by call and kind");
+    describe_counter!(
+        "aft_store_requests_total",
+        "Requests to a store that charges for them, by class of price"
+    );
+    describe_counter!("aft_store_sent_bytes_total", Unit::Bytes, "Bytes of bodies sent to such a store");
+    describe_counter!(
+        "aft_store_received_bytes_total",
+        Unit::Bytes,
+        "Bytes of bodies received from such a store"
+    );
+    describe_gauge!("aft_store_cost_dollars", "What those requests cost, in US dollars; it only grows");
     describe_counter!("aft_transactions_ended_total", "Transactions that ended, by end");
     describe_counter!("aft_value_cache_hits_total", "Values read from the cache");
     describe_counter!("aft_value_cache_misses_total", "Values that the cache did not hold");

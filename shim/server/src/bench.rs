@@ -7,8 +7,9 @@ use aft_bench::demo::OpenStore;
 use aft_bench::standard::{Length, Options, Pace, Target, Token, Workload};
 use futures::FutureExt as _;
 
-use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, StandardArguments};
+use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, Latency, StandardArguments};
 use crate::{BAD, Failed, logging, stores, token};
+use aft_store_faulty::{Faults, FaultyStore};
 
 /// Transactions, if neither a number nor a time is given.
 const TRANSACTIONS: u64 = 10_000;
@@ -17,6 +18,15 @@ pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Fail
     logging::start_quiet()?;
     let BenchWorkload::Standard(arguments) = arguments.workload;
     let (json, direct) = (arguments.json, arguments.direct);
+    if arguments.compare {
+        let compared = aft_bench::standard::compare(options(arguments).await?).await;
+        let compared = compared.map_err(|why| why.to_string())?;
+        match json {
+            true => println!("{}", compared.json()),
+            false => println!("{compared}"),
+        }
+        return Ok(if compared.shim.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) });
+    }
     let report = aft_bench::standard::run(options(arguments).await?).await.map_err(|why| why.to_string())?;
     if json {
         println!("{}", report.json());
@@ -28,10 +38,14 @@ pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Fail
 }
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
-    let target = if arguments.store.starts_with("http://") {
-        Target::Server { url: arguments.store }
-    } else {
-        Target::Store(stores::open(&arguments.store).await?)
+    let target = match (arguments.store.starts_with("http://"), arguments.latency) {
+        (true, None) => Target::Server { url: arguments.store },
+        (true, Some(_)) => return Err("--latency is of a store, and this is a server: name the store".into()),
+        (false, None) => Target::Store(stores::open(&arguments.store).await?),
+        (false, Some(Latency(latency))) => {
+            let (store, seed) = (stores::open(&arguments.store).await?, arguments.seed.unwrap_or_default());
+            Target::Store(Arc::new(FaultyStore::new(store, seed, Faults::latency_only(latency))))
+        }
     };
     Ok(Options {
         target,

@@ -46,6 +46,7 @@ pub(crate) enum LogFormat {
 Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
+  aft serve --store 's3://bucket/prefix?region=eu-west-1'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
   aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
     --tls-certificate server.pem --tls-key server.key
@@ -56,6 +57,7 @@ Settings file (all entries are optional):
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
+  [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
            body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
@@ -75,7 +77,7 @@ Memory does not grow with the number of keys. With the defaults at most (README.
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
   + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
-    /// The store: memory: or local:DIR
+    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
@@ -152,12 +154,19 @@ Examples:
   aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
-    /// A store, or a server: memory:, local:DIR, http://HOST:PORT
+    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Without AFT: read and write straight at the store
     #[arg(long)]
     pub(crate) direct: bool,
+    /// Both in one run, without AFT first, and how they compare
+    #[arg(long, conflicts_with_all = ["direct", "history"])]
+    pub(crate) compare: bool,
+    /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
+    /// redis (0.5, 2), or a number
+    #[arg(long, value_name = "LATENCY", value_parser = latency)]
+    pub(crate) latency: Option<Latency>,
     /// Measure so many transactions [default: 10000]
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     pub(crate) transactions: Option<u64>,
@@ -206,6 +215,24 @@ pub(crate) struct StandardArguments {
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+}
+
+/// How long calls to a store take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Latency(pub(crate) aft_store_faulty::Latency);
+
+fn latency(text: &str) -> Result<Latency, String> {
+    let latency = match text {
+        "s3" => aft_store_faulty::Latency::S3,
+        "dynamodb" => aft_store_faulty::Latency::DYNAMODB,
+        "redis" => aft_store_faulty::Latency::REDIS,
+        _ => match text.parse::<f64>() {
+            // The upper bound: a minute.
+            Ok(ms) if (0.0..=60_000.0).contains(&ms) => aft_store_faulty::Latency::fixed((ms * 1e3) as u64),
+            _ => return Err("s3, dynamodb, redis, or milliseconds".into()),
+        },
+    };
+    Ok(Latency(latency))
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
@@ -343,19 +370,25 @@ pub(crate) struct StoreArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreAction {
     /// Make the store if it is not there, and say what it can do.
-    #[command(after_help = "Examples:\n  aft store init local:./data")]
+    ///
+    /// Of an s3: store the bucket is made; run again, nothing changes. The others make themselves when they are first opened.
+    #[command(
+        after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'"
+    )]
     Init {
-        /// The store: memory: or local:DIR
+        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
         url: String,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///
-    /// Makes the store if it is not there; of its own objects it leaves none.
+    /// A local: store is made if it is not there; of its own objects the probe leaves none.
     ///
     /// Exit code 0 if every check passes, 1 if not.
-    #[command(after_help = "Examples:\n  aft store probe local:./data")]
+    #[command(
+        after_help = "Examples:\n  aft store probe local:./data\n  aft store probe 's3://bucket/prefix?region=eu-west-1'"
+    )]
     Probe {
-        /// The store: memory: or local:DIR
+        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
         url: String,
     },
 }

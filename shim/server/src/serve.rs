@@ -27,8 +27,8 @@ use crate::tls_files::TlsFiles;
 use crate::{FAILED, Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
-/// What is logged: of the embedded store's own tree only what is wrong.
-const FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
+const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
 /// How long a drain waits for open transactions: as long as they have by default.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
@@ -65,7 +65,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             "listening on {listen} without TLS: tokens and values cross the network as they are; give --tls-certificate and --tls-key, or have a proxy before it speak TLS"
         );
     }
-    let store = stores::open_with(url, &settings.local).await?;
+    let store = stores::open_with(url, &settings).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
@@ -182,6 +182,8 @@ fn node_settings(
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
+    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store only do some work twice.
+    node.maintain = true;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
     set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);

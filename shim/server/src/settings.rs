@@ -21,7 +21,7 @@ pub(crate) const TOKEN: &str = "AFT_TOKEN";
 const PREFIX: &str = "AFT_";
 
 /// The sections: the fields of [`Settings`].
-const SECTIONS: [&str; 6] = ["serve", "node", "local", "doors", "log", "test"];
+const SECTIONS: [&str; 7] = ["serve", "node", "local", "s3", "doors", "log", "test"];
 
 /// What file and environment say.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) serve: Serve,
     pub(crate) node: Node,
     pub(crate) local: Local,
+    pub(crate) s3: S3,
     pub(crate) doors: Doors,
     pub(crate) log: Log,
     pub(crate) test: Test,
@@ -70,6 +71,14 @@ pub(crate) struct Node {
 pub(crate) struct Local {
     pub(crate) cache_bytes_max: Option<Number>,
     pub(crate) memtable_bytes_max: Option<Number>,
+}
+
+/// Of an `s3:` store.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct S3 {
+    pub(crate) writes_dollars_per_1000: Option<Price>,
+    pub(crate) reads_dollars_per_1000: Option<Price>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -126,6 +135,40 @@ impl<'de, const LEAST: u64> Deserialize<'de> for Number<LEAST> {
                     Ok(number) if number >= LEAST => Ok(Number(number)),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// A price in US dollars that may be written as text; 0 for what is free.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Price(pub(crate) f64);
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Price;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a price from 0 on")
+            }
+
+            fn visit_i64<E: de::Error>(self, price: i64) -> Result<Price, E> {
+                self.visit_f64(price as f64)
+            }
+
+            fn visit_f64<E: de::Error>(self, price: f64) -> Result<Price, E> {
+                if price.is_finite() && price >= 0.0 {
+                    return Ok(Price(price));
+                }
+                Err(E::invalid_value(de::Unexpected::Float(price), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Price, E> {
+                let price = text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))?;
+                self.visit_f64(price)
             }
         }
         deserializer.deserialize_any(Any)
@@ -239,6 +282,7 @@ mod tests {
                 ("AFT_DOORS__BODY_BYTES_MAX", "9"),
                 ("AFT_NODE__INDEX_BYTES_MAX", "1048576"),
                 ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
+                ("AFT_S3__WRITES_DOLLARS_PER_1000", "0.0054"),
                 ("AFT_SERVICE_HOST", "10.0.0.1"),
                 ("AFT_PORT", "tcp://10.0.0.1:7400"),
                 ("AFT_PORT_7400_TCP_ADDR", "10.0.0.1"),
@@ -254,6 +298,7 @@ mod tests {
         assert_eq!(settings.doors.body_bytes_max, Some(Number(9)));
         assert_eq!(settings.node.index_bytes_max, Some(Number(1 << 20)));
         assert_eq!(settings.local.cache_bytes_max, Some(Number(2 << 20)));
+        assert_eq!(settings.s3.writes_dollars_per_1000, Some(Price(0.0054)));
     }
 
     #[test]
@@ -278,6 +323,8 @@ mod tests {
         check("serve = 1", &[("AFT_SERVE__STORE", "x")], &["aft.toml", "serve"]);
         check("[doors]\nvalue_bytes_max = 0", &[], &["0", "from 1 on"]);
         check("[node]\nvalue_cache_bytes_max = -1", &[], &["-1", "from 0 on"]);
+        check("[s3]\nreads_dollars_per_1000 = -1", &[], &["-1", "from 0 on"]);
+        check("", &[("AFT_S3__READS_DOLLARS_PER_1000", "cheap")], &["cheap", "from 0 on"]);
         check("", &[("AFT_SERVE__STOR", "memory:")], &["AFT_SERVE__STOR", "stor"]);
         check("", &[("AFT_NODE__QUEUE_LEN_MAX", "many")], &["AFT_NODE__QUEUE_LEN_MAX", "many"]);
         check("", &[("AFT_LOG__FORMAT", "xml")], &["AFT_LOG__FORMAT", "xml"]);

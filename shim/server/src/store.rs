@@ -5,15 +5,21 @@ use std::process::ExitCode;
 use aft_store::conformance::probe;
 
 use crate::commands::{StoreAction, StoreArguments};
+use crate::stores::Made;
 use crate::{BAD, Failed, logging, stores};
 
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     match arguments.action {
         StoreAction::Init { url } => {
-            let store = stores::open(&url).await?;
+            let (store, made) = stores::init(&url).await?;
             let capabilities = store.capabilities();
-            println!("{url} is ready");
+            match made {
+                Made::Now => println!("{} is ready", store.url()),
+                Made::ByItself => {
+                    println!("{url} is ready (nothing needs to be made: it makes itself when it is opened)")
+                }
+            }
             println!("  acknowledged means   {}", capabilities.durability);
             println!("  one process only     {}", yes_or_no(capabilities.exclusive));
             println!("  deletes by tag       {}", yes_or_no(capabilities.delete_if));

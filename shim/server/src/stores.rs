@@ -3,50 +3,92 @@
 use std::sync::Arc;
 
 use aft_store::Store;
-use aft_store_local::{LocalStore, Options};
+use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
+use aft_store_s3::S3Store;
 
 use crate::Failed;
-use crate::settings::{Local, Number};
+use crate::settings::{Local, Number, Price, S3, Settings};
 
 /// Schemes that other versions have.
-const ELSEWHERE: &[&str] = &["s3", "dynamodb", "redis", "anna"];
-const KNOWN: &str = "memory: (gone with the process) and local:DIR (a directory on this machine)";
+const ELSEWHERE: &[&str] = &["dynamodb", "redis", "anna"];
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine) and s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO)";
 
 /// Opens a store with the defaults.
 ///
 /// # Errors
 /// As [`open_with`].
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failed> {
-    open_with(url, &Local::default()).await
+    open_with(url, &Settings::default()).await
 }
 
 /// Opens a store.
 ///
 /// # Errors
 /// If this version does not know the URL, or the store cannot be opened; the text names it.
-pub(crate) async fn open_with(url: &str, local: &Local) -> Result<Arc<dyn Store>, Failed> {
+pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failed> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(MemoryStore::new())),
         Some(("memory", rest)) => Err(format!("store {url:?}: nothing follows memory:, not {rest:?}")),
         Some(("local", "")) => Err("store \"local:\" names no directory: write local:DIR".into()),
         Some(("local", dir)) => {
-            let dir = dir.to_owned();
-            let mut options = Options::default();
-            if let Some(Number(bytes)) = local.cache_bytes_max {
-                options.cache_bytes = bytes;
-            }
-            if let Some(Number(bytes)) = local.memtable_bytes_max {
-                options.memtable_bytes = bytes;
-            }
+            let (dir, options) = (dir.to_owned(), local_options(&settings.local));
             let open = move || LocalStore::open(dir, &options);
             let opened =
                 tokio::task::spawn_blocking(open).await.map_err(|why| format!("store {url:?}: {why}"))?;
             Ok(Arc::new(opened.map_err(|why| format!("store {url:?}: {why}"))?))
+        }
+        Some(("s3", _)) => {
+            // Boxed: it is large, and waited for once.
+            let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
+            Ok(Arc::new(opened.map_err(|why| why.to_string())?))
         }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {url:?}: {scheme} is not built into this version, which has {KNOWN}"))
         }
         _ => Err(format!("store {url:?} has no scheme that is known: there are {KNOWN}")),
     }
+}
+
+/// Opens a store for `aft store init`: where opening does not make it, it is made.
+///
+/// # Errors
+/// As [`open_with`], and if it cannot be made.
+pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
+    if !url.starts_with("s3:") {
+        return Ok((open(url).await?, Made::ByItself));
+    }
+    let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
+    Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+}
+
+/// Who makes a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// `aft store init`, if it was not there.
+    Now,
+    /// Whoever opens it first.
+    ByItself,
+}
+
+fn local_options(settings: &Local) -> aft_store_local::Options {
+    let mut options = aft_store_local::Options::default();
+    if let Some(Number(bytes)) = settings.cache_bytes_max {
+        options.cache_bytes = bytes;
+    }
+    if let Some(Number(bytes)) = settings.memtable_bytes_max {
+        options.memtable_bytes = bytes;
+    }
+    options
+}
+
+fn s3_options(settings: &S3) -> aft_store_s3::Options {
+    let mut options = aft_store_s3::Options::default();
+    if let Some(Price(dollars)) = settings.writes_dollars_per_1000 {
+        options.prices.writes_dollars_per_1000 = dollars;
+    }
+    if let Some(Price(dollars)) = settings.reads_dollars_per_1000 {
+        options.prices.reads_dollars_per_1000 = dollars;
+    }
+    options
 }

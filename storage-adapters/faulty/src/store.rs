@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -231,6 +231,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         let inner = self.inner.capabilities();
         let grace_ms = inner.grace_ms.max(self.course.grace_ms.load(Ordering::Acquire));
         Capabilities { grace_ms, ..inner }
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        self.inner.costs()
     }
 
     fn ended(&self) -> Option<String> {

@@ -2,7 +2,7 @@
 //!
 //! * [`Store`] – the trait that every adapter implements, with its contract.
 //! * [`Name`], [`Space`], [`Tag`] – structured names and opaque version tags.
-//! * [`Capabilities`] – what an adapter can do and what it costs to wait for it.
+//! * [`Capabilities`] – what an adapter can do and what it costs to wait for it. [`Costs`] – what its requests cost.
 //! * [`Error`] – few kinds, told apart by what may have happened to the call.
 //! * `conformance` (feature) – one suite that every adapter's tests and `aft store probe` run.
 //!
@@ -17,4 +17,4 @@ pub mod conformance;
 
 pub use error::{Error, Result};
 pub use name::{Name, Space};
-pub use store::{Capabilities, Created, GroupPage, ItemPage, Replaced, Store, Tag};
+pub use store::{Capabilities, Costs, Created, GroupPage, ItemPage, Replaced, Requests, Store, Tag};

@@ -63,6 +63,28 @@ pub struct Capabilities {
     pub durability: &'static str,
 }
 
+/// What calls have cost so far, at a store's own prices.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Costs {
+    /// Requests by the classes by which the store charges.
+    pub requests: Vec<Requests>,
+    /// Bytes of bodies that were sent.
+    pub bytes_sent: u64,
+    /// Bytes of bodies that came.
+    pub bytes_received: u64,
+    /// The price of those requests, in US dollars.
+    pub dollars: f64,
+}
+
+/// Requests that have one price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requests {
+    /// Their class, as a label: for instance `get`.
+    pub class: &'static str,
+    /// How many were sent.
+    pub count: u64,
+}
+
 /// A flat store of named objects.
 ///
 /// # Contract (protocol, section 9)
@@ -87,6 +109,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Why this store takes no more writes as long as the process lives, if something has put an end to them: whoever watches over the process
     /// should start it again.
     fn ended(&self) -> Option<String> {
+        None
+    }
+
+    /// What the calls of this process have cost so far, if the store charges by request.
+    fn costs(&self) -> Option<Costs> {
         None
     }
 

@@ -71,10 +71,19 @@ impl Ran {
 /// # Panics
 /// If it cannot be started or does not end in time.
 pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
-    let mut child = command(arguments).spawn().expect("the binary starts");
+    finish(command(arguments).stdin(Stdio::null()), RUN_TIME_MAX)
+}
+
+/// Runs any command to its end, which must come within `time_max`.
+///
+/// # Panics
+/// If it cannot be started or does not end in time.
+pub fn finish(command: &mut Command, time_max: Duration) -> Ran {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
-    let code = wait(&mut child, RUN_TIME_MAX);
+    let code = wait(&mut child, time_max);
     let ran = |code| Ran {
         code,
         stdout: stdout.join().expect("the reader does not panic"),
@@ -84,7 +93,7 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
         Some(status) => ran(status.code()),
         None => {
             child.kill().and_then(|()| child.wait()).expect("a child can be killed");
-            panic!("still running after {RUN_TIME_MAX:?}: {:#?}", ran(None))
+            panic!("still running after {time_max:?}: {:#?}", ran(None))
         }
     }
 }

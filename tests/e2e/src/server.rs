@@ -44,6 +44,14 @@ impl Server {
         Starting::spawn(store, more).listening()
     }
 
+    /// The same with further variables in its environment.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
+        Starting::spawn_in(store, more, environment).listening()
+    }
+
     /// Starts a server on a local store's directory.
     ///
     /// # Panics
@@ -143,9 +151,18 @@ impl Starting {
     /// # Panics
     /// If the binary cannot be started.
     pub fn spawn(store: &str, more: &[&str]) -> Starting {
+        Starting::spawn_in(store, more, &[])
+    }
+
+    /// The same with further variables in its environment.
+    ///
+    /// # Panics
+    /// As [`Starting::spawn`].
+    pub fn spawn_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Starting {
         let mut arguments = vec!["serve", "--store", store, "--listen", "127.0.0.1:0"];
         arguments.extend(more);
-        let mut child = binary::command(&arguments).spawn().expect("the binary starts");
+        let mut child =
+            binary::command(&arguments).envs(environment.iter().copied()).spawn().expect("the binary starts");
         let log = Log::default();
         let (found, lines) = channel();
         read(child.stdout.take().expect("piped"), log.clone(), Some(found));

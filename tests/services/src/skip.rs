@@ -5,6 +5,8 @@ use std::io::Write;
 use crate::{Error, Service};
 
 const VARIABLE: &str = "AFT_SKIP_SERVICES";
+/// Names that the same variable has for others: the languages of `tests/e2e/tests/clients.rs`.
+const OF_OTHERS: &[&str] = &["python", "node"];
 
 /// The services that the environment leaves out.
 pub(crate) fn read() -> Result<Vec<Service>, Error> {
@@ -21,7 +23,8 @@ pub(crate) fn tell(service: Service) {
 }
 
 fn parse(list: &str) -> Result<Vec<Service>, Error> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::parse).collect()
+    let names = list.split(',').map(str::trim);
+    names.filter(|name| !name.is_empty() && !OF_OTHERS.contains(name)).map(str::parse).collect()
 }
 
 #[cfg(test)]
@@ -37,6 +40,7 @@ mod tests {
         check("", Some(&[]));
         check("minio", Some(&[Service::Minio]));
         check(" moto , minio,", Some(&[Service::Moto, Service::Minio]));
+        check("python,node, minio", Some(&[Service::Minio]));
         check("minoi", None);
         check("minio;moto", None);
     }

@@ -9,7 +9,7 @@ use aft_store::{Name, Store};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
-use crate::counting::{CountingStore, calls_between};
+use crate::counting::CountingStore;
 use crate::demo::access::Access;
 use crate::demo::account::{Account, Side, ledger_key};
 use crate::demo::audit::{Final, judge, look};
@@ -102,11 +102,11 @@ async fn carry_out(
         let opened = access.write_all([Side::A, Side::B].map(open).into(), shim).await;
         opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
     }
-    let before = counter.calls().await?;
+    let before = counter.asked().await?;
     let platform =
         Arc::new(Platform::new(plan.program.to_owned(), server, shim, plan.prefix.clone(), bar.clone()));
     let (audits, elapsed_s) = work(plan, &platform).await;
-    let calls = calls_between(&before, &counter.calls().await?);
+    let asked = counter.asked().await?.since(&before);
 
     let mut pairs = Vec::new();
     for pair in 0..plan.scale.pairs {
@@ -122,9 +122,9 @@ async fn carry_out(
     let end = judge(&pairs, &tally.acknowledged);
     let latencies = tally.latencies.clone();
     let mut figures = figures(plan, tally, audits, end, elapsed_s);
-    let transactions = figures.common.transactions.max(1) as f64;
-    figures.common.requests_per_transaction =
-        calls.into_iter().map(|(call, count)| (call, count as f64 / transactions)).collect();
+    let transactions = figures.common.transactions;
+    figures.common.requests_per_transaction = asked.per_transaction(transactions);
+    figures.common.cost_per_million_transactions = asked.cost_per_million(transactions);
     store.clone_into(&mut figures.common.store);
     figures.common.direct = !shim;
     Ok(Found { figures, timeline: platform.timeline.take(), latencies })
@@ -171,6 +171,7 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: audits.fractured },
         requests_per_transaction: Default::default(),
+        cost_per_million_transactions: None,
         errors,
         seed: plan.seed,
         store: String::new(),

@@ -1,6 +1,6 @@
 //! The paper's standard transaction as a load: two functions, each one write and two reads of 4 KiB, keys by a zipf law (its section 6).
 //!
-//! * [`Options`] – what a run is told; [`Report`] – what it found.
+//! * [`Options`] – what a run is told; [`Report`] – what it found; [`Comparison`] – what two found, without the shim and with it.
 //! * `plan`, `value` – what a transaction does, and what a value says of itself.
 //! * `backend` – a server, a node in process, or the store itself.
 //! * `pace`, `load` – when transactions start; how they are run, retried and tallied.
@@ -10,6 +10,7 @@
 //! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
 
 mod backend;
+mod comparison;
 mod detect;
 mod history;
 mod load;
@@ -22,10 +23,10 @@ pub(crate) mod requests;
 mod target;
 mod value;
 
+pub use comparison::{Comparison, Ratio, compare};
 pub use options::{Length, Options, Pace, Target, Token, Workload};
 pub use report::{Report, Shape};
 
-use crate::counting::calls_between;
 use crate::error::Result;
 use crate::figures::{Anomalies, Figures};
 use phases::Phases;
@@ -45,16 +46,15 @@ pub async fn run(options: Options) -> Result<Report> {
         phases.prepare(opened.name()).await?;
     }
     phases.warm_up(&options).await;
-    let before = opened.counter().calls().await?;
+    let before = opened.counter().asked().await?;
     let measured = phases.measure(&options).await;
-    let calls = calls_between(&before, &opened.counter().calls().await?);
+    let asked = opened.counter().asked().await?.since(&before);
     opened.close(&options.workload).await?;
     if let Some(path) = &options.history {
         phases.take_log().write(path)?;
     }
 
     let tally = measured.tally;
-    let per_transaction = |count: u64| count as f64 / tally.transactions.max(1) as f64;
     let elapsed_s = measured.elapsed.as_secs_f64();
     let figures = Figures {
         transactions: tally.transactions,
@@ -62,7 +62,8 @@ pub async fn run(options: Options) -> Result<Report> {
         transactions_per_s: tally.transactions as f64 / elapsed_s.max(f64::EPSILON),
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: tally.fractured },
-        requests_per_transaction: calls.into_iter().map(|(call, n)| (call, per_transaction(n))).collect(),
+        requests_per_transaction: asked.per_transaction(tally.transactions),
+        cost_per_million_transactions: asked.cost_per_million(tally.transactions),
         errors: tally.errors,
         seed,
         store: opened.name().to_owned(),

@@ -106,7 +106,7 @@ impl fmt::Display for Report {
 const FIGURES_WIDTH: u16 = 14;
 
 impl Report {
-    fn rows(&self) -> Vec<(String, String)> {
+    pub(crate) fn rows(&self) -> Vec<(String, String)> {
         let figures = &self.figures;
         let latency = &figures.latency_ms;
         let mut rows: Vec<(String, String)> = [
@@ -127,12 +127,16 @@ impl Report {
         rows.extend(
             requests.map(|(call, n)| (format!("store requests/transaction: {call}"), format!("{n:.3}"))),
         );
+        let cost = figures.cost_per_million_transactions;
+        rows.extend(
+            cost.map(|dollars| ("requests, $/million transactions".to_owned(), format!("{dollars:.2}"))),
+        );
         rows.extend(figures.errors.iter().map(|(code, n)| (format!("errors: {code}"), n.to_string())));
         rows
     }
 }
 
-fn workload_text(shape: &Shape) -> String {
+pub(crate) fn workload_text(shape: &Shape) -> String {
     let rate = shape.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate}/s"));
     format!(
         "{} × ({} + {}) of {} B, {}, zipf {}, {}, {rate}",
@@ -175,6 +179,7 @@ mod tests {
             latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
             anomalies: Anomalies { own_write: 0, fractured: 2 },
             requests_per_transaction: [("create".to_owned(), 1.0)].into(),
+            cost_per_million_transactions: Some(15.5),
             errors: [("snapshot_gone".to_owned(), 3)].into(),
             seed: 7,
             store: "memory:".into(),
@@ -200,6 +205,7 @@ mod tests {
                 "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
                 "anomalies": {"own_write": 0, "fractured": 2},
                 "requests_per_transaction": {"create": 1.0},
+                "cost_per_million_transactions": 15.5,
                 "errors": {"snapshot_gone": 3},
                 "seed": 7, "store": "memory:", "direct": false,
                 "workload": {"functions": 2, "reads": 2, "writes": 1, "value_bytes": 4096, "keys": 1000,

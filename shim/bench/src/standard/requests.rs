@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 
-use crate::counting::{Calls, CountingStore};
+use crate::counting::{Asked, CountingStore};
 use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
 
 /// The counter of a server's calls to its store, by the label `call`.
-const METRIC: &str = "aft_store_calls_total";
+const CALLS: &str = "aft_store_calls_total";
+/// What those calls cost at the store's prices, if it charges by request.
+const DOLLARS: &str = "aft_store_cost_dollars";
 
 /// Where calls are counted.
 #[derive(Debug)]
@@ -22,13 +24,13 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    /// The calls so far.
+    /// The calls so far, and what they cost.
     ///
     /// # Errors
     /// If the server does not answer.
-    pub(crate) async fn calls(&self) -> Result<Calls> {
+    pub(crate) async fn asked(&self) -> Result<Asked> {
         match self {
-            Counter::Store(store) => Ok(store.calls()),
+            Counter::Store(store) => Ok(store.asked()),
             Counter::Server(server) => {
                 let mut connection = Connection::new(server.clone());
                 match connection.call(Method::GET, "/metrics", None, Bytes::new()).await {
@@ -40,34 +42,40 @@ impl Counter {
     }
 }
 
-/// The counter's values by call; several nodes in one process are added up.
-fn parse(metrics: &str) -> Calls {
-    let mut calls = Calls::new();
+/// The metrics' values; several nodes in one process are added up.
+fn parse(metrics: &str) -> Asked {
+    let mut asked = Asked::default();
     for line in metrics.lines() {
-        let Some(rest) = line.strip_prefix(METRIC) else { continue };
-        let Some((labels, value)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
-            continue;
-        };
+        let Some((name, rest)) = line.split_once('{') else { continue };
+        let Some((labels, value)) = rest.split_once('}') else { continue };
+        let Ok(value) = value.trim().parse::<f64>() else { continue };
         let call =
             labels.split(',').find_map(|label| label.trim().strip_prefix("call=\"")?.strip_suffix('"'));
-        if let (Some(call), Ok(value)) = (call, value.trim().parse::<f64>()) {
-            *calls.entry(call.to_owned()).or_default() += value as u64;
+        match (name, call) {
+            (CALLS, Some(call)) => *asked.calls.entry(call.to_owned()).or_default() += value as u64,
+            (DOLLARS, _) => *asked.dollars.get_or_insert_default() += value,
+            _ => {}
         }
     }
-    calls
+    asked
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::counting::Asked;
+
     #[test]
-    fn reads_the_counter_by_call() {
+    fn reads_the_calls_and_their_cost() {
         let text = "# TYPE aft_store_calls_total counter\n\
                     aft_store_calls_total{call=\"put\"} 12\n\
                     aft_store_calls_total{node=\"a\",call=\"get\"} 3\n\
                     aft_store_calls_total{node=\"b\",call=\"get\"} 4\n\
                     aft_store_calls_seconds_sum{call=\"get\"} 5\n\
                     other 1\n";
-        let expected = [("get".to_owned(), 7), ("put".to_owned(), 12)];
-        assert_eq!(super::parse(text), expected.into_iter().collect());
+        let calls = [("get".to_owned(), 7), ("put".to_owned(), 12)];
+        let calls: Asked = Asked { calls: calls.into(), dollars: None };
+        assert_eq!(super::parse(text), calls);
+        let text = format!("{text}aft_store_cost_dollars{{node=\"a\"}} 0.5\n");
+        assert_eq!(super::parse(&text), Asked { dollars: Some(0.5), ..calls });
     }
 }

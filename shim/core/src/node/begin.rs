@@ -279,8 +279,10 @@ impl Node {
         }
         match self.intent_for(run, record)? {
             Ok(()) => {
-                if let Some(header) = Header::of(record) {
-                    self.learn(&Arc::new(header), Source::Heard, None);
+                if let Some(header) = Header::of(record).map(Arc::new)
+                    && !self.adopt(&header)
+                {
+                    self.learn(&header, Source::Heard, None);
                 }
                 let verdict = self.verdict(record, fingerprint);
                 tell(self, verdict);

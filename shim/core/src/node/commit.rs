@@ -247,6 +247,29 @@ impl Node {
         self.publish(header, later.into_iter().map(|waiter| (waiter, committed.clone())).collect());
     }
 
+    /// A record was found, an intent for it being durable. If it is of an attempt of this node whose outcome was unknown, it is this node's own commit
+    /// from now on: nobody else may publish it soon, and readers here must not lose sight of it after somebody was told.
+    pub(super) fn adopt(&mut self, header: &Arc<Header>) -> bool {
+        let attempt = header.txn.attempt;
+        let Some(ended) = self.ended.get(&attempt) else { return false };
+        let doubted = matches!(ended.outcome, Outcome::Unknown);
+        if !doubted || self.collected.get(&header.txn).is_some() {
+            return false;
+        }
+        let session = self.session_after(header.txn, header.hash, &ended.session);
+        let outcome = Outcome::Committed(Committed { txn: Some(header.txn), session });
+        let ended = Ended { outcome, ..ended.clone() };
+        self.ended.insert(attempt, ended);
+        if header.writes.is_empty() {
+            self.versions_entered(attempt);
+            return true;
+        }
+        self.learn(header, Source::Own, None);
+        self.tell(vec![header.clone()]);
+        self.publish_found(header.clone());
+        true
+    }
+
     pub(super) fn tell(&mut self, commits: Vec<Arc<Header>>) {
         self.tells += 1;
         let time = self.time();

@@ -19,8 +19,8 @@ use super::{Node, Timer};
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Unpublished {
     header: Arc<Header>,
-    /// When it committed, by the monotonic clock.
-    since_mono: u64,
+    /// When it committed, by the monotonic clock; `None` of one that was found to have committed some time ago.
+    since_mono: Option<u64>,
     /// Those whose acknowledgement waits for it.
     pub(super) waiters: Vec<(CommitWaiter, Committed)>,
 }
@@ -54,8 +54,18 @@ impl Node {
     }
 
     pub(super) fn publish(&mut self, header: Arc<Header>, waiters: Vec<(CommitWaiter, Committed)>) {
-        let txn = header.txn;
-        self.publishing.insert(txn, Unpublished { header, since_mono: self.now.mono_ms, waiters });
+        let since_mono = Some(self.now.mono_ms);
+        self.start_publishing(Unpublished { header, since_mono, waiters });
+    }
+
+    /// Publishes a commit of this node that was found in the store.
+    pub(super) fn publish_found(&mut self, header: Arc<Header>) {
+        self.start_publishing(Unpublished { header, since_mono: None, waiters: Vec::new() });
+    }
+
+    fn start_publishing(&mut self, unpublished: Unpublished) {
+        let txn = unpublished.header.txn;
+        self.publishing.insert(txn, unpublished);
         self.publish_now(txn);
     }
 
@@ -71,7 +81,7 @@ impl Node {
         let Some(unpublished) = self.publishing.get(&txn) else { return Ok(()) };
         let (header, since) = (unpublished.header.clone(), unpublished.since_mono);
         // The first publisher starts with the commit, so its calls end within the bound; a later one must be sure of the record again.
-        if run.note_if(|| self.now.mono_ms > since) {
+        if run.note_if(|| since.is_none_or(|since| self.now.mono_ms > since)) {
             let asked = run.note(|| self.now.mono_ms);
             match run.ask(|| Call::Get(Name::Commit(header.hash)))? {
                 Answer::Got(Some((Body::Record(record), _)))

@@ -28,7 +28,8 @@ use super::transaction::ReadVersion;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct OperationId(pub(super) u64);
 
-/// How often one operation lists again because something was found gone, before it gives up. Each round needs a collection at just that moment.
+/// How often an operation lists one key again because something was found gone or too old, before it gives up. Each round needs a collection at just
+/// that moment, or a store that takes as long as a listing may be old.
 const ROUNDS_MAX: u32 = 64;
 
 /// Reads under way for one verb.
@@ -40,7 +41,8 @@ pub(super) struct Operation {
     pub(super) wanted: BTreeMap<Key, Want>,
     /// Store calls are repeated until then, by the monotonic clock.
     pub(super) until_mono: u64,
-    rounds: u32,
+    /// How often a key was listed again.
+    rounds: BTreeMap<Key, u32>,
     /// Whether a key has a marker, and the number of the call that asked.
     markers: BTreeMap<Key, (bool, u64)>,
 }
@@ -105,7 +107,7 @@ impl Node {
             purpose,
             wanted: wanted.into_iter().map(|key| (key, Want::Choosing)).collect(),
             until_mono: self.now.mono_ms + self.settings.store_patience_ms,
-            rounds: 0,
+            rounds: BTreeMap::new(),
             markers: BTreeMap::new(),
         };
         let transaction = self.transactions.get_mut(&attempt).expect("verbs are for open transactions");
@@ -190,7 +192,8 @@ impl Node {
         if transaction.reads.len() >= self.settings.read_set_len_max {
             return Choice::Full;
         }
-        if operation.rounds > ROUNDS_MAX {
+        let rounds = operation.rounds.get(key).copied().unwrap_or_default();
+        if rounds > ROUNDS_MAX {
             return Choice::Gone;
         }
         let bug = super::bug_of(&self.settings);
@@ -200,7 +203,7 @@ impl Node {
         let now_mono = self.now.mono_ms;
         let entry = self.index.entry(key);
         let since_call = since_call.max(entry.not_before_call);
-        let once = bug(Bug::ListAgainOnlyOnce) && operation.rounds > 0;
+        let once = bug(Bug::ListAgainOnlyOnce) && rounds > 0;
         let fresh = entry.listing.as_ref().filter(|listing| {
             let young =
                 self.settings.exclusive || now_mono - listing.asked_mono <= self.settings.recheck_after_ms;
@@ -381,7 +384,7 @@ impl Node {
                         self.index.dead(txn, key, self.calls.next_id());
                         for waiter in waiters {
                             if let Some(operation) = self.operations.get_mut(waiter) {
-                                operation.rounds += 1;
+                                *operation.rounds.entry(key.clone()).or_default() += 1;
                             }
                         }
                     }
@@ -457,7 +460,7 @@ impl Node {
     }
 
     fn choose_again(&mut self, operation: &mut Operation, key: &Key, txn: TxnId) {
-        operation.rounds += 1;
+        *operation.rounds.entry(key.clone()).or_default() += 1;
         operation.wanted.insert(key.clone(), Want::Choosing);
         let transaction =
             self.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");

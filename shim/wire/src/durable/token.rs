@@ -63,6 +63,19 @@ pub fn decode_session(text: &str) -> Result<Vec<SessionEntry>, TokenError> {
     }
 }
 
+/// One token for what two tell of one client's commits: the union of their entries, the newest first, as many as a token holds.
+///
+/// # Errors
+/// If one of the texts is not of the form that [`encode_session`] gives.
+pub fn merge_sessions(one: &str, other: &str) -> Result<String, TokenError> {
+    let mut entries = decode_session(one)?;
+    entries.extend(decode_session(other)?);
+    entries.sort_by_key(|entry| std::cmp::Reverse((entry.txn, entry.hash.0)));
+    entries.dedup();
+    entries.truncate(SESSION_LEN_MAX);
+    Ok(encode_session(&entries))
+}
+
 fn decode_entry(bytes: &[u8]) -> SessionEntry {
     let (time, rest) = bytes.split_first_chunk().expect("the chunk is one entry long");
     let (attempt, rest) = rest.split_first_chunk().expect("the chunk is one entry long");

@@ -2,7 +2,7 @@
 
 use aft_core::ids::{AttemptId, NodeId, SESSION_LEN_MAX};
 use aft_wire::durable::{
-    SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
+    SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,6 +28,21 @@ proptest! {
         prop_assume!(text[at..=at] != to);
         text.replace_range(at..=at, &to);
         prop_assert_ne!(decode_session(&text), Ok(session));
+    }
+
+    /// The newest commits of both, whatever the order of the two.
+    #[test]
+    fn merged_sessions(one in vec(generate::session_entry(), 0..=SESSION_LEN_MAX), other in vec(generate::session_entry(), 0..=SESSION_LEN_MAX)) {
+        let (one_text, other_text) = (encode_session(&one), encode_session(&other));
+        let merged = merge_sessions(&one_text, &other_text).unwrap();
+        prop_assert_eq!(&merged, &merge_sessions(&other_text, &one_text).unwrap());
+        prop_assert_eq!(&merged, &merge_sessions(&merged, &one_text).unwrap());
+        let mut newest: Vec<_> = one.iter().chain(&other).map(|entry| entry.txn).collect();
+        newest.sort();
+        let merged = decode_session(&merged).unwrap();
+        prop_assert_eq!(merged.first().map(|entry| entry.txn), newest.pop());
+        prop_assert!(merged.iter().all(|entry| one.contains(entry) || other.contains(entry)));
+        prop_assert!(merge_sessions(&one_text, "?").is_err());
     }
 
     #[test]

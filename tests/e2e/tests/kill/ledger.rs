@@ -1,6 +1,8 @@
 //! What must be there at the end: the history is clean; one ledger entry a request, from the attempt that was acknowledged; every shared key
 //! at its newest version.
 
+use std::time::{Duration, Instant};
+
 use aft_e2e::client::Client;
 use aft_history::{Options, Readers, check as check_history};
 use aft_wire::http::{Begin, OPS_LEN_MAX, Op};
@@ -10,6 +12,10 @@ use crate::book::{Acknowledged, Book, parse_value, value_of};
 
 /// Keys a page: small enough for many pages.
 const PAGE_LEN: u32 = 500;
+/// A cold read of so many keys takes some seconds, and the server's own default may be divided.
+const TIME_MS: u64 = 60_000;
+/// Until all that was acknowledged must be visible: a listing is looked at again after 10 s.
+const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Calls at a time.
 const CALLS: usize = 16;
 
@@ -32,11 +38,32 @@ pub(crate) async fn check(book: &Book, client: &Client) {
     while calls.next().await.is_some() {}
 }
 
+/// Waits until a process that shares its store has found what an earlier one left unpublished: P7 says that it does, not when.
+pub(crate) async fn visible(book: &Book, client: &Client) {
+    let since = Instant::now();
+    let ledgers: Vec<String> = book.all_acknowledged().into_iter().map(|request| request.ledger).collect();
+    for keys in ledgers.chunks(OPS_LEN_MAX) {
+        loop {
+            let ops = keys.iter().map(Op::get).collect();
+            let reply = client.execute(&Begin { ops, timeout_ms: Some(TIME_MS), ..Begin::default() }).await;
+            let reply = reply.expect("an undisturbed server answers");
+            let missing: Vec<&str> =
+                reply.results.iter().filter(|read| read.value.is_none()).map(|read| &*read.key).collect();
+            if missing.is_empty() {
+                break;
+            }
+            assert!(since.elapsed() < VISIBLE_TIME_MAX, "acknowledged, and still not visible: {missing:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    println!("all is visible {} ms after the start", since.elapsed().as_millis());
+}
+
 /// One transaction reads all these keys and finds these values.
 async fn check_values(client: &Client, expected: &[(String, u64)]) {
     let ops = expected.iter().map(|(key, _)| Op::get(key)).collect();
-    let reply =
-        client.execute(&Begin { ops, ..Begin::default() }).await.expect("an undisturbed server answers");
+    let begin = Begin { ops, timeout_ms: Some(TIME_MS), ..Begin::default() };
+    let reply = client.execute(&begin).await.expect("an undisturbed server answers");
     assert_eq!(reply.results.len(), expected.len());
     for (read, (key, value)) in reply.results.iter().zip(expected) {
         let found = read.value.as_ref().map(|bytes| parse_value(key, bytes));

@@ -29,11 +29,11 @@ impl ServerBackend {
         let gets = work.gets.len();
         let (first, last) = (work.first, work.last);
         let (path, body) = self.message(work);
-        let answer = self.post(&path, body).await;
+        let answer = self.post(&path, body.clone()).await;
         let reply = match answer {
             Ok(reply) => reply,
             Err(refused) if last && refused.effect == Effect::Unknown => {
-                let confirmed = self.commit_again(refused).await?;
+                let confirmed = self.commit_again(refused, path, body).await?;
                 // The reads were in the answer that was lost.
                 return Ok(Ran { reads: Vec::new(), committed: version(&confirmed)? });
             }
@@ -79,18 +79,26 @@ impl ServerBackend {
         }
     }
 
-    /// Asks for the commit again until its outcome is known. Repeating it is safe: the transaction is named.
-    async fn commit_again(&mut self, first: Refused) -> Result<Reply, Refused> {
+    /// Sends the commit's call again until its outcome is known. The same call: if the first one never arrived, a bare commit would commit the
+    /// attempt without its last function's writes. `ended` says that the first one did arrive; then a bare commit asks.
+    async fn commit_again(
+        &mut self,
+        first: Refused,
+        mut path: String,
+        mut body: Bytes,
+    ) -> Result<Reply, Refused> {
         // Without a token (the opening call was to commit as well, and its answer was lost) there is nothing to ask for.
         let Some(transaction) = self.transaction.clone() else { return Err(first) };
-        let path = format!("/v1/transactions/{transaction}/commit");
         let mut last = first;
         for nth in 0..COMMIT_AGAIN_MAX {
             tokio::time::sleep(pause(nth)).await;
-            match self.post(&path, Bytes::new()).await {
+            match self.post(&path, body.clone()).await {
                 Ok(reply) if reply.committed || reply.replayed => return Ok(reply),
                 Ok(_) => return Err(malformed()),
                 Err(refused) if refused.effect == Effect::Unknown => last = refused,
+                Err(refused) if refused.code == Code::Ended.as_str() && !body.is_empty() => {
+                    (path, body) = (format!("/v1/transactions/{transaction}/commit"), Bytes::new());
+                }
                 Err(refused) if proves_no_commit(refused.code) => return Err(refused),
                 // This call was turned away; that says nothing of the first one.
                 Err(refused) if refused.effect == Effect::NothingRetry => {}

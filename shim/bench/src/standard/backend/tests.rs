@@ -34,6 +34,11 @@ fn committed() -> Answer {
 
 /// Two functions without operations against a server that answers so; what the second came to, and how many answers were used.
 async fn check(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) {
+    drop(run(script, expect).await);
+}
+
+/// The same; gives the paths of the calls.
+async fn run(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) -> Vec<String> {
     let calls = script.len();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -49,17 +54,22 @@ async fn check(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) {
         }
     }
     assert_eq!(ended, expect);
-    assert!(server.await.unwrap().is_empty(), "not all of the {calls} answers were used");
+    let (left, paths) = server.await.unwrap();
+    assert!(left.is_empty(), "not all of the {calls} answers were used");
+    paths
 }
 
-async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> VecDeque<Answer> {
+/// Gives the answers that were not used, and the paths of the calls.
+async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> (VecDeque<Answer>, Vec<String>) {
+    let mut paths = Vec::new();
     while !script.is_empty() {
         let (mut stream, _) = listener.accept().await.unwrap();
         while let Some(answer) = script.pop_front() {
-            if !read_call(&mut stream).await {
+            let Some(path) = read_call(&mut stream).await else {
                 script.push_front(answer);
                 break;
-            }
+            };
+            paths.push(path);
             match answer {
                 Cut => break,
                 Say(reply) => write(&mut stream, 200, Format::Protobuf.encode(&reply)).await,
@@ -70,22 +80,23 @@ async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> VecDeque
             }
         }
     }
-    script
+    (script, paths)
 }
 
-/// Reads a head and its body; whether there was one.
-async fn read_call(stream: &mut TcpStream) -> bool {
+/// Reads a head and its body; the path, if there was one.
+async fn read_call(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
             Ok(byte) => head.push(byte),
-            Err(_) => return false,
+            Err(_) => return None,
         }
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
-    stream.read_exact(&mut body).await.is_ok()
+    stream.read_exact(&mut body).await.ok()?;
+    head.split(' ').nth(1).map(str::to_owned)
 }
 
 async fn write(stream: &mut TcpStream, status: u16, body: Bytes) {
@@ -121,6 +132,17 @@ async fn an_unknown_outcome_is_asked_for_again() {
     check(vec![opened(), Cut, Refuse(Code::Overloaded), committed()], at_7()).await;
     let lost = Refused::new("lost", Effect::NothingRetry);
     check(vec![opened(), Cut, Refuse(Code::Lost)], Err(lost)).await;
+}
+
+/// The call that was not answered may never have arrived: a bare commit in its place would commit without the last function's writes.
+#[tokio::test]
+async fn the_whole_call_is_sent_again() {
+    let (batch, commit) = ("/v1/transactions/t/batch", "/v1/transactions/t/commit");
+    let paths = run(vec![opened(), Cut, committed()], at_7()).await;
+    assert_eq!(paths[1..], [batch, batch]);
+    // It had arrived, and is under way or done: its writes are in.
+    let paths = run(vec![opened(), Cut, Refuse(Code::Ended), Cut, committed()], at_7()).await;
+    assert_eq!(paths[1..], [batch, batch, commit, commit]);
 }
 
 /// A server that has forgotten the transaction proves nothing about its commit.

@@ -1,0 +1,882 @@
+// A client of AFT's HTTP API. Node's own modules only; Node 18 or newer.
+//
+//     const client = new Client('http://127.0.0.1:7400')
+//     const ran = await client.run('order-17', async t => {
+//       const stock = await t.get('stock/tea')
+//       await t.put('stock/tea', String(stock ? Number(stock.bytes) - 1 : 0))
+//       await t.put('orders/17', '1 tea')
+//       return 'sold'
+//     })                                    // takes effect once, however often it is called
+//     ran.result, ran.replayed              // <Buffer 'sold'>, false
+//
+// What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the old
+// one was only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice or in part: the same call on the same
+// transaction, or another attempt under the same request ID. Where neither is left, the error is `Unknown`. (docs/decisions/0008-clients.md)
+//
+// Values are bytes; text is written as UTF-8. What each call takes and gives stands in index.d.ts.
+
+import http from 'node:http'
+import https from 'node:https'
+
+// An idle connection is kept so long: below the 30 s after which a server closes it.
+const IDLE_MS_MAX = 20_000
+// Connections that are kept idle: as many calls as one program has under way, as a rule.
+const IDLE_CONNECTIONS_MAX = 64
+// A larger value is sent at once, as a raw body: what it costs is bytes, not calls.
+const BUFFERED_VALUE_BYTES_MAX = 64 << 10
+// Writes that wait for the commit call: half of what one call may have.
+const BUFFERED_WRITES_MAX = 500
+// The most bytes of writes that may wait: in base64, with room to spare, below the 8 MiB that a body may have.
+const WRITE_BUFFER_BYTES_LIMIT = 4 << 20
+// How long an opening waits, on the server, for another open attempt of its request: as long as servers do by default.
+const WAIT_MS_MAX = 5_000
+// How often a call inside a transaction is sent in all, where repeating it is harmless.
+const TRIES_IN_PLACE_MAX = 3
+// How often a commit in doubt is sent again while another attempt could tell as well: then a new attempt is the better question.
+const COMMIT_AGAIN_MAX = 3
+// The first pause before another try: some store round trips. The longest of our own: what a person would not call broken.
+const PAUSE_MS_FIRST = 10
+const PAUSE_MS_MAX = 1_000
+// The longest pause that a server may ask for: longer than its own figures, far below a run's time.
+const ASKED_MS_MAX = 5_000
+// The longest key, as the server has it.
+const KEY_BYTES_MAX = 1_088
+// The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
+const ANSWER_BYTES_MAX = 256 << 20
+// How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
+const ABORT_MS_MAX = 2_000
+// Commits that a session token names, and the bytes of one: time, attempt, request hash.
+const SESSION_LEN_MAX = 4
+const SESSION_ENTRY_LEN = 8 + 16 + 32
+const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
+
+// --- errors --------------------------------------------------------------------------------------------------------
+
+export class AftError extends Error {
+  constructor (detail, problem) {
+    super(detail)
+    this.name = new.target.name
+    this.detail = detail
+    this.problem = problem ?? null
+    this.requestId = null
+    this.transaction = problem?.transaction ?? null
+  }
+
+  get code () { return this.problem?.code ?? null }
+  get retryAfterMs () { return this.problem?.retry_after_ms ?? null }
+  get retryable () { return this instanceof Retry || this instanceof Unavailable }
+
+  /** @internal */
+  _about (requestId, transaction) {
+    this.requestId = requestId ?? null
+    this.transaction = transaction ?? this.transaction
+    const about = [this.code && `[${this.code}]`, this.requestId && `(request ${JSON.stringify(this.requestId)})`,
+      this.transaction && `(transaction ${this.transaction})`]
+    this.message = [this.detail, ...about.filter(Boolean)].join(' ')
+    return this
+  }
+}
+export class Retry extends AftError {}
+export class Unavailable extends AftError {}
+export class Unknown extends AftError {}
+export class InProgress extends AftError {}
+export class KeyReused extends AftError {}
+export class ResultGone extends AftError {}
+export class Invalid extends AftError {}
+export class NotFound extends AftError {}
+export class Unauthorized extends AftError {}
+export class Internal extends AftError {}
+
+// The call had no effect, and will have none.
+class NotSent extends Error {}
+// The call may have had its effect, or may still have it.
+class NoAnswer extends Error {}
+
+const OF_CODE = new Map(Object.entries({
+  overloaded: Unavailable, not_serving: Unavailable, store_unavailable: Unavailable, in_progress: InProgress,
+  key_reused: KeyReused, result_gone: ResultGone
+}))
+const OF_ACTION = new Map(Object.entries({
+  retry: Retry, unknown: Unknown, conflict: Invalid, invalid: Invalid, not_found: NotFound, unauthorized: Unauthorized,
+  internal: Internal
+}))
+
+function refusal (status, body) {
+  try {
+    const problem = JSON.parse(body.toString())
+    const Kind = OF_CODE.get(problem.code) ?? OF_ACTION.get(problem.action)
+    if (Kind) return new Kind(String(problem.detail ?? problem.code), problem)
+  } catch { /* It is no problem document. */ }
+  const text = `status ${status} without a problem document`
+  // The HTTP library refuses these before it reads; any other is of a proxy, which may have passed the call on.
+  return [400, 414, 431].includes(status) ? new Invalid(text) : new NoAnswer(text)
+}
+
+const isOurs = why => why instanceof AftError || why instanceof NotSent || why instanceof NoAnswer
+
+// The error of a call that cannot commit. What is neither a refusal nor a lost answer is a mistake in this file.
+function harmless (why) {
+  if (!isOurs(why)) throw why
+  return why instanceof AftError ? why : new Unavailable(why.message)
+}
+
+// The error of a call that commits.
+const committing = why => why instanceof NoAnswer ? new Unknown(why.message) : harmless(why)
+
+// --- what is read and written --------------------------------------------------------------------------------------
+
+export const Op = Object.freeze({
+  get: key => ({ get: checked(key) }),
+  put: (key, value, contentType) => {
+    const op = { put: checked(key), value: bytes(value) }
+    return contentType === undefined ? op : { ...op, contentType }
+  },
+  delete: key => ({ delete: checked(key) })
+})
+
+const keyOf = op => op.get ?? op.put ?? op.delete
+const isGet = op => op.get !== undefined
+const weight = op => 64 + keyOf(op).length + (op.value?.length ?? 0) + (op.contentType?.length ?? 0)
+
+function opJson (op) {
+  if (op.put === undefined) return op
+  const json = { put: op.put, value: op.value.toString('base64') }
+  return op.contentType === undefined ? json : { ...json, content_type: op.contentType }
+}
+
+function bytes (value) {
+  if (value === undefined || value === null) return Buffer.alloc(0)
+  if (typeof value === 'string') return Buffer.from(value)
+  // A copy: what waits must not change with the caller's buffer.
+  if (value instanceof Uint8Array) return Buffer.from(value)
+  throw new Invalid(`a value is text or bytes, not ${typeof value}`)
+}
+
+function checked (key) {
+  if (typeof key !== 'string') throw new Invalid(`a key is text, not ${typeof key}`)
+  const encoded = Buffer.from(key)
+  if (encoded.toString() !== key) throw new Invalid('a key is UTF-8: this one has half a surrogate pair')
+  if (encoded.length < 1 || encoded.length > KEY_BYTES_MAX) {
+    throw new Invalid(`a key has 1 to ${KEY_BYTES_MAX} bytes; this one has ${encoded.length}`)
+  }
+  return key
+}
+
+function checkedType (text) {
+  if (!/^[ -~]*$/.test(text)) throw new Invalid(`a content type is visible ASCII, not ${JSON.stringify(text)}`)
+  return text
+}
+
+const unbase64 = text => Buffer.from(text ?? '', 'base64')
+
+function readOf (read) {
+  if (read.value === null || read.value === undefined) return { key: read.key, value: null }
+  const value = { bytes: unbase64(read.value), contentType: read.content_type ?? DEFAULT_CONTENT_TYPE, version: read.version ?? '' }
+  return { key: read.key, value }
+}
+
+// How a commit went: `result` is its own, a replay's stands in the reply.
+function ranOf (reply, replayed, result) {
+  const { version = null, result_size: resultSize = null } = reply
+  return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize }
+}
+
+function rawValue (answer) {
+  const { 'content-type': contentType = DEFAULT_CONTENT_TYPE, 'aft-version': version = '' } = answer.headers
+  return { bytes: answer.body, contentType, version }
+}
+
+/** @internal */
+export function encodeName (text) {
+  const escaped = encodeURIComponent(text).replace(/[!'()*]/g, char => '%' + char.charCodeAt(0).toString(16).toUpperCase())
+  return escaped.replaceAll('%2F', '/')
+}
+
+function lookUpPath (under, requestId, scope) {
+  return `/v1/${under}/${encodeName(requestId)}${scope ? `?scope=${encodeURIComponent(scope)}` : ''}`
+}
+
+export function mergeSessions (one, other) {
+  const entries = new Map()
+  for (const token of [one, other]) {
+    const raw = Buffer.from(token, 'base64url')
+    const canonical = raw.toString('base64url') === token
+    if (!canonical || raw[0] !== 1 || (raw.length - 1) % SESSION_ENTRY_LEN) throw new Error('not a session token of format 1')
+    for (let at = 1; at < raw.length; at += SESSION_ENTRY_LEN) {
+      const entry = raw.subarray(at, at + SESSION_ENTRY_LEN)
+      entries.set(entry.toString('hex'), entry)
+    }
+  }
+  const newest = [...entries.values()].sort(Buffer.compare).reverse().slice(0, SESSION_LEN_MAX)
+  return Buffer.concat([Buffer.of(1), ...newest]).toString('base64url')
+}
+
+const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
+
+// When to try again: exponential back-off with jitter, within a total time.
+class Pace {
+  constructor (ms) {
+    this.until = performance.now() + ms
+    this.nth = 0
+  }
+
+  remaining () { return Math.max(0, this.until - performance.now()) }
+
+  // Pauses after a failure; false, without a pause, if the time would be over after it.
+  async pause (after) {
+    const own = Math.min(PAUSE_MS_FIRST * 2 ** Math.min(this.nth, 20), PAUSE_MS_MAX)
+    this.nth += 1
+    const asked = after.retryAfterMs
+    let ms = own
+    // Of another attempt: when it ends at the latest, and it is likely to end before.
+    if (asked !== null) ms = after instanceof InProgress ? Math.min(own, asked) : Math.max(own, Math.min(asked, ASKED_MS_MAX))
+    ms *= 0.5 + Math.random() / 2
+    if (ms >= this.remaining()) return false
+    await sleep(ms)
+    return true
+  }
+}
+
+// --- one call ------------------------------------------------------------------------------------------------------
+
+// Sends calls over kept-alive connections; tries nothing twice.
+class Transport {
+  constructor (url, { token, connectTimeoutMs = 5_000, callTimeoutMs = 30_000 }) {
+    const wrong = () => new Invalid(`${JSON.stringify(url)} is no server: it is written http://HOST:PORT, without a path`)
+    let parts
+    try { parts = new URL(url) } catch { throw wrong() }
+    const plain = parts.pathname === '/' && !parts.search && !parts.username
+    if (!['http:', 'https:'].includes(parts.protocol) || !plain) throw wrong()
+    if (token !== undefined && !/^[!-~]+$/.test(token)) throw new Invalid('the bearer token has characters that a header cannot hold')
+    this.module = parts.protocol === 'https:' ? https : http
+    this.agent = new this.module.Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX, timeout: IDLE_MS_MAX })
+    this.base = { hostname: parts.hostname.replace(/^\[|\]$/g, ''), port: parts.port || undefined, agent: this.agent }
+    this.token = token
+    this.connectTimeoutMs = connectTimeoutMs
+    this.callTimeoutMs = callTimeoutMs
+  }
+
+  // A success; throws the refusal, NotSent, or NoAnswer.
+  async send (method, path, body, headers = {}, timeoutMs = this.callTimeoutMs) {
+    const all = { ...headers }
+    if (body !== undefined) all['Content-Length'] = body.length
+    if (this.token !== undefined) all.Authorization = `Bearer ${this.token}`
+    const answer = await new Promise((resolve, reject) => {
+      let connected = false
+      const timers = []
+      const fail = why => {
+        timers.forEach(clearTimeout)
+        reject(connected ? new NoAnswer(`no answer: ${why}`) : new NotSent(`cannot connect: ${why}`))
+      }
+      const request = this.module.request({ ...this.base, method, path, headers: all })
+      const after = (ms, why) => timers.push(setTimeout(() => request.destroy(new Error(why)), ms))
+      after(timeoutMs, `nothing within ${timeoutMs} ms`)
+      request.on('socket', socket => {
+        socket.setNoDelay(true)
+        connected = !socket.connecting
+        if (connected) return
+        const connecting = setTimeout(() => request.destroy(new Error(`no connection within ${this.connectTimeoutMs} ms`)), this.connectTimeoutMs)
+        timers.push(connecting)
+        socket.once('connect', () => {
+          connected = true
+          clearTimeout(connecting)
+        })
+      })
+      request.on('error', why => fail(why.message))
+      request.on('response', response => {
+        const { 'content-length': length, 'transfer-encoding': coding } = response.headers
+        // Otherwise nobody could tell the answer's end from that of a broken connection.
+        if (length === undefined && coding === undefined && response.statusCode !== 204) return request.destroy(new Error('an answer without a length'))
+        const chunks = []
+        let len = 0
+        response.on('data', chunk => {
+          chunks.push(chunk)
+          len += chunk.length
+          if (len > ANSWER_BYTES_MAX) request.destroy(new Error('the answer is too long'))
+        })
+        response.on('error', why => fail(why.message))
+        response.on('end', () => {
+          if (!response.complete) return fail('the answer is not whole')
+          timers.forEach(clearTimeout)
+          resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) })
+        })
+      })
+      request.end(body)
+    })
+    if (answer.status >= 200 && answer.status < 300) return answer
+    throw refusal(answer.status, answer.body)
+  }
+}
+
+function reply (answer) {
+  try {
+    const reply = JSON.parse(answer.body.toString())
+    if (reply !== null && typeof reply === 'object') return reply
+  } catch { /* It is no JSON. */ }
+  throw new NoAnswer('an answer that is no reply')
+}
+
+// --- the client ----------------------------------------------------------------------------------------------------
+
+function beginOf (client, requestId, options, waitMs, beside) {
+  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, reads = [] } = options
+  const begin = {
+    request_id: requestId ?? undefined, scope, fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
+    session: client.session ?? undefined
+  }
+  if (overlap || beside) begin.if_open = 'run'
+  const ops = reads.map(key => ({ get: checked(key) }))
+  if (ops.length > 0) begin.ops = ops
+  return begin
+}
+
+export class Client {
+  constructor (url, options = {}) {
+    this._transport = new Transport(url, options)
+    const { attemptsMax = 10, runMsMax = 60_000, session = true, writeBufferBytesMax = 1 << 20, transactionTimeoutMs } = options
+    this._options = {
+      attemptsMax: Math.max(1, attemptsMax),
+      runMsMax,
+      session,
+      transactionTimeoutMs,
+      writeBufferBytesMax: Math.min(writeBufferBytesMax, WRITE_BUFFER_BYTES_LIMIT),
+      waitMsMax: Math.min(WAIT_MS_MAX, this._transport.callTimeoutMs / 2)
+    }
+    this._session = null
+  }
+
+  close () { this._transport.agent.destroy() }
+
+  get session () { return this._session }
+
+  joinSession (token) { this._committed(token) }
+
+  _committed (token) {
+    if (!token || !this._options.session) return
+    try {
+      // Two transactions at once continue one token in two ways, and a replay starts a new one: so tokens are merged.
+      this._session = this._session === null ? token : mergeSessions(token, this._session)
+    } catch {
+      // Of a newer server: then the last one counts.
+      this._session = token
+    }
+  }
+
+  async run (requestId, fn, options = {}) {
+    const run = new Run(this, requestId, options)
+    for (;;) {
+      const opened = await run.open()
+      if (!(opened instanceof Transaction)) return opened
+      opened._ofRun = true
+      let result
+      try {
+        result = bytes(await fn(opened))
+      } catch (own) {
+        const doomed = opened._doomed
+        await opened._abortQuietly()
+        if (doomed !== null && run.mayGoOn() && await run.pace.pause(doomed)) continue
+        const found = await run.clearDoubts()
+        if (found === null) throw own
+        if (found instanceof AftError) throw found
+        return found
+      }
+      const ran = await run.commit(opened, result)
+      if (ran !== null) return ran
+    }
+  }
+
+  async begin (requestId, options = {}) {
+    const opened = await new Run(this, requestId, options).open()
+    return opened instanceof Transaction ? opened : new Transaction(this, requestId, {}, opened)
+  }
+
+  async execute (requestId, ops, result, options = {}) {
+    const kept = bytes(result)
+    const pace = new Pace(this._options.runMsMax)
+    let doubt = null
+    for (;;) {
+      const begin = beginOf(this, requestId, options, Math.min(this._options.waitMsMax, pace.remaining()), doubt !== null)
+      begin.ops = ops.map(opJson)
+      if (kept.length > 0) begin.result = kept.toString('base64')
+      let error
+      try {
+        return this._executed(await this._post('/v1/execute', begin), kept)
+      } catch (why) {
+        error = committing(why)._about(requestId)
+      }
+      if (error instanceof Unknown) {
+        if (requestId === null || requestId === undefined) return this._executed(await this._resolve(error, pace), kept)
+        doubt = error
+      } else if (!error.retryable && !(error instanceof InProgress)) {
+        // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
+        throw error instanceof Unauthorized || error instanceof Internal ? doubt ?? error : error
+      }
+      if (!await pace.pause(error)) throw doubt ?? error
+    }
+  }
+
+  _executed (reply, result) {
+    this._committed(reply.session)
+    const replayed = reply.replayed ?? false
+    const ran = ranOf(reply, replayed, result)
+    return { ran, reads: (reply.results ?? []).map(readOf) }
+  }
+
+  // What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known.
+  async _resolve (doubt, pace) {
+    if (doubt.transaction === null) throw doubt
+    const reply = await new Transaction(this, null, { transaction: doubt.transaction })._ask('/commit', {}, doubt, pace, Infinity)
+    if (reply.batchIsIn) throw doubt
+    return reply
+  }
+
+  async get (key) {
+    const path = `/v1/keys/${encodeName(checked(key))}`
+    const pace = new Pace(this._options.runMsMax)
+    for (;;) {
+      let error
+      try {
+        const answer = await this._transport.send('GET', path, undefined, this._sessionHeader())
+        this._committed(answer.headers['aft-session'])
+        return rawValue(answer)
+      } catch (why) {
+        error = harmless(why)
+      }
+      if (error.code === 'absent') return null
+      if (!error.retryable || !await pace.pause(error)) throw error
+    }
+  }
+
+  async put (key, value, contentType) {
+    const headers = contentType === undefined ? {} : { 'Content-Type': checkedType(contentType) }
+    return this._write('PUT', key, bytes(value), headers)
+  }
+
+  async delete (key) { return this._write('DELETE', key, undefined, {}) }
+
+  async _write (method, key, body, headers) {
+    const path = `/v1/keys/${encodeName(checked(key))}`
+    const pace = new Pace(this._options.runMsMax)
+    for (;;) {
+      let done
+      try {
+        done = reply(await this._transport.send(method, path, body, { ...headers, ...this._sessionHeader() }))
+      } catch (why) {
+        const error = committing(why)
+        if (error instanceof Unknown) {
+          done = await this._resolve(error, pace)
+        } else {
+          if (error.retryable && await pace.pause(error)) continue
+          throw error
+        }
+      }
+      this._committed(done.session)
+      return ranOf(done, false, Buffer.alloc(0))
+    }
+  }
+
+  _sessionHeader () { return this._session === null ? {} : { 'Aft-Session': this._session } }
+
+  async request (requestId, { scope } = {}) {
+    const pace = new Pace(this._options.runMsMax)
+    for (;;) {
+      try {
+        return await this._lookUp(requestId, scope)
+      } catch (error) {
+        if (!error.retryable || !await pace.pause(error)) throw error
+      }
+    }
+  }
+
+  async result (requestId, { scope } = {}) {
+    const path = lookUpPath('results', requestId, scope)
+    const pace = new Pace(this._options.runMsMax)
+    for (;;) {
+      let error
+      try {
+        return (await this._transport.send('GET', path)).body
+      } catch (why) {
+        error = harmless(why)._about(requestId)
+      }
+      if (error instanceof NotFound) return null
+      if (!error.retryable || !await pace.pause(error)) throw error
+    }
+  }
+
+  async _lookUp (requestId, scope) {
+    try {
+      const found = reply(await this._transport.send('GET', lookUpPath('requests', requestId, scope)))
+      const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [], collected = false } = found
+      return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null, collected }
+    } catch (why) {
+      const error = harmless(why)._about(requestId)
+      if (error instanceof NotFound) return null
+      throw error
+    }
+  }
+
+  async _post (path, message) {
+    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), { 'Content-Type': 'application/json' }))
+  }
+}
+
+// --- a transaction -------------------------------------------------------------------------------------------------
+
+export class Transaction {
+  /** @internal */
+  constructor (client, requestId, opened, ran = null) {
+    this._client = client
+    this._requestId = requestId ?? null
+    this.token = opened.transaction ?? ''
+    this.ran = ran
+    this._ended = ran !== null
+    // A run commits or aborts it.
+    this._ofRun = false
+    this._buffer = new Map()
+    this._bufferBytes = 0
+    // What the opening call read, of keys that were not written since.
+    this._reads = new Map((opened.results ?? []).map(readOf).map(read => [read.key, read.value]))
+    // A call failed in a way that another attempt may not.
+    this._doomed = null
+    // Writes that the caller believes made may be missing: no commit may follow.
+    this._torn = null
+  }
+
+  get replayed () { return this.ran?.replayed ?? false }
+
+  async get (key) {
+    this._open()
+    const own = this._buffer.get(checked(key))
+    if (own !== undefined) {
+      if (own.put === undefined) return null
+      return { bytes: Buffer.from(own.value), contentType: own.contentType ?? DEFAULT_CONTENT_TYPE, version: 'uncommitted' }
+    }
+    if (this._reads.has(key)) return this._reads.get(key)
+    try {
+      return rawValue(await this._send('GET', `/keys/${encodeName(key)}`, undefined, {}, true))
+    } catch (why) {
+      if (why.code === 'absent') return null
+      throw this._failed(why, false)
+    }
+  }
+
+  async put (key, value, contentType) {
+    return this._write(Op.put(key, value, contentType === undefined ? undefined : checkedType(contentType)))
+  }
+
+  async delete (key) { return this._write(Op.delete(key)) }
+
+  async * list (prefix = '', { after = '', pageLen = 1_000 } = {}) {
+    let next = after
+    while (next !== undefined && next !== null) {
+      this._open()
+      await this._flush([])
+      const query = `?prefix=${encodeURIComponent(prefix)}&after=${encodeURIComponent(next)}&limit=${pageLen}`
+      let page
+      try {
+        page = reply(await this._send('GET', `/keys${query}`, undefined, {}, true))
+      } catch (why) {
+        throw this._failed(why, false)
+      }
+      yield * page.keys
+      next = page.next
+    }
+  }
+
+  async batch (ops) {
+    this._open()
+    if (ops.length > BUFFERED_WRITES_MAX || ops.reduce((sum, op) => sum + weight(op), 0) > BUFFERED_VALUE_BYTES_MAX) {
+      // The writes that wait would perhaps not fit in beside these.
+      await this._flush([])
+    }
+    return this._flush(ops)
+  }
+
+  async commit (result) {
+    this._byHand()
+    return this._settle(bytes(result), new Pace(this._client._options.runMsMax), Infinity)
+  }
+
+  async abort () {
+    this._byHand()
+    this._open()
+    this._ended = true
+    try {
+      await this._sendAbort()
+    } catch (why) {
+      throw this._about(harmless(why))
+    }
+  }
+
+  _byHand () {
+    if (this._ofRun) throw this._about(new Invalid('a run commits or aborts its transaction by itself: return a result or throw'))
+  }
+
+  _open () {
+    if (this._ended) throw this._about(new Invalid('the transaction has ended: nothing more can be done in it'))
+  }
+
+  _about (error) { return error._about(this._requestId, this.token) }
+
+  // Whether a version names what this transaction committed.
+  _wrote (version) { return version?.split('-')[1] === this.token.split('-')[1] }
+
+  async _write (op) {
+    this._open()
+    const key = keyOf(op)
+    const most = this._client._options.writeBufferBytesMax
+    if (most > 0 && (op.value?.length ?? 0) <= BUFFERED_VALUE_BYTES_MAX) {
+      const replaced = this._buffer.get(key)
+      const more = weight(op) - (replaced === undefined ? 0 : weight(replaced))
+      if (this._bufferBytes + more > most || this._buffer.size + (replaced === undefined ? 1 : 0) > BUFFERED_WRITES_MAX) {
+        await this._flush([])
+        this._open()
+      }
+      this._unbuffer(key)
+      this._buffer.set(key, op)
+      this._bufferBytes += weight(op)
+      this._reads.delete(key)
+      return
+    }
+    const headers = op.contentType === undefined ? {} : { 'Content-Type': op.contentType }
+    try {
+      await this._send(op.put === undefined ? 'DELETE' : 'PUT', `/keys/${encodeName(key)}`, op.value, headers, false)
+    } catch (why) {
+      // What was refused is as if it had never been asked for; what was not answered may stand or not.
+      throw this._failed(why, why instanceof NoAnswer)
+    }
+    this._reads.delete(key)
+    this._unbuffer(key)
+  }
+
+  _unbuffer (key) {
+    const waited = this._buffer.get(key)
+    if (waited === undefined) return
+    this._buffer.delete(key)
+    this._bufferBytes -= weight(waited)
+  }
+
+  _take () {
+    const waited = [...this._buffer.values()]
+    this._buffer.clear()
+    this._bufferBytes = 0
+    return waited
+  }
+
+  // Sends what waits, and these operations after it.
+  async _flush (ops) {
+    for (const op of ops) if (!isGet(op)) this._reads.delete(keyOf(op))
+    const waited = this._take()
+    const all = [...waited, ...ops]
+    if (all.length === 0) return []
+    const readsOnly = all.every(isGet)
+    const body = Buffer.from(JSON.stringify({ ops: all.map(opJson) }))
+    try {
+      const answer = await this._send('POST', '/batch', body, { 'Content-Type': 'application/json' }, readsOnly)
+      return (reply(answer).results ?? []).map(readOf)
+    } catch (why) {
+      throw this._failed(why, waited.length > 0 || (!readsOnly && why instanceof NoAnswer))
+    }
+  }
+
+  // Sends a call, and again where that is harmless: if it was turned away for want of room, and if it only reads and was not answered.
+  //
+  // A write without an answer is not sent again: its first copy may still be on its way, and would then land after later writes.
+  async _send (method, rest, body, headers, reads) {
+    const transport = this._client._transport
+    const pace = new Pace(transport.callTimeoutMs)
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await transport.send(method, `/v1/transactions/${this.token}${rest}`, body, headers)
+      } catch (why) {
+        const again = (reads && why instanceof NoAnswer) || why.code === 'overloaded'
+        if (!again || tries === TRIES_IN_PLACE_MAX || !await pace.pause(harmless(why))) throw why
+      }
+    }
+  }
+
+  // Notes what a failed call means for the transaction.
+  _failed (why, torn) {
+    let error = harmless(why)
+    // Its node has forgotten it, and no commit was sent.
+    if (error instanceof NotFound && error.code !== 'no_such_path') error = new Retry(error.detail, error.problem)
+    this._about(error)
+    if (error.retryable) this._doomed ??= error
+    if (torn) this._torn ??= error
+    return error
+  }
+
+  async _sendAbort (timeoutMs) {
+    await this._client._transport.send('POST', `/v1/transactions/${this.token}/abort`, undefined, {}, timeoutMs)
+  }
+
+  async _abortQuietly () {
+    if (this._ended) return
+    this._ended = true
+    try {
+      await this._sendAbort(ABORT_MS_MAX)
+    } catch (why) {
+      harmless(why) // Silence is abort too.
+    }
+  }
+
+  // The table of answers stands in shim/client/src/commit.rs.
+  async _settle (result, pace, timesMax) {
+    this._open()
+    if (this._torn !== null) {
+      await this._abortQuietly()
+      throw this._torn
+    }
+    this._ended = true
+    const alone = result.length > 0 ? { result: result.toString('base64') } : {}
+    const ops = this._take().map(opJson)
+    let reply
+    try {
+      // Sent again whole: if it never arrived, a bare commit would commit the transaction without these writes.
+      if (ops.length > 0) reply = await this._ask('/batch', { ops, commit: true, ...alone }, null, pace, timesMax)
+      else reply = await this._ask('/commit', alone, null, pace, timesMax)
+      if (reply.batchIsIn) reply = await this._ask('/commit', alone, reply.batchIsIn, pace, timesMax)
+    } catch (error) {
+      if (!(error instanceof Unknown)) {
+        this._ended = false
+        await this._abortQuietly()
+      }
+      throw error instanceof AftError ? this._about(error) : error
+    }
+    this._client._committed(reply.session)
+    const replayed = reply.replayed ?? false
+    this.ran = ranOf(reply, replayed, result)
+    return this.ran
+  }
+
+  // Sends a commit until its outcome is known. Throws Unknown, or why it did not commit. `{batchIsIn: doubt}`: the batch has arrived, and its
+  // commit is under way or done.
+  async _ask (rest, message, doubt, pace, timesMax) {
+    for (let nth = 1; ; nth += 1) {
+      let error
+      try {
+        const reply = await this._client._post(`/v1/transactions/${this.token}${rest}`, message)
+        if (reply.committed || reply.replayed) return reply
+        error = new Unknown('an answer to a commit that tells of none')
+      } catch (why) {
+        error = committing(why)
+        // Whoever has opened the transaction is gone, and the transaction with it.
+        if (why instanceof NotSent && doubt === null) throw error
+      }
+      if (error instanceof Unknown) {
+        doubt = error
+      } else if (error instanceof Unavailable || error.code === 'body_timeout') {
+        // This call was turned away: that says nothing of an earlier one.
+      } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
+        return { batchIsIn: doubt }
+      } else if ((error instanceof NotFound || error instanceof Unauthorized) && doubt !== null) {
+        throw doubt // Nobody is left to ask.
+      } else {
+        throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
+      }
+      if (nth >= timesMax || !await pace.pause(error)) throw doubt ?? error
+    }
+  }
+}
+
+// --- a run ---------------------------------------------------------------------------------------------------------
+
+// Attempts of one request, one after the other. While a commit is in doubt a named request may run again: one commit record decides for all
+// attempts, and the next opening, or the next commit, is answered with the winner's result.
+class Run {
+  constructor (client, requestId, options) {
+    this.client = client
+    this.requestId = requestId ?? null
+    this.options = options
+    this.pace = new Pace(client._options.runMsMax)
+    this.attempts = 0
+    // An attempt of this run may still be open: waiting for it would be waiting for its deadline.
+    this.beside = false
+    // Attempts that may have committed, each with why that is not known.
+    this.doubts = []
+  }
+
+  mayGoOn () { return this.attempts < this.client._options.attemptsMax }
+
+  async open () {
+    for (;;) {
+      const waitMs = Math.min(this.client._options.waitMsMax, this.pace.remaining())
+      let error
+      try {
+        const begin = beginOf(this.client, this.requestId, this.options, waitMs, this.beside)
+        const reply = await this.client._post('/v1/transactions', begin)
+        if (reply.replayed) {
+          this.client._committed(reply.session)
+          return this.replay(ranOf(reply, true))
+        }
+        if (!reply.transaction) throw new NoAnswer('an opening was answered without a transaction')
+        this.attempts += 1
+        this.beside = true
+        return new Transaction(this.client, this.requestId, reply)
+      } catch (why) {
+        this.beside ||= why instanceof NoAnswer
+        error = harmless(why)._about(this.requestId)
+      }
+      if (!(error.retryable || error instanceof InProgress) || !await this.pace.pause(error)) return this.giveUp(error)
+    }
+  }
+
+  // A commit that was found; perhaps it is one of this run's own.
+  replay (ran) {
+    return { ...ran, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
+  }
+
+  // Commits; null if another attempt is to run.
+  async commit (transaction, result) {
+    let error
+    try {
+      const ran = await transaction._settle(result, this.pace, this.requestId === null ? Infinity : COMMIT_AGAIN_MAX)
+      return ran.replayed ? this.replay(ran) : ran
+    } catch (why) {
+      error = harmless(why)
+    }
+    if (error instanceof Unknown) {
+      if (this.requestId === null) throw error // Nobody could tell a second commit from the first.
+      this.doubts.push({ transaction, error })
+    } else if (!error.retryable) {
+      return this.giveUp(error)
+    }
+    if (this.mayGoOn() && await this.pace.pause(error)) return null
+    return this.giveUp(error)
+  }
+
+  // The run ends with this error, unless a commit in doubt is found, or stays in doubt.
+  async giveUp (error) {
+    const found = await this.clearDoubts()
+    if (found !== null && !(found instanceof AftError)) return found
+    if (found === null && error instanceof Unknown) {
+      throw new Retry('every attempt was aborted: nothing was committed')._about(this.requestId)
+    }
+    throw found ?? error
+  }
+
+  // Aborts the attempts in doubt (one that was aborted never commits), or finds out that one has committed. null: none did.
+  async clearDoubts () {
+    const left = []
+    for (const doubt of this.doubts) {
+      try {
+        await doubt.transaction._sendAbort()
+      } catch (why) {
+        harmless(why)
+        left.push(doubt)
+      }
+    }
+    this.doubts = left
+    while (this.doubts.length > 0) {
+      const { error } = this.doubts.at(-1)
+      try {
+        const found = await this.client._lookUp(this.requestId, this.options.scope)
+        if (found !== null) return this.replay({ result: found.result, version: found.version, resultSize: found.resultSize })
+      } catch (why) {
+        harmless(why)
+      }
+      if (!await this.pace.pause(error)) return error
+    }
+    return null
+  }
+}

@@ -1,0 +1,132 @@
+//! One HTTP call and its whole answer: a pool of HTTP/1.1 connections, `TCP_NODELAY`, a time for everything, nothing tried twice.
+//!
+//! (The pool itself opens another connection when a kept one turns out to be closed before a byte of the call was written; that is no second
+//! try.)
+
+use std::time::Duration;
+
+use aft_wire::http::header;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::settings::{ANSWER_BYTES_MAX, IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, Settings};
+
+/// Sends calls to one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    authority: String,
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// Path and query, encoded.
+    pub(crate) path: String,
+    pub(crate) accept: Option<&'static str>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// There is no connection: the call had no effect, and will have none.
+    NotSent(String),
+    /// The call may have had its effect, or may still have it.
+    Broken(String),
+}
+
+impl Call {
+    pub(crate) fn new(method: Method, path: String) -> Call {
+        Call { method, path, accept: None, content_type: None, session: None, body: Bytes::new() }
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(
+        authority: String,
+        authorization: Option<HeaderValue>,
+        settings: &Settings,
+    ) -> Transport {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(settings.connect_timeout));
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME_MAX)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build(connector);
+        Transport { http, authority, authorization, timeout: settings.call_timeout }
+    }
+
+    /// Sends a call and waits for the whole answer. A future that is dropped closes its connection.
+    pub(crate) async fn send(&self, call: Call) -> Result<Answer, NoAnswer> {
+        let request = self.request(call)?;
+        let answer = async {
+            let response = self.http.request(request).await.map_err(|why| match why.is_connect() {
+                true => NoAnswer::NotSent(describe(&why)),
+                false => NoAnswer::Broken(describe(&why)),
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|why| NoAnswer::Broken(describe(why.as_ref())))?.to_bytes();
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(NoAnswer::Broken(format!("no answer within {:?}", self.timeout))),
+        }
+    }
+
+    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, NoAnswer> {
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(format!("http://{}{}", self.authority, call.path))
+            .body(Full::new(call.body))
+            .map_err(|why| NoAnswer::NotSent(format!("{}: {why}", call.path)))?;
+        let headers = request.headers_mut();
+        if let Some(accept) = call.accept {
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        }
+        let texts = [(CONTENT_TYPE.as_str(), &call.content_type), (header::SESSION, &call.session)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                let value = HeaderValue::from_str(text)
+                    .map_err(|_| NoAnswer::NotSent(format!("{text:?} is no text for the header {name}")))?;
+                headers.insert(name, value);
+            }
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+}
+
+fn describe(why: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = why.to_string();
+    let mut cause = why.source();
+    while let Some(why) = cause {
+        text.push_str(&format!(": {why}"));
+        cause = why.source();
+    }
+    text
+}

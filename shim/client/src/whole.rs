@@ -1,0 +1,186 @@
+//! Whole transactions in one call.
+//!
+//! A call that commits and is not answered is sent again only if it has a request ID. Without one, all that is left is the transaction's token, if
+//! the server has told it: then it can be asked.
+
+use aft_wire::http::{Begin, Code, Format, Op, Read, Reply, header};
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::CONTENT_TYPE;
+
+use crate::answer::{self, Fault, malformed, or_empty};
+use crate::client::Client;
+use crate::error::Error;
+use crate::pace::Pace;
+use crate::path::{check_key, encode};
+use crate::request::Request;
+use crate::run::Ran;
+use crate::transaction::Transaction;
+use crate::transport::Call;
+use crate::value::Value;
+
+/// How a whole transaction went: a commit stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Executed {
+    /// How it went. A replay may be that of an earlier sending of this very call, whose answer was lost.
+    pub ran: Ran,
+    /// One result for every get, in order; none if the commit is known and its reads are not (a replay, or an answer that was lost).
+    pub reads: Vec<Read>,
+}
+
+impl Client {
+    /// Runs operations as one transaction, in one call, in order; `result` is what later attempts of the request are answered.
+    ///
+    /// # Errors
+    /// Any that a run has; [`Error::Unknown`] for a request without an ID whose answer was lost.
+    pub async fn execute(
+        &self,
+        request: impl Into<Request>,
+        ops: Vec<Op>,
+        result: impl Into<Bytes>,
+    ) -> Result<Executed, Error> {
+        let request = request.into();
+        let result = Some(result.into()).filter(|result| !result.is_empty());
+        let mut pace = Pace::new(self.settings.run_time_max);
+        let mut doubt = None;
+        loop {
+            let wait = self.settings.wait().min(pace.remaining());
+            let timeout = self.settings.transaction_timeout;
+            let mut begin = request.begin(timeout, wait, doubt.is_some(), self.session());
+            begin.ops.extend(ops.iter().cloned());
+            begin.result.clone_from(&result);
+            match self.whole(&begin, request.id.as_deref(), &mut doubt, &mut pace).await {
+                Some(outcome) => {
+                    let reply = outcome.map_err(|error| error.about(request.id.as_deref(), None))?;
+                    let kept = if reply.replayed { reply.result } else { result };
+                    let ran = Ran {
+                        result: or_empty(kept),
+                        result_size: reply.result_size,
+                        replayed: reply.replayed,
+                        version: reply.version,
+                    };
+                    return Ok(Executed { ran, reads: reply.results });
+                }
+                None => continue,
+            }
+        }
+    }
+
+    /// One sending of [`Client::execute`]; `None` if it is to be sent again.
+    async fn whole(
+        &self,
+        begin: &Begin,
+        id: Option<&str>,
+        doubt: &mut Option<Error>,
+        pace: &mut Pace,
+    ) -> Option<Result<Reply, Error>> {
+        let error = match self.post_begin("/v1/execute", begin).await {
+            Ok(reply) => {
+                self.committed(reply.session.as_deref());
+                return Some(Ok(reply));
+            }
+            Err(fault) => fault.committing(),
+        };
+        if matches!(error, Error::Unknown(_)) {
+            if id.is_none() {
+                return Some(self.resolve(error, pace).await);
+            }
+            *doubt = Some(error.clone());
+        } else if !error.is_retryable() && !matches!(error, Error::InProgress(_)) {
+            // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
+            let definite = !matches!(error, Error::Unauthorized(_) | Error::Internal(_));
+            return Some(Err(doubt.take().filter(|_| !definite).unwrap_or(error)));
+        }
+        if pace.pause(&error).await {
+            return None;
+        }
+        Some(Err(doubt.take().unwrap_or(error)))
+    }
+
+    /// What became of a commit in doubt of a request without an ID.
+    async fn resolve(&self, doubt: Error, pace: &mut Pace) -> Result<Reply, Error> {
+        match doubt.details().transaction.clone() {
+            None => Err(doubt),
+            Some(token) => Transaction::committing(self.clone(), token).ask_again(doubt, pace).await,
+        }
+    }
+
+    /// A key's value, read by itself; `None` if it has none.
+    ///
+    /// # Errors
+    /// Any that a read has.
+    pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
+        check_key(key.as_ref())?;
+        let mut pace = Pace::new(self.settings.run_time_max);
+        loop {
+            let call = self.alone(Method::GET, key.as_ref());
+            let error = match self.send(call).await {
+                Ok(answer) => {
+                    self.committed(answer::session(&answer).as_deref());
+                    let content_type = answer::text(&answer, CONTENT_TYPE.as_str());
+                    let version = answer::text(&answer, header::VERSION);
+                    return Ok(Some(Value::new(answer.body, content_type, version)));
+                }
+                Err(Fault::Refused(error)) if error.code() == Some(Code::Absent) => return Ok(None),
+                Err(fault) => fault.harmless(),
+            };
+            if !error.is_retryable() || !pace.pause(&error).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Writes one key by itself.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if the answer was lost: the write may stand, and is not sent again, since meanwhile somebody may have written a newer
+    /// value. Where it must be made exactly once, use [`Client::run`] or [`Client::execute`] with a request ID.
+    pub async fn put(&self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Ran, Error> {
+        check_key(key.as_ref())?;
+        let call = Call { body: value.into(), ..self.alone(Method::PUT, key.as_ref()) };
+        self.write(call).await
+    }
+
+    /// Deletes one key by itself.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn delete(&self, key: impl AsRef<str>) -> Result<Ran, Error> {
+        check_key(key.as_ref())?;
+        self.write(self.alone(Method::DELETE, key.as_ref())).await
+    }
+
+    fn alone(&self, method: Method, key: &str) -> Call {
+        let session = self.session();
+        Call { session, ..Call::new(method, format!("/v1/keys/{}", encode(key))) }
+    }
+
+    async fn write(&self, mut call: Call) -> Result<Ran, Error> {
+        call.accept = Some(Format::Protobuf.content_type());
+        let mut pace = Pace::new(self.settings.run_time_max);
+        loop {
+            let reply = match self.send(call.clone()).await {
+                Ok(answer) => Format::Protobuf.decode::<Reply>(&answer.body).map_err(malformed),
+                Err(fault) => Err(fault),
+            };
+            let error = match reply {
+                Ok(reply) => {
+                    self.committed(reply.session.as_deref());
+                    return Ok(written(reply.version));
+                }
+                Err(fault) => fault.committing(),
+            };
+            if matches!(error, Error::Unknown(_)) {
+                let reply = self.resolve(error, &mut pace).await?;
+                return Ok(written(reply.version));
+            }
+            if !error.is_retryable() || !pace.pause(&error).await {
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn written(version: Option<String>) -> Ran {
+    Ran { result: Bytes::new(), result_size: None, replayed: false, version }
+}

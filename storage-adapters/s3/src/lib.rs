@@ -1,0 +1,45 @@
+//! A store on Amazon S3, or on a server that speaks its protocol.
+//!
+//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it.
+//!
+//! # Requests and cost
+//! Every call is one request, but for `groups` over long names. At the list prices of S3 Standard, in US dollars a million:
+//!
+//! | what | requests | $ per million |
+//! |---|---|---|
+//! | commit, acknowledged | PUT record (`If-None-Match: *`) and PUT intent, at the same time: one round trip, whatever the number of keys | 10 |
+//! | its versions entered, later | PUT for each key | 5 a key |
+//! | a read from the node's memory | none | 0 |
+//! | a cold read | LIST of the key's versions, GET of the newest one's record | 5.4 |
+//! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
+//! | collected, much later | GETs, LISTs and PUTs shared by a batch; deletions in batches of 1,000, each charged as one request | ≈ 10 |
+//!
+//! `tests/stores/tests/requests.rs` counts the first four on the wire.
+//!
+//! # What an acknowledgement means
+//! What S3 means by it. Reads, listings and conditions see every acknowledged write.
+//!
+//! # What a server must do
+//! `If-None-Match: *` and `If-Match` on PUT, decided atomically: that is not tried here but by the race probe, which `aft serve` runs first. ListObjectsV2 with
+//! `start-after`, in byte order. Conditional and batched deletes are used where a look at the opening sees them work.
+//!
+//! # What it is not
+//! A multipart uploader (large values come in parts of their own), a cache, or a repeater of requests: it repeats only what the server said it
+//! did not carry out because of a neighbour (409).
+
+mod error;
+mod failure;
+mod groups;
+mod layout;
+mod link;
+mod location;
+mod meter;
+mod open;
+mod options;
+mod sortable;
+mod store;
+
+pub use error::OpenError;
+pub use meter::Prices;
+pub use options::{Keys, Options};
+pub use store::S3Store;

@@ -1,0 +1,332 @@
+//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into words.
+//!
+//! Nothing is repeated here, and the SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does.
+//! A request whose time is up is dropped with its connection.
+
+use std::future::Future;
+use std::time::Duration;
+
+use aft_store::Error;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::failure::{Failure, classify, not_s3};
+use crate::meter::{Class, Meter};
+
+/// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 30 ms a request these are 8,000 requests
+/// a second, more than S3 takes for one prefix.
+const REQUESTS_MAX: usize = 256;
+
+/// The time that a request may take, the wait for its turn and the reading of its body included. Above the time-outs of a node's own calls (5, 10
+/// and 30 s), which bound them first; these are for other callers.
+/// For listings, and reads of a few bytes.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// For a body beyond [`LARGE_BYTES`], and every read of a whole object, which may have one: 8 MiB at 2 Mbit/s take half a minute.
+const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Bodies beyond this size are given more time.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// What S3 takes in one deletion, and gives in one page of a listing.
+pub(crate) const BATCH_MAX: usize = 1_000;
+
+/// A condition on what the key holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Only<'a> {
+    Always,
+    IfAbsent,
+    /// With this ETag, quotes included.
+    IfTag(&'a str),
+}
+
+/// One page of keys, in order, without those in directories where a delimiter was asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) keys: Vec<String>,
+    /// Ending in `/`.
+    pub(crate) directories: Vec<String>,
+    pub(crate) more: bool,
+}
+
+impl Page {
+    /// The first key after everything on this page.
+    pub(crate) fn end(&self) -> Option<String> {
+        let directory = self.directories.last().map(|last| crate::layout::past(last));
+        directory.max(self.keys.last().cloned())
+    }
+}
+
+/// A client for one bucket.
+pub(crate) struct Link {
+    client: Client,
+    bucket: String,
+    /// The store's URL, for messages.
+    pub(crate) url: String,
+    pub(crate) meter: Meter,
+    turns: Semaphore,
+}
+
+impl Link {
+    pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter) -> Link {
+        Link { client, bucket, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    }
+
+    /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
+    pub(crate) async fn get(&self, key: &str, bytes_max: usize) -> Result<Option<(String, Bytes)>, Error> {
+        let asked = self.asked("get", key);
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let got = self.within(&asked, LARGE_TIMEOUT, Class::Read, 0, async {
+            let mut output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
+            let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
+            let tag = output.e_tag.take().and_then(quoted).ok_or_else(no_tag)?;
+            let len = output.content_length.and_then(|len| usize::try_from(len).ok());
+            let body = collect(&asked, output.body, len, bytes_max).await.map_err(Failure::Failed)?;
+            Ok((tag, body))
+        });
+        match got.await {
+            Ok((tag, body)) => {
+                self.meter.received(body.len());
+                Ok(Some((tag, body)))
+            }
+            Err(Failure::Missing) => Ok(None),
+            Err(failure) => Err(failure.into_error(&asked)),
+        }
+    }
+
+    /// The first `len` bytes of an object, or all of a shorter one; `None` if there is none.
+    pub(crate) async fn get_start(&self, key: &str, len: usize) -> Result<Option<Bytes>, Error> {
+        let asked = self.asked("get the start of", key);
+        let request =
+            self.client.get_object().bucket(&self.bucket).key(key).range(format!("bytes=0-{}", len - 1));
+        let got = self.within(&asked, READ_TIMEOUT, Class::Read, 0, async {
+            let mut output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
+            let mut start = BytesMut::new();
+            // A server that knows no ranges sends more.
+            while start.len() < len
+                && let Some(chunk) = output.body.next().await
+            {
+                let broken = |error| Error::NoAnswer(format!("{asked}: the body broke off: {error}"));
+                let chunk = chunk.map_err(|error| Failure::Failed(broken(crate::failure::chain(&error))))?;
+                start.extend_from_slice(&chunk[..chunk.len().min(len - start.len())]);
+            }
+            Ok(start.freeze())
+        });
+        match got.await {
+            Ok(start) => {
+                self.meter.received(start.len());
+                Ok(Some(start))
+            }
+            Err(Failure::Missing) => Ok(None),
+            Err(failure) => Err(failure.into_error(&asked)),
+        }
+    }
+
+    /// Writes an object; its ETag.
+    pub(crate) async fn put(&self, key: &str, body: Bytes, only: Only<'_>) -> Result<String, Failure> {
+        let (call, len) = (call_of(only), body.len());
+        let asked = self.asked(call, key);
+        let limit = if len > LARGE_BYTES { LARGE_TIMEOUT } else { WRITE_TIMEOUT };
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let request = match only {
+            Only::Always => request,
+            Only::IfAbsent => request.if_none_match("*"),
+            Only::IfTag(tag) => request.if_match(tag),
+        };
+        let request = request.body(ByteStream::from(body));
+        self.within(&asked, limit, Class::Write, len, async {
+            let output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
+            // A page that says "200 OK" to everything says so to a write as well.
+            let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
+            output.e_tag.and_then(quoted).ok_or_else(no_tag)
+        })
+        .await
+    }
+
+    /// Deletes one key, with a condition where a tag is given.
+    pub(crate) async fn delete(&self, key: &str, tag: Option<&str>) -> Result<(), Failure> {
+        let asked = self.asked(if tag.is_some() { "delete_if" } else { "delete" }, key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let request = request.set_if_match(tag.map(str::to_owned));
+        self.within(&asked, WRITE_TIMEOUT, Class::Free, 0, async {
+            Box::pin(request.send()).await.map_err(|error| classify(&asked, &error)).map(drop)
+        })
+        .await
+    }
+
+    /// Deletes up to [`BATCH_MAX`] keys in one request.
+    pub(crate) async fn delete_batch(&self, keys: &[String]) -> Result<(), Error> {
+        assert!((1..=BATCH_MAX).contains(&keys.len()), "a batch of {} keys", keys.len());
+        let asked = format!("{}: delete of {} keys from {}", self.url, keys.len(), keys[0]);
+        let object = |key: &String| ObjectIdentifier::builder().key(key).build().expect("it has its key");
+        let batch = Delete::builder().set_objects(Some(keys.iter().map(object).collect())).quiet(true);
+        let batch = batch.build().expect("it has its objects");
+        let request = self.client.delete_objects().bucket(&self.bucket).delete(batch);
+        let output = self
+            .within(&asked, WRITE_TIMEOUT, Class::Write, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+            })
+            .await
+            .map_err(|failure| failure.into_error(&asked))?;
+        let mut failed = output.errors().iter().filter(|error| error.code() != Some("NoSuchKey"));
+        let Some(first) = failed.next() else { return Ok(()) };
+        let (code, message) = (first.code().unwrap_or_default(), first.message().unwrap_or_default());
+        let (key, others) = (first.key().unwrap_or_default(), failed.count());
+        let text = format!("{asked}: {key} and {others} others stay: {code}: {message}");
+        Err(match code {
+            "SlowDown" | "RequestLimitExceeded" | "TooManyRequests" => Error::Busy(text),
+            "AccessDenied" | "NotImplemented" | "MethodNotAllowed" => Error::Refused(text),
+            _ => Error::NoAnswer(text),
+        })
+    }
+
+    /// One page of the keys that start with `prefix`, those after `after`; with `by_directory` those that have a `/` behind it by directory.
+    pub(crate) async fn list(
+        &self,
+        prefix: &str,
+        by_directory: bool,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Failure> {
+        let asked = self.asked("list", prefix);
+        let limit = limit.clamp(1, BATCH_MAX) as i32;
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);
+        let request = request
+            .set_delimiter(by_directory.then(|| "/".to_owned()))
+            .set_start_after(after.map(str::to_owned));
+        let output = self
+            .within(&asked, READ_TIMEOUT, Class::Write, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+            })
+            .await?;
+        let broken = |what: &str| Failure::Failed(Error::NoAnswer(not_s3(&asked, what)));
+        let more =
+            output.is_truncated.ok_or_else(|| broken("a listing that does not say whether it ends"))?;
+        let keys = output.contents.unwrap_or_default().into_iter().map(|object| object.key);
+        let keys: Option<Vec<String>> = keys.collect();
+        let directories = output.common_prefixes.unwrap_or_default().into_iter().map(|one| one.prefix);
+        let directories: Option<Vec<String>> = directories.collect();
+        let (Some(keys), Some(mut directories)) = (keys, directories) else {
+            return Err(broken("a listing with an entry that has no key"));
+        };
+        // Some servers answer from their own idea of what comes after a directory.
+        directories
+            .retain(|directory| after.is_none_or(|after| crate::layout::past(directory).as_str() > after));
+        let ordered = keys.is_sorted_by(|a, b| a < b) && directories.is_sorted_by(|a, b| a < b);
+        let below = keys.iter().chain(&directories).all(|key| key.starts_with(prefix));
+        let behind = keys.first().is_none_or(|first| after.is_none_or(|after| first.as_str() > after));
+        if !ordered || !below || !behind {
+            let text = format!(
+                "{asked}: the listing is not in the order of the keys, or not of those asked for; buckets that list in another order cannot be used"
+            );
+            return Err(Failure::Failed(Error::Refused(text)));
+        }
+        self.meter.received(keys.iter().map(String::len).sum());
+        Ok(Page { keys, directories, more })
+    }
+
+    /// Makes the bucket.
+    pub(crate) async fn create_bucket(&self, region: &str) -> Result<(), Error> {
+        let asked = format!("{}: create bucket", self.url);
+        let mut request = self.client.create_bucket().bucket(&self.bucket);
+        // The one region that must not be named.
+        if region != "us-east-1" {
+            let place = aws_sdk_s3::types::CreateBucketConfiguration::builder();
+            request = request.create_bucket_configuration(place.location_constraint(region.into()).build());
+        }
+        let made = self.within(&asked, WRITE_TIMEOUT, Class::Write, 0, async {
+            match Box::pin(request.send()).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+                Err(error) => Err(classify(&asked, &error)),
+            }
+        });
+        made.await.map_err(|failure| failure.into_error(&asked))
+    }
+
+    pub(crate) fn asked(&self, call: &str, key: &str) -> String {
+        format!("{}: {call} {key}", self.url)
+    }
+
+    /// Waits for a turn, counts the request, sends it, and ends it when its time is up.
+    async fn within<T>(
+        &self,
+        asked: &str,
+        limit: Duration,
+        class: Class,
+        bytes: usize,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + limit;
+        let turn = timeout_at(deadline, self.turns.acquire()).await;
+        let Ok(turn) = turn else {
+            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are under way for {limit:?}");
+            return Err(Failure::Failed(Error::Busy(text)));
+        };
+        let _turn = turn.expect("never closed");
+        self.meter.sent(class, bytes);
+        timeout_at(deadline, request).await.unwrap_or_else(|_| {
+            Err(Failure::Failed(Error::NoAnswer(format!("{asked}: took longer than {limit:?}"))))
+        })
+    }
+}
+
+/// An ETag as conditions want it; some servers leave the quotes out.
+fn quoted(tag: String) -> Option<String> {
+    match tag.as_str() {
+        "" => None,
+        quoted if quoted.starts_with('"') => Some(tag),
+        _ => Some(format!("\"{tag}\"")),
+    }
+}
+
+fn call_of(only: Only<'_>) -> &'static str {
+    match only {
+        Only::Always => "put",
+        Only::IfAbsent => "create",
+        Only::IfTag(_) => "replace",
+    }
+}
+
+/// The whole of a body.
+async fn collect(
+    asked: &str,
+    mut body: ByteStream,
+    len: Option<usize>,
+    bytes_max: usize,
+) -> Result<Bytes, Error> {
+    let too_large =
+        || Error::Damaged(format!("{asked}: more than {bytes_max} bytes, which nothing writes here"));
+    if len.is_some_and(|len| len > bytes_max) {
+        return Err(too_large());
+    }
+    let broken = |why: String| Error::NoAnswer(format!("{asked}: the body broke off: {why}"));
+    let mut whole = BytesMut::new();
+    let mut only = None;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| broken(crate::failure::chain(&error)))?;
+        let before = only.as_ref().map_or(whole.len(), Bytes::len);
+        if before + chunk.len() > bytes_max {
+            return Err(too_large());
+        }
+        // A body in one piece is not copied.
+        if before == 0 {
+            only = Some(chunk);
+            continue;
+        }
+        if let Some(first) = only.take() {
+            whole.reserve(len.unwrap_or(first.len() + chunk.len()));
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    let body = only.unwrap_or_else(|| whole.freeze());
+    match len {
+        Some(len) if len != body.len() => Err(broken(format!("{} of {len} bytes", body.len()))),
+        Some(_) | None => Ok(body),
+    }
+}

@@ -1,0 +1,196 @@
+//! Opening: settings for the SDK, and a first look at the server that turns each mistake into a sentence.
+//!
+//! ```text
+//!   URL ─► credentials? ─► region? ─► LIST one key ─► PUT, DELETE if stale, DELETE if so ─► PUT, DELETE in a batch, GET
+//!                                     bucket, endpoint,  may write; is a delete's           are batches carried out?
+//!                                     key, signature     condition kept?
+//! ```
+//!
+//! What a server can do is tried and not guessed from its name: MinIO takes a conditional delete for an unconditional one, and some servers want
+//! another checksum with a batch than the SDK sends.
+
+use std::time::Duration;
+
+use aft_store::Error;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    AppName, Credentials, ProvideCredentials as _, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::failure::{Failure, chain};
+use crate::layout::Layout;
+use crate::link::{Link, Only};
+use crate::location::Location;
+use crate::meter::Meter;
+use crate::{Keys, OpenError, Options};
+
+/// A server that does not take a connection by then is not there: a second is a long way, and a lost packet is sent again after one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Credentials may come from a service on the network, which is asked some times.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
+/// The region of servers that have none.
+const REGION_DEFAULT: &str = "us-east-1";
+/// An ETag that no content is known to have: an MD5 of zeros.
+const STALE: &str = "\"00000000000000000000000000000000\"";
+
+/// What the server was seen to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    pub(crate) delete_if: bool,
+    pub(crate) delete_batch: bool,
+}
+
+/// The parts of an opened store.
+pub(crate) struct Opened {
+    pub(crate) link: Link,
+    pub(crate) layout: Layout,
+    pub(crate) abilities: Abilities,
+}
+
+pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenError> {
+    let (link, layout, _) = connect(url, options).await?;
+    look(&link, &layout).await?;
+    let abilities = try_out(&link, &layout).await?;
+    Ok(Opened { link, layout, abilities })
+}
+
+pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenError> {
+    let (link, layout, region) = connect(url, options).await?;
+    match look(&link, &layout).await {
+        Ok(()) => {}
+        Err(OpenError::NoBucket(_)) => {
+            link.create_bucket(&region).await?;
+            look(&link, &layout).await?;
+        }
+        Err(other) => return Err(other),
+    }
+    let abilities = try_out(&link, &layout).await?;
+    Ok(Opened { link, layout, abilities })
+}
+
+/// A client, and the region that it speaks to.
+async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String), OpenError> {
+    let mut location = Location::parse(url)?;
+    let sdk = settings(&location, options).await;
+    location.endpoint = location.endpoint.or_else(|| sdk.endpoint_url().map(str::to_owned));
+    let region = match (sdk.region(), &location.endpoint) {
+        (Some(region), _) => region.to_string(),
+        (None, Some(_)) => REGION_DEFAULT.to_owned(),
+        (None, None) => return Err(OpenError::NoRegion(location.to_string())),
+    };
+    location.region = Some(region.clone());
+    let url = location.to_string();
+    check_credentials(&sdk, &url).await?;
+
+    let mut config = aws_sdk_s3::config::Builder::from(&sdk)
+        .region(Region::new(region.clone()))
+        .app_name(AppName::new("aft").expect("three letters"))
+        // Whoever calls repeats, and must know that it does: a create repeated in secret would answer Exists to its own success.
+        .retry_config(RetryConfig::disabled())
+        // The time that a whole request may take is bounded in `link`, body included; the SDK's would end with the head of the answer.
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .disable_read_timeout()
+                .disable_operation_timeout()
+                .disable_operation_attempt_timeout()
+                .build(),
+        )
+        // A body is at most 16 MiB and bounded in time as a whole; a minimal rate on top would only cut off slow links.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    // What the URL shows is where requests go, whatever else the environment names for this one service.
+    config.set_endpoint_url(location.endpoint.clone());
+    if location.endpoint.is_some() {
+        config = config
+            // A bucket's name is no host name on a server of one's own.
+            .force_path_style(true)
+            // Older servers do not understand the checksums that the SDK sends unasked. The signature covers the body all the same.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    }
+    let client = Client::from_conf(config.build());
+    let layout = Layout::new(&location.prefix);
+    Ok((Link::new(client, location.bucket, url, Meter::new(options.prices)), layout, region))
+}
+
+/// The usual chain: environment, profile, what the machine or the container is given.
+async fn settings(location: &Location, options: &Options) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(Keys { access, secret }) = &options.keys {
+        loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "options"));
+    }
+    let region = match (&location.region, &location.endpoint) {
+        (Some(region), _) => RegionProviderChain::first_try(Region::new(region.clone())),
+        // A server of one's own: the machine's metadata do not know its region, and asking for them takes seconds where there are none.
+        (None, Some(_)) => RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new())
+            .or_else(Region::new(REGION_DEFAULT)),
+        (None, None) => RegionProviderChain::default_provider(),
+    };
+    loader.region(region).load().await
+}
+
+async fn check_credentials(sdk: &SdkConfig, url: &str) -> Result<(), OpenError> {
+    let none = |why: String| OpenError::NoCredentials { url: url.to_owned(), why };
+    let provider = sdk.credentials_provider().ok_or_else(|| none("nothing provides them".to_owned()))?;
+    match timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(why)) => Err(none(chain(&why))),
+        Err(_) => Err(none(format!("none within {} s", CREDENTIALS_TIMEOUT.as_secs()))),
+    }
+}
+
+/// Is the bucket there, and may it be listed?
+async fn look(link: &Link, layout: &Layout) -> Result<(), OpenError> {
+    let root = layout.aside("");
+    match link.list(&root, false, None, 1).await {
+        Ok(_) => Ok(()),
+        Err(Failure::NoBucket(text)) => Err(OpenError::NoBucket(text)),
+        Err(failure) => Err(failure.into_error(&link.asked("list", &root)).into()),
+    }
+}
+
+/// Writes an object beside the spaces, and deletes it in every way.
+async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
+    let key = layout.aside(&format!("probe/{:032x}", rand::random::<u128>()));
+    let asked = link.asked("try out", &key);
+    let body = Bytes::from_static(b"aft");
+    let failed = |failure: Failure| failure.into_error(&asked);
+    let tag = link.put(&key, body.clone(), Only::Always).await.map_err(failed)?;
+    // Only a refusal of the stale tag followed by a deletion with the right one is a condition that was looked at.
+    let stale_kept = match link.delete(&key, Some(STALE)).await {
+        Err(Failure::Precondition) => true,
+        // Ignored, or refused as something that the server does not know.
+        Ok(()) | Err(Failure::Missing | Failure::Failed(Error::Refused(_))) => false,
+        Err(other) => return Err(failed(other).into()),
+    };
+    let delete_if = stale_kept && link.delete(&key, Some(&tag)).await.is_ok();
+
+    link.put(&key, body, Only::Always).await.map_err(failed)?;
+    let deleted = match link.delete_batch(std::slice::from_ref(&key)).await {
+        Ok(()) => true,
+        // For instance for another checksum than the SDK's.
+        Err(Error::Refused(_)) => false,
+        Err(other) => return Err(other.into()),
+    };
+    let delete_batch = deleted && link.get_start(&key, 1).await?.is_none();
+    if !delete_batch {
+        link.delete(&key, None).await.map_err(failed)?;
+    }
+    Ok(Abilities { delete_if, delete_batch })
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> OpenError {
+        OpenError::Store(error)
+    }
+}

@@ -1,0 +1,298 @@
+//! The store: names to keys, calls to requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_store::{
+    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::failure::Failure;
+use crate::layout::{self, Layout, SEAL_BYTES_MAX};
+use crate::link::{BATCH_MAX, Link, Only};
+use crate::open::Abilities;
+use crate::{OpenError, Options, groups, open};
+
+/// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
+/// memory.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// The size of a part of a large value: the price is by request, so large; two parts under way are 16 MiB of memory.
+const BLOB_PART_BYTES: usize = 8 << 20;
+const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
+/// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses signatures older than 15 minutes.
+const GRACE_MS: u64 = 60 * 60 * 1_000;
+
+/// How often a write is sent again that met another one of the same key under way, and was not carried out. In a race of many S3 answers so to all
+/// but a few.
+const CONFLICT_TRIES: u32 = 8;
+/// The pause before the first repeat is up to this long, then up to twice as long each time: some seconds in all.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+/// Single deletions under way at once, where the server has no batches.
+const DELETES_AT_ONCE: usize = 16;
+/// Batches of deletions under way at once.
+const BATCHES_AT_ONCE: usize = 4;
+
+/// A bucket, or a prefix of one. A clone shares the connections and the counts.
+#[derive(Clone)]
+pub struct S3Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Link,
+    layout: Layout,
+    abilities: Abilities,
+}
+
+impl fmt::Debug for S3Store {
+    // The client's own form is long, and nobody should have to wonder whether it shows a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("url", &self.inner.link.url)
+            .field("abilities", &self.inner.abilities)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Store {
+    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: five
+    /// requests or so, on an object of its own that it deletes.
+    ///
+    /// # Errors
+    /// If the URL is wrong, there are no credentials, or the bucket cannot be listed, written and read; the text names the remedy.
+    pub async fn open(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
+        let opened = open::open(url, options).await?;
+        Ok(S3Store::from(opened))
+    }
+
+    /// As [`S3Store::open`], but makes the bucket if it is not there.
+    ///
+    /// # Errors
+    /// As [`S3Store::open`], and if the bucket cannot be made.
+    pub async fn init(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
+        let opened = open::init(url, options).await?;
+        Ok(S3Store::from(opened))
+    }
+
+    async fn write(&self, name: &Name, body: Bytes, only: Only<'_>) -> Result<std::result::Result<(), Lost>> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let key = layout.key(name);
+        if body.len() > BODY_BYTES_MAX {
+            let text = format!(
+                "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}",
+                link.url,
+                body.len()
+            );
+            return Err(Error::Refused(text));
+        }
+        let body = layout::seal(name, body);
+        let mut conflicts = Conflicts::new();
+        loop {
+            let outcome = link.put(&key, body.clone(), only).await;
+            if !conflicts.again(&outcome).await {
+                return lost(outcome, &link.asked("write", &key));
+            }
+        }
+    }
+}
+
+impl From<open::Opened> for S3Store {
+    fn from(opened: open::Opened) -> S3Store {
+        let open::Opened { link, layout, abilities } = opened;
+        S3Store { inner: Arc::new(Inner { link, layout, abilities }) }
+    }
+}
+
+/// The condition of a write did not hold.
+struct Lost;
+
+/// The repeats of a write that meets others of the same key.
+struct Conflicts {
+    left: u32,
+    pause_max: Duration,
+}
+
+impl Conflicts {
+    fn new() -> Conflicts {
+        Conflicts { left: CONFLICT_TRIES - 1, pause_max: CONFLICT_PAUSE }
+    }
+
+    /// Whether to send it again, after a pause of random length.
+    async fn again<T>(&mut self, outcome: &std::result::Result<T, Failure>) -> bool {
+        if self.left == 0 || !matches!(outcome, Err(Failure::Conflict(_))) {
+            return false;
+        }
+        let pause = self.pause_max.mul_f64(rand::random());
+        self.left -= 1;
+        self.pause_max *= 2;
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+impl Inner {
+    async fn delete(&self, key: &str, tag: Option<&str>) -> std::result::Result<(), Failure> {
+        let mut conflicts = Conflicts::new();
+        loop {
+            let outcome = self.link.delete(key, tag).await;
+            if !conflicts.again(&outcome).await {
+                return outcome;
+            }
+        }
+    }
+}
+
+/// Takes apart: done, the condition did not hold, an error.
+fn lost<T>(outcome: std::result::Result<T, Failure>, asked: &str) -> Result<std::result::Result<(), Lost>> {
+    match outcome {
+        Ok(_) => Ok(Ok(())),
+        Err(Failure::Precondition | Failure::Missing) => Ok(Err(Lost)),
+        Err(failure) => Err(failure.into_error(asked)),
+    }
+}
+
+fn replaced(outcome: std::result::Result<(), Lost>) -> Replaced {
+    match outcome {
+        Ok(()) => Replaced::Replaced,
+        Err(Lost) => Replaced::Changed,
+    }
+}
+
+/// The ETag as it was sent; `None` if no content of this store ever had it.
+fn etag(tag: &Tag) -> Option<&str> {
+    std::str::from_utf8(&tag.0).ok().filter(|tag| tag.starts_with('"') && tag.ends_with('"'))
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn url(&self) -> String {
+        self.inner.link.url.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            delete_if: self.inner.abilities.delete_if,
+            exclusive: false,
+            grace_ms: GRACE_MS,
+            body_bytes_max: BODY_BYTES_MAX,
+            blob_part_bytes: BLOB_PART_BYTES,
+            durability: "stored by S3",
+        }
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        Some(self.inner.link.meter.costs())
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let key = layout.key(name);
+        let Some((tag, stored)) = link.get(&key, SEAL_BYTES_MAX + BODY_BYTES_MAX).await? else {
+            return Ok(None);
+        };
+        let tag = Tag(tag.into());
+        if !layout::is_hashed(name.space, &name.group) {
+            return Ok(Some((stored, tag)));
+        }
+        match layout::unseal(stored) {
+            Some((group, body)) if group == name.group => Ok(Some((body, tag))),
+            Some(_) | None => {
+                Err(Error::Damaged(format!("{}: {key} does not begin with its group", link.url)))
+            }
+        }
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        match self.write(name, body, Only::Always).await? {
+            Ok(()) => Ok(()),
+            Err(Lost) => Err(Error::NoAnswer(format!(
+                "{}: a put of {name} without a condition failed on one",
+                self.url()
+            ))),
+        }
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        let created = self.write(name, body, Only::IfAbsent).await?;
+        Ok(if created.is_ok() { Created::Created } else { Created::Exists })
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        match etag(tag) {
+            Some(tag) => self.write(name, body, Only::IfTag(tag)).await.map(replaced),
+            None => Ok(Replaced::Changed),
+        }
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        let Inner { link, layout, abilities } = &*self.inner;
+        let keys: Vec<String> = names.iter().map(|name| layout.key(name)).collect();
+        // One alone is free, a batch is charged as one request.
+        if keys.len() > 1 && abilities.delete_batch {
+            let batches: Vec<Vec<String>> = keys.chunks(BATCH_MAX).map(<[String]>::to_vec).collect();
+            let deletions =
+                futures::stream::iter(batches).map(|keys| async move { link.delete_batch(&keys).await });
+            return deletions.buffer_unordered(BATCHES_AT_ONCE).try_collect().await;
+        }
+        let deletions = futures::stream::iter(keys).map(|key| async move {
+            match self.inner.delete(&key, None).await {
+                Ok(()) | Err(Failure::Missing) => Ok(()),
+                Err(failure) => Err(failure.into_error(&link.asked("delete", &key))),
+            }
+        });
+        deletions.buffer_unordered(DELETES_AT_ONCE).try_collect().await
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        let Inner { link, layout, abilities } = &*self.inner;
+        if !abilities.delete_if {
+            let text = format!("{}: this server has no conditional delete ({name})", link.url);
+            return Err(Error::Refused(text));
+        }
+        let Some(tag) = etag(tag) else { return Ok(Replaced::Changed) };
+        let key = layout.key(name);
+        let outcome = self.inner.delete(&key, Some(tag)).await;
+        lost(outcome, &link.asked("delete_if", &key)).map(replaced)
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        assert!(limit > 0, "a page holds at least one item");
+        let Inner { link, layout, .. } = &*self.inner;
+        let directory = layout.group(space, group);
+        let mut after = after.map(|item| format!("{directory}{}", layout::item(item)));
+        loop {
+            let page = link.list(&directory, false, after.as_deref(), limit).await;
+            let page = page.map_err(|failure| failure.into_error(&link.asked("list", &directory)))?;
+            after = page.end();
+            let texts = page.keys.iter().map(|key| (key, &key[directory.len()..]));
+            // The directory itself, as some programs make it, holds nothing.
+            let texts = texts.filter(|(_, text)| !text.is_empty());
+            let items =
+                texts.map(|(key, text)| layout::decode_item(text).ok_or_else(|| groups::foreign(link, key)));
+            let items = items.collect::<Result<Vec<Bytes>>>()?;
+            if !items.is_empty() || !page.more {
+                return Ok(ItemPage { items, more: page.more });
+            }
+            if after.is_none() {
+                let text = format!("{}: an empty page of {directory} says that more follow", link.url);
+                return Err(Error::NoAnswer(text));
+            }
+        }
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        assert!(limit > 0, "a page holds at least one group");
+        let Inner { link, layout, .. } = &*self.inner;
+        groups::page(link, layout, space, prefix, after, limit).await
+    }
+}

@@ -1,0 +1,289 @@
+//! Refusals and lost answers at chosen calls: which are tried again, how often the function runs, and what the caller is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aft_client::{Begun, Client, Code, Error, Op, Ran, Request};
+use aft_e2e::server::Server;
+
+use crate::increment;
+use crate::interposer::{Act, Interposer};
+
+/// What a run over a script came to: its outcome, how often the function ran, what the counter is afterwards, and the calls.
+struct Seen {
+    outcome: Result<Ran, Error>,
+    called: u32,
+    counter: u64,
+    calls: Vec<String>,
+}
+
+/// Runs an increment through a script. The counter is read past it.
+async fn run(request: Request, script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Seen {
+    let server = Server::start("memory:");
+    let interposer = Interposer::start(server.address(), script).await;
+    let url = format!("http://{}", interposer.address);
+    let client = Client::builder(&url).run_time_max(Duration::from_secs(3)).build();
+    let client = client.expect("an address is a URL's");
+    let called = Arc::new(AtomicU32::new(0));
+    let outcome = client
+        .run(request, |t| {
+            let called = called.clone();
+            async move {
+                called.fetch_add(1, Ordering::Relaxed);
+                increment(&t, "counter").await.map(|next| next.to_string())
+            }
+        })
+        .await;
+    let counter = crate::client(server.address()).get("counter").await;
+    let counter = crate::number(counter.expect("an undisturbed server answers"));
+    Seen { outcome, called: called.load(Ordering::Relaxed), counter, calls: interposer.take_calls() }
+}
+
+/// The script does something to the first `times` calls of a name.
+fn first(name: &'static str, times: usize, act: Act) -> impl Fn(&str, usize) -> Act + Send + Sync {
+    move |call, before| if call == name && before < times { act.clone() } else { Act::Pass }
+}
+
+impl Seen {
+    #[track_caller]
+    fn committed(&self, called: u32) -> &Ran {
+        let ran = self.outcome.as_ref().unwrap_or_else(|why| panic!("{why}; {:?}", self.calls));
+        assert_eq!((self.called, self.counter), (called, 1), "{ran:?} {:?}", self.calls);
+        assert_eq!(ran.result, "1");
+        assert!(
+            !ran.replayed,
+            "whichever attempt of this run committed is its own: {ran:?} {:?}",
+            self.calls
+        );
+        ran
+    }
+}
+
+#[tokio::test]
+async fn retryable_refusals_run_the_request_again() {
+    for request in [Request::named("r"), Request::unnamed()] {
+        let again = |call, act, called| {
+            let request = request.clone();
+            async move { run(request, first(call, 1, act)).await.committed(called).clone() }
+        };
+        // Openings: the function did not run.
+        for code in [Code::Overloaded, Code::NotServing, Code::StoreUnavailable, Code::InProgress] {
+            again("begin", Act::Refuse(code), 1).await;
+        }
+        again("begin", Act::CutBefore, 1).await;
+        again("begin", Act::CutAfter, 1).await;
+        again("begin", Act::BadGateway, 1).await;
+        // Reads: another attempt, or the same call again where that is enough.
+        again("get", Act::Refuse(Code::SnapshotGone), 2).await;
+        again("get", Act::Refuse(Code::Lost), 2).await;
+        again("get", Act::Refuse(Code::NotFound), 2).await;
+        again("get", Act::Refuse(Code::StoreUnavailable), 2).await;
+        again("get", Act::Refuse(Code::Overloaded), 1).await;
+        again("get", Act::CutBefore, 1).await;
+        again("get", Act::CutAfter, 1).await;
+        // Commits.
+        again("batch", Act::Refuse(Code::Lost), 2).await;
+        again("batch", Act::Refuse(Code::NotFound), 2).await;
+        again("batch", Act::Refuse(Code::Overloaded), 1).await;
+        again("batch", Act::Refuse(Code::StoreUnavailable), 1).await;
+        again("batch", Act::CutBefore, 1).await;
+        again("batch", Act::CutAfter, 1).await;
+        again("batch", Act::Refuse(Code::Unknown), 1).await;
+    }
+}
+
+/// An answer was lost and nobody can say any more what became of the commit: only a request ID allows another attempt.
+#[tokio::test]
+async fn a_commit_that_is_forgotten() {
+    // Carried out, and then its node does not know it any more.
+    let forgotten = |call: &str, before: usize| match (call, before) {
+        ("batch", 0) => Act::CutAfter,
+        ("batch" | "commit", _) => Act::Refuse(Code::NotFound),
+        _ => Act::Pass,
+    };
+    let seen = run(Request::named("r"), forgotten).await;
+    assert!(!seen.committed(1).replayed, "it was this run's own");
+    let seen = run(Request::unnamed(), forgotten).await;
+    assert!(matches!(&seen.outcome, Err(Error::Unknown(_))), "{:?}", seen.outcome);
+    assert_eq!((seen.called, seen.counter), (1, 1), "not run again: {:?}", seen.calls);
+    // Not carried out, and nobody says so.
+    let never = |call: &str, before: usize| match (call, before) {
+        ("batch", 0) => Act::CutBefore,
+        ("batch" | "commit", 1) => Act::Refuse(Code::NotFound),
+        _ => Act::Pass,
+    };
+    run(Request::named("r"), never).await.committed(2);
+    let seen = run(Request::unnamed(), never).await;
+    assert!(matches!(&seen.outcome, Err(Error::Unknown(_))), "{:?}", seen.outcome);
+    assert_eq!((seen.called, seen.counter), (1, 0), "not run again: {:?}", seen.calls);
+}
+
+/// The commit never gets through, nor does any question about it.
+#[tokio::test]
+async fn the_time_runs_out_in_doubt() {
+    let deaf = |call: &str, before: usize| match (call, before) {
+        ("batch", 0) => Act::CutAfter,
+        ("begin" | "get", 0) => Act::Pass,
+        _ => Act::CutBefore,
+    };
+    for request in [Request::named("r"), Request::unnamed()] {
+        let seen = run(request.clone(), deaf).await;
+        let Err(Error::Unknown(details)) = &seen.outcome else { panic!("{:?}", seen.outcome) };
+        assert!(details.transaction.is_some(), "{details:?}");
+        assert_eq!(seen.counter, 1);
+        assert_eq!(details.request_id.is_some(), seen.calls.iter().any(|call| call == "request"));
+    }
+}
+
+/// Aborting settles a doubt: what was aborted never commits.
+#[tokio::test]
+async fn a_doubt_is_settled_by_an_abort() {
+    let seen = run(Request::named("r"), |call, before| match (call, before) {
+        ("batch", _) => Act::CutBefore,
+        ("begin", 1..) => Act::Refuse(Code::Unauthorized),
+        _ => Act::Pass,
+    })
+    .await;
+    assert!(matches!(&seen.outcome, Err(Error::Unauthorized(_))), "{:?} {:?}", seen.outcome, seen.calls);
+    assert_eq!((seen.called, seen.counter), (1, 0));
+    // And where it is refused, the look-up finds the commit.
+    let seen = run(Request::named("r"), |call, before| match (call, before) {
+        ("batch", _) => Act::CutAfter,
+        ("commit", _) => Act::CutBefore,
+        ("begin", 1..) => Act::Refuse(Code::Unauthorized),
+        _ => Act::Pass,
+    })
+    .await;
+    seen.committed(1);
+    assert!(seen.calls.iter().any(|call| call == "request"), "{:?}", seen.calls);
+}
+
+#[derive(Debug)]
+enum Own {
+    Broke,
+    Client(Error),
+}
+
+impl From<Error> for Own {
+    fn from(why: Error) -> Own {
+        Own::Client(why)
+    }
+}
+
+/// A later attempt's function fails while an earlier commit is in doubt.
+#[tokio::test]
+async fn a_failing_function_does_not_hide_a_commit() {
+    for (act, commits) in [(Act::CutAfter, true), (Act::CutBefore, false)] {
+        let server = Server::start("memory:");
+        let interposer = Interposer::start(server.address(), move |call, before| match (call, before) {
+            ("batch", _) => act.clone(),
+            ("commit", _) => Act::CutBefore,
+            // The new attempt is not told that the request has committed: its create would have come late.
+            ("begin", 1) => Act::Refuse(Code::Lost),
+            _ => Act::Pass,
+        })
+        .await;
+        let client = crate::client(interposer.address);
+        let mut called = 0;
+        let outcome = client
+            .run("r", |t| {
+                called += 1;
+                async move {
+                    if called > 1 {
+                        return Err(Own::Broke);
+                    }
+                    t.put("k", "v").await.map_err(Own::Client)?;
+                    Ok("done")
+                }
+            })
+            .await;
+        let stored = crate::client(server.address()).get("k").await.unwrap().is_some();
+        assert_eq!(stored, commits);
+        match outcome {
+            Ok(ran) => assert!(commits && !ran.replayed && ran.result == "done"),
+            Err(Own::Broke) => assert!(!commits, "it had committed"),
+            Err(Own::Client(why)) => panic!("{why}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn attempts_and_time_have_an_end() {
+    let seen = run(Request::named("r"), |call, _| match call {
+        "get" => Act::Refuse(Code::SnapshotGone),
+        _ => Act::Pass,
+    })
+    .await;
+    assert!(matches!(&seen.outcome, Err(Error::Retry(_))), "{:?}", seen.outcome);
+    assert!((2..=10).contains(&seen.called), "{}", seen.called);
+    let seen = run(Request::named("r"), |call, _| match call {
+        "begin" => Act::Refuse(Code::InProgress),
+        _ => Act::Pass,
+    })
+    .await;
+    assert!(matches!(&seen.outcome, Err(Error::InProgress(_))), "{:?}", seen.outcome);
+    // Nobody listens.
+    let url = "http://127.0.0.1:1";
+    let client = Client::builder(url).run_time_max(Duration::from_millis(300)).build().unwrap();
+    let nobody = client.run("r", |_| async { Ok::<_, Error>("") }).await;
+    assert!(matches!(nobody, Err(Error::Unavailable(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_at_once() {
+    for (code, is) in [
+        (Code::KeyReused, (|why| matches!(why, Error::KeyReused(_))) as fn(&Error) -> bool),
+        (Code::ResultGone, |why| matches!(why, Error::ResultGone(_))),
+        (Code::Invalid, |why| matches!(why, Error::Invalid(_))),
+        (Code::Unauthorized, |why| matches!(why, Error::Unauthorized(_))),
+        (Code::Damaged, |why| matches!(why, Error::Internal(_))),
+        (Code::NoSuchPath, |why| matches!(why, Error::NotFound(_))),
+    ] {
+        let seen = run(Request::named("r"), first("begin", 1, Act::Refuse(code))).await;
+        let why = seen.outcome.unwrap_err();
+        assert!(is(&why) && why.code() == Some(code), "{why:?}");
+        assert_eq!((seen.called, seen.calls.len()), (0, 1), "{:?}", seen.calls);
+        assert_eq!(why.details().request_id.as_deref(), Some("r"));
+    }
+}
+
+/// A write that was not answered may land late: its transaction never commits.
+#[tokio::test]
+async fn a_transaction_with_a_write_in_doubt_does_not_commit() {
+    let server = Server::start("memory:");
+    let interposer = Interposer::start(server.address(), first("put", 1, Act::CutAfter)).await;
+    let url = format!("http://{}", interposer.address);
+    let client = Client::builder(&url).write_buffer_bytes_max(0).build().unwrap();
+    let Begun::Open(t) = client.begin(Request::unnamed()).await.unwrap() else { panic!("not replayed") };
+    assert!(t.put("k", "1").await.unwrap_err().is_retryable());
+    t.put("k", "2").await.unwrap();
+    assert!(t.commit("").await.unwrap_err().is_retryable());
+    assert_eq!(client.get("k").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn whole_transactions() {
+    for (act, name) in [(Act::CutAfter, "execute"), (Act::CutBefore, "execute")] {
+        let server = Server::start("memory:");
+        let interposer = Interposer::start(server.address(), first(name, 1, act.clone())).await;
+        let client = crate::client(interposer.address);
+        let named = client.execute("r", vec![Op::put("k", "v")], "done").await.unwrap();
+        assert_eq!(named.ran.result, "done");
+        interposer.take_calls();
+        let unnamed = client.execute(Request::unnamed(), vec![Op::put("k", "v")], "").await;
+        assert!(matches!(unnamed, Err(Error::Unknown(_))), "{unnamed:?}");
+        assert_eq!(interposer.take_calls(), ["execute"], "not sent again");
+    }
+    let server = Server::start("memory:");
+    let interposer = Interposer::start(server.address(), first("alone", 3, Act::CutAfter)).await;
+    let client = crate::client(interposer.address);
+    assert!(matches!(client.put("k", "v").await, Err(Error::Unknown(_))));
+    assert_eq!(interposer.take_calls(), ["alone"], "not sent again");
+    assert_eq!(client.get("k").await.unwrap().unwrap().bytes, "v", "reads are");
+    interposer.take_calls();
+    let overloaded =
+        Interposer::start(server.address(), first("alone", 2, Act::Refuse(Code::Overloaded))).await;
+    crate::client(overloaded.address).put("k", "w").await.unwrap();
+    assert_eq!(overloaded.take_calls().len(), 3);
+}

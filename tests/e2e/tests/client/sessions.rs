@@ -1,0 +1,95 @@
+//! Sessions: carried from commit to transaction, merged when they part, shared by clones.
+
+use std::sync::{Arc, Mutex};
+
+use aft_client::{Client, Error, Op, Request};
+use aft_e2e::server::Server;
+use aft_wire::durable::decode_session;
+
+use crate::client;
+
+fn entries(client: &Client) -> usize {
+    client.session().map_or(0, |token| decode_session(&token).expect("a session token is one").len())
+}
+
+#[tokio::test]
+async fn commits_are_carried_and_merged() {
+    let server = Server::start("memory:");
+    let first = client(server.address());
+    assert_eq!(first.session(), None);
+    // A read alone commits nothing to be seen.
+    first.get("nothing").await.unwrap();
+    assert_eq!(entries(&first), 0);
+    let clone = first.clone();
+    first.put("a", "1").await.unwrap();
+    assert_eq!(entries(&clone), 1, "clones share it");
+    // Two transactions at once, both begun with the same token.
+    let run = |client: &Client, key: &'static str, order: Arc<tokio::sync::Barrier>| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            client
+                .run(Request::unnamed(), |t| {
+                    let order = order.clone();
+                    async move {
+                        order.wait().await;
+                        t.put(key, "1").await.map(|()| "")
+                    }
+                })
+                .await
+        })
+    };
+    let both = Arc::new(tokio::sync::Barrier::new(2));
+    let (one, two) = (run(&first, "b", both.clone()), run(&clone, "c", both));
+    let versions =
+        [one.await.unwrap().unwrap().version.unwrap(), two.await.unwrap().unwrap().version.unwrap()];
+    let session = decode_session(&first.session().unwrap()).unwrap();
+    for version in versions {
+        assert!(session.iter().any(|entry| entry.txn.to_string() == version), "{version} {session:?}");
+    }
+    // A replay adds the winner, and takes nothing away.
+    let other = client(server.address());
+    other.execute("r", vec![Op::put("d", "1")], "").await.unwrap();
+    let before = entries(&first);
+    assert!(first.run("r", |_| async { Ok::<_, Error>("") }).await.unwrap().replayed);
+    assert_eq!(entries(&first), before + 1);
+    // Own sessions part; a process can take another's over.
+    let own = first.with_own_session();
+    assert_eq!(own.session(), first.session());
+    own.put("e", "1").await.unwrap();
+    assert_ne!(own.session(), first.session());
+    other.join_session(&own.session().unwrap());
+    assert_eq!(other.session(), own.session());
+    let off = Client::builder(&format!("http://{}", server.address())).session(false).build().unwrap();
+    off.put("f", "1").await.unwrap();
+    assert_eq!(off.session(), None);
+}
+
+/// The floor is presented: a server that begins a new life on the same store is told what was seen.
+#[tokio::test]
+async fn a_session_outlives_a_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::on(directory.path());
+    let before = client(server.address());
+    for n in 0..5 {
+        before.put("k", n.to_string()).await.unwrap();
+    }
+    let token = before.session().unwrap();
+    server.kill();
+    let server = Server::on(directory.path());
+    let after = client(server.address());
+    after.join_session(&token);
+    assert_eq!(after.get("k").await.unwrap().unwrap().bytes, "4");
+    let seen = Arc::new(Mutex::new(None));
+    let into = seen.clone();
+    after
+        .run("r", move |t| {
+            let into = into.clone();
+            async move {
+                *into.lock().unwrap() = t.get("k").await?.map(|value| value.bytes);
+                Ok::<_, Error>("")
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(seen.lock().unwrap().as_deref(), Some(&b"4"[..]));
+}

@@ -1,0 +1,66 @@
+//! Goal: the clients in other languages pass their own tests. Method: each language's tests run as a child process against a server started here. What all clients
+//! must agree on stands in `lambda-wrapper/vectors.json`, which the Rust client's unit tests read as well.
+//!
+//! `AFT_SKIP_SERVICES=python,node` leaves a language out, and says so; its test then counts as skipped. `AFT_CLIENT_SEED` chooses the cuts.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use aft_e2e::binary::finish;
+use aft_e2e::server::Server;
+
+/// Far above the half minute that either takes, on a machine that is shared.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+fn folder(name: &str) -> PathBuf {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.expect("tests/e2e lies two folders below the root").join("lambda-wrapper").join(name)
+}
+
+fn is_skipped(name: &str) -> bool {
+    let skipped = std::env::var("AFT_SKIP_SERVICES").unwrap_or_default();
+    let skipped = skipped.split(',').any(|other| other.trim() == name);
+    if skipped {
+        let thread = std::thread::current();
+        let line = format!("skipped: {}: {name} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
+        let mut out = std::io::stdout().lock();
+        // Not `println!`, which the test program keeps to itself while the test passes; `cargo xtask test` counts the line.
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+    skipped
+}
+
+/// Runs a language's tests against a server of their own.
+fn check(name: &str, program: &str, arguments: &[&str], at_least: &str, package: &str) {
+    if is_skipped(name) {
+        return;
+    }
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    assert!(
+        found,
+        "{program} ({at_least} or newer) is missing: install it (Debian: apt-get install {package}), or set AFT_SKIP_SERVICES={name}"
+    );
+    let server = Server::start("memory:");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder(name))
+        .env("AFT_URL", format!("http://{}", server.address()))
+        .env("PYTHONPATH", "src")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let ran = finish(&mut command, TIME_MAX);
+    println!("{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.code, Some(0), "the tests of lambda-wrapper/{name} failed; what they said stands above");
+}
+
+#[test]
+fn python() {
+    check("python", "python3", &["-m", "unittest", "discover", "-s", "tests"], "3.9", "python3");
+}
+
+#[test]
+fn node() {
+    check("node", "node", &["--test", "test/client.test.mjs"], "18", "nodejs");
+}

@@ -1,0 +1,59 @@
+//! Kills the store and starts it again, or stops it and lets it go on, at instants drawn from the seed; then demands that the server goes on by itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aft_e2e::s3::S3;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::book::Book;
+
+/// How often the store is killed, and how often it hangs.
+const KILLS: u32 = 20;
+const HANGS: u32 = 6;
+/// How long it serves in between: long enough for some hundred requests.
+const LIFE_MS: std::ops::Range<u64> = 100..1_000;
+/// How long it is away.
+const GONE_MS: std::ops::Range<u64> = 0..800;
+/// Requests that must be acknowledged once it is back, and within which time: far above what they take.
+const AFTERWARDS: u64 = 50;
+const BACK_TIME_MAX: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run(rng: &mut StdRng, mut s3: S3, book: Arc<Book>) -> S3 {
+    let mut left = [KILLS, HANGS];
+    while left.iter().sum::<u32>() > 0 {
+        pause(rng, LIFE_MS).await;
+        let kills = rng.random_range(0..left[0] + left[1]) < left[0];
+        left[usize::from(!kills)] -= 1;
+        if kills {
+            s3.service.kill();
+            pause(rng, GONE_MS).await;
+            s3 = tokio::task::spawn_blocking(move || {
+                s3.service.restart().expect("the store starts again");
+                s3
+            })
+            .await
+            .expect("the store starts again");
+        } else {
+            s3.service.pause();
+            pause(rng, GONE_MS).await;
+            s3.service.resume();
+        }
+    }
+    let (since, before) = (Instant::now(), book.requests());
+    while book.requests() < before + AFTERWARDS {
+        let done = book.requests() - before;
+        assert!(
+            since.elapsed() < BACK_TIME_MAX,
+            "{done} requests since the store is back: the server does not go on"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("back at work {} ms after the store", since.elapsed().as_millis());
+    s3
+}
+
+async fn pause(rng: &mut StdRng, ms: std::ops::Range<u64>) {
+    tokio::time::sleep(Duration::from_millis(rng.random_range(ms))).await;
+}

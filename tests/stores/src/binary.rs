@@ -1,0 +1,116 @@
+//! The binary `aft` with the credentials of a server, and nothing else of AWS in its environment.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use aft_services::Server;
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Asserts that it was refused with these words, by itself and without a panic, and that it does not show the server's secret.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn assert_refused(&self, words: &[&str]) {
+        assert_eq!(self.code, Some(2), "{self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is missing in {self:#?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+    }
+}
+
+/// Runs `aft` to its end. `keys` are the access key and its secret.
+///
+/// # Panics
+/// If the binary is missing.
+pub fn aft(arguments: &[&str], keys: Option<(&str, &str)>) -> Ran {
+    let output = command(arguments, keys).output().expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A running `aft serve`, killed when it is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `aft serve` on a store, and waits until it listens.
+///
+/// # Panics
+/// If it does not come to listen.
+pub fn serve(store: &str, server: &Server) -> Serving {
+    let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0"];
+    let keys = Some((server.access_key(), server.secret_key()));
+    let mut child = command(&arguments, keys).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut url = None;
+    for line in lines.map_while(Result::ok) {
+        if let Some(at) = line.strip_prefix("listening on ") {
+            url = Some(at.to_owned());
+            break;
+        }
+    }
+    let Some(url) = url else {
+        let ended = child.wait().expect("it is ours");
+        panic!("aft serve ended before it listened: {ended}");
+    };
+    Serving { child, url }
+}
+
+fn command(arguments: &[&str], keys: Option<(&str, &str)>) -> Command {
+    let mut command = Command::new(path());
+    // Nor what the tests themselves are told by AFT_….
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("AWS_") || shown.starts_with("AFT_") {
+            command.env_remove(&name);
+        }
+    }
+    // No files and no service of the machine may provide credentials.
+    command.env("AWS_CONFIG_FILE", "/nowhere").env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere");
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    if let Some((access, secret)) = keys {
+        command.env("AWS_ACCESS_KEY_ID", access).env("AWS_SECRET_ACCESS_KEY", secret);
+    }
+    command.args(arguments);
+    command
+}
+
+/// The binary: `AFT_BIN`, or the one that cargo put beside the test programs.
+fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("AFT_BIN") {
+        return path.into();
+    }
+    let this = std::env::current_exe().expect("a test program knows where it is");
+    let path =
+        this.parent().and_then(Path::parent).expect("cargo puts tests into target/PROFILE/deps").join("aft");
+    assert!(
+        path.is_file(),
+        "{} is missing: build it with `cargo build --locked --package aft`, or run everything with `cargo xtask test`",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,223 @@
+//! An HTTP server before another one: it counts what goes through, and does to each request what a rule says.
+//!
+//! The request's `Host` is passed on as it came, since it is signed.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+
+/// What is done to a request.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Passed on, and its answer back.
+    Pass,
+    /// Passed on after this time.
+    Late(Duration),
+    /// Passed on without this header.
+    Without(HeaderName),
+    /// Answered here, and not passed on.
+    Answer(u16, &'static str),
+    /// Passed on and carried out, but answered here.
+    PassButAnswer(u16, &'static str),
+    /// Passed on and carried out, but the connection ends without an answer.
+    PassButCut,
+    /// Passed on; of the answer's body only the first bytes come, then the connection ends.
+    CutBody(usize),
+    /// Passed on; the answer has lost this header.
+    AnswerWithout(HeaderName),
+}
+
+/// A request that came through.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `GET`, `PUT`, …
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    /// When it came.
+    pub from: Instant,
+    /// When the answer's head was there.
+    pub to: Instant,
+}
+
+impl Seen {
+    /// Method and what of the path is the same in every run: `PUT commit`, `LIST version`.
+    pub fn what(&self) -> String {
+        let listing = self.path.split_once("list-type=2").map(|(_, query)| query);
+        let method = if listing.is_some() { "LIST" } else { &self.method };
+        let spaces = ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "probe"];
+        let at = listing.unwrap_or(&self.path);
+        let space = spaces
+            .iter()
+            .find(|space| at.contains(&format!("{space}/")) || at.contains(&format!("{space}%2F")));
+        format!("{method} {}", space.copied().unwrap_or("other"))
+    }
+}
+
+type Rule = dyn Fn(&Request<Incoming>) -> Act + Send + Sync;
+
+/// A running front. It ends with the runtime.
+#[derive(Debug)]
+pub struct Front {
+    port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Front {
+    /// Starts one before the server at `upstream`, `http://HOST:PORT`.
+    pub async fn start(
+        upstream: &str,
+        rule: impl Fn(&Request<Incoming>) -> Act + Send + Sync + 'static,
+    ) -> Front {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the kernel's choice");
+        let port = listener.local_addr().expect("it is bound").port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let room = Arc::new(Room {
+            upstream: upstream.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            rule: Box::new(rule),
+            seen: seen.clone(),
+        });
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("it listens");
+                stream.set_nodelay(true).expect("it is a socket");
+                let room = room.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| room.clone().serve(request));
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // A connection that is cut on purpose ends with an error.
+                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Front { port, seen }
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What has come through since the last call.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen.lock().expect("nobody panics with it in hand"))
+    }
+}
+
+struct Room {
+    upstream: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    rule: Box<Rule>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// A connection is to be cut.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl Room {
+    async fn serve(self: Arc<Room>, request: Request<Incoming>) -> Result<Response<CutBody>, Cut> {
+        let from = Instant::now();
+        let act = (self.rule)(&request);
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let method = request.method().to_string();
+        let answer = self.act(&act, request, &path).await;
+        let seen = Seen { method, path, from, to: Instant::now() };
+        self.seen.lock().expect("nobody panics with it in hand").push(seen);
+        answer
+    }
+
+    async fn act(&self, act: &Act, request: Request<Incoming>, path: &str) -> Result<Response<CutBody>, Cut> {
+        if let Act::Answer(status, body) = act {
+            return Ok(plain(*status, body));
+        }
+        if let Act::Late(time) = act {
+            tokio::time::sleep(*time).await;
+        }
+        let (mut head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        head.uri = format!("{}{path}", self.upstream).parse().expect("a path behind an address");
+        if let Act::Without(header) = act {
+            head.headers.remove(header);
+        }
+        let answer =
+            self.client.request(Request::from_parts(head, Full::new(body))).await.map_err(|_| Cut)?;
+        let (mut head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        let cut_at = match act {
+            Act::PassButAnswer(status, body) => return Ok(plain(*status, body)),
+            Act::PassButCut => return Err(Cut),
+            Act::CutBody(len) => {
+                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+                Some((*len).min(body.len()))
+            }
+            Act::AnswerWithout(header) => {
+                head.headers.remove(header);
+                None
+            }
+            Act::Pass | Act::Late(_) | Act::Without(_) | Act::Answer(..) => None,
+        };
+        Ok(Response::from_parts(head, CutBody { whole: Some(body), cut_at }))
+    }
+}
+
+fn plain(status: u16, body: &'static str) -> Response<CutBody> {
+    let mut answer =
+        Response::new(CutBody { whole: Some(Bytes::from_static(body.as_bytes())), cut_at: None });
+    *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+    answer
+}
+
+/// A body that may break off.
+#[derive(Debug)]
+struct CutBody {
+    whole: Option<Bytes>,
+    cut_at: Option<usize>,
+}
+
+impl Body for CutBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let cut_at = self.cut_at;
+        Poll::Ready(match (self.whole.take(), cut_at) {
+            (Some(whole), None) => (!whole.is_empty()).then(|| Ok(Frame::data(whole))),
+            (Some(whole), Some(len)) => Some(Ok(Frame::data(whole.slice(..len)))),
+            (None, None) => None,
+            (None, Some(_)) => Some(Err(Cut)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.cut_at.is_none() && self.whole.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.whole, self.cut_at) {
+            (Some(whole), _) => SizeHint::with_exact(whole.len() as u64),
+            (None, _) => SizeHint::default(),
+        }
+    }
+}

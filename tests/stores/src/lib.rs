@@ -1,0 +1,13 @@
+//! What the tests of stores against real servers have in common.
+//!
+//! * [`Bucket`] – a running server with an empty bucket, and stores on it.
+//! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
+//! * [`aft`] – the binary, with the credentials of a server.
+
+mod binary;
+mod bucket;
+mod front;
+
+pub use binary::{Ran, Serving, aft, serve};
+pub use bucket::Bucket;
+pub use front::{Act, Front, Seen};

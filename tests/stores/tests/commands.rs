@@ -1,0 +1,161 @@
+//! Goal: `aft serve`, `bench`, `demo` and `store` work on S3, tell what it costs, and refuse what would break a promise, without showing a
+//! secret. Method: the binary, real servers, and a front that takes the condition off every create.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aft_services::{Server, Service};
+use aft_store_tests::{Act, Bucket, Front, aft, serve};
+use hyper::header::IF_NONE_MATCH;
+use serde_json::Value;
+
+/// How long a commit whose process died may take to become visible: a listing older than 10 s is looked up again.
+const VISIBLE_MAX: Duration = Duration::from_secs(60);
+
+fn keys(server: &Server) -> Option<(&str, &str)> {
+    Some((server.access_key(), server.secret_key()))
+}
+
+fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error"])
+        .args(arguments)
+        .output()
+        .expect("curl starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_server_on_minio_keeps_what_it_acknowledged() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let store = bucket.url("shop");
+    let order = r#"{"request_id": "order-17", "ops": [{"put": "stock/tea", "text": "4"}], "result": "b2s="}"#;
+    let first = serve(&store, &bucket.server);
+    assert_eq!(
+        curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &format!("{}/readyz", first.url)]),
+        "200"
+    );
+    let told = curl(&["--json", order, &format!("{}/v1/execute", first.url)]);
+    assert!(told.contains("\"committed\":true"), "{told}");
+    let metrics = curl(&[&format!("{}/metrics", first.url)]);
+    let value = |start: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(start));
+        let line = line.unwrap_or_else(|| panic!("{start} is missing in\n{metrics}"));
+        line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")
+    };
+    assert!(value("aft_store_cost_dollars{") > 1e-5);
+    assert!(metrics.contains("class=\"put_post_list\"") && metrics.contains("class=\"get\""));
+    // SIGKILL, and another process without any memory of it.
+    drop(first);
+    let second = serve(&store, &bucket.server);
+    let key = format!("{}/v1/keys/stock/tea", second.url);
+    // The first one may have died before it entered the version; then the second one's maintainer does.
+    let start = Instant::now();
+    while curl(&[&key]) != "4" {
+        assert!(start.elapsed() < VISIBLE_MAX, "not visible after {VISIBLE_MAX:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("visible after {:?}", start.elapsed());
+    let again = curl(&["--json", order, &format!("{}/v1/execute", second.url)]);
+    assert!(again.contains("\"replayed\":true") && again.contains("b2s="), "{again}");
+}
+
+#[test]
+fn a_load_tells_what_it_costs() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let store = bucket.url("bench");
+    let arguments =
+        ["bench", "standard", "--store", &store, "--transactions", "100", "--keys", "20", "--json"];
+    let ran = aft(&arguments, keys(&bucket.server));
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let figures: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    println!("{figures:#}");
+    let cost = figures["cost_per_million_transactions"].as_f64().expect("it charges");
+    // A commit's two requests and two version entries are 20 dollars, less where a transaction writes one key twice; reads come on top.
+    assert!((15.0..100.0).contains(&cost), "{figures:#}");
+    assert_eq!(
+        figures["requests_per_transaction"]["create"].as_f64().map(f64::round),
+        Some(1.0),
+        "{figures:#}"
+    );
+
+    let serving = serve(&bucket.url("served"), &bucket.server);
+    let arguments =
+        ["bench", "standard", "--store", &serving.url, "--transactions", "50", "--keys", "20", "--json"];
+    let ran = aft(&arguments, None);
+    let figures: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|why| panic!("{why}: {ran:#?}"));
+    assert!(figures["cost_per_million_transactions"].as_f64().is_some_and(|cost| cost > 10.0), "{figures:#}");
+}
+
+#[test]
+fn the_demo_runs_on_minio() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let report = tempfile::tempdir().expect("a directory");
+    let report = report.path().join("report.html").display().to_string();
+    let store = bucket.url("demo");
+    let arguments =
+        ["demo", "--requests", "20", "--seed", "7", "--store", &store, "--report", &report, "--json"];
+    let ran = aft(&arguments, keys(&bucket.server));
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let outcome: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert!(outcome["runs"]["shim"]["cost_per_million_transactions"].is_number(), "{outcome:#}");
+}
+
+#[test]
+fn a_bucket_is_made_and_probed() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let url = format!("s3://new-one/p?endpoint={}", bucket.server.endpoint());
+    let keys = keys(&bucket.server);
+    aft(&["store", "probe", &url], keys).assert_refused(&["no such bucket", "aft store init"]);
+    for _ in 0..2 {
+        let ran = aft(&["store", "init", &url], keys);
+        assert!(
+            ran.code == Some(0) && ran.stdout.contains("is ready") && ran.stdout.contains("stored by S3"),
+            "{ran:#?}"
+        );
+    }
+    let ran = aft(&["store", "init", "memory:"], None);
+    assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
+}
+
+#[test]
+fn a_probe_passes_on_minio() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let ran = aft(&["store", "probe", &bucket.url("p")], keys(&bucket.server));
+    assert!(ran.code == Some(0) && ran.stdout.contains("0 failed"), "{ran:#?}");
+}
+
+#[test]
+fn mistakes_are_refused_with_a_remedy() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let (access, secret) = (bucket.server.access_key(), bucket.server.secret_key());
+    let check = |url: &str, keys: Option<(&str, &str)>, words: &[&str]| {
+        let ran = aft(&["serve", "--store", url, "--listen", "127.0.0.1:0"], keys);
+        ran.assert_refused(words);
+        assert!(!ran.stderr.contains(secret) && !ran.stderr.contains("hunter2"), "{ran:#?}");
+    };
+    let (url, known) = (bucket.url("p"), Some((access, secret)));
+    check(&url, None, &["no credentials", "AWS_ACCESS_KEY_ID"]);
+    check(&url, Some((access, "hunter2hunter2")), &["SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"]);
+    check("s3://aft/p", known, &["no region", "AWS_REGION"]);
+    check("s3://aft/p?endpoint=http://127.0.0.1:1", known, &["127.0.0.1:1"]);
+    check("s3://aft?endpont=http://x", known, &["\"endpont\"", "s3://BUCKET/PREFIX"]);
+    check("s3://aft?endpoint=http://me:hunter2@x", known, &["names a user"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_the_condition_of_a_create_is_refused() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Without(IF_NONE_MATCH)).await;
+    let (url, access, secret) =
+        (bucket.url_by(&front.endpoint(), "p"), bucket.server.access_key(), bucket.server.secret_key());
+    let serving = tokio::task::spawn_blocking(move || {
+        aft(&["serve", "--store", &url, "--listen", "127.0.0.1:0"], Some((access, secret)))
+    });
+    serving.await.expect("it does not panic").assert_refused(&[
+        "refused",
+        "one create wins",
+        "two requests with one ID",
+    ]);
+}

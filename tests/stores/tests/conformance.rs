@@ -1,0 +1,62 @@
+//! Goal: the store on S3 keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
+//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest.
+//!
+//! moto looks and then writes, in threads: now and then two creates win (2 of 32, in about one run of the suite in four). That is the kind of server that the
+//! race probe refuses; here its races are run and may fail, and everything else must pass.
+
+use std::sync::Arc;
+
+use aft_services::Service;
+use aft_store::conformance::{self, Report, Verdict};
+use aft_store::{Space, Store};
+use aft_store_tests::Bucket;
+
+/// The checks in which many write one name at once.
+const RACES: [&str; 6] = [
+    "one_create_wins",
+    "create_never_overwrites_a_put",
+    "create_and_delete_take_turns",
+    "one_replace_wins_per_tag",
+    "replace_never_overwrites_a_put",
+    "no_update_is_lost",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_minio() {
+    check(Service::Minio, Report::assert_passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_moto() {
+    check(Service::Moto, passed_but_for_races).await;
+}
+
+fn passed_but_for_races(report: &Report) {
+    let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
+    assert!(RACES.iter().all(|race| names.contains(race)), "{names:?}");
+    for check in &report.checks {
+        let failed = matches!(check.verdict, Verdict::Failed(_));
+        assert!(!failed || RACES.contains(&check.name), "{report}");
+    }
+}
+
+async fn check(service: Service, accept: fn(&Report)) {
+    let Some(bucket) = Bucket::start(service) else { return };
+    let report = conformance::run(async || bucket.fresh().await).await;
+    println!("{report}");
+    accept(&report);
+
+    // The longest prefix that there may be, so that the longest names meet the limit of a key.
+    let store = bucket.open(&bucket.url(&"p".repeat(128))).await.expect("the server runs");
+    let report = conformance::probe(store.clone()).await;
+    println!("{report}");
+    accept(&report);
+    leaves_nothing(store).await;
+}
+
+async fn leaves_nothing(store: Arc<dyn Store>) {
+    for space in Space::ALL {
+        let page = store.groups(space, b"", None, 10).await.expect("the server runs");
+        assert!(page.groups.is_empty(), "{space:?}: {page:?}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Goal: a transaction costs the requests that the head of the store on S3 says, and the meter counts what goes over the wire. Method: a node
+//! over MinIO behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aft_core::ids::Key;
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_services::Service;
+use aft_store::{Costs, Name, Space, Store};
+use aft_store_s3::S3Store;
+use aft_store_tests::{Act, Bucket, Front, Seen};
+use bytes::Bytes;
+
+/// How long the front holds a request: well above what sending one takes.
+const HELD: Duration = Duration::from_millis(150);
+const KEYS: usize = 10;
+
+fn key(number: usize) -> Key {
+    Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
+}
+
+fn put(number: usize) -> Op {
+    let bytes = Bytes::from(format!("value {number}"));
+    let size = bytes.len() as u64;
+    let value =
+        Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() };
+    Op::Put(key(number), value)
+}
+
+async fn node(store: Arc<S3Store>) -> NodeHandle {
+    let settings = NodeSettings::new(&store.capabilities());
+    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
+    node.recovered().await;
+    node
+}
+
+/// One transaction in one call.
+async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
+}
+
+async fn read(node: &NodeHandle, number: usize) -> Bytes {
+    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
+        panic!("a fresh request is not replayed")
+    };
+    match &reads[0].found {
+        Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in seen {
+        *counts.entry(request.what()).or_default() += 1;
+    }
+    counts
+}
+
+fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
+    let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+    assert_eq!(counted(seen), expected);
+}
+
+fn count(costs: &Costs, class: &str) -> u64 {
+    costs.requests.iter().find(|of| of.class == class).expect("it is a class").count
+}
+
+/// What a store has cost since an earlier moment: writes, reads, dollars.
+fn since(store: &S3Store, before: &Costs) -> (u64, u64, f64) {
+    let now = store.costs().expect("it charges");
+    let grown = |class| count(&now, class) - count(before, class);
+    (grown("put_post_list"), grown("get"), now.dollars - before.dollars)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_costs_what_it_should() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Late(HELD)).await;
+    let url = bucket.url_by(&front.endpoint(), "p");
+    let store = bucket.open(&url).await.expect("the server runs");
+    // A first look, the bucket's and the deletions' (decision 0007).
+    expect(
+        &front.take(),
+        &[("LIST other", 1), ("PUT probe", 2), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)],
+    );
+
+    // The commit of 10 small writes: one round trip, two requests; then one for each key.
+    let before = store.costs().expect("it charges");
+    let writer = node(store.clone()).await;
+    let reply = run(&writer, (0..KEYS).map(put).collect()).await;
+    let acknowledged = Instant::now();
+    assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    while writer.stats().published == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let seen = front.take();
+    expect(&seen, &[("PUT commit", 1), ("PUT intent", 1), ("PUT version", KEYS)]);
+    let (first, later): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|one| one.what() != "PUT version");
+    let both_under_way = first.iter().map(|one| one.from).max() < first.iter().map(|one| one.to).min();
+    assert!(both_under_way, "record and intent go out at the same time: {first:?}");
+    assert!(first.iter().all(|one| one.to < acknowledged) && later.iter().all(|one| one.to > acknowledged));
+    let (writes, reads, dollars) = since(&store, &before);
+    assert_eq!((writes, reads), (2 + KEYS as u64, 0));
+    assert!((dollars - 12.0 * 0.005 / 1_000.0).abs() < 1e-12, "{dollars}");
+
+    // Its own node knows the value, but not yet whether another one has written the key.
+    assert_eq!(read(&writer, 3).await, "value 3");
+    expect(&front.take(), &[("LIST version", 1)]);
+    assert_eq!(read(&writer, 3).await, "value 3");
+    expect(&front.take(), &[]);
+
+    // A cold node: the key's newest version, and its record; after that, nothing.
+    let cold = bucket.open(&url).await.expect("the server runs");
+    front.take();
+    let before = cold.costs().expect("it charges");
+    let reader = node(cold.clone()).await;
+    assert_eq!(read(&reader, 4).await, "value 4");
+    expect(&front.take(), &[("LIST version", 1), ("GET commit", 1)]);
+    assert_eq!(read(&reader, 4).await, "value 4");
+    expect(&front.take(), &[]);
+    let (writes, reads, dollars) = since(&cold, &before);
+    assert_eq!((writes, reads), (1, 1));
+    assert!((dollars - 5.4e-6).abs() < 1e-12, "{dollars}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_names_go_in_few_requests() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    let names: Vec<Name> =
+        (0..1_001_u32).map(|i| Name::new(Space::Version, "k", i.to_be_bytes().to_vec())).collect();
+    store.delete(&names).await.unwrap();
+    expect(&front.take(), &[("POST other", 2)]);
+    store.delete(&names[..1]).await.unwrap();
+    expect(&front.take(), &[("DELETE version", 1)]);
+    store.delete(&[]).await.unwrap();
+    expect(&front.take(), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_cost_a_request_a_page_and_two_for_each_hashed_one() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let mut groups: Vec<Bytes> = (0..20).map(|i| Bytes::from(format!("a/{i:02}"))).collect();
+    // Two that share three whole segments, and one of two segments.
+    groups.extend(["1", "2"].map(|end| Bytes::from("b".repeat(600) + end)));
+    groups.push(Bytes::from("c".repeat(200)));
+    for group in &groups {
+        store.put(&Name::new(Space::Version, group.clone(), "i"), Bytes::new()).await.unwrap();
+    }
+    front.take();
+    let page = store.groups(Space::Version, b"a/", None, 10).await.unwrap();
+    assert_eq!((&page.groups[..], page.more), (&groups[..10], true));
+    expect(&front.take(), &[("LIST version", 1)]);
+    let page = store.groups(Space::Version, b"", Some(&groups[9]), 100).await.unwrap();
+    assert_eq!((&page.groups[..], page.more), (&groups[10..], false));
+    // The space, three levels of b, two digests; the space again, c; the space to its end.
+    let seen = counted(&front.take());
+    assert!(seen["LIST version"] <= 11 && seen["GET version"] == 2, "{seen:?}");
+}

@@ -1,0 +1,310 @@
+//! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy. Method: a front before
+//! moto that breaks one answer at a time (moto checks no signatures, so headers can be taken away), and MinIO for credentials, regions and a SIGKILL.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aft_services::Service;
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store_s3::{Options, S3Store};
+use aft_store_tests::{Act, Bucket, Front};
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{CONTENT_LENGTH, ETAG};
+
+const HTML: &str = "<html><body>Welcome to the hotel's network</body></html>";
+const SLOW_DOWN: &str =
+    "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+const INTERNAL: &str =
+    "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>";
+const CONFLICT: &str =
+    "<Error><Code>ConditionalRequestConflict</Code><Message>Another one is under way.</Message></Error>";
+const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+const REDIRECT: &str =
+    "<Error><Code>PermanentRedirect</Code><Message>Elsewhere.</Message><Region>eu-west-1</Region></Error>";
+const MALFORMED: &str = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region 'mars-1' is wrong</Message><Region>eu-west-1</Region></Error>";
+const KEY_STAYS: &str = "<DeleteResult><Error><Key>k</Key><Code>InternalError</Code><Message>Try again.</Message></Error></DeleteResult>";
+
+fn name(group: &'static str) -> Name {
+    Name::new(Space::Version, group, "item")
+}
+
+/// A store behind a front whose act can be changed.
+struct Behind {
+    bucket: Bucket,
+    front: Front,
+    act: Arc<Mutex<Act>>,
+    store: Arc<S3Store>,
+}
+
+impl Behind {
+    async fn start() -> Option<Behind> {
+        let bucket = Bucket::start(Service::Moto)?;
+        let act = Arc::new(Mutex::new(Act::Pass));
+        let rule = act.clone();
+        let front = Front::start(&bucket.server.endpoint(), move |_| {
+            rule.lock().expect("nobody panics with it").clone()
+        })
+        .await;
+        let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("all passes");
+        Some(Behind { bucket, front, act, store })
+    }
+
+    fn set(&self, act: Act) {
+        *self.act.lock().expect("nobody panics with it") = act;
+    }
+
+    /// Every call, each of which must fail in this way.
+    async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
+        self.set(Act::Pass);
+        let there = name("there");
+        self.store.put(&there, Bytes::from("body")).await.expect("all passes");
+        let (_, tag) = self.store.get(&there).await.expect("all passes").expect("it was put");
+        self.set(act.clone());
+        let (store, body) = (&self.store, Bytes::from("other"));
+        let failures = [
+            ("get", store.get(&there).await.err()),
+            ("put", store.put(&there, body.clone()).await.err()),
+            ("create", store.create(&name("new"), body.clone()).await.err()),
+            ("replace", store.replace(&there, &tag, body).await.err()),
+            ("delete_if", store.delete_if(&there, &tag).await.err()),
+            ("delete", store.delete(&[there.clone(), name("new")]).await.err()),
+            ("list", store.list(Space::Version, b"there", None, 10).await.err()),
+            ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
+        ];
+        for (call, error) in failures {
+            let error = error.unwrap_or_else(|| panic!("{call} under {act:?} succeeded"));
+            assert!(expect(&error), "{call} under {act:?}: {error:?}");
+            let text = error.to_string();
+            for word in words.iter().chain(&["s3://aft/p?endpoint="]) {
+                assert!(text.contains(word), "{call} under {act:?}: {word:?} is missing in {text}");
+            }
+        }
+        self.set(Act::Pass);
+    }
+}
+
+fn no_answer(error: &Error) -> bool {
+    matches!(error, Error::NoAnswer(_))
+}
+
+fn busy(error: &Error) -> bool {
+    matches!(error, Error::Busy(_))
+}
+
+fn refused(error: &Error) -> bool {
+    matches!(error, Error::Refused(_))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_are_told_apart() {
+    let Some(behind) = Behind::start().await else { return };
+    behind.every_call(Act::PassButCut, no_answer, &[]).await;
+    behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalError"]).await;
+    behind.every_call(Act::Answer(502, HTML), no_answer, &[]).await;
+    behind.every_call(Act::Answer(503, HTML), no_answer, &[]).await;
+    behind.every_call(Act::Answer(504, ""), no_answer, &[]).await;
+    behind.every_call(Act::Answer(503, SLOW_DOWN), busy, &["SlowDown"]).await;
+    behind.every_call(Act::Answer(429, ""), busy, &[]).await;
+    behind.every_call(Act::Answer(403, DENIED), refused, &["AccessDenied", "s3:PutObject"]).await;
+    behind.every_call(Act::Answer(301, REDIRECT), refused, &["region=eu-west-1"]).await;
+    behind.every_call(Act::Answer(403, HTML), no_answer, &["does not speak S3"]).await;
+    // Nothing was repeated in secret: 8 calls with one request each, and a put and a get before.
+    behind.front.take();
+    behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
+    assert_eq!(behind.front.take().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_no_s3_is_no_answer() {
+    let Some(behind) = Behind::start().await else { return };
+    let store = &behind.store;
+    let check = |what: &str, error: Option<Error>| {
+        let error = error.unwrap_or_else(|| panic!("{what} succeeded"));
+        assert!(no_answer(&error) && error.to_string().contains("does not speak S3"), "{what}: {error:?}");
+    };
+    let there = name("there");
+    store.put(&there, Bytes::from("body")).await.expect("all passes");
+    // "200 OK" to everything.
+    behind.set(Act::Answer(200, HTML));
+    check("get", store.get(&there).await.err());
+    check("put", store.put(&there, Bytes::new()).await.err());
+    check("create", store.create(&there, Bytes::new()).await.err());
+    check("list", store.list(Space::Version, b"there", None, 10).await.err());
+    check("groups", store.groups(Space::Version, b"", None, 10).await.err());
+    behind.set(Act::AnswerWithout(ETAG));
+    check("get without ETag", store.get(&there).await.err());
+    check("put without ETag", store.put(&there, Bytes::from("carried out")).await.err());
+    behind.set(Act::Pass);
+    assert_eq!(store.get(&there).await.unwrap().unwrap().0, "carried out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_breaks_off_is_no_answer() {
+    let Some(behind) = Behind::start().await else { return };
+    let (store, there) = (&behind.store, name("there"));
+    let body = Bytes::from(vec![7; 300_000]);
+    store.put(&there, body.clone()).await.expect("all passes");
+    for len in [0, 1, 100_000, 299_999] {
+        behind.set(Act::CutBody(len));
+        let error = store.get(&there).await.expect_err("the body breaks off");
+        assert!(no_answer(&error), "{len}: {error:?}");
+    }
+    behind.set(Act::AnswerWithout(CONTENT_LENGTH));
+    assert_eq!(store.get(&there).await.unwrap().unwrap().0, body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_without_an_answer_may_have_taken_effect() {
+    let Some(behind) = Behind::start().await else { return };
+    let (store, new) = (&behind.store, name("new"));
+    behind.set(Act::PassButAnswer(500, INTERNAL));
+    let error = store.create(&new, Bytes::from("mine")).await.expect_err("the answer is lost");
+    assert!(no_answer(&error), "{error:?}");
+    behind.set(Act::Pass);
+    assert_eq!(store.create(&new, Bytes::from("mine")).await, Ok(Created::Exists));
+    assert_eq!(store.get(&new).await.unwrap().unwrap().0, "mine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_of_neighbours_is_repeated_and_then_busy() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let left = Arc::new(AtomicUsize::new(0));
+    let rule = left.clone();
+    let front = Front::start(&bucket.server.endpoint(), move |request| {
+        let counts = request.method() == Method::PUT || request.method() == Method::DELETE;
+        let take = |left: usize| left.checked_sub(1);
+        match counts && rule.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            true => Act::Answer(409, CONFLICT),
+            false => Act::Pass,
+        }
+    })
+    .await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("all passes");
+    let new = name("new");
+    left.store(3, Ordering::Relaxed);
+    assert_eq!(store.create(&new, Bytes::from("1")).await, Ok(Created::Created));
+    let (_, tag) = store.get(&new).await.unwrap().unwrap();
+    left.store(3, Ordering::Relaxed);
+    assert_eq!(store.replace(&new, &tag, Bytes::from("2")).await, Ok(Replaced::Replaced));
+    left.store(3, Ordering::Relaxed);
+    assert_eq!(store.delete_if(&new, &tag).await, Ok(Replaced::Changed));
+    left.store(usize::MAX, Ordering::Relaxed);
+    let error = store.create(&name("newer"), Bytes::new()).await.expect_err("there is no end of it");
+    assert!(busy(&error) && error.to_string().contains("ConditionalRequestConflict"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_that_stays_fails_the_whole_deletion() {
+    let Some(behind) = Behind::start().await else { return };
+    behind.set(Act::Answer(200, KEY_STAYS));
+    let error = behind.store.delete(&[name("a"), name("b")]).await.expect_err("a key stays");
+    assert!(no_answer(&error) && error.to_string().contains("InternalError"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_put_there_is_named() {
+    let Some(behind) = Behind::start().await else { return };
+    let Behind { bucket, store, .. } = &behind;
+    // A store with another prefix that lies where this one has its versions.
+    let other = bucket.open(&bucket.url("p/version")).await.expect("the server runs");
+    other.put(&name("x"), Bytes::new()).await.unwrap();
+    let error = store.groups(Space::Version, b"", None, 10).await.expect_err("a foreign directory");
+    assert!(matches!(&error, Error::Damaged(text) if text.contains("p/version/version/")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_tag_of_another_store_matches_nothing() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let store = bucket.open(&bucket.url("p")).await.expect("the server runs");
+    store.put(&name("a"), Bytes::new()).await.unwrap();
+    for tag in ["", "7", "*", "\u{1}"] {
+        let tag = Tag(Bytes::from(tag));
+        assert_eq!(store.replace(&name("a"), &tag, Bytes::new()).await, Ok(Replaced::Changed), "{tag:?}");
+        assert_eq!(store.delete_if(&name("a"), &tag).await, Ok(Replaced::Changed), "{tag:?}");
+    }
+}
+
+async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
+    let why = S3Store::open(url, options).await.expect_err("it cannot be opened").to_string();
+    for word in words {
+        assert!(why.contains(word), "{word:?} is missing in {why}");
+    }
+    let secret = options.keys.as_ref().map_or("", |keys| keys.secret.as_str());
+    assert!(!why.contains(secret), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_at_the_start_are_named() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let (endpoint, options) = (bucket.server.endpoint(), bucket.options());
+    let url = |bucket: &str, rest: &str| format!("s3://{bucket}/p?endpoint={endpoint}{rest}");
+    let fine = url("aft", "");
+    cannot_open(&url("missing", ""), &options, &["s3://missing/p", "no such bucket", "aft store init"]).await;
+    let stranger = Options::with_keys("nobody", "hunter2hunter2");
+    cannot_open(&fine, &stranger, &["InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"]).await;
+    let forger = Options::with_keys(bucket.server.access_key(), "hunter2hunter2");
+    cannot_open(&fine, &forger, &["SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"]).await;
+    // This server takes any region: the answer of one that does not.
+    let elsewhere = Front::start(&endpoint, |_| Act::Answer(400, MALFORMED)).await;
+    let elsewhere = format!("s3://aft/p?endpoint={}&region=mars-1", elsewhere.endpoint());
+    cannot_open(&elsewhere, &options, &["mars-1", "write region=eu-west-1"]).await;
+    let nowhere = "s3://aft/p?endpoint=http://127.0.0.1:1";
+    cannot_open(nowhere, &options, &["127.0.0.1:1", "onnection refused"]).await;
+    let html = Front::start(&endpoint, |_| Act::Answer(200, HTML)).await;
+    let html = format!("s3://aft/p?endpoint={}", html.endpoint());
+    cannot_open(&html, &options, &["does not speak S3", "endpoint"]).await;
+    let redis = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = redis.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = redis.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"-ERR unknown command\r\n").await;
+        }
+    });
+    cannot_open(&format!("s3://aft/p?endpoint=http://127.0.0.1:{port}"), &options, &["s3://aft/p"]).await;
+    S3Store::open(&fine, &options).await.expect("nothing is wrong with this one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_is_made_once() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let url = format!("s3://made/p?endpoint={}", bucket.server.endpoint());
+    for _ in 0..2 {
+        let store = S3Store::init(&url, &bucket.options()).await.expect("the server runs");
+        store.put(&name("a"), Bytes::from("body")).await.unwrap();
+    }
+    let store = S3Store::open(&url, &bucket.options()).await.expect("it is there");
+    assert_eq!(store.get(&name("a")).await.unwrap().unwrap().0, "body");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_comes_back() {
+    let Some(mut bucket) = Bucket::start(Service::Minio) else { return };
+    let store = bucket.open(&bucket.url("p")).await.expect("the server runs");
+    let numbered = |i: usize| Name::new(Space::Commit, i.to_be_bytes().to_vec(), "");
+    let mut kept = Vec::new();
+    for i in 0..50 {
+        store.create(&numbered(i), Bytes::from(i.to_string())).await.unwrap();
+        kept.push(i);
+    }
+    bucket.server.kill();
+    let error = store.create(&numbered(50), Bytes::new()).await.expect_err("nobody listens");
+    assert!(no_answer(&error), "{error:?}");
+    assert!(no_answer(&store.get(&numbered(0)).await.expect_err("nobody listens")));
+    bucket.server.restart().expect("it comes back");
+    // The same store goes on, over connections of its own making.
+    for i in kept {
+        assert_eq!(store.create(&numbered(i), Bytes::new()).await, Ok(Created::Exists));
+        assert_eq!(store.get(&numbered(i)).await.unwrap().unwrap().0, i.to_string());
+    }
+    assert_eq!(store.create(&numbered(50), Bytes::new()).await, Ok(Created::Created));
+
+    // A server that hangs: the call ends when its caller's time is up, and may take effect later.
+    bucket.server.pause();
+    let late =
+        tokio::time::timeout(Duration::from_secs(2), store.put(&numbered(51), Bytes::from("late"))).await;
+    assert!(late.is_err(), "{late:?}");
+    bucket.server.resume();
+    store.put(&numbered(52), Bytes::new()).await.unwrap();
+}
