@@ -11,10 +11,10 @@ use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+use crate::auth::Caller;
 use crate::failure::{Failure, Result};
 use crate::reply;
-use crate::router::Doors;
-use crate::share::{SMALL_BYTES_MAX, Share, with_copies};
+use crate::share::{Meter, SMALL_BYTES_MAX, Share, with_copies};
 
 /// How much of a body that is refused is read all the same, and for how long, so that the client, which sends before it listens, gets to
 /// read why.
@@ -48,7 +48,7 @@ pub(crate) struct Large {
 
 /// Begins to read a body of at most `limit` bytes: in whole if it has no more than `whole_max`.
 pub(crate) async fn start(
-    doors: &Doors,
+    caller: &Caller,
     body: Body,
     headers: &HeaderMap,
     what: &'static str,
@@ -56,10 +56,10 @@ pub(crate) async fn start(
     whole_max: usize,
 ) -> Result<Started> {
     let announced = announced(headers);
-    let timeout = doors.settings.body_timeout;
-    let mut reading = Reading { body, what, limit, share: None };
+    let timeout = caller.settings.body_timeout;
+    let mut reading = Reading { body, what, limit, share: None, meter: caller.meter() };
     if announced.is_some_and(|bytes| bytes <= whole_max) {
-        return read(doors, reading.body, headers, what, limit.min(whole_max)).await.map(Started::Whole);
+        return read(caller, reading.body, headers, what, limit.min(whole_max)).await.map(Started::Whole);
     }
     let begun = async {
         announced.map_or(Ok(()), |bytes| reading.check(bytes))?;
@@ -87,15 +87,17 @@ pub(crate) async fn start(
         large.skip().await;
         return Err(Failure::beyond(Code::TooLarge, what, limit, bytes));
     }
-    let share = doors.bodies.share(bytes)?;
+    let share = caller.share(bytes)?;
     Ok(Started::Whole(Whole { bytes: first.concat().into(), _share: share }))
 }
 
 impl Large {
     /// A body that is here already.
-    pub(crate) fn of(whole: Whole, doors: &Doors) -> Large {
-        let (bytes, timeout) = (whole.bytes.len(), doors.settings.body_timeout);
-        let reading = Reading { body: Body::empty(), what: "a body", limit: bytes, share: whole._share };
+    pub(crate) fn of(whole: Whole, caller: &Caller) -> Large {
+        let (bytes, timeout) = (whole.bytes.len(), caller.settings.body_timeout);
+        let meter = caller.meter();
+        let reading =
+            Reading { body: Body::empty(), what: "a body", limit: bytes, share: whole._share, meter };
         Large { reading, first: vec![whole.bytes], announced: Some(bytes), bytes, timeout }
     }
 
@@ -135,15 +137,15 @@ fn too_slow(what: &str, timeout: Duration) -> Failure {
 
 /// Reads a body of at most `limit` bytes. `what` is for the problem.
 pub(crate) async fn read(
-    doors: &Doors,
+    caller: &Caller,
     body: Body,
     headers: &HeaderMap,
     what: &'static str,
     limit: usize,
 ) -> Result<Whole> {
-    let mut reading = Reading { body, what, limit, share: None };
-    let timeout = doors.settings.body_timeout;
-    match tokio::time::timeout(timeout, reading.whole(doors, headers)).await {
+    let mut reading = Reading { body, what, limit, share: None, meter: caller.meter() };
+    let timeout = caller.settings.body_timeout;
+    match tokio::time::timeout(timeout, reading.whole(headers)).await {
         Ok(Ok(bytes)) => Ok(Whole { bytes, _share: reading.share }),
         Ok(Err(failure)) => {
             reading.skip_after(&failure).await;
@@ -158,14 +160,15 @@ struct Reading {
     what: &'static str,
     limit: usize,
     share: Option<Share>,
+    meter: Meter,
 }
 
 impl Reading {
-    async fn whole(&mut self, doors: &Doors, headers: &HeaderMap) -> Result<Bytes> {
+    async fn whole(&mut self, headers: &HeaderMap) -> Result<Bytes> {
         let announced = announced(headers);
         if let Some(announced) = announced {
             self.check(announced)?;
-            self.hold(doors, announced)?;
+            self.hold(announced)?;
         }
         let Some(first) = self.frame().await? else { return Ok(Bytes::new()) };
         self.check(first.len())?;
@@ -178,7 +181,7 @@ impl Reading {
         let mut next = Some(second);
         while let Some(frame) = next {
             self.check(whole.len() + frame.len())?;
-            self.hold(doors, whole.len() + frame.len())?;
+            self.hold(whole.len() + frame.len())?;
             whole.extend_from_slice(&frame);
             if announced == Some(whole.len()) {
                 break;
@@ -194,6 +197,7 @@ impl Reading {
             if let Ok(data) = frame.into_data()
                 && !data.is_empty()
             {
+                self.meter.charge(data.len());
                 return Ok(Some(data));
             }
         }
@@ -215,11 +219,11 @@ impl Reading {
     }
 
     /// The share of so many bytes; small ones need none, and are copied as small ones.
-    fn hold(&mut self, doors: &Doors, bytes: usize) -> Result<()> {
+    fn hold(&mut self, bytes: usize) -> Result<()> {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(());
         }
-        doors.bodies.grow(&mut self.share, with_copies(bytes))
+        self.meter.grow(&mut self.share, with_copies(bytes))
     }
 
     async fn skip(&mut self) {
@@ -246,9 +250,9 @@ pub(crate) struct Call<T> {
 }
 
 /// Reads and decodes a body in JSON or protobuf.
-pub(crate) async fn message<T: RequestBody>(doors: &Doors, request: Request<Body>) -> Result<Call<T>> {
+pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Body>) -> Result<Call<T>> {
     let (head, body) = request.into_parts();
-    let whole = read(doors, body, &head.headers, "the body", doors.settings.body_bytes_max).await?;
+    let whole = read(caller, body, &head.headers, "the body", caller.settings.body_bytes_max).await?;
     let format = match head.headers.get(CONTENT_TYPE) {
         None => Format::Json,
         Some(text) => match text.to_str().ok().and_then(Format::of_content_type) {
@@ -280,23 +284,27 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Option<Format> {
 
 /// A reply. If it is large, `share` is its share, taken before it was made.
 pub(crate) fn respond<T: prost::Message + Serialize>(
+    caller: &Caller,
     status: StatusCode,
     format: Format,
     message: &T,
     share: Option<Share>,
 ) -> Response {
-    with_head(status, format, reply::response(encode(format, message), share))
+    let body = encode(format, message);
+    caller.charge(body.len());
+    with_head(status, format, reply::response(body, share))
 }
 
 /// A reply that takes its share once it is made: at most some MiB, and nothing is lost if it is refused.
 pub(crate) fn respond_within<T: prost::Message + Serialize>(
-    doors: &Doors,
+    caller: &Caller,
     status: StatusCode,
     format: Format,
     message: &T,
 ) -> Result<Response> {
     let body = encode(format, message);
-    let share = doors.bodies.share(body.len())?;
+    let share = caller.share(body.len())?;
+    caller.charge(body.len());
     Ok(with_head(status, format, reply::response(body, share)))
 }
 

@@ -8,8 +8,9 @@
 //!
 //! * [`Doors`] – what the handlers share: the node, the settings. [`Settings`] – every bound, with its reason.
 //! * [`router`] – the API as a service; [`ROUTES`] – what it consists of; [`OPENAPI`] – the same for clients.
-//! * [`serve`] – accepts connections until told to stop, then finishes what is under way.
+//! * [`serve`], [`serve_with`] – accepts connections until told to stop, then finishes what is under way. [`Tls`] – what may stand before them.
 //! * [`Meters`] – Prometheus.
+//! * [`Access`], [`Book`], [`Credential`] (`auth`) – who gets in, what each may do, and how much.
 //!
 //! # A client that goes away
 //! loses nothing that was acknowledged. A call whose client has disconnected is dropped where it waits: a verb that the node has taken is
@@ -24,8 +25,13 @@
 //! which panics: the connection is cut, and the node says why in its log. Two answers come from the HTTP library and have no body: 400 for bytes that
 //! are no HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!
-//! What is not here: no protocol decision, no durable format, no credentials yet (the tenant is `local`; the binary binds to loopback).
+//! # Who gets in
+//! is in `auth`: every handler of the API takes a `Caller`, which has a tenant; without one there is no key, no transaction and no request to
+//! speak of. Without credentials everybody is the tenant `local`, and the binary binds to loopback.
+//!
+//! What is not here: no protocol decision, no durable format, no file of credentials (the binary's).
 
+mod auth;
 mod body;
 mod failure;
 mod listener;
@@ -38,9 +44,15 @@ mod router;
 mod settings;
 mod share;
 mod stall;
+mod tls;
 
-pub use listener::serve;
+pub use auth::{
+    Access, Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right,
+    Rights, Secret, TOKENS_MAX, TokenHash,
+};
+pub use listener::{serve, serve_with};
 pub use meters::Meters;
 pub use openapi::OPENAPI;
 pub use router::{Doors, ROUTES, router};
 pub use settings::Settings;
+pub use tls::{Tls, TlsError, TlsMaterial, certificate_time};

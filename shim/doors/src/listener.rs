@@ -1,4 +1,4 @@
-//! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2 without TLS, told apart by their first bytes.
+//! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2; without TLS told apart by their first bytes, with TLS by what the two sides agree upon (ALPN).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,16 +12,19 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use metrics::gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::auth::Peer;
 use crate::reply::Progress;
 use crate::router::{Doors, router};
 use crate::stall::Impatient;
+use crate::tls::{Accepted, Tls};
 
 /// What hyper may buffer of a head before it refuses without a body; beyond our own limit, so that ours tells the numbers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -39,6 +42,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is done; then takes no new connection, finishes the calls under way within the settings' `stop_timeout`, and returns.
 pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<Output = ()>) {
+    serve_with(listener, doors, None, stop).await;
+}
+
+/// The same, over TLS if there is any: then what does not speak it is dropped.
+pub async fn serve_with(
+    listener: TcpListener,
+    doors: Arc<Doors>,
+    tls: Option<Arc<Tls>>,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = std::pin::pin!(stop);
     let mut upkeep = std::pin::pin!(doors.meters.upkeep());
     let places = Arc::new(Semaphore::new(doors.settings.connections_max));
@@ -55,22 +68,23 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
         let Some((stream, place)) = accepted else { continue };
         let first_bytes = doors.settings.header_timeout;
         let stall = doors.settings.reply_stall_timeout;
-        let (router, server, watcher) = (router.clone(), server.clone(), graceful.watcher());
+        let (tls, watcher) = (tls.clone(), graceful.watcher());
+        let (router, server) = (router.clone(), server.clone());
         tokio::spawn(async move {
             gauge!("aft_http_connections").increment(1.0);
-            if speaks_within(&stream, first_bytes).await {
-                let cut = Arc::new(Notify::new());
-                let service = service_fn(|request| call(router.clone(), request, stall, cut.clone()));
-                let stream = TokioIo::new(Impatient::new(stream, stall));
-                let connection = watcher.watch(server.serve_connection(stream, service).into_owned());
-                tokio::select! {
-                    ended = connection => {
-                        if let Err(why) = ended {
-                            debug!("a connection ended: {why}");
-                        }
-                    }
-                    () = cut.notified() => debug!("a connection is cut: nothing was taken of a large reply in time"),
+            match tls {
+                None if speaks_within(&stream, first_bytes).await => {
+                    let line = Line { router, server, stall, peer: None };
+                    line.serve(Impatient::new(stream, stall), watcher).await;
                 }
+                None => {}
+                Some(tls) => match tls.accept(stream, stall, first_bytes).await {
+                    Ok(Accepted { stream, http2, peer }) => {
+                        let server = if http2 { server.http2_only() } else { server.http1_only() };
+                        Line { router, server, stall, peer }.serve(stream, watcher).await;
+                    }
+                    Err(why) => debug!("a connection ended before TLS was agreed upon: {why}"),
+                },
             }
             gauge!("aft_http_connections").decrement(1.0);
             drop(place);
@@ -80,6 +94,39 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<O
     let timeout = doors.settings.stop_timeout;
     if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
         warn!("calls still under way after {} s are cut off", timeout.as_secs());
+    }
+}
+
+/// What one connection needs to be served.
+struct Line {
+    router: Router,
+    server: Builder<TokioExecutor>,
+    stall: Duration,
+    peer: Option<Peer>,
+}
+
+impl Line {
+    async fn serve<S>(self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Line { router, server, stall, peer } = self;
+        let cut = Arc::new(Notify::new());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            call(router.clone(), request, stall, cut.clone())
+        });
+        let connection = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
+        tokio::select! {
+            ended = connection => {
+                if let Err(why) = ended {
+                    debug!("a connection ended: {why}");
+                }
+            }
+            () = cut.notified() => debug!("a connection is cut: nothing was taken of a large reply in time"),
+        }
     }
 }
 

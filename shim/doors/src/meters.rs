@@ -38,6 +38,18 @@ impl Meters {
                     "From a call's head to its answer's, by route and method"
                 );
                 describe_gauge!("aft_http_connections", "Open connections");
+                describe_counter!(
+                    "aft_http_unauthorized_total",
+                    "Calls refused for want of a credential (missing, malformed, unknown, certificate, expired) or of what it allows (right, prefix)"
+                );
+                describe_counter!("aft_credential_calls_total", "Calls by credential");
+                describe_counter!(
+                    "aft_credential_bytes_total",
+                    Unit::Bytes,
+                    "Bytes of bodies by credential, in and out"
+                );
+                describe_counter!("aft_credential_limited_total", "Calls refused at a credential's own limit");
+                describe_gauge!("aft_credential_open_transactions", "Open transactions by credential");
                 Meters(handle)
             })
             .clone()

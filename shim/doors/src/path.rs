@@ -25,11 +25,6 @@ pub(crate) fn transaction(path: &str) -> Result<TransactionToken> {
     })
 }
 
-/// A key, percent-encoded.
-pub(crate) fn key(encoded: &str) -> Result<Key> {
-    parse_key(&decode(encoded, "the key", false)?)
-}
-
 /// A key as text.
 pub(crate) fn parse_key(text: &str) -> Result<Key> {
     Key::parse(text).map_err(|why| {
@@ -76,6 +71,18 @@ pub(crate) fn decode(encoded: &str, what: &str, plus_is_space: bool) -> Result<S
     })
 }
 
+/// Percent-encodes all but unreserved characters.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 fn digit(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|digit| digit as u8)
 }
@@ -116,11 +123,13 @@ mod tests {
 
     #[test]
     fn keys() {
+        let key = |encoded: &str| parse_key(&decode(encoded, "the key", false)?);
         let ok = |encoded: &str, expected: &str| assert_eq!(key(encoded).unwrap().as_str(), expected);
         ok("a/b", "a/b");
         ok("a%2Fb%2fc", "a/b/c");
         ok("%C3%A4+", "ä+");
         ok("%00", "\0");
+        ok(&encode("a/b ä+%"), "a/b ä+%");
         let refused = |encoded: &str, position: Option<usize>, part: &str| {
             let problem = key(encoded).unwrap_err().0;
             assert_eq!((problem.code, problem.position), (Code::Invalid, position), "{problem:?}");

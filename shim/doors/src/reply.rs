@@ -158,13 +158,13 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::share::Bodies;
+    use crate::share::{Bodies, Meter};
 
     const BYTES: usize = 3 * PIECE_BYTES + 1;
 
     #[tokio::test]
     async fn the_share_is_held_as_long_as_any_piece() {
-        let bodies = Bodies::new(BYTES);
+        let bodies = Meter::new(Bodies::new(BYTES), None);
         let mut body = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap()).into_body();
         let mut last = Bytes::new();
         let mut len = 0;
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn progress_is_seen() {
         const LIMIT: Duration = Duration::from_millis(200);
-        let bodies = Bodies::new(BYTES);
+        let bodies = Meter::new(Bodies::new(BYTES), None);
         let response = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap());
         let progress = response.extensions().get::<Arc<Progress>>().unwrap().clone();
         let mut body = response.into_body();

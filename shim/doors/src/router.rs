@@ -15,6 +15,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use metrics::{counter, histogram};
 use tracing::{Instrument as _, debug_span};
 
+use crate::auth::Access;
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::native::{keys, listing, one_operation, requests, results, status, transactions};
@@ -28,13 +29,19 @@ pub struct Doors {
     pub(crate) settings: Settings,
     pub(crate) meters: Meters,
     pub(crate) bodies: Bodies,
+    pub(crate) access: Arc<Access>,
 }
 
 impl Doors {
-    /// Doors for a node.
+    /// Doors for a node, open to everybody: for a loopback address alone.
     pub fn new(node: NodeHandle, settings: Settings, meters: Meters) -> Arc<Doors> {
+        Doors::guarded(node, settings, meters, Arc::new(Access::open()))
+    }
+
+    /// Doors for a node, for those who have access.
+    pub fn guarded(node: NodeHandle, settings: Settings, meters: Meters, access: Arc<Access>) -> Arc<Doors> {
         let bodies = Bodies::new(settings.bodies_bytes_max);
-        Arc::new(Doors { node, settings, meters, bodies })
+        Arc::new(Doors { node, settings, meters, bodies, access })
     }
 }
 
@@ -158,6 +165,7 @@ fn status_label(status: u16) -> &'static str {
         (206, "206"),
         (400, "400"),
         (401, "401"),
+        (403, "403"),
         (404, "404"),
         (405, "405"),
         (408, "408"),

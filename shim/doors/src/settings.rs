@@ -59,5 +59,5 @@ pub(crate) const RESULT_BYTES_MAX: usize = 1 << 20;
 pub(crate) const LIST_LIMIT_DEFAULT: u32 = 100;
 /// Keys on a page of a listing, at most.
 pub(crate) const LIST_LIMIT_MAX: u32 = 1_000;
-/// The door's own tenant, until there are credentials.
+/// Everybody's tenant, where there are no credentials.
 pub(crate) const TENANT: &str = "local";

@@ -8,6 +8,7 @@ use aft_node::PARTS_BYTES_AT_ONCE;
 use aft_wire::http::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::{Quota, Tenant};
 use crate::failure::{Failure, Result};
 
 /// Bodies up to this size need no share: connections bound them.
@@ -18,15 +19,25 @@ const UNIT_BYTES: usize = SMALL_BYTES_MAX;
 const RETRY_AFTER_MS: u64 = 1_000;
 
 /// The bound.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     units: Arc<Semaphore>,
     bytes_max: usize,
 }
 
-/// A share of the bound.
+/// A share of the bound, and of that of its tenant.
 #[derive(Debug)]
-pub(crate) struct Share(OwnedSemaphorePermit);
+pub(crate) struct Share {
+    permit: OwnedSemaphorePermit,
+    quota: Option<Quota>,
+}
+
+/// Counts the bytes of one caller's bodies, and gives their shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    bodies: Bodies,
+    tenant: Option<Arc<Tenant>>,
+}
 
 /// What a body counts for while its values are stored in parts or read from them, or decoded: with the copies that this takes.
 pub(crate) fn with_copies(bytes: usize) -> usize {
@@ -36,33 +47,6 @@ pub(crate) fn with_copies(bytes: usize) -> usize {
 impl Bodies {
     pub(crate) fn new(bytes_max: usize) -> Bodies {
         Bodies { units: Arc::new(Semaphore::new(bytes_max.div_ceil(UNIT_BYTES))), bytes_max }
-    }
-
-    /// The share of a body of so many bytes; a small one needs none.
-    pub(crate) fn share(&self, bytes: usize) -> Result<Option<Share>> {
-        let mut share = None;
-        self.grow(&mut share, bytes)?;
-        Ok(share)
-    }
-
-    /// Makes a share that of a body of so many bytes.
-    pub(crate) fn grow(&self, share: &mut Option<Share>, bytes: usize) -> Result<()> {
-        if bytes <= SMALL_BYTES_MAX {
-            return Ok(());
-        }
-        let have = share.as_ref().map_or(0, |Share(permit)| permit.num_permits());
-        let need = bytes.div_ceil(UNIT_BYTES).saturating_sub(have);
-        if need == 0 {
-            return Ok(());
-        }
-        let more =
-            u32::try_from(need).ok().and_then(|need| self.units.clone().try_acquire_many_owned(need).ok());
-        let Some(more) = more else { return Err(self.refusal(bytes)) };
-        match share {
-            Some(Share(permit)) => permit.merge(more),
-            None => *share = Some(Share(more)),
-        }
-        Ok(())
     }
 
     fn refusal(&self, bytes: usize) -> Failure {
@@ -82,11 +66,68 @@ impl Bodies {
     }
 }
 
+impl Meter {
+    pub(crate) fn new(bodies: Bodies, tenant: Option<Arc<Tenant>>) -> Meter {
+        Meter { bodies, tenant }
+    }
+
+    /// Counts bytes that have come.
+    pub(crate) fn charge(&self, bytes: usize) {
+        if let Some(tenant) = &self.tenant {
+            tenant.usage.charge(&tenant.credential, bytes);
+        }
+    }
+
+    /// The share of a body of so many bytes; a small one needs none.
+    pub(crate) fn share(&self, bytes: usize) -> Result<Option<Share>> {
+        let mut share = None;
+        self.grow(&mut share, bytes)?;
+        Ok(share)
+    }
+
+    /// Makes a share that of a body of so many bytes.
+    pub(crate) fn grow(&self, share: &mut Option<Share>, bytes: usize) -> Result<()> {
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(());
+        }
+        let have = share.as_ref().map_or(0, |share| share.permit.num_permits());
+        let need = bytes.div_ceil(UNIT_BYTES).saturating_sub(have);
+        if need == 0 {
+            return Ok(());
+        }
+        // The tenant's own limit first: then it is told of that, and of the others' load only if it has room itself.
+        let quota = match &self.tenant {
+            Some(tenant) => Some(tenant.usage.hold(&tenant.credential, need.saturating_mul(UNIT_BYTES))?),
+            None => None,
+        };
+        let units = &self.bodies.units;
+        let permit =
+            u32::try_from(need).ok().and_then(|need| units.clone().try_acquire_many_owned(need).ok());
+        let Some(permit) = permit else { return Err(self.bodies.refusal(bytes)) };
+        match share {
+            Some(share) => share.merge(Share { permit, quota }),
+            None => *share = Some(Share { permit, quota }),
+        }
+        Ok(())
+    }
+}
+
 impl Share {
+    fn merge(&mut self, other: Share) {
+        self.permit.merge(other.permit);
+        if let (Some(quota), Some(more)) = (&mut self.quota, other.quota) {
+            quota.merge(more);
+        }
+    }
+
     /// Gives back what a body of so many bytes does not need.
     pub(crate) fn shrink(&mut self, bytes: usize) {
-        let surplus = self.0.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES));
-        drop(self.0.split(surplus));
+        let units = bytes.div_ceil(UNIT_BYTES);
+        let surplus = self.permit.num_permits().saturating_sub(units);
+        drop(self.permit.split(surplus));
+        if let Some(quota) = &mut self.quota {
+            quota.shrink(units.saturating_mul(UNIT_BYTES));
+        }
     }
 }
 
@@ -96,7 +137,7 @@ mod tests {
 
     #[test]
     fn shares_are_given_back() {
-        let bodies = Bodies::new(10 * UNIT_BYTES);
+        let bodies = Meter::new(Bodies::new(10 * UNIT_BYTES), None);
         assert!(bodies.share(SMALL_BYTES_MAX).unwrap().is_none());
         let mut one = bodies.share(6 * UNIT_BYTES - 1).unwrap();
         let why = bodies.share(5 * UNIT_BYTES).unwrap_err().0;

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aft_bench::demo::OpenStore;
-use aft_bench::standard::{Length, Options, Pace, Target, Workload};
+use aft_bench::standard::{Length, Options, Pace, Target, Token, Workload};
 use futures::FutureExt as _;
 
 use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, Latency, StandardArguments};
-use crate::{BAD, Failed, logging, stores};
+use crate::{BAD, Failed, logging, stores, token};
 use aft_store_faulty::{Faults, FaultyStore};
 
 /// Transactions, if neither a number nor a time is given.
@@ -68,7 +68,8 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
         clients: arguments.clients,
         seed: arguments.seed,
         history: arguments.history,
-        token: None,
+        token: token::read(arguments.token_file.as_deref())?
+            .map(|token| Token::new(token.expose().to_owned())),
         command: Some(typed()),
     })
 }

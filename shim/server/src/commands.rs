@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aft_doors::Right;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Transactions for functions that are retried, run twice, or die halfway.
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Request(RequestArguments),
     Store(StoreArguments),
+    Credentials(CredentialsArguments),
 }
 
 /// How logs are written.
@@ -46,9 +48,12 @@ Examples:
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
+  aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
+    --tls-certificate server.pem --tls-key server.key
 
 Settings file (all entries are optional):
-  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share)
+  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share),
+           credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
@@ -57,6 +62,10 @@ Settings file (all entries are optional):
            body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
+
+Without credentials everybody who reaches the port may do everything, so another address than loopback is refused.
+SIGHUP reads the credentials, the certificate and the key again; connections stay open. What is wrong in them then is
+logged, and the old ones hold.
 
 A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and at most timeout_max_ms
 (15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
@@ -71,12 +80,24 @@ pub(crate) struct ServeArguments {
     /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// Where the native API listens: a loopback address [default: 127.0.0.1:7400]
+    /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
     /// The settings file [default: aft.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Who gets in: a credentials file (aft credentials add makes one) [default: everybody, on loopback]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Speak TLS with this certificate, and those that lead from it to a root (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Demand client certificates that these authorities have signed (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// How logs are written, on standard error [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -188,6 +209,9 @@ pub(crate) struct StandardArguments {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// The bearer token for a server stands in this file [default: the environment's AFT_TOKEN, if it is set]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
@@ -267,6 +291,73 @@ pub(crate) struct ShowArguments {
     /// The server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
     pub(crate) server: String,
+    /// The bearer token for the server stands in this file [default: the environment's AFT_TOKEN, if it is set]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Make and check credentials: who gets in at a server.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialsArguments {
+    #[command(subcommand)]
+    pub(crate) action: CredentialsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CredentialsAction {
+    Add(AddArguments),
+    /// Draw a further token, for a credential that is there: its hash goes into the list token_sha256 by hand.
+    ///
+    /// Prints the token on standard output, once, and its hash on standard error. To change tokens without a gap, add the new hash,
+    /// send the server SIGHUP, hand out the new token, and remove the old hash.
+    #[command(after_help = "Examples:\n  aft credentials token > shop.token")]
+    Token,
+    /// Read a credentials file as a server would, and say what is wrong with it.
+    #[command(after_help = "Examples:\n  aft credentials check credentials.toml")]
+    Check {
+        /// The credentials file
+        file: PathBuf,
+    },
+}
+
+/// Add a credential to a file, which is made if it is not there.
+///
+/// Prints its token on standard output, once: the file has only the token's SHA-256.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft credentials add shop --prefix shop/ --allow read,write credentials.toml > shop.token
+  aft credentials add operator --prefix '' --allow read,admin credentials.toml > operator.token
+
+An entry of the file; limits, certificate and expires may be left out:
+  [[credential]]
+  name = \"shop\"
+  token_sha256 = [\"…\"]            # up to 4
+  certificate = \"shop.example\"     # a DNS or URI name of its client certificate: with it, it needs no token
+  prefix = \"shop/\"                 # all its keys begin so
+  allow = [\"read\", \"write\"]        # and \"admin\": metrics; with the empty prefix, any request by its hash
+  expires = 2030-01-01T00:00:00Z
+  limits = { open_transactions_max = 100, open_bytes_max = 33554432, calls_per_s = 1000,
+             bytes_per_s = 10000000, bodies_bytes_max = 67108864 }
+
+Limits that are left out: open_transactions_max, open_bytes_max and bodies_bytes_max a quarter of what the server
+has in all, the rates none.")]
+pub(crate) struct AddArguments {
+    /// The tenant's name: letters, digits, '.', '_', '-'
+    pub(crate) name: String,
+    /// What all its keys begin with; '' for every key
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: String,
+    /// What it may do: read, write, admin
+    #[arg(long, value_name = "RIGHTS", value_delimiter = ',', required = true, value_parser = right)]
+    pub(crate) allow: Vec<Right>,
+    /// The credentials file
+    pub(crate) file: PathBuf,
+}
+
+fn right(text: &str) -> Result<Right, String> {
+    let found = Right::ALL.into_iter().find(|right| right.as_str() == text);
+    found.ok_or_else(|| "a right is read, write or admin".to_owned())
 }
 
 /// Prepare or examine a store.

@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aft_wire::http::{Code, Format, Problem, Request};
+use aft_doors::Secret;
+use aft_wire::http::{Code, Format, Problem, Request as Found};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::commands::{RequestAction, RequestArguments, ShowArguments};
-use crate::{BAD, Failed};
+use crate::{BAD, Failed, token};
 
 /// Above the server's own patience with its store.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,13 +21,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed> {
     let RequestAction::Show(arguments) = arguments.action;
     let url = url(&arguments);
-    let (succeeded, body) = match tokio::time::timeout(TIMEOUT, get(&url)).await {
+    let token = token::read(arguments.token_file.as_deref())?;
+    let (succeeded, body) = match tokio::time::timeout(TIMEOUT, get(&url, token.as_ref())).await {
         Ok(answer) => answer.map_err(|why| format!("{url}: {why}"))?,
         Err(_) => return Err(format!("{url}: no answer within {} s", TIMEOUT.as_secs())),
     };
     if succeeded {
         // Read as what it should be before it is shown.
-        let request: Request = Format::Json
+        let request: Found = Format::Json
             .decode(&body)
             .map_err(|why| format!("{url}: not the answer of an AFT server: {why}"))?;
         println!("{}", serde_json::to_string_pretty(&request).expect("a request has text keys"));
@@ -40,13 +44,23 @@ pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed>
     }
 }
 
-async fn get(url: &str) -> Result<(bool, Bytes), Failed> {
+async fn get(url: &str, token: Option<&Secret>) -> Result<(bool, Bytes), Failed> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     if url.starts_with("https://") {
-        return Err("this command speaks http:// only: write http://HOST:PORT".into());
+        return Err(
+            "this command speaks http:// only: write http://HOST:PORT, or ask with curl --cacert".into()
+        );
     }
-    let url = url.parse().map_err(|why| format!("not a URL: {why}; write http://HOST:PORT"))?;
-    let response = client.get(url).await.map_err(|why| {
+    let url: Uri = url.parse().map_err(|why| format!("not a URL: {why}; write http://HOST:PORT"))?;
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = url;
+    if let Some(token) = token {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {}", token.expose())).expect("a token is visible ASCII");
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let response = client.request(request).await.map_err(|why| {
         let source = std::error::Error::source(&why).map(|source| format!(": {source}")).unwrap_or_default();
         format!("{why}{source}; is the server running there?")
     })?;

@@ -21,7 +21,9 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::commands::{LogFormat, ServeArguments};
+use crate::entry::Entry;
 use crate::settings::{Number, Settings};
+use crate::tls_files::TlsFiles;
 use crate::{FAILED, Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
@@ -42,7 +44,14 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     memory::share(&mut settings)?;
     let format = arguments.log_format.or(settings.log.format).unwrap_or(LogFormat::Text);
     logging::start(format, settings.log.filter.as_deref().unwrap_or(FILTER))?;
-    let listen = address(arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN))?;
+    let credentials = arguments.credentials.clone().or(settings.serve.credentials.clone());
+    let listen = arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN);
+    let listen = address(listen, credentials.is_some())?;
+    let tls_files = TlsFiles::new(
+        arguments.tls_certificate.clone().or(settings.serve.tls_certificate.clone()),
+        arguments.tls_key.clone().or(settings.serve.tls_key.clone()),
+        arguments.tls_client_ca.clone().or(settings.serve.tls_client_ca.clone()),
+    )?;
     let url = arguments.store.as_deref().or(settings.serve.store.as_deref());
     let url = url.ok_or("which store? Name one: aft serve --store local:./data")?;
     let time_divisor =
@@ -51,22 +60,32 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
+    if !listen.ip().is_loopback() && tls_files.is_none() {
+        warn!(
+            "listening on {listen} without TLS: tokens and values cross the network as they are; give --tls-certificate and --tls-key, or have a proxy before it speak TLS"
+        );
+    }
     let store = stores::open_with(url, &settings).await?;
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     let door_settings = door_settings(&settings);
+    let entry = Entry::open(credentials, tls_files, &node_settings, &door_settings)?;
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
     let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let doors = Doors::new(node.clone(), door_settings, meters);
-    let serving = tokio::spawn(aft_doors::serve(listener, doors, async { drop(stopped.await) }));
+    let doors = Doors::guarded(node.clone(), door_settings, meters, entry.access.clone());
+    let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
+    let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
+    let serving = tokio::spawn(aft_doors::serve_with(listener, doors, tls, async { drop(stopped.await) }));
+    // Ends with the process.
+    tokio::spawn(entry.follow()?);
     let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
     let ended = tokio::select! {
-        ended = until_stopped(&node, listen, url, &capabilities) => Err(ended),
+        ended = until_stopped(&node, &here, url, &capabilities) => Err(ended),
         () = signals.next() => Ok(()),
     };
     let code = match ended {
@@ -99,19 +118,14 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
 }
 
 /// Says where it serves once it does, and comes back if the node stops by itself.
-async fn until_stopped(
-    node: &NodeHandle,
-    listen: SocketAddr,
-    url: &str,
-    capabilities: &Capabilities,
-) -> Failed {
+async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &Capabilities) -> Failed {
     if node.recovered().await == State::Serving {
         println!(
             "aft {} serves {url} (acknowledged means: {})",
             env!("CARGO_PKG_VERSION"),
             capabilities.durability
         );
-        println!("listening on http://{listen}");
+        println!("listening on {here}");
     }
     while node.ready() != State::Stopped {
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -131,16 +145,16 @@ fn cut_off() -> ! {
 }
 
 /// The address to listen on, if it is safe to do so.
-fn address(text: &str) -> Result<SocketAddr, Failed> {
+fn address(text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
     let mut addresses = text
         .to_socket_addrs()
         .map_err(|why| format!("--listen {text:?} is no ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
     let address = addresses.next().ok_or_else(|| format!("--listen {text:?} names no address"))?;
-    if address.ip().is_loopback() {
+    if address.ip().is_loopback() || guarded {
         return Ok(address);
     }
     Err(format!(
-        "refusing to listen on {address}: this version has no authentication, so whoever reaches the port could read and write everything; use a loopback address (127.0.0.1:{}), and a proxy that authenticates before it",
+        "refusing to listen on {address} without authentication: whoever reaches the port could read and write everything; give --credentials FILE (aft credentials add makes one), or use a loopback address (127.0.0.1:{})",
         address.port()
     ))
 }
@@ -277,12 +291,14 @@ mod tests {
     #[test]
     fn only_loopback_is_listened_on() {
         for text in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7400"] {
-            assert!(address(text).is_ok(), "{text}");
+            assert!(address(text, false).is_ok(), "{text}");
         }
         for text in ["0.0.0.0:7400", "[::]:7400", "192.0.2.1:7400"] {
-            assert!(address(text).unwrap_err().contains("authentication"), "{text}");
+            let why = address(text, false).unwrap_err();
+            assert!(why.contains("authentication") && why.contains("--credentials"), "{text}");
+            assert!(address(text, true).is_ok(), "{text}");
         }
-        let why = address("7400").unwrap_err();
+        let why = address("7400", true).unwrap_err();
         assert!(why.contains("ADDRESS:PORT") && why.contains("127.0.0.1:7400"), "{why}");
     }
 

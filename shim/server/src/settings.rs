@@ -4,7 +4,7 @@
 //! `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`. Numbers in the environment are text, so numbers may be text everywhere.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -15,6 +15,8 @@ use crate::commands::LogFormat;
 
 /// The file that is read if no other is named.
 const DEFAULT_FILE: &str = "aft.toml";
+/// What the commands that call a server read from the environment: no setting of a server, and no mistake beside one.
+pub(crate) const TOKEN: &str = "AFT_TOKEN";
 /// Entries in the environment start so, and have `__` between section and key.
 const PREFIX: &str = "AFT_";
 
@@ -41,6 +43,10 @@ pub(crate) struct Serve {
     pub(crate) listen: Option<String>,
     pub(crate) drain_ms: Option<Number>,
     pub(crate) memory_bytes_max: Option<Number>,
+    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -203,7 +209,7 @@ impl Settings {
         // By itself first: then a mistake in the file is told with its line.
         let _: Settings = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
         for (name, value) in environment {
-            let Some(entry) = name.strip_prefix(PREFIX) else { continue };
+            let Some(entry) = name.strip_prefix(PREFIX).filter(|_| name != TOKEN) else { continue };
             let Some((section, key)) = entry.split_once("__") else {
                 if is_service_link(entry) {
                     continue;
@@ -282,6 +288,7 @@ mod tests {
                 ("AFT_PORT_7400_TCP_ADDR", "10.0.0.1"),
                 ("AFT_BLUE_SERVICE_PORT_HTTP", "7400"),
                 ("HOME", "/"),
+                (TOKEN, "aft_0000"),
             ],
         )
         .unwrap();

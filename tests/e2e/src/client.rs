@@ -34,13 +34,15 @@ pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     format: Format,
+    /// What it sends as `Authorization`.
+    authorization: Option<String>,
 }
 
 impl Client {
     /// A client that speaks JSON.
     pub fn new(address: SocketAddr) -> Client {
         let http = legacy::Client::builder(TokioExecutor::new()).build_http();
-        Client { http, address, format: Format::Json }
+        Client { http, address, format: Format::Json, authorization: None }
     }
 
     /// A client that speaks JSON over HTTP/2 from the first byte on, as one that knows what the server can.
@@ -52,6 +54,11 @@ impl Client {
     /// The same client with another encoding.
     pub fn speaking(self, format: Format) -> Client {
         Client { format, ..self }
+    }
+
+    /// The same client with a bearer token.
+    pub fn bearing(self, token: &str) -> Client {
+        Client { authorization: Some(format!("Bearer {token}")), ..self }
     }
 
     /// The same client for a server at another address.
@@ -74,6 +81,9 @@ impl Client {
             hyper::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let request = request.body(Full::new(body.into())).expect("tests make valid requests");
         let answer = async {

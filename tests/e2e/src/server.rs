@@ -14,8 +14,10 @@ use crate::binary;
 
 /// How long a server may take until it listens: it reads what was left unpublished, on a machine that is shared.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// Lines of output that are kept: the last ones tell why.
-const LOG_LINES_MAX: usize = 200;
+/// Lines of output that are kept: all that a test's session says, at whatever level.
+const LOG_LINES_MAX: usize = 100_000;
+/// Lines of output that are shown: the last ones tell why.
+const SHOWN_LINES_MAX: usize = 200;
 
 /// A running server. Killed when dropped.
 #[derive(Debug)]
@@ -105,6 +107,16 @@ impl Server {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh starts");
         assert!(sent.success(), "kill -TERM {pid}: {sent}");
+    }
+
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", "kill -HUP \"$0\"", &pid]).status().expect("sh starts");
+        assert!(sent.success(), "kill -HUP {pid}: {sent}");
     }
 
     /// Waits for its end, at most so long.
@@ -211,7 +223,9 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        self.lines().iter().map(|line| format!("    {line}\n")).collect()
+        let lines = self.lines();
+        let shown = lines.len().saturating_sub(SHOWN_LINES_MAX);
+        lines[shown..].iter().map(|line| format!("    {line}\n")).collect()
     }
 }
 
@@ -222,7 +236,8 @@ fn read(from: impl Read + Send + 'static, log: Log, mut found: Option<Sender<Soc
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            let address = text.split_once("listening on http://").and_then(|(_, rest)| {
+            let address = text.split_once("listening on http").and_then(|(_, rest)| {
+                let (_, rest) = rest.split_once("://")?;
                 rest.split_whitespace().next().and_then(|address| address.parse().ok())
             });
             log.push(text);

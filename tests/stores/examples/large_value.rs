@@ -33,8 +33,8 @@ async fn main() {
     let sdk = client(endpoint).await;
     let (mut plain, mut shim) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let put = timed(put_plain(&sdk, bucket, file.path())).await;
-        let got = timed(get_plain(&sdk, bucket, bytes)).await;
+        let put = Box::pin(timed(put_plain(&sdk, bucket, file.path()))).await;
+        let got = Box::pin(timed(get_plain(&sdk, bucket, bytes))).await;
         plain.push((put, got));
         let (to, path) = (address.clone(), file.path().to_owned());
         let both = tokio::task::spawn_blocking(move || {
@@ -85,7 +85,7 @@ fn source(bytes: u64) -> tempfile::NamedTempFile {
 }
 
 async fn client(endpoint: &str) -> Client {
-    let config = aws_config::defaults(BehaviorVersion::latest()).region("us-east-1").load().await;
+    let config = Box::pin(aws_config::defaults(BehaviorVersion::latest()).region("us-east-1").load()).await;
     let config = aws_sdk_s3::config::Builder::from(&config)
         .endpoint_url(endpoint)
         .force_path_style(true)

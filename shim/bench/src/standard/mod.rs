@@ -24,7 +24,7 @@ mod target;
 mod value;
 
 pub use comparison::{Comparison, Ratio, compare};
-pub use options::{Length, Options, Pace, Target, Workload};
+pub use options::{Length, Options, Pace, Target, Token, Workload};
 pub use report::{Report, Shape};
 
 use crate::error::Result;

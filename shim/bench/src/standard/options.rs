@@ -36,7 +36,7 @@ pub struct Options {
     /// is over: some 300 bytes a transaction.
     pub history: Option<PathBuf>,
     /// A bearer token for the server.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// What was typed, for the report: this crate does not read the command line.
     pub command: Option<String>,
 }
@@ -56,6 +56,27 @@ impl Default for Options {
             token: None,
             command: None,
         }
+    }
+}
+
+/// A bearer token: shown to nobody but the server.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// The token with this text.
+    pub fn new(text: String) -> Token {
+        Token(text)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
 use crate::standard::backend::{Backend, DirectBackend, NodeBackend, RECOVERY_MAX, ServerBackend, clean_up};
 use crate::standard::requests::Counter;
-use crate::standard::{Options, Target, Workload};
+use crate::standard::{Options, Target, Token, Workload};
 
 /// How long a node in process may take to publish what the load committed.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ impl Opened {
     pub(crate) async fn open(options: &Options) -> Result<Opened> {
         let (name, kind, counter) = match &options.target {
             Target::Server { url } => {
-                let server = Server::parse(url, options.token.as_deref())?;
+                let server = Server::parse(url, options.token.as_ref().map(Token::as_str))?;
                 reach(&server).await?;
                 (url.clone(), Kind::Server(server.clone()), Counter::Server(server))
             }

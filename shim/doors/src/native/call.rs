@@ -1,28 +1,32 @@
 //! What a call says of its transaction: the token, the session, the request's name.
 
 use aft_core::ids::{AttemptId, Session};
+use aft_core::message::Refusal;
 use aft_wire::durable::{TransactionToken, decode_session};
 use aft_wire::http::{Code, header};
 use axum::http::{HeaderMap, HeaderValue};
 use tracing::Span;
 
+use crate::auth::Caller;
 use crate::failure::{Failure, Result};
 use crate::path;
-use crate::router::Doors;
 use crate::settings::NAME_BYTES_MAX;
 
 /// The transaction in a path, if it lives on this node.
-pub(crate) fn transaction(doors: &Doors, path: &str) -> Result<TransactionToken> {
-    let token = path::transaction(path)?;
-    Span::current().record("transaction", tracing::field::display(&token));
-    if token.node == doors.node.id() { Ok(token) } else { Err(of_another_life(&token)) }
+pub(crate) fn transaction(caller: &Caller, path: &str) -> Result<TransactionToken> {
+    let (token, here) = committing(caller, path)?;
+    if here { Ok(token) } else { Err(of_another_life(&token)) }
 }
 
-/// The transaction in the path of a call that may commit: on this node, or not.
-pub(crate) fn committing(doors: &Doors, path: &str) -> Result<(TransactionToken, bool)> {
+/// The transaction in the path of a call that may commit: on this node, or not. One that another tenant opened is not there.
+pub(crate) fn committing(caller: &Caller, path: &str) -> Result<(TransactionToken, bool)> {
     let token = path::transaction(path)?;
     Span::current().record("transaction", tracing::field::display(&token));
-    Ok((token, token.node == doors.node.id()))
+    let here = token.node == caller.node.id();
+    if here && !caller.opened(&token.attempt) {
+        return Err(Failure::from(Refusal::NotFound).of(&token));
+    }
+    Ok((token, here))
 }
 
 pub(crate) fn of_another_life(token: &TransactionToken) -> Failure {
@@ -59,8 +63,8 @@ pub(crate) fn check_name(what: &str, text: &str) -> Result<()> {
 }
 
 /// The token of a transaction on this node.
-pub(crate) fn token(doors: &Doors, attempt: AttemptId) -> TransactionToken {
-    TransactionToken { node: doors.node.id(), attempt }
+pub(crate) fn token(caller: &Caller, attempt: AttemptId) -> TransactionToken {
+    TransactionToken { node: caller.node.id(), attempt }
 }
 
 /// A header's value of text that this crate made.

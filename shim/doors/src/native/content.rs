@@ -6,7 +6,6 @@
 //! ```
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Op, Read};
@@ -20,13 +19,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, iter};
 
+use crate::auth::Caller;
 use crate::body::{self, Large, Started, Whole};
 use crate::failure::{Failure, Result};
 use crate::native::call::header_value;
 use crate::native::opening::AbortOnDrop;
 use crate::native::values::{attributes, content_type, found};
 use crate::reply;
-use crate::router::Doors;
 
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -52,7 +51,11 @@ pub(crate) enum Content {
 
 impl Incoming {
     /// Begins to take a request's body for a value. `what` is for the problem.
-    pub(crate) async fn start(doors: &Doors, request: Request<Body>, what: &'static str) -> Result<Incoming> {
+    pub(crate) async fn start(
+        caller: &Caller,
+        request: Request<Body>,
+        what: &'static str,
+    ) -> Result<Incoming> {
         let (head, body) = request.into_parts();
         let content_type = match head.headers.get(CONTENT_TYPE) {
             Some(text) => Some(
@@ -64,8 +67,8 @@ impl Incoming {
         };
         // Before the body is taken.
         attributes(content_type.clone())?;
-        let (limit, whole_max) = (doors.settings.value_bytes_max, doors.node.inline_value_bytes_max());
-        let started = body::start(doors, body, &head.headers, what, limit, whole_max).await?;
+        let (limit, whole_max) = (caller.settings.value_bytes_max, caller.node.inline_value_bytes_max());
+        let started = body::start(caller, body, &head.headers, what, limit, whole_max).await?;
         let content = match started {
             Started::Whole(whole) => Content::Whole(whole),
             Started::Large(large) => Content::Large(large),
@@ -81,20 +84,20 @@ pub(crate) fn put_large(key: Key, blob: BlobRef, size: u64, content_type: Option
 }
 
 /// Stores a value of an open transaction as it arrives; its place, and its size in bytes.
-pub(crate) async fn store(doors: &Doors, attempt: AttemptId, mut large: Large) -> Result<(BlobRef, u64)> {
-    let stored = store_parts(doors, attempt, &mut large).await;
+pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Large) -> Result<(BlobRef, u64)> {
+    let stored = store_parts(caller, attempt, &mut large).await;
     if stored.is_err() {
         large.skip().await;
     }
     stored
 }
 
-async fn store_parts(doors: &Doors, attempt: AttemptId, large: &mut Large) -> Result<(BlobRef, u64)> {
-    let part_bytes = doors.node.part_bytes();
+async fn store_parts(caller: &Caller, attempt: AttemptId, large: &mut Large) -> Result<(BlobRef, u64)> {
+    let part_bytes = caller.node.part_bytes();
     let held = UPLOAD_PARTS_HELD * part_bytes;
     // Of a value of less than a part, its pieces and the copy.
-    let _share = doors.bodies.share(large.announced.map_or(held, |bytes| held.min(2 * bytes)))?;
-    let mut upload = doors.node.upload(attempt).await?;
+    let _share = caller.share(large.announced.map_or(held, |bytes| held.min(2 * bytes)))?;
+    let mut upload = caller.node.upload(attempt).await?;
     for piece in std::mem::take(&mut large.first) {
         upload.push(piece).await?;
     }
@@ -120,7 +123,7 @@ pub(crate) fn takes_long(read: &Read) -> bool {
 
 /// A value as a raw body. What `held` holds open is held until the body is sent.
 pub(crate) async fn respond(
-    doors: &Arc<Doors>,
+    caller: &Caller,
     read: Read,
     method: &Method,
     headers: &HeaderMap,
@@ -134,10 +137,13 @@ pub(crate) async fn respond(
     let content_type = content_type(&key, &value)?;
     let asked = if method == Method::HEAD { None } else { range(headers, value.size)? };
     let range = asked.clone().unwrap_or(0..value.size);
+    if method != Method::HEAD {
+        caller.charge(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
+    }
     let mut response = if method == Method::HEAD {
         Response::new(Body::empty())
     } else {
-        content(doors, &key, &value, range.clone(), held).await?
+        content(caller, &key, &value, range.clone(), held).await?
     };
     // Written through another door it may hold what a header cannot.
     let content_type =
@@ -157,7 +163,7 @@ pub(crate) async fn respond(
 
 /// A range of a value's bytes.
 async fn content(
-    doors: &Arc<Doors>,
+    caller: &Caller,
     key: &Key,
     value: &Value,
     range: Range<u64>,
@@ -167,17 +173,17 @@ async fn content(
         Location::Inline(bytes) => {
             let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
             let slice = &bytes[at(range.start)..at(range.end)];
-            let share = doors.bodies.share(slice.len())?;
+            let share = caller.share(slice.len())?;
             // A slice of a record or of a request's body, of which a slow reader would hold all.
             Ok(reply::response(Bytes::copy_from_slice(slice), share))
         }
-        Location::Blob(blob) => blob_content(doors, key, *blob, value.size, range, held).await,
+        Location::Blob(blob) => blob_content(caller, key, *blob, value.size, range, held).await,
     }
 }
 
 /// A range of a blob's bytes, part by part.
 pub(crate) async fn blob_content(
-    doors: &Arc<Doors>,
+    caller: &Caller,
     key: &Key,
     blob: BlobRef,
     size: u64,
@@ -192,9 +198,9 @@ pub(crate) async fn blob_content(
     // Before anything is fetched: what has no room is not held. Parts are read whole.
     let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
     let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
-    let share = doors.bodies.share(usize::try_from(most).unwrap_or(usize::MAX))?;
+    let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
     let part = {
-        let (doors, key) = (doors.clone(), key.clone());
+        let (doors, key) = (caller.doors().clone(), key.clone());
         move |number: u64| {
             let (doors, key, range) = (doors.clone(), key.clone(), range.clone());
             async move {

@@ -1,23 +1,20 @@
 //! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=`: the keys that exist in the transaction's snapshot, in order.
 
-use std::sync::Arc;
-
 use aft_core::message::{ListKeys, Reply, Verb};
 use aft_wire::http::{Listed, Listing, header};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 
+use crate::auth::{Caller, Load};
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call;
 use crate::path;
-use crate::router::Doors;
 use crate::settings::{LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX};
 
-pub(crate) async fn list(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let token = call::transaction(&doors, request.uri().path())?;
+pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Response> {
+    let token = call::transaction(&caller, request.uri().path())?;
     let [prefix, after, limit] = path::query(request.uri().query(), ["prefix", "after", "limit"])?;
     let limit = match limit {
         None => LIST_LIMIT_DEFAULT,
@@ -32,15 +29,21 @@ pub(crate) async fn list(State(doors): State<Arc<Doors>>, request: Request<Body>
         },
     };
     let ask = ListKeys {
-        prefix: prefix.unwrap_or_default(),
+        prefix: caller.listed(prefix.unwrap_or_default())?,
         after: after.filter(|after| !after.is_empty()),
         limit,
     };
-    let (keys, next) = match doors.node.ask(Verb::List(token.attempt, ask)).await {
+    let (keys, next) = match caller.node.ask(Verb::List(token.attempt, ask)).await {
         Ok(Reply::Listed { keys, next }) => (keys, next),
         Ok(reply) => panic!("a listing was answered {reply:?}"),
         Err(refusal) => return Err(Failure::from(refusal).of(&token)),
     };
+    let load = || {
+        let mut load = Load::default();
+        keys.iter().for_each(|listed| load.add(&listed.key, 0));
+        load
+    };
+    caller.load(token.attempt, load).map_err(|failure| failure.of(&token))?;
     let keys = keys.into_iter().map(|listed| Listed {
         key: listed.key.as_str().to_owned(),
         size: listed.meta.size,
@@ -48,5 +51,5 @@ pub(crate) async fn list(State(doors): State<Arc<Doors>>, request: Request<Body>
     });
     let listing = Listing { keys: keys.collect(), next };
     let format = body::accepted(request.headers()).unwrap_or_default();
-    body::respond_within(&doors, StatusCode::OK, format, &listing).map_err(|failure| failure.of(&token))
+    body::respond_within(&caller, StatusCode::OK, format, &listing).map_err(|failure| failure.of(&token))
 }

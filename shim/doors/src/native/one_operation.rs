@@ -1,17 +1,15 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
 
-use std::sync::Arc;
-
 use aft_core::ids::{Fingerprint, Key, Session};
 use aft_core::message::{Batch, CommitArgs, Op, Read, Reply, Verb};
 use aft_wire::durable::{encode_session, fingerprint};
 use aft_wire::http::{self, Format, OpKind, Put, header};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
 use tracing::Span;
 
+use crate::auth::{Caller, Right};
 use crate::body::{self, Large};
 use crate::failure::Result;
 use crate::native::call::{self, header_value, token};
@@ -21,7 +19,6 @@ use crate::native::opening::{self, AbortOnDrop, Opening};
 use crate::native::outcome::Outcome;
 use crate::native::values::Plan;
 use crate::path;
-use crate::router::Doors;
 
 /// As long as a transaction may be open: more is clamped.
 const LONGEST: u64 = u64::MAX;
@@ -30,37 +27,35 @@ const FINGERPRINT_BYTES: usize = 64 << 10;
 
 const PREFIX: &str = "/v1/keys/";
 
-pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Response> {
     path::query(request.uri().query(), []).map(|[]| ())?;
-    let key = path::key(path::after(request.uri().path(), PREFIX))?;
+    let key = caller.key_in_path(path::after(request.uri().path(), PREFIX), Right::Read)?;
     let mut opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
-    let mut begin = opening.begin(&doors)?;
+    let (mut begin, guard) = opening.begin(&caller)?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };
-    let guard = AbortOnDrop::new(&doors.node, begin.attempt);
-    let (reads, committed) = match doors.node.ask(Verb::Begin(begin)).await? {
+    let (reads, committed) = match caller.node.ask(Verb::Begin(begin)).await? {
         Reply::Begun { reads, committed: Some(committed), .. } => (reads, committed),
         reply => panic!("a read was answered {reply:?}"),
     };
-    guard.keep();
+    guard.ended();
     let read = reads.into_iter().next().expect("one get has one read");
     let session = header_value(&encode_session(&committed.session));
     let (read, held) = match content::takes_long(&read) && request.method() == Method::GET {
-        true => read_held(&doors, read.key, committed.session).await?,
+        true => read_held(&caller, read.key, committed.session).await?,
         false => (read, None),
     };
-    let mut response = content::respond(&doors, read, request.method(), request.headers(), held).await?;
+    let mut response = content::respond(&caller, read, request.method(), request.headers(), held).await?;
     response.headers_mut().insert(header::SESSION, session);
     Ok(response)
 }
 
 /// Reads a key again, in a transaction that stays open while its value is sent: as long as it is, the value is not collected.
-async fn read_held(doors: &Doors, key: Key, session: Session) -> Result<(Read, Option<AbortOnDrop>)> {
+async fn read_held(caller: &Caller, key: Key, session: Session) -> Result<(Read, Option<AbortOnDrop>)> {
     let mut opening = Opening { session, timeout_ms: Some(LONGEST), ..Opening::default() };
-    let mut begin = opening.begin(doors)?;
+    let (mut begin, held) = opening.begin(caller)?;
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: None };
-    let held = AbortOnDrop::new(&doors.node, begin.attempt);
-    match doors.node.ask(Verb::Begin(begin)).await? {
+    match caller.node.ask(Verb::Begin(begin)).await? {
         Reply::Begun { reads, committed: None, .. } => {
             Ok((reads.into_iter().next().expect("one get has one read"), Some(held)))
         }
@@ -68,26 +63,26 @@ async fn read_held(doors: &Doors, key: Key, session: Session) -> Result<(Read, O
     }
 }
 
-pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let (opening, key) = opening(&request)?;
+pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Response> {
+    let (opening, key) = opening(&caller, &request)?;
     let reply = body::accepted(request.headers()).unwrap_or_default();
-    let Incoming { content_type, content } = Incoming::start(&doors, request, "a value").await?;
+    let Incoming { content_type, content } = Incoming::start(&caller, request, "a value").await?;
     match content {
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
-            run(&doors, opening, http::Op { kind: Some(OpKind::Put(put)) }, reply).await
+            run(&caller, opening, http::Op { kind: Some(OpKind::Put(put)) }, reply).await
         }
         Content::Large(large) => {
             let id = opening.request_id.clone();
-            let outcome = write_large(&doors, opening, key, content_type, large).await;
-            outcome.map_err(|failure| failure.of_request(id.as_deref()))?.respond(&doors, reply)
+            let outcome = write_large(&caller, opening, key, content_type, large).await;
+            outcome.map_err(|failure| failure.of_request(id.as_deref()))?.respond(&caller, reply)
         }
     }
 }
 
 /// Stores a large value as it arrives, and then commits.
 async fn write_large(
-    doors: &Doors,
+    caller: &Caller,
     mut opening: Opening,
     key: Key,
     content_type: Option<String>,
@@ -98,11 +93,10 @@ async fn write_large(
     }
     // It takes as long as its client takes to send it.
     opening.timeout_ms = Some(LONGEST);
-    let begin = opening.begin(doors)?;
+    let (begin, guard) = opening.begin(caller)?;
     let attempt = begin.attempt;
-    Span::current().record("transaction", tracing::field::display(token(doors, attempt)));
-    let guard = AbortOnDrop::new(&doors.node, attempt);
-    match doors.node.ask(Verb::Begin(begin)).await {
+    Span::current().record("transaction", tracing::field::display(token(caller, attempt)));
+    match caller.node.ask(Verb::Begin(begin)).await {
         Ok(Reply::Begun { committed: None, .. }) => {}
         Ok(Reply::Replayed(replayed)) => {
             large.skip().await;
@@ -114,10 +108,10 @@ async fn write_large(
             return Err(refusal.into());
         }
     }
-    let (blob, size) = content::store(doors, attempt, large).await?;
+    let (blob, size) = content::store(caller, attempt, large).await?;
     let plan = Plan::of(content::put_large(key, blob, size, content_type)?);
-    let outcome = opening::run(doors, attempt, plan, Some(CommitArgs::default())).await?;
-    guard.keep();
+    let outcome = opening::run(caller, attempt, plan, Some(CommitArgs::default())).await?;
+    guard.ended();
     Ok(outcome)
 }
 
@@ -134,16 +128,16 @@ fn fingerprint_of_large(key: &Key, content_type: Option<&str>, large: &Large) ->
     fingerprint(&text)
 }
 
-pub(crate) async fn delete(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let (opening, key) = opening(&request)?;
+pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
+    let (opening, key) = opening(&caller, &request)?;
     let reply = body::accepted(request.headers()).unwrap_or_default();
-    run(&doors, opening, http::Op::delete(key.as_str()), reply).await
+    run(&caller, opening, http::Op::delete(key.as_str()), reply).await
 }
 
-fn opening(request: &Request<Body>) -> Result<(Opening, Key)> {
+fn opening(caller: &Caller, request: &Request<Body>) -> Result<(Opening, Key)> {
     let headers: &HeaderMap = request.headers();
     let [scope] = path::query(request.uri().query(), ["scope"])?;
-    let key = path::key(path::after(request.uri().path(), PREFIX))?;
+    let key = caller.key_in_path(path::after(request.uri().path(), PREFIX), Right::Write)?;
     let opening = Opening {
         request_id: idempotency::request_id(headers)?,
         scope,
@@ -153,11 +147,11 @@ fn opening(request: &Request<Body>) -> Result<(Opening, Key)> {
     Ok((opening, key))
 }
 
-async fn run(doors: &Doors, mut opening: Opening, op: http::Op, reply: Format) -> Result<Response> {
+async fn run(caller: &Caller, mut opening: Opening, op: http::Op, reply: Format) -> Result<Response> {
     if opening.request_id.is_some() {
         let batch = http::Batch { ops: vec![op.clone()], commit: Some(true), result: None };
         opening.fingerprint = Some(fingerprint(&Format::Protobuf.encode(&batch)));
     }
-    let outcome = opening.run(doors, vec![op], Some(CommitArgs::default())).await?;
-    outcome.respond(doors, reply)
+    let outcome = opening.run(caller, vec![op], Some(CommitArgs::default())).await?;
+    outcome.respond(caller, reply)
 }

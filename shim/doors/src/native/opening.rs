@@ -5,17 +5,17 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb, Visibility};
-use aft_node::{NodeHandle, fresh_attempt};
-use aft_wire::durable::{own_hash, request_hash};
+use aft_node::NodeHandle;
 use aft_wire::http::{Code, Op};
+use std::time::Duration;
 use tracing::Span;
 
+use crate::auth::{Caller, Place, Right};
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, token};
 use crate::native::outcome::Outcome;
 use crate::native::values::{Plan, Results, resolve};
-use crate::router::Doors;
-use crate::settings::TENANT;
+use crate::path::encode;
 
 /// What opens a transaction.
 #[derive(Debug, Default)]
@@ -35,37 +35,48 @@ impl Opening {
     /// Opens a transaction, runs operations, and commits if asked to.
     pub(crate) async fn run(
         mut self,
-        doors: &Doors,
+        caller: &Caller,
         ops: Vec<Op>,
         commit: Option<CommitArgs>,
     ) -> Result<Outcome> {
-        let plan = Plan::new(ops)?;
-        let begin = self.begin(doors)?;
+        let plan = Plan::new(caller, ops)?;
+        let (begin, guard) = self.begin(caller)?;
         let attempt = begin.attempt;
-        let token = token(doors, attempt);
+        let token = token(caller, attempt);
         Span::current().record("transaction", tracing::field::display(&token));
-        let guard = AbortOnDrop::new(&doors.node, attempt);
-        let outcome = open(doors, begin, plan, commit).await.map_err(|failure| {
+        let outcome = open(caller, begin, plan, commit).await.map_err(|mut failure| {
+            if let (true, None, Some(id)) =
+                (failure.0.code == Code::Unknown, &failure.0.look_up, &self.request_id)
+            {
+                failure.0.look_up = Some(look_up_path(id, self.scope.as_deref()));
+            }
             let failure = failure.of_request(self.request_id.as_deref());
             // Then there never was a transaction that could be named.
             if is_unopened(failure.0.code) { failure } else { failure.of(&token) }
         })?;
-        guard.keep();
+        match &outcome {
+            Outcome::Open { remaining_ms, .. } => guard.open(*remaining_ms),
+            Outcome::Ran { .. } => unreachable!("an opening opens, commits or replays"),
+            Outcome::Committed { .. } | Outcome::Replayed(_) => guard.ended(),
+        }
         Ok(outcome)
     }
 
-    /// The verb for it; takes the session along.
-    pub(crate) fn begin(&mut self, doors: &Doors) -> Result<Box<Begin>> {
+    /// The verb for it, which takes the session along; and what ends the transaction unless its client hears of it.
+    pub(crate) fn begin(&mut self, caller: &Caller) -> Result<(Box<Begin>, AbortOnDrop)> {
+        caller.need_to_open()?;
         if let Some(scope) = &self.scope {
             check_name("a scope", scope)?;
         }
         if self.scope.is_some() && self.request_id.is_none() {
             return Err(Failure::invalid("a scope belongs to a request ID, and there is none"));
         }
-        let attempt = fresh_attempt();
+        let attempt = caller.fresh_attempt();
         let hash = match &self.request_id {
-            None => own_hash(attempt),
+            None => caller.own_hash(attempt),
+            // The commit of a request with a name is stored, even if it wrote nothing.
             Some(id) => {
+                caller.need(Right::Write)?;
                 if id.is_empty() {
                     return Err(Failure::invalid(
                         "a request ID has at least one byte: leave it out if there is none",
@@ -73,11 +84,12 @@ impl Opening {
                 }
                 check_name("a request ID", id)?;
                 Span::current().record("request", id.as_str());
-                request_hash(TENANT, self.scope.as_deref().unwrap_or_default(), id)
+                caller.request_hash(self.scope.as_deref().unwrap_or_default(), id)
             }
         };
-        let settings = &doors.settings;
-        Ok(Box::new(Begin {
+        let settings = &caller.settings;
+        let guard = AbortOnDrop::new(caller, attempt)?;
+        let begin = Box::new(Begin {
             attempt,
             hash,
             named: self.request_id.is_some(),
@@ -89,7 +101,8 @@ impl Opening {
             retention_ms: self.retention_ms,
             visibility: self.visibility,
             batch: Batch::default(),
-        }))
+        });
+        Ok((begin, guard))
     }
 }
 
@@ -102,61 +115,73 @@ fn is_unopened(code: Code) -> bool {
 }
 
 async fn open(
-    doors: &Doors,
+    caller: &Caller,
     mut begin: Box<Begin>,
     plan: Plan,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
     let attempt = begin.attempt;
+    caller.load(attempt, || plan.load())?;
     begin.batch.commit = commit.clone().filter(|_| !plan.has_reads);
     begin.batch.ops = plan.ops;
-    let (remaining_ms, reads) = match doors.node.begin(begin).await? {
-        Reply::Begun { committed: Some(committed), reads, .. } => {
-            assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
-            return Ok(Outcome::Committed { committed, results: Results::default() });
-        }
-        Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
-        Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
-        reply => panic!("a begin was answered {reply:?}"),
-    };
-    let results = resolve(doors, reads).await?;
+    let (remaining_ms, reads) =
+        match caller.node.begin(begin).await.map_err(|refusal| told(caller, attempt, refusal))? {
+            Reply::Begun { committed: Some(committed), reads, .. } => {
+                assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
+                return Ok(Outcome::Committed { committed, results: Results::default() });
+            }
+            Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
+            Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
+            reply => panic!("a begin was answered {reply:?}"),
+        };
+    let results = resolve(caller, reads).await?;
     match commit {
-        Some(args) => commit_with(doors, attempt, args, results).await,
-        None => Ok(Outcome::Open { token: token(doors, attempt), remaining_ms, results }),
+        Some(args) => commit_with(caller, attempt, args, results).await,
+        None => Ok(Outcome::Open { token: token(caller, attempt), remaining_ms, results }),
     }
 }
 
 /// Runs operations in an open transaction, and commits if asked to.
 pub(crate) async fn run(
-    doors: &Doors,
+    caller: &Caller,
     attempt: AttemptId,
     plan: Plan,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
+    caller.load(attempt, || plan.load())?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
-    let (reads, committed) = match doors.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await? {
+    let ran = caller.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await;
+    let (reads, committed) = match ran.map_err(|refusal| told(caller, attempt, refusal))? {
         Reply::Ran { reads, committed } => (reads, committed),
-        Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
+        Reply::Replayed(replayed) => {
+            caller.leave(attempt);
+            return Ok(Outcome::Replayed(replayed));
+        }
         reply => panic!("a batch was answered {reply:?}"),
     };
     if let Some(committed) = committed {
+        caller.leave(attempt);
         return Ok(Outcome::Committed { committed, results: Results::default() });
     }
-    let results = resolve(doors, reads).await?;
+    let results = resolve(caller, reads).await?;
     match commit {
-        Some(args) => commit_with(doors, attempt, args, results).await,
+        Some(args) => commit_with(caller, attempt, args, results).await,
         None => Ok(Outcome::Ran { results }),
     }
 }
 
 /// Commits.
 pub(crate) async fn commit_with(
-    doors: &Doors,
+    caller: &Caller,
     attempt: AttemptId,
     args: CommitArgs,
     results: Results,
 ) -> Result<Outcome> {
-    match doors.node.ask(Verb::Commit(attempt, args)).await {
+    let answer = caller.node.ask(Verb::Commit(attempt, args)).await;
+    if answer.as_ref().map_or_else(ends, |_| true) {
+        caller.leave(attempt);
+    }
+    match answer {
         Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
         Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         Ok(reply) => panic!("a commit was answered {reply:?}"),
@@ -166,14 +191,63 @@ pub(crate) async fn commit_with(
                 "the transaction was aborted: nothing of it took effect; run the request again if it is to";
             Err(Failure::new(Code::Ended, detail))
         }
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => Err(told(caller, attempt, refusal)),
     }
 }
 
+/// Whether a transaction is over whose commit was refused so. One that may go on keeps its place until its deadline.
+fn ends(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Lost | Refusal::KeyReused | Refusal::ResultGone | Refusal::NotFound | Refusal::Ended => true,
+        Refusal::SnapshotGone(_)
+        | Refusal::Overloaded(_)
+        | Refusal::StoreUnavailable(_)
+        | Refusal::InProgress { .. }
+        | Refusal::Unknown(_)
+        | Refusal::NotServing
+        | Refusal::TooLarge(_)
+        | Refusal::Invalid(_)
+        | Refusal::Damaged(_) => false,
+    }
+}
+
+/// A refusal for this caller. Where a commit's outcome is not known, it is told to ask in the way that is open to it.
+fn told(caller: &Caller, attempt: AttemptId, refusal: Refusal) -> Failure {
+    let hash = match &refusal {
+        Refusal::Unknown(hash) => *hash,
+        _ => return refusal.into(),
+    };
+    let mut failure = Failure::from(refusal);
+    if caller.sees_all() {
+        return failure;
+    }
+    (failure.0.look_up, failure.0.detail) = if hash == caller.own_hash(attempt) {
+        let path = format!("/v1/requests/{}?by=transaction", token(caller, attempt));
+        let detail = format!(
+            "the commit may have been stored, and the store did not say: ask GET {path}, or commit again"
+        );
+        (Some(path), detail)
+    } else {
+        let detail = "the commit may have been stored, and the store did not say: ask GET /v1/requests/{id} by the request's ID, or commit again, or send the request again under its ID";
+        (None, detail.to_owned())
+    };
+    failure
+}
+
+/// Where to ask for a request of this name.
+fn look_up_path(id: &str, scope: Option<&str>) -> String {
+    let mut path = format!("/v1/requests/{}", encode(id));
+    if let Some(scope) = scope {
+        path.push_str("?scope=");
+        path.push_str(&encode(scope));
+    }
+    path
+}
+
 /// What became of a transaction whose node is gone: its commit record tells, if the request had no name.
-pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result<Outcome> {
-    let hash = own_hash(attempt);
-    match doors.node.ask(Verb::LookUp(hash)).await {
+pub(crate) async fn of_another_life(caller: &Caller, attempt: AttemptId) -> Result<Outcome> {
+    let hash = caller.own_hash(attempt);
+    match caller.node.ask(Verb::LookUp(hash)).await {
         Ok(Reply::Found(record)) => {
             let session = vec![aft_core::ids::SessionEntry { txn: record.txn, hash }];
             let committed = aft_core::message::Committed { txn: Some(record.txn), session };
@@ -181,7 +255,7 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
         }
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
-            let mut failure = Failure::from(Refusal::Unknown(hash));
+            let mut failure = told(caller, attempt, Refusal::Unknown(hash));
             failure.0.detail =
                 "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, read what it would have written".into();
             Err(failure)
@@ -192,30 +266,41 @@ pub(crate) async fn of_another_life(doors: &Doors, attempt: AttemptId) -> Result
 
 /// Aborts a transaction that its client will not hear of: the call failed, or the client went away before it was answered; or one that was open for
 /// the sake of a reply, once that is sent.
+#[derive(Debug)]
 pub(crate) struct AbortOnDrop {
     node: NodeHandle,
     attempt: AttemptId,
-    kept: bool,
+    /// `None` once there is nothing to abort.
+    place: Option<Place>,
 }
 
 impl AbortOnDrop {
-    pub(crate) fn new(node: &NodeHandle, attempt: AttemptId) -> AbortOnDrop {
-        AbortOnDrop { node: node.clone(), attempt, kept: false }
+    /// Takes the transaction's place.
+    fn new(caller: &Caller, attempt: AttemptId) -> Result<AbortOnDrop> {
+        let place = Some(caller.enter(attempt)?);
+        Ok(AbortOnDrop { node: caller.node.clone(), attempt, place })
     }
 
-    /// The client hears of the transaction, or it has ended.
-    pub(crate) fn keep(mut self) {
-        self.kept = true;
+    /// The transaction has ended.
+    pub(crate) fn ended(mut self) {
+        self.place = None;
+    }
+
+    /// The client hears of the transaction, which stays open for so long at most.
+    fn open(mut self, remaining_ms: u64) {
+        let place = self.place.take().expect("it is taken when the guard goes");
+        place.stay(Duration::from_millis(remaining_ms));
     }
 }
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
+        let Some(place) = self.place.take() else { return };
         let (node, attempt) = (self.node.clone(), self.attempt);
         // Most often there is nothing to abort, and the refusal says so; what has committed stays so.
-        tokio::spawn(async move { node.forget(attempt).await });
+        tokio::spawn(async move {
+            node.forget(attempt).await;
+            drop(place);
+        });
     }
 }

@@ -7,11 +7,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::auth::Caller;
 use crate::body;
 use crate::failure::Result;
 use crate::native::call::header_value;
 use crate::native::values::Results;
-use crate::router::Doors;
 
 /// How it went.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Outcome {
     /// # Errors
     /// If it is a large result of another attempt and the bound for large bodies is reached: the caller asks again. What this call has done is
     /// told in any case; its share was taken before.
-    pub(crate) fn respond(self, doors: &Doors, format: Format) -> Result<Response> {
+    pub(crate) fn respond(self, caller: &Caller, format: Format) -> Result<Response> {
         let mut reply = Reply::default();
         let mut status = StatusCode::OK;
         let mut share = None;
@@ -59,8 +59,8 @@ impl Outcome {
             }
         }
         let mut response = match reply.replayed {
-            true => body::respond_within(doors, status, format, &reply)?,
-            false => body::respond(status, format, &reply, share),
+            true => body::respond_within(caller, status, format, &reply)?,
+            false => body::respond(caller, status, format, &reply, share),
         };
         add_headers(response.headers_mut(), &reply);
         Ok(response)

@@ -5,23 +5,22 @@ use std::sync::Arc;
 use aft_core::ids::RequestHash;
 use aft_core::message::{Refusal, Reply, Verb};
 use aft_core::record::Record;
-use aft_wire::durable::request_hash;
+use aft_wire::durable::TransactionToken;
 use aft_wire::http::{Code, Request as Found, header, rfc3339};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
 use tracing::Span;
 
+use crate::auth::{Caller, Right};
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, header_value};
 use crate::path;
-use crate::router::Doors;
-use crate::settings::TENANT;
 
 /// The record of the request that a call's target names, after a prefix of its path.
-pub(crate) async fn find(doors: &Doors, target: &Uri, prefix: &str) -> Result<Arc<Record>> {
+pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<Arc<Record>> {
+    caller.need(Right::Read)?;
     let [scope, by] = path::query(target.query(), ["scope", "by"])?;
     let id = path::decode(path::after(target.path(), prefix), "the request ID", false)?;
     Span::current().record("request", id.as_str());
@@ -33,16 +32,32 @@ pub(crate) async fn find(doors: &Doors, target: &Uri, prefix: &str) -> Result<Ar
             check_name("a request ID", &id)?;
             let scope = scope.unwrap_or_default();
             check_name("a scope", &scope)?;
-            request_hash(TENANT, &scope, &id)
+            caller.request_hash(&scope, &id)
         }
-        Some("hash") => parse_hash(&id).ok_or_else(|| {
-            Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
-        })?,
+        // The hash holds the tenant: another one's transaction gives the hash of nothing.
+        Some("transaction") => match id.parse::<TransactionToken>() {
+            Ok(token) => caller.own_hash(token.attempt),
+            Err(_) => {
+                return Err(Failure::invalid(
+                    "by=transaction takes the token of a transaction that was opened without a request ID",
+                ));
+            }
+        },
+        // A record does not say whose it is.
+        Some("hash") => {
+            caller.need_to_see_all()?;
+            parse_hash(&id).ok_or_else(|| {
+                Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
+            })?
+        }
         Some(other) => {
-            return Err(Failure::invalid(format!("by is id or hash, not {:?}", path::excerpt(other))));
+            return Err(Failure::invalid(format!(
+                "by is id, transaction or hash, not {:?}",
+                path::excerpt(other)
+            )));
         }
     };
-    match doors.node.ask(Verb::LookUp(hash)).await {
+    match caller.node.ask(Verb::LookUp(hash)).await {
         Ok(Reply::Found(record)) => Ok(record),
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
@@ -53,8 +68,8 @@ pub(crate) async fn find(doors: &Doors, target: &Uri, prefix: &str) -> Result<Ar
     }
 }
 
-pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let record = find(&doors, request.uri(), "/v1/requests/").await?;
+pub(crate) async fn look_up(caller: Caller, request: Request<Body>) -> Result<Response> {
+    let record = find(&caller, request.uri(), "/v1/requests/").await?;
     let committed_ms = record.txn.time.ms();
     let found = Found {
         hash: record.hash.to_string(),
@@ -67,7 +82,7 @@ pub(crate) async fn look_up(State(doors): State<Arc<Doors>>, request: Request<Bo
         collected: record.full().is_none(),
     };
     let format = body::accepted(request.headers()).unwrap_or_default();
-    let mut response = body::respond_within(&doors, StatusCode::OK, format, &found)?;
+    let mut response = body::respond_within(&caller, StatusCode::OK, format, &found)?;
     response.headers_mut().insert(header::VERSION, header_value(&found.version));
     Ok(response)
 }

@@ -1,17 +1,15 @@
 //! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, `GET /v1/results/{id}` reads it for as long as the request is kept.
 
-use std::sync::Arc;
-
 use aft_core::ids::Key;
 use aft_core::message::{Op, Refusal};
 use aft_core::record::LargeResult;
 use aft_wire::http::{Code, header};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::auth::{Caller, Right};
 use crate::body::Large;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
@@ -21,28 +19,32 @@ use crate::native::requests;
 use crate::native::values::Plan;
 use crate::path;
 use crate::reply;
-use crate::router::Doors;
 
-pub(crate) async fn write(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Response> {
     path::query(request.uri().query(), []).map(|[]| ())?;
-    let token = call::transaction(&doors, request.uri().path())?;
+    let token = call::transaction(&caller, request.uri().path())?;
+    caller.need(Right::Write)?;
     let result = async {
-        let large = match Incoming::start(&doors, request, "a result").await?.content {
-            Content::Whole(whole) => Large::of(whole, &doors),
+        let large = match Incoming::start(&caller, request, "a result").await?.content {
+            Content::Whole(whole) => Large::of(whole, &caller),
             Content::Large(large) => large,
         };
-        let (blob, size) = content::store(&doors, token.attempt, large).await?;
+        let (blob, size) = content::store(&caller, token.attempt, large).await?;
         let plan = Plan::of(Op::Result(LargeResult { blob, size }));
-        opening::run(&doors, token.attempt, plan, None).await
+        opening::run(&caller, token.attempt, plan, None).await
     };
     result.await.map_err(|failure| failure.of(&token))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    let record = requests::find(&doors, request.uri(), "/v1/results/").await?;
+pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Response> {
+    let record = requests::find(&caller, request.uri(), "/v1/results/").await?;
     let mut response = match (&record.result, record.large_result) {
-        (Some(bytes), _) => reply::response(bytes.clone(), doors.bodies.share(bytes.len())?),
+        (Some(bytes), _) => {
+            let share = caller.share(bytes.len())?;
+            caller.charge(bytes.len());
+            reply::response(bytes.clone(), share)
+        }
         (None, Some(LargeResult { blob, size })) => {
             // Its parts go with the record's retention, and not by a key's version.
             let gone = |failure: Failure| match failure.0.code {
@@ -50,7 +52,7 @@ pub(crate) async fn read(State(doors): State<Arc<Doors>>, request: Request<Body>
                 _ => failure,
             };
             let of = Key::parse("result").expect("a key has a byte");
-            content::blob_content(&doors, &of, blob, size, 0..size, None).await.map_err(gone)?
+            content::blob_content(&caller, &of, blob, size, 0..size, None).await.map_err(gone)?
         }
         (None, None) => return Err(Failure::new(Code::Absent, "the request committed without a result")),
     };

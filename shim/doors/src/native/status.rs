@@ -10,6 +10,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 
+use crate::auth::{Caller, Right};
 use crate::failure::{Failure, Result};
 use crate::openapi::OPENAPI;
 use crate::router::Doors;
@@ -38,8 +39,10 @@ pub(crate) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response> 
     Err(Failure::new(Code::NotServing, detail))
 }
 
-pub(crate) async fn metrics(State(doors): State<Arc<Doors>>) -> Response {
-    text("text/plain; version=0.0.4; charset=utf-8", doors.meters.render())
+/// What no single tenant may see: the counts of all.
+pub(crate) async fn metrics(caller: Caller) -> Result<Response> {
+    caller.need(Right::Admin)?;
+    Ok(text("text/plain; version=0.0.4; charset=utf-8", caller.meters.render()))
 }
 
 pub(crate) async fn openapi() -> Response {

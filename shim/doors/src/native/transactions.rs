@@ -1,17 +1,15 @@
 //! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
 
-use std::sync::Arc;
-
 use aft_core::ids::AttemptId;
 use aft_core::message::{CommitArgs, Reply, Verb, Visibility};
 use aft_wire::durable::fingerprint;
 use aft_wire::http::{self, Code, Format, IfOpen};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use crate::auth::Caller;
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, check_name};
@@ -19,21 +17,20 @@ use crate::native::idempotency;
 use crate::native::opening::{self, Opening};
 use crate::native::outcome::Outcome;
 use crate::native::values::{Plan, Results};
-use crate::router::Doors;
 use crate::settings::RESULT_BYTES_MAX;
 
-pub(crate) async fn begin(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    open(&doors, request, false).await
+pub(crate) async fn begin(caller: Caller, request: Request<Body>) -> Result<Response> {
+    open(&caller, request, false).await
 }
 
-pub(crate) async fn execute(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
-    open(&doors, request, true).await
+pub(crate) async fn execute(caller: Caller, request: Request<Body>) -> Result<Response> {
+    open(&caller, request, true).await
 }
 
-async fn open(doors: &Doors, request: Request<Body>, whole: bool) -> Result<Response> {
+async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Response> {
     no_parameters(&request)?;
     let headers = request.headers().clone();
-    let call = body::message::<http::Begin>(doors, request).await?;
+    let call = body::message::<http::Begin>(caller, request).await?;
     let mut begin = call.message;
     if let Some(id) = idempotency::request_id(&headers)?
         && *begin.request_id.get_or_insert_with(|| id.clone()) != id
@@ -88,7 +85,7 @@ async fn open(doors: &Doors, request: Request<Body>, whole: bool) -> Result<Resp
         request_id: begin.request_id,
         scope: begin.scope,
     };
-    opening.run(doors, begin.ops, commit).await?.respond(doors, call.reply)
+    opening.run(caller, begin.ops, commit).await?.respond(caller, call.reply)
 }
 
 /// Stands for a whole transaction: the same in JSON and in protobuf.
@@ -110,49 +107,52 @@ fn commit_args(commits: bool, result: Option<Bytes>) -> Result<Option<CommitArgs
     Ok(commits.then_some(CommitArgs { result }))
 }
 
-pub(crate) async fn batch(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Response> {
     no_parameters(&request)?;
-    let (token, here) = call::committing(&doors, request.uri().path())?;
-    let call = body::message::<http::Batch>(&doors, request).await?;
+    let (token, here) = call::committing(&caller, request.uri().path())?;
+    let call = body::message::<http::Batch>(&caller, request).await?;
     let batch = call.message;
     let commit = commit_args(batch.commit == Some(true), batch.result)?;
     let outcome = if here {
-        run(&doors, token.attempt, batch.ops, commit).await
+        run(&caller, token.attempt, batch.ops, commit).await
     } else if commit.is_some() {
-        opening::of_another_life(&doors, token.attempt).await
+        opening::of_another_life(&caller, token.attempt).await
     } else {
         Err(call::of_another_life(&token))
     };
-    outcome.and_then(|outcome| outcome.respond(&doors, call.reply)).map_err(|failure| failure.of(&token))
+    outcome.and_then(|outcome| outcome.respond(&caller, call.reply)).map_err(|failure| failure.of(&token))
 }
 
 async fn run(
-    doors: &Doors,
+    caller: &Caller,
     attempt: AttemptId,
     ops: Vec<http::Op>,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
-    opening::run(doors, attempt, Plan::new(ops)?, commit).await
+    opening::run(caller, attempt, Plan::new(caller, ops)?, commit).await
 }
 
-pub(crate) async fn commit(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
     no_parameters(&request)?;
-    let (token, here) = call::committing(&doors, request.uri().path())?;
-    let call = body::message::<http::Commit>(&doors, request).await?;
+    let (token, here) = call::committing(&caller, request.uri().path())?;
+    let call = body::message::<http::Commit>(&caller, request).await?;
     let args = commit_args(true, call.message.result)?.expect("this call commits");
     let outcome = if here {
-        opening::commit_with(&doors, token.attempt, args, Results::default()).await
+        opening::commit_with(&caller, token.attempt, args, Results::default()).await
     } else {
-        opening::of_another_life(&doors, token.attempt).await
+        opening::of_another_life(&caller, token.attempt).await
     };
-    outcome.and_then(|outcome| outcome.respond(&doors, call.reply)).map_err(|failure| failure.of(&token))
+    outcome.and_then(|outcome| outcome.respond(&caller, call.reply)).map_err(|failure| failure.of(&token))
 }
 
-pub(crate) async fn abort(State(doors): State<Arc<Doors>>, request: Request<Body>) -> Result<Response> {
+pub(crate) async fn abort(caller: Caller, request: Request<Body>) -> Result<Response> {
     no_parameters(&request)?;
-    let token = call::transaction(&doors, request.uri().path())?;
-    match doors.node.ask(Verb::Abort(token.attempt)).await {
-        Ok(Reply::Aborted) => Ok(StatusCode::NO_CONTENT.into_response()),
+    let token = call::transaction(&caller, request.uri().path())?;
+    match caller.node.ask(Verb::Abort(token.attempt)).await {
+        Ok(Reply::Aborted) => {
+            caller.leave(token.attempt);
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         Ok(reply) => panic!("an abort was answered {reply:?}"),
         Err(refusal) => Err(Failure::from(refusal).of(&token)),
     }

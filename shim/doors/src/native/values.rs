@@ -7,9 +7,8 @@ use aft_wire::http::{self, Attributes, Code, OpKind, header};
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
+use crate::auth::{Caller, Load, Right};
 use crate::failure::{Failure, Result};
-use crate::path::parse_key;
-use crate::router::Doors;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
 use crate::share::{SMALL_BYTES_MAX, Share};
 
@@ -30,11 +29,24 @@ impl Plan {
         Plan { has_reads: matches!(op, Op::Get(_)), ops: vec![op] }
     }
 
-    /// Checks operations.
-    pub(crate) fn new(ops: Vec<http::Op>) -> Result<Plan> {
+    /// What they take in their transaction.
+    pub(crate) fn load(&self) -> Load {
+        let mut load = Load::default();
+        for op in &self.ops {
+            match op {
+                Op::Get(key) | Op::Delete(key) => load.add(key, 0),
+                Op::Put(key, value) => load.add(key, value.inline_bytes()),
+                Op::Result(_) => {}
+            }
+        }
+        load
+    }
+
+    /// Checks operations: what they are, and whether the caller may.
+    pub(crate) fn new(caller: &Caller, ops: Vec<http::Op>) -> Result<Plan> {
         let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
         for (at, op) in ops.into_iter().enumerate() {
-            let op = checked(op).map_err(|mut failure| {
+            let op = checked(caller, op).map_err(|mut failure| {
                 failure.0.detail = format!("operation {at}: {}", failure.0.detail);
                 failure
             })?;
@@ -45,12 +57,12 @@ impl Plan {
     }
 }
 
-fn checked(op: http::Op) -> Result<Op> {
+fn checked(caller: &Caller, op: http::Op) -> Result<Op> {
     Ok(match op.kind {
-        Some(OpKind::Get(key)) => Op::Get(parse_key(&key)?),
-        Some(OpKind::Delete(key)) => Op::Delete(parse_key(&key)?),
+        Some(OpKind::Get(key)) => Op::Get(caller.key(&key, Right::Read)?),
+        Some(OpKind::Delete(key)) => Op::Delete(caller.key(&key, Right::Write)?),
         Some(OpKind::Put(put)) => {
-            let key = parse_key(&put.key)?;
+            let key = caller.key(&put.key, Right::Write)?;
             let value = Value {
                 size: put.value.len() as u64,
                 location: Location::Inline(put.value),
@@ -114,14 +126,14 @@ const ENCODED_TIMES: usize = 3;
 /// Reads with their values.
 ///
 /// The reply is held and encoded as a whole, so its values have the bound of a request's body.
-pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Results> {
+pub(crate) async fn resolve(caller: &Caller, reads: Vec<Read>) -> Result<Results> {
     let size = |read: &Read| match &read.found {
         Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),
         Found::Absent => 0,
     };
     let bytes: u64 = reads.iter().map(size).sum();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let limit = doors.settings.body_bytes_max;
+    let limit = caller.settings.body_bytes_max;
     if reads.len() > 1 && bytes > limit {
         let mut failure =
             Failure::beyond(Code::TooLarge, "what one call reads, all values together,", limit, bytes);
@@ -131,19 +143,19 @@ pub(crate) async fn resolve(doors: &Doors, reads: Vec<Read>) -> Result<Results> 
     let with_keys = reads.iter().fold(bytes, |sum, read| sum.saturating_add(read.key.as_str().len()));
     let share = match with_keys {
         ..=SMALL_BYTES_MAX => None,
-        large => doors.bodies.share(large.saturating_mul(ENCODED_TIMES))?,
+        large => caller.share(large.saturating_mul(ENCODED_TIMES))?,
     };
     let reads =
-        iter(reads).map(|read| resolve_one(doors, read)).buffered(READS_AT_ONCE).try_collect().await?;
+        iter(reads).map(|read| resolve_one(caller, read)).buffered(READS_AT_ONCE).try_collect().await?;
     Ok(Results { reads, share })
 }
 
-async fn resolve_one(doors: &Doors, read: Read) -> Result<http::Read> {
+async fn resolve_one(caller: &Caller, read: Read) -> Result<http::Read> {
     let mut result = http::Read { key: read.key.as_str().to_owned(), ..http::Read::default() };
     if let Some((value, version)) = found(read.found) {
         result.content_type = content_type(&read.key, &value)?;
         result.version = Some(version);
-        result.value = Some(doors.node.read_value(&read.key, &value).await?);
+        result.value = Some(caller.node.read_value(&read.key, &value).await?);
     }
     Ok(result)
 }

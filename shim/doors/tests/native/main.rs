@@ -7,3 +7,5 @@ mod large_values;
 mod openapi;
 mod stalled_readers;
 mod support;
+mod tls;
+mod who;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_doors::{Doors, Meters, Settings};
+use aft_doors::{Access, Doors, Meters, Settings, Tls};
 use aft_node::{NodeHandle, NodeSettings};
 use aft_store::Store as _;
 use aft_store_memory::MemoryStore;
@@ -47,6 +47,23 @@ impl Server {
         store: MemoryStore,
         change: impl FnOnce(&mut NodeSettings, &mut Settings),
     ) -> Server {
+        Server::guarded(store, Arc::new(Access::open()), change).await
+    }
+
+    pub(crate) async fn guarded(
+        store: MemoryStore,
+        access: Arc<Access>,
+        change: impl FnOnce(&mut NodeSettings, &mut Settings),
+    ) -> Server {
+        Server::with_tls(store, access, None, change).await
+    }
+
+    pub(crate) async fn with_tls(
+        store: MemoryStore,
+        access: Arc<Access>,
+        tls: Option<Arc<Tls>>,
+        change: impl FnOnce(&mut NodeSettings, &mut Settings),
+    ) -> Server {
         let meters = Meters::install();
         let mut node = NodeSettings::new(&store.capabilities());
         let mut doors = Settings::default();
@@ -55,8 +72,8 @@ impl Server {
         node.recovered().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let doors = Doors::new(node.clone(), doors, meters);
-        tokio::spawn(aft_doors::serve(listener, doors, std::future::pending()));
+        let doors = Doors::guarded(node.clone(), doors, meters, access);
+        tokio::spawn(aft_doors::serve_with(listener, doors, tls, std::future::pending()));
         Server { address, node, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 

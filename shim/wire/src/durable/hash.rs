@@ -24,6 +24,17 @@ pub fn own_hash(attempt: AttemptId) -> RequestHash {
     RequestHash(hasher.finalize().into())
 }
 
+/// The name of a request that its caller, a tenant with a credential, did not name: [`own_hash`] with the tenant. So only the tenant that
+/// opened a transaction can ask for its record by the transaction's token, on whatever node.
+pub fn own_hash_of(tenant: &str, attempt: AttemptId) -> RequestHash {
+    let mut hasher = Sha256::new();
+    hasher.update(OWN_PREFIX.to_be_bytes());
+    hasher.update(attempt.0);
+    hasher.update((tenant.len() as u64).to_be_bytes());
+    hasher.update(tenant);
+    RequestHash(hasher.finalize().into())
+}
+
 /// The fingerprint of a request's payload: SHA-256 of its bytes.
 pub fn fingerprint(payload: &[u8]) -> Fingerprint {
     Fingerprint(Sha256::digest(payload).into())

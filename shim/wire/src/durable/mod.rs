@@ -3,7 +3,7 @@
 //! * [`encode_name`], [`decode_item`], … (`name`) – typed names to a store's structured names and back, in the order that the core documents.
 //! * [`encode_body`], [`decode_body`] (`body`, `messages`, `frame`) – bodies: a format version, a checksum, a protobuf message.
 //! * [`encode_group`], [`encode_groups`], … (`cursor`) – what is listed, and from where.
-//! * [`request_hash`], [`own_hash`], [`fingerprint`] (`hash`) – names of requests.
+//! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – what clients carry from call to call, as text.
 //!
 //! Two rules for whoever changes a format:
@@ -23,7 +23,7 @@ mod token;
 
 pub use body::{decode_body, encode_body, encode_part};
 pub use cursor::{GroupsAt, decode_keys, decode_minutes, encode_after, encode_group, encode_groups};
-pub use hash::{fingerprint, own_hash, request_hash};
+pub use hash::{fingerprint, own_hash, own_hash_of, request_hash};
 pub use name::{decode_item, decode_name, encode_name};
 pub use token::{
     SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,

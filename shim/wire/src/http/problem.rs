@@ -159,8 +159,10 @@ codes! {
     NotFound = "not_found", 404, NotFound, "No such transaction or request";
     /// The key has no value in this transaction's snapshot.
     Absent = "absent", 404, NotFound, "The key has no value";
-    /// Credentials are missing or do not allow the call.
+    /// Credentials are missing, unknown or expired.
     Unauthorized = "unauthorized", 401, Unauthorized, "The call is not authorized";
+    /// The credential is known, and does not allow the call.
+    Forbidden = "forbidden", 403, Unauthorized, "The credential does not allow the call";
     /// The store holds something damaged or foreign. Not a server error in the sense of 500: the server is well and says what it found.
     Damaged = "damaged", 503, Internal, "The store holds something damaged";
 }

@@ -12,7 +12,8 @@ use aft_core::record::{
 };
 use aft_core::store::{Body, Name};
 use aft_wire::durable::{
-    decode_body, decode_name, encode_body, encode_name, encode_session, fingerprint, own_hash, request_hash,
+    decode_body, decode_name, encode_body, encode_name, encode_session, fingerprint, own_hash, own_hash_of,
+    request_hash,
 };
 use bytes::Bytes;
 
@@ -159,6 +160,7 @@ fn hashes_and_tokens() {
         &[
             ("request", &request_hash("local", "billing", "order-17").0),
             ("own", &own_hash(ATTEMPT).0),
+            ("own_of_tenant", &own_hash_of("shop", ATTEMPT).0),
             ("fingerprint", &fingerprint(b"{\"order\":17}").0),
             ("session", session.as_bytes()),
         ],

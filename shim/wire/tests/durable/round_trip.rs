@@ -10,7 +10,7 @@ use aft_core::store::{Body, Group, Groups, Name};
 use aft_store::Space;
 use aft_wire::durable::{
     decode_body, decode_item, decode_keys, decode_minutes, decode_name, encode_after, encode_body,
-    encode_group, encode_groups, encode_name, fingerprint, own_hash, request_hash,
+    encode_group, encode_groups, encode_name, fingerprint, own_hash, own_hash_of, request_hash,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -108,6 +108,8 @@ fn hashes_keep_requests_apart() {
     assert_ne!(request_hash("a", "", "b"), request_hash("a", "b", ""));
     let attempt = aft_core::ids::AttemptId([7; 16]);
     assert_ne!(own_hash(attempt).0, fingerprint(&[7; 16]).0);
+    assert_ne!(own_hash(attempt), own_hash_of("", attempt));
+    assert_ne!(own_hash_of("a", attempt), own_hash_of("b", attempt));
 }
 
 #[test]

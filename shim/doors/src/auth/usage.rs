@@ -1,0 +1,465 @@
+//! What is under way of one tenant, against its limits: open transactions, calls, bytes.
+//!
+//! Each tenant has its own; what one does here waits for no other.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use aft_core::ids::{AttemptId, Key};
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::auth::credential::{Credential, Limits};
+use crate::failure::{Failure, Result};
+
+/// Over which time rates are measured: a burst of one second's worth is let through.
+const BURST: Duration = Duration::from_secs(1);
+/// When to try again after a limit on what is held was reached: most calls are over by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What an operation takes in its transaction besides its key and value, about.
+const OPERATION_BYTES: usize = 256;
+/// What a transaction's values hold in memory at most: what is beyond goes to the store in parts.
+const VALUES_BYTES_MAX: usize = 1 << 20;
+
+/// What is under way of one tenant.
+pub(crate) struct Usage {
+    since: Instant,
+    calls: Rate,
+    bytes: Rate,
+    bodies_bytes: AtomicUsize,
+    open: Mutex<Open>,
+    meters: Meters,
+}
+
+/// Open transactions.
+#[derive(Debug, Default)]
+struct Open {
+    places: HashMap<AttemptId, Held>,
+    /// What all of them hold.
+    bytes: usize,
+    /// None of them ends by itself before this.
+    none_before: Option<Instant>,
+}
+
+/// One open transaction.
+#[derive(Debug, Default)]
+struct Held {
+    /// Until when it may be open; `None` while the call that opened it is under way.
+    until: Option<Instant>,
+    operations_bytes: usize,
+    values_bytes: usize,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.operations_bytes.saturating_add(self.values_bytes.min(VALUES_BYTES_MAX))
+    }
+}
+
+/// What operations take in their transaction.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    operations_bytes: usize,
+    values_bytes: usize,
+}
+
+impl Load {
+    pub(crate) fn add(&mut self, key: &Key, value_bytes: usize) {
+        self.operations_bytes += OPERATION_BYTES + key.as_str().len();
+        self.values_bytes = self.values_bytes.saturating_add(value_bytes);
+    }
+}
+
+struct Meters {
+    calls: Counter,
+    bytes: Counter,
+    open_transactions: Gauge,
+    /// In the order of [`Limit::ALL`].
+    limited: [Counter; Limit::ALL.len()],
+}
+
+/// The limits, as problems and metrics name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    OpenTransactions,
+    OpenBytes,
+    Calls,
+    Bytes,
+    Bodies,
+}
+
+impl Limit {
+    const ALL: [Limit; 5] =
+        [Limit::OpenTransactions, Limit::OpenBytes, Limit::Calls, Limit::Bytes, Limit::Bodies];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Limit::OpenTransactions => "open_transactions_max",
+            Limit::OpenBytes => "open_bytes_max",
+            Limit::Calls => "calls_per_s",
+            Limit::Bytes => "bytes_per_s",
+            Limit::Bodies => "bodies_bytes_max",
+        }
+    }
+
+    const fn of(self, limits: &Limits) -> u64 {
+        match self {
+            Limit::OpenTransactions => limits.open_transactions_max as u64,
+            Limit::OpenBytes => limits.open_bytes_max as u64,
+            Limit::Calls => or_none(limits.calls_per_s),
+            Limit::Bytes => or_none(limits.bytes_per_s),
+            Limit::Bodies => limits.bodies_bytes_max as u64,
+        }
+    }
+}
+
+const fn or_none(limit: Option<u64>) -> u64 {
+    match limit {
+        Some(limit) => limit,
+        None => u64::MAX,
+    }
+}
+
+impl Usage {
+    pub(crate) fn new(name: &str) -> Usage {
+        let label = || name.to_owned();
+        Usage {
+            since: Instant::now(),
+            calls: Rate::default(),
+            bytes: Rate::default(),
+            bodies_bytes: AtomicUsize::new(0),
+            open: Mutex::default(),
+            meters: Meters {
+                calls: counter!("aft_credential_calls_total", "credential" => label()),
+                bytes: counter!("aft_credential_bytes_total", "credential" => label()),
+                open_transactions: gauge!("aft_credential_open_transactions", "credential" => label()),
+                limited: Limit::ALL.map(|limit| {
+                    counter!("aft_credential_limited_total", "credential" => label(), "limit" => limit.as_str())
+                }),
+            },
+        }
+    }
+
+    /// Counts a call, if there is room for it.
+    pub(crate) fn call(&self, of: &Credential) -> Result<()> {
+        self.meters.calls.increment(1);
+        let now = self.now();
+        if of.limits.bytes_per_s.is_some()
+            && let Some(wait) = self.bytes.wait(now)
+        {
+            return Err(self.refusal(of, Limit::Bytes, wait));
+        }
+        if let Some(per_s) = of.limits.calls_per_s
+            && let Err(wait) = self.calls.take(1, per_s, now)
+        {
+            return Err(self.refusal(of, Limit::Calls, wait));
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that have come or will go: what is beyond the limit, later calls wait for.
+    pub(crate) fn charge(&self, of: &Credential, bytes: usize) {
+        self.meters.bytes.increment(bytes as u64);
+        if let Some(per_s) = of.limits.bytes_per_s {
+            self.bytes.charge(bytes as u64, per_s, self.now());
+        }
+    }
+
+    /// A place for a transaction that is being opened.
+    pub(crate) fn enter(&self, of: &Credential, attempt: AttemptId) -> Result<()> {
+        let most = of.limits.open_transactions_max;
+        let mut open = self.open();
+        if open.places.len() >= most {
+            open.forget_ended();
+            if open.places.len() >= most {
+                drop(open);
+                return Err(self.refusal(of, Limit::OpenTransactions, RETRY_AFTER));
+            }
+        }
+        open.places.insert(attempt, Held::default());
+        self.meters.open_transactions.set(open.places.len() as f64);
+        Ok(())
+    }
+
+    /// Room for operations of an open transaction.
+    pub(crate) fn load(&self, of: &Credential, attempt: AttemptId, load: Load) -> Result<()> {
+        let most = of.limits.open_bytes_max;
+        let mut open = self.open();
+        if !open.load(attempt, load, most) {
+            open.forget_ended();
+            if !open.load(attempt, load, most) {
+                drop(open);
+                return Err(self.refusal(of, Limit::OpenBytes, RETRY_AFTER));
+            }
+        }
+        Ok(())
+    }
+
+    /// The call that opened the transaction is over; it stays open for so long at most.
+    pub(crate) fn stay(&self, attempt: AttemptId, remaining: Duration) {
+        let until = Instant::now() + remaining;
+        let mut open = self.open();
+        // It may have ended meanwhile.
+        if let Some(held) = open.places.get_mut(&attempt) {
+            held.until = Some(until);
+            open.none_before = Some(open.none_before.map_or(until, |before| before.min(until)));
+        }
+    }
+
+    /// The transaction has ended.
+    pub(crate) fn leave(&self, attempt: AttemptId) {
+        let mut open = self.open();
+        if let Some(held) = open.places.remove(&attempt) {
+            open.bytes -= held.bytes();
+            self.meters.open_transactions.set(open.places.len() as f64);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// A share of what large bodies of this tenant may hold.
+    pub(crate) fn hold(self: &Arc<Usage>, of: &Credential, bytes: usize) -> Result<Quota> {
+        let most = of.limits.bodies_bytes_max;
+        let add = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= most);
+        match self.bodies_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(Quota { usage: self.clone(), bytes }),
+            Err(_) => Err(self.refusal(of, Limit::Bodies, RETRY_AFTER)),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).expect("584 years in nanoseconds")
+    }
+
+    fn refusal(&self, of: &Credential, limit: Limit, wait: Duration) -> Failure {
+        let at = Limit::ALL.iter().position(|other| *other == limit).expect("every limit is there");
+        self.meters.limited[at].increment(1);
+        Failure::limited(&of.name, limit.as_str(), limit.of(&of.limits), wait)
+    }
+}
+
+impl std::fmt::Debug for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Usage").field("open", &self.open().places.len()).finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    /// Counts what operations take, if there is room for it.
+    fn load(&mut self, attempt: AttemptId, load: Load, most: usize) -> bool {
+        // One that has ended meanwhile holds nothing, and will be told.
+        let Some(held) = self.places.get_mut(&attempt) else { return true };
+        let after = Held {
+            until: held.until,
+            operations_bytes: held.operations_bytes.saturating_add(load.operations_bytes),
+            values_bytes: held.values_bytes.saturating_add(load.values_bytes),
+        };
+        let bytes = (self.bytes - held.bytes()).saturating_add(after.bytes());
+        if bytes > most {
+            return false;
+        }
+        *held = after;
+        self.bytes = bytes;
+        true
+    }
+
+    /// Forgets those whose time is over. Looks through them only when there is one.
+    fn forget_ended(&mut self) {
+        let now = Instant::now();
+        if self.none_before.is_none_or(|before| now < before) {
+            return;
+        }
+        let bytes = &mut self.bytes;
+        self.places.retain(|_, held| {
+            let stays = held.until.is_none_or(|until| now < until);
+            *bytes -= if stays { 0 } else { held.bytes() };
+            stays
+        });
+        self.none_before = self.places.values().filter_map(|held| held.until).min();
+    }
+}
+
+/// A rate, as the instant at which all that was taken so far is paid for (the generic cell rate algorithm): one number, and no lock.
+#[derive(Debug, Default)]
+struct Rate(AtomicU64);
+
+impl Rate {
+    /// How long to wait until there is room again.
+    fn wait(&self, now: u64) -> Option<Duration> {
+        let ahead = Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_sub(now));
+        ahead.checked_sub(BURST).filter(|wait| !wait.is_zero())
+    }
+
+    /// Takes so many, or says how long to wait.
+    fn take(&self, amount: u64, per_s: u64, now: u64) -> std::result::Result<(), Duration> {
+        let step = |paid: u64| {
+            let next = paid.max(now).saturating_add(cost(amount, per_s));
+            (next - now <= BURST.as_nanos() as u64).then_some(next)
+        };
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
+            Ok(_) => Ok(()),
+            Err(paid) => {
+                Err(Duration::from_nanos(paid.saturating_add(cost(amount, per_s)) - now)
+                    .saturating_sub(BURST))
+            }
+        }
+    }
+
+    /// Takes so many, whether there is room or not.
+    fn charge(&self, amount: u64, per_s: u64, now: u64) {
+        let step = |paid: u64| Some(paid.max(now).saturating_add(cost(amount, per_s)));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+    }
+}
+
+/// What so many cost, in nanoseconds. One a second is the lowest rate there is.
+fn cost(amount: u64, per_s: u64) -> u64 {
+    let nanos = u128::from(amount) * 1_000_000_000 / u128::from(per_s.max(1));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+/// A part of what large bodies of a tenant hold. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    usage: Arc<Usage>,
+    bytes: usize,
+}
+
+impl Quota {
+    pub(crate) fn merge(&mut self, mut other: Quota) {
+        assert!(Arc::ptr_eq(&self.usage, &other.usage), "a body has one tenant");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Gives back what is beyond so many bytes.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.bytes -= surplus;
+        self.usage.bodies_bytes.fetch_sub(surplus, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.usage.bodies_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aft_wire::http::Code;
+
+    use super::*;
+    use crate::auth::{Rights, TokenHash};
+
+    fn credential(limits: Limits) -> Credential {
+        Credential {
+            name: "shop".into(),
+            tokens: vec![TokenHash::of(b"")],
+            certificate: None,
+            prefix: String::new(),
+            rights: Rights::ALL,
+            expires_ms: None,
+            limits,
+        }
+    }
+
+    fn refused<T: std::fmt::Debug>(outcome: Result<T>, limit: &str) {
+        let problem = outcome.unwrap_err().0;
+        assert!(problem.code == Code::Overloaded && problem.detail.contains(limit), "{problem:?}");
+        assert!(problem.retry_after_ms.is_some() && problem.limit.is_some(), "{problem:?}");
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let of = credential(Limits { open_transactions_max: 2, ..Limits::NONE });
+        let usage = Usage::new("shop");
+        let attempt = |n: u8| AttemptId([n; 16]);
+        usage.enter(&of, attempt(1)).unwrap();
+        usage.enter(&of, attempt(2)).unwrap();
+        refused(usage.enter(&of, attempt(3)), "open_transactions_max");
+        usage.leave(attempt(1));
+        usage.leave(attempt(1));
+        usage.enter(&of, attempt(3)).unwrap();
+        // One whose time is over makes room; one whose call is under way does not.
+        usage.stay(attempt(2), Duration::ZERO);
+        usage.enter(&of, attempt(4)).unwrap();
+        refused(usage.enter(&of, attempt(5)), "open_transactions_max");
+        usage.stay(attempt(9), Duration::ZERO);
+        assert_eq!(usage.open().places.len(), 2);
+    }
+
+    #[test]
+    fn what_open_transactions_hold_is_bounded_and_given_back() {
+        let of = credential(Limits { open_bytes_max: 3 << 20, ..Limits::NONE });
+        let usage = Usage::new("shop");
+        let attempt = |n: u8| AttemptId([n; 16]);
+        let load = |value_bytes: usize| {
+            let mut load = Load::default();
+            load.add(&Key::parse("k").unwrap(), value_bytes);
+            load
+        };
+        for n in 1..=2 {
+            usage.enter(&of, attempt(n)).unwrap();
+            // What is beyond a mebibyte goes elsewhere.
+            usage.load(&of, attempt(n), load(100 << 20)).unwrap();
+            usage.load(&of, attempt(n), load(100 << 20)).unwrap();
+        }
+        usage.enter(&of, attempt(3)).unwrap();
+        refused(usage.load(&of, attempt(3), load(1 << 20)), "open_bytes_max");
+        usage.load(&of, attempt(3), load(1_000)).unwrap();
+        usage.leave(attempt(1));
+        usage.load(&of, attempt(3), load(1 << 20)).unwrap();
+        // One whose time is over makes room; one that is not there takes none.
+        refused(
+            usage.load(&of, attempt(3), Load { operations_bytes: 1 << 20, values_bytes: 0 }),
+            "open_bytes_max",
+        );
+        usage.stay(attempt(2), Duration::ZERO);
+        usage.load(&of, attempt(3), Load { operations_bytes: 1 << 20, values_bytes: 0 }).unwrap();
+        usage.load(&of, attempt(1), load(usize::MAX)).unwrap();
+        usage.leave(attempt(3));
+        let open = usage.open();
+        assert_eq!((open.bytes, open.places.len()), (0, 0));
+    }
+
+    #[test]
+    fn bodies_are_bounded_and_given_back() {
+        let of = credential(Limits { bodies_bytes_max: 100, ..Limits::NONE });
+        let usage = Arc::new(Usage::new("shop"));
+        let mut one = usage.hold(&of, 60).unwrap();
+        refused(usage.hold(&of, 41), "bodies_bytes_max");
+        refused(usage.hold(&of, usize::MAX), "bodies_bytes_max");
+        one.merge(usage.hold(&of, 40).unwrap());
+        one.shrink(10);
+        drop(usage.hold(&of, 90).unwrap());
+        drop(one);
+        assert_eq!(usage.bodies_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn calls_have_a_rate_and_a_burst() {
+        let rate = Rate::default();
+        const S: u64 = 1_000_000_000;
+        let took = |from: u64, count: usize| (0..count).filter(|_| rate.take(1, 10, from).is_ok()).count();
+        assert_eq!(took(5 * S, 100), 10);
+        assert_eq!(rate.take(1, 10, 5 * S), Err(Duration::from_millis(100)));
+        assert_eq!(took(5 * S + S / 2, 100), 5);
+        assert_eq!(took(60 * S, 100), 10);
+    }
+
+    #[test]
+    fn bytes_are_paid_for_later() {
+        let rate = Rate::default();
+        assert_eq!(rate.wait(0), None);
+        rate.charge(5_000, 1_000, 0);
+        assert_eq!(rate.wait(0), Some(Duration::from_secs(4)));
+        assert_eq!(rate.wait(4_000_000_001), None);
+        rate.charge(u64::MAX, 1, 0);
+        assert!(rate.wait(0).is_some());
+    }
+}

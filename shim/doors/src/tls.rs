@@ -1,0 +1,305 @@
+//! TLS before the doors: certificate and key, client certificates if they are asked for, and the exchange of all of them while connections stay open.
+//!
+//! A client's certificate is verified here; whose it is, a credential says (`auth`), by one of the certificate's alternative names. The subject's
+//! common name is not looked at: nothing says which kind of name it is.
+
+use std::fmt;
+use std::io::{Error, ErrorKind};
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf as _, Bytes};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::auth::Peer;
+use crate::stall::Impatient;
+
+/// HTTP/2 first: a client that speaks both has many calls under way at once.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What an HTTP/2 connection begins with.
+const HTTP2_PREFACE_BYTES: usize = 24;
+
+/// What TLS is made of, each in PEM.
+pub struct TlsMaterial {
+    /// The server's certificate, then those that lead from it to a root.
+    pub certificate: Vec<u8>,
+    /// Its private key.
+    pub key: Vec<u8>,
+    /// Whose client certificates are demanded.
+    pub client_ca: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for TlsMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsMaterial(…)")
+    }
+}
+
+/// Why there is no TLS of some material.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// Of the certificate.
+    #[error("the certificate: {0}")]
+    Certificate(String),
+    /// Of the key. What stands in it is not repeated.
+    #[error("the key: {0}")]
+    Key(&'static str),
+    /// The two do not belong together.
+    #[error("the key is not that of the certificate: give the two that were made together")]
+    Mismatch,
+    /// Of the authorities for client certificates.
+    #[error("the client authorities: {0}")]
+    ClientCa(String),
+}
+
+/// TLS for a listener.
+pub struct Tls {
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls(…)")
+    }
+}
+
+impl Tls {
+    /// TLS with this material.
+    ///
+    /// # Errors
+    /// If some of it cannot be read, or does not fit together.
+    pub fn new(material: &TlsMaterial) -> Result<Tls, TlsError> {
+        Ok(Tls { config: RwLock::new(Arc::new(config(material)?)) })
+    }
+
+    /// Exchanges the material, for connections that come from now on.
+    ///
+    /// # Errors
+    /// As [`Tls::new`]; the old material stays.
+    pub fn replace(&self, material: &TlsMaterial) -> Result<(), TlsError> {
+        let config = Arc::new(config(material)?);
+        *self.config.write().expect(POISONED) = config;
+        Ok(())
+    }
+
+    /// The handshake, up to the first bytes of HTTP: until then nothing else has a timer.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        stall: Duration,
+        limit: Duration,
+    ) -> std::io::Result<Accepted> {
+        let accepted = async {
+            let config = self.config.read().expect(POISONED).clone();
+            let mut stream = TlsAcceptor::from(config).accept(Impatient::new(stream, stall)).await?;
+            let session = stream.get_ref().1;
+            let http2 = session.alpn_protocol() == Some(PROTOCOLS[0]);
+            let peer = session.peer_certificates().and_then(<[_]>::first).and_then(names);
+            let mut first = Vec::with_capacity(HTTP2_PREFACE_BYTES);
+            while http2 && first.len() < HTTP2_PREFACE_BYTES {
+                let left = HTTP2_PREFACE_BYTES - first.len();
+                if (&mut stream).take(left as u64).read_buf(&mut first).await? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+            }
+            Ok(Accepted { stream: Begun { first: first.into(), stream }, http2, peer })
+        };
+        let late = |_| Error::new(ErrorKind::TimedOut, "the handshake took too long");
+        tokio::time::timeout(limit, accepted).await.map_err(late)?
+    }
+}
+
+const POISONED: &str = "nothing panics while it holds this lock";
+
+/// A connection after its handshake.
+pub(crate) struct Accepted {
+    pub(crate) stream: Begun<TlsStream<Impatient<TcpStream>>>,
+    pub(crate) http2: bool,
+    pub(crate) peer: Option<Peer>,
+}
+
+/// The names in a verified client certificate by which a credential may know it.
+fn names(certificate: &CertificateDer<'_>) -> Option<Peer> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    Some(Peer(
+        certificate.valid_dns_names().chain(certificate.valid_uri_names()).map(str::to_owned).collect(),
+    ))
+}
+
+fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
+    let chain = certificates(&material.certificate).map_err(TlsError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| {
+        TlsError::Key("there is no private key in PEM in it (PKCS#8, PKCS#1 or SEC1, not encrypted)")
+    })?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has what the default versions need");
+    let builder = match &material.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(pem).map_err(TlsError::ClientCa)? {
+                roots.add(authority).map_err(|why| TlsError::ClientCa(why.to_string()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|why| TlsError::ClientCa(why.to_string()))?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|why| match why {
+        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch,
+        rustls::Error::InvalidCertificate(why) => TlsError::Certificate(format!("{why:?}")),
+        _ => TlsError::Key("it is of a kind that is not known: RSA, ECDSA and Ed25519 are"),
+    })?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err("there is none in PEM in it".into()),
+        Ok(certificates) => Ok(certificates),
+        Err(_) => Err("its PEM is damaged".into()),
+    }
+}
+
+/// What is wrong with the time of a server's certificate now, if anything is: clients will refuse it, but that is theirs to decide.
+pub fn certificate_time(certificate: &[u8]) -> Option<String> {
+    let chain = certificates(certificate).ok()?;
+    let leaf = EndEntityCert::try_from(chain.first()?).ok()?;
+    let now = UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?);
+    // Its time is looked at before who signed it; nobody is trusted here, so that is always what else is wrong.
+    let algorithms = webpki::ALL_VERIFICATION_ALGS;
+    match leaf.verify_for_usage(algorithms, &[], &[], now, KeyUsage::server_auth(), None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => {
+            Some(format!("it expired at {}", text_of(not_after)))
+        }
+        Err(webpki::Error::CertNotValidYet { not_before, .. }) => {
+            Some(format!("it is valid from {} on only", text_of(not_before)))
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn text_of(time: UnixTime) -> String {
+    aft_wire::http::rfc3339(time.as_secs().saturating_mul(1_000))
+}
+
+/// A stream of which the first bytes have been read already.
+#[derive(Debug)]
+pub(crate) struct Begun<S> {
+    first: Bytes,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
+        let len = self.first.len().min(into.remaining());
+        into.put_slice(&self.first[..len]);
+        self.first.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn material() -> TlsMaterial {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        TlsMaterial {
+            certificate: made.cert.pem().into_bytes(),
+            key: made.signing_key.serialize_pem().into_bytes(),
+            client_ca: None,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let check = |change: fn(&mut TlsMaterial), part: &str| {
+            let mut material = material();
+            change(&mut material);
+            let why = Tls::new(&material).unwrap_err().to_string();
+            assert!(why.contains(part), "{part:?} is missing in {why}");
+        };
+        assert!(Tls::new(&material()).is_ok());
+        check(|material| material.certificate = b"x".to_vec(), "the certificate: there is none in PEM");
+        check(
+            |material| {
+                material.certificate =
+                    b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()
+            },
+            "the certificate: ",
+        );
+        check(|material| material.certificate.truncate(100), "the certificate: ");
+        check(|material| material.key = b"SECRET".to_vec(), "the key: there is no private key");
+        check(|material| std::mem::swap(&mut material.key, &mut material.certificate), "the certificate: ");
+        check(|of| of.key = material().key, "not that of the certificate");
+        check(|material| material.client_ca = Some(Vec::new()), "the client authorities: there is none");
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_is_told() {
+        let time = |from: i32, to: i32| {
+            let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(to, 1, 1);
+            let key = KeyPair::generate().unwrap();
+            certificate_time(params.self_signed(&key).unwrap().pem().as_bytes())
+        };
+        assert_eq!(time(2000, 4000), None);
+        assert_eq!(time(2000, 2001).as_deref(), Some("it expired at 2001-01-01T00:00:00.000Z"));
+        assert_eq!(time(3000, 4000).as_deref(), Some("it is valid from 3000-01-01T00:00:00.000Z on only"));
+        assert_eq!(certificate_time(b"x"), None);
+    }
+}
