@@ -203,7 +203,7 @@ impl Node {
         let now_mono = self.now.mono_ms;
         let entry = self.index.entry(key);
         let since_call = since_call.max(entry.not_before_call);
-        let once = bug(Bug::ListAgainOnlyOnce) && rounds > 0;
+        let once = bug(Bug::ListAgainOnlyOnce) && !operation.rounds.is_empty();
         let fresh = entry.listing.as_ref().filter(|listing| {
             let young =
                 self.settings.exclusive || now_mono - listing.asked_mono <= self.settings.recheck_after_ms;
