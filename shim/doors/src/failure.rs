@@ -190,7 +190,7 @@ impl From<Refusal> for Failure {
             Refusal::Unknown(hash) => {
                 let path = format!("/v1/requests/{hash}?by=hash");
                 let detail = format!(
-                    "the commit may have been stored, and the store did not say: ask GET {path}, or commit again, or send the request again under its ID"
+                    "the commit may have been stored, and the store did not say: ask GET {path}, or send the same call again (a batch that carried the commit as a batch, not as a bare commit), or the request again under its ID"
                 );
                 look_up = Some(path);
                 (Code::Unknown, detail)

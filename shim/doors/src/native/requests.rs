@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::RequestHash;
+use aft_core::ids::{RequestHash, SessionEntry};
 use aft_core::message::{Refusal, Reply, Verb};
 use aft_core::record::Record;
-use aft_wire::durable::TransactionToken;
+use aft_wire::durable::{TransactionToken, encode_session};
 use aft_wire::http::{Code, Request as Found, header, rfc3339};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, Uri};
@@ -80,10 +80,12 @@ pub(crate) async fn look_up(caller: Caller, request: Request<Body>) -> Result<Re
         result: record.result.clone(),
         result_size: record.large_result.map(|result| result.size),
         collected: record.full().is_none(),
+        session: encode_session(&[SessionEntry { txn: record.txn, hash: record.hash }]),
     };
     let format = body::accepted(request.headers()).unwrap_or_default();
     let mut response = body::respond_within(&caller, StatusCode::OK, format, &found)?;
     response.headers_mut().insert(header::VERSION, header_value(&found.version));
+    response.headers_mut().insert(header::SESSION, header_value(&found.session));
     Ok(response)
 }
 

@@ -132,6 +132,9 @@ pub struct Request {
     #[prost(uint64, optional, tag = "8")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_size: Option<u64>,
+    /// For a transaction that is to see this commit.
+    #[prost(string, tag = "9")]
+    pub session: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
