@@ -273,6 +273,11 @@ class Transport {
       after(timeoutMs, `nothing within ${timeoutMs} ms`)
       request.on('socket', socket => {
         socket.setNoDelay(true)
+        // A server may answer and close while the body is still being written: what the socket says after that is nobody's, and must not end the process.
+        if (!heard.has(socket)) {
+          heard.add(socket)
+          socket.on('error', () => {})
+        }
         connected = !socket.connecting
         if (connected) return
         const connecting = setTimeout(() => request.destroy(new Error(`no connection within ${this.connectTimeoutMs} ms`)), this.connectTimeoutMs)
@@ -329,6 +334,9 @@ function beginOf (client, requestId, options, waitMs, beside) {
   if (ops.length > 0) begin.ops = ops
   return begin
 }
+
+// Sockets whose late errors are heard.
+const heard = new WeakSet()
 
 export class Client {
   constructor (url, options = {}) {

@@ -121,6 +121,8 @@ pub enum Op {
     Delete(Key),
     /// What later attempts of the request are answered, in a blob of the transaction.
     Result(LargeResult),
+    /// The payload's fingerprint, where it was not known when the transaction began.
+    Fingerprint(Fingerprint),
 }
 
 /// What a commit carries.

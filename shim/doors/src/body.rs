@@ -1,13 +1,19 @@
 //! Bodies: read within a limit and a time, decoded and encoded.
 
+use aft_core::ids::Fingerprint;
+use aft_wire::durable::FingerprintOfPieces;
 use aft_wire::http::{Code, Format, RequestBody};
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +27,52 @@ use crate::share::{Meter, SMALL_BYTES_MAX, Share, with_copies};
 const SURPLUS_BYTES_MAX: usize = 128 << 20;
 const SURPLUS_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What a handler may leave of a request's body.
+#[derive(Clone)]
+pub(crate) struct Rest(Arc<Mutex<Body>>);
+
+/// Hands a request's body to its handler such that what it leaves can be read; a body that fits into the sockets' buffers is left alone.
+pub(crate) fn lend(request: Request<Body>) -> (Request<Body>, Option<Rest>) {
+    let hint = request.body().size_hint();
+    if hint.upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX as u64) {
+        return (request, None);
+    }
+    let (head, body) = request.into_parts();
+    let rest = Rest(Arc::new(Mutex::new(body)));
+    (Request::from_parts(head, Body::new(rest.clone())), Some(rest))
+}
+
+impl Rest {
+    /// Reads some of it, so that a client that sends all before it listens gets to read the refusal.
+    pub(crate) async fn skip(self) {
+        skip(&mut Body::new(self)).await;
+    }
+
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.0.lock().expect("nobody panics with the body in hand")
+    }
+}
+
+impl HttpBody for Rest {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *self.body()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
+    }
+}
+
 /// A whole body, and its share of the bound for all.
 pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
@@ -32,7 +84,7 @@ pub(crate) enum Started {
     /// It is not.
     Whole(Whole),
     /// It is: its rest is read part by part.
-    Large(Large),
+    Large(Box<Large>),
 }
 
 /// A large body that is being read.
@@ -44,6 +96,8 @@ pub(crate) struct Large {
     pub(crate) announced: Option<usize>,
     bytes: usize,
     timeout: Duration,
+    /// Of all that was read, if it is wanted.
+    sum: Option<FingerprintOfPieces>,
 }
 
 /// Begins to read a body of at most `limit` bytes: in whole if it has no more than `whole_max`.
@@ -80,9 +134,9 @@ pub(crate) async fn start(
         Err(_) => return Err(too_slow(what, timeout)),
     };
     if bytes > whole_max {
-        let large = Large { reading, first, announced, bytes, timeout };
+        let large = Large { reading, first, announced, bytes, timeout, sum: None };
         if bytes <= limit {
-            return Ok(Started::Large(large));
+            return Ok(Started::Large(Box::new(large)));
         }
         large.skip().await;
         return Err(Failure::beyond(Code::TooLarge, what, limit, bytes));
@@ -98,7 +152,7 @@ impl Large {
         let meter = caller.meter();
         let reading =
             Reading { body: Body::empty(), what: "a body", limit: bytes, share: whole._share, meter };
-        Large { reading, first: vec![whole.bytes], announced: Some(bytes), bytes, timeout }
+        Large { reading, first: vec![whole.bytes], announced: Some(bytes), bytes, timeout, sum: None }
     }
 
     /// The next bytes; `None` at the end. `deadline` is that of the part that they belong to.
@@ -111,8 +165,34 @@ impl Large {
         if let Some(frame) = &frame {
             self.bytes += frame.len();
             self.reading.check(self.bytes)?;
+            if let Some(sum) = &mut self.sum {
+                sum.update(frame);
+            }
         }
         Ok(frame)
+    }
+
+    /// From here on a fingerprint is made of `before` and all of the body.
+    pub(crate) fn sum_up(&mut self, before: &[u8]) {
+        let mut sum = FingerprintOfPieces::default();
+        sum.update(before);
+        self.first.iter().for_each(|piece| sum.update(piece));
+        self.sum = Some(sum);
+    }
+
+    /// The fingerprint of what was read, if one was to be made.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.sum.clone().map(FingerprintOfPieces::finish)
+    }
+
+    /// Reads the rest and keeps nothing of it.
+    pub(crate) async fn read_on(&mut self) -> Result<()> {
+        loop {
+            let deadline = self.deadline();
+            if self.next(deadline).await?.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// When a part must have come that begins now.
@@ -227,18 +307,22 @@ impl Reading {
     }
 
     async fn skip(&mut self) {
-        let skip = async {
-            let mut skipped = 0;
-            while let Ok(Some(frame)) = self.frame().await {
-                skipped += frame.len();
-                if skipped > SURPLUS_BYTES_MAX {
-                    return;
-                }
-            }
-        };
-        // Too slow: then the client may have to do without the reason.
-        let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
+        skip(&mut self.body).await;
     }
+}
+
+async fn skip(body: &mut Body) {
+    let skip = async {
+        let mut skipped = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            skipped += frame.data_ref().map_or(0, Bytes::len);
+            if skipped > SURPLUS_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Too slow: then the client may have to do without the reason.
+    let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
 }
 
 /// A decoded call.

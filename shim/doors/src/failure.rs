@@ -170,7 +170,7 @@ impl From<Refusal> for Failure {
             ),
             Refusal::StoreUnavailable(why) => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::StoreUnavailable, format!("nothing was committed: {why}; try again"))
+                (Code::StoreUnavailable, format!("the store did not answer in time, and this call changed nothing ({why}): try again"))
             }
             Refusal::InProgress { retry_after_ms: ms } => {
                 retry_after_ms = Some(ms);

@@ -16,6 +16,7 @@ use metrics::{counter, histogram};
 use tracing::{Instrument as _, debug_span};
 
 use crate::auth::Access;
+use crate::body;
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::native::{keys, listing, one_operation, requests, results, status, transactions};
@@ -136,7 +137,12 @@ async fn around(State(doors): State<Arc<Doors>>, request: Request<Body>, next: N
     let response = if header_bytes > limit {
         Failure::beyond(Code::HeadersTooLarge, "a call's headers", limit, header_bytes).into_response()
     } else {
-        next.run(request).instrument(span).await
+        let (request, rest) = body::lend(request);
+        let response = next.run(request).instrument(span).await;
+        if let (true, Some(rest)) = (response.status().as_u16() >= 400, rest) {
+            rest.skip().await;
+        }
+        response
     };
     let status = status_label(response.status().as_u16());
     let route_label = route_label.to_owned();

@@ -74,7 +74,7 @@ impl NodeHandle {
         let (mut inline_bytes, mut record_bytes) = (0, RECORD_BYTES_BASE + result);
         for op in &batch.ops {
             match op {
-                Op::Get(_) => {}
+                Op::Get(_) | Op::Fingerprint(_) => {}
                 Op::Result(_) => record_bytes += LARGE_RESULT_BYTES,
                 Op::Delete(key) => record_bytes += write_bytes_max(key, None),
                 Op::Put(key, value) => {
@@ -123,6 +123,6 @@ fn inline_values(ops: &[Op]) -> impl Iterator<Item = (usize, &Bytes)> {
             Location::Inline(bytes) => Some((at, bytes)),
             Location::Blob(_) => None,
         },
-        Op::Get(_) | Op::Delete(_) | Op::Result(_) => None,
+        Op::Get(_) | Op::Delete(_) | Op::Result(_) | Op::Fingerprint(_) => None,
     })
 }

@@ -59,7 +59,7 @@ impl Node {
             match op {
                 Op::Put(key, value) => drop(written.insert(key, Write::Put(value.clone()))),
                 Op::Delete(key) => drop(written.insert(key, Write::Tombstone)),
-                Op::Result(_) => {}
+                Op::Result(_) | Op::Fingerprint(_) => {}
                 Op::Get(key) => {
                     let own = written.get(key).or_else(|| transaction.buffer.get(key));
                     if own.is_none() {
@@ -121,6 +121,10 @@ impl Node {
                     transaction.large_result = Some(result);
                     continue;
                 }
+                Op::Fingerprint(fingerprint) => {
+                    transaction.fingerprint = Some(fingerprint);
+                    continue;
+                }
             };
             transaction.buffer.insert(key, write);
         }
@@ -157,7 +161,7 @@ impl Node {
         for op in &batch.ops {
             match op {
                 Op::Get(key) if !transaction.reads.contains_key(key) => drop(new.insert(key)),
-                Op::Get(_) | Op::Delete(_) => {}
+                Op::Get(_) | Op::Delete(_) | Op::Fingerprint(_) => {}
                 Op::Put(_, value) => check_value(transaction, value)?,
                 Op::Result(result) => check_blob(transaction, &result.blob)?,
             }
@@ -176,7 +180,7 @@ impl Node {
         let mut result = false;
         for op in &batch.ops {
             match op {
-                Op::Get(_) => {}
+                Op::Get(_) | Op::Fingerprint(_) => {}
                 Op::Put(key, value) => drop(last.insert(key, Some(value))),
                 Op::Delete(key) => drop(last.insert(key, None)),
                 Op::Result(_) => result = true,

@@ -7,13 +7,16 @@
 
 use std::ops::Range;
 
-use aft_core::ids::{AttemptId, Key};
+use aft_core::ids::{AttemptId, Fingerprint, Key};
 use aft_core::message::{Op, Read};
 use aft_core::record::{BlobRef, Location, Value};
 use aft_node::UPLOAD_PARTS_HELD;
 use aft_wire::http::{Code, header};
 use axum::body::Body;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -29,6 +32,10 @@ use crate::reply;
 
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Headers of a write that would change what it means, and that nothing here acts on: better refused than passed over.
+const UNSUPPORTED: [HeaderName; 6] =
+    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, CONTENT_RANGE, CONTENT_ENCODING];
 
 /// Parts of one value that are read ahead of the one that is sent: one hides the store's latency, two a part that is slow.
 const PARTS_AHEAD: usize = 2;
@@ -46,7 +53,7 @@ pub(crate) enum Content {
     /// All of them.
     Whole(Whole),
     /// More than a commit record takes: they are still arriving.
-    Large(Large),
+    Large(Box<Large>),
 }
 
 impl Incoming {
@@ -66,6 +73,13 @@ impl Incoming {
             None => None,
         };
         // Before the body is taken.
+        for name in UNSUPPORTED {
+            if head.headers.contains_key(&name) {
+                return Err(Failure::invalid(format!(
+                    "the header {name} is not supported: a write replaces the whole value, whatever it was, and is kept as it came"
+                )));
+            }
+        }
         attributes(content_type.clone())?;
         let (limit, whole_max) = (caller.settings.value_bytes_max, caller.node.inline_value_bytes_max());
         let started = body::start(caller, body, &head.headers, what, limit, whole_max).await?;
@@ -78,18 +92,30 @@ impl Incoming {
 }
 
 /// The operation that writes a value that has been stored in parts.
-pub(crate) fn put_large(key: Key, blob: BlobRef, size: u64, content_type: Option<String>) -> Result<Op> {
-    let attributes = attributes(content_type)?;
+pub(crate) fn put_large(key: Key, stored: &Stored, content_type: Option<String>) -> Result<Op> {
+    let (Stored { blob, size, .. }, attributes) = (*stored, attributes(content_type)?);
     Ok(Op::Put(key, Value { location: Location::Blob(blob), size, etag: Bytes::new(), attributes }))
 }
 
-/// Stores a value of an open transaction as it arrives; its place, and its size in bytes.
-pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Large) -> Result<(BlobRef, u64)> {
-    let stored = store_parts(caller, attempt, &mut large).await;
-    if stored.is_err() {
-        large.skip().await;
+/// A value that was stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    pub(crate) blob: BlobRef,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// Of its bytes, if one was to be made.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+/// Stores a value of an open transaction as it arrives.
+pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Large) -> Result<Stored> {
+    match store_parts(caller, attempt, &mut large).await {
+        Ok((blob, size)) => Ok(Stored { blob, size, fingerprint: large.fingerprint() }),
+        Err(failure) => {
+            large.skip().await;
+            Err(failure)
+        }
     }
-    stored
 }
 
 async fn store_parts(caller: &Caller, attempt: AttemptId, large: &mut Large) -> Result<(BlobRef, u64)> {

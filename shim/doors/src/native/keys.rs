@@ -53,8 +53,8 @@ async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Bod
             opening::run(caller, attempt, plan, None).await?;
         }
         Content::Large(large) => {
-            let (blob, size) = content::store(caller, attempt, large).await?;
-            let plan = Plan::of(content::put_large(key, blob, size, content_type)?);
+            let stored = content::store(caller, attempt, *large).await?;
+            let plan = Plan::of(content::put_large(key, &stored, content_type)?);
             opening::run(caller, attempt, plan, None).await?;
         }
     }

@@ -1,7 +1,7 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
 
-use aft_core::ids::{Fingerprint, Key, Session};
-use aft_core::message::{Batch, CommitArgs, Op, Read, Reply, Verb};
+use aft_core::ids::{Key, RequestHash, Session};
+use aft_core::message::{Batch, CommitArgs, Op, Read, Refusal, Replayed, Reply, Verb};
 use aft_wire::durable::{encode_session, fingerprint};
 use aft_wire::http::{self, Format, OpKind, Put, header};
 use axum::body::Body;
@@ -22,8 +22,6 @@ use crate::path;
 
 /// As long as a transaction may be open: more is clamped.
 const LONGEST: u64 = u64::MAX;
-/// Of a large value, the first bytes that its request's fingerprint covers.
-const FINGERPRINT_BYTES: usize = 64 << 10;
 
 const PREFIX: &str = "/v1/keys/";
 
@@ -74,7 +72,7 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
         }
         Content::Large(large) => {
             let id = opening.request_id.clone();
-            let outcome = write_large(&caller, opening, key, content_type, large).await;
+            let outcome = write_large(&caller, opening, key, content_type, *large).await;
             outcome.map_err(|failure| failure.of_request(id.as_deref()))?.respond(&caller, reply)
         }
     }
@@ -86,21 +84,21 @@ async fn write_large(
     mut opening: Opening,
     key: Key,
     content_type: Option<String>,
-    large: Large,
+    mut large: Large,
 ) -> Result<Outcome> {
+    // All of the payload is known only at its end: the transaction begins without a fingerprint, and gets it with its commit.
     if opening.request_id.is_some() {
-        opening.fingerprint = Some(fingerprint_of_large(&key, content_type.as_deref(), &large));
+        large.sum_up(&named(&key, content_type.as_deref()));
     }
     // It takes as long as its client takes to send it.
     opening.timeout_ms = Some(LONGEST);
     let (begin, guard) = opening.begin(caller)?;
-    let attempt = begin.attempt;
+    let (attempt, hash) = (begin.attempt, begin.hash);
     Span::current().record("transaction", tracing::field::display(token(caller, attempt)));
     match caller.node.ask(Verb::Begin(begin)).await {
         Ok(Reply::Begun { committed: None, .. }) => {}
         Ok(Reply::Replayed(replayed)) => {
-            large.skip().await;
-            return Ok(Outcome::Replayed(replayed));
+            return replay(caller, hash, replayed, large).await;
         }
         Ok(reply) => panic!("a begin was answered {reply:?}"),
         Err(refusal) => {
@@ -108,24 +106,35 @@ async fn write_large(
             return Err(refusal.into());
         }
     }
-    let (blob, size) = content::store(caller, attempt, large).await?;
-    let plan = Plan::of(content::put_large(key, blob, size, content_type)?);
+    let stored = content::store(caller, attempt, large).await?;
+    let mut plan = Plan::of(content::put_large(key, &stored, content_type)?);
+    plan.ops.extend(stored.fingerprint.map(Op::Fingerprint));
     let outcome = opening::run(caller, attempt, plan, Some(CommitArgs::default())).await?;
     guard.ended();
     Ok(outcome)
 }
 
-/// Tells a request's payload from others before all of it is here: by the key, the content type, the announced size, and the first bytes.
-fn fingerprint_of_large(key: &Key, content_type: Option<&str>, large: &Large) -> Fingerprint {
-    let announced = large.announced.map_or(String::new(), |bytes| bytes.to_string());
+/// Another attempt has committed: whether with this payload, its end tells.
+async fn replay(caller: &Caller, hash: RequestHash, replayed: Replayed, mut large: Large) -> Result<Outcome> {
+    large.read_on().await?;
+    let theirs = match caller.node.ask(Verb::LookUp(hash)).await? {
+        Reply::Found(record) => record.fingerprint,
+        reply => panic!("a look-up was answered {reply:?}"),
+    };
+    match (theirs, large.fingerprint()) {
+        (Some(theirs), Some(ours)) if theirs != ours => Err(Refusal::KeyReused.into()),
+        _ => Ok(Outcome::Replayed(replayed)),
+    }
+}
+
+/// What the fingerprint of a large value covers before its bytes.
+fn named(key: &Key, content_type: Option<&str>) -> Vec<u8> {
     let mut text = Vec::new();
-    for part in [key.as_str(), content_type.unwrap_or_default(), &announced] {
+    for part in [key.as_str(), content_type.unwrap_or_default()] {
         text.extend_from_slice(&(part.len() as u64).to_be_bytes());
         text.extend_from_slice(part.as_bytes());
     }
-    // As many of them as every attempt has at hand, however the network cuts the body.
-    large.first.iter().flatten().take(FINGERPRINT_BYTES).for_each(|byte| text.push(*byte));
-    fingerprint(&text)
+    text
 }
 
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {

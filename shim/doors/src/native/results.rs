@@ -13,7 +13,7 @@ use crate::auth::{Caller, Right};
 use crate::body::Large;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
-use crate::native::content::{self, Content, Incoming};
+use crate::native::content::{self, Content, Incoming, Stored};
 use crate::native::opening;
 use crate::native::requests;
 use crate::native::values::Plan;
@@ -26,10 +26,10 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     caller.need(Right::Write)?;
     let result = async {
         let large = match Incoming::start(&caller, request, "a result").await?.content {
-            Content::Whole(whole) => Large::of(whole, &caller),
+            Content::Whole(whole) => Box::new(Large::of(whole, &caller)),
             Content::Large(large) => large,
         };
-        let (blob, size) = content::store(&caller, token.attempt, large).await?;
+        let Stored { blob, size, .. } = content::store(&caller, token.attempt, *large).await?;
         let plan = Plan::of(Op::Result(LargeResult { blob, size }));
         opening::run(&caller, token.attempt, plan, None).await
     };

@@ -36,7 +36,7 @@ impl Plan {
             match op {
                 Op::Get(key) | Op::Delete(key) => load.add(key, 0),
                 Op::Put(key, value) => load.add(key, value.inline_bytes()),
-                Op::Result(_) => {}
+                Op::Result(_) | Op::Fingerprint(_) => {}
             }
         }
         load

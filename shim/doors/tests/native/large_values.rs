@@ -54,25 +54,32 @@ async fn a_value_of_many_parts() {
     assert_eq!((head.header("content-length"), head.body.len()), (Some("20971520"), 0));
 }
 
+async fn put_chunked(server: &Server, path: &str, headers: &[(&str, &str)], value: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
+    let headers: String = headers.iter().map(|(name, text)| format!("{name}: {text}\r\n")).collect();
+    let head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the server reads and answers");
+    for piece in value.chunks(70_001) {
+        stream
+            .write_all(format!("{:x}\r\n", piece.len()).as_bytes())
+            .await
+            .expect("the server reads and answers");
+        stream.write_all(piece).await.expect("the server reads and answers");
+        stream.write_all(b"\r\n").await.expect("the server reads and answers");
+    }
+    stream.write_all(b"0\r\n\r\n").await.expect("the server reads and answers");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("the server reads and answers");
+    reply
+}
+
 /// Whoever sends without saying how much, and in small pieces.
 #[tokio::test]
 async fn a_body_of_unknown_size() {
     let server = Server::start().await;
     for len in [0, 1, 100_000, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, PART_BYTES, PART_BYTES + 1] {
         let value = value(3, len);
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream
-            .write_all(b"PUT /v1/keys/k HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
-            .await
-            .unwrap();
-        for piece in value.chunks(70_001) {
-            stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await.unwrap();
-            stream.write_all(piece).await.unwrap();
-            stream.write_all(b"\r\n").await.unwrap();
-        }
-        stream.write_all(b"0\r\n\r\n").await.unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.unwrap();
+        let reply = put_chunked(&server, "/v1/keys/k", &[("transfer-encoding", "chunked")], &value).await;
         assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
         check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &value);
     }
@@ -155,8 +162,36 @@ async fn a_repeated_upload_is_replayed() {
     let first = server.call("PUT", "/v1/keys/k", &headers, value(1, LARGE_BYTES)).await.reply();
     let again = server.call("PUT", "/v1/keys/k", &headers, value(1, LARGE_BYTES)).await.reply();
     assert!(first.committed && again.replayed && again.version == first.version, "{first:?}, {again:?}");
-    let other = server.call("PUT", "/v1/keys/k", &headers, value(2, LARGE_BYTES)).await.problem();
-    assert_eq!(other.code, Code::KeyReused);
+    // However the bytes come; and up to the last of them.
+    let chunked = [("transfer-encoding", "chunked"), ("idempotency-key", "upload-1")];
+    let again = put_chunked(&server, "/v1/keys/k", &chunked, &value(1, LARGE_BYTES)).await;
+    assert!(again.contains("\"replayed\":true"), "{again}");
+    let mut other = value(1, LARGE_BYTES).to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    for path in ["/v1/keys/k", "/v1/keys/another"] {
+        let payload = if path.ends_with('k') { Bytes::from(other.clone()) } else { value(1, LARGE_BYTES) };
+        let refused = server.call("PUT", path, &headers, payload).await.problem();
+        assert_eq!(refused.code, Code::KeyReused, "{path}");
+    }
+    check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &value(1, LARGE_BYTES));
+}
+
+/// What would change a write's meaning, and is not acted on, is refused.
+#[tokio::test]
+async fn conditions_on_writes_are_refused() {
+    let server = Server::start().await;
+    for header in [
+        ("if-none-match", "*"),
+        ("if-match", "\"x\""),
+        ("content-range", "bytes 0-3/10"),
+        ("content-encoding", "gzip"),
+    ] {
+        for value in [value(0, 4), value(0, PART_BYTES)] {
+            let refused = server.call("PUT", "/v1/keys/k", &[header], value).await.problem();
+            assert!(refused.code == Code::Invalid && refused.detail.contains(header.0), "{refused:?}");
+        }
+    }
+    assert_eq!(server.call("GET", "/v1/keys/k", &[], "").await.problem().code, Code::Absent);
 }
 
 #[tokio::test]
@@ -190,4 +225,15 @@ async fn results_of_any_size() {
     check_value(&server.call("GET", "/v1/results/inline", &[], "").await, b"ok");
     assert!(server.post("/v1/execute", r#"{"request_id": "none"}"#).await.reply().committed);
     assert_eq!(server.call("GET", "/v1/results/none", &[], "").await.problem().code, Code::Absent);
+}
+
+/// A client that sends all of a large body before it reads gets to read why it is refused, before any of it is taken.
+#[tokio::test]
+async fn a_refusal_before_the_body_is_read() {
+    let server = Server::start().await;
+    for _ in 0..3 {
+        let refused =
+            server.call("PUT", "/v1/keys/k?nonsense=1", &[], value(0, 4 * PART_BYTES)).await.problem();
+        assert_eq!(refused.code, Code::Invalid);
+    }
 }

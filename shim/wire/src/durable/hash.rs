@@ -35,6 +35,22 @@ pub fn own_hash_of(tenant: &str, attempt: AttemptId) -> RequestHash {
     RequestHash(hasher.finalize().into())
 }
 
+/// The fingerprint of a payload that comes in pieces: [`fingerprint`] of all of them, one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct FingerprintOfPieces(Sha256);
+
+impl FingerprintOfPieces {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The fingerprint of all that came.
+    pub fn finish(self) -> Fingerprint {
+        Fingerprint(self.0.finalize().into())
+    }
+}
+
 /// The fingerprint of a request's payload: SHA-256 of its bytes.
 pub fn fingerprint(payload: &[u8]) -> Fingerprint {
     Fingerprint(Sha256::digest(payload).into())

@@ -23,7 +23,7 @@ mod token;
 
 pub use body::{decode_body, encode_body, encode_part};
 pub use cursor::{GroupsAt, decode_keys, decode_minutes, encode_after, encode_group, encode_groups};
-pub use hash::{fingerprint, own_hash, own_hash_of, request_hash};
+pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
 pub use name::{decode_item, decode_name, encode_name};
 pub use token::{
     SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,
