@@ -280,7 +280,17 @@ async fn a_bucket_is_made_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_comes_back() {
-    let Some(mut bucket) = Bucket::start(Service::Minio) else { return };
+    killed_and_back(Service::Minio).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-store-tests --test trouble -- --ignored"]
+async fn a_ceph_that_is_killed_and_comes_back() {
+    killed_and_back(Service::Ceph).await;
+}
+
+async fn killed_and_back(service: Service) {
+    let Some(mut bucket) = Bucket::start(service) else { return };
     let store = bucket.open(&bucket.url("p")).await.expect("the server runs");
     let numbered = |i: usize| Name::new(Space::Commit, i.to_be_bytes().to_vec(), "");
     let mut kept = Vec::new();
