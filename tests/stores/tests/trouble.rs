@@ -295,7 +295,7 @@ async fn killed_and_back(service: Service) {
     let numbered = |i: usize| Name::new(Space::Commit, i.to_be_bytes().to_vec(), "");
     let mut kept = Vec::new();
     for i in 0..50 {
-        store.create(&numbered(i), Bytes::from(i.to_string())).await.unwrap();
+        store.create(&numbered(i), Bytes::from(i.to_string())).await.expect("the server runs");
         kept.push(i);
     }
     bucket.server.kill();
@@ -306,7 +306,10 @@ async fn killed_and_back(service: Service) {
     // The same store goes on, over connections of its own making.
     for i in kept {
         assert_eq!(store.create(&numbered(i), Bytes::new()).await, Ok(Created::Exists));
-        assert_eq!(store.get(&numbered(i)).await.unwrap().unwrap().0, i.to_string());
+        assert_eq!(
+            store.get(&numbered(i)).await.expect("the server runs").expect("it was created").0,
+            i.to_string()
+        );
     }
     assert_eq!(store.create(&numbered(50), Bytes::new()).await, Ok(Created::Created));
 
@@ -316,5 +319,5 @@ async fn killed_and_back(service: Service) {
         tokio::time::timeout(Duration::from_secs(2), store.put(&numbered(51), Bytes::from("late"))).await;
     assert!(late.is_err(), "{late:?}");
     bucket.server.resume();
-    store.put(&numbered(52), Bytes::new()).await.unwrap();
+    store.put(&numbered(52), Bytes::new()).await.expect("the server runs");
 }
