@@ -40,7 +40,7 @@ pub(crate) const BATCH_MAX: usize = 1_000;
 pub(crate) enum Only<'a> {
     Always,
     IfAbsent,
-    /// With this ETag, quotes included.
+    /// With this ETag, written as the server wants it.
     IfTag(&'a str),
 }
 

@@ -1,13 +1,13 @@
 //! Opening: settings for the SDK, and a first look at the server that turns each mistake into a sentence.
 //!
 //! ```text
-//!   URL ─► credentials? ─► region? ─► LIST one key ─► PUT, DELETE if stale, DELETE if so ─► PUT, DELETE in a batch, GET
-//!                                     bucket, endpoint,  may write; is a delete's           are batches carried out?
-//!                                     key, signature     condition kept?
+//!   URL ─► credentials? ─► region? ─► LIST one key ─► PUT, PUT if so ─► DELETE if stale, DELETE if so ─► PUT, DELETE in a batch, GET
+//!                                     bucket, endpoint,  may write; with    is a delete's condition     are batches carried out?
+//!                                     key, signature     which quotes?      kept?
 //! ```
 //!
-//! What a server can do is tried and not guessed from its name: MinIO takes a conditional delete for an unconditional one, and some servers want
-//! another checksum with a batch than the SDK sends.
+//! What a server can do is tried and not guessed from its name: MinIO takes a conditional delete for an unconditional one, Ceph's radosgw finds no
+//! ETag that is written as HTTP has it, and some servers want another checksum with a batch than the SDK sends.
 
 use std::time::Duration;
 
@@ -47,6 +47,17 @@ const STALE: &str = "\"00000000000000000000000000000000\"";
 pub(crate) struct Abilities {
     pub(crate) delete_if: bool,
     pub(crate) delete_batch: bool,
+    /// How a condition on an ETag is to be written.
+    pub(crate) quotes: Quotes,
+}
+
+/// Around the ETag in `If-Match` of a PUT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quotes {
+    /// As HTTP and S3 have it.
+    Kept,
+    /// Ceph's radosgw (16.2) compares with the bare ETag: with quotes nothing ever matches.
+    LeftOut,
 }
 
 /// The parts of an opened store.
@@ -166,6 +177,7 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     let body = Bytes::from_static(b"aft");
     let failed = |failure: Failure| failure.into_error(&asked);
     let tag = link.put(&key, body.clone(), Only::Always).await.map_err(failed)?;
+    let quotes = try_quotes(link, &key, &tag, &body).await.map_err(failed)?;
     // Only a refusal of the stale tag followed by a deletion with the right one is a condition that was looked at.
     let stale_kept = match link.delete(&key, Some(STALE)).await {
         Err(Failure::Precondition) => true,
@@ -186,7 +198,34 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     if !delete_batch {
         link.delete(&key, None).await.map_err(failed)?;
     }
-    Ok(Abilities { delete_if, delete_batch })
+    Ok(Abilities { delete_if, delete_batch, quotes })
+}
+
+/// Writes the object again, on the condition that it still has its tag.
+async fn try_quotes(link: &Link, key: &str, tag: &str, body: &Bytes) -> Result<Quotes, Failure> {
+    match link.put(key, body.clone(), Only::IfTag(tag)).await {
+        Err(Failure::Precondition) => {}
+        // A server without the condition is no business of this one: the first replace tells.
+        Ok(_) | Err(Failure::Missing | Failure::Failed(Error::Refused(_))) => return Ok(Quotes::Kept),
+        Err(other) => return Err(other),
+    }
+    match link.put(key, body.clone(), Only::IfTag(Quotes::LeftOut.write(tag))).await {
+        Ok(_) => Ok(Quotes::LeftOut),
+        Err(Failure::Precondition | Failure::Missing | Failure::Failed(Error::Refused(_))) => {
+            Ok(Quotes::Kept)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+impl Quotes {
+    /// An ETag with its quotes, as this server takes it in a condition.
+    pub(crate) fn write(self, tag: &str) -> &str {
+        match self {
+            Quotes::Kept => tag,
+            Quotes::LeftOut => tag.trim_matches('"'),
+        }
+    }
 }
 
 impl From<Error> for OpenError {

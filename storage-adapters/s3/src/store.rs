@@ -223,7 +223,10 @@ impl Store for S3Store {
 
     async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
         match etag(tag) {
-            Some(tag) => self.write(name, body, Only::IfTag(tag)).await.map(replaced),
+            Some(tag) => {
+                let tag = self.inner.abilities.quotes.write(tag);
+                self.write(name, body, Only::IfTag(tag)).await.map(replaced)
+            }
             None => Ok(Replaced::Changed),
         }
     }

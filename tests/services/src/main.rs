@@ -8,7 +8,7 @@ use clap::Parser;
 /// Where the sample lines put things.
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, all that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto) that AFT_SKIP_SERVICES does not name.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -50,13 +50,13 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     Ok(())
 }
 
-/// The named ones, whatever the environment says; otherwise all that it wants.
+/// The named ones, whatever the environment says; otherwise the everyday ones that it wants.
 fn chosen(arguments: &Arguments) -> Result<Vec<Service>, Error> {
     if !arguments.services.is_empty() {
         return Ok(arguments.services.clone());
     }
     let mut services = Vec::new();
-    for service in Service::all() {
+    for service in Service::everyday() {
         if service.wanted()? {
             services.push(service);
         } else {

@@ -11,8 +11,8 @@ use crate::port::Port;
 use crate::supervised::{self, Supervised};
 use crate::{Error, Home, Service, health};
 
-/// How long a service may take until it serves: a second or two alone, more on a machine that compiles.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a service may take until it serves: alone a second or two, Ceph a dozen; more on a machine that compiles.
+const START_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often it is asked.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How many ports a start tries, should others take them in between.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 
+use crate::ceph::Ceph;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
@@ -19,17 +20,19 @@ pub enum Service {
     Minio,
     /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
     Moto,
+    /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
+    Ceph,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 2] = [Service::Minio, Service::Moto];
+pub(crate) const ALL: [Service; 3] = [Service::Minio, Service::Moto, Service::Ceph];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
     /// What exactly is fetched: changes whenever something else would be. `directory` is where it is kept.
     fn stamp(&self, directory: &Path) -> String;
 
-    /// The program that a fetched service has, in its directory.
+    /// The program that a fetched service has, in its directory. It may start others, as long as they stay in its process group and end with it.
     fn program(&self, directory: &Path) -> PathBuf;
 
     /// Makes it in an empty directory.
@@ -56,9 +59,9 @@ pub(crate) struct Keys {
 }
 
 impl Service {
-    /// Every service.
-    pub fn all() -> [Service; 2] {
-        ALL
+    /// Those that everyday tests run against, and that are meant where none is named.
+    pub fn everyday() -> [Service; 2] {
+        [Service::Minio, Service::Moto]
     }
 
     /// Its name on command lines and in `AFT_SKIP_SERVICES`.
@@ -66,6 +69,7 @@ impl Service {
         match self {
             Service::Minio => "minio",
             Service::Moto => "moto",
+            Service::Ceph => "ceph",
         }
     }
 
@@ -120,6 +124,7 @@ impl Service {
         match self {
             Service::Minio => &Minio,
             Service::Moto => &Moto,
+            Service::Ceph => &Ceph,
         }
     }
 }
@@ -149,6 +154,6 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto");
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, ceph");
     }
 }

@@ -80,9 +80,11 @@ fn a_missing_tool_is_named_with_what_to_do() {
     place.check(&["--fetch", "moto"], false, &["python3 is not installed", python]);
     place.tool("python3", "[ \"$1\" = --version ]");
     place.check(&["--fetch", "moto"], false, &["python3 lacks the module venv or ensurepip", python]);
+    let ceph = "Ceph is run from Debian's packages; apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-common ceph-base, or set AFT_SKIP_SERVICES=ceph";
+    place.check(&["--fetch", "ceph"], false, &["radosgw is not installed", ceph]);
     // One that cannot be had does not keep the others away, and both are told.
     place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
-    place.check(&["--fetch", "minoi"], false, &["there are minio, moto"]);
+    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, ceph"]);
 }
 
 #[test]

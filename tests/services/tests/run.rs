@@ -1,4 +1,4 @@
-//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO) its data over a SIGKILL, hangs while it is
+//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO, Ceph) its data over a SIGKILL, hangs while it is
 //! paused, and is gone afterwards. Method: the real ones; what S3 says of their content, by moto's own client library and by curl.
 
 use std::net::{Ipv4Addr, TcpStream};
@@ -102,4 +102,23 @@ fn two_of_one_kind_are_strangers() {
     for server in [&one, &two] {
         server.create_bucket("aft").expect("each has buckets of its own");
     }
+}
+
+#[test]
+#[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-services --test run -- --ignored"]
+fn ceph_is_several_programs_and_goes_as_one() {
+    let Some(mut server) = Service::Ceph.start_or_skip() else { return };
+    server.create_bucket("aft").expect("a fresh server takes a bucket");
+    server.create_bucket("aft").expect_err("it is there");
+    let (bucket, port) = (format!("{}/aft", server.endpoint()), server.port());
+    let monitor = || TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port)).is_ok();
+    // It checks signatures, also of those who come without.
+    assert_eq!(status(&bucket), "403");
+    assert!(monitor());
+    server.kill();
+    assert!(!listens(port) && !monitor());
+    server.restart().expect("it comes back");
+    server.create_bucket("aft").expect_err("it is still there");
+    drop(server);
+    assert!(!listens(port) && !monitor());
 }

@@ -31,6 +31,12 @@ async fn on_moto() {
     check(Service::Moto, passed_but_for_races).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-store-tests --test conformance -- --ignored --nocapture"]
+async fn on_ceph() {
+    check(Service::Ceph, Report::assert_passed).await;
+}
+
 fn passed_but_for_races(report: &Report) {
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
     assert!(RACES.iter().all(|race| names.contains(race)), "{names:?}");
