@@ -59,7 +59,7 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: five
+    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: eight
     /// requests or so, on an object of its own that it deletes.
     ///
     /// # Errors

@@ -84,10 +84,10 @@ async fn a_transaction_costs_what_it_should() {
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Late(HELD)).await;
     let url = bucket.url_by(&front.endpoint(), "p");
     let store = bucket.open(&url).await.expect("the server runs");
-    // A first look, the bucket's and the deletions' (decision 0007).
+    // A first look, at the bucket, at how an ETag is written and at the deletions (decision 0007).
     expect(
         &front.take(),
-        &[("LIST other", 1), ("PUT probe", 2), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)],
+        &[("LIST other", 1), ("PUT probe", 3), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)],
     );
 
     // The commit of 10 small writes: one round trip, two requests; then one for each key.
