@@ -13,6 +13,8 @@ use crate::{Error, Home, Service, health};
 
 /// How long a service may take until it serves: alone a second or two, Ceph a dozen; more on a machine that compiles.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long a server may take to stop where it is: its threads do it one by one.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How many ports a start tries, should others take them in between.
@@ -143,6 +145,11 @@ impl Server {
     /// If it does not run.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
+        let since = Instant::now();
+        while !self.process.as_ref().is_some_and(Supervised::is_stopped) {
+            assert!(since.elapsed() < STOP_TIME_MAX, "{} does not stop", self.service);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on after [`Server::pause`].

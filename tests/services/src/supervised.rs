@@ -73,6 +73,16 @@ impl Supervised {
         }
     }
 
+    /// Whether every thread of it is stopped by a signal: each stops by itself, a moment after.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        tasks.into_iter().flatten().flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // A thread that has ended meanwhile does nothing either.
+            stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T') || rest.is_empty())
+        })
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
