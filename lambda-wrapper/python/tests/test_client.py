@@ -193,6 +193,34 @@ class Cutter:
         self.server.server_close()
 
 
+class CutAnswers:
+    """A server that answers every path twice: first with the path's number of bytes of an answer and the end of the connection, then with all of it."""
+
+    def __init__(self, answer):
+        asked, lock = set(), threading.Lock()
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                path = self.rfile.readline().split()[1].decode()
+                while self.rfile.readline() not in (b"\r\n", b""):
+                    pass
+                with lock:
+                    first, _ = path not in asked, asked.add(path)
+                self.wfile.write(answer[:int(path.rpartition("/")[2])] if first else answer)
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def hang_up(sock):
     try:
         sock.shutdown(socket.SHUT_RDWR)
@@ -545,6 +573,19 @@ class Refusals(unittest.TestCase):
 
 
 @unittest.skipUnless(URL, "AFT_URL names no server")
+class CutAnywhere(unittest.TestCase):
+    """An answer that ends after any number of its bytes is not taken for a whole one."""
+
+    def test_an_answer_is_whole_or_none(self):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\n"
+        for answer in (head + b"Content-Length: 12\r\nConnection: close\r\n\r\n120000000001",
+                       head + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nc\r\n120000000001\r\n0\r\n\r\n"):
+            with CutAnswers(answer) as server, Client(server.url) as client:
+                for cut in range(len(answer)):
+                    value = client.get(str(cut))
+                    self.assertEqual(value and value.bytes, b"120000000001", answer[:cut])
+
+
 class Cuts(unittest.TestCase):
     """Every run counts its writer's counter up and leaves an entry that names the call of the function that made it. Afterwards, past the cutter: the counter says
     how many took effect, the entries say which."""

@@ -416,7 +416,8 @@ class _Transport:
             if response.length is None and not response.chunked:
                 raise http.client.HTTPException("an answer whose end nobody can tell from a broken connection")
             answer = response.read(ANSWER_BYTES_MAX + 1)
-            if len(answer) > ANSWER_BYTES_MAX or not response.isclosed():
+            # A response whose connection ends before the first byte of its body counts as closed as well: what is left to come tells.
+            if len(answer) > ANSWER_BYTES_MAX or response.length or not response.isclosed():
                 raise http.client.HTTPException("the answer is too long or not whole")
         except (OSError, http.client.HTTPException) as why:
             connection.close()
