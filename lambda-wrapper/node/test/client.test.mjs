@@ -468,6 +468,33 @@ test('whole transactions', async () => {
 const WRITERS = 4
 const RUNS = 75
 
+test('an answer is whole or none', async () => {
+  const head = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\n'
+  for (const answer of [
+    Buffer.from(`${head}Content-Length: 12\r\n\r\n120000000001`),
+    Buffer.from(`${head}Transfer-Encoding: chunked\r\n\r\nc\r\n120000000001\r\n0\r\n\r\n`)
+  ]) {
+    // Answers every path twice: first with the path's number of bytes and the end of the connection, then with all of it.
+    const asked = new Set()
+    const server = net.createServer(socket => {
+      let head = ''
+      socket.on('error', () => {}).on('data', chunk => {
+        head += chunk
+        if (!head.includes('\r\n\r\n')) return
+        const path = head.split(' ')[1]
+        socket.end(asked.has(path) ? answer : answer.subarray(0, Number(path.split('/').pop())))
+        asked.add(path)
+      })
+    })
+    const client = new Client(await listen(server))
+    for (let cut = 0; cut < answer.length; cut += 1) {
+      assert.equal(text(await client.get(String(cut))), '120000000001', `cut after ${answer.subarray(0, cut)}`)
+    }
+    client.close()
+    server.close()
+  }
+})
+
 async function write (url, named) {
   const own = fresh()
   let calls = 0

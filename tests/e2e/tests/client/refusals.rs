@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aft_client::{Begun, Client, Code, Error, Op, Ran, Request};
 use aft_e2e::server::Server;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::increment;
 use crate::interposer::{Act, Interposer};
@@ -286,4 +287,44 @@ async fn whole_transactions() {
         Interposer::start(server.address(), first("alone", 2, Act::Refuse(Code::Overloaded))).await;
     crate::client(overloaded.address).put("k", "w").await.unwrap();
     assert_eq!(overloaded.take_calls().len(), 3);
+}
+
+/// A server that answers every path twice: first with the path's number of bytes of an answer and the end of the connection, then with all of it.
+async fn answer_cut_first(answer: &'static str) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let address = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        let mut asked = std::collections::HashSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("connections are taken");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+            {
+            }
+            let head = String::from_utf8(head).expect("a request's head is text");
+            let path = head.split(' ').nth(1).expect("a request has a path").to_owned();
+            let cut =
+                path.rsplit('/').next().and_then(|cut| cut.parse().ok()).expect("a path ends in a number");
+            let bytes = if asked.insert(path) { &answer[..cut] } else { answer };
+            // The client may be gone: then it asks again.
+            let _ = stream.write_all(bytes.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_is_whole_or_none() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\nContent-Length: 12\r\n\r\n120000000001",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         c\r\n120000000001\r\n0\r\n\r\n",
+    ] {
+        let client = crate::client(answer_cut_first(answer).await);
+        for cut in 0..answer.len() {
+            let value = client.get(&cut.to_string()).await.expect("the second answer is whole");
+            let value = value.expect("the answer holds a value");
+            assert_eq!(value.bytes, "120000000001", "cut after {:?}", &answer[..cut]);
+        }
+    }
 }
