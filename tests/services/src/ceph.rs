@@ -61,8 +61,8 @@ impl Recipe for Ceph {
     }
 
     /// A list of nobody's buckets. radosgw listens only when it has read its pools.
-    fn health(&self) -> &'static str {
-        "/"
+    fn answers(&self, port: u16) -> bool {
+        health::is_ok(port, "/")
     }
 
     /// By curl, which signs: nobody without keys may make one.

@@ -7,6 +7,11 @@ use std::time::Duration;
 /// How long a server may be silent: long for a busy machine, short against the deadline of a start.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
+/// Whether a path answers 200.
+pub(crate) fn is_ok(port: u16, path: &str) -> bool {
+    status(port, "GET", path).is_ok_and(|status| status == 200)
+}
+
 /// The status of an empty request's answer.
 pub(crate) fn status(port: u16, method: &str, path: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), SILENCE_MAX)?;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::service::{Keys, Recipe};
-use crate::{Error, Service, tool};
+use crate::{Error, Service, health, tool};
 
 /// The last version: the repository is archived, and its tags are no Go versions.
 const MODULE: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
@@ -66,8 +66,8 @@ impl Recipe for Minio {
             .env("MINIO_UPDATE", "off");
     }
 
-    fn health(&self) -> &'static str {
-        "/minio/health/cluster"
+    fn answers(&self, port: u16) -> bool {
+        health::is_ok(port, "/minio/health/cluster")
     }
 
     /// A folder on its drive is a bucket.

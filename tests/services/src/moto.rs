@@ -61,8 +61,8 @@ impl Recipe for Moto {
         command.args(["-m", "moto.server", "--host", "127.0.0.1", "--port", &port.to_string()]);
     }
 
-    fn health(&self) -> &'static str {
-        "/moto-api/"
+    fn answers(&self, port: u16) -> bool {
+        health::is_ok(port, "/moto-api/")
     }
 
     fn create_bucket(&self, _: &Path, port: u16, name: &str) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::log::Log;
 use crate::port::Port;
 use crate::supervised::{self, Supervised};
-use crate::{Error, Home, Service, health};
+use crate::{Error, Home, Service};
 
 /// How long a service may take until it serves: alone a second or two, Ceph a dozen; more on a machine that compiles.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
@@ -83,12 +83,18 @@ impl Server {
         self.port.number()
     }
 
-    /// The access key of who may do everything.
+    /// The access key of who may do everything, where requests are signed.
+    ///
+    /// # Panics
+    /// If the service takes no signed requests.
     pub fn access_key(&self) -> &'static str {
         self.service.recipe().keys().access
     }
 
     /// The secret of [`Server::access_key`].
+    ///
+    /// # Panics
+    /// As [`Server::access_key`].
     pub fn secret_key(&self) -> &'static str {
         self.service.recipe().keys().secret
     }
@@ -107,13 +113,16 @@ impl Server {
     ///
     /// # Errors
     /// If there is one of that name, or the service does not run.
+    ///
+    /// # Panics
+    /// If the service does not speak S3.
     pub fn create_bucket(&self, name: &str) -> Result<(), Error> {
         self.service.recipe().create_bucket(self.data.path(), self.port(), name)
     }
 
     /// Whether it answers that it serves, now.
     pub fn answers(&self) -> bool {
-        health::status(self.port(), "GET", self.service.recipe().health()).is_ok_and(|status| status == 200)
+        self.service.recipe().answers(self.port())
     }
 
     /// kill -9, now; [`Server::restart`] brings it back. Nothing if it was killed before.

@@ -41,14 +41,18 @@ pub(crate) trait Recipe {
     /// Adds the arguments and the environment with which its program serves `data` at 127.0.0.1 and `port`.
     fn serve(&self, command: &mut Command, data: &Path, port: u16);
 
-    /// A path that answers 200 as soon as requests will be served, and not before.
-    fn health(&self) -> &'static str;
+    /// Whether requests at 127.0.0.1 and `port` are served, asked now: not before they are, and from then on.
+    fn answers(&self, port: u16) -> bool;
 
-    /// Makes an empty bucket, without a signature.
-    fn create_bucket(&self, data: &Path, port: u16, name: &str) -> Result<(), Error>;
+    /// Makes an empty bucket, without a signature, where there are buckets.
+    fn create_bucket(&self, _data: &Path, _port: u16, name: &str) -> Result<(), Error> {
+        panic!("the bucket {name}: only services that speak S3 have buckets")
+    }
 
-    /// The keys that it was started with.
-    fn keys(&self) -> Keys;
+    /// The keys that it was started with, where requests are signed.
+    fn keys(&self) -> Keys {
+        panic!("a service that takes no signed requests has no keys")
+    }
 }
 
 /// What a client signs with.
