@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use aft_services::{Error, Fetched, Home, Server, Service};
 use clap::Parser;
 
-/// Where the sample lines put things.
+/// Where the sample lines put things, as in [`Server::store`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto) that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, dynamodb) that AFT_SKIP_SERVICES does not name.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -42,7 +42,9 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
     let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        server.create_bucket(BUCKET)?;
+        if server.store().starts_with("s3:") {
+            server.create_bucket(BUCKET)?;
+        }
         show(server);
     }
     println!("\nCtrl-C stops them.");
@@ -96,10 +98,14 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
 /// As lines to copy.
 fn show(server: &Server) {
     let (endpoint, region) = (server.endpoint(), server.region());
-    println!("\n{} at {endpoint}, with the bucket {BUCKET}:", server.service());
+    let store = server.store();
+    println!("\n{} at {endpoint}:", server.service());
     println!("  export AWS_ACCESS_KEY_ID={}", server.access_key());
     println!("  export AWS_SECRET_ACCESS_KEY={}", server.secret_key());
     println!("  export AWS_REGION={region}");
     println!("  export AWS_ENDPOINT_URL={endpoint}");
-    println!("  aft serve --store 's3://{BUCKET}?endpoint={endpoint}&region={region}'");
+    if !store.starts_with("s3:") {
+        println!("  aft store init '{store}'");
+    }
+    println!("  aft serve --store '{store}'");
 }

@@ -104,6 +104,11 @@ impl Server {
         REGION
     }
 
+    /// The URL of a store on it, for people who try things by hand.
+    pub fn store(&self) -> String {
+        self.service.recipe().store(&self.endpoint(), self.region())
+    }
+
     /// The last lines that it printed, over all its starts.
     pub fn log_tail(&self) -> String {
         self.log.text()

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use crate::ceph::Ceph;
+use crate::dynamodb::DynamoDb;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
@@ -20,12 +21,14 @@ pub enum Service {
     Minio,
     /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
     Moto,
+    /// DynamoDB Local: Amazon's own, on disk. Its conditions decide atomically.
+    DynamoDb,
     /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
     Ceph,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 3] = [Service::Minio, Service::Moto, Service::Ceph];
+pub(crate) const ALL: [Service; 4] = [Service::Minio, Service::Moto, Service::DynamoDb, Service::Ceph];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
@@ -49,6 +52,11 @@ pub(crate) trait Recipe {
         panic!("the bucket {name}: only services that speak S3 have buckets")
     }
 
+    /// Where a store is on it, for people who try things by hand.
+    fn store(&self, endpoint: &str, region: &str) -> String {
+        format!("s3://aft?endpoint={endpoint}&region={region}")
+    }
+
     /// The keys that it was started with, where requests are signed.
     fn keys(&self) -> Keys {
         panic!("a service that takes no signed requests has no keys")
@@ -64,8 +72,8 @@ pub(crate) struct Keys {
 
 impl Service {
     /// Those that everyday tests run against, and that are meant where none is named.
-    pub fn everyday() -> [Service; 2] {
-        [Service::Minio, Service::Moto]
+    pub fn everyday() -> [Service; 3] {
+        [Service::Minio, Service::Moto, Service::DynamoDb]
     }
 
     /// Its name on command lines and in `AFT_SKIP_SERVICES`.
@@ -73,6 +81,7 @@ impl Service {
         match self {
             Service::Minio => "minio",
             Service::Moto => "moto",
+            Service::DynamoDb => "dynamodb",
             Service::Ceph => "ceph",
         }
     }
@@ -128,6 +137,7 @@ impl Service {
         match self {
             Service::Minio => &Minio,
             Service::Moto => &Moto,
+            Service::DynamoDb => &DynamoDb,
             Service::Ceph => &Ceph,
         }
     }
@@ -158,6 +168,6 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, ceph");
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, dynamodb, ceph");
     }
 }
