@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use aft_store::Store;
+use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_s3::S3Store;
 
 use crate::Failed;
-use crate::settings::{Local, Number, Price, S3, Settings};
+use crate::settings::{DynamoDb, Local, Number, Price, S3, Settings};
 
 /// Schemes that other versions have.
-const ELSEWHERE: &[&str] = &["dynamodb", "redis", "anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine) and s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO)";
+const ELSEWHERE: &[&str] = &["redis", "anna"];
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO) and dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB)";
 
 /// Opens a store with the defaults.
 ///
@@ -43,6 +44,11 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
             Ok(Arc::new(opened.map_err(|why| why.to_string())?))
         }
+        Some(("dynamodb", _)) => {
+            let options = dynamodb_options(&settings.dynamodb);
+            let opened = Box::pin(DynamoDbStore::open(url, &options)).await;
+            Ok(Arc::new(opened.map_err(|why| why.to_string())?))
+        }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {url:?}: {scheme} is not built into this version, which has {KNOWN}"))
         }
@@ -55,11 +61,18 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
 /// # Errors
 /// As [`open_with`], and if it cannot be made.
 pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
-    if !url.starts_with("s3:") {
-        return Ok((open(url).await?, Made::ByItself));
+    match url.split_once(':') {
+        Some(("s3", _)) => {
+            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+        }
+        Some(("dynamodb", _)) => {
+            let options = dynamodb_options(&DynamoDb::default());
+            let made = Box::pin(DynamoDbStore::init(url, &options)).await;
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+        }
+        _ => Ok((open(url).await?, Made::ByItself)),
     }
-    let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
-    Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
 }
 
 /// Who makes a store.
@@ -89,6 +102,17 @@ fn s3_options(settings: &S3) -> aft_store_s3::Options {
     }
     if let Some(Price(dollars)) = settings.reads_dollars_per_1000 {
         options.prices.reads_dollars_per_1000 = dollars;
+    }
+    options
+}
+
+fn dynamodb_options(settings: &DynamoDb) -> aft_store_dynamodb::Options {
+    let mut options = aft_store_dynamodb::Options::default();
+    if let Some(Price(dollars)) = settings.writes_dollars_per_million {
+        options.prices.writes_dollars_per_million = dollars;
+    }
+    if let Some(Price(dollars)) = settings.reads_dollars_per_million {
+        options.prices.reads_dollars_per_million = dollars;
     }
     options
 }

@@ -15,7 +15,7 @@
 //! | a large value | PutItem for each 256 KiB; GetItem for each | 257 write; 65 read | 161; 8.1 |
 //! | collected, much later | GetItems, Queries and PutItems shared by a batch; deletions in batches of 25 | 1 write each | ≈ 3 |
 //!
-//! A record of n KB takes n write units, and again when it is replaced by its slim form. `tests/stores/tests/dynamodb_requests.rs` counts the first four on the wire, and
+//! A record of n KB takes n write units, and again when it is replaced by its slim form. `tests/stores/tests/dynamodb/requests.rs` counts the first four on the wire, and
 //! holds them against the units that the server tells.
 //!
 //! # What an acknowledgement means

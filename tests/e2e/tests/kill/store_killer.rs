@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_e2e::s3::S3;
+use aft_e2e::remote::Remote;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::book::Book;
 
 /// How often the store is killed, and how often it hangs.
-const KILLS: u32 = 20;
-const HANGS: u32 = 6;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blows {
+    pub(crate) kills: u32,
+    pub(crate) hangs: u32,
+}
+
 /// How long it serves in between: long enough for some hundred requests.
 const LIFE_MS: std::ops::Range<u64> = 100..1_000;
 /// How long it is away.
@@ -20,25 +24,25 @@ const GONE_MS: std::ops::Range<u64> = 0..800;
 const AFTERWARDS: u64 = 50;
 const BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(rng: &mut StdRng, mut s3: S3, book: Arc<Book>) -> S3 {
-    let mut left = [KILLS, HANGS];
+pub(crate) async fn run(rng: &mut StdRng, mut remote: Remote, blows: Blows, book: Arc<Book>) -> Remote {
+    let mut left = [blows.kills, blows.hangs];
     while left.iter().sum::<u32>() > 0 {
         pause(rng, LIFE_MS).await;
         let kills = rng.random_range(0..left[0] + left[1]) < left[0];
         left[usize::from(!kills)] -= 1;
         if kills {
-            s3.service.kill();
+            remote.service.kill();
             pause(rng, GONE_MS).await;
-            s3 = tokio::task::spawn_blocking(move || {
-                s3.service.restart().expect("the store starts again");
-                s3
+            remote = tokio::task::spawn_blocking(move || {
+                remote.service.restart().expect("the store starts again");
+                remote
             })
             .await
             .expect("the store starts again");
         } else {
-            s3.service.pause();
+            remote.service.pause();
             pause(rng, GONE_MS).await;
-            s3.service.resume();
+            remote.service.resume();
         }
     }
     let (since, before) = (Instant::now(), book.requests());
@@ -51,7 +55,7 @@ pub(crate) async fn run(rng: &mut StdRng, mut s3: S3, book: Arc<Book>) -> S3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("back at work {} ms after the store", since.elapsed().as_millis());
-    s3
+    remote
 }
 
 async fn pause(rng: &mut StdRng, ms: std::ops::Range<u64>) {
