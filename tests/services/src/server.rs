@@ -49,7 +49,7 @@ impl Server {
         let program = service.recipe().program(&home.of(service));
         let data = tempfile::Builder::new()
             .prefix(&format!("aft-{service}-"))
-            .tempdir()
+            .tempdir_in(service.recipe().data_root())
             .map_err(Error::io("cannot make a temporary directory"))?;
         let port = Port::find(home)?;
         let mut server = Server { service, program, process: None, port, data, log: Log::default() };

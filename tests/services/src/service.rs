@@ -44,6 +44,11 @@ pub(crate) trait Recipe {
     /// Adds the arguments and the environment with which its program serves `data` at 127.0.0.1 and `port`.
     fn serve(&self, command: &mut Command, data: &Path, port: u16);
 
+    /// Where its data directory is made.
+    fn data_root(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
+
     /// Whether requests at 127.0.0.1 and `port` are served, asked now: not before they are, and from then on.
     fn answers(&self, port: u16) -> bool;
 

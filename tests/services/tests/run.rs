@@ -93,6 +93,73 @@ fn a_paused_service_hangs_until_it_is_resumed() {
     assert!(!listens(port));
 }
 
+/// The addresses at which somebody listens, as this network namespace shows them.
+fn listeners() -> Vec<String> {
+    let output = Command::new("ss").args(["-ltnH"]).output().expect("ss starts");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    lines.lines().filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned).collect()
+}
+
+/// What the kernel says of each child of this process that is a java: `S` if it waits, `T` if it is stopped.
+fn javas() -> Vec<char> {
+    let this = std::process::id().to_string();
+    let stat = |entry: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let mut rest = rest.split_whitespace();
+        let (state, parent) = (rest.next()?.chars().next()?, rest.next()?);
+        (name == "java" && parent == this).then_some(state)
+    };
+    std::fs::read_dir("/proc").expect("a Linux").flatten().filter_map(stat).collect()
+}
+
+/// One call of DynamoDB, signed.
+fn dynamodb(server: &Server, target: &str, body: &str) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"])
+        .args(["--aws-sigv4", "aws:amz:us-east-1:dynamodb"])
+        .args(["--user", &format!("{}:{}", server.access_key(), server.secret_key())])
+        .args(["--header", "Content-Type: application/x-amz-json-1.0"])
+        .args(["--header", &format!("X-Amz-Target: DynamoDB_20120810.{target}")])
+        .args(["--data", body, &format!("{}/", server.endpoint())])
+        .output()
+        .expect("curl starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn dynamodb_keeps_to_loopback_and_keeps_its_data_over_a_sigkill() {
+    let beyond = |listeners: Vec<String>| -> Vec<String> {
+        listeners.into_iter().filter(|at| !at.starts_with("127.") && !at.starts_with("[::1]")).collect()
+    };
+    let before = beyond(listeners());
+    let Some(mut server) = Service::DynamoDb.start_or_skip() else { return };
+    let port = server.port();
+    let table = r#"{"TableName": "tee", "BillingMode": "PAY_PER_REQUEST", "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "S"}]}"#;
+    let made = dynamodb(&server, "CreateTable", table);
+    assert!(made.contains("ACTIVE"), "{made}");
+    let put = dynamodb(&server, "PutItem", r#"{"TableName": "tee", "Item": {"k": {"S": "kept"}}}"#);
+    assert_eq!(put, "{}");
+    // Its port is there on loopback alone; the one that java takes at every address is in its own namespace.
+    let at: Vec<String> = listeners().into_iter().filter(|at| at.ends_with(&format!(":{port}"))).collect();
+    assert_eq!(at, [format!("127.0.0.1:{port}")]);
+    let more: Vec<String> = beyond(listeners()).into_iter().filter(|at| !before.contains(at)).collect();
+    assert!(more.is_empty(), "somebody listens beyond loopback: {more:?}");
+    assert_eq!(javas().len(), 1, "it is a child of this process");
+    server.pause();
+    assert_eq!(javas(), ['T']);
+    assert!(listens(port) && !server.answers());
+    server.resume();
+    assert!(server.answers());
+    server.kill();
+    assert!(!listens(port) && javas().is_empty());
+    server.restart().expect("it comes back");
+    let found = dynamodb(&server, "Scan", r#"{"TableName": "tee"}"#);
+    assert!(found.contains("kept"), "{found}");
+    drop(server);
+    assert!(!listens(port) && javas().is_empty());
+}
+
 #[test]
 fn two_of_one_kind_are_strangers() {
     let (Some(one), Some(two)) = (Service::Minio.start_or_skip(), Service::Minio.start_or_skip()) else {
