@@ -83,10 +83,12 @@ fn a_missing_tool_is_named_with_what_to_do() {
     let java = "DynamoDB Local is a Java program, fetched by Maven and started by Python in a network namespace; apt-get install --no-install-recommends default-jre-headless maven python3 util-linux, or set AFT_SKIP_SERVICES=dynamodb";
     place.check(&["--fetch", "dynamodb"], false, &["java is not installed", java]);
     place.tool("java", "").tool("mvn", "").tool("unshare", "[ \"$1\" = --version ]");
-    place.tool("python3", "case \"$1\" in -c) echo /usr/bin/env python3;; esac");
+    // An interpreter for which nothing works.
+    place.tool("python3", "echo /bin/false");
     let namespace =
         ["no network namespace can be made", "user namespaces", "or set AFT_SKIP_SERVICES=dynamodb"];
     place.check(&["--fetch", "dynamodb"], false, &namespace);
+    place.tool("python3", "[ \"$1\" = --version ]");
     let ceph = "Ceph is run from Debian's packages; apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-common ceph-base, or set AFT_SKIP_SERVICES=ceph";
     place.check(&["--fetch", "ceph"], false, &["radosgw is not installed", ceph]);
     // One that cannot be had does not keep the others away, and both are told.
