@@ -47,6 +47,10 @@ async fn check(service: Service, accept: fn(&Report)) {
     println!("{report}");
     accept(&report);
 
+    if service == Service::Moto {
+        // The same again says nothing more of a server whose races may fail; and it is slow.
+        return;
+    }
     // The longest prefix that there may be.
     let store = table.open(&table.url(&"p".repeat(128))).await.expect("the server runs");
     let report = conformance::probe(store.clone()).await;
