@@ -239,8 +239,8 @@ mod tests {
         // The numbers are part of the format.
         check(Space::Version, b"orders/17", b"\x01\x02", "shop/eu/version/5", b"orders/17\x00\x01\x01\x02");
         check(Space::Commit, b"\x00\x00a", b"", "shop/eu/commit/2", b"\x00\xFF\x00\xFFa\x00\x01");
-        check(Space::Intent, b"minute", b"1", "shop/eu/intent/6", b"minute\x00\x011");
-        check(Space::Intent, b"minute", b"2", "shop/eu/intent/4", b"minute\x00\x012");
+        check(Space::Intent, b"minute", b"1", "shop/eu/intent/3", b"minute\x00\x011");
+        check(Space::Intent, b"minute", b"2", "shop/eu/intent/3", b"minute\x00\x012");
         assert_eq!(Layout::new("").partitions(Space::Node)[7], "node/7");
     }
 
