@@ -240,8 +240,20 @@ mod tests {
         check(Space::Version, b"orders/17", b"\x01\x02", "shop/eu/version/5", b"orders/17\x00\x01\x01\x02");
         check(Space::Commit, b"\x00\x00a", b"", "shop/eu/commit/2", b"\x00\xFF\x00\xFFa\x00\x01");
         check(Space::Intent, b"minute", b"1", "shop/eu/intent/3", b"minute\x00\x011");
-        check(Space::Intent, b"minute", b"2", "shop/eu/intent/3", b"minute\x00\x012");
         assert_eq!(Layout::new("").partitions(Space::Node)[7], "node/7");
+    }
+
+    #[test]
+    fn what_is_written_at_one_time_is_spread() {
+        let layout = Layout::new("p");
+        let used = |space| {
+            let places = (0..200_u8).map(|i| layout.place(&name(space, b"11:59", &[i])).partition);
+            let used: Vec<String> = places.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            assert_eq!(used, layout.partitions_of(space, b"11:59"));
+            used.len()
+        };
+        assert_eq!((used(Space::Intent), used(Space::Collect)), (PARTITIONS, PARTITIONS));
+        assert_eq!((used(Space::Version), used(Space::Blob)), (1, 1));
     }
 
     #[test]
