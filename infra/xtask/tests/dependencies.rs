@@ -51,6 +51,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
+    Rule { name: "aft-figures", folder: "tests/figures", may_use: ALL_OF_OURS },
     Rule { name: "aft-services", folder: "tests/services", may_use: &[] },
     Rule { name: "aft-store-tests", folder: "tests/stores", may_use: ALL_OF_OURS },
     Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },

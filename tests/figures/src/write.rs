@@ -1,0 +1,1 @@
+//! Writes what was measured: `docs/figures/` and the summary in `docs/benchmarks.md`.
