@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aft_bench::demo::OpenStore;
-use aft_bench::standard::{Length, Options, Pace, Target, Token, Workload};
+use aft_bench::standard::{Length, Options, Pace, Prepare, Target, Token, Way, Workload};
 use futures::FutureExt as _;
 
 use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, Latency, StandardArguments};
-use crate::{BAD, Failed, logging, stores, token};
+use crate::{BAD, Failed, commands, logging, stores, token};
 use aft_store_faulty::{Faults, FaultyStore};
 
 /// Transactions, if neither a number nor a time is given.
@@ -17,7 +17,7 @@ const TRANSACTIONS: u64 = 10_000;
 pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     let BenchWorkload::Standard(arguments) = arguments.workload;
-    let (json, direct) = (arguments.json, arguments.direct);
+    let (json, way) = (arguments.json, way(&arguments));
     if arguments.compare {
         let compared = aft_bench::standard::compare(options(arguments).await?).await;
         let compared = compared.map_err(|why| why.to_string())?;
@@ -34,10 +34,21 @@ pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Fail
         println!("{report}");
     }
     // Without the shim anomalies are what is measured.
-    Ok(if direct || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+    Ok(if way.is_direct() || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}
+
+fn way(arguments: &StandardArguments) -> Way {
+    match arguments.way {
+        _ if arguments.direct => Way::Direct,
+        commands::Way::Shim => Way::Shim,
+        commands::Way::Direct => Way::Direct,
+        commands::Way::DirectAtOnce => Way::DirectAtOnce,
+        commands::Way::Transactions => Way::Transactions,
+    }
 }
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
+    let way = way(&arguments);
     let target = match (arguments.store.starts_with("http://"), arguments.latency) {
         (true, None) => Target::Server { url: arguments.store },
         (true, Some(_)) => return Err("--latency is of a store, and this is a server: name the store".into()),
@@ -49,7 +60,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     };
     Ok(Options {
         target,
-        direct: arguments.direct,
+        way,
         workload: Workload {
             functions: arguments.functions,
             reads: arguments.reads,
@@ -57,7 +68,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
             value_bytes: arguments.value_bytes,
             keys: arguments.keys,
             zipf: arguments.zipf,
-            prepare: !arguments.no_prepare,
+            prepare: if arguments.no_prepare { Prepare::Nothing } else { Prepare::Write },
         },
         length: match (arguments.seconds, arguments.transactions) {
             (Some(time), _) => Length::For(time),
@@ -70,6 +81,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
         history: arguments.history,
         token: token::read(arguments.token_file.as_deref())?
             .map(|token| Token::new(token.expose().to_owned())),
+        dataset: None,
         command: Some(typed()),
     })
 }

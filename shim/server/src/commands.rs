@@ -157,11 +157,14 @@ pub(crate) struct StandardArguments {
     /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
-    /// Without AFT: read and write straight at the store
-    #[arg(long)]
+    /// Without AFT: read and write straight at the store. The same as --way direct
+    #[arg(long, conflicts_with = "way")]
     pub(crate) direct: bool,
-    /// Both in one run, without AFT first, and how they compare
-    #[arg(long, conflicts_with_all = ["direct", "history"])]
+    /// How functions reach the store
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Shim)]
+    pub(crate) way: Way,
+    /// All in one run: without AFT, by the store's own transactions if it has them, with AFT; and how they compare
+    #[arg(long, conflicts_with_all = ["direct", "way", "history"])]
     pub(crate) compare: bool,
     /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
     /// redis (0.5, 2), or a number
@@ -215,6 +218,19 @@ pub(crate) struct StandardArguments {
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+}
+
+/// How functions reach the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// Through AFT
+    Shim,
+    /// Straight at the store, one call after the other
+    Direct,
+    /// Straight at the store, a function's writes all at once, and then its reads
+    DirectAtOnce,
+    /// By the store's own transactions: one for the reads of each function, one for all writes
+    Transactions,
 }
 
 /// How long calls to a store take.
