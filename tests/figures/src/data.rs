@@ -4,6 +4,60 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Floating-point numbers as `data.json` has them: six digits, more than a measurement is good for, and exactly the same when
+/// they are read again; `null` where there is no number, as after a division by zero.
+mod float {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What holds such numbers.
+    pub(super) trait Floats: Sized {
+        /// As it is written.
+        type Written: Serialize + for<'a> Deserialize<'a>;
+        fn written(&self) -> Self::Written;
+        fn read(written: Self::Written) -> Self;
+    }
+
+    impl Floats for f64 {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.is_finite().then(|| format!("{self:.5e}").parse().unwrap_or(*self))
+        }
+        fn read(written: Option<f64>) -> f64 {
+            written.unwrap_or(f64::NAN)
+        }
+    }
+
+    impl Floats for Option<f64> {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.and_then(|value| value.written())
+        }
+        fn read(written: Option<f64>) -> Option<f64> {
+            written
+        }
+    }
+
+    impl Floats for BTreeMap<String, f64> {
+        type Written = BTreeMap<String, Option<f64>>;
+        fn written(&self) -> Self::Written {
+            self.iter().map(|(name, value)| (name.clone(), value.written())).collect()
+        }
+        fn read(written: Self::Written) -> Self {
+            written.into_iter().map(|(name, value)| (name, f64::read(value))).collect()
+        }
+    }
+
+    pub(super) fn serialize<F: Floats, S: Serializer>(floats: &F, serializer: S) -> Result<S::Ok, S::Error> {
+        floats.written().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, F: Floats, D: Deserializer<'a>>(deserializer: D) -> Result<F, D::Error> {
+        F::Written::deserialize(deserializer).map(F::read)
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Data {
@@ -18,6 +72,7 @@ pub struct Data {
     /// What was typed.
     pub command: String,
     /// How long it all took, in seconds, services included, builds not.
+    #[serde(with = "float")]
     pub took_s: f64,
     /// In the paper's order.
     pub figures: Vec<Figure>,
@@ -66,6 +121,7 @@ pub struct Cell {
     /// How the work was done, as `aft`, `plain`, `DynamoDB transactions`.
     pub way: String,
     /// The point on the figure's axis; 0 if it has none.
+    #[serde(with = "float")]
     pub x: f64,
     /// What was seen.
     pub seen: Seen,
@@ -89,10 +145,13 @@ pub struct Seen {
     /// Attempts that they took.
     pub attempts: u64,
     /// Of them, a second.
+    #[serde(with = "float")]
     pub transactions_per_s: f64,
     /// Half were at least as fast, in milliseconds.
+    #[serde(with = "float")]
     pub p50_ms: f64,
     /// 99 % were.
+    #[serde(with = "float")]
     pub p99_ms: f64,
     /// Transactions that read a key of their own writing and got another write.
     pub own_write: u64,
@@ -103,8 +162,10 @@ pub struct Seen {
     /// Requests of which a part happened (exactly-once only).
     pub half: u64,
     /// Calls to the store per transaction, by call.
+    #[serde(with = "float")]
     pub requests: BTreeMap<String, f64>,
     /// Their list price in US dollars per million transactions; none where the store does not charge by request.
+    #[serde(with = "float")]
     pub dollars_per_million: Option<f64>,
     /// Attempts that failed, by code.
     pub errors: BTreeMap<String, u64>,
@@ -118,12 +179,16 @@ pub struct Published {
     /// As [`Cell::way`].
     pub way: String,
     /// As [`Cell::x`].
+    #[serde(with = "float")]
     pub x: f64,
     /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
     pub p50_ms: Option<f64>,
     /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
     pub p99_ms: Option<f64>,
     /// Transactions a second.
+    #[serde(with = "float")]
     pub transactions_per_s: Option<f64>,
     /// Own-write anomalies in 10,000 transactions.
     pub own_write: Option<u64>,
@@ -137,12 +202,15 @@ pub struct Bound {
     /// What is bounded, as `S3 at cloud speed: median of aft / plain`.
     pub what: String,
     /// What was seen.
+    #[serde(with = "float")]
     pub seen: f64,
     /// The most that it may be; the least, if `at_least`.
+    #[serde(with = "float")]
     pub aim: f64,
     /// Whether `aim` is a lower bound.
     pub at_least: bool,
     /// The paper's own figure for the same, if it has one.
+    #[serde(with = "float")]
     pub paper: Option<f64>,
 }
 
