@@ -19,7 +19,8 @@ impl Axis {
     pub fn over(values: impl Iterator<Item = f64>) -> Axis {
         let (low, high) =
             values.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-        let high = if high == low { low + 1.0 } else { high };
+        // What is too small to be divided makes no ticks.
+        let high = if high - low < f64::MIN_POSITIVE { low + 1.0 } else { high };
         let rough = (high - low) / TICKS;
         let magnitude = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * magnitude >= rough);

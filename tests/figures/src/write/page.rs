@@ -1,0 +1,341 @@
+//! The page: one file, nothing from elsewhere, no scripts, readable in light and dark and on a phone.
+
+use std::fmt::Write as _;
+
+use aft_bench::svg::escape;
+
+use crate::data::{Cell, Data, Figure, Speed};
+use crate::write::plot;
+use crate::write::text::{self, NONE};
+
+/// Beside [`plot::STYLE`].
+const STYLE: &str = "
+body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.2rem;margin:3rem 0 .25rem}p,li,dd,small{color:var(--muted);overflow-wrap:anywhere}
+p{max-width:46rem}a{color:var(--aft)}h2 small{font-weight:400;font-size:.9rem}code{font-size:.9em}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dd{margin:0}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:.2rem .6rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+thead th{vertical-align:bottom;font-weight:600;white-space:normal}
+th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;position:sticky;left:0;background:var(--page)}
+tbody th[colspan]{padding-top:1rem;color:var(--muted)}td.paper,th.paper{color:var(--muted)}
+tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
+.pair{display:flex;flex-wrap:wrap;gap:0 2rem;margin:.5rem 0}.pair svg{flex:1 1 300px;max-width:500px;min-width:0;height:auto}
+.legend{display:flex;flex-wrap:wrap;gap:0 1.5rem}.legend svg{width:28px;height:12px;margin-right:.4em;vertical-align:middle}
+summary{cursor:pointer;margin:.5rem 0}
+";
+
+/// The page.
+pub(super) fn of(data: &Data) -> String {
+    let mut html = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        html,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>The paper’s evaluation on one machine</title><style>{}{STYLE}</style></head><body>\n\
+         <h1>The paper’s evaluation on one machine</h1>",
+        plot::STYLE
+    );
+    html.push_str(
+        "<p>What the paper on AFT measured in the cloud, measured again with servers on one machine. Absolute times do not compare \
+         with the paper’s; ratios of one way to another do. Where ours is slower or dearer, it stands here the same way.</p><dl>",
+    );
+    for (what, value) in [
+        ("Machine", escape(&data.machine)),
+        ("Versions", escape(&text::versions(data))),
+        ("Day", escape(&data.day)),
+        ("Seed", data.seed.to_string()),
+        ("Command", format!("<code>{}</code>", escape(&data.command))),
+        ("Took", text::duration(data.took_s)),
+    ] {
+        let _ = write!(html, "<dt>{what}</dt><dd>{value}</dd>");
+    }
+    html.push_str(
+        "</dl><p><b>As is</b>: the store is a server on this machine, as fast as it is. <b>Cloud speed</b>: the same server, but every \
+         call is delayed by a draw from a log-normal with the cloud’s published median and 99th percentile (S3 20 and 120 ms, DynamoDB \
+         5 and 20 ms, Redis 0.5 and 2 ms), for ours and for what it is compared with alike.</p>\n",
+    );
+    html.push_str(&bounds(data));
+    html.push_str("<h2>Figures</h2><ul>");
+    for figure in &data.figures {
+        let _ = write!(
+            html,
+            "<li><a href=\"#{}\">{}</a>{}</li>",
+            escape(&figure.id),
+            escape(&figure.title),
+            paper(figure)
+        );
+    }
+    html.push_str("</ul>\n");
+    for figure in &data.figures {
+        html.push_str(&section(figure));
+    }
+    let _ = writeln!(
+        html,
+        "<h2>All of it</h2><p>Everything measured: <a href=\"data.json\">data.json</a>. Requests are calls to the store per transaction; \
+         dollars are their list price per million transactions, with a dash where the store does not charge by request.</p></body></html>"
+    );
+    html
+}
+
+/// Where the paper has a figure.
+fn paper(figure: &Figure) -> String {
+    if figure.paper.is_empty() {
+        String::new()
+    } else {
+        format!(" <small>the paper’s {}</small>", escape(&figure.paper))
+    }
+}
+
+fn bounds(data: &Data) -> String {
+    let mut html = format!(
+        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
+         <th class=\"paper\">the paper’s</th></tr></thead><tbody>",
+        text::held(data)
+    );
+    for figure in &data.figures {
+        for bound in &figure.bounds {
+            let verdict = if bound.holds() { "holds" } else { "<span class=\"missed\">✗ missed</span>" };
+            let _ = write!(
+                html,
+                "<tr><td><a href=\"#{}\">{}</a></td><td>{}</td><td>{}</td><td>{verdict}</td><td class=\"paper\">{}</td></tr>",
+                escape(&figure.id),
+                escape(&bound.what),
+                text::number(bound.seen),
+                text::aim(bound),
+                text::optional(bound.paper)
+            );
+        }
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+fn section(figure: &Figure) -> String {
+    let mut html = format!(
+        "<h2 id=\"{}\">{}{}</h2><p>{}</p><p class=\"legend\">",
+        escape(&figure.id),
+        escape(&figure.title),
+        paper(figure),
+        escape(&figure.about)
+    );
+    for (way, look) in plot::looks(figure) {
+        let key = look.key(2.0, 6.0);
+        let _ =
+            write!(html, "<span><svg class=\"plot\" viewBox=\"0 0 28 12\">{key}</svg>{}</span>", escape(way));
+    }
+    let _ = write!(html, "<span>{}</span></p>\n", plot::strokes(figure));
+    for store in figure.stores() {
+        html.push_str("<div class=\"pair\">");
+        for speed in [Speed::AsIs, Speed::Cloud] {
+            html.push_str(&plot::panel(figure, store, speed).map(|panel| panel.svg()).unwrap_or_default());
+        }
+        html.push_str("</div>\n");
+    }
+    html.push_str(&table(figure));
+    html.push_str(&errors(figure));
+    let _ =
+        write!(html, "<p>As a table to compute with: <a href=\"{0}.csv\">{0}.csv</a>.", escape(&figure.id));
+    for speed in [Speed::AsIs, Speed::Cloud] {
+        if figure.cells.iter().any(|cell| cell.speed == speed) {
+            let _ = write!(
+                html,
+                " Plots, {0}: <a href=\"{1}-{2}.svg\">{1}-{2}.svg</a>.",
+                speed.words(),
+                escape(&figure.id),
+                speed.slug()
+            );
+        }
+    }
+    html.push_str("</p>\n");
+    html
+}
+
+fn table(figure: &Figure) -> String {
+    let baselines = figure.baselines();
+    let mut heads = vec![("way".to_owned(), "")];
+    if figure.has_x() {
+        heads.push((escape(&figure.x), ""));
+    }
+    heads.extend(["txn/s", "p50 ms", "p99 ms"].map(|head| (head.to_owned(), "")));
+    for baseline in &baselines {
+        heads.push((format!("this / {}, {}", escape(baseline), figure.compares()), ""));
+        heads.push(("the paper’s".to_owned(), " class=\"paper\""));
+    }
+    for of in
+        if figure.counts_effects() { ["happened twice", "half done"] } else { ["own-write", "fractured"] }
+    {
+        heads.push((format!("{of} in 10,000"), ""));
+        if !figure.counts_effects() {
+            heads.push(("the paper’s".to_owned(), " class=\"paper\""));
+        }
+    }
+    heads.extend(["requests", "$ per million", "by call"].map(|head| (head.to_owned(), "")));
+
+    let mut html =
+        String::from("<details open><summary>Every point</summary><div class=\"wide\"><table><thead><tr>");
+    for (head, class) in &heads {
+        let _ = write!(html, "<th{class}>{head}</th>");
+    }
+    html.push_str("</tr></thead>\n");
+    for store in figure.stores() {
+        for speed in [Speed::AsIs, Speed::Cloud] {
+            let cells = figure.part(store, speed);
+            if cells.is_empty() {
+                continue;
+            }
+            let _ = write!(
+                html,
+                "<tbody><tr><th colspan=\"{}\" scope=\"rowgroup\">{}, {}</th></tr>",
+                heads.len(),
+                escape(store),
+                speed.words()
+            );
+            for (nth, cell) in cells.iter().enumerate() {
+                let is_next = nth > 0 && cells[nth - 1].x != cell.x;
+                html.push_str(&row(figure, cell, &baselines, if is_next { " class=\"point\"" } else { "" }));
+            }
+            html.push_str("</tbody>\n");
+        }
+    }
+    html.push_str("</table></div></details>");
+    html
+}
+
+fn row(figure: &Figure, cell: &Cell, baselines: &[&str], class: &str) -> String {
+    let seen = &cell.seen;
+    let mut html = format!("<tr{class}><td>{}</td>", escape(&cell.way));
+    let put = |html: &mut String, text: &str, class: &str| {
+        let _ = write!(html, "<td{class}>{text}</td>");
+    };
+    const PAPER: &str = " class=\"paper\"";
+    if figure.has_x() {
+        put(&mut html, &text::x(cell.x), "");
+    }
+    for value in [seen.transactions_per_s, seen.p50_ms, seen.p99_ms] {
+        put(&mut html, &text::number(value), "");
+    }
+    for baseline in baselines {
+        put(&mut html, &text::ratios(figure.ratios(cell, baseline)), "");
+        put(&mut html, &text::ratios(figure.published_ratios(cell, baseline)), PAPER);
+    }
+    if figure.counts_effects() {
+        for count in [seen.double, seen.half] {
+            put(&mut html, &text::in_ten_thousand(count, seen.transactions), "");
+        }
+    } else {
+        let published = figure.published(&cell.store, &cell.way, cell.x);
+        let own_write = (seen.own_write, published.and_then(|of| of.own_write));
+        let fractured = (seen.fractured, published.and_then(|of| of.fractured));
+        for (count, paper) in [own_write, fractured] {
+            put(&mut html, &text::in_ten_thousand(count, seen.transactions), "");
+            put(&mut html, &text::optional(paper.map(|paper| paper as f64)), PAPER);
+        }
+    }
+    put(&mut html, &text::number(seen.requests.values().sum()), "");
+    put(&mut html, &seen.dollars_per_million.map_or(NONE.to_owned(), |dollars| text::fixed(dollars, 2)), "");
+    let calls = seen.requests.iter().filter(|(_, count)| **count != 0.0);
+    let calls: Vec<String> =
+        calls.map(|(call, count)| format!("{} {}", text::number(*count), escape(call))).collect();
+    put(&mut html, &calls.join(", "), PAPER);
+    html.push_str("</tr>\n");
+    html
+}
+
+/// Attempts that failed, if any did.
+fn errors(figure: &Figure) -> String {
+    let mut html = String::new();
+    for cell in figure.cells.iter().filter(|cell| !cell.seen.errors.is_empty()) {
+        let errors = cell.seen.errors.iter().map(|(code, count)| format!("{count} {}", escape(code)));
+        let at = if figure.has_x() {
+            format!(", {} {}", text::x(cell.x), escape(&figure.x))
+        } else {
+            String::new()
+        };
+        let _ = write!(
+            html,
+            "<li>{}, {}, {}{at}: {}, of {} attempts</li>",
+            escape(&cell.store),
+            cell.speed.words(),
+            escape(&cell.way),
+            errors.collect::<Vec<_>>().join(", "),
+            cell.seen.attempts
+        );
+    }
+    if html.is_empty() { html } else { format!("<p>Attempts that failed:</p><ul>{html}</ul>\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use aft_bench::svg::escape;
+
+    use super::of;
+    use crate::write::sample::{self, assert_well_formed};
+    use crate::write::{plot, text};
+
+    #[test]
+    fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
+        let data = sample::data();
+        let html = of(&data);
+        assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+        assert_well_formed(&html);
+        for foreign in ["<script", "http://", "https://", "<link", "NaN", "inf,", "url("] {
+            assert!(!html.contains(foreign), "{foreign}");
+        }
+        for head in [&data.machine, &data.day, &data.command] {
+            assert!(html.contains(&escape(head)), "{head}");
+        }
+        for head in ["Valkey 9.0.1", "<dd>7</dd>", "45 min 12 s"] {
+            assert!(html.contains(head), "{head}");
+        }
+    }
+
+    #[test]
+    fn it_names_every_bound_and_every_cells_numbers() {
+        let data = sample::data();
+        let html = of(&data);
+        for bound in data.figures.iter().flat_map(|figure| &figure.bounds) {
+            assert_eq!(html.matches(&format!(">{}</a>", escape(&bound.what))).count(), 1, "{}", bound.what);
+        }
+        assert_eq!(html.matches("✗ missed").count(), data.figures.len());
+        let mut sections = html.split("<h2 id=").skip(1);
+        for figure in &data.figures {
+            let section = sections.next().expect("each figure has its section");
+            assert!(section.contains(&escape(&figure.title)) && section.contains(&figure.about));
+            let panels = section.matches("role=\"img\"").count();
+            let mut seen: Vec<_> = figure.cells.iter().map(|cell| (&cell.store, cell.speed)).collect();
+            seen.dedup();
+            assert_eq!(panels, seen.len(), "{}", figure.id);
+            for cell in &figure.cells {
+                let x = if figure.has_x() { format!("<td>{}</td>", text::x(cell.x)) } else { String::new() };
+                let numbers =
+                    [cell.seen.transactions_per_s, cell.seen.p50_ms, cell.seen.p99_ms].map(text::number);
+                let row = format!("<td>{}</td>{x}<td>{}</td>", cell.way, numbers.join("</td><td>"));
+                assert!(section.contains(&row), "{row}");
+            }
+        }
+        let end_to_end =
+            html.split("<h2 id=").find(|section| section.starts_with("\"end-to-end\"")).expect("it is there");
+        // The paper's ratios and anomalies, beside ours; none of its times.
+        for paper in ["1.15 · 1.17", "<td class=\"paper\">115</td>", "<td class=\"paper\">68.0</td>"] {
+            assert!(end_to_end.contains(paper), "{paper}");
+        }
+        assert!(!end_to_end.contains("69.1") && !end_to_end.contains("60.1"));
+        assert!(html.contains("3 conflict, of"), "attempts that failed are told");
+    }
+
+    #[test]
+    fn every_row_of_a_table_has_all_columns() {
+        for figure in &sample::data().figures {
+            let html = super::table(figure);
+            let columns = html.split("</thead>").next().unwrap_or_default().matches("<th").count() - 1;
+            let rows: Vec<&str> = html.split("<tr").filter(|row| row.contains("<td")).collect();
+            assert_eq!(rows.len(), figure.cells.len());
+            for row in rows {
+                assert_eq!(row.matches("<td").count(), columns, "{row}");
+            }
+        }
+        assert!(plot::STYLE.contains("prefers-color-scheme:dark"));
+    }
+}
