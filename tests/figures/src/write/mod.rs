@@ -1,6 +1,7 @@
 //! Writes what was measured: `docs/figures/` and the summary in `docs/benchmarks.md`.
 //!
 //! * `view` – a figure's stores, ways and points, and one way against another.
+//! * `table` – its cells in rows and columns.
 //! * `text` – numbers for people.
 //! * `csv`, `plot`, `page`, `summary` – one kind of file each.
 
@@ -10,6 +11,7 @@ mod plot;
 #[cfg(test)]
 mod sample;
 mod summary;
+mod table;
 mod text;
 mod view;
 

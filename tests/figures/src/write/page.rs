@@ -6,7 +6,8 @@ use aft_bench::svg::escape;
 
 use crate::data::{Cell, Data, Figure, Speed};
 use crate::write::plot;
-use crate::write::text::{self, NONE};
+use crate::write::table::{Column, Table};
+use crate::write::text;
 
 /// Beside [`plot::STYLE`].
 const STYLE: &str = "
@@ -17,7 +18,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dd{margin:0
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
 thead th{vertical-align:bottom;font-weight:600;white-space:normal}
-th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;position:sticky;left:0;background:var(--page)}
+th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;min-width:8.5rem;position:sticky;left:0;background:var(--page)}
 tbody th[colspan]{padding-top:1rem;color:var(--muted)}td.paper,th.paper{color:var(--muted)}
 tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
 .pair{display:flex;flex-wrap:wrap;gap:0 2rem;margin:.5rem 0}.pair svg{flex:1 1 300px;max-width:500px;min-width:0;height:auto}
@@ -125,7 +126,7 @@ fn section(figure: &Figure) -> String {
         let _ =
             write!(html, "<span><svg class=\"plot\" viewBox=\"0 0 28 12\">{key}</svg>{}</span>", escape(way));
     }
-    let _ = write!(html, "<span>{}</span></p>\n", plot::strokes(figure));
+    let _ = write!(html, "</p><p>{}</p>\n", plot::strokes(figure));
     for store in figure.stores() {
         html.push_str("<div class=\"pair\">");
         for speed in [Speed::AsIs, Speed::Cloud] {
@@ -153,93 +154,41 @@ fn section(figure: &Figure) -> String {
 }
 
 fn table(figure: &Figure) -> String {
-    let baselines = figure.baselines();
-    let mut heads = vec![("way".to_owned(), "")];
-    if figure.has_x() {
-        heads.push((escape(&figure.x), ""));
-    }
-    heads.extend(["txn/s", "p50 ms", "p99 ms"].map(|head| (head.to_owned(), "")));
-    for baseline in &baselines {
-        heads.push((format!("this / {}, {}", escape(baseline), figure.compares()), ""));
-        heads.push(("the paper’s".to_owned(), " class=\"paper\""));
-    }
-    for of in
-        if figure.counts_effects() { ["happened twice", "half done"] } else { ["own-write", "fractured"] }
-    {
-        heads.push((format!("{of} in 10,000"), ""));
-        if !figure.counts_effects() {
-            heads.push(("the paper’s".to_owned(), " class=\"paper\""));
-        }
-    }
-    heads.extend(["requests", "$ per million", "by call"].map(|head| (head.to_owned(), "")));
-
+    let Table { rows, columns } = Table::of(figure);
+    let class = |column: &Column| if column.is_paper { " class=\"paper\"" } else { "" };
     let mut html =
         String::from("<details open><summary>Every point</summary><div class=\"wide\"><table><thead><tr>");
-    for (head, class) in &heads {
-        let _ = write!(html, "<th{class}>{head}</th>");
+    for column in &columns {
+        let _ = write!(html, "<th{}>{}</th>", class(column), escape(&column.head));
     }
     html.push_str("</tr></thead>\n");
-    for store in figure.stores() {
-        for speed in [Speed::AsIs, Speed::Cloud] {
-            let cells = figure.part(store, speed);
-            if cells.is_empty() {
-                continue;
-            }
+    let mut before: Option<&Cell> = None;
+    for (nth, cell) in rows.iter().enumerate() {
+        let is_same_part =
+            before.is_some_and(|before| (&before.store, before.speed) == (&cell.store, cell.speed));
+        if !is_same_part {
             let _ = write!(
                 html,
-                "<tbody><tr><th colspan=\"{}\" scope=\"rowgroup\">{}, {}</th></tr>",
-                heads.len(),
-                escape(store),
-                speed.words()
+                "{}<tbody><tr><th colspan=\"{}\" scope=\"rowgroup\">{}, {}</th></tr>\n",
+                if nth == 0 { "" } else { "</tbody>" },
+                columns.len(),
+                escape(&cell.store),
+                cell.speed.words()
             );
-            for (nth, cell) in cells.iter().enumerate() {
-                let is_next = nth > 0 && cells[nth - 1].x != cell.x;
-                html.push_str(&row(figure, cell, &baselines, if is_next { " class=\"point\"" } else { "" }));
-            }
-            html.push_str("</tbody>\n");
         }
-    }
-    html.push_str("</table></div></details>");
-    html
-}
-
-fn row(figure: &Figure, cell: &Cell, baselines: &[&str], class: &str) -> String {
-    let seen = &cell.seen;
-    let mut html = format!("<tr{class}><td>{}</td>", escape(&cell.way));
-    let put = |html: &mut String, text: &str, class: &str| {
-        let _ = write!(html, "<td{class}>{text}</td>");
-    };
-    const PAPER: &str = " class=\"paper\"";
-    if figure.has_x() {
-        put(&mut html, &text::x(cell.x), "");
-    }
-    for value in [seen.transactions_per_s, seen.p50_ms, seen.p99_ms] {
-        put(&mut html, &text::number(value), "");
-    }
-    for baseline in baselines {
-        put(&mut html, &text::ratios(figure.ratios(cell, baseline)), "");
-        put(&mut html, &text::ratios(figure.published_ratios(cell, baseline)), PAPER);
-    }
-    if figure.counts_effects() {
-        for count in [seen.double, seen.half] {
-            put(&mut html, &text::in_ten_thousand(count, seen.transactions), "");
+        let is_next_point = is_same_part && before.is_some_and(|before| before.x != cell.x);
+        html.push_str(if is_next_point { "<tr class=\"point\">" } else { "<tr>" });
+        for column in &columns {
+            let _ = write!(html, "<td{}>{}</td>", class(column), escape(&column.texts[nth]));
         }
+        html.push_str("</tr>\n");
+        before = Some(cell);
+    }
+    html.push_str(if rows.is_empty() {
+        "</table></div></details>"
     } else {
-        let published = figure.published(&cell.store, &cell.way, cell.x);
-        let own_write = (seen.own_write, published.and_then(|of| of.own_write));
-        let fractured = (seen.fractured, published.and_then(|of| of.fractured));
-        for (count, paper) in [own_write, fractured] {
-            put(&mut html, &text::in_ten_thousand(count, seen.transactions), "");
-            put(&mut html, &text::optional(paper.map(|paper| paper as f64)), PAPER);
-        }
-    }
-    put(&mut html, &text::number(seen.requests.values().sum()), "");
-    put(&mut html, &seen.dollars_per_million.map_or(NONE.to_owned(), |dollars| text::fixed(dollars, 2)), "");
-    let calls = seen.requests.iter().filter(|(_, count)| **count != 0.0);
-    let calls: Vec<String> =
-        calls.map(|(call, count)| format!("{} {}", text::number(*count), escape(call))).collect();
-    put(&mut html, &calls.join(", "), PAPER);
-    html.push_str("</tr>\n");
+        "</tbody></table></div></details>"
+    });
     html
 }
 
@@ -315,13 +264,6 @@ mod tests {
                 assert!(section.contains(&row), "{row}");
             }
         }
-        let end_to_end =
-            html.split("<h2 id=").find(|section| section.starts_with("\"end-to-end\"")).expect("it is there");
-        // The paper's ratios and anomalies, beside ours; none of its times.
-        for paper in ["1.15 · 1.17", "<td class=\"paper\">115</td>", "<td class=\"paper\">68.0</td>"] {
-            assert!(end_to_end.contains(paper), "{paper}");
-        }
-        assert!(!end_to_end.contains("69.1") && !end_to_end.contains("60.1"));
         assert!(html.contains("3 conflict, of"), "attempts that failed are told");
     }
 

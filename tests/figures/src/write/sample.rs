@@ -218,7 +218,8 @@ fn seen(store: &str, speed: Speed, way: &str, x: f64, nth: usize) -> Seen {
         _ => 1.5,
     };
     let is_ours = way.starts_with("aft");
-    let p50_ms = call_ms * if is_ours { 2.3 + 0.05 * x } else { 4.0 + x * 0.8 } + 0.001 * nth as f64;
+    let slower = if way.contains("parallel") || way.ends_with("call") { 0.6 } else { 1.0 };
+    let p50_ms = call_ms * slower * if is_ours { 2.3 + 0.05 * x } else { 4.0 + x * 0.8 } + 0.001 * nth as f64;
     let transactions_per_s = 1000.0 / p50_ms * 10.0_f64.min(x.max(1.0));
     let none = |count: u64| if is_ours { 0 } else { count };
     let requests: [(&str, f64); 3] = if is_ours {

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::data::{Data, Figure, Speed};
-use crate::write::text::{self, NONE};
+use crate::data::{Data, Figure};
+use crate::write::table::Table;
+use crate::write::text;
 
 const BEGIN: &str = "<!-- figures:begin -->";
 const END: &str = "<!-- figures:end -->";
@@ -60,46 +61,18 @@ fn bounds(data: &Data) -> String {
 }
 
 fn end_to_end(figure: &Figure) -> String {
-    let mut md = format!("\n{}\n\n| store | way | p50 ms | p99 ms |", figure.about);
-    let baselines = figure.baselines();
-    for baseline in &baselines {
-        let _ = write!(md, " aft / {0}, p50 · p99 | the paper's |", escape(baseline));
+    let Table { rows, columns } = Table::of(figure);
+    let mut md = format!("\n{}\n\n| store |", figure.about);
+    for column in &columns {
+        let _ = write!(md, " {} |", escape(&column.head));
     }
-    md.push_str(" own-write in 10,000 | fractured in 10,000 | requests | $ per million |\n|---|---|---|---|");
-    md.push_str(&"---|".repeat(2 * baselines.len() + 4));
-    md.push('\n');
-    for store in figure.stores() {
-        for speed in [Speed::AsIs, Speed::Cloud] {
-            for cell in figure.part(store, speed) {
-                let seen = &cell.seen;
-                let _ = write!(
-                    md,
-                    "| {}, {} | {} | {} | {} |",
-                    escape(store),
-                    speed.words(),
-                    escape(&cell.way),
-                    text::number(seen.p50_ms),
-                    text::number(seen.p99_ms)
-                );
-                for baseline in &baselines {
-                    let ratios = text::ratios(figure.ratios(cell, baseline));
-                    let published = text::ratios(figure.published_ratios(cell, baseline));
-                    let _ = write!(md, " {ratios} | {published} |");
-                }
-                let published = figure.published(store, &cell.way, cell.x);
-                for (count, paper) in [
-                    (seen.own_write, published.and_then(|of| of.own_write)),
-                    (seen.fractured, published.and_then(|of| of.fractured)),
-                ] {
-                    let count = text::in_ten_thousand(count, seen.transactions);
-                    let paper = paper.map(|paper| format!(" (paper: {})", text::number(paper as f64)));
-                    let _ = write!(md, " {count}{} |", paper.unwrap_or_default());
-                }
-                let dollars =
-                    seen.dollars_per_million.map_or(NONE.to_owned(), |dollars| text::fixed(dollars, 2));
-                let _ = writeln!(md, " {} | {dollars} |", text::number(seen.requests.values().sum()));
-            }
+    let _ = writeln!(md, "\n|---|{}", "---|".repeat(columns.len()));
+    for (nth, cell) in rows.iter().enumerate() {
+        let _ = write!(md, "| {}, {} |", escape(&cell.store), cell.speed.words());
+        for column in &columns {
+            let _ = write!(md, " {} |", escape(&column.texts[nth]));
         }
+        md.push('\n');
     }
     md
 }
