@@ -11,19 +11,21 @@ use crate::write::text;
 
 /// Beside [`plot::STYLE`].
 const STYLE: &str = "
-body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem}
+body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.2rem;margin:3rem 0 .25rem}p,li,dd,small{color:var(--muted);overflow-wrap:anywhere}
 p{max-width:46rem}a{color:var(--aft)}h2 small{font-weight:400;font-size:.9rem}code{font-size:.9em}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dd{margin:0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
-thead th{vertical-align:bottom;font-weight:600;white-space:normal}
+thead th{vertical-align:bottom;line-height:1.3;font-weight:600;white-space:normal}
 th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;min-width:8.5rem;position:sticky;left:0;background:var(--page)}
 tbody th[colspan]{padding-top:1rem;color:var(--muted)}td.paper,th.paper{color:var(--muted)}
-tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
+td:last-child{white-space:normal;min-width:4rem}
+.points td:last-child{min-width:9rem;color:var(--muted);font-size:.8rem}tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
 .pair{display:flex;flex-wrap:wrap;gap:0 2rem;margin:.5rem 0}.pair svg{flex:1 1 300px;max-width:500px;min-width:0;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:0 1.5rem}.legend svg{width:28px;height:12px;margin-right:.4em;vertical-align:middle}
 summary{cursor:pointer;margin:.5rem 0}
+@media(max-width:560px){th,td{padding:.2rem .35rem}.bounds td{white-space:normal}.missed{white-space:nowrap}}
 ";
 
 /// The page.
@@ -34,13 +36,13 @@ pub(super) fn of(data: &Data) -> String {
         html,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>The paper’s evaluation on one machine</title><style>{}{STYLE}</style></head><body>\n\
-         <h1>The paper’s evaluation on one machine</h1>",
+         <title>The paper's evaluation on one machine</title><style>{}{STYLE}</style></head><body>\n\
+         <h1>The paper's evaluation on one machine</h1>",
         plot::STYLE
     );
     html.push_str(
         "<p>What the paper on AFT measured in the cloud, measured again with servers on one machine. Absolute times do not compare \
-         with the paper’s; ratios of one way to another do. Where ours is slower or dearer, it stands here the same way.</p><dl>",
+         with the paper's; ratios of one way to another do. Where ours is slower or dearer, it stands here the same way.</p><dl>",
     );
     for (what, value) in [
         ("Machine", escape(&data.machine)),
@@ -54,7 +56,7 @@ pub(super) fn of(data: &Data) -> String {
     }
     html.push_str(
         "</dl><p><b>As is</b>: the store is a server on this machine, as fast as it is. <b>Cloud speed</b>: the same server, but every \
-         call is delayed by a draw from a log-normal with the cloud’s published median and 99th percentile (S3 20 and 120 ms, DynamoDB \
+         call is delayed by a draw from a log-normal with the cloud's published median and 99th percentile (S3 20 and 120 ms, DynamoDB \
          5 and 20 ms, Redis 0.5 and 2 ms), for ours and for what it is compared with alike.</p>\n",
     );
     html.push_str(&bounds(data));
@@ -85,14 +87,14 @@ fn paper(figure: &Figure) -> String {
     if figure.paper.is_empty() {
         String::new()
     } else {
-        format!(" <small>the paper’s {}</small>", escape(&figure.paper))
+        format!(" <small>the paper's {}</small>", escape(&figure.paper))
     }
 }
 
 fn bounds(data: &Data) -> String {
     let mut html = format!(
-        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
-         <th class=\"paper\">the paper’s</th></tr></thead><tbody>",
+        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table class=\"bounds\"><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
+         <th class=\"paper\">the paper's</th></tr></thead><tbody>",
         text::held(data)
     );
     for figure in &data.figures {
@@ -156,8 +158,9 @@ fn section(figure: &Figure) -> String {
 fn table(figure: &Figure) -> String {
     let Table { rows, columns } = Table::of(figure);
     let class = |column: &Column| if column.is_paper { " class=\"paper\"" } else { "" };
-    let mut html =
-        String::from("<details open><summary>Every point</summary><div class=\"wide\"><table><thead><tr>");
+    let mut html = String::from(
+        "<details open><summary>Every point</summary><div class=\"wide\"><table class=\"points\"><thead><tr>",
+    );
     for column in &columns {
         let _ = write!(html, "<th{}>{}</th>", class(column), escape(&column.head));
     }

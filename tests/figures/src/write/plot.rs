@@ -25,9 +25,9 @@ pub(super) const STYLE: &str = "
 /// A panel's size.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 30.0;
+const TOP: f64 = 36.0;
 const BOTTOM: f64 = 46.0;
 /// A way's bar with its name above it.
 const BAR_ROW: f64 = 40.0;
@@ -103,9 +103,9 @@ impl Look {
 /// What the strokes of a figure's plots mean.
 pub(super) fn strokes(figure: &Figure) -> &'static str {
     match (figure.y, figure.has_x()) {
-        (Y::Latency, true) => "solid: median, dashed: 99th percentile; every panel has a scale of its own",
-        (Y::Latency, false) => "bar: median, whisker: 99th percentile; every panel has a scale of its own",
-        (Y::Throughput, _) => "every panel has a scale of its own",
+        (Y::Latency, true) => "Solid: median; dashed: 99th percentile. Every panel has a scale of its own.",
+        (Y::Latency, false) => "Bar: median; whisker: 99th percentile. Every panel has a scale of its own.",
+        (Y::Throughput, _) => "Every panel has a scale of its own.",
     }
 }
 
@@ -161,9 +161,9 @@ pub(super) fn file(figure: &Figure, speed: Speed) -> Option<String> {
         x += needs;
     }
     y += LINE;
-    // What the strokes mean is longer than a file of one panel is wide: there it takes two lines.
-    for part in strokes(figure).split("; ") {
-        let _ = write!(body, "<text x=\"{PAD}\" y=\"{:.1}\">{part}</text>", y + 10.0);
+    // A line each: both together are longer than a file of one panel is wide.
+    for part in strokes(figure).split_inclusive(". ") {
+        let _ = write!(body, "<text x=\"{PAD}\" y=\"{:.1}\">{}</text>", y + 10.0, part.trim_end());
         y += LINE;
     }
     for row in panels.chunks(columns) {

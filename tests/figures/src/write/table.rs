@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
     fn papers(&mut self, text: impl Fn(&Cell) -> String) {
         let texts: Vec<String> = self.rows.iter().map(|cell| text(cell)).collect();
         if texts.iter().any(|text| text != NONE) {
-            self.columns.push(Column { head: "the paper’s".to_owned(), is_paper: true, texts });
+            self.columns.push(Column { head: "the paper's".to_owned(), is_paper: true, texts });
         }
     }
 }

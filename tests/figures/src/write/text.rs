@@ -46,7 +46,7 @@ pub(super) fn ratios(ratios: Option<Vec<Option<f64>>>) -> String {
     ratios.map_or_else(|| NONE.to_owned(), each)
 }
 
-/// A point on a figure's axis.
+/// A number that somebody chose, as a point on a figure's axis.
 pub(super) fn x(value: f64) -> String {
     if value.is_finite() { value.to_string() } else { NONE.to_owned() }
 }
@@ -82,7 +82,7 @@ pub(super) fn versions(data: &Data) -> String {
 
 /// What a bound asks for.
 pub(super) fn aim(bound: &Bound) -> String {
-    format!("{} {}", if bound.at_least { "at least" } else { "at most" }, number(bound.aim))
+    format!("{} {}", if bound.at_least { "at least" } else { "at most" }, x(bound.aim))
 }
 
 /// How many of the bounds hold.
