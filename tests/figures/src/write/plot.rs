@@ -88,7 +88,7 @@ impl Look {
             "aft2" => format!("M{x:.1} {:.1}l{r} {r}l-{r} {r}l-{r} -{r}z", y - r),
             "plain2" => format!("M{x:.1} {:.1}l{r} {1}h-{1}z", y - r, 2.0 * r),
             "cloud" => format!("M{x:.1} {:.1}l{r} -{1}h-{1}z", y + r, 2.0 * r),
-            _ => format!("M{:.1} {:.1}h{2}v3h-{2}z", x - r, y - 1.5, 2.0 * r),
+            _ => format!("M{:.1} {:.1}h3v{2}h-3z", x - 1.5, y - r - 1.0, 2.0 * r + 2.0),
         };
         format!("<path class=\"dot\" d=\"{path}\"/>")
     }

@@ -82,7 +82,7 @@ pub(super) fn versions(data: &Data) -> String {
 
 /// What a bound asks for.
 pub(super) fn aim(bound: &Bound) -> String {
-    format!("{} {}", if bound.at_least { "at least" } else { "at most" }, x(bound.aim))
+    format!("{} {}", if bound.at_least { "≥" } else { "≤" }, x(bound.aim))
 }
 
 /// How many of the bounds hold.
