@@ -60,7 +60,7 @@ mod float {
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Data {
+pub(crate) struct Data {
     /// What it was measured on.
     pub machine: String,
     /// Of `aft` and of the servers, by name.
@@ -80,7 +80,7 @@ pub struct Data {
 
 /// One of the paper's figures or tables, or one of ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// Its name in file names: letters, digits and hyphens.
     pub id: String,
     /// A heading.
@@ -104,7 +104,7 @@ pub struct Figure {
 /// What a plot draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Y {
+pub(crate) enum Y {
     /// Latency: the median, and the 99th percentile fainter.
     Latency,
     /// Transactions a second.
@@ -113,7 +113,7 @@ pub enum Y {
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// `S3`, `DynamoDB`, `Redis`, `local` or `memory`.
     pub store: String,
     /// Whether the store answered as fast as the emulator does here, or was slowed down.
@@ -130,7 +130,7 @@ pub struct Cell {
 /// How fast the store answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Speed {
+pub(crate) enum Speed {
     /// As the server on this machine does.
     AsIs,
     /// Every call delayed by a draw from the cloud's published latency.
@@ -139,7 +139,7 @@ pub enum Speed {
 
 /// What a measurement saw.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Transactions that ended well.
     pub transactions: u64,
     /// Attempts that they took.
@@ -173,7 +173,7 @@ pub struct Seen {
 
 /// A figure of the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Published {
+pub(crate) struct Published {
     /// As [`Cell::store`].
     pub store: String,
     /// As [`Cell::way`].
@@ -198,7 +198,7 @@ pub struct Published {
 
 /// One measured against one other: the aim, and what was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// What is bounded, as `S3 at cloud speed: median of aft / plain`.
     pub what: String,
     /// What was seen.
@@ -216,7 +216,7 @@ pub struct Bound {
 
 impl Bound {
     /// Whether the aim is reached.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         if self.at_least { self.seen >= self.aim } else { self.seen <= self.aim }
     }
 }

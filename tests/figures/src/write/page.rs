@@ -128,7 +128,7 @@ fn section(figure: &Figure) -> String {
         let _ =
             write!(html, "<span><svg class=\"plot\" viewBox=\"0 0 28 12\">{key}</svg>{}</span>", escape(way));
     }
-    let _ = write!(html, "</p><p>{}</p>\n", plot::strokes(figure));
+    let _ = writeln!(html, "</p><p>{}</p>", plot::strokes(figure));
     for store in figure.stores() {
         html.push_str("<div class=\"pair\">");
         for speed in [Speed::AsIs, Speed::Cloud] {

@@ -11,15 +11,15 @@ use crate::write::view::latency;
 /// Colours for light and dark, and how a plot uses them; for a file of its own and for the page.
 pub(super) const STYLE: &str = "
 :root{color-scheme:light dark;--page:#fcfcfb;--ink:#0b0b0b;--muted:#52514e;--grid:#e1e0d9;--axis:#8f8d86;
---aft:#1a5fc0;--aft2:#3f9fd8;--aft3:#7a86c8;--plain:#d1490c;--plain2:#b98500;--cloud:#0b8a66;--other:#b0529a}
+--aft:#1a5fc0;--aft2:#3f9fd8;--aft3:#7a86c8;--plain:#d1490c;--plain2:#b98500;--store:#0b8a66;--other:#b0529a}
 @media(prefers-color-scheme:dark){:root{--page:#1a1a19;--ink:#fff;--muted:#c3c2b7;--grid:#2c2c2a;--axis:#77756e;
---aft:#4d94ff;--aft2:#a3d5ff;--aft3:#b9bff0;--plain:#ff7a3d;--plain2:#ffc94d;--cloud:#2fc298;--other:#e690cf}}
+--aft:#4d94ff;--aft2:#a3d5ff;--aft3:#b9bff0;--plain:#ff7a3d;--plain2:#ffc94d;--store:#2fc298;--other:#e690cf}}
 .page{fill:var(--page)}.plot text{fill:var(--muted);font:12px system-ui,sans-serif}.plot text.head{fill:var(--ink);font-weight:600}
 .plot text.end{text-anchor:end}.plot text.middle{text-anchor:middle}.plot .grid{stroke:var(--grid)}.plot .axis{stroke:var(--axis)}
 .plot .line,.plot .tail{fill:none;stroke:var(--way);stroke-width:2}.plot .tail{stroke-width:1.5;stroke-dasharray:5 4;opacity:.7}
 .plot .dot,.plot .bar{fill:var(--way)}.plot .whisker{fill:none;stroke:var(--way);stroke-width:1.5;opacity:.7}
 .aft{--way:var(--aft)}.aft2{--way:var(--aft2)}.aft3{--way:var(--aft3)}.plain{--way:var(--plain)}.plain2{--way:var(--plain2)}
-.cloud{--way:var(--cloud)}.other{--way:var(--other)}
+.store{--way:var(--store)}.other{--way:var(--other)}
 ";
 
 /// A panel's size.
@@ -72,7 +72,7 @@ pub(super) fn looks(figure: &Figure) -> Vec<(&str, Look)> {
     let class = |way: &str| match way {
         way if way.starts_with("aft") => within(&AFT, way),
         way if way.starts_with("plain") => within(&PLAIN, way),
-        way if way.starts_with("DynamoDB") => "cloud",
+        way if way.ends_with("transactions") => "store",
         _ => "other",
     };
     ways.iter().map(|way| (*way, Look { class: class(way) })).collect()
@@ -87,7 +87,7 @@ impl Look {
             "plain" => format!("M{:.1} {:.1}h{2}v{2}h-{2}z", x - r, y - r, 2.0 * r),
             "aft2" => format!("M{x:.1} {:.1}l{r} {r}l-{r} {r}l-{r} -{r}z", y - r),
             "plain2" => format!("M{x:.1} {:.1}l{r} {1}h-{1}z", y - r, 2.0 * r),
-            "cloud" => format!("M{x:.1} {:.1}l{r} -{1}h-{1}z", y + r, 2.0 * r),
+            "store" => format!("M{x:.1} {:.1}l{r} -{1}h-{1}z", y + r, 2.0 * r),
             _ => format!("M{:.1} {:.1}h3v{2}h-3z", x - 1.5, y - r - 1.0, 2.0 * r + 2.0),
         };
         format!("<path class=\"dot\" d=\"{path}\"/>")
@@ -477,7 +477,7 @@ mod tests {
                 match way {
                     "aft" => assert_eq!(look.class, "aft"),
                     "plain" => assert_eq!(look.class, "plain"),
-                    "DynamoDB transactions" => assert_eq!(look.class, "cloud"),
+                    "store's transactions" => assert_eq!(look.class, "store"),
                     _ => assert!(!super::STYLE.is_empty()),
                 }
             }

@@ -60,8 +60,8 @@ const CLOUD_STORES: [&str; 3] = ["S3", "DynamoDB", "Redis"];
 const ALL_STORES: [&str; 5] = ["memory", "local", "S3", "DynamoDB", "Redis"];
 
 fn figures() -> Vec<Figure> {
-    let io = ["plain, one after the other", "plain, in parallel", "aft, one call a write", "aft, one call"];
-    let transactions = "DynamoDB transactions";
+    let io = ["plain, one after the other", "plain, all at once", "aft, a call a write", "aft, one call"];
+    let transactions = "store's transactions";
     let mut figures = vec![
         figure_of(
             "io-latency",
@@ -123,7 +123,7 @@ fn figures() -> Vec<Figure> {
             "figure 9",
             "",
             &["memory", "local"],
-            &["aft collecting", "aft not collecting"],
+            &["aft, not collecting", "aft, collecting"],
             &[0.0],
         ),
         figure_of(
@@ -180,7 +180,7 @@ fn figure_of(
     for store in stores {
         for speed in [Speed::AsIs, Speed::Cloud] {
             let here = ["memory", "local"].contains(store);
-            for way in ways.iter().filter(|way| !way.starts_with("DynamoDB") || *store == "DynamoDB") {
+            for way in ways.iter().filter(|way| !way.starts_with("store") || *store == "DynamoDB") {
                 for x in xs.iter().filter(|_| !here || speed == Speed::AsIs) {
                     let seen = seen(store, speed, way, *x, cells.len());
                     cells.push(Cell {
@@ -218,7 +218,7 @@ fn seen(store: &str, speed: Speed, way: &str, x: f64, nth: usize) -> Seen {
         _ => 1.5,
     };
     let is_ours = way.starts_with("aft");
-    let slower = if way.contains("parallel") || way.ends_with("call") { 0.6 } else { 1.0 };
+    let slower = if way.ends_with("once") || way.ends_with("one call") { 0.6 } else { 1.0 };
     let p50_ms = call_ms * slower * if is_ours { 2.3 + 0.05 * x } else { 4.0 + x * 0.8 } + 0.001 * nth as f64;
     let transactions_per_s = 1000.0 / p50_ms * 10.0_f64.min(x.max(1.0));
     let none = |count: u64| if is_ours { 0 } else { count };

@@ -32,6 +32,11 @@ impl<'a> Table<'a> {
             table.ours(&figure.x, |cell| text::x(cell.x));
         }
         table.ours("txn/s", |cell| text::number(cell.seen.transactions_per_s));
+        table.papers(|cell| {
+            text::optional(
+                figure.published(&cell.store, &cell.way, cell.x).and_then(|of| of.transactions_per_s),
+            )
+        });
         table.ours("p50 ms", |cell| text::number(cell.seen.p50_ms));
         table.ours("p99 ms", |cell| text::number(cell.seen.p99_ms));
         for baseline in figure.baselines() {

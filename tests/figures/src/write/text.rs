@@ -22,7 +22,11 @@ pub(super) fn fixed(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return NONE.to_owned();
     }
-    let text = format!("{value:.digits$}");
+    grouped(&format!("{value:.digits$}"))
+}
+
+/// The same number, with commas between thousands.
+fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
     let mut grouped = String::new();
@@ -48,7 +52,7 @@ pub(super) fn ratios(ratios: Option<Vec<Option<f64>>>) -> String {
 
 /// A number that somebody chose, as a point on a figure's axis.
 pub(super) fn x(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { NONE.to_owned() }
+    if value.is_finite() { grouped(&value.to_string()) } else { NONE.to_owned() }
 }
 
 /// So many in 10,000 of `of`.
@@ -93,7 +97,7 @@ pub(super) fn held(data: &Data) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, fixed, in_ten_thousand, number};
+    use super::{duration, fixed, in_ten_thousand, number, x};
 
     #[test]
     fn numbers_have_the_digits_that_they_are_good_for() {
@@ -104,6 +108,7 @@ mod tests {
             [(0, 5), (1, 0), (5, 1000)].map(|(count, of)| in_ten_thousand(count, of)),
             ["0", "–", "50.0"]
         );
+        assert_eq!([0.7, 10.0, 10_000.0, f64::NAN].map(x), ["0.7", "10", "10,000", "–"]);
         assert_eq!([9.6, 61.0, 4000.0].map(duration), ["10 s", "1 min 1 s", "1 h 6 min"]);
     }
 }

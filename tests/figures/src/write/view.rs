@@ -148,9 +148,9 @@ mod tests {
     fn ours_is_held_against_every_other_way_and_against_itself_with_a_part_left_out() {
         let data = sample::data();
         let baselines = |id: &str| sample::figure(&data, id).baselines();
-        assert_eq!(baselines("end-to-end"), ["plain", "DynamoDB transactions"]);
-        assert_eq!(baselines("cache"), ["aft without cache", "DynamoDB transactions"]);
-        assert_eq!(baselines("collecting"), ["aft not collecting"]);
+        assert_eq!(baselines("end-to-end"), ["plain", "store's transactions"]);
+        assert_eq!(baselines("cache"), ["aft without cache", "store's transactions"]);
+        assert_eq!(baselines("collecting"), ["aft, not collecting"]);
         assert!(baselines("clients").is_empty());
     }
 
@@ -174,6 +174,6 @@ mod tests {
         assert_eq!(seen, Some(vec![Some(ours / 100.0), None]));
         assert_eq!(published, Some(vec![Some(69.1 / 60.1), Some(145.0 / 124.0)]));
         assert_eq!(of(figure, "plain"), (None, None), "of a baseline there is none");
-        assert_eq!(of(figure, "DynamoDB transactions"), (None, None));
+        assert_eq!(of(figure, "store's transactions"), (None, None));
     }
 }
