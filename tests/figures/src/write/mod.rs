@@ -151,7 +151,7 @@ mod tests {
             ..Seen::default()
         };
         seen.dollars_per_million = Some(2e9 / 3.0);
-        seen.requests.insert("get".to_owned(), 0.0 / 0.0);
+        seen.requests.insert("get".to_owned(), f64::NAN);
         data.figures[0].bounds[0].seen = f64::NAN;
         let once = serde_json::to_string(&data).expect("it can be written");
         let read: Data = serde_json::from_str(&once).expect("it can be read");

@@ -170,9 +170,9 @@ fn table(figure: &Figure) -> String {
         let is_same_part =
             before.is_some_and(|before| (&before.store, before.speed) == (&cell.store, cell.speed));
         if !is_same_part {
-            let _ = write!(
+            let _ = writeln!(
                 html,
-                "{}<tbody><tr><th colspan=\"{}\" scope=\"rowgroup\">{}, {}</th></tr>\n",
+                "{}<tbody><tr><th colspan=\"{}\" scope=\"rowgroup\">{}, {}</th></tr>",
                 if nth == 0 { "" } else { "</tbody>" },
                 columns.len(),
                 escape(&cell.store),

@@ -200,10 +200,10 @@ pub(super) fn panel(figure: &Figure, store: &str, speed: Speed) -> Option<Panel>
 }
 
 /// What a cell draws: its median and its 99th percentile, or its throughput.
-fn values(figure: &Figure, cell: &Cell) -> (Option<f64>, Option<f64>) {
+fn values(figure: &Figure, cell: &Cell) -> [Option<f64>; 2] {
     match figure.y {
-        Y::Latency => (latency(&cell.seen, cell.seen.p50_ms), latency(&cell.seen, cell.seen.p99_ms)),
-        Y::Throughput => (Some(cell.seen.transactions_per_s).filter(|value| value.is_finite()), None),
+        Y::Latency => [cell.seen.p50_ms, cell.seen.p99_ms].map(|value| latency(&cell.seen, value)),
+        Y::Throughput => [Some(cell.seen.transactions_per_s).filter(|value| value.is_finite()), None],
     }
 }
 
@@ -240,7 +240,7 @@ impl Points {
 fn lines(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> String {
     let points = Points::new(figure.xs());
     let drawn = cells.iter().filter(|cell| cell.x.is_finite());
-    let all = drawn.clone().flat_map(|cell| <[_; 2]>::from(values(figure, cell))).flatten();
+    let all = drawn.clone().flat_map(|cell| values(figure, cell)).flatten();
     let ys = Axis::over(all);
     let floor = HEIGHT - BOTTOM;
     let y = |value: f64| floor - ys.share(value) * (floor - TOP);
@@ -286,12 +286,12 @@ fn lines(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> String {
         if of.is_empty() {
             continue;
         }
-        let at = |pick: fn((Option<f64>, Option<f64>)) -> Option<f64>| {
+        let at = |which: usize| {
             of.iter()
-                .map(|cell| pick(values(figure, cell)).map(|value| (points.at(cell.x), y(value))))
+                .map(|cell| values(figure, cell)[which].map(|value| (points.at(cell.x), y(value))))
                 .collect::<Vec<_>>()
         };
-        let (middles, tails) = (at(|values| values.0), at(|values| values.1));
+        let (middles, tails) = (at(0), at(1));
         let _ = write!(svg, "<g class=\"{}\"><title>{}</title>", look.class, escape(way));
         let _ = write!(
             svg,
@@ -325,7 +325,7 @@ fn path(points: &[Option<(f64, f64)>]) -> String {
 }
 
 fn bars(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> (String, f64) {
-    let all = cells.iter().flat_map(|cell| <[_; 2]>::from(values(figure, cell))).flatten();
+    let all = cells.iter().flat_map(|cell| values(figure, cell)).flatten();
     let axis = Axis::over(all);
     let x = |value: f64| BAR_LEFT + axis.share(value) * (WIDTH - BAR_LEFT - 2.0 * RIGHT);
     let floor = TOP + BAR_ROW * cells.len() as f64;
@@ -352,7 +352,7 @@ fn bars(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> (String, f6
     let rows = looks.iter().flat_map(|(way, look)| of(way).into_iter().map(|cell| (cell, *look)));
     for (nth, (cell, look)) in rows.enumerate() {
         let top = TOP + BAR_ROW * nth as f64 + 4.0;
-        let (middle, tail) = values(figure, cell);
+        let [middle, tail] = values(figure, cell);
         let says = match figure.y {
             Y::Latency => {
                 format!("{}: {} ms, p99 {}", cell.way, text::optional(middle), text::optional(tail))
