@@ -11,21 +11,20 @@ use crate::write::text;
 
 /// Beside [`plot::STYLE`].
 const STYLE: &str = "
-body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1160px;margin:2rem auto;padding:0 1rem}
+body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1240px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.2rem;margin:3rem 0 .25rem}p,li,dd,small{color:var(--muted);overflow-wrap:anywhere}
 p{max-width:46rem}a{color:var(--aft)}h2 small{font-weight:400;font-size:.9rem}code{font-size:.9em}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dd{margin:0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .6rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
+th,td{padding:.2rem .45rem;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
 thead th{vertical-align:bottom;line-height:1.3;font-weight:600;white-space:normal}
-th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;min-width:8.5rem;position:sticky;left:0;background:var(--page)}
+th:first-child,td:first-child{padding-left:0;text-align:left;white-space:normal;min-width:7.5rem;position:sticky;left:0;background:var(--page)}
 tbody th[colspan]{padding-top:1rem;color:var(--muted)}td.paper,th.paper{color:var(--muted)}
-td:last-child{white-space:normal;min-width:4rem}
-.points td:last-child{min-width:9rem;color:var(--muted);font-size:.8rem}tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
+.points td:last-child{white-space:normal;min-width:8rem;color:var(--muted);font-size:.8rem}tr.point td{border-top:1px solid var(--axis)}.missed{color:var(--plain);font-weight:600}
 .pair{display:flex;flex-wrap:wrap;gap:0 2rem;margin:.5rem 0}.pair svg{flex:1 1 300px;max-width:500px;min-width:0;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:0 1.5rem}.legend svg{width:28px;height:12px;margin-right:.4em;vertical-align:middle}
 summary{cursor:pointer;margin:.5rem 0}
-@media(max-width:560px){th,td{padding:.2rem .35rem}.bounds td{white-space:normal}.missed{white-space:nowrap}}
+@media(max-width:560px){th,td{padding:.2rem .35rem}}
 ";
 
 /// The page.
@@ -93,7 +92,7 @@ fn paper(figure: &Figure) -> String {
 
 fn bounds(data: &Data) -> String {
     let mut html = format!(
-        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table class=\"bounds\"><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
+        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
          <th class=\"paper\">the paper's</th></tr></thead><tbody>",
         text::held(data)
     );
