@@ -3,6 +3,7 @@
 //! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
 //!   anomalies, store requests per transaction.
 //! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
+//! * [`svg`] – what plots share: axes with round ticks, their numbers, text in markup.
 //! * [`Figures`], [`LatencyMs`] – what a run tells, the same in both.
 //! * [`machine`] – what it was measured on, in a line.
 //! * [`Error`] – why a run could not be carried out. What a run *finds* is in its report, not here.
@@ -17,6 +18,7 @@ mod http;
 mod latency;
 mod machine;
 pub mod standard;
+pub mod svg;
 mod zipf;
 
 pub use error::Error;
