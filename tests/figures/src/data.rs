@@ -118,7 +118,7 @@ pub(crate) struct Cell {
     pub store: String,
     /// Whether the store answered as fast as the emulator does here, or was slowed down.
     pub speed: Speed,
-    /// How the work was done, as `aft`, `plain`, `DynamoDB transactions`.
+    /// How the work was done, as `aft`, `plain`, `store's transactions`.
     pub way: String,
     /// The point on the figure's axis; 0 if it has none.
     #[serde(with = "float")]
