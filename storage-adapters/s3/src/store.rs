@@ -21,7 +21,7 @@ use crate::{OpenError, Options, groups, open};
 /// memory.
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// The size of a part of a large value: the price is by request, so large; two parts under way are 16 MiB of memory.
-const BLOB_PART_BYTES: usize = 8 << 20;
+pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
 /// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
