@@ -10,7 +10,7 @@
 //! acknowledged when one of its deliveries is done, and given up when all of them are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(crate) struct Platform {
     under_way: Mutex<BTreeSet<u64>>,
     /// Deliveries that are to be tried again.
     again: Mutex<JoinSet<()>>,
+    /// The last delivery is over.
+    over: AtomicBool,
 }
 
 /// What the platform saw.
@@ -103,6 +105,7 @@ impl Platform {
             tally: Mutex::new(Tally::new()),
             under_way: Mutex::default(),
             again: Mutex::default(),
+            over: AtomicBool::new(false),
         }
     }
 
@@ -127,7 +130,9 @@ impl Platform {
         let again = std::mem::take(&mut *self.again.lock().expect(POISONED));
         join(again).await;
         assert!(self.under_way().is_empty(), "every delivery is over");
-        readers.shutdown().await;
+        // Each ends its look: half a one would be counted at the store and not here.
+        self.over.store(true, Ordering::Release);
+        join(readers).await;
         std::mem::replace(&mut *self.tally(), Tally::new())
     }
 
@@ -214,7 +219,7 @@ impl Platform {
 
     /// Looks at requests under way, as other code might.
     async fn read(self: Arc<Self>) {
-        loop {
+        while !self.over.load(Ordering::Acquire) {
             let chosen = {
                 let under_way = self.under_way();
                 let nth = rand::rng().random_range(0..under_way.len().max(1));
