@@ -12,8 +12,8 @@
 //! Where there is a choice, the record has its best case:
 //!
 //! * Reads are consistent, the clock is the same for all attempts, and takeovers have one winner.
-//! * A record in progress expires when its function's time is over, and a function never outlives its time: an attempt never works beside
-//!   one that took over from it.
+//! * A record in progress expires when its function's time is over, and the platform ends a function then: an attempt begins no call
+//!   after another one took over from it.
 //! * A delivery that is refused does not use up one of its attempts.
 //! * A function whose call fails leaves its record to expire. (To delete it, as is usual, invites the retry sooner, to the same effect.)
 //! * Records never expire once they are done.
