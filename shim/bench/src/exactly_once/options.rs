@@ -11,6 +11,8 @@ use crate::exactly_once::counter::COUNT_BYTES;
 const VALUE_BYTES_MAX: usize = 256 * 1024;
 /// A function that may run longer is no function: the longest that platforms allow.
 const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
+/// Far above what platforms wait, and a multiple of it is still a time.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Everything that a run is told; the same for all three ways.
 ///
@@ -79,8 +81,8 @@ impl Options {
             return wrong("a function's time is between a millisecond and 15 minutes".to_owned());
         }
         // A delivery that was refused is not to come again at once, for ever.
-        if self.retry_delay < Duration::from_millis(1) {
-            return wrong("the retry delay is at least a millisecond".to_owned());
+        if !(Duration::from_millis(1)..=RETRY_DELAY_MAX).contains(&self.retry_delay) {
+            return wrong("the retry delay is between a millisecond and an hour".to_owned());
         }
         let most = VALUE_BYTES_MAX.min(store.capabilities().body_bytes_max / 4);
         if !(COUNT_BYTES..=most).contains(&self.value_bytes) {
@@ -115,6 +117,7 @@ mod tests {
         check(|options| options.duplicates = f64::NAN, "duplicates");
         check(|options| options.function_timeout = Duration::ZERO, "function's time");
         check(|options| options.retry_delay = Duration::ZERO, "retry delay");
+        check(|options| options.retry_delay = Duration::MAX, "retry delay");
         check(|options| options.value_bytes = 7, "between 8 and");
         check(|options| options.value_bytes = 1 << 20, "between 8 and");
     }

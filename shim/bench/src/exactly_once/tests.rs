@@ -7,7 +7,8 @@ use std::time::Duration;
 use aft_store::{Name, Space};
 use aft_store_memory::MemoryStore;
 
-use super::{Options, Report, run};
+use super::{Options, Report, run, without_looks};
+use crate::counting::Asked;
 
 /// Times that no machine's pause makes up: for runs in which no retry is waited for.
 const LONG: Duration = Duration::from_secs(60);
@@ -83,6 +84,24 @@ async fn a_record_is_enough_against_duplicates_alone() {
         assert!(run.is_clean(), "{run:?}");
         assert_eq!((run.duplicates, run.acknowledged), (100, 100), "{run:?}");
     }
+}
+
+#[test]
+fn looks_are_taken_off_at_what_the_audit_says_that_they_take() {
+    let asked = |calls: &[(&str, u64)], dollars| Asked {
+        calls: calls.iter().map(|(call, count)| ((*call).to_owned(), *count)).collect(),
+        dollars,
+    };
+    let run = || asked(&[("get", 1_000), ("put", 300)], Some(5.0));
+    // 100 requests were audited with 200 gets, for a dollar: a look is two gets, for a cent.
+    let audit = asked(&[("get", 200)], Some(1.0));
+    let rest = without_looks(run(), &audit, 150, 100);
+    assert_eq!(rest.calls, asked(&[("get", 700), ("put", 300)], None).calls);
+    assert!((rest.dollars.unwrap() - 3.5).abs() < 1e-9, "{rest:?}");
+    assert_eq!(without_looks(run(), &audit, 0, 100), run());
+    // A call that only readers made is not there at all.
+    let gets = asked(&[("get", 300)], None);
+    assert_eq!(without_looks(gets, &asked(&[("get", 200)], None), 150, 100), asked(&[], None));
 }
 
 /// Looks cost calls too, and these are not the requests'.
