@@ -4,9 +4,63 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Floating-point numbers as `data.json` has them: six digits, more than a measurement is good for, and exactly the same when
+/// they are read again; `null` where there is no number, as after a division by zero.
+mod float {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What holds such numbers.
+    pub(super) trait Floats: Sized {
+        /// As it is written.
+        type Written: Serialize + for<'a> Deserialize<'a>;
+        fn written(&self) -> Self::Written;
+        fn read(written: Self::Written) -> Self;
+    }
+
+    impl Floats for f64 {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.is_finite().then(|| format!("{self:.5e}").parse().unwrap_or(*self))
+        }
+        fn read(written: Option<f64>) -> f64 {
+            written.unwrap_or(f64::NAN)
+        }
+    }
+
+    impl Floats for Option<f64> {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.and_then(|value| value.written())
+        }
+        fn read(written: Option<f64>) -> Option<f64> {
+            written
+        }
+    }
+
+    impl Floats for BTreeMap<String, f64> {
+        type Written = BTreeMap<String, Option<f64>>;
+        fn written(&self) -> Self::Written {
+            self.iter().map(|(name, value)| (name.clone(), value.written())).collect()
+        }
+        fn read(written: Self::Written) -> Self {
+            written.into_iter().map(|(name, value)| (name, f64::read(value))).collect()
+        }
+    }
+
+    pub(super) fn serialize<F: Floats, S: Serializer>(floats: &F, serializer: S) -> Result<S::Ok, S::Error> {
+        floats.written().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, F: Floats, D: Deserializer<'a>>(deserializer: D) -> Result<F, D::Error> {
+        F::Written::deserialize(deserializer).map(F::read)
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Data {
+pub(crate) struct Data {
     /// What it was measured on.
     pub machine: String,
     /// Of `aft` and of the servers, by name.
@@ -18,6 +72,7 @@ pub struct Data {
     /// What was typed.
     pub command: String,
     /// How long it all took, in seconds, services included, builds not.
+    #[serde(with = "float")]
     pub took_s: f64,
     /// In the paper's order.
     pub figures: Vec<Figure>,
@@ -25,7 +80,7 @@ pub struct Data {
 
 /// One of the paper's figures or tables, or one of ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// Its name in file names: letters, digits and hyphens.
     pub id: String,
     /// A heading.
@@ -49,7 +104,7 @@ pub struct Figure {
 /// What a plot draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Y {
+pub(crate) enum Y {
     /// Latency: the median, and the 99th percentile fainter.
     Latency,
     /// Transactions a second.
@@ -58,7 +113,7 @@ pub enum Y {
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// `S3`, `DynamoDB`, `Redis`, `local` or `memory`.
     pub store: String,
     /// Whether the store answered as fast as the emulator does here, or was slowed down.
@@ -66,6 +121,7 @@ pub struct Cell {
     /// How the work was done, as `aft`, `plain`, `DynamoDB transactions`.
     pub way: String,
     /// The point on the figure's axis; 0 if it has none.
+    #[serde(with = "float")]
     pub x: f64,
     /// What was seen.
     pub seen: Seen,
@@ -74,7 +130,7 @@ pub struct Cell {
 /// How fast the store answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Speed {
+pub(crate) enum Speed {
     /// As the server on this machine does.
     AsIs,
     /// Every call delayed by a draw from the cloud's published latency.
@@ -83,16 +139,19 @@ pub enum Speed {
 
 /// What a measurement saw.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Transactions that ended well.
     pub transactions: u64,
     /// Attempts that they took.
     pub attempts: u64,
     /// Of them, a second.
+    #[serde(with = "float")]
     pub transactions_per_s: f64,
     /// Half were at least as fast, in milliseconds.
+    #[serde(with = "float")]
     pub p50_ms: f64,
     /// 99 % were.
+    #[serde(with = "float")]
     pub p99_ms: f64,
     /// Transactions that read a key of their own writing and got another write.
     pub own_write: u64,
@@ -103,8 +162,10 @@ pub struct Seen {
     /// Requests of which a part happened (exactly-once only).
     pub half: u64,
     /// Calls to the store per transaction, by call.
+    #[serde(with = "float")]
     pub requests: BTreeMap<String, f64>,
     /// Their list price in US dollars per million transactions; none where the store does not charge by request.
+    #[serde(with = "float")]
     pub dollars_per_million: Option<f64>,
     /// Attempts that failed, by code.
     pub errors: BTreeMap<String, u64>,
@@ -112,18 +173,22 @@ pub struct Seen {
 
 /// A figure of the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Published {
+pub(crate) struct Published {
     /// As [`Cell::store`].
     pub store: String,
     /// As [`Cell::way`].
     pub way: String,
     /// As [`Cell::x`].
+    #[serde(with = "float")]
     pub x: f64,
     /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
     pub p50_ms: Option<f64>,
     /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
     pub p99_ms: Option<f64>,
     /// Transactions a second.
+    #[serde(with = "float")]
     pub transactions_per_s: Option<f64>,
     /// Own-write anomalies in 10,000 transactions.
     pub own_write: Option<u64>,
@@ -133,22 +198,25 @@ pub struct Published {
 
 /// One measured against one other: the aim, and what was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// What is bounded, as `S3 at cloud speed: median of aft / plain`.
     pub what: String,
     /// What was seen.
+    #[serde(with = "float")]
     pub seen: f64,
     /// The most that it may be; the least, if `at_least`.
+    #[serde(with = "float")]
     pub aim: f64,
     /// Whether `aim` is a lower bound.
     pub at_least: bool,
     /// The paper's own figure for the same, if it has one.
+    #[serde(with = "float")]
     pub paper: Option<f64>,
 }
 
 impl Bound {
     /// Whether the aim is reached.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         if self.at_least { self.seen >= self.aim } else { self.seen <= self.aim }
     }
 }

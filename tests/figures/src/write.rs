@@ -1,1 +1,0 @@
-//! Writes what was measured: `docs/figures/` and the summary in `docs/benchmarks.md`.
