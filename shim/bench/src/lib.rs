@@ -3,6 +3,7 @@
 //! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
 //!   anomalies, store requests per transaction.
 //! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
+//! * [`exactly_once`] – requests that die halfway, plain, with an idempotency record and through the shim: double and half effects.
 //! * [`svg`] – what plots share: axes with round ticks, their numbers, text in markup.
 //! * [`Figures`], [`LatencyMs`] – what a run tells, the same in both.
 //! * [`machine`] – what it was measured on, in a line.
@@ -13,6 +14,7 @@
 mod counting;
 pub mod demo;
 mod error;
+pub mod exactly_once;
 mod figures;
 mod http;
 mod latency;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aft_bench::exactly_once::Options as ExactlyOnce;
 use aft_doors::Right;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -142,6 +143,7 @@ pub(crate) struct BenchArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchWorkload {
     Standard(StandardArguments),
+    ExactlyOnce(ExactlyOnceArguments),
 }
 
 /// The paper's standard transaction: two functions, each one write and two reads of 4 KiB, keys by a zipf law.
@@ -231,6 +233,65 @@ pub(crate) enum Way {
     DirectAtOnce,
     /// By the store's own transactions: one for the reads of each function, one for all writes
     Transactions,
+}
+
+/// Exactly once under crashes: plain functions, functions with an idempotency record, and functions through AFT, side by side.
+///
+/// Each request has two functions; each of them reads a counter of its own request and writes it one higher. Functions die at points that
+/// the seed draws, before and after each of their calls, and the request is delivered again; some are delivered twice at once. The three ways
+/// meet the same fates, one after the other over one store, the last one through a node in this process. Afterwards every counter is read: 1
+/// and 1 is right. Exit code 0 if that holds through AFT, and nobody saw a half meanwhile; else 1.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft bench exactly-once --store memory:
+  aft bench exactly-once --store local:./bench --requests 2000 --crashes 0.1 --seed 7 --json
+  aft bench exactly-once --store memory: --latency s3 --crashes 0 --duplicates 0 --readers 0
+
+The times keep the proportions of a function of 30 s that is called again a minute after it failed, and two minutes
+after it failed again (asynchronous calls of AWS Lambda), thirty times faster. A record in progress expires when its
+function's time is over, so that with the defaults every retry finds it expired: its best case.")]
+pub(crate) struct ExactlyOnceArguments {
+    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: String,
+    /// Requests in each of the three ways
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().requests)]
+    pub(crate) requests: u64,
+    /// Clients, each with one request's first attempt under way at most; retries run beside them
+    #[arg(long, value_name = "C", default_value_t = ExactlyOnce::default().clients)]
+    pub(crate) clients: usize,
+    /// The share of attempts that die, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = ExactlyOnce::default().crashes)]
+    pub(crate) crashes: f64,
+    /// The share of requests that are delivered twice at the same time, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = ExactlyOnce::default().duplicates)]
+    pub(crate) duplicates: f64,
+    /// Attempts of a delivery before it is given up: one, and the retries
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().attempts)]
+    pub(crate) attempts: u32,
+    /// Seconds that an attempt may run, a record is in progress and a transaction stays open [default: 1]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) function_timeout: Option<std::time::Duration>,
+    /// Seconds from an attempt that failed to the second one; twice as long to the third one, and so on [default: 2]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) retry_delay: Option<std::time::Duration>,
+    /// Tasks that look at both counters of requests under way
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().readers)]
+    pub(crate) readers: usize,
+    /// The size of a counter's value in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = ExactlyOnce::default().value_bytes)]
+    pub(crate) value_bytes: usize,
+    /// Draws where attempts die and what is delivered twice; the same seed gives the same fates
+    #[arg(long, value_name = "X")]
+    pub(crate) seed: Option<u64>,
+    /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
+    /// redis (0.5, 2), or a number
+    #[arg(long, value_name = "LATENCY", value_parser = latency)]
+    pub(crate) latency: Option<Latency>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How long calls to a store take.

@@ -9,7 +9,7 @@
 //!
 //! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
 
-mod backend;
+pub(crate) mod backend;
 mod comparison;
 mod detect;
 mod history;
@@ -20,7 +20,7 @@ mod phases;
 mod plan;
 mod report;
 pub(crate) mod requests;
-mod target;
+pub(crate) mod target;
 mod value;
 
 pub use comparison::{Comparison, Ratio, compare};

@@ -18,7 +18,7 @@ use crate::standard::requests::Counter;
 use crate::standard::{Options, Target, Token, Way};
 
 /// How long a node in process may take to publish what the load committed.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Attempts of one run on a dataset: more than there is time for, and a write's number (this, the run's 15 bits, and 16 more) fits 64 bits.
 const ATTEMPTS_BITS: u32 = 32;
@@ -142,7 +142,8 @@ async fn reach(server: &Server) -> Result<()> {
     }
 }
 
-async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
+/// A node in this process, once it serves.
+pub(crate) async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
     let mut settings = NodeSettings::new(&store.capabilities());
     // The one node has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
     settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);

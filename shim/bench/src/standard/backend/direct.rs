@@ -63,7 +63,7 @@ pub(super) fn name(run: u64, key: u32) -> Name {
 }
 
 /// A plain function that meets an error fails, and what it wrote stays.
-pub(super) fn refused(why: aft_store::Error) -> Refused {
+pub(crate) fn refused(why: aft_store::Error) -> Refused {
     match why {
         aft_store::Error::NoAnswer(_) => Refused::new("no_answer", Effect::NothingRetry),
         aft_store::Error::Busy(_) => Refused::new("busy", Effect::NothingRetry),

@@ -97,7 +97,8 @@ fn name(key: u32) -> Key {
     Key::parse(&key_name(key)).expect("the load's key names are short and not empty")
 }
 
-fn inline(bytes: Bytes) -> Value {
+/// A value that travels in the commit record.
+pub(crate) fn inline(bytes: Bytes) -> Value {
     let size = bytes.len() as u64;
     Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() }
 }
@@ -111,7 +112,7 @@ fn order(txn: &TxnId) -> Order {
 }
 
 /// The refusal under the code that the native API gives it.
-fn refused(refusal: &Refusal) -> Refused {
+pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (code, effect) = match refusal {
         Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),
         Refusal::Overloaded(_) => ("overloaded", Effect::NothingRetry),
