@@ -37,7 +37,8 @@ LD_LIBRARY_PATH=$(echo "$here"/lib/*-linux-gnu*) exec "$here/bin/redis-server" "
 "#;
 
 const WHY: &str = "Redis is run from Debian's packages";
-const INSTALL: &str = "apt-get install --no-install-recommends redis-tools (which holds the server, and starts nothing)";
+const INSTALL: &str =
+    "apt-get install --no-install-recommends redis-tools (which holds the server, and starts nothing)";
 
 /// How long the server may be silent: long for a busy machine, short against the deadline of a start.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
