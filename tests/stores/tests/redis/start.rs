@@ -109,13 +109,14 @@ async fn servers_that_would_lose_data_are_refused_or_warned_of() {
     );
     assert!(ran.stderr.contains("not known to be fsynced"), "{ran:#?}");
 
-    tell::<()>(&mut admin, "CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru");
+    tell::<()>(&mut admin, "CONFIG SET maxmemory 100mb");
+    tell::<()>(&mut admin, "CONFIG SET maxmemory-policy allkeys-lru");
     cannot_open(&fine, &none, &["allkeys-lru", "set maxmemory-policy noeviction"]).await;
     aft_in(&["serve", "--store", &fine, "--listen", "127.0.0.1:0"], &[])
         .assert_refused(&["allkeys-lru", "noeviction"]);
     tell::<()>(&mut admin, "CONFIG SET maxmemory-policy volatile-lru");
     assert!(open(&fine).await.cautions().iter().any(|said| said.contains("volatile-lru")));
-    tell::<()>(&mut admin, "CONFIG SET maxmemory 0 maxmemory-policy noeviction");
+    tell::<()>(&mut admin, "CONFIG SET maxmemory-policy noeviction");
     tell::<()>(&mut admin, "REPLICAOF 127.0.0.1 1");
     cannot_open(&fine, &none, &["is a replica", "primary"]).await;
 }

@@ -11,6 +11,9 @@ use bytes::Bytes;
 use crate::fake::{FINE, Fake, Says};
 use crate::{admin, name, open, server, tell, url};
 
+/// Whether an error is of the right kind.
+type Expect = fn(&Error) -> bool;
+
 fn no_answer(error: &Error) -> bool {
     matches!(error, Error::NoAnswer(_))
 }
@@ -33,7 +36,7 @@ fn tag() -> Tag {
 }
 
 /// Every call, each of which must fail in this way.
-async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: fn(&Error) -> bool, word: &str) {
+async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect, word: &str) {
     fake.says(says.clone());
     let (there, body) = (name("there"), Bytes::from_static(b"body"));
     let failures = [
@@ -64,7 +67,7 @@ async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: fn(&Err
 async fn failures_are_told_apart() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
-    let mut said: Vec<(&'static [u8], fn(&Error) -> bool, &str)> = vec![
+    let said: &[(&'static [u8], Expect, &str)] = &[
         (b"-LOADING Redis is loading the dataset in memory\r\n", busy, "LOADING"),
         (b"-BUSY Redis is busy running a script.\r\n", busy, "BUSY"),
         (b"-TRYAGAIN Multiple keys request during rehashing\r\n", busy, "TRYAGAIN"),
@@ -87,8 +90,8 @@ async fn failures_are_told_apart() {
         (b"*2\r\n:1\r\n:2\r\n", no_answer, "does not speak Redis"),
         (b"HTTP/1.1 200 OK\r\n\r\n", no_answer, "does not speak Redis"),
     ];
-    for (bytes, expect, word) in said.drain(..) {
-        every_call(&fake, &store, Says::Bytes(bytes), expect, word).await;
+    for (bytes, expect, word) in said {
+        every_call(&fake, &store, Says::Bytes(bytes), *expect, word).await;
     }
     every_call(&fake, &store, Says::Cut, no_answer, "").await;
     // Nothing was repeated in secret: 8 calls with one request each, and a get and a put afterwards.
