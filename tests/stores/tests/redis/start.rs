@@ -1,12 +1,14 @@
 //! Mistakes at the start, each with its remedy; none shows a password.
 
-use aft_store::Store as _;
+use aft_store::conformance;
+use aft_store::{Error, Store as _};
 use aft_store_redis::{Options, RedisStore};
 use aft_store_tests::aft_in;
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fake::{FINE, Fake};
-use crate::{admin, open, server, tell, url};
+use crate::{admin, name, open, server, tell, url};
 
 async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
     let why = RedisStore::open(url, options).await.expect_err("it cannot be opened").to_string();
@@ -119,6 +121,28 @@ async fn servers_that_would_lose_data_are_refused_or_warned_of() {
     tell::<()>(&mut admin, "CONFIG SET maxmemory-policy noeviction");
     tell::<()>(&mut admin, "REPLICAOF 127.0.0.1 1");
     cannot_open(&fine, &none, &["is a replica", "primary"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_do_no_more_than_the_store_needs() {
+    let Some(server) = server() else { return };
+    let mut admin = admin(&server);
+    // What the remedy of NOPERM names.
+    let rights =
+        "+get +set +del +exists +getrange +zadd +zrem +zrangebylex +evalsha +script|load +time +info";
+    tell::<()>(&mut admin, &format!("ACL SETUSER shop on >hunter2hunter2 ~shop/* {rights}"));
+    let url =
+        |prefix: &str| format!("redis://shop:hunter2hunter2@127.0.0.1:{}/0?prefix={prefix}", server.port());
+    let store = open(&url("shop")).await;
+    let durability = store.capabilities().durability;
+    assert!(durability.contains("CONFIG GET is not allowed"), "{durability}");
+    assert!(store.cautions().iter().any(|said| said.contains("not known to be fsynced")));
+    conformance::probe(store).await.assert_passed();
+    // Another store's keys are none of its business.
+    let error = open(&url("other")).await.put(&name("a"), Bytes::new()).await.expect_err("it may not");
+    assert!(matches!(&error, Error::Refused(text) if text.contains("allow this user")), "{error:?}");
+    tell::<()>(&mut admin, "ACL SETUSER shop -info");
+    cannot_open(&url("shop"), &Options::default(), &["NOPERM", "INFO"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
