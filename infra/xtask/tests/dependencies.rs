@@ -15,7 +15,8 @@ struct Rule {
 }
 
 /// The concrete stores: named by the binary alone.
-const STORES: &[&str] = &["aft-store-memory", "aft-store-local", "aft-store-s3", "aft-store-redis", "aft-store-faulty"];
+const STORES: &[&str] =
+    &["aft-store-memory", "aft-store-local", "aft-store-s3", "aft-store-redis", "aft-store-faulty"];
 
 /// Everything that a program in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
