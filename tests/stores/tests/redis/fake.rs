@@ -26,13 +26,20 @@ pub(crate) struct Fake {
     says: Arc<Mutex<Says>>,
     /// Commands that came, without the handshake's.
     seen: Arc<Mutex<Vec<String>>>,
+    /// The last moment at which the script that came last may begin, in milliseconds.
+    moment: Arc<Mutex<i64>>,
 }
 
 impl Fake {
     pub(crate) async fn start(info: &'static str) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the kernel's choice");
         let port = listener.local_addr().expect("it is bound").port();
-        let fake = Fake { port, says: Arc::new(Mutex::new(Says::Fine)), seen: Arc::default() };
+        let fake = Fake {
+            port,
+            says: Arc::new(Mutex::new(Says::Fine)),
+            seen: Arc::default(),
+            moment: Arc::default(),
+        };
         let serving = fake.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -55,6 +62,10 @@ impl Fake {
         std::mem::take(&mut self.seen.lock().expect("nobody panics with it"))
     }
 
+    pub(crate) fn moment(&self) -> i64 {
+        *self.moment.lock().expect("nobody panics with it")
+    }
+
     async fn serve(self, mut stream: TcpStream, info: &'static str) {
         let mut buffer = Vec::new();
         loop {
@@ -73,6 +84,12 @@ impl Fake {
                 "INFO" => format!("${}\r\n{info}\r\n", info.len()).into_bytes(),
                 "SCRIPT" => format!("$40\r\n{}\r\n", "a".repeat(40)).into_bytes(),
                 _ => {
+                    if name == "EVALSHA" {
+                        let number = |at: usize| String::from_utf8_lossy(&words[at]).parse::<i64>();
+                        let keys = number(2).expect("a count of keys");
+                        let moment = number(3 + keys as usize).expect("a moment behind the keys");
+                        *self.moment.lock().expect("nobody panics with it") = moment;
+                    }
                     self.seen.lock().expect("nobody panics with it").push(name.clone());
                     let says = self.says.lock().expect("nobody panics with it").clone();
                     match (says, name.as_str()) {

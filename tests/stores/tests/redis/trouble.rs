@@ -101,6 +101,26 @@ async fn failures_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_comes_too_late_sets_the_clock() {
+    let fake = Fake::start(FINE).await;
+    let store = open(&fake.url()).await;
+    // The fake's clock stands still; a write may begin within its time-out of 15 s.
+    let within = |clock_ms: i64| {
+        let ahead = fake.moment() - clock_ms;
+        assert!((14_000..25_000).contains(&ahead), "{ahead} ms ahead");
+    };
+    store.put(&name("a"), Bytes::new()).await.unwrap();
+    within(1_700_000_000_000);
+    // A year and more later by the server's clock.
+    fake.says(Says::Bytes(b":-1750000000000\r\n"));
+    let error = store.put(&name("a"), Bytes::new()).await.expect_err("it did nothing");
+    assert!(busy(&error) && error.to_string().contains("too late"), "{error:?}");
+    fake.says(Says::Fine);
+    store.put(&name("a"), Bytes::new()).await.unwrap();
+    within(1_750_000_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_that_cannot_be_are_no_answer() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
