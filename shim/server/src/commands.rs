@@ -48,6 +48,7 @@ Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
+  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/0?prefix=shop'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
   aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
     --tls-certificate server.pem --tls-key server.key

@@ -17,7 +17,9 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             match made {
                 Made::Now => println!("{} is ready", store.url()),
                 Made::ByItself => {
-                    println!("{url} is ready (nothing needs to be made: it makes itself when it is opened)")
+                    // As it was given where the store's own form is another; but not with a password.
+                    let shown = if url.contains('@') { store.url() } else { url };
+                    println!("{shown} is ready (nothing needs to be made: it makes itself when it is opened)")
                 }
             }
             println!("  acknowledged means   {}", capabilities.durability);

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use aft_store::Store;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
+use aft_store_redis::RedisStore;
 use aft_store_s3::S3Store;
+use tracing::warn;
 
 use crate::Failed;
-use crate::settings::{Local, Number, Price, S3, Settings};
+use crate::settings::{Local, Number, Price, REDIS_PASSWORD, S3, Settings};
 
 /// Schemes that other versions have.
-const ELSEWHERE: &[&str] = &["dynamodb", "redis", "anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine) and s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO)";
+const ELSEWHERE: &[&str] = &["dynamodb", "anna"];
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO) and redis://HOST:PORT/DB?prefix=P";
 
 /// Opens a store with the defaults.
 ///
@@ -42,6 +44,14 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             // Boxed: it is large, and waited for once.
             let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
             Ok(Arc::new(opened.map_err(|why| why.to_string())?))
+        }
+        Some(("redis" | "rediss", _)) => {
+            let opened = Box::pin(RedisStore::open(url, &redis_options())).await;
+            let store = opened.map_err(|why| why.to_string())?;
+            for caution in store.cautions() {
+                warn!("{caution}");
+            }
+            Ok(Arc::new(store))
         }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {url:?}: {scheme} is not built into this version, which has {KNOWN}"))
@@ -91,4 +101,12 @@ fn s3_options(settings: &S3) -> aft_store_s3::Options {
         options.prices.reads_dollars_per_1000 = dollars;
     }
     options
+}
+
+/// A password on a command line is everybody's who can list processes: so it may stand in the environment.
+fn redis_options() -> aft_store_redis::Options {
+    match std::env::var(REDIS_PASSWORD) {
+        Ok(password) if !password.is_empty() => aft_store_redis::Options::with_password(password),
+        Ok(_) | Err(_) => aft_store_redis::Options::default(),
+    }
 }

@@ -8,7 +8,7 @@ use clap::Parser;
 /// Where the sample lines put things.
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto) that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis) that AFT_SKIP_SERVICES does not name.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -42,8 +42,16 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
     let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        server.create_bucket(BUCKET)?;
-        show(server);
+        match server.store_url() {
+            Some(url) => {
+                println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
+                println!("  aft serve --store '{url}'");
+            }
+            None => {
+                server.create_bucket(BUCKET)?;
+                show(server);
+            }
+        }
     }
     println!("\nCtrl-C stops them.");
     signals.await;

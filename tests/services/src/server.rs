@@ -83,6 +83,11 @@ impl Server {
         self.port.number()
     }
 
+    /// The URL of a store on it, if that needs no bucket and no keys.
+    pub fn store_url(&self) -> Option<String> {
+        self.service.recipe().store_url(self.port())
+    }
+
     /// The access key of who may do everything, where requests are signed.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ use crate::ceph::Ceph;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
+use crate::redis::Redis;
 use crate::{Error, Home, Server, skip};
 
 /// A server of other people that the tests run against.
@@ -20,12 +21,14 @@ pub enum Service {
     Minio,
     /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
     Moto,
+    /// Redis, on disk: what it has acknowledged is fsynced.
+    Redis,
     /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
     Ceph,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 3] = [Service::Minio, Service::Moto, Service::Ceph];
+pub(crate) const ALL: [Service; 4] = [Service::Minio, Service::Moto, Service::Redis, Service::Ceph];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
@@ -49,6 +52,11 @@ pub(crate) trait Recipe {
         panic!("the bucket {name}: only services that speak S3 have buckets")
     }
 
+    /// The URL of a store on it, where that needs no bucket and no keys.
+    fn store_url(&self, _port: u16) -> Option<String> {
+        None
+    }
+
     /// The keys that it was started with, where requests are signed.
     fn keys(&self) -> Keys {
         panic!("a service that takes no signed requests has no keys")
@@ -64,8 +72,8 @@ pub(crate) struct Keys {
 
 impl Service {
     /// Those that everyday tests run against, and that are meant where none is named.
-    pub fn everyday() -> [Service; 2] {
-        [Service::Minio, Service::Moto]
+    pub fn everyday() -> [Service; 3] {
+        [Service::Minio, Service::Moto, Service::Redis]
     }
 
     /// Its name on command lines and in `AFT_SKIP_SERVICES`.
@@ -73,6 +81,7 @@ impl Service {
         match self {
             Service::Minio => "minio",
             Service::Moto => "moto",
+            Service::Redis => "redis",
             Service::Ceph => "ceph",
         }
     }
@@ -128,6 +137,7 @@ impl Service {
         match self {
             Service::Minio => &Minio,
             Service::Moto => &Moto,
+            Service::Redis => &Redis,
             Service::Ceph => &Ceph,
         }
     }
@@ -158,6 +168,6 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, ceph");
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, redis, ceph");
     }
 }

@@ -8,6 +8,6 @@ mod binary;
 mod bucket;
 mod front;
 
-pub use binary::{Ran, Serving, aft, serve};
+pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Seen};

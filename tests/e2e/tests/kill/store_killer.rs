@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_e2e::s3::S3;
+use aft_e2e::real_store::RealStore;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -20,25 +20,25 @@ const GONE_MS: std::ops::Range<u64> = 0..800;
 const AFTERWARDS: u64 = 50;
 const BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(rng: &mut StdRng, mut s3: S3, book: Arc<Book>) -> S3 {
+pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, book: Arc<Book>) -> RealStore {
     let mut left = [KILLS, HANGS];
     while left.iter().sum::<u32>() > 0 {
         pause(rng, LIFE_MS).await;
         let kills = rng.random_range(0..left[0] + left[1]) < left[0];
         left[usize::from(!kills)] -= 1;
         if kills {
-            s3.service.kill();
+            store.service.kill();
             pause(rng, GONE_MS).await;
-            s3 = tokio::task::spawn_blocking(move || {
-                s3.service.restart().expect("the store starts again");
-                s3
+            store = tokio::task::spawn_blocking(move || {
+                store.service.restart().expect("the store starts again");
+                store
             })
             .await
             .expect("the store starts again");
         } else {
-            s3.service.pause();
+            store.service.pause();
             pause(rng, GONE_MS).await;
-            s3.service.resume();
+            store.service.resume();
         }
     }
     let (since, before) = (Instant::now(), book.requests());
@@ -51,7 +51,7 @@ pub(crate) async fn run(rng: &mut StdRng, mut s3: S3, book: Arc<Book>) -> S3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("back at work {} ms after the store", since.elapsed().as_millis());
-    s3
+    store
 }
 
 async fn pause(rng: &mut StdRng, ms: std::ops::Range<u64>) {
