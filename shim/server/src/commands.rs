@@ -48,7 +48,7 @@ Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
-  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/0?prefix=shop'
+  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
   aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
     --tls-certificate server.pem --tls-key server.key
@@ -60,6 +60,7 @@ Settings file (all entries are optional):
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
+  [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb: store, likewise)
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
            body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
@@ -79,7 +80,7 @@ Memory does not grow with the number of keys. With the defaults at most (README.
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
   + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
-    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+    /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
@@ -157,7 +158,7 @@ Examples:
   aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
-    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, http://HOST:PORT
+    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Without AFT: read and write straight at the store. The same as --way direct
@@ -449,12 +450,12 @@ pub(crate) struct StoreArguments {
 pub(crate) enum StoreAction {
     /// Make the store if it is not there, and say what it can do.
     ///
-    /// Of an s3: store the bucket is made; run again, nothing changes. The others make themselves when they are first opened.
+    /// Of an s3: store the bucket is made, of a dynamodb: store the table (on-demand); run again, nothing changes. The others make themselves when they are first opened.
     #[command(
-        after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'"
+        after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'\n  aft store init 'dynamodb://table?region=eu-west-1'"
     )]
     Init {
-        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
         url: String,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
@@ -466,7 +467,7 @@ pub(crate) enum StoreAction {
         after_help = "Examples:\n  aft store probe local:./data\n  aft store probe 's3://bucket/prefix?region=eu-west-1'"
     )]
     Probe {
-        /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
         url: String,
     },
 }

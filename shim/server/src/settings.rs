@@ -25,7 +25,7 @@ const SECRETS: [&str; 2] = [TOKEN, REDIS_PASSWORD];
 const PREFIX: &str = "AFT_";
 
 /// The sections: the fields of [`Settings`].
-const SECTIONS: [&str; 7] = ["serve", "node", "local", "s3", "doors", "log", "test"];
+const SECTIONS: [&str; 8] = ["serve", "node", "local", "s3", "dynamodb", "doors", "log", "test"];
 
 /// What file and environment say.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) node: Node,
     pub(crate) local: Local,
     pub(crate) s3: S3,
+    pub(crate) dynamodb: DynamoDb,
     pub(crate) doors: Doors,
     pub(crate) log: Log,
     pub(crate) test: Test,
@@ -83,6 +84,14 @@ pub(crate) struct Local {
 pub(crate) struct S3 {
     pub(crate) writes_dollars_per_1000: Option<Price>,
     pub(crate) reads_dollars_per_1000: Option<Price>,
+}
+
+/// Of a `dynamodb:` store.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DynamoDb {
+    pub(crate) writes_dollars_per_million: Option<Price>,
+    pub(crate) reads_dollars_per_million: Option<Price>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]

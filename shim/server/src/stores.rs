@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aft_store::Store;
+use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
@@ -10,11 +11,11 @@ use aft_store_s3::S3Store;
 use tracing::warn;
 
 use crate::Failed;
-use crate::settings::{Local, Number, Price, REDIS_PASSWORD, S3, Settings};
+use crate::settings::{DynamoDb, Local, Number, Price, REDIS_PASSWORD, S3, Settings};
 
 /// Schemes that other versions have.
-const ELSEWHERE: &[&str] = &["dynamodb", "anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO) and redis://HOST:PORT/DB?prefix=P";
+const ELSEWHERE: &[&str] = &["anna"];
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
 
 /// Opens a store with the defaults.
 ///
@@ -53,6 +54,11 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             }
             Ok(Arc::new(store))
         }
+        Some(("dynamodb", _)) => {
+            let options = dynamodb_options(&settings.dynamodb);
+            let opened = Box::pin(DynamoDbStore::open(url, &options)).await;
+            Ok(Arc::new(opened.map_err(|why| why.to_string())?))
+        }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {url:?}: {scheme} is not built into this version, which has {KNOWN}"))
         }
@@ -65,11 +71,18 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
 /// # Errors
 /// As [`open_with`], and if it cannot be made.
 pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
-    if !url.starts_with("s3:") {
-        return Ok((open(url).await?, Made::ByItself));
+    match url.split_once(':') {
+        Some(("s3", _)) => {
+            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+        }
+        Some(("dynamodb", _)) => {
+            let options = dynamodb_options(&DynamoDb::default());
+            let made = Box::pin(DynamoDbStore::init(url, &options)).await;
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+        }
+        _ => Ok((open(url).await?, Made::ByItself)),
     }
-    let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
-    Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
 }
 
 /// Who makes a store.
@@ -109,4 +122,15 @@ fn redis_options() -> aft_store_redis::Options {
         Ok(password) if !password.is_empty() => aft_store_redis::Options::with_password(password),
         Ok(_) | Err(_) => aft_store_redis::Options::default(),
     }
+}
+
+fn dynamodb_options(settings: &DynamoDb) -> aft_store_dynamodb::Options {
+    let mut options = aft_store_dynamodb::Options::default();
+    if let Some(Price(dollars)) = settings.writes_dollars_per_million {
+        options.prices.writes_dollars_per_million = dollars;
+    }
+    if let Some(Price(dollars)) = settings.reads_dollars_per_million {
+        options.prices.reads_dollars_per_million = dollars;
+    }
+    options
 }

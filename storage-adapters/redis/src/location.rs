@@ -1,6 +1,6 @@
 //! Where a store is: its URL, parsed once.
 //!
-//! `redis://USER:PASSWORD@HOST:PORT/DB?prefix=P`; all but the host may be left out. What is not known is refused by name, since a mistyped
+//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; all but the host may be left out. What is not known is refused by name, since a mistyped
 //! parameter would mean another store.
 
 use std::fmt;
@@ -44,16 +44,14 @@ impl Location {
             Some((credentials, rest)) => (Some(credentials), rest),
             None => (None, rest),
         };
-        let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
+        let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = read_authority(authority)?;
-        let db = match db.strip_suffix('/').unwrap_or(db) {
-            "" => 0,
-            digits => digits.parse().map_err(|_| {
-                format!("{digits:?} is no number of a database; a prefix is written as ?prefix={digits}")
-            })?,
+        let prefix = match prefix.strip_suffix('/').unwrap_or(prefix) {
+            "" => PREFIX_DEFAULT.to_owned(),
+            prefix => decode(prefix).ok_or("the prefix has a broken %-escape")?,
         };
-        let mut location =
-            Location { host, port, db, prefix: PREFIX_DEFAULT.to_owned(), user: None, password: None };
+        check_prefix(&prefix)?;
+        let mut location = Location { host, port, db: 0, prefix, user: None, password: None };
         if let Some(credentials) = credentials {
             // The password may be alone, with or without its colon.
             let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
@@ -64,15 +62,14 @@ impl Location {
         let mut given = false;
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if name != "prefix" {
-                return Err(format!("there is no parameter {name:?}; there is prefix"));
+            if name != "db" {
+                return Err(format!("there is no parameter {name:?}; there is db"));
             }
             if given {
-                return Err("the parameter \"prefix\" is given twice".into());
+                return Err("the parameter \"db\" is given twice".into());
             }
             given = true;
-            location.prefix = decode(value).ok_or("the prefix has a broken %-escape")?;
-            check_prefix(&location.prefix)?;
+            location.db = value.parse().map_err(|_| format!("{value:?} is no number of a database"))?;
         }
         Ok(location)
     }
@@ -83,9 +80,10 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Location { host, port, db, prefix, .. } = self;
         match host.contains(':') {
-            true => write!(f, "redis://[{host}]:{port}/{db}?prefix={prefix}"),
-            false => write!(f, "redis://{host}:{port}/{db}?prefix={prefix}"),
+            true => write!(f, "redis://[{host}]:{port}/{prefix}")?,
+            false => write!(f, "redis://{host}:{port}/{prefix}")?,
         }
+        if *db == 0 { Ok(()) } else { write!(f, "?db={db}") }
     }
 }
 
@@ -119,6 +117,12 @@ fn read_authority(authority: &str) -> Result<(String, u16), String> {
 }
 
 fn check_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.chars().all(|c| c.is_ascii_digit()) {
+        // Elsewhere this is how a database is named: who means that would get a store in another one.
+        return Err(format!(
+            "{prefix:?} is a number: a database is written ?db={prefix}, and a prefix has something else than digits"
+        ));
+    }
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     if !prefix.is_empty() && prefix.len() <= PREFIX_BYTES_MAX && prefix.chars().all(known) {
         return Ok(());
@@ -168,14 +172,14 @@ mod tests {
             assert_eq!((location.user.as_deref(), location.password.as_deref()), (user, password), "{url}");
             assert!(!format!("{location:?}").contains("hunter2"));
         };
-        check("redis://h", None, None, "redis://h:6379/0?prefix=aft");
-        check("redis://h:7000/", None, None, "redis://h:7000/0?prefix=aft");
-        check("redis://h/3?prefix=shop:1", None, None, "redis://h:6379/3?prefix=shop:1");
-        check("redis://[::1]:7000/3", None, None, "redis://[::1]:7000/3?prefix=aft");
-        check("redis://:hunter2@h", None, Some("hunter2"), "redis://h:6379/0?prefix=aft");
-        check("redis://hunter2@h", None, Some("hunter2"), "redis://h:6379/0?prefix=aft");
-        check("redis://me:a%40hunter2@h/1", Some("me"), Some("a@hunter2"), "redis://h:6379/1?prefix=aft");
-        check("redis://me:@h", Some("me"), None, "redis://h:6379/0?prefix=aft");
+        check("redis://h", None, None, "redis://h:6379/aft");
+        check("redis://h:7000/", None, None, "redis://h:7000/aft");
+        check("redis://h/shop:1?db=3", None, None, "redis://h:6379/shop:1?db=3");
+        check("redis://[::1]:7000?db=3", None, None, "redis://[::1]:7000/aft?db=3");
+        check("redis://:hunter2@h", None, Some("hunter2"), "redis://h:6379/aft");
+        check("redis://hunter2@h", None, Some("hunter2"), "redis://h:6379/aft");
+        check("redis://me:a%40hunter2@h/one", Some("me"), Some("a@hunter2"), "redis://h:6379/one");
+        check("redis://me:@h?db=0", Some("me"), None, "redis://h:6379/aft");
     }
 
     #[test]
@@ -193,11 +197,12 @@ mod tests {
         check("redis://h:port", "the port");
         check("redis://me:hunter2", "the port");
         check("redis://me:a?hunter2@h", "%3F");
-        check("redis://h/shop", "?prefix=shop");
-        check("redis://h/0?prefix=a/b", "prefix");
-        check("redis://h/0?prefix=", "prefix");
-        check("redis://h/0?prefix=a&prefix=b", "twice");
-        check("redis://me:hunter2@h/0?password=hunter2", "\"password\"");
+        check("redis://h/0", "?db=0");
+        check("redis://h/a/b", "prefix");
+        check("redis://h/a?prefix=b", "\"prefix\"");
+        check("redis://h/a?db=", "no number");
+        check("redis://h/a?db=1&db=1", "twice");
+        check("redis://me:hunter2@h/a?password=hunter2", "\"password\"");
         check("rediss://me:hunter2@h", "TLS");
     }
 }

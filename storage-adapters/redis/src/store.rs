@@ -57,7 +57,7 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/DB?prefix=P`, after a look at how the server is configured. Nothing needs to be made.
+    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the server is configured. Nothing needs to be made.
     ///
     /// # Errors
     /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is given (eviction, a replica, a cluster); the text names

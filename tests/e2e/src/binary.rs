@@ -74,6 +74,14 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
     finish(command(arguments).stdin(Stdio::null()), RUN_TIME_MAX)
 }
 
+/// The same with more in its environment.
+///
+/// # Panics
+/// If it does not end in time.
+pub fn run_in<S: AsRef<std::ffi::OsStr>>(arguments: &[S], environment: &[(&str, &str)]) -> Ran {
+    finish(command(arguments).envs(environment.iter().copied()).stdin(Stdio::null()), RUN_TIME_MAX)
+}
+
 /// Runs any command to its end, which must come within `time_max`.
 ///
 /// # Panics

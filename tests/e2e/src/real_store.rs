@@ -2,6 +2,7 @@
 
 use aft_services::{Server as Service, Service as Kind};
 
+use crate::binary;
 use crate::server::Server;
 
 /// An empty store on a real server, which ends with this value.
@@ -12,34 +13,33 @@ pub struct RealStore {
 }
 
 impl RealStore {
-    /// A fresh server, with an empty bucket where there are buckets; none if the service is to be skipped.
+    /// A fresh server with an empty store; none if the service is to be skipped.
     ///
     /// # Panics
     /// If the server cannot be had, with what to do about it.
     pub fn start(kind: Kind) -> Option<RealStore> {
-        let service = kind.start_or_skip()?;
-        if service.store_url().is_none() {
-            service.create_bucket("aft").expect("a fresh server takes a bucket");
+        let store = RealStore { service: kind.start_or_skip()? };
+        match kind {
+            Kind::Minio | Kind::Moto | Kind::Ceph => {
+                store.service.create_bucket("aft").expect("a fresh server takes a bucket");
+            }
+            Kind::DynamoDb => {
+                let made = binary::run_in(&["store", "init", &store.url()], &store.environment());
+                assert_eq!(made.code, Some(0), "{made:#?}");
+            }
+            Kind::Redis => {}
         }
-        Some(RealStore { service })
+        Some(store)
     }
 
     /// The store's URL.
     pub fn url(&self) -> String {
-        self.service.store_url().unwrap_or_else(|| {
-            format!("s3://aft/e2e?endpoint={}&region={}", self.service.endpoint(), self.service.region())
-        })
+        self.service.store_url()
     }
 
     /// What a process that opens the store needs in its environment.
     pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
-        if self.service.store_url().is_some() {
-            return Vec::new();
-        }
-        vec![
-            ("AWS_ACCESS_KEY_ID", self.service.access_key()),
-            ("AWS_SECRET_ACCESS_KEY", self.service.secret_key()),
-        ]
+        self.service.environment()
     }
 
     /// Starts `aft serve` on it.

@@ -1,9 +1,7 @@
 //! The figures: what each shows, and what it is held against.
 
 use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
-use crate::plan::{
-    AFT, AFT_AT_ONCE, COLLECTING, NOT_COLLECTING, NO_CACHE, PLAIN, TRANSACTIONS,
-};
+use crate::plan::{AFT, AFT_AT_ONCE, COLLECTING, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS};
 use crate::{once, published};
 
 /// A figure without its cells.
@@ -152,7 +150,9 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 let at = |x| cells.seen(store, Speed::Cloud, AFT_AT_ONCE, x).map(p50);
                 let seen = at(10.0).zip(at(1.0)).map(|(ten, one)| ten / one);
                 let paper = (store == "DynamoDB").then_some(12.3 / 9.9);
-                let what = format!("{store}, cloud speed: median of 10 writes / of 1 write in one call (a commit is one round trip)");
+                let what = format!(
+                    "{store}, cloud speed: median of 10 writes / of 1 write in one call (a commit is one round trip)"
+                );
                 bound(what, seen, 1.25, false, paper);
             }
         }
@@ -163,7 +163,12 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 ("Redis", 1.0, 39.8 / 33.6, 87.8 / 72.5),
             ] {
                 let at = (store, Speed::Cloud, 0.0);
-                let of = |which, figure| (format!("{store}, cloud speed: {which} of aft / plain"), cells.ratio(at, AFT, PLAIN, figure));
+                let of = |which, figure| {
+                    (
+                        format!("{store}, cloud speed: {which} of aft / plain"),
+                        cells.ratio(at, AFT, PLAIN, figure),
+                    )
+                };
                 let (what, seen) = of("median", p50);
                 bound(what, seen, aim, false, Some(of_p50));
                 let (what, seen) = of("p99", p99);
@@ -177,25 +182,44 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             bound("anomalies through aft, all stores and speeds".to_owned(), seen, 0.0, false, Some(0.0));
             let plain = cells.of(PLAIN).filter(|cell| cell.speed == Speed::Cloud).map(anomalies);
             let seen = plain.reduce(f64::min);
-            bound("anomalies of plain access at cloud speed, the store with the fewest".to_owned(), seen, 1.0, true, Some(598.0));
+            bound(
+                "anomalies of plain access at cloud speed, the store with the fewest".to_owned(),
+                seen,
+                1.0,
+                true,
+                Some(598.0),
+            );
             let reads = |cell: &Cell| {
                 ["get", "list"].iter().filter_map(|call| cell.seen.requests.get(*call)).sum::<f64>()
             };
             let seen = cells.of(AFT).map(reads).reduce(f64::max);
-            let what = "store requests for the four reads of a transaction through aft, the store with the most";
+            let what =
+                "store requests for the four reads of a transaction through aft, the store with the most";
             bound(what.to_owned(), seen, 0.05, false, None);
         }
         "cache" => {
             for (store, paper) in [("DynamoDB", 57.8 / 67.6), ("Redis", 44.4 / 45.7)] {
                 let seen = cells.ratio((store, Speed::Cloud, 2.0), AFT, NO_CACHE, p50);
-                bound(format!("{store}, cloud speed, zipf 2.0: median with the cache / without"), seen, 0.9, false, Some(paper));
+                bound(
+                    format!("{store}, cloud speed, zipf 2.0: median with the cache / without"),
+                    seen,
+                    0.9,
+                    false,
+                    Some(paper),
+                );
             }
         }
         "clients" => {
             for (store, aim) in [("memory", 10_000.0), ("local", 5_000.0)] {
                 let seen = cells.of(AFT).filter(|cell| cell.store == store);
                 let seen = seen.map(|cell| cell.seen.transactions_per_s).reduce(f64::max);
-                bound(format!("{store}: transactions/s at the best number of clients"), seen, aim, true, None);
+                bound(
+                    format!("{store}: transactions/s at the best number of clients"),
+                    seen,
+                    aim,
+                    true,
+                    None,
+                );
             }
         }
         "collecting" => {
@@ -205,14 +229,21 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 ("memory", Speed::AsIs, ""),
                 ("local", Speed::AsIs, ""),
             ] {
-                let seen = cells.ratio((store, speed, 0.0), COLLECTING, NOT_COLLECTING, |seen| seen.transactions_per_s);
+                let seen = cells
+                    .ratio((store, speed, 0.0), COLLECTING, NOT_COLLECTING, |seen| seen.transactions_per_s);
                 bound(format!("{store}{text}: throughput with collecting / without"), seen, 0.95, true, None);
             }
         }
         "exactly-once" => {
             let wrong = |cell: &Cell| (cell.seen.double + cell.seen.half) as f64;
             let seen = cells.of(AFT).map(wrong).reduce(|one, other| one + other);
-            bound("double and half effects through aft, all stores and speeds".to_owned(), seen, 0.0, false, None);
+            bound(
+                "double and half effects through aft, all stores and speeds".to_owned(),
+                seen,
+                0.0,
+                false,
+                None,
+            );
             let seen = cells.of(once::RECORD).map(wrong).reduce(f64::min);
             let what = "double and half effects with an idempotency record, the store with the fewest";
             bound(what.to_owned(), seen, 1.0, true, None);

@@ -34,7 +34,11 @@ use crate::plan::Kind;
 use crate::site::Failed;
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask figures", about = "Measure the paper's figures and write docs/figures/", disable_version_flag = true)]
+#[command(
+    name = "cargo xtask figures",
+    about = "Measure the paper's figures and write docs/figures/",
+    disable_version_flag = true
+)]
 struct Arguments {
     /// Chooses keys, values and fates
     #[arg(long, value_name = "X", default_value_t = 1)]
@@ -85,7 +89,8 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     let choice = Choice { kinds, figures: arguments.figures, seed: arguments.seed, scale: arguments.scale };
     let start = Instant::now();
     let bar = ProgressBar::new(choice.count() as u64).with_style(
-        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}").expect("a constant template"),
+        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}")
+            .expect("a constant template"),
     );
     bar.enable_steady_tick(std::time::Duration::from_secs(1));
     let meters = Meters::install();
@@ -106,9 +111,20 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
         figures: chapters::figures(&cells),
     };
     write::all(&data, &root).map_err(unwritten)?;
-    println!("{} measurements in {:.0} s: {}", cells.len(), data.took_s, root.join("docs/figures/index.html").display());
+    println!(
+        "{} measurements in {:.0} s: {}",
+        cells.len(),
+        data.took_s,
+        root.join("docs/figures/index.html").display()
+    );
     for bound in data.figures.iter().flat_map(|figure| &figure.bounds) {
-        println!("{} {}: {:.2} (aim {})", if bound.holds() { "ok    " } else { "MISSED" }, bound.what, bound.seen, bound.aim);
+        println!(
+            "{} {}: {:.2} (aim {})",
+            if bound.holds() { "ok    " } else { "MISSED" },
+            bound.what,
+            bound.seen,
+            bound.aim
+        );
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use aft_store::Store;
 use indicatif::ProgressBar;
 
 use crate::data::{Cell, Seen, Speed};
-use crate::plan::{How, Kind, Serve, Task, tasks};
 use crate::once;
+use crate::plan::{How, Kind, Serve, Task, tasks};
 use crate::site::{Failed, Served, Site};
 
 /// What is measured of all.
@@ -24,9 +24,8 @@ pub(crate) struct Choice {
 
 impl Choice {
     pub(crate) fn tasks(&self, kind: Kind, speed: Speed) -> Vec<Task> {
-        let chosen = |task: &Task| {
-            self.figures.is_empty() || self.figures.iter().any(|figure| figure == task.figure)
-        };
+        let chosen =
+            |task: &Task| self.figures.is_empty() || self.figures.iter().any(|figure| figure == task.figure);
         tasks(kind, speed, self.scale).into_iter().filter(chosen).collect()
     }
 
@@ -63,7 +62,8 @@ pub(crate) async fn kind(
         for task in tasks {
             tell(&format!("{} {} {}", task.figure, task.way, task.x));
             let seen = place.run(&mut site, speed, &task).await;
-            let seen = seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
+            let seen =
+                seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
             let (store, x) = (kind.name().to_owned(), task.x);
             let cell = |(way, seen)| (task.figure, Cell { store: store.clone(), speed, way, x, seen });
             cells.extend(seen.into_iter().map(cell));
@@ -97,7 +97,12 @@ impl Place {
         Ok(Place { plain, shim, usual, no_cache: None })
     }
 
-    async fn run(&mut self, site: &mut Site, speed: Speed, task: &Task) -> Result<Vec<(String, Seen)>, Failed> {
+    async fn run(
+        &mut self,
+        site: &mut Site,
+        speed: Speed,
+        task: &Task,
+    ) -> Result<Vec<(String, Seen)>, Failed> {
         let (name, seed) = (task.way.to_owned(), site.seed);
         let run = |target, way, dataset| Options {
             target,

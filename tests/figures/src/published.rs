@@ -4,7 +4,9 @@
 //! "no discernible effect".
 
 use crate::data::Published;
-use crate::plan::{AFT, AFT_AT_ONCE, AFT_IN_ORDER, NO_CACHE, PLAIN, PLAIN_AT_ONCE, PLAIN_IN_ORDER, TRANSACTIONS};
+use crate::plan::{
+    AFT, AFT_AT_ONCE, AFT_IN_ORDER, NO_CACHE, PLAIN, PLAIN_AT_ONCE, PLAIN_IN_ORDER, TRANSACTIONS,
+};
 
 fn latency(store: &str, way: &str, x: f64, p50_ms: f64, p99_ms: f64) -> Published {
     Published {

@@ -95,7 +95,8 @@ impl Site {
             Kind::Memory => Arc::new(MemoryStore::new()),
             Kind::Local => {
                 let folder = self.path().join(purpose);
-                let opened = tokio::task::spawn_blocking(move || LocalStore::open(folder, &Default::default()));
+                let opened =
+                    tokio::task::spawn_blocking(move || LocalStore::open(folder, &Default::default()));
                 Arc::new(opened.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?)
             }
             Kind::S3 | Kind::DynamoDb | Kind::Redis => stores::open(self, purpose).await?,

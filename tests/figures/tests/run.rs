@@ -22,11 +22,20 @@ fn everything_is_measured_and_written() {
     std::fs::write(docs.join("benchmarks.md"), summary).expect("a file can be written");
 
     let ran = figures(root.path(), &["--stores", "memory,local", "--scale", "0.02", "--seed", "7"]);
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(
+        ran.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    );
 
     let data = std::fs::read(docs.join("figures/data.json")).expect("the data is written");
     let data: Value = serde_json::from_slice(&data).expect("the data is JSON");
-    assert_eq!((&data["seed"], data["figures"].as_array().map(Vec::len)), (&Value::from(7), Some(5)), "{data:#}");
+    assert_eq!(
+        (&data["seed"], data["figures"].as_array().map(Vec::len)),
+        (&Value::from(7), Some(5)),
+        "{data:#}"
+    );
     let mut ways = BTreeSet::new();
     for figure in data["figures"].as_array().expect("figures are a list") {
         let id = figure["id"].as_str().expect("a figure has a name");
@@ -35,14 +44,20 @@ fn everything_is_measured_and_written() {
             assert!(cell["seen"]["transactions"].as_u64() > Some(0), "{id}: {cell:#}");
             ways.insert(cell["way"].as_str().expect("a way has a name").to_owned());
             if cell["way"].as_str().is_some_and(|way| way.starts_with("aft")) {
-                let wrong = ["own_write", "fractured", "double", "half"].map(|what| cell["seen"][what].as_u64());
+                let wrong =
+                    ["own_write", "fractured", "double", "half"].map(|what| cell["seen"][what].as_u64());
                 assert_eq!(wrong, [Some(0); 4], "{id}: {cell:#}");
             }
         }
     }
     assert!(ways.contains("plain") && ways.contains("aft"), "{ways:?}");
     let written = std::fs::read_to_string(docs.join("benchmarks.md")).expect("the summary is there");
-    assert!(written.starts_with("# Benchmarks\n") && written.ends_with("\nThe end.\n") && !written.contains("old"), "{written}");
+    assert!(
+        written.starts_with("# Benchmarks\n")
+            && written.ends_with("\nThe end.\n")
+            && !written.contains("old"),
+        "{written}"
+    );
 
     let page = std::fs::read(docs.join("figures/index.html")).expect("the page is written");
     std::fs::remove_file(docs.join("figures/index.html")).expect("it can be removed");

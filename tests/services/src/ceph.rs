@@ -88,7 +88,7 @@ impl Recipe for Ceph {
         refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }

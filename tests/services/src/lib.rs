@@ -12,7 +12,7 @@
 //! server.restart().expect("its data is still there");
 //! ```
 //!
-//! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`redis`], and for the long tests
+//! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`redis`], [`dynamodb`], and for the long tests
 //!   [`ceph`].
 //! * [`home`] – where they are kept; [`fetch`] – how they come there, once; [`tool`] – the programs that make them.
 //! * [`server`] – one that runs; [`supervised`] – its process, that never outlives ours; [`port`], [`health`], [`log`].
@@ -21,6 +21,7 @@
 //! Fetching is never done by a test: `cargo xtask test` does it first, as a step of its own. Not for production: one drive, known keys.
 
 mod ceph;
+mod dynamodb;
 mod error;
 mod fetch;
 mod health;

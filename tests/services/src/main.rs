@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use aft_services::{Error, Fetched, Home, Server, Service};
 use clap::Parser;
 
-/// Where the sample lines put things.
+/// Where the sample lines put things, as in [`Server::store`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis) that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -42,16 +42,10 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
     let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        match server.store_url() {
-            Some(url) => {
-                println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
-                println!("  aft serve --store '{url}'");
-            }
-            None => {
-                server.create_bucket(BUCKET)?;
-                show(server);
-            }
+        if server.store_url().starts_with("s3:") {
+            server.create_bucket(BUCKET)?;
         }
+        show(server);
     }
     println!("\nCtrl-C stops them.");
     signals.await;
@@ -103,11 +97,13 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
 
 /// As lines to copy.
 fn show(server: &Server) {
-    let (endpoint, region) = (server.endpoint(), server.region());
-    println!("\n{} at {endpoint}, with the bucket {BUCKET}:", server.service());
-    println!("  export AWS_ACCESS_KEY_ID={}", server.access_key());
-    println!("  export AWS_SECRET_ACCESS_KEY={}", server.secret_key());
-    println!("  export AWS_REGION={region}");
-    println!("  export AWS_ENDPOINT_URL={endpoint}");
-    println!("  aft serve --store 's3://{BUCKET}?endpoint={endpoint}&region={region}'");
+    println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
+    for (name, value) in server.environment() {
+        println!("  export {name}={value}");
+    }
+    let store = server.store_url();
+    if store.starts_with("dynamodb:") {
+        println!("  aft store init '{store}'");
+    }
+    println!("  aft serve --store '{store}'");
 }

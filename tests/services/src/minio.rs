@@ -76,8 +76,8 @@ impl Recipe for Minio {
             .map_err(Error::io(format!("cannot make the bucket {name}")))
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }
 

@@ -74,7 +74,7 @@ impl Recipe for Moto {
         }
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }

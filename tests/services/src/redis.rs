@@ -96,8 +96,8 @@ impl Recipe for Redis {
         ping(port).is_ok_and(|answer| answer == "+PONG\r\n")
     }
 
-    fn store_url(&self, port: u16) -> Option<String> {
-        Some(format!("redis://127.0.0.1:{port}/0"))
+    fn store_url(&self, port: u16) -> String {
+        format!("redis://127.0.0.1:{port}/aft")
     }
 }
 

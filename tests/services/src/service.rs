@@ -8,10 +8,12 @@ use std::process::Command;
 use std::str::FromStr;
 
 use crate::ceph::Ceph;
+use crate::dynamodb::DynamoDb;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
 use crate::redis::Redis;
+use crate::server::REGION;
 use crate::{Error, Home, Server, skip};
 
 /// A server of other people that the tests run against.
@@ -23,12 +25,15 @@ pub enum Service {
     Moto,
     /// Redis, on disk: what it has acknowledged is fsynced.
     Redis,
+    /// DynamoDB Local: Amazon's own, on disk. Its conditions decide atomically.
+    DynamoDb,
     /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
     Ceph,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 4] = [Service::Minio, Service::Moto, Service::Redis, Service::Ceph];
+pub(crate) const ALL: [Service; 5] =
+    [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb, Service::Ceph];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
@@ -52,14 +57,14 @@ pub(crate) trait Recipe {
         panic!("the bucket {name}: only services that speak S3 have buckets")
     }
 
-    /// The URL of a store on it, where that needs no bucket and no keys.
-    fn store_url(&self, _port: u16) -> Option<String> {
-        None
+    /// The URL of a store on it. Buckets and tables are to be made first.
+    fn store_url(&self, port: u16) -> String {
+        format!("s3://aft?endpoint=http://127.0.0.1:{port}&region={REGION}")
     }
 
     /// The keys that it was started with, where requests are signed.
-    fn keys(&self) -> Keys {
-        panic!("a service that takes no signed requests has no keys")
+    fn keys(&self) -> Option<Keys> {
+        None
     }
 }
 
@@ -73,7 +78,7 @@ pub(crate) struct Keys {
 impl Service {
     /// Those that everyday tests run against, and that are meant where none is named.
     pub fn everyday() -> [Service; 3] {
-        [Service::Minio, Service::Moto, Service::Redis]
+        [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb]
     }
 
     /// Its name on command lines and in `AFT_SKIP_SERVICES`.
@@ -82,6 +87,7 @@ impl Service {
             Service::Minio => "minio",
             Service::Moto => "moto",
             Service::Redis => "redis",
+            Service::DynamoDb => "dynamodb",
             Service::Ceph => "ceph",
         }
     }
@@ -138,6 +144,7 @@ impl Service {
             Service::Minio => &Minio,
             Service::Moto => &Moto,
             Service::Redis => &Redis,
+            Service::DynamoDb => &DynamoDb,
             Service::Ceph => &Ceph,
         }
     }
@@ -168,6 +175,6 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, redis, ceph");
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, ceph");
     }
 }

@@ -88,7 +88,7 @@ fn redis(server: &Server, line: &str) -> String {
 #[test]
 fn redis_keeps_its_data_over_a_sigkill() {
     let Some(mut server) = Service::Redis.start_or_skip() else { return };
-    assert_eq!(server.store_url(), Some(format!("redis://127.0.0.1:{}/0", server.port())));
+    assert_eq!(server.store_url(), format!("redis://127.0.0.1:{}/aft", server.port()));
     assert!(redis(&server, "CONFIG GET appendfsync").ends_with("always"));
     for round in 1..=3 {
         assert_eq!(redis(&server, "INCR a"), format!(":{round}"));

@@ -37,6 +37,21 @@ pub enum Act {
     CutBody(usize),
     /// Passed on; the answer has lost this header.
     AnswerWithout(HeaderName),
+    /// Passed on with another body, and its answer's body changed. For servers that check no signature.
+    Rewrite(Rewrite),
+}
+
+/// What becomes of a request's body, and then of its answer's.
+#[derive(Clone)]
+pub struct Rewrite(pub Arc<dyn Fn(Bytes) -> (Bytes, RewriteAnswer) + Send + Sync>);
+
+/// What becomes of an answer's body.
+pub type RewriteAnswer = Box<dyn FnOnce(Bytes) -> Bytes + Send>;
+
+impl std::fmt::Debug for Rewrite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rewrite")
+    }
 }
 
 /// A request that came through.
@@ -46,6 +61,10 @@ pub struct Seen {
     pub method: String,
     /// With the query.
     pub path: String,
+    /// What of DynamoDB's calls it is, such as `PutItem`.
+    pub target: Option<String>,
+    /// Empty where it was answered here.
+    pub body: Bytes,
     /// When it came.
     pub from: Instant,
     /// When the answer's head was there.
@@ -53,11 +72,16 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Method and what of the path is the same in every run: `PUT commit`, `LIST version`.
+    /// The method, or DynamoDB's name of the call, and the space, which are the same in every run: `PUT commit`, `LIST version`, `Query version`.
     pub fn what(&self) -> String {
+        let spaces = ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "probe"];
+        if let Some(target) = &self.target {
+            let body = String::from_utf8_lossy(&self.body);
+            let space = spaces.iter().find(|space| body.contains(&format!("{space}/")));
+            return format!("{target} {}", space.copied().unwrap_or("other"));
+        }
         let listing = self.path.split_once("list-type=2").map(|(_, query)| query);
         let method = if listing.is_some() { "LIST" } else { &self.method };
-        let spaces = ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "probe"];
         let at = listing.unwrap_or(&self.path);
         let space = spaces
             .iter()
@@ -142,13 +166,22 @@ impl Room {
         let act = (self.rule)(&request);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let method = request.method().to_string();
-        let answer = self.act(&act, request, &path).await;
-        let seen = Seen { method, path, from, to: Instant::now() };
+        let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+        let target = target.and_then(|target| target.split_once('.')).map(|(_, call)| call.to_owned());
+        let mut body = Bytes::new();
+        let answer = self.act(&act, request, &path, &mut body).await;
+        let seen = Seen { method, path, target, body, from, to: Instant::now() };
         self.seen.lock().expect("nobody panics with it in hand").push(seen);
         answer
     }
 
-    async fn act(&self, act: &Act, request: Request<Incoming>, path: &str) -> Result<Response<CutBody>, Cut> {
+    async fn act(
+        &self,
+        act: &Act,
+        request: Request<Incoming>,
+        path: &str,
+        came: &mut Bytes,
+    ) -> Result<Response<CutBody>, Cut> {
         if let Act::Answer(status, body) = act {
             return Ok(plain(*status, body));
         }
@@ -156,7 +189,15 @@ impl Room {
             tokio::time::sleep(*time).await;
         }
         let (mut head, body) = request.into_parts();
-        let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        let mut body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        *came = body.clone();
+        let mut rewrite_answer = None;
+        if let Act::Rewrite(Rewrite(rewrite)) = act {
+            let (other, answer) = rewrite(body);
+            body = other;
+            rewrite_answer = Some(answer);
+            head.headers.remove(CONTENT_LENGTH);
+        }
         head.uri = format!("{}{path}", self.upstream).parse().expect("a path behind an address");
         if let Act::Without(header) = act {
             head.headers.remove(header);
@@ -164,7 +205,12 @@ impl Room {
         let answer =
             self.client.request(Request::from_parts(head, Full::new(body))).await.map_err(|_| Cut)?;
         let (mut head, body) = answer.into_parts();
-        let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        let mut body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        if let Some(rewrite) = rewrite_answer {
+            body = rewrite(body);
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers.remove("x-amz-crc32");
+        }
         let cut_at = match act {
             Act::PassButAnswer(status, body) => return Ok(plain(*status, body)),
             Act::PassButCut => return Err(Cut),
@@ -176,7 +222,7 @@ impl Room {
                 head.headers.remove(header);
                 None
             }
-            Act::Pass | Act::Late(_) | Act::Without(_) | Act::Answer(..) => None,
+            Act::Pass | Act::Late(_) | Act::Without(_) | Act::Answer(..) | Act::Rewrite(_) => None,
         };
         Ok(Response::from_parts(head, CutBody { whole: Some(body), cut_at }))
     }

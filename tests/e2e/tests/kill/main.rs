@@ -10,7 +10,7 @@
 //!   killer  ──┘                       └─► ledger: one entry a request, from the attempt that was acknowledged; newest version of each key
 //! ```
 //!
-//! The others leave the server alive and kill its store: a real MinIO or Redis, killed, restarted, stopped and continued at random instants. What
+//! The others leave the server alive and kill its store: a real MinIO, Redis or DynamoDB Local, killed, restarted, stopped and continued at random instants. What
 //! cannot be told is *unknown* or *retry*, and once the store is back the same server goes on.
 //!
 //! SIGKILL ends a process and not its machine: what the operating system had accepted survives. That acknowledged means *fsynced* is held by
@@ -36,6 +36,7 @@ use aft_services::Service;
 use book::Book;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use store_killer::Blows;
 use tokio::sync::watch;
 
 /// Kills in one epoch: each is a chance of some milliseconds to hit a bad instant.
@@ -100,15 +101,21 @@ async fn epoch(rng: &mut StdRng, number: u64, directory: &std::path::Path) -> Bo
 
 #[test]
 fn a_minio_that_dies_loses_and_doubles_nothing() {
-    a_store_dies(Service::Minio);
+    a_store_dies(Service::Minio, Blows { kills: 20, hangs: 6 });
 }
 
 #[test]
 fn a_redis_that_dies_loses_and_doubles_nothing() {
-    a_store_dies(Service::Redis);
+    a_store_dies(Service::Redis, Blows { kills: 20, hangs: 6 });
 }
 
-fn a_store_dies(kind: Service) {
+#[test]
+fn a_dynamodb_that_dies_loses_and_doubles_nothing() {
+    // Fewer: a Java program takes seconds to come back.
+    a_store_dies(Service::DynamoDb, Blows { kills: 8, hangs: 4 });
+}
+
+fn a_store_dies(kind: Service, blows: Blows) {
     let Some(store) = RealStore::start(kind) else { return };
     let seed = variable("AFT_TORTURE_SEED").unwrap_or_else(|| rand::rng().random());
     println!("seed {seed}");
@@ -123,7 +130,7 @@ fn a_store_dies(kind: Service) {
         let (_address, addresses) = watch::channel(server.address());
         let (url, environment) = (store.url(), store.environment());
         let mut killers = StdRng::seed_from_u64(rng.random());
-        let killing = |book: Arc<Book>| store_killer::run(&mut killers, store, book);
+        let killing = |book: Arc<Book>| store_killer::run(&mut killers, store, blows, book);
         let (book, store) = load(&mut rng, 0, addresses, killing).await;
         println!("{}", book.summary());
         // That the same process goes on, its clients have seen. What is checked is what a new one finds.

@@ -10,8 +10,12 @@ use rand::rngs::StdRng;
 use crate::book::Book;
 
 /// How often the store is killed, and how often it hangs.
-const KILLS: u32 = 20;
-const HANGS: u32 = 6;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blows {
+    pub(crate) kills: u32,
+    pub(crate) hangs: u32,
+}
+
 /// How long it serves in between: long enough for some hundred requests.
 const LIFE_MS: std::ops::Range<u64> = 100..1_000;
 /// How long it is away.
@@ -20,8 +24,8 @@ const GONE_MS: std::ops::Range<u64> = 0..800;
 const AFTERWARDS: u64 = 50;
 const BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, book: Arc<Book>) -> RealStore {
-    let mut left = [KILLS, HANGS];
+pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, blows: Blows, book: Arc<Book>) -> RealStore {
+    let mut left = [blows.kills, blows.hangs];
     while left.iter().sum::<u32>() > 0 {
         pause(rng, LIFE_MS).await;
         let kills = rng.random_range(0..left[0] + left[1]) < left[0];

@@ -50,7 +50,7 @@ impl Fake {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn says(&self, says: Says) {

@@ -22,7 +22,12 @@ fn server() -> Option<Server> {
 }
 
 fn url(server: &Server) -> String {
-    server.store_url().expect("a store needs nothing more there")
+    server.store_url()
+}
+
+/// The URL of a store under a prefix.
+fn at(server: &Server, prefix: &str) -> String {
+    format!("redis://127.0.0.1:{}/{prefix}", server.port())
 }
 
 async fn open(url: &str) -> Arc<RedisStore> {
@@ -55,7 +60,7 @@ async fn keeps_to_the_contract() {
     let mut admin = admin(&server);
 
     // The guest first, on a server without a key: it leaves it so.
-    let longest = format!("{}?prefix={}", url(&server), "p".repeat(64));
+    let longest = at(&server, &"p".repeat(64));
     let report = conformance::probe(open(&longest).await).await;
     println!("{report}");
     report.assert_passed();
@@ -64,7 +69,7 @@ async fn keeps_to_the_contract() {
     let stores = AtomicUsize::new(0);
     let fresh = async || {
         let prefix = stores.fetch_add(1, Ordering::Relaxed);
-        let store: Arc<dyn Store> = open(&format!("{}?prefix=fresh:{prefix}", url(&server))).await;
+        let store: Arc<dyn Store> = open(&at(&server, &format!("fresh:{prefix}"))).await;
         store
     };
     let report = conformance::run(fresh).await;
@@ -93,9 +98,9 @@ async fn what_is_deleted_leaves_no_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_on_one_server_are_strangers() {
     let Some(server) = server() else { return };
-    let one = open(&format!("{}?prefix=one", url(&server))).await;
-    let two = open(&format!("{}?prefix=one:two", url(&server))).await;
-    let other_database = open(&format!("redis://127.0.0.1:{}/5?prefix=one", server.port())).await;
+    let one = open(&at(&server, "one")).await;
+    let two = open(&at(&server, "one:two")).await;
+    let other_database = open(&at(&server, "one?db=5")).await;
     one.put(&name("a"), Bytes::from_static(b"body")).await.unwrap();
     for store in [two, other_database] {
         assert_eq!(store.get(&name("a")).await, Ok(None));

@@ -30,7 +30,7 @@ async fn saying(bytes: &'static [u8]) -> String {
             open.push(stream);
         }
     });
-    format!("redis://127.0.0.1:{port}/0")
+    format!("redis://127.0.0.1:{port}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,8 +38,9 @@ async fn mistakes_are_named() {
     let Some(server) = server() else { return };
     let (fine, none) = (url(&server), Options::default());
     let port = server.port();
-    cannot_open("redis://127.0.0.1:1/0", &none, &["onnection refused"]).await;
-    cannot_open(&format!("redis://127.0.0.1:{port}/99"), &none, &["99", "no database of this number"]).await;
+    cannot_open("redis://127.0.0.1:1", &none, &["onnection refused"]).await;
+    cannot_open(&format!("redis://127.0.0.1:{port}?db=99"), &none, &["99", "no database of this number"])
+        .await;
     let needless = Options::with_password("hunter2");
     cannot_open(&fine, &needless, &["no password: leave it out"]).await;
 
@@ -47,9 +48,9 @@ async fn mistakes_are_named() {
     tell::<()>(&mut admin, "CONFIG SET requirepass hunter2hunter2");
     cannot_open(&fine, &none, &["NOAUTH", "AFT_REDIS_PASSWORD"]).await;
     cannot_open(&fine, &needless, &["WRONGPASS", "AFT_REDIS_PASSWORD"]).await;
-    let wrong = format!("redis://default:hunter2@127.0.0.1:{port}/0");
+    let wrong = format!("redis://default:hunter2@127.0.0.1:{port}");
     cannot_open(&wrong, &Options::with_password("hunter2hunter2"), &["WRONGPASS"]).await;
-    let good = format!("redis://:hunter2hunter2@127.0.0.1:{port}/0");
+    let good = format!("redis://:hunter2hunter2@127.0.0.1:{port}");
     let store = open(&good).await;
     assert!(!format!("{store:?} {}", store.url()).contains("hunter2"), "{store:?}");
     RedisStore::open(&fine, &Options::with_password("hunter2hunter2")).await.expect("the password is right");
@@ -131,8 +132,7 @@ async fn a_user_who_may_do_no_more_than_the_store_needs() {
     let rights =
         "+get +set +del +exists +getrange +zadd +zrem +zrangebylex +evalsha +script|load +time +info";
     tell::<()>(&mut admin, &format!("ACL SETUSER shop on >hunter2hunter2 ~shop/* {rights}"));
-    let url =
-        |prefix: &str| format!("redis://shop:hunter2hunter2@127.0.0.1:{}/0?prefix={prefix}", server.port());
+    let url = |prefix: &str| format!("redis://shop:hunter2hunter2@127.0.0.1:{}/{prefix}", server.port());
     let store = open(&url("shop")).await;
     let durability = store.capabilities().durability;
     assert!(durability.contains("CONFIG GET is not allowed"), "{durability}");
@@ -159,7 +159,7 @@ async fn the_commands_take_a_password_and_show_none() {
     check(&["store", "probe", &fine], &[]).assert_refused(&["NOAUTH", "AFT_REDIS_PASSWORD"]);
     let ran = check(&["store", "init", &fine], &given);
     assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
-    let in_url = format!("redis://:hunter2hunter2@127.0.0.1:{port}/0");
+    let in_url = format!("redis://:hunter2hunter2@127.0.0.1:{port}");
     let ran = check(&["store", "init", &in_url], &[]);
     assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
     let ran = check(&["store", "probe", &in_url], &[]);

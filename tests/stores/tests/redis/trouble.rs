@@ -53,7 +53,7 @@ async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect,
         let error = error.unwrap_or_else(|| panic!("{call} under {says:?} succeeded"));
         assert!(expect(&error), "{call} under {says:?}: {error:?}");
         let text = error.to_string();
-        for word in [word, &format!("{}?prefix=aft: {call}", fake.url())] {
+        for word in [word, &format!("{}/aft: {call}", fake.url())] {
             assert!(text.contains(word), "{call} under {says:?}: {word:?} is missing in {text}");
         }
     }

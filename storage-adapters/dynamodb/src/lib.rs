@@ -1,0 +1,46 @@
+//! A store on Amazon DynamoDB, or on a server that speaks its protocol: one table, on-demand.
+//!
+//! * [`DynamoDbStore`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it; [`Consumed`] – what it took.
+//!
+//! # Requests and cost
+//! DynamoDB charges by units: a write unit for each KB written or deleted, a read unit for each 4 KB read, at least one a request. At the list prices of
+//! on-demand tables, in US dollars a million:
+//!
+//! | what | requests | units, where records are small | $ per million |
+//! |---|---|---|---|
+//! | commit, acknowledged | PutItem record (if absent) and PutItem intent, at the same time: one round trip, whatever the number of keys | 2 write | 1.25 |
+//! | its versions entered, later | PutItem for each key | 1 write a key | 0.625 a key |
+//! | a read from the node's memory | none | 0 | 0 |
+//! | a cold read | Query of the key's versions, GetItem of the newest one's record | 2 read | 0.25 |
+//! | a large value | PutItem for each 256 KiB; GetItem for each | 257 write; 65 read | 161; 8.1 |
+//! | collected, much later | GetItems, Queries and PutItems shared by a batch; deletions in batches of 25 | 1 write each | ≈ 3 |
+//!
+//! A record of n KB takes n write units, and again when it is replaced by its slim form. `tests/stores/tests/dynamodb/requests.rs` counts the first four on the wire, and
+//! holds them against the units that the server tells.
+//!
+//! # What an acknowledgement means
+//! What DynamoDB means by it: written in two places at least. All reads and queries are strongly consistent. A global table whose replicas are only eventually
+//! consistent must be written in one region alone.
+//!
+//! # What bounds it
+//! A space has eight partitions of a thousand write units a second each, before DynamoDB splits those whose keys are no time. An item has 400 KB:
+//! so a body has 400,000 bytes, larger values go into parts, and what one transaction keeps inline is bounded by its node.
+//!
+//! # What it is not
+//! A repeater of requests: it repeats only deletions of which the server says that it did not carry them out.
+
+mod error;
+mod failure;
+mod layout;
+mod link;
+mod listing;
+mod location;
+mod meter;
+mod open;
+mod options;
+mod store;
+
+pub use error::OpenError;
+pub use meter::{Consumed, Prices};
+pub use options::{Keys, Options};
+pub use store::DynamoDbStore;

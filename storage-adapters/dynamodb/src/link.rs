@@ -1,0 +1,403 @@
+//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into words.
+//!
+//! The SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does. One thing is repeated here: what a
+//! batch of deletions left undone, since the answer says that it was not carried out.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use aft_store::Error;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, DeleteRequest, KeySchemaElement,
+    KeyType, ReturnConsumedCapacity, ScalarAttributeType, TableDescription, WriteRequest,
+};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::failure::{Failure, classify, not_dynamodb};
+use crate::layout::Place;
+use crate::meter::{Class, Meter};
+
+/// The attributes of an item: short, since each counts for its size.
+pub(crate) const PARTITION: &str = "p";
+pub(crate) const SORT: &str = "s";
+const BODY: &str = "b";
+const TAG: &str = "t";
+/// Only where the sort key does not hold the group.
+const GROUP: &str = "g";
+
+/// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 5 ms a request these are 50,000 requests
+/// a second.
+const REQUESTS_MAX: usize = 256;
+
+/// The time that a request may take, the wait for its turn included. Above the time-outs of a node's own calls (5 and 10 s), which bound them
+/// first; these are for other callers.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long what a batch left undone is sent again: below the 10 s of a node's own writes, so that the answer is *busy* and not none.
+const BATCH_PATIENCE: Duration = Duration::from_secs(8);
+/// The pause before the first repeat is up to this long, then up to twice as long each time, up to the longest.
+const BATCH_PAUSE: Duration = Duration::from_millis(25);
+const BATCH_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What DynamoDB takes in one batch.
+pub(crate) const BATCH_MAX: usize = 25;
+/// Items asked for in one page: what fits a page of 1 MB if each is a KB.
+pub(crate) const PAGE_MAX: usize = 1_000;
+
+/// A tag, as it is kept.
+pub(crate) const TAG_BYTES: usize = 16;
+
+/// A condition on what is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Only<'a> {
+    Always,
+    IfAbsent,
+    IfTag(&'a [u8]),
+}
+
+/// An item that was read.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) body: Bytes,
+    pub(crate) tag: Bytes,
+    pub(crate) group: Option<Bytes>,
+}
+
+/// One page of sort keys, in order, each with its item's group where the key does not hold it.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) found: Vec<(Vec<u8>, Option<Bytes>)>,
+    pub(crate) more: bool,
+}
+
+/// A client for one table.
+pub(crate) struct Link {
+    client: Client,
+    table: String,
+    /// The store's URL, for messages.
+    pub(crate) url: String,
+    pub(crate) meter: Meter,
+    turns: Semaphore,
+}
+
+impl Link {
+    pub(crate) fn new(client: Client, table: String, url: String, meter: Meter) -> Link {
+        Link { client, table, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    }
+
+    /// The item at a place; `None` if there is none.
+    pub(crate) async fn get(&self, place: &Place) -> Result<Option<Item>, Error> {
+        let asked = self.asked("get", place);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(place)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = self
+            .within(&asked, READ_TIMEOUT, Class::Get, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+            })
+            .await
+            .map_err(|failure| failure.into_error(&asked))?;
+        self.consumed(&asked, Class::Get, output.consumed_capacity.as_slice())?;
+        let Some(mut item) = output.item else { return Ok(None) };
+        let (Some(body), Some(tag)) = (take(&mut item, BODY), take(&mut item, TAG)) else {
+            return Err(Error::Damaged(format!(
+                "{asked}: it has no body or no tag: keep other items out of this table"
+            )));
+        };
+        self.meter.received(body.len());
+        Ok(Some(Item { body, tag, group: take(&mut item, GROUP) }))
+    }
+
+    /// Writes an item.
+    pub(crate) async fn put(
+        &self,
+        place: &Place,
+        body: &Bytes,
+        tag: &[u8],
+        only: Only<'_>,
+    ) -> Result<(), Failure> {
+        let call = match only {
+            Only::Always => "put",
+            Only::IfAbsent => "create",
+            Only::IfTag(_) => "replace",
+        };
+        let asked = self.asked(call, place);
+        let mut item = key(place);
+        item.insert(BODY.to_owned(), bytes(body));
+        item.insert(TAG.to_owned(), bytes(tag));
+        if let Some(group) = &place.group {
+            item.insert(GROUP.to_owned(), bytes(group));
+        }
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let request = match only {
+            Only::Always => request,
+            Only::IfAbsent => request.condition_expression("attribute_not_exists(p)"),
+            Only::IfTag(tag) => {
+                request.condition_expression("t = :t").expression_attribute_values(":t", bytes(tag))
+            }
+        };
+        let outcome = self.within(&asked, WRITE_TIMEOUT, Class::Put, body.len(), async {
+            Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+        });
+        match outcome.await {
+            Ok(output) => self
+                .consumed(&asked, Class::Put, output.consumed_capacity.as_slice())
+                .map_err(Failure::Failed),
+            Err(failure) => {
+                if matches!(failure, Failure::Condition) {
+                    // Charged, and not told: as if what was sent had been written.
+                    self.meter.consumed(Class::Put, body.len().div_ceil(1_024).max(1) as f64);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Deletes one item, with a condition where a tag is given.
+    pub(crate) async fn delete(&self, place: &Place, tag: Option<&[u8]>) -> Result<(), Failure> {
+        let asked = self.asked(if tag.is_some() { "delete_if" } else { "delete" }, place);
+        let mut request = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(place)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if let Some(tag) = tag {
+            request = request.condition_expression("t = :t").expression_attribute_values(":t", bytes(tag));
+        }
+        let outcome = self.within(&asked, WRITE_TIMEOUT, Class::Delete, 0, async {
+            Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+        });
+        match outcome.await {
+            Ok(output) => self
+                .consumed(&asked, Class::Delete, output.consumed_capacity.as_slice())
+                .map_err(Failure::Failed),
+            Err(failure) => {
+                if matches!(failure, Failure::Condition) {
+                    self.meter.consumed(Class::Delete, 1.0);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Deletes up to [`BATCH_MAX`] different items. What the server leaves undone, since too much is asked of it, is sent again after pauses.
+    pub(crate) async fn delete_batch(&self, places: &[Place]) -> Result<(), Error> {
+        assert!((1..=BATCH_MAX).contains(&places.len()), "a batch of {} items", places.len());
+        let asked = format!("{}: delete of {} items", self.url, places.len());
+        let request = |place: &Place| {
+            let delete = DeleteRequest::builder().set_key(Some(key(place))).build();
+            WriteRequest::builder().delete_request(delete.expect("it has its key")).build()
+        };
+        let mut left: Vec<WriteRequest> = places.iter().map(request).collect();
+        let since = Instant::now();
+        let mut pause_max = BATCH_PAUSE;
+        loop {
+            let said = match self.send_batch(&asked, left.clone()).await {
+                Ok(undone) if undone.is_empty() => return Ok(()),
+                Ok(undone) => {
+                    left = undone;
+                    "the server leaves them undone".to_owned()
+                }
+                Err(Failure::Failed(Error::Busy(said))) => said,
+                Err(failure) => return Err(failure.into_error(&asked)),
+            };
+            let pause = pause_max.mul_f64(rand::random());
+            if since.elapsed() + pause > BATCH_PATIENCE {
+                return Err(Error::Busy(format!(
+                    "{asked}: {} of them stay after {BATCH_PATIENCE:?}: {said}",
+                    left.len()
+                )));
+            }
+            tokio::time::sleep(pause).await;
+            pause_max = (pause_max * 2).min(BATCH_PAUSE_MAX);
+        }
+    }
+
+    /// One request; what it left undone.
+    async fn send_batch(
+        &self,
+        asked: &str,
+        requests: Vec<WriteRequest>,
+    ) -> Result<Vec<WriteRequest>, Failure> {
+        let sent = requests.len();
+        let request = self
+            .client
+            .batch_write_item()
+            .request_items(&self.table, requests)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = self
+            .within(asked, WRITE_TIMEOUT, Class::Batch, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(asked, &error))
+            })
+            .await?;
+        self.consumed(asked, Class::Batch, output.consumed_capacity()).map_err(Failure::Failed)?;
+        let undone: Vec<WriteRequest> =
+            output.unprocessed_items.into_iter().flatten().flat_map(|(_, requests)| requests).collect();
+        if undone.len() > sent {
+            let what = format!("{} of {sent} left undone", undone.len());
+            return Err(Failure::Failed(Error::NoAnswer(not_dynamodb(asked, &what))));
+        }
+        Ok(undone)
+    }
+
+    /// One page of the sort keys of a partition, from `from` to `to` inclusive.
+    pub(crate) async fn query(
+        &self,
+        partition: &str,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let asked = format!("{}: list {partition} from {}", self.url, from.escape_ascii());
+        let limit = limit.clamp(1, PAGE_MAX) as i32;
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("p = :p AND s BETWEEN :a AND :z")
+            .expression_attribute_values(":p", AttributeValue::S(partition.to_owned()))
+            .expression_attribute_values(":a", bytes(from))
+            .expression_attribute_values(":z", bytes(to))
+            .projection_expression("s, g")
+            .consistent_read(true)
+            .limit(limit)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = self
+            .within(&asked, READ_TIMEOUT, Class::Query, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+            })
+            .await
+            .map_err(|failure| failure.into_error(&asked))?;
+        self.consumed(&asked, Class::Query, output.consumed_capacity.as_slice())?;
+        let broken = |what: &str| Error::NoAnswer(not_dynamodb(&asked, what));
+        let more = output.last_evaluated_key.is_some_and(|key| !key.is_empty());
+        let mut found = Vec::new();
+        for mut item in output.items.unwrap_or_default() {
+            let sort = take(&mut item, SORT).ok_or_else(|| broken("an item without its key"))?;
+            found.push((Vec::from(sort), take(&mut item, GROUP)));
+        }
+        let ordered = found.is_sorted_by(|(a, _), (b, _)| a < b);
+        let within = found.iter().all(|(sort, _)| (from..=to).contains(&sort.as_slice()));
+        if !ordered || !within || (more && found.is_empty()) {
+            return Err(broken("a page out of order, or of what was not asked for"));
+        }
+        self.meter.received(found.iter().map(|(sort, _)| sort.len()).sum());
+        Ok(Page { found, more })
+    }
+
+    /// What the table is.
+    pub(crate) async fn describe(&self) -> Result<TableDescription, Failure> {
+        let asked = format!("{}: describe the table", self.url);
+        let request = self.client.describe_table().table_name(&self.table);
+        let output = self
+            .within(&asked, READ_TIMEOUT, Class::Table, 0, async {
+                Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))
+            })
+            .await?;
+        let none = || Failure::Failed(Error::NoAnswer(not_dynamodb(&asked, "no description")));
+        output.table.ok_or_else(none)
+    }
+
+    /// Makes the table, unless somebody else does.
+    pub(crate) async fn create_table(&self) -> Result<(), Error> {
+        let asked = format!("{}: create the table", self.url);
+        let key = |name, kind| {
+            let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+            key.expect("it has its name and type")
+        };
+        let attribute = |name, kind| {
+            let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build();
+            attribute.expect("it has its name and type")
+        };
+        let request = self
+            .client
+            .create_table()
+            .table_name(&self.table)
+            .key_schema(key(PARTITION, KeyType::Hash))
+            .key_schema(key(SORT, KeyType::Range))
+            .attribute_definitions(attribute(PARTITION, ScalarAttributeType::S))
+            .attribute_definitions(attribute(SORT, ScalarAttributeType::B))
+            .billing_mode(BillingMode::PayPerRequest);
+        let made = self.within(&asked, WRITE_TIMEOUT, Class::Table, 0, async {
+            match Box::pin(request.send()).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
+                Err(error) => Err(classify(&asked, &error)),
+            }
+        });
+        made.await.map_err(|failure| failure.into_error(&asked))
+    }
+
+    pub(crate) fn asked(&self, call: &str, place: &Place) -> String {
+        format!("{}: {call} {}:{}", self.url, place.partition, place.sort.escape_ascii())
+    }
+
+    /// Counts what an answer says that it took. Every answer of DynamoDB says it, since every request asks: one that does not is another server's, which
+    /// may answer `{}` to everything.
+    fn consumed(&self, asked: &str, class: Class, capacity: &[ConsumedCapacity]) -> Result<(), Error> {
+        if capacity.is_empty() {
+            return Err(Error::NoAnswer(not_dynamodb(asked, "no consumed capacity")));
+        }
+        for one in capacity {
+            self.meter.consumed(class, one.capacity_units.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Waits for a turn, counts the request, sends it, and ends it when its time is up.
+    async fn within<T>(
+        &self,
+        asked: &str,
+        limit: Duration,
+        class: Class,
+        bytes: usize,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + limit;
+        let turn = timeout_at(deadline, self.turns.acquire()).await;
+        let Ok(turn) = turn else {
+            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are under way for {limit:?}");
+            return Err(Failure::Failed(Error::Busy(text)));
+        };
+        let _turn = turn.expect("never closed");
+        self.meter.sent(class, bytes);
+        timeout_at(deadline, request).await.unwrap_or_else(|_| {
+            Err(Failure::Failed(Error::NoAnswer(format!("{asked}: took longer than {limit:?}"))))
+        })
+    }
+}
+
+fn key(place: &Place) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        (PARTITION.to_owned(), AttributeValue::S(place.partition.clone())),
+        (SORT.to_owned(), bytes(&place.sort)),
+    ])
+}
+
+fn bytes(bytes: &[u8]) -> AttributeValue {
+    AttributeValue::B(Blob::new(bytes))
+}
+
+/// A binary attribute of an item.
+fn take(item: &mut HashMap<String, AttributeValue>, name: &str) -> Option<Bytes> {
+    match item.remove(name)? {
+        AttributeValue::B(blob) => Some(blob.into_inner().into()),
+        _ => None,
+    }
+}

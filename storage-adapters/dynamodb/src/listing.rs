@@ -1,0 +1,231 @@
+//! Items of a group and groups of a space, in order: a merge over partitions.
+//!
+//! Each partition has a cursor with what was found and a place to go on from. A page is made from the lowest that any cursor has, as long as every cursor that is not
+//! at its end has something; those that have nothing look further, all at the same time.
+//!
+//! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with a million items costs one page.
+//! Groups that are cut are in no order among those with the same start. So a cursor that comes to such a start takes all of them at once, one query a group, and sorts
+//! them; they share their first [`GROUP_BYTES_MAX`](crate::layout) bytes. More than [`CUT_MAX`] of them are refused.
+
+use std::collections::VecDeque;
+
+use aft_store::{Error, GroupPage, ItemPage, Name, Result, Space};
+use bytes::Bytes;
+use futures::future::try_join_all;
+
+use crate::layout::{self, Layout, PARTITIONS, Told};
+use crate::link::{Link, PAGE_MAX};
+
+/// Rounds of queries of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
+const ROUNDS_MAX: usize = 16;
+/// Cut groups with the same start in one partition: a query each whenever they are listed.
+const CUT_MAX: usize = 200;
+/// Keys in a page over groups: 4 KB or so, which a partition gives for a read unit.
+const GROUP_PAGE_MAX: usize = 40;
+
+/// What is looked for.
+enum Wanted<'a> {
+    /// Items, whose keys start so.
+    Items { start: Vec<u8>, group: &'a [u8] },
+    /// Groups with this prefix, those after another one.
+    Groups { prefix: &'a [u8], after: Option<&'a [u8]> },
+}
+
+struct Cursor {
+    partition: String,
+    /// Where to go on; `None` at the end.
+    from: Option<Vec<u8>>,
+    found: VecDeque<Bytes>,
+}
+
+/// The items of a group after `after`.
+pub(crate) async fn items(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    group: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<ItemPage> {
+    let start = layout::start(group);
+    let mut from = start.clone();
+    if let Some(after) = after {
+        // What is longer than an item is, comes after those that start like it.
+        from.extend_from_slice(&after[..after.len().min(Name::ITEM_BYTES_MAX)]);
+        from.push(0);
+    }
+    let to = layout::past(&start);
+    let cursors = cursors(layout.partitions_of(space, group), &from);
+    // One more than asked for shows whether there is more.
+    let len = limit.saturating_add(1).min(PAGE_MAX);
+    let (items, more) = merge(link, &Wanted::Items { start, group }, cursors, &to, len, limit).await?;
+    Ok(ItemPage { items, more })
+}
+
+/// The groups of a space with this prefix after `after`.
+pub(crate) async fn groups(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<GroupPage> {
+    let start = layout::prefix_start(prefix);
+    let from = match after {
+        // All that start with a prefix come after what is before it, and before what is after it and does not start so.
+        Some(after) if after > prefix && !after.starts_with(prefix) => return Ok(GroupPage::default()),
+        Some(after) if after >= prefix && !after.is_empty() => layout::after_group(after).max(start.clone()),
+        // No sort key is empty, and none is lower.
+        Some(_) | None if start.is_empty() => vec![0],
+        Some(_) | None => start.clone(),
+    };
+    let to = layout::past(&start);
+    let cursors = cursors(layout.partitions(space), &from);
+    let len = (limit / PARTITIONS).saturating_add(2).min(GROUP_PAGE_MAX);
+    let wanted = Wanted::Groups { prefix, after };
+    let (groups, more) = merge(link, &wanted, cursors, &to, len, limit).await?;
+    Ok(GroupPage { groups, more })
+}
+
+fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
+    let cursor = |partition| Cursor { partition, from: Some(from.to_vec()), found: VecDeque::new() };
+    partitions.into_iter().map(cursor).collect()
+}
+
+async fn merge(
+    link: &Link,
+    wanted: &Wanted<'_>,
+    mut cursors: Vec<Cursor>,
+    to: &[u8],
+    len: usize,
+    limit: usize,
+) -> Result<(Vec<Bytes>, bool)> {
+    let mut merged = Vec::new();
+    for round in 0.. {
+        let empty = cursors.iter_mut().filter(|cursor| cursor.found.is_empty());
+        try_join_all(empty.map(|cursor| cursor.look_further(link, wanted, to, len))).await?;
+        while merged.len() < limit && !cursors.iter().any(Cursor::is_behind) {
+            let lowest = cursors.iter().filter_map(|cursor| cursor.found.front()).min().cloned();
+            let Some(lowest) = lowest else { return Ok((merged, false)) };
+            // A group whose items are spread has some in several partitions.
+            for cursor in &mut cursors {
+                if cursor.found.front() == Some(&lowest) {
+                    cursor.found.pop_front();
+                }
+            }
+            merged.push(lowest);
+        }
+        if merged.len() == limit || (round >= ROUNDS_MAX && !merged.is_empty()) {
+            let more = cursors.iter().any(|cursor| cursor.from.is_some() || !cursor.found.is_empty());
+            return Ok((merged, more));
+        }
+    }
+    unreachable!("rounds end by what they find")
+}
+
+impl Cursor {
+    /// Whether it must look further before anything is lowest.
+    fn is_behind(&self) -> bool {
+        self.found.is_empty() && self.from.is_some()
+    }
+
+    async fn look_further(&mut self, link: &Link, wanted: &Wanted<'_>, to: &[u8], len: usize) -> Result<()> {
+        let Some(from) = self.from.take().filter(|from| from.as_slice() <= to) else { return Ok(()) };
+        let page = link.query(&self.partition, &from, to, len).await?;
+        match wanted {
+            Wanted::Items { start, group } => {
+                self.from = page.more.then(|| next(&page.found));
+                for (sort, whole) in &page.found {
+                    let item = match layout::read(sort) {
+                        Some(Told::Whole { item, .. } | Told::Cut { item, .. }) => item,
+                        None => return Err(foreign(link, &self.partition, sort)),
+                    };
+                    let known = sort.starts_with(start)
+                        && (!layout::is_cut(group) || whole.as_deref() == Some(*group));
+                    if !known {
+                        return Err(foreign(link, &self.partition, sort));
+                    }
+                    self.found.push_back(Bytes::copy_from_slice(item));
+                }
+            }
+            Wanted::Groups { prefix, after } => {
+                let last = page.found.last().map(|(sort, _)| sort.as_slice());
+                self.from = match last.map(|last| (layout::read(last), last)) {
+                    Some((Some(Told::Whole { group, .. }), _)) if page.more => {
+                        Some(layout::past(&layout::start(&group)))
+                    }
+                    Some((None, last)) => return Err(foreign(link, &self.partition, last)),
+                    Some((Some(_), _)) | None => None,
+                };
+                for (sort, _) in &page.found {
+                    match layout::read(sort) {
+                        Some(Told::Whole { group, .. }) => {
+                            let group = Bytes::from(group);
+                            if group.starts_with(prefix) && self.found.back() != Some(&group) {
+                                self.found.push_back(group);
+                            }
+                        }
+                        Some(Told::Cut { bucket, .. }) => {
+                            if self.found.is_empty() {
+                                let mut groups = cut(link, &self.partition, bucket).await?;
+                                groups.retain(|group| {
+                                    group.starts_with(prefix) && after.is_none_or(|after| group > after)
+                                });
+                                self.found = groups.into();
+                                self.from = Some(layout::past(bucket));
+                            } else {
+                                // Next time: what was found comes before it.
+                                self.from = Some(bucket.to_vec());
+                            }
+                            break;
+                        }
+                        None => return Err(foreign(link, &self.partition, sort)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first key after a page that is not at its end.
+fn next(found: &[(Vec<u8>, Option<Bytes>)]) -> Vec<u8> {
+    let (last, _) = found.last().expect("a page that says that more follow is not empty");
+    [last.as_slice(), &[0]].concat()
+}
+
+/// All groups of a partition that are cut and have this start, in order.
+async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> {
+    let (mut groups, mut from, to) = (Vec::new(), bucket.to_vec(), layout::past(bucket));
+    loop {
+        let page = link.query(partition, &from, &to, 1).await?;
+        let Some((sort, group)) = page.found.into_iter().next() else { break };
+        let (Some(Told::Cut { start, .. }), Some(group)) = (layout::read(&sort), group) else {
+            return Err(foreign(link, partition, &sort));
+        };
+        if layout::start(&group) != start {
+            return Err(foreign(link, partition, &sort));
+        }
+        from = layout::past(start);
+        groups.push(group);
+        if groups.len() > CUT_MAX {
+            return Err(Error::Refused(format!(
+                "{}: more than {CUT_MAX} groups of {partition} share the long start {}, and cannot be listed; shorten the keys",
+                link.url,
+                bucket.escape_ascii()
+            )));
+        }
+    }
+    groups.sort();
+    Ok(groups)
+}
+
+/// Something stands where only this program writes.
+fn foreign(link: &Link, partition: &str, sort: &[u8]) -> Error {
+    Error::Damaged(format!(
+        "{}: {partition}:{} is nothing that is written here: keep other items out of this table",
+        link.url,
+        sort.escape_ascii()
+    ))
+}

@@ -1,0 +1,225 @@
+//! The store: names to places, calls to requests.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use aft_store::{
+    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::failure::Failure;
+use crate::layout::{Layout, PREFIX_BYTES_MAX, Place};
+use crate::link::{BATCH_MAX, Link, Only, TAG_BYTES};
+use crate::meter::Consumed;
+use crate::{OpenError, Options, listing, open};
+
+/// What an item holds, the names of its attributes included.
+const ITEM_BYTES_MAX: usize = 400 << 10;
+/// The largest body: an item's bytes less the longest key, the tag and a whole long group.
+const BODY_BYTES_MAX: usize = 400_000;
+const _: () = assert!(
+    BODY_BYTES_MAX
+        + PREFIX_BYTES_MAX
+        // A space's name and a partition's number, a sort key, the names of five attributes.
+        + 16 + 1_024 + 5
+        + TAG_BYTES
+        + Name::GROUP_BYTES_MAX
+        <= ITEM_BYTES_MAX
+);
+/// The size of a part of a large value. The price is by KB, so large parts save nothing but requests.
+const BLOB_PART_BYTES: usize = 256 << 10;
+const _: () = assert!(BLOB_PART_BYTES < BODY_BYTES_MAX);
+/// How long a request that nobody waits for may take to arrive and be carried out: DynamoDB refuses signatures older than 15 minutes.
+const GRACE_MS: u64 = 60 * 60 * 1_000;
+/// Batches of deletions under way at once.
+const BATCHES_AT_ONCE: usize = 4;
+
+/// A table, or a prefix of one. A clone shares the connections and the counts.
+#[derive(Clone)]
+pub struct DynamoDbStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Link,
+    layout: Layout,
+}
+
+impl fmt::Debug for DynamoDbStore {
+    // The client's own form is long, and nobody should have to wonder whether it shows a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDbStore").field("url", &self.inner.link.url).finish_non_exhaustive()
+    }
+}
+
+impl DynamoDbStore {
+    /// Opens the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`, after a look whether the table is there, is one of ours, and lets itself be
+    /// written: six requests, on an item of its own that it deletes.
+    ///
+    /// # Errors
+    /// If the URL is wrong, there are no credentials, or the table cannot be read and written; the text names the remedy.
+    pub async fn open(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
+        let opened = open::open(url, options).await?;
+        Ok(DynamoDbStore::from(opened))
+    }
+
+    /// As [`DynamoDbStore::open`], but makes the table if it is not there, and waits until it serves.
+    ///
+    /// # Errors
+    /// As [`DynamoDbStore::open`], and if the table cannot be made.
+    pub async fn init(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
+        let opened = open::init(url, options).await?;
+        Ok(DynamoDbStore::from(opened))
+    }
+
+    /// The capacity that calls have consumed so far.
+    pub fn consumed(&self) -> Consumed {
+        self.inner.link.meter.so_far()
+    }
+
+    async fn write(
+        &self,
+        name: &Name,
+        body: &Bytes,
+        only: Only<'_>,
+    ) -> Result<std::result::Result<(), Lost>> {
+        let Inner { link, layout } = &*self.inner;
+        if body.len() > BODY_BYTES_MAX {
+            let text = format!(
+                "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}, since DynamoDB takes items of 400 KB",
+                link.url,
+                body.len()
+            );
+            return Err(Error::Refused(text));
+        }
+        let place = layout.place(name);
+        // Fresh for every write: whoever holds an older one has not seen this content.
+        let tag = rand::random::<[u8; TAG_BYTES]>();
+        lost(link.put(&place, body, &tag, only).await, || link.asked("write", &place))
+    }
+}
+
+impl From<open::Opened> for DynamoDbStore {
+    fn from(opened: open::Opened) -> DynamoDbStore {
+        let open::Opened { link, layout } = opened;
+        DynamoDbStore { inner: Arc::new(Inner { link, layout }) }
+    }
+}
+
+/// The condition of a write did not hold.
+struct Lost;
+
+/// Takes apart: done, the condition did not hold, an error.
+fn lost(
+    outcome: std::result::Result<(), Failure>,
+    asked: impl FnOnce() -> String,
+) -> Result<std::result::Result<(), Lost>> {
+    match outcome {
+        Ok(()) => Ok(Ok(())),
+        Err(Failure::Condition) => Ok(Err(Lost)),
+        Err(failure) => Err(failure.into_error(&asked())),
+    }
+}
+
+fn replaced(outcome: std::result::Result<(), Lost>) -> Replaced {
+    match outcome {
+        Ok(()) => Replaced::Replaced,
+        Err(Lost) => Replaced::Changed,
+    }
+}
+
+#[async_trait]
+impl Store for DynamoDbStore {
+    fn url(&self) -> String {
+        self.inner.link.url.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            delete_if: true,
+            exclusive: false,
+            grace_ms: GRACE_MS,
+            body_bytes_max: BODY_BYTES_MAX,
+            blob_part_bytes: BLOB_PART_BYTES,
+            durability: "stored by DynamoDB",
+        }
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        Some(self.inner.link.meter.costs())
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        let Inner { link, layout } = &*self.inner;
+        let place = layout.place(name);
+        let Some(item) = link.get(&place).await? else { return Ok(None) };
+        if item.group != place.group {
+            let asked = link.asked("get", &place);
+            return Err(Error::Damaged(format!("{asked}: the item is another group's")));
+        }
+        Ok(Some((item.body, Tag(item.tag))))
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        match self.write(name, &body, Only::Always).await? {
+            Ok(()) => Ok(()),
+            Err(Lost) => {
+                let text = format!("{}: a put of {name} without a condition failed on one", self.url());
+                Err(Error::NoAnswer(text))
+            }
+        }
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        let created = self.write(name, &body, Only::IfAbsent).await?;
+        Ok(if created.is_ok() { Created::Created } else { Created::Exists })
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        self.write(name, &body, Only::IfTag(&tag.0)).await.map(replaced)
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        let Inner { link, layout } = &*self.inner;
+        // A batch with one item twice is refused.
+        let places: BTreeSet<Place> = names.iter().map(|name| layout.place(name)).collect();
+        let places: Vec<Place> = places.into_iter().collect();
+        if let [place] = places.as_slice() {
+            let outcome = link.delete(place, None).await;
+            return outcome.map_err(|failure| failure.into_error(&link.asked("delete", place)));
+        }
+        let batches: Vec<Vec<Place>> = places.chunks(BATCH_MAX).map(<[Place]>::to_vec).collect();
+        let deletions =
+            futures::stream::iter(batches).map(|places| async move { link.delete_batch(&places).await });
+        deletions.buffer_unordered(BATCHES_AT_ONCE).try_collect().await
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        let Inner { link, layout } = &*self.inner;
+        let place = layout.place(name);
+        let outcome = link.delete(&place, Some(&tag.0)).await;
+        lost(outcome, || link.asked("delete_if", &place)).map(replaced)
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        assert!(limit > 0, "a page holds at least one item");
+        let Inner { link, layout } = &*self.inner;
+        listing::items(link, layout, space, group, after, limit).await
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        assert!(limit > 0, "a page holds at least one group");
+        let Inner { link, layout } = &*self.inner;
+        listing::groups(link, layout, space, prefix, after, limit).await
+    }
+}

@@ -1,0 +1,107 @@
+//! DynamoDB Local, Amazon's own: fetched with Maven, and run as a separate program by tests alone. Its licence allows neither to pass it on nor to build
+//! it into anything, so nothing of it is kept here.
+//!
+//! What is kept in the home is `dynamodb.py` beside the jars: it makes the socket at 127.0.0.1, enters a network namespace, and becomes java. Data are on disk (SQLite), and
+//! what it has acknowledged survives a SIGKILL.
+//!
+//! Traps:
+//! * It listens at every address of the machine and cannot be told otherwise: hence the namespace.
+//! * It checks no signature, but an access key must be letters and digits.
+//! * It answers 400 to a GET, as to everything that is no signed request.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::server::REGION;
+use crate::service::{Keys, Recipe};
+use crate::{Error, Service, health, tool};
+
+const SCRIPT: &str = include_str!("dynamodb.py");
+
+/// What Maven is to fetch, with all that it needs.
+const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>aft</groupId>
+  <artifactId>dynamodb-local</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>com.amazonaws</groupId>
+      <artifactId>DynamoDBLocal</artifactId>
+      <version>2.6.1</version>
+    </dependency>
+  </dependencies>
+</project>
+"#;
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+const WHY: &str =
+    "DynamoDB Local is a Java program, fetched by Maven and started by Python in a network namespace";
+const INSTALL: &str = "apt-get install --no-install-recommends default-jre-headless maven python3 util-linux";
+const INSTALL_NAMESPACE: &str = "run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; a container needs CAP_SYS_ADMIN)";
+
+const KEYS: Keys = Keys { access: "afttests", secret: "afttestssecret" };
+
+/// DynamoDB Local's recipe.
+#[derive(Debug)]
+pub(crate) struct DynamoDb;
+
+impl Recipe for DynamoDb {
+    fn stamp(&self, _: &Path) -> String {
+        format!("{POM}{SCRIPT}")
+    }
+
+    fn program(&self, directory: &Path) -> PathBuf {
+        directory.join("server")
+    }
+
+    fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
+        let refused =
+            |what: String, install| Err(Error::Tool { service: Service::DynamoDb, what, why: WHY, install });
+        for (program, question) in [("java", "-version"), ("mvn", "--version"), ("unshare", "--version")] {
+            if tool::ask(program, &[question]).is_none() {
+                return refused(format!("{program} is not installed"), INSTALL);
+            }
+        }
+        // The interpreter itself, not a shim that looks for it in the home of whoever starts it.
+        let Some(python) = tool::ask("python3", &["-c", "import sys; print(sys.executable)"]) else {
+            return refused("python3 is not installed".to_owned(), INSTALL);
+        };
+        let (program, pom, jars) =
+            (self.program(directory), directory.join("pom.xml"), directory.join("lib"));
+        let write = |path: &Path, text: &str| {
+            fs::write(path, text).map_err(Error::io(format!("cannot write {}", path.display())))
+        };
+        write(&pom, POM)?;
+        write(&program, &format!("#!{python}\n{SCRIPT}"))?;
+        fs::set_permissions(&program, Permissions::from_mode(0o755))
+            .map_err(Error::io(format!("cannot make {} a program", program.display())))?;
+        if tool::ask(&program.display().to_string(), &["check"]).is_none() {
+            return refused("no network namespace can be made".to_owned(), INSTALL_NAMESPACE);
+        }
+        let (file, output) =
+            (format!("--file={}", pom.display()), format!("-DoutputDirectory={}", jars.display()));
+        let arguments = ["--batch-mode", &file, COPY, "-DincludeScope=runtime", &output];
+        tool::run(Service::DynamoDb, Path::new("mvn"), &arguments, &[], say)
+    }
+
+    fn serve(&self, command: &mut Command, data: &Path, port: u16) {
+        command.arg(data).arg(port.to_string());
+    }
+
+    /// It refuses what is not signed.
+    fn answers(&self, port: u16) -> bool {
+        health::status(port, "GET", "/").is_ok_and(|status| status == 400)
+    }
+
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
+    }
+
+    fn store_url(&self, port: u16) -> String {
+        format!("dynamodb://aft?endpoint=http://127.0.0.1:{port}&region={REGION}")
+    }
+}

@@ -1,0 +1,68 @@
+//! A running server with a table of DynamoDB.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aft_services::{Server, Service};
+use aft_store::Store;
+use aft_store_dynamodb::{DynamoDbStore, OpenError, Options};
+
+/// Its name.
+const NAME: &str = "aft";
+
+/// A server of its own, and a table in it.
+#[derive(Debug)]
+pub struct Table {
+    /// The server.
+    pub server: Server,
+    prefixes: AtomicUsize,
+}
+
+impl Table {
+    /// Starts a server and makes the table; `None` if the environment leaves the server out.
+    ///
+    /// # Panics
+    /// If the server cannot be had, or the table cannot be made.
+    pub async fn start(service: Service) -> Option<Table> {
+        let server = tokio::task::spawn_blocking(move || service.start_or_skip());
+        let server = server.await.expect("it does not panic")?;
+        let table = Table { server, prefixes: AtomicUsize::new(0) };
+        DynamoDbStore::init(&table.url("first"), &table.options())
+            .await
+            .expect("a fresh server takes a table");
+        Some(table)
+    }
+
+    /// The URL of a store under a prefix.
+    pub fn url(&self, prefix: &str) -> String {
+        self.url_by(&self.server.endpoint(), prefix)
+    }
+
+    /// The same by way of another endpoint.
+    pub fn url_by(&self, endpoint: &str, prefix: &str) -> String {
+        format!("dynamodb://{NAME}/{prefix}?endpoint={endpoint}&region={}", self.server.region())
+    }
+
+    /// The server's keys.
+    pub fn options(&self) -> Options {
+        Options::with_keys(self.server.access_key(), self.server.secret_key())
+    }
+
+    /// Opens the store at a URL with the server's keys.
+    ///
+    /// # Errors
+    /// As [`DynamoDbStore::open`].
+    pub async fn open(&self, url: &str) -> Result<Arc<DynamoDbStore>, OpenError> {
+        DynamoDbStore::open(url, &self.options()).await.map(Arc::new)
+    }
+
+    /// An empty store under a prefix that no other has.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub async fn fresh(&self) -> Arc<dyn Store> {
+        let prefix = format!("fresh/{}", self.prefixes.fetch_add(1, Ordering::Relaxed));
+        let opened = self.open(&self.url(&prefix)).await;
+        opened.unwrap_or_else(|why| panic!("{why}\n{}", self.server.log_tail()))
+    }
+}

@@ -1,0 +1,115 @@
+//! Goal: `aft serve` and `aft store` work on DynamoDB, tell what it costs, and maintain a store that others may share; mistakes are refused with a
+//! remedy. Method: the binary and DynamoDB Local.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aft_services::{Server, Service};
+use aft_store_tests::{aft, serve};
+use serde_json::Value;
+
+/// How long a commit whose process died may take to become visible: a listing older than 10 s is looked up again.
+const VISIBLE_MAX: Duration = Duration::from_secs(60);
+
+fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error"])
+        .args(arguments)
+        .output()
+        .expect("curl starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn keys(server: &Server) -> Option<(&str, &str)> {
+    Some((server.access_key(), server.secret_key()))
+}
+
+#[test]
+fn a_server_on_dynamodb_keeps_what_it_acknowledged() {
+    let Some(server) = Service::DynamoDb.start_or_skip() else { return };
+    let store = format!("dynamodb://aft/shop?endpoint={}", server.endpoint());
+    aft(&["store", "probe", &store], keys(&server)).assert_refused(&["no such table", "aft store init"]);
+    for _ in 0..2 {
+        let ran = aft(&["store", "init", &store], keys(&server));
+        let ready = ran.stdout.contains("is ready") && ran.stdout.contains("stored by DynamoDB");
+        assert!(ran.code == Some(0) && ready, "{ran:#?}");
+    }
+    let order = r#"{"request_id": "order-17", "ops": [{"put": "stock/tea", "text": "4"}], "result": "b2s="}"#;
+    let first = serve(&store, &server);
+    let told = curl(&["--json", order, &format!("{}/v1/execute", first.url)]);
+    assert!(told.contains("\"committed\":true"), "{told}");
+    let metrics = curl(&[&format!("{}/metrics", first.url)]);
+    let cost = metrics.lines().find_map(|line| {
+        line.starts_with("aft_store_cost_dollars{").then(|| line.rsplit(' ').next()?.parse::<f64>().ok())?
+    });
+    assert!(cost.is_some_and(|cost| cost > 1e-6), "{metrics}");
+    assert!(metrics.contains("class=\"put_item\"") && metrics.contains("class=\"query\""));
+    // SIGKILL, and another process without any memory of it.
+    drop(first);
+    let second = serve(&store, &server);
+    let key = format!("{}/v1/keys/stock/tea", second.url);
+    // The first one may have died before it entered the version; then the second one's maintainer does.
+    let start = Instant::now();
+    while curl(&[&key]) != "4" {
+        assert!(start.elapsed() < VISIBLE_MAX, "not visible after {VISIBLE_MAX:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let again = curl(&["--json", order, &format!("{}/v1/execute", second.url)]);
+    assert!(again.contains("\"replayed\":true") && again.contains("b2s="), "{again}");
+
+    // Many small values that are more than an item holds, one after the other: the transaction is refused or its values go elsewhere, in plain words.
+    let value = "v".repeat(9_000);
+    let ops: Vec<Value> =
+        (0..60).map(|i| serde_json::json!({"put": format!("many/{i}"), "text": value})).collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let body = directory.path().join("body.json");
+    std::fs::write(&body, serde_json::json!({ "ops": ops }).to_string()).expect("a file");
+    let told = curl(&["--json", &format!("@{}", body.display()), &format!("{}/v1/execute", second.url)]);
+    println!("60 values of 9,000 bytes: {}", &told[..told.len().min(400)]);
+    let stored = curl(&[&format!("{}/v1/keys/many/59", second.url)]);
+    match told.contains("\"committed\":true") {
+        true => assert_eq!(stored, value),
+        false => assert!(told.contains("\"code\":\"invalid\"") && stored.contains("not_found"), "{told}"),
+    }
+    // One that is larger than an item goes in parts.
+    let large = vec![b'x'; 1_000_000];
+    let file = directory.path().join("large");
+    std::fs::write(&file, &large).expect("a file");
+    let at = format!("{}/v1/keys/large", second.url);
+    curl(&["--fail", "--upload-file", &file.display().to_string(), &at]);
+    assert_eq!(curl(&["--fail", &at]).into_bytes(), large);
+}
+
+#[test]
+fn a_load_tells_what_it_costs() {
+    let Some(server) = Service::DynamoDb.start_or_skip() else { return };
+    let store = format!("dynamodb://aft/bench?endpoint={}", server.endpoint());
+    assert_eq!(aft(&["store", "init", &store], keys(&server)).code, Some(0));
+    let arguments =
+        ["bench", "standard", "--store", &store, "--transactions", "100", "--keys", "20", "--json"];
+    let ran = aft(&arguments, keys(&server));
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let figures: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    println!("{figures:#}");
+    let cost = figures["cost_per_million_transactions"].as_f64().expect("it charges");
+    // A record of two values of 4 KiB is 9 units, its intent 1, two versions 2: 7.5 dollars. Reads come on top.
+    assert!((6.0..15.0).contains(&cost), "{figures:#}");
+}
+
+#[test]
+fn mistakes_are_refused_with_a_remedy() {
+    let Some(server) = Service::DynamoDb.start_or_skip() else { return };
+    let url = format!("dynamodb://aft/p?endpoint={}", server.endpoint());
+    let check = |url: &str, keys: Option<(&str, &str)>, words: &[&str]| {
+        let ran = aft(&["serve", "--store", url, "--listen", "127.0.0.1:0"], keys);
+        ran.assert_refused(words);
+        assert!(!ran.stderr.contains(server.secret_key()) && !ran.stderr.contains("hunter2"), "{ran:#?}");
+    };
+    let known = keys(&server);
+    check(&url, None, &["no credentials", "AWS_ACCESS_KEY_ID"]);
+    check(&url, known, &["no such table", "aft store init"]);
+    check("dynamodb://aft/p", known, &["no region", "AWS_REGION"]);
+    check("dynamodb://aft?endpont=http://x", known, &["\"endpont\"", "dynamodb://TABLE/PREFIX"]);
+    check("dynamodb://aft?endpoint=http://me:hunter2@x", known, &["names a user"]);
+}

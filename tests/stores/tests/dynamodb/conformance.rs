@@ -1,0 +1,141 @@
+//! Goal: the store on DynamoDB keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
+//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest; long names and crowded groups beyond what the
+//! suite has.
+//!
+//! moto serves from threads, and may look and then write: its races are run and may fail, everything else must pass.
+
+use std::sync::Arc;
+
+use aft_services::Service;
+use aft_store::conformance::{self, Report, Verdict};
+use aft_store::{Name, Space, Store};
+use aft_store_tests::Table;
+use bytes::Bytes;
+
+/// The checks in which many write one name at once.
+const RACES: [&str; 6] = [
+    "one_create_wins",
+    "create_never_overwrites_a_put",
+    "create_and_delete_take_turns",
+    "one_replace_wins_per_tag",
+    "replace_never_overwrites_a_put",
+    "no_update_is_lost",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_dynamodb_local() {
+    check(Service::DynamoDb, Report::assert_passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_moto() {
+    check(Service::Moto, passed_but_for_races).await;
+}
+
+fn passed_but_for_races(report: &Report) {
+    let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
+    assert!(RACES.iter().all(|race| names.contains(race)), "{names:?}");
+    for check in &report.checks {
+        let failed = matches!(check.verdict, Verdict::Failed(_));
+        assert!(!failed || RACES.contains(&check.name), "{report}");
+    }
+}
+
+async fn check(service: Service, accept: fn(&Report)) {
+    let Some(table) = Table::start(service).await else { return };
+    let report = conformance::run(async || table.fresh().await).await;
+    println!("{report}");
+    accept(&report);
+
+    // The longest prefix that there may be.
+    let store = table.open(&table.url(&"p".repeat(128))).await.expect("the server runs");
+    let report = conformance::probe(store.clone()).await;
+    println!("{report}");
+    accept(&report);
+    for space in Space::ALL {
+        let page = store.groups(space, b"", None, 10).await.expect("the server runs");
+        assert!(page.groups.is_empty(), "{space:?}: {page:?}");
+    }
+}
+
+async fn all_groups(store: &dyn Store, space: Space, prefix: &[u8], limit: usize) -> Vec<Bytes> {
+    let mut found: Vec<Bytes> = Vec::new();
+    loop {
+        let after = found.last().cloned();
+        let page = store.groups(space, prefix, after.as_deref(), limit).await.expect("the server runs");
+        assert!(page.groups.len() <= limit && (!page.more || !page.groups.is_empty()));
+        found.extend(page.groups);
+        if !page.more {
+            return found;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_too_long_for_a_key_are_listed_where_they_belong() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.fresh().await;
+    let mut groups: Vec<Bytes> = ["a", "c"].map(Bytes::from).to_vec();
+    // Around the length at which a group is cut, of bytes that are written as one and as two.
+    for fill in [b'b', 0] {
+        for len in [360, 366, 367, 368, 732, 733, 734, 735, 736, 900, 1_088] {
+            groups.push(vec![fill; len].into());
+        }
+    }
+    for end in 0..12_u8 {
+        groups.push([&[b'b'; 800][..], &[end]].concat().into());
+    }
+    groups.push([&[b'b'; 734][..], b"c"].concat().into());
+    groups.push([&[b'b'; 733][..], b"\x00\x00"].concat().into());
+    groups.sort();
+    for (i, group) in groups.iter().enumerate() {
+        for item in 0..1 + i % 3 {
+            store
+                .put(&Name::new(Space::Version, group.clone(), vec![item as u8]), Bytes::new())
+                .await
+                .expect("the server runs");
+        }
+    }
+    for limit in [1, 3, 7, 1_000] {
+        assert_eq!(all_groups(&*store, Space::Version, b"", limit).await, groups, "in pages of {limit}");
+    }
+    for prefix in [&[b'b'; 700][..], &[b'b'; 734], &[b'b'; 800], &[b'b'; 1_000], &[0; 367], &[0; 368]] {
+        let expected: Vec<Bytes> = groups.iter().filter(|group| group.starts_with(prefix)).cloned().collect();
+        assert!(!expected.is_empty());
+        for limit in [2, 1_000] {
+            let found = all_groups(&*store, Space::Version, prefix, limit).await;
+            assert_eq!(found, expected, "{} of {:?} by {limit}", prefix.len(), prefix.first());
+        }
+    }
+    let longest = groups.iter().find(|group| group.len() == 1_088).expect("it is among them");
+    let page = store.list(Space::Version, longest, None, 10).await.expect("the server runs");
+    assert!(!page.items.is_empty() && page.items[0] == [0_u8][..], "{page:?}");
+}
+
+/// In a group of minutes the items are spread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spread_items_are_listed_in_order() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store: Arc<dyn Store> = table.fresh().await;
+    let items: Vec<Bytes> = (0..60_u8).map(|i| Bytes::from(vec![i / 7, i])).collect();
+    for minute in ["11:58", "11:59"] {
+        for item in &items {
+            let name = Name::new(Space::Intent, minute, item.clone());
+            store.put(&name, Bytes::new()).await.expect("the server runs");
+        }
+    }
+    for limit in [1, 7, 59, 60, 61, 1_000] {
+        let mut found: Vec<Bytes> = Vec::new();
+        loop {
+            let after = found.last().cloned();
+            let page = store.list(Space::Intent, b"11:58", after.as_deref(), limit).await.unwrap();
+            assert!(page.items.len() <= limit);
+            found.extend(page.items);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(found, items, "in pages of {limit}");
+    }
+    assert_eq!(all_groups(&*store, Space::Intent, b"", 1).await, ["11:58", "11:59"]);
+}

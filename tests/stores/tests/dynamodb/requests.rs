@@ -1,0 +1,194 @@
+//! Goal: a transaction costs the requests and the units that the head of the store on DynamoDB says, and the meter counts what goes over the wire. Method: a
+//! node over DynamoDB Local behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be. The
+//! units are those that the server tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aft_core::ids::Key;
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_services::Service;
+use aft_store::{Name, Space, Store};
+use aft_store_dynamodb::{Consumed, DynamoDbStore};
+use aft_store_tests::{Act, Front, Seen, Table};
+use bytes::Bytes;
+
+/// How long the front holds a request: well above what sending one takes.
+const HELD: Duration = Duration::from_millis(150);
+const KEYS: usize = 10;
+
+fn key(number: usize) -> Key {
+    Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
+}
+
+fn put(number: usize, value: Bytes) -> Op {
+    let size = value.len() as u64;
+    Op::Put(
+        key(number),
+        Value { location: Location::Inline(value), size, etag: Bytes::new(), attributes: Bytes::new() },
+    )
+}
+
+async fn node(store: Arc<DynamoDbStore>) -> NodeHandle {
+    let settings = NodeSettings::new(&store.capabilities());
+    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
+    node.recovered().await;
+    node
+}
+
+/// One transaction in one call.
+async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
+}
+
+async fn read(node: &NodeHandle, number: usize) -> Bytes {
+    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
+        panic!("a fresh request is not replayed")
+    };
+    match &reads[0].found {
+        Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in seen {
+        *counts.entry(request.what()).or_default() += 1;
+    }
+    counts
+}
+
+fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
+    let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+    assert_eq!(counted(seen), expected);
+}
+
+/// What a store has cost since an earlier moment: units written, units read, dollars.
+fn since(store: &DynamoDbStore, before: (Consumed, f64)) -> (f64, f64, f64) {
+    let (now, dollars) = so_far(store);
+    (now.write_units - before.0.write_units, now.read_units - before.0.read_units, dollars - before.1)
+}
+
+fn so_far(store: &DynamoDbStore) -> (Consumed, f64) {
+    (store.consumed(), store.costs().expect("it charges").dollars)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_costs_what_it_should() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let url = table.url_by(&front.endpoint(), "p");
+    let store = table.open(&url).await.expect("the server runs");
+    // A first look (decision 0011).
+    expect(
+        &front.take(),
+        &[
+            ("DescribeTable other", 1),
+            ("PutItem probe", 1),
+            ("GetItem probe", 1),
+            ("Query probe", 1),
+            ("DeleteItem probe", 1),
+            ("BatchWriteItem probe", 1),
+        ],
+    );
+
+    // The commit of 10 small writes: one round trip, two requests; then one for each key.
+    let before = so_far(&store);
+    let writer = node(store.clone()).await;
+    let small = |number: usize| put(number, Bytes::from(format!("value {number}")));
+    let reply = run(&writer, (0..KEYS).map(small).collect()).await;
+    let acknowledged = Instant::now();
+    assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    published(&writer, 1).await;
+    let seen = front.take();
+    expect(&seen, &[("PutItem commit", 1), ("PutItem intent", 1), ("PutItem version", KEYS)]);
+    let (first, later): (Vec<&Seen>, Vec<&Seen>) =
+        seen.iter().partition(|one| one.what() != "PutItem version");
+    let both_under_way = first.iter().map(|one| one.from).max() < first.iter().map(|one| one.to).min();
+    assert!(both_under_way, "record and intent go out at the same time");
+    assert!(first.iter().all(|one| one.to < acknowledged) && later.iter().all(|one| one.to > acknowledged));
+    let (writes, reads, dollars) = since(&store, before);
+    println!("commit of {KEYS} small writes: {writes} write units, {reads} read units, {dollars} dollars");
+    assert_eq!((writes, reads), (2.0 + KEYS as f64, 0.0));
+    assert!((dollars - 12.0 * 0.625e-6).abs() < 1e-12, "{dollars}");
+
+    // Its own node knows the value, but not yet whether another one has written the key.
+    assert_eq!(read(&writer, 3).await, "value 3");
+    expect(&front.take(), &[("Query version", 1)]);
+    assert_eq!(read(&writer, 3).await, "value 3");
+    expect(&front.take(), &[]);
+
+    // A cold node: the key's newest version, and its record; after that, nothing.
+    let cold = table.open(&url).await.expect("the server runs");
+    front.take();
+    let before = so_far(&cold);
+    let reader = node(cold.clone()).await;
+    assert_eq!(read(&reader, 4).await, "value 4");
+    expect(&front.take(), &[("Query version", 1), ("GetItem commit", 1)]);
+    assert_eq!(read(&reader, 4).await, "value 4");
+    expect(&front.take(), &[]);
+    let (writes, reads, dollars) = since(&cold, before);
+    println!("cold read: {writes} write units, {reads} read units, {dollars} dollars");
+    assert_eq!((writes, reads), (0.0, 2.0));
+    assert!((dollars - 0.25e-6).abs() < 1e-12, "{dollars}");
+
+    // Two values of 4 KiB: the record's size shows.
+    let before = so_far(&store);
+    run(&writer, (20..22).map(|number| put(number, Bytes::from(vec![7; 4096]))).collect()).await;
+    published(&writer, 2).await;
+    let (writes, reads, _) = since(&store, before);
+    println!("commit of 2 writes of 4 KiB: {writes} write units, {reads} read units");
+    // 8 KiB and names: a record of 9; its intent; two versions.
+    assert_eq!((writes, reads), (12.0, 0.0));
+}
+
+async fn published(node: &NodeHandle, count: u64) {
+    while node.stats().published < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_names_go_in_few_requests() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    let mut names: Vec<Name> =
+        (0..51_u32).map(|i| Name::new(Space::Version, "k", i.to_be_bytes().to_vec())).collect();
+    // A name twice is one item: DynamoDB refuses a batch that has one twice.
+    names.push(names[0].clone());
+    store.delete(&names).await.expect("the server runs");
+    expect(&front.take(), &[("BatchWriteItem version", 3)]);
+    store.delete(&names[..1]).await.expect("the server runs");
+    expect(&front.take(), &[("DeleteItem version", 1)]);
+    store.delete(&[]).await.expect("the server runs");
+    expect(&front.take(), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowded_group_is_skipped() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let write = |group: &'static str, item: u32| {
+        let (store, name) = (store.clone(), Name::new(Space::Version, group, item.to_be_bytes().to_vec()));
+        tokio::spawn(async move { store.put(&name, Bytes::new()).await.expect("the server runs") })
+    };
+    let mut writes: Vec<_> = (0..400).map(|item| write("b", item)).collect();
+    writes.extend(["a", "c", "d"].map(|group| write(group, 0)));
+    for write in writes {
+        write.await.expect("it does not panic");
+    }
+    front.take();
+    let page = store.groups(Space::Version, b"", None, 10).await.expect("the server runs");
+    assert_eq!((&page.groups[..], page.more), (&["a", "b", "c", "d"].map(Bytes::from)[..], false));
+    let seen = counted(&front.take());
+    // One a partition, and one to go on after the crowd.
+    assert!(seen["Query version"] <= 10, "{seen:?}");
+}

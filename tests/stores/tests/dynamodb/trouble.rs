@@ -1,0 +1,377 @@
+//! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy; throttling loses nothing. Method: a
+//! front before DynamoDB Local (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch undone; a SIGKILL.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aft_services::Service;
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store_dynamodb::{DynamoDbStore, Options};
+use aft_store_tests::{Act, Front, Rewrite, RewriteAnswer, Table};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+const HTML: &str = "<html><body>Welcome to the hotel's network</body></html>";
+const THROUGHPUT: &str = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"The level of configured provisioned throughput was exceeded."}"#;
+const THROTTLING: &str =
+    r#"{"__type":"com.amazon.coral.availability#ThrottlingException","message":"Rate exceeded"}"#;
+const INTERNAL: &str =
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"Internal server error"}"#;
+const DENIED: &str =
+    r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#;
+const FORGED: &str = r#"{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Credential should be scoped to a valid region."}"#;
+const STRANGER: &str = r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}"#;
+
+fn name(group: &'static str) -> Name {
+    Name::new(Space::Version, group, "item")
+}
+
+/// A store behind a front whose act can be changed.
+struct Behind {
+    /// Ends with this value.
+    _table: Table,
+    front: Front,
+    act: Arc<Mutex<Act>>,
+    store: Arc<DynamoDbStore>,
+}
+
+impl Behind {
+    async fn start() -> Option<Behind> {
+        let table = Table::start(Service::DynamoDb).await?;
+        let act = Arc::new(Mutex::new(Act::Pass));
+        let rule = act.clone();
+        let front = Front::start(&table.server.endpoint(), move |_| {
+            rule.lock().expect("nobody panics with it").clone()
+        })
+        .await;
+        let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("all passes");
+        Some(Behind { _table: table, front, act, store })
+    }
+
+    fn set(&self, act: Act) {
+        *self.act.lock().expect("nobody panics with it") = act;
+    }
+
+    /// Every call, each of which must fail in this way.
+    async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
+        self.set(Act::Pass);
+        let there = name("there");
+        self.store.put(&there, Bytes::from("body")).await.expect("all passes");
+        let (_, tag) = self.store.get(&there).await.expect("all passes").expect("it was put");
+        self.set(act.clone());
+        let (store, body) = (&self.store, Bytes::from("other"));
+        let failures = [
+            ("get", store.get(&there).await.err()),
+            ("put", store.put(&there, body.clone()).await.err()),
+            ("create", store.create(&name("new"), body.clone()).await.err()),
+            ("replace", store.replace(&there, &tag, body).await.err()),
+            ("delete_if", store.delete_if(&there, &tag).await.err()),
+            ("delete", store.delete(std::slice::from_ref(&there)).await.err()),
+            ("list", store.list(Space::Version, b"there", None, 10).await.err()),
+            ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
+        ];
+        for (call, error) in failures {
+            let error = error.unwrap_or_else(|| panic!("{call} under {act:?} succeeded"));
+            assert!(expect(&error), "{call} under {act:?}: {error:?}");
+            let text = error.to_string();
+            for word in words.iter().chain(&["dynamodb://aft/p?endpoint="]) {
+                assert!(text.contains(word), "{call} under {act:?}: {word:?} is missing in {text}");
+            }
+        }
+        self.set(Act::Pass);
+    }
+}
+
+fn no_answer(error: &Error) -> bool {
+    matches!(error, Error::NoAnswer(_))
+}
+
+fn busy(error: &Error) -> bool {
+    matches!(error, Error::Busy(_))
+}
+
+fn refused(error: &Error) -> bool {
+    matches!(error, Error::Refused(_))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_are_told_apart() {
+    let Some(behind) = Behind::start().await else { return };
+    behind.every_call(Act::PassButCut, no_answer, &[]).await;
+    behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalServerError"]).await;
+    behind.every_call(Act::Answer(503, HTML), no_answer, &[]).await;
+    behind.every_call(Act::Answer(400, THROUGHPUT), busy, &["ProvisionedThroughputExceeded"]).await;
+    behind.every_call(Act::Answer(400, THROTTLING), busy, &["ThrottlingException"]).await;
+    behind.every_call(Act::Answer(400, DENIED), refused, &["AccessDenied", "BatchWriteItem"]).await;
+    behind.every_call(Act::Answer(400, FORGED), refused, &["region=", "AWS_ACCESS_KEY_ID"]).await;
+    // What does not speak DynamoDB: a hotel's page, and a server that says yes to everything.
+    behind.every_call(Act::Answer(200, HTML), no_answer, &["does not speak DynamoDB"]).await;
+    behind.every_call(Act::Answer(403, HTML), no_answer, &["does not speak DynamoDB"]).await;
+    behind.every_call(Act::Answer(200, "{}"), no_answer, &["does not speak DynamoDB"]).await;
+    // Nothing was repeated in secret: 7 calls with one request each, a query in each of 8 partitions, and a put and a get before.
+    behind.front.take();
+    behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
+    let seen = behind.front.take().len();
+    assert!((10..=17).contains(&seen), "{seen}");
+}
+
+/// Takes 30 % of a batch's requests out, and says in the answer that they were not processed.
+fn leave_undone(undone: Arc<AtomicUsize>, turn: Arc<AtomicUsize>) -> Rewrite {
+    Rewrite(Arc::new(move |body: Bytes| {
+        let untouched: RewriteAnswer = Box::new(|answer| answer);
+        let Ok(mut request) = serde_json::from_slice::<Value>(&body) else { return (body, untouched) };
+        let Some(requests) = request.pointer_mut("/RequestItems/aft").and_then(Value::as_array_mut) else {
+            return (body, untouched);
+        };
+        let all = std::mem::take(requests);
+        let total = all.len();
+        let (left, kept): (Vec<Value>, Vec<Value>) =
+            all.into_iter().partition(|_| turn.fetch_add(1, Ordering::Relaxed) * 7 % 10 < 3);
+        if left.len() == total {
+            // The server takes no empty batch.
+            *requests = left;
+            return (Bytes::from(request.to_string()), untouched);
+        }
+        undone.fetch_add(left.len(), Ordering::Relaxed);
+        *requests = kept;
+        let answer: RewriteAnswer = Box::new(move |answer| {
+            let mut answer: Value = serde_json::from_slice(&answer).expect("the server answers JSON");
+            if !left.is_empty() {
+                answer["UnprocessedItems"] = json!({ "aft": left });
+            }
+            Bytes::from(answer.to_string())
+        });
+        (Bytes::from(request.to_string()), answer)
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttling_of_items_and_calls_loses_nothing() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let (undone, turn, calls, throttled) =
+        (Arc::<AtomicUsize>::default(), Arc::default(), AtomicUsize::new(0), Arc::<AtomicUsize>::default());
+    let rewrite = leave_undone(undone.clone(), turn);
+    let throttles = Arc::<AtomicBool>::default();
+    let (count, on) = (throttled.clone(), throttles.clone());
+    let front = Front::start(&table.server.endpoint(), move |request| {
+        if !on.load(Ordering::Relaxed) {
+            return Act::Pass;
+        }
+        if calls.fetch_add(1, Ordering::Relaxed) * 7 % 10 < 3 {
+            count.fetch_add(1, Ordering::Relaxed);
+            return Act::Answer(400, THROUGHPUT);
+        }
+        let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+        match target {
+            Some("DynamoDB_20120810.BatchWriteItem") => Act::Rewrite(rewrite.clone()),
+            _ => Act::Pass,
+        }
+    })
+    .await;
+    let quiet = table.open(&table.url("p")).await.expect("the server runs");
+    let url = table.url_by(&front.endpoint(), "p");
+    let store = table.open(&url).await.expect("nothing is throttled yet");
+    throttles.store(true, Ordering::Relaxed);
+
+    // A call that is busy took no effect: repeated, each creates exactly once.
+    let numbered = |i: u32| Name::new(Space::Version, "k", i.to_be_bytes().to_vec());
+    let names: Vec<Name> = (0..120).map(numbered).collect();
+    for (i, name) in names.iter().enumerate() {
+        loop {
+            match store.create(name, Bytes::from(i.to_string())).await {
+                Ok(created) => {
+                    assert_eq!(created, Created::Created, "{name}: an attempt before had an effect");
+                    break;
+                }
+                Err(error) => assert!(busy(&error), "{error:?}"),
+            }
+        }
+    }
+    for (i, name) in names.iter().enumerate() {
+        assert_eq!(quiet.get(name).await.unwrap().expect("it was created").0, i.to_string());
+    }
+    // Of what is deleted, parts are left undone again and again, and all goes; and nothing else does.
+    store.delete(&names[..100]).await.expect("repeats get through");
+    let left = quiet.list(Space::Version, b"k", None, 1_000).await.unwrap().items;
+    let expected: Vec<Bytes> = names[100..].iter().map(|name| name.item.clone()).collect();
+    assert_eq!(left, expected);
+    let (undone, throttled) = (undone.load(Ordering::Relaxed), throttled.load(Ordering::Relaxed));
+    println!("{undone} items left undone, {throttled} calls throttled");
+    assert!(undone >= 20 && throttled >= 30, "{undone} {throttled}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_never_gets_to_it_is_busy() {
+    let Some(behind) = Behind::start().await else { return };
+    let names = [name("a"), name("b")];
+    for name in &names {
+        behind.store.put(name, Bytes::new()).await.expect("all passes");
+    }
+    behind.set(Act::Rewrite(Rewrite(Arc::new(|body: Bytes| {
+        let request: Value = serde_json::from_slice(&body).expect("a request");
+        let items = request["RequestItems"].clone();
+        // The server is asked for something harmless instead.
+        let harmless = json!({"RequestItems": {"aft": [{"DeleteRequest": {"Key": {"p": {"S": "nobody"}, "s": {"B": "AA=="}}}}]}, "ReturnConsumedCapacity": "TOTAL"});
+        let answer: RewriteAnswer = Box::new(move |answer| {
+            let mut answer: Value = serde_json::from_slice(&answer).expect("the server answers JSON");
+            answer["UnprocessedItems"] = items;
+            Bytes::from(answer.to_string())
+        });
+        (Bytes::from(harmless.to_string()), answer)
+    }))));
+    let start = std::time::Instant::now();
+    let error = behind.store.delete(&names).await.expect_err("nothing is ever done");
+    let took = start.elapsed();
+    assert!(busy(&error) && error.to_string().contains("2 of them stay"), "{error:?}");
+    // Within a node's own time-out of 10 s, and not at once.
+    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
+    behind.set(Act::Pass);
+    assert!(behind.store.get(&names[0]).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_an_item_is_refused() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.open(&table.url(&"p".repeat(128))).await.expect("the server runs");
+    let most = store.capabilities().body_bytes_max;
+    // The longest name: a group that is cut is kept whole beside its key.
+    let name = Name::new(Space::Version, vec![0; Name::GROUP_BYTES_MAX], vec![0xff; Name::ITEM_BYTES_MAX]);
+    store.put(&name, Bytes::from(vec![1; most])).await.expect("it fits");
+    assert_eq!(store.get(&name).await.unwrap().unwrap().0.len(), most);
+    let error = store.put(&name, Bytes::from(vec![1; most + 1])).await.expect_err("it does not fit");
+    assert!(refused(&error) && error.to_string().contains("400 KB"), "{error:?}");
+    // No tag that was never given matches.
+    for tag in [&b""[..], b"7", &[0; 16]] {
+        let tag = Tag(Bytes::copy_from_slice(tag));
+        match store.replace(&name, &tag, Bytes::new()).await {
+            Ok(answer) => assert_eq!(answer, Replaced::Changed, "{tag:?}"),
+            Err(error) => panic!("{tag:?}: {error}"),
+        }
+        assert_eq!(store.delete_if(&name, &tag).await, Ok(Replaced::Changed), "{tag:?}");
+    }
+}
+
+async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
+    let why = DynamoDbStore::open(url, options).await.expect_err("it cannot be opened").to_string();
+    for word in words {
+        assert!(why.contains(word), "{word:?} is missing in {why}");
+    }
+    let secret = options.keys.as_ref().map_or("", |keys| keys.secret.as_str());
+    assert!(!why.contains(secret), "{why}");
+}
+
+/// A table with another key.
+async fn make_other(table: &Table, name: &str) {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(table.server.region())
+        .endpoint_url(table.server.endpoint())
+        .credentials_provider(aws_sdk_dynamodb::config::Credentials::new(
+            table.server.access_key(),
+            table.server.secret_key(),
+            None,
+            None,
+            "test",
+        ))
+        .load()
+        .await;
+    let made = aws_sdk_dynamodb::Client::new(&config)
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .key_schema(KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap())
+        .attribute_definitions(
+            AttributeDefinition::builder()
+                .attribute_name("id")
+                .attribute_type(ScalarAttributeType::S)
+                .build()
+                .unwrap(),
+        )
+        .send();
+    Box::pin(made).await.expect("the server runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_at_the_start_are_named() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let (endpoint, options) = (table.server.endpoint(), table.options());
+    let fine = table.url("p");
+    let missing = format!("dynamodb://missing/p?endpoint={endpoint}");
+    cannot_open(&missing, &options, &["dynamodb://missing/p", "no such table", "aft store init"]).await;
+    make_other(&table, "orders").await;
+    let other = format!("dynamodb://orders/p?endpoint={endpoint}");
+    let words = ["partition key id (S) and the sort key none", "p (S)", "s (B)", "another table"];
+    cannot_open(&other, &options, &words).await;
+    let why = DynamoDbStore::init(&other, &options).await.expect_err("it is somebody's").to_string();
+    assert!(why.contains("partition key id (S)"), "{why}");
+    // This server takes any keys and regions: the answers of one that does not.
+    for (answer, words) in [
+        (STRANGER, &["UnrecognizedClient", "AWS_ACCESS_KEY_ID"][..]),
+        (FORGED, &["valid region", "region=…"]),
+        (DENIED, &["AccessDenied", "dynamodb:DescribeTable"]),
+    ] {
+        let front = Front::start(&endpoint, move |_| Act::Answer(400, answer)).await;
+        cannot_open(&table.url_by(&front.endpoint(), "p"), &options, words).await;
+    }
+    let nowhere = "dynamodb://aft/p?endpoint=http://127.0.0.1:1";
+    cannot_open(nowhere, &options, &["127.0.0.1:1", "onnection refused"]).await;
+    for garbage in [HTML, "{}", "", "null"] {
+        let front = Front::start(&endpoint, move |_| Act::Answer(200, garbage)).await;
+        let url = table.url_by(&front.endpoint(), "p");
+        cannot_open(&url, &options, &["does not speak DynamoDB", "endpoint"]).await;
+    }
+    let redis = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = redis.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = redis.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"-ERR unknown command\r\n").await;
+        }
+    });
+    let url = format!("dynamodb://aft/p?endpoint=http://127.0.0.1:{port}");
+    cannot_open(&url, &options, &["dynamodb://aft/p"]).await;
+    DynamoDbStore::open(&fine, &options).await.expect("nothing is wrong with this one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_made_once() {
+    let Some(table) = Table::start(Service::Moto).await else { return };
+    let url = format!("dynamodb://made/p?endpoint={}", table.server.endpoint());
+    let options = table.options();
+    // At the same time, too.
+    let (one, other) = tokio::join!(DynamoDbStore::init(&url, &options), DynamoDbStore::init(&url, &options));
+    one.expect("the server runs").put(&name("a"), Bytes::from("body")).await.unwrap();
+    other.expect("the server runs");
+    let again = DynamoDbStore::init(&url, &options).await.expect("the server runs");
+    assert_eq!(again.get(&name("a")).await.unwrap().unwrap().0, "body");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_comes_back() {
+    let Some(mut table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.open(&table.url("p")).await.expect("the server runs");
+    let numbered = |i: usize| Name::new(Space::Commit, i.to_be_bytes().to_vec(), "");
+    for i in 0..30 {
+        store.create(&numbered(i), Bytes::from(i.to_string())).await.expect("the server runs");
+    }
+    table.server.kill();
+    let error = store.create(&numbered(30), Bytes::new()).await.expect_err("nobody listens");
+    assert!(no_answer(&error), "{error:?}");
+    table.server.restart().expect("it comes back");
+    // The same store goes on, over connections of its own making.
+    for i in 0..30 {
+        assert_eq!(store.create(&numbered(i), Bytes::new()).await, Ok(Created::Exists));
+        assert_eq!(store.get(&numbered(i)).await.unwrap().expect("it was created").0, i.to_string());
+    }
+    assert_eq!(store.create(&numbered(30), Bytes::new()).await, Ok(Created::Created));
+
+    // A server that hangs: the call ends when its caller's time is up, and may take effect later.
+    table.server.pause();
+    let late =
+        tokio::time::timeout(Duration::from_secs(2), store.put(&numbered(31), Bytes::from("late"))).await;
+    assert!(late.is_err(), "{late:?}");
+    table.server.resume();
+    store.put(&numbered(32), Bytes::new()).await.expect("the server runs");
+}
