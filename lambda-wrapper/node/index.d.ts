@@ -137,7 +137,7 @@ export class AftError extends Error {
   readonly requestId: string | null
   readonly transaction: string | null
   readonly code: string | null
-  /** When to try again at the latest, if the server said so. */
+  /** When to try again, if the server said so: not before, and of InProgress at the latest then. */
   readonly retryAfterMs: number | null
   /** Whether it is certain that nothing was committed, and another attempt may succeed. */
   readonly retryable: boolean

@@ -92,7 +92,7 @@ impl Error {
         self.details().problem.as_ref().map(|problem| problem.code)
     }
 
-    /// When to try again at the latest, if the server said so.
+    /// When to try again, if the server said so: not before, and of [`Error::InProgress`] at the latest then.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
     }

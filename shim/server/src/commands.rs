@@ -382,6 +382,9 @@ pub(crate) enum StoreAction {
     Init {
         /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
         url: String,
+        /// Make it although other objects stand there, or another store within or around the place
+        #[arg(long)]
+        among_others: bool,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///

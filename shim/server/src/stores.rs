@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aft_store::Store;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
-use aft_store_s3::S3Store;
+use aft_store_s3::{Prepared, S3Store};
 
 use crate::Failed;
 use crate::settings::{Local, Number, Price, S3, Settings};
@@ -54,19 +54,20 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
 ///
 /// # Errors
 /// As [`open_with`], and if it cannot be made.
-pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
+pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
     if !url.starts_with("s3:") {
         return Ok((open(url).await?, Made::ByItself));
     }
-    let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
-    Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+    let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()), among_others)).await;
+    let (store, prepared) = made.map_err(|why| why.to_string())?;
+    Ok((Arc::new(store), Made::Now(prepared)))
 }
 
 /// Who makes a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Made {
     /// `aft store init`, if it was not there.
-    Now,
+    Now(Prepared),
     /// Whoever opens it first.
     ByItself,
 }

@@ -64,6 +64,8 @@ async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Bod
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Write)?;
     let plan = Plan::of(Op::Delete(key));
-    opening::run(&caller, token.attempt, plan, None, Asked::Within).await.map_err(|failure| failure.of(&token))?;
+    opening::run(&caller, token.attempt, plan, None, Asked::Within)
+        .await
+        .map_err(|failure| failure.of(&token))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
