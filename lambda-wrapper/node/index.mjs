@@ -829,8 +829,8 @@ export class Transaction {
         // This call was turned away: that says nothing of an earlier one.
       } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
         return { batchIsIn: doubt }
-      } else if ((error instanceof NotFound || error instanceof Unauthorized) && doubt !== null) {
-        throw doubt // Nobody is left to ask.
+      } else if ((error instanceof NotFound || error instanceof Unauthorized || error instanceof Internal) && doubt !== null) {
+        throw doubt // Nobody is left to ask, or what is wrong now says nothing of the first call.
       } else {
         throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
       }

@@ -154,6 +154,8 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
         Error::NotFound(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         // Credentials that no longer hold say nothing of the first call.
         Error::Unauthorized(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
+        // Neither does a store that is damaged now.
+        Error::Internal(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         Error::NotFound(_) => Verdict::Not(error.into_retry()),
         Error::Retry(_)
         | Error::InProgress(_)

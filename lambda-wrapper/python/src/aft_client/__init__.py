@@ -155,7 +155,7 @@ class Unauthorized(AftError):
 
 
 class Internal(AftError):
-    """Somebody has to mend the server or its store. A commit that is answered so may have taken effect."""
+    """Somebody has to mend the server or its store. A commit that may have taken effect is Unknown instead, with the damage named."""
 
 
 class _NotSent(Exception):
@@ -627,7 +627,7 @@ class Client:
         timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
         attempt, because that one is known to be gone. reads: keys to read in the call that opens the transaction.
 
-        Raises Unknown if an attempt may have committed; after any other error none has, except Internal.
+        Raises Unknown if an attempt may have committed; after any other error none has.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, tuple(reads)))
         while True:
@@ -920,7 +920,7 @@ class Transaction:
 
     def commit(self, result: Bytes = None) -> Ran:
         """Commits; `result` is what later attempts of the request are answered. An outcome in doubt is asked for until it is known, or the run's
-        time is over: then Unknown. After any other error it did not commit and will not, except Internal. Inside `Client.run`, which commits by
+        time is over: then Unknown. After any other error it did not commit and will not. Inside `Client.run`, which commits by
         itself, Invalid."""
         self._by_hand()
         return self._settle(_bytes(result), _Pace(self._client.run_seconds_max), None)
@@ -1089,8 +1089,8 @@ class Transaction:
                 pass  # This call was turned away: that says nothing of an earlier one.
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return _BatchIsIn(doubt)
-            elif isinstance(error, (NotFound, Unauthorized)) and doubt is not None:
-                raise doubt  # Nobody is left to ask.
+            elif isinstance(error, (NotFound, Unauthorized, Internal)) and doubt is not None:
+                raise doubt  # Nobody is left to ask, or what is wrong now says nothing of the first call.
             else:
                 raise error._as(Retry) if isinstance(error, NotFound) else error
             if (times_max is not None and nth >= times_max) or not pace.pause(error):

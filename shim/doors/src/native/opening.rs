@@ -289,6 +289,10 @@ pub(crate) async fn of_another_life(caller: &Caller, attempt: AttemptId) -> Resu
             let detail = "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
             Err(Failure::new(Code::Unknown, detail).of(&token(caller, attempt)))
         }
+        // It stands there, so a commit was sent.
+        Err(Refusal::Damaged(what)) => {
+            Err(told(caller, attempt, Refusal::UnknownDamaged(hash, what), Asked::Within))
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
