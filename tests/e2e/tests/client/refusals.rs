@@ -355,13 +355,11 @@ async fn an_answer_before_all_of_a_large_body_is_sent() {
         "HTTP/1.1 413 No\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{problem}",
         problem.len()
     );
-    for taken in [1, 1 << 20] {
-        let client = crate::client(answer_early(refusal.clone(), taken).await);
-        for _ in 0..20 {
-            let refused = client.put("k", large.clone()).await;
-            let Err(Error::Invalid(_)) = &refused else { panic!("{refused:?}") };
-            assert_eq!(refused.unwrap_err().code(), Some(Code::TooLarge));
-        }
+    let client = crate::client(answer_early(refusal, 1).await);
+    for _ in 0..20 {
+        let refused = client.put("k", large.clone()).await;
+        let Err(Error::Invalid(_)) = &refused else { panic!("{refused:?}") };
+        assert_eq!(refused.unwrap_err().code(), Some(Code::TooLarge));
     }
     // A yes to a part of a call is no answer.
     let yes = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}".to_owned();
