@@ -57,7 +57,8 @@ Settings file (all entries are optional):
   [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share),
            credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
-           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
+           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms,
+           commit_patience_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb: store, likewise)
@@ -74,6 +75,9 @@ A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller sa
 (15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
 otherwise, and between twice timeout_max_ms and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these
 bounds is moved to the nearer one.
+
+A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes on meanwhile until the
+transaction's time is over, and asking again tells how it ended.
 
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
@@ -457,6 +461,9 @@ pub(crate) enum StoreAction {
     Init {
         /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
         url: String,
+        /// Make it although other objects stand there, or another store within or around the place
+        #[arg(long)]
+        among_others: bool,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///

@@ -7,7 +7,7 @@ use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
-use aft_store_s3::S3Store;
+use aft_store_s3::{Prepared, S3Store};
 use tracing::warn;
 
 use crate::Failed;
@@ -70,26 +70,29 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
 ///
 /// # Errors
 /// As [`open_with`], and if it cannot be made.
-pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
+pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
     match url.split_once(':') {
         Some(("s3", _)) => {
-            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
-            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()), among_others)).await;
+            let (store, prepared) = made.map_err(|why| why.to_string())?;
+            Ok((Arc::new(store), Made::Bucket(prepared)))
         }
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&DynamoDb::default());
             let made = Box::pin(DynamoDbStore::init(url, &options)).await;
-            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Table))
         }
         _ => Ok((open(url).await?, Made::ByItself)),
     }
 }
 
 /// Who makes a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// `aft store init`, if it was not there.
-    Now,
+    /// `aft store init`, if it was not there: a bucket.
+    Bucket(Prepared),
+    /// The same: a table.
+    Table,
     /// Whoever opens it first.
     ByItself,
 }

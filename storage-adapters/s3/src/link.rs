@@ -243,6 +243,11 @@ impl Link {
         Ok(Page { keys, directories, more })
     }
 
+    /// The bucket's name.
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     /// Makes the bucket.
     pub(crate) async fn create_bucket(&self, region: &str) -> Result<(), Error> {
         let asked = format!("{}: create bucket", self.url);

@@ -14,7 +14,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::failure::Failure;
 use crate::layout::{self, Layout, SEAL_BYTES_MAX};
 use crate::link::{BATCH_MAX, Link, Only};
-use crate::open::Abilities;
+use crate::open::{Abilities, Prepared};
 use crate::{OpenError, Options, groups, open};
 
 /// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
@@ -69,13 +69,19 @@ impl S3Store {
         Ok(S3Store::from(opened))
     }
 
-    /// As [`S3Store::open`], but makes the bucket if it is not there.
+    /// As [`S3Store::open`], but makes the bucket if it is not there, and looks at what else stands where the store is to be. Done again, it finds what
+    /// it made.
     ///
     /// # Errors
-    /// As [`S3Store::open`], and if the bucket cannot be made.
-    pub async fn init(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
-        let opened = open::init(url, options).await?;
-        Ok(S3Store::from(opened))
+    /// As [`S3Store::open`]; if the bucket cannot be made; and [`OpenError::Occupied`] if there is no store yet, but other objects, or a store within or
+    /// around the place, unless `among_others` says that this is meant.
+    pub async fn init(
+        url: &str,
+        options: &Options,
+        among_others: bool,
+    ) -> std::result::Result<(S3Store, Prepared), OpenError> {
+        let (opened, prepared) = open::init(url, options, among_others).await?;
+        Ok((S3Store::from(opened), prepared))
     }
 
     async fn write(&self, name: &Name, body: Bytes, only: Only<'_>) -> Result<std::result::Result<(), Lost>> {

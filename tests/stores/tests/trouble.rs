@@ -298,8 +298,9 @@ async fn mistakes_at_the_start_are_named() {
 async fn a_bucket_is_made_once() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let url = format!("s3://made/p?endpoint={}", bucket.server.endpoint());
-    for _ in 0..2 {
-        let store = S3Store::init(&url, &bucket.options()).await.expect("the server runs");
+    for again in [false, true] {
+        let (store, prepared) = S3Store::init(&url, &bucket.options(), false).await.expect("the server runs");
+        assert_eq!(prepared.bucket_is_new, !again, "{prepared:?}");
         store.put(&name("a"), Bytes::from("body")).await.unwrap();
     }
     let store = S3Store::open(&url, &bucket.options()).await.expect("it is there");

@@ -46,7 +46,7 @@ impl NodeBackend {
                 Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
             }
             Ok(reply) => panic!("a batch was answered {reply:?}"),
-            Err(Refusal::Unknown(_)) if last => self.commit_again().await,
+            Err(Refusal::Unknown(_) | Refusal::UnknownDamaged(..)) if last => self.commit_again().await,
             Err(refusal) => Err(refused(&refusal)),
         }
     }
@@ -127,7 +127,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
         Refusal::TooLarge(_) => ("too_large", Effect::Nothing),
         Refusal::Invalid(_) => ("invalid", Effect::Nothing),
         Refusal::Damaged(_) => ("damaged", Effect::Nothing),
-        Refusal::Unknown(_) => ("unknown", Effect::Unknown),
+        Refusal::Unknown(_) | Refusal::UnknownDamaged(..) => ("unknown", Effect::Unknown),
     };
     let retry_after_ms = match refusal {
         Refusal::InProgress { retry_after_ms } => Some(*retry_after_ms),
