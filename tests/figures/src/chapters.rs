@@ -138,12 +138,19 @@ impl Cells<'_> {
     }
 }
 
+fn p50(seen: &Seen) -> f64 {
+    seen.p50_ms
+}
+
+fn p99(seen: &Seen) -> f64 {
+    seen.p99_ms
+}
+
 fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let mut bound = |what: String, seen: Option<f64>, aim: f64, at_least: bool, paper: Option<f64>| {
         bounds.extend(seen.map(|seen| Bound { what, seen, aim, at_least, paper }));
     };
-    let (p50, p99): (fn(&Seen) -> f64, fn(&Seen) -> f64) = (|seen| seen.p50_ms, |seen| seen.p99_ms);
     match figure {
         "io-latency" => {
             for store in ["S3", "DynamoDB", "Redis"] {

@@ -97,14 +97,13 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     let mut cells = Vec::new();
     let mut versions = BTreeMap::from([("aft".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     for kind in &choice.kinds {
-        cells.extend(measure::kind(*kind, &choice, &meters, &bar).await?);
-        versions.extend(kind.service().map(|service| (service.to_string(), service.version().to_owned())));
+        cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
     }
     bar.finish_and_clear();
     let data = Data {
         machine: aft_bench::machine(),
         versions,
-        day: stores::today(),
+        day: time::OffsetDateTime::now_utc().date().to_string(),
         seed: arguments.seed,
         command: command(&choice),
         took_s: start.elapsed().as_secs_f64(),

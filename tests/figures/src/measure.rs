@@ -1,5 +1,6 @@
 //! Runs what the plan says, one thing at a time, and keeps what was seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aft_bench::standard::{Length, Options, Target, Way};
@@ -36,7 +37,7 @@ impl Choice {
     }
 }
 
-/// Measures one kind of store at all of its speeds; each cell with the name of its figure.
+/// Measures one kind of store at all of its speeds; each cell with the name of its figure. Adds its server's version.
 ///
 /// # Errors
 /// If something cannot be measured, with what.
@@ -45,10 +46,12 @@ pub(crate) async fn kind(
     choice: &Choice,
     meters: &Meters,
     bar: &ProgressBar,
+    versions: &mut BTreeMap<String, String>,
 ) -> Result<Vec<(&'static str, Cell)>, Failed> {
     let tell = |what: &str| bar.set_message(format!("{}: {what}", kind.name()));
     tell("starts");
     let mut site = Site::start(kind, choice.seed, meters.clone()).await?;
+    versions.extend(site.service.as_ref().map(|server| (server.service().to_string(), server.version())));
     let mut cells = Vec::new();
     let mut first = true;
     for speed in kind.speeds() {

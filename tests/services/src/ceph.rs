@@ -39,6 +39,10 @@ impl Recipe for Ceph {
         SCRIPT.to_owned()
     }
 
+    fn version(&self, _: &Path) -> String {
+        "16.2".to_owned()
+    }
+
     fn program(&self, directory: &Path) -> PathBuf {
         directory.join("cluster")
     }

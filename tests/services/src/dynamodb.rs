@@ -21,6 +21,7 @@ use crate::{Error, Service, health, tool};
 const SCRIPT: &str = include_str!("dynamodb.py");
 
 /// What Maven is to fetch, with all that it needs.
+const VERSION: &str = "2.6.1";
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>aft</groupId>
@@ -31,7 +32,7 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
     <dependency>
       <groupId>com.amazonaws</groupId>
       <artifactId>DynamoDBLocal</artifactId>
-      <version>2.6.1</version>
+      <version>VERSION</version>
     </dependency>
   </dependencies>
 </project>
@@ -45,13 +46,21 @@ const INSTALL_NAMESPACE: &str = "run as root, or allow user namespaces (sysctl k
 
 const KEYS: Keys = Keys { access: "afttests", secret: "afttestssecret" };
 
+fn pom_text() -> String {
+    POM.replace("VERSION", VERSION)
+}
+
 /// DynamoDB Local's recipe.
 #[derive(Debug)]
 pub(crate) struct DynamoDb;
 
 impl Recipe for DynamoDb {
     fn stamp(&self, _: &Path) -> String {
-        format!("{POM}{SCRIPT}")
+        format!("{}{SCRIPT}", pom_text())
+    }
+
+    fn version(&self, _: &Path) -> String {
+        VERSION.to_owned()
     }
 
     fn program(&self, directory: &Path) -> PathBuf {
@@ -75,7 +84,7 @@ impl Recipe for DynamoDb {
         let write = |path: &Path, text: &str| {
             fs::write(path, text).map_err(Error::io(format!("cannot write {}", path.display())))
         };
-        write(&pom, POM)?;
+        write(&pom, &pom_text())?;
         write(&program, &format!("#!{python}\n{SCRIPT}"))?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))
             .map_err(Error::io(format!("cannot make {} a program", program.display())))?;

@@ -52,6 +52,12 @@ impl Recipe for Redis {
         format!("redis-tools\n{SCRIPT}")
     }
 
+    fn version(&self, directory: &Path) -> String {
+        let said = self.program(directory).to_str().and_then(|program| tool::ask(program, &["--version"]));
+        let version = said.as_deref().and_then(|said| said.split("v=").nth(1)?.split(' ').next());
+        version.unwrap_or("of unknown version").to_owned()
+    }
+
     fn program(&self, directory: &Path) -> PathBuf {
         directory.join("redis-server")
     }

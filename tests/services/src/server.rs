@@ -74,6 +74,12 @@ impl Server {
         self.service
     }
 
+    /// Its version, as figures name it.
+    pub fn version(&self) -> String {
+        let directory = self.program.parent().expect("a program lies in its directory");
+        self.service.recipe().version(directory)
+    }
+
     /// Where it listens, as `http://127.0.0.1:PORT`; the same after a restart.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())

@@ -40,6 +40,9 @@ pub(crate) trait Recipe {
     /// What exactly is fetched: changes whenever something else would be. `directory` is where it is kept.
     fn stamp(&self, directory: &Path) -> String;
 
+    /// Its version, for figures: a number without it says nothing.
+    fn version(&self, directory: &Path) -> String;
+
     /// The program that a fetched service has, in its directory. It may start others, as long as they stay in its process group and end with it.
     fn program(&self, directory: &Path) -> PathBuf;
 
@@ -77,7 +80,7 @@ pub(crate) struct Keys {
 
 impl Service {
     /// Those that everyday tests run against, and that are meant where none is named.
-    pub fn everyday() -> [Service; 3] {
+    pub fn everyday() -> [Service; 4] {
         [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb]
     }
 
