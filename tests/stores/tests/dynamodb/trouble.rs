@@ -282,13 +282,19 @@ async fn make_other(table: &Table, name: &str) {
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .key_schema(KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap())
+        .key_schema(
+            KeySchemaElement::builder()
+                .attribute_name("id")
+                .key_type(KeyType::Hash)
+                .build()
+                .expect("it has its name and type"),
+        )
         .attribute_definitions(
             AttributeDefinition::builder()
                 .attribute_name("id")
                 .attribute_type(ScalarAttributeType::S)
                 .build()
-                .unwrap(),
+                .expect("it has its name and type"),
         )
         .send();
     Box::pin(made).await.expect("the server runs");
