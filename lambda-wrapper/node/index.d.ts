@@ -83,7 +83,7 @@ export class Client {
    * Calls `fn` until its request has committed once; gives the result of the attempt that did. `fn` is called once an attempt, perhaps several times, perhaps
    * not at all: what it does outside the transaction it must be ready to do again. What it throws aborts the attempt and comes back as it is; after a call of the
    * transaction has failed with a retryable error, a failing `fn` is called again, in a new attempt. Throws `Unknown` if an attempt may have committed; after any other
-   * error none has, except `Internal`. `requestId` null: no later call can find the outcome.
+   * error none has. `requestId` null: no later call can find the outcome.
    */
   run(requestId: string | null, fn: (t: Transaction) => Promise<Bytes | void> | Bytes | void, options?: RequestOptions): Promise<Ran>
   /** Opens a transaction by hand. If the request has committed already, `t.replayed` is true and `t.ran` tells. */
@@ -137,7 +137,7 @@ export class AftError extends Error {
   readonly requestId: string | null
   readonly transaction: string | null
   readonly code: string | null
-  /** When to try again at the latest, if the server said so. */
+  /** When to try again, if the server said so: not before, and of InProgress at the latest then. */
   readonly retryAfterMs: number | null
   /** Whether it is certain that nothing was committed, and another attempt may succeed. */
   readonly retryable: boolean

@@ -43,6 +43,12 @@ const ASKED_MS_MAX = 5_000
 const KEY_BYTES_MAX = 1_088
 // The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
 const ANSWER_BYTES_MAX = 256 << 20
+// A larger body is announced (Expect: 100-continue), and sent when the server asks for it, or says nothing for so long: what is refused by its head is then refused before
+// there is anything to send. A server that closes while it is being sent to has its answer lost, more often than not: Node reads nothing after a write that failed.
+const UNANNOUNCED_BYTES_MAX = 256 << 10
+const ANNOUNCED_MS_MAX = 1_000
+// Such a body is sent piece by piece, so that an answer that comes meanwhile is read first.
+const PIECE_BYTES = 64 << 10
 // How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 const ABORT_MS_MAX = 2_000
 // Commits that a session token names, and the bytes of one: time, attempt, request hash.
@@ -213,6 +219,17 @@ export function mergeSessions (one, other) {
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
+/** The least and the greatest pause after so many failures before, in milliseconds, if the server asked for one. @internal */
+export function pauseRange (nth, inProgress, asked) {
+  const own = Math.min(PAUSE_MS_FIRST * 2 ** Math.min(nth, 20), PAUSE_MS_MAX)
+  if (asked === null) return [own / 2, own]
+  // When the other attempt ends at the latest: it is likely to end before.
+  if (inProgress) return [Math.min(own, asked) / 2, Math.min(own, asked)]
+  // Before that it is no use. Those who were told the same do not come back at once.
+  const least = Math.min(asked, ASKED_MS_MAX)
+  return [Math.max(least, own / 2), least + own]
+}
+
 // When to try again: exponential back-off with jitter, within a total time.
 class Pace {
   constructor (ms) {
@@ -224,13 +241,9 @@ class Pace {
 
   // Pauses after a failure; false, without a pause, if the time would be over after it.
   async pause (after) {
-    const own = Math.min(PAUSE_MS_FIRST * 2 ** Math.min(this.nth, 20), PAUSE_MS_MAX)
+    const [least, most] = pauseRange(this.nth, after instanceof InProgress, after.retryAfterMs)
     this.nth += 1
-    const asked = after.retryAfterMs
-    let ms = own
-    // Of another attempt: when it ends at the latest, and it is likely to end before.
-    if (asked !== null) ms = after instanceof InProgress ? Math.min(own, asked) : Math.max(own, Math.min(asked, ASKED_MS_MAX))
-    ms *= 0.5 + Math.random() / 2
+    const ms = least + Math.random() * (most - least)
     if (ms >= this.remaining()) return false
     await sleep(ms)
     return true
@@ -260,9 +273,13 @@ class Transport {
   async send (method, path, body, headers = {}, timeoutMs = this.callTimeoutMs) {
     const all = { ...headers }
     if (body !== undefined) all['Content-Length'] = body.length
+    if (body !== undefined && body.length > UNANNOUNCED_BYTES_MAX) all.Expect = '100-continue'
     if (this.token !== undefined) all.Authorization = `Bearer ${this.token}`
     const answer = await new Promise((resolve, reject) => {
       let connected = false
+      // An answer has begun, or what cut it off: whatever the request hears then, its answer's end tells.
+      let answering = false
+      let broken = null
       const timers = []
       const fail = why => {
         timers.forEach(clearTimeout)
@@ -287,11 +304,16 @@ class Transport {
           clearTimeout(connecting)
         })
       })
-      request.on('error', why => fail(why.message))
+      request.on('error', why => {
+        broken ??= why.message
+        // A server may refuse a large body before it has all of it, and close: its answer is on its way all the same.
+        if (!answering) fail(broken)
+      })
       request.on('response', response => {
         const { 'content-length': length, 'transfer-encoding': coding } = response.headers
         // Otherwise nobody could tell the answer's end from that of a broken connection.
         if (length === undefined && coding === undefined && response.statusCode !== 204) return request.destroy(new Error('an answer without a length'))
+        answering = true
         const chunks = []
         let len = 0
         response.on('data', chunk => {
@@ -299,18 +321,43 @@ class Transport {
           len += chunk.length
           if (len > ANSWER_BYTES_MAX) request.destroy(new Error('the answer is too long'))
         })
-        response.on('error', why => fail(why.message))
+        response.on('error', why => fail(broken ?? why.message))
+        // After its end this says nothing new.
+        response.on('close', () => fail(broken ?? 'the answer is not whole'))
         response.on('end', () => {
-          if (!response.complete) return fail('the answer is not whole')
+          if (!response.complete) return fail(broken ?? 'the answer is not whole')
           timers.forEach(clearTimeout)
+          const sent = request.writableFinished
+          // Nobody wants the rest of the body.
+          if (!sent) request.destroy()
+          if (!sent && response.statusCode < 400) return fail(`status ${response.statusCode} to a call that was cut off`)
           resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) })
         })
       })
-      request.end(body)
+      if (body === undefined || body.length <= UNANNOUNCED_BYTES_MAX) return request.end(body)
+      let sending = false
+      const send = () => {
+        if (sending || answering) return
+        sending = true
+        sendPiece(request, body, 0, () => answering || request.destroyed)
+      }
+      request.on('continue', send)
+      timers.push(setTimeout(send, ANNOUNCED_MS_MAX))
+      request.flushHeaders()
     })
     if (answer.status >= 200 && answer.status < 300) return answer
     throw refusal(answer.status, answer.body)
   }
+}
+
+function sendPiece (request, body, at, over) {
+  if (over()) return
+  const end = Math.min(at + PIECE_BYTES, body.length)
+  if (end === body.length) return request.end(body.subarray(at))
+  request.write(body.subarray(at, end), why => {
+    // What is wrong, the request hears as well.
+    if (!why) setImmediate(sendPiece, request, body, end, over)
+  })
 }
 
 function reply (answer) {
@@ -322,6 +369,11 @@ function reply (answer) {
 }
 
 // --- the client ----------------------------------------------------------------------------------------------------
+
+// What a commit carries. Without a request ID nobody comes back for the result, and to store it would take the right to write.
+function resultOf (result, requestId) {
+  return result.length > 0 && requestId !== null && requestId !== undefined ? { result: result.toString('base64') } : {}
+}
 
 function beginOf (client, requestId, options, waitMs, beside) {
   const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, reads = [] } = options
@@ -405,7 +457,7 @@ export class Client {
     for (;;) {
       const begin = beginOf(this, requestId, options, Math.min(this._options.waitMsMax, pace.remaining()), doubt !== null)
       begin.ops = ops.map(opJson)
-      if (kept.length > 0) begin.result = kept.toString('base64')
+      Object.assign(begin, resultOf(kept, requestId))
       let error
       try {
         return this._executed(await this._post('/v1/execute', begin), kept)
@@ -736,7 +788,7 @@ export class Transaction {
       throw this._torn
     }
     this._ended = true
-    const alone = result.length > 0 ? { result: result.toString('base64') } : {}
+    const alone = resultOf(result, this._requestId)
     const ops = this._take().map(opJson)
     let reply
     try {
@@ -777,8 +829,8 @@ export class Transaction {
         // This call was turned away: that says nothing of an earlier one.
       } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
         return { batchIsIn: doubt }
-      } else if ((error instanceof NotFound || error instanceof Unauthorized) && doubt !== null) {
-        throw doubt // Nobody is left to ask.
+      } else if ((error instanceof NotFound || error instanceof Unauthorized || error instanceof Internal) && doubt !== null) {
+        throw doubt // Nobody is left to ask, or what is wrong now says nothing of the first call.
       } else {
         throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
       }

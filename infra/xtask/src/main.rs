@@ -3,12 +3,14 @@
 //! * [`test`] – every test, with a heading per step and a countable last line.
 //! * [`ci`] – format, lints and [`test`].
 //! * [`services`] – the real servers that tests run against: fetched, and run by hand.
+//! * [`figures`] – the paper's evaluation, measured and drawn.
 //! * [`simulate`] – the simulator in release: one seed, many seeds, or a time.
 //! * [`torture`] – the end-to-end kill -9 loop for a time.
 //!
 //! [`step`] runs a child process, [`totals`] reads what test programs say. Nothing depends on this crate.
 
 mod ci;
+mod figures;
 mod services;
 mod simulate;
 mod step;
@@ -35,6 +37,8 @@ enum Task {
     Ci,
     /// Fetch the real servers that tests run against, and run them until Ctrl-C.
     Services(services::Arguments),
+    /// Measure the paper's figures against real servers, and write docs/figures/: some 20 minutes.
+    Figures(figures::Arguments),
     /// Run the simulator in release.
     Simulate(simulate::Arguments),
     /// Kill a loaded server with SIGKILL over and over, and check what it promised.
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Ci => ci::run(),
         Task::Services(arguments) => services::run(&arguments),
+        Task::Figures(arguments) => figures::run(&arguments),
         Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Torture(arguments) => torture::run(&arguments),
     }

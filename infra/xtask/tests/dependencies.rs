@@ -15,8 +15,14 @@ struct Rule {
 }
 
 /// The concrete stores: named by the binary alone.
-const STORES: &[&str] =
-    &["aft-store-memory", "aft-store-local", "aft-store-s3", "aft-store-dynamodb", "aft-store-faulty"];
+const STORES: &[&str] = &[
+    "aft-store-memory",
+    "aft-store-local",
+    "aft-store-s3",
+    "aft-store-dynamodb",
+    "aft-store-redis",
+    "aft-store-faulty",
+];
 
 /// Everything that a program in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
@@ -32,6 +38,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-store-local",
     "aft-store-s3",
     "aft-store-dynamodb",
+    "aft-store-redis",
     "aft-store-faulty",
 ];
 
@@ -51,9 +58,11 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store"] },
     Rule { name: "aft-store-s3", folder: "storage-adapters/s3", may_use: &["aft-store"] },
     Rule { name: "aft-store-dynamodb", folder: "storage-adapters/dynamodb", may_use: &["aft-store"] },
+    Rule { name: "aft-store-redis", folder: "storage-adapters/redis", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
+    Rule { name: "aft-figures", folder: "tests/figures", may_use: ALL_OF_OURS },
     Rule { name: "aft-services", folder: "tests/services", may_use: &[] },
     Rule { name: "aft-store-tests", folder: "tests/stores", may_use: ALL_OF_OURS },
     Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },

@@ -5,7 +5,9 @@
 //     AFT_URL=http://127.0.0.1:7400 node --test test/
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
@@ -302,6 +304,9 @@ test('vectors', () => {
     assert.equal(aft.mergeSessions(one, other), merged)
     assert.equal(aft.mergeSessions(other, one), merged)
   }
+  for (const { failures, code, retry_after_ms: asked, least_ms: least, most_ms: most } of VECTORS.pauses) {
+    assert.deepEqual(aft.pauseRange(failures, code === 'in_progress', asked), [least, most])
+  }
   for (const unreadable of VECTORS.unreadable) assert.throws(() => aft.mergeSessions(unreadable, VECTORS.sessions[1].one))
 })
 
@@ -493,6 +498,76 @@ test('an answer is whole or none', async () => {
     client.close()
     server.close()
   }
+})
+
+// A server in a process of its own, so that it closes while the client is at work: it answers as soon as it has so many bytes of a call, and closes, whatever is
+// still being sent. In this process the answer would always have been read before.
+async function answerEarly (status, body, taken, use) {
+  const program = `
+    const [status, body, taken] = JSON.parse(process.argv[1])
+    const server = require('net').createServer(socket => {
+      let len = 0
+      socket.on('error', () => {}).on('data', chunk => {
+        if (len === 0 && taken > 1) socket.write('HTTP/1.1 100 Continue\\r\\n\\r\\n')
+        len += chunk.length
+        if (len < taken) return
+        len = -Infinity
+        socket.pause()
+        socket.write('HTTP/1.1 ' + status + ' X\\r\\nContent-Type: application/problem+json\\r\\nContent-Length: ' + body.length + '\\r\\nConnection: close\\r\\n\\r\\n' + body)
+        socket.destroySoon()
+      })
+    })
+    server.listen(0, '127.0.0.1', () => console.log(server.address().port))`
+  const child = spawn(process.execPath, ['-e', program, JSON.stringify([status, body, taken])], { stdio: ['ignore', 'pipe', 'inherit'] })
+  try {
+    const [port] = await once(child.stdout, 'data')
+    const client = new Client(`http://127.0.0.1:${Number(port)}`, { runMsMax: 2_000 })
+    await use(client)
+    client.close()
+  } finally {
+    child.kill()
+  }
+}
+
+test('a refusal that comes before a large body is sent', async () => {
+  const detail = JSON.stringify({ type: 'x', title: 'x', status: 413, detail: 'too long', code: 'too_large', action: 'invalid' })
+  const large = Buffer.alloc(24 << 20, 7)
+  await answerEarly(413, detail, 1, async client => {
+    for (let times = 0; times < 20; times += 1) {
+      await assert.rejects(client.put('k', large), error => {
+        assert.ok(error instanceof aft.Invalid, `${error.name}: ${error.message}`)
+        assert.equal(error.code, 'too_large')
+        return true
+      })
+    }
+  })
+  // In the midst of it the answer may be lost with the connection. That is told as what it is, and ends no process.
+  await answerEarly(413, detail, 1 << 20, async client => {
+    const seen = new Set()
+    for (let times = 0; times < 20; times += 1) {
+      await assert.rejects(client.put('k', large), error => seen.add(error.name) && (error instanceof aft.Invalid || error instanceof aft.Unknown))
+    }
+    assert.ok(seen.has('Invalid'), [...seen].join())
+  })
+})
+
+test('a large body is sent to a server that does not ask for it', async () => {
+  let len = 0
+  const server = net.createServer(socket => {
+    socket.on('error', () => {}).on('data', chunk => {
+      len += chunk.length
+      if (len > 1 << 20) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
+    })
+  })
+  const client = new Client(await listen(server))
+  assert.equal((await client.put('k', Buffer.alloc(1 << 20, 7))).replayed, false)
+  client.close()
+  server.close()
+})
+
+// A yes to a part of a call is no answer.
+test('a yes to what was cut off is no answer', async () => {
+  await answerEarly(200, '{}', 1, client => assert.rejects(client.put('k', Buffer.alloc(24 << 20, 7)), aft.Unknown))
 })
 
 async function write (url, named) {

@@ -400,6 +400,10 @@ class Verbs(unittest.TestCase):
         for vector in VECTORS["sessions"]:
             self.assertEqual(aft_client.merge_sessions(vector["one"], vector["other"]), vector["merged"])
             self.assertEqual(aft_client.merge_sessions(vector["other"], vector["one"]), vector["merged"])
+        for vector in VECTORS["pauses"]:
+            least, most = aft_client._pause(vector["failures"], vector["code"] == "in_progress", vector["retry_after_ms"])
+            self.assertAlmostEqual(least * 1000, vector["least_ms"])
+            self.assertAlmostEqual(most * 1000, vector["most_ms"])
         for text in VECTORS["unreadable"]:
             with self.assertRaises(ValueError):
                 aft_client.merge_sessions(text, VECTORS["sessions"][1]["one"])
@@ -584,6 +588,56 @@ class CutAnywhere(unittest.TestCase):
                 for cut in range(len(answer)):
                     value = client.get(str(cut))
                     self.assertEqual(value and value.bytes, b"120000000001", answer[:cut])
+
+
+class Early:
+    """A server that answers as soon as it has so many bytes of a call, and closes, whatever is still being sent."""
+
+    def __init__(self, answer, taken):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = self.listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    length = 0
+                    while length < taken:
+                        length += len(connection.recv(65536))
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
+class CutOff(unittest.TestCase):
+    """An answer that comes, with the connection's end, before all of a large body was sent."""
+    LARGE = b"7" * (24 << 20)
+
+    def test_a_refusal_is_told_as_what_it_is(self):
+        problem = {"type": "x", "title": "x", "status": 413, "detail": "too long", "code": "too_large", "action": "invalid"}
+        body = json.dumps(problem).encode()
+        head = f"HTTP/1.1 413 No\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        for taken in (1, 1 << 20):
+            with Early(head.encode() + body, taken) as server, Client(server.url, run_seconds_max=2) as client:
+                for _ in range(20):
+                    with self.assertRaises(aft_client.Invalid) as refused:
+                        client.put("k", self.LARGE)
+                    self.assertEqual(refused.exception.code, "too_large")
+
+    def test_a_yes_is_no_answer(self):
+        yes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+        with Early(yes, 1) as server, Client(server.url, run_seconds_max=2) as client:
+            with self.assertRaises(aft_client.Unknown):
+                client.put("k", self.LARGE)
 
 
 class Cuts(unittest.TestCase):

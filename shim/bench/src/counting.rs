@@ -53,7 +53,18 @@ pub(crate) struct CountingStore {
 }
 
 /// The trait's calls that go to the store.
-const CALLS: [&str; 8] = ["get", "put", "create", "replace", "delete", "delete_if", "list", "groups"];
+const CALLS: [&str; 10] = [
+    "get",
+    "put",
+    "create",
+    "replace",
+    "delete",
+    "delete_if",
+    "list",
+    "groups",
+    "transact_get",
+    "transact_put",
+];
 
 #[derive(Debug, Clone, Copy)]
 enum Call {
@@ -65,6 +76,8 @@ enum Call {
     DeleteIf,
     List,
     Groups,
+    TransactGet,
+    TransactPut,
 }
 
 impl CountingStore {
@@ -113,6 +126,14 @@ impl Store for CountingStore {
 
     fn costs(&self) -> Option<Costs> {
         self.inner.costs()
+    }
+
+    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        self.count(Call::TransactGet).transact_get(names).await
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        self.count(Call::TransactPut).transact_put(bodies).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
@@ -168,6 +189,7 @@ mod tests {
         assert_eq!(CALLS[Call::Get as usize], "get");
         assert_eq!(CALLS[Call::DeleteIf as usize], "delete_if");
         assert_eq!(CALLS[Call::Groups as usize], "groups");
+        assert_eq!(CALLS[Call::TransactPut as usize], "transact_put");
     }
 
     #[test]

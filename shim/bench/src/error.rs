@@ -23,6 +23,9 @@ pub enum Error {
     /// The node in process could not start.
     #[error("node: {0}")]
     Node(String),
+    /// What a run left could not be counted after it. The text names what, and why.
+    #[error("audit: {0}; run it again when the store answers")]
+    Audit(String),
     /// The run was told to end (Ctrl-C, or a request to terminate) and has ended its processes.
     #[error("interrupted")]
     Interrupted,

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 
 /// The machine and the program in one line, as far as the system tells.
-pub(crate) fn describe() -> String {
+pub fn describe() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut parts = vec![format!("{cores} cores")];
     parts.extend(field("/proc/cpuinfo", "model name"));

@@ -43,7 +43,9 @@ enum Verdict {
 impl Transaction {
     /// Commits; `times_max` calls at most.
     pub(crate) async fn settle(&self, result: Bytes, pace: &mut Pace, times_max: u32) -> Result<Ran, Error> {
-        let result = Some(result).filter(|result| !result.is_empty());
+        let own = result;
+        // Without a request ID nobody comes back for it, and to store it would take the right to write.
+        let result = Some(own.clone()).filter(|result| !result.is_empty() && self.request_id().is_some());
         let ops = self.start_ending()?;
         let alone = || (self.path("/commit"), Format::Protobuf.encode(&Commit { result: result.clone() }));
         let (path, body) = match ops.is_empty() {
@@ -74,7 +76,7 @@ impl Transaction {
             replayed: reply.replayed,
             result_size: reply.result_size,
             // The winner's, or this one's own.
-            result: if reply.replayed { or_empty(reply.result) } else { or_empty(result) },
+            result: if reply.replayed { or_empty(reply.result) } else { own },
             version: reply.version,
         })
     }
@@ -152,6 +154,8 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
         Error::NotFound(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         // Credentials that no longer hold say nothing of the first call.
         Error::Unauthorized(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
+        // Neither does a store that is damaged now.
+        Error::Internal(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         Error::NotFound(_) => Verdict::Not(error.into_retry()),
         Error::Retry(_)
         | Error::InProgress(_)

@@ -36,7 +36,8 @@ pub enum Error {
     /// Present credentials that allow the call.
     #[error("not authorized: {0}")]
     Unauthorized(Box<Details>),
-    /// Somebody has to mend the server or its store; or what answered is no such server. A commit that is answered so may have taken effect.
+    /// Somebody has to mend the server or its store; or what answered is no such server. A commit that may have taken
+    /// effect is [`Error::Unknown`] instead, with the damage named.
     #[error("the server has to be mended: {0}")]
     Internal(Box<Details>),
 }
@@ -92,7 +93,7 @@ impl Error {
         self.details().problem.as_ref().map(|problem| problem.code)
     }
 
-    /// When to try again at the latest, if the server said so.
+    /// When to try again, if the server said so: not before, and of [`Error::InProgress`] at the latest then.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
     }

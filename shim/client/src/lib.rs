@@ -34,6 +34,7 @@ mod client;
 mod commit;
 mod error;
 mod keys;
+mod outgoing;
 mod pace;
 mod path;
 mod request;

@@ -1,5 +1,6 @@
 //! When to try again: exponential back-off with jitter, within a total time.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -33,19 +34,48 @@ impl Pace {
 
     /// Pauses after a failure; `false`, without a pause, if the time would be over after it.
     pub(crate) async fn pause(&mut self, after: &Error) -> bool {
-        let own_ms = FIRST_MS.saturating_mul(1 << self.nth.min(20)).min(LONGEST_MS);
+        let range = range(self.nth, matches!(after, Error::InProgress(_)), after.retry_after_ms());
         self.nth += 1;
-        let ms = match (after, after.retry_after_ms()) {
-            // When the other attempt ends at the latest: it is likely to end before.
-            (Error::InProgress(_), Some(asked)) => own_ms.min(asked),
-            (_, Some(asked)) => own_ms.max(asked.min(ASKED_MS_MAX)),
-            (_, None) => own_ms,
-        };
-        let pause = Duration::from_millis(rand::rng().random_range(ms / 2..=ms));
+        let pause = Duration::from_millis(rand::rng().random_range(range));
         if pause >= self.remaining() {
             return false;
         }
         tokio::time::sleep(pause).await;
         true
+    }
+}
+
+/// The pause after so many failures before, in milliseconds, if the server asked for one.
+fn range(nth: u32, in_progress: bool, asked: Option<u64>) -> RangeInclusive<u64> {
+    let own = FIRST_MS.saturating_mul(1 << nth.min(20)).min(LONGEST_MS);
+    match asked {
+        None => own / 2..=own,
+        // When the other attempt ends at the latest: it is likely to end before.
+        Some(asked) if in_progress => own.min(asked) / 2..=own.min(asked),
+        // Before that it is no use. Those who were told the same do not come back at once.
+        Some(asked) => {
+            let least = asked.min(ASKED_MS_MAX);
+            least.max(own / 2)..=least + own
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn all_clients_pause_alike() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let pauses = vectors["pauses"].as_array().unwrap();
+        assert!(pauses.len() > 8);
+        for vector in pauses {
+            let number = |name: &str| vector[name].as_u64();
+            let in_progress = vector["code"] == "in_progress";
+            let found = range(number("failures").unwrap() as u32, in_progress, number("retry_after_ms"));
+            let expect = number("least_ms").unwrap()..=number("most_ms").unwrap();
+            assert_eq!(found, expect, "{vector}");
+        }
     }
 }

@@ -60,8 +60,7 @@ impl Client {
     /// Dropping the future aborts the transaction that is open; if it is dropped during the commit, the commit may stand.
     ///
     /// # Errors
-    /// The function's own; any [`Error`], made into `E`. [`Error::Unknown`] means that an attempt may have committed; no other does, except
-    /// [`Error::Internal`].
+    /// The function's own; any [`Error`], made into `E`. [`Error::Unknown`] means that an attempt may have committed; no other does.
     pub async fn run<F, Fut, R, E>(&self, request: impl Into<Request>, mut function: F) -> Result<Ran, E>
     where
         F: FnMut(Transaction) -> Fut,

@@ -343,7 +343,7 @@ impl Transaction {
     /// run's time is over.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if it may have committed; after any other error it did not and will not, except [`Error::Internal`]. [`Error::Invalid`] inside
+    /// [`Error::Unknown`] if it may have committed; after any other error it did not and will not. [`Error::Invalid`] inside
     /// [`Client::run`], which commits by itself.
     pub async fn commit(&self, result: impl Into<Bytes>) -> Result<Ran, Error> {
         self.check_by_hand()?;

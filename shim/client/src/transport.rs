@@ -3,23 +3,25 @@
 //! (The pool itself opens another connection when a kept one turns out to be closed before a byte of the call was written; that is no second
 //! try.)
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aft_wire::http::header;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::outgoing::Outgoing;
 use crate::settings::{ANSWER_BYTES_MAX, IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, Settings};
 
 /// Sends calls to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    http: legacy::Client<HttpConnector, Outgoing>,
     authority: String,
     authorization: Option<HeaderValue>,
     timeout: Duration,
@@ -80,6 +82,7 @@ impl Transport {
     /// Sends a call and waits for the whole answer. A future that is dropped closes its connection.
     pub(crate) async fn send(&self, call: Call) -> Result<Answer, NoAnswer> {
         let request = self.request(call)?;
+        let sent = request.body().sent.clone();
         let answer = async {
             let response = self.http.request(request).await.map_err(|why| match why.is_connect() {
                 true => NoAnswer::NotSent(describe(&why)),
@@ -88,6 +91,9 @@ impl Transport {
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|why| NoAnswer::Broken(describe(why.as_ref())))?.to_bytes();
+            if head.status.is_success() && !sent.load(Ordering::Relaxed) {
+                return Err(NoAnswer::Broken(format!("status {} to a call that was cut off", head.status)));
+            }
             Ok(Answer { status: head.status, headers: head.headers, body })
         };
         match tokio::time::timeout(self.timeout, answer).await {
@@ -96,12 +102,18 @@ impl Transport {
         }
     }
 
-    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, NoAnswer> {
+    fn request(&self, call: Call) -> Result<Request<Outgoing>, NoAnswer> {
+        let (body, asked_for) = Outgoing::new(call.body);
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("http://{}{}", self.authority, call.path))
-            .body(Full::new(call.body))
+            .body(body)
             .map_err(|why| NoAnswer::NotSent(format!("{}: {why}", call.path)))?;
+        if let Some(asked_for) = asked_for {
+            request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+            // Of the answers that come before the last one, only this one is ever sent here.
+            hyper::ext::on_informational(&mut request, move |_| asked_for.notify_one());
+        }
         let headers = request.headers_mut();
         if let Some(accept) = call.accept {
             headers.insert(ACCEPT, HeaderValue::from_static(accept));

@@ -40,7 +40,7 @@ impl Client {
         result: impl Into<Bytes>,
     ) -> Result<Executed, Error> {
         let request = request.into();
-        let result = Some(result.into()).filter(|result| !result.is_empty());
+        let result: Bytes = result.into();
         let mut pace = Pace::new(self.settings.run_time_max);
         let mut doubt = None;
         loop {
@@ -48,13 +48,14 @@ impl Client {
             let timeout = self.settings.transaction_timeout;
             let mut begin = request.begin(timeout, wait, doubt.is_some(), self.session());
             begin.ops.extend(ops.iter().cloned());
-            begin.result.clone_from(&result);
+            // Without a request ID nobody comes back for it, and to store it would take the right to write.
+            begin.result = Some(result.clone()).filter(|result| !result.is_empty() && request.id.is_some());
             match self.whole(&begin, request.id.as_deref(), &mut doubt, &mut pace).await {
                 Some(outcome) => {
                     let reply = outcome.map_err(|error| error.about(request.id.as_deref(), None))?;
-                    let kept = if reply.replayed { reply.result } else { result };
+                    let kept = if reply.replayed { or_empty(reply.result) } else { result };
                     let ran = Ran {
-                        result: or_empty(kept),
+                        result: kept,
                         result_size: reply.result_size,
                         replayed: reply.replayed,
                         version: reply.version,

@@ -61,6 +61,8 @@ pub enum Verb {
     Abort(AttemptId),
     /// Did this request commit?
     LookUp(RequestHash),
+    /// Did the request of this attempt commit? If the node does not remember the attempt, did this one?
+    LookUpOf(AttemptId, RequestHash),
 }
 
 /// Opens a transaction.
@@ -274,6 +276,9 @@ pub enum Refusal {
     ResultGone,
     /// Whether the transaction committed is not known: look the request up, or commit again.
     Unknown(RequestHash),
+    /// The same, and why: what the store holds under the commit record's name is damaged; the text names it. Somebody has to mend the store
+    /// before anybody can tell.
+    UnknownDamaged(RequestHash, String),
     /// No transaction or request of that name is known.
     NotFound,
     /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in it.

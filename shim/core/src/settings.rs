@@ -66,6 +66,9 @@ pub struct Settings {
     pub maintenance_pause_max_ms: u64,
     /// How long a read or a look-up keeps asking a store that fails before the caller is told.
     pub store_patience_ms: u64,
+    /// How long whoever asked for a commit waits for its outcome before being told that it is not known yet. The commit goes on, until the
+    /// transaction's deadline: who asks again waits for the same outcome.
+    pub commit_patience_ms: u64,
     /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
     pub retry_min_ms: u64,
     /// Longest pause before a store call is repeated.
@@ -114,6 +117,8 @@ impl Settings {
             maintenance_interval_ms: 1_000,
             maintenance_pause_max_ms: 15_000,
             store_patience_ms: 10_000,
+            // A store call that is not answered counts so after 10 s; the next one may be.
+            commit_patience_ms: 15_000,
             retry_min_ms: 20,
             retry_max_ms: 1_000,
             #[cfg(feature = "planted-bugs")]

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 const WALL_MS: u64 = 1_700_000_000_000;
 const HASH: RequestHash = RequestHash([1; 32]);
+const ATTEMPT: AttemptId = AttemptId([1; 16]);
 
 struct World {
     node: Node,
@@ -28,9 +29,25 @@ struct World {
     /// Version entries that the node tried to put.
     published: usize,
     replies: Vec<Result<Reply, Refusal>>,
+    /// The store answers creates.
+    well: bool,
+    /// What the store holds as a commit record is damaged.
+    damaged: bool,
 }
 
 impl World {
+    fn new(settings: Settings) -> World {
+        World {
+            node: Node::new(NodeId(1), settings),
+            at_ms: 1_000,
+            record: None,
+            published: 0,
+            replies: Vec::new(),
+            well: false,
+            damaged: false,
+        }
+    }
+
     fn step(&mut self, input: Input) {
         let now = Now { wall_ms: WALL_MS + self.at_ms, mono_ms: self.at_ms };
         let mut inputs = VecDeque::from([input]);
@@ -48,6 +65,7 @@ impl World {
     }
 
     fn answer(&mut self, call: Call) -> Answer {
+        let stood = self.record.is_some();
         if let Call::Create(_, Body::Record(record)) = &call {
             self.record = Some(record.clone());
         }
@@ -56,7 +74,12 @@ impl World {
             return Answer::Failed(CallError::NoAnswer);
         }
         match call {
+            Call::Create(..) if self.well && stood => Answer::Exists,
+            Call::Create(..) if self.well => Answer::Created,
             Call::Create(..) => Answer::Failed(CallError::NoAnswer),
+            Call::Get(Name::Commit(_)) if self.damaged => {
+                Answer::Failed(CallError::Damaged("commit/01 ends early".into()))
+            }
             Call::Get(Name::Commit(_)) | Call::Fetch { .. } => {
                 Answer::Got(self.record.clone().map(|record| (Body::Record(record), Tag(Bytes::new()))))
             }
@@ -83,6 +106,13 @@ impl World {
     }
 }
 
+fn write(key: &Key) -> Batch {
+    let bytes = Bytes::from_static(b"v");
+    let value =
+        Value { size: 1, location: Location::Inline(bytes), etag: Bytes::new(), attributes: Bytes::new() };
+    Batch { ops: vec![Op::Put(key.clone(), value)], commit: Some(CommitArgs::default()) }
+}
+
 fn begin(attempt: AttemptId, hash: RequestHash, batch: Batch) -> Verb {
     Verb::Begin(Box::new(Begin {
         attempt,
@@ -103,14 +133,9 @@ fn begin(attempt: AttemptId, hash: RequestHash, batch: Batch) -> Verb {
 fn a_doubted_commit_that_was_told_stays_in_sight() {
     let settings = Settings::new(false, 3_600_000, true);
     let (timeout_ms, recheck_ms) = (settings.timeout_default_ms, settings.recheck_after_ms);
-    let node = Node::new(NodeId(1), settings);
-    let mut world = World { node, at_ms: 1_000, record: None, published: 0, replies: Vec::new() };
+    let mut world = World::new(settings);
     let key = Key::parse("k").unwrap();
-    let bytes = Bytes::from_static(b"v");
-    let value =
-        Value { size: 1, location: Location::Inline(bytes), etag: Bytes::new(), attributes: Bytes::new() };
-    let batch = Batch { ops: vec![Op::Put(key.clone(), value)], commit: Some(CommitArgs::default()) };
-    world.step(Input::Verb(Ticket(1), begin(AttemptId([1; 16]), HASH, batch)));
+    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&key))));
     world.pass(timeout_ms + 1);
     assert_eq!(world.replies.pop(), Some(Err(Refusal::Unknown(HASH))));
 
@@ -132,4 +157,60 @@ fn a_doubted_commit_that_was_told_stays_in_sight() {
             "{reads:?}"
         );
     }
+}
+
+/// A client with a store that was dead waited for a minute, its transaction's time, before it heard anything at all.
+#[test]
+fn who_waits_for_a_commit_is_told_soon_and_the_commit_goes_on() {
+    let settings = Settings::new(false, 3_600_000, true);
+    let patience_ms = settings.commit_patience_ms;
+    assert!(patience_ms < settings.timeout_default_ms / 2);
+    let mut world = World::new(settings);
+    let key = Key::parse("k").unwrap();
+    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&key))));
+    world.pass(patience_ms - 1);
+    assert_eq!(world.replies, []);
+    world.pass(1);
+    assert_eq!(std::mem::take(&mut world.replies), [Err(Refusal::Unknown(HASH))]);
+
+    // Asked again, it is the same commit, with a patience of its own.
+    for ticket in [2, 3] {
+        world.step(Input::Verb(Ticket(ticket), Verb::Commit(ATTEMPT, CommitArgs::default())));
+        world.pass(patience_ms / 3);
+    }
+    assert_eq!(world.replies, []);
+    world.pass(patience_ms / 3);
+    assert_eq!(std::mem::take(&mut world.replies), [Err(Refusal::Unknown(HASH))]);
+    // And it has never stopped: when the store is well again, who still waits hears that it committed.
+    world.well = true;
+    world.pass(2_000);
+    let told = std::mem::take(&mut world.replies);
+    assert!(matches!(&told[..], [Ok(Reply::Committed(committed))] if committed.txn.is_some()), "{told:?}");
+    assert!(world.published > 0, "nobody publishes it");
+}
+
+/// It was told as an error of the server alone, which clients take for an end: whether the transaction committed is open all the same.
+#[test]
+fn a_damaged_record_leaves_the_outcome_unknown_and_is_named() {
+    let mut world = World::new(Settings::new(false, 3_600_000, true));
+    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&Key::parse("k").unwrap()))));
+    (world.well, world.damaged) = (true, true);
+    world.pass(2_000);
+    let unknown = Refusal::UnknownDamaged(HASH, "commit/01 ends early".into());
+    assert_eq!(std::mem::take(&mut world.replies), [Err(unknown.clone())]);
+    assert_eq!(world.ask(Verb::Commit(ATTEMPT, CommitArgs::default())), Err(unknown));
+    world.damaged = false;
+    let told = world.ask(Verb::Commit(ATTEMPT, CommitArgs::default()));
+    assert!(matches!(told, Ok(Reply::Committed(_))), "{told:?}");
+}
+
+#[test]
+fn a_transaction_leads_to_its_request() {
+    let mut world = World::new(Settings::new(false, 3_600_000, true));
+    world.well = true;
+    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&Key::parse("k").unwrap()))));
+    assert!(matches!(world.replies.pop(), Some(Ok(Reply::Begun { committed: Some(_), .. }))));
+    let other = RequestHash([9; 32]);
+    let found = world.ask(Verb::LookUpOf(ATTEMPT, other));
+    assert!(matches!(&found, Ok(Reply::Found(record)) if record.hash == HASH), "{found:?}");
 }

@@ -16,6 +16,19 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// What to do about something damaged, unless its text knows better, as where a newer program wrote it.
 const DAMAGED_REMEDY: &str = "what the store holds there is not what AFT wrote: restore this object from a copy, or, if other programs write there, serve a directory or prefix that is AFT's alone; if neither explains it, report it with this text. Calls that do not need the object are served";
 
+/// Why it is not known whether a transaction committed.
+pub(crate) const NOT_SAID: &str = "the commit may have been stored, and the store has not said so in time";
+
+/// The same, where what the store said cannot be read.
+pub(crate) fn damaged_in_doubt(what: &str) -> String {
+    format!("the commit may have been stored, and its record cannot be read: {what} ({DAMAGED_REMEDY})")
+}
+
+/// Where to ask for a transaction's request.
+pub(crate) fn look_up_by_transaction(token: &str) -> String {
+    format!("/v1/requests/{token}?by=transaction")
+}
+
 /// A call that is answered with a problem; and its request ID, if it has one, for the log.
 ///
 /// The span of a call is there for whoever asks for debug lines: it would cost every call something. What is logged without being asked for tells
@@ -97,7 +110,11 @@ impl Failure {
 
     /// Adds the transaction that the call was about.
     pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
-        self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        let transaction = &*self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        // Its node leads from the transaction to its request; and from an unnamed one, any node.
+        if self.0.code == Code::Unknown && self.0.look_up.is_none() {
+            self.0.look_up = Some(look_up_by_transaction(transaction));
+        }
         self
     }
 
@@ -152,7 +169,6 @@ impl From<Malformed> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        let mut look_up = None;
         let mut retry_after_ms = None;
         let mut beyond = None;
         let (code, detail) = match refusal {
@@ -187,13 +203,9 @@ impl From<Refusal> for Failure {
                 Code::ResultGone,
                 "the request committed; its result is no longer kept, and it does not run again".into(),
             ),
-            Refusal::Unknown(hash) => {
-                let path = format!("/v1/requests/{hash}?by=hash");
-                let detail = format!(
-                    "the commit may have been stored, and the store did not say: ask GET {path}, or send the same call again (a batch that carried the commit as a batch, not as a bare commit), or the request again under its ID"
-                );
-                look_up = Some(path);
-                (Code::Unknown, detail)
+            Refusal::Unknown(_) => (Code::Unknown, format!("{NOT_SAID}: ask as look_up says")),
+            Refusal::UnknownDamaged(_, what) => {
+                (Code::Unknown, format!("{}: ask as look_up says", damaged_in_doubt(&what)))
             }
             Refusal::NotFound => {
                 (Code::NotFound, "no such transaction is open here, and no such request is known to have committed".into())
@@ -214,7 +226,6 @@ impl From<Refusal> for Failure {
             Refusal::Damaged(what) => return Failure::damaged(&what),
         };
         let mut failure = Failure::new(code, detail);
-        failure.0.look_up = look_up;
         failure.0.retry_after_ms = retry_after_ms;
         failure.0.limit = beyond.map(|excess: Excess| excess.limit as u64);
         failure.0.actual = beyond.map(|excess| excess.actual as u64);
@@ -298,6 +309,11 @@ mod tests {
         check(Refusal::KeyReused, 422, Action::Conflict, None);
         check(Refusal::ResultGone, 410, Action::Conflict, None);
         check(Refusal::Unknown(RequestHash([7; 32])), 503, Action::Unknown, None);
+        let damaged = Refusal::UnknownDamaged(RequestHash([7; 32]), "commit/07".into());
+        check(damaged.clone(), 503, Action::Unknown, None);
+        let problem = Failure::from(damaged).of(&"t").0;
+        assert!(problem.detail.contains("commit/07 (") && problem.detail.contains("restore this object"));
+        assert_eq!(problem.look_up.as_deref(), Some("/v1/requests/t?by=transaction"));
         check(Refusal::NotFound, 404, Action::NotFound, None);
         check(Refusal::Ended, 409, Action::Invalid, None);
         check(Refusal::NotServing, 503, Action::Retry, Some("1"));

@@ -57,6 +57,11 @@ pub enum TlsError {
     /// The two do not belong together.
     #[error("the key is not that of the certificate: give the two that were made together")]
     Mismatch,
+    /// Each stands where the other belongs.
+    #[error(
+        "the private key is named as the certificate, and the certificate as the key: exchange --tls-certificate and --tls-key"
+    )]
+    Swapped,
     /// Of the authorities for client certificates.
     #[error("the client authorities: {0}")]
     ClientCa(String),
@@ -137,9 +142,22 @@ fn names(certificate: &CertificateDer<'_>) -> Option<Peer> {
 }
 
 fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
-    let chain = certificates(&material.certificate).map_err(TlsError::Certificate)?;
+    let is_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).is_ok();
+    let is_certificate = |pem: &[u8]| certificates(pem).is_ok();
+    let chain = certificates(&material.certificate).map_err(|why| match is_key(&material.certificate) {
+        true if is_certificate(&material.key) => TlsError::Swapped,
+        true => {
+            TlsError::Certificate("there is a private key in it, and none: name the certificate here".into())
+        }
+        false => TlsError::Certificate(why),
+    })?;
     let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| {
-        TlsError::Key("there is no private key in PEM in it (PKCS#8, PKCS#1 or SEC1, not encrypted)")
+        TlsError::Key(match is_certificate(&material.key) {
+            true => {
+                "there is a certificate in it, and no private key: name the certificate's private key here"
+            }
+            false => "there is no private key in PEM in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+        })
     })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -283,7 +301,18 @@ mod tests {
         );
         check(|material| material.certificate.truncate(100), "the certificate: ");
         check(|material| material.key = b"SECRET".to_vec(), "the key: there is no private key");
-        check(|material| std::mem::swap(&mut material.key, &mut material.certificate), "the certificate: ");
+        check(
+            |material| std::mem::swap(&mut material.key, &mut material.certificate),
+            "exchange --tls-certificate and --tls-key",
+        );
+        check(
+            |material| material.certificate.clone_from(&material.key),
+            "the certificate: there is a private key",
+        );
+        check(
+            |material| material.key.clone_from(&material.certificate),
+            "the key: there is a certificate in it",
+        );
         check(|of| of.key = material().key, "not that of the certificate");
         check(|material| material.client_ca = Some(Vec::new()), "the client authorities: there is none");
     }

@@ -208,7 +208,7 @@ impl EventLoop {
         }
         let opened = match &outcome {
             Ok(Reply::Begun { attempt, committed: None, .. }) => Some(*attempt),
-            Err(Refusal::Unknown(hash)) => {
+            Err(Refusal::Unknown(hash) | Refusal::UnknownDamaged(hash, _)) => {
                 warn!(request = %hash, verb = waiter.kind.as_str(), "whether the transaction committed is not known");
                 None
             }

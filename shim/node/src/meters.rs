@@ -71,7 +71,7 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 18] = [
+const REFUSALS: [&str; 19] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
@@ -90,6 +90,7 @@ const REFUSALS: [&str; 18] = [
     "too_large",
     "invalid",
     "damaged",
+    "unknown_damaged",
 ];
 const VERB_QUEUE: usize = 5;
 const IN_PROGRESS: usize = 8;
@@ -114,6 +115,7 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::TooLarge(_) => 15,
         Refusal::Invalid(_) => 16,
         Refusal::Damaged(_) => 17,
+        Refusal::UnknownDamaged(..) => 18,
     }
 }
 
@@ -389,6 +391,7 @@ mod tests {
             Refusal::TooLarge(excess),
             Refusal::Invalid(String::new()),
             Refusal::Damaged(String::new()),
+            Refusal::UnknownDamaged(RequestHash([0; 32]), String::new()),
         ] {
             let name = format!("{refusal:?}");
             let name = name.split(['(', ' ']).next().expect("a name");

@@ -107,6 +107,7 @@ impl NodeSettings {
             &mut core.retry_min_ms,
             &mut core.retry_max_ms,
             &mut core.store_patience_ms,
+            &mut core.commit_patience_ms,
         ];
         for time in times {
             // What was not nothing stays at least the clock's unit.

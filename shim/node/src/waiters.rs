@@ -46,7 +46,7 @@ impl VerbKind {
             Verb::ReserveBlob(_) => VerbKind::ReserveBlob,
             Verb::Commit(..) => VerbKind::Commit,
             Verb::Abort(_) => VerbKind::Abort,
-            Verb::LookUp(_) => VerbKind::LookUp,
+            Verb::LookUp(_) | Verb::LookUpOf(..) => VerbKind::LookUp,
         }
     }
 
@@ -122,7 +122,12 @@ impl Waiters {
             }
             Verb::Run(attempt, batch) if batch.commit.is_some() => self.requests.get(attempt).copied(),
             Verb::Commit(attempt, _) => self.requests.get(attempt).copied(),
-            Verb::Run(..) | Verb::List(..) | Verb::ReserveBlob(_) | Verb::Abort(_) | Verb::LookUp(_) => None,
+            Verb::Run(..)
+            | Verb::List(..)
+            | Verb::ReserveBlob(_)
+            | Verb::Abort(_)
+            | Verb::LookUp(_)
+            | Verb::LookUpOf(..) => None,
         };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);

@@ -4,20 +4,31 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aft_bench::demo::OpenStore;
-use aft_bench::standard::{Length, Options, Pace, Target, Token, Workload};
+use aft_bench::exactly_once;
+use aft_bench::standard::{Length, Options, Pace, Prepare, Target, Token, Way, Workload};
 use futures::FutureExt as _;
 
-use crate::commands::{BenchArguments, BenchWorkload, DemoArguments, Latency, StandardArguments};
-use crate::{BAD, Failed, logging, stores, token};
+use aft_store::Store;
+
+use crate::commands::{
+    BenchArguments, BenchWorkload, DemoArguments, ExactlyOnceArguments, Latency, StandardArguments,
+};
+use crate::{BAD, Failed, commands, logging, stores, token};
 use aft_store_faulty::{Faults, FaultyStore};
 
 /// Transactions, if neither a number nor a time is given.
 const TRANSACTIONS: u64 = 10_000;
 
-pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Failed> {
+pub(crate) async fn run(arguments: BenchArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
-    let BenchWorkload::Standard(arguments) = arguments.workload;
-    let (json, direct) = (arguments.json, arguments.direct);
+    match arguments.workload {
+        BenchWorkload::Standard(arguments) => standard(arguments).await,
+        BenchWorkload::ExactlyOnce(arguments) => exactly_once(arguments).await,
+    }
+}
+
+async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
+    let (json, way) = (arguments.json, way(&arguments));
     if arguments.compare {
         let compared = aft_bench::standard::compare(options(arguments).await?).await;
         let compared = compared.map_err(|why| why.to_string())?;
@@ -34,22 +45,29 @@ pub(crate) async fn standard(arguments: BenchArguments) -> Result<ExitCode, Fail
         println!("{report}");
     }
     // Without the shim anomalies are what is measured.
-    Ok(if direct || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+    Ok(if way.is_direct() || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}
+
+fn way(arguments: &StandardArguments) -> Way {
+    match arguments.way {
+        _ if arguments.direct => Way::Direct,
+        commands::Way::Shim => Way::Shim,
+        commands::Way::Direct => Way::Direct,
+        commands::Way::DirectAtOnce => Way::DirectAtOnce,
+        commands::Way::Transactions => Way::Transactions,
+    }
 }
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
+    let way = way(&arguments);
     let target = match (arguments.store.starts_with("http://"), arguments.latency) {
         (true, None) => Target::Server { url: arguments.store },
         (true, Some(_)) => return Err("--latency is of a store, and this is a server: name the store".into()),
-        (false, None) => Target::Store(stores::open(&arguments.store).await?),
-        (false, Some(Latency(latency))) => {
-            let (store, seed) = (stores::open(&arguments.store).await?, arguments.seed.unwrap_or_default());
-            Target::Store(Arc::new(FaultyStore::new(store, seed, Faults::latency_only(latency))))
-        }
+        (false, latency) => Target::Store(open(&arguments.store, latency, arguments.seed).await?),
     };
     Ok(Options {
         target,
-        direct: arguments.direct,
+        way,
         workload: Workload {
             functions: arguments.functions,
             reads: arguments.reads,
@@ -57,7 +75,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
             value_bytes: arguments.value_bytes,
             keys: arguments.keys,
             zipf: arguments.zipf,
-            prepare: !arguments.no_prepare,
+            prepare: if arguments.no_prepare { Prepare::Nothing } else { Prepare::Write },
         },
         length: match (arguments.seconds, arguments.transactions) {
             (Some(time), _) => Length::For(time),
@@ -70,8 +88,49 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
         history: arguments.history,
         token: token::read(arguments.token_file.as_deref())?
             .map(|token| Token::new(token.expose().to_owned())),
+        dataset: None,
         command: Some(typed()),
     })
+}
+
+/// The store, slowed down if that is asked for.
+async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<Arc<dyn Store>, Failed> {
+    let store = stores::open(url).await?;
+    Ok(match latency {
+        None => store,
+        Some(Latency(latency)) => {
+            Arc::new(FaultyStore::new(store, seed.unwrap_or_default(), Faults::latency_only(latency)))
+        }
+    })
+}
+
+async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Failed> {
+    if arguments.store.starts_with("http://") {
+        return Err(
+            "plain functions and records go straight to a store, and this is a server: name the store".into(),
+        );
+    }
+    let store = open(&arguments.store, arguments.latency, arguments.seed).await?;
+    let defaults = exactly_once::Options::default();
+    let options = exactly_once::Options {
+        requests: arguments.requests,
+        clients: arguments.clients,
+        crashes: arguments.crashes,
+        duplicates: arguments.duplicates,
+        attempts: arguments.attempts,
+        function_timeout: arguments.function_timeout.unwrap_or(defaults.function_timeout),
+        retry_delay: arguments.retry_delay.unwrap_or(defaults.retry_delay),
+        readers: arguments.readers,
+        value_bytes: arguments.value_bytes,
+        seed: arguments.seed,
+        command: Some(typed()),
+    };
+    let report = exactly_once::run(store, options).await.map_err(|why| why.to_string())?;
+    match arguments.json {
+        true => println!("{}", report.json()),
+        false => println!("{report}"),
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
 
 /// What was typed, for the report.

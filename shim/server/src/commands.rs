@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aft_bench::exactly_once::Options as ExactlyOnce;
 use aft_doors::Right;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -47,6 +48,7 @@ Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
+  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
   aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
     --tls-certificate server.pem --tls-key server.key
@@ -55,7 +57,8 @@ Settings file (all entries are optional):
   [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share),
            credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
-           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms
+           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms,
+           commit_patience_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb: store, likewise)
@@ -72,6 +75,9 @@ A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller sa
 (15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
 otherwise, and between twice timeout_max_ms and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these
 bounds is moved to the nearer one.
+
+A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes on meanwhile until the
+transaction's time is over, and asking again tells how it ended.
 
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
@@ -143,6 +149,7 @@ pub(crate) struct BenchArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchWorkload {
     Standard(StandardArguments),
+    ExactlyOnce(ExactlyOnceArguments),
 }
 
 /// The paper's standard transaction: two functions, each one write and two reads of 4 KiB, keys by a zipf law.
@@ -158,11 +165,14 @@ pub(crate) struct StandardArguments {
     /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
-    /// Without AFT: read and write straight at the store
-    #[arg(long)]
+    /// Without AFT: read and write straight at the store. The same as --way direct
+    #[arg(long, conflicts_with = "way")]
     pub(crate) direct: bool,
-    /// Both in one run, without AFT first, and how they compare
-    #[arg(long, conflicts_with_all = ["direct", "history"])]
+    /// How functions reach the store
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Shim)]
+    pub(crate) way: Way,
+    /// All in one run: without AFT, by the store's own transactions if it has them, with AFT; and how they compare
+    #[arg(long, conflicts_with_all = ["direct", "way", "history"])]
     pub(crate) compare: bool,
     /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
     /// redis (0.5, 2), or a number
@@ -216,6 +226,78 @@ pub(crate) struct StandardArguments {
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+}
+
+/// How functions reach the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// Through AFT
+    Shim,
+    /// Straight at the store, one call after the other
+    Direct,
+    /// Straight at the store, a function's writes all at once, and then its reads
+    DirectAtOnce,
+    /// By the store's own transactions: one for the reads of each function, one for all writes
+    Transactions,
+}
+
+/// Exactly once under crashes: plain functions, functions with an idempotency record, and functions through AFT, side by side.
+///
+/// Each request has two functions; each of them reads a counter of its own request and writes it one higher. Functions die at points that
+/// the seed draws, before and after each of their calls, and the request is delivered again; some are delivered twice at once. The three ways
+/// meet the same fates, one after the other over one store, the last one through a node in this process. Afterwards every counter is read: 1
+/// and 1 is right. Exit code 0 if that holds through AFT, and nobody saw a half meanwhile; else 1.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft bench exactly-once --store memory:
+  aft bench exactly-once --store local:./bench --requests 2000 --crashes 0.1 --seed 7 --json
+  aft bench exactly-once --store memory: --latency s3 --crashes 0 --duplicates 0 --readers 0
+
+The times keep the proportions of a function of 30 s that is called again a minute after it failed, and two minutes
+after it failed again (asynchronous calls of AWS Lambda), thirty times faster. A record in progress expires when its
+function's time is over, so that with the defaults every retry finds it expired: its best case.")]
+pub(crate) struct ExactlyOnceArguments {
+    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: String,
+    /// Requests in each of the three ways
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().requests)]
+    pub(crate) requests: u64,
+    /// Clients, each with one request's first attempt under way at most; retries run beside them
+    #[arg(long, value_name = "C", default_value_t = ExactlyOnce::default().clients)]
+    pub(crate) clients: usize,
+    /// The share of attempts that die, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = ExactlyOnce::default().crashes)]
+    pub(crate) crashes: f64,
+    /// The share of requests that are delivered twice at the same time, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = ExactlyOnce::default().duplicates)]
+    pub(crate) duplicates: f64,
+    /// Attempts of a delivery before it is given up: one, and the retries
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().attempts)]
+    pub(crate) attempts: u32,
+    /// Seconds that an attempt may run, a record is in progress and a transaction stays open [default: 1]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) function_timeout: Option<std::time::Duration>,
+    /// Seconds from an attempt that failed to the second one; twice as long to the third one, and so on [default: 2]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) retry_delay: Option<std::time::Duration>,
+    /// Tasks that look at both counters of requests under way
+    #[arg(long, value_name = "N", default_value_t = ExactlyOnce::default().readers)]
+    pub(crate) readers: usize,
+    /// The size of a counter's value in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = ExactlyOnce::default().value_bytes)]
+    pub(crate) value_bytes: usize,
+    /// Draws where attempts die and what is delivered twice; the same seed gives the same fates
+    #[arg(long, value_name = "X")]
+    pub(crate) seed: Option<u64>,
+    /// Let every call to the store take as long as on a cloud, or so many milliseconds: s3 (20 ms median, 120 ms p99), dynamodb (5, 20),
+    /// redis (0.5, 2), or a number
+    #[arg(long, value_name = "LATENCY", value_parser = latency)]
+    pub(crate) latency: Option<Latency>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How long calls to a store take.
@@ -379,6 +461,9 @@ pub(crate) enum StoreAction {
     Init {
         /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
         url: String,
+        /// Make it although other objects stand there, or another store within or around the place
+        #[arg(long)]
+        among_others: bool,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///

@@ -56,7 +56,22 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
         "{name} is in {}; above is its token, which is shown this once. A server that runs reads the file again at SIGHUP",
         file.display()
     );
+    if let Some(wider) = wider_than_it_looks(prefix) {
+        eprintln!("note: {wider}");
+    }
     Ok(())
+}
+
+/// What a prefix covers beside what it looks like: it is a beginning of keys, and no folder.
+fn wider_than_it_looks(prefix: &str) -> Option<String> {
+    let ends_in_a_name = prefix.chars().next_back().is_some_and(char::is_alphanumeric);
+    ends_in_a_name.then(|| {
+        format!(
+            "the prefix {prefix:?} is the beginning of keys like {:?} too; if it is to be {:?} alone, write that in the file",
+            format!("{prefix}-other/key"),
+            format!("{prefix}/")
+        )
+    })
 }
 
 fn entry(name: &str, prefix: &str, allow: &[Right], token: &Secret) -> String {
@@ -108,6 +123,27 @@ mod tests {
     fn arguments(name: &str, file: &Path) -> AddArguments {
         let prefix = format!("{name}/\"quoted\"");
         AddArguments { name: name.into(), prefix, allow: vec![Right::Read, Right::Admin], file: file.into() }
+    }
+
+    #[test]
+    fn a_prefix_without_an_end_is_noted() {
+        for (prefix, noted) in
+            [("shop", true), ("", false), ("shop/", false), ("shop:", false), ("a/läden", true)]
+        {
+            let told = wider_than_it_looks(prefix);
+            assert_eq!(told.is_some(), noted, "{prefix:?}: {told:?}");
+        }
+        let told = wider_than_it_looks("shop").unwrap();
+        assert!(told.contains("shop-other/") && told.contains("\"shop/\""), "{told}");
+    }
+
+    #[test]
+    fn a_directory_is_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let why = add(&arguments("shop", directory.path())).unwrap_err();
+        assert!(why.contains("it is a directory") && !why.contains("chmod"), "{why}");
+        let why = credentials_file::read(directory.path(), Limits::NONE).unwrap_err();
+        assert!(why.contains("it is a directory"), "{why}");
     }
 
     #[test]

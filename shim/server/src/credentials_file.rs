@@ -55,6 +55,9 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, Failed> {
     };
     // Of the file that was opened, not of the name.
     let metadata = file.metadata().map_err(|why| wrong(&why))?;
+    if metadata.is_dir() {
+        return Err(wrong(&"it is a directory: name a file in it"));
+    }
     if metadata.mode() & OTHERS != 0 {
         return Err(wrong(&format!(
             "others than its owner may use it (mode {:03o}): chmod 600 {}",

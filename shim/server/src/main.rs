@@ -58,7 +58,7 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Demo(arguments) => bench::demo(arguments).await,
         Command::DemoFunction { order } => Ok(aft_bench::demo::function::run(&order).await),
-        Command::Bench(arguments) => bench::standard(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
         Command::Check(arguments) => check::run(arguments),
         Command::Request(arguments) => request::run(arguments).await,
         Command::Store(arguments) => store::run(arguments).await,

@@ -66,6 +66,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         );
     }
     let store = stores::open_with(url, &settings).await?;
+    // What is shown from here on: the URL may hold a password.
+    let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
     probe(&store, &capabilities).await?;
     let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
@@ -85,7 +87,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     tokio::spawn(entry.follow()?);
     let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
     let ended = tokio::select! {
-        ended = until_stopped(&node, &here, url, &capabilities) => Err(ended),
+        ended = until_stopped(&node, &here, &shown, &capabilities) => Err(ended),
         () = signals.next() => Ok(()),
     };
     let code = match ended {
@@ -195,6 +197,7 @@ fn node_settings(
     set(&mut node.core.timeout_default_ms, from.timeout_default_ms);
     set(&mut node.core.timeout_max_ms, from.timeout_max_ms);
     set(&mut node.core.retention_default_ms, from.retention_default_ms);
+    set(&mut node.core.commit_patience_ms, from.commit_patience_ms);
     let limit = node.core.timeout_max_limit_ms();
     if node.core.timeout_max_ms > limit {
         return Err(format!(

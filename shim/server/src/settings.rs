@@ -17,6 +17,10 @@ use crate::commands::LogFormat;
 const DEFAULT_FILE: &str = "aft.toml";
 /// What the commands that call a server read from the environment: no setting of a server, and no mistake beside one.
 pub(crate) const TOKEN: &str = "AFT_TOKEN";
+/// The password for a store on Redis, if its URL has none.
+pub(crate) const REDIS_PASSWORD: &str = "AFT_REDIS_PASSWORD";
+/// What begins as settings do and is none: never in a settings file.
+const SECRETS: [&str; 2] = [TOKEN, REDIS_PASSWORD];
 /// Entries in the environment start so, and have `__` between section and key.
 const PREFIX: &str = "AFT_";
 
@@ -64,6 +68,7 @@ pub(crate) struct Node {
     pub(crate) timeout_default_ms: Option<Number>,
     pub(crate) timeout_max_ms: Option<Number>,
     pub(crate) retention_default_ms: Option<Number>,
+    pub(crate) commit_patience_ms: Option<Number>,
 }
 
 /// Of a `local:` store.
@@ -218,7 +223,9 @@ impl Settings {
         // By itself first: then a mistake in the file is told with its line.
         let _: Settings = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
         for (name, value) in environment {
-            let Some(entry) = name.strip_prefix(PREFIX).filter(|_| name != TOKEN) else { continue };
+            let Some(entry) = name.strip_prefix(PREFIX).filter(|_| !SECRETS.contains(&&*name)) else {
+                continue;
+            };
             let Some((section, key)) = entry.split_once("__") else {
                 if is_service_link(entry) {
                     continue;
@@ -298,6 +305,7 @@ mod tests {
                 ("AFT_BLUE_SERVICE_PORT_HTTP", "7400"),
                 ("HOME", "/"),
                 (TOKEN, "aft_0000"),
+                (REDIS_PASSWORD, "hunter2"),
             ],
         )
         .unwrap();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use aft_store::conformance::probe;
+use aft_store_s3::Prepared;
 
 use crate::commands::{StoreAction, StoreArguments};
 use crate::stores::Made;
@@ -11,13 +12,29 @@ use crate::{BAD, Failed, logging, stores};
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     match arguments.action {
-        StoreAction::Init { url } => {
-            let (store, made) = stores::init(&url).await?;
+        StoreAction::Init { url, among_others } => {
+            let (store, made) = stores::init(&url, among_others).await?;
             let capabilities = store.capabilities();
             match made {
-                Made::Now => println!("{} is ready", store.url()),
+                Made::Bucket(prepared) => {
+                    let Prepared { bucket, region, .. } = &prepared;
+                    match prepared.bucket_is_new {
+                        true => println!("made the bucket {bucket} in the region {region}"),
+                        false => println!("the bucket {bucket} was there already"),
+                    }
+                    if !prepared.others.is_empty() || prepared.other_store.is_some() {
+                        eprintln!(
+                            "warning: other things stand beside the store, or around it: nobody else may write where it is"
+                        );
+                    }
+                    let there = if prepared.store_was_there { ": a store was there already" } else { "" };
+                    println!("{} is ready{there}", store.url());
+                }
+                Made::Table => println!("{} is ready", store.url()),
                 Made::ByItself => {
-                    println!("{url} is ready (nothing needs to be made: it makes itself when it is opened)")
+                    // As it was given where the store's own form is another; but not with a password.
+                    let shown = if url.contains('@') { store.url() } else { url };
+                    println!("{shown} is ready (nothing needs to be made: it makes itself when it is opened)")
                 }
             }
             println!("  acknowledged means   {}", capabilities.durability);

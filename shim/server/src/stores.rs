@@ -6,14 +6,16 @@ use aft_store::Store;
 use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
-use aft_store_s3::S3Store;
+use aft_store_redis::RedisStore;
+use aft_store_s3::{Prepared, S3Store};
+use tracing::warn;
 
 use crate::Failed;
-use crate::settings::{DynamoDb, Local, Number, Price, S3, Settings};
+use crate::settings::{DynamoDb, Local, Number, Price, REDIS_PASSWORD, S3, Settings};
 
 /// Schemes that other versions have.
-const ELSEWHERE: &[&str] = &["redis", "anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO) and dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB)";
+const ELSEWHERE: &[&str] = &["anna"];
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
 
 /// Opens a store with the defaults.
 ///
@@ -44,6 +46,14 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
             Ok(Arc::new(opened.map_err(|why| why.to_string())?))
         }
+        Some(("redis" | "rediss", _)) => {
+            let opened = Box::pin(RedisStore::open(url, &redis_options())).await;
+            let store = opened.map_err(|why| why.to_string())?;
+            for caution in store.cautions() {
+                warn!("{caution}");
+            }
+            Ok(Arc::new(store))
+        }
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&settings.dynamodb);
             let opened = Box::pin(DynamoDbStore::open(url, &options)).await;
@@ -60,26 +70,29 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
 ///
 /// # Errors
 /// As [`open_with`], and if it cannot be made.
-pub(crate) async fn init(url: &str) -> Result<(Arc<dyn Store>, Made), Failed> {
+pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
     match url.split_once(':') {
         Some(("s3", _)) => {
-            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()))).await;
-            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()), among_others)).await;
+            let (store, prepared) = made.map_err(|why| why.to_string())?;
+            Ok((Arc::new(store), Made::Bucket(prepared)))
         }
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&DynamoDb::default());
             let made = Box::pin(DynamoDbStore::init(url, &options)).await;
-            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Now))
+            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Table))
         }
         _ => Ok((open(url).await?, Made::ByItself)),
     }
 }
 
 /// Who makes a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// `aft store init`, if it was not there.
-    Now,
+    /// `aft store init`, if it was not there: a bucket.
+    Bucket(Prepared),
+    /// The same: a table.
+    Table,
     /// Whoever opens it first.
     ByItself,
 }
@@ -104,6 +117,14 @@ fn s3_options(settings: &S3) -> aft_store_s3::Options {
         options.prices.reads_dollars_per_1000 = dollars;
     }
     options
+}
+
+/// A password on a command line is everybody's who can list processes: so it may stand in the environment.
+fn redis_options() -> aft_store_redis::Options {
+    match std::env::var(REDIS_PASSWORD) {
+        Ok(password) if !password.is_empty() => aft_store_redis::Options::with_password(password),
+        Ok(_) | Err(_) => aft_store_redis::Options::default(),
+    }
 }
 
 fn dynamodb_options(settings: &DynamoDb) -> aft_store_dynamodb::Options {

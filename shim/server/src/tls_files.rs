@@ -78,7 +78,7 @@ impl TlsFiles {
 
     fn told(&self, why: &aft_doors::TlsError) -> Failed {
         let file = match why {
-            aft_doors::TlsError::Certificate(_) => &self.certificate,
+            aft_doors::TlsError::Certificate(_) | aft_doors::TlsError::Swapped => &self.certificate,
             aft_doors::TlsError::Key(_) | aft_doors::TlsError::Mismatch => &self.key,
             aft_doors::TlsError::ClientCa(_) => self.client_ca.as_ref().unwrap_or(&self.certificate),
         };

@@ -78,6 +78,9 @@ pub(crate) fn is_throttling(code: &str) -> bool {
             // Another write of the same item is under way: a transaction of somebody else, or a replica's.
             | "TransactionConflictException"
             | "ReplicatedWriteConflictException"
+            // Of reads, which set no condition: the same.
+            | "TransactionCanceledException"
+            | "TransactionInProgressException"
     )
 }
 

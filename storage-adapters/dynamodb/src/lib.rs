@@ -39,6 +39,7 @@ mod meter;
 mod open;
 mod options;
 mod store;
+mod transaction;
 
 pub use error::OpenError;
 pub use meter::{Consumed, Prices};

@@ -37,8 +37,8 @@ const REQUESTS_MAX: usize = 256;
 
 /// The time that a request may take, the wait for its turn included. Above the time-outs of a node's own calls (5 and 10 s), which bound them
 /// first; these are for other callers.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long what a batch left undone is sent again: below the 10 s of a node's own writes, so that the answer is *busy* and not none.
 const BATCH_PATIENCE: Duration = Duration::from_secs(8);
 /// The pause before the first repeat is up to this long, then up to twice as long each time, up to the longest.
@@ -78,8 +78,8 @@ pub(crate) struct Page {
 
 /// A client for one table.
 pub(crate) struct Link {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
@@ -108,14 +108,10 @@ impl Link {
             .await
             .map_err(|failure| failure.into_error(&asked))?;
         self.consumed(&asked, Class::Get, output.consumed_capacity.as_slice())?;
-        let Some(mut item) = output.item else { return Ok(None) };
-        let (Some(body), Some(tag)) = (take(&mut item, BODY), take(&mut item, TAG)) else {
-            return Err(Error::Damaged(format!(
-                "{asked}: it has no body or no tag: keep other items out of this table"
-            )));
-        };
-        self.meter.received(body.len());
-        Ok(Some(Item { body, tag, group: take(&mut item, GROUP) }))
+        let Some(item) = output.item else { return Ok(None) };
+        let item = read_item(item, &asked)?;
+        self.meter.received(item.body.len());
+        Ok(Some(item))
     }
 
     /// Writes an item.
@@ -132,17 +128,11 @@ impl Link {
             Only::IfTag(_) => "replace",
         };
         let asked = self.asked(call, place);
-        let mut item = key(place);
-        item.insert(BODY.to_owned(), bytes(body));
-        item.insert(TAG.to_owned(), bytes(tag));
-        if let Some(group) = &place.group {
-            item.insert(GROUP.to_owned(), bytes(group));
-        }
         let request = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(item))
+            .set_item(Some(item(place, body, tag)))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let request = match only {
             Only::Always => request,
@@ -350,7 +340,12 @@ impl Link {
 
     /// Counts what an answer says that it took. Every answer of DynamoDB says it, since every request asks: one that does not is another server's, which
     /// may answer `{}` to everything.
-    fn consumed(&self, asked: &str, class: Class, capacity: &[ConsumedCapacity]) -> Result<(), Error> {
+    pub(crate) fn consumed(
+        &self,
+        asked: &str,
+        class: Class,
+        capacity: &[ConsumedCapacity],
+    ) -> Result<(), Error> {
         if capacity.is_empty() {
             return Err(Error::NoAnswer(not_dynamodb(asked, "no consumed capacity")));
         }
@@ -361,7 +356,7 @@ impl Link {
     }
 
     /// Waits for a turn, counts the request, sends it, and ends it when its time is up.
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         asked: &str,
         limit: Duration,
@@ -383,7 +378,27 @@ impl Link {
     }
 }
 
-fn key(place: &Place) -> HashMap<String, AttributeValue> {
+/// An item as it is written.
+pub(crate) fn item(place: &Place, body: &Bytes, tag: &[u8]) -> HashMap<String, AttributeValue> {
+    let mut item = key(place);
+    item.insert(BODY.to_owned(), bytes(body));
+    item.insert(TAG.to_owned(), bytes(tag));
+    if let Some(group) = &place.group {
+        item.insert(GROUP.to_owned(), bytes(group));
+    }
+    item
+}
+
+/// An item as it was read.
+pub(crate) fn read_item(mut item: HashMap<String, AttributeValue>, asked: &str) -> Result<Item, Error> {
+    let (Some(body), Some(tag)) = (take(&mut item, BODY), take(&mut item, TAG)) else {
+        let text = format!("{asked}: it has no body or no tag: keep other items out of this table");
+        return Err(Error::Damaged(text));
+    };
+    Ok(Item { body, tag, group: take(&mut item, GROUP) })
+}
+
+pub(crate) fn key(place: &Place) -> HashMap<String, AttributeValue> {
     HashMap::from([
         (PARTITION.to_owned(), AttributeValue::S(place.partition.clone())),
         (SORT.to_owned(), bytes(&place.sort)),

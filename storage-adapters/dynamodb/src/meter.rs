@@ -42,12 +42,25 @@ pub(crate) enum Class {
     Delete,
     /// Up to 25 deletions.
     Batch,
+    /// Several items at one moment.
+    TransactGet,
+    /// The same.
+    TransactPut,
     /// What concerns the table, and is free.
     Table,
 }
 
 impl Class {
-    const ALL: [Class; 6] = [Class::Get, Class::Query, Class::Put, Class::Delete, Class::Batch, Class::Table];
+    const ALL: [Class; 8] = [
+        Class::Get,
+        Class::Query,
+        Class::Put,
+        Class::Delete,
+        Class::Batch,
+        Class::TransactGet,
+        Class::TransactPut,
+        Class::Table,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -56,13 +69,15 @@ impl Class {
             Class::Put => "put_item",
             Class::Delete => "delete_item",
             Class::Batch => "batch_write_item",
+            Class::TransactGet => "transact_get_items",
+            Class::TransactPut => "transact_write_items",
             Class::Table => "table",
         }
     }
 
     /// Whether it consumes write units, or read units.
     const fn writes(self) -> bool {
-        matches!(self, Class::Put | Class::Delete | Class::Batch)
+        matches!(self, Class::Put | Class::Delete | Class::Batch | Class::TransactPut)
     }
 }
 

@@ -153,6 +153,22 @@ impl Store for DynamoDbStore {
         Some(self.inner.link.meter.costs())
     }
 
+    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        let Inner { link, layout } = &*self.inner;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<Place> = names.iter().map(|name| layout.place(name)).collect();
+        link.transact_get(&places).await
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        let Inner { link, layout } = &*self.inner;
+        let places: Vec<(Place, Bytes)> =
+            bodies.into_iter().map(|(name, body)| (layout.place(&name), body)).collect();
+        link.transact_put(&places, || rand::random::<[u8; TAG_BYTES]>().to_vec()).await
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let Inner { link, layout } = &*self.inner;
         let place = layout.place(name);

@@ -215,11 +215,13 @@ pub enum Call {
     DeleteIf,
     List,
     Groups,
+    TransactGet,
+    TransactPut,
 }
 
 impl Call {
     /// Every class.
-    pub const ALL: [Call; 8] = [
+    pub const ALL: [Call; 10] = [
         Call::Get,
         Call::Put,
         Call::Create,
@@ -228,6 +230,8 @@ impl Call {
         Call::DeleteIf,
         Call::List,
         Call::Groups,
+        Call::TransactGet,
+        Call::TransactPut,
     ];
 }
 

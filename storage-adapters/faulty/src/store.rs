@@ -241,6 +241,19 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.ended()
     }
 
+    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        self.read(Call::TransactGet, self.inner.transact_get(names)).await
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        let plan = self.draw(Call::TransactPut, false);
+        let effect = move |inner: Arc<S>| {
+            let bodies = bodies.clone();
+            async move { inner.transact_put(bodies).await }
+        };
+        self.write(Call::TransactPut, plan, effect).await
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         self.read(Call::Get, self.inner.get(name)).await
     }

@@ -134,6 +134,18 @@ impl Store for MemoryStore {
         self.capabilities.clone()
     }
 
+    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        let state = self.state();
+        Ok(names.iter().map(|name| state.find(name).map(|object| object.body.clone())).collect())
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        bodies.iter().try_for_each(|(name, body)| self.fits(name, body))?;
+        let mut state = self.state();
+        bodies.into_iter().for_each(|(name, body)| state.insert(&name, body));
+        Ok(())
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let state = self.state();
         let tagged = |object: &Object| {

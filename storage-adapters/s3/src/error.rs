@@ -27,6 +27,9 @@ pub enum OpenError {
     /// The bucket is not there; the text says how to make it.
     #[error("{0}")]
     NoBucket(String),
+    /// Other things stand where a new store is to be; the text names them.
+    #[error("{0}")]
+    Occupied(String),
     /// The server did not answer, or refused.
     #[error("{0}")]
     Store(aft_store::Error),

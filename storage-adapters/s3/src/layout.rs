@@ -56,6 +56,8 @@ const _: () = assert!(
 
 /// Ends the last segment of a group.
 const LAST: char = '!';
+/// What stands in every key of a store, after its group.
+pub(crate) const GROUP_END: &str = "!/";
 /// Ends every other segment.
 const MORE: char = '+';
 /// The text of the empty item; one character is no base64.

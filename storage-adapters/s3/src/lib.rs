@@ -1,6 +1,7 @@
 //! A store on Amazon S3, or on a server that speaks its protocol.
 //!
-//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it.
+//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it;
+//!   [`Prepared`] – what making one found.
 //!
 //! # Requests and cost
 //! Every call is one request, but for `groups` over long names. At the list prices of S3 Standard, in US dollars a million:
@@ -27,6 +28,7 @@
 //! A multipart uploader (large values come in parts of their own), a cache, or a repeater of requests: it repeats only what the server said it
 //! did not carry out because of a neighbour (409).
 
+mod buffers;
 mod error;
 mod failure;
 mod groups;
@@ -41,5 +43,6 @@ mod store;
 
 pub use error::OpenError;
 pub use meter::Prices;
+pub use open::Prepared;
 pub use options::{Keys, Options};
 pub use store::S3Store;

@@ -4,6 +4,7 @@
 //! A request whose time is up is dropped with its connection.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::Error;
@@ -15,8 +16,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::buffers::{Buffer, Buffers};
 use crate::failure::{Failure, classify, not_s3};
 use crate::meter::{Class, Meter};
+use crate::store::BLOB_PART_BYTES;
 
 /// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 30 ms a request these are 8,000 requests
 /// a second, more than S3 takes for one prefix.
@@ -31,6 +34,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bodies beyond this size are given more time.
 const LARGE_BYTES: usize = 1 << 20;
+
+/// The body of a full part: its bytes, the frame around them, and what else stands before it.
+const PART_BODY_BYTES: usize = BLOB_PART_BYTES + (64 << 10);
 
 /// What S3 takes in one deletion, and gives in one page of a listing.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -69,11 +75,13 @@ pub(crate) struct Link {
     pub(crate) url: String,
     pub(crate) meter: Meter,
     turns: Semaphore,
+    buffers: Arc<Buffers>,
 }
 
 impl Link {
     pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter) -> Link {
-        Link { client, bucket, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+        let (turns, buffers) = (Semaphore::new(REQUESTS_MAX), Buffers::new(PART_BODY_BYTES));
+        Link { client, bucket, url, meter, turns, buffers }
     }
 
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
@@ -85,7 +93,8 @@ impl Link {
             let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
             let tag = output.e_tag.take().and_then(quoted).ok_or_else(no_tag)?;
             let len = output.content_length.and_then(|len| usize::try_from(len).ok());
-            let body = collect(&asked, output.body, len, bytes_max).await.map_err(Failure::Failed)?;
+            let body =
+                collect(&asked, &self.buffers, output.body, len, bytes_max).await.map_err(Failure::Failed)?;
             Ok((tag, body))
         });
         match got.await {
@@ -234,6 +243,11 @@ impl Link {
         Ok(Page { keys, directories, more })
     }
 
+    /// The bucket's name.
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     /// Makes the bucket.
     pub(crate) async fn create_bucket(&self, region: &str) -> Result<(), Error> {
         let asked = format!("{}: create bucket", self.url);
@@ -297,9 +311,51 @@ fn call_of(only: Only<'_>) -> &'static str {
     }
 }
 
+/// A body that is put together from what comes: in a buffer that is used again, or in one of its own.
+enum Whole {
+    Pooled(Buffer),
+    Own(BytesMut),
+}
+
+impl Whole {
+    /// With room for a body of so many bytes, or for these.
+    fn new(buffers: &Arc<Buffers>, announced: Option<usize>, least: usize) -> Whole {
+        match announced.and_then(|len| buffers.take(len)) {
+            Some(buffer) => Whole::Pooled(buffer),
+            None => Whole::Own(BytesMut::with_capacity(announced.unwrap_or(least))),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Whole::Pooled(buffer) => buffer.len(),
+            Whole::Own(bytes) => bytes.len(),
+        }
+    }
+
+    /// False if there is no room.
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Whole::Pooled(buffer) => buffer.append(bytes),
+            Whole::Own(own) => {
+                own.extend_from_slice(bytes);
+                true
+            }
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Whole::Pooled(buffer) => buffer.freeze(),
+            Whole::Own(bytes) => bytes.freeze(),
+        }
+    }
+}
+
 /// The whole of a body.
 async fn collect(
     asked: &str,
+    buffers: &Arc<Buffers>,
     mut body: ByteStream,
     len: Option<usize>,
     bytes_max: usize,
@@ -310,26 +366,33 @@ async fn collect(
         return Err(too_large());
     }
     let broken = |why: String| Error::NoAnswer(format!("{asked}: the body broke off: {why}"));
-    let mut whole = BytesMut::new();
-    let mut only = None;
+    let mut whole: Option<Whole> = None;
+    let mut first = Bytes::new();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| broken(crate::failure::chain(&error)))?;
-        let before = only.as_ref().map_or(whole.len(), Bytes::len);
+        let before = whole.as_ref().map_or(first.len(), Whole::len);
         if before + chunk.len() > bytes_max {
             return Err(too_large());
         }
         // A body in one piece is not copied.
         if before == 0 {
-            only = Some(chunk);
+            first = chunk;
             continue;
         }
-        if let Some(first) = only.take() {
-            whole.reserve(len.unwrap_or(first.len() + chunk.len()));
-            whole.extend_from_slice(&first);
+        let beyond =
+            || broken(format!("more than the {} bytes that were announced", len.unwrap_or_default()));
+        if whole.is_none() {
+            let mut begun = Whole::new(buffers, len, first.len() + chunk.len());
+            if !begun.append(&std::mem::take(&mut first)) {
+                return Err(beyond());
+            }
+            whole = Some(begun);
         }
-        whole.extend_from_slice(&chunk);
+        if !whole.as_mut().is_some_and(|whole| whole.append(&chunk)) {
+            return Err(beyond());
+        }
     }
-    let body = only.unwrap_or_else(|| whole.freeze());
+    let body = whole.map_or(first, Whole::freeze);
     match len {
         Some(len) if len != body.len() => Err(broken(format!("{} of {len} bytes", body.len()))),
         Some(_) | None => Ok(body),

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use aft_store::Error;
+use aft_store::{Error, Space};
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -27,8 +27,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, chain};
-use crate::layout::Layout;
-use crate::link::{Link, Only};
+use crate::layout::{GROUP_END, Layout};
+use crate::link::{Link, Only, Page};
 use crate::location::Location;
 use crate::meter::Meter;
 use crate::{Keys, OpenError, Options};
@@ -39,6 +39,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// The region of servers that have none.
 const REGION_DEFAULT: &str = "us-east-1";
+/// The directory of what the opening tries out.
+const PROBE: &str = "probe";
 /// An ETag that no content is known to have: an MD5 of zeros.
 const STALE: &str = "\"00000000000000000000000000000000\"";
 
@@ -74,18 +76,115 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenErr
     Ok(Opened { link, layout, abilities })
 }
 
-pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenError> {
+pub(crate) async fn init(
+    url: &str,
+    options: &Options,
+    among_others: bool,
+) -> Result<(Opened, Prepared), OpenError> {
     let (link, layout, region) = connect(url, options).await?;
+    let mut prepared = Prepared { bucket: link.bucket().to_owned(), region, ..Prepared::default() };
     match look(&link, &layout).await {
         Ok(()) => {}
         Err(OpenError::NoBucket(_)) => {
-            link.create_bucket(&region).await?;
+            link.create_bucket(&prepared.region).await?;
+            prepared.bucket_is_new = true;
             look(&link, &layout).await?;
         }
         Err(other) => return Err(other),
     }
+    survey(&link, &layout, &mut prepared).await?;
+    if !prepared.store_was_there && !among_others {
+        prepared.refuse_others(&link.url)?;
+    }
     let abilities = try_out(&link, &layout).await?;
-    Ok(Opened { link, layout, abilities })
+    Ok((Opened { link, layout, abilities }, prepared))
+}
+
+/// What `init` found and made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// The bucket.
+    pub bucket: String,
+    /// The region that was spoken to.
+    pub region: String,
+    /// The bucket was made.
+    pub bucket_is_new: bool,
+    /// Objects of a store are there already.
+    pub store_was_there: bool,
+    /// What else stands there: objects, and directories with a `/` at their end. Some of it, if it is much.
+    pub others: Vec<String>,
+    /// The prefix of a store that the place lies within, or that lies directly within the place.
+    pub other_store: Option<String>,
+}
+
+/// How many entries of a place are looked at, and how many are named.
+const SURVEY_LEN: usize = 100;
+const NAMED_LEN: usize = 3;
+
+/// What stands where a store is to be, and above it. A new store among other people's objects, within another store, or around one is most often a
+/// prefix that was forgotten.
+async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result<(), OpenError> {
+    let root = layout.aside("");
+    prepared.store_was_there = is_store(link, &root).await?;
+    let page = list(link, &root, true, SURVEY_LEN).await?;
+    let own: Vec<String> = Space::ALL
+        .iter()
+        .map(|space| space.as_str())
+        .chain([PROBE])
+        .map(|name| format!("{root}{name}/"))
+        .collect();
+    prepared.others =
+        page.directories.into_iter().chain(page.keys).filter(|other| !own.contains(other)).collect();
+    let above = root.match_indices('/').map(|(at, _)| &root[..=at]).filter(|above| above.len() < root.len());
+    let above = above.chain((!root.is_empty()).then_some("")).map(str::to_owned);
+    let within = prepared.others.iter().filter(|other| other.ends_with('/')).take(NAMED_LEN).cloned();
+    for place in above.chain(within).collect::<Vec<_>>() {
+        if is_store(link, &place).await? {
+            prepared.other_store = Some(place);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether something stands under a prefix that looks like a store's: every commit leaves a record and an intent, and what is collected a record.
+async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
+    for space in [Space::Commit, Space::Intent] {
+        let page = list(link, &format!("{root}{}/", space.as_str()), false, 1).await?;
+        if page.keys.first().is_some_and(|key| key.contains(GROUP_END)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn list(link: &Link, prefix: &str, by_directory: bool, limit: usize) -> Result<Page, OpenError> {
+    let page = link.list(prefix, by_directory, None, limit).await;
+    page.map_err(|failure| failure.into_error(&link.asked("list", prefix)).into())
+}
+
+impl Prepared {
+    fn refuse_others(&self, url: &str) -> Result<(), OpenError> {
+        let bucket = &self.bucket;
+        let what = match (&self.other_store, &self.others[..]) {
+            (Some(store), _) if store.is_empty() => {
+                format!("it lies within the store that has all of s3://{bucket}")
+            }
+            (Some(store), others) if others.contains(store) => {
+                format!("the store s3://{bucket}/{store} lies within it")
+            }
+            (Some(store), _) => format!("it lies within the store s3://{bucket}/{store}"),
+            (None, []) => return Ok(()),
+            (None, others) => {
+                let named: Vec<_> = others.iter().take(NAMED_LEN).map(|other| format!("{other:?}")).collect();
+                let more = if others.len() > NAMED_LEN { ", …" } else { "" };
+                format!("the bucket {bucket} holds other things there: {}{more}", named.join(", "))
+            }
+        };
+        Err(OpenError::Occupied(format!(
+            "{url}: this is no place for a new store: {what}; nothing was made. Name a prefix of its own (s3://{bucket}/PREFIX), or, if it is meant to stand among them, say --among-others"
+        )))
+    }
 }
 
 /// A client, and the region that it speaks to.
@@ -172,7 +271,7 @@ async fn look(link: &Link, layout: &Layout) -> Result<(), OpenError> {
 
 /// Writes an object beside the spaces, and deletes it in every way.
 async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
-    let key = layout.aside(&format!("probe/{:032x}", rand::random::<u128>()));
+    let key = layout.aside(&format!("{PROBE}/{:032x}", rand::random::<u128>()));
     let asked = link.asked("try out", &key);
     let body = Bytes::from_static(b"aft");
     let failed = |failure: Failure| failure.into_error(&asked);

@@ -14,14 +14,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::failure::Failure;
 use crate::layout::{self, Layout, SEAL_BYTES_MAX};
 use crate::link::{BATCH_MAX, Link, Only};
-use crate::open::Abilities;
+use crate::open::{Abilities, Prepared};
 use crate::{OpenError, Options, groups, open};
 
 /// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
 /// memory.
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// The size of a part of a large value: the price is by request, so large; two parts under way are 16 MiB of memory.
-const BLOB_PART_BYTES: usize = 8 << 20;
+pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
 /// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
@@ -69,13 +69,19 @@ impl S3Store {
         Ok(S3Store::from(opened))
     }
 
-    /// As [`S3Store::open`], but makes the bucket if it is not there.
+    /// As [`S3Store::open`], but makes the bucket if it is not there, and looks at what else stands where the store is to be. Done again, it finds what
+    /// it made.
     ///
     /// # Errors
-    /// As [`S3Store::open`], and if the bucket cannot be made.
-    pub async fn init(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
-        let opened = open::init(url, options).await?;
-        Ok(S3Store::from(opened))
+    /// As [`S3Store::open`]; if the bucket cannot be made; and [`OpenError::Occupied`] if there is no store yet, but other objects, or a store within or
+    /// around the place, unless `among_others` says that this is meant.
+    pub async fn init(
+        url: &str,
+        options: &Options,
+        among_others: bool,
+    ) -> std::result::Result<(S3Store, Prepared), OpenError> {
+        let (opened, prepared) = open::init(url, options, among_others).await?;
+        Ok((S3Store::from(opened), prepared))
     }
 
     async fn write(&self, name: &Name, body: Bytes, only: Only<'_>) -> Result<std::result::Result<(), Lost>> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Name, Result, Space};
+use crate::{Error, Name, Result, Space};
 
 /// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
 /// never share a tag. Compare for equality only.
@@ -117,6 +117,18 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
+    /// The bodies under several names at one moment, in their order, where the store has transactions of its own; elsewhere
+    /// [`Error::Refused`](crate::Error::Refused). The shim needs none: this is what it is compared with. [`Error::Busy`](crate::Error::Busy) if another
+    /// transaction was in the way. No name twice.
+    async fn transact_get(&self, _names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        Err(no_transactions(&self.url()))
+    }
+
+    /// Writes all of these bodies at one moment or none; otherwise as [`Store::transact_get`].
+    async fn transact_put(&self, _bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        Err(no_transactions(&self.url()))
+    }
+
     /// The body under a name, and its tag.
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
 
@@ -148,4 +160,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<GroupPage>;
+}
+
+fn no_transactions(url: &str) -> Error {
+    Error::Refused(format!("{url} has no transactions of its own"))
 }

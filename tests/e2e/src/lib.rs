@@ -2,12 +2,12 @@
 //!
 //! * [`binary`] – finds the binary `aft`, and runs one of its commands to the end.
 //! * [`server`] – `aft serve` as a child process: start, kill -9, SIGTERM, restart on the same directory.
-//! * [`remote`] – the same on a store that is a real server.
+//! * [`real_store`] – the same on a store that is a real server.
 //! * [`client`] – HTTP with the API's own types.
 //!
 //! The harness takes no decision about what is right: the tests do, and `aft-history`.
 
 pub mod binary;
 pub mod client;
-pub mod remote;
+pub mod real_store;
 pub mod server;

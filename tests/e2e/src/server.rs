@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::binary;
 
 /// How long a server may take until it listens: it reads what was left unpublished, on a machine that is shared.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a line that must come may take from the server to here.
+const LINE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Lines of output that are kept: all that a test's session says, at whatever level.
 const LOG_LINES_MAX: usize = 100_000;
 /// Lines of output that are shown: the last ones tell why.
@@ -86,6 +88,22 @@ impl Server {
     /// The same, line by line as it was printed.
     pub fn log_lines(&self) -> Vec<String> {
         self.log.lines()
+    }
+
+    /// The first line that contains a text, once it was printed: standard error comes by a pipe of its own, and so perhaps later than what
+    /// standard output or an answer tells.
+    ///
+    /// # Panics
+    /// If no such line comes in time.
+    pub async fn says(&self, text: &str) -> String {
+        let deadline = Instant::now() + LINE_TIME_MAX;
+        loop {
+            if let Some(line) = self.log_lines().into_iter().find(|line| line.contains(text)) {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "no line says {text:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// kill -9, now.

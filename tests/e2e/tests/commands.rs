@@ -11,6 +11,7 @@ fn help_is_there_for_each_command() {
         &["--help"][..],
         &["serve", "--help"],
         &["bench", "--help"],
+        &["bench", "exactly-once", "--help"],
         &["demo", "--help"],
         &["check", "--help"],
     ] {
@@ -108,6 +109,46 @@ fn bench_drives_a_server_and_writes_a_history() {
     assert_eq!(figures["anomalies"], serde_json::json!({"own_write": 0, "fractured": 0}), "{figures:#}");
     let ran = run(&["check", history]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
+}
+
+#[test]
+fn exactly_once_holds_through_the_shim_and_not_without() {
+    let figures = run(&[
+        "bench",
+        "exactly-once",
+        "--store",
+        "memory:",
+        "--requests",
+        "200",
+        "--crashes",
+        "0.4",
+        "--seed",
+        "7",
+        "--function-timeout",
+        "0.3",
+        "--retry-delay",
+        "0.4",
+        "--json",
+    ])
+    .json();
+    let of = |run: &str, field: &str| {
+        let path = format!("/runs/{run}/{field}");
+        figures.pointer(&path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {figures:#}"))
+    };
+    for field in ["double_effects", "half_effects", "halves_seen", "lost_effects"] {
+        assert_eq!(of("aft", field), 0, "{field}: {figures:#}");
+    }
+    for run in ["plain", "record"] {
+        assert!(of(run, "double_effects") > 0 && of(run, "half_effects") > 0, "{run}: {figures:#}");
+    }
+    assert!(of("aft", "crashes") > 0 && of("aft", "acknowledged") > 100, "{figures:#}");
+}
+
+#[test]
+fn exactly_once_refuses_what_cannot_be_compared() {
+    let with = |more: &[&str]| run(&[&["bench", "exactly-once", "--store"], more].concat());
+    with(&["http://127.0.0.1:7400"]).assert_refused(&["server", "name the store"]);
+    with(&["memory:", "--crashes", "1.5"]).assert_refused(&["crashes", "between 0 and 1"]);
 }
 
 #[test]

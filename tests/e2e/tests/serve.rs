@@ -118,8 +118,7 @@ async fn unusual_settings() {
         .expect("a file can be written");
     let config = config.to_str().expect("names of temporary files are text");
     let server = Server::start_with("memory:", &["--config", config]);
-    let warned = server.log_lines().into_iter().find(|line| line.contains("node.retention_default_ms"));
-    let warned = warned.unwrap_or_else(|| panic!("no line tells of it:\n{}", server.log()));
+    let warned = server.says("node.retention_default_ms").await;
     for part in ["WARN", " is 5, and 1810001 is used", "1296000000"] {
         assert!(warned.contains(part), "{part:?} is missing in {warned}");
     }

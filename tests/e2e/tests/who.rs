@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use aft_e2e::binary::{Ran, run};
 use aft_e2e::client::{CallError, Client};
@@ -11,9 +10,6 @@ use aft_e2e::server::Server;
 use aft_wire::http::{Begin, Code, Op};
 use hyper::Method;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-
-/// How long a server may take to read its files again.
-const REREAD_MAX: Duration = Duration::from_secs(10);
 
 struct Files(tempfile::TempDir);
 
@@ -61,14 +57,6 @@ async fn put(client: &Client, key: &str) -> Result<(), Code> {
     }
 }
 
-async fn says(server: &Server, text: &str) {
-    let deadline = Instant::now() + REREAD_MAX;
-    while !server.log().contains(text) {
-        assert!(Instant::now() < deadline, "no line says {text:?}:\n{}", server.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn credentials_are_made_served_and_read_again() {
     let files = Files::new();
@@ -91,14 +79,14 @@ async fn credentials_are_made_served_and_read_again() {
     let good = std::fs::read_to_string(&file).expect("it was made");
     files.write("credentials.toml", &format!("{good}[[credential]]\nname = 7\n"));
     server.hang_up();
-    says(&server, "the credentials that were read before stay").await;
+    server.says("the credentials that were read before stay").await;
     assert!(server.log().contains("name is text"), "{}", server.log());
     assert_eq!(put(&shop, "shop/a").await, Ok(()));
     files.write("credentials.toml", &good);
     let bank = files.add("bank", "read,write");
     assert_eq!(put(&client.clone().bearing(&bank), "bank/a").await, Err(Code::Unauthorized));
     server.hang_up();
-    says(&server, "was read again").await;
+    server.says("was read again").await;
     assert_eq!(put(&client.clone().bearing(&bank), "bank/a").await, Ok(()));
     assert_eq!(put(&shop, "shop/a").await, Ok(()));
 }
@@ -188,7 +176,7 @@ async fn no_log_and_no_problem_has_a_secret() {
         said.push_str(&format!("{answer:?}"));
     }
     server.hang_up();
-    says(&server, "was read again").await;
+    server.says("was read again").await;
     let lines = server.log_lines();
     // All of them, from the first on.
     assert!(lines.iter().any(|line| line.contains("node starts")), "{}", lines.len());
@@ -269,7 +257,7 @@ async fn tls_with_certificates_that_are_checked_on_both_sides() {
     // The files change, and SIGHUP makes it so.
     Certificates::new(&files, "ca2.pem").make(&files, "server.pem", "server.key", "localhost");
     server.hang_up();
-    says(&server, "certificate and key were read again").await;
+    server.says("certificate and key were read again").await;
     get(&["-H", &bearer], &tea).unwrap_err();
     assert_eq!(curl(directory, &["--cacert", "ca2.pem", "-H", &bearer, &tea]).unwrap(), "4");
     drop(server);

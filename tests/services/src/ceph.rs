@@ -39,6 +39,10 @@ impl Recipe for Ceph {
         SCRIPT.to_owned()
     }
 
+    fn version(&self, _: &Path) -> String {
+        "16.2".to_owned()
+    }
+
     fn program(&self, directory: &Path) -> PathBuf {
         directory.join("cluster")
     }
@@ -88,7 +92,7 @@ impl Recipe for Ceph {
         refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }

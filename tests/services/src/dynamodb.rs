@@ -14,12 +14,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::server::REGION;
 use crate::service::{Keys, Recipe};
 use crate::{Error, Service, health, tool};
 
 const SCRIPT: &str = include_str!("dynamodb.py");
 
 /// What Maven is to fetch, with all that it needs.
+const VERSION: &str = "2.6.1";
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>aft</groupId>
@@ -30,7 +32,7 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
     <dependency>
       <groupId>com.amazonaws</groupId>
       <artifactId>DynamoDBLocal</artifactId>
-      <version>2.6.1</version>
+      <version>VERSION</version>
     </dependency>
   </dependencies>
 </project>
@@ -49,13 +51,21 @@ const MEMORY_BYTES_MIN: u64 = 1 << 30;
 
 const KEYS: Keys = Keys { access: "afttests", secret: "afttestssecret" };
 
+fn pom_text() -> String {
+    POM.replace("VERSION", VERSION)
+}
+
 /// DynamoDB Local's recipe.
 #[derive(Debug)]
 pub(crate) struct DynamoDb;
 
 impl Recipe for DynamoDb {
     fn stamp(&self, _: &Path) -> String {
-        format!("{POM}{SCRIPT}")
+        format!("{}{SCRIPT}", pom_text())
+    }
+
+    fn version(&self, _: &Path) -> String {
+        VERSION.to_owned()
     }
 
     fn program(&self, directory: &Path) -> PathBuf {
@@ -79,7 +89,7 @@ impl Recipe for DynamoDb {
         let write = |path: &Path, text: &str| {
             fs::write(path, text).map_err(Error::io(format!("cannot write {}", path.display())))
         };
-        write(&pom, POM)?;
+        write(&pom, &pom_text())?;
         write(&program, &format!("#!{python}\n{SCRIPT}"))?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))
             .map_err(Error::io(format!("cannot make {} a program", program.display())))?;
@@ -109,11 +119,11 @@ impl Recipe for DynamoDb {
         health::status(port, "GET", "/").is_ok_and(|status| status == 400)
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 
-    fn store(&self, endpoint: &str, region: &str) -> String {
-        format!("dynamodb://aft?endpoint={endpoint}&region={region}")
+    fn store_url(&self, port: u16) -> String {
+        format!("dynamodb://aft?endpoint=http://127.0.0.1:{port}&region={REGION}")
     }
 }

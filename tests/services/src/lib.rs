@@ -12,7 +12,7 @@
 //! server.restart().expect("its data is still there");
 //! ```
 //!
-//! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`dynamodb`], and for the long tests
+//! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`redis`], [`dynamodb`], and for the long tests
 //!   [`ceph`].
 //! * [`home`] – where they are kept; [`fetch`] – how they come there, once; [`tool`] – the programs that make them.
 //! * [`server`] – one that runs; [`supervised`] – its process, that never outlives ours; [`port`], [`health`], [`log`].
@@ -30,6 +30,7 @@ mod log;
 mod minio;
 mod moto;
 mod port;
+mod redis;
 mod server;
 mod service;
 mod skip;

@@ -8,7 +8,7 @@ use clap::Parser;
 /// Where the sample lines put things, as in [`Server::store`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, dynamodb) that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -42,7 +42,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
     let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        if server.store().starts_with("s3:") {
+        if server.store_url().starts_with("s3:") {
             server.create_bucket(BUCKET)?;
         }
         show(server);
@@ -97,14 +97,12 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
 
 /// As lines to copy.
 fn show(server: &Server) {
-    let (endpoint, region) = (server.endpoint(), server.region());
-    let store = server.store();
-    println!("\n{} at {endpoint}:", server.service());
-    println!("  export AWS_ACCESS_KEY_ID={}", server.access_key());
-    println!("  export AWS_SECRET_ACCESS_KEY={}", server.secret_key());
-    println!("  export AWS_REGION={region}");
-    println!("  export AWS_ENDPOINT_URL={endpoint}");
-    if !store.starts_with("s3:") {
+    println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
+    for (name, value) in server.environment() {
+        println!("  export {name}={value}");
+    }
+    let store = server.store_url();
+    if store.starts_with("dynamodb:") {
         println!("  aft store init '{store}'");
     }
     println!("  aft serve --store '{store}'");

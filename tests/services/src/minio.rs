@@ -38,6 +38,10 @@ impl Recipe for Minio {
         format!("{MODULE} {}\n", FLAGS.join(" "))
     }
 
+    fn version(&self, _: &Path) -> String {
+        MODULE.rsplit_once('@').map_or(MODULE, |(_, version)| version).to_owned()
+    }
+
     fn program(&self, directory: &Path) -> PathBuf {
         directory.join("minio")
     }
@@ -76,8 +80,8 @@ impl Recipe for Minio {
             .map_err(Error::io(format!("cannot make the bucket {name}")))
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }
 

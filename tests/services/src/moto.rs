@@ -26,6 +26,10 @@ impl Recipe for Moto {
         format!("{PACKAGE} in {}\n", directory.display())
     }
 
+    fn version(&self, _: &Path) -> String {
+        PACKAGE.rsplit_once("==").map_or(PACKAGE, |(_, version)| version).to_owned()
+    }
+
     fn program(&self, directory: &Path) -> PathBuf {
         directory.join("bin/python")
     }
@@ -74,7 +78,7 @@ impl Recipe for Moto {
         }
     }
 
-    fn keys(&self) -> Keys {
-        KEYS
+    fn keys(&self) -> Option<Keys> {
+        Some(KEYS)
     }
 }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::log::Log;
 use crate::port::Port;
+use crate::service::Keys;
 use crate::supervised::{self, Supervised};
 use crate::{Error, Home, Service};
 
@@ -22,7 +23,7 @@ const PORTS_TRIED_MAX: usize = 5;
 /// What services say of a port that is taken, in lower case.
 const PORT_TAKEN: &str = "already in use";
 /// Services that know regions were started without one, and this is then theirs.
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 
 /// A service that was started. Its process ends and its data goes when it is dropped, and also when this process dies.
 ///
@@ -73,6 +74,12 @@ impl Server {
         self.service
     }
 
+    /// Its version, as figures name it.
+    pub fn version(&self) -> String {
+        let directory = self.program.parent().expect("a program lies in its directory");
+        self.service.recipe().version(directory)
+    }
+
     /// Where it listens, as `http://127.0.0.1:PORT`; the same after a restart.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
@@ -83,12 +90,25 @@ impl Server {
         self.port.number()
     }
 
+    /// The URL of a store on it. What it needs is to be made first: a bucket by [`Server::create_bucket`], a table by `aft store init`.
+    pub fn store_url(&self) -> String {
+        self.service.recipe().store_url(self.port())
+    }
+
+    /// What a process that opens the store needs in its environment.
+    pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
+        let keys = self.service.recipe().keys();
+        let of =
+            |keys: Keys| vec![("AWS_ACCESS_KEY_ID", keys.access), ("AWS_SECRET_ACCESS_KEY", keys.secret)];
+        keys.map(of).unwrap_or_default()
+    }
+
     /// The access key of who may do everything, where requests are signed.
     ///
     /// # Panics
     /// If the service takes no signed requests.
     pub fn access_key(&self) -> &'static str {
-        self.service.recipe().keys().access
+        self.keys().access
     }
 
     /// The secret of [`Server::access_key`].
@@ -96,17 +116,16 @@ impl Server {
     /// # Panics
     /// As [`Server::access_key`].
     pub fn secret_key(&self) -> &'static str {
-        self.service.recipe().keys().secret
+        self.keys().secret
+    }
+
+    fn keys(&self) -> Keys {
+        self.service.recipe().keys().unwrap_or_else(|| panic!("{} takes no signed requests", self.service))
     }
 
     /// The region that clients sign for.
     pub fn region(&self) -> &'static str {
         REGION
-    }
-
-    /// The URL of a store on it, for people who try things by hand.
-    pub fn store(&self) -> String {
-        self.service.recipe().store(&self.endpoint(), self.region())
     }
 
     /// The last lines that it printed, over all its starts.

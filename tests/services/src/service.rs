@@ -12,6 +12,8 @@ use crate::dynamodb::DynamoDb;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
+use crate::redis::Redis;
+use crate::server::REGION;
 use crate::{Error, Home, Server, skip};
 
 /// A server of other people that the tests run against.
@@ -21,6 +23,8 @@ pub enum Service {
     Minio,
     /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
     Moto,
+    /// Redis, on disk: what it has acknowledged is fsynced.
+    Redis,
     /// DynamoDB Local: Amazon's own, on disk. Its conditions decide atomically.
     DynamoDb,
     /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
@@ -28,12 +32,16 @@ pub enum Service {
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 4] = [Service::Minio, Service::Moto, Service::DynamoDb, Service::Ceph];
+pub(crate) const ALL: [Service; 5] =
+    [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb, Service::Ceph];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
     /// What exactly is fetched: changes whenever something else would be. `directory` is where it is kept.
     fn stamp(&self, directory: &Path) -> String;
+
+    /// Its version, for figures: a number without it says nothing.
+    fn version(&self, directory: &Path) -> String;
 
     /// The program that a fetched service has, in its directory. It may start others, as long as they stay in its process group and end with it.
     fn program(&self, directory: &Path) -> PathBuf;
@@ -57,14 +65,14 @@ pub(crate) trait Recipe {
         panic!("the bucket {name}: only services that speak S3 have buckets")
     }
 
-    /// Where a store is on it, for people who try things by hand.
-    fn store(&self, endpoint: &str, region: &str) -> String {
-        format!("s3://aft?endpoint={endpoint}&region={region}")
+    /// The URL of a store on it. Buckets and tables are to be made first.
+    fn store_url(&self, port: u16) -> String {
+        format!("s3://aft?endpoint=http://127.0.0.1:{port}&region={REGION}")
     }
 
     /// The keys that it was started with, where requests are signed.
-    fn keys(&self) -> Keys {
-        panic!("a service that takes no signed requests has no keys")
+    fn keys(&self) -> Option<Keys> {
+        None
     }
 }
 
@@ -77,8 +85,8 @@ pub(crate) struct Keys {
 
 impl Service {
     /// Those that everyday tests run against, and that are meant where none is named.
-    pub fn everyday() -> [Service; 3] {
-        [Service::Minio, Service::Moto, Service::DynamoDb]
+    pub fn everyday() -> [Service; 4] {
+        [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb]
     }
 
     /// Its name on command lines and in `AFT_SKIP_SERVICES`.
@@ -86,6 +94,7 @@ impl Service {
         match self {
             Service::Minio => "minio",
             Service::Moto => "moto",
+            Service::Redis => "redis",
             Service::DynamoDb => "dynamodb",
             Service::Ceph => "ceph",
         }
@@ -142,6 +151,7 @@ impl Service {
         match self {
             Service::Minio => &Minio,
             Service::Moto => &Moto,
+            Service::Redis => &Redis,
             Service::DynamoDb => &DynamoDb,
             Service::Ceph => &Ceph,
         }
@@ -173,6 +183,6 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, dynamodb, ceph");
+        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, ceph");
     }
 }

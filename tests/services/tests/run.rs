@@ -1,6 +1,7 @@
-//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO, Ceph) its data over a SIGKILL, hangs while it is
-//! paused, and is gone afterwards. Method: the real ones; what S3 says of their content, by moto's own client library and by curl.
+//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO, Redis, Ceph) its data over a SIGKILL, hangs while it is
+//! paused, and is gone afterwards. Method: the real ones; what S3 says of their content, by moto's own client library and by curl; what Redis says.
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 
@@ -73,6 +74,35 @@ fn moto_forgets_its_data() {
     let port = server.port();
     drop(server);
     assert!(!listens(port));
+}
+
+/// What a line of Redis's simplest protocol is answered, as far as it comes in one piece.
+fn redis(server: &Server, line: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).expect("it listens");
+    stream.write_all(format!("{line}\r\n").as_bytes()).expect("it reads");
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer[..read]).trim_end().to_owned()
+}
+
+#[test]
+fn redis_keeps_its_data_over_a_sigkill() {
+    let Some(mut server) = Service::Redis.start_or_skip() else { return };
+    assert_eq!(server.store_url(), format!("redis://127.0.0.1:{}/aft", server.port()));
+    assert!(redis(&server, "CONFIG GET appendfsync").ends_with("always"));
+    for round in 1..=3 {
+        assert_eq!(redis(&server, "INCR a"), format!(":{round}"));
+        server.kill();
+        assert!(!listens(server.port()) && !server.answers());
+        server.restart().expect("it comes back");
+    }
+    server.pause();
+    assert!(listens(server.port()) && !server.answers());
+    server.resume();
+    assert!(server.answers());
+    assert_eq!(redis(&server, "INCR a"), ":4");
+    // On loopback alone.
+    assert_eq!(redis(&server, "CONFIG GET bind").lines().last(), Some("127.0.0.1"));
 }
 
 #[test]

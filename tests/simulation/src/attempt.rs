@@ -78,7 +78,7 @@ impl Ended {
         match self {
             Ended::Committed(_) | Ended::Replayed(_) => 3,
             Ended::Aborted => 2,
-            Ended::Refused(Refusal::Unknown(_)) | Ended::NodeDied => 1,
+            Ended::Refused(Refusal::Unknown(_) | Refusal::UnknownDamaged(..)) | Ended::NodeDied => 1,
             Ended::Refused(_) => 0,
         }
     }
@@ -273,7 +273,7 @@ impl Attempt {
     /// The batch that carries the commit was refused: its writes took no effect, unless it was its commit that the store refused.
     pub(crate) fn carrier_refused(&mut self, refusal: &Refusal) {
         match refusal {
-            Refusal::Unknown(_) | Refusal::NotServing => {}
+            Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::NotServing => {}
             Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried_in_doubt = true,
             Refusal::SnapshotGone(_)
             | Refusal::Overloaded(_)
@@ -466,7 +466,7 @@ impl Attempt {
         let allowed = match refusal {
             // A batch that carries the commit may have been refused before or after its writes took effect.
             Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried.is_empty(),
-            Refusal::Unknown(_) => true,
+            Refusal::Unknown(_) | Refusal::UnknownDamaged(..) => true,
             Refusal::NotServing => self.in_doubt.is_some(),
             Refusal::SnapshotGone(_)
             | Refusal::Overloaded(_)

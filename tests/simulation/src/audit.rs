@@ -251,7 +251,7 @@ impl Audit {
             return broken("P1: what is aborted has no effect", format!("{record:?}"));
         }
         if let Some(Ended::Refused(refusal)) = attempt.ended()
-            && !matches!(refusal, Refusal::Unknown(_) | Refusal::Ended)
+            && !matches!(refusal, Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended)
         {
             return broken(
                 "a refusal tells the truth: only after Unknown may an attempt still commit",

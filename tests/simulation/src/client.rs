@@ -144,6 +144,7 @@ impl World {
                     Refusal::KeyReused => "key reused",
                     Refusal::ResultGone => "result gone",
                     Refusal::Unknown(_) => "unknown",
+                    Refusal::UnknownDamaged(..) => "unknown (damaged)",
                     Refusal::NotFound => "not found",
                     Refusal::Ended => "ended",
                     Refusal::NotServing => "not serving",

@@ -119,6 +119,8 @@ impl Plan {
         settings.publish_queue_max = *random.pick(&[2, 100]);
         settings.write_set_len_max = *random.pick(&[2, 1_000, 1_000, 1_000]);
         settings.waiters_max = *random.pick(&[1, 64]);
+        // Mostly before the deadline: who waits is told, asks again, and joins the commit that goes on.
+        settings.commit_patience_ms = *random.branch("patience").pick(&[100, 1_000, 15_000]);
         let keys = random.between(2, 4);
         let keys = (0..keys).map(|number| key(number as u32)).collect();
         let calm = random.chance(200);

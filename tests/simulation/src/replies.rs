@@ -110,7 +110,7 @@ impl World {
         if sent.carries {
             attempt.carrier_refused(&refusal);
         }
-        if let Refusal::Unknown(_) = refusal {
+        if let Refusal::Unknown(_) | Refusal::UnknownDamaged(..) = refusal {
             attempt.in_doubt = Some(refusal.clone());
             attempt.keep_doubt();
         }
@@ -342,6 +342,10 @@ impl World {
                 waited && !request.overlap && self.open_beside(attempt)
             }
             Refusal::Unknown(of) => *of == hash && sent.commits,
+            Refusal::UnknownDamaged(of, what) => {
+                let met = repeated || self.met_damage(attempt.host, sent.at_ms, what);
+                *of == hash && sent.commits && met
+            }
             Refusal::TooLarge(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
@@ -366,6 +370,7 @@ impl World {
             | Refusal::KeyReused
             | Refusal::ResultGone
             | Refusal::Unknown(_)
+            | Refusal::UnknownDamaged(..)
             | Refusal::Ended
             | Refusal::NotServing
             | Refusal::TooLarge(_)

@@ -36,7 +36,21 @@ impl Ran {
 /// # Panics
 /// If the binary is missing.
 pub fn aft(arguments: &[&str], keys: Option<(&str, &str)>) -> Ran {
-    let output = command(arguments, keys).output().expect("the binary starts");
+    finish(command(arguments, keys))
+}
+
+/// Runs `aft` to its end with this environment, and no keys.
+///
+/// # Panics
+/// If the binary is missing.
+pub fn aft_in(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let mut command = command(arguments, None);
+    command.envs(environment.iter().copied());
+    finish(command)
+}
+
+fn finish(mut command: Command) -> Ran {
+    let output = command.output().expect("the binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -10,7 +10,7 @@ mod bucket;
 mod front;
 mod table;
 
-pub use binary::{Ran, Serving, aft, serve};
+pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use table::Table;

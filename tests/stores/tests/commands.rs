@@ -108,8 +108,9 @@ fn a_bucket_is_made_and_probed() {
     let url = format!("s3://new-one/p?endpoint={}", bucket.server.endpoint());
     let keys = keys(&bucket.server);
     aft(&["store", "probe", &url], keys).assert_refused(&["no such bucket", "aft store init"]);
-    for _ in 0..2 {
+    for told in ["made the bucket new-one in the region us-east-1", "the bucket new-one was there already"] {
         let ran = aft(&["store", "init", &url], keys);
+        assert!(ran.stdout.contains(told), "{ran:#?}");
         assert!(
             ran.code == Some(0) && ran.stdout.contains("is ready") && ran.stdout.contains("stored by S3"),
             "{ran:#?}"
@@ -117,6 +118,71 @@ fn a_bucket_is_made_and_probed() {
     }
     let ran = aft(&["store", "init", "memory:"], None);
     assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
+}
+
+/// Somebody forgot the prefix, and had a store around another one; or mistyped it, and had one within another.
+#[test]
+fn a_store_is_not_made_where_other_things_stand() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let keys = keys(&bucket.server);
+    let init = |prefix: &str, more: &[&str]| {
+        let url = bucket.url(prefix);
+        aft(&[&["store", "init", url.as_str()], more].concat(), keys)
+    };
+    let ready = |ran: &aft_store_tests::Ran, words: &[&str]| {
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        words.iter().for_each(|word| assert!(ran.stdout.contains(word), "{word:?} is missing in {ran:#?}"));
+    };
+    ready(&init("", &[]), &["the bucket aft was there already"]);
+    let shop = init("shop", &[]);
+    ready(&shop, &["is ready"]);
+    assert!(!shop.stdout.contains("a store was there already"), "{shop:#?}");
+
+    let serving = serve(&bucket.url("shop"), &bucket.server);
+    curl(&["-X", "PUT", "--data", "4", &format!("{}/v1/keys/stock/tea", serving.url)]);
+    drop(serving);
+    // Again and again, where it stands.
+    ready(&init("shop", &[]), &["a store was there already"]);
+    init("", &[]).assert_refused(&["s3://aft/shop/", "lies within it", "--among-others", "s3://aft/PREFIX"]);
+    init("shop/more", &[]).assert_refused(&["it lies within the store s3://aft/shop/"]);
+    ready(&init("shopping", &[]), &["is ready"]);
+    // What is meant is done, with a warning.
+    let meant = init("", &["--among-others"]);
+    ready(&meant, &["is ready"]);
+    assert!(meant.stderr.contains("warning"), "{meant:#?}");
+}
+
+/// It took a minute, the time of a transaction, and the answer named a request ID, which the caller had never given.
+#[test]
+fn a_write_to_a_dead_store_is_answered_soon_and_says_what_to_ask() {
+    let Some(mut bucket) = Bucket::start(Service::Minio) else { return };
+    let serving = serve(&bucket.url("p"), &bucket.server);
+    let key = format!("{}/v1/keys/k", serving.url);
+    curl(&["-X", "PUT", "--data", "before", &key]);
+    bucket.server.kill();
+    let start = Instant::now();
+    let told = curl(&["-X", "PUT", "--data", "after", &key]);
+    assert!(start.elapsed() < Duration::from_secs(25), "after {:?}: {told}", start.elapsed());
+    let problem: Value = serde_json::from_str(&told).expect("it is a problem");
+    assert_eq!(problem["action"], "unknown", "{told}");
+    let (transaction, look_up) =
+        (problem["transaction"].as_str().expect(&told), problem["look_up"].as_str().expect(&told));
+    let detail = problem["detail"].as_str().expect(&told);
+    assert!(look_up.contains(transaction) && detail.contains(look_up), "{told}");
+    assert!(!detail.contains("under its ID"), "{told}");
+
+    // The commit goes on, and the place that was named tells.
+    bucket.server.restart().expect("it comes back");
+    let start = Instant::now();
+    loop {
+        let found = curl(&[&format!("{}{look_up}", serving.url)]);
+        if found.contains("\"version\"") {
+            break;
+        }
+        assert!(start.elapsed() < VISIBLE_MAX, "nothing but {found}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(curl(&[&key]), "after");
 }
 
 #[test]

@@ -155,6 +155,34 @@ async fn a_body_that_breaks_off_is_no_answer() {
     assert_eq!(store.get(&there).await.unwrap().unwrap().0, body);
 }
 
+/// Their buffers are used again: what a body that broke off left there is in no later one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_breaks_off_is_in_no_other_one() {
+    let Some(behind) = Behind::start().await else { return };
+    let store = &behind.store;
+    let part_bytes = store.capabilities().blob_part_bytes;
+    let bodies = [(name("a"), 1), (name("b"), 2), (name("c"), 3)];
+    for (at, (name, seed)) in bodies.iter().enumerate() {
+        let body = Bytes::from(vec![*seed; part_bytes - at]);
+        store.put(name, body).await.expect("all passes");
+    }
+    let whole = async |(name, seed): &(Name, u8), less: usize| {
+        let body = store.get(name).await.expect("all passes").expect("it was put").0;
+        assert!(body.len() == part_bytes - less && body.iter().all(|byte| byte == seed), "{name}");
+        body
+    };
+    // In use, so that the others' buffers are kept.
+    let _first = whole(&bodies[0], 0).await;
+    for len in [1, part_bytes / 2, part_bytes - 2] {
+        behind.set(Act::CutBody(len));
+        let error = store.get(&bodies[1].0).await.expect_err("the body breaks off");
+        assert!(no_answer(&error), "{len}: {error:?}");
+        behind.set(Act::Pass);
+        drop(whole(&bodies[2], 2).await);
+        drop(whole(&bodies[1], 1).await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_without_an_answer_may_have_taken_effect() {
     let Some(behind) = Behind::start().await else { return };
@@ -270,8 +298,9 @@ async fn mistakes_at_the_start_are_named() {
 async fn a_bucket_is_made_once() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let url = format!("s3://made/p?endpoint={}", bucket.server.endpoint());
-    for _ in 0..2 {
-        let store = S3Store::init(&url, &bucket.options()).await.expect("the server runs");
+    for again in [false, true] {
+        let (store, prepared) = S3Store::init(&url, &bucket.options(), false).await.expect("the server runs");
+        assert_eq!(prepared.bucket_is_new, !again, "{prepared:?}");
         store.put(&name("a"), Bytes::from("body")).await.unwrap();
     }
     let store = S3Store::open(&url, &bucket.options()).await.expect("it is there");

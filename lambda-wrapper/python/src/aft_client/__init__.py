@@ -98,7 +98,7 @@ class AftError(Exception):
 
     @property
     def retry_after_ms(self) -> Optional[int]:
-        """When to try again at the latest, if the server said so."""
+        """When to try again, if the server said so: not before, and of InProgress at the latest then."""
         return self.problem.get("retry_after_ms") if self.problem else None
 
     def __str__(self) -> str:
@@ -155,7 +155,7 @@ class Unauthorized(AftError):
 
 
 class Internal(AftError):
-    """Somebody has to mend the server or its store. A commit that is answered so may have taken effect."""
+    """Somebody has to mend the server or its store. A commit that may have taken effect is Unknown instead, with the damage named."""
 
 
 class _NotSent(Exception):
@@ -315,6 +315,11 @@ def _unbase64(text: Optional[str]) -> bytes:
     return base64.b64decode(text) if text else b""
 
 
+def _result(result: bytes, request_id: Optional[str]) -> Dict[str, str]:
+    """What a commit carries. Without a request ID nobody comes back for the result, and to store it would take the right to write."""
+    return {"result": base64.b64encode(result).decode()} if result and request_id is not None else {}
+
+
 def _read(read: Dict[str, Any]) -> Read:
     if read.get("value") is None:
         return Read(read["key"], None)
@@ -338,6 +343,20 @@ def merge_sessions(one: str, other: str) -> str:
     return base64.urlsafe_b64encode(b"\x01" + b"".join(newest)).decode().rstrip("=")
 
 
+def _pause(nth: int, in_progress: bool, asked_ms: Optional[int]) -> Tuple[float, float]:
+    """The least and the greatest pause after so many failures before, in seconds, if the server asked for one."""
+    own = min(PAUSE_S_FIRST * 2 ** min(nth, 20), PAUSE_S_MAX)
+    if asked_ms is None:
+        return own / 2, own
+    asked = asked_ms / 1000
+    if in_progress:
+        # When the other attempt ends at the latest: it is likely to end before.
+        return min(own, asked) / 2, min(own, asked)
+    # Before that it is no use. Those who were told the same do not come back at once.
+    least = min(asked, ASKED_S_MAX)
+    return max(least, own / 2), least + own
+
+
 class _Pace:
     """When to try again: exponential back-off with jitter, within a total time."""
 
@@ -350,17 +369,8 @@ class _Pace:
 
     def pause(self, after: AftError) -> bool:
         """Pauses after a failure; False, without a pause, if the time would be over after it."""
-        own = min(PAUSE_S_FIRST * 2 ** min(self.nth, 20), PAUSE_S_MAX)
+        pause = random.uniform(*_pause(self.nth, isinstance(after, InProgress), after.retry_after_ms))
         self.nth += 1
-        asked = after.retry_after_ms
-        if asked is None:
-            pause = own
-        elif isinstance(after, InProgress):
-            # When the other attempt ends at the latest: it is likely to end before.
-            pause = min(own, asked / 1000)
-        else:
-            pause = max(own, min(asked / 1000, ASKED_S_MAX))
-        pause = random.uniform(pause / 2, pause)
         if pause >= self.remaining():
             return False
         time.sleep(pause)
@@ -411,7 +421,12 @@ class _Transport:
         connection = self._connection()
         try:
             connection.sock.settimeout(self.call_timeout if timeout is None else min(timeout, self.call_timeout))
-            connection.request(method, path, body=_bytes(body) if body is not None else None, headers=headers)
+            cut_off = False
+            try:
+                connection.request(method, path, body=_bytes(body) if body is not None else None, headers=headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server may refuse a large body before it has all of it, and close: then its answer has come, and is to be read.
+                cut_off = True
             response = connection.getresponse()
             if response.length is None and not response.chunked:
                 raise http.client.HTTPException("an answer whose end nobody can tell from a broken connection")
@@ -425,7 +440,10 @@ class _Transport:
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
+        if cut_off and response.status < 400:
+            connection.close()
+            raise _NoAnswer(f"status {response.status} to a call that was cut off")
+        if response.will_close or cut_off:
             connection.close()
         else:
             self._keep(connection)
@@ -609,7 +627,7 @@ class Client:
         timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
         attempt, because that one is known to be gone. reads: keys to read in the call that opens the transaction.
 
-        Raises Unknown if an attempt may have committed; after any other error none has, except Internal.
+        Raises Unknown if an attempt may have committed; after any other error none has.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, tuple(reads)))
         while True:
@@ -663,8 +681,7 @@ class Client:
         while True:
             begin = request.begin(self, min(self._wait_max, pace.remaining()), doubt is not None)
             begin["ops"] = ops
-            if result:
-                begin["result"] = base64.b64encode(result).decode()
+            begin.update(_result(result, request_id))
             try:
                 return self._executed(self._post("/v1/execute", begin), result)
             except (AftError, _NotSent, _NoAnswer) as why:
@@ -903,7 +920,7 @@ class Transaction:
 
     def commit(self, result: Bytes = None) -> Ran:
         """Commits; `result` is what later attempts of the request are answered. An outcome in doubt is asked for until it is known, or the run's
-        time is over: then Unknown. After any other error it did not commit and will not, except Internal. Inside `Client.run`, which commits by
+        time is over: then Unknown. After any other error it did not commit and will not. Inside `Client.run`, which commits by
         itself, Invalid."""
         self._by_hand()
         return self._settle(_bytes(result), _Pace(self._client.run_seconds_max), None)
@@ -1026,7 +1043,7 @@ class Transaction:
             self._abort_quietly()
             raise self._torn
         self._ended = True
-        alone = {"result": base64.b64encode(result).decode()} if result else {}
+        alone = _result(result, self._request_id)
         ops = [op._json() for op in self._take()]
         try:
             if ops:
@@ -1072,8 +1089,8 @@ class Transaction:
                 pass  # This call was turned away: that says nothing of an earlier one.
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return _BatchIsIn(doubt)
-            elif isinstance(error, (NotFound, Unauthorized)) and doubt is not None:
-                raise doubt  # Nobody is left to ask.
+            elif isinstance(error, (NotFound, Unauthorized, Internal)) and doubt is not None:
+                raise doubt  # Nobody is left to ask, or what is wrong now says nothing of the first call.
             else:
                 raise error._as(Retry) if isinstance(error, NotFound) else error
             if (times_max is not None and nth >= times_max) or not pace.pause(error):

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::latency::Latencies;
+use crate::standard::Prepare;
 use crate::standard::backend::{Backend, Effect, Refused, Work};
 use crate::standard::detect::{Detector, Order};
 use crate::standard::history::Log;
 use crate::standard::plan::{Plan, Planner};
+use crate::standard::target::Clients;
 use crate::standard::value::{Metadata, Values};
 
 /// Attempts of one transaction before it is given up: with the pauses between them about two seconds, far above what a refusal lasts
@@ -82,8 +84,9 @@ impl Tally {
 }
 
 impl Load {
-    pub(crate) fn new(planner: Planner, values: Values, run: u64, keep_history: bool) -> Load {
-        Load { planner, values, run, attempts: AtomicU64::new(0), keep_history }
+    pub(crate) fn new(planner: Planner, values: Values, clients: &Clients, keep_history: bool) -> Load {
+        let attempts = AtomicU64::new(clients.attempts_from);
+        Load { planner, values, run: clients.run, attempts, keep_history }
     }
 
     /// What the transaction of a number does.
@@ -91,9 +94,9 @@ impl Load {
         self.planner.plan(number)
     }
 
-    /// Transactions that write every key once.
-    pub(crate) fn preparation(&self) -> Vec<Plan> {
-        self.planner.preparation().collect()
+    /// Transactions that write or read every key once.
+    pub(crate) fn preparation(&self, how: Prepare) -> Vec<Plan> {
+        self.planner.preparation(how)
     }
 
     /// Runs one transaction to its end; whether it committed.

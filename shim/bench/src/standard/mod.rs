@@ -9,7 +9,7 @@
 //!
 //! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
 
-mod backend;
+pub(crate) mod backend;
 mod comparison;
 mod detect;
 mod history;
@@ -20,11 +20,11 @@ mod phases;
 mod plan;
 mod report;
 pub(crate) mod requests;
-mod target;
+pub(crate) mod target;
 mod value;
 
 pub use comparison::{Comparison, Ratio, compare};
-pub use options::{Length, Options, Pace, Target, Token, Workload};
+pub use options::{Dataset, Length, Options, Pace, Prepare, Target, Token, Way, Workload};
 pub use report::{Report, Shape};
 
 use crate::error::Result;
@@ -42,14 +42,12 @@ pub async fn run(options: Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let opened = Opened::open(&options).await?;
     let mut phases = Phases::new(&options, seed, opened.clients());
-    if options.workload.prepare {
-        phases.prepare(opened.name()).await?;
-    }
+    phases.prepare(options.workload.prepare, opened.name()).await?;
     phases.warm_up(&options).await;
     let before = opened.counter().asked().await?;
     let measured = phases.measure(&options).await;
     let asked = opened.counter().asked().await?.since(&before);
-    opened.close(&options.workload).await?;
+    opened.close(&options).await?;
     if let Some(path) = &options.history {
         phases.take_log().write(path)?;
     }
@@ -68,7 +66,7 @@ pub async fn run(options: Options) -> Result<Report> {
         seed,
         store: opened.name().to_owned(),
         workload: Shape::new(&options.workload, &options),
-        direct: options.direct,
+        direct: options.way.is_direct(),
     };
     Ok(Report::new(figures, options.command, elapsed_s))
 }

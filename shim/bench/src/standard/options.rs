@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aft_store::Store;
 use aft_wire::http::OPS_LEN_MAX;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::standard::load::WRITES_MAX;
@@ -17,9 +18,8 @@ use crate::zipf::KEYS_MAX;
 pub struct Options {
     /// What the load is driven against.
     pub target: Target,
-    /// Without the shim: every function writes and reads straight at the store, under plain names, as it goes. Only for
-    /// [`Target::Store`].
-    pub direct: bool,
+    /// How the work is done.
+    pub way: Way,
     /// The shape of a transaction and of the data.
     pub workload: Workload,
     /// How much is measured.
@@ -37,6 +37,8 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// A bearer token for the server.
     pub token: Option<Token>,
+    /// Keys that stay from run to run. `None`: this run has its own, and deletes what it wrote without the shim.
+    pub dataset: Option<Dataset>,
     /// What was typed, for the report: this crate does not read the command line.
     pub command: Option<String>,
 }
@@ -45,7 +47,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             target: Target::Server { url: "http://127.0.0.1:7400".into() },
-            direct: false,
+            way: Way::Shim,
             workload: Workload::default(),
             length: Length::Transactions(10_000),
             warm_up: None,
@@ -54,6 +56,7 @@ impl Default for Options {
             seed: None,
             history: None,
             token: None,
+            dataset: None,
             command: None,
         }
     }
@@ -80,6 +83,58 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// How a transaction's functions reach the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Through AFT.
+    Shim,
+    /// Without it: every function writes and reads straight at the store, under plain names, as it goes. Only for [`Target::Store`].
+    Direct,
+    /// The same, but a function's writes are under way all at once, and then its reads.
+    DirectAtOnce,
+    /// By the store's own transactions, as the paper ran them: one for the reads of each function, and one for all writes at the end. Only for a
+    /// [`Target::Store`] that has them.
+    Transactions,
+}
+
+impl Way {
+    /// Whether the shim is left out.
+    pub fn is_direct(self) -> bool {
+        self != Way::Shim
+    }
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Shim => "shim",
+            Way::Direct => "direct",
+            Way::DirectAtOnce => "direct, at once",
+            Way::Transactions => "the store's transactions",
+        }
+    }
+}
+
+/// Keys that several runs share: what one wrote the next finds, and knows for this load's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dataset {
+    /// Tells its values apart from everybody else's.
+    pub id: u64,
+    /// Which run on it this is: below 32,768, and no number twice.
+    pub nth: u16,
+}
+
+/// What happens to the keys before the load. Not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepare {
+    /// Every key is written once, so that reads find values.
+    Write,
+    /// Every key is read once, so that a node that has just started knows them.
+    Read,
+    /// Nothing.
+    Nothing,
+}
+
 /// What a load is driven against.
 #[derive(Debug, Clone)]
 pub enum Target {
@@ -88,7 +143,7 @@ pub enum Target {
         /// `http://HOST:PORT`.
         url: String,
     },
-    /// A node in this process over this store; or, with [`Options::direct`], the store itself.
+    /// A node in this process over this store; or, without the shim, the store itself.
     Store(Arc<dyn Store>),
 }
 
@@ -107,8 +162,8 @@ pub struct Workload {
     pub keys: usize,
     /// The exponent of the law by which keys are chosen: 0 (all alike) to 3.
     pub zipf: f64,
-    /// Write every key once before the load starts, so that reads find values. Not measured.
-    pub prepare: bool,
+    /// What happens to the keys before the load.
+    pub prepare: Prepare,
 }
 
 impl Default for Workload {
@@ -120,7 +175,7 @@ impl Default for Workload {
             value_bytes: 4096,
             keys: 1_000,
             zipf: 1.0,
-            prepare: true,
+            prepare: Prepare::Write,
         }
     }
 }
@@ -151,7 +206,7 @@ impl Options {
     /// Checks what the types do not say.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |text: &str| Err(Error::Options(text.to_owned()));
-        if self.direct && matches!(self.target, Target::Server { .. }) {
+        if self.way.is_direct() && matches!(self.target, Target::Server { .. }) {
             return wrong("a direct run goes straight to a store: give a store URL, not a server's");
         }
         if self.clients == 0 {
@@ -174,6 +229,9 @@ impl Options {
         if !(1..=KEYS_MAX).contains(&w.keys) {
             return wrong("the number of keys is between 1 and 10,000,000");
         }
+        if self.dataset.is_some_and(|dataset| dataset.nth >= 1 << 15) {
+            return wrong("the runs on one dataset have numbers below 32,768");
+        }
         if !(0.0..=3.0).contains(&w.zipf) {
             return wrong("the zipf exponent is between 0 and 3");
         }
@@ -183,7 +241,7 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, Pace, Target, Workload};
+    use super::{Dataset, Options, Pace, Target, Way, Workload};
 
     fn check(change: impl FnOnce(&mut Options), says: &str) {
         let mut options = Options::default();
@@ -195,7 +253,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        check(|options| options.direct = true, "store URL");
+        check(|options| options.way = Way::Direct, "store URL");
+        check(|options| options.dataset = Some(Dataset { id: 1, nth: 1 << 15 }), "dataset");
         check(|options| options.clients = 0, "client");
         check(|options| options.pace = Pace::Open { per_s: f64::NAN }, "rate");
         check(|options| options.pace = Pace::Open { per_s: 0.0 }, "rate");

@@ -13,7 +13,7 @@ use crate::standard::pace::Schedule;
 use crate::standard::plan::Planner;
 use crate::standard::target::Clients;
 use crate::standard::value::Values;
-use crate::standard::{Length, Options, Pace};
+use crate::standard::{Length, Options, Pace, Prepare};
 
 /// The warm-up before a measurement that lasts a time: long enough for caches and connections.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -40,16 +40,16 @@ impl Phases {
     pub(crate) fn new(options: &Options, seed: u64, clients: Clients) -> Phases {
         let planner = Planner::new(options.workload.clone(), seed);
         let values = Values::new(options.workload.value_bytes, seed);
-        let load = Load::new(planner, values, clients.run, options.history.is_some());
+        let load = Load::new(planner, values, &clients, options.history.is_some());
         Phases { load: Arc::new(load), backends: clients.backends, number: 0, log: Log::default() }
     }
 
-    /// Writes every key once, with all clients.
+    /// Writes or reads every key once, with all clients.
     ///
     /// # Errors
-    /// If a key could not be written: the target is not fit to be measured.
-    pub(crate) async fn prepare(&mut self, target: &str) -> Result<()> {
-        let plans = self.load.preparation();
+    /// If that failed for a key: the target is not fit to be measured.
+    pub(crate) async fn prepare(&mut self, how: Prepare, target: &str) -> Result<()> {
+        let plans = self.load.preparation(how);
         let clients = self.backends.len();
         let mut tasks = JoinSet::new();
         for (nth, mut backend) in self.backends.drain(..).enumerate() {
@@ -67,7 +67,7 @@ impl Phases {
         }
         let tally = self.join(tasks).await;
         if tally.transactions < plans.len() as u64 {
-            let problem = format!("the keys could not be written before the run: {:?}", tally.errors);
+            let problem = format!("the keys could not be prepared before the run: {:?}", tally.errors);
             return Err(Error::Server { url: target.to_owned(), problem });
         }
         self.log.add(tally.log);

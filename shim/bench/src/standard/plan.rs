@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::standard::Workload;
+use crate::standard::{Prepare, Workload};
 use crate::zipf::Zipf;
 
 /// One transaction.
@@ -32,8 +32,8 @@ pub(crate) struct Planner {
     seed: u64,
 }
 
-/// Keys in one transaction of the preparation: with values of 4 KiB half of what a write buffer takes.
-const PREPARE_BYTES_MAX: usize = 512 * 1024;
+/// Values in one transaction of the preparation: below what one object of any store holds.
+const PREPARE_BYTES_MAX: usize = 256 * 1024;
 
 impl Planner {
     pub(crate) fn new(workload: Workload, seed: u64) -> Planner {
@@ -52,16 +52,23 @@ impl Planner {
         Plan::new(functions)
     }
 
-    /// Transactions that write every key once.
-    pub(crate) fn preparation(&self) -> impl Iterator<Item = Plan> {
+    /// Transactions that write or read every key once.
+    pub(crate) fn preparation(&self, how: Prepare) -> Vec<Plan> {
         let keys = u32::try_from(self.workload.keys).expect("options bound the keys");
         let at_once = PREPARE_BYTES_MAX / self.workload.value_bytes.max(1);
         let at_once = u32::try_from(at_once.clamp(1, 100)).expect("at most a hundred");
-        (0..keys.div_ceil(at_once)).map(move |nth| {
+        let plan = |nth: u32| {
             let first = nth * at_once;
-            let last = first.saturating_add(at_once).min(keys);
-            Plan::new(vec![Function { writes: (first..last).collect(), reads: Vec::new() }])
-        })
+            let some = (first..first.saturating_add(at_once).min(keys)).collect();
+            Plan::new(vec![match how {
+                Prepare::Read => Function { reads: some, writes: Vec::new() },
+                Prepare::Write | Prepare::Nothing => Function { writes: some, reads: Vec::new() },
+            }])
+        };
+        match how {
+            Prepare::Nothing => Vec::new(),
+            Prepare::Write | Prepare::Read => (0..keys.div_ceil(at_once)).map(plan).collect(),
+        }
     }
 }
 
@@ -83,7 +90,7 @@ pub(crate) fn key_name(key: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::Planner;
-    use crate::standard::Workload;
+    use crate::standard::{Prepare, Workload};
 
     #[test]
     fn the_standard_shape() {
@@ -102,7 +109,14 @@ mod tests {
     fn the_preparation_writes_every_key_once() {
         let workload = Workload { keys: 1_234, ..Workload::default() };
         let planner = Planner::new(workload, 1);
-        let keys: Vec<u32> = planner.preparation().flat_map(|plan| plan.write_set).collect();
-        assert_eq!(keys, (0..1_234).collect::<Vec<_>>());
+        let written = planner.preparation(Prepare::Write).into_iter().flat_map(|plan| plan.write_set);
+        assert_eq!(written.collect::<Vec<_>>(), (0..1_234).collect::<Vec<_>>());
+        let read = planner.preparation(Prepare::Read).into_iter().flat_map(|plan| plan.functions);
+        let read = read.inspect(|function| assert!(function.writes.is_empty()));
+        assert_eq!(
+            read.flat_map(|function| function.reads).collect::<Vec<_>>(),
+            (0..1_234).collect::<Vec<_>>()
+        );
+        assert!(planner.preparation(Prepare::Nothing).is_empty());
     }
 }

@@ -11,12 +11,17 @@ use hyper::Method;
 use crate::counting::CountingStore;
 use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
-use crate::standard::backend::{Backend, DirectBackend, NodeBackend, RECOVERY_MAX, ServerBackend, clean_up};
+use crate::standard::backend::{
+    Backend, DirectBackend, NodeBackend, RECOVERY_MAX, ServerBackend, TransactionsBackend, clean_up,
+};
 use crate::standard::requests::Counter;
-use crate::standard::{Options, Target, Token, Workload};
+use crate::standard::{Options, Target, Token, Way};
 
 /// How long a node in process may take to publish what the load committed.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Attempts of one run on a dataset: more than there is time for, and a write's number (this, the run's 15 bits, and 16 more) fits 64 bits.
+const ATTEMPTS_BITS: u32 = 32;
 
 /// An open target.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(crate) struct Opened {
     name: String,
     /// Tells this run's values and plain names apart from those of other runs.
     run: u64,
+    /// Which run on the same values it is.
+    nth: u16,
     clients: usize,
     kind: Kind,
     counter: Counter,
@@ -33,13 +40,15 @@ pub(crate) struct Opened {
 enum Kind {
     Server(Server),
     Node(NodeHandle),
-    Direct(Arc<CountingStore>),
+    Direct(Arc<CountingStore>, Way),
 }
 
 /// The clients of a run.
 #[derive(Debug)]
 pub(crate) struct Clients {
     pub(crate) run: u64,
+    /// The first attempt's number: no other run on the same values has any of those that follow.
+    pub(crate) attempts_from: u64,
     pub(crate) backends: Vec<Backend>,
 }
 
@@ -55,14 +64,17 @@ impl Opened {
             Target::Store(store) => {
                 let counting = Arc::new(CountingStore::new(Arc::clone(store)));
                 let counter = Counter::Store(Arc::clone(&counting));
-                let kind = match options.direct {
-                    true => Kind::Direct(counting),
-                    false => Kind::Node(start(counting).await?),
+                let kind = match options.way {
+                    Way::Shim => Kind::Node(start(counting).await?),
+                    Way::Direct | Way::DirectAtOnce => Kind::Direct(counting, options.way),
+                    Way::Transactions => Kind::Direct(with_transactions(counting).await?, options.way),
                 };
                 (store.url(), kind, counter)
             }
         };
-        Ok(Opened { name, run: rand::random(), clients: options.clients, kind, counter })
+        let run = options.dataset.map_or_else(rand::random, |dataset| dataset.id);
+        let nth = options.dataset.map_or(0, |dataset| dataset.nth);
+        Ok(Opened { name, run, nth, clients: options.clients, kind, counter })
     }
 
     /// The store's URL, or the server's.
@@ -82,21 +94,38 @@ impl Opened {
                 Backend::Server(ServerBackend::new(Connection::new(server.clone()), self.run))
             }
             Kind::Node(node) => Backend::Node(NodeBackend::new(node.clone(), self.run)),
-            Kind::Direct(store) => Backend::Direct(DirectBackend::new(Arc::clone(store) as _, self.run)),
+            Kind::Direct(store, Way::Transactions) => {
+                Backend::Transactions(TransactionsBackend::new(Arc::clone(store) as _, self.run))
+            }
+            Kind::Direct(store, way) => Backend::Direct(DirectBackend::new(
+                Arc::clone(store) as _,
+                self.run,
+                *way == Way::DirectAtOnce,
+            )),
         };
-        Clients { run: self.run, backends: (0..self.clients).map(|_| backend()).collect() }
+        let attempts_from = u64::from(self.nth) << ATTEMPTS_BITS;
+        Clients { run: self.run, attempts_from, backends: (0..self.clients).map(|_| backend()).collect() }
     }
 
-    /// Ends a node in process; deletes what a direct run wrote.
-    pub(crate) async fn close(&self, workload: &Workload) -> Result<()> {
+    /// Ends a node in process; deletes what a direct run wrote, unless others come after it.
+    pub(crate) async fn close(&self, options: &Options) -> Result<()> {
         match &self.kind {
             Kind::Server(_) => {}
             Kind::Node(node) => {
                 node.drain(DRAIN_MAX).await;
             }
-            Kind::Direct(store) => clean_up(&**store, self.run, workload.keys).await?,
+            Kind::Direct(..) if options.dataset.is_some() => {}
+            Kind::Direct(store, _) => clean_up(&**store, self.run, options.workload.keys).await?,
         }
         Ok(())
+    }
+}
+
+/// The store, if it has transactions of its own.
+async fn with_transactions(store: Arc<CountingStore>) -> Result<Arc<CountingStore>> {
+    match store.transact_get(&[]).await {
+        Ok(_) => Ok(store),
+        Err(why) => Err(Error::Options(why.to_string())),
     }
 }
 
@@ -113,7 +142,8 @@ async fn reach(server: &Server) -> Result<()> {
     }
 }
 
-async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
+/// A node in this process, once it serves.
+pub(crate) async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
     let mut settings = NodeSettings::new(&store.capabilities());
     // The one node has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
     settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);

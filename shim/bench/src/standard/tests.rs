@@ -7,12 +7,12 @@ use std::time::Duration;
 use aft_store::Store;
 use aft_store_memory::MemoryStore;
 
-use super::{Anomalies, Length, Options, Pace, Target, Workload, run};
+use super::{Anomalies, Dataset, Length, Options, Pace, Prepare, Target, Way, Workload, run};
 
-fn options(store: &MemoryStore, direct: bool) -> Options {
+fn options(store: &MemoryStore, way: Way) -> Options {
     Options {
         target: Target::Store(Arc::new(store.clone()) as Arc<dyn Store>),
-        direct,
+        way,
         workload: Workload { keys: 50, value_bytes: 128, ..Workload::default() },
         length: Length::Transactions(500),
         clients: 4,
@@ -24,7 +24,7 @@ fn options(store: &MemoryStore, direct: bool) -> Options {
 #[tokio::test]
 async fn a_direct_run_counts_its_requests_and_cleans_up() {
     let store = MemoryStore::new();
-    let report = run(options(&store, true)).await.unwrap();
+    let report = run(options(&store, Way::Direct)).await.unwrap();
     let figures = &report.figures;
     assert_eq!((figures.transactions, figures.attempts, figures.seed), (500, 500, 7));
     assert_eq!(figures.requests_per_transaction["put"], 2.0);
@@ -37,7 +37,7 @@ async fn a_direct_run_counts_its_requests_and_cleans_up() {
 async fn a_run_through_a_node_has_no_anomalies() {
     let store = MemoryStore::new();
     let file = std::env::temp_dir().join(format!("aft-bench-history-{}", std::process::id()));
-    let report = run(Options { history: Some(file.clone()), ..options(&store, false) }).await.unwrap();
+    let report = run(Options { history: Some(file.clone()), ..options(&store, Way::Shim) }).await.unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert_eq!(report.figures.transactions, 500);
@@ -54,12 +54,57 @@ async fn an_open_loop_keeps_its_rate() {
     let store = MemoryStore::new();
     let pace = Pace::Open { per_s: 500.0 };
     let length = Length::For(Duration::from_millis(400));
-    let report = run(Options { pace, length, warm_up: Some(Duration::ZERO), ..options(&store, true) }).await;
+    let report =
+        run(Options { pace, length, warm_up: Some(Duration::ZERO), ..options(&store, Way::Direct) }).await;
     assert_eq!(report.unwrap().figures.transactions, 200);
 }
 
 #[tokio::test]
 async fn a_direct_run_needs_a_store() {
-    let wrong = Options { direct: true, ..Options::default() };
+    let wrong = Options { way: Way::Direct, ..Options::default() };
     assert!(run(wrong).await.unwrap_err().to_string().contains("store URL"));
+}
+
+#[tokio::test]
+async fn at_once_costs_the_same_requests() {
+    let store = MemoryStore::new();
+    let report = run(options(&store, Way::DirectAtOnce)).await.unwrap();
+    assert_eq!(report.figures.requests_per_transaction["put"], 2.0);
+    assert_eq!(report.figures.requests_per_transaction["get"], 4.0);
+}
+
+/// Two transactions of reads and one of writes, except where a function reads only what its own request wrote.
+#[tokio::test]
+async fn by_the_stores_transactions() {
+    let store = MemoryStore::new();
+    let report = run(options(&store, Way::Transactions)).await.unwrap();
+    let requests = &report.figures.requests_per_transaction;
+    assert_eq!((requests["transact_put"], requests.get("put"), requests.get("get")), (1.0, None, None));
+    assert!((1.9..=2.0).contains(&requests["transact_get"]), "{requests:?}");
+    assert_eq!(report.figures.anomalies.own_write, 0);
+    assert!(store.objects().is_empty());
+}
+
+#[tokio::test]
+async fn runs_share_a_dataset() {
+    let store = MemoryStore::new();
+    let shared = |way, nth, prepare| Options {
+        dataset: Some(Dataset { id: 5, nth }),
+        workload: Workload { keys: 50, value_bytes: 128, prepare, ..Workload::default() },
+        ..options(&store, way)
+    };
+    run(shared(Way::Direct, 0, Prepare::Write)).await.unwrap();
+    assert_eq!(store.objects().len(), 50);
+    let reads = |options: Options| Workload { writes: 0, ..options.workload };
+    let next = shared(Way::Direct, 1, Prepare::Nothing);
+    run(Options { workload: reads(next.clone()), ..next }).await.unwrap();
+    assert_eq!(store.objects().len(), 50, "nothing was deleted, since another run may come");
+
+    run(shared(Way::Shim, 0, Prepare::Write)).await.unwrap();
+    let next = shared(Way::Shim, 1, Prepare::Read);
+    let warm = run(Options { workload: reads(next.clone()), ..next }).await.unwrap();
+    assert_eq!(warm.figures.requests_per_transaction.get("get"), None, "every key was read before");
+    let cold = Options { clients: 1, ..shared(Way::Shim, 2, Prepare::Nothing) };
+    let cold = run(Options { workload: reads(cold.clone()), ..cold }).await.unwrap();
+    assert!(cold.figures.requests_per_transaction["get"] > 0.0);
 }

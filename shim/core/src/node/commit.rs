@@ -106,7 +106,7 @@ pub(super) fn digest(batch: &Batch) -> u64 {
 
 impl Node {
     pub(super) fn commit_verb(&mut self, ticket: Ticket, attempt: AttemptId, args: CommitArgs) {
-        self.commit(attempt, args.result, CommitWaiter { ticket, form: CommitForm::Alone });
+        self.commit(attempt, args.result, CommitWaiter::new(ticket, CommitForm::Alone));
     }
 
     /// Commits when no operation is under way any more.
@@ -121,8 +121,47 @@ impl Node {
             }
             Phase::Open => self.start_commit(attempt, result, vec![waiter]),
             // The same commit, asked a second time by an impatient client: one outcome for both.
-            Phase::Closing(_, waiters) | Phase::Committing(_, waiters) => waiters.push(waiter),
+            Phase::Closing(_, waiters) => waiters.push(waiter),
+            Phase::Committing(_, waiters) => {
+                waiters.push(waiter);
+                self.be_patient(attempt);
+            }
         }
+    }
+
+    /// The patience of those who wait for a commit counts from now on, unless it does already.
+    fn be_patient(&mut self, attempt: AttemptId) {
+        let until = self.now.mono_ms + self.settings.commit_patience_ms;
+        let transaction = self.transactions.get_mut(&attempt).expect("it is committing");
+        let Phase::Committing(_, waiters) = &mut transaction.phase else {
+            unreachable!("patience counts from a commit's start on")
+        };
+        waiters
+            .iter_mut()
+            .filter(|waiter| waiter.until_mono == u64::MAX)
+            .for_each(|waiter| waiter.until_mono = until);
+        // The deadline would come first, and answers everybody.
+        if until < transaction.deadline_mono {
+            self.timers.insert((until, Timer::CommitPatience(attempt)));
+        }
+    }
+
+    /// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that it is not known; the commit itself goes on.
+    pub(super) fn commit_takes_long(&mut self, attempt: AttemptId) {
+        let now = self.now.mono_ms;
+        let Some(transaction) = self.transactions.get_mut(&attempt) else { return };
+        let hash = transaction.hash;
+        let Phase::Committing(_, waiters) = &mut transaction.phase else { return };
+        let (told, left) = std::mem::take(waiters).into_iter().partition(|waiter| waiter.until_mono <= now);
+        *waiters = left;
+        let told: Vec<CommitWaiter> = told;
+        told.into_iter().for_each(|waiter| self.refuse(waiter.ticket, Refusal::Unknown(hash)));
+    }
+
+    /// The request of an attempt that this node knows or remembers.
+    pub(super) fn hash_of(&self, attempt: AttemptId) -> Option<RequestHash> {
+        let open = self.transactions.get(&attempt).map(|transaction| transaction.hash);
+        open.or_else(|| self.ended.get(&attempt).map(|ended| ended.hash))
     }
 
     fn start_commit(&mut self, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {
@@ -149,6 +188,7 @@ impl Node {
         };
         transaction.phase = Phase::Committing(Arc::new(record), waiters);
         let deadline = transaction.deadline_mono;
+        self.be_patient(attempt);
         self.start_task(Purpose::Commit(attempt), Some(deadline));
     }
 
@@ -189,7 +229,7 @@ impl Node {
                     return Ok(());
                 }
                 Answer::Failed(CallError::Damaged(what)) => {
-                    self.in_doubt(attempt, &Refusal::Damaged(what));
+                    self.in_doubt(attempt, &Refusal::UnknownDamaged(hash, what));
                     return Ok(());
                 }
                 _ => {
@@ -351,10 +391,14 @@ impl Node {
     }
 
     fn take_commit_waiters(&mut self, attempt: AttemptId) -> Vec<CommitWaiter> {
-        match &mut self.transactions.get_mut(&attempt).expect("it is committing").phase {
+        let waiters = match &mut self.transactions.get_mut(&attempt).expect("it is committing").phase {
             Phase::Committing(_, waiters) => std::mem::take(waiters),
             Phase::Open | Phase::Closing(..) => unreachable!("it is committing"),
+        };
+        for waiter in &waiters {
+            self.timers.remove(&(waiter.until_mono, Timer::CommitPatience(attempt)));
         }
+        waiters
     }
 
     /// Whether this batch is the one that carried the commit of an ended transaction.
@@ -405,7 +449,7 @@ impl Node {
                     match verdict {
                         Ok(replayed) => node.reply(ticket, Reply::Replayed(replayed)),
                         // It did commit; that nobody else may be told yet is no reason to deny it.
-                        Err(Refusal::StoreUnavailable(_))
+                        Err(Refusal::StoreUnavailable(_) | Refusal::Damaged(_))
                             if ours && !node.planted(Bug::DenyCommitWithoutIntent) =>
                         {
                             node.refuse(ticket, Refusal::Unknown(ended.hash))
@@ -418,6 +462,9 @@ impl Node {
                 let refusal = match (ended.outcome, &answer) {
                     (Outcome::OtherAtLength, Answer::Got(None)) => Refusal::ResultGone,
                     (Outcome::OtherAtLength, answer) => refusal_of(answer),
+                    (_, Answer::Failed(CallError::Damaged(what))) => {
+                        Refusal::UnknownDamaged(ended.hash, what.clone())
+                    }
                     _ => Refusal::Unknown(ended.hash),
                 };
                 self.refuse(ticket, refusal);

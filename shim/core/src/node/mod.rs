@@ -95,6 +95,7 @@ enum Timer {
     Mark,
     Pump,
     Publish(crate::ids::TxnId),
+    CommitPatience(AttemptId),
 }
 
 /// A bounded memory of recent things: the oldest goes first.
@@ -272,6 +273,10 @@ impl Node {
             },
             Verb::Abort(attempt) => self.abort(ticket, attempt),
             Verb::LookUp(hash) => self.look_up(ticket, hash),
+            Verb::LookUpOf(attempt, otherwise) => {
+                let hash = self.hash_of(attempt).unwrap_or(otherwise);
+                self.look_up(ticket, hash);
+            }
         }
     }
 
@@ -289,6 +294,7 @@ impl Node {
                 Timer::Mark => self.mark(),
                 Timer::Pump => self.pump_again(),
                 Timer::Publish(txn) => self.publish_now(txn),
+                Timer::CommitPatience(attempt) => self.commit_takes_long(attempt),
             }
         }
     }

@@ -39,7 +39,7 @@ impl Node {
             None if self.is_carrier(attempt, &batch)
                 && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
             {
-                let waiter = CommitWaiter { ticket, form: CommitForm::Ran(Vec::new()) };
+                let waiter = CommitWaiter::new(ticket, CommitForm::Ran(Vec::new()));
                 self.commit(attempt, None, waiter);
             }
             Some(_) => self.refuse(ticket, Refusal::Ended),
@@ -144,7 +144,7 @@ impl Node {
             true => CommitForm::Begun(attempt, reads),
             false => CommitForm::Ran(reads),
         };
-        self.commit(attempt, commit.result, CommitWaiter { ticket, form });
+        self.commit(attempt, commit.result, CommitWaiter::new(ticket, form));
         self.operation_done(attempt);
     }
 

@@ -46,6 +46,14 @@ impl ListedRange {
 pub(super) struct CommitWaiter {
     pub(super) ticket: Ticket,
     pub(super) form: CommitForm,
+    /// When it has waited long enough, by the monotonic clock; counts from the commit's start on.
+    pub(super) until_mono: u64,
+}
+
+impl CommitWaiter {
+    pub(super) fn new(ticket: crate::message::Ticket, form: CommitForm) -> CommitWaiter {
+        CommitWaiter { ticket, form, until_mono: u64::MAX }
+    }
 }
 
 /// The form of the reply to a commit.

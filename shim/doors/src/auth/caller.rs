@@ -135,11 +135,6 @@ impl Caller {
         }
     }
 
-    /// Whether requests are looked up by their hash alone.
-    pub(crate) fn sees_all(&self) -> bool {
-        self.need_to_see_all().is_ok()
-    }
-
     /// A name for a new attempt, which is this caller's.
     pub(crate) fn fresh_attempt(&self) -> AttemptId {
         match &self.tenant {

@@ -5,6 +5,7 @@
 //!   out:  whole, or a range of it                             parts are read as they leave, a few ahead
 //! ```
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key};
@@ -20,7 +21,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::stream::{StreamExt as _, iter};
+use futures::stream::unfold;
 
 use crate::auth::Caller;
 use crate::body::{self, Large, Started, Whole};
@@ -39,8 +40,8 @@ const UNSUPPORTED: [HeaderName; 6] =
 
 /// Parts of one value that are read ahead of the one that is sent: one hides the store's latency, two a part that is slow.
 const PARTS_AHEAD: usize = 2;
-/// Parts that a download holds at most: the one that is sent, and those ahead.
-const DOWNLOAD_PARTS_HELD: u64 = PARTS_AHEAD as u64 + 1;
+/// Parts that a download holds at most: one whose end the connection still has, the one that is sent, and those ahead.
+const DOWNLOAD_PARTS_HELD: u64 = PARTS_AHEAD as u64 + 2;
 
 /// A value on its way in.
 pub(crate) struct Incoming {
@@ -242,14 +243,16 @@ pub(crate) async fn blob_content(
     };
     // With the first part at hand, what is wrong with the value can still be told.
     let head = part(first).await.map_err(|refusal: aft_core::message::Refusal| Failure::from(refusal))?;
-    let more = iter(first + 1..=last)
-        .map(move |number| {
-            let _held = &held;
-            // By itself, so that it goes on while the connection takes what came before.
-            let read = tokio::spawn(part(number));
-            async move { read.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic())) }
-        })
-        .buffered(PARTS_AHEAD);
+    // Each by itself, and begun before it is asked for: it goes on while the connection takes what came before.
+    let mut waiting = first + 1..=last;
+    let mut begin = move || waiting.next().map(|number| tokio::spawn(part(number)));
+    let ahead: VecDeque<_> = (0..PARTS_AHEAD).filter_map(|_| begin()).collect();
+    let more = unfold((ahead, begin, held), |(mut ahead, mut begin, held)| async move {
+        let read = ahead.pop_front()?.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic()));
+        // All of the part before this one but its end has left.
+        ahead.extend(begin());
+        Some((read, (ahead, begin, held)))
+    });
     Ok(reply::stream(head, more, len, share))
 }
 

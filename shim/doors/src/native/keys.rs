@@ -12,7 +12,7 @@ use crate::auth::{Caller, Right};
 use crate::failure::{Failure, Result};
 use crate::native::call;
 use crate::native::content::{self, Content, Incoming};
-use crate::native::opening;
+use crate::native::opening::{self, Asked};
 use crate::native::values::Plan;
 use crate::path;
 
@@ -50,12 +50,12 @@ async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Bod
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
             let plan = Plan::new(caller, vec![http::Op { kind: Some(OpKind::Put(put)) }])?;
-            opening::run(caller, attempt, plan, None).await?;
+            opening::run(caller, attempt, plan, None, Asked::Within).await?;
         }
         Content::Large(large) => {
             let stored = content::store(caller, attempt, *large).await?;
             let plan = Plan::of(content::put_large(key, &stored, content_type)?);
-            opening::run(caller, attempt, plan, None).await?;
+            opening::run(caller, attempt, plan, None, Asked::Within).await?;
         }
     }
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -64,6 +64,8 @@ async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Bod
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Write)?;
     let plan = Plan::of(Op::Delete(key));
-    opening::run(&caller, token.attempt, plan, None).await.map_err(|failure| failure.of(&token))?;
+    opening::run(&caller, token.attempt, plan, None, Asked::Within)
+        .await
+        .map_err(|failure| failure.of(&token))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -15,7 +15,7 @@ use crate::failure::Result;
 use crate::native::call::{self, header_value, token};
 use crate::native::content::{self, Content, Incoming};
 use crate::native::idempotency;
-use crate::native::opening::{self, AbortOnDrop, Opening};
+use crate::native::opening::{self, AbortOnDrop, Asked, Opening};
 use crate::native::outcome::Outcome;
 use crate::native::values::Plan;
 use crate::path;
@@ -109,7 +109,8 @@ async fn write_large(
     let stored = content::store(caller, attempt, large).await?;
     let mut plan = Plan::of(content::put_large(key, &stored, content_type)?);
     plan.ops.extend(stored.fingerprint.map(Op::Fingerprint));
-    let outcome = opening::run(caller, attempt, plan, Some(CommitArgs::default())).await?;
+    let asked = Asked::Whole { id: opening.request_id.as_deref(), scope: opening.scope.as_deref() };
+    let outcome = opening::run(caller, attempt, plan, Some(CommitArgs::default()), asked).await?;
     guard.ended();
     Ok(outcome)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::Span;
 
 use crate::auth::{Caller, Place, Right};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, NOT_SAID, Result, damaged_in_doubt, look_up_by_transaction};
 use crate::native::call::{check_name, token};
 use crate::native::outcome::Outcome;
 use crate::native::values::{Plan, Results, resolve};
@@ -44,12 +44,8 @@ impl Opening {
         let attempt = begin.attempt;
         let token = token(caller, attempt);
         Span::current().record("transaction", tracing::field::display(&token));
-        let outcome = open(caller, begin, plan, commit).await.map_err(|mut failure| {
-            if let (true, None, Some(id)) =
-                (failure.0.code == Code::Unknown, &failure.0.look_up, &self.request_id)
-            {
-                failure.0.look_up = Some(look_up_path(id, self.scope.as_deref()));
-            }
+        let asked = Asked::Whole { id: self.request_id.as_deref(), scope: self.scope.as_deref() };
+        let outcome = open(caller, begin, plan, commit, asked).await.map_err(|failure| {
             let failure = failure.of_request(self.request_id.as_deref());
             // Then there never was a transaction that could be named.
             if is_unopened(failure.0.code) { failure } else { failure.of(&token) }
@@ -119,13 +115,14 @@ async fn open(
     mut begin: Box<Begin>,
     plan: Plan,
     commit: Option<CommitArgs>,
+    asked: Asked<'_>,
 ) -> Result<Outcome> {
     let attempt = begin.attempt;
     caller.load(attempt, || plan.load())?;
     begin.batch.commit = commit.clone().filter(|_| !plan.has_reads);
     begin.batch.ops = plan.ops;
     let (remaining_ms, reads) =
-        match caller.node.begin(begin).await.map_err(|refusal| told(caller, attempt, refusal))? {
+        match caller.node.begin(begin).await.map_err(|refusal| told(caller, attempt, refusal, asked))? {
             Reply::Begun { committed: Some(committed), reads, .. } => {
                 assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
                 return Ok(Outcome::Committed { committed, results: Results::default() });
@@ -136,7 +133,7 @@ async fn open(
         };
     let results = resolve(caller, reads).await?;
     match commit {
-        Some(args) => commit_with(caller, attempt, args, results).await,
+        Some(args) => commit_with(caller, attempt, args, results, asked).await,
         None => Ok(Outcome::Open { token: token(caller, attempt), remaining_ms, results }),
     }
 }
@@ -147,11 +144,12 @@ pub(crate) async fn run(
     attempt: AttemptId,
     plan: Plan,
     commit: Option<CommitArgs>,
+    asked: Asked<'_>,
 ) -> Result<Outcome> {
     caller.load(attempt, || plan.load())?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
     let ran = caller.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await;
-    let (reads, committed) = match ran.map_err(|refusal| told(caller, attempt, refusal))? {
+    let (reads, committed) = match ran.map_err(|refusal| told(caller, attempt, refusal, asked))? {
         Reply::Ran { reads, committed } => (reads, committed),
         Reply::Replayed(replayed) => {
             caller.leave(attempt);
@@ -165,7 +163,7 @@ pub(crate) async fn run(
     }
     let results = resolve(caller, reads).await?;
     match commit {
-        Some(args) => commit_with(caller, attempt, args, results).await,
+        Some(args) => commit_with(caller, attempt, args, results, asked).await,
         None => Ok(Outcome::Ran { results }),
     }
 }
@@ -176,6 +174,7 @@ pub(crate) async fn commit_with(
     attempt: AttemptId,
     args: CommitArgs,
     results: Results,
+    asked: Asked<'_>,
 ) -> Result<Outcome> {
     let answer = caller.node.ask(Verb::Commit(attempt, args)).await;
     if answer.as_ref().map_or_else(ends, |_| true) {
@@ -191,7 +190,7 @@ pub(crate) async fn commit_with(
                 "the transaction was aborted: nothing of it took effect; run the request again if it is to";
             Err(Failure::new(Code::Ended, detail))
         }
-        Err(refusal) => Err(told(caller, attempt, refusal)),
+        Err(refusal) => Err(told(caller, attempt, refusal, asked)),
     }
 }
 
@@ -204,6 +203,7 @@ fn ends(refusal: &Refusal) -> bool {
         | Refusal::StoreUnavailable(_)
         | Refusal::InProgress { .. }
         | Refusal::Unknown(_)
+        | Refusal::UnknownDamaged(..)
         | Refusal::NotServing
         | Refusal::TooLarge(_)
         | Refusal::Invalid(_)
@@ -211,26 +211,57 @@ fn ends(refusal: &Refusal) -> bool {
     }
 }
 
-/// A refusal for this caller. Where a commit's outcome is not known, it is told to ask in the way that is open to it.
-fn told(caller: &Caller, attempt: AttemptId, refusal: Refusal) -> Failure {
-    let hash = match &refusal {
-        Refusal::Unknown(hash) => *hash,
+/// What kind of call asked for a commit: what its caller has in hand, if the outcome is not known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    /// A whole request, by the ID and the scope that it was given.
+    Whole {
+        /// The request's ID, if it has one.
+        id: Option<&'a str>,
+        /// Its scope.
+        scope: Option<&'a str>,
+    },
+    /// A call on an open transaction.
+    Within,
+}
+
+/// A refusal for this caller. Where a commit's outcome is not known, it is told to ask with what it has: the ID that it gave, or the transaction.
+fn told(caller: &Caller, attempt: AttemptId, refusal: Refusal, asked: Asked<'_>) -> Failure {
+    let why = match &refusal {
+        Refusal::Unknown(_) => NOT_SAID.to_owned(),
+        Refusal::UnknownDamaged(_, what) => damaged_in_doubt(what),
         _ => return refusal.into(),
     };
-    let mut failure = Failure::from(refusal);
-    if caller.sees_all() {
-        return failure;
-    }
-    (failure.0.look_up, failure.0.detail) = if hash == caller.own_hash(attempt) {
-        let path = format!("/v1/requests/{}?by=transaction", token(caller, attempt));
-        let detail = format!(
-            "the commit may have been stored, and the store did not say: ask GET {path}, or commit again"
-        );
-        (Some(path), detail)
-    } else {
-        let detail = "the commit may have been stored, and the store did not say: ask GET /v1/requests/{id} by the request's ID, or commit again, or send the request again under its ID";
-        (None, detail.to_owned())
+    let token = token(caller, attempt).to_string();
+    let (look_up, remedy) = match asked {
+        Asked::Whole { id: Some(id), scope } => {
+            let path = look_up_path(id, scope);
+            let id = crate::path::excerpt(id);
+            let remedy = format!(
+                "send the request {id:?} again under this ID, which commits once at most, or ask GET {path}"
+            );
+            (path, remedy)
+        }
+        Asked::Whole { id: None, .. } => {
+            let path = look_up_by_transaction(&token);
+            let remedy = format!(
+                "ask what became of its transaction with GET {path} or POST /v1/transactions/{token}/commit; the same call again would be another request"
+            );
+            (path, remedy)
+        }
+        Asked::Within => {
+            let path = look_up_by_transaction(&token);
+            let remedy = format!(
+                "ask GET {path}, or send the same call again (a batch that carried the commit as a batch), which commits once at most"
+            );
+            (path, remedy)
+        }
     };
+    let mut failure = Failure::new(
+        Code::Unknown,
+        format!("whether transaction {token} committed is not known: {why}: {remedy}"),
+    );
+    failure.0.look_up = Some(look_up);
     failure
 }
 
@@ -255,10 +286,12 @@ pub(crate) async fn of_another_life(caller: &Caller, attempt: AttemptId) -> Resu
         }
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
-            let mut failure = told(caller, attempt, Refusal::Unknown(hash));
-            failure.0.detail =
-                "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, read what it would have written".into();
-            Err(failure)
+            let detail = "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
+            Err(Failure::new(Code::Unknown, detail).of(&token(caller, attempt)))
+        }
+        // It stands there, so a commit was sent.
+        Err(Refusal::Damaged(what)) => {
+            Err(told(caller, attempt, Refusal::UnknownDamaged(hash, what), Asked::Within))
         }
         Err(refusal) => Err(refusal.into()),
     }

@@ -24,7 +24,7 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
     let [scope, by] = path::query(target.query(), ["scope", "by"])?;
     let id = path::decode(path::after(target.path(), prefix), "the request ID", false)?;
     Span::current().record("request", id.as_str());
-    let hash = match by.as_deref() {
+    let verb = match by.as_deref() {
         None | Some("id") => {
             if id.is_empty() {
                 return Err(Failure::invalid("a request ID has at least one byte"));
@@ -32,23 +32,28 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
             check_name("a request ID", &id)?;
             let scope = scope.unwrap_or_default();
             check_name("a scope", &scope)?;
-            caller.request_hash(&scope, &id)
+            Verb::LookUp(caller.request_hash(&scope, &id))
         }
         // The hash holds the tenant: another one's transaction gives the hash of nothing.
         Some("transaction") => match id.parse::<TransactionToken>() {
-            Ok(token) => caller.own_hash(token.attempt),
+            Ok(token) => {
+                let own = caller.own_hash(token.attempt);
+                // Of a request with a name, only the node that the transaction was open on knows which.
+                match token.node == caller.node.id() && caller.opened(&token.attempt) {
+                    true => Verb::LookUpOf(token.attempt, own),
+                    false => Verb::LookUp(own),
+                }
+            }
             Err(_) => {
-                return Err(Failure::invalid(
-                    "by=transaction takes the token of a transaction that was opened without a request ID",
-                ));
+                return Err(Failure::invalid("by=transaction takes the token of a transaction"));
             }
         },
         // A record does not say whose it is.
         Some("hash") => {
             caller.need_to_see_all()?;
-            parse_hash(&id).ok_or_else(|| {
+            Verb::LookUp(parse_hash(&id).ok_or_else(|| {
                 Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
-            })?
+            })?)
         }
         Some(other) => {
             return Err(Failure::invalid(format!(
@@ -57,11 +62,18 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
             )));
         }
     };
-    match caller.node.ask(Verb::LookUp(hash)).await {
+    match caller.node.ask(verb).await {
         Ok(Reply::Found(record)) => Ok(record),
         Ok(reply) => panic!("a look-up was answered {reply:?}"),
         Err(Refusal::NotFound) => {
-            let detail = "no commit of this request is known: it never ran, has not committed yet, or is no longer kept";
+            let detail = match by.as_deref() {
+                Some("transaction") => {
+                    "no commit of this transaction's request is known here: it has not committed yet, never will, or is no longer kept. If the transaction was opened with a request ID, ask by that: GET /v1/requests/{id}, with ?scope= if there was one; only the node that it was open on knows for a while which it was"
+                }
+                Some(_) | None => {
+                    "no commit of this request is known: it never ran, has not committed yet, or is no longer kept"
+                }
+            };
             Err(Failure::new(Code::NotFound, detail))
         }
         Err(refusal) => Err(Failure::from(refusal).of_request(Some(&id))),

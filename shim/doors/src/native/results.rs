@@ -14,7 +14,7 @@ use crate::body::Large;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
 use crate::native::content::{self, Content, Incoming, Stored};
-use crate::native::opening;
+use crate::native::opening::{self, Asked};
 use crate::native::requests;
 use crate::native::values::Plan;
 use crate::path;
@@ -31,7 +31,7 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
         };
         let Stored { blob, size, .. } = content::store(&caller, token.attempt, *large).await?;
         let plan = Plan::of(Op::Result(LargeResult { blob, size }));
-        opening::run(&caller, token.attempt, plan, None).await
+        opening::run(&caller, token.attempt, plan, None, Asked::Within).await
     };
     result.await.map_err(|failure| failure.of(&token))?;
     Ok(StatusCode::NO_CONTENT.into_response())

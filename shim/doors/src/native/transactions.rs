@@ -9,12 +9,12 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Right};
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, check_name};
 use crate::native::idempotency;
-use crate::native::opening::{self, Opening};
+use crate::native::opening::{self, Asked, Opening};
 use crate::native::outcome::Outcome;
 use crate::native::values::{Plan, Results};
 use crate::settings::RESULT_BYTES_MAX;
@@ -45,7 +45,7 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         ));
     }
     let commits = whole || begin.commit == Some(true);
-    let commit = commit_args(commits, begin.result)?;
+    let commit = commit_args(caller, commits, begin.result)?;
     let fingerprint = match &begin.fingerprint {
         Some(text) => {
             check_name("a fingerprint", text)?;
@@ -94,7 +94,14 @@ fn fingerprint_of(ops: &[http::Op], args: &CommitArgs) -> aft_core::ids::Fingerp
     fingerprint(&Format::Protobuf.encode(&batch))
 }
 
-fn commit_args(commits: bool, result: Option<Bytes>) -> Result<Option<CommitArgs>> {
+/// A result is stored with the commit, so it takes what a write takes.
+fn commit_args(caller: &Caller, commits: bool, result: Option<Bytes>) -> Result<Option<CommitArgs>> {
+    if result.is_some() {
+        caller.need(Right::Write).map_err(|mut failure| {
+            failure.0.detail.push_str(": a commit stores its result; without one it takes no such right");
+            failure
+        })?;
+    }
     match &result {
         Some(_) if !commits => {
             return Err(Failure::invalid("a result belongs to a commit, and this call has none"));
@@ -112,7 +119,7 @@ pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Resp
     let (token, here) = call::committing(&caller, request.uri().path())?;
     let call = body::message::<http::Batch>(&caller, request).await?;
     let batch = call.message;
-    let commit = commit_args(batch.commit == Some(true), batch.result)?;
+    let commit = commit_args(&caller, batch.commit == Some(true), batch.result)?;
     let outcome = if here {
         run(&caller, token.attempt, batch.ops, commit).await
     } else if commit.is_some() {
@@ -129,16 +136,16 @@ async fn run(
     ops: Vec<http::Op>,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
-    opening::run(caller, attempt, Plan::new(caller, ops)?, commit).await
+    opening::run(caller, attempt, Plan::new(caller, ops)?, commit, Asked::Within).await
 }
 
 pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
     no_parameters(&request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
     let call = body::message::<http::Commit>(&caller, request).await?;
-    let args = commit_args(true, call.message.result)?.expect("this call commits");
+    let args = commit_args(&caller, true, call.message.result)?.expect("this call commits");
     let outcome = if here {
-        opening::commit_with(&caller, token.attempt, args, Results::default()).await
+        opening::commit_with(&caller, token.attempt, args, Results::default(), Asked::Within).await
     } else {
         opening::of_another_life(&caller, token.attempt).await
     };

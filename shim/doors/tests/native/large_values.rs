@@ -2,6 +2,8 @@
 //!
 //! Method: a store whose parts are of 8 MiB, values of two and a half of them, bodies with and without an announced size, clients that go away.
 
+use aft_store::{Name, Space, Store as _};
+use aft_store_memory::MemoryStore;
 use aft_wire::http::{Code, header};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -144,6 +146,61 @@ async fn what_breaks_off_has_no_effect() {
     assert_eq!(server.call("PUT", &path, &[], value(7, LARGE_BYTES)).await.status, 204);
     assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
     check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &value(7, LARGE_BYTES));
+}
+
+/// The parts of the one large value in a store, in order.
+async fn parts(store: &MemoryStore) -> Vec<Name> {
+    let groups = store.groups(Space::Blob, b"", None, 2).await.expect("memory answers").groups;
+    assert_eq!(groups.len(), 1, "one attempt stored a large value");
+    let items = store.list(Space::Blob, &groups[0], None, 10).await.expect("memory answers").items;
+    items.into_iter().map(|item| Name::new(Space::Blob, groups[0].clone(), item)).collect()
+}
+
+/// Sends a GET; the answer's head and what came of its body before the connection ended.
+async fn read_to_end(server: &Server, path: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    let mut answer = Vec::new();
+    // A connection that is reset has ended too.
+    let _ = stream.read_to_end(&mut answer).await;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head") + 4;
+    let body = answer.split_off(end);
+    (String::from_utf8(answer).expect("a head is text"), body)
+}
+
+#[tokio::test]
+async fn a_value_with_a_bad_part_is_never_whole() {
+    let store = MemoryStore::new();
+    let server = Server::over(store.clone(), |_, _| {}).await;
+    let large = value(9, LARGE_BYTES);
+    assert!(server.call("PUT", "/v1/keys/k", &[], large.clone()).await.reply().committed);
+    let names = parts(&store).await;
+    assert_eq!(names.len(), 3);
+    for (number, name) in names.iter().enumerate() {
+        let good = store.get(name).await.unwrap().expect("a part is there").0;
+        let mut flipped = good.to_vec();
+        *flipped.last_mut().expect("a part has bytes") ^= 1;
+        let cut = good.slice(..good.len() - 1);
+        for bad in [Some(Bytes::from(flipped)), Some(cut), None] {
+            match &bad {
+                Some(bad) => store.put(name, bad.clone()).await.unwrap(),
+                None => store.delete(std::slice::from_ref(name)).await.unwrap(),
+            }
+            let (head, body) = read_to_end(&server, "/v1/keys/k").await;
+            if number == 0 {
+                // Known before the head is sent.
+                assert!(!head.contains(" 200 "), "{head}");
+            } else {
+                assert!(head.contains(" 200 ") && head.contains("content-length: 20971520"), "{head}");
+                // Nothing of the bad part has left.
+                assert!(body.len() <= number * PART_BYTES, "{} bytes", body.len());
+                assert!(body == large[..body.len()], "the bytes differ");
+            }
+        }
+        store.put(name, good).await.unwrap();
+        check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &large);
+    }
 }
 
 #[tokio::test]

@@ -299,11 +299,61 @@ async fn a_transaction_is_that_of_who_opened_it() {
     for other in others {
         let problem = server.of(other).call("POST", &commit, "").await.problem();
         assert_eq!(problem.code, Code::Unknown, "{other}");
-        // The operator may ask by hash; the others by what is theirs, which this is not.
-        let look_up = problem.look_up.expect("an unnamed request has a place to ask");
-        assert_eq!(look_up.ends_with("by=hash"), other == "operator", "{other}: {look_up}");
+        // By what is theirs, which this is not.
+        let look_up = problem.look_up.expect("there is a place to ask");
+        assert!(look_up.ends_with("by=transaction"), "{other}: {look_up}");
         assert_eq!(server.of(other).refused("GET", &look_up, "").await, Code::NotFound, "{other}");
     }
+}
+
+/// A transaction leads to its request, named or not, as long as its node lives; and nobody else's leads anywhere.
+#[tokio::test]
+async fn the_transaction_of_a_named_request_is_found() {
+    let store = MemoryStore::new();
+    let (server, _) = over(store.clone(), tenants()).await;
+    let (shop, bank) = (server.of("shop"), server.of("bank"));
+    let opened = shop.post("/v1/transactions", r#"{"request_id": "order-17", "scope": "s"}"#).await.reply();
+    let t = opened.transaction.expect("it is open");
+    let look_up = format!("/v1/requests/{t}?by=transaction");
+    assert_eq!(shop.refused("GET", &look_up, "").await, Code::NotFound);
+    let batch = r#"{"ops": [{"put": "shop/tea", "text": "3"}], "commit": true, "result": "b2s="}"#;
+    let version = shop.post(&format!("/v1/transactions/{t}/batch"), batch).await.reply().version;
+    let found: Request = Format::Json.decode(&shop.call("GET", &look_up, "").await.body).unwrap();
+    assert_eq!((Some(found.version), found.keys), (version, vec!["shop/tea".to_owned()]));
+    let result = format!("/v1/results/{t}?by=transaction");
+    assert_eq!(&shop.call("GET", &result, "").await.body[..], b"ok");
+    assert_eq!(bank.refused("GET", &look_up, "").await, Code::NotFound);
+    // Another life has forgotten which request it was, and says with what to ask.
+    let (server, _) = over(store, tenants()).await;
+    let problem = server.of("shop").call("GET", &look_up, "").await.problem();
+    assert_eq!(problem.code, Code::NotFound);
+    assert!(problem.detail.contains("GET /v1/requests/{id}"), "{}", problem.detail);
+    assert_eq!(server.of("shop").call("GET", "/v1/requests/order-17?scope=s", "").await.status, 200);
+}
+
+/// A reader's result was dropped in silence.
+#[tokio::test]
+async fn a_result_takes_the_right_to_write() {
+    let (server, _) = start(tenants()).await;
+    let reader = server.of("reader");
+    let t = reader.open().await;
+    for (path, body) in [
+        ("/v1/execute".to_owned(), r#"{"ops": [{"get": "shop/a"}], "result": "b2s="}"#),
+        (format!("/v1/transactions/{t}/batch"), r#"{"commit": true, "result": "b2s="}"#),
+        (format!("/v1/transactions/{t}/commit"), r#"{"result": "b2s="}"#),
+    ] {
+        let problem = reader.post(&path, body).await.problem();
+        assert_eq!(problem.code, Code::Forbidden, "{path}");
+        for part in ["\"reader\"", "write", "result"] {
+            assert!(problem.detail.contains(part), "{part} is missing in {}", problem.detail);
+        }
+    }
+    // Without one it reads, and the transaction is as it was.
+    assert_eq!(
+        reader.call("GET", &format!("/v1/transactions/{t}/keys/shop/a"), "").await.problem().code,
+        Code::Absent
+    );
+    assert!(reader.call("POST", &format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
 }
 
 #[tokio::test]

@@ -29,7 +29,8 @@ pub struct Problem {
     /// Where to ask whether the request committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look_up: Option<String>,
-    /// When to try again at the latest, in milliseconds; the header `Retry-After` says the same in whole seconds.
+    /// When to try again, in milliseconds from now: before, it is no use. Of `in_progress`: when the other attempt ends at the latest. The header
+    /// `Retry-After` says the same in whole seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     /// The byte of the body or key at which something is wrong, counted from 0.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aft_client::{Begun, Client, Code, Error, Op, Ran, Request};
 use aft_e2e::server::Server;
+use aft_wire::http::Problem;
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::increment;
@@ -327,4 +329,40 @@ async fn an_answer_is_whole_or_none() {
             assert_eq!(value.bytes, "120000000001", "cut after {:?}", &answer[..cut]);
         }
     }
+}
+
+/// A server that answers as soon as it has so many bytes of a call, and closes, whatever is still being sent.
+async fn answer_early(answer: String, taken: usize) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let address = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("connections are taken");
+            let mut read = Vec::new();
+            while read.len() < taken && stream.read_buf(&mut read).await.is_ok_and(|read| read > 0) {}
+            // The client may be gone.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_before_all_of_a_large_body_is_sent() {
+    let large = Bytes::from(vec![7; 24 << 20]);
+    let problem = serde_json::to_string(&Problem::new(Code::TooLarge, "too long")).expect("it is JSON");
+    let refusal = format!(
+        "HTTP/1.1 413 No\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{problem}",
+        problem.len()
+    );
+    let client = crate::client(answer_early(refusal, 1).await);
+    for _ in 0..20 {
+        let refused = client.put("k", large.clone()).await;
+        let Err(Error::Invalid(_)) = &refused else { panic!("{refused:?}") };
+        assert_eq!(refused.unwrap_err().code(), Some(Code::TooLarge));
+    }
+    // A yes to a part of a call is no answer.
+    let yes = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}".to_owned();
+    let told = crate::client(answer_early(yes, 1).await).put("k", large).await;
+    assert!(matches!(told, Err(Error::Unknown(_))), "{told:?}");
 }

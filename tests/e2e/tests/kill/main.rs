@@ -10,8 +10,7 @@
 //!   killer  ──┘                       └─► ledger: one entry a request, from the attempt that was acknowledged; newest version of each key
 //! ```
 //!
-//! The second test leaves the server alive and kills its store: a real MinIO, and a real
-//! DynamoDB Local, killed, restarted, stopped and continued at random instants. What
+//! The others leave the server alive and kill its store: a real MinIO, Redis or DynamoDB Local, killed, restarted, stopped and continued at random instants. What
 //! cannot be told is *unknown* or *retry*, and once the store is back the same server goes on.
 //!
 //! SIGKILL ends a process and not its machine: what the operating system had accepted survives. That acknowledged means *fsynced* is held by
@@ -31,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_e2e::client::Client;
-use aft_e2e::remote::Remote;
+use aft_e2e::real_store::RealStore;
 use aft_e2e::server::{Server, local};
 use aft_services::Service;
 use book::Book;
@@ -101,18 +100,23 @@ async fn epoch(rng: &mut StdRng, number: u64, directory: &std::path::Path) -> Bo
 }
 
 #[test]
-fn a_store_that_dies_loses_and_doubles_nothing() {
-    store_dies(Service::Minio, Blows { kills: 20, hangs: 6 });
+fn a_minio_that_dies_loses_and_doubles_nothing() {
+    a_store_dies(Service::Minio, Blows { kills: 20, hangs: 6 });
+}
+
+#[test]
+fn a_redis_that_dies_loses_and_doubles_nothing() {
+    a_store_dies(Service::Redis, Blows { kills: 20, hangs: 6 });
 }
 
 #[test]
 fn a_dynamodb_that_dies_loses_and_doubles_nothing() {
     // Fewer: a Java program takes seconds to come back.
-    store_dies(Service::DynamoDb, Blows { kills: 8, hangs: 4 });
+    a_store_dies(Service::DynamoDb, Blows { kills: 8, hangs: 4 });
 }
 
-fn store_dies(service: Service, blows: Blows) {
-    let Some(remote) = Remote::start(service) else { return };
+fn a_store_dies(kind: Service, blows: Blows) {
+    let Some(store) = RealStore::start(kind) else { return };
     let seed = variable("AFT_TORTURE_SEED").unwrap_or_else(|| rand::rng().random());
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -122,12 +126,12 @@ fn store_dies(service: Service, blows: Blows) {
         .build()
         .expect("a runtime starts");
     runtime.block_on(async {
-        let server = remote.serve(TIME);
+        let server = store.serve(TIME);
         let (_address, addresses) = watch::channel(server.address());
-        let (url, environment) = (remote.url(), remote.environment());
+        let (url, environment) = (store.url(), store.environment());
         let mut killers = StdRng::seed_from_u64(rng.random());
-        let killing = |book: Arc<Book>| store_killer::run(&mut killers, remote, blows, book);
-        let (book, remote) = load(&mut rng, 0, addresses, killing).await;
+        let killing = |book: Arc<Book>| store_killer::run(&mut killers, store, blows, book);
+        let (book, store) = load(&mut rng, 0, addresses, killing).await;
         println!("{}", book.summary());
         // That the same process goes on, its clients have seen. What is checked is what a new one finds.
         server.kill();
@@ -135,7 +139,7 @@ fn store_dies(service: Service, blows: Blows) {
         let server = Server::start_in(&url, &[], &environment);
         ledger::visible(&book, &Client::new(server.address())).await;
         ledger::check(&book, &Client::new(server.address())).await;
-        drop(remote);
+        drop(store);
     });
 }
 

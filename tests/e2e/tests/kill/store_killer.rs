@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_e2e::remote::Remote;
+use aft_e2e::real_store::RealStore;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -24,25 +24,25 @@ const GONE_MS: std::ops::Range<u64> = 0..800;
 const AFTERWARDS: u64 = 50;
 const BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(rng: &mut StdRng, mut remote: Remote, blows: Blows, book: Arc<Book>) -> Remote {
+pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, blows: Blows, book: Arc<Book>) -> RealStore {
     let mut left = [blows.kills, blows.hangs];
     while left.iter().sum::<u32>() > 0 {
         pause(rng, LIFE_MS).await;
         let kills = rng.random_range(0..left[0] + left[1]) < left[0];
         left[usize::from(!kills)] -= 1;
         if kills {
-            remote.service.kill();
+            store.service.kill();
             pause(rng, GONE_MS).await;
-            remote = tokio::task::spawn_blocking(move || {
-                remote.service.restart().expect("the store starts again");
-                remote
+            store = tokio::task::spawn_blocking(move || {
+                store.service.restart().expect("the store starts again");
+                store
             })
             .await
             .expect("the store starts again");
         } else {
-            remote.service.pause();
+            store.service.pause();
             pause(rng, GONE_MS).await;
-            remote.service.resume();
+            store.service.resume();
         }
     }
     let (since, before) = (Instant::now(), book.requests());
@@ -55,7 +55,7 @@ pub(crate) async fn run(rng: &mut StdRng, mut remote: Remote, blows: Blows, book
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("back at work {} ms after the store", since.elapsed().as_millis());
-    remote
+    store
 }
 
 async fn pause(rng: &mut StdRng, ms: std::ops::Range<u64>) {

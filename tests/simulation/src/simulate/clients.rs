@@ -130,7 +130,7 @@ impl Simulation {
                 | Refusal::TooLarge(_)
                 | Refusal::Invalid(_)
                 | Refusal::Damaged(_) => false,
-                Refusal::Unknown(_) | Refusal::Ended => !unsafe_to_repeat,
+                Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended => !unsafe_to_repeat,
                 Refusal::SnapshotGone(_)
                 | Refusal::Overloaded(_)
                 | Refusal::Lost

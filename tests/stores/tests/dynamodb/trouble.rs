@@ -287,14 +287,14 @@ async fn make_other(table: &Table, name: &str) {
                 .attribute_name("id")
                 .key_type(KeyType::Hash)
                 .build()
-                .expect("it has both"),
+                .expect("it has its name and type"),
         )
         .attribute_definitions(
             AttributeDefinition::builder()
                 .attribute_name("id")
                 .attribute_type(ScalarAttributeType::S)
                 .build()
-                .expect("it has both"),
+                .expect("it has its name and type"),
         )
         .send();
     Box::pin(made).await.expect("the server runs");

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use aft_store::{Name, Space, Store};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Effect, Ran, Refused, Work, seen};
 use crate::standard::detect::{Order, Seen};
+use crate::standard::load::WRITES_MAX;
 
 /// Names deleted in one call.
 const DELETE_LEN_MAX: u32 = 100;
@@ -18,37 +21,49 @@ const DELETE_LEN_MAX: u32 = 100;
 pub(crate) struct DirectBackend {
     store: Arc<dyn Store>,
     run: u64,
+    /// A function's writes are under way all at once, and then its reads.
+    at_once: bool,
 }
 
 impl DirectBackend {
-    pub(crate) fn new(store: Arc<dyn Store>, run: u64) -> DirectBackend {
-        DirectBackend { store, run }
+    pub(crate) fn new(store: Arc<dyn Store>, run: u64, at_once: bool) -> DirectBackend {
+        DirectBackend { store, run, at_once }
     }
 
     pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
-        for (key, value) in work.puts {
-            self.store.put(&name(self.run, key), value).await.map_err(refused)?;
-        }
-        let mut reads = Vec::with_capacity(work.gets.len());
-        for key in work.gets {
-            reads.push(match self.store.get(&name(self.run, *key)).await.map_err(refused)? {
-                None => Seen::ABSENT,
-                // Nobody orders plain writes: their writers' clocks have to do, as in the paper.
-                Some((bytes, _)) => {
-                    seen(self.run, |of| Order::new(of.time_ns, u128::from(of.attempt)), &bytes)
-                }
-            });
-        }
+        let under_way = if self.at_once { WRITES_MAX } else { 1 };
+        let puts: Vec<_> = work.puts.into_iter().map(|(key, value)| self.put(key, value)).collect();
+        stream::iter(puts).buffered(under_way).try_collect::<()>().await.map_err(refused)?;
+        let gets: Vec<_> = work.gets.iter().map(|key| self.get(*key)).collect();
+        let reads = stream::iter(gets).buffered(under_way).try_collect().await.map_err(refused)?;
         Ok(Ran { reads, committed: None })
+    }
+
+    fn put(&self, key: u32, value: Bytes) -> impl Future<Output = aft_store::Result<()>> + use<> {
+        let (store, name) = (Arc::clone(&self.store), name(self.run, key));
+        async move { store.put(&name, value).await }
+    }
+
+    fn get(&self, key: u32) -> impl Future<Output = aft_store::Result<Seen>> + use<> {
+        let (store, run) = (Arc::clone(&self.store), self.run);
+        async move {
+            let got = store.get(&name(run, key)).await?;
+            Ok(got.map_or(Seen::ABSENT, |(bytes, _)| plain(run, &bytes)))
+        }
     }
 }
 
-fn name(run: u64, key: u32) -> Name {
+/// A value that was written without the shim. Nobody orders plain writes: their writers' clocks have to do, as in the paper.
+pub(super) fn plain(run: u64, bytes: &[u8]) -> Seen {
+    seen(run, |of| Order::new(of.time_ns, u128::from(of.attempt)), bytes)
+}
+
+pub(super) fn name(run: u64, key: u32) -> Name {
     Name::new(Space::Commit, format!("bench-direct/{run:016x}/{key:08}"), "")
 }
 
 /// A plain function that meets an error fails, and what it wrote stays.
-fn refused(why: aft_store::Error) -> Refused {
+pub(crate) fn refused(why: aft_store::Error) -> Refused {
     match why {
         aft_store::Error::NoAnswer(_) => Refused::new("no_answer", Effect::NothingRetry),
         aft_store::Error::Busy(_) => Refused::new("busy", Effect::NothingRetry),

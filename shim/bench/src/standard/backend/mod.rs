@@ -6,10 +6,12 @@
 mod direct;
 mod node;
 mod server;
+mod transactions;
 
-pub(crate) use direct::{DirectBackend, clean_up};
-pub(crate) use node::{NodeBackend, RECOVERY_MAX};
+pub(crate) use direct::{DirectBackend, clean_up, refused as refused_by_store};
+pub(crate) use node::{NodeBackend, RECOVERY_MAX, inline, refused as refused_by_node};
 pub(crate) use server::ServerBackend;
+pub(crate) use transactions::TransactionsBackend;
 
 use bytes::Bytes;
 
@@ -34,6 +36,8 @@ pub(crate) enum Backend {
     Node(NodeBackend),
     /// The store itself, without the shim.
     Direct(DirectBackend),
+    /// The store's own transactions.
+    Transactions(TransactionsBackend),
 }
 
 /// A function's work, with the bytes to write.
@@ -93,6 +97,7 @@ impl Backend {
             Backend::Server(server) => server.run(work).await,
             Backend::Node(node) => node.run(work).await,
             Backend::Direct(direct) => direct.run(work).await,
+            Backend::Transactions(transactions) => transactions.run(work).await,
         }
     }
 }

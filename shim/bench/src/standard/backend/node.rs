@@ -46,7 +46,7 @@ impl NodeBackend {
                 Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
             }
             Ok(reply) => panic!("a batch was answered {reply:?}"),
-            Err(Refusal::Unknown(_)) if last => self.commit_again().await,
+            Err(Refusal::Unknown(_) | Refusal::UnknownDamaged(..)) if last => self.commit_again().await,
             Err(refusal) => Err(refused(&refusal)),
         }
     }
@@ -97,7 +97,8 @@ fn name(key: u32) -> Key {
     Key::parse(&key_name(key)).expect("the load's key names are short and not empty")
 }
 
-fn inline(bytes: Bytes) -> Value {
+/// A value that travels in the commit record.
+pub(crate) fn inline(bytes: Bytes) -> Value {
     let size = bytes.len() as u64;
     Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() }
 }
@@ -111,7 +112,7 @@ fn order(txn: &TxnId) -> Order {
 }
 
 /// The refusal under the code that the native API gives it.
-fn refused(refusal: &Refusal) -> Refused {
+pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (code, effect) = match refusal {
         Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),
         Refusal::Overloaded(_) => ("overloaded", Effect::NothingRetry),
@@ -126,7 +127,7 @@ fn refused(refusal: &Refusal) -> Refused {
         Refusal::TooLarge(_) => ("too_large", Effect::Nothing),
         Refusal::Invalid(_) => ("invalid", Effect::Nothing),
         Refusal::Damaged(_) => ("damaged", Effect::Nothing),
-        Refusal::Unknown(_) => ("unknown", Effect::Unknown),
+        Refusal::Unknown(_) | Refusal::UnknownDamaged(..) => ("unknown", Effect::Unknown),
     };
     let retry_after_ms = match refusal {
         Refusal::InProgress { retry_after_ms } => Some(*retry_after_ms),

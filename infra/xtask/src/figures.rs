@@ -1,0 +1,23 @@
+//! `cargo xtask figures`: the paper's evaluation on this machine, written to `docs/figures/` and `docs/benchmarks.md`.
+
+use std::process::ExitCode;
+
+use crate::step::{self, Outcome};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What the program takes; `cargo xtask figures -- --help` tells
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+/// Fetches the servers, builds for speed, and measures.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let drawn_only = arguments.options.iter().any(|option| option == "--render" || option == "--help");
+    if !drawn_only && let Outcome { ok: false, .. } = crate::services::fetch() {
+        return ExitCode::FAILURE;
+    }
+    let mut command = step::cargo(["run", "--locked", "--release", "--package", "aft-figures", "--"]);
+    command.args(&arguments.options);
+    step::replace("Figures", command)
+}

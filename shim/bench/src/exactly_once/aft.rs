@@ -1,0 +1,119 @@
+//! Through a node in this process: the request's ID names it, and its two functions share one transaction, a call for each step as over
+//! HTTP.
+//!
+//! A function dies without a word to the node, whose transaction stays open until its time is over; the next attempt begins beside it
+//! (`if_open: run` of the native API), as does a second delivery. The commit record decides.
+
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal, Reply, Verb};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, fresh_begin};
+use aft_wire::durable::request_hash;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::exactly_once::counter::{Counter, Counts, Values, decode};
+use crate::exactly_once::record::RESULT;
+use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
+use crate::standard::backend::{inline, refused_by_node};
+
+/// Whose requests these are: those of a server without credentials.
+const TENANT: &str = "local";
+
+/// The counters of one run, as keys of a node.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    node: NodeHandle,
+    /// What the run's keys and request IDs begin with.
+    prefix: String,
+    values: Values,
+}
+
+impl Shim {
+    pub(crate) fn new(node: NodeHandle, prefix: String, values: Values) -> Shim {
+        Shim { node, prefix, values }
+    }
+
+    fn key(&self, request: u64, counter: Counter) -> Key {
+        let text = format!("{}/{request:010}/{}", self.prefix, counter.as_str());
+        Key::parse(&text).expect("a run's key names are short and not empty")
+    }
+
+    async fn run(&self, attempt: &Attempt, op: Op) -> Answer<Vec<Read>> {
+        let batch = Batch { ops: vec![op], commit: None };
+        match self.node.ask(Verb::Run(attempt.id, batch)).await.map_err(failed)? {
+            Reply::Ran { reads, .. } => Ok(reads),
+            reply => panic!("a batch was answered {reply:?}"),
+        }
+    }
+}
+
+fn failed(refusal: Refusal) -> Failed {
+    Failed(refused_by_node(&refusal).code)
+}
+
+/// What was read of a counter.
+fn count(read: &Read) -> Answer<u64> {
+    let write = match &read.found {
+        Found::Absent => return Ok(0),
+        Found::Own(write) | Found::Version(_, write) => write,
+    };
+    match write {
+        Write::Put(Value { location: Location::Inline(bytes), .. }) => decode(bytes).ok_or(Failed("damaged")),
+        // Counters are small, and nobody deletes them.
+        Write::Put(Value { location: Location::Blob(_), .. }) | Write::Tombstone => Err(Failed("damaged")),
+    }
+}
+
+#[async_trait]
+impl Way for Shim {
+    async fn claim(&self, attempt: &Attempt) -> Answer<Claim> {
+        let id = format!("{}/{:010}", self.prefix, attempt.request);
+        let timeout_ms = u64::try_from(attempt.remaining().as_millis()).expect("options bound the time");
+        let begin = Begin {
+            attempt: attempt.id,
+            hash: request_hash(TENANT, "", &id),
+            named: true,
+            timeout_ms: Some(timeout_ms.max(1)),
+            overlap: true,
+            ..fresh_begin()
+        };
+        match self.node.ask(Verb::Begin(Box::new(begin))).await.map_err(failed)? {
+            Reply::Begun { .. } => Ok(Claim::Work),
+            Reply::Replayed(_) => Ok(Claim::Answered),
+            reply => panic!("an opening was answered {reply:?}"),
+        }
+    }
+
+    async fn read(&self, attempt: &Attempt, counter: Counter) -> Answer<u64> {
+        let reads = self.run(attempt, Op::Get(self.key(attempt.request, counter))).await?;
+        count(reads.first().expect("one read is answered with one"))
+    }
+
+    async fn write(&self, attempt: &Attempt, counter: Counter, to: u64) -> Answer<()> {
+        let value = inline(self.values.encode(to));
+        self.run(attempt, Op::Put(self.key(attempt.request, counter), value)).await.map(|_| ())
+    }
+
+    async fn finish(&self, attempt: &Attempt) -> Answer<()> {
+        let commit = CommitArgs { result: Some(Bytes::from_static(RESULT.as_bytes())) };
+        match self.node.ask(Verb::Commit(attempt.id, commit)).await.map_err(failed)? {
+            Reply::Committed(_) | Reply::Replayed(_) => Ok(()),
+            reply => panic!("a commit was answered {reply:?}"),
+        }
+    }
+
+    async fn look(&self, request: u64) -> Answer<Counts> {
+        let ops = Counter::ALL.map(|counter| Op::Get(self.key(request, counter))).into();
+        let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+        let begin = Begin { batch, ..fresh_begin() };
+        let attempt: AttemptId = begin.attempt;
+        match self.node.ask(Verb::Begin(Box::new(begin))).await.map_err(failed)? {
+            Reply::Begun { reads, .. } => match &reads[..] {
+                [a, b] => Ok(Counts { a: count(a)?, b: count(b)? }),
+                reads => panic!("two reads of {attempt} were answered with {}", reads.len()),
+            },
+            reply => panic!("an opening was answered {reply:?}"),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A request's two counters: what one effect is.
+//!
+//! A value is a count (8 bytes, big-endian) and filler that does not compress. No value: the count is 0.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// The bytes of the count itself.
+pub(crate) const COUNT_BYTES: usize = 8;
+
+/// One of a request's two counters: the first function counts up one, the second one the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counter {
+    A,
+    B,
+}
+
+impl Counter {
+    /// In the order in which they are written.
+    pub(crate) const ALL: [Counter; 2] = [Counter::A, Counter::B];
+
+    /// A counter's name after its request's.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Counter::A => "a",
+            Counter::B => "b",
+        }
+    }
+}
+
+/// Both counts of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Counts {
+    pub(crate) a: u64,
+    pub(crate) b: u64,
+}
+
+impl Counts {
+    /// One effect is there and the other is not.
+    pub(crate) fn is_half(self) -> bool {
+        (self.a > 0) != (self.b > 0)
+    }
+
+    /// An effect is there more than once.
+    pub(crate) fn is_double(self) -> bool {
+        self.a > 1 || self.b > 1
+    }
+
+    /// No effect is there.
+    pub(crate) fn is_nothing(self) -> bool {
+        self.a == 0 && self.b == 0
+    }
+}
+
+/// Makes values of one size.
+#[derive(Debug, Clone)]
+pub(crate) struct Values {
+    filler: Arc<[u8]>,
+}
+
+impl Values {
+    /// Values of `value_bytes` each, at least [`COUNT_BYTES`].
+    pub(crate) fn new(value_bytes: usize, seed: u64) -> Values {
+        let mut filler = vec![0; value_bytes.saturating_sub(COUNT_BYTES)];
+        StdRng::seed_from_u64(seed).fill_bytes(&mut filler);
+        Values { filler: filler.into() }
+    }
+
+    /// A counter's value.
+    pub(crate) fn encode(&self, count: u64) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(COUNT_BYTES + self.filler.len());
+        bytes.put_u64(count);
+        bytes.put_slice(&self.filler);
+        bytes.freeze()
+    }
+}
+
+/// Reads a counter's value; `None` if it is none.
+pub(crate) fn decode(mut bytes: &[u8]) -> Option<u64> {
+    bytes.try_get_u64().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counts, Values, decode};
+
+    #[test]
+    fn round_trip() {
+        for value_bytes in [8, 9, 4096] {
+            let bytes = Values::new(value_bytes, 1).encode(17);
+            assert_eq!((bytes.len(), decode(&bytes)), (value_bytes, Some(17)));
+        }
+        assert_eq!(decode(b"short"), None);
+    }
+
+    #[test]
+    fn what_counts_as_what() {
+        let check = |a, b, half, double, nothing| {
+            let counts = Counts { a, b };
+            let found = (counts.is_half(), counts.is_double(), counts.is_nothing());
+            assert_eq!(found, (half, double, nothing), "{counts:?}");
+        };
+        check(0, 0, false, false, true);
+        check(1, 1, false, false, false);
+        check(1, 0, true, false, false);
+        check(0, 1, true, false, false);
+        check(2, 1, false, true, false);
+        check(1, 2, false, true, false);
+        check(2, 0, true, true, false);
+    }
+}

@@ -1,0 +1,145 @@
+//! Exactly once under crashes: plain functions, functions with an idempotency record, and functions through the shim, side by side.
+//!
+//! A request has an ID and two functions. Each makes one effect that is not idempotent by itself: it reads a counter that belongs to the
+//! request alone, and writes it one higher. Afterwards every request's counters say how often it took effect: `(1, 1)` is right. Functions
+//! die at points that a seed draws, the same for all three ways, before and after each call; the store and the node do not die here (other
+//! tests kill those).
+//!
+//! * [`Options`] – what a run is told; [`Report`], [`Figures`] – what it found.
+//! * `fate` – where each attempt dies. `counter` – what an effect is.
+//! * `way` – the seam; `plain`, `record`, `aft` – the three ways behind it.
+//! * `attempt`, `platform` – an attempt's steps; deliveries, retries, readers.
+//! * `audit` – what is left when all have ended.
+
+mod aft;
+mod attempt;
+mod audit;
+mod counter;
+mod fate;
+mod options;
+mod plain;
+mod platform;
+mod record;
+mod report;
+mod way;
+
+pub use options::Options;
+pub use report::{Figures, Load, Report, Runs};
+
+use std::sync::Arc;
+
+use aft_store::Store;
+
+use crate::counting::{Asked, CountingStore};
+use crate::error::Result;
+use crate::standard::target;
+use aft::Shim;
+use counter::{Counter, Values};
+use fate::Fates;
+use plain::Plain;
+use platform::Platform;
+use record::Recorded;
+use way::Way;
+
+/// What names of all runs begin with.
+const PREFIX: &str = "bench-exactly-once";
+
+/// Runs the requests in all three ways, one after the other over the same store, with the same fates. Prints nothing.
+///
+/// What the plain ways wrote is deleted afterwards; what the shim wrote stays, as after any request.
+///
+/// # Errors
+/// If the options contradict each other or the store, the node does not start, or the counters cannot be read after a run. Attempts that
+/// fail are counted in the report.
+pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
+    options.check(&*store)?;
+    let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let run = Run {
+        store: Arc::clone(&store),
+        fates: Fates { seed, crashes: options.crashes, duplicates: options.duplicates },
+        values: Values::new(options.value_bytes, seed),
+        // Runs on one store do not meet, whatever their seeds.
+        prefix: format!("{PREFIX}/{:016x}", rand::random::<u64>()),
+        options,
+    };
+    let runs = Runs { plain: run.plain().await?, record: run.record().await?, aft: run.aft().await? };
+    Ok(Report::new(runs, &run.options, seed, store.url()))
+}
+
+/// What the three ways have in common.
+struct Run {
+    store: Arc<dyn Store>,
+    options: Options,
+    fates: Fates,
+    values: Values,
+    prefix: String,
+}
+
+impl Run {
+    async fn plain(&self) -> Result<Figures> {
+        let counting = Arc::new(CountingStore::new(Arc::clone(&self.store)));
+        let store = Arc::clone(&counting) as _;
+        let way = Arc::new(Plain::new(store, format!("{}/plain", self.prefix), self.values.clone()));
+        let figures = self.straight(&counting, Arc::clone(&way) as _).await?;
+        way.clean_up(self.options.requests, &Counter::ALL.map(Counter::as_str)).await?;
+        Ok(figures)
+    }
+
+    async fn record(&self) -> Result<Figures> {
+        let counting = Arc::new(CountingStore::new(Arc::clone(&self.store)));
+        let store = Arc::clone(&counting) as _;
+        let way = Arc::new(Recorded::new(store, format!("{}/record", self.prefix), self.values.clone()));
+        let figures = self.straight(&counting, Arc::clone(&way) as _).await?;
+        way.clean_up(self.options.requests).await?;
+        Ok(figures)
+    }
+
+    /// A way that goes straight to the store.
+    async fn straight(&self, store: &CountingStore, way: Arc<dyn Way>) -> Result<Figures> {
+        let before = store.asked();
+        let tally = self.load(Arc::clone(&way)).await;
+        let ended = store.asked();
+        let counts = audit::count(&*way, self.options.requests).await?;
+        let audit = store.asked().since(&ended);
+        let asked = without_looks(ended.since(&before), &audit, tally.looks, self.options.requests);
+        let end = audit::judge(&counts, &tally.acknowledged);
+        Ok(Figures::new(self.options.requests, &tally, end, &asked))
+    }
+
+    async fn aft(&self) -> Result<Figures> {
+        let counting = Arc::new(CountingStore::new(Arc::clone(&self.store)));
+        let before = counting.asked();
+        let node = target::start(Arc::clone(&counting) as _).await?;
+        let way = |node| Shim::new(node, format!("{}/aft", self.prefix), self.values.clone());
+        let tally = self.load(Arc::new(way(node.clone()))).await;
+        // Transactions of the dead are open until their time is over.
+        node.drain(self.options.function_timeout + target::DRAIN_MAX).await;
+        // With what was published after the commits; and with the looks, which the node answers mostly from its cache.
+        let asked = counting.asked().since(&before);
+        // What another node finds in the store.
+        let auditor = target::start(Arc::clone(&self.store)).await?;
+        let counts = audit::count(&way(auditor.clone()), self.options.requests).await;
+        auditor.drain(target::DRAIN_MAX).await;
+        let end = audit::judge(&counts?, &tally.acknowledged);
+        Ok(Figures::new(self.options.requests, &tally, end, &asked))
+    }
+
+    async fn load(&self, way: Arc<dyn Way>) -> platform::Tally {
+        Arc::new(Platform::new(way, self.options.clone(), self.fates)).run().await
+    }
+}
+
+/// What was asked, less what the readers asked: the audit, which is one look at each request and nothing else, tells what a look takes.
+fn without_looks(mut asked: Asked, audit: &Asked, looks: u64, requests: u64) -> Asked {
+    for (call, count) in &mut asked.calls {
+        let of_audit = audit.calls.get(call).copied().unwrap_or_default();
+        *count = count.saturating_sub(of_audit * looks / requests);
+    }
+    asked.calls.retain(|_, count| *count > 0);
+    let of_look = audit.dollars.unwrap_or_default() / requests as f64;
+    asked.dollars = asked.dollars.map(|dollars| dollars - of_look * looks as f64);
+    asked
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! What a run found: an object for programs, a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+use crate::counting::Asked;
+use crate::exactly_once::Options;
+use crate::exactly_once::audit::Final;
+use crate::exactly_once::platform::Tally;
+use crate::figures::json;
+use crate::latency::LatencyMs;
+use crate::machine;
+
+/// What a run found in all three ways. `Display` is the table for people, [`Report::json`] the object for programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The figures of each way.
+    pub runs: Runs,
+    /// What the run was told.
+    pub workload: Load,
+    /// Gives the same fates again.
+    pub seed: u64,
+    /// The store's URL.
+    pub store: String,
+    /// What the run was measured on.
+    pub machine: String,
+    /// What was typed, if the caller said so.
+    pub command: Option<String>,
+}
+
+/// The figures of each way.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Runs {
+    /// Without protection.
+    pub plain: Figures,
+    /// With an idempotency record.
+    pub record: Figures,
+    /// Through the shim.
+    pub aft: Figures,
+}
+
+/// What one way came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Attempts that they took, those that died or were refused included.
+    pub attempts: u64,
+    /// Attempts that died as drawn.
+    pub crashes: u64,
+    /// Requests that were delivered twice at the same time.
+    pub duplicates: u64,
+    /// Attempts that were refused because another one was in progress.
+    pub refused: u64,
+    /// Requests of which a delivery was answered.
+    pub acknowledged: u64,
+    /// Requests of which every delivery failed as often as it was tried. They may have taken effect: whole, or not at all, is right.
+    pub given_up: u64,
+    /// Requests of which an effect was there more than once at the end.
+    pub double_effects: u64,
+    /// Requests of which one effect was there at the end and the other was not.
+    pub half_effects: u64,
+    /// Looks at requests under way that found one effect and not the other.
+    pub halves_seen: u64,
+    /// Looks at requests under way.
+    pub looks: u64,
+    /// Acknowledged requests of which no effect was there at the end.
+    pub lost_effects: u64,
+    /// From the first delivery to the acknowledgement, waiting for retries included.
+    pub latency_ms: LatencyMs,
+    /// Of the acknowledged requests, how many a second, while there were new ones to start.
+    pub acknowledged_per_s: f64,
+    /// Requests to the store by call, per request that was sent; retries and publishing included, and through the shim
+    /// the looks.
+    pub store_requests_per_request: BTreeMap<String, f64>,
+    /// The list price of those in US dollars, per million requests; null where the store does not charge by request.
+    pub cost_per_million_requests: Option<f64>,
+    /// Attempts that failed otherwise, by code.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// What the run was told, as the JSON object tells it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Load {
+    /// Requests in each way.
+    pub requests: u64,
+    /// Clients.
+    pub clients: usize,
+    /// The share of attempts that were to die.
+    pub crashes: f64,
+    /// The share of requests that were delivered twice.
+    pub duplicates: f64,
+    /// Attempts of a delivery.
+    pub attempts: u32,
+    /// How long an attempt might run, and a record be in progress.
+    pub function_timeout_ms: f64,
+    /// Before the second attempt.
+    pub retry_delay_ms: f64,
+    /// Tasks that looked at requests under way.
+    pub readers: usize,
+    /// The size of a counter's value.
+    pub value_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    runs: &'a Runs,
+    seed: u64,
+    store: &'a str,
+    workload: &'a Load,
+}
+
+impl Figures {
+    pub(crate) fn new(requests: u64, tally: &Tally, end: Final, asked: &Asked) -> Figures {
+        let acknowledged = tally.acknowledged.len() as u64;
+        assert_eq!(acknowledged + tally.given_up, requests, "every request is acknowledged or given up");
+        Figures {
+            requests,
+            attempts: tally.attempts,
+            crashes: tally.crashes,
+            duplicates: tally.duplicates,
+            refused: tally.refused,
+            acknowledged,
+            given_up: tally.given_up,
+            double_effects: end.double_effects,
+            half_effects: end.half_effects,
+            halves_seen: tally.halves_seen,
+            looks: tally.looks,
+            lost_effects: end.lost_effects,
+            latency_ms: tally.latencies.summary(),
+            acknowledged_per_s: tally.acknowledged_in_load as f64
+                / tally.load_time.as_secs_f64().max(f64::EPSILON),
+            store_requests_per_request: asked.per_transaction(requests),
+            cost_per_million_requests: asked.cost_per_million(requests),
+            errors: tally.errors.clone(),
+        }
+    }
+
+    /// Whether every request that was acknowledged took effect once and whole, and no other one in part.
+    pub fn is_clean(&self) -> bool {
+        self.double_effects + self.half_effects + self.halves_seen + self.lost_effects == 0
+    }
+
+    fn rows(&self) -> Vec<(String, String)> {
+        let mut rows: Vec<(String, String)> = [
+            ("requests", self.requests.to_string()),
+            ("attempts", self.attempts.to_string()),
+            ("crashes", self.crashes.to_string()),
+            ("delivered twice", self.duplicates.to_string()),
+            ("refused: in progress", self.refused.to_string()),
+            ("acknowledged", self.acknowledged.to_string()),
+            ("given up", self.given_up.to_string()),
+            ("double effects", fault(self.double_effects)),
+            ("half effects", fault(self.half_effects)),
+            ("lost effects", fault(self.lost_effects)),
+            ("halves seen meanwhile", fault(self.halves_seen)),
+            ("looks", self.looks.to_string()),
+            ("latency p50, ms", format!("{:.3}", self.latency_ms.p50)),
+            ("latency p99, ms", format!("{:.3}", self.latency_ms.p99)),
+            ("acknowledged/s", format!("{:.0}", self.acknowledged_per_s)),
+        ]
+        .map(|(what, figure)| (what.to_owned(), figure))
+        .into();
+        let requests = self.store_requests_per_request.iter();
+        rows.extend(requests.map(|(call, n)| (format!("store requests/request: {call}"), format!("{n:.3}"))));
+        let total = self.store_requests_per_request.values().sum::<f64>();
+        rows.push(("store requests/request: all".to_owned(), format!("{total:.3}")));
+        let cost = self.cost_per_million_requests;
+        rows.extend(cost.map(|dollars| ("requests, $/million requests".to_owned(), format!("{dollars:.2}"))));
+        rows.extend(self.errors.iter().map(|(code, n)| (format!("errors: {code}"), n.to_string())));
+        rows
+    }
+}
+
+/// A number that should be 0.
+fn fault(number: u64) -> String {
+    if number == 0 { "0".to_owned() } else { format!("{number} ✗") }
+}
+
+impl Report {
+    pub(crate) fn new(runs: Runs, options: &Options, seed: u64, store: String) -> Report {
+        let workload = Load {
+            requests: options.requests,
+            clients: options.clients,
+            crashes: options.crashes,
+            duplicates: options.duplicates,
+            attempts: options.attempts,
+            function_timeout_ms: options.function_timeout.as_secs_f64() * 1e3,
+            retry_delay_ms: options.retry_delay.as_secs_f64() * 1e3,
+            readers: options.readers,
+            value_bytes: options.value_bytes,
+        };
+        Report { runs, workload, seed, store, machine: machine::describe(), command: options.command.clone() }
+    }
+
+    /// One JSON object, on one line.
+    pub fn json(&self) -> String {
+        let Report { runs, workload, seed, store, .. } = self;
+        json(&Object { runs, seed: *seed, store, workload })
+    }
+
+    /// Whether the run through the shim kept what it promises. Of the other two, faults are what is measured.
+    pub fn is_clean(&self) -> bool {
+        self.runs.aft.is_clean()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(vec!["exactly once", "plain", "record", "aft"]);
+        let columns = [&self.runs.plain, &self.runs.record, &self.runs.aft].map(Figures::rows);
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in columns.iter().flatten() {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        for name in names {
+            let of = |rows: &Vec<(String, String)>| {
+                rows.iter().find(|(what, _)| what == name).map_or(String::new(), |(_, figure)| figure.clone())
+            };
+            let [plain, record, aft] = columns.each_ref().map(of);
+            table.add_row(vec![name.to_owned(), plain, record, aft]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let load = &self.workload;
+        writeln!(f, "{table}")?;
+        writeln!(f, "machine   {}", self.machine)?;
+        writeln!(f, "store     {}", self.store)?;
+        writeln!(
+            f,
+            "workload  {} requests, {} clients, {} B; {} of attempts die, {} of requests are delivered twice",
+            load.requests, load.clients, load.value_bytes, load.crashes, load.duplicates
+        )?;
+        writeln!(
+            f,
+            "platform  {} attempts, {} ms each, {} ms before the second; {} readers",
+            load.attempts, load.function_timeout_ms, load.retry_delay_ms, load.readers
+        )?;
+        write!(f, "seed      {}", self.seed)?;
+        if let Some(command) = &self.command {
+            write!(f, "\ncommand   {command}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Figures, Report, Runs};
+    use crate::exactly_once::Options;
+    use crate::latency::LatencyMs;
+
+    fn figures(double_effects: u64) -> Figures {
+        Figures {
+            requests: 100,
+            attempts: 120,
+            crashes: 19,
+            duplicates: 5,
+            refused: 1,
+            acknowledged: 98,
+            given_up: 2,
+            double_effects,
+            half_effects: 0,
+            halves_seen: 0,
+            looks: 500,
+            lost_effects: 0,
+            latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
+            acknowledged_per_s: 1234.5,
+            store_requests_per_request: [("put".to_owned(), 2.25), ("get".to_owned(), 0.5)].into(),
+            cost_per_million_requests: Some(11.5),
+            errors: [("busy".to_owned(), 3)].into(),
+        }
+    }
+
+    fn report() -> Report {
+        let runs = Runs { plain: figures(9), record: figures(7), aft: figures(0) };
+        let options = Options { command: Some("aft bench exactly-once".to_owned()), ..Options::default() };
+        Report::new(runs, &options, 17, "memory:".to_owned())
+    }
+
+    #[test]
+    fn the_object_has_exactly_the_stable_fields() {
+        let object: Value = serde_json::from_str(&report().json()).unwrap();
+        let run = |double_effects| {
+            json!({
+                "requests": 100, "attempts": 120, "crashes": 19, "duplicates": 5, "refused": 1,
+                "acknowledged": 98, "given_up": 2,
+                "double_effects": double_effects, "half_effects": 0, "halves_seen": 0, "looks": 500,
+                "lost_effects": 0,
+                "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
+                "acknowledged_per_s": 1234.5,
+                "store_requests_per_request": {"put": 2.25, "get": 0.5},
+                "cost_per_million_requests": 11.5,
+                "errors": {"busy": 3},
+            })
+        };
+        assert_eq!(
+            object,
+            json!({
+                "runs": {"plain": run(9), "record": run(7), "aft": run(0)},
+                "seed": 17, "store": "memory:",
+                "workload": {"requests": 1000, "clients": 10, "crashes": 0.2, "duplicates": 0.05, "attempts": 3,
+                    "function_timeout_ms": 1000.0, "retry_delay_ms": 2000.0, "readers": 2, "value_bytes": 4096},
+            })
+        );
+        assert!(!report().json().contains('\n'));
+    }
+
+    #[test]
+    fn the_table_has_all_three_ways() {
+        let text = report().to_string();
+        let parts =
+            ["plain", "record", "aft", "9 ✗", "7 ✗", "2.750", "11.50", "busy", "seed      17", "memory:"];
+        for part in parts.into_iter().chain(["aft bench exactly-once", "machine"]) {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn anything_wrong_through_the_shim_is_not_clean() {
+        fn check(change: impl FnOnce(&mut Figures)) {
+            let mut report = report();
+            assert!(report.is_clean());
+            change(&mut report.runs.aft);
+            assert!(!report.is_clean(), "{report:?}");
+        }
+        check(|aft| aft.double_effects = 1);
+        check(|aft| aft.half_effects = 1);
+        check(|aft| aft.halves_seen = 1);
+        check(|aft| aft.lost_effects = 1);
+    }
+}

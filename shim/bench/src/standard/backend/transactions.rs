@@ -1,0 +1,59 @@
+//! The store's own transactions, as the paper ran them beside the shim: one for the reads of each function, and one for all writes, after the
+//! last of them. A function that reads what its request has written finds it in the request's own memory, as a program would have it.
+
+use std::sync::Arc;
+
+use aft_store::{Error, Name, Store};
+use bytes::Bytes;
+
+use super::direct::{name, plain, refused};
+use super::{Ran, Refused, Work};
+use crate::standard::detect::Seen;
+
+/// One client's access to the store.
+#[derive(Debug)]
+pub(crate) struct TransactionsBackend {
+    store: Arc<dyn Store>,
+    run: u64,
+    /// What the attempt under way will write, each key once.
+    puts: Vec<(u32, Bytes)>,
+}
+
+impl TransactionsBackend {
+    pub(crate) fn new(store: Arc<dyn Store>, run: u64) -> TransactionsBackend {
+        TransactionsBackend { store, run, puts: Vec::new() }
+    }
+
+    pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
+        if work.first {
+            self.puts.clear();
+        }
+        for (key, value) in work.puts {
+            self.puts.retain(|(other, _)| *other != key);
+            self.puts.push((key, value));
+        }
+        let reads = self.read(work.gets).await.map_err(refused)?;
+        if work.last && !self.puts.is_empty() {
+            let puts = self.puts.drain(..).map(|(key, value)| (name(self.run, key), value)).collect();
+            self.store.transact_put(puts).await.map_err(refused)?;
+        }
+        Ok(Ran { reads, committed: None })
+    }
+
+    async fn read(&self, gets: &[u32]) -> Result<Vec<Seen>, Error> {
+        let own = |key: u32| self.puts.iter().find(|(other, _)| *other == key).map(|(_, value)| value);
+        let mut asked: Vec<u32> = gets.iter().copied().filter(|key| own(*key).is_none()).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let names: Vec<Name> = asked.iter().map(|key| name(self.run, *key)).collect();
+        let found = if names.is_empty() { Vec::new() } else { self.store.transact_get(&names).await? };
+        let seen = |key: &u32| match own(*key) {
+            Some(value) => plain(self.run, value),
+            None => {
+                let nth = asked.binary_search(key).expect("what is not its own was asked for");
+                found[nth].as_ref().map_or(Seen::ABSENT, |bytes| plain(self.run, bytes))
+            }
+        };
+        Ok(gets.iter().map(seen).collect())
+    }
+}

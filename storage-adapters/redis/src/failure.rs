@@ -1,0 +1,200 @@
+//! What an answer that is no success means: in Redis's words first, then in those of the seam.
+//!
+//! | answer | outcome |
+//! |---|---|
+//! | none: connection refused or lost, time-out | `NoAnswer` |
+//! | no protocol of Redis | `NoAnswer`: a write may have been carried out, whatever came back |
+//! | `LOADING`, `BUSY`, `TRYAGAIN`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, too many clients | `Busy`: not run, and it passes |
+//! | `OOM` | `Busy`: not run; deletions go on and make room |
+//! | `READONLY`, `MISCONF`, `NOAUTH`, `WRONGPASS`, `NOPERM`, `MOVED`, `ASK`, `CROSSSLOT`, an unknown command | `Refused`, with what to do |
+//! | `WRONGTYPE` | `Damaged`: something else lies where an object or an index belongs |
+//! | `NOSCRIPT` | the script is loaded and the request sent again, once |
+//! | any other | `NoAnswer`: nobody knows what was done |
+//!
+//! Scripts give the error of the command that failed in them its own code (Redis 7) or write it into a text of their own (before).
+
+use std::error::Error as StdError;
+
+use aft_store::Error;
+use redis::{ErrorKind, RedisError};
+
+/// Why a request has no result.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// The server does not have the script, and ran nothing.
+    NoScript,
+    /// Anything else.
+    Failed(Error),
+}
+
+impl Failure {
+    /// For a request that asks for no script.
+    pub(crate) fn into_error(self, asked: &str) -> Error {
+        match self {
+            Failure::Failed(error) => error,
+            Failure::NoScript => {
+                Error::Busy(format!("{asked}: the server forgets scripts as soon as it has them"))
+            }
+        }
+    }
+}
+
+/// What went wrong, and whether the connection is of no further use.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) failure: Failure,
+    pub(crate) ends_connection: bool,
+}
+
+/// An answer that Redis does not give.
+pub(crate) fn not_redis(asked: &str, what: &str) -> Error {
+    Error::NoAnswer(format!(
+        "{asked}: the server does not speak Redis's protocol ({what}); are host and port right?"
+    ))
+}
+
+/// What the client's error means. `asked` names the store, the call and the name.
+pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
+    if let Some(code) = error.code() {
+        return answered(asked, code, error.detail().unwrap_or_default());
+    }
+    let failure = match error.kind() {
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => not_redis(asked, &chain(error)),
+        _ => Error::NoAnswer(format!("{asked}: {}", chain(error))),
+    };
+    Trouble { failure: Failure::Failed(failure), ends_connection: true }
+}
+
+/// What an error of the server means.
+pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
+    let code = inner_code(code, detail);
+    let said = format!("{asked}: {code} {detail}");
+    let with = |remedy: &str| format!("{said}; {remedy}");
+    let lower = detail.to_lowercase();
+    let error = match code {
+        "NOSCRIPT" => return Trouble { failure: Failure::NoScript, ends_connection: false },
+        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS" => Error::Busy(said),
+        "OOM" => {
+            Error::Busy(with("the server's maxmemory is reached: raise it, or let the collector make room"))
+        }
+        "READONLY" => Error::Refused(with("this is a replica: write the primary's address into the URL")),
+        "MISCONF" => Error::Refused(with("the server cannot write its files: look at its log and its disk")),
+        "NOAUTH" => Error::Refused(with("write the password into the URL, or set AFT_REDIS_PASSWORD")),
+        "WRONGPASS" => {
+            Error::Refused(with("user or password is wrong: look at the URL and at AFT_REDIS_PASSWORD"))
+        }
+        "NOPERM" => Error::Refused(with(
+            "allow this user GET, SET, DEL, EXISTS, GETRANGE, ZADD, ZREM, ZRANGEBYLEX, EVALSHA, SCRIPT LOAD, TIME and INFO on the store's keys",
+        )),
+        "MOVED" | "ASK" | "CROSSSLOT" => {
+            Error::Refused(with("Redis Cluster cannot be used: name a server that is not part of one"))
+        }
+        "WRONGTYPE" => {
+            Error::Damaged(with("something else lies where an object or an index of this store belongs"))
+        }
+        "ERR" if lower.contains("max number of clients") => Error::Busy(said),
+        "ERR" if lower.contains("unknown command") => {
+            Error::Refused(with("the server lacks a command that this needs, or has renamed it"))
+        }
+        "ERR" if lower.contains("db index") => Error::Refused(with(
+            "the server has no database of this number: it stands behind the port in the URL",
+        )),
+        "ERR" if lower.contains("without any password configured") => {
+            Error::Refused(with("the server has no password: leave it out"))
+        }
+        _ => Error::NoAnswer(said),
+    };
+    // A replica that was a primary, or the other way round: the address may lead to another server by now.
+    let ends_connection = matches!(code, "READONLY" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS");
+    Trouble { failure: Failure::Failed(error), ends_connection }
+}
+
+/// The code of the command that failed inside a script, where a server before Redis 7 tells it in the text.
+fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
+    const INNER: [&str; 7] =
+        ["OOM", "READONLY", "MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "NOPERM"];
+    if code == "ERR" && detail.contains("running script") {
+        let inner = INNER
+            .into_iter()
+            .find(|inner| detail.contains(&format!("-{inner} ")) || detail.contains(&format!(": {inner} ")));
+        return inner.unwrap_or(code);
+    }
+    code
+}
+
+/// An error with what lies behind it. None of these texts holds credentials.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Some wrappers only repeat what they wrap.
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    enum Is {
+        NoScript,
+        NoAnswer,
+        Busy,
+        Refused,
+        Damaged,
+    }
+
+    fn check(code: &str, detail: &str, expect: Is, remedy: &str) {
+        let (is, text) = match answered("redis://h: put k", code, detail).failure {
+            Failure::NoScript => (Is::NoScript, String::new()),
+            Failure::Failed(Error::NoAnswer(text)) => (Is::NoAnswer, text),
+            Failure::Failed(Error::Busy(text)) => (Is::Busy, text),
+            Failure::Failed(Error::Refused(text)) => (Is::Refused, text),
+            Failure::Failed(Error::Damaged(text)) => (Is::Damaged, text),
+        };
+        assert_eq!(is, expect, "{code} {detail}");
+        assert!(text.is_empty() || text.starts_with("redis://h: put k"), "{text}");
+        assert!(text.contains(remedy), "{text}");
+    }
+
+    #[test]
+    fn answers_mean_what_the_table_says() {
+        check("NOSCRIPT", "No matching script.", Is::NoScript, "");
+        check("LOADING", "Redis is loading the dataset in memory", Is::Busy, "");
+        check("BUSY", "Redis is busy running a script.", Is::Busy, "");
+        check("TRYAGAIN", "Multiple keys request during rehashing of slot", Is::Busy, "");
+        check("CLUSTERDOWN", "The cluster is down", Is::Busy, "");
+        check("MASTERDOWN", "Link with MASTER is down", Is::Busy, "");
+        check("NOREPLICAS", "Not enough good replicas to write.", Is::Busy, "");
+        check("ERR", "max number of clients reached", Is::Busy, "");
+        check("OOM", "command not allowed when used memory > 'maxmemory'.", Is::Busy, "maxmemory is reached");
+        check("READONLY", "You can't write against a read only replica.", Is::Refused, "primary");
+        check("MISCONF", "Errors writing to the AOF file", Is::Refused, "disk");
+        check("NOAUTH", "Authentication required.", Is::Refused, "AFT_REDIS_PASSWORD");
+        check("WRONGPASS", "invalid username-password pair", Is::Refused, "AFT_REDIS_PASSWORD");
+        check("NOPERM", "this user has no permissions", Is::Refused, "allow this user");
+        check("MOVED", "3999 127.0.0.1:6381", Is::Refused, "Cluster");
+        check("CROSSSLOT", "Keys in request don't hash to the same slot", Is::Refused, "Cluster");
+        check("WRONGTYPE", "Operation against a key", Is::Damaged, "something else");
+        check("ERR", "unknown command 'EVALSHA'", Is::Refused, "command");
+        check("ERR", "DB index is out of range", Is::Refused, "database of this number");
+        check("ERR", "something that nobody foresaw", Is::NoAnswer, "");
+    }
+
+    #[test]
+    fn the_code_inside_a_script_counts() {
+        let before_7 = |inner: &str| {
+            format!("Error running script (call to f_1234): @user_script:9: -{inner} command not allowed")
+        };
+        check("ERR", &before_7("OOM"), Is::Busy, "maxmemory is reached");
+        check("ERR", &before_7("READONLY"), Is::Refused, "primary");
+        check("ERR", &before_7("ERR"), Is::NoAnswer, "");
+    }
+}

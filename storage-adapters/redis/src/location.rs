@@ -1,0 +1,208 @@
+//! Where a store is: its URL, parsed once.
+//!
+//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; all but the host may be left out. What is not known is refused by name, since a mistyped
+//! parameter would mean another store.
+
+use std::fmt;
+
+use crate::OpenError;
+use crate::layout::PREFIX_BYTES_MAX;
+
+const PORT_DEFAULT: u16 = 6379;
+const PREFIX_DEFAULT: &str = "aft";
+
+/// A server, a database of it, and a prefix in that.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) db: u32,
+    pub(crate) prefix: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+impl Location {
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// [`OpenError::Url`] with what is wrong and the form.
+    pub(crate) fn parse(url: &str) -> Result<Location, OpenError> {
+        Location::read(url).map_err(|problem| OpenError::Url { url: without_secrets(url), problem })
+    }
+
+    fn read(url: &str) -> Result<Location, String> {
+        if url.starts_with("rediss:") {
+            return Err("TLS (rediss://) is not built into this version: use redis:// on a network of your own, or a TLS tunnel on this machine".into());
+        }
+        let rest = url.strip_prefix("redis://").ok_or("it does not start with redis://")?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if query.contains('@') {
+            return Err("an @ behind the ?: in a password, a ? is written %3F".into());
+        }
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => (Some(credentials), rest),
+            None => (None, rest),
+        };
+        let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = read_authority(authority)?;
+        let prefix = match prefix.strip_suffix('/').unwrap_or(prefix) {
+            "" => PREFIX_DEFAULT.to_owned(),
+            prefix => decode(prefix).ok_or("the prefix has a broken %-escape")?,
+        };
+        check_prefix(&prefix)?;
+        let mut location = Location { host, port, db: 0, prefix, user: None, password: None };
+        if let Some(credentials) = credentials {
+            // The password may be alone, with or without its colon.
+            let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
+            let read = |text: &str| decode(text).ok_or("the user or the password has a broken %-escape");
+            location.user = Some(read(user)?).filter(|user| !user.is_empty());
+            location.password = Some(read(password)?).filter(|password| !password.is_empty());
+        }
+        let mut given = false;
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            if name != "db" {
+                return Err(format!("there is no parameter {name:?}; there is db"));
+            }
+            if given {
+                return Err("the parameter \"db\" is given twice".into());
+            }
+            given = true;
+            location.db = value.parse().map_err(|_| format!("{value:?} is no number of a database"))?;
+        }
+        Ok(location)
+    }
+}
+
+/// The URL, without secrets.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Location { host, port, db, prefix, .. } = self;
+        match host.contains(':') {
+            true => write!(f, "redis://[{host}]:{port}/{prefix}")?,
+            false => write!(f, "redis://{host}:{port}/{prefix}")?,
+        }
+        if *db == 0 { Ok(()) } else { write!(f, "?db={db}") }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Location").field(&self.to_string()).finish()
+    }
+}
+
+fn read_authority(authority: &str) -> Result<(String, u16), String> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or("the host has a [ without a ]")?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if host.is_empty() || !host.chars().all(known) {
+        return Err(format!("{host:?} is no host"));
+    }
+    let port = match port {
+        None | Some("") => PORT_DEFAULT,
+        // Not repeated: it may be a password whose host was forgotten.
+        Some(digits) => digits.parse().map_err(|_| "the port is no number")?,
+    };
+    Ok((host.to_owned(), port))
+}
+
+fn check_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.chars().all(|c| c.is_ascii_digit()) {
+        // Elsewhere this is how a database is named: who means that would get a store in another one.
+        return Err(format!(
+            "{prefix:?} is a number: a database is written ?db={prefix}, and a prefix has something else than digits"
+        ));
+    }
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    if !prefix.is_empty() && prefix.len() <= PREFIX_BYTES_MAX && prefix.chars().all(known) {
+        return Ok(());
+    }
+    Err(format!(
+        "the prefix {prefix:?} is not 1 to {PREFIX_BYTES_MAX} letters, digits, hyphens, underscores, dots and colons"
+    ))
+}
+
+/// Resolves %-escapes.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (&digits, after) = rest.split_first_chunk::<2>()?;
+        let digits = std::str::from_utf8(&digits).ok().filter(|digits| !digits.starts_with('+'))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A URL that is none of ours, for a message: without what may hold a secret.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", ""));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    match rest.split_once(['?', ':']) {
+        Some((host, _)) => format!("{scheme}://{host}…"),
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_written() {
+        let check = |url: &str, user: Option<&str>, password: Option<&str>, written: &str| {
+            let location = Location::parse(url).unwrap();
+            assert_eq!(location.to_string(), written);
+            assert_eq!((location.user.as_deref(), location.password.as_deref()), (user, password), "{url}");
+            assert!(!format!("{location:?}").contains("hunter2"));
+        };
+        check("redis://h", None, None, "redis://h:6379/aft");
+        check("redis://h:7000/", None, None, "redis://h:7000/aft");
+        check("redis://h/shop:1?db=3", None, None, "redis://h:6379/shop:1?db=3");
+        check("redis://[::1]:7000?db=3", None, None, "redis://[::1]:7000/aft?db=3");
+        check("redis://:hunter2@h", None, Some("hunter2"), "redis://h:6379/aft");
+        check("redis://hunter2@h", None, Some("hunter2"), "redis://h:6379/aft");
+        check("redis://me:a%40hunter2@h/one", Some("me"), Some("a@hunter2"), "redis://h:6379/one");
+        check("redis://me:@h?db=0", Some("me"), None, "redis://h:6379/aft");
+    }
+
+    #[test]
+    fn mistakes_are_named_and_secrets_are_not() {
+        let check = |url: &str, part: &str| {
+            let why = Location::parse(url).unwrap_err().to_string();
+            assert!(why.contains(part) && why.contains("redis://USER"), "{url}: {why}");
+            assert!(!why.contains("hunter2"), "{why}");
+        };
+        check("redis:h", "redis://");
+        check("redis://", "no host");
+        check("redis://me:hunter2@", "no host");
+        check("redis://me:hunter2@a b", "no host");
+        check("redis://me:hunter2%4@h", "%-escape");
+        check("redis://h:port", "the port");
+        check("redis://me:hunter2", "the port");
+        check("redis://me:a?hunter2@h", "%3F");
+        check("redis://h/0", "?db=0");
+        check("redis://h/a/b", "prefix");
+        check("redis://h/a?prefix=b", "\"prefix\"");
+        check("redis://h/a?db=", "no number");
+        check("redis://h/a?db=1&db=1", "twice");
+        check("redis://me:hunter2@h/a?password=hunter2", "\"password\"");
+        check("rediss://me:hunter2@h", "TLS");
+    }
+}

@@ -1,0 +1,62 @@
+//! Requests, counted where they are sent. Redis charges for none; what they are good for is to be compared with the sketch in `lib.rs`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aft_store::{Costs, Requests};
+
+/// A class of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// GET.
+    Read,
+    /// ZRANGEBYLEX.
+    List,
+    /// EVALSHA.
+    Write,
+    /// What goes with a connection: AUTH, SELECT, TIME, INFO, CONFIG GET, SCRIPT LOAD.
+    Other,
+}
+
+impl Class {
+    const ALL: [Class; 4] = [Class::Read, Class::List, Class::Write, Class::Other];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Class::Read => "get",
+            Class::List => "list",
+            Class::Write => "script",
+            Class::Other => "other",
+        }
+    }
+}
+
+/// Counts from the opening of the store on.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    requests: [AtomicU64; Class::ALL.len()],
+    bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+}
+
+impl Meter {
+    /// A request is sent, with a body of so many bytes.
+    pub(crate) fn sent(&self, class: Class, bytes: usize) {
+        self.requests[class as usize].fetch_add(1, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A body of so many bytes came.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn costs(&self) -> Costs {
+        let count = |class: Class| self.requests[class as usize].load(Ordering::Relaxed);
+        Costs {
+            requests: Class::ALL.map(|class| Requests { class: class.as_str(), count: count(class) }).into(),
+            bytes_sent: self.bytes_out.load(Ordering::Relaxed),
+            bytes_received: self.bytes_in.load(Ordering::Relaxed),
+            dollars: 0.0,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The store: names to keys, calls to requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aft_store::{
+    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::Value;
+
+use crate::failure::not_redis;
+use crate::layout::{self, Layout};
+use crate::link::{Lane, Link, Read, TIMEOUT_MAX, Write};
+use crate::open::Facts;
+use crate::scripts::Script;
+use crate::{OpenError, Options, open};
+
+/// The largest body. Redis takes 512 MB; but it serves one request after the other, and copying 4 MiB through a script takes it some
+/// milliseconds, in which nobody else is served.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// The size of a part of a large value: a millisecond or so of the server's time, so that small requests pass in between.
+const BLOB_PART_BYTES: usize = 1 << 20;
+const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
+/// How long a request that nobody waits for may take to be carried out. By the server's clock at most [`TIMEOUT_MAX`], which its script holds
+/// (`scripts`); the rest is for a clock that is set back meanwhile, or a whole machine that is frozen with its clock and goes on. Not an hour, as
+/// with the clouds: what is kept so much longer is kept in memory.
+const GRACE_MS: u64 = 5 * 60 * 1_000;
+const _: () = assert!(GRACE_MS > 4 * TIMEOUT_MAX.as_millis() as u64);
+
+/// Names in one deletion: some milliseconds of the server's time.
+const DELETE_MAX: usize = 1_000;
+/// Entries in one page: a MiB of the longest groups.
+const PAGE_MAX: usize = 1_000;
+
+/// A prefix of a server's database. A clone shares the connections and the counts.
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Link,
+    layout: Layout,
+    facts: Facts,
+}
+
+impl fmt::Debug for RedisStore {
+    // The client's own form might show the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("url", &self.inner.link.url)
+            .field("fsync", &self.inner.facts.fsync)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the server is configured. Nothing needs to be made.
+    ///
+    /// # Errors
+    /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is given (eviction, a replica, a cluster); the text names
+    /// the remedy.
+    pub async fn open(url: &str, options: &Options) -> std::result::Result<RedisStore, OpenError> {
+        let (link, location, facts) = open::open(url, options).await?;
+        let layout = Layout::new(&location.prefix);
+        Ok(RedisStore { inner: Arc::new(Inner { link, layout, facts }) })
+    }
+
+    /// What should worry whoever runs this: an acknowledgement that is not fsynced, a policy that may evict. Read at the opening; for a log.
+    pub fn cautions(&self) -> &[String] {
+        &self.inner.facts.cautions
+    }
+
+    async fn write(
+        &self,
+        call: &str,
+        script: Script,
+        name: &Name,
+        body: Option<&[u8]>,
+        tag: Option<&Tag>,
+    ) -> Result<bool> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let asked = link.asked(call, name);
+        let bytes = body.map_or(0, <[u8]>::len);
+        if bytes > BODY_BYTES_MAX {
+            return Err(Error::Refused(format!(
+                "{asked}: body of {bytes} bytes; the most is {BODY_BYTES_MAX}"
+            )));
+        }
+        let keys =
+            vec![layout.object(name), layout.items(name.space, &name.group), layout.groups(name.space)];
+        let mut arguments = vec![name.group.clone(), name.item.clone()];
+        arguments.extend(body.map(layout::seal));
+        arguments.extend(tag.map(|tag| tag.0.clone()));
+        link.write(&asked, &Write { script, keys, arguments, bytes }).await
+    }
+
+    /// Members of a sorted set in a range of bytes, and whether there are more.
+    async fn range(
+        &self,
+        asked: &str,
+        key: &[u8],
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<(Vec<Bytes>, bool)> {
+        let limit = limit.min(PAGE_MAX);
+        let mut command = redis::cmd("ZRANGEBYLEX");
+        command.arg(key).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit + 1);
+        let link = &self.inner.link;
+        let Value::Array(members) = link.read(asked, Read::List, &command).await? else {
+            return Err(not_redis(asked, "a listing that is no list"));
+        };
+        let members = members.into_iter().map(|member| match member {
+            Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+            _ => None,
+        });
+        let members: Option<Vec<Bytes>> = members.collect();
+        let mut members = members.ok_or_else(|| not_redis(asked, "a listing of other things than bytes"))?;
+        if !members.is_sorted_by(|a, b| a < b) || members.len() > limit + 1 {
+            return Err(not_redis(asked, "a listing that is out of order, or too long"));
+        }
+        link.meter.received(members.iter().map(Bytes::len).sum());
+        let more = members.len() > limit;
+        members.truncate(limit);
+        Ok((members, more))
+    }
+}
+
+/// A bound of a range of bytes, as Redis writes it.
+fn bound(kind: u8, member: &[u8]) -> Vec<u8> {
+    [&[kind], member].concat()
+}
+
+fn replaced(done: bool) -> Replaced {
+    if done { Replaced::Replaced } else { Replaced::Changed }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn url(&self) -> String {
+        self.inner.link.url.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            delete_if: true,
+            exclusive: false,
+            grace_ms: GRACE_MS,
+            body_bytes_max: BODY_BYTES_MAX,
+            blob_part_bytes: BLOB_PART_BYTES,
+            durability: self.inner.facts.fsync.durability(),
+        }
+    }
+
+    fn costs(&self) -> Option<Costs> {
+        Some(self.inner.link.meter.costs())
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let asked = link.asked("get", name);
+        // Parts of large values are large; how large all else is, only the answer tells.
+        let lane = if name.space == Space::Blob { Lane::Large } else { Lane::Small };
+        let key = layout.object(name);
+        match link.read(&asked, Read::Get(lane), redis::cmd("GET").arg(&key[..])).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(stored) => {
+                link.meter.received(stored.len());
+                let (tag, body) = layout::unseal(stored).ok_or_else(|| {
+                    Error::Damaged(format!("{asked}: what is stored there was not written by this store"))
+                })?;
+                Ok(Some((body, Tag(tag))))
+            }
+            other => Err(not_redis(&asked, &format!("{other:?} for an object"))),
+        }
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        match self.write("put", Script::Put, name, Some(&body), None).await? {
+            true => Ok(()),
+            false => {
+                Err(not_redis(&self.inner.link.asked("put", name), "a put without a condition failed on one"))
+            }
+        }
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        let created = self.write("create", Script::Create, name, Some(&body), None).await?;
+        Ok(if created { Created::Created } else { Created::Exists })
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        self.write("replace", Script::Replace, name, Some(&body), Some(tag)).await.map(replaced)
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        let Inner { link, layout, .. } = &*self.inner;
+        for names in names.chunks(DELETE_MAX) {
+            let asked = format!("{}: delete of {} names from {}", link.url, names.len(), names[0]);
+            let mut keys = Vec::with_capacity(names.len() * 3);
+            let mut arguments = Vec::with_capacity(names.len() * 2);
+            for name in names {
+                keys.extend([
+                    layout.object(name),
+                    layout.items(name.space, &name.group),
+                    layout.groups(name.space),
+                ]);
+                arguments.extend([name.group.clone(), name.item.clone()]);
+            }
+            let write = Write { script: Script::Delete, keys, arguments, bytes: 0 };
+            if !link.write(&asked, &write).await? {
+                return Err(not_redis(&asked, "a deletion without a condition failed on one"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        self.write("delete_if", Script::DeleteIf, name, None, Some(tag)).await.map(replaced)
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        assert!(limit > 0, "a page holds at least one item");
+        let Inner { link, layout, .. } = &*self.inner;
+        let asked = link.asked("list", &format!("{}/{}", space.as_str(), group.escape_ascii()));
+        let from = after.map_or_else(|| b"-".to_vec(), |after| bound(b'(', after));
+        let key = layout.items(space, group);
+        let (items, more) = self.range(&asked, &key, &from, b"+", limit).await?;
+        Ok(ItemPage { items, more })
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        assert!(limit > 0, "a page holds at least one group");
+        let Inner { link, layout, .. } = &*self.inner;
+        let asked = link.asked("groups", &format!("{}/{}", space.as_str(), prefix.escape_ascii()));
+        let from = match after {
+            Some(after) if after >= prefix => bound(b'(', after),
+            Some(_) | None => bound(b'[', prefix),
+        };
+        let to = layout::end_of(prefix).map_or_else(|| b"+".to_vec(), |end| bound(b'(', &end));
+        let key = layout.groups(space);
+        let (groups, more) = self.range(&asked, &key, &from, &to, limit).await?;
+        Ok(GroupPage { groups, more })
+    }
+}

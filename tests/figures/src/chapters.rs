@@ -1,0 +1,261 @@
+//! The figures: what each shows, and what it is held against.
+
+use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
+use crate::plan::{AFT, AFT_AT_ONCE, COLLECTING, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS};
+use crate::{once, published};
+
+/// A figure without its cells.
+struct Chapter {
+    id: &'static str,
+    title: &'static str,
+    paper: &'static str,
+    about: &'static str,
+    x: &'static str,
+    y: Y,
+}
+
+const CHAPTERS: [Chapter; 8] = [
+    Chapter {
+        id: "io-latency",
+        title: "Latency of writes",
+        paper: "figure 2",
+        about: "One client writes 1, 5 or 10 values of 4 KiB: straight at the store one after the other or all at once (in the paper: a batch), and as one \
+                transaction through aft with a call for each write or one call for all.",
+        x: "writes in a transaction",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: "end-to-end",
+        title: "The standard transaction: latency and anomalies",
+        paper: "figure 3 and table 2",
+        about: "Two functions of one write and two reads of 4 KiB each, 10 clients, 1,000 keys, zipf 1.0, closed loop. Plain functions write and read as they go. The \
+                store's transactions are run as in the paper: one for the reads of each function, one for all writes.",
+        x: "",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: "cache",
+        title: "Caching and skew",
+        paper: "figure 4",
+        about: "The standard transaction over 100,000 keys, of which the 20,000 most read ones have a value (87 % of the reads at zipf 1.0, more than 99 % at 1.5 and 2.0); 10 clients.",
+        x: "zipf exponent",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: "read-share",
+        title: "Reads and writes",
+        paper: "figure 5",
+        about: "Two functions of five reads or writes each, 10 clients, 1,000 keys, zipf 1.0. The paper has no plain access beside it.",
+        x: "reads, %",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: "length",
+        title: "Longer transactions",
+        paper: "figure 6",
+        about: "1 to 10 functions of one write and two reads each, 10 clients, 1,000 keys, zipf 1.0. The paper has no plain access beside it.",
+        x: "functions in a transaction",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: "clients",
+        title: "One node, more and more clients",
+        paper: "figure 7",
+        about: "The standard transaction through one server, 1,000 keys, zipf 1.5, closed loop; server, store and load share the two cores. The paper's node had eight virtual \
+                ones to itself.",
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: "collecting",
+        title: "Collecting what is superseded",
+        paper: "figure 9",
+        about: "The standard transaction, 40 clients, 1,000 keys, zipf 1.5: once nothing is collected, once everything is two seconds after it was superseded (by default: a minute), \
+                so that as much is deleted as is written. Requests and dollars of collecting are in these figures alone.",
+        x: "",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: "exactly-once",
+        title: "Exactly once, with crashes",
+        paper: "",
+        about: once::ABOUT,
+        x: "",
+        y: Y::Latency,
+    },
+];
+
+/// The names of all figures.
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
+    CHAPTERS.iter().map(|chapter| chapter.id)
+}
+
+/// The figures of what was measured; one without cells is left out.
+pub(crate) fn figures(cells: &[(&'static str, Cell)]) -> Vec<Figure> {
+    let figure = |chapter: &Chapter| {
+        let cells: Vec<Cell> =
+            cells.iter().filter(|(id, _)| *id == chapter.id).map(|(_, cell)| cell.clone()).collect();
+        Figure {
+            id: chapter.id.to_owned(),
+            title: chapter.title.to_owned(),
+            paper: chapter.paper.to_owned(),
+            about: chapter.about.to_owned(),
+            x: chapter.x.to_owned(),
+            y: chapter.y,
+            bounds: bounds(chapter.id, &Cells(&cells)),
+            published: published::of(chapter.id),
+            cells,
+        }
+    };
+    CHAPTERS.iter().map(figure).filter(|figure| !figure.cells.is_empty()).collect()
+}
+
+struct Cells<'a>(&'a [Cell]);
+
+impl Cells<'_> {
+    fn seen(&self, store: &str, speed: Speed, way: &str, x: f64) -> Option<&Seen> {
+        let mut cells = self.0.iter();
+        let found = cells.find(|cell| {
+            cell.store == store && cell.speed == speed && cell.way == way && (cell.x - x).abs() < 1e-9
+        });
+        found.map(|cell| &cell.seen)
+    }
+
+    /// One way's figure over another's, where both were measured.
+    fn ratio(
+        &self,
+        (store, speed, x): (&str, Speed, f64),
+        way: &str,
+        to: &str,
+        figure: fn(&Seen) -> f64,
+    ) -> Option<f64> {
+        let (one, other) = (self.seen(store, speed, way, x)?, self.seen(store, speed, to, x)?);
+        Some(figure(one) / figure(other))
+    }
+
+    fn of<'a>(&'a self, way: &'a str) -> impl Iterator<Item = &'a Cell> {
+        self.0.iter().filter(move |cell| cell.way == way)
+    }
+}
+
+fn p50(seen: &Seen) -> f64 {
+    seen.p50_ms
+}
+
+fn p99(seen: &Seen) -> f64 {
+    seen.p99_ms
+}
+
+fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
+    let mut bounds = Vec::new();
+    let mut bound = |what: String, seen: Option<f64>, aim: f64, at_least: bool, paper: Option<f64>| {
+        bounds.extend(seen.map(|seen| Bound { what, seen, aim, at_least, paper }));
+    };
+    match figure {
+        "io-latency" => {
+            for store in ["S3", "DynamoDB", "Redis"] {
+                let at = |x| cells.seen(store, Speed::Cloud, AFT_AT_ONCE, x).map(p50);
+                let seen = at(10.0).zip(at(1.0)).map(|(ten, one)| ten / one);
+                let paper = (store == "DynamoDB").then_some(12.3 / 9.9);
+                let what = format!(
+                    "{store}, cloud speed: median of 10 writes / of 1 write in one call (a commit is one round trip)"
+                );
+                bound(what, seen, 1.25, false, paper);
+            }
+        }
+        "end-to-end" => {
+            for (store, aim, of_p50, of_p99) in [
+                ("S3", 0.7, 245.0 / 199.0, 742.0 / 649.0),
+                ("DynamoDB", 0.8, 68.8 / 69.1, 141.0 / 137.0),
+                ("Redis", 1.0, 39.8 / 33.6, 87.8 / 72.5),
+            ] {
+                let at = (store, Speed::Cloud, 0.0);
+                let of = |which, figure| {
+                    (
+                        format!("{store}, cloud speed: {which} of aft / plain"),
+                        cells.ratio(at, AFT, PLAIN, figure),
+                    )
+                };
+                let (what, seen) = of("median", p50);
+                bound(what, seen, aim, false, Some(of_p50));
+                let (what, seen) = of("p99", p99);
+                bound(what, seen, 1.0, false, Some(of_p99));
+            }
+            let seen = cells.ratio(("DynamoDB", Speed::Cloud, 0.0), AFT, TRANSACTIONS, p50);
+            let what = "DynamoDB, cloud speed: median of aft / of DynamoDB's transactions".to_owned();
+            bound(what, seen, 0.6, false, Some(68.8 / 81.1));
+            let anomalies = |cell: &Cell| (cell.seen.own_write + cell.seen.fractured) as f64;
+            let seen = cells.of(AFT).map(anomalies).reduce(|one, other| one + other);
+            bound("anomalies through aft, all stores and speeds".to_owned(), seen, 0.0, false, Some(0.0));
+            let plain = cells.of(PLAIN).filter(|cell| cell.speed == Speed::Cloud).map(anomalies);
+            let seen = plain.reduce(f64::min);
+            bound(
+                "anomalies of plain access at cloud speed, the store with the fewest".to_owned(),
+                seen,
+                1.0,
+                true,
+                Some(598.0),
+            );
+            let reads = |cell: &Cell| {
+                ["get", "list"].iter().filter_map(|call| cell.seen.requests.get(*call)).sum::<f64>()
+            };
+            let seen = cells.of(AFT).map(reads).reduce(f64::max);
+            let what =
+                "store requests for the four reads of a transaction through aft, the store with the most";
+            bound(what.to_owned(), seen, 0.05, false, None);
+        }
+        "cache" => {
+            for (store, paper) in [("DynamoDB", 57.8 / 67.6), ("Redis", 44.4 / 45.7)] {
+                let seen = cells.ratio((store, Speed::Cloud, 2.0), AFT, NO_CACHE, p50);
+                bound(
+                    format!("{store}, cloud speed, zipf 2.0: median with the cache / without"),
+                    seen,
+                    0.9,
+                    false,
+                    Some(paper),
+                );
+            }
+        }
+        "clients" => {
+            for (store, aim) in [("memory", 10_000.0), ("local", 5_000.0)] {
+                let seen = cells.of(AFT).filter(|cell| cell.store == store);
+                let seen = seen.map(|cell| cell.seen.transactions_per_s).reduce(f64::max);
+                bound(
+                    format!("{store}: transactions/s at the best number of clients"),
+                    seen,
+                    aim,
+                    true,
+                    None,
+                );
+            }
+        }
+        "collecting" => {
+            for (store, speed, text) in [
+                ("DynamoDB", Speed::Cloud, ", cloud speed"),
+                ("Redis", Speed::Cloud, ", cloud speed"),
+                ("memory", Speed::AsIs, ""),
+                ("local", Speed::AsIs, ""),
+            ] {
+                let seen = cells
+                    .ratio((store, speed, 0.0), COLLECTING, NOT_COLLECTING, |seen| seen.transactions_per_s);
+                bound(format!("{store}{text}: throughput with collecting / without"), seen, 0.95, true, None);
+            }
+        }
+        "exactly-once" => {
+            let wrong = |cell: &Cell| (cell.seen.double + cell.seen.half) as f64;
+            let seen = cells.of(AFT).map(wrong).reduce(|one, other| one + other);
+            bound(
+                "double and half effects through aft, all stores and speeds".to_owned(),
+                seen,
+                0.0,
+                false,
+                None,
+            );
+            let seen = cells.of(once::RECORD).map(wrong).reduce(f64::min);
+            let what = "double and half effects with an idempotency record, the store with the fewest";
+            bound(what.to_owned(), seen, 1.0, true, None);
+        }
+        _ => {}
+    }
+    bounds
+}

@@ -1,0 +1,222 @@
+//! What was measured, as it is written down: the object of `data.json`, of which CSV, plots and page are views.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Floating-point numbers as `data.json` has them: six digits, more than a measurement is good for, and exactly the same when
+/// they are read again; `null` where there is no number, as after a division by zero.
+mod float {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What holds such numbers.
+    pub(super) trait Floats: Sized {
+        /// As it is written.
+        type Written: Serialize + for<'a> Deserialize<'a>;
+        fn written(&self) -> Self::Written;
+        fn read(written: Self::Written) -> Self;
+    }
+
+    impl Floats for f64 {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.is_finite().then(|| format!("{self:.5e}").parse().unwrap_or(*self))
+        }
+        fn read(written: Option<f64>) -> f64 {
+            written.unwrap_or(f64::NAN)
+        }
+    }
+
+    impl Floats for Option<f64> {
+        type Written = Option<f64>;
+        fn written(&self) -> Option<f64> {
+            self.and_then(|value| value.written())
+        }
+        fn read(written: Option<f64>) -> Option<f64> {
+            written
+        }
+    }
+
+    impl Floats for BTreeMap<String, f64> {
+        type Written = BTreeMap<String, Option<f64>>;
+        fn written(&self) -> Self::Written {
+            self.iter().map(|(name, value)| (name.clone(), value.written())).collect()
+        }
+        fn read(written: Self::Written) -> Self {
+            written.into_iter().map(|(name, value)| (name, f64::read(value))).collect()
+        }
+    }
+
+    pub(super) fn serialize<F: Floats, S: Serializer>(floats: &F, serializer: S) -> Result<S::Ok, S::Error> {
+        floats.written().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, F: Floats, D: Deserializer<'a>>(deserializer: D) -> Result<F, D::Error> {
+        F::Written::deserialize(deserializer).map(F::read)
+    }
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Data {
+    /// What it was measured on.
+    pub machine: String,
+    /// Of `aft` and of the servers, by name.
+    pub versions: BTreeMap<String, String>,
+    /// The day, as `2026-11-30`.
+    pub day: String,
+    /// Gives the same keys again.
+    pub seed: u64,
+    /// What was typed.
+    pub command: String,
+    /// How long it all took, in seconds, services included, builds not.
+    #[serde(with = "float")]
+    pub took_s: f64,
+    /// In the paper's order.
+    pub figures: Vec<Figure>,
+}
+
+/// One of the paper's figures or tables, or one of ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// Its name in file names: letters, digits and hyphens.
+    pub id: String,
+    /// A heading.
+    pub title: String,
+    /// Where the paper has it, as `figure 2`; empty if nowhere.
+    pub paper: String,
+    /// The load, in a sentence or two.
+    pub about: String,
+    /// What [`Cell::x`] counts, as `writes in a transaction`. Empty: every way has one cell a store.
+    pub x: String,
+    /// What a plot draws over `x`.
+    pub y: Y,
+    /// What was measured.
+    pub cells: Vec<Cell>,
+    /// What the paper says of the same.
+    pub published: Vec<Published>,
+    /// What this project aims at.
+    pub bounds: Vec<Bound>,
+}
+
+/// What a plot draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Y {
+    /// Latency: the median, and the 99th percentile fainter.
+    Latency,
+    /// Transactions a second.
+    Throughput,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    /// `S3`, `DynamoDB`, `Redis`, `local` or `memory`.
+    pub store: String,
+    /// Whether the store answered as fast as the emulator does here, or was slowed down.
+    pub speed: Speed,
+    /// How the work was done, as `aft`, `plain`, `store's transactions`.
+    pub way: String,
+    /// The point on the figure's axis; 0 if it has none.
+    #[serde(with = "float")]
+    pub x: f64,
+    /// What was seen.
+    pub seen: Seen,
+}
+
+/// How fast the store answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Speed {
+    /// As the server on this machine does.
+    AsIs,
+    /// Every call delayed by a draw from the cloud's published latency.
+    Cloud,
+}
+
+/// What a measurement saw.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Transactions that ended well.
+    pub transactions: u64,
+    /// Attempts that they took.
+    pub attempts: u64,
+    /// Of them, a second.
+    #[serde(with = "float")]
+    pub transactions_per_s: f64,
+    /// Half were at least as fast, in milliseconds.
+    #[serde(with = "float")]
+    pub p50_ms: f64,
+    /// 99 % were.
+    #[serde(with = "float")]
+    pub p99_ms: f64,
+    /// Transactions that read a key of their own writing and got another write.
+    pub own_write: u64,
+    /// Transactions that read a version together with one that is too old for it.
+    pub fractured: u64,
+    /// Effects that happened twice (exactly-once only).
+    pub double: u64,
+    /// Requests of which a part happened (exactly-once only).
+    pub half: u64,
+    /// Calls to the store per transaction, by call.
+    #[serde(with = "float")]
+    pub requests: BTreeMap<String, f64>,
+    /// Their list price in US dollars per million transactions; none where the store does not charge by request.
+    #[serde(with = "float")]
+    pub dollars_per_million: Option<f64>,
+    /// Attempts that failed, by code.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// A figure of the paper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    /// As [`Cell::store`].
+    pub store: String,
+    /// As [`Cell::way`].
+    pub way: String,
+    /// As [`Cell::x`].
+    #[serde(with = "float")]
+    pub x: f64,
+    /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
+    pub p50_ms: Option<f64>,
+    /// Of the latency, in milliseconds.
+    #[serde(with = "float")]
+    pub p99_ms: Option<f64>,
+    /// Transactions a second.
+    #[serde(with = "float")]
+    pub transactions_per_s: Option<f64>,
+    /// Own-write anomalies in 10,000 transactions.
+    pub own_write: Option<u64>,
+    /// Fractured reads in 10,000 transactions.
+    pub fractured: Option<u64>,
+}
+
+/// One measured against one other: the aim, and what was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bound {
+    /// What is bounded, as `S3 at cloud speed: median of aft / plain`.
+    pub what: String,
+    /// What was seen.
+    #[serde(with = "float")]
+    pub seen: f64,
+    /// The most that it may be; the least, if `at_least`.
+    #[serde(with = "float")]
+    pub aim: f64,
+    /// Whether `aim` is a lower bound.
+    pub at_least: bool,
+    /// The paper's own figure for the same, if it has one.
+    #[serde(with = "float")]
+    pub paper: Option<f64>,
+}
+
+impl Bound {
+    /// Whether the aim is reached.
+    pub(crate) fn holds(&self) -> bool {
+        if self.at_least { self.seen >= self.aim } else { self.seen <= self.aim }
+    }
+}

@@ -1,0 +1,169 @@
+//! The paper's evaluation, as far as one machine can show it: `cargo xtask figures`.
+//!
+//! ```text
+//!   services ─► site (a store, plain and through aft) ─► plan ─► measure ─► chapters ─► write ─► docs/figures/, docs/benchmarks.md
+//! ```
+//!
+//! * [`plan`] – what is measured, how, and for how long; [`site`], [`stores`] – a store with its server, and `aft` over it.
+//! * [`measure`], [`once`] – run it.
+//! * [`chapters`], [`published`] – the figures, their bounds, and what the paper has.
+//! * [`data`], [`write`] – how it is written down; data.json, CSV, plots, page and summary.
+
+mod chapters;
+mod data;
+mod measure;
+mod once;
+mod plan;
+mod published;
+mod site;
+mod stores;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use aft_doors::Meters;
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::data::Data;
+use crate::measure::Choice;
+use crate::plan::Kind;
+use crate::site::Failed;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask figures",
+    about = "Measure the paper's figures and write docs/figures/",
+    disable_version_flag = true
+)]
+struct Arguments {
+    /// Chooses keys, values and fates
+    #[arg(long, value_name = "X", default_value_t = 1)]
+    seed: u64,
+    /// Multiply the time of every measurement; 1 takes some 20 minutes in all
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    scale: f64,
+    /// Only these stores: memory, local, redis, dynamodb, s3
+    #[arg(long, value_name = "STORE,…", value_delimiter = ',', value_parser = kind)]
+    stores: Vec<Kind>,
+    /// Only these figures, by their names in docs/figures/
+    #[arg(long, value_name = "FIGURE,…", value_delimiter = ',', value_parser = figure)]
+    figures: Vec<String>,
+    /// Measure nothing: draw and write anew what docs/figures/data.json holds
+    #[arg(long)]
+    render: bool,
+    /// Write below this directory instead of the repository's root; docs/benchmarks.md must be there
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(why) => Err(format!("cannot start the runtime: {why}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("figures: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failed> {
+    let root = arguments.root.clone().unwrap_or_else(repository);
+    let unwritten = |why: std::io::Error| format!("cannot write below {}: {why}", root.display());
+    if arguments.render {
+        return write::again(&root).map_err(unwritten);
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("figures: a development build: its figures say nothing of aft; use `cargo xtask figures`");
+    }
+    let kinds = if arguments.stores.is_empty() { Kind::ALL.to_vec() } else { arguments.stores };
+    let choice = Choice { kinds, figures: arguments.figures, seed: arguments.seed, scale: arguments.scale };
+    let start = Instant::now();
+    let bar = ProgressBar::new(choice.count() as u64).with_style(
+        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}")
+            .expect("a constant template"),
+    );
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    let meters = Meters::install();
+    let mut cells = Vec::new();
+    let mut versions = BTreeMap::from([("aft".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+    for kind in &choice.kinds {
+        cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
+    }
+    bar.finish_and_clear();
+    let data = Data {
+        machine: aft_bench::machine(),
+        versions,
+        day: time::OffsetDateTime::now_utc().date().to_string(),
+        seed: arguments.seed,
+        command: command(&choice),
+        took_s: start.elapsed().as_secs_f64(),
+        figures: chapters::figures(&cells),
+    };
+    write::all(&data, &root).map_err(unwritten)?;
+    println!(
+        "{} measurements in {:.0} s: {}",
+        cells.len(),
+        data.took_s,
+        root.join("docs/figures/index.html").display()
+    );
+    for bound in data.figures.iter().flat_map(|figure| &figure.bounds) {
+        println!(
+            "{} {}: {:.2} (aim {})",
+            if bound.holds() { "ok    " } else { "MISSED" },
+            bound.what,
+            bound.seen,
+            bound.aim
+        );
+    }
+    Ok(())
+}
+
+/// What would do the same again.
+fn command(choice: &Choice) -> String {
+    let mut words = vec!["cargo xtask figures".to_owned(), format!("--seed {}", choice.seed)];
+    if choice.scale != 1.0 {
+        words.push(format!("--scale {}", choice.scale));
+    }
+    if choice.kinds != Kind::ALL {
+        let names: Vec<String> = choice.kinds.iter().map(|kind| kind.name().to_lowercase()).collect();
+        words.push(format!("--stores {}", names.join(",")));
+    }
+    if !choice.figures.is_empty() {
+        words.push(format!("--figures {}", choice.figures.join(",")));
+    }
+    words.join(" ")
+}
+
+fn repository() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.expect("tests/figures lies two folders below the root").to_owned()
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name));
+    found.ok_or_else(|| "there are memory, local, redis, dynamodb and s3".to_owned())
+}
+
+fn figure(id: &str) -> Result<String, String> {
+    if chapters::ids().any(|known| known == id) {
+        return Ok(id.to_owned());
+    }
+    Err(format!("there are {}", chapters::ids().collect::<Vec<_>>().join(", ")))
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if (0.001..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("a factor is a number between 0.001 and 100".to_owned()),
+    }
+}

@@ -1,0 +1,185 @@
+//! Runs what the plan says, one thing at a time, and keeps what was seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aft_bench::standard::{Length, Options, Target, Way};
+use aft_doors::Meters;
+use aft_store::Store;
+use indicatif::ProgressBar;
+
+use crate::data::{Cell, Seen, Speed};
+use crate::once;
+use crate::plan::{How, Kind, Serve, Task, tasks};
+use crate::site::{Failed, Served, Site};
+
+/// What is measured of all.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub(crate) kinds: Vec<Kind>,
+    /// Only figures with these names; empty: all.
+    pub(crate) figures: Vec<String>,
+    pub(crate) seed: u64,
+    pub(crate) scale: f64,
+}
+
+impl Choice {
+    pub(crate) fn tasks(&self, kind: Kind, speed: Speed) -> Vec<Task> {
+        let chosen =
+            |task: &Task| self.figures.is_empty() || self.figures.iter().any(|figure| figure == task.figure);
+        tasks(kind, speed, self.scale).into_iter().filter(chosen).collect()
+    }
+
+    /// How many measurements there are.
+    pub(crate) fn count(&self) -> usize {
+        let speeds = |kind: &Kind| kind.speeds().into_iter().map(|speed| (*kind, speed)).collect::<Vec<_>>();
+        self.kinds.iter().flat_map(speeds).map(|(kind, speed)| self.tasks(kind, speed).len()).sum()
+    }
+}
+
+/// Measures one kind of store at all of its speeds; each cell with the name of its figure. Adds its server's version.
+///
+/// # Errors
+/// If something cannot be measured, with what.
+pub(crate) async fn kind(
+    kind: Kind,
+    choice: &Choice,
+    meters: &Meters,
+    bar: &ProgressBar,
+    versions: &mut BTreeMap<String, String>,
+) -> Result<Vec<(&'static str, Cell)>, Failed> {
+    let tell = |what: &str| bar.set_message(format!("{}: {what}", kind.name()));
+    tell("starts");
+    let mut site = Site::start(kind, choice.seed, meters.clone()).await?;
+    versions.extend(site.service.as_ref().map(|server| (server.service().to_string(), server.version())));
+    let mut cells = Vec::new();
+    let mut first = true;
+    for speed in kind.speeds() {
+        let tasks = choice.tasks(kind, speed);
+        if tasks.is_empty() {
+            continue;
+        }
+        tell("keys are written");
+        let mut place = Place::open(&mut site, speed, first).await?;
+        first = false;
+        for task in tasks {
+            tell(&format!("{} {} {}", task.figure, task.way, task.x));
+            let seen = place.run(&mut site, speed, &task).await;
+            let seen =
+                seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
+            let (store, x) = (kind.name().to_owned(), task.x);
+            let cell = |(way, seen)| (task.figure, Cell { store: store.clone(), speed, way, x, seen });
+            cells.extend(seen.into_iter().map(cell));
+            bar.inc(1);
+        }
+        place.end().await;
+    }
+    Ok(cells)
+}
+
+/// What is open of a site at one speed.
+struct Place {
+    plain: Arc<dyn Store>,
+    shim: Arc<dyn Store>,
+    usual: Served,
+    no_cache: Option<Served>,
+}
+
+impl Place {
+    /// Opens it; the first time the keys are written.
+    async fn open(site: &mut Site, speed: Speed, first: bool) -> Result<Place, Failed> {
+        let plain = site.open("plain", speed).await?;
+        let shim = site.open("shim", speed).await?;
+        let usual = site.serve(Arc::clone(&shim), Serve::Usual).await?;
+        if first {
+            site.write_keys(Target::Store(Arc::clone(&plain)), Way::Direct).await?;
+            site.write_keys(Target::Server { url: usual.url.clone() }, Way::Shim).await?;
+        } else {
+            site.read_keys(&usual).await?;
+        }
+        Ok(Place { plain, shim, usual, no_cache: None })
+    }
+
+    async fn run(
+        &mut self,
+        site: &mut Site,
+        speed: Speed,
+        task: &Task,
+    ) -> Result<Vec<(String, Seen)>, Failed> {
+        let (name, seed) = (task.way.to_owned(), site.seed);
+        let run = |target, way, dataset| Options {
+            target,
+            way,
+            workload: task.workload.clone(),
+            length: Length::For(task.time),
+            warm_up: Some(task.warm_up),
+            clients: task.clients,
+            seed: Some(seed),
+            dataset: Some(dataset),
+            ..Options::default()
+        };
+        let seen = match task.how {
+            How::Without(way) => {
+                let dataset = site.dataset();
+                standard(run(Target::Store(Arc::clone(&self.plain)), way, dataset)).await?
+            }
+            How::Aft(Serve::Usual) => {
+                let dataset = site.dataset();
+                standard(run(server(&self.usual), Way::Shim, dataset)).await?
+            }
+            How::Aft(Serve::NoCache) => {
+                if self.no_cache.is_none() {
+                    let served = site.serve(Arc::clone(&self.shim), Serve::NoCache).await?;
+                    site.read_keys(&served).await?;
+                    self.no_cache = Some(served);
+                }
+                let served = self.no_cache.as_ref().expect("made above");
+                let dataset = site.dataset();
+                standard(run(server(served), Way::Shim, dataset)).await?
+            }
+            How::Aft(how @ (Serve::Collecting | Serve::NotCollecting)) => {
+                let purpose = if how == Serve::Collecting { "collecting" } else { "not-collecting" };
+                let served = site.serve(site.open(purpose, speed).await?, how).await?;
+                let dataset = site.dataset();
+                let seen = standard(run(server(&served), Way::Shim, dataset)).await;
+                served.end().await;
+                seen?
+            }
+            How::ExactlyOnce { requests } => return once::run(site, speed, requests, task.clients).await,
+        };
+        Ok(vec![(name, seen)])
+    }
+
+    async fn end(self) {
+        self.usual.end().await;
+        if let Some(served) = self.no_cache {
+            served.end().await;
+        }
+    }
+}
+
+fn server(served: &Served) -> Target {
+    Target::Server { url: served.url.clone() }
+}
+
+async fn standard(options: Options) -> Result<Seen, Failed> {
+    let report = aft_bench::standard::run(options).await.map_err(|why| why.to_string())?;
+    let figures = report.figures;
+    if figures.transactions == 0 {
+        return Err(format!("no transaction ended well: {:?}", figures.errors));
+    }
+    Ok(Seen {
+        transactions: figures.transactions,
+        attempts: figures.attempts,
+        transactions_per_s: figures.transactions_per_s,
+        p50_ms: figures.latency_ms.p50,
+        p99_ms: figures.latency_ms.p99,
+        own_write: figures.anomalies.own_write,
+        fractured: figures.anomalies.fractured,
+        double: 0,
+        half: 0,
+        requests: figures.requests_per_transaction,
+        dollars_per_million: figures.cost_per_million_transactions,
+        errors: figures.errors,
+    })
+}

@@ -1,0 +1,221 @@
+//! What is measured: which loads, on which store, at which speed, for how long.
+
+use std::time::Duration;
+
+use aft_bench::standard::{Prepare, Way, Workload};
+use aft_services::Service;
+use aft_store_faulty::Latency;
+
+use crate::data::Speed;
+
+/// A kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Local,
+    S3,
+    DynamoDb,
+    Redis,
+}
+
+impl Kind {
+    /// In the order in which they are measured: the quick ones first.
+    pub(crate) const ALL: [Kind; 5] = [Kind::Memory, Kind::Local, Kind::Redis, Kind::DynamoDb, Kind::S3];
+
+    /// As the data names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Memory => "memory",
+            Kind::Local => "local",
+            Kind::S3 => "S3",
+            Kind::DynamoDb => "DynamoDB",
+            Kind::Redis => "Redis",
+        }
+    }
+
+    /// Who serves it.
+    pub(crate) fn service(self) -> Option<Service> {
+        match self {
+            Kind::Memory | Kind::Local => None,
+            Kind::S3 => Some(Service::Minio),
+            Kind::DynamoDb => Some(Service::DynamoDb),
+            Kind::Redis => Some(Service::Redis),
+        }
+    }
+
+    /// What its calls take in the cloud, where it is served by one.
+    pub(crate) fn latency(self) -> Option<Latency> {
+        match self {
+            Kind::Memory | Kind::Local => None,
+            Kind::S3 => Some(Latency::S3),
+            Kind::DynamoDb => Some(Latency::DYNAMODB),
+            Kind::Redis => Some(Latency::REDIS),
+        }
+    }
+
+    /// At which speeds it is measured.
+    pub(crate) fn speeds(self) -> Vec<Speed> {
+        match self.latency() {
+            None => vec![Speed::AsIs],
+            Some(_) => vec![Speed::AsIs, Speed::Cloud],
+        }
+    }
+}
+
+/// Which server runs the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serve {
+    /// Value cache as by default; nothing is collected, so that a measurement is not charged for what others left.
+    Usual,
+    /// The same without a value cache.
+    NoCache,
+    /// Everything that is superseded is collected a second or so after its commit, beside the load; on a store of its own.
+    Collecting,
+    /// The same store, and nothing is collected.
+    NotCollecting,
+}
+
+/// How the work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Over HTTP by way of a server.
+    Aft(Serve),
+    /// Straight at the store.
+    Without(Way),
+    /// `aft bench exactly-once`: all of its ways, so many requests each.
+    ExactlyOnce { requests: usize },
+}
+
+/// One measurement; of `ExactlyOnce`, three.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Task {
+    pub(crate) figure: &'static str,
+    pub(crate) way: &'static str,
+    pub(crate) how: How,
+    pub(crate) x: f64,
+    pub(crate) workload: Workload,
+    pub(crate) clients: usize,
+    /// The load runs so long before the measurement.
+    pub(crate) warm_up: Duration,
+    pub(crate) time: Duration,
+}
+
+/// Keys of most loads, as in the paper.
+const KEYS: usize = 1_000;
+/// Keys of the figure about caching and skew, as in the paper.
+const MANY_KEYS: usize = 100_000;
+/// Before each measurement, in seconds: connections are made, and the load has its rhythm.
+const WARM_UP_S: f64 = 0.25;
+/// The same before collecting is measured: by then it keeps the pace of the commits.
+const WARM_UP_COLLECTING_S: f64 = 5.0;
+/// Clients, as in the paper.
+const CLIENTS: usize = 10;
+
+pub(crate) const PLAIN: &str = "plain";
+pub(crate) const AFT: &str = "aft";
+pub(crate) const TRANSACTIONS: &str = "store's transactions";
+pub(crate) const PLAIN_IN_ORDER: &str = "plain, one after the other";
+pub(crate) const PLAIN_AT_ONCE: &str = "plain, all at once";
+pub(crate) const AFT_IN_ORDER: &str = "aft, a call a write";
+pub(crate) const AFT_AT_ONCE: &str = "aft, one call";
+pub(crate) const NO_CACHE: &str = "aft without cache";
+pub(crate) const COLLECTING: &str = "aft, collecting";
+pub(crate) const NOT_COLLECTING: &str = "aft, not collecting";
+
+/// How many of the most read keys have a value before the load: all of most loads; of the many keys those that get 87 % of the reads at zipf 1.0
+/// and more than 99 % at 1.5.
+pub(crate) fn prepared_keys(kind: Kind) -> usize {
+    match kind {
+        Kind::DynamoDb | Kind::Redis => 20_000,
+        Kind::Memory | Kind::Local | Kind::S3 => KEYS,
+    }
+}
+
+fn standard() -> Workload {
+    Workload { keys: KEYS, prepare: Prepare::Nothing, ..Workload::default() }
+}
+
+/// All that is measured of one store at one speed. `scale` multiplies every time.
+pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    let seconds = |s: f64| Duration::from_secs_f64(s * scale);
+    let cloud = speed == Speed::Cloud;
+    let mut add = |figure, way, how, x: f64, workload: Workload, clients, s| {
+        let warm_up = seconds(if figure == "collecting" { WARM_UP_COLLECTING_S } else { WARM_UP_S });
+        tasks.push(Task { figure, way, how, x, workload, clients, warm_up, time: seconds(s) });
+    };
+    let usual = How::Aft(Serve::Usual);
+
+    if kind != Kind::Memory {
+        let time = match (cloud, kind) {
+            (true, Kind::S3) => 5.0,
+            (true, _) => 2.5,
+            (false, _) => 1.0,
+        };
+        for writes in [1, 5, 10] {
+            let x = writes as f64;
+            let one = Workload { functions: 1, writes, reads: 0, ..standard() };
+            let each = Workload { functions: writes, writes: 1, reads: 0, ..standard() };
+            let id = "io-latency";
+            add(id, PLAIN_IN_ORDER, How::Without(Way::Direct), x, one.clone(), 1, time);
+            add(id, PLAIN_AT_ONCE, How::Without(Way::DirectAtOnce), x, one.clone(), 1, time);
+            add(id, AFT_IN_ORDER, usual, x, each, 1, time);
+            add(id, AFT_AT_ONCE, usual, x, one, 1, time);
+        }
+        let time = match (cloud, kind) {
+            (true, Kind::S3) => 20.0,
+            (true, _) => 12.0,
+            (false, _) => 5.0,
+        };
+        let id = "end-to-end";
+        add(id, PLAIN, How::Without(Way::Direct), 0.0, standard(), CLIENTS, time);
+        if kind == Kind::DynamoDb {
+            add(id, TRANSACTIONS, How::Without(Way::Transactions), 0.0, standard(), CLIENTS, time);
+        }
+        add(id, AFT, usual, 0.0, standard(), CLIENTS, time);
+    }
+
+    if matches!(kind, Kind::DynamoDb | Kind::Redis) {
+        for zipf in [1.0, 1.5, 2.0] {
+            let many = Workload { keys: MANY_KEYS, zipf, ..standard() };
+            if kind == Kind::DynamoDb {
+                let how = How::Without(Way::Transactions);
+                add("cache", TRANSACTIONS, how, zipf, many.clone(), CLIENTS, 2.5);
+            }
+            add("cache", NO_CACHE, How::Aft(Serve::NoCache), zipf, many.clone(), CLIENTS, 2.5);
+            add("cache", AFT, usual, zipf, many, CLIENTS, 2.5);
+        }
+        for reads in 0..=5 {
+            let shape = Workload { functions: 2, reads, writes: 5 - reads, ..standard() };
+            let x = 20.0 * reads as f64;
+            add("read-share", PLAIN, How::Without(Way::Direct), x, shape.clone(), CLIENTS, 2.0);
+            add("read-share", AFT, usual, x, shape, CLIENTS, 2.0);
+        }
+        for functions in [1, 2, 4, 6, 8, 10] {
+            let shape = Workload { functions, ..standard() };
+            let x = functions as f64;
+            add("length", PLAIN, How::Without(Way::Direct), x, shape.clone(), CLIENTS, 2.0);
+            add("length", AFT, usual, x, shape, CLIENTS, 2.0);
+        }
+    }
+
+    let clients: &[usize] = if cloud { &[1, 8, 32, 64, 128, 256] } else { &[1, 2, 4, 8, 16, 32, 64] };
+    for clients in clients {
+        let skewed = Workload { zipf: 1.5, ..standard() };
+        add("clients", AFT, usual, *clients as f64, skewed, *clients, 2.0);
+    }
+
+    // As the paper did it: one node, 40 clients.
+    let embedded = matches!(kind, Kind::Memory | Kind::Local);
+    if embedded || (cloud && kind != Kind::S3) {
+        let skewed = Workload { zipf: 1.5, ..standard() };
+        for (way, serve) in [(NOT_COLLECTING, Serve::NotCollecting), (COLLECTING, Serve::Collecting)] {
+            add("collecting", way, How::Aft(serve), 0.0, skewed.clone(), 40, 12.0);
+        }
+    }
+    if kind != Kind::Memory {
+        let requests = (if cloud { 300.0 } else { 600.0 } * scale).max(20.0) as usize;
+        add("exactly-once", "", How::ExactlyOnce { requests }, 0.0, standard(), CLIENTS, 0.0);
+    }
+    tasks
+}

@@ -1,0 +1,188 @@
+//! A store of one kind with its server, and what runs on it: plain access, and `aft` over HTTP.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_bench::standard::{Dataset, Length, Options, Prepare, Target, Way, Workload};
+use aft_doors::{Doors, Meters};
+use aft_node::{NodeHandle, NodeSettings, State};
+use aft_services::Server;
+use aft_store::Store;
+use aft_store_faulty::{Faults, FaultyStore};
+use aft_store_local::LocalStore;
+use aft_store_memory::MemoryStore;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::data::Speed;
+use crate::plan::{Kind, Serve, prepared_keys};
+use crate::stores;
+
+/// Why nothing can be measured, for people.
+pub(crate) type Failed = String;
+
+/// How long a node may take until it serves.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// How long a node may take to end. What it has not published by then nobody needs.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Divides the times after which superseded transactions are collected (a minute), for the figure about collecting.
+const COLLECT_SOONER: u64 = 30;
+/// Clients that prepare the keys.
+const PREPARE_CLIENTS: usize = 32;
+
+/// A kind of store, served.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) kind: Kind,
+    pub(crate) service: Option<Server>,
+    pub(crate) folder: TempDir,
+    pub(crate) seed: u64,
+    meters: Meters,
+    /// The next run's number on the datasets, all of them.
+    nth: u16,
+}
+
+/// A node and its doors, in this process: on the same two cores as the load, as a server beside it would be.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) url: String,
+    node: NodeHandle,
+    stop: Option<oneshot::Sender<()>>,
+    doors: tokio::task::JoinHandle<()>,
+}
+
+/// The values of all runs of this program.
+const DATASET: u64 = 0x6166_745f_6669_6773;
+
+impl Site {
+    /// Starts what serves the store.
+    ///
+    /// # Errors
+    /// If its server cannot be had.
+    pub(crate) async fn start(kind: Kind, seed: u64, meters: Meters) -> Result<Site, Failed> {
+        let service = match kind.service() {
+            None => None,
+            Some(service) => {
+                let started = tokio::task::spawn_blocking(move || service.start()).await;
+                let server = started.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+                Some(server)
+            }
+        };
+        let folder = tempfile::tempdir().map_err(|why| format!("cannot make a directory: {why}"))?;
+        let site = Site { kind, service, folder, seed, meters, nth: 0 };
+        stores::prepare(&site).await?;
+        Ok(site)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The number of a run.
+    pub(crate) fn dataset(&mut self) -> Dataset {
+        self.nth += 1;
+        Dataset { id: DATASET, nth: self.nth }
+    }
+
+    /// Opens the store for one purpose, at a speed. Purposes do not see each other's data.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) async fn open(&self, purpose: &str, speed: Speed) -> Result<Arc<dyn Store>, Failed> {
+        let store: Arc<dyn Store> = match self.kind {
+            Kind::Memory => Arc::new(MemoryStore::new()),
+            Kind::Local => {
+                let folder = self.path().join(purpose);
+                let opened =
+                    tokio::task::spawn_blocking(move || LocalStore::open(folder, &Default::default()));
+                Arc::new(opened.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?)
+            }
+            Kind::S3 | Kind::DynamoDb | Kind::Redis => stores::open(self, purpose).await?,
+        };
+        Ok(match (speed, self.kind.latency()) {
+            (Speed::Cloud, Some(latency)) => {
+                Arc::new(FaultyStore::new(store, self.seed, Faults::latency_only(latency)))
+            }
+            _ => store,
+        })
+    }
+
+    /// Starts a server on a store and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not come to serve.
+    pub(crate) async fn serve(&self, store: Arc<dyn Store>, how: Serve) -> Result<Served, Failed> {
+        let mut settings = NodeSettings::new(&store.capabilities());
+        settings.maintain = how == Serve::Collecting;
+        // The one node that writes has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
+        settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
+        match how {
+            Serve::Usual => {}
+            Serve::NoCache => settings.value_cache_bytes_max = 0,
+            Serve::Collecting | Serve::NotCollecting => settings.time_divisor = COLLECT_SOONER,
+        }
+        let node = aft_node::start(store, settings).await.map_err(|why| why.to_string())?;
+        match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
+            Ok(State::Serving) => {}
+            Ok(state) => return Err(format!("the node is {state:?} instead of serving")),
+            Err(_) => return Err(format!("the node has not recovered within {RECOVERY_MAX:?}")),
+        }
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.map_err(|why| format!("cannot listen: {why}"))?;
+        let address = listener.local_addr().map_err(|why| why.to_string())?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let doors = Doors::new(node.clone(), aft_doors::Settings::default(), self.meters.clone());
+        let doors = tokio::spawn(aft_doors::serve(listener, doors, async { drop(stopped.await) }));
+        Ok(Served { url: format!("http://{address}"), node, stop: Some(stop), doors })
+    }
+
+    /// Writes the keys, once with AFT and once without; not timed.
+    ///
+    /// # Errors
+    /// If a key cannot be written.
+    pub(crate) async fn write_keys(&mut self, target: Target, way: Way) -> Result<(), Failed> {
+        self.keys(target, way, Prepare::Write).await
+    }
+
+    /// Reads the keys, so that a node that has just started knows them, as one that has run for a while does.
+    ///
+    /// # Errors
+    /// If a key cannot be read.
+    pub(crate) async fn read_keys(&mut self, served: &Served) -> Result<(), Failed> {
+        self.keys(Target::Server { url: served.url.clone() }, Way::Shim, Prepare::Read).await
+    }
+
+    async fn keys(&mut self, target: Target, way: Way, prepare: Prepare) -> Result<(), Failed> {
+        let options = Options {
+            target,
+            way,
+            workload: Workload {
+                functions: 1,
+                reads: 1,
+                writes: 0,
+                keys: prepared_keys(self.kind),
+                prepare,
+                ..Workload::default()
+            },
+            length: Length::Transactions(1),
+            clients: PREPARE_CLIENTS,
+            seed: Some(self.seed),
+            dataset: Some(self.dataset()),
+            ..Options::default()
+        };
+        aft_bench::standard::run(options).await.map_err(|why| why.to_string())?;
+        Ok(())
+    }
+}
+
+impl Served {
+    /// Ends the node and its doors.
+    pub(crate) async fn end(mut self) {
+        self.node.drain(DRAIN_MAX).await;
+        drop(self.stop.take());
+        // It ends by itself once told; that it panicked would have been seen in its answers.
+        let _ = self.doors.await;
+    }
+}

@@ -1,0 +1,173 @@
+//! Writes what was measured: `docs/figures/` and the summary in `docs/benchmarks.md`.
+//!
+//! * `view` – a figure's stores, ways and points, and one way against another.
+//! * `table` – its cells in rows and columns.
+//! * `text` – numbers for people.
+//! * `csv`, `plot`, `page`, `summary` – one kind of file each.
+
+mod csv;
+mod page;
+mod plot;
+#[cfg(test)]
+mod sample;
+mod summary;
+mod table;
+mod text;
+mod view;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::data::{Data, Speed};
+
+/// Where everything goes, in the repository.
+const FOLDER: &str = "docs/figures";
+/// What was measured, in [`FOLDER`].
+const DATA: &str = "data.json";
+/// Where the summary goes, in the repository.
+const SUMMARY: &str = "docs/benchmarks.md";
+
+/// Writes everything that is made of what was measured; `root` is the repository's.
+pub(crate) fn all(data: &Data, root: &Path) -> io::Result<()> {
+    fs::create_dir_all(root.join(FOLDER))?;
+    let mut json = serde_json::to_string_pretty(data)?;
+    json.push('\n');
+    fs::write(root.join(FOLDER).join(DATA), json)?;
+    // Out of the file, not out of `data`: so what is written now is what is written from the file later.
+    again(root)
+}
+
+/// Reads what was measured, and writes everything else anew.
+pub(crate) fn again(root: &Path) -> io::Result<()> {
+    let folder = root.join(FOLDER);
+    let data: Data = serde_json::from_slice(&fs::read(folder.join(DATA))?)?;
+    // First what can fail for another reason than the disk.
+    let summary = summary::replaced(&fs::read_to_string(root.join(SUMMARY))?, &summary::of(&data))
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{SUMMARY}: {why}")))?;
+    let mut written = BTreeSet::new();
+    let mut write = |name: String, text: String| {
+        fs::write(folder.join(&name), text)?;
+        written.insert(name);
+        Ok::<(), io::Error>(())
+    };
+    for figure in &data.figures {
+        write(format!("{}.csv", figure.id), csv::of(figure))?;
+        for speed in [Speed::AsIs, Speed::Cloud] {
+            if let Some(svg) = plot::file(figure, speed) {
+                write(format!("{}-{}.svg", figure.id, speed.slug()), svg)?;
+            }
+        }
+    }
+    write("index.html".to_owned(), page::of(&data))?;
+    remove_others(&folder, &written)?;
+    fs::write(root.join(SUMMARY), summary)
+}
+
+/// Removes the plots and tables of an earlier run whose figures this one does not have.
+fn remove_others(folder: &Path, written: &BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_ours = path.extension().is_some_and(|extension| extension == "csv" || extension == "svg");
+        let is_new = path.file_name().is_some_and(|name| written.contains(&*name.to_string_lossy()));
+        if is_ours && !is_new {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{DATA, FOLDER, SUMMARY, again, all, sample};
+    use crate::data::{Data, Seen};
+
+    const DOCUMENT: &str =
+        "# Benchmarks\n\n<!-- figures:begin -->\nNot measured yet.\n<!-- figures:end -->\n\nmore\n";
+
+    /// The names and texts of everything under a folder.
+    fn files(root: &Path) -> Vec<(String, String)> {
+        let entries =
+            fs::read_dir(root).expect("it is there").map(|entry| entry.expect("it can be read").path());
+        let mut files: Vec<_> = entries
+            .filter(|path| path.is_file())
+            .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("it is text")))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// A repository with nothing but the document.
+    fn repository(document: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("there is room");
+        fs::create_dir_all(root.path().join("docs")).expect("there is room");
+        fs::write(root.path().join(SUMMARY), document).expect("there is room");
+        root
+    }
+
+    #[test]
+    fn everything_is_written_and_the_same_again() {
+        let root = repository(DOCUMENT);
+        let data = sample::data();
+        all(&data, root.path()).expect("it can be written");
+        let folder = root.path().join(FOLDER);
+        let written = || (files(&folder), files(&root.path().join("docs")));
+        let first = written();
+        // data.json and the page; a CSV a figure; a plot a speed, of which one figure has but one.
+        assert_eq!(first.0.len(), 2 + 3 * data.figures.len() - 1);
+        let read: Data = serde_json::from_str(&fs::read_to_string(folder.join(DATA)).expect("it is there"))
+            .expect("it is what was written");
+        assert!(read == data, "{read:#?}");
+        for write in [|data: &Data, root: &Path| all(data, root), |_: &Data, root: &Path| again(root)] {
+            write(&data, root.path()).expect("it can be written");
+            assert_eq!(written(), first);
+        }
+        let document = fs::read_to_string(root.path().join(SUMMARY)).expect("it is there");
+        assert!(document.starts_with("# Benchmarks\n\n<!-- figures:begin -->\n"), "{document}");
+        assert!(
+            document.ends_with("<!-- figures:end -->\n\nmore\n") && !document.contains("Not measured"),
+            "{document}"
+        );
+        // What an earlier run drew, and this one does not have, would contradict the page.
+        let mut fewer = data;
+        let gone = fewer.figures.remove(0);
+        all(&fewer, root.path()).expect("it can be written");
+        assert!(!folder.join(format!("{}.csv", gone.id)).exists());
+        assert_eq!(files(&folder).len(), first.0.len() - 3);
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_long_ones_read_back() {
+        let mut data = sample::data();
+        let seen = &mut data.figures[0].cells[0].seen;
+        *seen = Seen {
+            p50_ms: f64::NAN,
+            p99_ms: f64::INFINITY,
+            transactions_per_s: 1.0 / 3.0,
+            ..Seen::default()
+        };
+        seen.dollars_per_million = Some(2e9 / 3.0);
+        seen.requests.insert("get".to_owned(), f64::NAN);
+        data.figures[0].bounds[0].seen = f64::NAN;
+        let once = serde_json::to_string(&data).expect("it can be written");
+        let read: Data = serde_json::from_str(&once).expect("it can be read");
+        assert_eq!(serde_json::to_string(&read).expect("it can be written"), once);
+        let seen = &read.figures[0].cells[0].seen;
+        assert_eq!((seen.transactions_per_s, seen.dollars_per_million), (0.333333, Some(666_667_000.0)));
+        assert!(seen.p50_ms.is_nan() && seen.p99_ms.is_nan() && seen.requests["get"].is_nan());
+        assert!(!read.figures[0].bounds[0].holds(), "what was not seen does not hold");
+        all(&data, repository(DOCUMENT).path()).expect("it can be written");
+    }
+
+    #[test]
+    fn a_document_without_the_comments_is_left_alone() {
+        let root = repository("# Benchmarks\n");
+        let why = all(&sample::data(), root.path()).expect_err("it has no place").to_string();
+        assert!(why.contains(SUMMARY) && why.contains("<!-- figures:begin -->"), "{why}");
+        assert_eq!(fs::read_to_string(root.path().join(SUMMARY)).expect("it is there"), "# Benchmarks\n");
+    }
+}

@@ -1,0 +1,129 @@
+//! A server that speaks Redis's protocol as far as opening a store needs, and then answers what it is told.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What INFO says of a server that is fine.
+pub(crate) const FINE: &str = "redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:0\r\n";
+
+/// What it answers to each command but those of a handshake.
+#[derive(Debug, Clone)]
+pub(crate) enum Says {
+    /// As a server that is fine and empty.
+    Fine,
+    /// These bytes.
+    Bytes(&'static [u8]),
+    /// It ends the connection.
+    Cut,
+}
+
+/// A running one. It ends with the runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Fake {
+    port: u16,
+    says: Arc<Mutex<Says>>,
+    /// Commands that came, without the handshake's.
+    seen: Arc<Mutex<Vec<String>>>,
+    /// The last moment at which the script that came last may begin, in milliseconds.
+    moment: Arc<Mutex<i64>>,
+}
+
+impl Fake {
+    pub(crate) async fn start(info: &'static str) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the kernel's choice");
+        let port = listener.local_addr().expect("it is bound").port();
+        let fake = Fake {
+            port,
+            says: Arc::new(Mutex::new(Says::Fine)),
+            seen: Arc::default(),
+            moment: Arc::default(),
+        };
+        let serving = fake.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serving.clone().serve(stream, info));
+            }
+        });
+        fake
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn says(&self, says: Says) {
+        *self.says.lock().expect("nobody panics with it") = says;
+    }
+
+    /// What came since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().expect("nobody panics with it"))
+    }
+
+    pub(crate) fn moment(&self) -> i64 {
+        *self.moment.lock().expect("nobody panics with it")
+    }
+
+    async fn serve(self, mut stream: TcpStream, info: &'static str) {
+        let mut buffer = Vec::new();
+        loop {
+            let Some((words, len)) = parse(&buffer) else {
+                let mut chunk = vec![0; 64 << 10];
+                match stream.read(&mut chunk).await {
+                    Ok(read) if read > 0 => buffer.extend_from_slice(&chunk[..read]),
+                    Ok(_) | Err(_) => return,
+                }
+                continue;
+            };
+            buffer.drain(..len);
+            let name = String::from_utf8_lossy(&words[0]).to_uppercase();
+            let answer = match name.as_str() {
+                "TIME" => b"*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n".to_vec(),
+                "INFO" => format!("${}\r\n{info}\r\n", info.len()).into_bytes(),
+                "SCRIPT" => format!("$40\r\n{}\r\n", "a".repeat(40)).into_bytes(),
+                _ => {
+                    if name == "EVALSHA" {
+                        let number = |at: usize| String::from_utf8_lossy(&words[at]).parse::<i64>();
+                        let keys = number(2).expect("a count of keys");
+                        let moment = number(3 + keys as usize).expect("a moment behind the keys");
+                        *self.moment.lock().expect("nobody panics with it") = moment;
+                    }
+                    self.seen.lock().expect("nobody panics with it").push(name.clone());
+                    let says = self.says.lock().expect("nobody panics with it").clone();
+                    match (says, name.as_str()) {
+                        (Says::Fine, "GET") => b"$-1\r\n".to_vec(),
+                        (Says::Fine, "ZRANGEBYLEX") => b"*0\r\n".to_vec(),
+                        (Says::Fine, _) => b":1\r\n".to_vec(),
+                        (Says::Bytes(bytes), _) => bytes.to_vec(),
+                        (Says::Cut, _) => return,
+                    }
+                }
+            };
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The first command in the buffer, whole, and its length.
+fn parse(buffer: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
+    let (count, mut at) = number(buffer, 0)?;
+    let mut words = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (len, start) = number(buffer, at)?;
+        words.push(buffer.get(start..start + len)?.to_vec());
+        at = start + len + 2;
+    }
+    (buffer.len() >= at).then_some((words, at))
+}
+
+/// The number in a line such as `*3` or `$17`, and where the next line starts.
+fn number(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line = buffer.get(at..)?;
+    let len = line.windows(2).position(|two| two == b"\r\n")?;
+    let number = std::str::from_utf8(line.get(1..len)?).ok()?.parse().ok()?;
+    Some((number, at + len + 2))
+}

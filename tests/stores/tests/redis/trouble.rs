@@ -1,0 +1,301 @@
+//! What goes wrong while a store is in use: each failure is told by what may have happened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store_redis::RedisStore;
+use bytes::Bytes;
+
+use crate::fake::{FINE, Fake, Says};
+use crate::{admin, name, open, server, tell, url};
+
+/// Whether an error is of the right kind.
+type Expect = fn(&Error) -> bool;
+
+fn no_answer(error: &Error) -> bool {
+    matches!(error, Error::NoAnswer(_))
+}
+
+fn busy(error: &Error) -> bool {
+    matches!(error, Error::Busy(_))
+}
+
+fn refused(error: &Error) -> bool {
+    matches!(error, Error::Refused(_))
+}
+
+fn damaged(error: &Error) -> bool {
+    matches!(error, Error::Damaged(_))
+}
+
+/// A tag as the store gives them.
+fn tag() -> Tag {
+    Tag(Bytes::from_static(b"1 sixteen bytes.."))
+}
+
+/// Every call, each of which must fail in this way.
+async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect, word: &str) {
+    fake.says(says.clone());
+    let (there, body) = (name("there"), Bytes::from_static(b"body"));
+    let failures = [
+        ("get", store.get(&there).await.err()),
+        ("put", store.put(&there, body.clone()).await.err()),
+        ("create", store.create(&there, body.clone()).await.err()),
+        ("replace", store.replace(&there, &tag(), body).await.err()),
+        ("delete_if", store.delete_if(&there, &tag()).await.err()),
+        ("delete", store.delete(&[there.clone(), name("new")]).await.err()),
+        ("list", store.list(Space::Version, b"there", None, 10).await.err()),
+        ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
+    ];
+    for (call, error) in failures {
+        let error = error.unwrap_or_else(|| panic!("{call} under {says:?} succeeded"));
+        assert!(expect(&error), "{call} under {says:?}: {error:?}");
+        let text = error.to_string();
+        for word in [word, &format!("{}/aft: {call}", fake.url())] {
+            assert!(text.contains(word), "{call} under {says:?}: {word:?} is missing in {text}");
+        }
+    }
+    // Whatever came, the next request finds a connection that works.
+    fake.says(Says::Fine);
+    assert_eq!(store.get(&there).await, Ok(None), "after {says:?}");
+    store.put(&there, Bytes::new()).await.unwrap_or_else(|why| panic!("after {says:?}: {why}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_are_told_apart() {
+    let fake = Fake::start(FINE).await;
+    let store = open(&fake.url()).await;
+    let said: &[(&'static [u8], Expect, &str)] = &[
+        (b"-LOADING Redis is loading the dataset in memory\r\n", busy, "LOADING"),
+        (b"-BUSY Redis is busy running a script.\r\n", busy, "BUSY"),
+        (b"-TRYAGAIN Multiple keys request during rehashing\r\n", busy, "TRYAGAIN"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", busy, "maxmemory is reached"),
+        (b"-READONLY You can't write against a read only replica.\r\n", refused, "primary"),
+        (b"-MISCONF Errors writing to the AOF file\r\n", refused, "disk"),
+        (b"-NOAUTH Authentication required.\r\n", refused, "AFT_REDIS_PASSWORD"),
+        (b"-NOPERM this user has no permissions\r\n", refused, "allow this user"),
+        (b"-MOVED 1 127.0.0.1:2\r\n", refused, "Cluster"),
+        (
+            b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+            damaged,
+            "something else",
+        ),
+        (b"-NOSCRIPT No matching script.\r\n", busy, "forgets scripts"),
+        (b"-ERR something that nobody foresaw\r\n", no_answer, "nobody foresaw"),
+        // Other things than any call wants.
+        (b"+QUEUED\r\n", no_answer, "does not speak Redis"),
+        (b":7\r\n", no_answer, "does not speak Redis"),
+        (b"*2\r\n:1\r\n:2\r\n", no_answer, "does not speak Redis"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", no_answer, "does not speak Redis"),
+    ];
+    for (bytes, expect, word) in said {
+        every_call(&fake, &store, Says::Bytes(bytes), *expect, word).await;
+    }
+    every_call(&fake, &store, Says::Cut, no_answer, "").await;
+    // Nothing was repeated in secret: 8 calls with one request each, and a get and a put afterwards.
+    fake.take();
+    every_call(&fake, &store, Says::Cut, no_answer, "").await;
+    assert_eq!(fake.take().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_comes_too_late_sets_the_clock() {
+    let fake = Fake::start(FINE).await;
+    let store = open(&fake.url()).await;
+    // The fake's clock stands still; a write may begin within its time-out of 15 s.
+    let within = |clock_ms: i64| {
+        let ahead = fake.moment() - clock_ms;
+        assert!((14_000..25_000).contains(&ahead), "{ahead} ms ahead");
+    };
+    store.put(&name("a"), Bytes::new()).await.unwrap();
+    within(1_700_000_000_000);
+    // A year and more later by the server's clock.
+    fake.says(Says::Bytes(b":-1750000000000\r\n"));
+    let error = store.put(&name("a"), Bytes::new()).await.expect_err("it did nothing");
+    assert!(busy(&error) && error.to_string().contains("too late"), "{error:?}");
+    fake.says(Says::Fine);
+    store.put(&name("a"), Bytes::new()).await.unwrap();
+    within(1_750_000_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listings_that_cannot_be_are_no_answer() {
+    let fake = Fake::start(FINE).await;
+    let store = open(&fake.url()).await;
+    for bytes in [
+        &b"*2\r\n$1\r\nb\r\n$1\r\na\r\n"[..],
+        b"*2\r\n$1\r\na\r\n$1\r\na\r\n",
+        b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
+    ] {
+        fake.says(Says::Bytes(bytes));
+        let error = store.list(Space::Version, b"g", None, 1).await.expect_err("out of order, or too long");
+        assert!(no_answer(&error), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_put_there_is_damage() {
+    let Some(server) = server() else { return };
+    let (store, mut admin) = (open(&url(&server)).await, admin(&server));
+    let key = "aft/version/o/0001/g/item";
+    tell::<()>(&mut admin, &format!("SET {key} short"));
+    assert!(damaged(&store.get(&name("g")).await.expect_err("nothing here wrote it")));
+    tell::<()>(&mut admin, &format!("DEL {key}"));
+    tell::<()>(&mut admin, &format!("LPUSH {key} a"));
+    assert!(damaged(&store.get(&name("g")).await.expect_err("a list is no object")));
+    assert!(damaged(
+        &store.replace(&name("g"), &tag(), Bytes::new()).await.expect_err("a list is no object")
+    ));
+    // An index of another type: the object is not written either.
+    tell::<()>(&mut admin, "SET aft/version/i/h text");
+    assert!(damaged(&store.put(&name("h"), Bytes::new()).await.expect_err("text is no index")));
+    assert_eq!(store.get(&name("h")).await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_is_busy_and_still_deletes() {
+    let Some(server) = server() else { return };
+    let (store, mut admin) = (open(&url(&server)).await, admin(&server));
+    store.put(&name("a"), Bytes::from_static(b"body")).await.unwrap();
+    tell::<()>(&mut admin, "CONFIG SET maxmemory 1");
+    let error = store.create(&name("b"), Bytes::new()).await.expect_err("there is no memory");
+    assert!(busy(&error) && error.to_string().contains("maxmemory is reached"), "{error:?}");
+    store.delete(&[name("a")]).await.expect("deletions make room");
+    tell::<()>(&mut admin, "CONFIG SET maxmemory 0");
+    // Nothing of what failed is there.
+    assert_eq!(tell::<usize>(&mut admin, "DBSIZE"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_that_are_forgotten_are_loaded_again() {
+    let Some(server) = server() else { return };
+    let (store, mut admin) = (open(&url(&server)).await, admin(&server));
+    for i in 0..3 {
+        tell::<()>(&mut admin, "SCRIPT FLUSH");
+        store.put(&name("a"), Bytes::from(i.to_string())).await.unwrap();
+        let (body, tag) = store.get(&name("a")).await.unwrap().expect("it was put");
+        assert_eq!(body, i.to_string());
+        tell::<()>(&mut admin, "SCRIPT FLUSH");
+        assert_eq!(store.replace(&name("a"), &tag, Bytes::from_static(b"new")).await, Ok(Replaced::Replaced));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
+    let Some(mut server) = server() else { return };
+    let store = open(&url(&server)).await;
+    let numbered =
+        |writer: u64, i: u64| Name::new(Space::Commit, (writer << 32 | i).to_be_bytes().to_vec(), "");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8_u64)
+        .map(|writer| {
+            let (store, stop) = (store.clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut acknowledged, mut failed) = (Vec::new(), 0);
+                for i in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    match store.create(&numbered(writer, i), Bytes::from(i.to_string())).await {
+                        Ok(created) => {
+                            assert_eq!(created, Created::Created);
+                            acknowledged.push(i);
+                        }
+                        Err(error) => {
+                            // Nobody listens, or it reads its file.
+                            assert!(no_answer(&error) || busy(&error), "{error:?}");
+                            failed += 1;
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                        }
+                    }
+                }
+                (acknowledged, failed)
+            })
+        })
+        .collect();
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server = tokio::task::spawn_blocking(move || {
+            server.restart().expect("it comes back");
+            server
+        })
+        .await
+        .expect("it comes back");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (mut kept, mut lost) = (0, 0);
+    for (writer, ended) in (0..8).zip(writers) {
+        let (acknowledged, failed) = ended.await.expect("a writer saw nothing strange");
+        // The same store went on, after the last restart too.
+        assert!(failed > 0 && !acknowledged.is_empty());
+        for i in &acknowledged {
+            let found = store.get(&numbered(writer, *i)).await.expect("the server runs");
+            assert_eq!(found.expect("it was acknowledged").0, i.to_string());
+        }
+        kept += acknowledged.len();
+        lost += failed;
+    }
+    println!("{kept} acknowledged, {lost} failed");
+    let mut listed = 0;
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = store.groups(Space::Commit, b"", after.as_deref(), 1_000).await.expect("the server runs");
+        listed += page.groups.len();
+        for group in &page.groups {
+            // The index never tells of what is not there.
+            let name = Name::new(Space::Commit, group.clone(), "");
+            assert!(store.get(&name).await.expect("the server runs").is_some(), "{name}");
+        }
+        after = page.groups.last().cloned();
+        if !page.more {
+            break;
+        }
+    }
+    assert!(listed >= kept, "{listed} listed of {kept}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_does_nothing_late() {
+    let Some(mut server) = server() else { return };
+    let store = open(&url(&server)).await;
+    store.put(&name("there"), Bytes::from_static(b"body")).await.unwrap();
+
+    // Given up and soon carried out: what a server that goes on does with what its socket holds.
+    server.pause();
+    let soon = name("soon");
+    let put = store.put(&soon, Bytes::from_static(b"soon"));
+    assert!(tokio::time::timeout(Duration::from_secs(1), put).await.is_err());
+    server.resume();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(store.get(&name("soon")).await.unwrap().is_some(), "else the rest of this test shows nothing");
+
+    // The calls end by themselves, in bounded time; and what they asked for is not done any more.
+    let start = Instant::now();
+    server.pause();
+    let (late, there) = (name("late"), [name("there")]);
+    let (put, delete, list, after) = tokio::join!(
+        store.put(&late, Bytes::from_static(b"late")),
+        store.delete(&there),
+        store.list(Space::Version, b"there", None, 10),
+        async {
+            // Sent when the first connection is known to be of no use.
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            store.put(&late, Bytes::from_static(b"later")).await
+        }
+    );
+    for error in [put.err(), delete.err(), list.err(), after.err()] {
+        let error = error.expect("nobody answers");
+        assert!(no_answer(&error), "{error:?}");
+    }
+    server.resume();
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    assert!(store.get(&name("there")).await.unwrap().is_some(), "deleted after its time");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(store.get(&name("late")).await, Ok(None), "put after its time");
+    store.put(&name("late"), Bytes::from_static(b"now")).await.expect("the server runs");
+}
