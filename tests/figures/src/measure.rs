@@ -94,9 +94,8 @@ impl Place {
         if first {
             site.write_keys(Target::Store(Arc::clone(&plain)), Way::Direct).await?;
             site.write_keys(Target::Server { url: usual.url.clone() }, Way::Shim).await?;
-        } else {
-            site.read_keys(&usual).await?;
         }
+        site.read_keys(&usual).await?;
         Ok(Place { plain, shim, usual, no_cache: None })
     }
 

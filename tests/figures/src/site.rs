@@ -115,7 +115,6 @@ impl Site {
     /// If it does not come to serve.
     pub(crate) async fn serve(&self, store: Arc<dyn Store>, how: Serve) -> Result<Served, Failed> {
         let mut settings = NodeSettings::new(&store.capabilities());
-        settings.maintain = how == Serve::Collecting;
         // The one node that writes has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
         settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
         match how {
@@ -129,6 +128,7 @@ impl Site {
             Ok(state) => return Err(format!("the node is {state:?} instead of serving")),
             Err(_) => return Err(format!("the node has not recovered within {RECOVERY_MAX:?}")),
         }
+        node.maintain(how == Serve::Collecting).await;
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|why| format!("cannot listen: {why}"))?;
         let address = listener.local_addr().map_err(|why| why.to_string())?;
@@ -146,7 +146,7 @@ impl Site {
         self.keys(target, way, Prepare::Write).await
     }
 
-    /// Reads the keys, so that a node that has just started knows them, as one that has run for a while does.
+    /// Reads the keys, so that a node knows them, as one that has run for a while does.
     ///
     /// # Errors
     /// If a key cannot be read.
