@@ -93,7 +93,7 @@ fn a_missing_tool_is_named_with_what_to_do() {
     place.check(&["--fetch", "ceph"], false, &["radosgw is not installed", ceph]);
     // One that cannot be had does not keep the others away, and both are told.
     place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
-    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, dynamodb, ceph"]);
+    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, redis, dynamodb, ceph"]);
 }
 
 #[test]
@@ -169,13 +169,14 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
     check(test("mooto"), false, &["AFT_SKIP_SERVICES: there is no service named \"mooto\""]);
 
     let mut all = place.command(&["--fetch"]);
-    all.env("AFT_SKIP_SERVICES", "minio,moto,dynamodb");
+    all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb");
     check(
         all,
         true,
         &[
             "minio: skipped (AFT_SKIP_SERVICES)",
             "moto: skipped (AFT_SKIP_SERVICES)",
+            "redis: skipped (AFT_SKIP_SERVICES)",
             "dynamodb: skipped (AFT_SKIP_SERVICES)",
         ],
     );
