@@ -58,7 +58,7 @@ Settings file (all entries are optional):
            credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms,
-           commit_patience_ms
+           commit_patience_ms, recheck_after_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
   [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb: store, likewise)
@@ -75,6 +75,9 @@ A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller sa
 (15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
 otherwise, and between twice timeout_max_ms and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these
 bounds is moved to the nearer one.
+
+On a store that other servers may write to as well, a key is listed again before a read when its last listing is older than
+recheck_after_ms (10 s): what others committed is seen by then. A server that has the store to itself may be told an hour.
 
 A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes on meanwhile until the
 transaction's time is over, and asking again tells how it ended.

@@ -198,6 +198,7 @@ fn node_settings(
     set(&mut node.core.timeout_max_ms, from.timeout_max_ms);
     set(&mut node.core.retention_default_ms, from.retention_default_ms);
     set(&mut node.core.commit_patience_ms, from.commit_patience_ms);
+    set(&mut node.core.recheck_after_ms, from.recheck_after_ms);
     let limit = node.core.timeout_max_limit_ms();
     if node.core.timeout_max_ms > limit {
         return Err(format!(

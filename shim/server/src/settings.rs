@@ -69,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) timeout_max_ms: Option<Number>,
     pub(crate) retention_default_ms: Option<Number>,
     pub(crate) commit_patience_ms: Option<Number>,
+    pub(crate) recheck_after_ms: Option<Number>,
 }
 
 /// Of a `local:` store.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aft_bench::standard::{Length, Options, Target, Way};
+use aft_bench::standard::{Length, Options, Pace, Target, Way};
 use aft_doors::Meters;
 use aft_store::Store;
 use indicatif::ProgressBar;
@@ -53,15 +53,13 @@ pub(crate) async fn kind(
     let mut site = Site::start(kind, choice.seed, meters.clone()).await?;
     versions.extend(site.service.as_ref().map(|server| (server.service().to_string(), server.version())));
     let mut cells = Vec::new();
-    let mut first = true;
     for speed in kind.speeds() {
         let tasks = choice.tasks(kind, speed);
         if tasks.is_empty() {
             continue;
         }
         tell("keys are written");
-        let mut place = Place::open(&mut site, speed, first).await?;
-        first = false;
+        let mut place = Place::open(&mut site, speed).await?;
         for task in tasks {
             tell(&format!("{} {} {}", task.figure, task.way, task.x));
             let seen = place.run(&mut site, speed, &task).await;
@@ -80,23 +78,38 @@ pub(crate) async fn kind(
 /// What is open of a site at one speed.
 struct Place {
     plain: Arc<dyn Store>,
-    shim: Arc<dyn Store>,
     usual: Served,
-    no_cache: Option<Served>,
+    /// Those that are alone on their stores, as they were needed.
+    alone: Vec<(Serve, Served)>,
 }
 
 impl Place {
     /// Opens it; the first time the keys are written.
-    async fn open(site: &mut Site, speed: Speed, first: bool) -> Result<Place, Failed> {
+    async fn open(site: &mut Site, speed: Speed) -> Result<Place, Failed> {
         let plain = site.open("plain", speed).await?;
         let shim = site.open("shim", speed).await?;
-        let usual = site.serve(Arc::clone(&shim), Serve::Usual).await?;
-        if first {
+        let usual = site.serve(shim, Serve::Usual).await?;
+        if site.first_time("shim") {
             site.write_keys(Target::Store(Arc::clone(&plain)), Way::Direct).await?;
             site.write_keys(Target::Server { url: usual.url.clone() }, Way::Shim).await?;
         }
         site.read_keys(&usual).await?;
-        Ok(Place { plain, shim, usual, no_cache: None })
+        Ok(Place { plain, usual, alone: Vec::new() })
+    }
+
+    /// A server that is alone on its store. Its keys are written when it is first needed; at a second speed they are there.
+    async fn alone(&mut self, site: &mut Site, speed: Speed, how: Serve) -> Result<&Served, Failed> {
+        if let Some(nth) = self.alone.iter().position(|(other, _)| *other == how) {
+            return Ok(&self.alone[nth].1);
+        }
+        let purpose = if how == Serve::NoCache { "no-cache" } else { "alone" };
+        let served = site.serve(site.open(purpose, speed).await?, how).await?;
+        if site.first_time(purpose) {
+            site.write_keys(Target::Server { url: served.url.clone() }, Way::Shim).await?;
+        }
+        site.read_keys(&served).await?;
+        self.alone.push((how, served));
+        Ok(&self.alone.last().expect("pushed above").1)
     }
 
     async fn run(
@@ -112,6 +125,7 @@ impl Place {
             workload: task.workload.clone(),
             length: Length::For(task.time),
             warm_up: Some(task.warm_up),
+            pace: task.rate.map_or(Pace::Closed, |per_s| Pace::Open { per_s }),
             clients: task.clients,
             seed: Some(seed),
             dataset: Some(dataset),
@@ -126,13 +140,8 @@ impl Place {
                 let dataset = site.dataset();
                 standard(run(server(&self.usual), Way::Shim, dataset)).await?
             }
-            How::Aft(Serve::NoCache) => {
-                if self.no_cache.is_none() {
-                    let served = site.serve(Arc::clone(&self.shim), Serve::NoCache).await?;
-                    site.read_keys(&served).await?;
-                    self.no_cache = Some(served);
-                }
-                let served = self.no_cache.as_ref().expect("made above");
+            How::Aft(how @ (Serve::Alone | Serve::NoCache)) => {
+                let served = self.alone(site, speed, how).await?;
                 let dataset = site.dataset();
                 standard(run(server(served), Way::Shim, dataset)).await?
             }
@@ -151,7 +160,7 @@ impl Place {
 
     async fn end(self) {
         self.usual.end().await;
-        if let Some(served) = self.no_cache {
+        for (_, served) in self.alone {
             served.end().await;
         }
     }

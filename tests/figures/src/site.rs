@@ -29,6 +29,8 @@ const RECOVERY_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Divides the times after which superseded transactions are collected (a minute), for the figure about collecting.
 const COLLECT_SOONER: u64 = 30;
+/// A server that is alone on its store need not list a key again for so long: longer than all of this takes.
+const ALONE_MS: u64 = 3_600_000;
 /// Clients that prepare the keys.
 const PREPARE_CLIENTS: usize = 32;
 
@@ -42,6 +44,8 @@ pub(crate) struct Site {
     meters: Meters,
     /// The next run's number on the datasets, all of them.
     nth: u16,
+    /// For which purposes the keys were written.
+    written: Vec<&'static str>,
 }
 
 /// A node and its doors, in this process: on the same two cores as the load, as a server beside it would be.
@@ -71,7 +75,7 @@ impl Site {
             }
         };
         let folder = tempfile::tempdir().map_err(|why| format!("cannot make a directory: {why}"))?;
-        let site = Site { kind, service, folder, seed, meters, nth: 0 };
+        let site = Site { kind, service, folder, seed, meters, nth: 0, written: Vec::new() };
         stores::prepare(&site).await?;
         Ok(site)
     }
@@ -84,6 +88,15 @@ impl Site {
     pub(crate) fn dataset(&mut self) -> Dataset {
         self.nth += 1;
         Dataset { id: DATASET, nth: self.nth }
+    }
+
+    /// Whether this is the first time that it is asked for this purpose.
+    pub(crate) fn first_time(&mut self, purpose: &'static str) -> bool {
+        let first = !self.written.contains(&purpose);
+        if first {
+            self.written.push(purpose);
+        }
+        first
     }
 
     /// Opens the store for one purpose, at a speed. Purposes do not see each other's data.
@@ -119,7 +132,11 @@ impl Site {
         settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
         match how {
             Serve::Usual => {}
-            Serve::NoCache => settings.value_cache_bytes_max = 0,
+            Serve::Alone => settings.core.recheck_after_ms = ALONE_MS,
+            Serve::NoCache => {
+                settings.core.recheck_after_ms = ALONE_MS;
+                settings.value_cache_bytes_max = 0;
+            }
             Serve::Collecting | Serve::NotCollecting => settings.time_divisor = COLLECT_SOONER,
         }
         let node = aft_node::start(store, settings).await.map_err(|why| why.to_string())?;

@@ -18,7 +18,8 @@ fn everything_is_measured_and_written() {
     let root = tempfile::tempdir().expect("a directory can be made");
     let docs = root.path().join("docs");
     std::fs::create_dir(&docs).expect("a directory can be made");
-    let summary = "# Benchmarks\n\n<!-- figures:begin -->\nnot measured yet\n<!-- figures:end -->\n\nThe end.\n";
+    let summary =
+        "# Benchmarks\n\n<!-- figures:begin -->\nnot measured yet\n<!-- figures:end -->\n\nThe end.\n";
     std::fs::write(docs.join("benchmarks.md"), summary).expect("a file can be written");
 
     let ran = figures(root.path(), &["--stores", "memory,local", "--scale", "0.02", "--seed", "7"]);

@@ -32,8 +32,8 @@ pub(crate) struct Planner {
     seed: u64,
 }
 
-/// Values in one transaction of the preparation: below what one object of any store holds.
-const PREPARE_BYTES_MAX: usize = 256 * 1024;
+/// Values in one transaction of the preparation: below what any store keeps in one record, so that none lies elsewhere.
+const PREPARE_BYTES_MAX: usize = 128 * 1024;
 
 impl Planner {
     pub(crate) fn new(workload: Workload, seed: u64) -> Planner {
