@@ -19,13 +19,19 @@ pub(crate) struct Asked {
     pub(crate) calls: Calls,
     /// What its requests cost, in US dollars, if it charges for them.
     pub(crate) dollars: Option<f64>,
+    /// What they consumed, where it charges by units.
+    pub(crate) units: BTreeMap<String, f64>,
 }
 
 impl Asked {
     /// From an earlier moment to this one.
     pub(crate) fn since(&self, before: &Asked) -> Asked {
         let dollars = self.dollars.map(|now| now - before.dollars.unwrap_or_default());
-        Asked { calls: calls_between(&before.calls, &self.calls), dollars }
+        let units = self
+            .units
+            .iter()
+            .map(|(unit, now)| (unit.clone(), now - before.units.get(unit).copied().unwrap_or_default()));
+        Asked { calls: calls_between(&before.calls, &self.calls), dollars, units: units.collect() }
     }
 
     /// Calls per transaction, by call.
@@ -33,6 +39,11 @@ impl Asked {
         let per_transaction =
             |(call, count): (&String, &u64)| (call.clone(), share(*count as f64, transactions));
         self.calls.iter().map(per_transaction).collect()
+    }
+
+    /// Units per transaction.
+    pub(crate) fn units_per_transaction(&self, transactions: u64) -> BTreeMap<String, f64> {
+        self.units.iter().map(|(unit, amount)| (unit.clone(), share(*amount, transactions))).collect()
     }
 
     /// US dollars per million transactions.
@@ -88,7 +99,13 @@ impl CountingStore {
 
     /// The calls so far, and what they cost.
     pub(crate) fn asked(&self) -> Asked {
-        Asked { calls: self.calls(), dollars: self.inner.costs().map(|costs| costs.dollars) }
+        let costs = self.inner.costs();
+        let units = costs.iter().flat_map(|costs| &costs.consumed);
+        Asked {
+            calls: self.calls(),
+            dollars: costs.as_ref().map(|costs| costs.dollars),
+            units: units.map(|of| (of.unit.to_owned(), of.amount)).collect(),
+        }
     }
 
     /// The calls so far.
@@ -194,8 +211,13 @@ mod tests {
 
     #[test]
     fn costs_are_shared_among_transactions() {
-        let asked = |put, dollars| Asked { calls: [("put".to_owned(), put)].into(), dollars };
+        let asked = |put, dollars| Asked {
+            calls: [("put".to_owned(), put)].into(),
+            dollars,
+            units: [("write_units".to_owned(), put as f64 / 2.0)].into(),
+        };
         let between = asked(30, Some(0.5)).since(&asked(10, Some(0.1)));
+        assert_eq!(between.units_per_transaction(10)["write_units"], 1.0);
         assert_eq!(between.per_transaction(10)["put"], 2.0);
         assert!((between.cost_per_million(10).unwrap() - 40_000.0).abs() < 1e-6);
         assert_eq!(asked(1, None).since(&asked(0, None)).cost_per_million(10), None);

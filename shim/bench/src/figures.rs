@@ -21,6 +21,9 @@ pub struct Figures<W> {
     pub anomalies: Anomalies,
     /// Requests to the store by call, per transaction. Publishing, maintenance and audits that happened meanwhile are included.
     pub requests_per_transaction: BTreeMap<String, f64>,
+    /// What those consumed of the units by which the store charges, per transaction; left out where it does not charge so.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub consumed_per_transaction: BTreeMap<String, f64>,
     /// The list price of those requests in US dollars, per million transactions; null where the store does not charge by request. Storage and traffic are not
     /// in it.
     pub cost_per_million_transactions: Option<f64>,

@@ -150,6 +150,8 @@ pub(crate) struct Meters {
 struct CostMeters {
     /// In the order of [`Costs::requests`].
     requests: Vec<Counter>,
+    /// In the order of [`Costs::consumed`]; gauges, since units come in halves.
+    consumed: Vec<Gauge>,
     bytes_sent: Counter,
     bytes_received: Counter,
     /// A gauge, since counters are whole numbers; it only grows.
@@ -174,6 +176,11 @@ impl Meters {
                 .requests
                 .iter()
                 .map(|of| counter!("aft_store_requests_total", "node" => node.clone(), "class" => of.class))
+                .collect(),
+            consumed: costs
+                .consumed
+                .iter()
+                .map(|of| gauge!("aft_store_consumed", "node" => node.clone(), "unit" => of.unit))
                 .collect(),
             bytes_sent: counter!("aft_store_sent_bytes_total", "node" => node.clone()),
             bytes_received: counter!("aft_store_received_bytes_total", "node" => node.clone()),
@@ -260,6 +267,10 @@ impl Meters {
         for (counter, requests) in meters.requests.iter().zip(&now.requests) {
             counter.absolute(requests.count);
         }
+        assert!(meters.consumed.len() == now.consumed.len(), "a store keeps its units");
+        for (gauge, units) in meters.consumed.iter().zip(&now.consumed) {
+            gauge.set(units.amount);
+        }
         meters.bytes_sent.absolute(now.bytes_sent);
         meters.bytes_received.absolute(now.bytes_received);
         meters.dollars.set(now.dollars);
@@ -336,6 +347,10 @@ fn describe() {
         "aft_store_received_bytes_total",
         Unit::Bytes,
         "Bytes of bodies received from such a store"
+    );
+    describe_gauge!(
+        "aft_store_consumed",
+        "What those requests consumed of the units by which it charges; it only grows"
     );
     describe_gauge!("aft_store_cost_dollars", "What those requests cost, in US dollars; it only grows");
     describe_counter!("aft_transactions_ended_total", "Transactions that ended, by end");

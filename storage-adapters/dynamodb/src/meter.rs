@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aft_store::{Costs, Requests};
+use aft_store::{Costs, Requests, Units};
 
 /// List prices. The defaults are those of on-demand capacity of a standard table in us-east-1, read on 2026-11-23 at
 /// <https://aws.amazon.com/dynamodb/pricing/on-demand/>. Storage and traffic out of the region cost extra and are not counted.
@@ -137,6 +137,10 @@ impl Meter {
             + read_units * self.prices.reads_dollars_per_million;
         Costs {
             requests: Class::ALL.map(|class| Requests { class: class.as_str(), count: count(class) }).into(),
+            consumed: vec![
+                Units { unit: "write_units", amount: write_units },
+                Units { unit: "read_units", amount: read_units },
+            ],
             bytes_sent: self.bytes_out.load(Ordering::Relaxed),
             bytes_received: self.bytes_in.load(Ordering::Relaxed),
             dollars: millionths / 1_000_000.0,

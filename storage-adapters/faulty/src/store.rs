@@ -214,9 +214,23 @@ impl<S: Store + ?Sized> FaultyStore<S> {
     }
 }
 
+/// So much of a delay is not left to the runtime's timer.
+const TIMER_STEP: Duration = Duration::from_millis(2);
+
+/// Waits as long as it says: the runtime's timer goes by whole milliseconds and rounds up, which would make a store of half a millisecond one of two. The last
+/// of them are slept in a thread of their own.
 async fn wait(delay: Duration) {
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
+    if delay.is_zero() {
+        return;
+    }
+    let until = std::time::Instant::now() + delay;
+    if let Some(whole) = delay.checked_sub(TIMER_STEP).filter(|whole| !whole.is_zero()) {
+        tokio::time::sleep(whole).await;
+    }
+    let rest = until.saturating_duration_since(std::time::Instant::now());
+    if !rest.is_zero() {
+        let slept = tokio::task::spawn_blocking(move || std::thread::sleep(rest));
+        slept.await.expect("sleeping does not panic, and nobody aborts it");
     }
 }
 

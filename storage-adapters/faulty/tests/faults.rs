@@ -128,3 +128,20 @@ async fn a_delay_has_the_median_that_was_asked_for() {
     // The two halves of the delay are rounded up to timer ticks of 1 ms each; a busy machine adds more.
     assert!(median > Duration::from_millis(3) && median < Duration::from_millis(30), "{median:?}");
 }
+
+/// Half a millisecond is not two: clouds' latencies would be told apart from the timer's steps only above some milliseconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_delays_are_short() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::new()), 1, Faults::latency_only(Latency::fixed(500)));
+    let name = Name::new(Space::Commit, "a", "");
+    let mut took: Vec<Duration> = Vec::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        store.get(&name).await.expect("nothing fails");
+        took.push(start.elapsed());
+    }
+    took.sort();
+    assert!(took[0] >= Duration::from_micros(500), "{took:?}");
+    // The quickest quarter: a busy machine slows others down, and the timer's steps would slow down all.
+    assert!(took[12] < Duration::from_millis(1), "{took:?}");
+}

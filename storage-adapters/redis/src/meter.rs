@@ -54,6 +54,7 @@ impl Meter {
         let count = |class: Class| self.requests[class as usize].load(Ordering::Relaxed);
         Costs {
             requests: Class::ALL.map(|class| Requests { class: class.as_str(), count: count(class) }).into(),
+            consumed: Vec::new(),
             bytes_sent: self.bytes_out.load(Ordering::Relaxed),
             bytes_received: self.bytes_in.load(Ordering::Relaxed),
             dollars: 0.0,

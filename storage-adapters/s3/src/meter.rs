@@ -79,6 +79,7 @@ impl Meter {
             + count(Class::Read) as f64 * self.prices.reads_dollars_per_1000;
         Costs {
             requests: Class::ALL.map(|class| Requests { class: class.as_str(), count: count(class) }).into(),
+            consumed: Vec::new(),
             bytes_sent: self.bytes_out.load(Ordering::Relaxed),
             bytes_received: self.bytes_in.load(Ordering::Relaxed),
             dollars: dollars / 1_000.0,

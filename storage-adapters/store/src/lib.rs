@@ -17,4 +17,4 @@ pub mod conformance;
 
 pub use error::{Error, Result};
 pub use name::{Name, Space};
-pub use store::{Capabilities, Costs, Created, GroupPage, ItemPage, Replaced, Requests, Store, Tag};
+pub use store::{Capabilities, Costs, Created, GroupPage, ItemPage, Replaced, Requests, Store, Tag, Units};

@@ -68,6 +68,8 @@ pub struct Capabilities {
 pub struct Costs {
     /// Requests by the classes by which the store charges.
     pub requests: Vec<Requests>,
+    /// Where the store charges by what requests consume and not by their number: that.
+    pub consumed: Vec<Units>,
     /// Bytes of bodies that were sent.
     pub bytes_sent: u64,
     /// Bytes of bodies that came.
@@ -83,6 +85,15 @@ pub struct Requests {
     pub class: &'static str,
     /// How many were sent.
     pub count: u64,
+}
+
+/// What was consumed of one unit by which a store charges.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Units {
+    /// The unit, as a label: for instance `write_units`.
+    pub unit: &'static str,
+    /// How much.
+    pub amount: f64,
 }
 
 /// A flat store of named objects.

@@ -211,7 +211,10 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                     .to_owned();
             bound(what, seen, 0.6, false, Some(68.8 / 81.1));
             let reads = |cell: &Cell| {
-                ["get", "list"].iter().filter_map(|call| cell.seen.requests.get(*call)).sum::<f64>()
+                ["get", "list"]
+                    .iter()
+                    .filter_map(|call| cell.seen.requests.get(*call))
+                    .fold(0.0, |all, one| all + one)
             };
             let seen = cells.of(ALONE).map(reads).reduce(f64::max);
             let what = "store requests for the four reads of a transaction through aft, alone on its store, the store with the most";

@@ -1,5 +1,6 @@
 //! One of the demo's two runs: open the accounts, carry out the transfers while auditors look on, wait for the last process, judge.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,6 +125,7 @@ async fn carry_out(
     let mut figures = figures(plan, tally, audits, end, elapsed_s);
     let transactions = figures.common.transactions;
     figures.common.requests_per_transaction = asked.per_transaction(transactions);
+    figures.common.consumed_per_transaction = asked.units_per_transaction(transactions);
     figures.common.cost_per_million_transactions = asked.cost_per_million(transactions);
     store.clone_into(&mut figures.common.store);
     figures.common.direct = !shim;
@@ -171,6 +173,7 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: audits.fractured },
         requests_per_transaction: Default::default(),
+        consumed_per_transaction: BTreeMap::new(),
         cost_per_million_transactions: None,
         errors,
         seed: plan.seed,

@@ -91,6 +91,7 @@ fn looks_are_taken_off_at_what_the_audit_says_that_they_take() {
     let asked = |calls: &[(&str, u64)], dollars| Asked {
         calls: calls.iter().map(|(call, count)| ((*call).to_owned(), *count)).collect(),
         dollars,
+        ..Asked::default()
     };
     let run = || asked(&[("get", 1_000), ("put", 300)], Some(5.0));
     // 100 requests were audited with 200 gets, for a dollar: a look is two gets, for a cent.

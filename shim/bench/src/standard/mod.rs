@@ -61,6 +61,7 @@ pub async fn run(options: Options) -> Result<Report> {
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: tally.fractured },
         requests_per_transaction: asked.per_transaction(tally.transactions),
+        consumed_per_transaction: asked.units_per_transaction(tally.transactions),
         cost_per_million_transactions: asked.cost_per_million(tally.transactions),
         errors: tally.errors,
         seed,

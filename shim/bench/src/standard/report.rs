@@ -127,6 +127,8 @@ impl Report {
         rows.extend(
             requests.map(|(call, n)| (format!("store requests/transaction: {call}"), format!("{n:.3}"))),
         );
+        let consumed = figures.consumed_per_transaction.iter();
+        rows.extend(consumed.map(|(unit, n)| (format!("consumed/transaction: {unit}"), format!("{n:.3}"))));
         let cost = figures.cost_per_million_transactions;
         rows.extend(
             cost.map(|dollars| ("requests, $/million transactions".to_owned(), format!("{dollars:.2}"))),
@@ -179,6 +181,7 @@ mod tests {
             latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
             anomalies: Anomalies { own_write: 0, fractured: 2 },
             requests_per_transaction: [("create".to_owned(), 1.0)].into(),
+            consumed_per_transaction: [("write_units".to_owned(), 12.0)].into(),
             cost_per_million_transactions: Some(15.5),
             errors: [("snapshot_gone".to_owned(), 3)].into(),
             seed: 7,
@@ -205,6 +208,7 @@ mod tests {
                 "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
                 "anomalies": {"own_write": 0, "fractured": 2},
                 "requests_per_transaction": {"create": 1.0},
+                "consumed_per_transaction": {"write_units": 12.0},
                 "cost_per_million_transactions": 15.5,
                 "errors": {"snapshot_gone": 3},
                 "seed": 7, "store": "memory:", "direct": false,

@@ -11,6 +11,8 @@ use crate::http::{Connection, Server};
 
 /// The counter of a server's calls to its store, by the label `call`.
 const CALLS: &str = "aft_store_calls_total";
+/// What those calls consumed, by the label `unit`, if it charges so.
+const CONSUMED: &str = "aft_store_consumed";
 /// What those calls cost at the store's prices, if it charges by request.
 const DOLLARS: &str = "aft_store_cost_dollars";
 
@@ -49,11 +51,13 @@ fn parse(metrics: &str) -> Asked {
         let Some((name, rest)) = line.split_once('{') else { continue };
         let Some((labels, value)) = rest.split_once('}') else { continue };
         let Ok(value) = value.trim().parse::<f64>() else { continue };
-        let call =
-            labels.split(',').find_map(|label| label.trim().strip_prefix("call=\"")?.strip_suffix('"'));
-        match (name, call) {
-            (CALLS, Some(call)) => *asked.calls.entry(call.to_owned()).or_default() += value as u64,
-            (DOLLARS, _) => *asked.dollars.get_or_insert_default() += value,
+        let label = |name: &str| {
+            labels.split(',').find_map(|label| label.trim().strip_prefix(name)?.strip_suffix('"'))
+        };
+        match (name, label("call=\""), label("unit=\"")) {
+            (CALLS, Some(call), _) => *asked.calls.entry(call.to_owned()).or_default() += value as u64,
+            (CONSUMED, _, Some(unit)) => *asked.units.entry(unit.to_owned()).or_default() += value,
+            (DOLLARS, ..) => *asked.dollars.get_or_insert_default() += value,
             _ => {}
         }
     }
@@ -73,9 +77,12 @@ mod tests {
                     aft_store_calls_seconds_sum{call=\"get\"} 5\n\
                     other 1\n";
         let calls = [("get".to_owned(), 7), ("put".to_owned(), 12)];
-        let calls: Asked = Asked { calls: calls.into(), dollars: None };
+        let calls: Asked = Asked { calls: calls.into(), ..Asked::default() };
         assert_eq!(super::parse(text), calls);
-        let text = format!("{text}aft_store_cost_dollars{{node=\"a\"}} 0.5\n");
-        assert_eq!(super::parse(&text), Asked { dollars: Some(0.5), ..calls });
+        let text = format!(
+            "{text}aft_store_cost_dollars{{node=\"a\"}} 0.5\naft_store_consumed{{node=\"a\",unit=\"read_units\"}} 1.5\n"
+        );
+        let units = [("read_units".to_owned(), 1.5)].into();
+        assert_eq!(super::parse(&text), Asked { dollars: Some(0.5), units, ..calls });
     }
 }

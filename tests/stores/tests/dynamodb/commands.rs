@@ -100,6 +100,8 @@ fn a_load_tells_what_it_costs() {
     let cost = figures["cost_per_million_transactions"].as_f64().expect("it charges");
     // A record of two values of 4 KiB is 9 units, its intent 1, two versions 2: 7.5 dollars. Reads come on top.
     assert!((6.0..15.0).contains(&cost), "{figures:#}");
+    let units = figures["consumed_per_transaction"]["write_units"].as_f64().expect("it consumes");
+    assert!((9.0..13.0).contains(&units), "{figures:#}");
 }
 
 #[test]
