@@ -173,7 +173,8 @@ mod tests {
         meter.consumed(Class::Get, f64::NAN);
         meter.consumed(Class::Get, -1.0);
         let costs = meter.costs();
-        assert_eq!(costs.requests.iter().map(|of| of.count).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 1]);
+        assert_eq!(costs.requests.iter().map(|of| of.count).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0, 1]);
         assert_eq!((costs.bytes_sent, costs.bytes_received, costs.dollars), (7, 3, 0.0));
+        assert!(costs.consumed.iter().all(|units| units.amount == 0.0), "{costs:?}");
     }
 }
