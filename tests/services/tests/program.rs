@@ -29,7 +29,7 @@ fn start(directory: &Path) -> (Child, Vec<String>) {
 }
 
 fn ports(lines: &[String]) -> Vec<u16> {
-    let port = |line: &String| line.rsplit_once("AWS_ENDPOINT_URL=http://127.0.0.1:")?.1.parse().ok();
+    let port = |line: &String| line.strip_suffix(':')?.rsplit_once(" at 127.0.0.1:")?.1.parse().ok();
     lines.iter().filter_map(port).collect()
 }
 
@@ -60,8 +60,8 @@ fn check(signal: &str, expect: Option<i32>) {
     assert_eq!(ports.len(), 2, "{lines:#?}");
     assert!(ports.iter().all(|port| listens(*port)) && entries(directory.path()) == 2);
     for words in [
-        "minio at http://127.0.0.1:",
-        "moto at http://127.0.0.1:",
+        "minio at 127.0.0.1:",
+        "moto at 127.0.0.1:",
         "AWS_ACCESS_KEY_ID=",
         "aft serve --store 's3://aft?endpoint=",
     ] {
