@@ -1,5 +1,7 @@
 //! Why a store cannot be opened.
 
+use aft_store_aws::Mistake;
+
 /// Why a store cannot be opened. Each text names the store and the remedy; none holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -55,5 +57,15 @@ pub enum OpenError {
 impl From<aft_store::Error> for OpenError {
     fn from(error: aft_store::Error) -> OpenError {
         OpenError::Store(error)
+    }
+}
+
+impl From<Mistake> for OpenError {
+    fn from(mistake: Mistake) -> OpenError {
+        match mistake {
+            Mistake::Url { url, problem } => OpenError::Url { url, problem },
+            Mistake::NoCredentials { url, why } => OpenError::NoCredentials { url, why },
+            Mistake::NoRegion(url) => OpenError::NoRegion(url),
+        }
     }
 }

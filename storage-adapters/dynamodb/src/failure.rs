@@ -13,8 +13,12 @@
 use std::error::Error as StdError;
 
 use aft_store::Error;
+use aft_store_aws::{answer_of, not_spoken, said};
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+/// What an endpoint is to speak.
+const SERVICE: &str = "DynamoDB";
 
 /// Why a request has no result.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ impl Failure {
 
 /// An answer that DynamoDB does not give.
 pub(crate) fn not_dynamodb(asked: &str, what: &str) -> String {
-    format!("{asked}: the endpoint does not speak DynamoDB ({what}); is the URL's endpoint right?")
+    not_spoken(SERVICE, asked, what)
 }
 
 /// What the SDK's error means. `asked` names the store, the call and the key.
@@ -48,22 +52,13 @@ pub(crate) fn classify<E>(asked: &str, error: &SdkError<E, HttpResponse>) -> Fai
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    Failure::Failed(match error {
-        // Nothing was sent. Credentials that cannot be had at the moment come back; what is built wrong does not.
-        SdkError::ConstructionFailure(_) => Error::Refused(format!("{asked}: not sent: {}", chain(error))),
-        SdkError::TimeoutError(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-        SdkError::DispatchFailure(failure) if failure.is_user() => {
-            Error::Refused(format!("{asked}: not sent: {}", chain(error)))
-        }
-        SdkError::DispatchFailure(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-        SdkError::ResponseError(_) => Error::NoAnswer(not_dynamodb(asked, &chain(error))),
-        SdkError::ServiceError(answer) => {
+    match answer_of(SERVICE, asked, error) {
+        Ok(answer) => {
             let status = answer.raw().status().as_u16();
-            return answered(asked, status, answer.err().code(), answer.err().message());
+            answered(asked, status, answer.err().code(), answer.err().message())
         }
-        // The enum is open.
-        _ => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-    })
+        Err(error) => Failure::Failed(error),
+    }
 }
 
 /// Whether a code says that too much is asked at the moment, and nothing was carried out.
@@ -87,10 +82,7 @@ pub(crate) fn is_throttling(code: &str) -> bool {
 /// What an answer with this status, code and message means.
 fn answered(asked: &str, status: u16, code: Option<&str>, message: Option<&str>) -> Failure {
     let code = code.unwrap_or_default();
-    let said = match message {
-        Some(message) if !message.is_empty() => format!("{asked}: {status} {code}: {message}"),
-        _ => format!("{asked}: {status} {code}"),
-    };
+    let said = said(asked, status, code, message);
     match code {
         "ConditionalCheckFailedException" => return Failure::Condition,
         "ResourceNotFoundException" | "TableNotFoundException" => {
@@ -139,22 +131,6 @@ fn remedy(code: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-/// An error with what lies behind it. None of these texts holds credentials.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some wrappers only repeat what they wrap.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

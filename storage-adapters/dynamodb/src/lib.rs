@@ -41,7 +41,8 @@ mod options;
 mod store;
 mod transaction;
 
+pub use aft_store_aws::Keys;
 pub use error::OpenError;
 pub use meter::{Consumed, Prices};
-pub use options::{Keys, Options};
+pub use options::Options;
 pub use store::DynamoDbStore;

@@ -9,37 +9,23 @@
 use std::time::Duration;
 
 use aft_store::Error;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aft_store_aws::{Settings, settings};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{
-    AppName, Credentials, ProvideCredentials as _, Region, StalledStreamProtectionConfig,
-};
 use aws_sdk_dynamodb::types::{KeyType, TableDescription, TableStatus};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::failure::{Failure, chain, not_dynamodb};
+use crate::failure::{Failure, not_dynamodb};
 use crate::layout::{Layout, Place};
 use crate::link::{Link, Only, PARTITION, SORT, TAG_BYTES};
-use crate::location::Location;
+use crate::location::FORM;
 use crate::meter::Meter;
-use crate::{Keys, OpenError, Options};
+use crate::{OpenError, Options};
 
-/// A server that does not take a connection by then is not there: a second is a long way, and a lost packet is sent again after one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Credentials may come from a service on the network, which is asked some times.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// A new table takes some seconds, now and then half a minute.
 const ACTIVE_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often it is asked.
 const ACTIVE_INTERVAL: Duration = Duration::from_millis(500);
-/// The region of servers that have none.
-const REGION_DEFAULT: &str = "us-east-1";
 
 /// The key of a table of ours, for people.
 const WANTED: &str = "the partition key p (S) and the sort key s (B)";
@@ -97,67 +83,15 @@ pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenErr
 
 /// A client; nothing is sent to the table yet.
 async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
-    let mut location = Location::parse(url)?;
-    let sdk = settings(&location, options).await;
-    location.endpoint = location.endpoint.or_else(|| sdk.endpoint_url().map(str::to_owned));
-    let region = match (sdk.region(), &location.endpoint) {
-        (Some(region), _) => region.to_string(),
-        (None, Some(_)) => REGION_DEFAULT.to_owned(),
-        (None, None) => return Err(OpenError::NoRegion(location.to_string())),
-    };
-    location.region = Some(region.clone());
+    let Settings { location, sdk, .. } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
-    check_credentials(&sdk, &url).await?;
-
-    let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk)
-        .region(Region::new(region))
-        .app_name(AppName::new("aft").expect("three letters"))
-        // Whoever calls repeats, and must know that it does: a create repeated in secret would answer Exists to its own success.
-        .retry_config(RetryConfig::disabled())
-        // The time that a whole request may take is bounded in `link`.
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .disable_read_timeout()
-                .disable_operation_timeout()
-                .disable_operation_attempt_timeout()
-                .build(),
-        )
-        // A body is at most 400 KB and bounded in time as a whole; a minimal rate on top would only cut off slow links.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);
     // What the URL shows is where requests go, whatever else the environment names for this one service.
     config.set_endpoint_url(location.endpoint.clone());
     let client = Client::from_conf(config.build());
     let layout = Layout::new(&location.prefix);
-    let link = Link::new(client, location.table, url, Meter::new(options.prices));
+    let link = Link::new(client, location.name, url, Meter::new(options.prices));
     Ok(Opened { link, layout })
-}
-
-/// The usual chain: environment, profile, what the machine or the container is given.
-async fn settings(location: &Location, options: &Options) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(Keys { access, secret }) = &options.keys {
-        loader = loader.credentials_provider(Credentials::new(access, secret, None, None, "options"));
-    }
-    let region = match (&location.region, &location.endpoint) {
-        (Some(region), _) => RegionProviderChain::first_try(Region::new(region.clone())),
-        // A server of one's own: the machine's metadata do not know its region, and asking for them takes seconds where there are none.
-        (None, Some(_)) => RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
-            .or_else(Region::new(REGION_DEFAULT)),
-        (None, None) => RegionProviderChain::default_provider(),
-    };
-    loader.region(region).load().await
-}
-
-async fn check_credentials(sdk: &SdkConfig, url: &str) -> Result<(), OpenError> {
-    let none = |why: String| OpenError::NoCredentials { url: url.to_owned(), why };
-    let provider = sdk.credentials_provider().ok_or_else(|| none("nothing provides them".to_owned()))?;
-    match timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(why)) => Err(none(chain(&why))),
-        Err(_) => Err(none(format!("none within {} s", CREDENTIALS_TIMEOUT.as_secs()))),
-    }
 }
 
 async fn describe(link: &Link) -> Result<TableDescription, OpenError> {

@@ -1,5 +1,7 @@
 //! Why a store cannot be opened.
 
+use aft_store_aws::Mistake;
+
 /// Why a store cannot be opened. Each text names the store and the remedy; none holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -33,4 +35,14 @@ pub enum OpenError {
     /// The server did not answer, or refused.
     #[error("{0}")]
     Store(aft_store::Error),
+}
+
+impl From<Mistake> for OpenError {
+    fn from(mistake: Mistake) -> OpenError {
+        match mistake {
+            Mistake::Url { url, problem } => OpenError::Url { url, problem },
+            Mistake::NoCredentials { url, why } => OpenError::NoCredentials { url, why },
+            Mistake::NoRegion(url) => OpenError::NoRegion(url),
+        }
+    }
 }

@@ -15,8 +15,12 @@
 use std::error::Error as StdError;
 
 use aft_store::Error;
+use aft_store_aws::{answer_of, not_spoken, said};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+/// What an endpoint is to speak.
+const SERVICE: &str = "S3";
 
 /// Why a request has no result.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Failure {
 
 /// An answer that S3 does not give.
 pub(crate) fn not_s3(asked: &str, what: &str) -> String {
-    format!("{asked}: the endpoint does not speak S3 ({what}); is the URL's endpoint right?")
+    not_spoken(SERVICE, asked, what)
 }
 
 /// What the SDK's error means. `asked` names the store, the call and the key.
@@ -56,27 +60,15 @@ pub(crate) fn classify<E>(asked: &str, error: &SdkError<E, HttpResponse>) -> Fai
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    Failure::Failed(match error {
-        // Nothing was sent. Credentials that cannot be had at the moment come back; what is built wrong does not.
-        SdkError::ConstructionFailure(_) => Error::Refused(format!("{asked}: not sent: {}", chain(error))),
-        SdkError::TimeoutError(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-        SdkError::DispatchFailure(failure) if failure.is_user() => {
-            Error::Refused(format!("{asked}: not sent: {}", chain(error)))
-        }
-        SdkError::DispatchFailure(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-        SdkError::ResponseError(_) => Error::NoAnswer(not_s3(asked, &chain(error))),
-        SdkError::ServiceError(answer) => {
-            let raw = answer.raw();
-            let status = raw.status().as_u16();
-            let body = raw.body().bytes().unwrap_or_default();
-            let region =
-                raw.headers().get("x-amz-bucket-region").map(str::to_owned).or_else(|| region_in(body));
-            let (code, message) = (answer.err().code(), answer.err().message());
-            return answered(asked, status, code, message, region.as_deref());
-        }
-        // The enum is open.
-        _ => Error::NoAnswer(format!("{asked}: {}", chain(error))),
-    })
+    let answer = match answer_of(SERVICE, asked, error) {
+        Ok(answer) => answer,
+        Err(error) => return Failure::Failed(error),
+    };
+    let raw = answer.raw();
+    let body = raw.body().bytes().unwrap_or_default();
+    let region = raw.headers().get("x-amz-bucket-region").map(str::to_owned).or_else(|| region_in(body));
+    let (code, message) = (answer.err().code(), answer.err().message());
+    answered(asked, raw.status().as_u16(), code, message, region.as_deref())
 }
 
 /// What an answer with this status, code and message means.
@@ -88,10 +80,7 @@ fn answered(
     region: Option<&str>,
 ) -> Failure {
     let code = code.unwrap_or_default();
-    let said = match message {
-        Some(message) if !message.is_empty() => format!("{asked}: {status} {code}: {message}"),
-        _ => format!("{asked}: {status} {code}"),
-    };
+    let said = said(asked, status, code, message);
     match (status, code) {
         (412, _) => return Failure::Precondition,
         (404, "NoSuchKey") => return Failure::Missing,
@@ -159,22 +148,6 @@ fn region_in(body: &[u8]) -> Option<String> {
     let (region, _) = rest.split_once("</Region>")?;
     let known = !region.is_empty() && region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     known.then(|| region.to_owned())
-}
-
-/// An error with what lies behind it. None of these texts holds credentials.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some wrappers only repeat what they wrap.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

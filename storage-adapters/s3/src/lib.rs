@@ -41,8 +41,9 @@ mod options;
 mod sortable;
 mod store;
 
+pub use aft_store_aws::Keys;
 pub use error::OpenError;
 pub use meter::Prices;
 pub use open::Prepared;
-pub use options::{Keys, Options};
+pub use options::Options;
 pub use store::S3Store;

@@ -120,7 +120,7 @@ impl Link {
                 && let Some(chunk) = output.body.next().await
             {
                 let broken = |error| Error::NoAnswer(format!("{asked}: the body broke off: {error}"));
-                let chunk = chunk.map_err(|error| Failure::Failed(broken(crate::failure::chain(&error))))?;
+                let chunk = chunk.map_err(|error| Failure::Failed(broken(aft_store_aws::chain(&error))))?;
                 start.extend_from_slice(&chunk[..chunk.len().min(len - start.len())]);
             }
             Ok(start.freeze())
@@ -369,7 +369,7 @@ async fn collect(
     let mut whole: Option<Whole> = None;
     let mut first = Bytes::new();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| broken(crate::failure::chain(&error)))?;
+        let chunk = chunk.map_err(|error| broken(aft_store_aws::chain(&error)))?;
         let before = whole.as_ref().map_or(first.len(), Whole::len);
         if before + chunk.len() > bytes_max {
             return Err(too_large());

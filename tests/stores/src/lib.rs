@@ -3,14 +3,23 @@
 //! * [`Bucket`] – a running server with an empty bucket, and stores on it.
 //! * [`Table`] – a running server with a table of DynamoDB, and stores on it.
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
+//! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
+//! * [`node`], [`run`], [`read`], [`expect`] – transactions over a store, and the requests that they took.
+//! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
 //! * [`aft`] – the binary, with the credentials of a server.
 
 mod binary;
 mod bucket;
 mod front;
+mod races;
 mod table;
+mod transactions;
+mod trouble;
 
 pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
+pub use races::passed_but_for_races;
 pub use table::Table;
+pub use transactions::{counted, expect, key, node, published, put, put_small, read, run};
+pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};

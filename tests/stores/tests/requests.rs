@@ -1,71 +1,18 @@
 //! Goal: a transaction costs the requests that the head of the store on S3 says, and the meter counts what goes over the wire. Method: a node
 //! over MinIO behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
-use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_core::message::Reply;
 use aft_services::Service;
 use aft_store::{Costs, Name, Space, Store};
 use aft_store_s3::S3Store;
-use aft_store_tests::{Act, Bucket, Front, Seen};
+use aft_store_tests::{Act, Bucket, Front, Seen, counted, expect, node, published, put_small, read, run};
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
-
-fn key(number: usize) -> Key {
-    Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
-}
-
-fn put(number: usize) -> Op {
-    let bytes = Bytes::from(format!("value {number}"));
-    let size = bytes.len() as u64;
-    let value =
-        Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() };
-    Op::Put(key(number), value)
-}
-
-async fn node(store: Arc<S3Store>) -> NodeHandle {
-    let settings = NodeSettings::new(&store.capabilities());
-    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
-    node.recovered().await;
-    node
-}
-
-/// One transaction in one call.
-async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
-    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
-    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
-}
-
-async fn read(node: &NodeHandle, number: usize) -> Bytes {
-    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
-        panic!("a fresh request is not replayed")
-    };
-    match &reads[0].found {
-        Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for request in seen {
-        *counts.entry(request.what()).or_default() += 1;
-    }
-    counts
-}
-
-fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
-    let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
-    assert_eq!(counted(seen), expected);
-}
 
 fn count(costs: &Costs, class: &str) -> u64 {
     costs.requests.iter().find(|of| of.class == class).expect("it is a class").count
@@ -93,12 +40,10 @@ async fn a_transaction_costs_what_it_should() {
     // The commit of 10 small writes: one round trip, two requests; then one for each key.
     let before = store.costs().expect("it charges");
     let writer = node(store.clone()).await;
-    let reply = run(&writer, (0..KEYS).map(put).collect()).await;
+    let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
-    while writer.stats().published == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    published(&writer, 1).await;
     let seen = front.take();
     expect(&seen, &[("PUT commit", 1), ("PUT intent", 1), ("PUT version", KEYS)]);
     let (first, later): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|one| one.what() != "PUT version");

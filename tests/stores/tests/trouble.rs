@@ -1,14 +1,14 @@
 //! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy. Method: a front before
 //! moto that breaks one answer at a time (moto checks no signatures, so headers can be taken away), and MinIO for credentials, regions and a SIGKILL.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aft_services::Service;
 use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
 use aft_store_s3::{Options, S3Store};
-use aft_store_tests::{Act, Bucket, Front};
+use aft_store_tests::{Act, Behind, Bucket, Front, busy, name, no_answer, redis_speaker, refused};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_LENGTH, ETAG};
@@ -26,80 +26,19 @@ const REDIRECT: &str =
 const MALFORMED: &str = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region 'mars-1' is wrong</Message><Region>eu-west-1</Region></Error>";
 const KEY_STAYS: &str = "<DeleteResult><Error><Key>k</Key><Code>InternalError</Code><Message>Try again.</Message></Error></DeleteResult>";
 
-fn name(group: &'static str) -> Name {
-    Name::new(Space::Version, group, "item")
-}
-
-/// A store behind a front whose act can be changed.
-struct Behind {
-    bucket: Bucket,
-    front: Front,
-    act: Arc<Mutex<Act>>,
-    store: Arc<S3Store>,
-}
-
-impl Behind {
-    async fn start() -> Option<Behind> {
-        let bucket = Bucket::start(Service::Moto)?;
-        let act = Arc::new(Mutex::new(Act::Pass));
-        let rule = act.clone();
-        let front = Front::start(&bucket.server.endpoint(), move |_| {
-            rule.lock().expect("nobody panics with it").clone()
-        })
-        .await;
-        let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("all passes");
-        Some(Behind { bucket, front, act, store })
-    }
-
-    fn set(&self, act: Act) {
-        *self.act.lock().expect("nobody panics with it") = act;
-    }
-
-    /// Every call, each of which must fail in this way.
-    async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
-        self.set(Act::Pass);
-        let there = name("there");
-        self.store.put(&there, Bytes::from("body")).await.expect("all passes");
-        let (_, tag) = self.store.get(&there).await.expect("all passes").expect("it was put");
-        self.set(act.clone());
-        let (store, body) = (&self.store, Bytes::from("other"));
-        let failures = [
-            ("get", store.get(&there).await.err()),
-            ("put", store.put(&there, body.clone()).await.err()),
-            ("create", store.create(&name("new"), body.clone()).await.err()),
-            ("replace", store.replace(&there, &tag, body).await.err()),
-            ("delete_if", store.delete_if(&there, &tag).await.err()),
-            ("delete", store.delete(&[there.clone(), name("new")]).await.err()),
-            ("list", store.list(Space::Version, b"there", None, 10).await.err()),
-            ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
-        ];
-        for (call, error) in failures {
-            let error = error.unwrap_or_else(|| panic!("{call} under {act:?} succeeded"));
-            assert!(expect(&error), "{call} under {act:?}: {error:?}");
-            let text = error.to_string();
-            for word in words.iter().chain(&["s3://aft/p?endpoint="]) {
-                assert!(text.contains(word), "{call} under {act:?}: {word:?} is missing in {text}");
-            }
-        }
-        self.set(Act::Pass);
-    }
-}
-
-fn no_answer(error: &Error) -> bool {
-    matches!(error, Error::NoAnswer(_))
-}
-
-fn busy(error: &Error) -> bool {
-    matches!(error, Error::Busy(_))
-}
-
-fn refused(error: &Error) -> bool {
-    matches!(error, Error::Refused(_))
+async fn behind() -> Option<(Bucket, Behind<S3Store>)> {
+    let bucket = Bucket::start(Service::Moto)?;
+    let (url, deleted) = ("s3://aft/p?endpoint=", vec![name("there"), name("new")]);
+    let behind = Behind::start(&bucket.server, url, deleted, async |endpoint: String| {
+        bucket.open(&bucket.url_by(&endpoint, "p")).await.expect("all passes")
+    })
+    .await;
+    Some((bucket, behind))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_are_told_apart() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     behind.every_call(Act::PassButCut, no_answer, &[]).await;
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalError"]).await;
     behind.every_call(Act::Answer(502, HTML), no_answer, &[]).await;
@@ -118,7 +57,7 @@ async fn failures_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_no_s3_is_no_answer() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     let store = &behind.store;
     let check = |what: &str, error: Option<Error>| {
         let error = error.unwrap_or_else(|| panic!("{what} succeeded"));
@@ -142,7 +81,7 @@ async fn an_answer_that_is_no_s3_is_no_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_off_is_no_answer() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     let (store, there) = (&behind.store, name("there"));
     let body = Bytes::from(vec![7; 300_000]);
     store.put(&there, body.clone()).await.expect("all passes");
@@ -158,7 +97,7 @@ async fn a_body_that_breaks_off_is_no_answer() {
 /// Their buffers are used again: what a body that broke off left there is in no later one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_that_breaks_off_is_in_no_other_one() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     let store = &behind.store;
     let part_bytes = store.capabilities().blob_part_bytes;
     let bodies = [(name("a"), 1), (name("b"), 2), (name("c"), 3)];
@@ -185,7 +124,7 @@ async fn a_part_that_breaks_off_is_in_no_other_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_without_an_answer_may_have_taken_effect() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     let (store, new) = (&behind.store, name("new"));
     behind.set(Act::PassButAnswer(500, INTERNAL));
     let error = store.create(&new, Bytes::from("mine")).await.expect_err("the answer is lost");
@@ -225,7 +164,7 @@ async fn a_conflict_of_neighbours_is_repeated_and_then_busy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_that_stays_fails_the_whole_deletion() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_bucket, behind)) = behind().await else { return };
     behind.set(Act::Answer(200, KEY_STAYS));
     let error = behind.store.delete(&[name("a"), name("b")]).await.expect_err("a key stays");
     assert!(no_answer(&error) && error.to_string().contains("InternalError"), "{error:?}");
@@ -233,8 +172,8 @@ async fn one_key_that_stays_fails_the_whole_deletion() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_put_there_is_named() {
-    let Some(behind) = Behind::start().await else { return };
-    let Behind { bucket, store, .. } = &behind;
+    let Some((bucket, behind)) = behind().await else { return };
+    let store = &behind.store;
     // A store with another prefix that lies where this one has its versions.
     let other = bucket.open(&bucket.url("p/version")).await.expect("the server runs");
     other.put(&name("x"), Bytes::new()).await.unwrap();
@@ -283,14 +222,8 @@ async fn mistakes_at_the_start_are_named() {
     let html = Front::start(&endpoint, |_| Act::Answer(200, HTML)).await;
     let html = format!("s3://aft/p?endpoint={}", html.endpoint());
     cannot_open(&html, &options, &["does not speak S3", "endpoint"]).await;
-    let redis = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = redis.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = redis.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"-ERR unknown command\r\n").await;
-        }
-    });
-    cannot_open(&format!("s3://aft/p?endpoint=http://127.0.0.1:{port}"), &options, &["s3://aft/p"]).await;
+    let redis = redis_speaker().await;
+    cannot_open(&format!("s3://aft/p?endpoint={redis}"), &options, &["s3://aft/p"]).await;
     S3Store::open(&fine, &options).await.expect("nothing is wrong with this one");
 }
 

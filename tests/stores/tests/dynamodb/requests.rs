@@ -2,71 +2,18 @@
 //! node over DynamoDB Local behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be. The
 //! units are those that the server tells.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
-use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_core::message::Reply;
 use aft_services::Service;
 use aft_store::{Name, Space, Store};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
-use aft_store_tests::{Act, Front, Seen, Table};
+use aft_store_tests::{Act, Front, Seen, Table, counted, expect, node, published, put, put_small, read, run};
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
-
-fn key(number: usize) -> Key {
-    Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
-}
-
-fn put(number: usize, value: Bytes) -> Op {
-    let size = value.len() as u64;
-    Op::Put(
-        key(number),
-        Value { location: Location::Inline(value), size, etag: Bytes::new(), attributes: Bytes::new() },
-    )
-}
-
-async fn node(store: Arc<DynamoDbStore>) -> NodeHandle {
-    let settings = NodeSettings::new(&store.capabilities());
-    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
-    node.recovered().await;
-    node
-}
-
-/// One transaction in one call.
-async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
-    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
-    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
-}
-
-async fn read(node: &NodeHandle, number: usize) -> Bytes {
-    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
-        panic!("a fresh request is not replayed")
-    };
-    match &reads[0].found {
-        Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for request in seen {
-        *counts.entry(request.what()).or_default() += 1;
-    }
-    counts
-}
-
-fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
-    let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
-    assert_eq!(counted(seen), expected);
-}
 
 /// What a store has cost since an earlier moment: units written, units read, dollars.
 fn since(store: &DynamoDbStore, before: (Consumed, f64)) -> (f64, f64, f64) {
@@ -100,8 +47,7 @@ async fn a_transaction_costs_what_it_should() {
     // The commit of 10 small writes: one round trip, two requests; then one for each key.
     let before = so_far(&store);
     let writer = node(store.clone()).await;
-    let small = |number: usize| put(number, Bytes::from(format!("value {number}")));
-    let reply = run(&writer, (0..KEYS).map(small).collect()).await;
+    let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
     published(&writer, 1).await;
@@ -145,12 +91,6 @@ async fn a_transaction_costs_what_it_should() {
     println!("commit of 2 writes of 4 KiB: {writes} write units, {reads} read units");
     // 8 KiB and names: a record of 9; its intent; two versions.
     assert_eq!((writes, reads), (12.0, 0.0));
-}
-
-async fn published(node: &NodeHandle, count: u64) {
-    while node.stats().published < count {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,16 @@
 //! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy; throttling loses nothing. Method: a
 //! front before DynamoDB Local (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch undone; a SIGKILL.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store::{Created, Name, Replaced, Space, Store, Tag};
 use aft_store_dynamodb::{DynamoDbStore, Options};
-use aft_store_tests::{Act, Front, Rewrite, RewriteAnswer, Table};
+use aft_store_tests::{
+    Act, Behind, Front, Rewrite, RewriteAnswer, Table, busy, name, no_answer, redis_speaker, refused,
+};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
@@ -26,81 +28,19 @@ const DENIED: &str =
 const FORGED: &str = r#"{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Credential should be scoped to a valid region."}"#;
 const STRANGER: &str = r#"{"__type":"com.amazon.coral.service#UnrecognizedClientException","message":"The security token included in the request is invalid."}"#;
 
-fn name(group: &'static str) -> Name {
-    Name::new(Space::Version, group, "item")
-}
-
-/// A store behind a front whose act can be changed.
-struct Behind {
-    /// Ends with this value.
-    _table: Table,
-    front: Front,
-    act: Arc<Mutex<Act>>,
-    store: Arc<DynamoDbStore>,
-}
-
-impl Behind {
-    async fn start() -> Option<Behind> {
-        let table = Table::start(Service::DynamoDb).await?;
-        let act = Arc::new(Mutex::new(Act::Pass));
-        let rule = act.clone();
-        let front = Front::start(&table.server.endpoint(), move |_| {
-            rule.lock().expect("nobody panics with it").clone()
-        })
-        .await;
-        let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("all passes");
-        Some(Behind { _table: table, front, act, store })
-    }
-
-    fn set(&self, act: Act) {
-        *self.act.lock().expect("nobody panics with it") = act;
-    }
-
-    /// Every call, each of which must fail in this way.
-    async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
-        self.set(Act::Pass);
-        let there = name("there");
-        self.store.put(&there, Bytes::from("body")).await.expect("all passes");
-        let (_, tag) = self.store.get(&there).await.expect("all passes").expect("it was put");
-        self.set(act.clone());
-        let (store, body) = (&self.store, Bytes::from("other"));
-        let failures = [
-            ("get", store.get(&there).await.err()),
-            ("put", store.put(&there, body.clone()).await.err()),
-            ("create", store.create(&name("new"), body.clone()).await.err()),
-            ("replace", store.replace(&there, &tag, body).await.err()),
-            ("delete_if", store.delete_if(&there, &tag).await.err()),
-            ("delete", store.delete(std::slice::from_ref(&there)).await.err()),
-            ("list", store.list(Space::Version, b"there", None, 10).await.err()),
-            ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
-        ];
-        for (call, error) in failures {
-            let error = error.unwrap_or_else(|| panic!("{call} under {act:?} succeeded"));
-            assert!(expect(&error), "{call} under {act:?}: {error:?}");
-            let text = error.to_string();
-            for word in words.iter().chain(&["dynamodb://aft/p?endpoint="]) {
-                assert!(text.contains(word), "{call} under {act:?}: {word:?} is missing in {text}");
-            }
-        }
-        self.set(Act::Pass);
-    }
-}
-
-fn no_answer(error: &Error) -> bool {
-    matches!(error, Error::NoAnswer(_))
-}
-
-fn busy(error: &Error) -> bool {
-    matches!(error, Error::Busy(_))
-}
-
-fn refused(error: &Error) -> bool {
-    matches!(error, Error::Refused(_))
+async fn behind() -> Option<(Table, Behind<DynamoDbStore>)> {
+    let table = Table::start(Service::DynamoDb).await?;
+    let (url, deleted) = ("dynamodb://aft/p?endpoint=", vec![name("there")]);
+    let behind = Behind::start(&table.server, url, deleted, async |endpoint: String| {
+        table.open(&table.url_by(&endpoint, "p")).await.expect("all passes")
+    })
+    .await;
+    Some((table, behind))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_are_told_apart() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_table, behind)) = behind().await else { return };
     behind.every_call(Act::PassButCut, no_answer, &[]).await;
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalServerError"]).await;
     behind.every_call(Act::Answer(503, HTML), no_answer, &[]).await;
@@ -206,7 +146,7 @@ async fn throttling_of_items_and_calls_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_never_gets_to_it_is_busy() {
-    let Some(behind) = Behind::start().await else { return };
+    let Some((_table, behind)) = behind().await else { return };
     let names = [name("a"), name("b")];
     for name in &names {
         behind.store.put(name, Bytes::new()).await.expect("all passes");
@@ -329,14 +269,8 @@ async fn mistakes_at_the_start_are_named() {
         let url = table.url_by(&front.endpoint(), "p");
         cannot_open(&url, &options, &["does not speak DynamoDB", "endpoint"]).await;
     }
-    let redis = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = redis.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = redis.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"-ERR unknown command\r\n").await;
-        }
-    });
-    let url = format!("dynamodb://aft/p?endpoint=http://127.0.0.1:{port}");
+    let redis = redis_speaker().await;
+    let url = format!("dynamodb://aft/p?endpoint={redis}");
     cannot_open(&url, &options, &["dynamodb://aft/p"]).await;
     DynamoDbStore::open(&fine, &options).await.expect("nothing is wrong with this one");
 }

@@ -14,6 +14,7 @@ use aft_services::{Server, Service};
 use aft_store::conformance;
 use aft_store::{Name, Space, Store};
 use aft_store_redis::{Options, RedisStore};
+use aft_store_tests::name;
 use bytes::Bytes;
 
 /// A server of a test's own.
@@ -48,10 +49,6 @@ fn tell<T: redis::FromRedisValue>(admin: &mut redis::Connection, words: &str) ->
         command.arg(word);
     });
     command.query(admin).unwrap_or_else(|why| panic!("{why}"))
-}
-
-fn name(group: &'static str) -> Name {
-    Name::new(Space::Version, group, "item")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

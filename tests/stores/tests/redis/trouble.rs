@@ -6,25 +6,14 @@ use std::time::{Duration, Instant};
 
 use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
 use aft_store_redis::RedisStore;
+use aft_store_tests::{busy, name, no_answer, refused};
 use bytes::Bytes;
 
 use crate::fake::{FINE, Fake, Says};
-use crate::{admin, name, open, server, tell, url};
+use crate::{admin, open, server, tell, url};
 
 /// Whether an error is of the right kind.
 type Expect = fn(&Error) -> bool;
-
-fn no_answer(error: &Error) -> bool {
-    matches!(error, Error::NoAnswer(_))
-}
-
-fn busy(error: &Error) -> bool {
-    matches!(error, Error::Busy(_))
-}
-
-fn refused(error: &Error) -> bool {
-    matches!(error, Error::Refused(_))
-}
 
 fn damaged(error: &Error) -> bool {
     matches!(error, Error::Damaged(_))

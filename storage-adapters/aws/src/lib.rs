@@ -1,0 +1,18 @@
+//! What the stores on AWS share: where, with which credentials, and what failures mean.
+//!
+//! * [`Location`] – what a store's URL says; [`Form`] – what one service wants of it.
+//! * [`settings`] – with which credentials and in which region, and how the SDK is to behave; [`Keys`] – credentials that are given; [`Mistake`] – why
+//!   there is nothing to send requests with.
+//! * [`answer_of`] – what it means that no answer of the service came; [`said`], [`not_spoken`], [`chain`] – the words of failures.
+//!
+//! What an answer of a service means, and what remedy there is, its own adapter knows.
+
+mod failure;
+mod location;
+mod mistake;
+mod settings;
+
+pub use failure::{answer_of, chain, not_spoken, said};
+pub use location::{Form, Location};
+pub use mistake::Mistake;
+pub use settings::{Keys, Settings, settings};

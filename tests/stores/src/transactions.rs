@@ -1,0 +1,80 @@
+//! Transactions of a node over a store, and what of them went over the wire.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_core::ids::Key;
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
+use aft_core::record::{Location, Value, Write};
+use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_store::Store;
+use bytes::Bytes;
+
+use crate::Seen;
+
+/// The key of this number.
+pub fn key(number: usize) -> Key {
+    Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
+}
+
+/// A write of the key of this number.
+pub fn put(number: usize, value: impl Into<Bytes>) -> Op {
+    let bytes = value.into();
+    let size = bytes.len() as u64;
+    let value =
+        Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() };
+    Op::Put(key(number), value)
+}
+
+/// A write of some bytes that name the key.
+pub fn put_small(number: usize) -> Op {
+    put(number, format!("value {number}"))
+}
+
+/// A node that has read what is there.
+pub async fn node(store: Arc<dyn Store>) -> NodeHandle {
+    let settings = NodeSettings::new(&store.capabilities());
+    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
+    node.recovered().await;
+    node
+}
+
+/// One transaction in one call.
+pub async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
+}
+
+/// Reads one key in a transaction of its own.
+pub async fn read(node: &NodeHandle, number: usize) -> Bytes {
+    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
+        panic!("a fresh request is not replayed")
+    };
+    match &reads[0].found {
+        Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many there were of each [`Seen::what`].
+pub fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in seen {
+        *counts.entry(request.what()).or_default() += 1;
+    }
+    counts
+}
+
+/// Holds what came through against how many of each there should be.
+pub fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
+    let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+    assert_eq!(counted(seen), expected);
+}
+
+/// Waits until so many transactions have their versions entered.
+pub async fn published(node: &NodeHandle, count: u64) {
+    while node.stats().published < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
