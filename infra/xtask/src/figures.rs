@@ -13,11 +13,15 @@ pub(crate) struct Arguments {
 
 /// Fetches the servers, builds for speed, and measures.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let drawn_only = arguments.options.iter().any(|option| option == "--render" || option == "--help");
-    if !drawn_only && let Outcome { ok: false, .. } = crate::services::fetch() {
+    let measures_nothing = arguments.options.iter().any(|option| option == "--render" || option == "--help");
+    if !measures_nothing && let Outcome { ok: false, .. } = crate::services::fetch() {
         return ExitCode::FAILURE;
     }
-    let mut command = step::cargo(["run", "--locked", "--release", "--package", "aft-figures", "--"]);
+    let mut command = step::cargo(["run", "--locked", "--package", "aft-figures"]);
+    if !measures_nothing {
+        command.arg("--release");
+    }
+    command.arg("--");
     command.args(&arguments.options);
     step::replace("Figures", command)
 }

@@ -193,13 +193,23 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             let seen = cells.ratio(("DynamoDB", Speed::Cloud, 0.0), AFT, TRANSACTIONS, p50);
             let what = "DynamoDB, cloud speed: median of aft / of DynamoDB's transactions".to_owned();
             bound(what, seen, 0.6, false, Some(68.8 / 81.1));
-            let anomalies = |cell: &Cell| (cell.seen.own_write + cell.seen.fractured) as f64;
+            let anomalies = |cell: &Cell| {
+                let found = cell.seen.own_write + cell.seen.fractured;
+                found as f64 * 10_000.0 / cell.seen.transactions as f64
+            };
             let seen = cells.of(AFT).map(anomalies).reduce(|one, other| one + other);
-            bound("anomalies through aft, all stores and speeds".to_owned(), seen, 0.0, false, Some(0.0));
+            bound(
+                "anomalies in 10,000 transactions through aft, all stores and speeds".to_owned(),
+                seen,
+                0.0,
+                false,
+                Some(0.0),
+            );
             let plain = cells.of(PLAIN).filter(|cell| cell.speed == Speed::Cloud).map(anomalies);
             let seen = plain.reduce(f64::min);
             bound(
-                "anomalies of plain access at cloud speed, the store with the fewest".to_owned(),
+                "anomalies in 10,000 transactions of plain access at cloud speed, the store with the fewest"
+                    .to_owned(),
                 seen,
                 1.0,
                 true,
@@ -287,17 +297,19 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             }
         }
         "exactly-once" => {
-            let wrong = |cell: &Cell| (cell.seen.double + cell.seen.half) as f64;
+            let wrong = |cell: &Cell| {
+                (cell.seen.double + cell.seen.half) as f64 * 10_000.0 / cell.seen.transactions as f64
+            };
             let seen = cells.of(AFT).map(wrong).reduce(|one, other| one + other);
             bound(
-                "double and half effects through aft, all stores and speeds".to_owned(),
+                "double and half effects in 10,000 requests through aft, all stores and speeds".to_owned(),
                 seen,
                 0.0,
                 false,
                 None,
             );
             let seen = cells.of(once::RECORD).map(wrong).reduce(f64::min);
-            let what = "double and half effects with an idempotency record, the store with the fewest";
+            let what = "double and half effects in 10,000 requests with an idempotency record, the store with the fewest";
             bound(what.to_owned(), seen, 1.0, true, None);
         }
         _ => {}

@@ -29,6 +29,8 @@ const RECOVERY_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Divides the times after which superseded transactions are collected (a minute), for the figure about collecting.
 const COLLECT_SOONER: u64 = 30;
+/// So long a call may be late, before that division.
+const COLLECT_GRACE_MS: u64 = 30_000;
 /// A server that is alone on its store need not list a key again for so long: longer than all of this takes.
 const ALONE_MS: u64 = 3_600_000;
 /// Clients that prepare the keys.
@@ -137,7 +139,12 @@ impl Site {
                 settings.core.recheck_after_ms = ALONE_MS;
                 settings.value_cache_bytes_max = 0;
             }
-            Serve::Collecting | Serve::NotCollecting => settings.time_divisor = COLLECT_SOONER,
+            Serve::Collecting | Serve::NotCollecting => {
+                settings.time_divisor = COLLECT_SOONER;
+                settings.core.recheck_after_ms = ALONE_MS;
+                // No call is late here; what a store allows for would put off all collecting until after the measurement.
+                settings.core.grace_ms = settings.core.grace_ms.min(COLLECT_GRACE_MS);
+            }
         }
         let node = aft_node::start(store, settings).await.map_err(|why| why.to_string())?;
         match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
