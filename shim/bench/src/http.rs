@@ -41,6 +41,11 @@ impl Server {
         if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
             return Err(wrong("a server's URL is http://HOST:PORT, without a path"));
         }
+        if authority.contains('@') {
+            // Not repeated: what stands before the @ is a secret.
+            let problem = "a server takes bearer tokens, no user and password: see --token-file".to_owned();
+            return Err(Error::Server { url: "http://…".to_owned(), problem });
+        }
         let host = HeaderValue::from_str(authority).map_err(|_| wrong("the host is not text"))?;
         let authorization = match token {
             None => None,
@@ -171,6 +176,7 @@ mod tests {
     #[test]
     fn urls() {
         let check = |url: &str, fine: bool| assert_eq!(Server::parse(url, None).is_ok(), fine, "{url}");
+        check("http://:hunter2@h:1", false);
         check("http://127.0.0.1:7400", true);
         check("http://localhost:7400/", true);
         check("http://127.0.0.1", false);

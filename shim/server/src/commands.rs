@@ -54,40 +54,45 @@ Examples:
     --tls-certificate server.pem --tls-key server.key
 
 Settings file (all entries are optional):
-  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set gets its share),
-           credentials, tls_certificate, tls_key, tls_client_ca
-  [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max, publish_queue_max,
-           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms, retention_default_ms,
-           commit_patience_ms, recheck_after_ms
+  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set
+           gets its share), credentials, tls_certificate, tls_key, tls_client_ca
+  [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max,
+           publish_queue_max, queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms,
+           retention_default_ms, commit_patience_ms, recheck_after_ms
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
-  [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for /metrics; Amazon's list prices)
-  [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb: store, likewise)
-  [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max, header_timeout_ms,
-           body_timeout_ms, reply_stall_timeout_ms, wait_default_ms, wait_max_ms
+  [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for
+           /metrics; Amazon's list prices)
+  [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb:
+           store, likewise)
+  [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max,
+           header_timeout_ms, body_timeout_ms, reply_stall_timeout_ms, wait_default_ms,
+           wait_max_ms
   [log]    format (text or json), filter (for instance info,aft_doors=debug)
   [test]   time_divisor
 
-Without credentials everybody who reaches the port may do everything, so another address than loopback is refused.
-SIGHUP reads the credentials, the certificate and the key again; connections stay open. What is wrong in them then is
-logged, and the old ones hold.
+Without credentials everybody who reaches the port may do everything, so another address than
+loopback is refused. SIGHUP reads the credentials, the certificate and the key again; connections
+stay open. What is wrong in them then is logged, and the old ones hold.
 
-A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and at most timeout_max_ms
-(15 minutes). How long a request is remembered, retention_s, is retention_default_ms (1 day) unless its caller says
-otherwise, and between twice timeout_max_ms and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these
-bounds is moved to the nearer one.
+A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and
+at most timeout_max_ms (15 minutes). How long a request is remembered, retention_s, is
+retention_default_ms (1 day) unless its caller says otherwise, and between twice timeout_max_ms
+and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these bounds is moved to the nearer
+one.
 
-On a store that other servers may write to as well, a key is listed again before a read when its last listing is older than
-recheck_after_ms (10 s): what others committed is seen by then. A server that has the store to itself may be told an hour.
+On a store that other servers may write to as well, a key is listed again before a read when its
+last listing is older than recheck_after_ms (10 s): what others committed is seen by then. A
+server that has the store to itself may be told an hour.
 
-A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes on meanwhile until the
-transaction's time is over, and asking again tells how it ended.
+A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes
+on meanwhile until the transaction's time is over, and asking again tells how it ended.
 
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
   + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
   + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
-    /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
+    /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
@@ -165,7 +170,7 @@ Examples:
   aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
-    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, http://HOST:PORT
+    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, redis://HOST:PORT/PREFIX, http://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Without AFT: read and write straight at the store. The same as --way direct
@@ -257,11 +262,12 @@ Examples:
   aft bench exactly-once --store local:./bench --requests 2000 --crashes 0.1 --seed 7 --json
   aft bench exactly-once --store memory: --latency s3 --crashes 0 --duplicates 0 --readers 0
 
-The times keep the proportions of a function of 30 s that is called again a minute after it failed, and two minutes
-after it failed again (asynchronous calls of AWS Lambda), thirty times faster. A record in progress expires when its
-function's time is over, so that with the defaults every retry finds it expired: its best case.")]
+The times keep the proportions of a function of 30 s that is called again a minute after it
+failed, and two minutes after it failed again (asynchronous calls of AWS Lambda), thirty times
+faster. A record in progress expires when its function's time is over, so that with the defaults
+every retry finds it expired: its best case.")]
 pub(crate) struct ExactlyOnceArguments {
-    /// The store: memory:, local:DIR or s3://BUCKET/PREFIX?endpoint=URL&region=R
+    /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Requests in each of the three ways
@@ -335,8 +341,8 @@ Examples:
   aft check history.txt
   aft check history.txt --sessions
 
-A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 means never written, and
-only reads have it; transaction -1 did not commit.")]
+A line of a history is w(key,value,session,transaction) or r(…), all integers; value 0 means never
+written, and only reads have it; transaction -1 did not commit.")]
 pub(crate) struct CheckArguments {
     /// The history
     pub(crate) file: PathBuf,
@@ -426,8 +432,8 @@ An entry of the file; limits, certificate and expires may be left out:
   limits = { open_transactions_max = 100, open_bytes_max = 33554432, calls_per_s = 1000,
              bytes_per_s = 10000000, bodies_bytes_max = 67108864 }
 
-Limits that are left out: open_transactions_max, open_bytes_max and bodies_bytes_max a quarter of what the server
-has in all, the rates none.")]
+Limits that are left out: open_transactions_max, open_bytes_max and bodies_bytes_max a quarter of
+what the server has in all, the rates none.")]
 pub(crate) struct AddArguments {
     /// The tenant's name: letters, digits, '.', '_', '-'
     pub(crate) name: String,
@@ -462,7 +468,7 @@ pub(crate) enum StoreAction {
         after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'\n  aft store init 'dynamodb://table?region=eu-west-1'"
     )]
     Init {
-        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
+        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
         url: String,
         /// Make it although other objects stand there, or another store within or around the place
         #[arg(long)]
@@ -477,7 +483,7 @@ pub(crate) enum StoreAction {
         after_help = "Examples:\n  aft store probe local:./data\n  aft store probe 's3://bucket/prefix?region=eu-west-1'"
     )]
     Probe {
-        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R or dynamodb://TABLE/PREFIX?endpoint=URL&region=R
+        /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
         url: String,
     },
 }

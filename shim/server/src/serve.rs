@@ -177,6 +177,9 @@ async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<()
     Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
 }
 
+/// Six hours: what a server may be behind others on its store, well below the day that a tombstone outlives every record.
+const RECHECK_AFTER_MAX_MS: u64 = 6 * 3_600_000;
+
 fn node_settings(
     capabilities: &Capabilities,
     settings: &Settings,
@@ -199,6 +202,13 @@ fn node_settings(
     set(&mut node.core.retention_default_ms, from.retention_default_ms);
     set(&mut node.core.commit_patience_ms, from.commit_patience_ms);
     set(&mut node.core.recheck_after_ms, from.recheck_after_ms);
+    moved(
+        "node.recheck_after_ms",
+        &mut node.core.recheck_after_ms,
+        from.recheck_after_ms,
+        1,
+        RECHECK_AFTER_MAX_MS,
+    );
     let limit = node.core.timeout_max_limit_ms();
     if node.core.timeout_max_ms > limit {
         return Err(format!(
@@ -217,6 +227,8 @@ fn node_settings(
     );
     let most = node.core.timeout_max_ms;
     moved("node.timeout_default_ms", &mut node.core.timeout_default_ms, from.timeout_default_ms, 1, most);
+    // No commit goes on for longer than its transaction may last.
+    moved("node.commit_patience_ms", &mut node.core.commit_patience_ms, from.commit_patience_ms, 1, most);
     Ok(node)
 }
 
@@ -317,6 +329,15 @@ mod tests {
             (core.retention_default_ms, core.timeout_default_ms)
         };
         let defaults = node_settings(&capabilities, &Settings::default(), 1).unwrap().core;
+        let odd = |ms| {
+            let of = Some(Number(ms));
+            let node = Node { commit_patience_ms: of, recheck_after_ms: of, ..Node::default() };
+            let core =
+                node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1).unwrap().core;
+            (core.commit_patience_ms, core.recheck_after_ms)
+        };
+        assert_eq!(odd(1), (1, 1));
+        assert_eq!(odd(u64::MAX), (defaults.timeout_max_ms, super::RECHECK_AFTER_MAX_MS));
         assert_eq!(used(1), (defaults.retention_min_ms(), 1));
         assert_eq!(used(u64::MAX), (defaults.retention_max_ms, defaults.timeout_max_ms));
         assert_eq!(used(defaults.retention_min_ms()).0, defaults.retention_min_ms());

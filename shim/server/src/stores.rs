@@ -60,9 +60,18 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             Ok(Arc::new(opened.map_err(|why| why.to_string())?))
         }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
-            Err(format!("store {url:?}: {scheme} is not built into this version, which has {KNOWN}"))
+            Err(format!("store {:?}: {scheme} is not built into this version, which has {KNOWN}", shown(url)))
         }
-        _ => Err(format!("store {url:?} has no scheme that is known: there are {KNOWN}")),
+        _ => Err(format!("store {:?} has no scheme that is known: there are {KNOWN}", shown(url))),
+    }
+}
+
+/// A URL of no kind that is known, for a message: what stands before an @ may be a password.
+fn shown(url: &str) -> String {
+    let Some((_, place)) = url.rsplit_once('@') else { return url.to_owned() };
+    match url.split_once("://") {
+        Some((scheme, _)) if !scheme.contains('@') => format!("{scheme}://…@{place}"),
+        _ => format!("…@{place}"),
     }
 }
 
@@ -136,4 +145,36 @@ fn dynamodb_options(settings: &DynamoDb) -> aft_store_dynamodb::Options {
         options.prices.reads_dollars_per_million = dollars;
     }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{open, shown};
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (url, text) in [
+            ("bogus:somewhere", "bogus:somewhere"),
+            ("REDIS://:hunter2@h:1/aft", "REDIS://…@h:1/aft"),
+            (" redis://me:hunter2@h", " redis://…@h"),
+            (":hunter2@h:1", "…@h:1"),
+            ("unix://me:hunt@er2@/run/redis", "unix://…@/run/redis"),
+        ] {
+            assert_eq!(shown(url), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mistyped_scheme_tells_no_secret() {
+        for url in [
+            "REDIS://:hunter2@h",
+            "valkey://:hunter2@h",
+            "anna://hunter2@h",
+            "S3://AKIA:hunter2@b",
+            "http://:hunter2@h:1",
+        ] {
+            let why = open(url).await.unwrap_err();
+            assert!(!why.contains("hunter2") && why.contains("redis://HOST"), "{why}");
+        }
+    }
 }

@@ -99,9 +99,9 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
         "ERR" if lower.contains("db index") => Error::Refused(with(
             "the server has no database of this number: it stands behind the port in the URL",
         )),
-        "ERR" if lower.contains("without any password configured") => {
-            Error::Refused(with("the server has no password: leave it out"))
-        }
+        "ERR" if lower.contains("without any password configured") => Error::Refused(with(
+            "the server has no password: leave it out of the URL, and unset AFT_REDIS_PASSWORD",
+        )),
         _ => Error::NoAnswer(said),
     };
     // A replica that was a primary, or the other way round: the address may lead to another server by now.

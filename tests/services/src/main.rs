@@ -8,7 +8,7 @@ use clap::Parser;
 /// Where the sample lines put things, as in [`Server::store`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name. There is also ceph, for long tests.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {

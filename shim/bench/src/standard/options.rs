@@ -202,6 +202,9 @@ pub enum Pace {
     },
 }
 
+/// Every client holds a transaction's values; larger ones are no load but a copy.
+const VALUE_BYTES_MAX: usize = 64 << 20;
+
 impl Options {
     /// Checks what the types do not say.
     pub(crate) fn check(&self) -> Result<()> {
@@ -225,6 +228,9 @@ impl Options {
         }
         if w.functions.saturating_mul(w.writes) > WRITES_MAX || w.reads + w.writes > OPS_LEN_MAX {
             return wrong("a transaction has at most 1,000 writes, and a function at most 1,000 operations");
+        }
+        if w.value_bytes > VALUE_BYTES_MAX {
+            return wrong("a value has at most 64 MiB");
         }
         if !(1..=KEYS_MAX).contains(&w.keys) {
             return wrong("the number of keys is between 1 and 10,000,000");
@@ -260,6 +266,7 @@ mod tests {
         check(|options| options.pace = Pace::Open { per_s: 0.0 }, "rate");
         check(|options| options.workload.functions = 0, "function");
         check(|options| options.workload.keys = 0, "keys");
+        check(|options| options.workload.value_bytes = usize::MAX, "64 MiB");
         check(|options| options.workload.zipf = 3.5, "zipf");
         check(|options| options.workload.writes = 501, "writes");
         let idle = Workload { reads: 0, writes: 0, ..Workload::default() };

@@ -131,7 +131,7 @@ impl Node {
 
     /// The patience of those who wait for a commit counts from now on, unless it does already.
     fn be_patient(&mut self, attempt: AttemptId) {
-        let until = self.now.mono_ms + self.settings.commit_patience_ms;
+        let until = self.now.mono_ms.saturating_add(self.settings.commit_patience_ms);
         let transaction = self.transactions.get_mut(&attempt).expect("it is committing");
         let Phase::Committing(_, waiters) = &mut transaction.phase else {
             unreachable!("patience counts from a commit's start on")

@@ -154,11 +154,15 @@ fn section(figure: &Figure) -> String {
     html
 }
 
+/// A longer table is folded: the next plot would be pages away.
+const OPEN_ROWS_MAX: usize = 36;
+
 fn table(figure: &Figure) -> String {
     let Table { rows, columns } = Table::of(figure);
     let class = |column: &Column| if column.is_paper { " class=\"paper\"" } else { "" };
-    let mut html = String::from(
-        "<details open><summary>Every point</summary><div class=\"wide\"><table class=\"points\"><thead><tr>",
+    let open = if rows.len() <= OPEN_ROWS_MAX { " open" } else { "" };
+    let mut html = format!(
+        "<details{open}><summary>Every point</summary><div class=\"wide\"><table class=\"points\"><thead><tr>"
     );
     for column in &columns {
         let _ = write!(html, "<th{}>{}</th>", class(column), escape(&column.head));

@@ -58,7 +58,11 @@ impl<'a> Table<'a> {
         }
         table.ours("requests", |cell| text::number(cell.seen.requests.values().sum()));
         table.ours("$ per million", |cell| {
-            cell.seen.dollars_per_million.map_or_else(|| NONE.to_owned(), |dollars| text::fixed(dollars, 2))
+            // Nothing is what a store without prices says.
+            cell.seen
+                .dollars_per_million
+                .filter(|dollars| *dollars > 0.0)
+                .map_or_else(|| NONE.to_owned(), |dollars| text::fixed(dollars, 2))
         });
         table.ours("by call", |cell| {
             let calls = cell.seen.requests.iter().filter(|(_, count)| **count != 0.0);
