@@ -470,7 +470,7 @@ pub(crate) enum StoreAction {
     Init {
         /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
         url: String,
-        /// Make it although other objects stand there, or another store within or around the place
+        /// In a bucket: make it although other objects stand there, or another store within or around the place
         #[arg(long)]
         among_others: bool,
     },

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use aft_store::conformance::probe;
-use aft_store_s3::Prepared;
 
 use crate::commands::{StoreAction, StoreArguments};
 use crate::stores::Made;
@@ -17,7 +16,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             let capabilities = store.capabilities();
             match made {
                 Made::Bucket(prepared) => {
-                    let Prepared { bucket, region, .. } = &prepared;
+                    let aft_store_s3::Prepared { bucket, region, .. } = &prepared;
                     match prepared.bucket_is_new {
                         true => println!("made the bucket {bucket} in the region {region}"),
                         false => println!("the bucket {bucket} was there already"),
@@ -30,7 +29,13 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     let there = if prepared.store_was_there { ": a store was there already" } else { "" };
                     println!("{} is ready{there}", store.url());
                 }
-                Made::Table => println!("{} is ready", store.url()),
+                Made::Table(aft_store_dynamodb::Prepared { table, table_is_new }) => {
+                    match table_is_new {
+                        true => println!("made the table {table} (on-demand)"),
+                        false => println!("the table {table} was there already"),
+                    }
+                    println!("{} is ready", store.url());
+                }
                 Made::ByItself => {
                     // As it was given where the store's own form is another; but not with a password.
                     let shown = if url.contains('@') { store.url() } else { url };

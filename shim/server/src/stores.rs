@@ -7,7 +7,7 @@ use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
-use aft_store_s3::{Prepared, S3Store};
+use aft_store_s3::S3Store;
 use tracing::warn;
 
 use crate::Failed;
@@ -89,7 +89,8 @@ pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&DynamoDb::default());
             let made = Box::pin(DynamoDbStore::init(url, &options)).await;
-            Ok((Arc::new(made.map_err(|why| why.to_string())?), Made::Table))
+            let (store, prepared) = made.map_err(|why| why.to_string())?;
+            Ok((Arc::new(store), Made::Table(prepared)))
         }
         _ => Ok((open(url).await?, Made::ByItself)),
     }
@@ -99,9 +100,9 @@ pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Made {
     /// `aft store init`, if it was not there: a bucket.
-    Bucket(Prepared),
+    Bucket(aft_store_s3::Prepared),
     /// The same: a table.
-    Table,
+    Table(aft_store_dynamodb::Prepared),
     /// Whoever opens it first.
     ByItself,
 }

@@ -46,7 +46,7 @@ pub(crate) struct Layout {
 }
 
 /// The key of an item.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) partition: String,
     pub(crate) sort: Vec<u8>,

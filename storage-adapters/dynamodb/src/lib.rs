@@ -9,7 +9,7 @@
 //! | what | requests | units, where records are small | $ per million |
 //! |---|---|---|---|
 //! | commit, acknowledged | PutItem record (if absent) and PutItem intent, at the same time: one round trip, whatever the number of keys | 2 write | 1.25 |
-//! | its versions entered, later | PutItem for each key | 1 write a key | 0.625 a key |
+//! | its versions entered, later | PutItem for each key, together where more than four puts are under way (`puts`) | 1 write a key | 0.625 a key |
 //! | a read from the node's memory | none | 0 | 0 |
 //! | a cold read | Query of the key's versions, GetItem of the newest one's record | 2 read | 0.25 |
 //! | a large value | PutItem for each 256 KiB; GetItem for each | 257 write; 65 read | 161; 8.1 |
@@ -38,11 +38,13 @@ mod location;
 mod meter;
 mod open;
 mod options;
+mod puts;
 mod store;
 mod transaction;
 
 pub use aft_store_aws::Keys;
 pub use error::OpenError;
 pub use meter::{Consumed, Prices};
+pub use open::Prepared;
 pub use options::Options;
 pub use store::DynamoDbStore;

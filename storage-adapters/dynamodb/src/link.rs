@@ -3,7 +3,7 @@
 //! The SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does. One thing is repeated here: what a
 //! batch of deletions left undone, since the answer says that it was not carried out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, DeleteRequest, KeySchemaElement,
-    KeyType, ReturnConsumedCapacity, ScalarAttributeType, TableDescription, WriteRequest,
+    KeyType, PutRequest, ReturnConsumedCapacity, ScalarAttributeType, TableDescription, WriteRequest,
 };
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::failure::{Failure, classify, not_dynamodb};
 use crate::layout::Place;
 use crate::meter::{Class, Meter};
+use crate::puts::Put;
 
 /// The attributes of an item: short, since each counts for its size.
 pub(crate) const PARTITION: &str = "p";
@@ -198,7 +199,7 @@ impl Link {
         let since = Instant::now();
         let mut pause_max = BATCH_PAUSE;
         loop {
-            let said = match self.send_batch(&asked, left.clone()).await {
+            let said = match self.send_batch(&asked, left.clone(), 0).await {
                 Ok(undone) if undone.is_empty() => return Ok(()),
                 Ok(undone) => {
                     left = undone;
@@ -219,11 +220,42 @@ impl Link {
         }
     }
 
-    /// One request; what it left undone.
+    /// Writes up to [`BATCH_MAX`] different items, whatever is there; where those are that the server left as they were.
+    pub(crate) async fn put_batch<'a>(
+        &self,
+        asked: &str,
+        puts: impl Iterator<Item = &'a Put>,
+    ) -> Result<HashSet<Place>, Failure> {
+        let mut bytes = 0;
+        let mut places = HashMap::new();
+        let request = |put: &Put| {
+            bytes += put.body.len();
+            places.insert((put.place.partition.clone(), put.place.sort.clone()), put.place.clone());
+            let write = PutRequest::builder().set_item(Some(item(&put.place, &put.body, &put.tag))).build();
+            WriteRequest::builder().put_request(write.expect("it has its item")).build()
+        };
+        let requests = puts.map(request).collect();
+        let undone = self.send_batch(asked, requests, bytes).await?;
+        let place = |write: WriteRequest| {
+            let mut item = write.put_request?.item;
+            let AttributeValue::S(partition) = item.remove(PARTITION)? else { return None };
+            places.remove(&(partition, Vec::from(take(&mut item, SORT)?)))
+        };
+        let found: Option<HashSet<Place>> = undone.into_iter().map(place).collect();
+        found.ok_or_else(|| {
+            Failure::Failed(Error::NoAnswer(not_dynamodb(
+                asked,
+                "something left undone that was not asked for",
+            )))
+        })
+    }
+
+    /// One request, with bodies of so many bytes; what it left undone.
     async fn send_batch(
         &self,
         asked: &str,
         requests: Vec<WriteRequest>,
+        bytes: usize,
     ) -> Result<Vec<WriteRequest>, Failure> {
         let sent = requests.len();
         let request = self
@@ -232,7 +264,7 @@ impl Link {
             .request_items(&self.table, requests)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = self
-            .within(asked, WRITE_TIMEOUT, Class::Batch, 0, async {
+            .within(asked, WRITE_TIMEOUT, Class::Batch, bytes, async {
                 Box::pin(request.send()).await.map_err(|error| classify(asked, &error))
             })
             .await?;
@@ -304,8 +336,8 @@ impl Link {
         output.table.ok_or_else(none)
     }
 
-    /// Makes the table, unless somebody else does.
-    pub(crate) async fn create_table(&self) -> Result<(), Error> {
+    /// Makes the table; `false` if somebody else was quicker.
+    pub(crate) async fn create_table(&self) -> Result<bool, Error> {
         let asked = format!("{}: create the table", self.url);
         let key = |name, kind| {
             let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
@@ -326,8 +358,8 @@ impl Link {
             .billing_mode(BillingMode::PayPerRequest);
         let made = self.within(&asked, WRITE_TIMEOUT, Class::Table, 0, async {
             match Box::pin(request.send()).await {
-                Ok(_) => Ok(()),
-                Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
+                Ok(_) => Ok(true),
+                Err(error) if error.code() == Some("ResourceInUseException") => Ok(false),
                 Err(error) => Err(classify(&asked, &error)),
             }
         });

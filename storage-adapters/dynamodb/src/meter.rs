@@ -40,7 +40,7 @@ pub(crate) enum Class {
     Query,
     Put,
     Delete,
-    /// Up to 25 deletions.
+    /// Up to 25 puts, or deletions.
     Batch,
     /// Several items at one moment.
     TransactGet,

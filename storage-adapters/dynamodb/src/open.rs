@@ -49,14 +49,26 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenErr
     Ok(opened)
 }
 
-pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenError> {
+/// What `init` found and made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The table.
+    pub table: String,
+    /// It was made.
+    pub table_is_new: bool,
+}
+
+pub(crate) async fn init(url: &str, options: &Options) -> Result<(Opened, Prepared), OpenError> {
     let opened = connect(url, options).await?;
     let link = &opened.link;
-    match describe(link).await {
-        Ok(table) => check_key(link, &table)?,
+    let table_is_new = match describe(link).await {
+        Ok(table) => {
+            check_key(link, &table)?;
+            false
+        }
         Err(OpenError::NoTable(_)) => link.create_table().await?,
         Err(other) => return Err(other),
-    }
+    };
     let since = Instant::now();
     loop {
         let status = match describe(link).await {
@@ -78,7 +90,8 @@ pub(crate) async fn init(url: &str, options: &Options) -> Result<Opened, OpenErr
         tokio::time::sleep(ACTIVE_INTERVAL).await;
     }
     try_out(&opened).await?;
-    Ok(opened)
+    let prepared = Prepared { table: opened.link.table.clone(), table_is_new };
+    Ok((opened, prepared))
 }
 
 /// A client; nothing is sent to the table yet.

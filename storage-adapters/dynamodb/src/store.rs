@@ -15,7 +15,8 @@ use crate::failure::Failure;
 use crate::layout::{Layout, PREFIX_BYTES_MAX, Place};
 use crate::link::{BATCH_MAX, Link, Only, TAG_BYTES};
 use crate::meter::Consumed;
-use crate::{OpenError, Options, listing, open};
+use crate::puts::{Put, Puts};
+use crate::{OpenError, Options, Prepared, listing, open};
 
 /// What an item holds, the names of its attributes included.
 const ITEM_BYTES_MAX: usize = 400 << 10;
@@ -45,8 +46,9 @@ pub struct DynamoDbStore {
 }
 
 struct Inner {
-    link: Link,
+    link: Arc<Link>,
     layout: Layout,
+    puts: Arc<Puts>,
 }
 
 impl fmt::Debug for DynamoDbStore {
@@ -71,9 +73,12 @@ impl DynamoDbStore {
     ///
     /// # Errors
     /// As [`DynamoDbStore::open`], and if the table cannot be made.
-    pub async fn init(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
-        let opened = open::init(url, options).await?;
-        Ok(DynamoDbStore::from(opened))
+    pub async fn init(
+        url: &str,
+        options: &Options,
+    ) -> std::result::Result<(DynamoDbStore, Prepared), OpenError> {
+        let (opened, prepared) = open::init(url, options).await?;
+        Ok((DynamoDbStore::from(opened), prepared))
     }
 
     /// The capacity that calls have consumed so far.
@@ -87,7 +92,14 @@ impl DynamoDbStore {
         body: &Bytes,
         only: Only<'_>,
     ) -> Result<std::result::Result<(), Lost>> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, .. } = &*self.inner;
+        let place = self.place_of(name, body)?;
+        lost(link.put(&place, body, &fresh_tag(), only).await, || link.asked("write", &place))
+    }
+
+    /// Where it is to be written, if it is not too large.
+    fn place_of(&self, name: &Name, body: &Bytes) -> Result<Place> {
+        let Inner { link, layout, .. } = &*self.inner;
         if body.len() > BODY_BYTES_MAX {
             let text = format!(
                 "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}, since DynamoDB takes items of 400 KB",
@@ -96,17 +108,21 @@ impl DynamoDbStore {
             );
             return Err(Error::Refused(text));
         }
-        let place = layout.place(name);
-        // Fresh for every write: whoever holds an older one has not seen this content.
-        let tag = rand::random::<[u8; TAG_BYTES]>();
-        lost(link.put(&place, body, &tag, only).await, || link.asked("write", &place))
+        Ok(layout.place(name))
     }
+}
+
+/// Fresh for every write: whoever holds an older one has not seen this content.
+fn fresh_tag() -> Vec<u8> {
+    rand::random::<[u8; TAG_BYTES]>().to_vec()
 }
 
 impl From<open::Opened> for DynamoDbStore {
     fn from(opened: open::Opened) -> DynamoDbStore {
         let open::Opened { link, layout } = opened;
-        DynamoDbStore { inner: Arc::new(Inner { link, layout }) }
+        let link = Arc::new(link);
+        let puts = Puts::new(link.clone());
+        DynamoDbStore { inner: Arc::new(Inner { link, layout, puts }) }
     }
 }
 
@@ -154,7 +170,7 @@ impl Store for DynamoDbStore {
     }
 
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -163,14 +179,14 @@ impl Store for DynamoDbStore {
     }
 
     async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         let places: Vec<(Place, Bytes)> =
             bodies.into_iter().map(|(name, body)| (layout.place(&name), body)).collect();
-        link.transact_put(&places, || rand::random::<[u8; TAG_BYTES]>().to_vec()).await
+        link.transact_put(&places, fresh_tag).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         let place = layout.place(name);
         let Some(item) = link.get(&place).await? else { return Ok(None) };
         if item.group != place.group {
@@ -181,13 +197,8 @@ impl Store for DynamoDbStore {
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
-        match self.write(name, &body, Only::Always).await? {
-            Ok(()) => Ok(()),
-            Err(Lost) => {
-                let text = format!("{}: a put of {name} without a condition failed on one", self.url());
-                Err(Error::NoAnswer(text))
-            }
-        }
+        let place = self.place_of(name, &body)?;
+        self.inner.puts.put(Put { place, body, tag: fresh_tag() }).await
     }
 
     async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
@@ -200,7 +211,7 @@ impl Store for DynamoDbStore {
     }
 
     async fn delete(&self, names: &[Name]) -> Result<()> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         // A batch with one item twice is refused.
         let places: BTreeSet<Place> = names.iter().map(|name| layout.place(name)).collect();
         let places: Vec<Place> = places.into_iter().collect();
@@ -215,7 +226,7 @@ impl Store for DynamoDbStore {
     }
 
     async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         let place = layout.place(name);
         let outcome = link.delete(&place, Some(&tag.0)).await;
         lost(outcome, || link.asked("delete_if", &place)).map(replaced)
@@ -223,7 +234,7 @@ impl Store for DynamoDbStore {
 
     async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
         assert!(limit > 0, "a page holds at least one item");
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         listing::items(link, layout, space, group, after, limit).await
     }
 
@@ -235,7 +246,7 @@ impl Store for DynamoDbStore {
         limit: usize,
     ) -> Result<GroupPage> {
         assert!(limit > 0, "a page holds at least one group");
-        let Inner { link, layout } = &*self.inner;
+        let Inner { link, layout, .. } = &*self.inner;
         listing::groups(link, layout, space, prefix, after, limit).await
     }
 }

@@ -21,6 +21,9 @@ pub struct Comparison {
     pub shim: Report,
 }
 
+/// Rows whose ratio says nothing: in a closed loop they only follow the throughput.
+const COUNTS: [&str; 3] = ["transactions", "attempts", "seconds"];
+
 /// The shim's figures as multiples of those without it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
@@ -118,7 +121,9 @@ impl fmt::Display for Comparison {
             let (others, shim): (Vec<String>, String) =
                 (without.iter().map(|rows| of(rows)).collect(), of(&shim));
             let ratio = |other: &String| match (other.parse::<f64>(), shim.parse::<f64>()) {
-                (Ok(other), Ok(shim)) if other > 0.0 => format!("{:.2}", shim / other),
+                (Ok(other), Ok(shim)) if other > 0.0 && !COUNTS.contains(&name.as_str()) => {
+                    format!("{:.2}", shim / other)
+                }
                 _ => String::new(),
             };
             let ratios: Vec<String> = others.iter().map(ratio).collect();

@@ -51,7 +51,7 @@ async fn get(node: &NodeHandle, at: &str) -> Value {
 async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
     let attempt = open(node, fresh_begin()).await.unwrap();
     let batch = Batch { ops: vec![Op::Put(key("k"), value(len))], commit: None };
-    node.run(attempt, batch).await.unwrap();
+    available(async || node.run(attempt, batch.clone()).await).await.unwrap();
     commit(node, attempt, "").await.unwrap();
     let found = get(node, "k").await;
     assert_eq!(parts(&found), expect_parts, "{len} bytes");
@@ -59,7 +59,17 @@ async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
         (found.size, &found.etag, &found.attributes),
         (len as u64, &value(0).etag, &value(0).attributes)
     );
-    assert_eq!(node.read_value(&key("k"), &found).await, Ok(bytes(len)));
+    assert_eq!(available(async || node.read_value(&key("k"), &found).await).await, Ok(bytes(len)));
+}
+
+/// The outcome, once the store is available: after a few failed tries of one part the node says that it is not.
+async fn available<T>(call: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    loop {
+        match call().await {
+            Err(Refusal::StoreUnavailable(_)) => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 #[tokio::test]

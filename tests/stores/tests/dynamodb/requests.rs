@@ -52,9 +52,12 @@ async fn a_transaction_costs_what_it_should() {
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
     published(&writer, 1).await;
     let seen = front.take();
-    expect(&seen, &[("PutItem commit", 1), ("PutItem intent", 1), ("PutItem version", KEYS)]);
+    // Four versions at once; the others wait, and go together.
+    let requests =
+        [("PutItem commit", 1), ("PutItem intent", 1), ("PutItem version", 4), ("BatchWriteItem version", 1)];
+    expect(&seen, &requests);
     let (first, later): (Vec<&Seen>, Vec<&Seen>) =
-        seen.iter().partition(|one| one.what() != "PutItem version");
+        seen.iter().partition(|one| !one.what().ends_with("version"));
     let both_under_way = first.iter().map(|one| one.from).max() < first.iter().map(|one| one.to).min();
     assert!(both_under_way, "record and intent go out at the same time");
     assert!(first.iter().all(|one| one.to < acknowledged) && later.iter().all(|one| one.to > acknowledged));
@@ -109,6 +112,28 @@ async fn many_names_go_in_few_requests() {
     expect(&front.take(), &[("DeleteItem version", 1)]);
     store.delete(&[]).await.expect("the server runs");
     expect(&front.take(), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_puts_at_once_go_together() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    let before = so_far(&store);
+    // The last item three times: a batch has it once.
+    let name = |i: u32| Name::new(Space::Version, "k", i.min(97).to_be_bytes().to_vec());
+    let put = async |i: u32| store.put(&name(i), Bytes::from(i.to_string())).await.expect("the server runs");
+    futures::future::join_all((0..100).map(put)).await;
+    // 4 alone, then 25, 25, 25 and 19; and two more of the last item.
+    expect(&front.take(), &[("PutItem version", 6), ("BatchWriteItem version", 4)]);
+    for i in 0..97 {
+        let (body, _) = store.get(&name(i)).await.unwrap().expect("it was put");
+        assert_eq!(body, i.to_string());
+    }
+    let (last, _) = store.get(&name(99)).await.unwrap().expect("it was put");
+    assert!(["97", "98", "99"].contains(&std::str::from_utf8(&last).expect("a number")));
+    assert_eq!(since(&store, before).0, 100.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
