@@ -12,7 +12,7 @@ use aft_core::message::{Batch, Refusal, Reply, Verb};
 use aft_core::record::{BlobRef, Location, Value};
 use aft_core::store::{Body, Name};
 use aft_store::Error;
-use aft_wire::durable;
+use aft_wire::durable::{self, Gone, PartInPieces};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
@@ -143,21 +143,62 @@ impl NodeHandle {
     pub async fn read_part(&self, key: &Key, blob: &BlobRef, size: u64, part: u32) -> Result<Bytes, Refusal> {
         let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
         let bytes = self.get_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone()))?;
-        let from = u64::from(part) * u64::from(blob.part_bytes);
-        let expected = size.checked_sub(from).map(|rest| rest.min(blob.part_bytes.into()));
-        if expected != Some(bytes.len() as u64)
-            || (part + 1 == blob.parts) != (from + bytes.len() as u64 == size)
-        {
-            return Err(Refusal::Damaged(format!(
-                "part {part} of {} of blob {} of transaction {} holds {} bytes; the record says {size} bytes in parts of {}",
-                blob.parts,
-                blob.number,
-                blob.attempt,
-                bytes.len(),
-                blob.part_bytes
-            )));
+        if part_bytes(blob, size, part) != Some(bytes.len()) {
+            return Err(wrong_length(blob, size, part, bytes.len()));
         }
         Ok(bytes)
+    }
+
+    /// The same, piece by piece as it arrives, in order. The last piece is given only when the whole part has been found right; whatever was given before an error
+    /// need not be.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::read_value`].
+    pub async fn read_part_in_pieces(
+        &self,
+        key: &Key,
+        blob: &BlobRef,
+        size: u64,
+        part: u32,
+        mut take: impl FnMut(Bytes) + Send,
+    ) -> Result<(), Refusal> {
+        let at = durable::encode_name(&Name::Blob { attempt: blob.attempt, number: blob.number, part });
+        let store = &*self.shared().store;
+        let expected = part_bytes(blob, size, part);
+        let mut gone = Gone::default();
+        for again in 0..PART_TRIES {
+            let mut opening = PartInPieces::new(at.clone(), gone);
+            let mut fault = None;
+            let mut push = |piece| match opening.push(piece) {
+                _ if fault.is_some() => {}
+                Ok(bytes) if bytes.is_empty() => {}
+                // Checked before anything beyond it goes on.
+                Ok(_) if expected.is_none_or(|expected| opening.gone().bytes > expected) => {
+                    fault = Some(wrong_length(blob, size, part, opening.gone().bytes));
+                }
+                Ok(bytes) => take(bytes),
+                Err(error) => fault = Some(Refusal::Damaged(error.to_string())),
+            };
+            let got = self.timed(CallKind::GetPart, store.get_pieces(&at, &mut push)).await;
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
+            gone = opening.gone();
+            match got {
+                Ok(Some(_)) => {
+                    let last = opening.end().map_err(|error| Refusal::Damaged(error.to_string()))?;
+                    let len = gone.bytes + last.len();
+                    if expected != Some(len) {
+                        return Err(wrong_length(blob, size, part, len));
+                    }
+                    take(last);
+                    return Ok(());
+                }
+                Ok(None) => return Err(Refusal::SnapshotGone(key.clone())),
+                Err(error) => give_up_or_pause(again, error).await?,
+            }
+        }
+        panic!("the last try gives up");
     }
 
     async fn get_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
@@ -190,6 +231,21 @@ impl NodeHandle {
         shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
         outcome
     }
+}
+
+/// The bytes of a part of a blob, if a value of this size has such a part: all but the last are full.
+fn part_bytes(blob: &BlobRef, size: u64, part: u32) -> Option<usize> {
+    let from = u64::from(part) * u64::from(blob.part_bytes);
+    let bytes = size.checked_sub(from)?.min(blob.part_bytes.into());
+    let is_last = from + bytes == size;
+    usize::try_from(bytes).ok().filter(|_| is_last == (part + 1 == blob.parts))
+}
+
+fn wrong_length(blob: &BlobRef, size: u64, part: u32, found: usize) -> Refusal {
+    Refusal::Damaged(format!(
+        "part {part} of {} of blob {} of transaction {} holds {found} bytes; the record says {size} bytes in parts of {}",
+        blob.parts, blob.number, blob.attempt, blob.part_bytes
+    ))
 }
 
 /// After a failed try: waits if another is worth it, else says why not.

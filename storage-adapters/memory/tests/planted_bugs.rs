@@ -49,9 +49,11 @@ enum Bug {
     EmptyBodyIsNone,
     /// Bodies are cut at 64 KiB.
     BodiesAreCut,
+    /// The second piece of a body comes first.
+    PiecesAreSwapped,
 }
 
-const ALL: [Bug; 18] = [
+const ALL: [Bug; 19] = [
     Bug::CreateRaces,
     Bug::CreateIgnoresExistence,
     Bug::CreateLoserOverwrites,
@@ -70,6 +72,7 @@ const ALL: [Bug; 18] = [
     Bug::DeleteStopsAtBatch,
     Bug::EmptyBodyIsNone,
     Bug::BodiesAreCut,
+    Bug::PiecesAreSwapped,
 ];
 
 impl Bug {
@@ -90,7 +93,7 @@ impl Bug {
             Bug::SpacesMix => "spaces_do_not_mix",
             Bug::DeleteStopsAtBatch => "delete_takes_many_names",
             Bug::EmptyBodyIsNone => "empty_bodies_and_items",
-            Bug::BodiesAreCut => "bodies_reach_their_bound",
+            Bug::BodiesAreCut | Bug::PiecesAreSwapped => "bodies_reach_their_bound",
         }
     }
 
@@ -162,6 +165,15 @@ impl Store for Broken {
                 (body, tag)
             },
         ))
+    }
+
+    async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
+        let Some((mut body, tag)) = self.get(name).await? else { return Ok(None) };
+        let end = body.split_off(body.len() / 2);
+        let (first, second) = if self.is(Bug::PiecesAreSwapped) { (end, body) } else { (body, end) };
+        take(first);
+        take(second);
+        Ok(Some(tag))
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {

@@ -4,7 +4,6 @@
 //! A request whose time is up is dropped with its connection.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::Error;
@@ -16,10 +15,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::buffers::{Buffer, Buffers};
 use crate::failure::{Failure, classify, not_s3};
 use crate::meter::{Class, Meter};
-use crate::store::BLOB_PART_BYTES;
 
 /// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 30 ms a request these are 8,000 requests
 /// a second, more than S3 takes for one prefix.
@@ -34,9 +31,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bodies beyond this size are given more time.
 const LARGE_BYTES: usize = 1 << 20;
-
-/// The body of a full part: its bytes, the frame around them, and what else stands before it.
-const PART_BODY_BYTES: usize = BLOB_PART_BYTES + (64 << 10);
 
 /// What S3 takes in one deletion, and gives in one page of a listing.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -75,17 +69,37 @@ pub(crate) struct Link {
     pub(crate) url: String,
     pub(crate) meter: Meter,
     turns: Semaphore,
-    buffers: Arc<Buffers>,
 }
 
 impl Link {
     pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter) -> Link {
-        let (turns, buffers) = (Semaphore::new(REQUESTS_MAX), Buffers::new(PART_BODY_BYTES));
-        Link { client, bucket, url, meter, turns, buffers }
+        Link { client, bucket, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
     pub(crate) async fn get(&self, key: &str, bytes_max: usize) -> Result<Option<(String, Bytes)>, Error> {
+        let mut whole = Whole::default();
+        let tag = self.get_object(key, bytes_max, &mut |piece, len| whole.append(piece, len)).await?;
+        Ok(tag.map(|tag| (tag, whole.freeze())))
+    }
+
+    /// The same, piece by piece as it arrives. After an error some may have been given.
+    pub(crate) async fn get_pieces(
+        &self,
+        key: &str,
+        bytes_max: usize,
+        take: &mut (dyn FnMut(Bytes) + Send),
+    ) -> Result<Option<String>, Error> {
+        self.get_object(key, bytes_max, &mut |piece, _| take(piece)).await
+    }
+
+    /// Gives the pieces of an object's body, each with the length that the whole should have; its ETag.
+    async fn get_object(
+        &self,
+        key: &str,
+        bytes_max: usize,
+        take: &mut (dyn FnMut(Bytes, Option<usize>) + Send),
+    ) -> Result<Option<String>, Error> {
         let asked = self.asked("get", key);
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let got = self.within(&asked, LARGE_TIMEOUT, Class::Read, 0, async {
@@ -93,14 +107,14 @@ impl Link {
             let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
             let tag = output.e_tag.take().and_then(quoted).ok_or_else(no_tag)?;
             let len = output.content_length.and_then(|len| usize::try_from(len).ok());
-            let body =
-                collect(&asked, &self.buffers, output.body, len, bytes_max).await.map_err(Failure::Failed)?;
-            Ok((tag, body))
+            let received =
+                pass_on(&asked, output.body, len, bytes_max, take).await.map_err(Failure::Failed)?;
+            Ok((tag, received))
         });
         match got.await {
-            Ok((tag, body)) => {
-                self.meter.received(body.len());
-                Ok(Some((tag, body)))
+            Ok((tag, received)) => {
+                self.meter.received(received);
+                Ok(Some(tag))
             }
             Err(Failure::Missing) => Ok(None),
             Err(failure) => Err(failure.into_error(&asked)),
@@ -311,90 +325,62 @@ fn call_of(only: Only<'_>) -> &'static str {
     }
 }
 
-/// A body that is put together from what comes: in a buffer that is used again, or in one of its own.
-enum Whole {
-    Pooled(Buffer),
-    Own(BytesMut),
+/// A body that is put together from what comes.
+#[derive(Default)]
+struct Whole {
+    /// While there is one piece: such a body is not copied.
+    piece: Bytes,
+    /// From the second on.
+    together: BytesMut,
 }
 
 impl Whole {
-    /// With room for a body of so many bytes, or for these.
-    fn new(buffers: &Arc<Buffers>, announced: Option<usize>, least: usize) -> Whole {
-        match announced.and_then(|len| buffers.take(len)) {
-            Some(buffer) => Whole::Pooled(buffer),
-            None => Whole::Own(BytesMut::with_capacity(announced.unwrap_or(least))),
+    /// Appends a piece; the whole will have so many bytes, if it is known.
+    fn append(&mut self, piece: Bytes, len: Option<usize>) {
+        if self.piece.is_empty() && self.together.is_empty() {
+            self.piece = piece;
+            return;
         }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Whole::Pooled(buffer) => buffer.len(),
-            Whole::Own(bytes) => bytes.len(),
+        if self.together.is_empty() {
+            self.together.reserve(len.unwrap_or(self.piece.len() + piece.len()));
+            self.together.extend_from_slice(&std::mem::take(&mut self.piece));
         }
-    }
-
-    /// False if there is no room.
-    fn append(&mut self, bytes: &[u8]) -> bool {
-        match self {
-            Whole::Pooled(buffer) => buffer.append(bytes),
-            Whole::Own(own) => {
-                own.extend_from_slice(bytes);
-                true
-            }
-        }
+        self.together.extend_from_slice(&piece);
     }
 
     fn freeze(self) -> Bytes {
-        match self {
-            Whole::Pooled(buffer) => buffer.freeze(),
-            Whole::Own(bytes) => bytes.freeze(),
-        }
+        if self.together.is_empty() { self.piece } else { self.together.freeze() }
     }
 }
 
-/// The whole of a body.
-async fn collect(
+/// Gives the pieces of a body as they come, never more than `bytes_max` or than was announced; the number of bytes.
+async fn pass_on(
     asked: &str,
-    buffers: &Arc<Buffers>,
     mut body: ByteStream,
     len: Option<usize>,
     bytes_max: usize,
-) -> Result<Bytes, Error> {
+    take: &mut (dyn FnMut(Bytes, Option<usize>) + Send),
+) -> Result<usize, Error> {
     let too_large =
         || Error::Damaged(format!("{asked}: more than {bytes_max} bytes, which nothing writes here"));
     if len.is_some_and(|len| len > bytes_max) {
         return Err(too_large());
     }
     let broken = |why: String| Error::NoAnswer(format!("{asked}: the body broke off: {why}"));
-    let mut whole: Option<Whole> = None;
-    let mut first = Bytes::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| broken(aft_store_aws::chain(&error)))?;
-        let before = whole.as_ref().map_or(first.len(), Whole::len);
-        if before + chunk.len() > bytes_max {
+    let mut received = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| broken(aft_store_aws::chain(&error)))?;
+        received += piece.len();
+        if received > bytes_max {
             return Err(too_large());
         }
-        // A body in one piece is not copied.
-        if before == 0 {
-            first = chunk;
-            continue;
+        if let Some(len) = len.filter(|len| received > *len) {
+            return Err(broken(format!("more than the {len} bytes that were announced")));
         }
-        let beyond =
-            || broken(format!("more than the {} bytes that were announced", len.unwrap_or_default()));
-        if whole.is_none() {
-            let mut begun = Whole::new(buffers, len, first.len() + chunk.len());
-            if !begun.append(&std::mem::take(&mut first)) {
-                return Err(beyond());
-            }
-            whole = Some(begun);
-        }
-        if !whole.as_mut().is_some_and(|whole| whole.append(&chunk)) {
-            return Err(beyond());
-        }
+        take(piece, len);
     }
-    let body = whole.map_or(first, Whole::freeze);
     match len {
-        Some(len) if len != body.len() => Err(broken(format!("{} of {len} bytes", body.len()))),
-        Some(_) | None => Ok(body),
+        Some(len) if len != received => Err(broken(format!("{received} of {len} bytes"))),
+        Some(_) | None => Ok(received),
     }
 }

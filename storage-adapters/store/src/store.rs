@@ -143,6 +143,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The body under a name, and its tag.
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
 
+    /// As [`Store::get`], but gives `take` the body's pieces in order, as they arrive; the tag when all have. After an error some may have been given.
+    ///
+    /// For large bodies that go on elsewhere: an adapter that gets them piece by piece need not put them together.
+    async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
+        let Some((body, tag)) = self.get(name).await? else { return Ok(None) };
+        take(body);
+        Ok(Some(tag))
+    }
+
     /// Writes a body, whatever was there.
     async fn put(&self, name: &Name, body: Bytes) -> Result<()>;
 

@@ -62,6 +62,7 @@ impl<S: Store> Behind<S> {
         let (store, body) = (&self.store, Bytes::from("other"));
         let failures = [
             ("get", store.get(&there).await.err()),
+            ("get_pieces", store.get_pieces(&there, &mut |_| {}).await.err()),
             ("put", store.put(&there, body.clone()).await.err()),
             ("create", store.create(&name("new"), body.clone()).await.err()),
             ("replace", store.replace(&there, &tag, body).await.err()),

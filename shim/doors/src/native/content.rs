@@ -22,6 +22,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::unfold;
+use tokio::sync::mpsc;
 
 use crate::auth::Caller;
 use crate::body::{self, Large, Started, Whole};
@@ -226,32 +227,56 @@ pub(crate) async fn blob_content(
     let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
     let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
     let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
-    let part = {
-        let (doors, key) = (caller.doors().clone(), key.clone());
-        move |number: u64| {
-            let (doors, key, range) = (doors.clone(), key.clone(), range.clone());
-            async move {
-                let number_of_part = u32::try_from(number).expect("a blob's parts are counted in 32 bits");
-                let bytes = doors.node.read_part(&key, &blob, size, number_of_part).await?;
-                let from = number * part_bytes;
-                let within = |offset: u64| {
-                    usize::try_from(offset.saturating_sub(from)).map_or(bytes.len(), |at| at.min(bytes.len()))
-                };
-                Ok(bytes.slice(within(range.start)..within(range.end)))
-            }
-        }
+    // Of a part's bytes from this offset of it on, those in the range.
+    let of_range = move |part: u32, offset: usize, bytes: Bytes| {
+        let from = u64::from(part) * part_bytes + offset as u64;
+        let within =
+            |at: u64| usize::try_from(at.saturating_sub(from)).map_or(bytes.len(), |at| at.min(bytes.len()));
+        bytes.slice(within(range.start)..within(range.end))
     };
+    let number = |part: u64| u32::try_from(part).expect("a blob's parts are counted in 32 bits");
+    let (first, last) = (number(first), number(last));
     // With the first part at hand, what is wrong with the value can still be told.
-    let head = part(first).await.map_err(|refusal: aft_core::message::Refusal| Failure::from(refusal))?;
-    // Each by itself, and begun before it is asked for: it goes on while the connection takes what came before.
+    let head = of_range(first, 0, caller.node.read_part(key, &blob, size, first).await?);
+    // Each of the others by itself, and begun before it is asked for: it goes on while the connection takes what came before. Its pieces leave as they arrive.
+    let (doors, key) = (caller.doors().clone(), key.clone());
+    let fetch = move |part: u32| {
+        let (doors, key) = (doors.clone(), key.clone());
+        // Bounded by the part.
+        let (give, pieces) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            let mut offset = 0;
+            let take = |bytes: Bytes| {
+                let len = bytes.len();
+                // Nobody takes them any more: then this ends in a moment.
+                let _ = give.send(Ok(of_range(part, offset, bytes)));
+                offset += len;
+            };
+            let read = doors.node.read_part_in_pieces(&key, &blob, size, part, take);
+            let outcome = tokio::select! {
+                outcome = read => outcome,
+                () = give.closed() => Ok(()),
+            };
+            if let Err(refusal) = outcome {
+                let _ = give.send(Err(refusal));
+            }
+        });
+        (pieces, task)
+    };
     let mut waiting = first + 1..=last;
-    let mut begin = move || waiting.next().map(|number| tokio::spawn(part(number)));
-    let ahead: VecDeque<_> = (0..PARTS_AHEAD).filter_map(|_| begin()).collect();
+    let mut begin = move || waiting.next().map(&fetch);
+    let ahead: VecDeque<_> = (0..=PARTS_AHEAD).filter_map(|_| begin()).collect();
     let more = unfold((ahead, begin, held), |(mut ahead, mut begin, held)| async move {
-        let read = ahead.pop_front()?.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic()));
-        // All of the part before this one but its end has left.
-        ahead.extend(begin());
-        Some((read, (ahead, begin, held)))
+        loop {
+            let (pieces, task) = ahead.front_mut()?;
+            if let Some(piece) = pieces.recv().await {
+                return Some((piece, (ahead, begin, held)));
+            }
+            task.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic()));
+            // All of this part but its end has left.
+            ahead.pop_front();
+            ahead.extend(begin());
+        }
     });
     Ok(reply::stream(head, more, len, share))
 }

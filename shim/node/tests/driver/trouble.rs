@@ -1,7 +1,7 @@
 //! A store that hangs, panics or fails on command; and what a node does about it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_core::message::{Begin, Op, Refusal, Verb};
@@ -31,15 +31,22 @@ pub(crate) enum Trouble {
 pub(crate) struct TroubledStore {
     inner: MemoryStore,
     trouble: Arc<AtomicU8>,
+    /// How many of the next bodies that are read in pieces break off.
+    breaks: Arc<AtomicUsize>,
 }
 
 impl TroubledStore {
     pub(crate) fn new(inner: MemoryStore) -> TroubledStore {
-        TroubledStore { inner, trouble: Arc::default() }
+        TroubledStore { inner, trouble: Arc::default(), breaks: Arc::default() }
     }
 
     pub(crate) fn set(&self, trouble: Trouble) {
         self.trouble.store(trouble as u8, Ordering::SeqCst);
+    }
+
+    /// The next so many bodies that are read in pieces break off.
+    pub(crate) fn break_off(&self, times: usize) {
+        self.breaks.store(times, Ordering::SeqCst);
     }
 
     /// How many clones there are.
@@ -71,6 +78,21 @@ impl Store for TroubledStore {
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         self.meet().await?;
         self.inner.get(name).await
+    }
+
+    async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
+        self.meet().await?;
+        let Some((body, tag)) = self.inner.get(name).await? else { return Ok(None) };
+        let left = self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        // Other pieces each time, and an end that is not always further on.
+        let (piece_bytes, most) = match left {
+            Ok(left) => (700 * (left - 1) + 3, body.len() / (1 + left % 2) - 1),
+            Err(_) => (1_500, body.len()),
+        };
+        for piece in body[..most].chunks(piece_bytes) {
+            take(body.slice_ref(piece));
+        }
+        if left.is_ok() { Err(Error::NoAnswer("it broke off".into())) } else { Ok(Some(tag)) }
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {

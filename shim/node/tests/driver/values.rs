@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, Value, Write};
+use aft_core::record::{BlobRef, Location, Value, Write};
 use aft_node::{CallKind, NodeHandle, fresh_begin};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::client::{commit, key, node, open, run};
+use crate::trouble::TroubledStore;
 
 const PART_BYTES: usize = 10_000;
 
@@ -60,6 +61,15 @@ async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
         (len as u64, &value(0).etag, &value(0).attributes)
     );
     assert_eq!(available(async || node.read_value(&key("k"), &found).await).await, Ok(bytes(len)));
+}
+
+/// A part in the pieces in which it came, and how that ended.
+async fn pieces(node: &NodeHandle, value: &Value, part: u32) -> (Vec<u8>, Result<(), Refusal>) {
+    let Location::Blob(blob) = &value.location else { panic!("{value:?} is inline") };
+    let mut bytes = Vec::new();
+    let take = |piece: Bytes| bytes.extend_from_slice(&piece);
+    let outcome = node.read_part_in_pieces(&key("k"), blob, value.size, part, take).await;
+    (bytes, outcome)
 }
 
 /// The outcome, once the store is available: after a few failed tries of one part the node says that it is not.
@@ -176,6 +186,70 @@ async fn parts_are_stored_under_faults() {
     })
     .await;
     check(&node, 300_000, Some(30)).await;
+}
+
+/// A part in pieces is the part: also when the store breaks off in its middle, and goes on in other pieces the next time.
+#[tokio::test]
+async fn a_part_comes_in_pieces() {
+    let store = TroubledStore::new(store());
+    let node = node(Arc::new(store.clone()), |settings| settings.inline_value_bytes_max = PART_BYTES).await;
+    check(&node, 35_000, Some(4)).await;
+    let value = get(&node, "k").await;
+    let parts: Vec<_> = (0..4)
+        .map(|part| bytes(35_000).slice(part * PART_BYTES..35_000.min((part + 1) * PART_BYTES)))
+        .collect();
+    for breaks in 0..4 {
+        for (number, part) in parts.iter().enumerate() {
+            store.break_off(breaks);
+            let (read, outcome) = pieces(&node, &value, number as u32).await;
+            assert_eq!(outcome, Ok(()), "{breaks} breaks");
+            assert_eq!(read, part[..], "{breaks} breaks");
+        }
+    }
+    // As often as it is tried.
+    store.break_off(4);
+    let (read, outcome) = pieces(&node, &value, 1).await;
+    assert!(matches!(outcome, Err(Refusal::StoreUnavailable(_))), "{outcome:?}");
+    assert!(!read.is_empty() && read.len() < PART_BYTES && parts[1].starts_with(&read));
+    // There is no fifth part.
+    let (read, outcome) = pieces(&node, &value, 4).await;
+    assert!(matches!(outcome, Err(Refusal::SnapshotGone(_))) && read.is_empty(), "{outcome:?}");
+}
+
+/// The end of a part that is not what was written is never given.
+#[tokio::test]
+async fn a_damaged_part_does_not_come_to_its_end() {
+    let objects = store();
+    let node = node(Arc::new(TroubledStore::new(objects.clone())), |settings| {
+        settings.inline_value_bytes_max = PART_BYTES
+    })
+    .await;
+    check(&node, 35_000, Some(4)).await;
+    let value = get(&node, "k").await;
+    let mut parts = objects.objects().into_iter().filter(|(name, _)| name.space == Space::Blob);
+    let (name, body) = parts.nth(1).unwrap();
+    for at in [0, 1, 9, 5_000, body.len() - 1] {
+        let mut damaged = body.to_vec();
+        damaged[at] ^= 0x40;
+        objects.put(&name, damaged.into()).await.unwrap();
+        let (read, outcome) = pieces(&node, &value, 1).await;
+        assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("blob/")), "{outcome:?}");
+        assert!(read.len() < PART_BYTES, "{at}");
+    }
+    // A body of another length that is right in itself: nothing beyond the part's own length is given.
+    let blob = BlobRef {
+        part_bytes: PART_BYTES as u32 / 2,
+        parts: 7,
+        ..match value.location {
+            Location::Blob(blob) => blob,
+            Location::Inline(_) => unreachable!("it has parts"),
+        }
+    };
+    objects.put(&name, body).await.unwrap();
+    let shorter = Value { location: Location::Blob(blob), ..value };
+    let (read, outcome) = pieces(&node, &shorter, 1).await;
+    assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("part 1 of 7")), "{outcome:?}");
+    assert!(read.len() <= PART_BYTES / 2, "{}", read.len());
 }
 
 /// A collected version's parts go; its reader is told to run again.

@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes};
 use prost::Message;
 
 use super::fault::Fault;
-use super::frame::Sum;
+use super::frame::{Gone, Sum};
 use super::{frame, messages, name};
 
 /// The bytes of a body under a name.
@@ -63,6 +63,42 @@ fn seal(name: &Name, message: &impl Message) -> Bytes {
 /// [`Damaged`](aft_store::Error::Damaged), naming the object, if the bytes are not what was written there or are of a newer format.
 pub fn decode_body(name: &Name, bytes: &Bytes) -> Result<Body, aft_store::Error> {
     parse_body(name, bytes).map_err(|fault| fault.at(name))
+}
+
+/// A part of a large value, whose body comes in pieces. The last piece of its bytes is held back until all of them have been found right: whoever gets the whole
+/// part has what was written.
+#[derive(Debug)]
+pub struct PartInPieces {
+    name: Name,
+    opening: frame::Opening,
+}
+
+impl PartInPieces {
+    /// The part under this name, of which so much has gone on in earlier tries.
+    pub fn new(name: Name, before: Gone) -> PartInPieces {
+        PartInPieces { opening: frame::Opening::new(name.clone(), before), name }
+    }
+
+    /// Takes the body's next piece, and gives bytes of the part that may go on: empty if there are none yet.
+    ///
+    /// # Errors
+    /// [`Damaged`](aft_store::Error::Damaged), naming the object.
+    pub fn push(&mut self, piece: Bytes) -> Result<Bytes, aft_store::Error> {
+        self.opening.push(piece).map_err(|fault| fault.at(&self.name))
+    }
+
+    /// What has gone on, in earlier tries and in this one.
+    pub fn gone(&self) -> Gone {
+        self.opening.gone()
+    }
+
+    /// The last bytes of the part.
+    ///
+    /// # Errors
+    /// [`Damaged`](aft_store::Error::Damaged), naming the object, if the part is not what was written.
+    pub fn end(self) -> Result<Bytes, aft_store::Error> {
+        self.opening.end().map_err(|fault| fault.at(&self.name))
+    }
 }
 
 fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {

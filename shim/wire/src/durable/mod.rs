@@ -21,8 +21,9 @@ mod messages;
 mod name;
 mod token;
 
-pub use body::{decode_body, encode_body, encode_part};
+pub use body::{PartInPieces, decode_body, encode_body, encode_part};
 pub use cursor::{GroupsAt, decode_keys, decode_minutes, encode_after, encode_group, encode_groups};
+pub use frame::Gone;
 pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
 pub use name::{decode_item, decode_name, encode_name};
 pub use token::{

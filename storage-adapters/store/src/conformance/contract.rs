@@ -330,6 +330,11 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
             );
             let (read, tag) = s.get_some(&name).await?;
             ensure!(read == one, "{name}: a body of {size} bytes was not read back as created");
+            let pieces = s.get_pieces(&name).await?;
+            ensure!(
+                pieces.as_ref() == Some(&(read, tag.clone())),
+                "{name}: a body of {size} bytes was not read in pieces as it was whole"
+            );
             ensure!(
                 s.create(&name, two.clone()).await? == Created::Exists,
                 "a second create of {name} answered Created"
@@ -350,6 +355,7 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
             ensure!(s.replace(&name, &tag, one).await? == Replaced::Changed, "{name}: a stale tag matched");
             s.delete(std::slice::from_ref(&name)).await?;
             ensure!(s.get(&name).await?.is_none(), "{name} is there after its delete");
+            ensure!(s.get_pieces(&name).await?.is_none(), "{name} is there in pieces after its delete");
         }
     }
     Ok(())

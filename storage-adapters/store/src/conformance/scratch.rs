@@ -109,6 +109,19 @@ impl Scratch {
         said(self.store.get(name), || format!("get {}", short(name))).await
     }
 
+    /// The pieces of a body, put together, and its tag.
+    pub(super) async fn get_pieces(&self, name: &Name) -> Outcome<Option<(Bytes, Tag)>> {
+        let mut body = Vec::new();
+        let mut take = |piece: Bytes| body.extend_from_slice(&piece);
+        let tag =
+            said(self.store.get_pieces(name, &mut take), || format!("get_pieces {}", short(name))).await?;
+        match tag {
+            Some(tag) => Ok(Some((body.into(), tag))),
+            None if body.is_empty() => Ok(None),
+            None => Err(format!("get_pieces {}: no such name, but {} bytes", short(name), body.len())),
+        }
+    }
+
     /// The body and tag of a name that must exist.
     pub(super) async fn get_some(&self, name: &Name) -> Outcome<(Bytes, Tag)> {
         self.get(name)
