@@ -157,6 +157,10 @@ impl Store for CountingStore {
         self.count(Call::Get).get(name).await
     }
 
+    async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
+        self.count(Call::Get).get_pieces(name, take).await
+    }
+
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
         self.count(Call::Put).put(name, body).await
     }

@@ -35,16 +35,16 @@ impl Server {
     /// # Errors
     /// If the URL has another form, or the token is not text for a header.
     pub(crate) fn parse(url: &str, token: Option<&str>) -> Result<Server> {
+        if url.contains('@') {
+            // Not repeated: what stands before the @ is a secret.
+            let problem = "a server takes bearer tokens, no user and password: see --token-file".to_owned();
+            return Err(Error::Server { url: "http://…".to_owned(), problem });
+        }
         let wrong = |problem: &str| Error::Server { url: url.to_owned(), problem: problem.to_owned() };
         let rest = url.strip_prefix("http://").ok_or_else(|| wrong("only http:// URLs are served"))?;
         let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
             return Err(wrong("a server's URL is http://HOST:PORT, without a path"));
-        }
-        if authority.contains('@') {
-            // Not repeated: what stands before the @ is a secret.
-            let problem = "a server takes bearer tokens, no user and password: see --token-file".to_owned();
-            return Err(Error::Server { url: "http://…".to_owned(), problem });
         }
         let host = HeaderValue::from_str(authority).map_err(|_| wrong("the host is not text"))?;
         let authorization = match token {
@@ -176,7 +176,11 @@ mod tests {
     #[test]
     fn urls() {
         let check = |url: &str, fine: bool| assert_eq!(Server::parse(url, None).is_ok(), fine, "{url}");
-        check("http://:hunter2@h:1", false);
+        for url in ["http://:hunter2@h:1", "http://:hunter2@h:1/x", "http://hunter2@h", "https://hunter2@h:1"]
+        {
+            let why = Server::parse(url, None).unwrap_err().to_string();
+            assert!(why.contains("--token-file") && !why.contains("hunter2"), "{why}");
+        }
         check("http://127.0.0.1:7400", true);
         check("http://localhost:7400/", true);
         check("http://127.0.0.1", false);

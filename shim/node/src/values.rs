@@ -169,15 +169,19 @@ impl NodeHandle {
         for again in 0..PART_TRIES {
             let mut opening = PartInPieces::new(at.clone(), gone);
             let mut fault = None;
-            let mut push = |piece| match opening.push(piece) {
-                _ if fault.is_some() => {}
-                Ok(bytes) if bytes.is_empty() => {}
-                // Checked before anything beyond it goes on.
-                Ok(_) if expected.is_none_or(|expected| opening.gone().bytes > expected) => {
-                    fault = Some(wrong_length(blob, size, part, opening.gone().bytes));
+            let mut push = |piece| {
+                if fault.is_some() {
+                    return;
                 }
-                Ok(bytes) => take(bytes),
-                Err(error) => fault = Some(Refusal::Damaged(error.to_string())),
+                match opening.push(piece) {
+                    Ok(bytes) if bytes.is_empty() => {}
+                    // With a piece that is held back behind these bytes there are more of them than there should be.
+                    Ok(_) if expected.is_none_or(|expected| opening.gone().bytes >= expected) => {
+                        fault = Some(wrong_length(blob, size, part, opening.gone().bytes));
+                    }
+                    Ok(bytes) => take(bytes),
+                    Err(error) => fault = Some(Refusal::Damaged(error.to_string())),
+                }
             };
             let got = self.timed(CallKind::GetPart, store.get_pieces(&at, &mut push)).await;
             if let Some(fault) = fault {

@@ -221,11 +221,7 @@ impl Link {
     }
 
     /// Writes up to [`BATCH_MAX`] different items, whatever is there; where those are that the server left as they were.
-    pub(crate) async fn put_batch<'a>(
-        &self,
-        asked: &str,
-        puts: impl Iterator<Item = &'a Put>,
-    ) -> Result<HashSet<Place>, Failure> {
+    pub(crate) async fn put_batch(&self, asked: &str, puts: &[Put]) -> Result<HashSet<Place>, Failure> {
         let mut bytes = 0;
         let mut places = HashMap::new();
         let request = |put: &Put| {
@@ -234,7 +230,7 @@ impl Link {
             let write = PutRequest::builder().set_item(Some(item(&put.place, &put.body, &put.tag))).build();
             WriteRequest::builder().put_request(write.expect("it has its item")).build()
         };
-        let requests = puts.map(request).collect();
+        let requests = puts.iter().map(request).collect();
         let undone = self.send_batch(asked, requests, bytes).await?;
         let place = |write: WriteRequest| {
             let mut item = write.put_request?.item;

@@ -1,28 +1,37 @@
-//! Puts without a condition, many of them at once.
+//! Small puts without a condition, many of them at once.
 //!
 //! While few are under way, each is a request of its own, and nobody waits. Beyond [`AT_ONCE_MAX`] they wait until a request ends, and go out together, up to 25 in
-//! one: most of what a request costs either side is the request's and not the item's. So a quiet store answers as quickly as ever, and a busy one is asked less.
+//! one: most of what a small request costs either side is the request's and not the item's. So a quiet store answers as quickly as ever, and a busy one is asked
+//! less. Large bodies go past all this: nothing is shared between them, and a batch of them would hold up those behind it.
 //!
-//! What the server leaves undone of a batch ends as *busy*, each put for itself: it was not carried out, and whoever asked repeats it, as it would had the put been
-//! alone.
+//! What the server leaves undone of a batch ends as *busy*, each put for itself, and whoever asked repeats it, as it would had the put been alone.
 
 use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use aft_store::Error;
 use bytes::Bytes;
+use futures::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::failure::Failure;
 use crate::layout::Place;
 use crate::link::{BATCH_MAX, Link, Only, WRITE_TIMEOUT};
 
 /// Requests under way before puts wait for each other. One of them ends after a quarter of a request's time on average, which is the wait; four batches at 10 ms each
-/// are 10,000 puts a second. Measured with 2 to 16 (docs/benchmarks.md): fewer share more, and the p99 is lowest at 4.
+/// are 10,000 puts a second. docs/benchmarks.md has 2 to 16 beside each other.
 const AT_ONCE_MAX: usize = 4;
-/// Bodies in one batch, unless one alone has more: far below the 16 MB that DynamoDB takes, since one time-out is for all.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// A request counts as under way for so long at most: one that hangs (a connection that is gone and does not say so) does not hold the others up. Many times what one takes.
+const TURN_MAX: Duration = Duration::from_millis(250);
+/// The largest body that shares a request: 25 of them are 400 KB, which one item may have too.
+const SHARED_BODY_BYTES_MAX: usize = 16 << 10;
+/// Puts that wait at most: many times the calls that a node has under way at once (1,024).
+const WAITING_MAX: usize = 10_000;
 
 /// An item to be written, whatever is there.
 #[derive(Debug, Clone)]
@@ -42,7 +51,7 @@ pub(crate) struct Puts {
 struct Queue {
     /// Requests; at most [`AT_ONCE_MAX`].
     under_way: usize,
-    /// Empty unless all are under way.
+    /// Empty unless so many are under way.
     waiting: VecDeque<Waiting>,
 }
 
@@ -51,23 +60,38 @@ struct Waiting {
     told: oneshot::Sender<Result<(), Error>>,
 }
 
+/// What becomes of a put.
+enum Entered {
+    /// It goes at once, and counts as under way.
+    Goes(Put),
+    /// It waits.
+    Waits(oneshot::Receiver<Result<(), Error>>),
+    /// Too many wait.
+    Full,
+}
+
 impl Puts {
     pub(crate) fn new(link: Arc<Link>) -> Arc<Puts> {
         Arc::new(Puts { link, queue: Mutex::default() })
     }
 
     pub(crate) async fn put(self: &Arc<Puts>, put: Put) -> Result<(), Error> {
+        if put.body.len() > SHARED_BODY_BYTES_MAX {
+            return self.alone(&put).await;
+        }
         let asked = self.link.asked("put", &put.place);
-        let (told, answer) = oneshot::channel();
-        let Some(put) = self.queue().enter(put, told) else {
-            return match timeout(WRITE_TIMEOUT, answer).await {
+        let entered = self.queue().enter(put);
+        match entered {
+            Entered::Goes(put) => Turn(self.clone()).during(self.alone(&put)).await,
+            Entered::Waits(answer) => match timeout(WRITE_TIMEOUT, answer).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(Error::NoAnswer(format!("{asked}: the process is ending"))),
+                Ok(Err(_)) => {
+                    Err(Error::NoAnswer(format!("{asked}: the request that it shared was given up")))
+                }
                 Err(_) => Err(Error::NoAnswer(format!("{asked}: took longer than {WRITE_TIMEOUT:?}"))),
-            };
-        };
-        let _turn = Turn(self.clone());
-        self.alone(&put).await
+            },
+            Entered::Full => Err(Error::Busy(format!("{asked}: not sent: {WAITING_MAX} puts wait already"))),
+        }
     }
 
     async fn alone(&self, put: &Put) -> Result<(), Error> {
@@ -75,27 +99,36 @@ impl Puts {
         outcome.map_err(|failure| failure.into_error(&self.link.asked("put", &put.place)))
     }
 
+    /// Sends a batch, and tells each what became of it. Once nobody waits for any of it, it is given up.
     async fn together(&self, batch: Vec<Waiting>) {
-        if let [one] = batch.as_slice() {
-            let outcome = self.alone(&one.put).await;
-            return batch.into_iter().for_each(|one| one.tell(outcome.clone()));
+        let (puts, mut told): (Vec<Put>, Vec<_>) = batch.into_iter().map(|one| (one.put, one.told)).unzip();
+        let outcomes = tokio::select! {
+            outcomes = self.outcomes(&puts) => outcomes,
+            _ = join_all(told.iter_mut().map(oneshot::Sender::closed)) => return,
+        };
+        for (told, outcome) in told.into_iter().zip(outcomes) {
+            // Nobody waits any more: then nobody is told.
+            let _ = told.send(outcome);
         }
-        let asked = format!("{}: put of {} items", self.link.url, batch.len());
-        match self.link.put_batch(&asked, batch.iter().map(|one| &one.put)).await {
+    }
+
+    async fn outcomes(&self, puts: &[Put]) -> Vec<Result<(), Error>> {
+        let each_alone = || join_all(puts.iter().map(|put| self.alone(put)));
+        if puts.len() == 1 {
+            return each_alone().await;
+        }
+        let asked = format!("{}: put of {} items", self.link.url, puts.len());
+        match self.link.put_batch(&asked, puts).await {
             Ok(undone) => {
-                for one in batch {
-                    let outcome = if undone.contains(&one.put.place) {
-                        Err(Error::Busy(format!("{asked}: the server leaves this one undone")))
-                    } else {
-                        Ok(())
-                    };
-                    one.tell(outcome);
-                }
+                let outcome = |put: &Put| match undone.contains(&put.place) {
+                    true => Err(Error::Busy(format!("{asked}: the server leaves this one undone"))),
+                    false => Ok(()),
+                };
+                puts.iter().map(outcome).collect()
             }
-            Err(failure) => {
-                let error = failure.into_error(&asked);
-                batch.into_iter().for_each(|one| one.tell(Err(error.clone())));
-            }
+            // What is wrong with one is not wrong with all.
+            Err(Failure::NoTable(_) | Failure::Failed(Error::Refused(_))) => each_alone().await,
+            Err(failure) => vec![Err(failure.into_error(&asked)); puts.len()],
         }
     }
 
@@ -104,46 +137,36 @@ impl Puts {
     }
 }
 
-impl Waiting {
-    fn tell(self, outcome: Result<(), Error>) {
-        // Nobody waits any more: then nobody is told.
-        let _ = self.told.send(outcome);
-    }
-}
-
 impl Queue {
-    /// The put, if it may go at once; then it counts as under way.
-    fn enter(&mut self, put: Put, told: oneshot::Sender<Result<(), Error>>) -> Option<Put> {
+    fn enter(&mut self, put: Put) -> Entered {
         if self.under_way < AT_ONCE_MAX {
             self.under_way += 1;
-            return Some(put);
+            return Entered::Goes(put);
         }
+        if self.waiting.len() >= WAITING_MAX {
+            return Entered::Full;
+        }
+        let (told, answer) = oneshot::channel();
         self.waiting.push_back(Waiting { put, told });
-        None
+        Entered::Waits(answer)
     }
 
     /// Those that go next, in the place of a request that has ended: of different items, since a batch that has one twice is refused.
     fn next(&mut self) -> Vec<Waiting> {
         let mut batch: Vec<Waiting> = Vec::new();
         let mut places = HashSet::new();
-        let mut bytes = 0;
         let mut kept = VecDeque::new();
-        while let Some(one) = self.waiting.pop_front() {
+        while batch.len() < BATCH_MAX
+            && let Some(one) = self.waiting.pop_front()
+        {
             if one.told.is_closed() {
                 continue;
             }
-            let is_full = batch.len() == BATCH_MAX
-                || (!batch.is_empty() && bytes + one.put.body.len() > BATCH_BYTES_MAX);
-            if is_full {
+            if places.insert(one.put.place.clone()) {
+                batch.push(one);
+            } else {
                 kept.push_back(one);
-                break;
             }
-            if !places.insert(one.put.place.clone()) {
-                kept.push_back(one);
-                continue;
-            }
-            bytes += one.put.body.len();
-            batch.push(one);
         }
         // In their order: what was passed over comes first next time.
         kept.append(&mut self.waiting);
@@ -158,6 +181,19 @@ impl Queue {
 /// A request under way. When it ends, or is dropped, those that wait go in its place.
 struct Turn(Arc<Puts>);
 
+impl Turn {
+    /// The outcome of a request that has this turn.
+    async fn during<T>(self, request: impl Future<Output = T>) -> T {
+        let mut request = pin!(request);
+        let in_turn = timeout(TURN_MAX, &mut request).await;
+        drop(self);
+        match in_turn {
+            Ok(outcome) => outcome,
+            Err(_) => request.await,
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let batch = self.0.queue().next();
@@ -167,10 +203,10 @@ impl Drop for Turn {
         let next = Turn(self.0.clone());
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                next.0.together(batch).await;
-                drop(next);
+                let puts = next.0.clone();
+                next.during(puts.together(batch)).await;
             })),
-            // The runtime is gone, and with it those that waited; `next` sees to the others.
+            // Outside a runtime: whoever waits is told, and `next` sees to the others.
             Err(_) => drop(batch),
         }
     }
@@ -189,22 +225,28 @@ mod tests {
 
     impl Asked {
         /// All but the puts are under way.
-        fn new(puts: &[(&'static str, usize)]) -> Asked {
+        fn new(puts: &[&'static str]) -> Asked {
             let mut asked = Asked { queue: Queue::default(), waiting: Vec::new() };
             for _ in 0..AT_ONCE_MAX {
-                assert!(asked.put("busy", 0).is_some());
+                assert!(asked.put("busy"));
             }
-            for (item, bytes) in puts {
-                assert!(asked.put(item, *bytes).is_none());
+            for item in puts {
+                assert!(!asked.put(item));
             }
             asked
         }
 
-        fn put(&mut self, item: &'static str, bytes: usize) -> Option<Put> {
+        /// Whether it goes at once.
+        fn put(&mut self, item: &'static str) -> bool {
             let place = Layout::new("p").place(&aft_store::Name::new(aft_store::Space::Version, "k", item));
-            let (told, answer) = oneshot::channel();
-            self.waiting.push(answer);
-            self.queue.enter(Put { place, body: vec![0; bytes].into(), tag: Vec::new() }, told)
+            match self.queue.enter(Put { place, body: Bytes::new(), tag: Vec::new() }) {
+                Entered::Goes(_) => true,
+                Entered::Waits(answer) => {
+                    self.waiting.push(answer);
+                    false
+                }
+                Entered::Full => panic!("it has room for more"),
+            }
         }
 
         /// The items that go next.
@@ -221,19 +263,19 @@ mod tests {
 
     #[test]
     fn those_that_wait_go_together_in_their_order() {
-        let mut asked = Asked::new(&[("a", 1), ("b", 1), ("c", 1)]);
+        let mut asked = Asked::new(&["a", "b", "c"]);
         assert_eq!(asked.next(), ["a", "b", "c"]);
         assert_eq!(asked.queue.under_way, AT_ONCE_MAX);
-        assert!(asked.put("d", 1).is_none());
+        assert!(!asked.put("d"));
         assert_eq!(asked.next(), ["d"]);
         // Nobody waits: the next put may go.
         assert!(asked.next().is_empty());
-        assert!(asked.put("e", 1).is_some() && asked.put("f", 1).is_none());
+        assert!(asked.put("e") && !asked.put("f"));
     }
 
     #[test]
     fn a_batch_has_an_item_once() {
-        let mut asked = Asked::new(&[("a", 1), ("a", 1), ("b", 1), ("a", 1), ("c", 1)]);
+        let mut asked = Asked::new(&["a", "a", "b", "a", "c"]);
         assert_eq!(asked.next(), ["a", "b", "c"]);
         assert_eq!(asked.next(), ["a"]);
         assert_eq!(asked.next(), ["a"]);
@@ -241,20 +283,15 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded() {
-        let letters: Vec<_> = ('a'..='z').map(|letter| (&*letter.to_string().leak(), 1)).collect();
+        let letters: Vec<&'static str> = ('a'..='z').map(|letter| &*letter.to_string().leak()).collect();
         let mut asked = Asked::new(&letters);
         assert_eq!((asked.next().len(), asked.next()), (BATCH_MAX, vec!["z".to_owned()]));
-        let half = BATCH_BYTES_MAX / 2;
-        let mut asked = Asked::new(&[("a", 2 * BATCH_BYTES_MAX), ("b", half), ("c", half), ("d", 1)]);
-        assert_eq!(asked.next(), ["a"]);
-        assert_eq!(asked.next(), ["b", "c"]);
-        assert_eq!(asked.next(), ["d"]);
     }
 
     #[test]
     fn nobody_waits_for_what_is_not_sent() {
-        let mut asked = Asked::new(&[("a", 1), ("b", 1)]);
-        asked.waiting.remove(AT_ONCE_MAX);
+        let mut asked = Asked::new(&["a", "b"]);
+        asked.waiting.remove(0);
         assert_eq!(asked.next(), ["b"]);
     }
 }

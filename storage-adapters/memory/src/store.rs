@@ -23,6 +23,8 @@ const BLOB_PART_BYTES: usize = 8 << 20;
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     capabilities: Capabilities,
+    /// Of a body that is read in pieces, each but the last.
+    piece_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl MemoryStore {
             blob_part_bytes: BLOB_PART_BYTES,
             durability: "in memory only",
         };
-        MemoryStore { state: Arc::default(), capabilities }
+        MemoryStore { state: Arc::default(), capabilities, piece_bytes: usize::MAX }
     }
 
     /// An empty store that several nodes of one process share: as [`MemoryStore::new`], but not exclusive. Give each node a clone.
@@ -86,6 +88,12 @@ impl MemoryStore {
     pub fn with_capabilities(self, capabilities: Capabilities) -> MemoryStore {
         assert!(capabilities.blob_part_bytes <= capabilities.body_bytes_max, "a part fits into a body");
         MemoryStore { capabilities, ..self }
+    }
+
+    /// The same objects, whose bodies come in pieces of so many bytes where they are asked for in pieces, as they do from a server.
+    pub fn in_pieces(self, piece_bytes: usize) -> MemoryStore {
+        assert!(piece_bytes > 0, "a piece has bytes");
+        MemoryStore { piece_bytes, ..self }
     }
 
     /// Every object, by space, group and item in order: for auditors.
@@ -152,6 +160,14 @@ impl Store for MemoryStore {
             (object.body.clone(), Tag(Bytes::copy_from_slice(&object.version.to_be_bytes())))
         };
         Ok(state.find(name).map(tagged))
+    }
+
+    async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
+        let Some((mut body, tag)) = self.get(name).await? else { return Ok(None) };
+        while !body.is_empty() {
+            take(body.split_to(body.len().min(self.piece_bytes)));
+        }
+        Ok(Some(tag))
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {

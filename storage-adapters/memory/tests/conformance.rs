@@ -9,8 +9,10 @@ use bytes::Bytes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_to_the_contract() {
-    let report = conformance::run(async || Arc::new(MemoryStore::new()) as Arc<dyn Store>).await;
-    report.assert_passed();
+    for piece_bytes in [usize::MAX, 1_000] {
+        let open = async || Arc::new(MemoryStore::new().in_pieces(piece_bytes)) as Arc<dyn Store>;
+        conformance::run(open).await.assert_passed();
+    }
 }
 
 #[tokio::test]

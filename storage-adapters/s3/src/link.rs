@@ -32,6 +32,12 @@ const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bodies beyond this size are given more time.
 const LARGE_BYTES: usize = 1 << 20;
 
+/// Pieces from this size on are passed on as they came: more than half of the largest buffer that the HTTP library reads into (408 KiB), so that whoever keeps them keeps at
+/// most twice their bytes.
+const PIECE_BYTES_MIN: usize = 208 << 10;
+/// Smaller ones are gathered into pieces of this size.
+const GATHERED_BYTES: usize = 256 << 10;
+
 /// What S3 takes in one deletion, and gives in one page of a listing.
 pub(crate) const BATCH_MAX: usize = 1_000;
 
@@ -90,7 +96,10 @@ impl Link {
         bytes_max: usize,
         take: &mut (dyn FnMut(Bytes) + Send),
     ) -> Result<Option<String>, Error> {
-        self.get_object(key, bytes_max, &mut |piece, _| take(piece)).await
+        let mut gathered = Gathered { room: BytesMut::new(), take };
+        let tag = self.get_object(key, bytes_max, &mut |piece, _| gathered.append(piece)).await?;
+        gathered.pass();
+        Ok(tag)
     }
 
     /// Gives the pieces of an object's body, each with the length that the whole should have; its ETag.
@@ -350,6 +359,39 @@ impl Whole {
 
     fn freeze(self) -> Bytes {
         if self.together.is_empty() { self.piece } else { self.together.freeze() }
+    }
+}
+
+/// Gathers small pieces into larger ones. Each piece that comes holds all of the buffer into which it was read, which may be many times as large: whoever keeps many would
+/// keep more memory than he counts.
+struct Gathered<'a> {
+    room: BytesMut,
+    take: &'a mut (dyn FnMut(Bytes) + Send),
+}
+
+impl Gathered<'_> {
+    fn append(&mut self, mut piece: Bytes) {
+        if piece.len() >= PIECE_BYTES_MIN {
+            self.pass();
+            return (self.take)(piece);
+        }
+        while !piece.is_empty() {
+            if self.room.capacity() == 0 {
+                self.room.reserve(GATHERED_BYTES);
+            }
+            let fits = piece.len().min(GATHERED_BYTES - self.room.len());
+            self.room.extend_from_slice(&piece.split_to(fits));
+            if self.room.len() == GATHERED_BYTES {
+                self.pass();
+            }
+        }
+    }
+
+    /// Passes on what has been gathered.
+    fn pass(&mut self) {
+        if !self.room.is_empty() {
+            (self.take)(std::mem::take(&mut self.room).freeze());
+        }
     }
 }
 

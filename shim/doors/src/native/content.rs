@@ -227,6 +227,8 @@ pub(crate) async fn blob_content(
     let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
     let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
     let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
+    // A part's last piece is held back until all of the part is right. If the range ends before it, the answer would be whole before that is known.
+    let ends_within = range.end < size.min((last + 1) * part_bytes);
     // Of a part's bytes from this offset of it on, those in the range.
     let of_range = move |part: u32, offset: usize, bytes: Bytes| {
         let from = u64::from(part) * part_bytes + offset as u64;
@@ -252,7 +254,12 @@ pub(crate) async fn blob_content(
                 let _ = give.send(Ok(of_range(part, offset, bytes)));
                 offset += len;
             };
-            let read = doors.node.read_part_in_pieces(&key, &blob, size, part, take);
+            let read = async {
+                if part == last && ends_within {
+                    return doors.node.read_part(&key, &blob, size, part).await.map(take);
+                }
+                doors.node.read_part_in_pieces(&key, &blob, size, part, take).await
+            };
             let outcome = tokio::select! {
                 outcome = read => outcome,
                 () = give.closed() => Ok(()),
@@ -272,7 +279,10 @@ pub(crate) async fn blob_content(
             if let Some(piece) = pieces.recv().await {
                 return Some((piece, (ahead, begin, held)));
             }
-            task.await.unwrap_or_else(|why| std::panic::resume_unwind(why.into_panic()));
+            if let Err(why) = task.await {
+                // Without a panic the runtime has ended it, and ends this one as well.
+                std::panic::resume_unwind(why.try_into_panic().ok()?);
+            }
             // All of this part but its end has left.
             ahead.pop_front();
             ahead.extend(begin());

@@ -15,6 +15,11 @@ use crate::support::{Answer, Server};
 const LARGE_BYTES: usize = 20 << 20;
 const PART_BYTES: usize = 8 << 20;
 
+/// Stores whose parts come whole, and in pieces.
+fn stores() -> [MemoryStore; 2] {
+    [MemoryStore::new(), MemoryStore::new().in_pieces(300_000)]
+}
+
 /// Bytes that differ from place to place and from seed to seed.
 fn value(seed: u8, len: usize) -> Bytes {
     (0..len).map(|at| (at / 4_096) as u8 ^ (at % 251) as u8 ^ seed).collect()
@@ -28,7 +33,12 @@ fn check_value(answer: &Answer, expected: &[u8]) {
 
 #[tokio::test]
 async fn a_value_of_many_parts() {
-    let server = Server::start().await;
+    for store in stores() {
+        comes_and_goes(Server::over(store, |_, _| {}).await).await;
+    }
+}
+
+async fn comes_and_goes(server: Server) {
     let (one, two) = (value(1, LARGE_BYTES), value(2, 2 * PART_BYTES));
     assert!(
         server
@@ -89,7 +99,12 @@ async fn a_body_of_unknown_size() {
 
 #[tokio::test]
 async fn ranges() {
-    let server = Server::start().await;
+    for store in stores() {
+        come_as_asked(Server::over(store, |_, _| {}).await).await;
+    }
+}
+
+async fn come_as_asked(server: Server) {
     let (large, small) = (value(4, LARGE_BYTES), value(5, 1_000));
     for (key, value) in [("large", &large), ("small", &small)] {
         let path = format!("/v1/keys/{key}");
@@ -106,7 +121,13 @@ async fn ranges() {
                 PART_BYTES.min(len - 2),
                 PART_BYTES.min(len - 2) + 1,
             ),
+            // From within a piece of the first part to within one of the last, and to the end of one.
+            (format!("bytes=350-{}", len.saturating_sub(200_001)), 350, len.saturating_sub(200_000)),
+            (format!("bytes=350-{}", len / 5 * 4 - 1), 350, len / 5 * 4),
         ] {
+            if from >= to {
+                continue;
+            }
             let answer = server.call("GET", &path, &[("range", &text)], "").await;
             assert_eq!(answer.status, 206, "{text}: {answer:?}");
             check_value(&answer, &value[from..to]);
@@ -156,10 +177,11 @@ async fn parts(store: &MemoryStore) -> Vec<Name> {
     items.into_iter().map(|item| Name::new(Space::Blob, groups[0].clone(), item)).collect()
 }
 
-/// Sends a GET; the answer's head and what came of its body before the connection ended.
-async fn read_to_end(server: &Server, path: &str) -> (String, Vec<u8>) {
+/// Sends a GET, perhaps of a range; the answer's head and what came of its body before the connection ended.
+async fn read_to_end(server: &Server, path: &str, range: Option<&str>) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let range = range.map_or(String::new(), |range| format!("range: {range}\r\n"));
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{range}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut answer = Vec::new();
     // A connection that is reset has ended too.
@@ -171,34 +193,54 @@ async fn read_to_end(server: &Server, path: &str) -> (String, Vec<u8>) {
 
 #[tokio::test]
 async fn a_value_with_a_bad_part_is_never_whole() {
-    let store = MemoryStore::new();
+    for store in stores() {
+        never_whole(store).await;
+    }
+}
+
+async fn never_whole(store: MemoryStore) {
     let server = Server::over(store.clone(), |_, _| {}).await;
     let large = value(9, LARGE_BYTES);
     assert!(server.call("PUT", "/v1/keys/k", &[], large.clone()).await.reply().committed);
     let names = parts(&store).await;
     assert_eq!(names.len(), 3);
     for (number, name) in names.iter().enumerate() {
-        let good = store.get(name).await.unwrap().expect("a part is there").0;
-        let mut flipped = good.to_vec();
-        *flipped.last_mut().expect("a part has bytes") ^= 1;
-        let cut = good.slice(..good.len() - 1);
-        for bad in [Some(Bytes::from(flipped)), Some(cut), None] {
-            match &bad {
-                Some(bad) => store.put(name, bad.clone()).await.unwrap(),
-                None => store.delete(std::slice::from_ref(name)).await.unwrap(),
+        let good = store.get(name).await.expect("memory answers").expect("a part is there").0;
+        let flipped = |at: usize| {
+            let mut bytes = good.to_vec();
+            bytes[at] ^= 1;
+            Some(Bytes::from(bytes))
+        };
+        let longer = [&good[..], b"more"].concat();
+        let bad = [
+            flipped(1_000),
+            flipped(good.len() - 1),
+            Some(good.slice(..good.len() - 1)),
+            Some(longer.into()),
+            None,
+        ];
+        for (what, bad) in bad.into_iter().enumerate() {
+            match bad {
+                Some(bad) => store.put(name, bad).await.expect("memory answers"),
+                None => store.delete(std::slice::from_ref(name)).await.expect("memory answers"),
             }
-            let (head, body) = read_to_end(&server, "/v1/keys/k").await;
-            if number == 0 {
-                // Known before the head is sent.
-                assert!(!head.contains(" 200 "), "{head}");
-            } else {
-                assert!(head.contains(" 200 ") && head.contains("content-length: 20971520"), "{head}");
-                // Nothing of the bad part has left.
-                assert!(body.len() <= number * PART_BYTES, "{} bytes", body.len());
-                assert!(body == large[..body.len()], "the bytes differ");
+            // Whole, and so that it ends within the part, behind what is bad at its start.
+            let within = number * PART_BYTES + 700_000;
+            for (range, len) in [(None, LARGE_BYTES), (Some(format!("bytes=0-{}", within - 1)), within)] {
+                let (head, body) = read_to_end(&server, "/v1/keys/k", range.as_deref()).await;
+                if number == 0 {
+                    // Known before the head is sent.
+                    assert!(!head.contains(" 200 ") && !head.contains(" 206 "), "{head}");
+                    continue;
+                }
+                assert!(head.contains(&format!("content-length: {len}")), "{head}");
+                assert!(body.len() < len, "part {number}, {what}, {range:?}: all {len} bytes came");
+                // What is bad may have left, and then it breaks off.
+                let right = body.len().min(number * PART_BYTES);
+                assert!(body[..right] == large[..right], "the bytes of the parts before differ");
             }
         }
-        store.put(name, good).await.unwrap();
+        store.put(name, good).await.expect("memory answers");
         check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &large);
     }
 }
