@@ -24,8 +24,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// From an earlier moment to this one.
+    /// From an earlier moment to this one. Nothing if a count stands lower than it did: the server was started anew, and what it did before is not known.
     pub(crate) fn since(&self, before: &Asked) -> Asked {
+        let fell = |now: Option<&u64>, then: &u64| now.is_none_or(|now| now < then);
+        if before.calls.iter().any(|(call, then)| fell(self.calls.get(call), then)) {
+            return Asked::default();
+        }
         let dollars = self.dollars.map(|now| now - before.dollars.unwrap_or_default());
         let units = self
             .units
@@ -225,6 +229,9 @@ mod tests {
         assert_eq!(between.per_transaction(10)["put"], 2.0);
         assert!((between.cost_per_million(10).unwrap() - 40_000.0).abs() < 1e-6);
         assert_eq!(asked(1, None).since(&asked(0, None)).cost_per_million(10), None);
+        // A server that was started anew.
+        assert_eq!(asked(9, Some(0.05)).since(&asked(10, Some(0.1))), Asked::default());
+        assert_eq!(Asked::default().since(&asked(10, Some(0.1))), Asked::default());
     }
 
     #[tokio::test]

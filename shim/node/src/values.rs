@@ -144,7 +144,7 @@ impl NodeHandle {
         let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
         let bytes = self.get_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone()))?;
         if part_bytes(blob, size, part) != Some(bytes.len()) {
-            return Err(wrong_length(blob, size, part, bytes.len()));
+            return Err(Refusal::Damaged(wrong_length(blob, size, part, bytes.len()).to_string()));
         }
         Ok(bytes)
     }
@@ -168,33 +168,37 @@ impl NodeHandle {
         let mut gone = Gone::default();
         for again in 0..PART_TRIES {
             let mut opening = PartInPieces::new(at.clone(), gone);
-            let mut fault = None;
-            let mut push = |piece| {
-                if fault.is_some() {
-                    return;
-                }
-                match opening.push(piece) {
-                    Ok(bytes) if bytes.is_empty() => {}
-                    // With a piece that is held back behind these bytes there are more of them than there should be.
-                    Ok(_) if expected.is_none_or(|expected| opening.gone().bytes >= expected) => {
-                        fault = Some(wrong_length(blob, size, part, opening.gone().bytes));
+            let got = self.timed(CallKind::GetPart, async {
+                let mut right = Ok(());
+                let mut push = |piece| {
+                    if right.is_err() {
+                        return;
                     }
-                    Ok(bytes) => take(bytes),
-                    Err(error) => fault = Some(Refusal::Damaged(error.to_string())),
+                    match opening.push(piece) {
+                        Ok(bytes) if bytes.is_empty() => {}
+                        // With a piece that is held back behind these bytes there are more of them than there should be.
+                        Ok(_) if expected.is_none_or(|expected| opening.gone().bytes >= expected) => {
+                            right = Err(wrong_length(blob, size, part, opening.gone().bytes));
+                        }
+                        Ok(bytes) => take(bytes),
+                        Err(error) => right = Err(error),
+                    }
+                };
+                let found = store.get_pieces(&at, &mut push).await?;
+                right?;
+                if found.is_none() {
+                    return Ok(None);
                 }
-            };
-            let got = self.timed(CallKind::GetPart, store.get_pieces(&at, &mut push)).await;
-            if let Some(fault) = fault {
-                return Err(fault);
-            }
+                let (last, len) = (opening.end()?, opening.gone().bytes);
+                match expected == Some(len + last.len()) {
+                    true => Ok(Some(last)),
+                    false => Err(wrong_length(blob, size, part, len + last.len())),
+                }
+            });
+            let got = got.await;
             gone = opening.gone();
             match got {
-                Ok(Some(_)) => {
-                    let last = opening.end().map_err(|error| Refusal::Damaged(error.to_string()))?;
-                    let len = gone.bytes + last.len();
-                    if expected != Some(len) {
-                        return Err(wrong_length(blob, size, part, len));
-                    }
+                Ok(Some(last)) => {
                     take(last);
                     return Ok(());
                 }
@@ -209,13 +213,14 @@ impl NodeHandle {
         let at = durable::encode_name(name);
         let store = &*self.shared().store;
         for again in 0..PART_TRIES {
-            match self.timed(CallKind::GetPart, store.get(&at)).await {
+            let got = self.timed(CallKind::GetPart, async {
+                let Some((body, _)) = store.get(&at).await? else { return Ok(None) };
+                durable::decode_body(&at, &body).map(Some)
+            });
+            match got.await {
                 Ok(None) => return Ok(None),
-                Ok(Some((body, _))) => match durable::decode_body(&at, &body) {
-                    Ok(Body::Part(bytes)) => return Ok(Some(bytes)),
-                    Ok(body) => panic!("{at} holds {body:?}"),
-                    Err(error) => return Err(Refusal::Damaged(error.to_string())),
-                },
+                Ok(Some(Body::Part(bytes))) => return Ok(Some(bytes)),
+                Ok(Some(body)) => panic!("{at} holds {body:?}"),
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
@@ -245,8 +250,8 @@ fn part_bytes(blob: &BlobRef, size: u64, part: u32) -> Option<usize> {
     usize::try_from(bytes).ok().filter(|_| is_last == (part + 1 == blob.parts))
 }
 
-fn wrong_length(blob: &BlobRef, size: u64, part: u32, found: usize) -> Refusal {
-    Refusal::Damaged(format!(
+fn wrong_length(blob: &BlobRef, size: u64, part: u32, found: usize) -> Error {
+    Error::Damaged(format!(
         "part {part} of {} of blob {} of transaction {} holds {found} bytes; the record says {size} bytes in parts of {}",
         blob.parts, blob.number, blob.attempt, blob.part_bytes
     ))

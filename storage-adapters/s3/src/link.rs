@@ -426,3 +426,43 @@ async fn pass_on(
         Some(_) | None => Ok(received),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the pieces that a body of pieces of these sizes is passed on in.
+    fn gathered(sizes: &[usize]) -> Vec<usize> {
+        let mut next = 0_u8;
+        let mut bytes = |len: usize| -> Bytes {
+            let mut byte = || {
+                next = next.wrapping_add(1) % 251;
+                next
+            };
+            (0..len).map(|_| byte()).collect()
+        };
+        let pieces: Vec<Bytes> = sizes.iter().map(|len| bytes(*len)).collect();
+        let (mut came, mut passed) = (Vec::new(), Vec::new());
+        let mut take = |piece: Bytes| {
+            passed.push(piece.len());
+            came.extend_from_slice(&piece);
+        };
+        let mut gathered = Gathered { room: BytesMut::new(), take: &mut take };
+        pieces.iter().cloned().for_each(|piece| gathered.append(piece));
+        gathered.pass();
+        assert!(came == pieces.concat(), "all bytes, in their order");
+        passed
+    }
+
+    #[test]
+    fn small_pieces_are_gathered_and_large_ones_pass() {
+        let (large, full) = (PIECE_BYTES_MIN, GATHERED_BYTES);
+        assert_eq!(gathered(&[]), []);
+        assert_eq!(gathered(&[7, 0, 1]), [8]);
+        assert_eq!(gathered(&[large, large + 1, 3 * large]), [large, large + 1, 3 * large]);
+        // What came before goes before.
+        assert_eq!(gathered(&[10, large, 20, 30, large, 5]), [10, large, 50, large, 5]);
+        assert_eq!(gathered(&[1_448; 400]), [full, full, 400 * 1_448 - 2 * full]);
+        assert_eq!(gathered(&[large - 1, large - 1]), [full, 2 * (large - 1) - full]);
+    }
+}

@@ -96,7 +96,7 @@ impl PartInPieces {
     ///
     /// # Errors
     /// [`Damaged`](aft_store::Error::Damaged), naming the object, if the part is not what was written.
-    pub fn end(self) -> Result<Bytes, aft_store::Error> {
+    pub fn end(&mut self) -> Result<Bytes, aft_store::Error> {
         self.opening.end().map_err(|fault| fault.at(&self.name))
     }
 }

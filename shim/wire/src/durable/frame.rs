@@ -196,8 +196,8 @@ impl Opening {
     }
 
     /// The piece that was held back, if the whole payload is right.
-    pub(crate) fn end(self) -> Result<Bytes, Fault> {
-        let Some(running) = self.running else {
+    pub(crate) fn end(&mut self) -> Result<Bytes, Fault> {
+        let Some(running) = &self.running else {
             return Err(Fault::Broken(if self.header.is_empty() {
                 "the body is empty"
             } else {
@@ -207,7 +207,7 @@ impl Opening {
         if running.sum() != self.header[1..HEADER_LEN] {
             return Err(Fault::Broken("the body's checksum does not match"));
         }
-        Ok(self.held)
+        Ok(std::mem::take(&mut self.held))
     }
 }
 
