@@ -18,7 +18,7 @@ use crate::store::{Answer, Body, Call, CallError, Name};
 use super::index::Source;
 use super::script::{Pending, Run};
 use super::tasks::Purpose;
-use super::transaction::Transaction;
+use super::transaction::{Collected, Transaction};
 use super::{Node, Timer};
 
 /// A request that has an open attempt on this node.
@@ -80,7 +80,7 @@ impl Node {
         if !begin.named && known {
             let floor =
                 begin.session.iter().filter_map(|entry| self.index.header(entry.txn).cloned()).collect();
-            return self.open(ticket, begin, floor, false);
+            return self.open(ticket, begin, floor, Collected::default());
         }
         let until = self.now.mono_ms + self.settings.store_patience_ms;
         self.start_task(Purpose::Begin(ticket, begin), Some(until));
@@ -122,7 +122,7 @@ impl Node {
             }
         }
         let mut floor = Vec::new();
-        let mut list_fresh = false;
+        let mut collected = Collected::default();
         for (entry, place) in session {
             let place = match place {
                 Ok(header) => {
@@ -145,10 +145,12 @@ impl Node {
                             }
                         }
                         // Slim, another attempt's, or too old: it sets no bound; the transaction lists afresh instead.
-                        Some(_) | None => list_fresh = true,
+                        Some(_) | None => {
+                            collected.add(entry.txn, (record.txn == entry.txn).then(|| record.keys()));
+                        }
                     }
                 }
-                Answer::Got(None) => list_fresh = true,
+                Answer::Got(None) => collected.add(entry.txn, None),
                 answer => {
                     self.refuse(ticket, refusal_of(&answer));
                     return Ok(());
@@ -158,12 +160,12 @@ impl Node {
         for header in &floor {
             self.learn(header, Source::Heard, None);
         }
-        self.open(ticket, Box::new(begin.clone()), floor, list_fresh);
+        self.open(ticket, Box::new(begin.clone()), floor, collected);
         Ok(())
     }
 
     /// Opens the transaction, or waits for the attempt that is open.
-    fn open(&mut self, ticket: Ticket, begin: Box<Begin>, floor: Vec<Arc<Header>>, list_fresh: bool) {
+    fn open(&mut self, ticket: Ticket, begin: Box<Begin>, floor: Vec<Arc<Header>>, collected: Collected) {
         if let (Some(request), false) = (self.requests.get_mut(&begin.hash), begin.overlap) {
             let last = request.attempts.iter().map(|attempt| self.transactions[attempt].deadline_mono).max();
             let remaining = last.unwrap_or(0).saturating_sub(self.now.mono_ms);
@@ -191,7 +193,7 @@ impl Node {
         let retention = wish.clamp(self.settings.retention_min_ms(), self.settings.retention_max_ms);
         let began = self.time();
         let mut transaction = Transaction::new(&begin, retention, deadline, began, self.calls.next_id());
-        transaction.list_fresh = list_fresh;
+        transaction.collected = collected;
         floor.into_iter().for_each(|header| transaction.add_floor(header));
         let attempt = begin.attempt;
         self.timers.insert((deadline, Timer::Deadline(attempt)));

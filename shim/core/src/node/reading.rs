@@ -199,7 +199,8 @@ impl Node {
         let bug = super::bug_of(&self.settings);
         let bug = |planted| bug == Some(planted);
         let bound = if bug(Bug::DropLowerBound) { None } else { transaction.lower_bound(key).cloned() };
-        let since_call = if transaction.list_fresh { transaction.began_call } else { 0 };
+        let since_call = if transaction.collected.is_any() { transaction.began_call } else { 0 };
+        let seen = transaction.collected.newest_of(key);
         let now_mono = self.now.mono_ms;
         let entry = self.index.entry(key);
         let since_call = since_call.max(entry.not_before_call);
@@ -259,6 +260,10 @@ impl Node {
                         self.ask_record(id, operation, key, header.hash, header.txn, basis_call);
                         return Choice::Missing;
                     }
+                    // What its session has seen was collected because of what has just been rejected.
+                    if rejected && seen.is_some_and(|seen| header.txn < seen) {
+                        return Choice::Gone;
+                    }
                     transaction.add_read(key.clone(), Some(header.clone()), basis_mono);
                     return Choice::Version(header);
                 }
@@ -269,7 +274,7 @@ impl Node {
             self.ask_listing(id, operation, key, Some(more), 0);
             return Choice::Missing;
         }
-        if bound.is_some() {
+        if bound.is_some() || (rejected && seen.is_some()) {
             return Choice::Gone;
         }
         if rejected {

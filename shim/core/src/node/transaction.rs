@@ -78,6 +78,40 @@ pub(super) enum Phase {
     Committing(Arc<Record>, Vec<CommitWaiter>),
 }
 
+/// Commits that a session has seen and whose records are slim, gone or too old: they set no bound, since newer versions of all their keys are there, and a fresh listing
+/// shows them. But what it shows may be rejected (protocol 5.4), and what is below may then be older than what the session has seen.
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct Collected {
+    by_key: BTreeMap<Key, TxnId>,
+    /// The newest of those whose keys are not known.
+    of_any_key: Option<TxnId>,
+    is_any: bool,
+}
+
+impl Collected {
+    pub(super) fn add(&mut self, txn: TxnId, keys: Option<Vec<Key>>) {
+        self.is_any = true;
+        match keys {
+            None => self.of_any_key = self.of_any_key.max(Some(txn)),
+            Some(keys) => {
+                for key in keys {
+                    let newest = self.by_key.entry(key).or_insert(txn);
+                    *newest = (*newest).max(txn);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.is_any
+    }
+
+    /// The newest of them that wrote the key, or may have.
+    pub(super) fn newest_of(&self, key: &Key) -> Option<TxnId> {
+        self.by_key.get(key).copied().max(self.of_any_key)
+    }
+}
+
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Transaction {
     pub(super) attempt: AttemptId,
@@ -91,8 +125,8 @@ pub(super) struct Transaction {
     /// The node's clock at its begin; the collector's horizon stays below it.
     pub(super) began: Hlc,
     pub(super) session: Session,
-    /// A session entry set no bound: every first read must rest on a listing asked since its begin.
-    pub(super) list_fresh: bool,
+    /// What the session has seen of commits that set no bound. If there is any, every first read must rest on a listing asked since the begin.
+    pub(super) collected: Collected,
     /// Store calls made from now on have this number or a greater one.
     pub(super) began_call: u64,
     pub(super) reads: BTreeMap<Key, ReadVersion>,
@@ -145,7 +179,7 @@ impl Transaction {
             deadline_mono,
             began,
             session: begin.session.clone(),
-            list_fresh: false,
+            collected: Collected::default(),
             began_call,
             reads: BTreeMap::new(),
             ranges: Vec::new(),
