@@ -187,7 +187,8 @@ fn node_settings(
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
-    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store only do some work twice.
+    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store do some work twice, and
+    // can leave a superseded version behind (decision 0006, Open).
     node.maintain = true;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
