@@ -330,8 +330,14 @@ impl World {
         // A commit that was sent again may be told what an earlier one came to.
         let repeated = sent.commits && attempt.commits > 1;
         let known = match refusal {
-            // Nothing is gone before something was collected.
-            Refusal::SnapshotGone(key) => self.audit.collected_keys.contains(key),
+            // Nothing is gone before something was collected; but what the session has seen and is too old to be a bound may not be published yet.
+            Refusal::SnapshotGone(key) => {
+                let floor_ms = self.floor_ms();
+                let unbound = attempt.session.iter().any(|entry| {
+                    entry.txn.time.ms() < floor_ms && self.audit.write(entry.txn.attempt, key).is_some()
+                });
+                unbound || self.audit.collected_keys.contains(key)
+            }
             Refusal::ResultGone => records().any(|record| {
                 self.now_ms + 2 * self.settings.skew_max_ms
                     > record.txn.time.ms() + self.settings.replay_limit_ms()

@@ -46,7 +46,7 @@ impl Node {
         Ok(true)
     }
 
-    /// Puts all version entries of these transactions, learns them, and tells of them. Their records were asked for at `since`, by the monotonic clock:
+    /// Learns these transactions, puts all their version entries, and tells of them. Their records were asked for at `since`, by the monotonic clock:
     /// too long after, they may be collected, and the entries would stay behind.
     pub(super) fn enter_versions(
         &mut self,
@@ -68,11 +68,15 @@ impl Node {
                 unheard.push(header.clone());
             }
         }
+        // Now, not when all is done: some entries may land and others fail, and on an exclusive store nobody lists again a key that was listed before.
+        run.note_if(|| {
+            headers.iter().for_each(|header| self.learn(header, Source::Heard, None));
+            true
+        });
         run.ask_done(unheard.iter().flat_map(|header| publish::entries(header)))?;
         for header in headers {
             self.settled.insert(header.txn.attempt, ());
             self.versions_entered(header.txn.attempt);
-            self.learn(header, Source::Heard, None);
         }
         if headers.iter().any(|header| !header.writes.is_empty()) {
             self.tell(headers.iter().filter(|header| !header.writes.is_empty()).cloned().collect());

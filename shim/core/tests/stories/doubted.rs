@@ -5,65 +5,32 @@
 //! request is looked up, much time passes, and the key is read, while the store takes no version entry. A store that died in the middle of a load
 //! and came back showed this: a request was replayed, its entry was read, and then was gone for a while.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, Key, NodeId, RequestHash};
-use aft_core::message::{
-    Batch, Begin, CommitArgs, Found, Input, Now, Op, Output, Refusal, Reply, Ticket, Verb, Visibility,
-};
+use aft_core::ids::{AttemptId, Key, RequestHash};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Record, Value};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, Name, Tag};
 use bytes::Bytes;
 
-const WALL_MS: u64 = 1_700_000_000_000;
+use crate::by_hand::{Store, World, opening};
+
 const HASH: RequestHash = RequestHash([1; 32]);
 const ATTEMPT: AttemptId = AttemptId([1; 16]);
 
-struct World {
-    node: Node,
-    at_ms: u64,
+#[derive(Default)]
+struct Doubtful {
     record: Option<Arc<Record>>,
     /// Version entries that the node tried to put.
     published: usize,
-    replies: Vec<Result<Reply, Refusal>>,
-    /// The store answers creates.
+    /// It answers creates.
     well: bool,
-    /// What the store holds as a commit record is damaged.
+    /// What it holds as a commit record is damaged.
     damaged: bool,
 }
 
-impl World {
-    fn new(settings: Settings) -> World {
-        World {
-            node: Node::new(NodeId(1), settings),
-            at_ms: 1_000,
-            record: None,
-            published: 0,
-            replies: Vec::new(),
-            well: false,
-            damaged: false,
-        }
-    }
-
-    fn step(&mut self, input: Input) {
-        let now = Now { wall_ms: WALL_MS + self.at_ms, mono_ms: self.at_ms };
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut outputs = Vec::new();
-            self.node.step(now, input, &mut outputs);
-            for output in outputs {
-                match output {
-                    Output::Call(id, call) => inputs.push_back(Input::Answer(id, self.answer(call))),
-                    Output::Reply(_, reply) => self.replies.push(reply),
-                    Output::Tell(_) | Output::Note(_) => {}
-                }
-            }
-        }
-    }
-
+impl Store for Doubtful {
     fn answer(&mut self, call: Call) -> Answer {
         let stood = self.record.is_some();
         if let Call::Create(_, Body::Record(record)) = &call {
@@ -89,21 +56,6 @@ impl World {
             other => panic!("nothing here asks {other:?}"),
         }
     }
-
-    /// Lets time pass, waking the node whenever it wants to be woken.
-    fn pass(&mut self, ms: u64) {
-        let until = self.at_ms + ms;
-        while let Some(wake) = self.node.next_wake().filter(|wake| *wake <= until) {
-            self.at_ms = self.at_ms.max(wake);
-            self.step(Input::Wake);
-        }
-        self.at_ms = until;
-    }
-
-    fn ask(&mut self, verb: Verb) -> Result<Reply, Refusal> {
-        self.step(Input::Verb(Ticket(self.at_ms), verb));
-        self.replies.pop().expect("it is answered at once")
-    }
 }
 
 fn write(key: &Key) -> Batch {
@@ -113,49 +65,35 @@ fn write(key: &Key) -> Batch {
     Batch { ops: vec![Op::Put(key.clone(), value)], commit: Some(CommitArgs::default()) }
 }
 
-fn begin(attempt: AttemptId, hash: RequestHash, batch: Batch) -> Verb {
-    Verb::Begin(Box::new(Begin {
-        attempt,
-        hash,
-        named: true,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Vec::new(),
-        retention_ms: None,
-        visibility: Visibility::Relaxed,
-        batch,
-    }))
+/// The named request that writes `k`, whose outcome is in doubt.
+fn doubted() -> Verb {
+    let batch = write(&Key::parse("k").unwrap());
+    Verb::Begin(Box::new(Begin { named: true, ..opening(1, batch) }))
+}
+
+fn world() -> World<Doubtful> {
+    World::new(Settings::new(false, 3_600_000, true), Doubtful::default())
 }
 
 #[test]
 fn a_doubted_commit_that_was_told_stays_in_sight() {
     let settings = Settings::new(false, 3_600_000, true);
     let (timeout_ms, recheck_ms) = (settings.timeout_default_ms, settings.recheck_after_ms);
-    let mut world = World::new(settings);
-    let key = Key::parse("k").unwrap();
-    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&key))));
+    let mut world = world();
+    world.send(doubted());
     world.pass(timeout_ms + 1);
     assert_eq!(world.replies.pop(), Some(Err(Refusal::Unknown(HASH))));
 
     let found = world.ask(Verb::LookUp(HASH));
     assert!(matches!(found, Ok(Reply::Found(_))), "{found:?}");
-    assert!(world.published > 0, "nobody publishes it");
+    assert!(world.store.published > 0, "nobody publishes it");
     for n in 2..5 {
         world.pass(3 * recheck_ms);
-        let get = Batch { ops: vec![Op::Get(key.clone())], commit: Some(CommitArgs::default()) };
-        let (attempt, hash) = (AttemptId([n; 16]), RequestHash([n; 32]));
-        let mut opening = begin(attempt, hash, get);
-        if let Verb::Begin(begin) = &mut opening {
-            begin.named = false;
-        }
-        let read = world.ask(opening);
+        let get = Op::Get(Key::parse("k").unwrap());
+        let batch = Batch { ops: vec![get], commit: Some(CommitArgs::default()) };
+        let read = world.ask(Verb::Begin(Box::new(opening(n, batch))));
         let Ok(Reply::Begun { reads, .. }) = read else { panic!("{read:?}") };
-        assert!(
-            matches!(reads[0].found, Found::Version(txn, _) if txn.attempt == AttemptId([1; 16])),
-            "{reads:?}"
-        );
+        assert!(matches!(reads[0].found, Found::Version(txn, _) if txn.attempt == ATTEMPT), "{reads:?}");
     }
 }
 
@@ -165,50 +103,49 @@ fn who_waits_for_a_commit_is_told_soon_and_the_commit_goes_on() {
     let settings = Settings::new(false, 3_600_000, true);
     let patience_ms = settings.commit_patience_ms;
     assert!(patience_ms < settings.timeout_default_ms / 2);
-    let mut world = World::new(settings);
-    let key = Key::parse("k").unwrap();
-    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&key))));
+    let mut world = world();
+    world.send(doubted());
     world.pass(patience_ms - 1);
     assert_eq!(world.replies, []);
     world.pass(1);
     assert_eq!(std::mem::take(&mut world.replies), [Err(Refusal::Unknown(HASH))]);
 
     // Asked again, it is the same commit, with a patience of its own.
-    for ticket in [2, 3] {
-        world.step(Input::Verb(Ticket(ticket), Verb::Commit(ATTEMPT, CommitArgs::default())));
+    for _ in 0..2 {
+        world.send(Verb::Commit(ATTEMPT, CommitArgs::default()));
         world.pass(patience_ms / 3);
     }
     assert_eq!(world.replies, []);
     world.pass(patience_ms / 3);
     assert_eq!(std::mem::take(&mut world.replies), [Err(Refusal::Unknown(HASH))]);
     // And it has never stopped: when the store is well again, who still waits hears that it committed.
-    world.well = true;
+    world.store.well = true;
     world.pass(2_000);
     let told = std::mem::take(&mut world.replies);
     assert!(matches!(&told[..], [Ok(Reply::Committed(committed))] if committed.txn.is_some()), "{told:?}");
-    assert!(world.published > 0, "nobody publishes it");
+    assert!(world.store.published > 0, "nobody publishes it");
 }
 
 /// It was told as an error of the server alone, which clients take for an end: whether the transaction committed is open all the same.
 #[test]
 fn a_damaged_record_leaves_the_outcome_unknown_and_is_named() {
-    let mut world = World::new(Settings::new(false, 3_600_000, true));
-    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&Key::parse("k").unwrap()))));
-    (world.well, world.damaged) = (true, true);
+    let mut world = world();
+    world.send(doubted());
+    (world.store.well, world.store.damaged) = (true, true);
     world.pass(2_000);
     let unknown = Refusal::UnknownDamaged(HASH, "commit/01 ends early".into());
     assert_eq!(std::mem::take(&mut world.replies), [Err(unknown.clone())]);
     assert_eq!(world.ask(Verb::Commit(ATTEMPT, CommitArgs::default())), Err(unknown));
-    world.damaged = false;
+    world.store.damaged = false;
     let told = world.ask(Verb::Commit(ATTEMPT, CommitArgs::default()));
     assert!(matches!(told, Ok(Reply::Committed(_))), "{told:?}");
 }
 
 #[test]
 fn a_transaction_leads_to_its_request() {
-    let mut world = World::new(Settings::new(false, 3_600_000, true));
-    world.well = true;
-    world.step(Input::Verb(Ticket(1), begin(ATTEMPT, HASH, write(&Key::parse("k").unwrap()))));
+    let mut world = world();
+    world.store.well = true;
+    world.send(doubted());
     assert!(matches!(world.replies.pop(), Some(Ok(Reply::Begun { committed: Some(_), .. }))));
     let other = RequestHash([9; 32]);
     let found = world.ask(Verb::LookUpOf(ATTEMPT, other));

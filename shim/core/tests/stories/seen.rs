@@ -4,22 +4,16 @@
 //! `B`, whose publisher died, k0's entry is missing. So whoever reads k0 finds `A`, must then reject `B` at k1, and comes to `Old`. Without a session that is a right
 //! answer; with it, it is older than what was seen.
 
-#![expect(clippy::unwrap_used, reason = "a failed test says where")]
-
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, SessionEntry, TxnId};
-use aft_core::message::{
-    Batch, Begin, Found, Input, Now, Op, Output, Refusal, Reply, Ticket, Verb, Visibility,
-};
+use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, SessionEntry, TxnId};
+use aft_core::message::{Batch, Begin, Found, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Record, Value, VersionEntry, Write, Writes};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Group, Name, Tag};
 use bytes::Bytes;
 
-const WALL_MS: u64 = 1_700_000_000_000;
+use crate::by_hand::{Store, WALL_MS, World, opening};
 
 /// The transactions, oldest first.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,78 +81,51 @@ impl Txn {
     }
 }
 
-/// What the store answers.
-fn answer(call: &Call) -> Answer {
-    let record = |hash: &RequestHash| {
-        let found = ALL.into_iter().find(|txn| txn.hash() == *hash);
-        Answer::Got(found.map(|txn| (Body::Record(txn.record()), Tag(Bytes::from_static(b"tag")))))
-    };
-    match call {
-        Call::List { group: Group::Versions(key), after, .. } => {
-            let after = after.as_ref().map(|name| match name {
-                Name::Version(_, entry) => entry.txn,
-                other => panic!("{other:?} is no version"),
-            });
-            let listed = ALL.into_iter().rev().filter(|txn| {
-                let is_missing = *txn == Txn::B && key.as_str() == "k0";
-                txn.keys().contains(key) && !is_missing && after.is_none_or(|after| txn.id() < after)
-            });
-            let names = listed.map(|txn| Name::Version(key.clone(), txn.entry())).collect();
-            Answer::Listed { names, more: false }
-        }
-        Call::Get(Name::Commit(hash)) | Call::Fetch { hash, .. } => record(hash),
-        Call::Get(_) => Answer::Got(None),
-        Call::Put(..) => Answer::Done,
-        other => panic!("a read does not ask {other:?}"),
-    }
-}
+/// A store that holds these, but for `B`'s entry of k0.
+struct HalfPublished;
 
-/// Steps the node, answering every call; what it replies.
-fn step(node: &mut Node, input: Input) -> Vec<Result<Reply, Refusal>> {
-    let now = Now { wall_ms: WALL_MS, mono_ms: 1_000 };
-    let mut inputs = VecDeque::from([input]);
-    let mut replies = Vec::new();
-    while let Some(input) = inputs.pop_front() {
-        let mut outputs = Vec::new();
-        node.step(now, input, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Call(id, call) => inputs.push_back(Input::Answer(id, answer(&call))),
-                Output::Reply(_, reply) => replies.push(reply),
-                Output::Tell(_) | Output::Note(_) => {}
+impl Store for HalfPublished {
+    fn answer(&mut self, call: Call) -> Answer {
+        let record = |hash: &RequestHash| {
+            let found = ALL.into_iter().find(|txn| txn.hash() == *hash);
+            Answer::Got(found.map(|txn| (Body::Record(txn.record()), Tag(Bytes::from_static(b"tag")))))
+        };
+        match &call {
+            Call::List { group: Group::Versions(key), after, .. } => {
+                let after = after.as_ref().map(|name| match name {
+                    Name::Version(_, entry) => entry.txn,
+                    other => panic!("{other:?} is no version"),
+                });
+                let listed = ALL.into_iter().rev().filter(|txn| {
+                    let is_missing = *txn == Txn::B && key.as_str() == "k0";
+                    txn.keys().contains(key) && !is_missing && after.is_none_or(|after| txn.id() < after)
+                });
+                let names = listed.map(|txn| Name::Version(key.clone(), txn.entry())).collect();
+                Answer::Listed { names, more: false }
             }
+            Call::Get(Name::Commit(hash)) | Call::Fetch { hash, .. } => record(hash),
+            Call::Get(_) => Answer::Got(None),
+            Call::Put(..) => Answer::Done,
+            other => panic!("a read does not ask {other:?}"),
         }
     }
-    replies
 }
 
 /// Reads keys one after the other, in a transaction with this session.
 fn read(session: &[Txn], keys: [&str; 2]) -> Vec<Result<Found, Refusal>> {
-    let mut node = Node::new(NodeId(1), Settings::new(false, 3_600_000, true));
-    let attempt = AttemptId([9; 16]);
-    let begin = Begin {
-        attempt,
-        hash: RequestHash([9; 32]),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: session.iter().map(|txn| SessionEntry { txn: txn.id(), hash: txn.hash() }).collect(),
-        retention_ms: None,
-        visibility: Visibility::Relaxed,
-        batch: Batch { ops: Vec::new(), commit: None },
-    };
-    step(&mut node, Input::Verb(Ticket(1), Verb::Begin(Box::new(begin)))).pop().unwrap().unwrap();
-    let get = |(number, key): (u64, &str)| {
+    let mut world = World::new(Settings::new(false, 3_600_000, true), HalfPublished);
+    let session = session.iter().map(|txn| SessionEntry { txn: txn.id(), hash: txn.hash() }).collect();
+    let opening = Begin { session, ..opening(9, Batch::default()) };
+    let attempt = opening.attempt;
+    world.begin(opening);
+    let get = |key: &str| {
         let batch = Batch { ops: vec![Op::Get(Key::parse(key).unwrap())], commit: None };
-        let mut replies = step(&mut node, Input::Verb(Ticket(number), Verb::Run(attempt, batch)));
-        match replies.pop().unwrap()? {
+        match world.ask(Verb::Run(attempt, batch))? {
             Reply::Ran { reads, .. } => Ok(reads[0].found.clone()),
             other => panic!("{other:?}"),
         }
     };
-    (2..).zip(keys).map(get).collect()
+    keys.map(get).into()
 }
 
 fn found(txn: Txn) -> Result<Found, Refusal> {

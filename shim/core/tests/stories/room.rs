@@ -1,18 +1,17 @@
 //! Goal: a transaction's room in its commit record is counted exactly, whatever its batches replace and however they overlap.
 //! Method: a node that may keep ten bytes, and whose store answers when the test says so.
 
-#![expect(clippy::unwrap_used, reason = "a failed test says where")]
-
 use aft_core::Node;
-use aft_core::ids::{AttemptId, Key, NodeId, RequestHash};
+use aft_core::ids::{AttemptId, Key, NodeId};
 use aft_core::message::{
     Batch, Begin, CommitArgs, Excess, Input, Measured, Now, Op, Output, Refusal, Reply, Ticket, Verb,
-    Visibility,
 };
 use aft_core::record::{Location, RECORD_BYTES_BASE, Record, Value, WRITE_BYTES_BASE};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallId};
 use bytes::Bytes;
+
+use crate::by_hand::opening;
 
 const ATTEMPT: AttemptId = AttemptId([7; 16]);
 const ROOM: usize = 10;
@@ -36,19 +35,7 @@ impl World {
         };
         let node = Node::new(NodeId(1), settings);
         let mut world = World { node, tickets: 0, calls: Vec::new(), replies: Vec::new() };
-        let begin = Begin {
-            attempt: ATTEMPT,
-            hash: RequestHash([1; 32]),
-            named: false,
-            fingerprint: None,
-            timeout_ms: None,
-            wait_ms: 0,
-            overlap: false,
-            session: Vec::new(),
-            retention_ms: None,
-            visibility: Visibility::Relaxed,
-            batch: Batch::default(),
-        };
+        let begin = Begin { attempt: ATTEMPT, ..opening(1, Batch::default()) };
         assert!(world.ask(Verb::Begin(Box::new(begin))).unwrap().is_ok());
         world
     }
