@@ -38,6 +38,8 @@ pub enum Name {
     Marker(Key),
     /// The mark up to which intents are entered, where one node holds the store alone.
     Entered,
+    /// The youngest horizon that a maintainer has collected by, where several nodes may.
+    Horizon,
 }
 
 /// The typed body of a stored object.
@@ -49,8 +51,8 @@ pub enum Body {
     Collect(Arc<CollectEntry>),
     /// Of a marker: fresh at every put, so that its tag is.
     Marker(Nonce),
-    /// Of the mark: all transactions of intents up to this time are entered, or will never commit.
-    Entered(Hlc),
+    /// Of the mark: all transactions of intents up to this time are entered, or will never commit. Of the horizon: nothing younger was collected.
+    Time(Hlc),
     /// Of a part of a blob.
     Part(Bytes),
     /// Of intents and version entries, whose names say all.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Key, RequestHash, TxnId};
+use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use aft_core::message::Refusal;
 use aft_core::record::{BlobRef, Location, Record, VersionEntry, Write};
 use aft_core::settings::Settings;
@@ -224,7 +224,10 @@ impl Audit {
 
     fn judge_create(&self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
         let (Name::Commit(hash), Body::Record(record)) = (name, body) else {
-            return broken("only commit records are created", format!("{name:?}"));
+            return match name {
+                Name::Horizon => Ok(()),
+                _ => broken("only commit records and the horizon are created", format!("{name:?}")),
+            };
         };
         if store.commits.contains_key(hash) {
             return Ok(());
@@ -292,9 +295,22 @@ impl Audit {
 
     fn judge_replace(&mut self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
         let (Name::Commit(hash), Body::Record(slim)) = (name, body) else {
-            return match name {
-                Name::Collect(_) => Ok(()),
-                _ => broken("only commit records and collect entries are replaced", format!("{name:?}")),
+            return match (name, body) {
+                (Name::Collect(_), _) => Ok(()),
+                (Name::Horizon, Body::Time(time)) => {
+                    let latest = Some(Hlc::from_ms(scene.now_ms + scene.settings.skew_max_ms));
+                    if store.horizon < Some(*time) || store.horizon > latest {
+                        return Ok(());
+                    }
+                    broken(
+                        "section 8: the horizon does not go back",
+                        format!("{:?} to {time:?}", store.horizon),
+                    )
+                }
+                _ => broken(
+                    "only commit records, collect entries and the horizon are replaced",
+                    format!("{name:?}"),
+                ),
             };
         };
         let held = &store.commits[hash];
@@ -360,6 +376,7 @@ impl Audit {
                 Some(_) | None => Ok(()),
             },
             Name::Intent(_) | Name::Collect(_) | Name::Marker(_) | Name::Entered => Ok(()),
+            Name::Horizon => broken("the horizon stays", format!("{name:?}")),
         }
     }
 

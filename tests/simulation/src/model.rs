@@ -32,6 +32,8 @@ pub struct StoreModel {
     pub markers: BTreeMap<Key, Nonce>,
     /// The mark up to which intents are entered.
     pub entered: Option<Hlc>,
+    /// The youngest horizon that a maintainer has collected by.
+    pub horizon: Option<Hlc>,
 }
 
 /// The tag of a content: a hash of it.
@@ -64,7 +66,8 @@ impl StoreModel {
             }
             Name::Collect(name) => self.collects.get(name).map(|entry| Body::Collect(entry.clone())),
             Name::Marker(key) => self.markers.get(key).map(|nonce| Body::Marker(*nonce)),
-            Name::Entered => self.entered.map(Body::Entered),
+            Name::Entered => self.entered.map(Body::Time),
+            Name::Horizon => self.horizon.map(Body::Time),
         }
     }
 
@@ -88,7 +91,8 @@ impl StoreModel {
             (Name::Marker(key), Body::Marker(nonce)) => {
                 self.markers.insert(key.clone(), *nonce);
             }
-            (Name::Entered, Body::Entered(time)) => self.entered = Some(*time),
+            (Name::Entered, Body::Time(time)) => self.entered = Some(*time),
+            (Name::Horizon, Body::Time(time)) => self.horizon = Some(*time),
             (name, body) => panic!("{name:?} cannot hold {body:?}"),
         }
     }
@@ -119,6 +123,7 @@ impl StoreModel {
                 self.markers.remove(key);
             }
             Name::Entered => self.entered = None,
+            Name::Horizon => self.horizon = None,
         }
     }
 

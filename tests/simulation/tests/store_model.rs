@@ -117,7 +117,7 @@ fn body(name: &Name, random: &mut Random) -> Body {
                 retention_ms: random.below(3),
             }],
         })),
-        Name::Entered => Body::Entered(Hlc(random.below(3))),
+        Name::Entered | Name::Horizon => Body::Time(Hlc(random.below(3))),
         Name::Marker(_) => Body::Marker(nonce(random)),
     }
 }
@@ -145,7 +145,7 @@ fn call(random: &mut Random, tags: &BTreeMap<Name, Tag>) -> Call {
                 Name::Blob { attempt, number, part } => {
                     (Group::Blobs(attempt), Name::Blob { attempt, number, part })
                 }
-                Name::Commit(_) | Name::Marker(_) | Name::Entered => return Call::Get(name),
+                Name::Commit(_) | Name::Marker(_) | Name::Entered | Name::Horizon => return Call::Get(name),
             };
             Call::List { group, after: random.chance(500).then_some(after), limit }
         }

@@ -31,6 +31,8 @@ pub(super) enum Owner {
     KeysPage(OperationId),
     /// The maintainer's scan, in this pass.
     Scan(Scanning, u64),
+    /// The maintainer that would look at things, in this pass.
+    Horizon(u64),
     /// Nobody: the mark is put again soon.
     Mark,
 }
@@ -128,7 +130,7 @@ impl Node {
                 Owner::Listing(..) | Owner::Record(..) => {
                     waiting.waiters.iter().any(|waiter| self.operations.contains_key(waiter))
                 }
-                Owner::Scan(_, pass) => self.maintenance.in_pass(*pass),
+                Owner::Scan(_, pass) | Owner::Horizon(pass) => self.maintenance.in_pass(*pass),
                 Owner::Mark => false,
             };
             if alive && waiting.until_mono.is_none_or(|until| at < until) {
@@ -185,6 +187,7 @@ impl Node {
             Owner::Marker(operation, key) => self.marker_answered(operation, key, asked_call, answer),
             Owner::KeysPage(operation) => self.keys_page_answered(operation, answer),
             Owner::Scan(scanning, pass) => self.scan_answered(scanning, pass, answer),
+            Owner::Horizon(pass) => self.horizon_answered(pass, answer),
             Owner::Mark => {}
         }
     }

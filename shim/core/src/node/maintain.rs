@@ -10,7 +10,7 @@
 //! Scans read pages, so memory is bounded whatever the backlog; items are worked on in batches, so that what they share (a hot key's listing and
 //! marker, one collect entry, one deletion) is asked once; a fixed number of batches is under way at once.
 //!
-//! The horizon is fixed for a pass: nothing younger is collected, and what a pass has found out of a key's versions below it stays true.
+//! The horizon (`horizon`) is fixed for a pass: nothing younger is collected, and what a pass has found out of a key's versions below it stays true.
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Hlc, Key, TxnId};
@@ -20,6 +20,7 @@ use crate::store::{Answer, Body, Call, CallError, Group, Groups, Name};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::calls::Owner;
+use super::horizon::Standing;
 use super::pace::{Pace, WINDOW_MS};
 use super::script::{Flow, Pending, Stop};
 use super::supersede::Survivor;
@@ -136,8 +137,10 @@ pub(super) struct Pass {
     clean: bool,
     /// An intent's record could not be read: the node serves all the same, but something old may be unpublished.
     unreadable: bool,
-    /// Fixed when the Retire scan begins.
+    /// Fixed before anything is looked at.
     pub(super) horizon: Hlc,
+    /// Whether it is written down, where others maintain too.
+    pub(super) standing: Standing,
     /// When the Retire scan began, by the monotonic clock.
     retire_began_mono: u64,
     /// The scan under way could not list everything.
@@ -209,6 +212,7 @@ impl Node {
             clean: true,
             unreadable: false,
             horizon: Hlc::default(),
+            standing: Standing::Unasked,
             retire_began_mono: 0,
             cut_short: false,
             minutes: VecDeque::new(),
@@ -236,14 +240,14 @@ impl Node {
     }
 
     /// Starts what can be started: items up to the bound, the next page when they run out, the next scan when all is done.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         loop {
             let Some(pass) = &mut self.maintenance.pass else { return };
             if pass.pumping {
                 return;
             }
             if pass.running < self.settings.maintenance_tasks_max && !pass.items.is_empty() {
-                if pass.scan != Scanning::Enter && !self.is_in_pace() {
+                if pass.scan != Scanning::Enter && !(self.horizon_stands() && self.is_in_pace()) {
                     return;
                 }
                 if let Some(purpose) = self.next_batch() {
@@ -359,7 +363,7 @@ impl Node {
         }
     }
 
-    fn end_pass(&mut self) {
+    pub(super) fn end_pass(&mut self) {
         let passes = self.maintenance.passes;
         self.maintenance.orphans.retain(|_, (_, seen)| *seen == passes);
         let worked = self.maintenance.pass.take().is_some_and(|pass| pass.worked);
@@ -368,13 +372,6 @@ impl Node {
             if worked { least } else { (2 * self.maintenance.pause_ms).clamp(least, most.max(least)) };
         self.maintenance.pause_ms = pause;
         self.timers.insert((self.now.mono_ms + pause, Timer::MaintenancePass));
-    }
-
-    /// Nothing younger is collected: the oldest open transaction may still need it, and publishers may still be at work.
-    fn horizon(&self) -> Hlc {
-        let slack = Hlc::from_ms(self.now.wall_ms.saturating_sub(self.settings.slack_ms));
-        let oldest = self.transactions.values().map(|transaction| transaction.began).min();
-        oldest.map_or(slack, |oldest| oldest.min(slack))
     }
 
     /// Takes the next items off the page, and says what is to be done with them; `None`: nothing now.
@@ -517,10 +514,6 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn pass_horizon(&self) -> Hlc {
-        self.maintenance.pass.as_ref().map_or(Hlc::default(), |pass| pass.horizon)
-    }
-
     /// Whether this pass's scan of intents began after an instant and left nothing older unpublished.
     pub(super) fn scan_began_clean_after(&self, instant_ms: u64) -> bool {
         let pass = self.maintenance.pass.as_ref();
@@ -645,7 +638,7 @@ impl Node {
     fn mark_found(&mut self, mark: Option<Body>) {
         let Some(pass) = &mut self.maintenance.pass else { return };
         pass.begin_scan(Scanning::Enter);
-        if let Some(Body::Entered(time)) = mark {
+        if let Some(Body::Time(time)) = mark {
             pass.entered_up_to = time;
             // An intent stands under the minute of its time or a later one.
             pass.minutes_after = Some(time.minute().checked_sub(1));
@@ -673,7 +666,7 @@ impl Node {
             if up_to > self.maintenance.mark.put {
                 self.maintenance.mark.put = up_to;
                 let until = self.now.mono_ms;
-                self.call(Owner::Mark, Call::Put(Name::Entered, Body::Entered(up_to)), Some(until));
+                self.call(Owner::Mark, Call::Put(Name::Entered, Body::Time(up_to)), Some(until));
             }
         }
         if self.maintenance.mark.put < self.maintenance.mark.youngest {

@@ -13,6 +13,7 @@ mod calls;
 mod collect;
 mod commit;
 mod enter;
+mod horizon;
 mod index;
 mod list;
 mod maintain;

@@ -320,6 +320,7 @@ fn version_of(name: Name) -> Option<VersionEntry> {
         | Name::Blob { .. }
         | Name::Collect(_)
         | Name::Marker(_)
-        | Name::Entered => None,
+        | Name::Entered
+        | Name::Horizon => None,
     }
 }

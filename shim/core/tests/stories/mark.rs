@@ -21,7 +21,7 @@ struct Marks(Vec<Hlc>);
 impl Store for Marks {
     fn answer(&mut self, call: Call) -> Answer {
         match call {
-            Call::Put(Name::Entered, Body::Entered(mark)) => {
+            Call::Put(Name::Entered, Body::Time(mark)) => {
                 self.0.push(mark);
                 Answer::Done
             }

@@ -7,6 +7,8 @@
 //!   drop 1                   node 1 dies with all it knows; an empty one takes its place
 //!   tells off                commits are told to nobody from now on
 //!   unpublished 1            node 1's version entries get no answer and do not land; `unpublished 1 b`: those of `b`; `unpublished`: all land again
+//!   late 1                   node 1's commit records get no answer (`late -`: nobody's); `land`: they land
+//!   held                     how many objects of each kind the store holds
 //!   pass 60000               so much time passes          maintain 1       node 1 becomes the maintainer      maintain 1 off
 //! ```
 //!
@@ -127,6 +129,25 @@ impl Store {
         }
     }
 
+    /// How many objects there are of each kind.
+    fn held(&self) -> String {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.map.keys() {
+            let kind = match name {
+                Name::Commit(_) => "commit",
+                Name::Intent(_) => "intent",
+                Name::Version(..) => "version",
+                Name::Blob { .. } => "blob",
+                Name::Collect(_) => "collect",
+                Name::Marker(_) => "marker",
+                Name::Entered | Name::Horizon => "node",
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let held: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        held.join(", ")
+    }
+
     fn minutes(&self, after: Option<u32>, minute: impl Fn(&Name) -> Option<u32>) -> Answer {
         let mut minutes: Vec<u32> = self
             .map
@@ -149,6 +170,8 @@ struct World {
     attempts: BTreeMap<String, AttemptId>,
     print: Vec<String>,
     tells: bool,
+    /// Whose commit records are late, and those that are.
+    late: (Option<u64>, Vec<(Name, Body)>),
     /// Whose version entries do not land, and of which key.
     unpublished: Option<(u64, Option<Key>)>,
     settings: Settings,
@@ -167,6 +190,7 @@ impl World {
             attempts: BTreeMap::new(),
             print: Vec::new(),
             tells: true,
+            late: (None, Vec::new()),
             unpublished: None,
             settings,
         }
@@ -183,6 +207,10 @@ impl World {
                 match output {
                     Output::Reply(_, reply) => self.print.push(show(&reply)),
                     Output::Call(call, Call::Put(Name::Version(key, _), _)) if self.fails(id, &key) => {
+                        queue.push_back((id, Input::Answer(call, Answer::Failed(CallError::NoAnswer))));
+                    }
+                    Output::Call(call, Call::Create(name, body)) if self.late.0 == Some(id) => {
+                        self.late.1.push((name, body));
                         queue.push_back((id, Input::Answer(call, Answer::Failed(CallError::NoAnswer))));
                     }
                     Output::Call(call, what) => {
@@ -231,6 +259,12 @@ impl World {
                 self.nodes.insert(id.parse().unwrap(), Node::new(life, self.settings.clone()));
             }
             ["tells", on] => self.tells = *on == "on",
+            ["late", id] => self.late.0 = id.parse().ok(),
+            ["land"] => {
+                for (name, body) in std::mem::take(&mut self.late.1) {
+                    self.store.call(Call::Create(name, body));
+                }
+            }
             ["unpublished", rest @ ..] => {
                 let key = rest.get(1).map(|key| Key::parse(key).unwrap());
                 self.unpublished = rest.first().map(|id| (id.parse().unwrap(), key));
@@ -239,7 +273,7 @@ impl World {
             ["maintain", id, rest @ ..] => {
                 self.step(id.parse().unwrap(), Input::Maintain(rest.is_empty()));
             }
-            ["size"] => self.print.push(format!("{} objects", self.store.map.len())),
+            ["held"] => self.print.push(self.store.held()),
             [id, name, verb, rest @ ..] => {
                 self.transaction(id.parse().unwrap(), name.trim_end_matches(':'), verb, rest)
             }
@@ -637,6 +671,51 @@ fn what_recovery_has_put_is_read_even_if_it_could_not_put_all() {
 }
 
 #[test]
+fn a_commit_that_lands_behind_one_maintainer_is_collected_by_another() {
+    // t is older than s and lands when s has been looked at already. Node 2 maintains next, and must not look with a horizon between the two, where o holds it
+    // back: nobody would come back for t.
+    let mut settings = Settings::new(false, 3_600_000, true);
+    settings.timeout_default_ms = settings.timeout_max_ms;
+    check_with(
+        settings,
+        "late 1
+         1 t: begin -
+         1 t: put a=1
+         1 t: commit
+         late -
+         drop 1
+         pass 1
+         2 o: begin -
+         pass 1
+         1 s: begin -
+         1 s: put a=2
+         1 s: commit
+         pass 61000
+         maintain 1
+         pass 20000
+         held
+         maintain 1 off
+         land
+         maintain 2
+         pass 20000
+         2 o: abort
+         pass 5000000000
+         held",
+        &[
+            "begun",
+            "ok",
+            "begun",
+            "begun",
+            "ok",
+            "committed",
+            "1 commit, 1 intent, 1 node, 1 version",
+            "aborted",
+            "1 commit, 1 marker, 1 node, 1 version",
+        ],
+    );
+}
+
+#[test]
 fn collecting_leaves_the_newest_versions_and_nothing_else() {
     // Three generations of a and b, then both are deleted: in the end nothing of them is stored.
     let mut settings = Settings::new(true, 0, true);
@@ -658,14 +737,14 @@ fn collecting_leaves_the_newest_versions_and_nothing_else() {
          1 w: begin -
          1 w: get a b
          1 w: abort
-         size
+         held
          1 x: begin -
          1 x: del a b
          1 x: commit
          pass 3600000000
          1 y: begin -
          1 y: get a b
-         size",
+         held",
         &[
             "begun",
             "ok",
@@ -680,14 +759,14 @@ fn collecting_leaves_the_newest_versions_and_nothing_else() {
             "a: 3, b: 3",
             "aborted",
             // v's record and two entries, two markers, and the mark up to which intents are entered.
-            "6 objects",
+            "1 commit, 2 marker, 1 node, 2 version",
             "begun",
             "ok",
             "committed",
             "begun",
             "a: absent, b: absent",
             // The mark.
-            "1 objects",
+            "1 node",
         ],
     );
 }

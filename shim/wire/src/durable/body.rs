@@ -25,7 +25,7 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
         Body::Record(_) => Space::Commit,
         Body::Collect(_) => Space::Collect,
         Body::Marker(_) => Space::Marker,
-        Body::Entered(_) => Space::Node,
+        Body::Time(_) => Space::Node,
         Body::Part(_) => Space::Blob,
         Body::Empty if name.space == Space::Intent => Space::Intent,
         Body::Empty => Space::Version,
@@ -35,7 +35,7 @@ pub fn encode_body(name: &Name, body: &Body) -> Bytes {
         Body::Record(record) => seal(name, &encode_record(record)),
         Body::Collect(entry) => seal(name, &encode_collect(entry)),
         Body::Marker(nonce) => seal(name, &messages::Marker { node: nonce.node.0, count: nonce.count }),
-        Body::Entered(time) => seal(name, &messages::Entered { time: time.0 }),
+        Body::Time(time) => seal(name, &messages::Time { time: time.0 }),
         Body::Part(bytes) => encode_part(name, std::slice::from_ref(bytes)),
         Body::Empty => Bytes::new(),
     }
@@ -129,8 +129,8 @@ fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
         Space::Intent | Space::Version if bytes.is_empty() => Ok(Body::Empty),
         Space::Intent | Space::Version => Err(Fault::Broken("the body should be empty")),
         Space::Node => {
-            let messages::Entered { time } = open(name, bytes)?;
-            Ok(Body::Entered(Hlc(time)))
+            let messages::Time { time } = open(name, bytes)?;
+            Ok(Body::Time(Hlc(time)))
         }
         Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
     }

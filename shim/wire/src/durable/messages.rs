@@ -158,9 +158,9 @@ pub(crate) enum Stage {
     Markers = 3,
 }
 
-/// Up to when intents are entered.
+/// Of the mark: up to when intents are entered; of the horizon: below what is collected.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(crate) struct Entered {
+pub(crate) struct Time {
     #[prost(fixed64, tag = "1")]
     pub(crate) time: u64,
 }

@@ -9,6 +9,7 @@
 //! collect  minute           time · attempt · nonce (node · count)
 //! marker   key              (nothing at all)
 //! node     "entered"        (nothing at all)
+//! node     "horizon"        (nothing at all)
 //! ```
 //!
 //! Numbers are big-endian and of fixed size, so byte order is the order that `aft_core::store::Name` documents; `~` inverts every bit, so
@@ -29,6 +30,9 @@ const FORMAT: u8 = 1;
 /// The group of the mark up to which intents are entered.
 const ENTERED: &[u8] = b"entered";
 
+/// The group of the youngest horizon that a maintainer has collected by.
+const HORIZON: &[u8] = b"horizon";
+
 /// The longest item: a version entry with the longest etag.
 const ITEM_LEN_MAX: usize = 1 + 8 + 16 + 32 + 1 + 8 + 1 + ETAG_BYTES_MAX + 4;
 const _: () = assert!(ITEM_LEN_MAX <= aft_store::Name::ITEM_BYTES_MAX);
@@ -40,6 +44,7 @@ pub fn encode_name(name: &Name) -> aft_store::Name {
     let (space, group) = match name {
         Name::Commit(hash) => (Space::Commit, Bytes::copy_from_slice(&hash.0)),
         Name::Entered => (Space::Node, Bytes::from_static(ENTERED)),
+        Name::Horizon => (Space::Node, Bytes::from_static(HORIZON)),
         Name::Marker(key) => (Space::Marker, Bytes::copy_from_slice(key.as_str().as_bytes())),
         Name::Intent(intent) => encode_group(&Group::Intents(intent.minute)),
         Name::Version(key, _) => encode_group(&Group::Versions(key.clone())),
@@ -54,7 +59,7 @@ pub(crate) fn encode_item(name: &Name) -> Bytes {
     let mut item = Vec::with_capacity(ITEM_LEN_MAX);
     item.put_u8(FORMAT);
     match name {
-        Name::Commit(_) | Name::Marker(_) | Name::Entered => return Bytes::new(),
+        Name::Commit(_) | Name::Marker(_) | Name::Entered | Name::Horizon => return Bytes::new(),
         Name::Intent(intent) => {
             put_attempt(&mut item, intent.time, intent.attempt, intent.nonce);
             item.put_slice(&intent.hash.0);
@@ -114,6 +119,7 @@ pub fn decode_name(name: &aft_store::Name) -> Result<Name, aft_store::Error> {
         }
         Space::Blob => array(&name.group).and_then(|id| parse_item(&Group::Blobs(AttemptId(id)), &name.item)),
         Space::Node if name.group == ENTERED => single(name).map(|()| Name::Entered),
+        Space::Node if name.group == HORIZON => single(name).map(|()| Name::Horizon),
         Space::Node | Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
     };
     item.map_err(|fault| fault.at(name))

@@ -88,6 +88,7 @@ pub(crate) fn name() -> impl Strategy<Value = Name> {
         collect_name().prop_map(Name::Collect),
         key().prop_map(Name::Marker),
         Just(Name::Entered),
+        Just(Name::Horizon),
     ]
 }
 
@@ -157,7 +158,8 @@ pub(crate) fn object() -> impl Strategy<Value = (Name, Body)> {
             (Name::Collect(CollectName { attempt, ..name }), Body::Collect(entry.into()))
         }),
         1 => (key(), nonce()).prop_map(|(key, nonce)| (Name::Marker(key), Body::Marker(nonce))),
-        1 => time().prop_map(|time| (Name::Entered, Body::Entered(time))),
+        1 => time().prop_map(|time| (Name::Entered, Body::Time(time))),
+        1 => time().prop_map(|time| (Name::Horizon, Body::Time(time))),
         1 => (attempt(), any::<u32>(), any::<u32>(), bytes(256)).prop_map(|(attempt, number, part, bytes)| {
             (Name::Blob { attempt, number, part }, Body::Part(bytes))
         }),

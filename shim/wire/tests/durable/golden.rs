@@ -136,7 +136,8 @@ fn collect_entries() {
 
 #[test]
 fn small_objects() {
-    object("entered.hex", &Name::Entered, &Body::Entered(TXN.time));
+    object("entered.hex", &Name::Entered, &Body::Time(TXN.time));
+    object("horizon.hex", &Name::Horizon, &Body::Time(TXN.time));
     object("marker.hex", &Name::Marker(key("account/1")), &Body::Marker(NONCE));
     let part = Name::Blob { attempt: ATTEMPT, number: 2, part: 1 };
     let body = Body::Part(Bytes::from_static(b"a part of a large value"));

@@ -19,7 +19,7 @@ use crate::generate;
 
 fn group_of(name: &Name) -> Option<Group> {
     match name {
-        Name::Commit(_) | Name::Marker(_) | Name::Entered => None,
+        Name::Commit(_) | Name::Marker(_) | Name::Entered | Name::Horizon => None,
         Name::Intent(intent) => Some(Group::Intents(intent.minute)),
         Name::Version(key, _) => Some(Group::Versions(key.clone())),
         Name::Blob { attempt, .. } => Some(Group::Blobs(*attempt)),
