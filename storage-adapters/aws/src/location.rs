@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use aft_store::unescaped;
+
 use crate::Mistake;
 
 /// Says what is wrong with a part of a URL.
@@ -76,7 +78,7 @@ impl Location {
                 return Err(format!("the parameter {name:?} is given twice"));
             }
             let value =
-                decode(value).ok_or_else(|| format!("the parameter {name:?} has a broken %-escape"))?;
+                unescaped(value).ok_or_else(|| format!("the parameter {name:?} has a broken %-escape"))?;
             check(&value)?;
             *entry = Some(value.trim_end_matches('/').to_owned());
         }
@@ -141,24 +143,6 @@ fn check_region(region: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{region:?} is no region, such as us-east-1"))
-}
-
-/// Resolves %-escapes.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (&digits, after) = rest.split_first_chunk::<2>()?;
-        let digits = std::str::from_utf8(&digits).ok().filter(|digits| !digits.starts_with('+'))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// A URL that is none of ours, for a message: without what may hold a secret by mistake.

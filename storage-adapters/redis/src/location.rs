@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use aft_store::unescaped;
+
 use crate::OpenError;
 use crate::layout::PREFIX_BYTES_MAX;
 
@@ -48,14 +50,14 @@ impl Location {
         let (host, port) = read_authority(authority)?;
         let prefix = match prefix.strip_suffix('/').unwrap_or(prefix) {
             "" => PREFIX_DEFAULT.to_owned(),
-            prefix => decode(prefix).ok_or("the prefix has a broken %-escape")?,
+            prefix => unescaped(prefix).ok_or("the prefix has a broken %-escape")?,
         };
         check_prefix(&prefix)?;
         let mut location = Location { host, port, db: 0, prefix, user: None, password: None };
         if let Some(credentials) = credentials {
             // The password may be alone, with or without its colon.
             let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
-            let read = |text: &str| decode(text).ok_or("the user or the password has a broken %-escape");
+            let read = |text: &str| unescaped(text).ok_or("the user or the password has a broken %-escape");
             location.user = Some(read(user)?).filter(|user| !user.is_empty());
             location.password = Some(read(password)?).filter(|password| !password.is_empty());
         }
@@ -130,24 +132,6 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
     Err(format!(
         "the prefix {prefix:?} is not 1 to {PREFIX_BYTES_MAX} letters, digits, hyphens, underscores, dots and colons"
     ))
-}
-
-/// Resolves %-escapes.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (&digits, after) = rest.split_first_chunk::<2>()?;
-        let digits = std::str::from_utf8(&digits).ok().filter(|digits| !digits.starts_with('+'))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// A URL that is none of ours, for a message: without what may hold a secret.

@@ -3,6 +3,7 @@
 //! * [`Store`] – the trait that every adapter implements, with its contract.
 //! * [`Name`], [`Space`], [`Tag`] – structured names and opaque version tags.
 //! * [`Capabilities`] – what an adapter can do and what it costs to wait for it. [`Costs`] – what its requests cost.
+//! * [`unescaped`] – a part of a store's URL.
 //! * [`Error`] – few kinds, told apart by what may have happened to the call.
 //! * `conformance` (feature) – one suite that every adapter's tests and `aft store probe` run.
 //!
@@ -11,6 +12,7 @@
 mod error;
 mod name;
 mod store;
+mod url;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -18,3 +20,4 @@ pub mod conformance;
 pub use error::{Error, Result};
 pub use name::{Name, Space};
 pub use store::{Capabilities, Costs, Created, GroupPage, ItemPage, Replaced, Requests, Store, Tag, Units};
+pub use url::unescaped;

@@ -4,7 +4,7 @@
 //! intent looks at its transaction and at those next below it on each of its keys; whoever collects a transaction looks at those next below that one.
 //!
 //! That is enough. Let S be next above O on one key of O, and S' on another. O is looked at when S and when S' are retired (or collected, or O itself, whichever
-//! of a pair is entered last), each after its own entries stood and with the other's below the horizon or not yet there; so the last look finds
+//! of a pair is entered last), each after its own entries stood and with the other's below the horizon (`horizon`) or not yet there; so the last look finds
 //! O superseded on both. A version that is collected hands those below it on. So a key costs what is next to a version, not all that stands below the horizon.
 
 use std::collections::BTreeMap;
