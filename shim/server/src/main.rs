@@ -23,6 +23,7 @@ mod stores;
 mod tls_files;
 mod token;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -66,7 +67,8 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     }
 }
 
+/// Says why, if anybody still reads it.
 fn failed(why: &str) -> ExitCode {
-    eprintln!("aft: {why}");
+    let _ = writeln!(std::io::stderr(), "aft: {why}");
     ExitCode::from(FAILED)
 }

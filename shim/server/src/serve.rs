@@ -6,6 +6,7 @@
 //!                        exit 0 ◄─ calls end ◄─ node drained (or its deadline) ◄──────┘   second signal: exit at once
 //! ```
 
+use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::commands::{LogFormat, ServeArguments};
 use crate::entry::Entry;
 use crate::settings::{Number, Settings};
 use crate::tls_files::TlsFiles;
-use crate::{FAILED, Failed, logging, memory, stores};
+use crate::{Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
@@ -105,10 +106,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             }
             ExitCode::SUCCESS
         }
-        Err(why) => {
-            eprintln!("aft: {why}");
-            ExitCode::from(FAILED)
-        }
+        Err(why) => crate::failed(&why),
     };
     // The doors are gone already: then there is nothing to stop.
     let _ = stop.send(());
@@ -122,12 +120,13 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
 /// Says where it serves once it does, and comes back if the node stops by itself.
 async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &Capabilities) -> Failed {
     if node.recovered().await == State::Serving {
-        println!(
-            "aft {} serves {url} (acknowledged means: {})",
+        // Whoever reads it may have left.
+        let _ = writeln!(
+            std::io::stdout(),
+            "aft {} serves {url} (acknowledged means: {})\nlistening on {here}",
             env!("CARGO_PKG_VERSION"),
             capabilities.durability
         );
-        println!("listening on {here}");
     }
     while node.ready() != State::Stopped {
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -187,8 +186,7 @@ fn node_settings(
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
-    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store do some work twice, and
-    // can leave a superseded version behind (decision 0006, Open).
+    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store do some work twice.
     node.maintain = true;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);

@@ -21,6 +21,8 @@ pub(crate) const TOKEN: &str = "AFT_TOKEN";
 pub(crate) const REDIS_PASSWORD: &str = "AFT_REDIS_PASSWORD";
 /// What begins as settings do and is none: never in a settings file.
 const SECRETS: [&str; 2] = [TOKEN, REDIS_PASSWORD];
+/// What this repository's own tasks and tests read.
+const TASKS: [&str; 3] = ["AFT_SERVICES_DIR", "AFT_SKIP_SERVICES", "AFT_SIM_DEEP"];
 /// Entries in the environment start so, and have `__` between section and key.
 const PREFIX: &str = "AFT_";
 
@@ -224,9 +226,8 @@ impl Settings {
         // By itself first: then a mistake in the file is told with its line.
         let _: Settings = toml::from_str(text).map_err(|why| format!("settings file {file}: {why}"))?;
         for (name, value) in environment {
-            let Some(entry) = name.strip_prefix(PREFIX).filter(|_| !SECRETS.contains(&&*name)) else {
-                continue;
-            };
+            let is_other = SECRETS.contains(&&*name) || TASKS.contains(&&*name);
+            let Some(entry) = name.strip_prefix(PREFIX).filter(|_| !is_other) else { continue };
             let Some((section, key)) = entry.split_once("__") else {
                 if is_service_link(entry) {
                     continue;
@@ -301,6 +302,7 @@ mod tests {
                 ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
                 ("AFT_S3__WRITES_DOLLARS_PER_1000", "0.0054"),
                 ("AFT_SERVICE_HOST", "10.0.0.1"),
+                ("AFT_SERVICES_DIR", "services"),
                 ("AFT_PORT", "tcp://10.0.0.1:7400"),
                 ("AFT_PORT_7400_TCP_ADDR", "10.0.0.1"),
                 ("AFT_BLUE_SERVICE_PORT_HTTP", "7400"),

@@ -97,7 +97,7 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
             Error::Refused(with("the server lacks a command that this needs, or has renamed it"))
         }
         "ERR" if lower.contains("db index") => Error::Refused(with(
-            "the server has no database of this number: it stands behind the port in the URL",
+            "the server has no database of this number: it stands behind ?db= in the URL",
         )),
         "ERR" if lower.contains("without any password configured") => Error::Refused(with(
             "the server has no password: leave it out of the URL, and unset AFT_REDIS_PASSWORD",

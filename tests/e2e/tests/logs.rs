@@ -1,9 +1,12 @@
 //! Goal: logs for machines are what they say: one JSON object a line, with the names by which a story is found.
 //! Method: a real server that logs all it has to say, and a request whose every call is looked for.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aft_e2e::binary;
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local};
 use aft_wire::http::{Begin, Code, Commit, Op};
@@ -11,6 +14,9 @@ use serde_json::Value;
 
 /// How long a line may take from the server to here.
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a server may take to end when nothing is open.
+const END_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What was logged. Standard output says where the server listens, and no more.
 fn logged(server: &Server) -> Vec<Value> {
@@ -124,4 +130,42 @@ fn damage(directory: &Path, bytes: &[u8]) -> usize {
         }
     }
     count
+}
+
+/// `aft serve 2>&1 | head`: the line that could not be written ended the event loop, and the server neither served nor ended.
+#[tokio::test]
+async fn a_reader_of_the_log_may_leave() {
+    let mut server = Command::new(binary::aft())
+        .args(["serve", "--store", "memory:", "--listen", "127.0.0.1:0"])
+        .env("AFT_LOG__FILTER", "debug")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut said = BufReader::new(server.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let address = said.find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
+    let address = address.expect("it says where it listens").parse().expect("an address");
+    drop(said);
+    drop(server.stderr.take());
+
+    let client = Client::new(address);
+    for n in 0..3 {
+        let put = Begin { ops: vec![Op::put(format!("k{n}"), "v")], commit: Some(true), ..Begin::default() };
+        client.execute(&put).await.expect("it serves on");
+    }
+    let pid = server.id().to_string();
+    let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh starts");
+    assert!(sent.success(), "kill -TERM {pid}: {sent}");
+    let deadline = Instant::now() + END_TIME_MAX;
+    let ended = loop {
+        if let Some(ended) = server.try_wait().expect("a child can be waited for") {
+            break ended;
+        }
+        if Instant::now() > deadline {
+            server.kill().expect("a child can be killed");
+            panic!("it does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(ended.code(), Some(0), "{ended}");
 }

@@ -194,6 +194,9 @@ impl Audit {
         match (name, body) {
             (Name::Commit(_), _) => broken("a commit record is created, never put", format!("{name:?}")),
             (Name::Version(key, entry), _) => self.judge_entry(key, entry),
+            (Name::Horizon, _) => {
+                broken("the horizon is created and replaced, never put", format!("{body:?}"))
+            }
             (Name::Collect(collect), Body::Collect(entry)) => match store.collects.get(collect) {
                 Some(held) if held != entry && held.stage == entry.stage => {
                     broken("no name holds two contents", format!("{collect:?}: {held:?}, then {entry:?}"))

@@ -1,12 +1,13 @@
 //! The horizon: nothing younger is collected in a pass (protocol, section 8). It does not go back from one maintainer to the next.
 //!
 //! That collecting misses nothing (`supersede`) rests on this: of the looks at a version and at those that supersede it, one with the youngest horizon sees
-//! all of them. One maintainer's horizons only grow. Where several nodes may maintain, one with an older horizon might enter a commit that came
+//! all of them. One life's horizons only grow (`Maintenance::horizon`), whatever its clock does. Where several nodes may maintain, one with an older horizon might enter a commit that came
 //! late, after another had looked at what supersedes it; it would find nothing above it, and nobody would come back. So a maintainer writes its horizon
 //! down, after it has entered what it will look at and before it looks at anything, and takes a younger one that it finds there for its own: what is older
 //! than that is being collected anyway. If it reads before the other writes, then the other looks later, and sees what it has entered.
 
 use crate::ids::Hlc;
+use crate::message::Note;
 use crate::store::{Answer, Body, Call, CallError, Name};
 
 use super::Node;
@@ -24,11 +25,19 @@ pub(super) enum Standing {
 }
 
 impl Node {
-    /// The oldest open transaction may still need what is younger, and publishers may still be at work on it.
-    pub(super) fn horizon(&self) -> Hlc {
+    /// The oldest open transaction may still need what is younger, and publishers may still be at work on it. Not older than the last one.
+    pub(super) fn next_horizon(&mut self) -> Hlc {
         let slack = Hlc::from_ms(self.now.wall_ms.saturating_sub(self.settings.slack_ms));
         let oldest = self.transactions.values().map(|transaction| transaction.began).min();
-        oldest.map_or(slack, |oldest| oldest.min(slack))
+        let horizon = oldest.map_or(slack, |oldest| oldest.min(slack));
+        let last = self.maintenance.horizon;
+        self.maintenance.horizon = if last <= self.latest_horizon() { horizon.max(last) } else { horizon };
+        self.maintenance.horizon
+    }
+
+    /// A clock that was further ahead than clocks may be apart is not believed.
+    fn latest_horizon(&self) -> Hlc {
+        Hlc::from_ms(self.now.wall_ms + self.settings.skew_max_ms)
     }
 
     /// The horizon of the pass under way.
@@ -55,25 +64,28 @@ impl Node {
             return;
         }
         let own = self.pass_horizon();
-        // A clock that was further ahead than clocks may be apart is not believed.
-        let latest = Hlc::from_ms(self.now.wall_ms + self.settings.skew_max_ms);
+        let latest = self.latest_horizon();
         let next = match answer {
             Answer::Got(None) => Call::Create(Name::Horizon, Body::Time(own)),
             Answer::Got(Some((Body::Time(held), _))) if (own..=latest).contains(&held) => {
                 return self.look(held);
             }
             Answer::Got(Some((_, tag))) => Call::Replace(Name::Horizon, tag, Body::Time(own)),
-            // It says nothing any more.
-            Answer::Failed(CallError::Damaged(_)) => Call::Put(Name::Horizon, Body::Time(own)),
-            Answer::Created | Answer::Replaced | Answer::Done => return self.look(own),
+            Answer::Created | Answer::Replaced => return self.look(own),
             Answer::Exists | Answer::Changed => Call::Get(Name::Horizon),
-            // The store fails for good: the next pass tries again.
-            _ => return self.end_pass(),
+            // The next pass tries again. What is damaged may have been written by a newer version, or be damaged on the way only: it is not overwritten.
+            answer => {
+                if let Answer::Failed(CallError::Damaged(what)) = answer {
+                    self.note(Note::MaintenanceDamaged(what));
+                }
+                return self.break_pass_off();
+            }
         };
         self.call(Owner::Horizon(number), next, None);
     }
 
     fn look(&mut self, horizon: Hlc) {
+        self.maintenance.horizon = horizon;
         if let Some(pass) = &mut self.maintenance.pass {
             pass.horizon = horizon;
             pass.standing = Standing::Stands;

@@ -34,6 +34,9 @@ const ENTERED_KEPT_MAX: usize = 500_000;
 /// How many keys and transactions a pass remembers to have looked at; those forgotten are looked at again.
 const LOOKED_AT_KEPT_MAX: usize = 100_000;
 
+/// How many lone tombstones are remembered while they wait; others wait until there is room.
+const LONE_KEPT_MAX: usize = 500_000;
+
 /// Intents in the first batches of a pass: a record has 16 MiB at most, and usually some KiB.
 const BATCH_LEN_FIRST: usize = 16;
 
@@ -85,9 +88,13 @@ pub(super) struct Maintenance {
     unentered: BTreeMap<AttemptId, Unentered>,
     mark: Mark,
     pace: Pace,
+    /// The horizon of the last pass that had one.
+    pub(super) horizon: Hlc,
     /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
     /// when a whole pass has not seen them.
     pub(super) orphans: BTreeMap<AttemptId, (u64, u64)>,
+    /// Since when each key has been known to have a tombstone and nothing else, by the monotonic clock.
+    lone: BTreeMap<Key, (TxnId, u64)>,
     pub(super) passes: u64,
     /// The pause before the next pass: longer after each that found nothing to do.
     pause_ms: u64,
@@ -105,7 +112,9 @@ impl Default for Maintenance {
             unentered: BTreeMap::new(),
             mark: Mark::default(),
             pace: Pace::default(),
+            horizon: Hlc::default(),
             orphans: BTreeMap::new(),
+            lone: BTreeMap::new(),
             passes: 0,
             pause_ms: 0,
             damage_met: false,
@@ -116,7 +125,12 @@ impl Default for Maintenance {
 impl Maintenance {
     /// Knowing nothing but what may still happen. Pass numbers go on, so that late answers match no pass.
     pub(super) fn anew(&self) -> Maintenance {
-        Maintenance { passes: self.passes, unentered: self.unentered.clone(), ..Maintenance::default() }
+        Maintenance {
+            passes: self.passes,
+            unentered: self.unentered.clone(),
+            horizon: self.horizon,
+            ..Maintenance::default()
+        }
     }
 
     /// Whether this pass is the one under way; answers to an earlier one's scans prove nothing.
@@ -300,7 +314,7 @@ impl Node {
                         self.maintenance.recovered = true;
                         self.out.push(crate::message::Output::Note(Note::Recovered));
                     }
-                    let (horizon, now) = (self.horizon(), self.now.mono_ms);
+                    let (horizon, now) = (self.next_horizon(), self.now.mono_ms);
                     let pass = self.maintenance.pass.as_mut().expect("looked up above");
                     if !self.settings.collect {
                         return self.end_pass();
@@ -311,6 +325,9 @@ impl Node {
                 }
                 Scanning::Retire => {
                     self.forget_never_landed();
+                    if self.maintenance.pass.as_ref().is_some_and(|pass| pass.cut_short) {
+                        self.keep_orphans();
+                    }
                     let pass = self.maintenance.pass.as_mut().expect("looked up above");
                     pass.begin_scan(Scanning::Collect);
                 }
@@ -363,7 +380,19 @@ impl Node {
         }
     }
 
-    pub(super) fn end_pass(&mut self) {
+    /// Ends a pass whose horizon could not be written down.
+    pub(super) fn break_pass_off(&mut self) {
+        self.keep_orphans();
+        self.end_pass();
+    }
+
+    /// Orphans that this pass has not met, for it has not met all intents, are not forgotten.
+    fn keep_orphans(&mut self) {
+        let passes = self.maintenance.passes;
+        self.maintenance.orphans.values_mut().for_each(|(_, seen)| *seen = passes);
+    }
+
+    fn end_pass(&mut self) {
         let passes = self.maintenance.passes;
         self.maintenance.orphans.retain(|_, (_, seen)| *seen == passes);
         let worked = self.maintenance.pass.take().is_some_and(|pass| pass.worked);
@@ -376,7 +405,6 @@ impl Node {
 
     /// Takes the next items off the page, and says what is to be done with them; `None`: nothing now.
     fn next_batch(&mut self) -> Option<Purpose> {
-        let (now_ms, orphan_wait_ms) = (self.now.mono_ms, self.orphan_wait_ms());
         let maintenance = &mut self.maintenance;
         let pass = maintenance.pass.as_mut().expect("items belong to a pass");
         let mut intents = Vec::new();
@@ -389,18 +417,7 @@ impl Node {
                         intents.push(intent);
                     }
                 }
-                (Scanning::Retire, Some(Name::Intent(intent))) => {
-                    if let Some(unentered) = maintenance.unentered.get_mut(&intent.attempt) {
-                        unentered.met_in = maintenance.passes;
-                    }
-                    let waiting = maintenance.orphans.get_mut(&intent.attempt);
-                    match waiting.filter(|(first_seen, _)| now_ms - *first_seen <= orphan_wait_ms) {
-                        // Not now: its record need not be read again before.
-                        Some((_, seen_in)) => *seen_in = maintenance.passes,
-                        None if intent.time < pass.horizon => intents.push(intent),
-                        None => {}
-                    }
-                }
+                (Scanning::Retire, Some(Name::Intent(intent))) => intents.push(intent),
                 (Scanning::Collect, Some(Name::Collect(name))) => return Some(Purpose::Collect(name)),
                 (_, Some(other)) => unreachable!("a scan lists its own items, not {other:?}"),
             }
@@ -410,6 +427,25 @@ impl Node {
             Scanning::Retire | Scanning::Collect => Purpose::Retire,
         };
         (!intents.is_empty()).then(|| purpose(intents.into()))
+    }
+
+    /// Whether an intent that the Retire scan has met is to be looked at in this pass.
+    fn is_for_now(&mut self, name: &Name, horizon: Hlc) -> bool {
+        let Name::Intent(intent) = name else { return true };
+        let (now_ms, orphan_wait_ms) = (self.now.mono_ms, self.orphan_wait_ms());
+        let maintenance = &mut self.maintenance;
+        if let Some(unentered) = maintenance.unentered.get_mut(&intent.attempt) {
+            unentered.met_in = maintenance.passes;
+        }
+        let waiting = maintenance.orphans.get_mut(&intent.attempt);
+        match waiting.filter(|(first_seen, _)| now_ms - *first_seen <= orphan_wait_ms) {
+            // Its record need not be read again before.
+            Some((_, seen_in)) => {
+                *seen_in = maintenance.passes;
+                false
+            }
+            None => intent.time < horizon,
+        }
     }
 
     /// Puts intents of a batch back that turned out to be too large; the next batches are smaller.
@@ -450,7 +486,7 @@ impl Node {
             Answer::Got(mark) => self.mark_found(mark.map(|(body, _)| body)),
             // A damaged mark says nothing: everything is entered again, and the mark put anew.
             Answer::Failed(CallError::Damaged(_)) if awaits_mark => self.mark_found(None),
-            Answer::Listed { names, more } => {
+            Answer::Listed { mut names, more } => {
                 let (minute, _) = pass.listing.take().expect("a list under way has its minute");
                 // Intents stand in order of time: what follows one that is too young is younger.
                 let too_young = match names.last() {
@@ -460,7 +496,10 @@ impl Node {
                 if more && !skip && !too_young {
                     pass.listing = Some((minute, names.last().cloned()));
                 }
-                pass.items.extend(names);
+                if scanning == Scanning::Retire {
+                    names.retain(|name| self.is_for_now(name, horizon));
+                }
+                self.maintenance.pass.as_mut().expect("looked up above").items.extend(names);
             }
             Answer::Minutes { minutes, more } => {
                 // Minutes in the future are not scanned, and no younger intents than are retired.
@@ -529,6 +568,45 @@ impl Node {
             return txn.time.ms();
         }
         txn.time.ms() + self.settings.tombstone_age_ms
+    }
+
+    /// How long a tombstone must have been alone before it goes. What it hid was slimmed before: whoever had read that record may have put its version entries for a while
+    /// yet, and a put without an answer may land later still. Without the tombstone the key would show again.
+    fn lone_wait_ms(&self) -> u64 {
+        if self.settings.exclusive { 0 } else { self.publish_bound_ms() + self.settings.grace_ms }
+    }
+
+    /// A key has a tombstone and nothing else: whether that has been so for long, as this maintainer has seen itself.
+    pub(super) fn is_long_alone(&mut self, key: &Key, txn: TxnId) -> bool {
+        let (now, wait_ms) = (self.now.mono_ms, self.lone_wait_ms());
+        let lone = &mut self.maintenance.lone;
+        if let Some((_, since)) = lone.get(key).filter(|(of, _)| *of == txn) {
+            return now - since >= wait_ms;
+        }
+        if lone.len() >= LONE_KEPT_MAX {
+            // Those that nobody came back for: their keys have been written since.
+            lone.retain(|_, (_, since)| now - *since <= 4 * wait_ms);
+        }
+        if lone.len() < LONE_KEPT_MAX {
+            lone.insert(key.clone(), (txn, now));
+        }
+        wait_ms == 0
+    }
+
+    /// Other versions stand beside it, or it goes.
+    pub(super) fn is_not_alone(&mut self, key: &Key) {
+        self.maintenance.lone.remove(key);
+    }
+
+    /// Whether one of a transaction's tombstones is alone, and not yet for long.
+    pub(super) fn waits_alone(&self, key: &Key, txn: TxnId) -> bool {
+        let (now, wait_ms) = (self.now.mono_ms, self.lone_wait_ms());
+        self.maintenance.lone.get(key).is_some_and(|(of, since)| *of == txn && now - since < wait_ms)
+    }
+
+    /// When a tombstone that is alone now has been so for long, by the wall clock.
+    pub(super) fn long_alone_at_ms(&self) -> u64 {
+        self.now.wall_ms + self.lone_wait_ms()
     }
 
     /// Whether an attempt has been over for so long, as this maintainer has seen itself, that no call of it can land any more.
