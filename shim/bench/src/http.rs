@@ -71,7 +71,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoAnswer {
     /// There is no connection: nothing was sent.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {0}; is the server running there?")]
     NotSent(String),
     /// The connection broke or the time ran out after the call had been sent.
     #[error("no answer: {0}")]

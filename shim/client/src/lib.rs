@@ -4,7 +4,7 @@
 //! # async fn example() -> Result<(), aft_client::Error> {
 //! let client = aft_client::Client::new("http://127.0.0.1:7400")?;
 //! let ran = client
-//!     .run("order-17", |t| async move {
+//!     .run("order-23", |t| async move {
 //!         let stock = t.get("stock/tea").await?.map_or(0, |value| value.bytes[0]);
 //!         t.put("stock/tea", vec![stock.saturating_sub(1)]).await?;
 //!         t.put("orders/17", "1 tea").await?;

@@ -60,6 +60,9 @@ fn way(arguments: &StandardArguments) -> Way {
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     let way = way(&arguments);
+    if arguments.store.starts_with("https://") {
+        return Err("the load speaks http:// only: give --store the address of a server without TLS".into());
+    }
     let target = match (arguments.store.starts_with("http://"), arguments.latency) {
         (true, None) => Target::Server { url: arguments.store },
         (true, Some(_)) => return Err("--latency is of a store, and this is a server: name the store".into()),

@@ -28,7 +28,8 @@ pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
             let found = credentials_file::read(&file, Limits::NONE)?;
             let count = found.credentials.len();
             found.book()?;
-            println!("{}: {count} credentials", file.display());
+            let credentials = if count == 1 { "credential" } else { "credentials" };
+            println!("{}: {count} {credentials}", file.display());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -53,7 +54,7 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
     write(file, &text).map_err(|why| format!("credentials file {}: {why}", file.display()))?;
     println!("{}", token.expose());
     eprintln!(
-        "{name} is in {}; above is its token, which is shown this once. A server that runs reads the file again at SIGHUP",
+        "{name} is in {}; its token went to standard output, this once. A server that runs reads the file again at SIGHUP",
         file.display()
     );
     if let Some(wider) = wider_than_it_looks(prefix) {

@@ -8,7 +8,7 @@ use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
 use aft_store_s3::S3Store;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::Failed;
 use crate::settings::{DynamoDb, Local, Number, Price, REDIS_PASSWORD, S3, Settings};
@@ -39,7 +39,11 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
             let open = move || LocalStore::open(dir, &options);
             let opened =
                 tokio::task::spawn_blocking(open).await.map_err(|why| format!("store {url:?}: {why}"))?;
-            Ok(Arc::new(opened.map_err(|why| format!("store {url:?}: {why}"))?))
+            let store = opened.map_err(|why| format!("store {url:?}: {why}"))?;
+            if store.is_new() {
+                info!("made a new store: {}", store.url());
+            }
+            Ok(Arc::new(store))
         }
         Some(("s3", _)) => {
             // Boxed: it is large, and waited for once.

@@ -26,7 +26,10 @@ where
         SdkError::DispatchFailure(failure) if failure.is_user() => {
             Error::Refused(format!("{asked}: not sent: {}", chain(error)))
         }
-        SdkError::DispatchFailure(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
+        SdkError::DispatchFailure(_) => Error::NoAnswer(format!(
+            "{asked}: {}; is the service running, and is the URL's endpoint right?",
+            chain(error)
+        )),
         SdkError::ResponseError(_) => Error::NoAnswer(not_spoken(service, asked, &chain(error))),
         SdkError::ServiceError(answer) => return Ok(answer),
         // The enum is open.

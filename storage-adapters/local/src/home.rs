@@ -44,6 +44,10 @@ pub(crate) struct Home {
 impl Home {
     /// Takes the directory, making it if there is none.
     pub(crate) fn take(dir: &Path) -> Result<Home, OpenError> {
+        if dir.is_file() {
+            let what = format!("{} is a file; name a directory", dir.display());
+            return Err(OpenError::Io { what, source: std::io::ErrorKind::NotADirectory.into() });
+        }
         std::fs::create_dir_all(dir).map_err(OpenError::io("cannot make the directory", dir))?;
         let dir = dir.canonicalize().map_err(OpenError::io("cannot resolve", dir))?;
         let format = read_format(&dir)?;

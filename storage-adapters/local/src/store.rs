@@ -65,6 +65,7 @@ pub struct LocalStore {
 #[derive(Debug)]
 struct Inner {
     tree: Arc<Tree>,
+    is_new: bool,
     bodies: Arc<Bodies>,
     reads: Arc<Reads>,
     file_writes: Semaphore,
@@ -94,6 +95,7 @@ impl LocalStore {
     /// acknowledged data.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> std::result::Result<LocalStore, OpenError> {
         let home = Home::take(dir.as_ref())?;
+        let is_new = home.is_new;
         let (tree, link, acked) = Tree::open(home, options)?;
         let in_use = |id| {
             let held = tree.holds(&key::file(id));
@@ -110,6 +112,7 @@ impl LocalStore {
             .map_err(|source| OpenError::Io { what: "cannot start the committer".to_owned(), source })?;
         let inner = Inner {
             tree,
+            is_new,
             bodies,
             reads: Arc::new(Reads::new()),
             file_writes: Semaphore::new(FILE_WRITES_MAX),
@@ -118,6 +121,11 @@ impl LocalStore {
             committer: Some(committer),
         };
         Ok(LocalStore { inner: Arc::new(inner) })
+    }
+
+    /// Whether this opening has made the store.
+    pub fn is_new(&self) -> bool {
+        self.inner.is_new
     }
 
     async fn change(&self, change: Change) -> Result<bool> {

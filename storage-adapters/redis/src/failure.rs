@@ -60,6 +60,10 @@ pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
     }
     let failure = match error.kind() {
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => not_redis(asked, &chain(error)),
+        _ if error.is_connection_refusal() => Error::NoAnswer(format!(
+            "{asked}: {}; is the server running, and are host and port right?",
+            chain(error)
+        )),
         _ => Error::NoAnswer(format!("{asked}: {}", chain(error))),
     };
     Trouble { failure: Failure::Failed(failure), ends_connection: true }

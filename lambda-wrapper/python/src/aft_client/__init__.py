@@ -8,7 +8,7 @@
         t.put("orders/17", "1 tea")
         return "sold"
 
-    ran = client.run("order-17", order)      # takes effect once, however often it is called
+    ran = client.run("order-21", order)      # takes effect once, however often it is called
     ran.result, ran.replayed                 # b"sold", False
 
 What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the

@@ -1,4 +1,4 @@
-//! Maintenance: what nobody waits for (protocol, section 8). One node at a time by lease, but two at once are harmless.
+//! Maintenance: what nobody waits for (protocol, section 8). One node at a time by lease, but two at once are harmless (`horizon`).
 //!
 //! ```text
 //!   pass:  Enter   every intent: its transaction's version entries are entered by this maintainer itself, whatever it has heard   (`enter`)
