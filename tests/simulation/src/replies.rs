@@ -330,15 +330,17 @@ impl World {
         // A commit that was sent again may be told what an earlier one came to.
         let repeated = sent.commits && attempt.commits > 1;
         let known = match refusal {
-            // Nothing is gone before something was collected; but what the session has seen and is too old to be a bound may not be published yet, or
-            // its keys may not be known any more.
+            // Nothing is gone before something was collected; but what the session has seen and is too old to be a bound may have been unpublished when
+            // the attempt began to read, or its keys may not be known any more.
             Refusal::SnapshotGone(key) => {
                 let floor_ms = self.floor_ms();
                 let unbound = attempt.session.iter().filter(|entry| entry.txn.time.ms() < floor_ms);
                 let mut unbound = unbound.filter_map(|entry| self.audit.commits.get(&entry.txn.attempt));
                 let passed_over = unbound.any(|commit| {
                     let keys_unknown = !self.store.commits.contains_key(&commit.record.hash);
-                    keys_unknown || (commit.record.write(key).is_some() && !commit.published())
+                    let landed = commit.entered.values();
+                    let published = commit.published() && landed.max() < Some(&attempt.begun_ms);
+                    keys_unknown || (commit.record.write(key).is_some() && !published)
                 });
                 passed_over || self.audit.collected_keys.contains(key)
             }
