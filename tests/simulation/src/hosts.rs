@@ -36,6 +36,8 @@ pub struct Host {
     pub(crate) cache: BTreeSet<(TxnId, Key)>,
     /// Transactions that this node has shown to a client, by each key that they wrote, and since when it may have known them.
     pub(crate) learned: BTreeMap<Key, (TxnId, u64)>,
+    /// When the node was last given a transaction's whole write set: by its record or by a tell.
+    pub(crate) given: BTreeMap<TxnId, u64>,
     /// Store calls made since the process began.
     pub calls_made: u64,
 }
@@ -64,6 +66,7 @@ impl Host {
             next_ticket: 0,
             cache: BTreeSet::new(),
             learned: BTreeMap::new(),
+            given: BTreeMap::new(),
             calls_made: 0,
         }
     }
@@ -86,6 +89,7 @@ impl World {
         slot.queue_lost = false;
         slot.cache.clear();
         slot.learned.clear();
+        slot.given.clear();
         slot.calls_made = 0;
     }
 

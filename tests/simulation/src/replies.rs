@@ -182,6 +182,8 @@ impl World {
         }
         let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
         let host = &mut self.hosts[self.attempts[number].host];
+        // It may have been in the index for a while.
+        let since_ms = host.given.get(txn).copied().unwrap_or(since_ms).min(since_ms);
         for key in commit.record.keys() {
             let known = host.learned.entry(key).or_insert((*txn, since_ms));
             if known.0 < *txn {

@@ -14,7 +14,7 @@ use aft_core::ids::{Key, NodeId, Nonce};
 use aft_core::message::{Input, Note, Output, Reply, Tell};
 use aft_core::record::Intent;
 use aft_core::settings::Settings;
-use aft_core::store::{Answer, Call, CallError, Name};
+use aft_core::store::{Answer, Body, Call, CallError, Name};
 
 use crate::attempt::{Attempt, attempt_number};
 use crate::audit::{Audit, Verdict, broken};
@@ -171,12 +171,20 @@ impl World {
             Input::HeartbeatLost => {
                 self.hosts[host].heartbeat_lost = true;
                 self.hosts[host].learned.clear();
+                self.hosts[host].given.clear();
                 self.hosts[host].queue_lost = true;
                 self.close_all(host);
             }
             Input::HeartbeatBack => self.hosts[host].heartbeat_lost = false,
             Input::Maintain(holds) => self.hosts[host].maintains = *holds,
-            Input::Verb(..) | Input::Answer(..) | Input::Heard(..) | Input::Wake | Input::Drain => {}
+            Input::Answer(_, Answer::Got(Some((Body::Record(record), _)))) => {
+                self.hosts[host].given.insert(record.txn, self.now_ms);
+            }
+            Input::Heard(_, tell) => {
+                let now_ms = self.now_ms;
+                self.hosts[host].given.extend(tell.commits.iter().map(|header| (header.txn, now_ms)));
+            }
+            Input::Verb(..) | Input::Answer(..) | Input::Wake | Input::Drain => {}
         }
         if self.trace.is_some() && !matches!(input, Input::Wake) {
             self.say(|| format!("host {host} <- {input:?}"));

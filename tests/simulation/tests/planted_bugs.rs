@@ -9,8 +9,8 @@ use aft_simulation::{Options, scenario, simulate};
 
 /// Seeds tried for one bug before the small worlds: a few seconds.
 const SEEDS_FIRST: u64 = 250;
-/// Seeds tried for one bug: about half a minute for one that is not found.
-const SEEDS_MAX: u64 = 2_500;
+/// Seeds tried for one bug: about a minute for one that is not found.
+const SEEDS_MAX: u64 = 5_000;
 /// States searched in one world for one bug.
 const STATES_MAX: usize = 3_000;
 
