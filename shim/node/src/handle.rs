@@ -99,15 +99,14 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
 async fn guard(mut event_loop: EventLoop, shared: Arc<Shared>) {
     let ended = AssertUnwindSafe(&mut event_loop).catch_unwind().await;
     let open = event_loop.open_transactions();
-    // Before anything is said, which may fail.
-    shared.cut_off.send_replace(open);
-    shared.state.send_replace(State::Stopped);
     match ended {
         Ok(()) => info!(node = %shared.id, open, "node stopped"),
         Err(panic) => {
             error!(node = %shared.id, open, panic = text_of(&*panic), "the node broke an invariant and stopped: restart it");
         }
     }
+    shared.cut_off.send_replace(open);
+    shared.state.send_replace(State::Stopped);
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

@@ -22,7 +22,16 @@ pub(crate) const REDIS_PASSWORD: &str = "AFT_REDIS_PASSWORD";
 /// What begins as settings do and is none: never in a settings file.
 const SECRETS: [&str; 2] = [TOKEN, REDIS_PASSWORD];
 /// What this repository's own tasks and tests read.
-const TASKS: [&str; 3] = ["AFT_SERVICES_DIR", "AFT_SKIP_SERVICES", "AFT_SIM_DEEP"];
+const TASKS: [&str; 8] = [
+    "AFT_BIN",
+    "AFT_CLIENT_SEED",
+    "AFT_HISTORY_SEED",
+    "AFT_SERVICES_DIR",
+    "AFT_SIM_DEEP",
+    "AFT_SKIP_SERVICES",
+    "AFT_TORTURE_MINUTES",
+    "AFT_TORTURE_SEED",
+];
 /// Entries in the environment start so, and have `__` between section and key.
 const PREFIX: &str = "AFT_";
 

@@ -48,7 +48,11 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
         Some(("s3", _)) => {
             // Boxed: it is large, and waited for once.
             let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
-            Ok(Arc::new(opened.map_err(|why| why.to_string())?))
+            let store = opened.map_err(|why| why.to_string())?;
+            if let Some(caution) = store.caution() {
+                warn!("{caution}");
+            }
+            Ok(Arc::new(store))
         }
         Some(("redis" | "rediss", _)) => {
             let opened = Box::pin(RedisStore::open(url, &redis_options())).await;

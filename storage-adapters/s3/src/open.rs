@@ -50,13 +50,16 @@ pub(crate) struct Opened {
     pub(crate) link: Link,
     pub(crate) layout: Layout,
     pub(crate) abilities: Abilities,
+    /// What people should know of the place.
+    pub(crate) caution: Option<String>,
 }
 
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let (link, layout, _) = connect(url, options).await?;
     look(&link, &layout).await?;
+    let caution = caution(&link, &layout).await;
     let abilities = try_out(&link, &layout).await?;
-    Ok(Opened { link, layout, abilities })
+    Ok(Opened { link, layout, abilities, caution })
 }
 
 pub(crate) async fn init(
@@ -80,7 +83,7 @@ pub(crate) async fn init(
         prepared.refuse_others(&link.url)?;
     }
     let abilities = try_out(&link, &layout).await?;
-    Ok((Opened { link, layout, abilities }, prepared))
+    Ok((Opened { link, layout, abilities, caution: None }, prepared))
 }
 
 /// What `init` found and made.
@@ -130,6 +133,18 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
     Ok(())
 }
 
+/// What should worry whoever opens a store that has not begun yet. Places above it may be forbidden to look at: then nothing is said.
+async fn caution(link: &Link, layout: &Layout) -> Option<String> {
+    if is_store(link, &layout.aside("")).await.unwrap_or(true) {
+        return None;
+    }
+    let mut found = Prepared { bucket: link.bucket().to_owned(), ..Prepared::default() };
+    survey(link, layout, &mut found).await.ok()?;
+    let what = found.in_the_way()?;
+    let url = &link.url;
+    Some(format!("{url}: there is no store yet, and a new one begins here; but {what}. Is the prefix right?"))
+}
+
 /// Whether something stands under a prefix that looks like a store's: every commit leaves a record and an intent, and what is collected a record.
 async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
     for space in [Space::Commit, Space::Intent] {
@@ -149,7 +164,17 @@ async fn list(link: &Link, prefix: &str, by_directory: bool, limit: usize) -> Re
 impl Prepared {
     fn refuse_others(&self, url: &str) -> Result<(), OpenError> {
         let bucket = &self.bucket;
-        let what = match (&self.other_store, &self.others[..]) {
+        self.in_the_way().map_or(Ok(()), |what| {
+            Err(OpenError::Occupied(format!(
+                "{url}: this is no place for a new store: {what}; nothing was made. Name a prefix of its own (s3://{bucket}/PREFIX), or, if it is meant to stand among them, say --among-others"
+            )))
+        })
+    }
+
+    /// Why a new store there is most often a mistake.
+    fn in_the_way(&self) -> Option<String> {
+        let bucket = &self.bucket;
+        Some(match (&self.other_store, &self.others[..]) {
             (Some(store), _) if store.is_empty() => {
                 format!("it lies within the store that has all of s3://{bucket}")
             }
@@ -157,16 +182,13 @@ impl Prepared {
                 format!("the store s3://{bucket}/{store} lies within it")
             }
             (Some(store), _) => format!("it lies within the store s3://{bucket}/{store}"),
-            (None, []) => return Ok(()),
+            (None, []) => return None,
             (None, others) => {
                 let named: Vec<_> = others.iter().take(NAMED_LEN).map(|other| format!("{other:?}")).collect();
                 let more = if others.len() > NAMED_LEN { ", …" } else { "" };
                 format!("the bucket {bucket} holds other things there: {}{more}", named.join(", "))
             }
-        };
-        Err(OpenError::Occupied(format!(
-            "{url}: this is no place for a new store: {what}; nothing was made. Name a prefix of its own (s3://{bucket}/PREFIX), or, if it is meant to stand among them, say --among-others"
-        )))
+        })
     }
 }
 

@@ -46,6 +46,7 @@ struct Inner {
     link: Link,
     layout: Layout,
     abilities: Abilities,
+    caution: Option<String>,
 }
 
 impl fmt::Debug for S3Store {
@@ -59,7 +60,7 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: eight
+    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: a dozen
     /// requests or so, on an object of its own that it deletes.
     ///
     /// # Errors
@@ -82,6 +83,11 @@ impl S3Store {
     ) -> std::result::Result<(S3Store, Prepared), OpenError> {
         let (opened, prepared) = open::init(url, options, among_others).await?;
         Ok((S3Store::from(opened), prepared))
+    }
+
+    /// What should worry whoever runs this: a store that has not begun yet within another store, around one, or among other objects. Read at the opening; for a log.
+    pub fn caution(&self) -> Option<&str> {
+        self.inner.caution.as_deref()
     }
 
     async fn write(&self, name: &Name, body: Bytes, only: Only<'_>) -> Result<std::result::Result<(), Lost>> {
@@ -108,8 +114,8 @@ impl S3Store {
 
 impl From<open::Opened> for S3Store {
     fn from(opened: open::Opened) -> S3Store {
-        let open::Opened { link, layout, abilities } = opened;
-        S3Store { inner: Arc::new(Inner { link, layout, abilities }) }
+        let open::Opened { link, layout, abilities, caution } = opened;
+        S3Store { inner: Arc::new(Inner { link, layout, abilities, caution }) }
     }
 }
 
@@ -251,7 +257,7 @@ impl Store for S3Store {
     }
 
     async fn delete(&self, names: &[Name]) -> Result<()> {
-        let Inner { link, layout, abilities } = &*self.inner;
+        let Inner { link, layout, abilities, .. } = &*self.inner;
         let keys: Vec<String> = names.iter().map(|name| layout.key(name)).collect();
         // One alone is free, a batch is charged as one request.
         if keys.len() > 1 && abilities.delete_batch {
@@ -270,7 +276,7 @@ impl Store for S3Store {
     }
 
     async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
-        let Inner { link, layout, abilities } = &*self.inner;
+        let Inner { link, layout, abilities, .. } = &*self.inner;
         if !abilities.delete_if {
             let text = format!("{}: this server has no conditional delete ({name})", link.url);
             return Err(Error::Refused(text));

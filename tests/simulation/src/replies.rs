@@ -339,7 +339,8 @@ impl World {
                 let unbound = attempt.session.iter().filter(|entry| entry.txn.time.ms() < floor_ms);
                 let mut unbound = unbound.filter_map(|entry| self.audit.commits.get(&entry.txn.attempt));
                 let passed_over = unbound.any(|commit| {
-                    let keys_unknown = !self.store.commits.contains_key(&commit.record.hash);
+                    let held = self.store.commits.get(&commit.record.hash);
+                    let keys_unknown = held.is_none_or(|held| held.txn != commit.record.txn);
                     let landed = commit.entered.values();
                     let published = commit.published() && landed.max() < Some(&attempt.begun_ms);
                     keys_unknown || (commit.record.write(key).is_some() && !published)

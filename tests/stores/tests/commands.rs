@@ -145,6 +145,12 @@ fn a_store_is_not_made_where_other_things_stand() {
     ready(&init("shop", &[]), &["a store was there already"]);
     init("", &[]).assert_refused(&["s3://aft/shop/", "lies within it", "--among-others", "s3://aft/PREFIX"]);
     init("shop/more", &[]).assert_refused(&["it lies within the store s3://aft/shop/"]);
+    // Whoever opens such a place is told as well.
+    let opened = |prefix: &str| aft(&["store", "probe", bucket.url(prefix).as_str()], keys);
+    let more = opened("shop/more");
+    assert!(more.stderr.contains("it lies within the store s3://aft/shop/"), "{more:#?}");
+    let shop = opened("shop");
+    assert!(shop.code == Some(0) && !shop.stderr.contains("lies within"), "{shop:#?}");
     ready(&init("shopping", &[]), &["is ready"]);
     // What is meant is done, with a warning.
     let meant = init("", &["--among-others"]);

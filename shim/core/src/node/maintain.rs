@@ -34,9 +34,6 @@ const ENTERED_KEPT_MAX: usize = 500_000;
 /// How many keys and transactions a pass remembers to have looked at; those forgotten are looked at again.
 const LOOKED_AT_KEPT_MAX: usize = 100_000;
 
-/// How many lone tombstones are remembered while they wait; others wait until there is room.
-const LONE_KEPT_MAX: usize = 500_000;
-
 /// Intents in the first batches of a pass: a record has 16 MiB at most, and usually some KiB.
 const BATCH_LEN_FIRST: usize = 16;
 
@@ -93,8 +90,6 @@ pub(super) struct Maintenance {
     /// Attempts that must be over before their intents go: when each was first seen, by the monotonic clock, and in which pass last; forgotten
     /// when a whole pass has not seen them.
     pub(super) orphans: BTreeMap<AttemptId, (u64, u64)>,
-    /// Since when each key has been known to have a tombstone and nothing else, by the monotonic clock.
-    lone: BTreeMap<Key, (TxnId, u64)>,
     pub(super) passes: u64,
     /// The pause before the next pass: longer after each that found nothing to do.
     pause_ms: u64,
@@ -114,7 +109,6 @@ impl Default for Maintenance {
             pace: Pace::default(),
             horizon: Hlc::default(),
             orphans: BTreeMap::new(),
-            lone: BTreeMap::new(),
             passes: 0,
             pause_ms: 0,
             damage_met: false,
@@ -568,45 +562,6 @@ impl Node {
             return txn.time.ms();
         }
         txn.time.ms() + self.settings.tombstone_age_ms
-    }
-
-    /// How long a tombstone must have been alone before it goes. What it hid was slimmed before: whoever had read that record may have put its version entries for a while
-    /// yet, and a put without an answer may land later still. Without the tombstone the key would show again.
-    fn lone_wait_ms(&self) -> u64 {
-        if self.settings.exclusive { 0 } else { self.publish_bound_ms() + self.settings.grace_ms }
-    }
-
-    /// A key has a tombstone and nothing else: whether that has been so for long, as this maintainer has seen itself.
-    pub(super) fn is_long_alone(&mut self, key: &Key, txn: TxnId) -> bool {
-        let (now, wait_ms) = (self.now.mono_ms, self.lone_wait_ms());
-        let lone = &mut self.maintenance.lone;
-        if let Some((_, since)) = lone.get(key).filter(|(of, _)| *of == txn) {
-            return now - since >= wait_ms;
-        }
-        if lone.len() >= LONE_KEPT_MAX {
-            // Those that nobody came back for: their keys have been written since.
-            lone.retain(|_, (_, since)| now - *since <= 4 * wait_ms);
-        }
-        if lone.len() < LONE_KEPT_MAX {
-            lone.insert(key.clone(), (txn, now));
-        }
-        wait_ms == 0
-    }
-
-    /// Other versions stand beside it, or it goes.
-    pub(super) fn is_not_alone(&mut self, key: &Key) {
-        self.maintenance.lone.remove(key);
-    }
-
-    /// Whether one of a transaction's tombstones is alone, and not yet for long.
-    pub(super) fn waits_alone(&self, key: &Key, txn: TxnId) -> bool {
-        let (now, wait_ms) = (self.now.mono_ms, self.lone_wait_ms());
-        self.maintenance.lone.get(key).is_some_and(|(of, since)| *of == txn && now - since < wait_ms)
-    }
-
-    /// When a tombstone that is alone now has been so for long, by the wall clock.
-    pub(super) fn long_alone_at_ms(&self) -> u64 {
-        self.now.wall_ms + self.lone_wait_ms()
     }
 
     /// Whether an attempt has been over for so long, as this maintainer has seen itself, that no call of it can land any more.

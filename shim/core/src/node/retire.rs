@@ -142,7 +142,6 @@ impl Node {
         let mut calls = Vec::new();
         for (record, _) in retiring {
             let due_ms = self.tombstone_due_ms(record.txn);
-            let mut at_ms = due_ms;
             let writes = record.full().map_or(&[][..], |writes| writes);
             let mut newest = false;
             for (key, _) in writes.iter().filter(|(_, write)| *write == Write::Tombstone) {
@@ -150,13 +149,9 @@ impl Node {
                     self.survivor(key).is_none_or(|survivor| survivor.txn <= record.txn)
                         && !self.scan_began_clean_after(due_ms)
                 });
-                if run.note_if(|| self.waits_alone(key, record.txn)) {
-                    newest = true;
-                    at_ms = at_ms.max(self.long_alone_at_ms());
-                }
             }
             if newest {
-                calls.push(run.start(|| self.put_intent_at(at_ms, record.txn.attempt, record.hash)));
+                calls.push(run.start(|| self.put_intent_at(due_ms, record.txn.attempt, record.hash)));
             }
         }
         run.wait_done(&calls)

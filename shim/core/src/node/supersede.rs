@@ -249,22 +249,17 @@ impl Node {
         }
     }
 
-    /// Whether a tombstone is its key's only remaining version, listed after a clean scan that began when the tombstone was old enough, and has been for long.
+    /// Whether a tombstone is its key's only remaining version, listed after a clean scan that began when the tombstone was old enough.
     fn is_only_old_tombstone(&mut self, run: &mut Run<'_>, key: &Key, txn: TxnId) -> Flow<bool> {
         let due_ms = self.tombstone_due_ms(txn);
         if !run.note_if(|| self.scan_began_clean_after(due_ms)) {
             return Ok(false);
         }
-        let mut alone = true;
-        for (names, more) in run.ask_pages([newest_two(key)])? {
+        let pages = run.ask_pages([newest_two(key)])?;
+        Ok(pages.into_iter().all(|(names, more)| {
             let mut entries = names.into_iter().filter_map(version_of);
-            alone &=
-                !more && entries.next().is_some_and(|entry| entry.txn == txn) && entries.next().is_none();
-        }
-        if !alone {
-            self.is_not_alone(key);
-        }
-        Ok(alone && run.note_if(|| self.is_long_alone(key, txn)))
+            !more && entries.next().is_some_and(|entry| entry.txn == txn) && entries.next().is_none()
+        }))
     }
 
     /// The cascade: versions of these keys were collected, and a tombstone may now be its key's only one. Either it can go, or an intent brings
@@ -279,22 +274,17 @@ impl Node {
         for (key, (names, more)) in keys.into_iter().zip(pages) {
             let mut entries = names.into_iter().filter_map(version_of);
             match (entries.next(), entries.next()) {
-                (None, _) => {
-                    self.is_not_alone(&key);
-                    emptied.push(key);
-                }
+                (None, _) => emptied.push(key),
                 (Some(entry), None) if !more && entry.meta.kind == Kind::Tombstone => {
                     let due_ms = self.tombstone_due_ms(entry.txn);
-                    let long_alone = run.note_if(|| self.is_long_alone(&key, entry.txn));
-                    if long_alone && run.note_if(|| self.scan_began_clean_after(due_ms)) {
+                    if run.note_if(|| self.scan_began_clean_after(due_ms)) {
                         going.push(entry);
                     } else if run.note_if(|| self.first_revisit(entry.txn)) {
                         let (attempt, hash) = (entry.txn.attempt, entry.hash);
-                        let due_ms = due_ms.max(self.long_alone_at_ms());
                         intents.push(run.start(|| self.put_intent_at(due_ms, attempt, hash)));
                     }
                 }
-                (Some(_), _) => self.is_not_alone(&key),
+                (Some(_), _) => {}
             }
         }
         run.wait_done(&intents)?;

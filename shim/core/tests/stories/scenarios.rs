@@ -8,7 +8,6 @@
 //!   tells off                commits are told to nobody from now on
 //!   unpublished 1            node 1's version entries get no answer and do not land; `unpublished 1 b`: those of `b`; `unpublished`: all land again
 //!   late 1                   node 1's commit records get no answer (`late -`: nobody's); `land`: they land
-//!   again a                  a put of a's first version entry, which had no answer, lands now
 //!   held                     how many objects of each kind the store holds
 //!   pass 60000               so much time passes          maintain 1       node 1 becomes the maintainer      maintain 1 off
 //! ```
@@ -34,8 +33,6 @@ use crate::by_hand::opening;
 struct Store {
     map: BTreeMap<Name, (Body, u64)>,
     tags: u64,
-    /// Every version entry that was ever put.
-    versions: Vec<Name>,
 }
 
 impl Store {
@@ -53,7 +50,6 @@ impl Store {
             Call::Fetch { hash, .. } => self.call(Call::Get(Name::Commit(hash))),
             Call::Put(name, body) => {
                 let tag = self.tag();
-                self.versions.extend(Some(&name).filter(|name| matches!(name, Name::Version(..))).cloned());
                 self.map.insert(name, (body, tag));
                 Answer::Done
             }
@@ -276,13 +272,6 @@ impl World {
             ["pass", ms] => self.pass(ms.parse().unwrap()),
             ["maintain", id, rest @ ..] => {
                 self.step(id.parse().unwrap(), Input::Maintain(rest.is_empty()));
-            }
-            ["again", key] => {
-                let key = Key::parse(key).unwrap();
-                let mut versions = self.store.versions.iter();
-                let first = versions.find(|name| matches!(name, Name::Version(of, _) if *of == key));
-                let first = first.expect("the key was written").clone();
-                self.store.call(Call::Put(first, Body::Empty));
             }
             ["held"] => self.print.push(self.store.held()),
             [id, name, verb, rest @ ..] => {
@@ -722,45 +711,6 @@ fn a_commit_that_lands_behind_one_maintainer_is_collected_by_another() {
             "1 commit, 1 intent, 1 node, 1 version",
             "aborted",
             "1 commit, 1 marker, 1 node, 1 version",
-        ],
-    );
-}
-
-#[test]
-fn a_deleted_key_does_not_show_again() {
-    // Nobody maintained for longer than tombstones are kept. A put of a's first entry, sent before that version was slimmed, lands within grace.
-    check_with(
-        Settings::new(false, 3_600_000, true),
-        "1 t: begin -
-         1 t: put a=1
-         1 t: commit
-         1 u: begin -
-         1 u: del a
-         1 u: commit
-         drop 1
-         drop 2
-         pass 1400000000
-         maintain 2
-         pass 5000
-         again a
-         1 v: begin -
-         1 v: list
-         1 v: get a
-         1 v: abort
-         pass 5000000000
-         held",
-        &[
-            "begun",
-            "ok",
-            "committed",
-            "begun",
-            "ok",
-            "committed",
-            "begun",
-            "[]",
-            "a: deleted",
-            "aborted",
-            "1 node",
         ],
     );
 }

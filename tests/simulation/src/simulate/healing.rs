@@ -36,9 +36,7 @@ impl Simulation {
         self.run_until(self.world.now_ms + bound_ms)?;
         demand_ended(&self.world)?;
         self.demand_readable()?;
-        // One tombstone's end may be what another one's waits for. What is due is due by the minute.
-        let lone_ms = settings.tombstone_age_ms + settings.slack_ms + settings.grace_ms + 60_000;
-        let long_ms = settings.retention_max_ms + 4 * lone_ms + 3 * 60_000 + 10 * passes_ms;
+        let long_ms = settings.retention_max_ms + 4 * settings.tombstone_age_ms + 3 * 60_000 + 10 * passes_ms;
         self.run_until(self.world.now_ms + long_ms)?;
         demand_clean(&self.world)?;
         self.demand_readable()?;
