@@ -112,6 +112,9 @@ const NAMED_LEN: usize = 3;
 async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result<(), OpenError> {
     let root = layout.aside("");
     prepared.store_was_there = is_store(link, &root).await?;
+    if prepared.store_was_there {
+        return Ok(());
+    }
     let page = list(link, &root, true, SURVEY_LEN).await?;
     let own: Vec<String> = Space::ALL
         .iter()
@@ -135,9 +138,6 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
 
 /// What should worry whoever opens a store that has not begun yet. Places above it may be forbidden to look at: then nothing is said.
 async fn caution(link: &Link, layout: &Layout) -> Option<String> {
-    if is_store(link, &layout.aside("")).await.unwrap_or(true) {
-        return None;
-    }
     let mut found = Prepared { bucket: link.bucket().to_owned(), ..Prepared::default() };
     survey(link, layout, &mut found).await.ok()?;
     let what = found.in_the_way()?;
