@@ -97,7 +97,7 @@ pub struct Prepared {
     pub bucket_is_new: bool,
     /// Objects of a store are there already.
     pub store_was_there: bool,
-    /// What else stands there: objects, and directories with a `/` at their end. Some of it, if it is much.
+    /// What else stands there: objects, and directories with a `/` at their end. Some of it, if it is much; none, where the store was there already: then nobody looks.
     pub others: Vec<String>,
     /// The prefix of a store that the place lies within, or that lies directly within the place.
     pub other_store: Option<String>,

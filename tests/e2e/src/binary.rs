@@ -107,7 +107,7 @@ pub fn finish(command: &mut Command, time_max: Duration) -> Ran {
 }
 
 /// `aft` with these arguments, an environment without settings, and its output piped.
-pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
+pub fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(aft());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AFT_") {
@@ -121,7 +121,10 @@ pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
 }
 
 /// Waits for a child's end, at most so long.
-pub(crate) fn wait(child: &mut Child, at_most: Duration) -> Option<std::process::ExitStatus> {
+///
+/// # Panics
+/// If it cannot be waited for.
+pub fn wait(child: &mut Child, at_most: Duration) -> Option<std::process::ExitStatus> {
     let deadline = Instant::now() + at_most;
     loop {
         match child.try_wait().expect("a child can be waited for") {

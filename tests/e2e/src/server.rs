@@ -122,9 +122,7 @@ impl Server {
     /// # Panics
     /// If it cannot be sent.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh starts");
-        assert!(sent.success(), "kill -TERM {pid}: {sent}");
+        send("TERM", self.child.id());
     }
 
     /// Sends SIGHUP.
@@ -132,9 +130,7 @@ impl Server {
     /// # Panics
     /// If it cannot be sent.
     pub fn hang_up(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -HUP \"$0\"", &pid]).status().expect("sh starts");
-        assert!(sent.success(), "kill -HUP {pid}: {sent}");
+        send("HUP", self.child.id());
     }
 
     /// Waits for its end, at most so long.
@@ -152,6 +148,17 @@ impl Drop for Server {
             eprintln!("--- the server's last lines\n{}", self.log());
         }
     }
+}
+
+/// Sends a signal to a child.
+///
+/// # Panics
+/// If it cannot be sent.
+pub fn send(signal: &str, pid: u32) {
+    let (signal, pid) = (format!("-{signal}"), pid.to_string());
+    let sent =
+        Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", &signal, &pid]).status().expect("sh starts");
+    assert!(sent.success(), "kill {signal} {pid}: {sent}");
 }
 
 /// A server that was spawned and does not listen yet. Killed when dropped.

@@ -3,12 +3,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aft_e2e::binary;
 use aft_e2e::client::{CallError, Client};
-use aft_e2e::server::{Server, local};
+use aft_e2e::server::{Server, local, send};
 use aft_wire::http::{Begin, Code, Commit, Op};
 use serde_json::Value;
 
@@ -135,11 +134,8 @@ fn damage(directory: &Path, bytes: &[u8]) -> usize {
 /// `aft serve 2>&1 | head`: the line that could not be written ended the event loop, and the server neither served nor ended.
 #[tokio::test]
 async fn a_reader_of_the_log_may_leave() {
-    let mut server = Command::new(binary::aft())
-        .args(["serve", "--store", "memory:", "--listen", "127.0.0.1:0"])
+    let mut server = binary::command(&["serve", "--store", "memory:", "--listen", "127.0.0.1:0"])
         .env("AFT_LOG__FILTER", "debug")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .expect("the server starts");
     let mut said = BufReader::new(server.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
@@ -153,19 +149,10 @@ async fn a_reader_of_the_log_may_leave() {
         let put = Begin { ops: vec![Op::put(format!("k{n}"), "v")], commit: Some(true), ..Begin::default() };
         client.execute(&put).await.expect("it serves on");
     }
-    let pid = server.id().to_string();
-    let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh starts");
-    assert!(sent.success(), "kill -TERM {pid}: {sent}");
-    let deadline = Instant::now() + END_TIME_MAX;
-    let ended = loop {
-        if let Some(ended) = server.try_wait().expect("a child can be waited for") {
-            break ended;
-        }
-        if Instant::now() > deadline {
-            server.kill().expect("a child can be killed");
-            panic!("it does not end");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    send("TERM", server.id());
+    let Some(ended) = binary::wait(&mut server, END_TIME_MAX) else {
+        server.kill().expect("a child can be killed");
+        panic!("it does not end");
     };
     assert_eq!(ended.code(), Some(0), "{ended}");
 }

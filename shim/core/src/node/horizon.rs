@@ -1,7 +1,7 @@
 //! The horizon: nothing younger is collected in a pass (protocol, section 8). It does not go back from one maintainer to the next.
 //!
 //! That collecting misses nothing (`supersede`) rests on this: of the looks at a version and at those that supersede it, one with the youngest horizon sees
-//! all of them. One life's horizons only grow (`Maintenance::horizon`), whatever its clock does. Where several nodes may maintain, one with an older horizon might enter a commit that came
+//! all of them. One life's horizons only grow (`Maintenance::horizon`), unless its wall clock goes back further than it is believed to. Where several nodes may maintain, one with an older horizon might enter a commit that came
 //! late, after another had looked at what supersedes it; it would find nothing above it, and nobody would come back. So a maintainer writes its horizon
 //! down, after it has entered what it will look at and before it looks at anything, and takes a younger one that it finds there for its own: what is older
 //! than that is being collected anyway. If it reads before the other writes, then the other looks later, and sees what it has entered.
@@ -25,7 +25,7 @@ pub(super) enum Standing {
 }
 
 impl Node {
-    /// The oldest open transaction may still need what is younger, and publishers may still be at work on it. Not older than the last one.
+    /// The oldest open transaction may still need what is younger, and publishers may still be at work on it. Not older than the last one that can be believed.
     pub(super) fn next_horizon(&mut self) -> Hlc {
         let slack = Hlc::from_ms(self.now.wall_ms.saturating_sub(self.settings.slack_ms));
         let oldest = self.transactions.values().map(|transaction| transaction.began).min();
