@@ -109,7 +109,13 @@ impl Layout {
 fn spreads_items(space: Space) -> bool {
     match space {
         Space::Intent | Space::Collect => true,
-        Space::Commit | Space::Version | Space::Blob | Space::Marker | Space::Node | Space::Lease => false,
+        Space::Commit
+        | Space::Version
+        | Space::Blob
+        | Space::Marker
+        | Space::Node
+        | Space::Lease
+        | Space::Store => false,
     }
 }
 

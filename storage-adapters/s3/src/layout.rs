@@ -231,9 +231,13 @@ fn encoding(space: Space) -> Encoding {
     match space {
         // Their groups are user keys.
         Space::Version | Space::Marker => Encoding::Readable,
-        Space::Commit | Space::Intent | Space::Blob | Space::Collect | Space::Node | Space::Lease => {
-            Encoding::Dense
-        }
+        Space::Commit
+        | Space::Intent
+        | Space::Blob
+        | Space::Collect
+        | Space::Node
+        | Space::Lease
+        | Space::Store => Encoding::Dense,
     }
 }
 

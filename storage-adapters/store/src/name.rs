@@ -22,11 +22,13 @@ pub enum Space {
     Node = 7,
     /// Who may maintain.
     Lease = 8,
+    /// What a store says of itself: its format, the mark, and what sweeps note.
+    Store = 9,
 }
 
 impl Space {
     /// Every space, in the order of their discriminants.
-    pub const ALL: [Space; 8] = [
+    pub const ALL: [Space; 9] = [
         Space::Commit,
         Space::Intent,
         Space::Version,
@@ -35,6 +37,7 @@ impl Space {
         Space::Marker,
         Space::Node,
         Space::Lease,
+        Space::Store,
     ];
 
     /// The space's name in messages and in readable physical names.
@@ -48,6 +51,7 @@ impl Space {
             Space::Marker => "marker",
             Space::Node => "node",
             Space::Lease => "lease",
+            Space::Store => "store",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The trait and its contract.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -45,6 +47,72 @@ pub struct GroupPage {
     /// Whether more may follow after the last group. Never true with no groups.
     pub more: bool,
 }
+
+/// A place in the order of a space's names, exclusive: after one item of a group, or after all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The group. It need not exist.
+    pub group: Bytes,
+    /// The item; `None`: after every item of the group.
+    pub item: Option<Bytes>,
+}
+
+/// One name that a scan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    /// The name's group.
+    pub group: Bytes,
+    /// The name's item.
+    pub item: Bytes,
+    /// The body, where the store's listing brings it along for nothing.
+    pub body: Option<Bytes>,
+    /// When the object was last written, by the store's clock, in milliseconds since the epoch, where the store's listing says so.
+    pub written_ms: Option<u64>,
+}
+
+/// One page of the names of a space.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScanPage {
+    /// Names in byte order of groups, and of items within a group.
+    pub names: Vec<Scanned>,
+    /// Whether more may follow after the last name. Never true with no names.
+    pub more: bool,
+}
+
+/// All that one commit writes: a record that is created if its name is free, and entries beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Writes {
+    /// Created if absent. `None`: the entries alone.
+    pub create: Option<(Name, Bytes)>,
+    /// Written whatever was there. No name twice.
+    pub puts: Vec<(Name, Bytes)>,
+}
+
+/// The outcome of [`Store::commit`], piece by piece: a store may carry out any of the pieces and not the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The outcome of the create; `None` if there was none. If the name existed, the puts may have been left undone.
+    pub created: Option<Result<Created>>,
+    /// The outcome of each put, in order.
+    pub puts: Vec<Result<()>>,
+}
+
+/// The store's own time as one answer carried it. At some moment between `sent` and `received` the store's clock read a value in
+/// `[at_ms, at_ms + span_ms)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeHeard {
+    /// When the request was sent, at the earliest.
+    pub sent: Instant,
+    /// When its answer had come, at the latest.
+    pub received: Instant,
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    /// The resolution of the store's time, in milliseconds: 1,000 for an HTTP `Date`.
+    pub span_ms: u64,
+}
+
+/// How many times a store keeps until [`Store::times_heard`] takes them; the oldest is dropped.
+pub const TIMES_KEPT_MAX: usize = 64;
 
 /// What a store can do, and what must be assumed of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +176,7 @@ pub struct Units {
 /// * Acknowledged means durable, in the sense that [`Capabilities::durability`] states.
 /// * Every call is safe to repeat, adapters do so themselves only within their own time-outs.
 ///
-/// Nothing else is assumed: no transactions, no multi-name atomicity, no clock.
+/// Nothing else is assumed: no transactions, no multi-name atomicity.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The store's URL, without secrets, for messages.
@@ -138,6 +206,41 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Writes all of these bodies at one moment or none; otherwise as [`Store::transact_get`].
     async fn transact_put(&self, _bodies: Vec<(Name, Bytes)>) -> Result<()> {
         Err(no_transactions(&self.url()))
+    }
+
+    /// The times that answers carried since the last call, oldest first, at most [`TIMES_KEPT_MAX`]. Stores that one process holds have none:
+    /// the process's own clock is theirs.
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        Vec::new()
+    }
+
+    /// Writes what one commit writes, in as few requests and round trips as the store can. The create is sent first.
+    ///
+    /// Pieces are independent: each has the outcome that its own [`Store::create`] or [`Store::put`] would have. A store that finds the name of
+    /// the create taken may leave the puts undone, and then answers `Ok` for them.
+    async fn commit(&self, writes: Writes) -> Committed {
+        let Writes { create, puts } = writes;
+        let create = async {
+            match create {
+                Some((name, body)) => Some(self.create(&name, body).await),
+                None => None,
+            }
+        };
+        let puts = puts.into_iter().map(|(name, body)| async move { self.put(&name, body).await });
+        let (created, puts) = futures::future::join(create, futures::future::join_all(puts)).await;
+        Committed { created, puts }
+    }
+
+    /// The names of a space whose group starts with `prefix`, across groups, in byte order of groups and items, those after `after`, at most
+    /// `limit` (at least 1). One request a page where the store can; a page may be shorter than the limit and still say that more follow.
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        scan_by_groups(self, space, prefix, after, limit).await
     }
 
     /// The body under a name, and its tag.
@@ -180,6 +283,55 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<GroupPage>;
+}
+
+/// A scan by [`Store::groups`] and [`Store::list`]: for stores whose requests cost nothing.
+async fn scan_by_groups<S: Store + ?Sized>(
+    store: &S,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<ScanPage> {
+    assert!(limit > 0, "a page holds at least one name");
+    let mut names: Vec<Scanned> = Vec::new();
+    let mut take = |group: &Bytes, items: Vec<Bytes>| {
+        names.extend(items.into_iter().map(|item| Scanned {
+            group: group.clone(),
+            item,
+            body: None,
+            written_ms: None,
+        }));
+        names.len()
+    };
+    // The rest of the group in which the page begins. Groups without the prefix hold nothing that is asked for.
+    if let Some(Position { group, item: Some(item) }) = after
+        && group.starts_with(prefix)
+    {
+        let page = store.list(space, group, Some(item), limit).await?;
+        if take(group, page.items) >= limit || page.more {
+            return Ok(ScanPage { more: !names.is_empty(), names });
+        }
+    }
+    let mut after = after.map(|after| after.group.clone());
+    loop {
+        let page = store.groups(space, prefix, after.as_deref(), limit).await?;
+        for group in &page.groups {
+            let room = limit - take(group, Vec::new());
+            if room == 0 {
+                return Ok(ScanPage { names, more: true });
+            }
+            let items = store.list(space, group, None, room).await?;
+            take(group, items.items);
+            if items.more {
+                return Ok(ScanPage { more: !names.is_empty(), names });
+            }
+        }
+        match page.groups.last() {
+            Some(last) if page.more => after = Some(last.clone()),
+            Some(_) | None => return Ok(ScanPage { names, more: false }),
+        }
+    }
 }
 
 fn no_transactions(url: &str) -> Error {

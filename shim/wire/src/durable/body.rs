@@ -132,7 +132,7 @@ fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
             let messages::Time { time } = open(name, bytes)?;
             Ok(Body::Time(Hlc(time)))
         }
-        Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
+        Space::Lease | Space::Store => Err(Fault::Broken("no object of the protocol stands in this space")),
     }
 }
 

@@ -120,7 +120,9 @@ pub fn decode_name(name: &aft_store::Name) -> Result<Name, aft_store::Error> {
         Space::Blob => array(&name.group).and_then(|id| parse_item(&Group::Blobs(AttemptId(id)), &name.item)),
         Space::Node if name.group == ENTERED => single(name).map(|()| Name::Entered),
         Space::Node if name.group == HORIZON => single(name).map(|()| Name::Horizon),
-        Space::Node | Space::Lease => Err(Fault::Broken("no object of the protocol stands in this space")),
+        Space::Node | Space::Lease | Space::Store => {
+            Err(Fault::Broken("no object of the protocol stands in this space"))
+        }
     };
     item.map_err(|fault| fault.at(name))
 }

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Key, RequestHash};
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, Record, Value};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallError, Name, Tag};
+use aft_core_first::ids::{AttemptId, Key, RequestHash};
+use aft_core_first::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
+use aft_core_first::record::{Location, Record, Value};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, CallError, Name, Tag};
 use bytes::Bytes;
 
 use crate::by_hand::{Store, World, opening};

@@ -7,14 +7,14 @@
 use std::alloc::System;
 use std::collections::VecDeque;
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, TxnId};
-use aft_core::message::{
+use aft_core_first::Node;
+use aft_core_first::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, TxnId};
+use aft_core_first::message::{
     Batch, Begin, Bound, CommitArgs, Input, Now, Op, Output, Refusal, Reply, Ticket, Verb, Visibility,
 };
-use aft_core::record::{Kind, Location, Meta, Record, Value, VersionEntry, Write, Writes};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, Group, Name, Tag};
+use aft_core_first::record::{Kind, Location, Meta, Record, Value, VersionEntry, Write, Writes};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, Group, Name, Tag};
 use bytes::Bytes;
 use cap::Cap;
 

@@ -4,11 +4,11 @@
 //! Method: the store, played by hand, gives no answer to anything that an attempt writes, and holds nothing of it. The clocks go on past the attempt's
 //! deadline and the longest wait for late calls; the marks that the node puts are read.
 
-use aft_core::ids::{Hlc, Key, RequestHash};
-use aft_core::message::{Batch, Begin, CommitArgs, Input, Op, Refusal, Verb};
-use aft_core::record::{Location, Value};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallError, Name};
+use aft_core_first::ids::{Hlc, Key, RequestHash};
+use aft_core_first::message::{Batch, Begin, CommitArgs, Input, Op, Refusal, Verb};
+use aft_core_first::record::{Location, Value};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, CallError, Name};
 use bytes::Bytes;
 
 use crate::by_hand::{Store, WALL_MS, World, opening};

@@ -1,14 +1,14 @@
 //! Goal: a transaction's room in its commit record is counted exactly, whatever its batches replace and however they overlap.
 //! Method: a node that may keep ten bytes, and whose store answers when the test says so.
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, Key, NodeId};
-use aft_core::message::{
+use aft_core_first::Node;
+use aft_core_first::ids::{AttemptId, Key, NodeId};
+use aft_core_first::message::{
     Batch, Begin, CommitArgs, Excess, Input, Measured, Now, Op, Output, Refusal, Reply, Ticket, Verb,
 };
-use aft_core::record::{Location, RECORD_BYTES_BASE, Record, Value, WRITE_BYTES_BASE};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallId};
+use aft_core_first::record::{Location, RECORD_BYTES_BASE, Record, Value, WRITE_BYTES_BASE};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, CallId};
 use bytes::Bytes;
 
 use crate::by_hand::opening;

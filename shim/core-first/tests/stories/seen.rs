@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, SessionEntry, TxnId};
-use aft_core::message::{Batch, Begin, Found, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, Record, Value, VersionEntry, Write, Writes};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, Group, Name, Tag};
+use aft_core_first::ids::{AttemptId, Hlc, Key, RequestHash, SessionEntry, TxnId};
+use aft_core_first::message::{Batch, Begin, Found, Op, Refusal, Reply, Verb};
+use aft_core_first::record::{Location, Record, Value, VersionEntry, Write, Writes};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, Group, Name, Tag};
 use bytes::Bytes;
 
 use crate::by_hand::{Store, WALL_MS, World, opening};

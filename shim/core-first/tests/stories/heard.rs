@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, TxnId};
-use aft_core::message::{Batch, Found, Header, Input, Op, Reply, Tell, Verb};
-use aft_core::record::{Kind, Location, Meta, Value, Write};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Call};
+use aft_core_first::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, TxnId};
+use aft_core_first::message::{Batch, Found, Header, Input, Op, Reply, Tell, Verb};
+use aft_core_first::record::{Kind, Location, Meta, Value, Write};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Call};
 use bytes::Bytes;
 
 use crate::by_hand::{Store, WALL_MS, World, opening};

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, NodeId, RequestHash};
-use aft_core::message::{Batch, Begin, Input, Now, Output, Refusal, Reply, Ticket, Verb, Visibility};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Call};
+use aft_core_first::Node;
+use aft_core_first::ids::{AttemptId, NodeId, RequestHash};
+use aft_core_first::message::{Batch, Begin, Input, Now, Output, Refusal, Reply, Ticket, Verb, Visibility};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Call};
 
 /// The wall clock at the start.
 pub(crate) const WALL_MS: u64 = 1_700_000_000_000;

@@ -16,14 +16,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aft_core::Node;
-use aft_core::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash};
-use aft_core::message::{
+use aft_core_first::Node;
+use aft_core_first::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash};
+use aft_core_first::message::{
     Batch, Begin, CommitArgs, Found, Input, ListKeys, Now, Op, Output, Refusal, Reply, Ticket, Verb,
 };
-use aft_core::record::{Location, Value, Write};
-use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallError, Group, Groups, Name, Tag};
+use aft_core_first::record::{Location, Value, Write};
+use aft_core_first::settings::Settings;
+use aft_core_first::store::{Answer, Body, Call, CallError, Group, Groups, Name, Tag};
 use bytes::Bytes;
 
 use crate::by_hand::opening;
