@@ -1,0 +1,226 @@
+//! The names of the protocol: nodes, requests, attempts, keys, and the order of commits ([`TxnId`]).
+//!
+//! Nothing here draws a random number or hashes: identifiers are arguments, made by the driver.
+
+use std::fmt;
+
+macro_rules! hex_debug {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+/// One execution of a request, and the transaction that it opened: a fresh UUIDv7.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub [u8; 16]);
+hex_debug!(AttemptId);
+
+/// SHA-256 over the length-prefixed (tenant, scope, request ID). The request's commit record has it as its name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestHash(pub [u8; 32]);
+hex_debug!(RequestHash);
+
+/// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and different fingerprints are a mistake of the
+/// caller.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+hex_debug!(Fingerprint);
+
+/// A node of the shim, for the life of one process: fresh at every start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A time of the hybrid logical clock: 48 bits of milliseconds since the epoch, 16 bits of counter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hlc(pub u64);
+
+impl Hlc {
+    /// The latest millisecond that a time can hold: some day in the year 10895.
+    pub const MS_MAX: u64 = u64::MAX >> 16;
+
+    /// Returns the first instant of a millisecond; times that do not fit are cut to [`Hlc::MS_MAX`].
+    pub const fn from_ms(ms: u64) -> Hlc {
+        Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 })
+    }
+
+    /// Returns the milliseconds since the epoch.
+    pub const fn ms(self) -> u64 {
+        self.0 >> 16
+    }
+}
+
+impl fmt::Display for Hlc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.ms(), self.0 & 0xffff)
+    }
+}
+
+impl fmt::Debug for Hlc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The identity and place in order of a transaction: commit time, then attempt. Nothing else orders versions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId {
+    /// Its commit time; greater than everything that it read.
+    pub time: Hlc,
+    /// Its attempt; breaks ties.
+    pub attempt: AttemptId,
+}
+
+impl TxnId {
+    /// A place before every transaction: the mark of a new store.
+    pub const ZERO: TxnId = TxnId { time: Hlc(0), attempt: AttemptId([0; 16]) };
+
+    /// Returns the place before every transaction of a time.
+    pub const fn at(time: Hlc) -> TxnId {
+        TxnId { time, attempt: AttemptId([0; 16]) }
+    }
+
+    /// Returns the greatest place below this one.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn just_below(self) -> TxnId {
+        let attempt = u128::from_be_bytes(self.attempt.0);
+        match attempt.checked_sub(1) {
+            Some(attempt) => TxnId { time: self.time, attempt: AttemptId(attempt.to_be_bytes()) },
+            None => {
+                let time = self.time.0.checked_sub(1).expect("nothing is below the first place");
+                TxnId { time: Hlc(time), attempt: AttemptId([0xff; 16]) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for TxnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.time, self.attempt)
+    }
+}
+
+impl fmt::Debug for TxnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A transaction as a session token names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionEntry {
+    /// The committed transaction.
+    pub txn: TxnId,
+    /// Its request: the name of its commit record.
+    pub hash: RequestHash,
+}
+
+/// Everything that a client has committed or read, in a bounded size: what its next transaction must see.
+///
+/// Commits that do not fit are covered by `fresh`: a fresh transaction sees every acknowledged commit (protocol, P9).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Session {
+    /// At most [`Session::LEN_MAX`] transactions, newest first.
+    pub entries: Vec<SessionEntry>,
+    /// The client has seen more than the entries name: its next transaction is fresh.
+    pub fresh: bool,
+}
+
+impl Session {
+    /// The number of transactions that a token names. Each may cost another node one look-up at begin.
+    pub const LEN_MAX: usize = 4;
+
+    /// Returns the newest commit time that the session has seen.
+    pub fn newest(&self) -> Hlc {
+        self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
+    }
+}
+
+/// A key: non-empty UTF-8 of at most [`Key::BYTES_MAX`] bytes. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(std::sync::Arc<str>);
+
+/// The reason why a text is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// Keys have at least one byte.
+    Empty,
+    /// Keys have at most [`Key::BYTES_MAX`] bytes; this one has more.
+    TooLong(usize),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::Empty => write!(f, "a key has at least one byte"),
+            KeyError::TooLong(bytes) => {
+                write!(f, "a key has at most {} bytes; this one has {bytes}", Key::BYTES_MAX)
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl Key {
+    /// 1 KiB, and a bucket's name with its separator on top.
+    pub const BYTES_MAX: usize = 1024 + 64;
+
+    /// Parses a key.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the text is empty or longer than [`Key::BYTES_MAX`] bytes.
+    pub fn parse(text: &str) -> Result<Key, KeyError> {
+        match text.len() {
+            0 => Err(KeyError::Empty),
+            bytes if bytes > Key::BYTES_MAX => Err(KeyError::TooLong(bytes)),
+            _ => Ok(Key(text.into())),
+        }
+    }
+
+    /// Returns the key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl std::borrow::Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,426 @@
+//! Inputs and outputs of the state machine: verbs and replies for clients, calls and answers for the store, messages for peers.
+//!
+//! Closed enums, matched without `_`. A later part of the protocol adds variants; it changes none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::StoreTime;
+use crate::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash, Session, TxnId};
+use crate::record::{BlobGroup, LargeResult, Meta, Record, Value, VersionEntry, Write};
+use crate::store::{Answer, Call, CallId};
+
+/// A waiter at the door, unique in one life of a node; every verb gets exactly one reply under its ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One event for the node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A client's request.
+    Verb(Ticket, Verb),
+    /// The store's answer to a call, with the store's time if the answer carried it.
+    Answer(CallId, Answer, Option<StoreTime>),
+    /// Commits of a peer.
+    Heard(NodeId, Tell),
+    /// The instant that [`Node::next_wake`](crate::Node::next_wake) named has come. Harmless at any other time.
+    Wake,
+    /// Start sweeping from time to time, or stop. A sweep that stops leaves its notes if it can.
+    Upkeep(bool),
+    /// Open no new transaction; finish what is open.
+    Drain,
+}
+
+/// A client's request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Open a transaction, and perhaps run a batch in it at once.
+    Begin(Box<Begin>),
+    /// Run operations in order; perhaps commit at the end.
+    Run(AttemptId, Batch),
+    /// List keys.
+    List(AttemptId, ListKeys),
+    /// Reserve a place for a large value, in parts that are stored before the commit.
+    ReserveBlob(AttemptId),
+    /// Commit.
+    Commit(AttemptId, CommitArgs),
+    /// Abort.
+    Abort(AttemptId),
+    /// Look up the commit of a request.
+    LookUp(RequestHash),
+    /// Look up the commit of an attempt's request; of the given request if the node does not remember the attempt.
+    LookUpOf(AttemptId, RequestHash),
+}
+
+/// Opens a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Begin {
+    /// A fresh UUIDv7.
+    pub attempt: AttemptId,
+    /// The request; for an unnamed one, derived from the attempt.
+    pub hash: RequestHash,
+    /// The caller named the request.
+    pub named: bool,
+    /// The payload's fingerprint, if the caller gave one.
+    pub fingerprint: Option<Fingerprint>,
+    /// How long the transaction may stay open; clamped to the settings.
+    pub timeout_ms: Option<u64>,
+    /// How long to wait for an attempt of the same request that is open on this node.
+    pub wait_ms: u64,
+    /// Run beside an open attempt of the same request instead of waiting: the caller knows that the other one is dead or does not care.
+    /// The commit record decides.
+    pub overlap: bool,
+    /// Everything that the client has seen.
+    pub session: Session,
+    /// Every first read rests on a listing that is asked after the begin: it sees every commit acknowledged before (protocol, P9).
+    pub fresh: bool,
+    /// How long the record is to be kept; clamped to the settings.
+    pub retention_ms: Option<u64>,
+    /// To run at once.
+    pub batch: Batch,
+}
+
+/// Operations to run in order, and perhaps a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Batch {
+    /// The operations.
+    pub ops: Vec<Op>,
+    /// Commit when all of them succeeded.
+    pub commit: Option<CommitArgs>,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// Read a key.
+    Get(Key),
+    /// Write a value.
+    Put(Key, Value),
+    /// Write a tombstone.
+    Delete(Key),
+    /// The result that later attempts of the request are handed, in a blob of the transaction.
+    Result(LargeResult),
+    /// The payload's fingerprint, where it was not known when the transaction began.
+    Fingerprint(Fingerprint),
+}
+
+/// The arguments of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CommitArgs {
+    /// The result that later attempts of the request are handed; opaque. Without one, the last [`Op::Result`] counts, if there was any.
+    pub result: Option<Bytes>,
+    /// The request, if the caller repeats it: lets a node that has forgotten the attempt look the commit up.
+    pub request: Option<RequestHash>,
+}
+
+/// Lists keys in order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListKeys {
+    /// The prefix; may be empty.
+    pub prefix: String,
+    /// Exclusive; any string.
+    pub after: Option<String>,
+    /// The greatest number of keys and common prefixes; at least 1.
+    pub limit: u32,
+    /// Keys that contain this text after the prefix are rolled up into one common prefix, up to and including its first occurrence. Not empty.
+    pub delimiter: Option<String>,
+}
+
+/// One event from the node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// The reply to a verb.
+    Reply(Ticket, Result<Reply, Refusal>),
+    /// A call to the store, to be answered by [`Input::Answer`] exactly once (or never, if the node dies). A driver that cannot send it at once asks
+    /// [`Node::may_send`](crate::Node::may_send) before it does.
+    Call(CallId, Call),
+    /// To all peers. Loss costs freshness only.
+    Tell(Tell),
+    /// For people and metrics.
+    Note(Note),
+}
+
+/// The answer to a verb.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// A transaction is open; with the results of the batch that came along, and how it ended if it was to commit.
+    Begun {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What remains of its time, in milliseconds.
+        remaining_ms: u64,
+        /// One for every `Get` of the batch, in order.
+        reads: Vec<Read>,
+        /// If the batch was to commit.
+        committed: Option<Committed>,
+    },
+    /// The batch ran.
+    Ran {
+        /// One for every `Get` of the batch, in order.
+        reads: Vec<Read>,
+        /// If the batch was to commit.
+        committed: Option<Committed>,
+    },
+    /// A page of keys.
+    Listed {
+        /// Keys that exist in the transaction's snapshot, in order.
+        keys: Vec<ListedKey>,
+        /// Common prefixes under which a key exists, in order.
+        prefixes: Vec<String>,
+        /// Continue after this string, exclusive; `None`: the end.
+        next: Option<String>,
+    },
+    /// A place for a large value.
+    Reserved {
+        /// The group of the attempt's blobs.
+        group: BlobGroup,
+        /// The number of the blob.
+        number: u32,
+    },
+    /// The transaction committed.
+    Committed(Committed),
+    /// Another attempt of the request had committed, or did now; this one has no effect.
+    Replayed(Replayed),
+    /// The transaction is gone, without effects.
+    Aborted,
+    /// The answer to a look-up.
+    Found(Arc<Record>),
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Committed {
+    /// Its identity; `None` if there was nothing to store.
+    pub txn: Option<TxnId>,
+    /// For the client's next transaction.
+    pub session: Session,
+}
+
+/// The outcome of the request's winning attempt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replayed {
+    /// The winner.
+    pub txn: TxnId,
+    /// Its result.
+    pub result: Option<Bytes>,
+    /// Its result, if it is large.
+    pub large_result: Option<LargeResult>,
+    /// For the client's next transaction.
+    pub session: Session,
+}
+
+/// One read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Read {
+    /// The key.
+    pub key: Key,
+    /// The version found.
+    pub found: Found,
+}
+
+/// The version that a read found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Found {
+    /// The transaction's own uncommitted write.
+    Own(Write),
+    /// A committed version.
+    Version(TxnId, Write),
+    /// No version.
+    Absent,
+}
+
+/// A key of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Key,
+    /// The committed version, or `None` for the transaction's own write.
+    pub txn: Option<TxnId>,
+    /// Its kind, size and entity tag.
+    pub meta: Meta,
+}
+
+/// The reason why a verb was not carried out, each with what the caller must do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// No compatible version remains for this key: run the request again. Nothing was exposed.
+    SnapshotGone(Key),
+    /// A bound is reached: try again after a while.
+    Overloaded(Bound),
+    /// The transaction's time ran out, or its node dropped it: run the request again.
+    Lost,
+    /// The store did not do what was needed in time; nothing was committed: try again.
+    StoreUnavailable(String),
+    /// Another attempt of the request is open here: try again after so many milliseconds.
+    InProgress {
+        /// When the open attempt ends at the latest.
+        retry_after_ms: u64,
+    },
+    /// The request ID was used with another payload: a mistake of the caller.
+    KeyReused,
+    /// The request committed, but its result is no longer kept. It will not run again.
+    ResultGone,
+    /// The outcome of the commit is not known: look the request up, or commit again.
+    Unknown(RequestHash),
+    /// The same, and the reason: the object under the commit record's name is damaged; the text names it. The store has to be mended before the
+    /// outcome can be known.
+    UnknownDamaged(RequestHash, String),
+    /// No transaction or request of that name is known.
+    NotFound,
+    /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in it.
+    Ended,
+    /// The node drains: go to another.
+    NotServing,
+    /// The batch or commit would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it
+    /// was: store `actual - limit` bytes of the batch's inline values as blobs and run it again, or, if it has not so many, give fewer or
+    /// shorter keys, attributes or a smaller result.
+    TooLarge(Excess),
+    /// The input breaks a rule; the text says which, and the remedy.
+    Invalid(String),
+    /// The store holds something damaged or foreign; the text names it.
+    Damaged(String),
+}
+
+/// The measure by which a commit record would be too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Excess {
+    /// The measure.
+    pub of: Measured,
+    /// Its value, in bytes.
+    pub actual: usize,
+    /// Its bound, in bytes.
+    pub limit: usize,
+}
+
+/// A measure of a commit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measured {
+    /// The inline values together.
+    InlineValues,
+    /// All of it, as it would be stored, at most.
+    Record,
+}
+
+/// A bound that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bound {
+    /// Open transactions on this node, their number or what they hold.
+    Transactions,
+    /// Operations under way in one transaction.
+    OperationsInTransaction,
+    /// Waiters for one request.
+    Waiters,
+    /// Verbs that wait for the node; its driver answers so, the core never sees them.
+    VerbQueue,
+}
+
+/// Commits that a node tells its peers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tell {
+    /// Counts the sender's tells.
+    pub sequence: u64,
+    /// The commits.
+    pub commits: Vec<Arc<Header>>,
+}
+
+/// A committed transaction without its values: all that the read rule needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Header {
+    /// The transaction.
+    pub txn: TxnId,
+    /// Its request: the name of its record, unless it is whole.
+    pub hash: RequestHash,
+    /// Its write set, in key order.
+    pub writes: Arc<[(Key, Meta)]>,
+    /// Its one entry is the commit (protocol, section 3, *whole entries*).
+    pub whole: bool,
+}
+
+/// Something for people and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Note {
+    /// A transaction ended.
+    Ended(AttemptId, End),
+    /// The process had not run for a while: whatever it knew of time is old.
+    Thawed {
+        /// The greatest gap between two steps that a clock shows, in milliseconds.
+        gap_ms: u64,
+    },
+    /// Answers of the store disagree on its time by more than they can: the node's error covers both for a while.
+    ClocksDisagree {
+        /// The distance between the two, in milliseconds.
+        apart_ms: u64,
+    },
+    /// A version lies ahead of the store's time by more than clocks may be apart.
+    AheadOfTime(TxnId),
+    /// Something in the store cannot be read; the text names it.
+    Damaged(String),
+    /// A sweep moved the mark.
+    MarkMoved(TxnId),
+    /// A sweep removed superseded version entries.
+    EntriesRemoved(u64),
+    /// A sweep removed commit records whose retention had passed.
+    RecordsRemoved(u64),
+    /// A sweep removed blob parts.
+    PartsRemoved(u64),
+    /// A sweep put version entries that an attempt had not put.
+    EntriesRepaired(u64),
+    /// A sweep ended.
+    Swept {
+        /// It covered the whole store.
+        whole: bool,
+    },
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// It committed.
+    Committed,
+    /// The client aborted it.
+    Aborted,
+    /// Another attempt of its request had committed.
+    LostToOther,
+    /// Its time ran out before a commit was sent.
+    Expired,
+    /// Its time ran out after a commit may have been sent.
+    Unknown,
+}
+
+impl Header {
+    /// Returns the header of a record.
+    pub fn of(record: &Record, whole: bool) -> Header {
+        // An entity tag gets a buffer of its own: a slice of a record's body would hold all of it for as long as the header is known.
+        let meta = |write: &Write| {
+            let meta = write.meta();
+            Meta { etag: Bytes::copy_from_slice(&meta.etag), ..meta }
+        };
+        let writes: Arc<[(Key, Meta)]> =
+            record.writes.iter().map(|(key, write)| (key.clone(), meta(write))).collect();
+        assert!(!whole || writes.len() == 1, "a whole entry is the commit of one key");
+        Header { txn: record.txn, hash: record.hash, writes, whole }
+    }
+
+    /// Returns the header that an entry of a transaction of one key gives by itself.
+    pub fn of_single(key: &Key, entry: &VersionEntry) -> Header {
+        assert_eq!(entry.cowritten, 1, "an entry says all only if its transaction wrote one key");
+        let writes = Arc::from([(key.clone(), entry.meta.clone())]);
+        Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole }
+    }
+
+    /// Returns the version of one key without its bytes, if the transaction wrote it.
+    pub fn meta(&self, key: &Key) -> Option<&Meta> {
+        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+    }
+
+    /// Returns the version entry of one key of the write set.
+    ///
+    /// # Panics
+    /// If the transaction did not write the key.
+    pub fn entry(&self, key: &Key) -> VersionEntry {
+        let meta = self.meta(key).expect("a version's key is in its write set").clone();
+        let cowritten = self.writes.len() as u32;
+        VersionEntry { txn: self.txn, hash: self.hash, meta, cowritten, whole: self.whole }
+    }
+}

@@ -1,0 +1,275 @@
+//! Durable objects as plain data: the commit record, version entries, blobs, and the mark. `aft-format` gives them bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{AttemptId, Fingerprint, Key, RequestHash, TxnId};
+
+/// The place of a value's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Location {
+    /// The commit record itself.
+    Inline(Bytes),
+    /// Parts of a fixed size, stored before the commit.
+    Blob(BlobRef),
+}
+
+/// The group of all blobs of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobGroup {
+    /// The attempt that wrote them.
+    pub attempt: AttemptId,
+    /// Its request: a sweep finds the record by it.
+    pub hash: RequestHash,
+    /// The store's time when the first blob was reserved, at the latest, in milliseconds. The attempt began before it, so a sweep can tell
+    /// when it is over.
+    pub reserved_ms: u64,
+}
+
+/// A large value's place: parts `0..parts` of blob `number` of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobRef {
+    /// The attempt that wrote it.
+    pub group: BlobGroup,
+    /// Its number among the attempt's blobs.
+    pub number: u32,
+    /// The number of parts.
+    pub parts: u32,
+    /// The size of every part but the last, in bytes.
+    pub part_bytes: u32,
+}
+
+/// A value as a transaction writes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value {
+    /// The place of its bytes.
+    pub location: Location,
+    /// Its logical size in bytes.
+    pub size: u64,
+    /// An entity tag given by the door, opaque, possibly empty, at most [`ETAG_BYTES_MAX`] bytes.
+    pub etag: Bytes,
+    /// Content type, user metadata, tags: opaque to the core.
+    pub attributes: Bytes,
+}
+
+impl Value {
+    /// Returns the number of bytes that the value adds to the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        match &self.location {
+            Location::Inline(bytes) => bytes.len(),
+            Location::Blob(_) => 0,
+        }
+    }
+}
+
+/// A result too large for the commit record: a blob of the attempt, kept as long as the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeResult {
+    /// Its place.
+    pub blob: BlobRef,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The longest entity tag; it is part of names.
+pub const ETAG_BYTES_MAX: usize = 48;
+
+/// A transaction's write of one key: a value, or a tombstone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Write {
+    /// A value.
+    Put(Value),
+    /// The key is deleted.
+    Tombstone,
+}
+
+/// The kind of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A value in the commit record.
+    Inline,
+    /// A deletion.
+    Tombstone,
+    /// A value in blobs.
+    Blob,
+}
+
+/// A version without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Meta {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its logical size in bytes; 0 for a tombstone.
+    pub size: u64,
+    /// Its entity tag; empty for a tombstone.
+    pub etag: Bytes,
+}
+
+impl Write {
+    /// Returns this version without its bytes.
+    pub fn meta(&self) -> Meta {
+        match self {
+            Write::Tombstone => Meta { kind: Kind::Tombstone, size: 0, etag: Bytes::new() },
+            Write::Put(value) => Meta {
+                kind: match value.location {
+                    Location::Inline(_) => Kind::Inline,
+                    Location::Blob(_) => Kind::Blob,
+                },
+                size: value.size,
+                etag: value.etag.clone(),
+            },
+        }
+    }
+
+    /// Returns the value, unless this is a tombstone.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Write::Put(value) => Some(value),
+            Write::Tombstone => None,
+        }
+    }
+
+    /// Returns the number of bytes that the write's value adds to the commit record.
+    pub fn inline_bytes(&self) -> usize {
+        self.value().map_or(0, Value::inline_bytes)
+    }
+
+    /// Returns the place of the value's parts, if it is large.
+    pub fn blob(&self) -> Option<&BlobRef> {
+        match self {
+            Write::Put(Value { location: Location::Blob(blob), .. }) => Some(blob),
+            Write::Put(_) | Write::Tombstone => None,
+        }
+    }
+}
+
+/// The object whose creation *is* the commit. It never changes while it exists.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Record {
+    /// The transaction.
+    pub txn: TxnId,
+    /// Its request, and so the record's own name.
+    pub hash: RequestHash,
+    /// The caller named the request. If not, the name is derived from the attempt and is never used again.
+    pub named: bool,
+    /// The payload's fingerprint, where the caller gave one.
+    pub fingerprint: Option<Fingerprint>,
+    /// The least time that the record is kept, in milliseconds from the commit time.
+    pub retention_ms: u64,
+    /// The result that later attempts are handed; opaque.
+    pub result: Option<Bytes>,
+    /// The result, if it is large: then `result` is `None`.
+    pub large_result: Option<LargeResult>,
+    /// The write set, in key order, each key once.
+    pub writes: Arc<[(Key, Write)]>,
+}
+
+/// The bytes of a stored commit record beside its writes and its result, at most: identities, times, the form's own bytes.
+pub const RECORD_BYTES_BASE: usize = 160;
+
+/// The bytes of a write in a stored commit record beside its key, entity tag, attributes and inline value, at most: the place of a blob,
+/// sizes, the form's own bytes.
+pub const WRITE_BYTES_BASE: usize = 96;
+
+/// The bytes of a large result's place in a stored commit record, at most.
+pub const LARGE_RESULT_BYTES: usize = 64;
+
+/// Returns the bytes of a write of a value (`None`: a tombstone) in a stored commit record, at most. A value that goes from inline to a blob
+/// spares exactly its inline bytes of this. The format keeps to it.
+pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
+    let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
+    WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value)
+}
+
+impl Record {
+    /// Returns the bytes of this record when it is stored, at most.
+    pub fn bytes_max(&self) -> usize {
+        let result = self.result.as_ref().map_or(0, Bytes::len)
+            + self.large_result.as_ref().map_or(0, |_| LARGE_RESULT_BYTES);
+        let writes: usize = self.writes.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
+        RECORD_BYTES_BASE + result + writes
+    }
+
+    /// Returns the write of one key, unless the transaction did not write it.
+    pub fn write(&self, key: &Key) -> Option<&Write> {
+        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+    }
+
+    /// Returns every version entry of the transaction, in key order.
+    pub fn entries(&self) -> Vec<(Key, VersionEntry)> {
+        let cowritten = self.writes.len() as u32;
+        let entry = |write: &Write| VersionEntry {
+            txn: self.txn,
+            hash: self.hash,
+            meta: write.meta(),
+            cowritten,
+            whole: false,
+        };
+        self.writes.iter().map(|(key, write)| (key.clone(), entry(write))).collect()
+    }
+
+    /// Asserts what holds for every record that this project writes.
+    pub fn check_invariants(&self) {
+        assert!(self.writes.is_sorted_by(|(a, _), (b, _)| a < b), "keys are in order, each once");
+        assert!(self.result.is_none() || self.large_result.is_none(), "a record has one result");
+        assert!(self.named || !self.writes.is_empty(), "an unnamed request without writes needs no record");
+        for (key, write) in self.writes.iter() {
+            if let Some(blob) = write.blob() {
+                assert_eq!(blob.group.attempt, self.txn.attempt, "the blob of {key} is the attempt's own");
+                assert_eq!(blob.group.hash, self.hash, "the blob of {key} leads to its record");
+            }
+        }
+    }
+}
+
+/// All that a store keeps of a removed record of a named request where it cannot delete by tag: the name was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stub {
+    /// The transaction whose record it was.
+    pub txn: TxnId,
+    /// Its request.
+    pub hash: RequestHash,
+}
+
+/// A hint at one version of a key: "look at this record". All of it is in the entry's name.
+///
+/// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one key without a request ID.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionEntry {
+    /// The transaction that wrote it, if its record names this attempt.
+    pub txn: TxnId,
+    /// The request: the name of the commit record.
+    pub hash: RequestHash,
+    /// The version without its bytes.
+    pub meta: Meta,
+    /// The number of keys that the transaction wrote, this one included.
+    pub cowritten: u32,
+    /// The entry is the commit, and its body the record.
+    pub whole: bool,
+}
+
+/// The mark and what belongs to it; one object in the store (protocol, sections 2 and 8).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Format {
+    /// The mark. Every transaction at or below it is over; the committed ones have had an entry at every key they wrote; the others have none.
+    pub mark: TxnId,
+    /// The store's time at some instant after the mark had moved here, in milliseconds; `None` until somebody has seen it here.
+    pub moved_ms: Option<u64>,
+    /// The mark that had settled when this one was put.
+    pub settled: TxnId,
+    /// Everything else that the object holds (format version, identity, abilities): opaque to the core, which hands it on unchanged.
+    pub about: Bytes,
+}
+
+impl Format {
+    /// Returns the object of a new store.
+    pub fn new(about: Bytes) -> Format {
+        Format { mark: TxnId::ZERO, moved_ms: Some(0), settled: TxnId::ZERO, about }
+    }
+
+    /// Asserts what holds for every mark.
+    pub fn check_invariants(&self) {
+        assert!(self.settled <= self.mark, "a mark settles before the next one is put");
+    }
+}

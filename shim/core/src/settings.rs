@@ -1,0 +1,220 @@
+//! Every bound and time of the state machine, each with its reason; and the relations between them (protocol, section 9).
+
+use crate::clock::Reference;
+
+/// A node's settings. Times are milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// A transaction's time if its caller names none: a minute, far above a function's usual time.
+    pub timeout_default_ms: u64,
+    /// The longest time a caller may ask, the same on all nodes of a store: 15 minutes, the longest time of a Lambda function.
+    pub timeout_max_ms: u64,
+    /// The age from which a listing is made again, where other nodes write.
+    pub recheck_after_ms: u64,
+    /// The largest error of a node's time with which it commits and sweeps.
+    pub skew_max_ms: u64,
+    /// A store call without an answer takes effect within this time or never.
+    pub grace_ms: u64,
+    /// A put of another attempt's entries rests on a mark read less than this ago.
+    pub put_limit_ms: u64,
+    /// The retention of a named request's record unless its caller says otherwise.
+    pub retention_default_ms: u64,
+    /// The longest retention; longer wishes are clamped.
+    pub retention_max_ms: u64,
+    /// This node's process is the only one that writes to the store.
+    pub exclusive: bool,
+    /// The store can delete by tag.
+    pub delete_if: bool,
+    /// The node lives inside a function's environment: every transaction is fresh, and it sweeps only when it is told to.
+    pub guest: bool,
+    /// The longest wait beside a commit for the store's time to pass it; beyond it the keys are listed first.
+    pub commit_wait_max_ms: u64,
+    /// Open transactions on one node.
+    pub transactions_max: usize,
+    /// Estimated bytes of all open transactions: about a kilobyte each, their writes, their reads. New ones are refused from half of it on, so that
+    /// those that are open can end.
+    pub transactions_bytes_max: usize,
+    /// Operations under way in one transaction: a function's fan-out.
+    pub operations_in_transaction_max: usize,
+    /// Waiters for one request: duplicates that a platform sends at once.
+    pub waiters_max: usize,
+    /// Ended transactions that are remembered, so that a repeated commit gets its answer again: some 200 bytes each, 20 MiB in all.
+    pub ended_kept_max: usize,
+    /// Attempts that are remembered as entered: all their entries were seen durable.
+    pub entered_kept_max: usize,
+    /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
+    pub write_buffer_bytes_max: usize,
+    /// Bytes of a stored commit record: the largest body that the store takes.
+    pub record_bytes_max: usize,
+    /// Keys that one transaction may write: their entries must be durable within its deadline.
+    pub write_set_len_max: usize,
+    /// Keys that one transaction may read.
+    pub read_set_len_max: usize,
+    /// Bytes of the index, estimated and rather too much than too little, before it forgets the coldest keys.
+    pub index_bytes_max: usize,
+    /// Versions of one key that the index keeps once it holds twice as many: older ones are listed again if a read needs them.
+    pub versions_kept_max: usize,
+    /// Version entries asked for in one listing of a key.
+    pub version_page_len: u32,
+    /// Names asked for in one page of a scan: a page of S3.
+    pub scan_page_len: u32,
+    /// Names in one deletion: a batch of S3.
+    pub delete_batch_len: usize,
+    /// Calls of one sweep under way at once.
+    pub sweep_calls_max: usize,
+    /// Attempts of which a sweep has met some entries and not all; beyond it the target falls.
+    pub sweep_window_max: usize,
+    /// Request hashes, 8 bytes each, that a sweep holds at once; a larger store takes several ranges of hashes.
+    pub sweep_hashes_max: usize,
+    /// Pause between two sweeps.
+    pub sweep_interval_ms: u64,
+    /// How long a read or a look-up keeps asking a store that fails before the caller hears of it.
+    pub store_patience_ms: u64,
+    /// How long a caller waits for a commit's outcome before it hears that it is not known yet. The commit goes on until the transaction's deadline:
+    /// a repeated commit waits for the same outcome.
+    pub commit_patience_ms: u64,
+    /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
+    pub retry_min_ms: u64,
+    /// Longest pause before a store call is repeated.
+    pub retry_max_ms: u64,
+    /// Every script is run twice at each of its steps: what is not safe to run again shows at once.
+    pub run_scripts_twice: bool,
+    /// A fault put in on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::bug::Bug>,
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+impl Settings {
+    /// Returns the pinned defaults for a store with the given properties.
+    pub fn new(exclusive: bool, grace_ms: u64, delete_if: bool) -> Settings {
+        Settings {
+            timeout_default_ms: MINUTE,
+            timeout_max_ms: 15 * MINUTE,
+            recheck_after_ms: 10_000,
+            skew_max_ms: 2_000,
+            grace_ms,
+            put_limit_ms: 30_000,
+            retention_default_ms: DAY,
+            retention_max_ms: 15 * DAY,
+            exclusive,
+            delete_if,
+            guest: false,
+            commit_wait_max_ms: 50,
+            transactions_max: 10_000,
+            transactions_bytes_max: 256 << 20,
+            operations_in_transaction_max: 64,
+            waiters_max: 64,
+            ended_kept_max: 100_000,
+            entered_kept_max: 50_000,
+            write_buffer_bytes_max: 1 << 20,
+            record_bytes_max: 16 << 20,
+            write_set_len_max: 10_000,
+            read_set_len_max: 100_000,
+            index_bytes_max: 256 << 20,
+            versions_kept_max: 32,
+            version_page_len: 16,
+            scan_page_len: 1_000,
+            delete_batch_len: 1_000,
+            sweep_calls_max: 8,
+            sweep_window_max: 100_000,
+            sweep_hashes_max: 4_000_000,
+            sweep_interval_ms: HOUR,
+            store_patience_ms: 10_000,
+            // A store call that is not answered counts so after 10 s; the next one may be.
+            commit_patience_ms: 15_000,
+            retry_min_ms: 20,
+            retry_max_ms: 1_000,
+            run_scripts_twice: false,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+
+    /// Returns the clock that is the store's.
+    pub fn reference(&self) -> Reference {
+        if self.exclusive { Reference::Own } else { Reference::Store }
+    }
+
+    /// Returns the time after which an attempt is over: no call of it can take effect any more. Younger versions cannot be at or below the mark.
+    pub fn over_after_ms(&self) -> u64 {
+        self.timeout_max_ms + self.grace_ms
+    }
+
+    /// Relation (a): returns the distance of a sweep's target from the store's time.
+    pub fn target_lag_ms(&self) -> u64 {
+        self.over_after_ms() + self.skew_max_ms
+    }
+
+    /// Relation (b): returns the time for which the mark must have been in its place before it is settled.
+    pub fn settle_after_ms(&self) -> u64 {
+        let for_readers = self.timeout_max_ms + self.recheck_after_ms;
+        let for_safety = self.put_limit_ms + self.grace_ms;
+        for_readers.max(for_safety) + self.skew_max_ms
+    }
+
+    /// Relation (c): returns the least retention.
+    pub fn retention_min_ms(&self) -> u64 {
+        2 * self.over_after_ms() + self.skew_max_ms + 1
+    }
+
+    /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other times as they are.
+    pub fn timeout_max_limit_ms(&self) -> u64 {
+        (self.retention_max_ms.saturating_sub(self.skew_max_ms + 1) / 2).saturating_sub(self.grace_ms)
+    }
+
+    /// Checks the relations that safety rests on.
+    ///
+    /// # Errors
+    /// A text that names the relation, its values, and the remedy.
+    pub fn check(&self) -> Result<(), String> {
+        if self.retention_max_ms < self.retention_min_ms() {
+            return Err(format!(
+                "retention_max ({} ms) must be greater than 2 (the longest deadline + grace) + skew_max ({} ms): raise it",
+                self.retention_max_ms,
+                self.retention_min_ms() - 1
+            ));
+        }
+        if self.grace_ms != 0 && self.skew_max_ms >= self.grace_ms {
+            return Err(format!(
+                "skew_max ({} ms) must be less than grace ({} ms): lower it",
+                self.skew_max_ms, self.grace_ms
+            ));
+        }
+        let bounds = [
+            ("timeout_max", self.timeout_max_ms),
+            ("put_limit", self.put_limit_ms),
+            ("version_page_len", self.version_page_len.into()),
+            ("scan_page_len", self.scan_page_len.into()),
+            ("delete_batch_len", self.delete_batch_len as u64),
+            ("sweep_calls_max", self.sweep_calls_max as u64),
+            ("sweep_window_max", self.sweep_window_max as u64),
+            ("sweep_hashes_max", self.sweep_hashes_max as u64),
+            ("versions_kept_max", self.versions_kept_max as u64),
+        ];
+        match bounds.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(format!("{name} must be at least 1: raise it")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn the_greatest_timeout_is_the_greatest_that_passes() {
+        let check = |settings: Settings| {
+            let limit = settings.timeout_max_limit_ms();
+            let with = |timeout_max_ms| Settings { timeout_max_ms, ..settings.clone() };
+            assert_eq!(with(limit).check(), Ok(()), "{limit}");
+            assert!(with(limit + 1).check().is_err(), "{limit}");
+        };
+        check(Settings::new(true, 0, true));
+        check(Settings::new(false, 60_000, false));
+    }
+}

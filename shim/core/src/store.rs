@@ -1,0 +1,264 @@
+//! Calls to a store, with typed names and bodies. The driver maps them to `aft-store` through `aft-format`; the simulator keeps them as
+//! they are. The rules are those of `aft_store::Store` (protocol, section 10).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{Key, RequestHash, TxnId};
+use crate::record::{BlobGroup, Format, Record, Stub, VersionEntry, Write};
+use crate::sweep::Notes;
+
+/// A store call under way, unique in one life of a node. Later calls have greater numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// The typed name of a stored object. The order within a group is the order of listings: version entries newest first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// A commit record, or the stub of one.
+    Commit(RequestHash),
+    /// A version entry of a key. It has no body unless it is whole.
+    Version(Key, VersionEntry),
+    /// One part of a blob.
+    Blob {
+        /// The attempt that wrote it.
+        group: BlobGroup,
+        /// Its number among the attempt's blobs.
+        number: u32,
+        /// The part's number.
+        part: u32,
+    },
+    /// The mark and what belongs to it.
+    Format,
+    /// A note that the record under this hash cannot be read.
+    Damaged(RequestHash),
+    /// The notes of a sweep that stopped.
+    Notes,
+}
+
+/// The typed body of a stored object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Body {
+    /// Of a commit record or a whole entry.
+    Record(Arc<Record>),
+    /// Of a commit record's name after the record was removed, where the store cannot delete by tag.
+    Stub(Stub),
+    /// Of a part of a blob.
+    Part(Bytes),
+    /// Of the mark.
+    Format(Arc<Format>),
+    /// Of a note on damage: what was found.
+    Text(String),
+    /// Of a sweep's notes.
+    Notes(Arc<Notes>),
+    /// Of version entries that are not whole: their names say all.
+    Empty,
+}
+
+/// The store's opaque token for one content of one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub Bytes);
+
+/// A group of names that can be listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// The version entries of a key, newest first.
+    Versions(Key),
+    /// The blob parts of an attempt.
+    Blobs(BlobGroup),
+}
+
+/// A place in the order of all version entries, exclusive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// A key, or any other text in key order.
+    pub key: String,
+    /// The entry within the key; `None`: after every entry of the key.
+    pub entry: Option<VersionEntry>,
+}
+
+/// Names across groups, in order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scan {
+    /// The version entries of all keys with a prefix.
+    Versions {
+        /// The prefix; may be empty.
+        prefix: String,
+        /// Exclusive.
+        after: Option<Place>,
+    },
+    /// Commit records.
+    Commits {
+        /// Exclusive.
+        after: Option<RequestHash>,
+    },
+    /// The attempts that have blobs.
+    Blobs {
+        /// Exclusive.
+        after: Option<BlobGroup>,
+    },
+    /// Notes on damage.
+    Damaged {
+        /// Exclusive.
+        after: Option<RequestHash>,
+    },
+}
+
+/// All that one commit writes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writes {
+    /// Created if absent. `None`: the entries alone.
+    pub record: Option<Arc<Record>>,
+    /// Put beside it.
+    pub entries: Vec<(Key, VersionEntry)>,
+}
+
+/// One call to the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// Answered by [`Answer::Got`].
+    Get(Name),
+    /// The bytes of one version: a [`Call::Get`] of the object that holds it, which a value cache may spare. Answered by [`Answer::Cached`] or
+    /// [`Answer::Got`].
+    Fetch {
+        /// A commit record or a whole entry.
+        at: Name,
+        /// The version wanted.
+        txn: TxnId,
+        /// The key wanted.
+        key: Key,
+    },
+    /// Answered by [`Answer::Done`].
+    Put(Name, Body),
+    /// Answered by [`Answer::Committed`].
+    Commit(Writes),
+    /// Answered by [`Answer::Replaced`] or [`Answer::Changed`].
+    Replace(Name, Tag, Body),
+    /// Answered by [`Answer::Done`].
+    Delete(Vec<Name>),
+    /// Answered by [`Answer::Replaced`] or [`Answer::Changed`].
+    DeleteIf(Name, Tag),
+    /// Answered by [`Answer::Listed`].
+    List {
+        /// The group.
+        group: Group,
+        /// Exclusive; a name of the group.
+        after: Option<Name>,
+        /// The greatest number of names; at least 1.
+        limit: u32,
+    },
+    /// Answered by [`Answer::Scanned`].
+    Scan {
+        /// The names.
+        scan: Scan,
+        /// The greatest number of names; at least 1.
+        limit: u32,
+    },
+}
+
+/// The outcome of the create of a commit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Created {
+    /// The name was free and now holds the record.
+    Created,
+    /// The name was taken.
+    Exists,
+}
+
+/// The pieces of a commit's answer, each with an outcome of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pieces {
+    /// Of the record; `None` if none was to be created.
+    pub record: Option<Result<Created, CallError>>,
+    /// Of each entry, in order. Where the record existed, nothing can be concluded from them.
+    pub entries: Vec<Result<(), CallError>>,
+}
+
+/// A commit record as a scan found it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FoundRecord {
+    /// Its name.
+    pub hash: RequestHash,
+    /// Its body, where the listing brings it along.
+    pub body: Option<Body>,
+    /// The store's own time of its last write, in milliseconds, where the listing says so.
+    pub written_ms: Option<u64>,
+}
+
+/// A page of a scan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Found {
+    /// Of version entries, by key, newest first.
+    Versions(Vec<(Key, VersionEntry)>),
+    /// Of commit records.
+    Commits(Vec<FoundRecord>),
+    /// Of attempts that have blobs.
+    Blobs(Vec<BlobGroup>),
+    /// Of notes on damage.
+    Damaged(Vec<RequestHash>),
+}
+
+/// An answer of the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// To `Get` and `Fetch`: the body and its tag, or nothing under that name.
+    Got(Option<(Body, Tag)>),
+    /// To `Fetch`: this version of this key from the value cache. Committed values only.
+    Cached(Write),
+    /// To `Put` and `Delete`: acknowledged.
+    Done,
+    /// To `Commit`.
+    Committed(Pieces),
+    /// To `Replace` and `DeleteIf`.
+    Replaced,
+    /// To `Replace` and `DeleteIf`: the name holds something else, or nothing.
+    Changed,
+    /// To `List`.
+    Listed {
+        /// Names in order.
+        names: Vec<Name>,
+        /// Names that could not be read, as text.
+        damaged: Vec<String>,
+        /// More may follow; never with no names.
+        more: bool,
+    },
+    /// To `Scan`.
+    Scanned {
+        /// Names in order, of the kind that was asked for.
+        found: Found,
+        /// Names that could not be read, as text.
+        damaged: Vec<String>,
+        /// More may follow; never with nothing found.
+        more: bool,
+    },
+    /// No result.
+    Failed(CallError),
+}
+
+/// The reason why a call has no result.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallError {
+    /// It may take effect now, within the store's grace, or never. Worth repeating.
+    NoAnswer,
+    /// It took no effect; the store asks for less. Worth repeating after a while.
+    Busy,
+    /// It took no effect, and will not as it is. The text names the store, the call and the remedy.
+    Refused(String),
+    /// The store holds something there that was not written so. The text names it.
+    Damaged(String),
+    /// The driver did not send it: its time had passed. It took no effect.
+    Expired,
+}
+
+impl Call {
+    /// Returns true if the call can change the store.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Call::Put(..) | Call::Commit(_) | Call::Replace(..) | Call::Delete(_) | Call::DeleteIf(..) => {
+                true
+            }
+            Call::Get(_) | Call::Fetch { .. } | Call::List { .. } | Call::Scan { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The notes of a sweep that stopped: facts about listings, from which another run goes on while the mark has not moved (protocol,
+//! section 8).
+
+use crate::ids::{Key, RequestHash, TxnId};
+use crate::record::VersionEntry;
+use crate::store::Place;
+
+/// A sweep's progress, as one object in the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Notes {
+    /// The mark that the sweep began with; notes of another mark are worthless.
+    pub mark: TxnId,
+    /// The place up to which the sweep verifies; every transaction at or below it was over when the sweep began.
+    pub target: TxnId,
+    /// The salt under which request hashes are shortened.
+    pub salt: u64,
+    /// The progress.
+    pub phase: Phase,
+    /// Attempts between mark and target of which not every entry was met yet, in order.
+    pub window: Vec<Pending>,
+    /// Shortened hashes of requests to which entries of verified attempts led, in order.
+    pub met: Vec<u64>,
+}
+
+/// The part of the store that a sweep goes over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Version entries.
+    Versions {
+        /// Everything up to here is done.
+        after: Option<Place>,
+        /// The newest settled entry of the key in which `after` lies, if there was one: those below it are superseded.
+        survivor: Option<TxnId>,
+    },
+    /// Commit records.
+    Commits {
+        /// Everything up to here is done.
+        after: Option<RequestHash>,
+    },
+}
+
+/// An attempt of which a sweep has met entries, but not all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pending {
+    /// The transaction, if its record names this attempt.
+    pub txn: TxnId,
+    /// Its request.
+    pub hash: RequestHash,
+    /// The entries met, in key order.
+    pub entries: Vec<(Key, VersionEntry)>,
+}
