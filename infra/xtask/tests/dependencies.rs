@@ -62,7 +62,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-dynamodb", folder: "storage-adapters/dynamodb", may_use: &["aft-store", "aft-store-aws"] },
     Rule { name: "aft-store-redis", folder: "storage-adapters/redis", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
-    Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core-first", "aft-history"] },
+    Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
     Rule { name: "aft-figures", folder: "tests/figures", may_use: ALL_OF_OURS },
     Rule { name: "aft-services", folder: "tests/services", may_use: &[] },
@@ -286,8 +286,8 @@ fn planted_edges_are_found() {
     check("xtask", edge("aft-services"), &["xtask depends on aft-services: only tests do"]);
     check("aft-store-local", dev("aft-services"), &[]);
     check("aft-e2e", edge("aft-services"), &[]);
-    let bugs = Edge { bugs: true, ..edge("aft-core-first") };
-    check("aft", bugs.clone(), &["aft turns aft-core-first's planted bugs on: only tests do"]);
+    let bugs = Edge { bugs: true, ..edge("aft-core") };
+    check("aft", bugs.clone(), &["aft turns aft-core's planted bugs on: only tests do"]);
     check("aft-simulation", bugs, &[]);
     check("aft-doors", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
     check(
