@@ -9,6 +9,7 @@
 //!
 //! Why an error is on the safe side: every comparison takes the bound that delays what waits and hastens what expires.
 
+use crate::bug::Bug;
 use crate::ids::Hlc;
 
 /// The clocks at one step, read once by the driver.
@@ -126,12 +127,13 @@ pub(crate) struct Clock {
     heard_mono: u64,
     /// Answers to calls sent before this monotonic instant carry no time: the process did not run between.
     trusted_from_mono: u64,
-    /// The last hybrid time that was given out or seen.
+    /// The last commit time that was given out, but for those that followed a version of the future.
     hybrid: Hlc,
+    bug: Option<Bug>,
 }
 
 impl Clock {
-    pub(crate) fn new(reference: Reference) -> Clock {
+    pub(crate) fn new(reference: Reference, bug: Option<Bug>) -> Clock {
         Clock {
             reference,
             now: Now::default(),
@@ -141,6 +143,7 @@ impl Clock {
             heard_mono: 0,
             trusted_from_mono: 0,
             hybrid: Hlc::default(),
+            bug,
         }
     }
 
@@ -192,6 +195,7 @@ impl Clock {
                 self.offset = Some(both);
                 None
             }
+            None if self.bug == Some(Bug::IntersectOverStep) => None,
             None => {
                 let hull = self.disputed.map_or(known, |(hull, _)| hull).hull(known).hull(new);
                 self.disputed = Some((hull, self.now.mono_ms + DISPUTE_MS));
@@ -205,10 +209,15 @@ impl Clock {
     pub(crate) fn bounds(&self) -> Option<Bounds> {
         match self.reference {
             Reference::Own => {
-                let ms = self.now.wall_ms.max(self.hybrid.ms());
+                let hybrid_ms = if self.bug == Some(Bug::WallClockAlone) { 0 } else { self.hybrid.ms() };
+                let ms = self.now.wall_ms.max(hybrid_ms);
                 Some(Bounds { earliest_ms: ms, latest_ms: ms })
             }
             Reference::Store => {
+                if self.bug == Some(Bug::TimeBeforeFirstAnswer) && self.offset.is_none() {
+                    let ms = self.now.wall_ms;
+                    return Some(Bounds { earliest_ms: ms, latest_ms: ms });
+                }
                 let stale = self.now.mono_ms - self.heard_mono > STALE_AFTER_MS;
                 let offset = self.offset.filter(|_| !stale)?;
                 let offset = match self.disputed {
@@ -259,24 +268,23 @@ impl Clock {
         self.now.mono_ms.saturating_sub(then.now.mono_ms)
     }
 
-    /// Sees a time that somebody else gave out: later ones of this node are greater.
-    pub(crate) fn see(&mut self, time: Hlc) {
-        self.hybrid = self.hybrid.max(time);
-    }
-
     /// Returns how far the hybrid clock is ahead of the store's time, in milliseconds.
     pub(crate) fn ahead_ms(&self) -> u64 {
         self.bounds().map_or(0, |bounds| self.hybrid.ms().saturating_sub(bounds.latest_ms))
     }
 
-    /// Gives out a commit time: greater than `after` and than all that was given out or seen, and not before the store's time. `None` while that is
-    /// not known.
-    pub(crate) fn tick(&mut self, after: Hlc) -> Option<Hlc> {
-        let latest_ms = self.bounds()?.latest_ms;
+    /// Gives out a commit time: greater than `after` and than those given out before, and not before `at_ms`, which lies within the bounds of
+    /// the store's time.
+    pub(crate) fn tick(&mut self, after: Hlc, at_ms: u64) -> Hlc {
+        let bounds = self.bounds().expect("no commit time is taken before the store's time is known");
+        assert!(bounds.earliest_ms <= at_ms && at_ms <= bounds.latest_ms, "a commit time is the store's");
         let next = self.hybrid.max(after).0.checked_add(1).expect("commit times do not run out");
-        let time = Hlc(next).max(Hlc::from_ms(latest_ms));
-        assert!(time > after && time > self.hybrid, "a commit time is greater than all before it");
-        self.hybrid = time;
-        Some(time)
+        let time = Hlc(next).max(Hlc::from_ms(at_ms));
+        assert!(time > after && time >= self.hybrid, "a commit time is greater than all before it");
+        // A time that follows a version of the future is that transaction's alone: what the node gives out next is the store's time again.
+        if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
+            self.hybrid = time;
+        }
+        time
     }
 }

@@ -136,26 +136,52 @@ pub struct SessionEntry {
     pub txn: TxnId,
     /// Its request: the name of its commit record.
     pub hash: RequestHash,
+    /// Its one entry is the commit: there is no record to look it up by.
+    pub whole: bool,
+    /// The store's time when the client heard of it, at the latest, in milliseconds.
+    pub seen_ms: u64,
 }
 
 /// Everything that a client has committed or read, in a bounded size: what its next transaction must see.
 ///
-/// Commits that do not fit are covered by `fresh`: a fresh transaction sees every acknowledged commit (protocol, P9).
+/// Commits that do not fit are covered by a fresh transaction, which sees every acknowledged commit (protocol, P9); those that every listing in
+/// use shows by now need no cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Session {
     /// At most [`Session::LEN_MAX`] transactions, newest first.
     pub entries: Vec<SessionEntry>,
-    /// The client has seen more than the entries name: its next transaction is fresh.
-    pub fresh: bool,
+    /// Until then, by the store's time in milliseconds, transactions of the client are fresh: it has seen more than the entries name.
+    pub fresh_until_ms: u64,
 }
 
 impl Session {
     /// The number of transactions that a token names. Each may cost another node one look-up at begin.
-    pub const LEN_MAX: usize = 4;
+    pub const LEN_MAX: usize = 8;
 
     /// Returns the newest commit time that the session has seen.
     pub fn newest(&self) -> Hlc {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
+    }
+
+    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing younger than `recheck_after_ms` shows.
+    pub fn add(
+        &mut self,
+        entries: impl IntoIterator<Item = SessionEntry>,
+        now_ms: u64,
+        recheck_after_ms: u64,
+    ) {
+        self.entries.retain(|entry| entry.seen_ms + recheck_after_ms >= now_ms);
+        for entry in entries {
+            if !self.entries.iter().any(|known| known.txn == entry.txn) {
+                self.entries.push(entry);
+            }
+        }
+        self.entries.sort_by(|a, b| b.txn.cmp(&a.txn));
+        if self.entries.len() > Session::LEN_MAX {
+            self.entries.truncate(Session::LEN_MAX);
+            self.fresh_until_ms = self.fresh_until_ms.max(now_ms + recheck_after_ms);
+        }
+        assert!(self.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     }
 }
 

@@ -1,16 +1,44 @@
-//! The state machine: one struct, one owner, one `step`.
+//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody waits for (`upkeep`).
+//!
+//! ```text
+//!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input ─► work that verbs left for those above them ─► outputs
+//! ```
+//!
+//! Deadlines come before the input: an answer that arrives after its transaction's time changes nothing. Every store call belongs to an owner, is
+//! repeated with growing pauses while its owner lives and its limit has not passed, and its final answer is handed to that owner. Answers to calls
+//! of owners that have gone are dropped.
 
-use crate::clock::Now;
+mod base;
+mod serve;
+mod upkeep;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+
+use crate::bug::Bug;
+use crate::clock::{Clock, Now, StoreTime};
 use crate::ids::NodeId;
-use crate::message::{Input, Output};
+use crate::message::{CommitArgs, Input, Note, Output, Tell, Ticket, Verb};
 use crate::settings::Settings;
-use crate::store::CallId;
+use crate::store::{Answer, Body, CallError, CallId};
+use base::calls::{Calls, Next, Owner, Waiting};
+use base::index::Index;
+use base::mark::MarkView;
+use base::read::{OperationId, Operations, Purpose as ReadPurpose};
+use base::remembered::Remembered;
+use base::requests::Requests;
+use base::script::{Issued, Memory, Pending, Run, TaskId, Tasks};
+use base::state::{Purpose, State, Work, bug_of};
+use base::timers::{Timer, Timers};
+use base::transaction::{CommitForm, CommitWaiter, Transaction};
+use serve::{batch, begin, commit, end, list, read, reserve, resolve};
+use upkeep::Upkeep;
 
 /// A node of the shim.
 #[derive(Debug, Clone, Hash)]
 pub struct Node {
-    id: NodeId,
-    settings: Settings,
+    state: State,
+    upkeep: Upkeep,
 }
 
 impl Node {
@@ -19,47 +47,368 @@ impl Node {
     /// # Panics
     /// If the settings break a relation that safety rests on ([`Settings::check`]).
     pub fn new(id: NodeId, settings: Settings) -> Node {
-        Node { id, settings }
+        if let Err(why) = settings.check() {
+            panic!("{why}");
+        }
+        let state = State {
+            id,
+            clock: Clock::new(settings.reference(), bug_of(&settings)),
+            calls: Calls::default(),
+            timers: Timers::default(),
+            tasks: Tasks::default(),
+            index: Index::new(settings.versions_kept_max),
+            mark: MarkView::default(),
+            operations: Operations::default(),
+            transactions: BTreeMap::new(),
+            transactions_bytes: 0,
+            requests: Requests::default(),
+            ended: Remembered::new(settings.ended_kept_max),
+            entered: Remembered::new(settings.entered_kept_max),
+            draining: false,
+            tells: 0,
+            work: VecDeque::new(),
+            out: Vec::new(),
+            settings,
+        };
+        Node { state, upkeep: Upkeep::default() }
     }
 
     /// Returns the node's identity.
     pub fn id(&self) -> NodeId {
-        self.id
+        self.state.id
     }
 
     /// Takes one event, changes the state, and appends what must be done.
     ///
-    /// The clocks never go back, but for the wall clock.
-    pub fn step(&mut self, _now: Now, _input: Input, _outputs: &mut Vec<Output>) {
-        unimplemented!("follows in the next commits: {:?}", self.settings)
+    /// `now` never goes back in its monotonic parts.
+    pub fn step(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
+        let wake = self.next_wake();
+        if let Some(gap_ms) = self.state.clock.step(now, wake) {
+            self.thaw(gap_ms);
+        }
+        if self.state.planted(Bug::DeadlineAfterInput) {
+            self.input(input);
+            self.settle();
+        } else {
+            // Before the input: what comes after a transaction's time changes nothing of it.
+            end::deadlines(&mut self.state);
+            self.settle();
+            self.input(input);
+            self.settle();
+        }
+        if self.state.index.bytes() > self.state.settings.index_bytes_max {
+            self.state.index.shrink(self.state.settings.index_bytes_max);
+        }
+        assert!(self.state.work.is_empty(), "work is taken up within its step");
+        outputs.append(&mut self.state.out);
+        let calls = self.state.calls.take_out();
+        outputs.extend(calls.into_iter().map(|(id, call)| Output::Call(id, call)));
     }
 
-    /// Returns true if a call that waited in the driver may still be sent. If not, the driver answers it with
-    /// [`CallError::Expired`](crate::store::CallError::Expired).
-    pub fn may_send(&self, _now: Now, _call: CallId) -> bool {
-        unimplemented!("follows in the next commits")
+    /// Returns true if a call that waited in the driver may still be sent. If not, the driver answers it with [`CallError::Expired`].
+    ///
+    /// `now` is at most a moment after the last step's.
+    pub fn may_send(&self, now: Now, call: CallId) -> bool {
+        let mut clock = self.state.clock.clone();
+        clock.step(now, None);
+        self.state.calls.may_send(&clock, call)
     }
 
     /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
     pub fn next_wake(&self) -> Option<u64> {
-        None
+        self.state.timers.next()
     }
 
     /// Returns the number of open transactions.
     pub fn open_transactions(&self) -> usize {
-        0
+        self.state.transactions.len()
+    }
+
+    /// Returns the number of store calls under way.
+    pub fn calls_under_way(&self) -> usize {
+        self.state.calls.len()
     }
 
     /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations under way hold.
     pub fn index_bytes(&self) -> usize {
-        0
+        self.state.index.bytes()
     }
 
     /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what operations under way add.
     pub fn transactions_bytes(&self) -> usize {
-        0
+        self.state.transactions_bytes
+    }
+
+    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is not known.
+    pub fn time_error_ms(&self) -> Option<u64> {
+        self.state.clock.bounds().map(|bounds| bounds.width_ms())
+    }
+
+    /// Returns how far the node's commit times are ahead of the store's time, in milliseconds.
+    pub fn time_ahead_ms(&self) -> u64 {
+        self.state.clock.ahead_ms()
+    }
+
+    /// Returns the mark as the node last read it: every transaction at or below it is over.
+    pub fn mark(&self) -> crate::ids::TxnId {
+        self.state.mark.known()
     }
 
     /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for tests.
-    pub fn check_invariants(&self) {}
+    pub fn check_invariants(&self) {
+        let state = &self.state;
+        state.index.check_invariants();
+        state.calls.check_invariants();
+        state.transactions.values().for_each(Transaction::check_invariants);
+        let weighed: usize = state.transactions.values().map(|transaction| transaction.weighed).sum();
+        assert_eq!(state.transactions_bytes, weighed, "bytes of transactions are counted");
+        for (attempt, transaction) in &state.transactions {
+            assert_eq!(*attempt, transaction.attempt, "a transaction is its attempt's");
+            assert!(
+                state.requests.attempts(transaction.hash).contains(attempt),
+                "an open attempt's request is known"
+            );
+            let operations = state.operations.of(*attempt).len();
+            assert!(operations <= transaction.operations, "operations under way are counted");
+        }
+        for (id, operation) in state.operations.iter() {
+            assert!(state.transactions.contains_key(&operation.attempt), "{id:?} ends with its transaction");
+        }
+        state.requests.check_invariants(|hash, attempt| {
+            assert_eq!(state.transactions[&attempt].hash, hash, "a request's attempts are its own");
+        });
+        assert!(state.out.is_empty() && state.work.is_empty(), "outputs and work leave with their step");
+    }
+
+    /// The process had not run for a while: nothing that it knows of time is believed.
+    fn thaw(&mut self, gap_ms: u64) {
+        self.state.note(Note::Thawed { gap_ms });
+        let next_call = self.state.calls.next_number();
+        self.state.index.distrust_before(next_call);
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Verb(ticket, verb) => self.verb(ticket, verb),
+            Input::Answer(id, answer, time) => self.answered(id, answer, time),
+            Input::Heard(from, tell) => self.heard(from, &tell),
+            Input::Wake => {}
+            Input::Upkeep(on) => self.upkeep.switch(&mut self.state, on),
+            Input::Drain => {
+                self.state.draining = true;
+                self.upkeep.switch(&mut self.state, false);
+            }
+        }
+    }
+
+    fn verb(&mut self, ticket: Ticket, verb: Verb) {
+        let state = &mut self.state;
+        match verb {
+            Verb::Begin(begin) => begin::begin(state, ticket, begin),
+            Verb::Run(attempt, batch) => batch::run(state, ticket, attempt, batch),
+            Verb::List(attempt, list) => list::list(state, ticket, attempt, list),
+            Verb::ReserveBlob(attempt) => reserve::reserve(state, ticket, attempt),
+            Verb::Commit(attempt, args) => match batch::fit_result(state, attempt, &args) {
+                Ok(()) => {
+                    let CommitArgs { result, request } = args;
+                    let waiter = CommitWaiter::new(ticket, CommitForm::Alone);
+                    commit::commit(state, attempt, result, waiter, request);
+                }
+                Err(refusal) => state.refuse(ticket, refusal),
+            },
+            Verb::Abort(attempt) => end::abort(state, ticket, attempt),
+            Verb::LookUp(hash) => {
+                let patience = state.patience();
+                state.start_task(Purpose::LookUp(ticket, hash), patience);
+            }
+            Verb::LookUpOf(attempt, otherwise) => {
+                let open = state.transactions.get(&attempt).map(|transaction| transaction.hash);
+                let ended = || state.ended.get(&attempt).map(|ended| ended.hash);
+                let hash = open.or_else(ended).unwrap_or(otherwise);
+                let patience = state.patience();
+                state.start_task(Purpose::LookUp(ticket, hash), patience);
+            }
+        }
+    }
+
+    /// Learns commits of a peer.
+    fn heard(&mut self, _from: NodeId, tell: &Tell) {
+        tell.commits.iter().for_each(|header| self.state.learn(header, false, None));
+    }
+
+    /// Takes up timers, unsent calls and work until none is left.
+    fn settle(&mut self) {
+        loop {
+            while let Some(work) = self.state.work.pop_front() {
+                self.work(work);
+            }
+            let unsent = self.state.calls.take_unsent();
+            if !unsent.is_empty() {
+                unsent.into_iter().for_each(|id| self.answered(id, Answer::Failed(CallError::Expired), None));
+                continue;
+            }
+            let Some(timer) = self.state.timers.pop_due(self.state.clock.mono_ms()) else { return };
+            self.fire(timer);
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        let state = &mut self.state;
+        match timer {
+            Timer::Deadline(attempt) => end::deadline(state, attempt),
+            Timer::WaiterGivesUp(hash, ticket) => begin::waiter_gives_up(state, hash, ticket),
+            Timer::Repeat(call) => state.calls.repeat(&state.clock, call),
+            Timer::CommitPatience(attempt) => commit::patience_ends(state, attempt),
+            Timer::CommitWait(attempt) => commit::pass(state, attempt),
+            Timer::Sweep => self.upkeep.wake(state),
+        }
+    }
+
+    fn work(&mut self, work: Work) {
+        let state = &mut self.state;
+        match work {
+            Work::Task(id) => run_task(state, id),
+            Work::Operation(id) => advance(state, id),
+            Work::Begin(ticket, begin) => begin::begin(state, ticket, begin),
+            Work::OperationDone(attempt) => commit::operation_done(state, attempt),
+            Work::Commit(attempt, result, waiter) => commit::commit(state, attempt, result, waiter, None),
+            Work::RequestEnded(hash, attempt, record) => begin::request_ended(state, hash, attempt, record),
+        }
+    }
+
+    fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
+        let state = &mut self.state;
+        if let Some(time) = time
+            && let Some(apart_ms) = state.clock.hear(time)
+        {
+            state.note(Note::ClocksDisagree { apart_ms });
+        }
+        let (waiting, answer) = match state.calls.answered(&state.clock, &state.settings, id, answer) {
+            Next::Final(waiting, answer) => (waiting, answer),
+            Next::Repeat(at_mono) if self.lives(id) => {
+                return self.state.timers.set(at_mono, Timer::Repeat(id));
+            }
+            Next::Repeat(_) => return self.state.calls.forget(id),
+            Next::Forgotten => return,
+        };
+        let state = &mut self.state;
+        // Whoever asked for the mark: the node knows it now.
+        if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
+            let asked = (waiting.asked_call, waiting.asked);
+            let now = state.clock.bounds();
+            state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
+        }
+        self.hand(&waiting, answer);
+    }
+
+    /// Returns true if the owner of a call still waits for it.
+    fn lives(&self, id: CallId) -> bool {
+        let state = &self.state;
+        let Some((owner, waiters)) = state.calls.owner(id) else { return false };
+        match owner {
+            Owner::Task(task, _) => state.tasks.contains(*task),
+            Owner::Fetch(operation, _) | Owner::Scan(operation) => state.operations.contains(*operation),
+            Owner::Listing(..) | Owner::Record(..) | Owner::Mark => {
+                waiters.iter().any(|operation| state.operations.contains(*operation))
+            }
+            Owner::Sweep(place) => self.upkeep.waits_for(*place),
+            Owner::Nobody => true,
+        }
+    }
+
+    /// Hands the final answer of a call to its owner.
+    fn hand(&mut self, waiting: &Waiting, answer: Answer) {
+        let state = &mut self.state;
+        match &waiting.owner {
+            Owner::Task(task, place) => {
+                if state.tasks.answer(*task, *place, answer) {
+                    state.work.push_back(Work::Task(*task));
+                }
+            }
+            Owner::Listing(key, after) => {
+                read::listing_answered(state, waiting, key, after.as_ref(), answer);
+            }
+            Owner::Record(_, txn, key) => read::record_answered(state, waiting, (*txn, key), answer),
+            Owner::Mark => read::mark_answered(state, waiting, &answer),
+            Owner::Fetch(operation, key) => read::fetch_answered(state, *operation, key.clone(), answer),
+            Owner::Scan(operation) => list::page_answered(state, *operation, waiting, answer),
+            Owner::Sweep(place) => self.upkeep.answered(state, *place, answer),
+            Owner::Nobody => {}
+        }
+    }
+}
+
+/// Takes an operation as far as it goes, and what follows from its end.
+fn advance(state: &mut State, id: OperationId) {
+    match read::advance(state, id) {
+        read::Advance::Waiting | read::Advance::Failed => {}
+        read::Advance::Done(operation) => match &operation.purpose {
+            ReadPurpose::Batch { .. } => batch::reads_done(state, *operation),
+            ReadPurpose::List(..) => list::page_read(state, *operation),
+        },
+    }
+}
+
+/// Runs a script from its start, and carries its ending out.
+fn run_task(state: &mut State, id: TaskId) {
+    let Some((task, mut memory)) = state.tasks.take(id) else { return };
+    let memory = &mut memory;
+    let (issued, ended) = match &task.purpose {
+        Purpose::Begin(ticket, begin) => {
+            let (ticket, begin) = (*ticket, begin.clone());
+            let (issued, ending) = run(state, memory, |run, state| begin::script(run, state, &begin));
+            (issued, ending.map(|ending| begin::carry_out(state, ticket, begin, ending)))
+        }
+        Purpose::Prepare(attempt) => {
+            let (issued, ending) =
+                run(state, memory, |run, state| commit::prepare_script(run, state, *attempt));
+            (issued, ending.map(|ending| commit::prepared(state, *attempt, ending)))
+        }
+        Purpose::Commit(attempt) => {
+            let record = commit::record_under_way(state, *attempt);
+            let (issued, ending) = run(state, memory, |run, state| commit::script(run, state, &record));
+            (issued, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
+        }
+        Purpose::Reserve(ticket, attempt) => {
+            let (issued, ending) = run(state, memory, |run, _| reserve::script(run));
+            (issued, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
+        }
+        Purpose::Resolve(ticket, attempt, hash) => {
+            let (issued, ending) =
+                run(state, memory, |run, state| resolve::script(run, state, *attempt, *hash));
+            (issued, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
+        }
+        Purpose::LookUp(ticket, hash) => {
+            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, *hash));
+            (issued, ending.map(|found| begin::found(state, *ticket, found)))
+        }
+    };
+    let limit = task.limit;
+    let pending = ended.is_err();
+    if pending {
+        state.tasks.put_back(id, task, std::mem::take(memory));
+    }
+    for Issued { place, call, limit: own } in issued {
+        // A script that ends early leaves calls without a reader; they are made all the same.
+        let owner = if pending { Owner::Task(id, place) } else { Owner::Nobody };
+        state.call(owner, call, Some(own.unwrap_or(limit)));
+    }
+}
+
+/// Runs a script, and in a debug mode runs it again: both runs must come to the same.
+fn run<E: Debug + PartialEq>(
+    state: &State,
+    memory: &mut Memory,
+    script: impl Fn(&mut Run<'_>, &State) -> Result<E, Pending>,
+) -> (Vec<Issued>, Result<E, Pending>) {
+    let mut first = Run::new(memory);
+    let ending = script(&mut first, state);
+    let issued = std::mem::take(&mut first.issued);
+    if state.settings.run_scripts_twice {
+        let mut second = Run::new(memory);
+        let again = script(&mut second, state);
+        assert!(second.issued.is_empty(), "a script that runs again asks nothing new: {:?}", second.issued);
+        assert_eq!(ending, again, "a script that runs again comes to the same");
+    }
+    (issued, ending)
 }

@@ -1,0 +1,389 @@
+//! Store calls under way: the owner of each, its limit in time, and when it is repeated.
+//!
+//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is looked at when a call is made, when it is repeated,
+//! and when the driver is about to send what had to wait. A commit's pieces are gathered over its tries: only those without an outcome are sent
+//! again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::{Clock, Moment};
+use crate::ids::{Key, TxnId};
+use crate::record::VersionEntry;
+use crate::settings::Settings;
+use crate::store::{Answer, Call, CallError, CallId, Created, Name, Pieces, Writes};
+
+use super::read::OperationId;
+use super::script::TaskId;
+
+/// The owner of a call, who is handed its final answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::node) enum Owner {
+    /// A script, at this place.
+    Task(TaskId, usize),
+    /// All operations that wait for a page of a key's version entries.
+    Listing(Key, Option<VersionEntry>),
+    /// All operations that wait for a commit record to learn.
+    Record(Name, TxnId, Key),
+    /// All operations that wait for the mark.
+    Mark,
+    /// An operation that waits for a value.
+    Fetch(OperationId, Key),
+    /// An operation that waits for a page of a scan.
+    Scan(OperationId),
+    /// The sweep under way, at this place of its own.
+    Sweep(u64),
+    /// Nobody: a courtesy.
+    Nobody,
+}
+
+/// The limit of a call: it is not sent once this instant is older than this, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Limit {
+    pub(in crate::node) from: Moment,
+    pub(in crate::node) ms: u64,
+}
+
+impl Limit {
+    /// Returns true if nothing more may be sent.
+    pub(in crate::node) fn has_passed(&self, clock: &Clock) -> bool {
+        clock.age_at_most_ms(&self.from) >= self.ms
+    }
+
+    /// Returns the milliseconds until it passes, at most.
+    pub(in crate::node) fn remaining_ms(&self, clock: &Clock) -> u64 {
+        self.ms.saturating_sub(clock.age_at_most_ms(&self.from))
+    }
+}
+
+/// A call under way, or pausing before it is repeated.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Waiting {
+    call: Call,
+    pub(in crate::node) owner: Owner,
+    /// Operations to run again when a shared call is answered.
+    pub(in crate::node) waiters: BTreeSet<OperationId>,
+    /// When its first try was made.
+    pub(in crate::node) asked: Moment,
+    /// The number of its first try.
+    pub(in crate::node) asked_call: u64,
+    /// The mark that the node knew before its first try.
+    pub(in crate::node) mark: TxnId,
+    limit: Option<Limit>,
+    tries: u32,
+    /// A try had no answer and may have taken, or yet take, effect.
+    maybe: bool,
+    /// Of a commit: the outcomes so far.
+    gathered: Option<Gathered>,
+}
+
+/// The pieces of a commit over its tries.
+#[derive(Debug, Clone, Hash)]
+struct Gathered {
+    all: Writes,
+    record: Option<Outcome<Created>>,
+    entries: Vec<Outcome<()>>,
+}
+
+/// The outcome of one piece so far.
+#[derive(Debug, Clone, Hash)]
+struct Outcome<T> {
+    /// `None` while it must be sent again.
+    last: Option<Result<T, CallError>>,
+    /// A try had no answer.
+    maybe: bool,
+}
+
+impl<T: Clone> Outcome<T> {
+    const fn open() -> Outcome<T> {
+        Outcome { last: None, maybe: false }
+    }
+
+    fn take(&mut self, answer: Result<T, CallError>) {
+        assert!(self.last.is_none(), "a piece with an outcome is not sent again");
+        self.last = match answer {
+            Err(CallError::NoAnswer) => {
+                self.maybe = true;
+                None
+            }
+            Err(CallError::Busy | CallError::Expired) => None,
+            // An earlier try may have taken effect: this refusal decides nothing.
+            Err(CallError::Refused(_)) if self.maybe => Some(Err(CallError::NoAnswer)),
+            answer => Some(answer),
+        };
+    }
+
+    fn end(self) -> Result<T, CallError> {
+        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { CallError::Busy }))
+    }
+}
+
+impl Gathered {
+    fn new(all: &Writes) -> Gathered {
+        Gathered {
+            record: all.record.as_ref().map(|_| Outcome::open()),
+            entries: vec![Outcome::open(); all.entries.len()],
+            all: all.clone(),
+        }
+    }
+
+    /// Takes the answer to what [`Gathered::rest`] gave.
+    fn take(&mut self, answer: Answer) {
+        let pieces = match answer {
+            Answer::Committed(pieces) => pieces,
+            // One outcome for all that was sent.
+            Answer::Failed(error) => {
+                let rest = self.rest();
+                Pieces {
+                    record: rest.record.map(|_| Err(error.clone())),
+                    entries: vec![Err(error); rest.entries.len()],
+                }
+            }
+            other => unreachable!("a commit is answered {other:?}"),
+        };
+        if let (Some(record), Some(answer)) = (&mut self.record, pieces.record) {
+            record.take(answer);
+        }
+        let mut answers = pieces.entries.into_iter();
+        for entry in self.entries.iter_mut().filter(|entry| entry.last.is_none()) {
+            entry.take(answers.next().expect("every piece that was sent has an outcome"));
+        }
+        assert!(answers.next().is_none(), "no piece has an outcome that was not sent");
+    }
+
+    /// Returns the pieces without an outcome.
+    fn rest(&self) -> Writes {
+        let open = self.entries.iter().zip(&self.all.entries);
+        Writes {
+            record: self
+                .record
+                .as_ref()
+                .filter(|record| record.last.is_none())
+                .and_then(|_| self.all.record.clone()),
+            entries: open
+                .filter(|(outcome, _)| outcome.last.is_none())
+                .map(|(_, entry)| entry.clone())
+                .collect(),
+        }
+    }
+
+    /// Returns true if another try is of no use: every piece has an outcome, or the record was not created.
+    fn is_decided(&self) -> bool {
+        match self.record.as_ref().map(|record| &record.last) {
+            Some(Some(Ok(Created::Exists) | Err(_))) => true,
+            Some(None) => false,
+            Some(Some(Ok(Created::Created))) | None => self.entries.iter().all(|entry| entry.last.is_some()),
+        }
+    }
+
+    fn end(self) -> Answer {
+        Answer::Committed(Pieces {
+            record: self.record.map(Outcome::end),
+            entries: self.entries.into_iter().map(Outcome::end).collect(),
+        })
+    }
+}
+
+/// The outcome of an answer: final, or the instant at which the call is repeated.
+#[derive(Debug)]
+pub(in crate::node) enum Next {
+    Final(Box<Waiting>, Answer),
+    Repeat(u64),
+    /// The call is not known: its owner has gone.
+    Forgotten,
+}
+
+/// Store calls under way.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct Calls {
+    map: BTreeMap<CallId, Waiting>,
+    /// Calls that several operations may wait for.
+    shared: BTreeMap<Owner, CallId>,
+    next: u64,
+    /// Calls to be sent with this step's outputs.
+    out: Vec<(CallId, Call)>,
+    /// Calls that were not sent, since their limit had passed when they were made: answered within this step.
+    unsent: Vec<CallId>,
+}
+
+impl Calls {
+    /// Returns the number that the next call gets. A call with this number or a greater one is asked after everything that came before.
+    pub(in crate::node) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner lives).
+    pub(in crate::node) fn start(
+        &mut self,
+        clock: &Clock,
+        owner: Owner,
+        call: Call,
+        limit: Option<Limit>,
+        mark: TxnId,
+    ) -> CallId {
+        let gathered = match &call {
+            Call::Commit(writes) => Some(Gathered::new(writes)),
+            Call::Get(_)
+            | Call::Fetch { .. }
+            | Call::Put(..)
+            | Call::Replace(..)
+            | Call::Delete(_)
+            | Call::DeleteIf(..)
+            | Call::List { .. }
+            | Call::Scan { .. } => None,
+        };
+        let waiting = Waiting {
+            call,
+            owner,
+            waiters: BTreeSet::new(),
+            asked: clock.moment(),
+            asked_call: self.next,
+            mark,
+            limit,
+            tries: 0,
+            maybe: false,
+            gathered,
+        };
+        self.send(clock, waiting)
+    }
+
+    /// Makes a call for an operation, or joins the same call if it is under way and was first asked by call `since` or a later one.
+    pub(in crate::node) fn start_shared(
+        &mut self,
+        clock: &Clock,
+        owner: Owner,
+        call: impl FnOnce() -> Call,
+        waiter: OperationId,
+        since: u64,
+        limit: Limit,
+        mark: TxnId,
+    ) {
+        if let Some(id) = self.shared.get(&owner) {
+            let waiting = self.map.get_mut(id).expect("shared calls are under way");
+            if waiting.asked_call >= since {
+                waiting.waiters.insert(waiter);
+                return;
+            }
+        }
+        let id = self.start(clock, owner.clone(), call(), Some(limit), mark);
+        self.map.get_mut(&id).expect("just made").waiters.insert(waiter);
+        self.shared.insert(owner, id);
+    }
+
+    fn send(&mut self, clock: &Clock, mut waiting: Waiting) -> CallId {
+        let id = CallId(self.next);
+        self.next += 1;
+        waiting.tries += 1;
+        if waiting.limit.is_some_and(|limit| limit.has_passed(clock)) {
+            self.unsent.push(id);
+        } else {
+            let call = match &waiting.gathered {
+                Some(gathered) => Call::Commit(gathered.rest()),
+                None => waiting.call.clone(),
+            };
+            self.out.push((id, call));
+        }
+        if let Some(shared) = self.shared.get_mut(&waiting.owner)
+            && waiting.tries > 1
+        {
+            *shared = id;
+        }
+        let before = self.map.insert(id, waiting);
+        assert!(before.is_none(), "call numbers are unique");
+        id
+    }
+
+    /// Returns true if a call that had to wait in the driver may still be sent.
+    pub(in crate::node) fn may_send(&self, clock: &Clock, id: CallId) -> bool {
+        self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(|limit| !limit.has_passed(clock)))
+    }
+
+    /// Takes an answer.
+    pub(in crate::node) fn answered(
+        &mut self,
+        clock: &Clock,
+        settings: &Settings,
+        id: CallId,
+        answer: Answer,
+    ) -> Next {
+        let Some(waiting) = self.map.get_mut(&id) else { return Next::Forgotten };
+        let again = match (&mut waiting.gathered, &answer) {
+            (Some(gathered), _) => {
+                gathered.take(answer.clone());
+                !gathered.is_decided()
+            }
+            (None, Answer::Failed(CallError::NoAnswer)) => {
+                waiting.maybe = true;
+                true
+            }
+            (None, Answer::Failed(CallError::Busy | CallError::Expired)) => true,
+            (None, _) => false,
+        };
+        let passed = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
+        if again && !passed {
+            let doublings = (waiting.tries - 1).min(16);
+            let pause = (settings.retry_min_ms << doublings).min(settings.retry_max_ms).max(1);
+            return Next::Repeat(clock.mono_ms() + pause);
+        }
+        let waiting = self.remove(id).expect("looked up above");
+        let maybe = waiting.maybe;
+        let answer = match (&waiting.gathered, answer) {
+            (Some(gathered), _) => gathered.clone().end(),
+            // An earlier try may have taken effect: this refusal decides nothing.
+            (None, Answer::Failed(CallError::Refused(_) | CallError::Busy | CallError::Expired)) if maybe => {
+                Answer::Failed(CallError::NoAnswer)
+            }
+            (None, answer) => answer,
+        };
+        Next::Final(Box::new(waiting), answer)
+    }
+
+    /// Sends a call again under a new number, unless its limit has passed: then it is answered at once.
+    pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
+        let Some(waiting) = self.map.remove(&id) else { return };
+        self.send(clock, waiting);
+    }
+
+    fn remove(&mut self, id: CallId) -> Option<Waiting> {
+        let waiting = self.map.remove(&id)?;
+        if self.shared.get(&waiting.owner) == Some(&id) {
+            self.shared.remove(&waiting.owner);
+        }
+        Some(waiting)
+    }
+
+    /// Returns the owner of a call and the operations that wait for it.
+    pub(in crate::node) fn owner(&self, id: CallId) -> Option<(&Owner, &BTreeSet<OperationId>)> {
+        self.map.get(&id).map(|waiting| (&waiting.owner, &waiting.waiters))
+    }
+
+    /// Forgets a call whose owner has gone; an answer to it is dropped.
+    pub(in crate::node) fn forget(&mut self, id: CallId) {
+        self.remove(id);
+    }
+
+    /// Takes what is to be sent.
+    pub(in crate::node) fn take_out(&mut self) -> Vec<(CallId, Call)> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes the calls that were not sent: each is answered with [`CallError::Expired`].
+    pub(in crate::node) fn take_unsent(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// Returns the number of calls under way.
+    pub(in crate::node) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(in crate::node) fn check_invariants(&self) {
+        assert!(self.out.is_empty() && self.unsent.is_empty(), "calls leave with their step");
+        for (owner, id) in &self.shared {
+            let waiting = self.map.get(id).expect("shared calls are under way");
+            assert_eq!(waiting.owner, *owner, "a shared call has its owner");
+        }
+        for (id, waiting) in &self.map {
+            assert!(id.0 < self.next && waiting.asked_call <= id.0, "numbers grow");
+        }
+    }
+}

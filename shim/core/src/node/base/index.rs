@@ -1,0 +1,488 @@
+//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in bytes, never the truth.
+//!
+//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a key the index knows entries that its last
+//! listing showed, and transactions whose record the node knows, whether that listing showed them or not (protocol 5.4). Learning a record
+//! indexes its whole write set, so that a half-entered transaction reads whole.
+//!
+//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and rather too many than too few.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::clock::Moment;
+use crate::ids::{Key, TxnId};
+use crate::message::Header;
+use crate::record::VersionEntry;
+
+use super::weights;
+
+/// The node's knowledge of one version.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Knowledge {
+    /// A listing showed it; its record is not known. Boxed, since most versions are known whole.
+    Entry(Box<VersionEntry>),
+    /// It is committed, and its whole write set is known.
+    Header(Arc<Header>),
+}
+
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Known {
+    pub(in crate::node) txn: TxnId,
+    pub(in crate::node) knowledge: Knowledge,
+    /// The listing that showed it last, by the number of its first call.
+    listed_by: Option<u64>,
+    /// Its record was asked for after this listing, and was not there or names another attempt; by the number of the next call.
+    undecided: Option<(u64, u64)>,
+}
+
+impl Known {
+    /// Returns true if this listing showed it.
+    pub(in crate::node) fn is_listed_by(&self, listing: u64) -> bool {
+        self.listed_by == Some(listing)
+    }
+
+    /// Returns the number of the call after the one that found no record of it, if that was asked after this listing.
+    pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
+        self.undecided.filter(|(of, _)| *of == listing).map(|(_, next_call)| next_call)
+    }
+
+    /// Returns a version that is known by its record and that no listing showed.
+    pub(in crate::node) fn unlisted(header: &Arc<Header>) -> Known {
+        let knowledge = Knowledge::Header(header.clone());
+        Known { txn: header.txn, knowledge, listed_by: None, undecided: None }
+    }
+
+    /// Notes that it is committed: its record is known after all.
+    pub(in crate::node) fn decide(&mut self, header: &Arc<Header>) {
+        assert_eq!(self.txn, header.txn, "a version is its own transaction's");
+        self.knowledge = Knowledge::Header(header.clone());
+        self.undecided = None;
+    }
+
+    /// Returns true if a record was ever asked for in vain.
+    pub(in crate::node) fn was_undecided(&self) -> bool {
+        self.undecided.is_some()
+    }
+}
+
+/// A listing of a key's version entries.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Listing {
+    /// When it was asked.
+    pub(in crate::node) asked: Moment,
+    /// The number of the call that asked its first page.
+    pub(in crate::node) asked_call: u64,
+    /// The number of the call after the answer to its last page: calls from here on are asked after everything that it shows.
+    pub(in crate::node) answered_call: u64,
+    /// The mark that the node knew before it asked.
+    pub(in crate::node) mark: TxnId,
+    /// The oldest entry that was listed, if older ones may follow.
+    pub(in crate::node) more_after: Option<Box<VersionEntry>>,
+}
+
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct KeyEntry {
+    /// Newest first, each transaction once.
+    versions: Vec<Known>,
+    /// `None`: never listed, or listed before something was found gone.
+    listing: Option<Listing>,
+    /// Only a listing asked by this call or a later one counts: something of an earlier one was found gone.
+    not_before_call: u64,
+    pins: u32,
+    used: bool,
+    /// Its weight in [`Index::bytes`].
+    bytes: usize,
+}
+
+impl KeyEntry {
+    fn place(&self, txn: TxnId) -> Result<usize, usize> {
+        self.versions.binary_search_by(|known| txn.cmp(&known.txn))
+    }
+
+    pub(in crate::node) fn versions(&self) -> &[Known] {
+        &self.versions
+    }
+
+    pub(in crate::node) fn listing(&self) -> Option<&Listing> {
+        self.listing.as_ref()
+    }
+
+    pub(in crate::node) fn not_before_call(&self) -> u64 {
+        self.not_before_call
+    }
+
+    fn weight(&self, key: &Key) -> usize {
+        let hints = self.versions.iter().map(|known| match &known.knowledge {
+            Knowledge::Entry(entry) => weights::hint(entry),
+            Knowledge::Header(_) => 0,
+        });
+        let more_after = self.listing.as_ref().and_then(|listing| listing.more_after.as_deref());
+        weights::key::<KeyEntry>(key, self.versions.len(), size_of::<Known>())
+            + hints.sum::<usize>()
+            + more_after.map_or(0, weights::hint)
+    }
+}
+
+/// One page of a key's listing.
+#[derive(Debug)]
+pub(in crate::node) struct ListedPage<'a> {
+    /// Newest first.
+    pub(in crate::node) entries: &'a [VersionEntry],
+    /// The place where the page began, exclusive; `None`: a first page.
+    pub(in crate::node) after: Option<TxnId>,
+    pub(in crate::node) more: bool,
+    pub(in crate::node) asked: Moment,
+    pub(in crate::node) asked_call: u64,
+    /// The number of the next call.
+    pub(in crate::node) next_call: u64,
+    /// The mark that the node knew before it asked.
+    pub(in crate::node) mark: TxnId,
+}
+
+/// The index.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct Index {
+    keys: BTreeMap<Key, KeyEntry>,
+    /// Every known header with the number of keys that hold it.
+    headers: BTreeMap<TxnId, (Arc<Header>, u32)>,
+    /// Keys in the order in which they are looked at for eviction; each key of `keys` once.
+    clock: VecDeque<Key>,
+    /// Estimated bytes of all of this; at least what is allocated for it.
+    bytes: usize,
+    /// Listings asked by an earlier call are stale, however young they look.
+    stale_before_call: u64,
+    versions_kept_max: usize,
+}
+
+/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
+const LOOKS_PER_STEP_MAX: usize = 4_096;
+
+/// Makes room for one more version.
+fn make_room(versions: &mut Vec<Known>) {
+    if versions.len() == versions.capacity() {
+        versions.reserve_exact(weights::places(versions.len() + 1) - versions.len());
+    }
+}
+
+impl Index {
+    pub(in crate::node) fn new(versions_kept_max: usize) -> Index {
+        Index { versions_kept_max, ..Index::default() }
+    }
+
+    /// Returns the bytes held, estimated, and not less than what is allocated.
+    pub(in crate::node) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(in crate::node) fn header(&self, txn: TxnId) -> Option<&Arc<Header>> {
+        self.headers.get(&txn).map(|(header, _)| header)
+    }
+
+    /// Listings asked before this call are not believed any more.
+    pub(in crate::node) fn distrust_before(&mut self, call: u64) {
+        self.stale_before_call = self.stale_before_call.max(call);
+    }
+
+    pub(in crate::node) fn stale_before_call(&self) -> u64 {
+        self.stale_before_call
+    }
+
+    /// Returns the knowledge of a key, and marks it as used.
+    pub(in crate::node) fn entry(&mut self, key: &Key) -> &mut KeyEntry {
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.clone(), KeyEntry::default());
+            self.clock.push_back(key.clone());
+            self.weigh(key);
+        }
+        let entry = self.keys.get_mut(key).expect("inserted above");
+        entry.used = true;
+        entry
+    }
+
+    /// Returns the knowledge of a key, if there is any.
+    pub(in crate::node) fn known(&self, key: &Key) -> Option<&KeyEntry> {
+        self.keys.get(key)
+    }
+
+    /// Counts a key's entry again, after a change to it.
+    fn weigh(&mut self, key: &Key) {
+        let entry = self.keys.get_mut(key).expect("only known keys are weighed");
+        entry.versions.shrink_to(weights::places(entry.versions.len()));
+        let bytes = entry.weight(key);
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
+    }
+
+    pub(in crate::node) fn pin(&mut self, key: &Key) {
+        self.entry(key).pins += 1;
+    }
+
+    pub(in crate::node) fn unpin(&mut self, key: &Key) {
+        let entry = self.keys.get_mut(key).expect("a pinned key is not forgotten");
+        assert!(entry.pins > 0, "unpinned more often than pinned");
+        entry.pins -= 1;
+    }
+
+    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered transaction reads whole. `durable` says that its
+    /// entries are known to be in the store now: then a listing in use counts as showing them.
+    pub(in crate::node) fn learn(
+        &mut self,
+        header: &Arc<Header>,
+        durable: bool,
+        bug: impl Fn(Bug) -> bool,
+        asked: Option<&Key>,
+    ) {
+        for (key, _) in header.writes.iter() {
+            if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
+                continue;
+            }
+            let entry = self.entry(key);
+            // The listing was asked with its mark below this transaction, or would have shown that it was collected at this key.
+            let listing = entry.listing.as_ref().filter(|listing| durable && listing.mark < header.txn);
+            let listed_by = listing.map(|listing| listing.asked_call);
+            match entry.place(header.txn) {
+                Ok(at) => {
+                    let known = &mut entry.versions[at];
+                    known.listed_by = listed_by.or(known.listed_by);
+                    known.undecided = None;
+                    if matches!(known.knowledge, Knowledge::Entry(_)) {
+                        known.knowledge = Knowledge::Header(header.clone());
+                        self.hold(header);
+                    }
+                }
+                Err(at) => {
+                    make_room(&mut entry.versions);
+                    let knowledge = Knowledge::Header(header.clone());
+                    let known = Known { txn: header.txn, knowledge, listed_by, undecided: None };
+                    entry.versions.insert(at, known);
+                    self.hold(header);
+                    self.trim(key);
+                }
+            }
+            self.weigh(key);
+        }
+    }
+
+    fn hold(&mut self, header: &Arc<Header>) {
+        let held = self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0));
+        if held.1 == 0 {
+            self.bytes += weights::header(header);
+        }
+        held.1 += 1;
+    }
+
+    /// Lets go of a version that leaves its key's entry.
+    fn release(&mut self, known: &Known) {
+        let Knowledge::Header(header) = &known.knowledge else { return };
+        let held = self.headers.get_mut(&header.txn).expect("every held header is counted");
+        held.1 -= 1;
+        if held.1 == 0 {
+            self.bytes -= weights::header(&held.0);
+            self.headers.remove(&header.txn);
+        }
+    }
+
+    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is cut.
+    fn trim(&mut self, key: &Key) {
+        let kept_max = self.versions_kept_max;
+        let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
+        if entry.versions.len() <= 2 * kept_max || entry.listing.is_none() {
+            return;
+        }
+        let cut: Vec<Known> = entry.versions.drain(kept_max..).collect();
+        let last = entry.versions.last().expect("some are kept");
+        let resume = match &last.knowledge {
+            Knowledge::Entry(version) => (**version).clone(),
+            Knowledge::Header(header) => header.entry(key),
+        };
+        if let Some(listing) = &mut entry.listing
+            // The cut must not reach above the place up to which it is listed.
+            && listing.more_after.as_ref().is_none_or(|more| more.txn < resume.txn)
+        {
+            listing.more_after = Some(Box::new(resume));
+        }
+        for known in &cut {
+            self.release(known);
+        }
+    }
+
+    /// Forgets a transaction whose record was found gone: no listing that showed it counts any more.
+    pub(in crate::node) fn gone(&mut self, txn: TxnId, key: &Key, next_call: u64) {
+        let keys: Vec<Key> = match self.header(txn) {
+            Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
+            None => vec![key.clone()],
+        };
+        for key in keys {
+            self.forget(txn, &key);
+            if let Some(entry) = self.keys.get_mut(&key) {
+                entry.listing = None;
+                entry.not_before_call = next_call;
+                self.weigh(&key);
+            }
+        }
+    }
+
+    /// A listing is out of date: something that it showed, or did not, turned out to be removed or entered since.
+    pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
+        let entry = self.entry(key);
+        entry.listing = None;
+        entry.not_before_call = next_call;
+        self.weigh(key);
+    }
+
+    /// Forgets one version of a key: its entry was removed by this node. The listing stays true.
+    pub(in crate::node) fn forget(&mut self, txn: TxnId, key: &Key) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if let Ok(at) = entry.place(txn) {
+            let known = entry.versions.remove(at);
+            self.release(&known);
+            self.weigh(key);
+        }
+    }
+
+    /// Notes that the record of a listed entry is not there, or names another attempt.
+    pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, next_call: u64) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        let (Some(listing), Ok(at)) = (entry.listing.as_ref(), entry.place(txn)) else { return };
+        let known = &mut entry.versions[at];
+        if matches!(known.knowledge, Knowledge::Entry(_)) {
+            known.undecided = Some((listing.asked_call, next_call));
+        }
+    }
+
+    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what an earlier one showed; transactions whose record
+    /// the node knows stay, unless the page shows that they were collected at this key.
+    pub(in crate::node) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {
+        let ListedPage { entries, after, more, asked, asked_call, next_call, mark } = page;
+        assert!(entries.is_sorted_by(|a, b| a.txn >= b.txn), "entries come newest first");
+        assert!(!more || !entries.is_empty(), "an empty page is the last");
+        let more = more && !bug(Bug::SkipSecondPage);
+        let stale_before_call = self.stale_before_call;
+        let entry = self.entry(key);
+        if asked_call < entry.not_before_call.max(stale_before_call) {
+            return;
+        }
+        let more_after = if more { entries.last().cloned().map(Box::new) } else { None };
+        match (after, &mut entry.listing) {
+            (None, Some(listing)) if listing.asked_call > asked_call => return,
+            (None, listing) => {
+                *listing = Some(Listing { asked, asked_call, answered_call: next_call, mark, more_after });
+            }
+            // A later page belongs to the listing that goes on from where it began.
+            (Some(after), Some(listing))
+                if listing.more_after.as_ref().is_some_and(|more| more.txn == after) =>
+            {
+                listing.answered_call = next_call;
+                listing.more_after = more_after;
+            }
+            (Some(_), _) => return,
+        }
+        let listing = entry.listing.as_ref().expect("set above");
+        let (listing_call, listing_mark) = (listing.asked_call, listing.mark);
+        // The page covers everything from `after` (exclusive) down to its last entry, or to the end.
+        let oldest = entries.last().map(|entry| entry.txn);
+        let covered = |txn: TxnId| {
+            after.is_none_or(|after| txn < after) && (!more || oldest.is_some_and(|oldest| txn >= oldest))
+        };
+        let whatever_the_mark = bug(Bug::IndexWhateverTheMark);
+        let mut dropped = Vec::new();
+        entry.versions.retain(|known| {
+            let shown = entries.iter().any(|listed| listed.txn == known.txn);
+            let keep = match &known.knowledge {
+                _ if shown || !covered(known.txn) => true,
+                Knowledge::Entry(_) => false,
+                // At or below the mark a missing entry means: collected at this key.
+                Knowledge::Header(_) => known.txn > listing_mark || whatever_the_mark,
+            };
+            if !keep {
+                dropped.push(known.clone());
+            }
+            keep
+        });
+        let mut single = Vec::new();
+        for listed in entries {
+            match entry.place(listed.txn) {
+                Ok(at) => entry.versions[at].listed_by = Some(listing_call),
+                Err(at) => {
+                    // It is committed: a whole entry is the commit, and at or below the mark nothing else has entries.
+                    let certain = listed.cowritten == 1 && (listed.whole || listed.txn <= listing_mark);
+                    let knowledge = if certain {
+                        let header = Arc::new(Header::of_single(key, listed));
+                        single.push(header.clone());
+                        Knowledge::Header(header)
+                    } else {
+                        Knowledge::Entry(Box::new(listed.clone()))
+                    };
+                    make_room(&mut entry.versions);
+                    let listed_by = Some(listing_call);
+                    entry
+                        .versions
+                        .insert(at, Known { txn: listed.txn, knowledge, listed_by, undecided: None });
+                }
+            }
+        }
+        single.iter().for_each(|header| self.hold(header));
+        dropped.iter().for_each(|known| self.release(known));
+        self.weigh(key);
+    }
+
+    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have versions.
+    pub(in crate::node) fn keys_in<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Key> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        self.keys
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+            .filter(|(_, entry)| !entry.versions.is_empty())
+            .map(|(key, _)| key)
+    }
+
+    /// Forgets cold keys until at most `bytes_max` remain, or enough was looked at for one step.
+    pub(in crate::node) fn shrink(&mut self, bytes_max: usize) {
+        let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
+        while self.bytes > bytes_max && looks > 0 {
+            looks -= 1;
+            let Some(key) = self.clock.pop_front() else { return };
+            let entry = self.keys.get_mut(&key).expect("the clock holds each key once");
+            if entry.used || entry.pins > 0 {
+                entry.used = false;
+                self.clock.push_back(key);
+                continue;
+            }
+            let entry = self.keys.remove(&key).expect("looked up above");
+            self.bytes -= entry.bytes;
+            entry.versions.iter().for_each(|known| self.release(known));
+        }
+    }
+
+    pub(in crate::node) fn check_invariants(&self) {
+        assert_eq!(self.keys.len(), self.clock.len(), "every key has one place in the clock");
+        let entries: usize = self.keys.iter().map(|(key, entry)| entry.weight(key)).sum();
+        let headers: usize = self.headers.values().map(|(header, _)| weights::header(header)).sum();
+        assert_eq!(self.bytes, entries + headers, "bytes are counted");
+        let mut held: BTreeMap<TxnId, u32> = BTreeMap::new();
+        for (key, entry) in &self.keys {
+            assert!(
+                entry.versions.is_sorted_by(|a, b| a.txn > b.txn),
+                "versions of {key} are in order, each once"
+            );
+            for known in &entry.versions {
+                if let Knowledge::Header(header) = &known.knowledge {
+                    assert_eq!(header.txn, known.txn, "a version is its own transaction's");
+                    assert!(known.undecided.is_none(), "what is committed is not undecided");
+                    *held.entry(header.txn).or_default() += 1;
+                }
+            }
+        }
+        assert_eq!(held.len(), self.headers.len(), "headers are counted");
+        assert!(held.iter().all(|(txn, count)| self.headers[txn].1 == *count), "headers are counted rightly");
+    }
+}

@@ -1,0 +1,86 @@
+//! The node's knowledge of the mark (protocol, sections 2 and 5).
+//!
+//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now* name the store call after which it must have been
+//! asked.
+
+use std::sync::Arc;
+
+use crate::clock::{Bounds, Moment};
+use crate::ids::TxnId;
+use crate::record::Format;
+use crate::settings::Settings;
+use crate::store::Tag;
+
+/// The mark as one read of it found it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Seen {
+    pub(in crate::node) format: Arc<Format>,
+    pub(in crate::node) tag: Tag,
+    /// The number of the call that read it.
+    pub(in crate::node) asked_call: u64,
+    /// When it was asked.
+    pub(in crate::node) asked: Moment,
+    /// The settled mark, for readers: they count a mark as settled earlier than a sweep does.
+    pub(in crate::node) settled: TxnId,
+}
+
+/// The node's view of the mark.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct MarkView {
+    seen: Option<Seen>,
+}
+
+/// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once while the store's time is not known.
+fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings) -> TxnId {
+    let after_ms = settings.settle_after_ms() - settings.skew_max_ms;
+    let settled = match (format.moved_ms, now) {
+        // Nobody removes anything below a mark that nobody has seen in its place.
+        (None, _) => false,
+        (Some(moved_ms), Some(now)) => now.latest_ms.saturating_sub(moved_ms) >= after_ms,
+        (Some(_), None) => true,
+    };
+    if settled { format.mark } else { format.settled }
+}
+
+/// Returns the settled mark as a sweep may rest on it.
+pub(in crate::node) fn settled_for_sweeps(format: &Format, now: Bounds, settings: &Settings) -> TxnId {
+    let settled = format
+        .moved_ms
+        .is_some_and(|moved_ms| now.earliest_ms.saturating_sub(moved_ms) >= settings.settle_after_ms());
+    if settled { format.mark } else { format.settled }
+}
+
+impl MarkView {
+    /// Learns the mark from a read of it.
+    pub(in crate::node) fn learn(
+        &mut self,
+        (format, tag): (Arc<Format>, Tag),
+        (asked_call, asked): (u64, Moment),
+        now: Option<Bounds>,
+        settings: &Settings,
+    ) {
+        format.check_invariants();
+        let settled = settled_for_readers(&format, now, settings);
+        assert!(settled <= format.mark, "only what was a mark settles");
+        // Answers may overtake each other; the one that was asked last was true last.
+        if self.seen.as_ref().is_some_and(|seen| seen.asked_call > asked_call) {
+            return;
+        }
+        self.seen = Some(Seen { format, tag, asked_call, asked, settled });
+    }
+
+    /// Returns a mark that the store has held: a lower bound of the mark.
+    pub(in crate::node) fn known(&self) -> TxnId {
+        self.seen.as_ref().map_or(TxnId::ZERO, |seen| seen.format.mark)
+    }
+
+    /// Returns the mark if it was asked by this call or a later one.
+    pub(in crate::node) fn since(&self, call: u64) -> Option<&Seen> {
+        self.seen.as_ref().filter(|seen| seen.asked_call >= call)
+    }
+
+    /// Returns the last read of the mark, however old.
+    pub(in crate::node) fn last(&self) -> Option<&Seen> {
+        self.seen.as_ref()
+    }
+}

@@ -1,0 +1,144 @@
+//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in `serve/choose`.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Moment;
+use crate::ids::{AttemptId, Key, TxnId};
+use crate::message::{Batch, Found, ListKeys, Ticket};
+use crate::store::Place;
+
+use super::calls::Limit;
+use super::transaction::ListedRange;
+
+/// The reads of one verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::node) struct OperationId(pub(in crate::node) u64);
+
+/// Reads under way for one verb.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Operation {
+    pub(in crate::node) ticket: Ticket,
+    pub(in crate::node) attempt: AttemptId,
+    pub(in crate::node) purpose: Purpose,
+    pub(in crate::node) wanted: BTreeMap<Key, Want>,
+    /// The limit of its store calls.
+    pub(in crate::node) limit: Limit,
+    /// Store calls made since it began have this number or a greater one: a listing of its own is always young enough for it.
+    pub(in crate::node) began_call: u64,
+    /// What was met on the way to a key's version.
+    pub(in crate::node) met: BTreeMap<Key, Met>,
+}
+
+/// What an operation met on the way to one key's version.
+#[derive(Debug, Clone, Copy, Default, Hash)]
+pub(in crate::node) struct Met {
+    /// How often the key was listed again because something was found removed or entered since.
+    pub(in crate::node) rounds: u32,
+    /// How often a chosen value was gone when it was fetched.
+    pub(in crate::node) values_gone: u32,
+    /// The mark must be asked by this call or a later one: something was found missing before.
+    pub(in crate::node) mark_since: u64,
+}
+
+/// The purpose of reads.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Purpose {
+    /// A batch, perhaps the one that came with its begin.
+    Batch {
+        /// The batch.
+        batch: Batch,
+        /// The outcome of each `Get`; `None`: in `wanted`.
+        reads: Vec<(Key, Option<Found>)>,
+        /// Reply as to a begin.
+        begun: bool,
+    },
+    /// A listing, page by page.
+    List(ListKeys, Listing),
+}
+
+/// How far a listing has come.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Listing {
+    /// The place after which the next page of the scan begins, exclusive.
+    pub(in crate::node) next: Option<Place>,
+    /// The page whose keys are being read; `None` while it is asked for.
+    pub(in crate::node) page: Option<Page>,
+}
+
+/// A page of a scan, as a listing of every key in its range: those that it shows and all others.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Page {
+    /// The keys that it covers, with the mark that the node knew before it asked.
+    pub(in crate::node) range: ListedRange,
+    pub(in crate::node) asked: Moment,
+    pub(in crate::node) asked_call: u64,
+}
+
+/// The progress of one key.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Want {
+    /// No version is chosen yet.
+    Choosing,
+    /// The value of this version is asked for.
+    Fetching(TxnId),
+    /// Done. For a listing, without the value.
+    Found(Found),
+    /// Done; a listing needs no more than the read set now holds.
+    Listed,
+}
+
+impl Want {
+    pub(in crate::node) fn is_done(&self) -> bool {
+        match self {
+            Want::Found(_) | Want::Listed => true,
+            Want::Choosing | Want::Fetching(_) => false,
+        }
+    }
+}
+
+/// Operations under way.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct Operations {
+    map: BTreeMap<OperationId, Operation>,
+    next: u64,
+}
+
+impl Operations {
+    pub(in crate::node) fn add(&mut self, operation: Operation) -> OperationId {
+        let id = OperationId(self.next);
+        self.next += 1;
+        self.map.insert(id, operation);
+        id
+    }
+
+    pub(in crate::node) fn get(&self, id: OperationId) -> Option<&Operation> {
+        self.map.get(&id)
+    }
+
+    pub(in crate::node) fn take(&mut self, id: OperationId) -> Option<Operation> {
+        self.map.remove(&id)
+    }
+
+    pub(in crate::node) fn put_back(&mut self, id: OperationId, operation: Operation) {
+        let before = self.map.insert(id, operation);
+        assert!(before.is_none(), "an operation is worked on once at a time");
+    }
+
+    pub(in crate::node) fn contains(&self, id: OperationId) -> bool {
+        self.map.contains_key(&id)
+    }
+
+    /// Returns the operations of a transaction.
+    pub(in crate::node) fn of(&self, attempt: AttemptId) -> Vec<OperationId> {
+        self.map.iter().filter(|(_, operation)| operation.attempt == attempt).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the operations of a transaction to change them.
+    pub(in crate::node) fn of_mut(&mut self, attempt: AttemptId) -> impl Iterator<Item = &mut Operation> {
+        self.map.values_mut().filter(move |operation| operation.attempt == attempt)
+    }
+
+    pub(in crate::node) fn iter(&self) -> impl Iterator<Item = (&OperationId, &Operation)> {
+        self.map.iter()
+    }
+}

@@ -1,0 +1,38 @@
+//! A bounded memory of recent things.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// Recent things by key; the oldest goes first.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Remembered<K, V> {
+    map: BTreeMap<K, V>,
+    /// Every key of the map once, oldest first.
+    order: VecDeque<K>,
+    len_max: usize,
+}
+
+impl<K: Ord + Clone, V> Remembered<K, V> {
+    pub(in crate::node) fn new(len_max: usize) -> Remembered<K, V> {
+        Remembered { map: BTreeMap::new(), order: VecDeque::new(), len_max }
+    }
+
+    /// Remembers a thing, in place of an earlier one under the same key.
+    pub(in crate::node) fn insert(&mut self, key: K, value: V) {
+        if self.map.insert(key.clone(), value).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > self.len_max {
+            let oldest = self.order.pop_front().expect("it is longer than its bound");
+            self.map.remove(&oldest);
+        }
+        assert_eq!(self.map.len(), self.order.len(), "every key has one place in the order");
+    }
+
+    pub(in crate::node) fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key)
+    }
+
+    pub(in crate::node) fn contains(&self, key: &K) -> bool {
+        self.map.contains_key(key)
+    }
+}

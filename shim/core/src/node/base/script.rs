@@ -1,0 +1,203 @@
+//! Flows of several store calls, written as straight code that is run again from its start at every answer.
+//!
+//! A script asks for calls in a fixed order; answers that have come are handed back at once, the first one that is missing ends the run with
+//! [`Pending`]. So its control flow may depend on nothing but its own arguments, the answers, and values that it took by [`Run::once`].
+//!
+//! Safe to run again by construction: a script sees the node's state by a shared reference, and its last act is to return an ending, plain data,
+//! which is then carried out once. `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::clock::Moment;
+use crate::ids::{Key, TxnId};
+use crate::message::Header;
+use crate::store::{Answer, Call};
+
+use super::calls::Limit;
+
+/// A script under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::node) struct TaskId(pub(in crate::node) u64);
+
+/// An answer is missing: run again when it has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct Pending;
+
+/// A script's calls, answers and noted values, in order.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct Memory {
+    memo: Vec<Memo>,
+    /// The places whose answers the script waits for.
+    awaited: BTreeSet<usize>,
+}
+
+#[derive(Debug, Clone, Hash)]
+enum Memo {
+    Asked,
+    Answered(Answer),
+    Noted(Noted),
+}
+
+/// A value that must be the same in every run of a script.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::node) enum Noted {
+    /// A yes or no.
+    Flag(bool),
+    /// A header that the script goes on with even if the index forgets it meanwhile.
+    Header(Option<Arc<Header>>),
+    /// The mark, and when it was asked.
+    Mark(TxnId, Moment),
+    /// The number of the next call, the instant, and the mark that is known.
+    Asking(u64, Moment, TxnId),
+    /// Keys.
+    Keys(Vec<Key>),
+}
+
+impl Memory {
+    /// Takes the answer to the call at `place`. Returns true if it was the last one that the script waits for.
+    pub(in crate::node) fn answer(&mut self, place: usize, answer: Answer) -> bool {
+        let memo = self.memo.get_mut(place).expect("a script is answered what it asked");
+        assert!(matches!(memo, Memo::Asked), "a call is answered once");
+        *memo = Memo::Answered(answer);
+        self.awaited.remove(&place);
+        self.awaited.is_empty()
+    }
+}
+
+/// A call that a script asks for the first time.
+#[derive(Debug)]
+pub(in crate::node) struct Issued {
+    pub(in crate::node) place: usize,
+    pub(in crate::node) call: Call,
+    /// `None`: the script's own.
+    pub(in crate::node) limit: Option<Limit>,
+}
+
+/// One run of a script from its start.
+#[derive(Debug)]
+pub(in crate::node) struct Run<'a> {
+    memory: &'a mut Memory,
+    place: usize,
+    /// Calls asked for the first time in this run, with their places and limits of their own.
+    pub(in crate::node) issued: Vec<Issued>,
+}
+
+impl<'a> Run<'a> {
+    pub(in crate::node) fn new(memory: &'a mut Memory) -> Run<'a> {
+        Run { memory, place: 0, issued: Vec::new() }
+    }
+
+    /// Starts a call without waiting for it. Returns its place, for [`Run::wait`].
+    pub(in crate::node) fn start(&mut self, call: impl FnOnce() -> Call) -> usize {
+        self.start_within(None, call)
+    }
+
+    /// Starts a call with a limit of its own.
+    pub(in crate::node) fn start_within(
+        &mut self,
+        limit: Option<Limit>,
+        call: impl FnOnce() -> Call,
+    ) -> usize {
+        let place = self.place;
+        self.place += 1;
+        if place == self.memory.memo.len() {
+            self.memory.memo.push(Memo::Asked);
+            self.issued.push(Issued { place, call: call(), limit });
+        }
+        place
+    }
+
+    /// Returns the answer to a started call.
+    pub(in crate::node) fn wait(&mut self, place: usize) -> Result<Answer, Pending> {
+        match &self.memory.memo[place] {
+            Memo::Asked => {
+                self.memory.awaited.insert(place);
+                Err(Pending)
+            }
+            Memo::Answered(answer) => Ok(answer.clone()),
+            Memo::Noted(_) => unreachable!("the place of a call is not a note's"),
+        }
+    }
+
+    /// Asks one call and waits for its answer.
+    pub(in crate::node) fn ask(&mut self, call: impl FnOnce() -> Call) -> Result<Answer, Pending> {
+        let place = self.start(call);
+        self.wait(place)
+    }
+
+    /// Waits for several started calls.
+    pub(in crate::node) fn wait_all(&mut self, places: &[usize]) -> Result<Vec<Answer>, Pending> {
+        // Every place is noted as awaited before the run ends, so that the script runs again once and not once an answer.
+        let answers: Vec<Result<Answer, Pending>> = places.iter().map(|place| self.wait(*place)).collect();
+        answers.into_iter().collect()
+    }
+
+    /// Takes a value from the node's state once; later runs get the same.
+    pub(in crate::node) fn once(&mut self, value: impl FnOnce() -> Noted) -> Noted {
+        let place = self.place;
+        self.place += 1;
+        if place == self.memory.memo.len() {
+            self.memory.memo.push(Memo::Noted(value()));
+        }
+        match &self.memory.memo[place] {
+            Memo::Noted(value) => value.clone(),
+            other => unreachable!("the place of a note holds {other:?}"),
+        }
+    }
+
+    /// Takes a yes or no once.
+    pub(in crate::node) fn once_if(&mut self, value: impl FnOnce() -> bool) -> bool {
+        match self.once(|| Noted::Flag(value())) {
+            Noted::Flag(value) => value,
+            other => unreachable!("the place of a flag holds {other:?}"),
+        }
+    }
+}
+
+/// Scripts under way, each with its purpose `P`.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Tasks<P> {
+    map: BTreeMap<TaskId, (P, Memory)>,
+    next: u64,
+}
+
+impl<P> Default for Tasks<P> {
+    fn default() -> Tasks<P> {
+        Tasks { map: BTreeMap::new(), next: 0 }
+    }
+}
+
+impl<P> Tasks<P> {
+    pub(in crate::node) fn add(&mut self, purpose: P) -> TaskId {
+        let id = TaskId(self.next);
+        self.next += 1;
+        self.map.insert(id, (purpose, Memory::default()));
+        id
+    }
+
+    /// Takes an answer for a script. Returns true if it is to be run again.
+    pub(in crate::node) fn answer(&mut self, id: TaskId, place: usize, answer: Answer) -> bool {
+        self.map.get_mut(&id).is_some_and(|(_, memory)| memory.answer(place, answer))
+    }
+
+    pub(in crate::node) fn take(&mut self, id: TaskId) -> Option<(P, Memory)> {
+        self.map.remove(&id)
+    }
+
+    pub(in crate::node) fn put_back(&mut self, id: TaskId, purpose: P, memory: Memory) {
+        let before = self.map.insert(id, (purpose, memory));
+        assert!(before.is_none(), "a script runs once at a time");
+    }
+
+    pub(in crate::node) fn contains(&self, id: TaskId) -> bool {
+        self.map.contains_key(&id)
+    }
+
+    /// Drops scripts. Returns their purposes.
+    pub(in crate::node) fn drop_if(&mut self, goes: impl Fn(&P) -> bool) -> Vec<P> {
+        let ids: Vec<TaskId> =
+            self.map.iter().filter(|(_, (purpose, _))| goes(purpose)).map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.map.remove(&id)).map(|(purpose, _)| purpose).collect()
+    }
+}

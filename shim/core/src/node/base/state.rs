@@ -1,0 +1,233 @@
+//! The node's state: its owners side by side, and the few things that every verb needs of several of them.
+//!
+//! Verbs call down, never up: what a verb below must hand to one above it leaves as [`Work`], which the node's routing takes up within the
+//! same step.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::clock::Clock;
+use crate::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
+use crate::message::{Begin, Header, Note, Output, Refusal, Reply, Ticket};
+use crate::record::Record;
+use crate::settings::Settings;
+use crate::store::{Answer, Call, CallError, CallId, Name};
+
+use super::calls::{Calls, Limit, Owner};
+use super::index::Index;
+use super::mark::MarkView;
+use super::read::{OperationId, Operations};
+use super::remembered::Remembered;
+use super::requests::Requests;
+use super::script::{TaskId, Tasks};
+use super::timers::Timers;
+use super::transaction::{CommitWaiter, Transaction};
+
+/// Work that a verb left for one above it, taken up within the same step.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Work {
+    /// Run a script as far as it goes.
+    Task(TaskId),
+    /// Take reads as far as they go.
+    Operation(OperationId),
+    /// Begin again, after the attempt that was waited for has ended.
+    Begin(Ticket, Box<Begin>),
+    /// An operation of the transaction is done; a commit that waited for it may start.
+    OperationDone(AttemptId),
+    /// Commit: the batch that carries it has taken effect.
+    Commit(AttemptId, Option<bytes::Bytes>, CommitWaiter),
+    /// An attempt has ended, with this record or without one that is known of.
+    RequestEnded(RequestHash, AttemptId, Option<Arc<Record>>),
+}
+
+/// The purpose of a script.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Purpose {
+    /// Look the request and the session up, then open a transaction.
+    Begin(Ticket, Box<Begin>),
+    /// Learn the store's time, and what the keys of a write set hold, before a commit time is taken.
+    Prepare(AttemptId),
+    /// Write a commit.
+    Commit(AttemptId),
+    /// Learn the store's time before a place for a large value is reserved.
+    Reserve(Ticket, AttemptId),
+    /// Ask again after an unknown outcome.
+    Resolve(Ticket, AttemptId, RequestHash),
+    /// Look a request up.
+    LookUp(Ticket, RequestHash),
+}
+
+/// A script under way.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Task {
+    pub(in crate::node) purpose: Purpose,
+    /// Of its calls, unless one has its own.
+    pub(in crate::node) limit: Limit,
+}
+
+/// The end of an attempt, for those who ask again.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Ended {
+    pub(in crate::node) hash: RequestHash,
+    pub(in crate::node) fingerprint: Option<crate::ids::Fingerprint>,
+    pub(in crate::node) session: crate::ids::Session,
+    pub(in crate::node) outcome: Outcome,
+    /// A digest of the batch that carried the commit; only the same one is answered again.
+    pub(in crate::node) carrier: Option<u64>,
+    /// The name of the object that is the commit, if one may have been sent.
+    pub(in crate::node) commit: Option<Name>,
+    /// The end of its time.
+    pub(in crate::node) deadline: Limit,
+}
+
+/// The outcome of an attempt.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Outcome {
+    Committed(crate::message::Committed),
+    /// Another attempt won, and this is its client's answer.
+    Other(Result<crate::message::Replayed, Refusal>),
+    /// Another attempt won, with a result that is too large to be remembered: the record has it.
+    OtherAtLength,
+    Aborted,
+    Expired,
+    Unknown,
+}
+
+/// The node's state.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct State {
+    pub(in crate::node) id: NodeId,
+    pub(in crate::node) settings: Settings,
+    pub(in crate::node) clock: Clock,
+    pub(in crate::node) calls: Calls,
+    pub(in crate::node) timers: Timers,
+    pub(in crate::node) tasks: Tasks<Task>,
+    pub(in crate::node) index: Index,
+    pub(in crate::node) mark: MarkView,
+    pub(in crate::node) operations: Operations,
+    pub(in crate::node) transactions: BTreeMap<AttemptId, Transaction>,
+    /// Estimated bytes of `transactions`, those of operations under way not included.
+    pub(in crate::node) transactions_bytes: usize,
+    pub(in crate::node) requests: Requests,
+    pub(in crate::node) ended: Remembered<AttemptId, Ended>,
+    /// Attempts all of whose entries were seen durable.
+    pub(in crate::node) entered: Remembered<AttemptId, ()>,
+    pub(in crate::node) draining: bool,
+    pub(in crate::node) tells: u64,
+    /// Empty between steps.
+    pub(in crate::node) work: VecDeque<Work>,
+    /// Empty between steps.
+    pub(in crate::node) out: Vec<Output>,
+}
+
+impl State {
+    pub(in crate::node) fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.out.push(Output::Reply(ticket, Ok(reply)));
+    }
+
+    pub(in crate::node) fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        self.out.push(Output::Reply(ticket, Err(refusal)));
+    }
+
+    pub(in crate::node) fn note(&mut self, note: Note) {
+        self.out.push(Output::Note(note));
+    }
+
+    /// Calls the store for an owner.
+    pub(in crate::node) fn call(&mut self, owner: Owner, call: Call, limit: Option<Limit>) -> CallId {
+        let mark = self.mark.known();
+        self.calls.start(&self.clock, owner, call, limit, mark)
+    }
+
+    /// Calls the store for an operation, or joins the same call if it was first asked by call `since` or a later one.
+    pub(in crate::node) fn call_shared(
+        &mut self,
+        owner: Owner,
+        call: impl FnOnce() -> Call,
+        waiter: OperationId,
+        since: u64,
+        limit: Limit,
+    ) {
+        let mark = self.mark.known();
+        self.calls.start_shared(&self.clock, owner, call, waiter, since, limit, mark);
+    }
+
+    /// Returns the limit of reads and look-ups that somebody waits for.
+    pub(in crate::node) fn patience(&self) -> Limit {
+        Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms }
+    }
+
+    /// Starts a script; it runs within this step.
+    pub(in crate::node) fn start_task(&mut self, purpose: Purpose, limit: Limit) {
+        let id = self.tasks.add(Task { purpose, limit });
+        self.work.push_back(Work::Task(id));
+    }
+
+    /// Learns a committed transaction. `durable` says that its entries are known to be in the store.
+    pub(in crate::node) fn learn(&mut self, header: &Arc<Header>, durable: bool, asked: Option<&Key>) {
+        if let Some(bounds) = self.clock.bounds()
+            && header.txn.time.ms() > bounds.latest_ms + self.settings.skew_max_ms
+            && self.index.header(header.txn).is_none()
+        {
+            self.note(Note::AheadOfTime(header.txn));
+        }
+        let bug = bug_of(&self.settings);
+        self.index.learn(header, durable, |planted| bug == Some(planted), asked);
+    }
+
+    /// Returns true if the mark cannot have reached a version: it is younger than any attempt that is over.
+    pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
+        let Some(bounds) = self.clock.bounds() else { return false };
+        let now_ms = if self.planted(Bug::IgnoreErrorInAge) { bounds.earliest_ms } else { bounds.latest_ms };
+        now_ms.saturating_sub(txn.time.ms()) < self.settings.over_after_ms()
+    }
+
+    /// Counts a transaction's bytes again.
+    pub(in crate::node) fn weigh(&mut self, attempt: AttemptId) {
+        let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
+        let bytes = transaction.bytes();
+        self.transactions_bytes = self.transactions_bytes - transaction.weighed + bytes;
+        transaction.weighed = bytes;
+    }
+
+    /// Returns true if this fault was put in on purpose. Constantly false in a shipped build.
+    pub(in crate::node) fn planted(&self, bug: Bug) -> bool {
+        bug_of(&self.settings) == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(in crate::node) fn bug_of(settings: &Settings) -> Option<Bug> {
+    settings.bug
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(in crate::node) fn bug_of(_settings: &Settings) -> Option<Bug> {
+    None
+}
+
+/// Returns the refusal for a store call that failed for good, or for a body that has no place under its name.
+pub(in crate::node) fn refusal_of(answer: &Answer) -> Refusal {
+    match answer {
+        Answer::Failed(CallError::NoAnswer | CallError::Expired) => {
+            Refusal::StoreUnavailable("the store does not answer".into())
+        }
+        Answer::Failed(CallError::Busy) => Refusal::StoreUnavailable("the store is busy".into()),
+        Answer::Failed(CallError::Refused(why)) => Refusal::StoreUnavailable(why.clone()),
+        Answer::Failed(CallError::Damaged(what)) => Refusal::Damaged(what.clone()),
+        Answer::Got(Some((body, _))) => {
+            Refusal::Damaged(format!("a body of another kind under a record's name: {body:?}"))
+        }
+        Answer::Got(None)
+        | Answer::Cached(_)
+        | Answer::Done
+        | Answer::Committed(_)
+        | Answer::Replaced
+        | Answer::Changed
+        | Answer::Listed { .. }
+        | Answer::Scanned { .. } => {
+            Refusal::StoreUnavailable(format!("the driver answered a call with {answer:?}"))
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! An open transaction: its reads, its writes, and how long it may be open.
+//!
+//! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every version in it and every key that its transaction
+//! wrote too, the key is absent from the set, or present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
+//! [`Transaction::rejection`] are the two halves of the rule that keeps it so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
+use crate::message::{Begin, Header, Read, Ticket};
+use crate::record::{BlobGroup, LARGE_RESULT_BYTES, LargeResult, Record, Write, write_bytes_max};
+
+use super::calls::Limit;
+
+/// A version in the read set.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct ReadVersion {
+    /// `None`: absent.
+    pub(in crate::node) header: Option<Arc<Header>>,
+    /// The client has had it. Until then the choice may be taken back.
+    pub(in crate::node) delivered: bool,
+    /// The mark that the node knew before it asked the listing on which the choice rests.
+    pub(in crate::node) mark: TxnId,
+}
+
+/// A range of keys that was listed: a key in it and not in the read set was read as absent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::node) struct ListedRange {
+    pub(in crate::node) prefix: String,
+    /// Exclusive.
+    pub(in crate::node) after: Option<String>,
+    /// Inclusive; `None`: the end of the prefix.
+    pub(in crate::node) through: Option<String>,
+    /// The mark that the node knew before it asked the listing.
+    pub(in crate::node) mark: TxnId,
+}
+
+impl ListedRange {
+    pub(in crate::node) fn contains(&self, key: &str) -> bool {
+        key.starts_with(&self.prefix)
+            && self.after.as_deref().is_none_or(|after| key > after)
+            && self.through.as_deref().is_none_or(|through| key <= through)
+    }
+}
+
+/// A waiter for the end of a commit.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct CommitWaiter {
+    pub(in crate::node) ticket: Ticket,
+    pub(in crate::node) form: CommitForm,
+    /// When it has waited long enough, by the monotonic clock; counts from the commit's start on.
+    pub(in crate::node) until_mono: u64,
+}
+
+impl CommitWaiter {
+    pub(in crate::node) fn new(ticket: Ticket, form: CommitForm) -> CommitWaiter {
+        CommitWaiter { ticket, form, until_mono: u64::MAX }
+    }
+}
+
+/// The form of the reply to a commit.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum CommitForm {
+    /// [`Reply::Committed`](crate::message::Reply::Committed).
+    Alone,
+    /// [`Reply::Ran`](crate::message::Reply::Ran), with the batch's reads.
+    Ran(Vec<Read>),
+    /// [`Reply::Begun`](crate::message::Reply::Begun), with the batch's reads.
+    Begun(AttemptId, Vec<Read>),
+}
+
+/// The phase of an open transaction.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) enum Phase {
+    /// Operations are welcome.
+    Open,
+    /// A commit was asked and waits for operations under way.
+    Closing(Option<bytes::Bytes>, Vec<CommitWaiter>),
+    /// A commit was asked; its time is not taken yet, and nothing was sent.
+    Preparing(Option<bytes::Bytes>, Vec<CommitWaiter>),
+    /// The commit may have been sent.
+    Committing(Arc<Record>, Vec<CommitWaiter>),
+    /// The record and every entry are durable; the store's time must pass the commit time before anybody hears of it.
+    Passing(Arc<Record>, Vec<CommitWaiter>),
+}
+
+/// The judgement of a candidate against the read set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Rejection {
+    /// It goes with everything that was read.
+    None,
+    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes if nothing was removed behind the reads.
+    UnlessDeleted,
+    /// A key that it wrote was read at an older version.
+    Rejected,
+}
+
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Transaction {
+    pub(in crate::node) attempt: AttemptId,
+    pub(in crate::node) hash: RequestHash,
+    pub(in crate::node) named: bool,
+    pub(in crate::node) fingerprint: Option<Fingerprint>,
+    pub(in crate::node) retention_ms: u64,
+    /// Nothing is sent for it after this.
+    pub(in crate::node) deadline: Limit,
+    /// When its timer fires, by the monotonic clock.
+    pub(in crate::node) deadline_mono: u64,
+    pub(in crate::node) session: Session,
+    /// Every first read must rest on a listing asked since the begin.
+    pub(in crate::node) fresh: bool,
+    /// Store calls made since the begin have this number or a greater one.
+    pub(in crate::node) began_call: u64,
+    pub(in crate::node) reads: BTreeMap<Key, ReadVersion>,
+    pub(in crate::node) ranges: Vec<ListedRange>,
+    /// The newest transaction of the read set and the floor that wrote the key.
+    lower: BTreeMap<Key, Arc<Header>>,
+    floor: Vec<Arc<Header>>,
+    pub(in crate::node) buffer: BTreeMap<Key, Write>,
+    /// Bytes of inline values in the buffer.
+    pub(in crate::node) inline_bytes: usize,
+    /// The result for later attempts, if the commit brings none.
+    pub(in crate::node) large_result: Option<LargeResult>,
+    /// Bytes of the buffer and of the large result's place in a stored commit record, at most.
+    pub(in crate::node) record_bytes: usize,
+    /// A digest of the last batch that carried a commit.
+    pub(in crate::node) carrier: Option<u64>,
+    /// The group of its blobs, once one was reserved.
+    pub(in crate::node) blob_group: Option<BlobGroup>,
+    pub(in crate::node) blobs: u32,
+    /// Operations under way.
+    pub(in crate::node) operations: usize,
+    pub(in crate::node) phase: Phase,
+    /// Its share of the node's sum: [`Transaction::bytes`] after its last operation.
+    pub(in crate::node) weighed: usize,
+}
+
+/// The weight of an open transaction besides its buffer and its reads: its own places, its request's, its timer's.
+const TRANSACTION_BYTES: usize = 1_024;
+/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a place in a map, the key's text, a header's
+/// share.
+const ITEM_BYTES: usize = 256;
+/// Items that a listed range counts for: its texts may be as long as three keys.
+const RANGE_ITEMS: usize = 13;
+
+impl Transaction {
+    pub(in crate::node) fn new(
+        begin: &Begin,
+        retention_ms: u64,
+        (deadline, deadline_mono): (Limit, u64),
+        fresh: bool,
+        began_call: u64,
+    ) -> Transaction {
+        Transaction {
+            attempt: begin.attempt,
+            hash: begin.hash,
+            named: begin.named,
+            fingerprint: begin.fingerprint,
+            retention_ms,
+            deadline,
+            deadline_mono,
+            session: begin.session.clone(),
+            fresh,
+            began_call,
+            reads: BTreeMap::new(),
+            ranges: Vec::new(),
+            lower: BTreeMap::new(),
+            floor: Vec::new(),
+            buffer: BTreeMap::new(),
+            inline_bytes: 0,
+            large_result: None,
+            record_bytes: 0,
+            carrier: None,
+            blob_group: None,
+            blobs: 0,
+            operations: 0,
+            phase: Phase::Open,
+            weighed: 0,
+        }
+    }
+
+    /// Adds a range that was listed: it goes on from the last one, or is one more.
+    pub(in crate::node) fn add_range(&mut self, range: ListedRange) {
+        match self.ranges.last_mut() {
+            Some(last) if *last == range => {}
+            Some(last)
+                if range.after.is_some() && last.prefix == range.prefix && last.through == range.after =>
+            {
+                last.through = range.through;
+                // The pages count as one: what holds for all of them rests on the oldest mark.
+                last.mark = last.mark.min(range.mark);
+            }
+            Some(_) | None => self.ranges.push(range),
+        }
+    }
+
+    /// Returns its estimated bytes.
+    pub(in crate::node) fn bytes(&self) -> usize {
+        let items = self.buffer.len() + self.reads.len() + self.lower.len() + RANGE_ITEMS * self.ranges.len();
+        TRANSACTION_BYTES + self.record_bytes + items * ITEM_BYTES
+    }
+
+    /// Adds a commit that the session has seen: a lower bound for every key that it wrote.
+    pub(in crate::node) fn add_floor(&mut self, header: Arc<Header>) {
+        self.raise(&header);
+        self.floor.push(header);
+    }
+
+    /// Puts a version into the read set.
+    pub(in crate::node) fn add_read(&mut self, key: Key, header: Option<Arc<Header>>, mark: TxnId) {
+        if let Some(header) = &header {
+            let bound = self.lower.get(&key).map(|bound| bound.txn);
+            assert!(bound <= Some(header.txn), "a read never goes back below its lower bound");
+            assert!(header.meta(&key).is_some(), "a version's key is in its write set");
+            self.raise(header);
+        }
+        let before = self.reads.insert(key, ReadVersion { header, delivered: false, mark });
+        assert!(before.is_none(), "a key enters the read set once");
+    }
+
+    /// Takes a choice back that no client has had.
+    pub(in crate::node) fn take_back(&mut self, key: &Key) {
+        let read = self.reads.remove(key).expect("only what is in the read set is taken back");
+        assert!(!read.delivered, "what the client has had stays");
+        self.lower.clear();
+        let known: Vec<Arc<Header>> = self
+            .reads
+            .values()
+            .filter_map(|read| read.header.clone())
+            .chain(self.floor.iter().cloned())
+            .collect();
+        known.iter().for_each(|header| self.raise(header));
+    }
+
+    fn raise(&mut self, header: &Arc<Header>) {
+        for (key, _) in header.writes.iter() {
+            let bound = self.lower.entry(key.clone()).or_insert_with(|| header.clone());
+            if bound.txn < header.txn {
+                *bound = header.clone();
+            }
+        }
+    }
+
+    /// Returns the version below which the key may not be read (protocol 5.3, the paper's case 1).
+    pub(in crate::node) fn lower_bound(&self, key: &Key) -> Option<&Arc<Header>> {
+        self.lower.get(key)
+    }
+
+    /// Returns the keys that a listing must not miss: those written by transactions of the read set and the floor.
+    pub(in crate::node) fn bounds_in_order(&self) -> impl Iterator<Item = &Key> {
+        self.lower.keys()
+    }
+
+    /// Returns the mark of the listing that showed the key as absent, if its range was listed and it is not in the read set.
+    pub(in crate::node) fn listed_as_absent(&self, key: &Key) -> Option<TxnId> {
+        if self.reads.contains_key(key) {
+            return None;
+        }
+        let ranges = self.ranges.iter().filter(|range| range.contains(key.as_str()));
+        ranges.map(|range| range.mark).min()
+    }
+
+    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of its cowritten keys was read at an older version,
+    /// absent being older than everything, unless the key was deleted since.
+    pub(in crate::node) fn rejection(&self, candidate: &Header, bug: impl Fn(Bug) -> bool) -> Rejection {
+        if bug(Bug::DropUpperBound) {
+            return Rejection::None;
+        }
+        let mut judgement = Rejection::None;
+        for (key, _) in candidate.writes.iter() {
+            // The mark of the listing by which the key was read as absent.
+            let absent_by = match self.reads.get(key) {
+                Some(ReadVersion { header: Some(header), .. }) => {
+                    if older(header.txn, candidate.txn, &bug) {
+                        return Rejection::Rejected;
+                    }
+                    continue;
+                }
+                Some(ReadVersion { header: None, mark, .. }) => *mark,
+                None => match self.listed_as_absent(key) {
+                    Some(mark) => mark,
+                    None => continue,
+                },
+            };
+            if bug(Bug::TreatAbsentAsNewest) {
+                continue;
+            }
+            if candidate.txn > absent_by || bug(Bug::TreatAbsentAsVersionZero) {
+                return Rejection::Rejected;
+            }
+            judgement = Rejection::UnlessDeleted;
+        }
+        judgement
+    }
+
+    /// Returns the least mark that any of its reads rests on; `None` if it has read nothing.
+    pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
+        let reads = self.reads.values().map(|read| read.mark);
+        reads.chain(self.ranges.iter().map(|range| range.mark)).min()
+    }
+
+    /// Returns the newest commit time that this transaction has seen; its own is greater.
+    pub(in crate::node) fn newest_seen(&self) -> Hlc {
+        let reads = self.reads.values().filter_map(|read| read.header.as_ref()).map(|header| header.txn.time);
+        reads.max().unwrap_or_default().max(self.session.newest())
+    }
+
+    /// Panics if the read set is not atomic, or the buffer is not what was counted.
+    pub(in crate::node) fn check_invariants(&self) {
+        let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();
+        assert_eq!(self.inline_bytes, inline_bytes, "inline bytes of the buffer are counted");
+        let writes: usize = self.buffer.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
+        let result = self.large_result.map_or(0, |_| LARGE_RESULT_BYTES);
+        assert_eq!(self.record_bytes, writes + result, "bytes of the buffer are counted");
+        for (key, read) in &self.reads {
+            let Some(header) = &read.header else { continue };
+            assert!(
+                header.writes.iter().any(|(other, _)| other == key),
+                "read {key} from a transaction that did not write it"
+            );
+            for (other, _) in header.writes.iter() {
+                let Some(sibling) = self.reads.get(other) else { continue };
+                let whole = match &sibling.header {
+                    Some(sibling) => sibling.txn >= header.txn,
+                    // Deleted after this version, or the read set is broken; the listing's mark is the witness.
+                    None => header.txn <= sibling.mark,
+                };
+                assert!(
+                    whole,
+                    "fractured read set in {}: {key} at {}, {other} at {:?}",
+                    self.attempt,
+                    header.txn,
+                    sibling.header.as_ref().map(|header| header.txn)
+                );
+            }
+        }
+        assert!(self.blob_group.is_some() || self.blobs == 0, "blobs have a group");
+    }
+
+    /// Returns the waiters of a commit under way, however far it is.
+    pub(in crate::node) fn waiters_mut(&mut self) -> Option<&mut Vec<CommitWaiter>> {
+        match &mut self.phase {
+            Phase::Open => None,
+            Phase::Closing(_, waiters)
+            | Phase::Preparing(_, waiters)
+            | Phase::Committing(_, waiters)
+            | Phase::Passing(_, waiters) => Some(waiters),
+        }
+    }
+
+    /// Returns the transactions of the read set that a session must name, since their other entries may not be durable yet.
+    pub(in crate::node) fn unsure_reads(&self, seen_ms: u64) -> Vec<SessionEntry> {
+        let headers = self.reads.values().filter_map(|read| read.header.as_ref());
+        let several = headers.filter(|header| header.writes.len() > 1);
+        several
+            .map(|header| SessionEntry { txn: header.txn, hash: header.hash, whole: false, seen_ms })
+            .collect()
+    }
+}
+
+fn older(a: TxnId, b: TxnId, bug: &impl Fn(Bug) -> bool) -> bool {
+    if bug(Bug::OrderByTimeOnly) { a.time < b.time } else { a < b }
+}

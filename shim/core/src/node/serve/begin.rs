@@ -1,0 +1,297 @@
+//! Begin and look-up: exactly once, seen from its start (protocol, section 6).
+//!
+//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing runs. Two attempts may still run at once, here or on
+//! two nodes: the record's creation decides. Waiting for an attempt that is open here only saves work.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
+use crate::message::{Begin, Bound, Header, Refusal, Reply, Ticket};
+use crate::record::Record;
+use crate::store::{Answer, Body, Call, Name};
+
+use super::super::base::calls::Limit;
+use super::super::base::requests::Waiter;
+use super::super::base::script::{Noted, Pending, Run};
+use super::super::base::state::{Purpose, State, Work, refusal_of};
+use super::super::base::timers::Timer;
+use super::super::base::transaction::Transaction;
+use super::{batch, tell};
+
+/// The ending of a begin's script.
+#[derive(Debug, PartialEq)]
+pub(in crate::node) enum Ending {
+    /// Open the transaction.
+    Open {
+        /// Commits that the session has seen.
+        floor: Vec<Arc<Header>>,
+        /// One of them was not found: the transaction is fresh instead.
+        fresh: bool,
+    },
+    /// The request has committed.
+    Replay(Arc<Record>),
+    /// Nothing is opened.
+    Refuse(Refusal),
+}
+
+/// Begins a transaction.
+pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin>) {
+    if let Err(refusal) = check(state, &begin) {
+        return state.refuse(ticket, refusal);
+    }
+    let known: Option<Vec<Arc<Header>>> =
+        begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
+    match known {
+        Some(floor) if !begin.named => open(state, ticket, begin, floor, false),
+        Some(_) | None => {
+            let patience = state.patience();
+            state.start_task(Purpose::Begin(ticket, begin), patience);
+        }
+    }
+}
+
+fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
+    if state.draining && !state.planted(Bug::BeginWhileDraining) {
+        return Err(Refusal::NotServing);
+    }
+    // From half of the room on, what is open must be able to end.
+    if state.transactions.len() >= state.settings.transactions_max
+        || state.transactions_bytes >= state.settings.transactions_bytes_max / 2
+    {
+        return Err(Refusal::Overloaded(Bound::Transactions));
+    }
+    if state.transactions.contains_key(&begin.attempt) || state.ended.contains(&begin.attempt) {
+        return Err(Refusal::Invalid(format!(
+            "attempt {} was opened before: every attempt has a fresh id",
+            begin.attempt
+        )));
+    }
+    if begin.session.entries.len() > Session::LEN_MAX {
+        return Err(Refusal::Invalid(format!(
+            "the session token names {} commits, at most {} are allowed",
+            begin.session.entries.len(),
+            Session::LEN_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Looks the request and the session up.
+pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -> Result<Ending, Pending> {
+    // Everything is asked at once: the request's record, and the records behind the session that are not known.
+    let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
+    let mut session: Vec<(SessionEntry, Result<Arc<Header>, Option<usize>>)> = Vec::new();
+    for entry in &begin.session.entries {
+        let Noted::Header(known) = run.once(|| Noted::Header(state.index.header(entry.txn).cloned())) else {
+            unreachable!("the place of a header")
+        };
+        let header = match known {
+            Some(header) => Ok(header),
+            // A whole entry has no record under the request: a fresh transaction sees it.
+            None if entry.whole => Err(None),
+            None => Err(Some(run.start(|| Call::Get(Name::Commit(entry.hash))))),
+        };
+        session.push((*entry, header));
+    }
+    if let Some(request) = request {
+        match run.wait(request)? {
+            Answer::Got(None) => {}
+            Answer::Got(Some((Body::Record(record), _))) => {
+                return Ok(match tell::entries_first(run, state, &record)? {
+                    Ok(()) => Ending::Replay(record),
+                    Err(error) => Ending::Refuse(refusal_of(&Answer::Failed(error))),
+                });
+            }
+            Answer::Got(Some((Body::Stub(_), _))) => return Ok(Ending::Refuse(Refusal::ResultGone)),
+            answer => return Ok(Ending::Refuse(refusal_of(&answer))),
+        }
+    }
+    let mut floor = Vec::new();
+    let mut fresh = false;
+    for (entry, header) in session {
+        let place = match header {
+            Ok(header) => {
+                floor.push(header);
+                continue;
+            }
+            Err(None) => {
+                fresh = true;
+                continue;
+            }
+            Err(Some(place)) => place,
+        };
+        match run.wait(place)? {
+            Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {
+                floor.push(Arc::new(Header::of(&record, false)));
+            }
+            // It is removed, or was never a commit. What was acknowledged is read by a fresh transaction; only a token from the future that nobody
+            // gave is a mistake.
+            Answer::Got(_) => {
+                let ahead = run.once_if(|| {
+                    let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
+                    latest_ms.is_some_and(|ms| entry.txn.time.ms() > ms + state.settings.skew_max_ms)
+                });
+                if ahead {
+                    return Ok(Ending::Refuse(Refusal::Invalid(
+                        "the session token names a commit of the future that the store does not have: drop the token".into(),
+                    )));
+                }
+                fresh = true;
+            }
+            answer => return Ok(Ending::Refuse(refusal_of(&answer))),
+        }
+    }
+    Ok(Ending::Open { floor, fresh })
+}
+
+/// Carries a begin's ending out.
+pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, begin: Box<Begin>, ending: Ending) {
+    match ending {
+        Ending::Open { floor, fresh } => {
+            floor.iter().for_each(|header| state.learn(header, false, None));
+            open(state, ticket, begin, floor, fresh);
+        }
+        Ending::Replay(record) => {
+            learn_told(state, &record);
+            match tell::verdict(state, &record, begin.fingerprint, &begin.session) {
+                Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
+                Err(refusal) => state.refuse(ticket, refusal),
+            }
+        }
+        Ending::Refuse(refusal) => state.refuse(ticket, refusal),
+    }
+}
+
+/// Learns a record whose entries were seen to stand.
+pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
+    let header = Arc::new(Header::of(record, false));
+    if !state.planted(Bug::TellBeforeEntries) {
+        state.entered.insert(record.txn.attempt, ());
+    }
+    state.learn(&header, false, None);
+}
+
+/// Opens the transaction, or waits for the attempt that is open.
+fn open(state: &mut State, ticket: Ticket, begin: Box<Begin>, floor: Vec<Arc<Header>>, fresh: bool) {
+    let now_mono = state.clock.mono_ms();
+    if !state.requests.attempts(begin.hash).is_empty() && !begin.overlap {
+        let retry_after_ms = open_remaining_ms(state, begin.hash);
+        if begin.wait_ms == 0 {
+            return state.refuse(ticket, Refusal::InProgress { retry_after_ms });
+        }
+        if state.requests.waiters(begin.hash) >= state.settings.waiters_max {
+            return state.refuse(ticket, Refusal::Overloaded(Bound::Waiters));
+        }
+        let until_mono = now_mono + begin.wait_ms.min(state.settings.timeout_max_ms);
+        state.timers.set(until_mono, Timer::WaiterGivesUp(begin.hash, ticket));
+        let hash = begin.hash;
+        return state.requests.wait(hash, Waiter { ticket, begin, until_mono });
+    }
+    let timeout_ms =
+        begin.timeout_ms.unwrap_or(state.settings.timeout_default_ms).clamp(1, state.settings.timeout_max_ms);
+    let deadline = Limit { from: state.clock.moment(), ms: timeout_ms };
+    let deadline_mono = now_mono + timeout_ms;
+    let wish = match begin.retention_ms {
+        Some(wish) => wish,
+        None if begin.named => state.settings.retention_default_ms,
+        None => 0,
+    };
+    let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
+    let fresh = fresh || begin.fresh || state.settings.guest || is_covered_by_fresh(state, &begin.session);
+    let began_call = state.calls.next_number();
+    let mut transaction =
+        Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began_call);
+    floor.into_iter().for_each(|header| transaction.add_floor(header));
+    let attempt = begin.attempt;
+    state.timers.set(deadline_mono, Timer::Deadline(attempt));
+    state.transactions.insert(attempt, transaction);
+    state.weigh(attempt);
+    state.requests.open(begin.hash, attempt);
+    batch::start(state, ticket, attempt, begin.batch, true);
+}
+
+/// Returns true if a session rests on its client's transactions being fresh still.
+fn is_covered_by_fresh(state: &State, session: &Session) -> bool {
+    let now_ms = state.clock.bounds().map_or(0, |bounds| bounds.earliest_ms);
+    now_ms < session.fresh_until_ms
+}
+
+/// Returns the milliseconds until every open attempt of a request has ended, at most.
+fn open_remaining_ms(state: &State, hash: RequestHash) -> u64 {
+    let attempts = state.requests.attempts(hash).iter();
+    let remaining = attempts.map(|attempt| state.transactions[attempt].deadline.remaining_ms(&state.clock));
+    remaining.max().unwrap_or(0)
+}
+
+/// A begin has waited long enough.
+pub(in crate::node) fn waiter_gives_up(state: &mut State, hash: RequestHash, ticket: Ticket) {
+    let Some(waiter) = state.requests.give_up(hash, ticket) else { return };
+    let retry_after_ms = open_remaining_ms(state, hash);
+    state.refuse(waiter.ticket, Refusal::InProgress { retry_after_ms });
+}
+
+/// An attempt has ended: answers the begins that waited, or lets them try again.
+pub(in crate::node) fn request_ended(
+    state: &mut State,
+    hash: RequestHash,
+    attempt: AttemptId,
+    record: Option<Arc<Record>>,
+) {
+    let waiters = state.requests.close(hash, attempt, record.is_some());
+    for Waiter { ticket, mut begin, until_mono } in waiters {
+        if state.planted(Bug::ForgetWaiters) && record.is_none() {
+            continue;
+        }
+        state.timers.cancel(until_mono, Timer::WaiterGivesUp(hash, ticket));
+        match &record {
+            Some(record) => {
+                let any = state.planted(Bug::ReplayToAnyWaiter);
+                let fingerprint = begin.fingerprint.filter(|_| !any);
+                match tell::verdict(state, record, fingerprint, &begin.session) {
+                    Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
+                    Err(refusal) => state.refuse(ticket, refusal),
+                }
+            }
+            None => {
+                begin.wait_ms = until_mono.saturating_sub(state.clock.mono_ms());
+                state.work.push_back(Work::Begin(ticket, begin));
+            }
+        }
+    }
+}
+
+/// The ending of a look-up.
+#[derive(Debug, PartialEq)]
+pub(in crate::node) enum Found {
+    Record(Arc<Record>),
+    Refuse(Refusal),
+}
+
+/// Looks a request's record up, and tells of it.
+pub(in crate::node) fn look_up_script(
+    run: &mut Run<'_>,
+    state: &State,
+    hash: RequestHash,
+) -> Result<Found, Pending> {
+    Ok(match run.ask(|| Call::Get(Name::Commit(hash)))? {
+        Answer::Got(None) => Found::Refuse(Refusal::NotFound),
+        Answer::Got(Some((Body::Record(record), _))) => match tell::entries_first(run, state, &record)? {
+            Ok(()) => Found::Record(record),
+            Err(error) => Found::Refuse(refusal_of(&Answer::Failed(error))),
+        },
+        Answer::Got(Some((Body::Stub(_), _))) => Found::Refuse(Refusal::ResultGone),
+        answer => Found::Refuse(refusal_of(&answer)),
+    })
+}
+
+/// Carries a look-up's ending out.
+pub(in crate::node) fn found(state: &mut State, ticket: Ticket, found: Found) {
+    match found {
+        Found::Record(record) => {
+            learn_told(state, &record);
+            state.reply(ticket, Reply::Found(record));
+        }
+        Found::Refuse(refusal) => state.refuse(ticket, refusal),
+    }
+}

@@ -1,0 +1,342 @@
+//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs whose entries are hints and whose superseded
+//! versions go (protocol, section 5).
+//!
+//! Rule. The version of `k` is the newest committed one that is (1) not older than the newest version of `k` written by a transaction whose write
+//! was read already, and (2) not written by a transaction that also wrote some `l` that was read at an older version.
+//!
+//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new version's key, (2) keeps the new version's
+//! cowritten keys valid for older reads; nothing else relates two reads.
+//!
+//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never will be; at or below it, it was there and is
+//! removed. So the same absence means *skip it* or *the listing is out of date*, and the mark that tells must be read after the absence was seen.
+//! Young versions are above every mark, which spares the look.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::Key;
+use crate::message::Header;
+use crate::record::VersionEntry;
+use crate::store::{Call, Group, Name};
+
+use super::super::base::calls::Owner;
+use super::super::base::index::{Knowledge, Known, Listing};
+use super::super::base::mark::Seen;
+use super::super::base::read::{Met, Operation, OperationId};
+use super::super::base::state::{State, bug_of};
+use super::super::base::transaction::{ReadVersion, Rejection};
+
+/// How often an operation lists one key again because something was removed or entered since. Each round needs a removal at just that moment.
+const ROUNDS_MAX: u32 = 64;
+
+/// The outcome of one look at a key.
+#[derive(Debug)]
+pub(in crate::node) enum Choice {
+    /// In the read set already, or just now.
+    Version(Arc<Header>),
+    /// Absent, in the read set already, or just now.
+    Absent,
+    /// Something was asked for.
+    Missing,
+    /// The listing was out of date; another one was asked for.
+    ListedAgain,
+    /// No compatible version remains.
+    Gone,
+    /// The read set has no room for it.
+    Full,
+    /// The store's listing of the key contradicts itself again and again; the text says how.
+    Damaged(String),
+}
+
+/// The judgement of one candidate.
+enum Judgement {
+    /// Read it.
+    Take(Arc<Header>),
+    /// It is no version: undecided, dead, or collected at this key.
+    Skip,
+    /// It is one, and does not go with what was read.
+    Passed,
+    /// It does not go with what was read, and what was below it may be gone.
+    Gone,
+    /// Something was asked for.
+    Missing,
+    /// The listing is out of date.
+    ListAgain,
+}
+
+/// One look at a key, on the listing that it rests on.
+struct Look<'a> {
+    state: &'a mut State,
+    id: OperationId,
+    operation: &'a Operation,
+    key: &'a Key,
+    listing: Listing,
+}
+
+/// Chooses the version of one key, as far as what is known allows (protocol 5.1 to 5.7).
+pub(in crate::node) fn choose(
+    state: &mut State,
+    id: OperationId,
+    operation: &Operation,
+    key: &Key,
+) -> Choice {
+    let transaction = &state.transactions[&operation.attempt];
+    // A key read twice gives the same version.
+    if let Some(ReadVersion { header, .. }) = transaction.reads.get(key) {
+        return header.clone().map_or(Choice::Absent, Choice::Version);
+    }
+    if transaction.listed_as_absent(key).is_some() {
+        return Choice::Absent;
+    }
+    if transaction.reads.len() >= state.settings.read_set_len_max {
+        return Choice::Full;
+    }
+    let met = operation.met.get(key).copied().unwrap_or_default();
+    if met.rounds > ROUNDS_MAX {
+        return Choice::Damaged(format!("the entries of {key} name records that are not there"));
+    }
+    if met.values_gone > 1 {
+        return Choice::Gone;
+    }
+    match usable_listing(state, operation, key) {
+        Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
+        Err(since) => {
+            ask_listing(state, id, operation, key, None, since);
+            Choice::Missing
+        }
+    }
+}
+
+/// Returns the node's last listing of a key if this operation may rest on it; else the call by which, or later, it must be asked.
+fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result<Listing, u64> {
+    let transaction = &state.transactions[&operation.attempt];
+    let fresh = transaction.fresh && !state.planted(Bug::FreshByOldListing);
+    let since = if fresh { transaction.began_call } else { 0 };
+    let since = since.max(state.index.stale_before_call());
+    let entry = state.index.entry(key);
+    let since = since.max(entry.not_before_call());
+    let Some(listing) = entry.listing().cloned() else { return Err(since) };
+    // A listing asked since the operation began is young enough for it, however long its answer took.
+    let young = state.settings.exclusive
+        || listing.asked_call >= operation.began_call
+        || state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms;
+    if listing.asked_call < since {
+        return Err(since);
+    }
+    if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
+}
+
+fn ask_listing(
+    state: &mut State,
+    id: OperationId,
+    operation: &Operation,
+    key: &Key,
+    after: Option<VersionEntry>,
+    since: u64,
+) {
+    let owner = Owner::Listing(key.clone(), after.clone());
+    let limit = state.settings.version_page_len;
+    let call = || Call::List {
+        group: Group::Versions(key.clone()),
+        after: after.map(|entry| Name::Version(key.clone(), entry)),
+        limit,
+    };
+    state.call_shared(owner, call, id, since, operation.limit);
+}
+
+impl Look<'_> {
+    fn choose(mut self, met: Met) -> Choice {
+        let transaction = &self.state.transactions[&self.operation.attempt];
+        let bound = transaction.lower_bound(self.key).cloned();
+        let bound = bound.filter(|_| !self.state.planted(Bug::DropLowerBound));
+        let mut rejected = false;
+        for known in self.candidates(bound.as_ref()) {
+            // The listing goes no further down than this yet.
+            if let Some(more) = self.listing.more_after.clone().filter(|more| known.txn < more.txn) {
+                return self.next_page(*more);
+            }
+            match self.judge(&known) {
+                Judgement::Take(header) => return self.take(header),
+                Judgement::Skip => {}
+                Judgement::Passed => rejected = true,
+                Judgement::Gone => return Choice::Gone,
+                Judgement::Missing => return Choice::Missing,
+                Judgement::ListAgain => return self.list_again(),
+            }
+            if rejected && self.state.planted(Bug::AbsentAfterRejection) {
+                return self.absent();
+            }
+        }
+        if let Some(more) = self.listing.more_after.clone()
+            && bound.as_ref().is_none_or(|bound| more.txn > bound.txn)
+        {
+            return self.next_page(*more);
+        }
+        // No version is left. Nothing speaks against absence: the listing shows everything that is not above every mark.
+        if bound.is_none() && !rejected && met.values_gone == 0 {
+            return self.absent();
+        }
+        // Otherwise something hides below what was rejected, or the lower bound itself has gone: only if nothing was removed behind what this
+        // transaction rests on does the listing tell why.
+        let Some(nothing_removed) = self.nothing_removed(met) else { return Choice::Missing };
+        let explained = match &bound {
+            // The key was deleted since, by a tombstone that has gone as well.
+            Some(bound) => !rejected && bound.txn <= self.listing.mark,
+            // Everything rejected is above the settled mark: the key had no version before.
+            None => true,
+        };
+        let believed = nothing_removed || self.state.planted(Bug::BelieveAbsenceThoughMarkMoved);
+        if believed && explained { self.absent() } else { Choice::Gone }
+    }
+
+    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every transaction whose record is known, and the lower
+    /// bound itself, which counts even if the index has forgotten it.
+    fn candidates(&mut self, bound: Option<&Arc<Header>>) -> Vec<Known> {
+        let versions = self.state.index.entry(self.key).versions();
+        let above = versions.iter().take_while(|known| bound.is_none_or(|bound| known.txn >= bound.txn));
+        let mut candidates: Vec<Known> = above.cloned().collect();
+        if let Some(bound) = bound {
+            match candidates.last_mut().filter(|last| last.txn == bound.txn) {
+                Some(last) => last.decide(bound),
+                None => candidates.push(Known::unlisted(bound)),
+            }
+        }
+        candidates
+    }
+
+    fn judge(&mut self, known: &Known) -> Judgement {
+        let listed = known.is_listed_by(self.listing.asked_call);
+        match &known.knowledge {
+            Knowledge::Entry(entry) => self.judge_hint(known, entry),
+            Knowledge::Header(header) => {
+                if !listed {
+                    match self.judge_unlisted(header) {
+                        Judgement::Take(_) => {}
+                        other => return other,
+                    }
+                }
+                self.judge_version(header)
+            }
+        }
+    }
+
+    /// A listed entry whose record is not known: the record decides.
+    fn judge_hint(&mut self, known: &Known, entry: &VersionEntry) -> Judgement {
+        if self.state.planted(Bug::TakeHintForVersion) {
+            let meta = [(self.key.clone(), entry.meta.clone())];
+            let header =
+                Header { txn: entry.txn, hash: entry.hash, writes: Arc::from(meta), whole: entry.whole };
+            return self.judge_version(&Arc::new(header));
+        }
+        if known.was_undecided() && self.state.planted(Bug::UndecidedNeverAskedAgain) {
+            return Judgement::Skip;
+        }
+        let Some(found_none) = known.undecided_since(self.listing.asked_call) else {
+            self.ask_record(entry);
+            return Judgement::Missing;
+        };
+        if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
+            return Judgement::Skip;
+        }
+        // Old, and without a record: never committed, or its record was removed after this listing. The mark must be read after the get that found
+        // nothing, or a removal between the two would go unseen.
+        let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
+        let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
+        if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
+    }
+
+    /// A transaction whose record is known, though the listing shows no entry of it at this key: [`Judgement::Take`] if it is a version all the same.
+    fn judge_unlisted(&mut self, header: &Arc<Header>) -> Judgement {
+        if self.state.is_young(header.txn) || self.state.planted(Bug::IndexWhateverTheMark) {
+            return Judgement::Take(header.clone());
+        }
+        if header.txn <= self.listing.mark {
+            // It had an entry here before the listing was asked.
+            return Judgement::Skip;
+        }
+        let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
+        if seen.format.mark < header.txn { Judgement::Take(header.clone()) } else { Judgement::ListAgain }
+    }
+
+    /// A version: does it go with everything that was read?
+    fn judge_version(&mut self, header: &Arc<Header>) -> Judgement {
+        let bug = bug_of(&self.state.settings);
+        let transaction = &self.state.transactions[&self.operation.attempt];
+        let rejected = match transaction.rejection(header, |planted| bug == Some(planted)) {
+            Rejection::None => false,
+            Rejection::Rejected => true,
+            Rejection::UnlessDeleted => {
+                let met = self.operation.met.get(self.key).copied().unwrap_or_default();
+                let Some(nothing_removed) = self.nothing_removed(met) else { return Judgement::Missing };
+                !nothing_removed
+            }
+        };
+        if !rejected {
+            return Judgement::Take(header.clone());
+        }
+        if self.state.is_young(header.txn) || self.state.planted(Bug::OlderVersionAfterRejection) {
+            return Judgement::Passed;
+        }
+        // What was below a version at or below the settled mark may be removed, in part: nothing may be read past it.
+        let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
+        if header.txn <= seen.settled { Judgement::Gone } else { Judgement::Passed }
+    }
+
+    /// Returns true if nothing was removed behind this transaction's reads and this listing: all that can have been removed was entered before each of
+    /// them was asked. `None`: the mark is asked for.
+    fn nothing_removed(&mut self, met: Met) -> Option<bool> {
+        let since = self.listing.answered_call.max(met.mark_since);
+        let settled = self.mark_since(since)?.settled;
+        let transaction = &self.state.transactions[&self.operation.attempt];
+        let least = transaction.least_mark().map_or(self.listing.mark, |mark| mark.min(self.listing.mark));
+        Some(settled <= least)
+    }
+
+    /// Returns the mark if it was asked by this call or a later one; else asks for it.
+    fn mark_since(&mut self, since: u64) -> Option<Seen> {
+        let since = if self.state.planted(Bug::ReadMarkBeforeListing) { 0 } else { since };
+        if let Some(seen) = self.state.mark.since(since) {
+            return Some(seen.clone());
+        }
+        let call = || Call::Get(Name::Format);
+        self.state.call_shared(Owner::Mark, call, self.id, since, self.operation.limit);
+        None
+    }
+
+    fn ask_record(&mut self, entry: &VersionEntry) {
+        let at = match entry.whole {
+            true => Name::Version(self.key.clone(), entry.clone()),
+            false => Name::Commit(entry.hash),
+        };
+        let owner = Owner::Record(at.clone(), entry.txn, self.key.clone());
+        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
+        let since = self.listing.asked_call;
+        self.state.call_shared(owner, || Call::Get(at), self.id, since, self.operation.limit);
+    }
+
+    fn next_page(&mut self, more: VersionEntry) -> Choice {
+        ask_listing(self.state, self.id, self.operation, self.key, Some(more), self.listing.asked_call);
+        Choice::Missing
+    }
+
+    fn list_again(&mut self) -> Choice {
+        let next_call = self.state.calls.next_number();
+        self.state.index.list_again(self.key, next_call);
+        ask_listing(self.state, self.id, self.operation, self.key, None, next_call);
+        Choice::ListedAgain
+    }
+
+    fn take(self, header: Arc<Header>) -> Choice {
+        let transaction =
+            self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
+        transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark);
+        Choice::Version(header)
+    }
+
+    fn absent(self) -> Choice {
+        let transaction =
+            self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
+        transaction.add_read(self.key.clone(), None, self.listing.mark);
+        Choice::Absent
+    }
+}

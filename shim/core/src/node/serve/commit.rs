@@ -1,0 +1,509 @@
+//! Commit: the creation of one record decides everything, and nothing is owed after the answer (protocol, section 4).
+//!
+//! ```text
+//!   prepare: the store's time, and the keys' newest versions where they must be looked at ─► take the commit time
+//!   write:   create commit/<hash> ─┬─► all durable ─► the store's time has passed the commit time ─► acknowledge
+//!            put version/<key>/…  ─┘
+//!   Exists ─► read it: ours ─► put the entries again, as above · another's ─► this attempt lost · gone ─► its result is gone
+//!   no answer until the deadline ─► unknown
+//! ```
+//!
+//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all attempts of a request, and create has one winner.
+//! A repeated create that answers *Exists* may have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
+//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record alone.
+//!
+//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until the store's time has passed the commit time for
+//! certain, and a commit time is not before the store's time. With a small error the time is taken at its upper bound, and the wait runs beside the
+//! round trip. With a large one it is taken at its lower bound, and the written keys are listed first, so that it is above what they hold.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bug::Bug;
+use crate::clock::{Bounds, Moment};
+use crate::ids::{AttemptId, Hlc, Key, TxnId};
+use crate::message::{Committed, Header, Note, Output, Refusal, Tell};
+use crate::record::{Record, VersionEntry};
+use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
+
+use super::super::base::calls::Owner;
+use super::super::base::index::ListedPage;
+use super::super::base::script::{Noted, Pending, Run};
+use super::super::base::state::{Outcome, Purpose, State, bug_of, refusal_of};
+use super::super::base::timers::Timer;
+use super::super::base::transaction::{CommitWaiter, Phase};
+use super::{begin, end, resolve, tell};
+
+/// How long to pause before the store's time is looked at again, where it is not known.
+const TIME_RETRY_MS: u64 = 20;
+
+/// Commits when no operation is under way any more.
+pub(in crate::node) fn commit(
+    state: &mut State,
+    attempt: AttemptId,
+    result: Option<Bytes>,
+    waiter: CommitWaiter,
+    request: Option<crate::ids::RequestHash>,
+) {
+    let Some(transaction) = state.transactions.get_mut(&attempt) else {
+        return resolve::commit_again(state, attempt, waiter, request);
+    };
+    let beside = bug_of(&state.settings) == Some(Bug::CommitBesideOperations);
+    match &mut transaction.phase {
+        Phase::Open if transaction.operations > 0 && !beside => {
+            transaction.phase = Phase::Closing(result, vec![waiter]);
+        }
+        Phase::Open => prepare(state, attempt, result, vec![waiter]),
+        // The same commit, asked a second time by an impatient client: one outcome for both.
+        Phase::Closing(_, waiters) => waiters.push(waiter),
+        Phase::Preparing(_, waiters) | Phase::Committing(_, waiters) | Phase::Passing(_, waiters) => {
+            waiters.push(waiter);
+            set_patience(state, attempt);
+        }
+    }
+}
+
+/// An operation of the transaction is done; a commit that waited for it may start.
+pub(in crate::node) fn operation_done(state: &mut State, attempt: AttemptId) {
+    let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
+    assert!(transaction.operations > 0, "operations under way are counted");
+    transaction.operations -= 1;
+    let is_idle = transaction.operations == 0;
+    state.weigh(attempt);
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    if is_idle && matches!(transaction.phase, Phase::Closing(..)) {
+        let Phase::Closing(result, waiters) = std::mem::replace(&mut transaction.phase, Phase::Open) else {
+            unreachable!("matched above")
+        };
+        prepare(state, attempt, result, waiters);
+    }
+}
+
+/// Starts the patience of those who wait for a commit and have none yet.
+fn set_patience(state: &mut State, attempt: AttemptId) {
+    let until = state.clock.mono_ms().saturating_add(state.settings.commit_patience_ms);
+    let transaction = state.transactions.get_mut(&attempt).expect("it is committing");
+    let deadline_mono = transaction.deadline_mono;
+    let waiters = transaction.waiters_mut().expect("it is committing");
+    let new = waiters.iter_mut().filter(|waiter| waiter.until_mono == u64::MAX);
+    new.for_each(|waiter| waiter.until_mono = until);
+    // The deadline would come first, and answers everybody.
+    if until < deadline_mono {
+        state.timers.set(until, Timer::CommitPatience(attempt));
+    }
+}
+
+/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that it is not known; the commit itself goes on.
+pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
+    let now_mono = state.clock.mono_ms();
+    let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
+    let hash = transaction.hash;
+    if matches!(transaction.phase, Phase::Closing(..)) {
+        return;
+    }
+    let Some(waiters) = transaction.waiters_mut() else { return };
+    let (impatient, left): (Vec<CommitWaiter>, Vec<CommitWaiter>) =
+        std::mem::take(waiters).into_iter().partition(|waiter| waiter.until_mono <= now_mono);
+    *waiters = left;
+    impatient.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Unknown(hash)));
+}
+
+// Prepare: what must be known before a commit time is taken.
+
+/// How the commit time is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timing {
+    /// One process holds the store: its clock is the store's.
+    Own,
+    /// At the upper bound; the wait is short.
+    Upper,
+    /// At the lower bound, above everything that the written keys hold.
+    Lower,
+}
+
+fn timing(state: &State, bounds: Bounds) -> Timing {
+    if state.settings.exclusive {
+        Timing::Own
+    } else if bounds.width_ms() <= state.settings.commit_wait_max_ms {
+        Timing::Upper
+    } else {
+        Timing::Lower
+    }
+}
+
+/// Returns the keys that must be listed before the commit time is taken.
+fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
+    let transaction = &state.transactions[&attempt];
+    // Where one process holds the store, the index is complete for keys that were listed in its life, and its clock is ahead of all its commits.
+    let since = if state.settings.exclusive { 0 } else { transaction.began_call };
+    let since = since.max(state.index.stale_before_call());
+    let is_known = |key: &Key| {
+        let listing = state.index.known(key).and_then(|entry| entry.listing());
+        listing.is_some_and(|listing| listing.asked_call >= since)
+    };
+    match state.clock.bounds().map(|bounds| timing(state, bounds)) {
+        Some(Timing::Upper) => Vec::new(),
+        // Without a time the bounds will be wide.
+        Some(Timing::Own | Timing::Lower) | None => {
+            transaction.buffer.keys().filter(|key| !is_known(key)).cloned().collect()
+        }
+    }
+}
+
+fn is_time_known(state: &State) -> bool {
+    let early = state.planted(Bug::TimeBeforeFirstAnswer);
+    early || state.clock.bounds().is_some_and(|bounds| bounds.width_ms() <= state.settings.skew_max_ms)
+}
+
+fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {
+    let transaction = state.transactions.get_mut(&attempt).expect("an open transaction");
+    assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
+    if transaction.buffer.is_empty() && !transaction.named {
+        // Nothing is stored. What was read must be seen by the client's next transactions all the same.
+        let session = after_reading(state, attempt);
+        let committed = Committed { txn: None, session };
+        end::end(state, attempt, Outcome::Committed(committed.clone()), None);
+        return waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
+    }
+    transaction.phase = Phase::Preparing(result, waiters);
+    let deadline = transaction.deadline;
+    set_patience(state, attempt);
+    if is_time_known(state) && keys_to_look_at(state, attempt).is_empty() {
+        return take_time(state, attempt, Hlc::default());
+    }
+    state.start_task(Purpose::Prepare(attempt), deadline);
+}
+
+/// Returns the session after a transaction that only read.
+fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
+    let transaction = &state.transactions[&attempt];
+    let mut session = transaction.session.clone();
+    let Some(bounds) = state.clock.bounds() else { return session };
+    let reads = transaction.unsure_reads(bounds.latest_ms);
+    let reads = reads.into_iter().filter(|entry| !state.entered.contains(&entry.txn.attempt));
+    session.add(reads, bounds.latest_ms, state.settings.recheck_after_ms);
+    session
+}
+
+/// The ending of a commit's preparation.
+#[derive(Debug, PartialEq)]
+pub(in crate::node) enum Prepared {
+    /// Pages of the written keys, newest entries first.
+    Looked { asked_call: u64, asked: Moment, mark: TxnId, pages: Vec<(Key, Vec<VersionEntry>, bool)> },
+    /// The store failed; nothing was sent.
+    Failed(Refusal),
+}
+
+/// Learns the store's time, by any answer, and what the written keys hold.
+pub(in crate::node) fn prepare_script(
+    run: &mut Run<'_>,
+    state: &State,
+    attempt: AttemptId,
+) -> Result<Prepared, Pending> {
+    let asking =
+        run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
+    let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
+    let needs_time = run.once_if(|| !is_time_known(state));
+    let Noted::Keys(keys) = run.once(|| Noted::Keys(keys_to_look_at(state, attempt))) else {
+        unreachable!("the place of keys")
+    };
+    // The mark is a small object, and good to know: its answer brings the time.
+    let time = needs_time.then(|| run.start(|| Call::Get(Name::Format)));
+    let limit = state.settings.version_page_len;
+    let list = |key: &Key| Call::List { group: Group::Versions(key.clone()), after: None, limit };
+    let places: Vec<usize> = keys.iter().map(|key| run.start(|| list(key))).collect();
+    let answers = run.wait_all(&places)?;
+    if let Some(time) = time {
+        match run.wait(time)? {
+            Answer::Got(_) => {}
+            answer => return Ok(Prepared::Failed(refusal_of(&answer))),
+        }
+    }
+    let mut pages = Vec::new();
+    for (key, answer) in keys.into_iter().zip(answers) {
+        let Answer::Listed { names, more, .. } = answer else {
+            return Ok(Prepared::Failed(refusal_of(&answer)));
+        };
+        let entries = names.into_iter().map(|name| match name {
+            Name::Version(_, entry) => entry,
+            other => unreachable!("a listing of versions holds {other:?}"),
+        });
+        pages.push((key, entries.collect(), more));
+    }
+    Ok(Prepared::Looked { asked_call, asked, mark, pages })
+}
+
+/// Carries a preparation's ending out.
+pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: Prepared) {
+    let (asked_call, asked, mark, pages) = match ending {
+        Prepared::Looked { asked_call, asked, mark, pages } => (asked_call, asked, mark, pages),
+        Prepared::Failed(refusal) => return end::reopen(state, attempt, &refusal),
+    };
+    let mut newest = Hlc::default();
+    let bug = bug_of(&state.settings);
+    for (key, entries, more) in &pages {
+        newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
+        let next_call = state.calls.next_number();
+        let page = ListedPage { entries, after: None, more: *more, asked, asked_call, next_call, mark };
+        state.index.listed(key, page, |planted| bug == Some(planted));
+    }
+    if !is_time_known(state) {
+        let why = "the store's time is not known well enough to commit: its answers carry no time, or they disagree";
+        return end::reopen(state, attempt, &Refusal::StoreUnavailable(why.into()));
+    }
+    take_time(state, attempt, newest);
+}
+
+/// Takes the commit time, above `newest`, and starts to write.
+fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
+    let transaction = &state.transactions[&attempt];
+    // What lies in the index of the written keys counts as well: a listing there may have spared the look.
+    let listed = transaction.buffer.keys().filter_map(|key| state.index.known(key)?.versions().first());
+    let listed = listed.map(|known| known.txn.time).max().unwrap_or_default();
+    let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
+    let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
+    let at_ms = match timing(state, bounds) {
+        Timing::Own | Timing::Upper => bounds.latest_ms,
+        Timing::Lower => bounds.earliest_ms,
+    };
+    let time = state.clock.tick(after, at_ms);
+    assert!(time > transaction.newest_seen(), "a commit's time is above all that it read");
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    let Phase::Preparing(result, waiters) = std::mem::replace(&mut transaction.phase, Phase::Open) else {
+        unreachable!("its time is taken once")
+    };
+    let record = Record {
+        txn: TxnId { time, attempt },
+        hash: transaction.hash,
+        named: transaction.named,
+        fingerprint: transaction.fingerprint,
+        retention_ms: transaction.retention_ms,
+        large_result: transaction.large_result.filter(|_| result.is_none()),
+        result,
+        writes: transaction.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
+    };
+    record.check_invariants();
+    let deadline = transaction.deadline;
+    transaction.phase = Phase::Committing(Arc::new(record), waiters);
+    state.start_task(Purpose::Commit(attempt), deadline);
+}
+
+// Write: the record and its entries.
+
+/// Returns true if one entry is the commit: a transaction of one key, without a request ID, blobs or a result.
+pub(in crate::node) fn is_whole(record: &Record) -> bool {
+    let has_blob = record.writes.iter().any(|(_, write)| write.blob().is_some());
+    let has_result = record.result.is_some() || record.large_result.is_some();
+    !record.named && record.writes.len() == 1 && !has_blob && !has_result
+}
+
+/// Returns the name of the object that is the commit.
+pub(in crate::node) fn commit_name(record: &Record) -> Name {
+    if !is_whole(record) {
+        return Name::Commit(record.hash);
+    }
+    let (key, entry) = record.entries().pop().expect("a whole entry has a key");
+    Name::Version(key, VersionEntry { whole: true, ..entry })
+}
+
+/// Returns the record of a transaction that is committing.
+pub(in crate::node) fn record_under_way(state: &State, attempt: AttemptId) -> Arc<Record> {
+    let transaction = state.transactions.get(&attempt).expect("a commit's script ends with its transaction");
+    let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
+    record.clone()
+}
+
+/// The ending of a commit's script.
+#[derive(Debug, PartialEq)]
+pub(in crate::node) enum Ending {
+    /// The record and every entry are durable.
+    Durable,
+    /// Another attempt has committed, and may be told of.
+    Lost(Arc<Record>),
+    /// Another attempt has committed, and cannot be told of now.
+    LostUntold(Refusal),
+    /// A record was there and is removed: the request did commit, long ago.
+    LostLongAgo,
+    /// The outcome is not known.
+    Unknown,
+    /// The outcome is not known, and the object that tells is damaged.
+    Doubt(String),
+    /// Nothing took effect: the transaction is as it was.
+    Reopen(Refusal),
+}
+
+/// Writes a commit.
+pub(in crate::node) fn script(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &Arc<Record>,
+) -> Result<Ending, Pending> {
+    if is_whole(record) {
+        let put = || Call::Put(commit_name(record), Body::Record(record.clone()));
+        return Ok(match run.ask(put)? {
+            Answer::Done => Ending::Durable,
+            Answer::Failed(CallError::NoAnswer) => Ending::Unknown,
+            answer => Ending::Reopen(refusal_of(&answer)),
+        });
+    }
+    let entries = record.entries();
+    let writes = || Writes { record: Some(record.clone()), entries: entries.clone() };
+    let pieces = match run.ask(|| Call::Commit(writes()))? {
+        Answer::Committed(pieces) => pieces,
+        answer => unreachable!("a commit is answered {answer:?}"),
+    };
+    let Pieces { record: created, entries: put } = pieces;
+    match created.expect("a record was to be created") {
+        Ok(Created::Created) => Ok(all_durable(state, put)),
+        Ok(Created::Exists) if state.planted(Bug::TakeExistsForSuccess) => Ok(Ending::Durable),
+        Ok(Created::Exists) => exists(run, state, record),
+        Err(CallError::NoAnswer) => Ok(Ending::Unknown),
+        // Nothing took effect that counts: entries without a record never make a version.
+        Err(error) => Ok(Ending::Reopen(refusal_of(&Answer::Failed(error)))),
+    }
+}
+
+fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
+    if put.iter().all(Result::is_ok) || state.planted(Bug::AcknowledgeRecordAlone) {
+        return Ending::Durable;
+    }
+    // It is committed, and nobody may hear of it yet: whoever asks again puts the entries first.
+    Ending::Unknown
+}
+
+/// The record's name was taken: by this attempt's own earlier try, or by another attempt.
+fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
+    match run.ask(|| Call::Get(Name::Commit(record.hash)))? {
+        Answer::Got(Some((Body::Record(found), _))) if found.txn == record.txn => {
+            // The store may have left the entries undone when it met the record.
+            let put = || Call::Commit(Writes { record: None, entries: record.entries() });
+            match run.ask(put)? {
+                Answer::Committed(pieces) => Ok(all_durable(state, pieces.entries)),
+                answer => unreachable!("entries are put and answered {answer:?}"),
+            }
+        }
+        Answer::Got(Some((Body::Record(winner), _))) => {
+            assert!(
+                winner.txn.attempt != record.txn.attempt,
+                "an attempt takes one commit time that may land"
+            );
+            Ok(match tell::entries_first(run, state, &winner)? {
+                Ok(()) => Ending::Lost(winner),
+                Err(error) => Ending::LostUntold(refusal_of(&Answer::Failed(error))),
+            })
+        }
+        Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
+        // It may be this attempt's own, of a try without an answer: nothing may be committed in its place.
+        Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
+            Ok(Ending::Reopen(Refusal::Damaged(what)))
+        }
+        Answer::Failed(CallError::Damaged(what)) => Ok(Ending::Doubt(what)),
+        _ => Ok(Ending::Unknown),
+    }
+}
+
+/// Carries a commit's ending out.
+pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: Ending) {
+    let transaction = state.transactions.get_mut(&attempt).expect("a commit's script ends with it");
+    let hash = transaction.hash;
+    match ending {
+        Ending::Durable => {
+            let phase = std::mem::replace(&mut transaction.phase, Phase::Open);
+            let Phase::Committing(record, waiters) = phase else { unreachable!("it is committing") };
+            transaction.phase = Phase::Passing(record, waiters);
+            pass(state, attempt);
+        }
+        Ending::Lost(winner) => {
+            begin::learn_told(state, &winner);
+            remove_dead_entries(state, attempt);
+            let transaction = &state.transactions[&attempt];
+            let verdict = tell::verdict(state, &winner, transaction.fingerprint, &transaction.session);
+            end::lost(state, attempt, Some(winner), verdict);
+        }
+        Ending::LostUntold(refusal) => {
+            remove_dead_entries(state, attempt);
+            end::lost(state, attempt, None, Err(refusal));
+        }
+        Ending::LostLongAgo => end::lost(state, attempt, None, Err(Refusal::ResultGone)),
+        Ending::Unknown => end::in_doubt(state, attempt, &Refusal::Unknown(hash)),
+        Ending::Doubt(what) => end::in_doubt(state, attempt, &Refusal::UnknownDamaged(hash, what)),
+        Ending::Reopen(refusal) => end::reopen(state, attempt, &refusal),
+    }
+}
+
+/// Removes the entries of an attempt that has lost, as a courtesy: a sweep would.
+fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
+    let transaction = &state.transactions[&attempt];
+    let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
+    let names: Vec<Name> =
+        record.entries().into_iter().map(|(key, entry)| Name::Version(key, entry)).collect();
+    let limit = transaction.deadline;
+    for batch in names.chunks(state.settings.delete_batch_len) {
+        state.call(Owner::Nobody, Call::Delete(batch.to_vec()), Some(limit));
+    }
+}
+
+// Pass: the store's time must be above the commit time before anybody hears of it.
+
+/// Acknowledges a durable commit if the store's time has passed its commit time; else waits.
+pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
+    let Some(transaction) = state.transactions.get(&attempt) else { return };
+    let Phase::Passing(record, _) = &transaction.phase else { return };
+    let commit_ms = record.txn.time.ms();
+    let skip = state.settings.exclusive || state.planted(Bug::SkipCommitWait);
+    let wait_ms = match state.clock.bounds() {
+        _ if skip => None,
+        // It follows a version from the future: nobody can wait for that, and the order by reading holds.
+        Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => None,
+        Some(bounds) if bounds.earliest_ms > commit_ms => None,
+        Some(bounds) => Some(commit_ms + 1 - bounds.earliest_ms),
+        None => {
+            state.call(Owner::Nobody, Call::Get(Name::Format), Some(transaction.deadline));
+            Some(TIME_RETRY_MS)
+        }
+    };
+    match wait_ms {
+        None => acknowledge(state, attempt),
+        Some(wait_ms) => {
+            let at_mono = state.clock.mono_ms() + wait_ms.max(1);
+            state.timers.set(at_mono, Timer::CommitWait(attempt));
+        }
+    }
+}
+
+fn acknowledge(state: &mut State, attempt: AttemptId) {
+    let transaction = state.transactions.get_mut(&attempt).expect("it passes");
+    assert!(!transaction.deadline.has_passed(&state.clock), "nothing is acknowledged after its deadline");
+    let phase = std::mem::replace(&mut transaction.phase, Phase::Open);
+    let Phase::Passing(record, waiters) = phase else { unreachable!("only what is durable is acknowledged") };
+    for waiter in &waiters {
+        state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
+    }
+    let whole = is_whole(&record);
+    let seen_ms = state.clock.bounds().map_or(0, |bounds| bounds.latest_ms);
+    let reads = transaction.unsure_reads(seen_ms);
+    let before = transaction.session.clone();
+    let session = tell::session_with(state, &before, &record, whole, &reads);
+    let committed = Committed { txn: Some(record.txn), session };
+    state.entered.insert(attempt, ());
+    end::end(state, attempt, Outcome::Committed(committed.clone()), Some(record.clone()));
+    if !record.writes.is_empty() {
+        let header = Arc::new(Header::of(&record, whole));
+        state.learn(&header, true, None);
+        state.tells += 1;
+        state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+    }
+    waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
+}
+
+/// The planted bug: an aborted transaction's writes are taken for committed.
+pub(in crate::node) fn index_aborted(state: &mut State, attempt: AttemptId) {
+    let Some(bounds) = state.clock.bounds() else { return };
+    let transaction = &state.transactions[&attempt];
+    let time = state.clock.tick(transaction.newest_seen(), bounds.latest_ms);
+    let writes = transaction.buffer.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
+    let header = Header { txn: TxnId { time, attempt }, hash: transaction.hash, writes, whole: false };
+    state.learn(&Arc::new(header), true, None);
+    state.note(Note::AheadOfTime(TxnId { time, attempt }));
+}

@@ -1,0 +1,219 @@
+//! Ends of transactions, and what is remembered of them (protocol, sections 4 and 6).
+//!
+//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been sent: then the outcome is *unknown* until the
+//! record answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bug::Bug;
+use crate::ids::AttemptId;
+use crate::message::{Committed, End, Note, Refusal, Replayed, Reply, Ticket};
+use crate::record::Record;
+
+use super::super::base::state::{Ended, Outcome, Purpose, State, Work};
+use super::super::base::timers::Timer;
+use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
+use super::{commit, read};
+
+/// The longest result of a winner that is remembered: 100,000 of them are some 100 MiB at worst.
+const RESULT_KEPT_BYTES_MAX: usize = 1_024;
+
+/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a slice would hold the winner's whole record.
+fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
+    match verdict {
+        Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
+            Outcome::OtherAtLength
+        }
+        Ok(replayed) => {
+            let result = replayed.result.as_deref().map(Bytes::copy_from_slice);
+            Outcome::Other(Ok(Replayed { result, ..replayed.clone() }))
+        }
+        Err(refusal) => Outcome::Other(Err(refusal.clone())),
+    }
+}
+
+fn end_of(outcome: &Outcome) -> End {
+    match outcome {
+        Outcome::Committed(_) => End::Committed,
+        Outcome::Other(_) | Outcome::OtherAtLength => End::LostToOther,
+        Outcome::Aborted => End::Aborted,
+        Outcome::Expired => End::Expired,
+        Outcome::Unknown => End::Unknown,
+    }
+}
+
+/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this one, which may be told of.
+pub(in crate::node) fn end(
+    state: &mut State,
+    attempt: AttemptId,
+    outcome: Outcome,
+    record: Option<Arc<Record>>,
+) {
+    let refusal = match &outcome {
+        Outcome::Expired => Refusal::Lost,
+        Outcome::Committed(_)
+        | Outcome::Other(_)
+        | Outcome::OtherAtLength
+        | Outcome::Aborted
+        | Outcome::Unknown => Refusal::Ended,
+    };
+    let dropped = stop_tasks(state, attempt);
+    let stopped = read::stop(state, attempt);
+    dropped.into_iter().chain(stopped).for_each(|ticket| state.refuse(ticket, refusal.clone()));
+    let transaction = state.transactions.remove(&attempt).expect("only open transactions end");
+    state.transactions_bytes -= transaction.weighed;
+    state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
+    state.note(Note::Ended(attempt, end_of(&outcome)));
+    let commit = match &transaction.phase {
+        Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
+        Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => None,
+    };
+    let Transaction { hash, fingerprint, session, carrier, deadline, .. } = transaction;
+    state.ended.insert(attempt, Ended { hash, fingerprint, session, outcome, carrier, commit, deadline });
+    state.work.push_back(Work::RequestEnded(hash, attempt, record));
+}
+
+/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait for one of them alone.
+fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
+    let dropped = state.tasks.drop_if(|task| match &task.purpose {
+        Purpose::Reserve(_, of) | Purpose::Prepare(of) | Purpose::Commit(of) => *of == attempt,
+        Purpose::Begin(..) | Purpose::Resolve(..) | Purpose::LookUp(..) => false,
+    });
+    let ticket = |purpose: Purpose| match purpose {
+        Purpose::Reserve(ticket, _) => Some(ticket),
+        Purpose::Prepare(_)
+        | Purpose::Commit(_)
+        | Purpose::Begin(..)
+        | Purpose::Resolve(..)
+        | Purpose::LookUp(..) => None,
+    };
+    dropped.into_iter().filter_map(|task| ticket(task.purpose)).collect()
+}
+
+/// Takes the waiters of a commit under way; the transaction's phase keeps its record.
+fn take_waiters(state: &mut State, attempt: AttemptId) -> Vec<CommitWaiter> {
+    let transaction = state.transactions.get_mut(&attempt).expect("it is committing");
+    let waiters = std::mem::take(transaction.waiters_mut().expect("it is committing"));
+    for waiter in &waiters {
+        state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
+    }
+    waiters
+}
+
+pub(in crate::node) fn reply_committed(state: &mut State, waiter: CommitWaiter, committed: Committed) {
+    let reply = match waiter.form {
+        CommitForm::Alone => Reply::Committed(committed),
+        CommitForm::Ran(reads) => Reply::Ran { reads, committed: Some(committed) },
+        CommitForm::Begun(attempt, reads) => {
+            Reply::Begun { attempt, remaining_ms: 0, reads, committed: Some(committed) }
+        }
+    };
+    state.reply(waiter.ticket, reply);
+}
+
+/// Replies as to an attempt that lost.
+pub(in crate::node) fn reply_other(
+    state: &mut State,
+    waiters: Vec<CommitWaiter>,
+    verdict: &Result<Replayed, Refusal>,
+) {
+    for waiter in waiters {
+        match verdict {
+            Ok(replayed) => state.reply(waiter.ticket, Reply::Replayed(replayed.clone())),
+            Err(refusal) => state.refuse(waiter.ticket, refusal.clone()),
+        }
+    }
+}
+
+/// Another attempt of the request has committed. With the winner's record, its entries stand.
+pub(in crate::node) fn lost(
+    state: &mut State,
+    attempt: AttemptId,
+    winner: Option<Arc<Record>>,
+    verdict: Result<Replayed, Refusal>,
+) {
+    let waiters = take_waiters(state, attempt);
+    end(state, attempt, other(&verdict), winner);
+    reply_other(state, waiters, &verdict);
+}
+
+/// The outcome is not known; a repeated commit only looks.
+pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
+    let waiters = take_waiters(state, attempt);
+    end(state, attempt, Outcome::Unknown, None);
+    waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
+}
+
+/// The commit took no effect: the transaction is open again.
+pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
+    let waiters = take_waiters(state, attempt);
+    state.transactions.get_mut(&attempt).expect("looked up above").phase = Phase::Open;
+    waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
+}
+
+/// The transaction's time is over. Silence is abort, unless a commit may have been sent.
+pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
+    let Some(transaction) = state.transactions.get(&attempt) else { return };
+    if !transaction.deadline.has_passed(&state.clock) {
+        // The timer was early by a step of a clock; nothing has passed yet.
+        let at_mono = state.clock.mono_ms() + transaction.deadline.remaining_ms(&state.clock);
+        state.transactions.get_mut(&attempt).expect("looked up above").deadline_mono = at_mono;
+        return state.timers.set(at_mono, Timer::Deadline(attempt));
+    }
+    let hash = transaction.hash;
+    match &transaction.phase {
+        Phase::Committing(..) | Phase::Passing(..) => in_doubt(state, attempt, &Refusal::Unknown(hash)),
+        Phase::Closing(..) | Phase::Preparing(..) => {
+            let waiters = take_waiters(state, attempt);
+            end(state, attempt, Outcome::Expired, None);
+            waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
+        }
+        Phase::Open => end(state, attempt, Outcome::Expired, None),
+    }
+}
+
+/// Ends every transaction whose time is over by any clock.
+pub(in crate::node) fn deadlines(state: &mut State) {
+    let expired = state.transactions.iter().filter(|(_, open)| open.deadline.has_passed(&state.clock));
+    let expired: Vec<AttemptId> = expired.map(|(attempt, _)| *attempt).collect();
+    expired.into_iter().for_each(|attempt| deadline(state, attempt));
+}
+
+/// Aborts a transaction.
+pub(in crate::node) fn abort(state: &mut State, ticket: Ticket, attempt: AttemptId) {
+    match state.transactions.get(&attempt).map(|transaction| &transaction.phase) {
+        Some(Phase::Open) => {
+            if state.planted(Bug::IndexAborted) {
+                commit::index_aborted(state, attempt);
+            }
+            end(state, attempt, Outcome::Aborted, None);
+            state.reply(ticket, Reply::Aborted);
+        }
+        Some(Phase::Closing(..) | Phase::Preparing(..) | Phase::Committing(..) | Phase::Passing(..)) => {
+            state.refuse(ticket, Refusal::Ended);
+        }
+        None => match state.ended.get(&attempt).map(|ended| end_of(&ended.outcome)) {
+            Some(End::Aborted | End::Expired) => state.reply(ticket, Reply::Aborted),
+            Some(End::Committed | End::LostToOther) => state.refuse(ticket, Refusal::Ended),
+            Some(End::Unknown) => refuse_ended(state, ticket, attempt),
+            None => state.refuse(ticket, Refusal::NotFound),
+        },
+    }
+}
+
+/// Refuses any other verb of a transaction that is not open.
+pub(in crate::node) fn refuse_ended(state: &mut State, ticket: Ticket, attempt: AttemptId) {
+    let refusal = match state.ended.get(&attempt) {
+        None => Refusal::NotFound,
+        Some(ended) => match &ended.outcome {
+            Outcome::Committed(_) | Outcome::Other(_) | Outcome::OtherAtLength | Outcome::Aborted => {
+                Refusal::Ended
+            }
+            Outcome::Expired => Refusal::Lost,
+            Outcome::Unknown => Refusal::Unknown(ended.hash),
+        },
+    };
+    state.refuse(ticket, refusal);
+}

@@ -1,0 +1,293 @@
+//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the range by the rules of single reads, and the range
+//! itself enters the read set, so that a key which was not listed counts as read absent.
+//!
+//! A page of a scan is a listing of every key in its range: of those that it shows, entries and all, and of all others, which have none. So a
+//! listing costs requests per page and not per key. The page lags behind what this transaction may have to see: a half-entered transaction has only
+//! some of its entries. So keys of the range that are known from the index, the read set or the floor are merged in; learning their records may add
+//! more; until none is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Key};
+use crate::message::{Bound, ListKeys, ListedKey, Note, Refusal, Reply, Ticket};
+use crate::record::{Kind, VersionEntry, Write};
+use crate::store::{Answer, Call, Found, Place, Scan};
+
+use super::super::base::calls::{Owner, Waiting};
+use super::super::base::index::ListedPage;
+use super::super::base::read::{Listing, Operation, OperationId, Page, Purpose, Want};
+use super::super::base::state::{State, Work, bug_of, refusal_of};
+use super::super::base::transaction::{ListedRange, Phase};
+use super::{end, read};
+
+/// Listed ranges of one transaction; the pages of one listing count as one.
+const RANGES_MAX: usize = 1_000;
+
+/// Starts a listing.
+pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptId, list: ListKeys) {
+    let Some(transaction) = state.transactions.get(&attempt) else {
+        return end::refuse_ended(state, ticket, attempt);
+    };
+    if !matches!(transaction.phase, Phase::Open) {
+        return state.refuse(ticket, Refusal::Ended);
+    }
+    if let Err(refusal) = check(state, attempt, &list) {
+        return state.refuse(ticket, refusal);
+    }
+    let from_the_start = state.planted(Bug::ListFromTheStart);
+    let after = list.after.clone().filter(|_| !from_the_start);
+    let listing = Listing { next: after.map(|key| Place { key, entry: None }), page: None };
+    let id = read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
+    ask_page(state, id);
+}
+
+fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refusal> {
+    let transaction = &state.transactions[&attempt];
+    if transaction.operations >= state.settings.operations_in_transaction_max {
+        return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
+    }
+    if state.transactions_bytes >= state.settings.transactions_bytes_max {
+        return Err(Refusal::Overloaded(Bound::Transactions));
+    }
+    if list.limit == 0 {
+        return Err(Refusal::Invalid("a listing's limit is at least 1".into()));
+    }
+    if list.delimiter.as_ref().is_some_and(String::is_empty) {
+        return Err(Refusal::Invalid(
+            "a listing's delimiter is not empty: leave it out to list every key".into(),
+        ));
+    }
+    let texts = [Some(&list.prefix), list.after.as_ref(), list.delimiter.as_ref()];
+    let longest = texts.into_iter().flatten().map(String::len).max().unwrap_or(0);
+    if longest > Key::BYTES_MAX {
+        return Err(Refusal::Invalid(format!(
+            "a listing's prefix, cursor and delimiter have at most {} bytes, as keys do; this one has {longest}",
+            Key::BYTES_MAX
+        )));
+    }
+    if transaction.ranges.len() >= RANGES_MAX {
+        return Err(Refusal::Invalid(format!(
+            "the transaction has listed {RANGES_MAX} ranges, and each read looks at all of them: split the request"
+        )));
+    }
+    Ok(())
+}
+
+/// Asks for the next page of a listing's scan.
+fn ask_page(state: &mut State, id: OperationId) {
+    let operation = state.operations.get(id).expect("a listing under way");
+    let Purpose::List(list, listing) = &operation.purpose else {
+        unreachable!("only a listing asks for pages")
+    };
+    let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
+    // A key has one entry or two; where keys have more, there are more pages.
+    let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
+    let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
+    state.call(Owner::Scan(id), call, Some(limit));
+}
+
+/// Takes a page of a listing's scan.
+pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting: &Waiting, answer: Answer) {
+    let Some(mut operation) = state.operations.take(id) else { return };
+    let Answer::Scanned { found: Found::Versions(names), damaged, more } = answer else {
+        return read::fail(state, operation, refusal_of(&answer));
+    };
+    damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    assert!(!more || !names.is_empty(), "an empty page is the last");
+    let Purpose::List(list, listing) = &mut operation.purpose else {
+        unreachable!("only a listing asks for pages")
+    };
+    assert!(
+        names.iter().all(|(key, _)| key.as_str().starts_with(&list.prefix)),
+        "a scan keeps to its prefix"
+    );
+    let last = names.last().map(|(key, _)| key.clone()).filter(|_| more);
+    let range = ListedRange {
+        prefix: list.prefix.clone(),
+        after: listing.next.as_ref().map(|place| place.key.clone()),
+        through: last.as_ref().map(|key| key.as_str().to_owned()),
+        mark: waiting.mark,
+    };
+    listing.next = last.as_ref().map(|key| Place { key: key.as_str().to_owned(), entry: None });
+    listing.page = Some(Page { range, asked: waiting.asked, asked_call: waiting.asked_call });
+    let mut by_key: BTreeMap<Key, Vec<VersionEntry>> = BTreeMap::new();
+    for (key, entry) in names {
+        by_key.entry(key).or_default().push(entry);
+    }
+    for (key, entries) in by_key {
+        want(state, &mut operation, &key);
+        // Of the page's last key there may be older entries on the next page: they are listed by key if a read needs them.
+        let more = last.as_ref() == Some(&key);
+        show(state, &operation, &key, &entries, more);
+    }
+    merge_known_keys(state, &mut operation);
+    state.operations.put_back(id, operation);
+    state.work.push_back(Work::Operation(id));
+}
+
+/// Hands a key's part of a page to the index, as a listing of the key.
+fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry], more: bool) {
+    let Purpose::List(_, Listing { page: Some(page), .. }) = &operation.purpose else {
+        unreachable!("a page has come")
+    };
+    let listed = ListedPage {
+        entries,
+        after: None,
+        more,
+        asked: page.asked,
+        asked_call: page.asked_call,
+        next_call: state.calls.next_number(),
+        mark: page.range.mark,
+    };
+    let bug = bug_of(&state.settings);
+    state.index.listed(key, listed, |planted| bug == Some(planted));
+}
+
+/// Adds a key to those that the operation reads. Returns true if it is new.
+fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
+    if operation.wanted.contains_key(key) {
+        return false;
+    }
+    state.index.pin(key);
+    operation.wanted.insert(key.clone(), Want::Choosing);
+    true
+}
+
+/// Merges keys of the page's range in that are known beside the page. Returns true if any was new; never for a batch.
+pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
+    let Purpose::List(_, Listing { page: Some(page), .. }) = &operation.purpose else { return false };
+    let range = page.range.clone();
+    let transaction = &state.transactions[&operation.attempt];
+    let known = state.index.keys_in(&range.prefix, range.after.as_deref());
+    let known = known.take_while(|key| range.contains(key.as_str()));
+    let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
+    let bound = bound.filter(|key| range.contains(key.as_str()));
+    let new: BTreeSet<Key> =
+        known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
+    for key in &new {
+        // The page does not show the key: it has no entry.
+        show(state, operation, key, &[], false);
+        want(state, operation, key);
+    }
+    !new.is_empty()
+}
+
+/// Every key of the page has its version: the range enters the read set, and the listing is answered or goes on with the next page.
+pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
+    let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
+    let page = listing.page.take().expect("a page was read");
+    let transaction =
+        state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
+    let through = page.range.through.clone();
+    let found = roll_up(transaction, list, &operation.wanted, through.as_deref());
+    let limit = list.limit as usize;
+    let is_full = found.len() > limit;
+    let next = if is_full { Some(found[limit - 1].text().to_owned()) } else { None };
+    // What is not handed out is not listed yet, though its keys are read.
+    let mut range = page.range;
+    let bug = bug_of(&state.settings);
+    if let Some(next) = next.as_ref().filter(|next| range.contains(next)) {
+        range.through = Some(next.clone());
+    }
+    if list.after.is_none() || bug != Some(Bug::ForgetLaterRanges) {
+        transaction.add_range(range);
+    }
+    if !is_full && through.is_some() {
+        // Keys below a common prefix that is found need not be scanned.
+        if let Some(Item::Prefix(prefix)) = found.last()
+            && through.as_deref().is_some_and(|through| through.starts_with(prefix.as_str()))
+        {
+            listing.next = Some(Place { key: after_all_with(prefix), entry: None });
+        }
+        let id = state.operations.add(operation);
+        return ask_page(state, id);
+    }
+    read::deliver(state, &operation);
+    let Purpose::List(list, _) = operation.purpose else { unreachable!("a listing") };
+    let mut keys = Vec::new();
+    let mut prefixes = Vec::new();
+    for item in found.into_iter().take(list.limit as usize) {
+        match item {
+            Item::Key(key) => keys.push(key),
+            Item::Prefix(prefix) => prefixes.push(prefix),
+        }
+    }
+    let next = next.or(through).map(|next| match prefixes.last() {
+        Some(prefix) if next.starts_with(prefix.as_str()) => after_all_with(prefix),
+        Some(_) | None => next,
+    });
+    state.reply(operation.ticket, Reply::Listed { keys, prefixes, next });
+    state.work.push_back(Work::OperationDone(operation.attempt));
+}
+
+/// One line of a listing.
+#[derive(Debug)]
+enum Item {
+    Key(ListedKey),
+    Prefix(String),
+}
+
+impl Item {
+    fn text(&self) -> &str {
+        match self {
+            Item::Key(listed) => listed.key.as_str(),
+            Item::Prefix(prefix) => prefix,
+        }
+    }
+}
+
+/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys that exist for the transaction, rolled up by the delimiter.
+fn roll_up(
+    transaction: &super::super::base::transaction::Transaction,
+    list: &ListKeys,
+    wanted: &BTreeMap<Key, Want>,
+    through: Option<&str>,
+) -> Vec<Item> {
+    let range = ListedRange {
+        prefix: list.prefix.clone(),
+        after: list.after.clone(),
+        through: through.map(str::to_owned),
+        mark: crate::ids::TxnId::ZERO,
+    };
+    let all: BTreeSet<&Key> = wanted.keys().chain(transaction.buffer.keys()).collect();
+    let mut items: Vec<Item> = Vec::new();
+    for key in all.into_iter().filter(|key| range.contains(key.as_str())) {
+        if items.len() > list.limit as usize {
+            break;
+        }
+        let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
+        let listed = match (transaction.buffer.get(key), version) {
+            (Some(Write::Tombstone), _) | (None, None) => continue,
+            (Some(write @ Write::Put(_)), _) => ListedKey { key: key.clone(), txn: None, meta: write.meta() },
+            (None, Some(header)) => match header.meta(key).expect("a version's key is in its write set") {
+                meta if meta.kind == Kind::Tombstone => continue,
+                meta => ListedKey { key: key.clone(), txn: Some(header.txn), meta: meta.clone() },
+            },
+        };
+        let rest = &key.as_str()[list.prefix.len()..];
+        let cut =
+            list.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
+        match cut {
+            None => items.push(Item::Key(listed)),
+            Some(cut) => {
+                let prefix = &key.as_str()[..list.prefix.len() + cut];
+                let known = matches!(items.last(), Some(Item::Prefix(last)) if last == prefix);
+                // A cursor within a common prefix means that it was handed out before.
+                let earlier = list.after.as_deref().is_some_and(|after| after.starts_with(prefix));
+                if !known && !earlier {
+                    items.push(Item::Prefix(prefix.to_owned()));
+                }
+            }
+        }
+    }
+    items
+}
+
+/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest characters there are.
+fn after_all_with(prefix: &str) -> String {
+    let room = Key::BYTES_MAX.saturating_sub(prefix.len());
+    let mut text = prefix.to_owned();
+    text.extend(std::iter::repeat_n(char::MAX, room / char::MAX.len_utf8()));
+    text
+}

@@ -1,0 +1,16 @@
+//! Verbs: what clients wait for.
+//!
+//! ```text
+//!   begin ─► batch ─► read ─► choose          list ─► read ─► choose          commit ─► tell
+//! ```
+
+pub(in crate::node) mod batch;
+pub(in crate::node) mod begin;
+pub(in crate::node) mod choose;
+pub(in crate::node) mod commit;
+pub(in crate::node) mod end;
+pub(in crate::node) mod list;
+pub(in crate::node) mod read;
+pub(in crate::node) mod reserve;
+pub(in crate::node) mod resolve;
+pub(in crate::node) mod tell;

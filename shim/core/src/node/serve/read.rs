@@ -1,0 +1,324 @@
+//! Reads of one verb: from the keys that it wants to their versions and values.
+//!
+//! A choice enters the read set at once, so that several reads of one transaction can be under way. Until the client has it, it may be taken back:
+//! that only loosens the bounds that others were chosen under, and lets those choose again that had settled on it. What is missing for a choice (a
+//! listing, a record, the mark) is asked for, shared between operations, and the choice is made again when it has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Key, TxnId};
+use crate::message::{Found, Header, Note, Refusal, Ticket};
+use crate::record::{Kind, VersionEntry, Write};
+use crate::store::{Answer, Body, Call, CallError, Name};
+
+use super::super::base::calls::{Owner, Waiting};
+use super::super::base::index::ListedPage;
+use super::super::base::read::{Operation, OperationId, Purpose, Want};
+use super::super::base::state::{State, Work, bug_of, refusal_of};
+use super::choose::{Choice, choose};
+use super::list;
+
+/// The outcome of taking an operation as far as it goes.
+#[derive(Debug)]
+pub(in crate::node) enum Advance {
+    /// Something is missing; it was asked for.
+    Waiting,
+    /// Every key has its version, and its value where one is wanted.
+    Done(Box<Operation>),
+    /// It was refused, and has ended.
+    Failed,
+}
+
+/// Returns the refusal of a read set that would be too large.
+pub(in crate::node) fn too_many_reads(limit: usize) -> Refusal {
+    Refusal::Invalid(format!("the transaction would read more than {limit} keys: split the request"))
+}
+
+/// Starts reads for a verb of an open transaction. Keys in `wanted` are not in its write buffer.
+pub(in crate::node) fn start(
+    state: &mut State,
+    ticket: Ticket,
+    attempt: AttemptId,
+    purpose: Purpose,
+    wanted: BTreeSet<Key>,
+) -> OperationId {
+    wanted.iter().for_each(|key| state.index.pin(key));
+    let operation = Operation {
+        ticket,
+        attempt,
+        purpose,
+        wanted: wanted.into_iter().map(|key| (key, Want::Choosing)).collect(),
+        limit: state.patience(),
+        began_call: state.calls.next_number(),
+        met: BTreeMap::new(),
+    };
+    let transaction = state.transactions.get_mut(&attempt).expect("verbs are for open transactions");
+    transaction.operations += 1;
+    let id = state.operations.add(operation);
+    state.work.push_back(Work::Operation(id));
+    id
+}
+
+/// Takes every key of an operation as far as it goes.
+pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
+    let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
+    loop {
+        let choosing = operation.wanted.iter().filter(|(_, want)| matches!(want, Want::Choosing));
+        let choosing: Vec<Key> = choosing.map(|(key, _)| key.clone()).collect();
+        for key in choosing {
+            let want = match choose(state, id, &operation, &key) {
+                Choice::Missing => continue,
+                Choice::ListedAgain => {
+                    operation.met.entry(key).or_default().rounds += 1;
+                    continue;
+                }
+                Choice::Gone => {
+                    fail(state, operation, Refusal::SnapshotGone(key));
+                    return Advance::Failed;
+                }
+                Choice::Full => {
+                    let refusal = too_many_reads(state.settings.read_set_len_max);
+                    fail(state, operation, refusal);
+                    return Advance::Failed;
+                }
+                Choice::Damaged(what) => {
+                    fail(state, operation, Refusal::Damaged(what));
+                    return Advance::Failed;
+                }
+                Choice::Absent => match &operation.purpose {
+                    Purpose::Batch { .. } => Want::Found(Found::Absent),
+                    Purpose::List(..) => Want::Listed,
+                },
+                Choice::Version(header) => want_value(state, id, &operation, &key, &header),
+            };
+            operation.wanted.insert(key, want);
+        }
+        let scanning = matches!(&operation.purpose, Purpose::List(_, listing) if listing.page.is_none());
+        if scanning || !operation.wanted.values().all(Want::is_done) {
+            state.operations.put_back(id, operation);
+            return Advance::Waiting;
+        }
+        // Records that were learned may have added keys to a listing's page.
+        if !list::merge_known_keys(state, &mut operation) {
+            return Advance::Done(Box::new(operation));
+        }
+    }
+}
+
+/// Asks for a chosen version's value, unless none is wanted.
+fn want_value(
+    state: &mut State,
+    id: OperationId,
+    operation: &Operation,
+    key: &Key,
+    header: &Arc<Header>,
+) -> Want {
+    if let Purpose::List(..) = operation.purpose {
+        return Want::Listed;
+    }
+    let meta = header.meta(key).expect("a version's key is in its write set");
+    if meta.kind == Kind::Tombstone {
+        return Want::Found(Found::Version(header.txn, Write::Tombstone));
+    }
+    let at = match header.whole {
+        true => Name::Version(key.clone(), header.entry(key)),
+        false => Name::Commit(header.hash),
+    };
+    let call = Call::Fetch { at, txn: header.txn, key: key.clone() };
+    state.call(Owner::Fetch(id, key.clone()), call, Some(operation.limit));
+    Want::Fetching(header.txn)
+}
+
+/// Lets operations go on that waited for something.
+fn advance_all(state: &mut State, waiters: &BTreeSet<OperationId>) {
+    state.work.extend(waiters.iter().map(|id| Work::Operation(*id)));
+}
+
+fn fail_all(state: &mut State, waiters: &BTreeSet<OperationId>, answer: &Answer) {
+    for id in waiters {
+        if let Some(operation) = state.operations.take(*id) {
+            fail(state, operation, refusal_of(answer));
+        }
+    }
+}
+
+/// Takes a page of a key's version entries.
+pub(in crate::node) fn listing_answered(
+    state: &mut State,
+    waiting: &Waiting,
+    key: &Key,
+    after: Option<&VersionEntry>,
+    answer: Answer,
+) {
+    let answer = match answer {
+        Answer::Failed(CallError::Damaged(_)) if state.planted(Bug::TakeDamageForAbsence) => {
+            Answer::Listed { names: Vec::new(), damaged: Vec::new(), more: false }
+        }
+        answer => answer,
+    };
+    let Answer::Listed { names, damaged, more } = answer else {
+        return fail_all(state, &waiting.waiters, &answer);
+    };
+    damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    let entries: Vec<VersionEntry> = names
+        .into_iter()
+        .map(|name| match name {
+            Name::Version(listed, entry) => {
+                assert_eq!(listed, *key, "a listing names its own key");
+                entry
+            }
+            other => unreachable!("a listing of versions holds {other:?}"),
+        })
+        .collect();
+    let page = ListedPage {
+        entries: &entries,
+        after: after.map(|entry| entry.txn),
+        more,
+        asked: waiting.asked,
+        asked_call: waiting.asked_call,
+        next_call: state.calls.next_number(),
+        mark: waiting.mark,
+    };
+    let bug = bug_of(&state.settings);
+    state.index.listed(key, page, |planted| bug == Some(planted));
+    advance_all(state, &waiting.waiters);
+}
+
+/// Takes the record that a listed entry names.
+pub(in crate::node) fn record_answered(
+    state: &mut State,
+    waiting: &Waiting,
+    (txn, key): (TxnId, &Key),
+    answer: Answer,
+) {
+    match answer {
+        Answer::Got(got) => {
+            match got {
+                Some((Body::Record(record), _)) if record.txn == txn => {
+                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), ..));
+                    let header = Arc::new(Header::of(&record, whole));
+                    state.learn(&header, false, Some(key));
+                }
+                // Not there, or another attempt's.
+                Some(_) | None => {
+                    let next_call = state.calls.next_number();
+                    state.index.undecided(txn, key, next_call);
+                }
+            }
+            advance_all(state, &waiting.waiters);
+        }
+        answer => fail_all(state, &waiting.waiters, &answer),
+    }
+}
+
+/// Takes the mark that operations waited for; the state has learned it already.
+pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answer: &Answer) {
+    match answer {
+        Answer::Got(Some((Body::Format(_), _))) => advance_all(state, &waiting.waiters),
+        Answer::Got(None) => {
+            let missing =
+                CallError::Damaged("the store's format object is missing: run `aft store init`".into());
+            fail_all(state, &waiting.waiters, &Answer::Failed(missing));
+        }
+        answer => fail_all(state, &waiting.waiters, answer),
+    }
+}
+
+/// Takes the value of a chosen version.
+pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: Key, answer: Answer) {
+    let Some(mut operation) = state.operations.take(id) else { return };
+    let Some(Want::Fetching(txn)) = operation.wanted.get(&key).cloned() else {
+        unreachable!("a fetched key is being fetched")
+    };
+    let transaction = &state.transactions[&operation.attempt];
+    let read = transaction.reads.get(&key);
+    let read = read.filter(|read| read.header.as_ref().is_some_and(|header| header.txn == txn));
+    let delivered = read.is_some_and(|read| read.delivered);
+    // Another read of the key under way has found this version gone and chosen again: follow it.
+    let superseded = read.is_none();
+    let write = match answer {
+        Answer::Cached(write) => Some(write),
+        Answer::Got(Some((Body::Record(record), _))) if record.txn == txn => {
+            let write = record.write(&key).cloned();
+            assert!(write.is_some(), "the record of {txn} has the key that it was chosen for");
+            write
+        }
+        Answer::Got(_) => None,
+        answer @ Answer::Failed(_) => return fail(state, operation, refusal_of(&answer)),
+        answer => unreachable!("a fetch is answered {answer:?}"),
+    };
+    match write {
+        Some(write) if !superseded => {
+            operation.wanted.insert(key, Want::Found(Found::Version(txn, write)));
+        }
+        Some(_) => {
+            operation.wanted.insert(key, Want::Choosing);
+        }
+        None => {
+            let next_call = state.calls.next_number();
+            state.index.gone(txn, &key, next_call);
+            if delivered {
+                return fail(state, operation, Refusal::SnapshotGone(key));
+            }
+            let met = operation.met.entry(key.clone()).or_default();
+            met.values_gone += 1;
+            met.mark_since = next_call;
+            operation.wanted.insert(key.clone(), Want::Choosing);
+            if !superseded {
+                take_back(state, operation.attempt, &key);
+            }
+        }
+    }
+    state.operations.put_back(id, operation);
+    state.work.push_back(Work::Operation(id));
+}
+
+/// Takes a choice back, of which no client has heard. Other operations of the transaction that had settled on it choose again.
+fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
+    let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
+    transaction.take_back(key);
+    if state.planted(Bug::DeliverTakenBack) {
+        return;
+    }
+    for want in state.operations.of_mut(attempt).filter_map(|operation| operation.wanted.get_mut(key)) {
+        match want {
+            // Something else of its operation is under way, so it is looked at again.
+            Want::Found(_) | Want::Listed => *want = Want::Choosing,
+            // Its own fetch will find that the read set has moved on.
+            Want::Fetching(_) | Want::Choosing => {}
+        }
+    }
+}
+
+/// Ends an operation that cannot succeed.
+pub(in crate::node) fn fail(state: &mut State, operation: Operation, refusal: Refusal) {
+    operation.wanted.keys().for_each(|key| state.index.unpin(key));
+    state.refuse(operation.ticket, refusal);
+    state.work.push_back(Work::OperationDone(operation.attempt));
+}
+
+/// Marks an operation's reads as delivered: its client gets them now.
+pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
+    operation.wanted.keys().for_each(|key| state.index.unpin(key));
+    let transaction =
+        state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
+    for key in operation.wanted.keys() {
+        if let Some(read) = transaction.reads.get_mut(key) {
+            read.delivered = true;
+        }
+    }
+}
+
+/// Forgets a transaction's operations. Returns their tickets.
+pub(in crate::node) fn stop(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
+    let ids = state.operations.of(attempt);
+    ids.into_iter()
+        .map(|id| {
+            let operation = state.operations.take(id).expect("listed above");
+            operation.wanted.keys().for_each(|key| state.index.unpin(key));
+            operation.ticket
+        })
+        .collect()
+}
