@@ -100,7 +100,7 @@ enum Move {
     Fail(FlightId, usize),
     Hold(FlightId),
     Send(FlightId),
-    Late(Ghost),
+    Late(Box<Ghost>),
     Tell(TellId),
     Sweep(usize),
     Rest(usize),
@@ -300,7 +300,13 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     }
     if budget.late > 0 {
         moves.extend(
-            world.ghosts.iter().filter(|ghost| ghost.until_ms >= world.now_ms).cloned().map(Move::Late),
+            world
+                .ghosts
+                .iter()
+                .filter(|ghost| ghost.until_ms >= world.now_ms)
+                .cloned()
+                .map(Box::new)
+                .map(Move::Late),
         );
     }
     let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Sweep(_)));

@@ -331,7 +331,7 @@ impl World {
     }
 
     pub(crate) fn haunt(&mut self, ghost: Ghost) {
-        self.fresh.push(Fresh::Ghost(ghost.clone()));
+        self.fresh.push(Fresh::Ghost(Box::new(ghost.clone())));
         self.ghosts.insert(ghost);
     }
 

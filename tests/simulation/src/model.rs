@@ -337,10 +337,9 @@ impl StoreModel {
         let names = keys.flat_map(|(key, entries)| {
             let from = match after {
                 // The key of the cursor: go on within it, or leave it out.
-                Some(after) if after.key == key.as_str() => match &after.entry {
-                    Some(entry) => Some(Excluded((Reverse(entry.txn), entry.clone()))),
-                    None => None,
-                },
+                Some(after) if after.key == key.as_str() => {
+                    after.entry.as_ref().map(|entry| Excluded((Reverse(entry.txn), entry.clone())))
+                }
                 Some(_) | None => Some(Unbounded),
             };
             let entries = from.into_iter().flat_map(move |from| entries.range((from, Unbounded)));

@@ -374,7 +374,7 @@ impl Simulation {
                 match item {
                     Fresh::Flight(id) => self.plan_flight(id),
                     Fresh::Tell(id) => self.plan_tell(id),
-                    Fresh::Ghost(ghost) => self.plan_ghost(ghost),
+                    Fresh::Ghost(ghost) => self.plan_ghost(*ghost),
                     Fresh::Client(number) if self.world.attempts[number].ended().is_some() => {
                         self.ended(number)
                     }

@@ -37,7 +37,7 @@ pub enum Fresh {
     /// An attempt may go on, or has ended.
     Client(usize),
     /// A call that may land late.
-    Ghost(Ghost),
+    Ghost(Box<Ghost>),
 }
 
 /// A tell on its way: sender, its sequence number, the host it goes to.
