@@ -141,7 +141,7 @@ pub struct Attempt {
     pub known: BTreeMap<Key, TxnId>,
     /// What its client may pass on, once it committed or was replayed to.
     pub session_after: Session,
-    /// It began fresh: by its own wish, its session's, or its host's nature.
+    /// It began fresh: by its own wish, or its host's nature.
     pub fresh: bool,
     /// The newest version of each key that somebody knew to have committed when it began.
     pub told_before: BTreeMap<Key, TxnId>,

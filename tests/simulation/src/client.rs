@@ -99,7 +99,7 @@ impl World {
         sent.record_before = self.store.record(&request.hash_for(attempt.id)).map(|record| record.txn);
         sent.draining = slot.draining;
         if sent.begins {
-            attempt.fresh = request.fresh || attempt.session.fresh || slot.role == Role::Guest;
+            attempt.fresh = request.fresh || slot.role == Role::Guest;
             attempt.told_before = self.audit.told.clone();
             attempt.acknowledged_before = self.audit.acknowledged.clone();
             attempt.mark_known = slot.mark_read == self.store.format.as_ref().map(|format| format.mark);

@@ -91,9 +91,13 @@ impl Flight {
     }
 }
 
-/// Puts the outcomes of a commit's pieces together: those of its parts, or one of all.
+/// Puts the outcomes of a commit's pieces together: those of its parts in order, or one of all.
 fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
-    let wanted = (writes.record.is_some(), writes.entries.len());
+    let mut outcomes: Vec<Answer> = outcomes.collect();
+    let wanted = usize::from(writes.record.is_some()) + writes.entries.len();
+    if let [Answer::Failed(error)] = &outcomes[..] {
+        outcomes = vec![Answer::Failed(error.clone()); wanted];
+    }
     let mut all = Pieces { record: None, entries: Vec::new() };
     for outcome in outcomes {
         match outcome {
@@ -101,18 +105,16 @@ fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
                 all.record = all.record.or(part.record);
                 all.entries.extend(part.entries);
             }
-            // The record comes first; the piece of a commit that lands at once is all of it.
-            Answer::Failed(error) if wanted.0 && all.record.is_none() => all.record = Some(Err(error)),
+            // The record comes first.
+            Answer::Failed(error) if writes.record.is_some() && all.record.is_none() => {
+                all.record = Some(Err(error));
+            }
             Answer::Failed(error) => all.entries.push(Err(error)),
             other => panic!("a commit does not land with {other:?}"),
         }
     }
-    if let Some(Err(error)) = &all.record
-        && all.entries.is_empty()
-    {
-        all.entries = vec![Err(error.clone()); wanted.1];
-    }
-    assert_eq!((all.record.is_some(), all.entries.len()), wanted, "every piece has an outcome");
+    assert_eq!(all.record.is_some(), writes.record.is_some(), "a record has an outcome");
+    assert_eq!(all.entries.len(), writes.entries.len(), "every entry has an outcome");
     all
 }
 

@@ -275,7 +275,7 @@ impl World {
 
     /// Judges a token: it names the commit, or has its bearer begin fresh.
     fn judge_session(&self, txn: TxnId, session: &Session) -> Verdict {
-        let named = session.fresh || session.entries.iter().any(|entry| entry.txn == txn);
+        let named = session.fresh_until_ms > 0 || session.entries.iter().any(|entry| entry.txn == txn);
         let ordered = session.entries.windows(2).all(|pair| pair[0].txn > pair[1].txn);
         let entry = |entry: &SessionEntry| {
             let commit = self.audit.commits.get(&entry.txn.attempt);
