@@ -12,10 +12,10 @@ use prost::Message;
 
 use crate::fault::Fault;
 use crate::frame::{self, Gone, Kind};
+use crate::messages;
 use crate::name::{describe, encode_name};
 use crate::notes::{decode_format, decode_notes, encode_format, encode_notes};
 use crate::record::{decode_record, decode_stub, encode_record, encode_stub};
-use crate::messages;
 
 /// Returns the store's name and the bytes of an object.
 ///
@@ -39,9 +39,7 @@ pub fn encode_object(name: &Name, body: &Body) -> (aft_store::Name, Bytes) {
         (Name::Version(_, entry), Body::Empty) if !entry.whole => Bytes::new(),
         (Name::Blob { .. }, Body::Part(bytes)) => return encode_part(name, std::slice::from_ref(bytes)),
         (Name::Format, Body::Format(format)) => seal(&at, Kind::Format, &encode_format(format)),
-        (Name::Damaged(_), Body::Text(text)) => {
-            seal(&at, Kind::Text, &messages::Text { text: text.clone() })
-        }
+        (Name::Damaged(_), Body::Text(text)) => seal(&at, Kind::Text, &messages::Text { text: text.clone() }),
         (Name::Notes, Body::Notes(notes)) => seal(&at, Kind::Notes, &encode_notes(notes)),
         (
             Name::Commit(_)
@@ -276,8 +274,7 @@ mod tests {
     fn whole() -> (Name, messages::Record) {
         let txn = TxnId { time: Hlc(0), attempt: AttemptId([1; 16]) };
         let meta = Meta { kind: core::Kind::Inline, size: 0, etag: Bytes::new() };
-        let entry =
-            core::VersionEntry { txn, hash: RequestHash([7; 32]), meta, cowritten: 1, whole: true };
+        let entry = core::VersionEntry { txn, hash: RequestHash([7; 32]), meta, cowritten: 1, whole: true };
         let mut record = record();
         record.writes.truncate(1);
         (Name::Version(Key::parse("a").unwrap(), entry), record)
@@ -299,7 +296,10 @@ mod tests {
         check(&|record| record.writes[0].key = "b".into(), "another version");
         check(&|record| record.writes[0].size = 1, "another version");
         check(&|record| record.writes[0].kind = 2, "another version");
-        check(&|record| record.writes.push(messages::Write { key: "b".into(), kind: 2, ..Default::default() }), "one key");
+        check(
+            &|record| record.writes.push(messages::Write { key: "b".into(), kind: 2, ..Default::default() }),
+            "one key",
+        );
         refuse(&name, Kind::Stub, &messages::Stub::default(), "another kind");
         let Name::Version(key, entry) = name else { panic!("the name is an entry's") };
         let slim = Name::Version(key, core::VersionEntry { whole: false, ..entry });

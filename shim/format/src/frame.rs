@@ -120,8 +120,7 @@ impl Running {
         };
         let (group, item) = (&name.group, &name.item);
         let (group_len, item_len) = ((group.len() as u64).to_be_bytes(), (item.len() as u64).to_be_bytes());
-        let summed: [&[u8]; 6] =
-            [&kind.prefix(), &[name.space as u8], &group_len, group, &item_len, item];
+        let summed: [&[u8]; 6] = [&kind.prefix(), &[name.space as u8], &group_len, group, &item_len, item];
         summed.iter().for_each(|bytes| running.update(bytes));
         running
     }

@@ -186,10 +186,8 @@ impl Scanning {
             }
             Scan::Commits { after } => {
                 // A record is the only item of its group.
-                let after = after.map(|hash| Position {
-                    group: encode_name(&Name::Commit(hash)).group,
-                    item: None,
-                });
+                let after =
+                    after.map(|hash| Position { group: encode_name(&Name::Commit(hash)).group, item: None });
                 (names(Space::Commit, b"", after), Found::Commits(Vec::new()))
             }
             Scan::Blobs { after } => {

@@ -38,9 +38,9 @@ pub(crate) fn encode_notes(notes: &Notes) -> messages::Notes {
             after: after.as_ref().map(encode_place),
             survivor: survivor.as_ref().map(encode_txn),
         }),
-        Phase::Commits { after } => messages::Phase::Commits(messages::CommitsPhase {
-            after: after.map(|hash| copy(&hash.0)),
-        }),
+        Phase::Commits { after } => {
+            messages::Phase::Commits(messages::CommitsPhase { after: after.map(|hash| copy(&hash.0)) })
+        }
     };
     messages::Notes {
         mark: Some(encode_txn(&notes.mark)),

@@ -27,10 +27,15 @@ pub enum TokenError {
     #[error("the text is no token of this service: send the last token unchanged, or none")]
     Garbage,
     /// It names more commits than a session has.
-    #[error("a session token names at most {} commits: send the last token unchanged, or none", Session::LEN_MAX)]
+    #[error(
+        "a session token names at most {} commits: send the last token unchanged, or none",
+        Session::LEN_MAX
+    )]
     TooLong,
     /// The first version of this program gave it out, for a store that this one does not read.
-    #[error("the session token is of the first version of this service, whose stores this one does not read: send none")]
+    #[error(
+        "the session token is of the first version of this service, whose stores this one does not read: send none"
+    )]
     First,
     /// A newer version of this program gave it out.
     #[error("the session token has format {0}, of a newer version of this service: upgrade this node")]

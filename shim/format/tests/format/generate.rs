@@ -46,8 +46,7 @@ pub(crate) fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 
 pub(crate) fn session() -> impl Strategy<Value = Session> {
     let entry = (txn(), hash()).prop_map(|(txn, hash)| SessionEntry { txn, hash });
-    (vec(entry, 0..=Session::LEN_MAX), any::<bool>())
-        .prop_map(|(entries, fresh)| Session { entries, fresh })
+    (vec(entry, 0..=Session::LEN_MAX), any::<bool>()).prop_map(|(entries, fresh)| Session { entries, fresh })
 }
 
 pub(crate) fn meta() -> impl Strategy<Value = Meta> {
@@ -70,8 +69,11 @@ pub(crate) fn entry() -> impl Strategy<Value = VersionEntry> {
 }
 
 pub(crate) fn blob_group() -> impl Strategy<Value = BlobGroup> {
-    (attempt(), hash(), any::<u64>())
-        .prop_map(|(attempt, hash, reserved_ms)| BlobGroup { attempt, hash, reserved_ms })
+    (attempt(), hash(), any::<u64>()).prop_map(|(attempt, hash, reserved_ms)| BlobGroup {
+        attempt,
+        hash,
+        reserved_ms,
+    })
 }
 
 pub(crate) fn blob_name() -> impl Strategy<Value = Name> {
@@ -111,29 +113,31 @@ fn write(attempt: AttemptId, hash: RequestHash) -> impl Strategy<Value = Write> 
     ]
 }
 
-pub(crate) fn record() -> impl Strategy<Value = Record> {
-    (txn(), hash()).prop_flat_map(|(txn, hash)| {
-        let attempt = txn.attempt;
-        let about = (any::<bool>(), proptest::option::of(any::<[u8; 32]>()), any::<u64>());
-        let result = prop_oneof![
-            2 => proptest::option::of(bytes(32)).prop_map(|result| (result, None)),
-            1 => (blob(attempt, hash), any::<u64>())
-                .prop_map(|(blob, size)| (None, Some(LargeResult { blob, size }))),
-        ];
-        let writes = btree_map(key(), write(attempt, hash), 0..6);
-        (about, result, writes).prop_map(
-            move |((named, fingerprint, retention_ms), (result, large_result), writes)| Record {
-                txn,
-                hash,
-                named: named || writes.is_empty(),
-                fingerprint: fingerprint.map(Fingerprint),
-                retention_ms,
-                result,
-                large_result,
-                writes: writes.into_iter().collect(),
-            },
-        )
-    })
+pub(crate) fn record() -> BoxedStrategy<Record> {
+    (txn(), hash())
+        .prop_flat_map(|(txn, hash)| {
+            let attempt = txn.attempt;
+            let about = (any::<bool>(), proptest::option::of(any::<[u8; 32]>()), any::<u64>());
+            let result = prop_oneof![
+                2 => proptest::option::of(bytes(32)).prop_map(|result| (result, None)),
+                1 => (blob(attempt, hash), any::<u64>())
+                    .prop_map(|(blob, size)| (None, Some(LargeResult { blob, size }))),
+            ];
+            let writes = btree_map(key(), write(attempt, hash), 0..6);
+            (about, result, writes).prop_map(
+                move |((named, fingerprint, retention_ms), (result, large_result), writes)| Record {
+                    txn,
+                    hash,
+                    named: named || writes.is_empty(),
+                    fingerprint: fingerprint.map(Fingerprint),
+                    retention_ms,
+                    result,
+                    large_result,
+                    writes: writes.into_iter().collect(),
+                },
+            )
+        })
+        .boxed()
 }
 
 /// A transaction of one key that needs no record of its own.
@@ -172,24 +176,25 @@ fn pending() -> impl Strategy<Value = Pending> {
     })
 }
 
-fn notes() -> impl Strategy<Value = Notes> {
+fn notes() -> BoxedStrategy<Notes> {
     let phase = prop_oneof![
         (proptest::option::of(place()), proptest::option::of(txn()))
             .prop_map(|(after, survivor)| Phase::Versions { after, survivor }),
         proptest::option::of(hash()).prop_map(|after| Phase::Commits { after }),
     ];
     let met = vec(any::<u64>(), 0..6);
-    (txn(), txn(), any::<u64>(), phase, vec(pending(), 0..4), met).prop_map(
-        |(a, b, salt, phase, mut window, mut met)| {
+    (txn(), txn(), any::<u64>(), phase, vec(pending(), 0..4), met)
+        .prop_map(|(a, b, salt, phase, mut window, mut met)| {
             window.sort();
             met.sort_unstable();
             Notes { mark: a.min(b), target: a.max(b), salt, phase, window, met }
-        },
-    )
+        })
+        .boxed()
 }
 
 /// An object: a name with a body that may lie under it.
-pub(crate) fn object() -> impl Strategy<Value = (Name, Body)> {
+/// Boxed, as records are: two of them side by side are too large for a test's stack.
+pub(crate) fn object() -> BoxedStrategy<(Name, Body)> {
     prop_oneof![
         4 => record().prop_map(|record| (Name::Commit(record.hash), Body::Record(record.into()))),
         2 => whole().prop_map(|(name, record)| (name, Body::Record(record.into()))),
@@ -202,4 +207,5 @@ pub(crate) fn object() -> impl Strategy<Value = (Name, Body)> {
             (Name::Version(key, VersionEntry { whole: false, ..entry }), Body::Empty)
         }),
     ]
+    .boxed()
 }

@@ -86,7 +86,8 @@ proptest! {
 fn every_field_counts() {
     let meta = Meta { kind: Kind::Inline, size: 5, etag: Bytes::from_static(b"b") };
     let txn = TxnId { time: Hlc(0x0100), attempt: AttemptId([0; 16]) };
-    let base = VersionEntry { txn, hash: RequestHash([1; 32]), meta: meta.clone(), cowritten: 1, whole: false };
+    let base =
+        VersionEntry { txn, hash: RequestHash([1; 32]), meta: meta.clone(), cowritten: 1, whole: false };
     let with = |txn| VersionEntry { txn, ..base.clone() };
     let of = |meta| VersionEntry { meta, ..base.clone() };
     let later = VersionEntry { hash: RequestHash([2; 32]), ..base.clone() };
