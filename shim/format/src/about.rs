@@ -1,7 +1,7 @@
 //! A store's description of itself: the part of `store/format` that the core hands on unchanged.
 //!
-//! It is made once, when the store is made, and says what the maker found. Nodes compare it with what they find:
-//! settings that safety rests on must be the same on all of them.
+//! It is made once, when the store is made, and says what the maker found. Nodes compare it with
+//! what they find: settings that safety rests on must be the same on all of them.
 
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ pub struct Abilities {
     pub blob_part_bytes: u64,
 }
 
-/// The verdict of a race probe. A store that failed it is refused, so that there is no failed verdict.
+/// The verdict of a race probe. A store that failed it is refused, so that there is no failed
+/// verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Race {
     /// Nobody probed the store.
@@ -159,8 +160,8 @@ impl About {
         Format::new(self.encode())
     }
 
-    /// Returns a sentence for each ability in which the store differs from the one that was made: what changed, and what
-    /// follows. Empty where all is as it was.
+    /// Returns a sentence for each ability in which the store differs from the one that was made:
+    /// what changed, and what follows. Empty where all is as it was.
     pub fn differences(&self, now: &Capabilities) -> Vec<String> {
         let (then, now) = (self.abilities, Abilities::of(now));
         let mut found = Vec::new();
@@ -182,7 +183,8 @@ impl About {
         if then.body_bytes_max != now.body_bytes_max {
             differ("the largest body (bytes)", &then.body_bytes_max, &now.body_bytes_max);
         }
-        // A large value's place holds the size of its parts, so another size for new ones harms nobody.
+        // A large value's place holds the size of its parts, so another size for new ones harms
+        // nobody.
         found
     }
 }
@@ -207,10 +209,11 @@ pub enum FormatFound {
     Missing,
     /// It can be read.
     Readable(Arc<Format>, Box<About>),
-    /// It is damaged: reading and committing go on, sweeps and verdicts that need the mark do not. The text names the
-    /// remedy.
+    /// It is damaged: reading and committing go on, sweeps and verdicts that need the mark do not.
+    /// The text names the remedy.
     Damaged(String),
-    /// Another version of this program wrote it, and the store cannot be used. The text names the remedy.
+    /// Another version of this program wrote it, and the store cannot be used. The text names the
+    /// remedy.
     Refused(String),
 }
 

@@ -1,7 +1,7 @@
 //! Typed bodies to bytes, and back.
 //!
-//! Decoding parses: keys are keys and in strict order, lengths are right, kinds are known, and the body is the one that
-//! its name says. Every fault names the object.
+//! Decoding parses: keys are keys and in strict order, lengths are right, kinds are known, and the
+//! body is the one that its name says. Every fault names the object.
 
 use std::sync::Arc;
 
@@ -54,8 +54,8 @@ pub fn encode_object(name: &Name, body: &Body) -> (aft_store::Name, Bytes) {
     (at, bytes)
 }
 
-/// Returns the store's name and the bytes of a part of a large value that comes in pieces: as [`encode_object`] of the
-/// whole part, with one copy less.
+/// Returns the store's name and the bytes of a part of a large value that comes in pieces: as
+/// [`encode_object`] of the whole part, with one copy less.
 ///
 /// # Panics
 /// If the name is no blob's.
@@ -87,8 +87,8 @@ fn seal(at: &aft_store::Name, kind: Kind, message: &impl Message) -> Bytes {
 /// Returns the body of an object. Inline values and parts are slices of `bytes`.
 ///
 /// # Errors
-/// [`Damaged`](aft_store::Error::Damaged), naming the object, if the bytes are not what was written there or are of
-/// another version's format.
+/// [`Damaged`](aft_store::Error::Damaged), naming the object, if the bytes are not what was written
+/// there or are of another version's format.
 pub fn decode_body(name: &Name, bytes: &Bytes) -> Result<Body, aft_store::Error> {
     parse_body(name, bytes).map_err(|fault| fault.at(&describe(name)))
 }
@@ -141,7 +141,8 @@ pub(crate) fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
     }
 }
 
-/// Checks that a record is the body of this whole entry: of its one key, by the same transaction, without a request ID.
+/// Checks that a record is the body of this whole entry: of its one key, by the same transaction,
+/// without a request ID.
 fn check_whole(name: &Name, record: &Record) -> Result<(), Fault> {
     let Name::Version(key, entry) = name else { panic!("{} is no version entry", describe(name)) };
     assert!(entry.whole, "the entry's body is empty");
@@ -162,8 +163,8 @@ fn message<M: Message + Default>(payload: Bytes) -> Result<M, Fault> {
     M::decode(payload).map_err(|_| Fault::Broken("the body is no message of this format"))
 }
 
-/// A part of a large value whose body comes in pieces. The last piece is held back until all of them have been found
-/// right: a reader that gets the whole part has what was written.
+/// A part of a large value whose body comes in pieces. The last piece is held back until all of
+/// them have been found right: a reader that gets the whole part has what was written.
 #[derive(Debug)]
 pub struct PartInPieces {
     name: Name,
@@ -180,7 +181,8 @@ impl PartInPieces {
         PartInPieces { opening: frame::Opening::new(encode_name(&name), Kind::Part, before), name }
     }
 
-    /// Takes the body's next piece, and returns bytes of the part that may be passed on: empty if there are none yet.
+    /// Takes the body's next piece, and returns bytes of the part that may be passed on: empty if
+    /// there are none yet.
     ///
     /// # Errors
     /// [`Damaged`](aft_store::Error::Damaged), naming the object.
@@ -196,7 +198,8 @@ impl PartInPieces {
     /// Returns the last bytes of the part.
     ///
     /// # Errors
-    /// [`Damaged`](aft_store::Error::Damaged), naming the object, if the part is not what was written.
+    /// [`Damaged`](aft_store::Error::Damaged), naming the object, if the part is not what was
+    /// written.
     pub fn end(&mut self) -> Result<Bytes, aft_store::Error> {
         self.opening.end().map_err(|fault| fault.at(&describe(&self.name)))
     }
@@ -318,7 +321,7 @@ mod tests {
         refuse(&Name::Format, Kind::Format, &above, "above the mark");
         refuse(&Name::Format, Kind::Format, &messages::Format::default(), "is missing");
         let phase = Some(messages::Phase::Commits(messages::CommitsPhase { after: None }));
-        let notes = messages::Notes { mark: zero.clone(), target: one.clone(), phase, ..Default::default() };
+        let notes = messages::Notes { mark: zero, target: one, phase, ..Default::default() };
         assert!(decode_body(&Name::Notes, &sealed(&Name::Notes, Kind::Notes, &notes)).is_ok());
         let refuse_notes = |change: &dyn Fn(&mut messages::Notes), expect: &str| {
             let mut notes = notes.clone();

@@ -38,9 +38,9 @@ impl Fault {
 /// Checks a format number.
 pub(crate) fn check_format(found: u8) -> Result<(), Fault> {
     match found {
-        FORMAT => Ok(()),
         0 => Err(Fault::Broken("format 0, which never was")),
         1 => Err(Fault::First),
-        2.. => Err(Fault::Newer { found }),
+        _ if found > FORMAT => Err(Fault::Newer { found }),
+        _ => Ok(()),
     }
 }

@@ -7,16 +7,17 @@
 //! └──────────────────────┴──────┴────────────────────┴─────────────
 //! ```
 //!
-//! The checksum covers the object's name, the two bytes before it and the payload: a flipped bit, a truncated body and
-//! a body under another object's name are all found. It defends against accidents, not against people.
+//! The checksum covers the object's name, the two bytes before it and the payload: a flipped bit, a
+//! truncated body and a body under another object's name are all found. It defends against
+//! accidents, not against people.
 //!
-//! | checksum | kind of sum | of |
+//! | number | checksum | of |
 //! |---|---|---|
-//! | 1 | the start of SHA-256 | all objects but parts; it is linked already, and a record of 4 KiB takes 3 µs |
-//! | 2 | XXH3, 64 bits | parts of large values, where SHA-256 would be most of the work: 8 MiB take under a millisecond instead of five |
+//! | 1 | the start of SHA-256 | all objects but parts: a record of 4 KiB takes 3 µs |
+//! | 2 | XXH3, 64 bits | parts: 8 MiB take under a millisecond instead of five |
 //!
-//! The first version's bodies begin with 1 or 2, and it calls greater bytes *newer*. So it refuses all of these, whose
-//! first byte is 0x21 or 0x22.
+//! The first version's bodies begin with 1 or 2, and it calls greater bytes *newer*. So it refuses
+//! all of these, whose first byte is 0x21 or 0x22.
 
 use aft_store::Name;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -88,7 +89,8 @@ impl Kind {
     }
 }
 
-/// Checks the format number in a body's first byte. The first version has its number in the lower bits.
+/// Checks the format number in a body's first byte. The first version has its number in the lower
+/// bits.
 pub(crate) fn check_first_byte(byte: u8) -> Result<(), Fault> {
     match byte {
         1 | 2 => Err(Fault::First),
@@ -216,8 +218,8 @@ impl Opening {
         }
     }
 
-    /// Takes the body's next piece, and returns payload that may be passed on: empty if there is none. One piece is
-    /// held back.
+    /// Takes the body's next piece, and returns payload that may be passed on: empty if there is
+    /// none. One piece is held back.
     pub(crate) fn push(&mut self, mut piece: Bytes) -> Result<Bytes, Fault> {
         let running = match &mut self.running {
             Some(running) => running,
@@ -236,7 +238,8 @@ impl Opening {
                 self.running.insert(Running::new(self.kind, &self.name))
             }
         };
-        // Sum again what an earlier try passed on, and compare: the rest must belong to the same body.
+        // Sum again what an earlier try passed on, and compare: the rest must belong to the same
+        // body.
         if self.received < self.before.bytes {
             let known = piece.split_to(piece.len().min(self.before.bytes - self.received));
             running.update(&known);
@@ -397,7 +400,8 @@ mod tests {
         let mut second = opening(first.gone());
         let outcome = opened(&mut second, &sealed(Kind::Part, &other), 100);
         assert_eq!(outcome, Err(Fault::Broken("the body is another one than a moment ago")));
-        // A shorter body, which is right by itself, ends before the place where the first try broke off.
+        // A shorter body, which is right by itself, ends before the place where the first try broke
+        // off.
         let mut third = opening(first.gone());
         opened(&mut third, &sealed(Kind::Part, &payload()[..100]), 100).unwrap();
         assert_eq!(third.end(), Err(Fault::Broken("the body is another one than a moment ago")));

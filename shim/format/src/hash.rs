@@ -3,12 +3,12 @@
 use aft_core::ids::{AttemptId, Fingerprint, RequestHash};
 use sha2::{Digest, Sha256};
 
-/// Takes the place of the length of the first part in [`request_hash`]. No part is so long, so that a named request never
-/// has the name of an unnamed one.
+/// Takes the place of the length of the first part in [`request_hash`]. No part is so long, so that
+/// a named request never has the name of an unnamed one.
 const OWN_PREFIX: u64 = u64::MAX;
 
-/// Returns the name of a request that its caller named: SHA-256 over tenant, scope and request ID, each after its length
-/// (8 bytes, big-endian).
+/// Returns the name of a request that its caller named: SHA-256 over tenant, scope and request ID,
+/// each after its length (8 bytes, big-endian).
 pub fn request_hash(tenant: &str, scope: &str, id: &str) -> RequestHash {
     let mut hasher = Sha256::new();
     for part in [tenant, scope, id] {
@@ -18,7 +18,8 @@ pub fn request_hash(tenant: &str, scope: &str, id: &str) -> RequestHash {
     RequestHash(hasher.finalize().into())
 }
 
-/// Returns the name of a request that its caller did not name: derived from its one attempt, and in a domain of its own.
+/// Returns the name of a request that its caller did not name: derived from its one attempt, and in
+/// a domain of its own.
 pub fn own_hash(attempt: AttemptId) -> RequestHash {
     let mut hasher = Sha256::new();
     hasher.update(OWN_PREFIX.to_be_bytes());
@@ -26,8 +27,9 @@ pub fn own_hash(attempt: AttemptId) -> RequestHash {
     RequestHash(hasher.finalize().into())
 }
 
-/// Returns the name of a request that its caller, a tenant with a credential, did not name: [`own_hash`] with the tenant.
-/// So only the tenant that opened a transaction can ask for its record by the transaction's token, on any node.
+/// Returns the name of a request that its caller, a tenant with a credential, did not name:
+/// [`own_hash`] with the tenant. So only the tenant that opened a transaction can ask for its
+/// record by the transaction's token, on any node.
 pub fn own_hash_of(tenant: &str, attempt: AttemptId) -> RequestHash {
     let mut hasher = Sha256::new();
     hasher.update(OWN_PREFIX.to_be_bytes());
@@ -37,7 +39,8 @@ pub fn own_hash_of(tenant: &str, attempt: AttemptId) -> RequestHash {
     RequestHash(hasher.finalize().into())
 }
 
-/// The fingerprint of a payload that comes in pieces: [`fingerprint`] of all of them, one after the other.
+/// The fingerprint of a payload that comes in pieces: [`fingerprint`] of all of them, one after the
+/// other.
 #[derive(Debug, Clone, Default)]
 pub struct FingerprintOfPieces(Sha256);
 

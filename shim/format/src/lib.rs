@@ -1,20 +1,25 @@
-//! The second protocol's durable formats: the bytes that a store holds. Golden files (`golden/`) pin them.
+//! The second protocol's durable formats: the bytes that a store holds. Golden files (`golden/`)
+//! pin them.
 //!
-//! * [`encode_name`], [`decode_name`], [`describe`] (`name`) – typed names to a store's structured names and back,
-//!   in the order that the core documents.
-//! * [`encode_object`], [`decode_body`], [`PartInPieces`] (`body`, `record`, `notes`, `messages`, `frame`) – bodies:
-//!   a format number, a checksum, a protobuf message.
-//! * [`Listing`], [`Scanning`] (`listing`) – pages of names to answers of the core; damaged names become text.
-//! * [`encode_commit`], [`decode_committed`], [`call_error`] (`commit`) – one commit and its outcomes.
-//! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is opaque to the core.
+//! * [`encode_name`], [`decode_name`], [`describe`] (`name`) – typed names to a store's structured
+//!   names and back, in the order that the core documents.
+//! * [`encode_object`], [`decode_body`], [`PartInPieces`] (`body`, `record`, `notes`, `messages`,
+//!   `frame`) – bodies: a format number, a checksum, a protobuf message.
+//! * [`Listing`], [`Scanning`] (`listing`) – pages of names to answers of the core; damaged names
+//!   become text.
+//! * [`encode_commit`], [`decode_committed`], [`call_error`] (`commit`) – one commit and its
+//!   outcomes.
+//! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
+//!   opaque to the core.
 //! * [`look`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
-//! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to call, as text.
+//! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
+//!   call, as text.
 //!
 //! Two rules for changes of a format:
 //!
-//! 1. A field that an older reader may ignore gets a new field number. A field that it must not ignore raises the
-//!    format number: older readers then refuse the object instead of guessing.
+//! 1. A field that an older reader may ignore gets a new field number. A field that it must not
+//!    ignore raises the format number: older readers then refuse the object instead of guessing.
 //! 2. Nothing is decoded into a state that the core does not allow. Bytes that do not parse are
 //!    [`aft_store::Error::Damaged`], and the text names the object.
 

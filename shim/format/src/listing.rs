@@ -1,8 +1,9 @@
 //! Pages of names: questions of the core to those of a store, and answers back.
 //!
-//! A name that cannot be read holds up nothing but itself (protocol, section 11): it becomes a text beside the readable
-//! names of its page. An answer of the core never says that more follow without a name to go on from. So a driver goes
-//! on by itself, after the last *stored* name, over pages that hold damaged names only:
+//! A name that cannot be read holds up nothing but itself (protocol, section 11): it becomes a text
+//! beside the readable names of its page. An answer of the core never says that more follow without
+//! a name to go on from. So a driver goes on by itself, after the last *stored* name, over pages
+//! that hold damaged names only:
 //!
 //! ```text
 //!   Listing::new ──► store.list(space, group, after, limit) ──► take: true? ask again ──► answer
@@ -66,7 +67,8 @@ impl Listing {
     /// Begins a listing.
     ///
     /// # Panics
-    /// If `after` is not a name of the group: cursors are names that a listing of the group returned.
+    /// If `after` is not a name of the group: cursors are names that a listing of the group
+    /// returned.
     pub fn new(group: Group, after: Option<&Name>) -> Listing {
         let (space, at) = match &group {
             Group::Versions(key) => (Space::Version, key_group(key)),
@@ -99,7 +101,8 @@ impl Listing {
         self.after.as_deref()
     }
 
-    /// Takes a page. Returns true if another one is needed: this one held damaged names only, and more follow.
+    /// Takes a page. Returns true if another one is needed: this one held damaged names only, and
+    /// more follow.
     ///
     /// # Panics
     /// If the page does not lie behind the one before.
@@ -210,8 +213,8 @@ impl Scanning {
         &self.ask
     }
 
-    /// Takes the answer to [`Ask::Names`]. Returns true if another page is needed: this one held damaged names only, and
-    /// more follow.
+    /// Takes the answer to [`Ask::Names`]. Returns true if another page is needed: this one held
+    /// damaged names only, and more follow.
     ///
     /// # Panics
     /// If something else was asked, or the page does not lie behind the one before.
@@ -291,7 +294,8 @@ fn take_name(space: Space, name: Scanned, found: &mut Found) -> Result<(), Fault
     match (parse_name(space, &group, &item)?, found) {
         (Name::Version(key, entry), Found::Versions(found)) => found.push((key, entry)),
         (Name::Commit(hash), Found::Commits(found)) => {
-            // A body that cannot be read is left out: the core gets the record, and hears of the damage as of any other.
+            // A body that cannot be read is left out: the core gets the record, and hears of the
+            // damage as of any other.
             let body = body.and_then(|bytes| decode_body(&Name::Commit(hash), &bytes).ok());
             found.push(FoundRecord { hash, body, written_ms });
         }
@@ -319,8 +323,9 @@ fn is_behind(name: &Scanned, after: &Position) -> bool {
 
 /// Returns the position of a place; `None` if it lies before every name.
 ///
-/// A text that is longer than every key is cut to the longest key's length. That changes nothing: a key that follows the
-/// cut text is not longer than it, so it differs from it at a byte that both have.
+/// A text that is longer than every key is cut to the longest key's length. That changes nothing: a
+/// key that follows the cut text is not longer than it, so it differs from it at a byte that both
+/// have.
 fn encode_place(place: &Place) -> Option<Position> {
     let text = place.key.as_bytes();
     if let Some(entry) = &place.entry {

@@ -1,8 +1,8 @@
 //! The contents of a store that has no `store/format` (protocol, section 14).
 //!
-//! A new store is made only where nothing of this project lies: neither data of the first version, which this program
-//! does not read, nor data of this version whose mark was lost. A mark that began again would be wrong: a version entry
-//! that a sweep removed would count as not put yet.
+//! A new store is made only where nothing of this project lies: neither data of the first version,
+//! which this program does not read, nor data of this version whose mark was lost. A mark that
+//! began again would be wrong: a version entry that a sweep removed would count as not put yet.
 
 use aft_store::{Error, Position, Space, Store};
 use bytes::Bytes;
@@ -34,9 +34,9 @@ pub enum Holds {
         /// Its format number.
         found: u8,
     },
-    /// Data of this version, or names that no version writes: the mark is lost. Reading and committing go on; sweeps and
-    /// verdicts that need the mark do not. If another node is making the store at this moment, its `store/format` is
-    /// found when it is read once more.
+    /// Data of this version, or names that no version writes: the mark is lost. Reading and
+    /// committing go on; sweeps and verdicts that need the mark do not. If another node is making
+    /// the store at this moment, its `store/format` is found when it is read once more.
     Unmarked {
         /// An object that says so.
         example: String,
@@ -49,12 +49,12 @@ impl Holds {
         match self {
             Holds::Nothing | Holds::Unmarked { .. } => None,
             Holds::First { example } => Some(format!(
-                "the store was written by the first version of this program ({example}), whose stores this one does not \
-                 read: open it with the program that wrote it, read its keys, and write them to a new prefix"
+                "the store was written by the first version of this program ({example}), whose stores this one does \
+                 not read: open it with the program that wrote it, read its keys, and write them to a new prefix"
             )),
             Holds::Newer { example, found } => Some(format!(
-                "the store was written by a newer version of this program ({example} has format {found}; this one reads \
-                 {FORMAT}): upgrade this node"
+                "the store was written by a newer version of this program ({example} has format {found}; this one \
+                 reads {FORMAT}): upgrade this node"
             )),
         }
     }
@@ -63,8 +63,8 @@ impl Holds {
     pub fn warning(&self) -> Option<String> {
         match self {
             Holds::Unmarked { example } => Some(format!(
-                "the store holds data ({example}) and no store/format: nothing is collected, and reads that need the mark \
-                 fail; restore store/format from a backup, or read the store's keys and write them to a new prefix"
+                "the store holds data ({example}) and no store/format: nothing is collected, and reads that need the \
+                 mark fail; restore store/format from a backup, or read the store's keys and write them to a new prefix"
             )),
             Holds::Nothing | Holds::First { .. } | Holds::Newer { .. } => None,
         }
@@ -81,8 +81,8 @@ impl Holds {
     }
 }
 
-/// Looks at the contents of a store whose `store/format` is missing: one scan of one page in each space, and at most one
-/// get.
+/// Looks at the contents of a store whose `store/format` is missing: one scan of one page in each
+/// space, and at most one get.
 ///
 /// # Errors
 /// The store's own, if a scan fails.
@@ -136,7 +136,8 @@ async fn first_name(store: &dyn Store, space: Space) -> Result<Option<aft_store:
     }
 }
 
-/// Returns the version of the program that wrote an object, by its name and, for a record, its body.
+/// Returns the version of the program that wrote an object, by its name and, for a record, its
+/// body.
 fn judge(name: &aft_store::Name, body: Option<&Bytes>) -> Holds {
     let item_byte = name.item.first().copied();
     let by_format = |outcome: Result<(), Fault>| match outcome {

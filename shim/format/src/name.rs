@@ -11,13 +11,15 @@
 //! store    "damaged"                        2 · request hash
 //! ```
 //!
-//! Numbers are big-endian and of fixed size, so byte order is the order that `aft_core::store::Name` documents; `~` inverts
-//! every bit, so that version entries come newest first. Entries of one transaction (a store holds two of them under one key
-//! only if it is damaged) come in the order of their fields, etags by length and then by bytes.
+//! Numbers are big-endian and of fixed size, so byte order is the order that
+//! `aft_core::store::Name` documents; `~` inverts every bit, so that version entries come newest
+//! first. Entries of one transaction (a store holds two of them under one key only if it is
+//! damaged) come in the order of their fields, etags by length and then by bytes.
 //!
-//! The leading 2 is the format number. The first version's items begin with 1, and it calls greater numbers *newer*. Names
-//! that are looked up without a listing carry none: they are the same in every version, so that the number in the body is
-//! found. Names carry no checksum: they are compared as wholes, and a store that garbles names is lost.
+//! The leading 2 is the format number. The first version's items begin with 1, and it calls greater
+//! numbers *newer*. Names that are looked up without a listing carry none: they are the same in
+//! every version, so that the number in the body is found. Names carry no checksum: they are
+//! compared as wholes, and a store that garbles names is lost.
 
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{BlobGroup, ETAG_BYTES_MAX, Kind, Meta, VersionEntry};
@@ -138,7 +140,8 @@ const BLOB_GROUP_LEN: usize = 16 + 32 + 8;
 /// Returns the object that a name of the store means.
 ///
 /// # Errors
-/// [`Damaged`](aft_store::Error::Damaged) if it is no name that this project writes, or one of another version's.
+/// [`Damaged`](aft_store::Error::Damaged) if it is no name that this project writes, or one of
+/// another version's.
 pub fn decode_name(name: &aft_store::Name) -> Result<Name, aft_store::Error> {
     parse_name(name.space, &name.group, &name.item).map_err(|fault| fault.at(name))
 }

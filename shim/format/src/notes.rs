@@ -68,8 +68,8 @@ fn encode_pending(pending: &Pending) -> messages::Pending {
     }
 }
 
-/// Parses notes. They are in the orders that the core documents; repetitions are left to the core, since a store that
-/// holds garbage may lead a sweep to one entry twice.
+/// Parses notes. They are in the orders that the core documents; repetitions are left to the core,
+/// since a store that holds garbage may lead a sweep to one entry twice.
 pub(crate) fn decode_notes(from: messages::Notes) -> Result<Notes, Fault> {
     let phase = match from.phase.ok_or(Fault::Broken("the notes name no phase"))? {
         messages::Phase::Versions(phase) => Phase::Versions {

@@ -1,5 +1,5 @@
-//! Tokens that clients carry from call to call: of a session and of a transaction. Text, because it travels in headers
-//! and paths.
+//! Tokens that clients carry from call to call: of a session and of a transaction. Text, because it
+//! travels in headers and paths.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,8 +42,8 @@ pub enum TokenError {
     Newer(u8),
 }
 
-/// Returns a session as its client carries it: format number, flags, then the entries (time, attempt, request hash), in
-/// base64url without padding.
+/// Returns a session as its client carries it: format number, flags, then the entries (time,
+/// attempt, request hash), in base64url without padding.
 ///
 /// # Panics
 /// If the session has more than [`Session::LEN_MAX`] entries.
@@ -91,8 +91,8 @@ pub fn decode_session(text: &str) -> Result<Session, TokenError> {
     Ok(Session { entries: entries.chunks_exact(ENTRY_LEN).map(decode_entry).collect(), fresh })
 }
 
-/// Returns one token for two of one client: the union of their entries, the newest first. If not all of them fit, or one
-/// of the two is fresh, so is the union.
+/// Returns one token for two of one client: the union of their entries, the newest first. If not
+/// all of them fit, or one of the two is fresh, so is the union.
 ///
 /// # Errors
 /// [`TokenError`] if one of the texts is not of the form that [`encode_session`] gives.
@@ -115,8 +115,8 @@ fn decode_entry(bytes: &[u8]) -> SessionEntry {
     SessionEntry { txn, hash: RequestHash(*hash) }
 }
 
-/// The name of an open transaction and of the node that it lives on: `<node>-<attempt>`, 16 and 32 lower-case hexadecimal
-/// digits.
+/// The name of an open transaction and of the node that it lives on: `<node>-<attempt>`, 16 and 32
+/// lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionToken {
     /// The node that it lives on.

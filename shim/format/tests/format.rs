@@ -1,6 +1,6 @@
-//! Goal: the durable formats keep what they are given, keep the documented order, find damage, and never change by
-//! accident. Method: property tests over generated names and bodies, mutations of valid bytes, arbitrary bytes, golden
-//! files, and a small driver over a store in memory.
+//! Goal: the durable formats keep what they are given, keep the documented order, find damage, and
+//! never change by accident. Method: property tests over generated names and bodies, mutations of
+//! valid bytes, arbitrary bytes, golden files, and a small driver over a store in memory.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
 

@@ -132,7 +132,10 @@ fn differences_are_said() {
     assert!(about().differences(&parts).is_empty());
 }
 
-async fn holding(objects: &[(Space, &[u8], &[u8], &[u8])]) -> Holds {
+/// Space, group, item and body.
+type Stored<'a> = (Space, &'a [u8], &'a [u8], &'a [u8]);
+
+async fn holding(objects: &[Stored<'_>]) -> Holds {
     let store = MemoryStore::new();
     for (space, group, item, body) in objects {
         let part = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
@@ -152,7 +155,7 @@ async fn a_store_without_anything_may_be_made() {
     // Leftovers of a race probe, in the spaces that it uses; and another member's entry.
     let probe = b"aft-probe-0123/race to create";
     let names = (0..120_u32).map(u32::to_be_bytes).collect::<Vec<_>>();
-    let mut objects: Vec<(Space, &[u8], &[u8], &[u8])> =
+    let mut objects: Vec<Stored<'_>> =
         names.iter().map(|item| (Space::Blob, &probe[..], &item[..], &b"1"[..])).collect();
     objects.push((Space::Commit, probe, b"", b"1"));
     objects.push((Space::Marker, probe, b"", b"1"));
@@ -164,7 +167,7 @@ async fn a_store_without_anything_may_be_made() {
 
 #[tokio::test]
 async fn a_store_of_the_first_version_is_refused() {
-    let cases: [(Space, &[u8], &[u8], &[u8]); 9] = [
+    let cases: [Stored<'_>; 9] = [
         (Space::Intent, &[0, 0, 0, 7], &[1; 73], b""),
         (Space::Collect, &[0, 0, 0, 7], &[1; 41], b"\x01"),
         (Space::Marker, b"key", b"", b"\x01"),

@@ -180,8 +180,8 @@ fn other_versions_say_so() {
     }
 }
 
-/// The first version reads bodies that begin with 1 or 2, and items that begin with 1; it calls greater bytes newer. Entries
-/// of the second have empty bodies, and their items begin with 2.
+/// The first version reads bodies that begin with 1 or 2, and items that begin with 1; it calls
+/// greater bytes newer. Entries of the second have empty bodies, and their items begin with 2.
 #[test]
 fn the_first_version_refuses_what_this_one_writes() {
     use proptest::strategy::ValueTree;

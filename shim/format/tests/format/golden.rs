@@ -1,6 +1,7 @@
-//! Golden files: `golden/<name>.hex` holds the bytes that each object had when its format was made. They are read by
-//! every later version. A test that fails here says that stored data would no longer be read, or would be written
-//! differently: raise the format number, keep the old file, and add a new one.
+//! Golden files: `golden/<name>.hex` holds the bytes that each object had when its format was made.
+//! They are read by every later version. A test that fails here says that stored data would no
+//! longer be read, or would be written differently: raise the format number, keep the old file, and
+//! add a new one.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The byte order of encoded names is the order that `aft_core::store::Name` documents: the order of listings, on which
-//! cursors rest.
+//! The byte order of encoded names is the order that `aft_core::store::Name` documents: the order
+//! of listings, on which cursors rest.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use crate::generate;
 
-/// The order of typed entries within a key: newest first, then field by field, an etag by length and then by bytes.
+/// The order of typed entries within a key: newest first, then field by field, an etag by length
+/// and then by bytes.
 fn typed_order(a: &VersionEntry, b: &VersionEntry) -> Ordering {
     let etag = |entry: &VersionEntry| (entry.meta.etag.len(), entry.meta.etag.clone());
     let kind = |entry: &VersionEntry| match entry.meta.kind {

@@ -35,8 +35,8 @@ proptest! {
         prop_assert_eq!(decode_body(&name, &encoded), Ok(body));
     }
 
-    /// The core keeps records within the largest body by this bound. It is close, or a transaction would be refused
-    /// without need.
+    /// The core keeps records within the largest body by this bound. It is close, or a transaction
+    /// would be refused without need.
     #[test]
     fn records_keep_to_their_bound(record in generate::record(), result: bool) {
         let record = match result {

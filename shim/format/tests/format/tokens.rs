@@ -29,7 +29,8 @@ proptest! {
         prop_assert_ne!(decode_session(&text), Ok(session));
     }
 
-    /// The newest commits of both, whatever the order of the two; what does not fit is covered by `fresh`.
+    /// The newest commits of both, whatever the order of the two; what does not fit is covered by
+    /// `fresh`.
     #[test]
     fn merged_sessions(one in generate::session(), other in generate::session()) {
         let (one_text, other_text) = (encode_session(&one), encode_session(&other));
