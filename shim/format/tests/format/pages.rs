@@ -57,7 +57,7 @@ fn groups(stored: &Stored, after: Option<&Bytes>, limit: usize) -> GroupPage {
 /// Answers one call of the core, as a driver does.
 fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
     let mut scanning = Scanning::new(of);
-    loop {
+    for _ in 0..=stored.len() {
         let on = match scanning.ask() {
             Ask::Nothing => false,
             Ask::Names { space: _, prefix, after } => {
@@ -73,6 +73,7 @@ fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
             return scanning.answer();
         }
     }
+    panic!("the same page is asked for again");
 }
 
 /// Everything that the core sees of a scan, going on after the last name of each page.
@@ -91,6 +92,7 @@ fn walk<T: Clone>(
         assert!(!more || !found.is_empty(), "more follow without a name to go on from");
         all.extend(found);
         texts.extend(damaged);
+        assert!(all.len() <= stored.len(), "a cursor leads back");
         if !more {
             return (all, texts);
         }
@@ -195,12 +197,17 @@ proptest! {
         loop {
             let mut listing = Listing::new(Group::Versions(key.clone()), all.last());
             prop_assert_eq!((listing.space(), listing.group()), (Space::Version, &b"k"[..]));
-            while listing.take(page(stored.iter(), listing.after(), limit)) {}
+            let mut asked = 1;
+            while listing.take(page(stored.iter(), listing.after(), limit)) {
+                asked += 1;
+                prop_assert!(asked <= stored.len(), "the same page is asked for again");
+            }
             let answer = listing.answer();
             let Answer::Listed { names, damaged, more } = answer else { panic!("{answer:?}") };
             prop_assert!(!more || !names.is_empty());
             all.extend(names);
             texts.extend(damaged);
+            prop_assert!(all.len() <= stored.len(), "a cursor leads back");
             if !more {
                 break;
             }
