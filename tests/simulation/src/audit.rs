@@ -91,8 +91,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
     /// The store's time.
     pub(crate) store_ms: u64,
-    /// When the store's clock was last set back.
-    pub(crate) set_back_ms: Option<u64>,
+    /// When the store's clock was last set to another offset.
+    pub(crate) stepped_ms: Option<u64>,
     /// The longest pause that no clock showed.
     pub(crate) unseen_ms: u64,
     pub(crate) settings: &'a Settings,
@@ -515,8 +515,9 @@ impl Audit {
         if attempt.session.entries.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
             return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
         }
-        let set_back = scene.set_back_ms.is_some_and(|at_ms| at_ms >= attempt.begun_ms);
-        if set_back || attempt.blind {
+        // Beyond the promise: a node may not have heard yet that the store's clock is another than a minute ago.
+        let stepped = scene.stepped_ms.is_some_and(|at_ms| scene.now_ms < at_ms + 60_000);
+        if stepped || attempt.blind {
             return Ok(());
         }
         for (key, _) in record.writes.iter() {
@@ -574,7 +575,7 @@ impl Audit {
 
     fn judge_mark(&mut self, store: &StoreModel, held: &Format, new: &Format, scene: Scene<'_>) -> Verdict {
         let settings = scene.settings;
-        let tolerance_ms = if scene.set_back_ms.is_some() { settings.skew_max_ms } else { 0 };
+        let tolerance_ms = if scene.stepped_ms.is_some() { settings.skew_max_ms } else { 0 };
         if new.mark < held.mark || new.settled < held.settled || new.settled > new.mark {
             return broken("section 2: the mark only grows", format!("{held:?}, then {new:?}"));
         }
