@@ -51,7 +51,7 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
     }
     let committed = world.audit.commits.get(&attempt.id);
     let written: Vec<Key> = match committed {
-        Some(commit) => commit.record.keys(),
+        Some(commit) => commit.record.writes.iter().map(|(key, _)| key.clone()).collect(),
         None => attempt.written().into_iter().cloned().collect(),
     };
     for key in &written {

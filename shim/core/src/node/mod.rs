@@ -354,10 +354,10 @@ fn run_task(state: &mut State, id: TaskId) {
     let Some((task, mut memory)) = state.tasks.take(id) else { return };
     let memory = &mut memory;
     let (issued, ended) = match &task.purpose {
-        Purpose::Begin(ticket, begin) => {
-            let (ticket, begin) = (*ticket, begin.clone());
+        Purpose::Begin(ticket, begin, began) => {
+            let (ticket, begin, began) = (*ticket, begin.clone(), *began);
             let (issued, ending) = run(state, memory, |run, state| begin::script(run, state, &begin));
-            (issued, ending.map(|ending| begin::carry_out(state, ticket, begin, ending)))
+            (issued, ending.map(|ending| begin::carry_out(state, ticket, (begin, began), ending)))
         }
         Purpose::Prepare(attempt) => {
             let (issued, ending) =

@@ -491,8 +491,11 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     if !record.writes.is_empty() {
         let header = Arc::new(Header::of(&record, whole));
         state.learn(&header, true, None);
-        state.tells += 1;
-        state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+        // A guest tells nobody: it is frozen or gone before anybody could rely on it.
+        if !state.settings.guest {
+            state.tells += 1;
+            state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+        }
     }
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
 }
