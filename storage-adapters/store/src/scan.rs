@@ -141,9 +141,9 @@ mod tests {
         ) -> Result<GroupPage> {
             assert!(space == SPACE && limit > 0, "{space:?}, limit {limit}");
             let groups: BTreeSet<Bytes> = self.names.iter().map(|(group, _)| group.clone()).collect();
-            let groups = groups.into_iter().filter(|group| {
-                group.starts_with(prefix) && after.is_none_or(|after| group[..] > *after)
-            });
+            let groups = groups
+                .into_iter()
+                .filter(|group| group.starts_with(prefix) && after.is_none_or(|after| group[..] > *after));
             let (groups, more) = page(groups, limit.min(self.page_len_max));
             Ok(GroupPage { groups, more })
         }
