@@ -39,8 +39,8 @@ const _: () = assert!(BATCH_LEN_MAX <= 1 << TAG_PLACE_BITS);
 
 /// When a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Only {
-    Always,
+pub(crate) enum WriteMode {
+    Overwrite,
     IfAbsent,
     IfTag(u64),
 }
@@ -55,7 +55,7 @@ pub(crate) enum NewBody {
 /// One change.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Write { key: Vec<u8>, body: NewBody, only: Only },
+    Write { key: Vec<u8>, body: NewBody, mode: WriteMode },
     Delete { keys: Vec<Vec<u8>> },
     DeleteIf { key: Vec<u8>, tag: u64 },
 }
@@ -140,17 +140,17 @@ impl Committer {
             return Err(refused(poison));
         }
         match change {
-            Change::Write { key, body, only } => {
-                let held = match (only, self.held(batch, &key)) {
+            Change::Write { key, body, mode } => {
+                let held = match (mode, self.held(batch, &key)) {
                     (_, Ok(held)) => held,
                     // What is damaged can be overwritten. Its file, if it had one, goes at the next open.
-                    (Only::Always, Err(Error::Damaged(_))) => None,
+                    (WriteMode::Overwrite, Err(Error::Damaged(_))) => None,
                     (_, Err(error)) => return Err(error),
                 };
-                let holds = match only {
-                    Only::Always => true,
-                    Only::IfAbsent => held.is_none(),
-                    Only::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
+                let holds = match mode {
+                    WriteMode::Overwrite => true,
+                    WriteMode::IfAbsent => held.is_none(),
+                    WriteMode::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
                 };
                 if holds {
                     self.write(batch, key, held, body);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::bodies::Bodies;
-use crate::committer::{Change, Committer, NewBody, Only, Poison, QUEUE_LEN_MAX, Request, refused};
+use crate::committer::{Change, Committer, NewBody, Poison, QUEUE_LEN_MAX, Request, WriteMode, refused};
 use crate::home::Home;
 use crate::reads::Reads;
 use crate::tree::Tree;
@@ -152,7 +152,7 @@ impl LocalStore {
         refused(self.inner.poison.get().map_or("the committer stopped", String::as_str))
     }
 
-    async fn write(&self, name: &Name, body: Bytes, only: Only) -> Result<bool> {
+    async fn write(&self, name: &Name, body: Bytes, mode: WriteMode) -> Result<bool> {
         if body.len() > BODY_BYTES_MAX {
             let what = format!(
                 "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}",
@@ -165,7 +165,7 @@ impl LocalStore {
             true => NewBody::Inline(body),
             false => self.write_file(name, body).await?,
         };
-        self.change(Change::Write { key: key::of(name), body, only }).await
+        self.change(Change::Write { key: key::of(name), body, mode }).await
     }
 
     async fn write_file(&self, name: &Name, body: Bytes) -> Result<NewBody> {
@@ -251,17 +251,17 @@ impl Store for LocalStore {
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
-        self.write(name, body, Only::Always).await.map(|held| assert!(held, "a put has no condition"))
+        self.write(name, body, WriteMode::Overwrite).await.map(|held| assert!(held, "a put has no condition"))
     }
 
     async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
-        let absent = self.write(name, body, Only::IfAbsent).await?;
+        let absent = self.write(name, body, WriteMode::IfAbsent).await?;
         Ok(if absent { Created::Created } else { Created::Exists })
     }
 
     async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
         match number(tag) {
-            Some(tag) => self.write(name, body, Only::IfTag(tag)).await.map(replaced),
+            Some(tag) => self.write(name, body, WriteMode::IfTag(tag)).await.map(replaced),
             None => Ok(Replaced::Changed),
         }
     }
