@@ -1,10 +1,10 @@
 //! The course of a commit: its pieces go apart, or all of them meet one fate.
 //!
 //! ```text
-//! draw ─ wait ─┬─ busy or never: no effect ──────────────────────────► error
-//!              ├─ late ─► spawned: wait, effect                         no answer at once
-//!              └─ the others together, in one commit of the store inside ─┬─ once or twice ─► answer, or none
-//!                                                                         └─ again late ─► answer; spawned
+//! draw ─ wait ─┬─ busy or never: no effect ─────────────────► error
+//!              ├─ late ─► spawned: wait, effect                no answer at once
+//!              └─ the others together, in one commit ─┬─ once or twice ─► answer, or none
+//!                                                     └─ again late ─► answer; spawned
 //! ```
 //!
 //! So a record may be there without its entries, and entries without their record, for a while or

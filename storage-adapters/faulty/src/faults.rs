@@ -76,7 +76,7 @@ impl Latency {
     }
 }
 
-/// What to inject. Probabilities are per call, or per piece of a commit, between 0 and 1; the first
+/// The faults to inject. Probabilities are per call, or per piece of a commit, between 0 and 1; the first
 /// six exclude each other and sum to at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faults {
@@ -247,7 +247,7 @@ impl Call {
     ];
 }
 
-/// How many calls there were, and what was injected into them. Of a commit whose pieces went apart,
+/// Numbers of calls, and of what was injected into them. Of a commit whose pieces went apart,
 /// each piece's fault counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {

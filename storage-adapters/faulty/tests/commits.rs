@@ -35,7 +35,7 @@ fn writes(entries: usize) -> Writes {
     }
 }
 
-/// What each piece was answered, one letter a piece, the record first.
+/// The answers of the pieces, one letter a piece, the record first.
 fn letters(committed: &Committed) -> String {
     let letter = |error: &Error| match error {
         Error::NoAnswer(_) => 'n',
@@ -51,15 +51,15 @@ fn letters(committed: &Committed) -> String {
     created.into_iter().chain(puts).collect()
 }
 
-/// What is there of each piece, one letter a piece.
+/// The pieces that are there, one letter a piece.
 fn there(store: &FaultyStore<MemoryStore>, entries: usize) -> String {
     let names: Vec<Name> = store.inner().objects().into_iter().map(|(name, _)| name).collect();
     let pieces = std::iter::once(record()).chain((0..entries).map(entry));
     pieces.map(|piece| if names.contains(&piece) { '+' } else { '-' }).collect()
 }
 
-/// Each fault alone, always, for pieces that go apart and for a commit that goes as a whole: what is
-/// answered, what is there at once, and what at last.
+/// Each fault alone, always, for pieces that go apart and for a commit that goes as a whole: what
+/// is answered, what is there at once, and what at last.
 async fn check(faults: Faults, answers: &str, at_once: &str, at_last: &str) {
     for commit_whole in [0.0, 1.0] {
         let store = faulty(3, Faults { commit_whole, ..faults });

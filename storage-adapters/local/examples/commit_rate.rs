@@ -1,6 +1,6 @@
-//! Measures commits a second and their latency at several numbers of concurrent callers, then how fast
-//! their entries are scanned. A commit is a small transaction of two keys: a record and two entries,
-//! either in one call, or as a create and two puts in parallel.
+//! Measures commits a second and their latency at several numbers of concurrent callers, then how
+//! fast their entries are scanned. A commit is a small transaction of two keys: a record and two
+//! entries, either in one call, or as a create and two puts in parallel.
 //!
 //! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row] [record bytes]`; with `INLINE_VALUES=1` all
 //! values lie in tables.
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// How a commit is written.
+/// The way in which a commit is written.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Pieces,

@@ -348,7 +348,8 @@ mod tests {
         (key.as_bytes().to_vec(), NewBody::Inline(Bytes::from("body")))
     }
 
-    /// What became of a commit of a record and two entries, and how much of it is in the batch.
+    /// Decides a commit of a record and two entries. Returns its outcome, and how much of it is in
+    /// the batch.
     fn decide(rubbish: &[&str]) -> (Result<bool>, usize) {
         let dir = tempfile::tempdir().expect("there is room");
         let committer = committer(dir.path(), rubbish).expect("a fresh directory");

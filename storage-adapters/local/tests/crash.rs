@@ -87,7 +87,7 @@ struct Acknowledged {
     counters: BTreeMap<usize, (usize, usize)>,
 }
 
-/// What a child has said, and how the store is held to it.
+/// Keeps what children have said, and holds the store to it.
 trait Ledger {
     /// Takes a line of the child of this round.
     fn take(&mut self, round: usize, line: &str);

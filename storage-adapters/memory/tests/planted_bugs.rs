@@ -104,9 +104,9 @@ enum Bug {
     ScanSpacesMix,
     /// Each name has the body of the one before.
     ScanBodiesAreNeighbours,
-    /// What was deleted is still found.
+    /// Deleted names are still found.
     ScanShowsDeleted,
-    /// What was committed is not found.
+    /// Committed names are not found.
     ScanMissesCommits,
     /// Answers came before their requests were sent.
     TimesRunBackwards,
@@ -563,7 +563,7 @@ fn check(bug: Bug, report: &conformance::Report) {
     assert!(found, "{bug:?} was not found by {}:\n{report}", bug.found_by());
 }
 
-/// What is found is the bug, and not the store around it.
+/// The suite finds the bug, and not the store around it.
 #[tokio::test]
 async fn without_a_bug_nothing_is_found() {
     conformance::run(async || broken(Bug::None)).await.assert_passed();

@@ -31,7 +31,7 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
     }
     let mut after = after.map(|after| after.group.clone());
     loop {
-        // Each group has an item at least, so more groups than names are left to find are of no use.
+        // Each group has an item at least, so more groups than names are missing are of no use.
         let page = store.groups(space, prefix, after.as_deref(), limit - names.len()).await?;
         let last = page.groups.last().cloned();
         for group in page.groups {

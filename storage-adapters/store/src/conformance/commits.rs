@@ -201,7 +201,7 @@ pub(super) async fn commit_answers_for_each_piece(s: &Scratch) -> Outcome {
         let committed = s.commit(&writes).await?;
         let created = committed.created.iter().map(|created| match created {
             Ok(Created::Created) => Ok(()),
-            Ok(Created::Exists) => Err(Error::Damaged("it was told Exists".to_owned())),
+            Ok(Created::Exists) => Err(Error::Damaged("it answered Exists".to_owned())),
             Err(error) => Err(error.clone()),
         });
         let answers = created.chain(committed.puts.iter().cloned());

@@ -89,7 +89,7 @@ async fn create(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> 
     store.create(&name, body).await.map(Told::Created)
 }
 
-/// Commits a record and one entry beside it. One piece without an answer leaves the whole without one.
+/// Commits a record and one entry beside it. A piece without an answer leaves all without.
 async fn commit(store: Arc<dyn Store>, name: Name, entry: Name, body: Bytes) -> Result<Told> {
     let writes = Writes { create: Some((name, body.clone())), puts: vec![(entry, body)] };
     let Committed { created, puts } = store.commit(writes).await;
