@@ -260,7 +260,7 @@ fn planted_edges_are_found() {
         "aft-store",
         edge("tokio"),
         &[
-            "aft-store depends on tokio: it may use [\"async-trait\", \"bytes\", \"percent-encoding\", \"thiserror\"] only",
+            "aft-store depends on tokio: it may use [\"async-trait\", \"bytes\", \"futures\", \"percent-encoding\", \"thiserror\"] only",
         ],
     );
     check("aft-store", Edge { optional: true, ..edge("tokio") }, &[]);
