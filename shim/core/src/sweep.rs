@@ -41,9 +41,17 @@ impl HashRange {
 
     /// Returns true if a hash lies in the range.
     pub fn contains(self, hash: RequestHash) -> bool {
-        let first = u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]));
-        self.from <= first && first < self.to
+        self.from <= first_bytes(hash) && !self.ends_before(hash)
     }
+
+    /// Returns true if a hash, and every greater one, lies above the range.
+    pub fn ends_before(self, hash: RequestHash) -> bool {
+        first_bytes(hash) >= self.to
+    }
+}
+
+fn first_bytes(hash: RequestHash) -> u32 {
+    u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]))
 }
 
 /// The part of the store that a sweep goes over.
