@@ -246,6 +246,11 @@ impl Clock {
         self.now.mono_ms
     }
 
+    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted bug does.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.now.wall_ms
+    }
+
     /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.
     pub(crate) fn moment(&self) -> Moment {
         let store_ms = match self.reference {

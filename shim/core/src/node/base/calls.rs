@@ -363,6 +363,30 @@ impl Calls {
         self.remove(id);
     }
 
+    /// Returns the transactions whose commit is under way, whether they are still open or not: each may yet take effect.
+    pub(in crate::node) fn commits(&self) -> impl Iterator<Item = TxnId> {
+        self.map.values().filter_map(|waiting| match &waiting.call {
+            Call::Commit(Writes { record: Some(record), .. }) => Some(record.txn),
+            Call::Put(Name::Version(_, entry), _) => Some(entry.txn),
+            Call::Commit(Writes { record: None, .. })
+            | Call::Put(..)
+            | Call::Get(_)
+            | Call::Fetch { .. }
+            | Call::Replace(..)
+            | Call::Delete(_)
+            | Call::DeleteIf(..)
+            | Call::List { .. }
+            | Call::Scan { .. } => None,
+        })
+    }
+
+    /// Returns true if a write is under way that was first asked before a call, and is not a sweep's.
+    pub(in crate::node) fn has_writes_before(&self, call: u64) -> bool {
+        let is_sweeps = |owner: &Owner| matches!(owner, Owner::Sweep(_));
+        let mut before = self.map.values().filter(|waiting| waiting.asked_call < call);
+        before.any(|waiting| waiting.call.is_write() && !is_sweeps(&waiting.owner))
+    }
+
     /// Takes what is to be sent.
     pub(in crate::node) fn take_out(&mut self) -> Vec<(CallId, Call)> {
         std::mem::take(&mut self.out)
