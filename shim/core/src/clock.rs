@@ -241,6 +241,11 @@ impl Clock {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
+    /// Returns true if this fault was put in on purpose.
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
     /// Returns this step's monotonic time in milliseconds.
     pub(crate) fn mono_ms(&self) -> u64 {
         self.now.mono_ms

@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
 
-use super::calls::{Calls, Limit, Owner};
+use super::calls::{Age, Calls, Limit, Owner};
 use super::index::Index;
 use super::mark::MarkView;
 use super::read::{OperationId, Operations};
@@ -155,7 +155,7 @@ impl State {
 
     /// Returns the limit of reads and look-ups that somebody waits for.
     pub(in crate::node) fn patience(&self) -> Limit {
-        Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms }
+        Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms, age: Age::AtLeast }
     }
 
     /// Starts a script; it runs within this step.

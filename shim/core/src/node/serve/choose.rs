@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::Key;
+use crate::ids::{Key, TxnId};
 use crate::message::Header;
 use crate::record::VersionEntry;
 use crate::store::{Call, Group, Name};
@@ -124,6 +124,11 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
         || state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms;
     if listing.asked_call < since {
         return Err(since);
+    }
+    // The node knows of a settled mark that this listing cannot explain: a retry would meet the same refusal.
+    let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
+    if listing.mark < settled && listing.asked_call < operation.began_call {
+        return Err(operation.began_call);
     }
     if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
 }
