@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aft_store::Error;
+use aft_store_aws::Times;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -84,12 +85,14 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The server's own, as its answers carried it.
+    pub(crate) times: Times,
     turns: Semaphore,
 }
 
 impl Link {
-    pub(crate) fn new(client: Client, table: String, url: String, meter: Meter) -> Link {
-        Link { client, table, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    pub(crate) fn new(client: Client, table: String, url: String, meter: Meter, times: Times) -> Link {
+        Link { client, table, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
     /// The item at a place; `None` if there is none.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use aft_store::Error;
-use aft_store_aws::{Settings, settings};
+use aft_store_aws::{Settings, Times, settings};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeyType, TableDescription, TableStatus};
 use bytes::Bytes;
@@ -101,9 +101,10 @@ async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);
     // What the URL shows is where requests go, whatever else the environment names for this one service.
     config.set_endpoint_url(location.endpoint.clone());
-    let client = Client::from_conf(config.build());
+    let times = Times::default();
+    let client = Client::from_conf(config.interceptor(times.clone()).build());
     let layout = Layout::new(&location.prefix);
-    let link = Link::new(client, location.name, url, Meter::new(options.prices));
+    let link = Link::new(client, location.name, url, Meter::new(options.prices), times);
     Ok(Opened { link, layout })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aft_store::{
     Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    TimeHeard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -167,6 +168,10 @@ impl Store for DynamoDbStore {
 
     fn costs(&self) -> Option<Costs> {
         Some(self.inner.link.meter.costs())
+    }
+
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.link.times.take()
     }
 
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {

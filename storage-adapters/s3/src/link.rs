@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aft_store::Error;
+use aft_store_aws::Times;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
@@ -74,12 +75,14 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The server's own, as its answers carried it.
+    pub(crate) times: Times,
     turns: Semaphore,
 }
 
 impl Link {
-    pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter) -> Link {
-        Link { client, bucket, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter, times: Times) -> Link {
+        Link { client, bucket, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.

@@ -10,7 +10,7 @@
 //! ETag that is written as HTTP has it, and some servers want another checksum with a batch than the SDK sends.
 
 use aft_store::{Error, Space};
-use aft_store_aws::{Settings, settings};
+use aft_store_aws::{Settings, Times, settings};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use bytes::Bytes;
@@ -207,9 +207,10 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     }
-    let client = Client::from_conf(config.build());
+    let times = Times::default();
+    let client = Client::from_conf(config.interceptor(times.clone()).build());
     let layout = Layout::new(&location.prefix);
-    Ok((Link::new(client, location.name, url, Meter::new(options.prices)), layout, region))
+    Ok((Link::new(client, location.name, url, Meter::new(options.prices), times), layout, region))
 }
 
 /// Is the bucket there, and may it be listed?

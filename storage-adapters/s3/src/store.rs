@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aft_store::{
     Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    TimeHeard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,6 +199,10 @@ impl Store for S3Store {
 
     fn costs(&self) -> Option<Costs> {
         Some(self.inner.link.meter.costs())
+    }
+
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.link.times.take()
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
