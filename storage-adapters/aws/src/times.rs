@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
@@ -49,10 +50,11 @@ impl Times {
         std::mem::take(&mut *self.heard()).into()
     }
 
-    /// Adds the time that an answer's `Date` says; one that is no date adds nothing.
-    fn hear(&self, sent: Instant, received: Instant, date: &str) {
+    /// Adds the time that an answer's `Date` says; an answer without one, or with one that is no
+    /// date, adds nothing.
+    fn hear(&self, sent: Instant, received: Instant, answer: &HttpResponse) {
         assert!(sent <= received, "an answer comes after its request");
-        let Some(at_ms) = parse(date) else { return };
+        let Some(at_ms) = answer.headers().get("date").and_then(parse) else { return };
         let mut heard = self.heard();
         if heard.len() == TIMES_KEPT_MAX {
             heard.pop_front();
@@ -89,10 +91,8 @@ impl Intercept for Times {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let received = Instant::now();
-        let date = context.response().headers().get("date");
-        if let (Some(Sent(sent)), Some(date)) = (bag.load::<Sent>(), date) {
-            self.hear(*sent, received, date);
-        }
+        let Sent(sent) = *bag.load::<Sent>().expect("the hook before it ran");
+        self.hear(sent, received, context.response());
         Ok(())
     }
 }
@@ -107,7 +107,17 @@ fn parse(date: &str) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
+    use aws_smithy_types::body::SdkBody;
+
     use super::*;
+
+    fn answer(status: u16, date: Option<&str>) -> HttpResponse {
+        let mut answer = HttpResponse::new(status.try_into().expect("a status"), SdkBody::empty());
+        if let Some(date) = date {
+            answer.headers_mut().insert("Date", date.to_owned());
+        }
+        answer
+    }
 
     #[test]
     fn dates_are_read() {
@@ -122,14 +132,25 @@ mod tests {
     }
 
     #[test]
+    fn every_answer_with_a_date_adds_one() {
+        let times = Times::default();
+        let now = Instant::now();
+        for status in [200, 404, 412, 503] {
+            times.hear(now, now, &answer(status, Some("Thu, 01 Jan 1970 00:00:07 GMT")));
+            times.hear(now, now, &answer(status, Some("soon")));
+            times.hear(now, now, &answer(status, None));
+        }
+        assert_eq!(times.take(), [TimeHeard { sent: now, received: now, at_ms: 7_000, span_ms: 1_000 }; 4]);
+    }
+
+    #[test]
     fn times_are_kept_up_to_a_bound_and_taken_once() {
         let times = Times::default();
         let start = Instant::now();
         let at = |second: u64| start + Duration::from_secs(second);
         for second in 0..TIMES_KEPT_MAX as u64 + 6 {
             let date = format!("Thu, 01 Jan 1970 00:{:02}:{:02} GMT", second / 60, second % 60);
-            times.hear(at(second), at(second + 1), &date);
-            times.hear(at(second), at(second + 1), "no date");
+            times.hear(at(second), at(second + 1), &answer(200, Some(&date)));
         }
         // The six oldest made room.
         let heard = times.clone().take();

@@ -37,6 +37,7 @@ mod location;
 mod meter;
 mod open;
 mod options;
+mod scan;
 mod sortable;
 mod store;
 

@@ -122,8 +122,12 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
         .chain([PROBE])
         .map(|name| format!("{root}{name}/"))
         .collect();
-    prepared.others =
-        page.directories.into_iter().chain(page.keys).filter(|other| !own.contains(other)).collect();
+    prepared.others = page
+        .directories
+        .into_iter()
+        .chain(page.objects.into_iter().map(|object| object.key))
+        .filter(|other| !own.contains(other))
+        .collect();
     let above = root.match_indices('/').map(|(at, _)| &root[..=at]).filter(|above| above.len() < root.len());
     let above = above.chain((!root.is_empty()).then_some("")).map(str::to_owned);
     let within = prepared.others.iter().filter(|other| other.ends_with('/')).take(NAMED_LEN).cloned();
@@ -149,7 +153,7 @@ async fn caution(link: &Link, layout: &Layout) -> Option<String> {
 async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
     for space in [Space::Commit, Space::Intent] {
         let page = list(link, &format!("{root}{}/", space.as_str()), false, 1).await?;
-        if page.keys.first().is_some_and(|key| key.contains(GROUP_END)) {
+        if page.objects.first().is_some_and(|object| object.key.contains(GROUP_END)) {
             return Ok(true);
         }
     }

@@ -1,0 +1,157 @@
+//! Scans of a store, held against its groups and their items, and against what was written.
+
+use aft_store::{Name, Position, Scanned, Space, Store};
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+/// Calls under way at once while a store is filled.
+const AT_ONCE: usize = 16;
+
+/// Every name of a space whose group starts with `prefix`, those after `after`, by scans of at most
+/// `limit`; and the number of pages.
+///
+/// # Panics
+/// If a page is not what the contract says of pages.
+pub async fn scan_all(
+    store: &dyn Store,
+    space: Space,
+    prefix: &[u8],
+    after: Option<Position>,
+    limit: usize,
+) -> (Vec<Scanned>, usize) {
+    let (mut found, mut after) = (Vec::<Scanned>::new(), after);
+    for pages in 1.. {
+        let page = store.scan(space, prefix, after.as_ref(), limit).await.expect("the server runs");
+        assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
+        assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+        found.extend(page.names);
+        let Some(last) = found.last().filter(|_| page.more) else { return (found, pages) };
+        after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+    }
+    unreachable!("a scan ends")
+}
+
+/// Writes these names with these bodies, some at a time.
+///
+/// # Panics
+/// If one cannot be written.
+pub async fn put_all(store: &dyn Store, names: impl IntoIterator<Item = (Name, Bytes)>) {
+    let put = async |(name, body): (Name, Bytes)| {
+        store.put(&name, body).await.expect("the server runs");
+    };
+    futures::stream::iter(names).map(put).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+/// Groups that a careless layout puts in another order, or loses: beside the separators that there
+/// might be, around the lengths at which names are cut, longer than any store's own limit.
+pub fn awkward_groups() -> Vec<Bytes> {
+    let short = ["a", "a!", "a!/", "a+", "a-", "a.", "a/", "a/b", "a0", "ab", "a~", "b", "ä", "äb", "é/ü"];
+    let mut groups: Vec<Bytes> = short.map(Bytes::from).to_vec();
+    groups.extend(
+        [&b"a\x00"[..], b"a\x00\x01", b"a\x00\xff", b"a\x01", b"\x00", b"\xff", b"\xff\xff"].map(Bytes::from),
+    );
+    groups.push(Bytes::from("日本語/キー/😀"));
+    for len in [159, 160, 161, 319, 320, 321, 479, 480, 481, 733, 734, 735, 800, 1_088] {
+        groups.push(vec![b'a'; len].into());
+    }
+    // Beyond every limit, with a long start in common; and one among them that is just within.
+    for end in ["", "!", "/", "0", "z", "ä", "\0"] {
+        groups.push(Bytes::from("m".repeat(760) + end));
+        groups.push(Bytes::from("日".repeat(300) + end));
+    }
+    groups.push(Bytes::from("m".repeat(480)));
+    groups.push(Bytes::from("m".repeat(480) + "!"));
+    groups.push(Bytes::from("m".repeat(481)));
+    groups.push(Bytes::from("n"));
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+/// Checks that scans of a space give what was written to it, in order, whole and by prefix, from
+/// its start and from every place in it, in pages of any size; and the same as groups and lists.
+/// Returns what one scan of everything gives.
+///
+/// # Panics
+/// If not.
+pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
+    let items = [&b""[..], b"\x00", b"!", b"\xff", &[b'i'; Name::ITEM_BYTES_MAX]].map(Bytes::from);
+    let mut names: Vec<(Bytes, Bytes)> = Vec::new();
+    for (i, group) in awkward_groups().iter().enumerate() {
+        names.extend(items.iter().take(1 + i % items.len()).map(|item| (group.clone(), item.clone())));
+    }
+    names.sort();
+    let all = names.iter().map(|(group, item)| {
+        (Name::new(space, group.clone(), item.clone()), Bytes::from(format!("{} bytes", group.len())))
+    });
+    put_all(store, all).await;
+    assert_eq!(by_groups(store, space).await, names, "by groups and lists");
+
+    let (whole, _) = scan_all(store, space, b"", None, 1_000).await;
+    assert_eq!(pairs(&whole), names, "in one page");
+    for limit in [1, 7, 64] {
+        let (found, _) = scan_all(store, space, b"", None, limit).await;
+        assert_eq!(pairs(&found), names, "in pages of {limit}");
+    }
+    let (m, long) = ("m".repeat(760), "日".repeat(300));
+    for prefix in ["a", "a!", "a/", "aa", "m", &m[..480], &m, "日", &long[..600], &long, "x"] {
+        let expect = selected(&names, |(group, _)| group.starts_with(prefix.as_bytes()));
+        for limit in [3, 1_000] {
+            let (found, _) = scan_all(store, space, prefix.as_bytes(), None, limit).await;
+            assert_eq!(pairs(&found), expect, "{} bytes of {:?} by {limit}", prefix.len(), prefix.get(..3));
+        }
+        // From places before the prefix, within it, and behind it.
+        for after in ["A", "a!", &m, "z"] {
+            let from = Position { group: Bytes::from(after.to_owned()), item: None };
+            let rest = selected(&expect, |(group, _)| *group > from.group);
+            let (found, _) = scan_all(store, space, prefix.as_bytes(), Some(from), 1_000).await;
+            assert_eq!(pairs(&found), rest, "{:?} after {:?}", prefix.get(..3), after.get(..3));
+        }
+    }
+    // From names here and there, and from places between names.
+    for (group, item) in names.iter().step_by(5) {
+        let next: Bytes = [item, &b"\x00"[..]].concat().into();
+        for last in [item.clone(), next] {
+            let rest = selected(&names, |(g, i)| (g, i) > (group, &last));
+            let after = Position { group: group.clone(), item: Some(last) };
+            let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
+            assert!(!page.names.is_empty() || rest.is_empty(), "nothing after {after:?}");
+            assert_eq!(pairs(&page.names), rest[..page.names.len()], "after {after:?}");
+        }
+    }
+    for group in awkward_groups().into_iter().step_by(2) {
+        for last in [group.clone(), [&group[..group.len() - 1], b"?"].concat().into()] {
+            let rest = selected(&names, |(g, _)| *g > last);
+            let after = Position { group: last, item: None };
+            let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
+            assert!(!page.names.is_empty() || rest.is_empty(), "nothing after {after:?}");
+            assert_eq!(pairs(&page.names), rest[..page.names.len()], "after {after:?}");
+        }
+    }
+    whole
+}
+
+fn pairs(scanned: &[Scanned]) -> Vec<(Bytes, Bytes)> {
+    scanned.iter().map(|one| (one.group.clone(), one.item.clone())).collect()
+}
+
+fn selected(names: &[(Bytes, Bytes)], wanted: impl Fn(&&(Bytes, Bytes)) -> bool) -> Vec<(Bytes, Bytes)> {
+    names.iter().filter(wanted).cloned().collect()
+}
+
+/// The names of a space by its groups and their items, page by page.
+async fn by_groups(store: &dyn Store, space: Space) -> Vec<(Bytes, Bytes)> {
+    let (mut found, mut last) = (Vec::new(), None::<Bytes>);
+    loop {
+        let page = store.groups(space, b"", last.as_deref(), 100).await.expect("the server runs");
+        for group in &page.groups {
+            let items = store.list(space, group, None, 100).await.expect("the server runs");
+            assert!(!items.more, "few items a group");
+            found.extend(items.items.into_iter().map(|item| (group.clone(), item)));
+        }
+        match page.groups.last() {
+            Some(group) if page.more => last = Some(group.clone()),
+            Some(_) | None => return found,
+        }
+    }
+}
