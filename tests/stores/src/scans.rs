@@ -1,6 +1,6 @@
 //! Scans of a store, held against its groups and their items, and against what was written.
 
-use aft_store::{Name, Position, Scanned, Space, Store};
+use aft_store::{Name, Position, ScanPage, Scanned, Space, Store};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
@@ -85,27 +85,31 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
         (Name::new(space, group.clone(), item.clone()), Bytes::from(format!("{} bytes", group.len())))
     });
     put_all(store, all).await;
-    assert_eq!(by_groups(store, space).await, names, "by groups and lists");
+    assert_same(&by_groups(store, space).await, &names, "by groups and lists");
 
     let (whole, _) = scan_all(store, space, b"", None, 1_000).await;
-    assert_eq!(pairs(&whole), names, "in one page");
+    assert_same(&pairs(&whole), &names, "in one page");
     for limit in [1, 7, 64] {
         let (found, _) = scan_all(store, space, b"", None, limit).await;
-        assert_eq!(pairs(&found), names, "in pages of {limit}");
+        assert_same(&pairs(&found), &names, &format!("in pages of {limit}"));
     }
     let (m, long) = ("m".repeat(760), "日".repeat(300));
     for prefix in ["a", "a!", "a/", "aa", "m", &m[..480], &m, "日", &long[..600], &long, "x"] {
         let expect = selected(&names, |(group, _)| group.starts_with(prefix.as_bytes()));
         for limit in [3, 1_000] {
             let (found, _) = scan_all(store, space, prefix.as_bytes(), None, limit).await;
-            assert_eq!(pairs(&found), expect, "{} bytes of {:?} by {limit}", prefix.len(), prefix.get(..3));
+            assert_same(
+                &pairs(&found),
+                &expect,
+                &format!("{} bytes of {:?} by {limit}", prefix.len(), prefix.get(..3)),
+            );
         }
         // From places before the prefix, within it, and behind it.
         for after in ["A", "a!", &m, "z"] {
             let from = Position { group: Bytes::from(after.to_owned()), item: None };
             let rest = selected(&expect, |(group, _)| *group > from.group);
             let (found, _) = scan_all(store, space, prefix.as_bytes(), Some(from), 1_000).await;
-            assert_eq!(pairs(&found), rest, "{:?} after {:?}", prefix.get(..3), after.get(..3));
+            assert_same(&pairs(&found), &rest, &format!("{:?} after {:?}", prefix.get(..3), after.get(..3)));
         }
     }
     // From names here and there, and from places between names.
@@ -115,8 +119,7 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
             let rest = selected(&names, |(g, i)| (g, i) > (group, &last));
             let after = Position { group: group.clone(), item: Some(last) };
             let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
-            assert!(!page.names.is_empty() || rest.is_empty(), "nothing after {after:?}");
-            assert_eq!(pairs(&page.names), rest[..page.names.len()], "after {after:?}");
+            check_page(&page, &rest, &after);
         }
     }
     for group in awkward_groups().into_iter().step_by(2) {
@@ -124,11 +127,33 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
             let rest = selected(&names, |(g, _)| *g > last);
             let after = Position { group: last, item: None };
             let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
-            assert!(!page.names.is_empty() || rest.is_empty(), "nothing after {after:?}");
-            assert_eq!(pairs(&page.names), rest[..page.names.len()], "after {after:?}");
+            check_page(&page, &rest, &after);
         }
     }
     whole
+}
+
+/// Checks that a page is the start of what is left after a place, and not empty before its end.
+fn check_page(page: &ScanPage, rest: &[(Bytes, Bytes)], after: &Position) {
+    let len = page.names.len();
+    let start = &rest[..rest.len().min(len.max(1))];
+    let item = after.item.as_ref().map(Bytes::len);
+    let group = after.group[..after.group.len().min(8)].escape_ascii();
+    let what = format!("after {group}…[{}] and an item of {item:?}", after.group.len());
+    assert_same(&pairs(&page.names), start, &what);
+}
+
+/// Holds names against what they should be, and shows where they first differ.
+fn assert_same(found: &[(Bytes, Bytes)], expect: &[(Bytes, Bytes)], what: &str) {
+    let Some(at) = (0..found.len().max(expect.len())).find(|at| found.get(*at) != expect.get(*at)) else {
+        return;
+    };
+    let short = |bytes: &Bytes| format!("{}…[{}]", bytes[..bytes.len().min(8)].escape_ascii(), bytes.len());
+    let shown = |names: &[(Bytes, Bytes)]| {
+        let name = names.get(at).map(|(group, item)| format!("{}/{}", short(group), short(item)));
+        name.unwrap_or_else(|| "nothing".to_owned())
+    };
+    panic!("{what}: name {at} is {}, not {}", shown(found), shown(expect));
 }
 
 fn pairs(scanned: &[Scanned]) -> Vec<(Bytes, Bytes)> {
