@@ -28,6 +28,7 @@
 //! A multipart uploader (large values come in parts of their own), a cache, or a repeater of requests: it repeats only what the server said it
 //! did not carry out because of a neighbour (409).
 
+mod commit;
 mod error;
 mod failure;
 mod groups;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
-    Space, Store, Tag, TimeHeard,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::layout::{self, Layout, SEAL_BYTES_MAX};
 use crate::link::{BATCH_MAX, Link, Only};
 use crate::open::{Abilities, Prepared};
-use crate::{OpenError, Options, groups, open, scan};
+use crate::{OpenError, Options, commit, groups, open, scan};
 
 /// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
 /// memory.
@@ -316,6 +316,10 @@ impl Store for S3Store {
                 return Err(Error::NoAnswer(text));
             }
         }
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        commit::commit(self, writes).await
     }
 
     async fn scan(

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use aft_core::message::Reply;
 use aft_services::Service;
-use aft_store::{Costs, Name, Position, Space, Store};
+use aft_store::{Committed, Costs, Created, Name, Position, Space, Store, Writes};
 use aft_store_s3::S3Store;
 use aft_store_tests::{
-    Act, Bucket, Front, Seen, counted, expect, node, published, put_all, put_small, read, run, scan_all,
+    Act, Bucket, Front, Seen, at_once, counted, expect, node, published, put_all, put_small, read, run,
+    scan_all, writes,
 };
 use bytes::Bytes;
 
@@ -175,4 +176,49 @@ async fn a_scan_costs_a_request_more_for_each_hashed_group() {
     let page = store.scan(Space::Version, b"", Some(&after), 4).await.unwrap();
     assert_eq!((page.names.len(), page.more), (4, true));
     expect(&front.take(), &[("LIST version", 1 + 1 + 2), ("GET version", 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_costs_a_request_a_piece_all_at_once() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    for n in [1, 2, 10] {
+        let request = if n == 1 { "one" } else if n == 2 { "two" } else { "ten" };
+        let committed = store.commit(writes(request, "winner", n)).await;
+        assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); n] });
+        let seen = front.take();
+        expect(&seen, &[("PUT commit", 1), ("PUT version", n)]);
+        assert_eq!(at_once(&seen), n + 1, "one round trip");
+    }
+    let body = store.get(&Name::new(Space::Version, "stock/tea 9", "winner")).await.unwrap().unwrap().0;
+    assert_eq!(body, "winner 9");
+    front.take();
+    // Without a record; and without anything.
+    let entry = Writes { create: None, ..writes("none", "alone", 1) };
+    assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
+    expect(&front.take(), &[("PUT version", 1)]);
+    assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
+    expect(&front.take(), &[]);
+
+    // 151 pieces go in three rounds, 64 at once.
+    let committed = store.commit(writes("many", "winner", 150)).await;
+    assert_eq!(committed.created, Some(Ok(Created::Created)));
+    assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    let seen = front.take();
+    expect(&seen, &[("PUT commit", 1), ("PUT version", 150)]);
+    let together = at_once(&seen);
+    println!("151 pieces: {together} requests at once");
+    assert!((32..=64).contains(&together), "{together} at once");
+    let record = seen.iter().find(|one| one.what() == "PUT commit").expect("it was counted");
+    assert!(seen.iter().filter(|one| one.from > record.to).count() >= 64, "the record went first");
+    // Who loses leaves undone what was not under way when he learned it.
+    let lost = store.commit(writes("many", "loser", 150)).await;
+    assert_eq!(lost, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 150] });
+    let seen = counted(&front.take());
+    println!("a lost commit of 150 entries sent {}", seen["PUT version"]);
+    assert!(seen["PUT commit"] == 1 && seen["PUT version"] < 127, "{seen:?}");
+    let record = store.get(&Name::new(Space::Commit, "many", "")).await.unwrap().unwrap().0;
+    assert_eq!(record, "winner");
 }
