@@ -39,6 +39,7 @@ mod meter;
 mod open;
 mod options;
 mod puts;
+mod scan;
 mod store;
 mod transaction;
 

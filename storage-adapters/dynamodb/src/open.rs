@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::failure::{Failure, not_dynamodb};
 use crate::layout::{Layout, Place};
-use crate::link::{Link, Only, PARTITION, SORT, TAG_BYTES};
+use crate::link::{Columns, Link, Only, PARTITION, SORT, TAG_BYTES};
 use crate::location::FORM;
 use crate::meter::Meter;
 use crate::{OpenError, Options};
@@ -153,8 +153,8 @@ async fn try_out(opened: &Opened) -> Result<(), OpenError> {
     let tag = [1; TAG_BYTES];
     link.put(&place, &Bytes::from_static(b"aft"), &tag, Only::IfAbsent).await.map_err(failed)?;
     let read = link.get(&place).await?;
-    let listed = link.query(&place.partition, &[0], &[1], 1).await?;
-    if read.is_none_or(|item| item.body != "aft" || item.tag != tag.as_slice()) || listed.found.len() != 1 {
+    let listed = link.query(&place.partition, &[0], &[1], 1, Columns::Names).await?;
+    if read.is_none_or(|item| item.body != "aft" || item.tag != tag.as_slice()) || listed.rows.len() != 1 {
         let text = not_dynamodb(&asked, "what was written is not read");
         return Err(Error::NoAnswer(text).into());
     }

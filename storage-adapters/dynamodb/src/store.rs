@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
-    TimeHeard,
+    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Space, Store, Tag, TimeHeard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::layout::{Layout, PREFIX_BYTES_MAX, Place};
 use crate::link::{BATCH_MAX, Link, Only, TAG_BYTES};
 use crate::meter::Consumed;
 use crate::puts::{Put, Puts};
-use crate::{OpenError, Options, Prepared, listing, open};
+use crate::{OpenError, Options, Prepared, listing, open, scan};
 
 /// What an item holds, the names of its attributes included.
 const ITEM_BYTES_MAX: usize = 400 << 10;
@@ -241,6 +241,18 @@ impl Store for DynamoDbStore {
         assert!(limit > 0, "a page holds at least one item");
         let Inner { link, layout, .. } = &*self.inner;
         listing::items(link, layout, space, group, after, limit).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        let Inner { link, layout, .. } = &*self.inner;
+        scan::page(link, layout, space, prefix, after, limit).await
     }
 
     async fn groups(

@@ -185,7 +185,13 @@ async fn a_commit_costs_a_request_a_piece_all_at_once() {
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     front.take();
     for n in [1, 2, 10] {
-        let request = if n == 1 { "one" } else if n == 2 { "two" } else { "ten" };
+        let request = if n == 1 {
+            "one"
+        } else if n == 2 {
+            "two"
+        } else {
+            "ten"
+        };
         let committed = store.commit(writes(request, "winner", n)).await;
         assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); n] });
         let seen = front.take();

@@ -8,7 +8,9 @@ use aft_core::message::Reply;
 use aft_services::Service;
 use aft_store::{Name, Space, Store};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
-use aft_store_tests::{Act, Front, Seen, Table, counted, expect, node, published, put, put_small, read, run};
+use aft_store_tests::{
+    Act, Front, Seen, Table, counted, expect, node, published, put, put_all, put_small, read, run, scan_all,
+};
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
@@ -159,4 +161,47 @@ async fn a_crowded_group_is_skipped() {
     let seen = counted(&front.take());
     // One a partition, and one to go on after the crowd.
     assert!(seen["Query version"] <= 10, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_costs_a_query_a_partition() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    // A thousand keys, each written alone: the entry has the record as its body.
+    let groups: Vec<Bytes> = (0..1_000).map(|i| Bytes::from(format!("stock/tea {i:04}"))).collect();
+    let record = Bytes::from(vec![b'r'; 200]);
+    let entry = |group: &Bytes| (Name::new(Space::Version, group.clone(), [7; 40].to_vec()), record.clone());
+    put_all(&*store, groups.iter().map(entry)).await;
+    let cold = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    let before = so_far(&cold);
+    let (found, pages) = scan_all(&*cold, Space::Version, b"stock/", None, 1_000).await;
+    assert!(found.iter().map(|one| &one.group).eq(&groups));
+    assert!(found.iter().all(|one| one.body.as_ref() == Some(&record)));
+    let seen = counted(&front.take());
+    let (_, reads, _) = since(&cold, before);
+    println!("1,000 keys: {pages} pages, {} queries, {reads} units", seen["Query version"]);
+    assert!(seen.len() == 1 && seen["Query version"] <= 24, "{seen:?}");
+    // A page of a few reads a few.
+    let page = cold.scan(Space::Version, b"", None, 10).await.expect("the server runs");
+    assert!((5..=10).contains(&page.names.len()) && page.more, "{page:?}");
+    let queries = counted(&front.take())["Query version"];
+    assert!((8..=16).contains(&queries), "{queries}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_of_a_crowded_group_goes_on_in_its_partition() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let items: Vec<Bytes> = (0..600_u32).map(|i| Bytes::copy_from_slice(&i.to_be_bytes())).collect();
+    let entry = |item: &Bytes| (Name::new(Space::Version, "crowd", item.clone()), Bytes::new());
+    put_all(&*store, items.iter().map(entry)).await;
+    front.take();
+    let (found, pages) = scan_all(&*store, Space::Version, b"", None, 500).await;
+    assert!(found.iter().map(|one| &one.item).eq(&items));
+    let seen = counted(&front.take());
+    println!("600 versions of one key: {pages} pages, {} queries", seen["Query version"]);
+    assert!(pages == 2 && seen["Query version"] <= 20, "{pages} pages, {seen:?}");
 }
