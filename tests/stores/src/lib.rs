@@ -23,7 +23,7 @@ pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use races::passed_but_for_races;
-pub use scans::{awkward_groups, check_scans, put_all, scan_all};
+pub use scans::{check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
 pub use times::check_times;
 pub use transactions::{at_once, counted, expect, key, node, published, put, put_small, read, run, writes};

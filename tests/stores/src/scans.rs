@@ -1,11 +1,29 @@
 //! Scans of a store, held against its groups and their items, and against what was written.
 
-use aft_store::{Name, Position, ScanPage, Scanned, Space, Store};
+use std::time::Duration;
+
+use aft_store::{Error, Name, Position, Result, ScanPage, Scanned, Space, Store};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
 /// Calls under way at once while a store is filled.
 const AT_ONCE: usize = 16;
+/// How often a call without an answer is made again, and after which pause.
+const TRIES_MAX: usize = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The outcome of a call that is safe to repeat: thousands of requests to a server on a busy machine
+/// lose a connection now and then.
+async fn patiently<T>(call: impl AsyncFn() -> Result<T>) -> T {
+    for _ in 0..TRIES_MAX {
+        match call().await {
+            Ok(outcome) => return outcome,
+            Err(Error::NoAnswer(_) | Error::Busy(_)) => tokio::time::sleep(PAUSE).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    call().await.expect("the server runs")
+}
 
 /// Every name of a space whose group starts with `prefix`, those after `after`, by scans of at most
 /// `limit`; and the number of pages.
@@ -21,7 +39,7 @@ pub async fn scan_all(
 ) -> (Vec<Scanned>, usize) {
     let (mut found, mut after) = (Vec::<Scanned>::new(), after);
     for pages in 1.. {
-        let page = store.scan(space, prefix, after.as_ref(), limit).await.expect("the server runs");
+        let page = patiently(async || store.scan(space, prefix, after.as_ref(), limit).await).await;
         assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
         assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
         found.extend(page.names);
@@ -37,14 +55,14 @@ pub async fn scan_all(
 /// If one cannot be written.
 pub async fn put_all(store: &dyn Store, names: impl IntoIterator<Item = (Name, Bytes)>) {
     let put = async |(name, body): (Name, Bytes)| {
-        store.put(&name, body).await.expect("the server runs");
+        patiently(async || store.put(&name, body.clone()).await).await;
     };
     futures::stream::iter(names).map(put).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
 /// Groups that a careless layout puts in another order, or loses: beside the separators that there
 /// might be, around the lengths at which names are cut, longer than any store's own limit.
-pub fn awkward_groups() -> Vec<Bytes> {
+fn awkward_groups() -> Vec<Bytes> {
     let short = ["a", "a!", "a!/", "a+", "a-", "a.", "a/", "a/b", "a0", "ab", "a~", "b", "ä", "äb", "é/ü"];
     let mut groups: Vec<Bytes> = short.map(Bytes::from).to_vec();
     groups.extend(
@@ -118,7 +136,7 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
         for last in [item.clone(), next] {
             let rest = selected(&names, |(g, i)| (g, i) > (group, &last));
             let after = Position { group: group.clone(), item: Some(last) };
-            let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
+            let page = patiently(async || store.scan(space, b"", Some(&after), 5).await).await;
             check_page(&page, &rest, &after);
         }
     }
@@ -126,11 +144,33 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
         for last in [group.clone(), [&group[..group.len() - 1], b"?"].concat().into()] {
             let rest = selected(&names, |(g, _)| *g > last);
             let after = Position { group: last, item: None };
-            let page = store.scan(space, b"", Some(&after), 5).await.expect("the server runs");
+            let page = patiently(async || store.scan(space, b"", Some(&after), 5).await).await;
             check_page(&page, &rest, &after);
         }
     }
     whole
+}
+
+/// Checks that scans go on within groups of more items than a page, whose names are too long for any
+/// store's own limit.
+///
+/// # Panics
+/// If not.
+pub async fn check_crowded_scans(store: &dyn Store) {
+    let mut names = Vec::new();
+    for (end, len) in [("a", 40), ("b", 40), ("c", 130), ("d", 40), ("e", 40), ("f", 40), ("g", 40)] {
+        let group = Bytes::from("m".repeat(760) + end);
+        names.extend((0..len).map(|i: u32| (group.clone(), Bytes::copy_from_slice(&i.to_be_bytes()))));
+    }
+    names.push((Bytes::from("z"), Bytes::from("last")));
+    let all = names
+        .iter()
+        .map(|(group, item)| (Name::new(Space::Version, group.clone(), item.clone()), Bytes::from("body")));
+    put_all(store, all).await;
+    for limit in [50, 129, 200, 1_000] {
+        let (found, _) = scan_all(store, Space::Version, b"", None, limit).await;
+        assert_same(&pairs(&found), &names, &format!("in pages of {limit}"));
+    }
 }
 
 /// Checks that a page is the start of what is left after a place, and not empty before its end.
@@ -168,9 +208,9 @@ fn selected(names: &[(Bytes, Bytes)], wanted: impl Fn(&&(Bytes, Bytes)) -> bool)
 async fn by_groups(store: &dyn Store, space: Space) -> Vec<(Bytes, Bytes)> {
     let (mut found, mut last) = (Vec::new(), None::<Bytes>);
     loop {
-        let page = store.groups(space, b"", last.as_deref(), 100).await.expect("the server runs");
+        let page = patiently(async || store.groups(space, b"", last.as_deref(), 100).await).await;
         for group in &page.groups {
-            let items = store.list(space, group, None, 100).await.expect("the server runs");
+            let items = patiently(async || store.list(space, group, None, 100).await).await;
             assert!(!items.more, "few items a group");
             found.extend(items.items.into_iter().map(|item| (group.clone(), item)));
         }

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aft_services::Service;
 use aft_store::conformance::{self, Report};
 use aft_store::{Space, Store};
-use aft_store_tests::{Bucket, check_scans, check_times, passed_but_for_races};
+use aft_store_tests::{Bucket, check_crowded_scans, check_scans, check_times, passed_but_for_races};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_minio() {
@@ -67,6 +67,7 @@ async fn scans_and_times(service: Service, spaces: &[Space]) {
         u64::try_from(since.as_millis()).expect("it is not the far future")
     };
     check_times(&*bucket.fresh().await).await;
+    check_crowded_scans(&*bucket.fresh().await).await;
     for &space in spaces {
         let start = now();
         let found = check_scans(&*bucket.fresh().await, space).await;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use aft_services::Service;
 use aft_store::conformance::{self, Report};
 use aft_store::{Name, Space, Store};
-use aft_store_tests::{Table, check_scans, check_times, passed_but_for_races, put_all, scan_all};
+use aft_store_tests::{
+    Table, check_crowded_scans, check_scans, check_times, passed_but_for_races, put_all, scan_all,
+};
 use bytes::Bytes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,6 +141,7 @@ async fn scans_and_times_on_moto() {
 async fn scans_and_times(service: Service, spaces: &[Space]) {
     let Some(table) = Table::start(service).await else { return };
     check_times(&*table.fresh().await).await;
+    check_crowded_scans(&*table.fresh().await).await;
     for &space in spaces {
         for one in check_scans(&*table.fresh().await, space).await {
             // As `check_scans` writes them; parts of large values stay away.
