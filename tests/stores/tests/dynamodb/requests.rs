@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use aft_core::message::Reply;
 use aft_services::Service;
-use aft_store::{Name, Space, Store};
+use aft_store::{Committed, Created, Name, Space, Store, Writes};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
 use aft_store_tests::{
-    Act, Front, Seen, Table, counted, expect, node, published, put, put_all, put_small, read, run, scan_all,
+    Act, Front, Seen, Table, at_once, counted, expect, node, published, put, put_all, put_small, read, run,
+    scan_all, writes,
 };
 use bytes::Bytes;
 
@@ -204,4 +205,75 @@ async fn a_scan_of_a_crowded_group_goes_on_in_its_partition() {
     let seen = counted(&front.take());
     println!("600 versions of one key: {pages} pages, {} queries", seen["Query version"]);
     assert!(pages == 2 && seen["Query version"] <= 20, "{pages} pages, {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_costs_a_put_and_a_batch_at_once() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    for (n, request, entries) in [
+        (1, "one", ("PutItem version", 1)),
+        (2, "two", ("BatchWriteItem version", 1)),
+        (10, "ten", ("BatchWriteItem version", 1)),
+        (25, "many", ("BatchWriteItem version", 1)),
+        (100, "more", ("BatchWriteItem version", 4)),
+    ] {
+        let before = so_far(&store);
+        let committed = store.commit(writes(request, "winner", n)).await;
+        assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); n] });
+        let seen = front.take();
+        expect(&seen, &[("PutItem commit", 1), entries]);
+        assert_eq!(at_once(&seen), 1 + entries.1, "one round trip");
+        let (writes, reads, _) = since(&store, before);
+        assert_eq!((writes, reads), (1.0 + n as f64, 0.0));
+    }
+    let last = Name::new(Space::Version, "stock/tea 99", "winner");
+    assert_eq!(store.get(&last).await.unwrap().expect("it was put").0, "winner 99");
+    front.take();
+    // Without a record; and without anything.
+    let entry = Writes { create: None, ..writes("none", "alone", 1) };
+    assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
+    expect(&front.take(), &[("PutItem version", 1)]);
+    assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
+    expect(&front.take(), &[]);
+    // Large entries go alone, all at once.
+    let mut large = writes("large", "winner", 3);
+    large.puts[1].1 = Bytes::from(vec![7; 20_000]);
+    let committed = store.commit(large).await;
+    assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    let seen = front.take();
+    expect(&seen, &[("PutItem commit", 1), ("PutItem version", 1), ("BatchWriteItem version", 1)]);
+    assert_eq!(at_once(&seen), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_share_requests_and_losers_stop() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    // 40 at once, of two entries each: four batches of two, the rest together.
+    let commit = async |i: usize| {
+        let record = (Name::new(Space::Commit, format!("request {i}"), ""), Bytes::new());
+        let puts = (0..2).map(|k| (Name::new(Space::Version, format!("key {i} {k}"), "i"), Bytes::new()));
+        let committed = store.commit(Writes { create: Some(record), puts: puts.collect() }).await;
+        assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    };
+    futures::future::join_all((0..40).map(commit)).await;
+    let seen = counted(&front.take());
+    println!("40 commits of two entries: {seen:?}");
+    assert!(seen["PutItem commit"] == 40 && seen["BatchWriteItem version"] <= 12, "{seen:?}");
+
+    // Who loses leaves undone what was not under way when he learned it: 80 batches are more than
+    // go at once.
+    let won = store.commit(writes("request", "winner", 1)).await;
+    assert_eq!(won.created, Some(Ok(Created::Created)));
+    front.take();
+    let lost = store.commit(writes("request", "loser", 2_000)).await;
+    assert_eq!(lost, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 2_000] });
+    let seen = counted(&front.take());
+    println!("a lost commit of 2,000 entries: {seen:?}");
+    assert!(seen["PutItem commit"] == 1 && seen["BatchWriteItem version"] < 80, "{seen:?}");
 }
