@@ -36,7 +36,7 @@ pub struct Times {
     heard: Arc<Mutex<VecDeque<TimeHeard>>>,
 }
 
-/// When the attempt that is under way was sent.
+/// The moment at which the attempt under way was sent.
 #[derive(Debug, Clone, Copy)]
 struct Sent(Instant);
 

@@ -4,8 +4,8 @@
 //!   [`Prepared`] – what making one found.
 //!
 //! # Requests and cost
-//! Every call is one request, but for a commit, a PUT for each of its pieces, and for `groups` and `scan` over long names. At the list prices of S3 Standard, in US
-//! dollars a million:
+//! Every call is one request, but for a commit, a PUT for each of its pieces, and for `groups` and
+//! `scan` over long names. At the list prices of S3 Standard, in US dollars a million:
 //!
 //! | what | requests | $ per million |
 //! |---|---|---|
