@@ -331,7 +331,7 @@ impl Node {
             Owner::Listing(key, after) => {
                 read::listing_answered(state, waiting, key, after.as_ref(), answer);
             }
-            Owner::Record(_, txn, key) => read::record_answered(state, waiting, (*txn, key), answer),
+            Owner::Record(_, txn) => read::record_answered(state, waiting, *txn, answer),
             Owner::Mark => read::mark_answered(state, waiting, &answer),
             Owner::Fetch(operation, key) => read::fetch_answered(state, *operation, key.clone(), answer),
             Owner::Scan(operation) => list::page_answered(state, *operation, waiting, answer),

@@ -25,7 +25,7 @@ pub(in crate::node) enum Owner {
     /// All operations that wait for a page of a key's version entries.
     Listing(Key, Option<VersionEntry>),
     /// All operations that wait for a commit record to learn.
-    Record(Name, TxnId, Key),
+    Record(Name, TxnId),
     /// All operations that wait for the mark.
     Mark,
     /// An operation that waits for a value.
@@ -110,11 +110,13 @@ struct Outcome<T> {
     last: Option<Result<T, CallError>>,
     /// A try had no answer.
     maybe: bool,
+    /// The last error of a try that took no effect.
+    none: CallError,
 }
 
 impl<T: Clone> Outcome<T> {
     const fn open() -> Outcome<T> {
-        Outcome { last: None, maybe: false }
+        Outcome { last: None, maybe: false, none: CallError::Expired }
     }
 
     fn take(&mut self, answer: Result<T, CallError>) {
@@ -124,7 +126,10 @@ impl<T: Clone> Outcome<T> {
                 self.maybe = true;
                 None
             }
-            Err(CallError::Busy | CallError::Expired) => None,
+            Err(error @ (CallError::Busy | CallError::Expired)) => {
+                self.none = error;
+                None
+            }
             // An earlier try may have taken effect: this refusal decides nothing.
             Err(CallError::Refused(_)) if self.maybe => Some(Err(CallError::NoAnswer)),
             answer => Some(answer),
@@ -132,7 +137,7 @@ impl<T: Clone> Outcome<T> {
     }
 
     fn end(self) -> Result<T, CallError> {
-        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { CallError::Busy }))
+        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { self.none }))
     }
 }
 

@@ -318,7 +318,7 @@ impl Look<'_> {
             true => Name::Version(self.key.clone(), entry.clone()),
             false => Name::Commit(entry.hash),
         };
-        let owner = Owner::Record(at.clone(), entry.txn, self.key.clone());
+        let owner = Owner::Record(at.clone(), entry.txn);
         // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
         let since = self.listing.asked_call;
         self.state.call_shared(owner, || Call::Get(at), self.id, since, self.operation.limit);
