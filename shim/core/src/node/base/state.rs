@@ -94,6 +94,9 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
+/// The age at which the mark is read again while the node works.
+const MARK_REFRESH_MS: u64 = 60_000;
+
 /// The node's state.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct State {
@@ -145,12 +148,25 @@ impl State {
         &mut self,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: OperationId,
+        waiter: Option<OperationId>,
         since: u64,
         limit: Limit,
     ) {
         let mark = self.mark.known();
         self.calls.start_shared(&self.clock, owner, call, waiter, since, limit, mark);
+    }
+
+    /// Asks for the mark beside whatever is going on: at the node's first request, and once a minute while it works. A listing carries the mark that was
+    /// known before it; with one that is long past, more of what is gone cannot be told from what never was.
+    pub(in crate::node) fn refresh_mark(&mut self) {
+        let known = self.mark.last().map(|seen| seen.asked);
+        let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
+        if is_young || (known.is_none() && self.mark.was_looked_at()) {
+            return;
+        }
+        let patience = self.patience();
+        let owner = if known.is_none() { Owner::FirstMark } else { Owner::Mark };
+        self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
     }
 
     /// Returns the limit of reads and look-ups that somebody waits for.
