@@ -376,7 +376,7 @@ fn run_task(state: &mut State, id: TaskId) {
             (issued, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
         }
         Purpose::Reserve(ticket, attempt) => {
-            let (issued, ending) = run(state, memory, |run, _| reserve::script(run));
+            let (issued, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
             (issued, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
         }
         Purpose::Resolve(ticket, attempt, hash) => {
