@@ -52,12 +52,8 @@ const LARGE_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection on which a request that was given up had no answer for so long may be dead, without the system knowing.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// A look at the server is believed for so long.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A server that did not fit is looked at again after this time, and calls until then are refused without.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-// A connection that is in use hears the server's time with each look, before it forgets what it heard.
-const _: () = assert!(LOOK_EVERY.as_secs() < clock::AGE_MAX.as_secs());
 
 /// One of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +137,12 @@ struct Learned {
 }
 
 impl Live {
-    /// Its last look is recent.
-    fn is_fresh(&self) -> bool {
+    /// Its last look is more recent than that.
+    fn is_fresh(&self, look_every: Duration) -> bool {
         let seen = self.learned.seen.lock().expect("nobody panics with it in hand");
         let Some((began, _)) = seen.as_ref() else { return false };
         let here = Here::read();
-        here.now - began.now < LOOK_EVERY && !here.was_suspended_since(*began)
+        here.now - began.now < look_every && !here.was_suspended_since(*began)
     }
 }
 
@@ -217,6 +213,8 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The time for which a look is believed.
+    look_every: Duration,
     turns: Semaphore,
     slots: [Slot; Lane::COUNT],
     connections: AtomicU64,
@@ -229,7 +227,9 @@ pub(crate) struct Link {
 
 impl Link {
     /// Connects to nobody yet.
-    pub(crate) fn new(location: Location) -> Result<Link, Error> {
+    pub(crate) fn new(location: Location, look_every: Duration) -> Result<Link, Error> {
+        // A connection in use hears the server's time with each look, before it forgets what it heard.
+        assert!(look_every < clock::AGE_MAX, "looks are more frequent than that");
         let url = location.to_string();
         // Who, with which password and in which database, is said in the handshake of `connect`, so that each refusal has its own words.
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -246,6 +246,7 @@ impl Link {
             location,
             url,
             meter: Meter::default(),
+            look_every,
             turns: Semaphore::new(REQUESTS_MAX),
             slots: Default::default(),
             connections: AtomicU64::new(0),
@@ -485,13 +486,13 @@ impl Link {
         loop {
             let live = by(deadline, self.live(asked, slot)).await.ok_or_else(in_time)?;
             let live = live.map_err(Failure::Failed)?;
-            if live.is_fresh() {
+            if live.is_fresh(self.look_every) {
                 return Ok(Ready { _turn: turn, slot, live });
             }
             // One looks, the others wait for what it finds.
             let looking = live.learned.looking.lock();
             let _looking = by(deadline, looking).await.ok_or_else(in_time)?;
-            if !live.is_fresh() && slot.holds(live.number) {
+            if !live.is_fresh(self.look_every) && slot.holds(live.number) {
                 self.look_again(asked, slot, &live, deadline).await?;
             }
             // Else the look failed for another caller, who has left word of it in the slot; or it was good.

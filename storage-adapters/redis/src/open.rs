@@ -28,7 +28,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<(Link, Facts), 
     if location.password.is_none() {
         location.password.clone_from(&options.password);
     }
-    let link = Link::new(location)?;
+    let link = Link::new(location, options.look_every)?;
     let asked = link.asked("open", &"the server");
     let seen = link.first_look(&asked).await?;
     seen.check().map_err(|problem| OpenError::Unfit { url: link.url.clone(), problem })?;

@@ -2,8 +2,11 @@
 //! lose data. Method: a real Redis (fsynced append-only file) that is killed, paused and reconfigured, its own counts of commands, and a fake
 //! that answers what it is told.
 
+mod commits;
 mod fake;
+mod identity;
 mod requests;
+mod scans;
 mod start;
 mod trouble;
 

@@ -14,7 +14,7 @@ use crate::{admin, open, server, tell, url};
 const KEYS: usize = 10;
 
 /// Calls of a command so far, those inside scripts as well: GET of the identity, in each write.
-fn calls(admin: &mut redis::Connection) -> [usize; 3] {
+pub(crate) fn calls(admin: &mut redis::Connection) -> [usize; 3] {
     let stats: String = tell(admin, "INFO commandstats");
     ["evalsha", "get", "zrangebylex"].map(|command| {
         let start = format!("cmdstat_{command}:calls=");
