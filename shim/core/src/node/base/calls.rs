@@ -286,8 +286,7 @@ impl Calls {
         clock: &Clock,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: Option<OperationId>,
-        since: u64,
+        (waiter, since): (Option<OperationId>, u64),
         limit: Limit,
         mark: TxnId,
     ) {
