@@ -340,6 +340,11 @@ impl Calls {
         self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
     }
 
+    /// Returns the limit of a call.
+    pub(in crate::node) fn limit(&self, id: CallId) -> Option<Limit> {
+        self.map.get(&id)?.limit
+    }
+
     /// Takes an answer.
     pub(in crate::node) fn answered(
         &mut self,
