@@ -38,6 +38,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("somebody else moves the mark", overtaken),
     ("puts do not rest on an old mark", puts_rest_on_the_mark),
     ("two sweeps at once", two_at_once),
+    ("two sweeps over a store that does not always answer", two_without_answers),
     ("a damaged record holds up nothing but itself", damaged_record),
     ("a damaged mark stops the sweep", missing_mark),
     ("a put that is refused holds the mark", refused_put),
@@ -389,9 +390,8 @@ fn two_at_once(ground: Ground) -> Verdict {
         sides.iter().for_each(|side| world.step(*side, Input::Upkeep(true)));
         let mut random = seed;
         for _ in 0..400 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let side = sides[(random >> 40) as usize % 2];
-            if (random >> 50) % 4 == 0 {
+            let side = sides[next(&mut random) as usize % 2];
+            if next(&mut random).is_multiple_of(4) {
                 world.pass(1);
             }
             world.answer(side);
@@ -399,6 +399,55 @@ fn two_at_once(ground: Ground) -> Verdict {
         sides.iter().for_each(|side| world.run(*side));
         world.expect(ALL_KINDS_SWEPT).map_err(|why| format!("seed {seed}: {why}"))?;
         world.expect_mark(98_400, 99_490)?;
+    }
+    Ok(())
+}
+
+/// A generator of small random numbers.
+fn next(random: &mut u64) -> u64 {
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *random >> 40
+}
+
+fn two_without_answers(ground: Ground) -> Verdict {
+    for seed in 0..300_u64 {
+        let small = Settings { scan_page_len: 3, retry_max_ms: 50, ..settings(ground) };
+        let mut world = World::new(small, OLD, &ALL_KINDS);
+        let sides = [world.start(), world.start()];
+        sides.iter().for_each(|side| world.step(*side, Input::Upkeep(true)));
+        let mut random = seed;
+        let mut on_the_way: Vec<(u64, Call)> = Vec::new();
+        for _ in 0..600 {
+            let side = sides[next(&mut random) as usize % 2];
+            match (next(&mut random) % 8, world.next_call(side).cloned()) {
+                // It took effect, or will within the grace, or never.
+                (0, Some(call)) => {
+                    world.store.apply(&call);
+                    world.give(side, Answer::Failed(CallError::NoAnswer));
+                }
+                (1, Some(call)) => {
+                    let lands_ms = world.store.now_ms + next(&mut random) % 490;
+                    on_the_way.push((lands_ms, call));
+                    world.give(side, Answer::Failed(CallError::NoAnswer));
+                }
+                (2, Some(_)) => {
+                    world.give(side, Answer::Failed(CallError::Busy));
+                }
+                (3, _) => world.pass(next(&mut random) % 8),
+                (_, Some(_)) => {
+                    world.answer(side);
+                }
+                (_, None) => world.step(side, Input::Wake),
+            }
+            let now_ms = world.store.now_ms;
+            let landed: Vec<(u64, Call)> = on_the_way.extract_if(.., |(at_ms, _)| *at_ms <= now_ms).collect();
+            landed.iter().for_each(|(_, call)| drop(world.store.apply(call)));
+        }
+        sides.iter().for_each(|side| world.stop(*side));
+        on_the_way.iter().for_each(|(_, call)| drop(world.store.apply(call)));
+        world.sweep();
+        world.expect(ALL_KINDS_SWEPT).map_err(|why| format!("seed {seed}: {why}"))?;
+        world.expect_mark(98_400, 110_000)?;
     }
     Ok(())
 }

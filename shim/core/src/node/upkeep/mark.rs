@@ -277,7 +277,7 @@ pub(super) fn rechecked(sweep: &mut Sweep, state: &mut State, answer: Answer) {
 
 /// Returns true if somebody has moved the mark since the sweep began.
 pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
-    state.mark.known() > basis.mark
+    state.mark.known() != basis.mark
 }
 
 // Move.
