@@ -66,7 +66,7 @@ impl Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment {
     now: Now,
-    /// The earliest store's time, where it was known.
+    /// The latest that the store's time could be, where it was known.
     store_ms: Option<u64>,
 }
 
@@ -125,6 +125,8 @@ pub(crate) struct Clock {
     disputed: Option<(Offset, u64)>,
     /// When the store's time was last heard, by the monotonic clock.
     heard_mono: u64,
+    /// When the request was sent whose answer carried it.
+    heard_sent_mono: u64,
     /// Answers to calls sent before this monotonic instant carry no time: the process did not run between.
     trusted_from_mono: u64,
     /// The last commit time that was given out, but for those that followed a version of the future.
@@ -141,6 +143,7 @@ impl Clock {
             offset: None,
             disputed: None,
             heard_mono: 0,
+            heard_sent_mono: 0,
             trusted_from_mono: 0,
             hybrid: Hlc::default(),
             bug,
@@ -180,6 +183,7 @@ impl Clock {
         }
         let new = Offset::of(heard).at(self.now.mono_ms);
         self.heard_mono = self.now.mono_ms;
+        self.heard_sent_mono = self.heard_sent_mono.max(heard.sent_mono_ms);
         if self.disputed.is_some_and(|(_, until_mono)| self.now.mono_ms >= until_mono) {
             self.disputed = None;
         }
@@ -232,6 +236,16 @@ impl Clock {
         }
     }
 
+    /// Returns true if an answer to a request that was sent since then carried the store's time; always where the clock is the process's own.
+    pub(crate) fn was_heard_since(&self, then: &Moment) -> bool {
+        self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
+    }
+
+    /// Returns true if this fault was put in on purpose.
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
     /// Returns this step's monotonic time in milliseconds.
     pub(crate) fn mono_ms(&self) -> u64 {
         self.now.mono_ms
@@ -246,7 +260,7 @@ impl Clock {
     /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.
     pub(crate) fn moment(&self) -> Moment {
         let store_ms = match self.reference {
-            Reference::Store => self.bounds().map(|bounds| bounds.earliest_ms),
+            Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
             Reference::Own => None,
         };
         Moment { now: self.now, store_ms }
@@ -258,12 +272,9 @@ impl Clock {
         let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
         let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
         let store = match (then.store_ms, self.bounds()) {
-            // While answers disagree, the process may have stood still without any clock that shows it.
-            (Some(then_ms), Some(bounds)) if self.disputed.is_some() => {
-                bounds.latest_ms.saturating_sub(then_ms)
-            }
-            // Otherwise both ends carry the same error, which is no age.
-            (Some(then_ms), Some(bounds)) => bounds.earliest_ms.saturating_sub(then_ms),
+            // By the latest that it can be: it grows when an answer shows that the process stood still with all its clocks, and not when answers narrow
+            // the error down.
+            (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
         mono.max(boot).max(wall).max(store)

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aft_core::ids::{AttemptId, Key, NodeId, Session, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb};
-use aft_core::record::{BlobRef, LargeResult, Location, Value, Write};
+use aft_core::record::{BlobGroup, BlobRef, LargeResult, Location, Value, Write};
+use aft_core::settings::Settings;
 use bytes::Bytes;
 
 use crate::script::{Action, Request, Step};
@@ -48,6 +49,8 @@ pub enum Progress {
     Parts {
         /// For this key, or for the result.
         key: Option<Key>,
+        /// The group of the attempt's blobs.
+        group: BlobGroup,
         /// The blob.
         number: u32,
         /// The part that is next.
@@ -111,8 +114,8 @@ pub struct Sent {
     pub draining: bool,
     /// What the node had shown of every key before it was sent, and since when it knew it.
     pub shown: BTreeMap<Key, (TxnId, u64)>,
-    /// The commit record of the request that stood in the store when it was sent.
-    pub record_stood: Option<TxnId>,
+    /// The transaction whose commit record the request's name held when it was sent.
+    pub record_before: Option<TxnId>,
 }
 
 /// One execution of a request.
@@ -132,10 +135,22 @@ pub struct Attempt {
     pub pages: VecDeque<(ListKeys, u32)>,
     /// How far it is.
     pub progress: Progress,
-    /// What its client has seen before.
+    /// What its client has seen before, as the token says it.
     pub session: Session,
+    /// The newest version of each key that its client has committed, or was told that its request had, before.
+    pub known: BTreeMap<Key, TxnId>,
     /// What its client may pass on, once it committed or was replayed to.
     pub session_after: Session,
+    /// It began fresh: by its own wish, or its host's nature.
+    pub fresh: bool,
+    /// The newest version of each key that somebody knew to have committed when it began.
+    pub told_before: BTreeMap<Key, TxnId>,
+    /// The newest version of each key that had been acknowledged when it began.
+    pub acknowledged_before: BTreeMap<Key, TxnId>,
+    /// When it began, its node knew the mark that the store held.
+    pub mark_known: bool,
+    /// Its host was paused without any sign, and had not heard the store's time since when the attempt began, or after it.
+    pub blind: bool,
     /// What it has seen so far.
     pub read: BTreeMap<Key, Seen>,
     /// Keys of its own writes that stood in a listed page: the node chose a committed version for each beside the others, which its client was not told.
@@ -158,6 +173,8 @@ pub struct Attempt {
     pub begun_ms: u64,
     /// Its transaction may be open on its node.
     pub open: bool,
+    /// Its transaction was opened for certain, and has not ended.
+    pub opened: bool,
     /// When the oldest verb was sent whose choices may be held in the read set although its client was not told of them all: it was refused, or its
     /// page was cut.
     pub held_ms: Option<u64>,
@@ -198,7 +215,13 @@ impl Attempt {
             pages: VecDeque::new(),
             progress: Progress::Unbegun,
             session,
-            session_after: Session::new(),
+            known: BTreeMap::new(),
+            session_after: Session::default(),
+            fresh: false,
+            told_before: BTreeMap::new(),
+            acknowledged_before: BTreeMap::new(),
+            mark_known: false,
+            blind: false,
             read: BTreeMap::new(),
             unseen: BTreeSet::new(),
             writes: BTreeMap::new(),
@@ -210,6 +233,7 @@ impl Attempt {
             abort_sent: false,
             begun_ms: 0,
             open: false,
+            opened: false,
             held_ms: None,
             in_flight: BTreeMap::new(),
             in_doubt: None,
@@ -239,6 +263,15 @@ impl Attempt {
         if let (Some(Ended::Refused(_) | Ended::NodeDied), Some(unknown)) = (&self.outcome, &self.in_doubt) {
             self.outcome = Some(Ended::Refused(unknown.clone()));
         }
+    }
+
+    /// Returns the true time at which its transaction's time is over at the latest, by clocks that are right.
+    pub fn deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
+        let timeout_ms =
+            request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
+        let waits = request.named && !request.overlap;
+        let wait_ms = if waits { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
+        self.begun_ms + wait_ms + timeout_ms
     }
 
     /// The result that its record carries.
@@ -316,11 +349,11 @@ impl Attempt {
     }
 
     /// The value of a finished blob.
-    fn blob(&mut self, number: u32) -> Value {
+    fn blob(&mut self, group: BlobGroup, number: u32) -> Value {
         self.write_count += 1;
         Value {
             location: Location::Blob(BlobRef {
-                attempt: self.id,
+                group,
                 number,
                 parts: BLOB_PARTS,
                 part_bytes: BLOB_PART_BYTES,
@@ -373,7 +406,9 @@ impl Attempt {
 
     fn commit_args(&self, request: &Request) -> CommitArgs {
         let inline = request.named && self.large_result.is_none();
-        CommitArgs { result: inline.then(|| self.result()) }
+        // Who repeats a commit says which request it is of.
+        let request = (self.commits > 1).then(|| request.hash_for(self.id));
+        CommitArgs { result: inline.then(|| self.result()), request }
     }
 
     fn begin(&mut self, request: &Request, sent: &mut Sent) -> Verb {
@@ -389,8 +424,8 @@ impl Attempt {
             wait_ms: request.wait_ms,
             overlap: request.overlap,
             session: self.session.clone(),
+            fresh: request.fresh,
             retention_ms: request.retention_ms,
-            visibility: request.visibility,
             batch,
         }))
     }
@@ -401,8 +436,8 @@ impl Attempt {
         if self.progress == Progress::Unbegun {
             return Some((self.begin(request, &mut sent), sent));
         }
-        if let Progress::Parts { key, number, .. } = self.progress.clone() {
-            let value = self.blob(number);
+        if let Progress::Parts { key, group, number, .. } = self.progress.clone() {
+            let value = self.blob(group, number);
             let op = match (key, &value.location) {
                 (Some(key), _) => {
                     sent.writes.insert(key.clone(), Write::Put(value.clone()));
@@ -426,9 +461,14 @@ impl Attempt {
         }
         let verb = match request.program.get(self.at)? {
             Step::Run(_) => Verb::Run(self.id, self.batch(request, request.eager, &mut sent)),
-            Step::List { prefix, limit, pages } => {
+            Step::List { prefix, limit, pages, delimiter } => {
                 self.at += 1;
-                let list = ListKeys { prefix: prefix.clone(), after: None, limit: *limit };
+                let list = ListKeys {
+                    prefix: prefix.clone(),
+                    after: None,
+                    limit: *limit,
+                    delimiter: delimiter.clone(),
+                };
                 sent.list = Some((list.clone(), pages - 1));
                 Verb::List(self.id, list)
             }

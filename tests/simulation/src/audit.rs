@@ -1,19 +1,20 @@
 //! The store auditor: judges every effect on the store when it lands, and remembers what committed.
 //!
-//! What it holds the node against is the design's protocol, not the node's code: nothing is published that did not commit, a commit record is
-//! only ever slimmed, nothing goes that is not superseded, and whoever was told of a commit can rely on an intent until every
-//! version entry stands. Effects are judged where they land, so late calls of dead nodes are judged too.
+//! It holds the node against the protocol, not against the node's code: a record is created once under its name and stays as it is; an entry
+//! belongs to an attempt that may still commit or that has; nothing takes effect after an attempt is over; the mark passes only what is over
+//! and whole; only what is superseded by something at or below the settled mark is removed, and does not come back. Effects are judged where
+//! they land, so late calls of dead nodes are judged too. Times are true times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
+use aft_core::ids::{AttemptId, Key, RequestHash, TxnId};
 use aft_core::message::Refusal;
-use aft_core::record::{BlobRef, Location, Record, VersionEntry, Write};
+use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Name};
 
-use crate::attempt::{Attempt, Ended, attempt_number};
+use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::model::StoreModel;
 use crate::script::Request;
 
@@ -37,7 +38,7 @@ pub(crate) fn broken<T>(rule: &'static str, text: String) -> Result<T, Violation
     Err(Violation { rule, text })
 }
 
-/// Whether all is well so far.
+/// All is well so far, or a promise was broken.
 pub type Verdict = Result<(), Violation>;
 
 /// A transaction that committed.
@@ -45,30 +46,83 @@ pub type Verdict = Result<(), Violation>;
 pub struct Commit {
     /// Its record as it was created.
     pub record: Arc<Record>,
+    /// When its node first asked the store for it.
+    pub asked_ms: u64,
     /// When the record landed.
     pub landed_ms: u64,
-    /// Somebody was told: an acknowledgement, a replay, a look-up.
+    /// Its one entry is the commit.
+    pub whole: bool,
+    /// Somebody knows: by an acknowledgement, a replay, a look-up.
     pub told: bool,
     /// When each of its version entries first landed.
     pub entered: BTreeMap<Key, u64>,
-    /// Its record was slimmed or deleted.
-    pub collected: bool,
+    /// Keys at which its entry was removed.
+    pub removed: BTreeSet<Key>,
+    /// Its record was removed, or a stub put in its place.
+    pub record_gone: bool,
 }
 
 impl Commit {
-    /// All of its version entries have landed at one time or another.
-    pub fn published(&self) -> bool {
-        self.entered.len() == self.record.keys().len()
+    /// Returns true once it has had an entry at every key that it wrote.
+    pub fn is_entered(&self) -> bool {
+        self.entered.len() == self.record.writes.len()
+    }
+
+    /// Returns the true time until which its record is kept.
+    fn kept_until_ms(&self) -> u64 {
+        self.asked_ms + self.record.retention_ms
     }
 }
 
-/// What the auditor needs to know of the world.
+/// A move of the mark that has not settled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Moved {
+    mark: TxnId,
+    /// True time, and the store's.
+    at_ms: u64,
+    store_ms: u64,
+    /// The attempts that were open then, by their numbers.
+    open: BTreeSet<usize>,
+}
+
+/// The part of the world that the auditor needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
+    /// The store's time.
+    pub(crate) store_ms: u64,
+    /// When the store's clock was last set to another offset.
+    pub(crate) stepped_ms: Option<u64>,
+    /// The longest pause that no clock showed.
+    pub(crate) unseen_ms: u64,
     pub(crate) settings: &'a Settings,
     pub(crate) requests: &'a [Request],
     pub(crate) attempts: &'a [Attempt],
+}
+
+impl<'a> Scene<'a> {
+    fn attempt(&self, id: AttemptId) -> Option<&'a Attempt> {
+        self.attempts.get(attempt_number(id)).filter(|attempt| attempt.id == id)
+    }
+
+    /// By how much ages may be off: clocks that drift, and pauses that none shows.
+    fn slack_ms(&self) -> u64 {
+        2 + self.settings.timeout_max_ms / 1_000 + self.unseen_ms
+    }
+
+    /// Returns true if no call of the attempt can take effect any more.
+    fn is_over(&self, attempt: &Attempt) -> bool {
+        let request = &self.requests[attempt.request];
+        let over_ms = attempt.deadline_ms(request, self.settings) + self.settings.grace_ms;
+        attempt.begun_ms > 0 && self.now_ms + self.slack_ms() >= over_ms
+    }
+
+    /// Returns true if a call that its attempt's node sent in time must have landed before now.
+    fn is_late(&self, attempt: &Attempt) -> bool {
+        let request = &self.requests[attempt.request];
+        let over_ms = attempt.deadline_ms(request, self.settings) + self.settings.grace_ms;
+        self.now_ms > over_ms + self.slack_ms()
+    }
 }
 
 /// The auditor.
@@ -78,52 +132,80 @@ pub struct Audit {
     pub commits: BTreeMap<AttemptId, Commit>,
     /// The attempts that committed under a name, oldest first.
     pub winners: BTreeMap<RequestHash, Vec<AttemptId>>,
-    /// Keys of which some version was collected, or is about to be: their marker stood.
-    pub collected_keys: BTreeSet<Key>,
+    /// When each attempt first asked the store to commit.
+    pub asked: BTreeMap<AttemptId, u64>,
+    /// The newest version of each key that somebody knows to have committed.
+    pub told: BTreeMap<Key, TxnId>,
+    /// The newest version of each key that was acknowledged.
+    pub acknowledged: BTreeMap<Key, TxnId>,
+    /// Keys of which an entry of a committed transaction was removed.
+    pub removed_keys: BTreeSet<Key>,
+    /// The newest mark that has stayed in its place, or above, for as long as readers need.
+    pub settled: Option<TxnId>,
+    /// Entries of transactions without a record: when each landed.
+    hints: BTreeMap<TxnId, BTreeMap<Key, u64>>,
+    /// Moves of the mark that have not settled, oldest first.
+    moves: Vec<Moved>,
 }
 
 impl Audit {
-    /// The committed version of a key by an attempt.
+    /// Returns the committed version of a key by an attempt.
     pub fn write(&self, attempt: AttemptId, key: &Key) -> Option<&Write> {
         self.commits.get(&attempt)?.record.write(key)
     }
 
-    /// Whether a committed tombstone of the key exists that is at least so new.
-    pub fn tombstone_since(&self, key: &Key, least: TxnId) -> bool {
-        self.commits.values().any(|commit| {
-            commit.record.txn >= least && matches!(commit.record.write(key), Some(Write::Tombstone))
-        })
+    /// Returns every committed tombstone of the key that is at least as new.
+    pub fn tombstones_since(&self, key: &Key, least: TxnId) -> impl Iterator<Item = &Record> {
+        let records = self.commits.values().map(|commit| &*commit.record);
+        records
+            .filter(move |record| record.txn >= least && matches!(record.write(key), Some(Write::Tombstone)))
     }
 
-    /// Somebody is told of this commit.
-    pub(crate) fn tell(&mut self, attempt: AttemptId, store: &StoreModel) -> Verdict {
-        if let Some(commit) = self.commits.get_mut(&attempt) {
-            commit.told = true;
+    /// Notes that somebody learns of this commit.
+    pub(crate) fn tell(&mut self, attempt: AttemptId, acknowledged: bool) -> Verdict {
+        let Some(commit) = self.commits.get_mut(&attempt) else { return Ok(()) };
+        commit.told = true;
+        if !commit.is_entered() {
+            return broken(
+                "section 4: entries first: whoever is told of a commit can rely on every entry",
+                format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
+            );
         }
-        self.promise(attempt, store)
+        let raise = |newest: &mut BTreeMap<Key, TxnId>, record: &Record| {
+            for (key, _) in record.writes.iter() {
+                let known = newest.entry(key.clone()).or_insert(record.txn);
+                *known = record.txn.max(*known);
+            }
+        };
+        let record = commit.record.clone();
+        raise(&mut self.told, &record);
+        if acknowledged {
+            raise(&mut self.acknowledged, &record);
+        }
+        Ok(())
     }
 
-    /// Of a transaction that somebody was told of, an intent stands or every version entry has stood.
-    fn promise(&self, attempt: AttemptId, store: &StoreModel) -> Verdict {
-        let Some(commit) = self.commits.get(&attempt) else { return Ok(()) };
-        let safe = !commit.told
-            || commit.collected
-            || commit.published()
-            || store.intents.iter().any(|intent| {
-                // An exclusive store's next life looks at no intent up to the mark.
-                intent.attempt == attempt && store.entered.is_none_or(|mark| intent.time > mark)
-            });
-        if safe {
-            return Ok(());
+    /// Returns the settled mark.
+    pub fn settled_mark(&self) -> TxnId {
+        self.settled.unwrap_or(TxnId::ZERO)
+    }
+
+    /// Settles what has stayed in its place for long enough.
+    fn settle(&mut self, scene: Scene<'_>) {
+        let settings = scene.settings;
+        // Relation (b) without its tolerance: what readers and late puts need.
+        let wait_ms = settings.settle_after_ms() - settings.skew_max_ms;
+        while let Some(first) = self.moves.first() {
+            let settled = if settings.exclusive {
+                first.open.iter().all(|number| !scene.attempts[*number].opened)
+            } else {
+                scene.now_ms + scene.slack_ms() >= first.at_ms + wait_ms
+            };
+            if !settled {
+                break;
+            }
+            self.settled = Some(self.moves.remove(0).mark);
         }
-        broken(
-            "P7: an intent is durable, or all is published, when somebody is told of a commit and from then on",
-            format!(
-                "{} was told of, has no intent, and of its version entries stand only {:?}",
-                commit.record.txn,
-                commit.entered.keys()
-            ),
-        )
     }
 
     /// Lets an effect land: judges it, performs it, remembers it.
@@ -133,125 +215,227 @@ impl Audit {
         call: &Call,
         scene: Scene<'_>,
     ) -> Result<Answer, Violation> {
+        self.settle(scene);
         match call {
-            Call::Get(_) | Call::Fetch { .. } | Call::List { .. } | Call::Groups { .. } => {
-                return Ok(store.apply(call, scene.settings.delete_if));
+            Call::Get(_) | Call::Fetch { .. } | Call::List { .. } | Call::Scan { .. } => {
+                Ok(store.apply(call, scene.store_ms))
             }
-            Call::Put(name, body) => self.judge_put(store, name, body)?,
-            Call::Create(name, body) => self.judge_create(store, name, body, scene)?,
+            Call::Put(name, body) => {
+                self.judge_put(store, name, body, scene)?;
+                let answer = store.apply(call, scene.store_ms);
+                if let (Name::Version(key, entry), Body::Record(record)) = (name, body) {
+                    self.committed(store, record, true, scene);
+                    self.entered(key, entry, scene);
+                }
+                Ok(answer)
+            }
+            Call::Commit(_) => self.land_commit(store, call, scene),
             Call::Replace(name, tag, body) => {
-                let holds = store.get(name).is_some_and(|held| crate::model::tag_of(&held) == *tag);
-                if holds {
+                if store.holds(name, tag) {
                     self.judge_replace(store, name, body, scene)?;
                 }
+                Ok(store.apply(call, scene.store_ms))
             }
             Call::Delete(names) => {
                 for name in names {
                     self.judge_delete(store, name, false, scene)?;
+                    store.apply(&Call::Delete(vec![name.clone()]), scene.store_ms);
                 }
+                Ok(Answer::Done)
             }
             Call::DeleteIf(name, tag) => {
-                let holds = store.get(name).is_some_and(|held| crate::model::tag_of(&held) == *tag);
-                if holds {
+                if store.holds(name, tag) && store.abilities.delete_if {
                     self.judge_delete(store, name, true, scene)?;
                 }
+                Ok(store.apply(call, scene.store_ms))
             }
-        }
-        let answer = store.apply(call, scene.settings.delete_if);
-        if let Call::Delete(names) = call {
-            for name in names {
-                if let Name::Intent(intent) = name {
-                    self.promise(intent.attempt, store)?;
-                }
-            }
-        }
-        if let Call::Put(Name::Entered, _) = call {
-            self.commits.keys().try_for_each(|attempt| self.promise(*attempt, store))?;
-        }
-        if let Call::Put(Name::Marker(key), _) = call {
-            self.collected_keys.insert(key.clone());
-        }
-        if let (Call::Put(Name::Version(key, entry), _), Answer::Done) = (call, &answer)
-            && let Some(commit) = self.commits.get_mut(&entry.txn.attempt)
-        {
-            commit.entered.entry(key.clone()).or_insert(scene.now_ms);
-        }
-        if let (Call::Create(Name::Commit(hash), Body::Record(record)), Answer::Created) = (call, &answer) {
-            self.winners.entry(*hash).or_default().push(record.txn.attempt);
-            let commit = Commit {
-                record: record.clone(),
-                landed_ms: scene.now_ms,
-                told: false,
-                entered: BTreeMap::new(),
-                collected: false,
-            };
-            self.commits.insert(record.txn.attempt, commit);
-        }
-        Ok(answer)
-    }
-
-    fn judge_put(&self, store: &StoreModel, name: &Name, body: &Body) -> Verdict {
-        match (name, body) {
-            (Name::Commit(_), _) => broken("a commit record is created, never put", format!("{name:?}")),
-            (Name::Version(key, entry), _) => self.judge_entry(key, entry),
-            (Name::Horizon, _) => {
-                broken("the horizon is created and replaced, never put", format!("{body:?}"))
-            }
-            (Name::Collect(collect), Body::Collect(entry)) => match store.collects.get(collect) {
-                Some(held) if held != entry && held.stage == entry.stage => {
-                    broken("no name holds two contents", format!("{collect:?}: {held:?}, then {entry:?}"))
-                }
-                _ => Ok(()),
-            },
-            _ => Ok(()),
         }
     }
 
-    fn judge_entry(&self, key: &Key, entry: &VersionEntry) -> Verdict {
-        let Some(commit) = self.commits.get(&entry.txn.attempt) else {
-            return broken("P3: published is only what committed", format!("{key}: {entry:?}"));
+    fn land_commit(
+        &mut self,
+        store: &mut StoreModel,
+        call: &Call,
+        scene: Scene<'_>,
+    ) -> Result<Answer, Violation> {
+        let Call::Commit(writes) = call else { unreachable!("who calls has looked") };
+        let free = |record: &Arc<Record>| !store.commits.contains_key(&record.hash);
+        let wins = writes.record.as_ref().is_some_and(free);
+        if let Some(record) = writes.record.as_ref().filter(|_| wins) {
+            self.judge_create(store, record, false, scene)?;
+        }
+        // A record and its entries may land at once: then the entries are those of a commit.
+        if let Some(record) = writes.record.as_ref().filter(|_| wins) {
+            self.committed(store, record, false, scene);
+        }
+        let lost = writes.record.is_some() && !wins && store.abilities.commit_at_once;
+        for (key, entry) in writes.entries.iter().filter(|_| !lost) {
+            self.judge_entry(store, key, entry, scene)?;
+            self.entered(key, entry, scene);
+        }
+        Ok(store.apply(call, scene.store_ms))
+    }
+
+    /// Remembers a commit.
+    fn committed(&mut self, store: &StoreModel, record: &Arc<Record>, whole: bool, scene: Scene<'_>) {
+        let id = record.txn.attempt;
+        if self.commits.contains_key(&id) {
+            return;
+        }
+        self.winners.entry(record.hash).or_default().push(id);
+        // Entries that landed before the record count as long as they are there.
+        let mut entered = self.hints.remove(&record.txn).unwrap_or_default();
+        entered.retain(|key, _| store.has_entry(key, record.txn));
+        let commit = Commit {
+            record: record.clone(),
+            asked_ms: self.asked.get(&id).copied().unwrap_or(scene.now_ms),
+            landed_ms: scene.now_ms,
+            whole,
+            told: false,
+            entered,
+            removed: BTreeSet::new(),
+            record_gone: false,
         };
-        let record = &commit.record;
-        let right = record.txn == entry.txn
-            && record.hash == entry.hash
-            && record.write(key).is_some_and(|write| write.meta() == entry.meta)
-            && record.keys().len() == entry.cowritten as usize;
-        if !right {
+        self.commits.insert(id, commit);
+    }
+
+    /// Remembers that an entry landed.
+    fn entered(&mut self, key: &Key, entry: &VersionEntry, scene: Scene<'_>) {
+        let id = entry.txn.attempt;
+        let commit = self.commits.get_mut(&id).filter(|commit| commit.record.txn == entry.txn);
+        let landed = match commit {
+            Some(commit) => &mut commit.entered,
+            None => self.hints.entry(entry.txn).or_default(),
+        };
+        landed.entry(key.clone()).or_insert(scene.now_ms);
+    }
+
+    fn judge_put(&self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
+        match (name, body) {
+            (Name::Version(key, entry), Body::Record(record)) => {
+                let agrees = record.writes.len() == 1
+                    && entry.whole
+                    && !record.named
+                    && record.txn == entry.txn
+                    && record.result.is_none()
+                    && record.large_result.is_none()
+                    && record.write(key).is_some_and(|write| write.blob().is_none());
+                if !agrees {
+                    return broken(
+                        "section 3: whole entries are for one small write without a request ID",
+                        format!("{key}: {entry:?} with {record:?}"),
+                    );
+                }
+                if !self.commits.contains_key(&record.txn.attempt) {
+                    self.judge_create(store, record, true, scene)?;
+                }
+                self.judge_entry(store, key, entry, scene)
+            }
+            (Name::Version(key, entry), _) => self.judge_entry(store, key, entry, scene),
+            (Name::Blob { group, .. }, _) => {
+                let late = scene.attempt(group.attempt).is_none_or(|attempt| scene.is_late(attempt));
+                if late {
+                    return broken("section 4: nothing is sent after the deadline", format!("{name:?}"));
+                }
+                Ok(())
+            }
+            (Name::Damaged(hash), _) => {
+                let entry = |name: &Name| matches!(name, Name::Version(_, entry) if entry.hash == *hash);
+                let damaged = store.unreadable.contains(&Name::Commit(*hash))
+                    || store.unreadable.iter().any(entry)
+                    || store.damaged.contains_key(hash);
+                // What was mended between is noted late.
+                if damaged || self.winners.contains_key(hash) {
+                    return Ok(());
+                }
+                broken("section 11: only what is damaged is noted as damaged", format!("{hash}"))
+            }
+            (Name::Notes, _) => Ok(()),
+            (Name::Commit(_) | Name::Format, _) => {
+                broken("records are created, the mark is replaced, neither is put", format!("{name:?}"))
+            }
+        }
+    }
+
+    fn judge_entry(&self, store: &StoreModel, key: &Key, entry: &VersionEntry, scene: Scene<'_>) -> Verdict {
+        let id = entry.txn.attempt;
+        // An attempt whose record was refused may commit again under another time; what it left before is dead.
+        if let Some(commit) = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn) {
+            let right = commit.record.entries().iter().any(|(of, said)| {
+                of == key && VersionEntry { whole: commit.whole, ..said.clone() } == *entry
+            });
+            if !right {
+                return broken(
+                    "a version entry says what its record says",
+                    format!("{key}: {entry:?} for {:?}", commit.record),
+                );
+            }
+            if commit.removed.contains(key) {
+                return broken(
+                    "section 8: names of entries are never used again",
+                    format!("{key}: the entry of {} was removed, and is put again", entry.txn),
+                );
+            }
+            return Ok(());
+        }
+        let Some(attempt) = scene.attempt(id) else {
+            return broken("an entry names the attempt that asked for it", format!("{key}: {entry:?}"));
+        };
+        let request = &scene.requests[attempt.request];
+        let metas = [attempt.carried.get(key), attempt.writes.get(key)];
+        let written = metas.into_iter().flatten().any(|write| write.meta() == entry.meta);
+        let keys = attempt.written().len();
+        if attempt.commits == 0
+            || request.hash_for(id) != entry.hash
+            || !written
+            || !(1..=keys).contains(&(entry.cowritten as usize))
+        {
             return broken(
-                "a version entry says what its record says",
-                format!("{key}: {entry:?} for {record:?}"),
+                "an entry names the attempt that asked for it",
+                format!("{key}: {entry:?}, but the client wrote {:?}, {:?}", attempt.writes, attempt.carried),
+            );
+        }
+        if scene.is_late(attempt) {
+            return broken(
+                "section 4: nothing is sent after the deadline",
+                format!("an entry of {key} by {} lands when its attempt is over", entry.txn),
+            );
+        }
+        self.judge_above_mark(store, entry.txn)
+    }
+
+    fn judge_above_mark(&self, store: &StoreModel, txn: TxnId) -> Verdict {
+        let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
+        if txn <= mark {
+            return broken(
+                "section 2: every transaction at or below the mark is over",
+                format!("{txn} lands, but the mark is at {mark}"),
             );
         }
         Ok(())
     }
 
-    fn judge_create(&self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
-        let (Name::Commit(hash), Body::Record(record)) = (name, body) else {
-            return match name {
-                Name::Horizon => Ok(()),
-                _ => broken("only commit records and the horizon are created", format!("{name:?}")),
-            };
-        };
-        if store.commits.contains_key(hash) {
-            return Ok(());
-        }
-        let attempt = scene.attempts.get(attempt_number(record.txn.attempt));
-        let Some(attempt) = attempt.filter(|attempt| attempt.id == record.txn.attempt) else {
+    /// Judges a record that is about to commit.
+    fn judge_create(&self, store: &StoreModel, record: &Record, whole: bool, scene: Scene<'_>) -> Verdict {
+        let Some(attempt) = scene.attempt(record.txn.attempt) else {
             return broken("a record names the attempt that asked for it", format!("{record:?}"));
         };
         let request = &scene.requests[attempt.request];
-        let writes = record.full().map(|writes| writes.iter().cloned().collect::<BTreeMap<_, _>>());
-        if attempt.commits == 0 || record.hash != *hash || request.hash_for(attempt.id) != *hash {
+        let writes = record.writes.iter().cloned().collect::<BTreeMap<_, _>>();
+        if attempt.commits == 0 || request.hash_for(attempt.id) != record.hash {
             return broken("P3: what commits was asked to commit, under its own name", format!("{record:?}"));
         }
-        if !writes.is_some_and(|writes| attempt.explains(&writes)) {
+        if !attempt.explains(&writes) {
             return broken(
                 "P1: a record holds the transaction's writes, all of them and no others",
                 format!("{record:?}, but the client wrote {:?}, {:?}", attempt.writes, attempt.carried),
             );
         }
-        if record.keys().len() > scene.settings.write_set_len_max {
-            return broken("every bound holds", format!("{} keys in {record:?}", record.keys().len()));
+        if record.named != request.named || (request.named && record.fingerprint != request.fingerprint()) {
+            return broken("section 3: a record says what its request said", format!("{record:?}"));
+        }
+        if record.writes.len() > scene.settings.write_set_len_max {
+            return broken("every bound holds", format!("{} keys in {record:?}", record.writes.len()));
         }
         if attempt.outcome == Some(Ended::Aborted) {
             return broken("P1: what is aborted has no effect", format!("{record:?}"));
@@ -264,31 +448,36 @@ impl Audit {
                 format!("{} was refused with {refusal:?}, and now commits", record.txn),
             );
         }
-        for (_, write) in record.full().into_iter().flat_map(|writes| writes.iter()) {
-            if let Write::Put(value) = write
-                && let Location::Blob(blob) = &value.location
-                && blob_parts(blob).iter().any(|part| !store.blobs.contains_key(part))
-            {
-                return broken("P6: a committed blob is whole", format!("{} of {}", blob.number, record.txn));
+        if scene.is_late(attempt) {
+            return broken(
+                "section 4: nothing is sent after the deadline",
+                format!("{} commits when its attempt is over", record.txn),
+            );
+        }
+        self.judge_above_mark(store, record.txn)?;
+        self.judge_time(record, attempt, scene)?;
+        self.judge_retention(record, request, whole, scene)?;
+        judge_parts(store, record, attempt)?;
+        for key in record.writes.iter().map(|(key, _)| key) {
+            let entries = record.entries();
+            let other = store.entries(key).find(|entry| {
+                entry.txn == record.txn
+                    && !entry.whole
+                    && !entries.iter().any(|(of, said)| of == key && said == *entry)
+            });
+            if let Some(other) = other {
+                return broken("a version entry says what its record says", format!("{other:?}: {record:?}"));
             }
         }
-        if let Some(result) = &record.large_result {
-            let parts = blob_parts(&result.blob);
-            if attempt.large_result != Some(*result)
-                || parts.iter().any(|part| !store.blobs.contains_key(part))
-            {
-                return broken("P5: a large result is the one that was given, whole", format!("{record:?}"));
-            }
-        }
-        for winner in self.winners.get(hash).into_iter().flatten() {
-            let earlier = &self.commits[winner].record;
-            let kept_until = earlier.txn.time.ms() + earlier.retention_ms;
-            if *winner == attempt.id || attempt.begun_ms + scene.settings.skew_max_ms < kept_until {
+        for winner in self.winners.get(&record.hash).into_iter().flatten() {
+            let earlier = &self.commits[winner];
+            let kept_until_ms = earlier.kept_until_ms();
+            if *winner == attempt.id || attempt.begun_ms + scene.settings.skew_max_ms < kept_until_ms {
                 return broken(
                     "P5: of all attempts of one request at most one commits",
                     format!(
-                        "{} committed (kept until {kept_until}), and now {} of an attempt begun at {}",
-                        earlier.txn, record.txn, attempt.begun_ms
+                        "{} committed (kept until {kept_until_ms}), and now {} of an attempt begun at {}",
+                        earlier.record.txn, record.txn, attempt.begun_ms
                     ),
                 );
             }
@@ -296,55 +485,154 @@ impl Audit {
         Ok(())
     }
 
-    fn judge_replace(&mut self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
-        let (Name::Commit(hash), Body::Record(slim)) = (name, body) else {
-            return match (name, body) {
-                (Name::Collect(_), _) => Ok(()),
-                (Name::Horizon, Body::Time(time)) => {
-                    let latest = Some(Hlc::from_ms(scene.now_ms + scene.settings.skew_max_ms));
-                    if store.horizon < Some(*time) || store.horizon > latest {
-                        return Ok(());
-                    }
-                    broken(
-                        "section 8: the horizon does not go back",
-                        format!("{:?} to {time:?}", store.horizon),
-                    )
-                }
-                _ => broken(
-                    "only commit records, collect entries and the horizon are replaced",
-                    format!("{name:?}"),
-                ),
-            };
-        };
-        let held = &store.commits[hash];
-        if **slim != held.slim() {
-            return broken("a record is replaced by its slim form only", format!("{held:?} by {slim:?}"));
+    /// Judges a commit time.
+    fn judge_time(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
+        let txn = record.txn;
+        for seen in attempt.read.values() {
+            if let Seen::Version(read) = seen
+                && read.time >= txn.time
+            {
+                return broken(
+                    "section 2: a commit time is greater than all that was read",
+                    format!("{txn} read {read}"),
+                );
+            }
         }
-        self.judge_collected(slim.txn, "its record is slimmed", scene)?;
-        if let Some(commit) = self.commits.get_mut(&slim.txn.attempt) {
-            commit.collected = true;
-            let keys = commit.record.keys();
-            self.collected_keys.extend(keys);
+        if attempt.session.entries.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
+            return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
+        }
+        // Beyond the promise: a node may not have heard yet that the store's clock is another than a minute ago.
+        let stepped = scene.stepped_ms.is_some_and(|at_ms| scene.now_ms < at_ms + 60_000);
+        if stepped || attempt.blind {
+            return Ok(());
+        }
+        for (key, _) in record.writes.iter() {
+            if let Some(earlier) = attempt.acknowledged_before.get(key)
+                && *earlier >= txn
+            {
+                return broken(
+                    "P10: what was acknowledged before a transaction began is older",
+                    format!("{key}: {earlier} had been acknowledged before the attempt of {txn} began"),
+                );
+            }
         }
         Ok(())
     }
 
-    /// A transaction may lose its first piece only if every version of it is superseded, or an old lone tombstone.
-    fn judge_collected(&self, txn: TxnId, what: &str, scene: Scene<'_>) -> Verdict {
-        let Some(commit) = self.commits.get(&txn.attempt) else { return Ok(()) };
-        if commit.collected {
+    fn judge_retention(&self, record: &Record, request: &Request, whole: bool, scene: Scene<'_>) -> Verdict {
+        let settings = scene.settings;
+        let wish_ms = match (request.retention_ms, request.named) {
+            (Some(wish_ms), _) => wish_ms,
+            (None, true) => settings.retention_default_ms,
+            (None, false) => 0,
+        };
+        let least_ms = wish_ms.min(settings.retention_max_ms).max(settings.retention_min_ms());
+        if !whole && record.retention_ms < least_ms {
+            return broken(
+                "section 9: every retention, shorter wishes being raised",
+                format!("{} instead of {least_ms}: {record:?}", record.retention_ms),
+            );
+        }
+        Ok(())
+    }
+
+    fn judge_replace(&mut self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
+        match (name, body) {
+            (Name::Format, Body::Format(format)) => {
+                let held = store.format.clone().expect("a tag matched");
+                self.judge_mark(store, &held, format, scene)
+            }
+            (Name::Commit(hash), Body::Stub(stub)) => {
+                let Some(record) = store.record(hash).cloned() else {
+                    return broken("a stub replaces a record", format!("{stub:?}"));
+                };
+                if (*stub != Stub { txn: record.txn, hash: *hash }) || store.abilities.delete_if {
+                    return broken(
+                        "a stub names what it replaces, where nothing better is",
+                        format!("{stub:?}"),
+                    );
+                }
+                self.judge_record_goes(store, &record, scene)
+            }
+            (Name::Notes, Body::Notes(_)) => Ok(()),
+            (name, body) => broken("no name holds two contents", format!("{name:?}: {body:?}")),
+        }
+    }
+
+    fn judge_mark(&mut self, store: &StoreModel, held: &Format, new: &Format, scene: Scene<'_>) -> Verdict {
+        let settings = scene.settings;
+        let tolerance_ms = if scene.stepped_ms.is_some() { settings.skew_max_ms } else { 0 };
+        if new.mark < held.mark || new.settled < held.settled || new.settled > new.mark {
+            return broken("section 2: the mark only grows", format!("{held:?}, then {new:?}"));
+        }
+        if new.about != held.about {
+            return broken("the rest of the format is handed on", format!("{held:?}, then {new:?}"));
+        }
+        if new.settled > self.settled_mark() {
+            return broken(
+                "section 9 (b): a mark settles when it has stayed in its place",
+                format!("{new:?}, but {:?} has settled", self.settled),
+            );
+        }
+        // Where one process moves the mark alone, no time has a part in it.
+        let timed = !settings.moves_mark_alone();
+        if new.mark == held.mark {
+            let moved = self.moves.iter().find(|moved| moved.mark == new.mark);
+            if let (Some(moved), Some(seen_ms)) = (moved, new.moved_ms)
+                && timed
+                && seen_ms + settings.skew_max_ms < moved.store_ms
+            {
+                return broken(
+                    "section 9 (b): a mark settles from when it was seen in its place",
+                    format!("{new:?}, but it moved there at {}", moved.store_ms),
+                );
+            }
             return Ok(());
         }
-        for key in commit.record.keys() {
-            let newer =
-                self.commits.values().any(|other| other.record.txn > txn && other.entered.contains_key(&key));
-            let age_ms = (scene.now_ms + scene.settings.skew_max_ms).saturating_sub(txn.time.ms());
-            let old_tombstone = commit.record.write(&key) == Some(&Write::Tombstone)
-                && age_ms >= scene.settings.tombstone_age_ms;
-            if !newer && !old_tombstone {
+        if timed && new.moved_ms.is_some_and(|seen_ms| seen_ms + settings.skew_max_ms < scene.store_ms) {
+            return broken(
+                "section 9 (b): a mark settles from when it was seen in its place",
+                format!("{new:?} lands at {}", scene.store_ms),
+            );
+        }
+        let target_ms = new.mark.time.ms() + settings.over_after_ms();
+        if !settings.exclusive && target_ms > scene.store_ms + tolerance_ms {
+            return broken(
+                "section 9 (a): the mark stays behind what may not be over",
+                format!("{new:?} at the store's time {}", scene.store_ms),
+            );
+        }
+        self.judge_passed(store, held.mark, new.mark)?;
+        let open = scene.attempts.iter().enumerate().filter(|(_, attempt)| attempt.opened);
+        let open =
+            if settings.exclusive { open.map(|(number, _)| number).collect() } else { BTreeSet::new() };
+        self.moves.push(Moved { mark: new.mark, at_ms: scene.now_ms, store_ms: scene.store_ms, open });
+        Ok(())
+    }
+
+    /// Judges what the mark passes: the committed have had an entry at every key, the others have none.
+    fn judge_passed(&self, store: &StoreModel, from: TxnId, to: TxnId) -> Verdict {
+        let passed = |txn: TxnId| from < txn && txn <= to;
+        for commit in self.commits.values().filter(|commit| passed(commit.record.txn)) {
+            let noted = store.damaged.contains_key(&commit.record.hash);
+            if !commit.is_entered() && !noted {
                 return broken(
-                    "section 8: only what is superseded on every key is collected",
-                    format!("{txn} still has the newest version of {key}, and {what}"),
+                    "section 2: what committed at or below the mark has had an entry at every key",
+                    format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
+                );
+            }
+        }
+        for (key, entries) in &store.versions {
+            let dead = entries.keys().map(|(_, entry)| entry).find(|entry| {
+                let committed = self.commits.get(&entry.txn.attempt);
+                passed(entry.txn)
+                    && committed.is_none_or(|commit| commit.record.txn != entry.txn)
+                    && !store.damaged.contains_key(&entry.hash)
+            });
+            if let Some(dead) = dead {
+                return broken(
+                    "section 2: what did not commit has no entry at or below the mark",
+                    format!("{key}: {dead:?}"),
                 );
             }
         }
@@ -356,82 +644,151 @@ impl Audit {
             return Ok(());
         }
         match name {
-            Name::Commit(hash) => self.judge_header(&store.commits[hash].clone(), by_tag, scene),
-            Name::Version(key, entry) => {
-                self.judge_collected(entry.txn, "its version entry goes", scene)?;
-                if !store.markers.contains_key(key) {
-                    return broken(
-                        "section 8: a marker stands before a version of its key is deleted",
-                        format!("{key}: {entry:?}"),
-                    );
+            Name::Commit(hash) => {
+                let Some(record) = store.record(hash).cloned() else {
+                    return broken("section 10: a stub stays", format!("{name:?}"));
+                };
+                if (store.abilities.delete_if || record.named) && !by_tag {
+                    return broken("section 8: a record goes by tag", format!("{}", record.txn));
                 }
-                self.collected_keys.insert(key.clone());
-                Ok(())
+                self.judge_record_goes(store, &record, scene)
             }
-            Name::Blob { attempt, number, .. } => match self.commits.get(attempt) {
-                Some(commit) if !commit.collected && names_blob(&commit.record, *number) => broken(
-                    "P6: the blobs of a committed transaction stand until it is collected",
-                    format!("{name:?} of {}", commit.record.txn),
-                ),
-                Some(commit) if is_result(&commit.record, *number) => {
-                    retained(&commit.record, "its result goes", &scene)
-                }
-                Some(_) | None => Ok(()),
-            },
-            Name::Intent(_) | Name::Collect(_) | Name::Marker(_) | Name::Entered => Ok(()),
-            Name::Horizon => broken("the horizon stays", format!("{name:?}")),
+            Name::Version(key, entry) => self.judge_entry_goes(store, key, entry, scene),
+            Name::Blob { group, number, .. } => self.judge_blob_goes(store, *group, *number, scene),
+            Name::Damaged(_) | Name::Notes => Ok(()),
+            Name::Format => broken("the mark stays", format!("{name:?}")),
         }
     }
 
-    fn judge_header(&mut self, held: &Record, by_tag: bool, scene: Scene<'_>) -> Verdict {
-        let told = self.commits.get(&held.txn.attempt).is_some_and(|commit| commit.told);
-        retained(held, if told { "told of, it goes" } else { "never told of, it goes" }, &scene)?;
-        if held.full().is_some() && !held.keys().is_empty() {
-            return broken("P6: a record's values go before the record", format!("{}", held.txn));
+    fn judge_entry_goes(
+        &mut self,
+        store: &StoreModel,
+        key: &Key,
+        entry: &VersionEntry,
+        scene: Scene<'_>,
+    ) -> Verdict {
+        let settled = self.settled_mark();
+        let id = entry.txn.attempt;
+        let commit = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn);
+        let Some(commit) = commit else {
+            let attempt = scene.attempt(id);
+            let over = attempt.is_none_or(|attempt| scene.is_over(attempt));
+            // Its record cannot come while another attempt's is there.
+            let lost = store.commits.contains_key(&entry.hash);
+            if !over && !lost {
+                return broken(
+                    "section 8: an undecided entry stays until its attempt is over",
+                    format!("{key}: {entry:?}"),
+                );
+            }
+            return Ok(());
+        };
+        let superseded = self.commits.values().any(|other| {
+            let record = &other.record;
+            record.txn > entry.txn && record.txn <= settled && other.entered.contains_key(key)
+        });
+        let below = || store.entries(key).find(|other| other.txn < entry.txn);
+        let tombstone = commit.record.write(key) == Some(&Write::Tombstone);
+        if !superseded {
+            if !tombstone || entry.txn > settled {
+                return broken(
+                    "section 8: only what is superseded at or below the settled mark is removed",
+                    format!("{key}: {}, the settled mark is {settled}", entry.txn),
+                );
+            }
+            if let Some(below) = below() {
+                return broken(
+                    "section 8: a tombstone that is the newest goes alone",
+                    format!("{key}: {} above {below:?}", entry.txn),
+                );
+            }
         }
-        if held.named && !by_tag {
+        self.removed_keys.insert(key.clone());
+        let commit = self.commits.get_mut(&id).expect("it was there");
+        commit.removed.insert(key.clone());
+        Ok(())
+    }
+
+    fn judge_blob_goes(
+        &self,
+        store: &StoreModel,
+        group: BlobGroup,
+        number: u32,
+        scene: Scene<'_>,
+    ) -> Verdict {
+        let of_record = store.record(&group.hash).is_some_and(|record| record.txn.attempt == group.attempt);
+        if of_record {
             return broken(
-                "section 8: the header of a named request goes by a conditional delete",
-                format!("{}", held.txn),
+                "P6: the blobs of a committed transaction stay as long as its record",
+                format!("blob {number} of {}", group.attempt),
             );
         }
-        self.judge_collected(held.txn, "its record goes", scene)?;
-        if let Some(commit) = self.commits.get_mut(&held.txn.attempt) {
-            commit.collected = true;
+        let attempt = scene.attempt(group.attempt);
+        let ended = |attempt: &Attempt| attempt.ended().is_some() || scene.is_over(attempt);
+        if attempt.is_none_or(ended) || store.commits.contains_key(&group.hash) {
+            return Ok(());
         }
+        broken(
+            "section 8: blobs stay until their attempt is over",
+            format!("blob {number} of {}", group.attempt),
+        )
+    }
+
+    fn judge_record_goes(&mut self, store: &StoreModel, record: &Record, scene: Scene<'_>) -> Verdict {
+        let commit = self.commits.get(&record.txn.attempt).expect("every record was seen when it landed");
+        let until_ms = commit.kept_until_ms();
+        let told = if commit.told { "somebody knows of it" } else { "nobody knows of it" };
+        if scene.now_ms + scene.settings.skew_max_ms + scene.slack_ms() < until_ms {
+            return broken(
+                "P5: a record is kept for its request's retention",
+                format!("{}: it goes, but is kept until {until_ms}; {told}", record.txn),
+            );
+        }
+        if let Some((key, _)) = record.writes.iter().find(|(key, _)| store.has_entry(key, record.txn)) {
+            return broken(
+                "section 6: a record is kept as long as any entry of it",
+                format!("{}: it goes, and its entry of {key} is there", record.txn),
+            );
+        }
+        if record.txn > self.settled_mark() || !commit.is_entered() {
+            return broken(
+                "section 8: a record goes that is at or below the settled mark, and was verified",
+                format!("{}: the settled mark is {}, {told}", record.txn, self.settled_mark()),
+            );
+        }
+        self.commits.get_mut(&record.txn.attempt).expect("it was there").record_gone = true;
         Ok(())
     }
 }
 
-/// Whether a record's retention has passed.
-fn retained(record: &Record, what: &str, scene: &Scene<'_>) -> Verdict {
-    let until_ms = record.txn.time.ms() + record.retention_ms;
-    if scene.now_ms + scene.settings.skew_max_ms < until_ms {
-        return broken(
-            "P5: a record is kept for its request's retention, and its result with it",
-            format!("{}: {what}, but is kept until {until_ms}", record.txn),
-        );
+/// Judges that what a record refers to is there.
+fn judge_parts(store: &StoreModel, record: &Record, attempt: &Attempt) -> Verdict {
+    for (_, write) in record.writes.iter() {
+        if let Some(blob) = write.blob()
+            && blob_parts(blob).iter().any(|part| !store.blobs.contains_key(part))
+        {
+            return broken("P6: a committed blob is whole", format!("{} of {}", blob.number, record.txn));
+        }
+    }
+    if let Some(result) = &record.large_result {
+        let parts = blob_parts(&result.blob);
+        if attempt.large_result != Some(*result) || parts.iter().any(|part| !store.blobs.contains_key(part)) {
+            return broken("P5: a large result is the one that was given, whole", format!("{record:?}"));
+        }
     }
     Ok(())
 }
 
-fn blob_parts(blob: &BlobRef) -> Vec<(AttemptId, u32, u32)> {
-    (0..blob.parts).map(|part| (blob.attempt, blob.number, part)).collect()
+/// Returns the parts of a blob.
+pub(crate) fn blob_parts(blob: &BlobRef) -> Vec<(BlobGroup, u32, u32)> {
+    (0..blob.parts).map(|part| (blob.group, blob.number, part)).collect()
 }
 
-/// Whether this blob of its attempt is a record's result.
-fn is_result(record: &Record, number: u32) -> bool {
-    record.large_result.is_some_and(|result| result.blob.number == number)
-}
-
-/// Whether a record names this blob of its attempt: one whose key was written again is nobody's.
-fn names_blob(record: &Record, number: u32) -> bool {
-    let writes = record.full().into_iter().flat_map(|writes| writes.iter());
-    writes.into_iter().any(|(_, write)| match write {
-        Write::Put(value) => match &value.location {
-            Location::Blob(blob) => blob.number == number,
-            Location::Inline(_) => false,
-        },
-        Write::Tombstone => false,
-    })
+/// Returns every blob that a record refers to.
+pub(crate) fn blobs_of(record: &Record) -> Vec<BlobRef> {
+    let of_writes = record.writes.iter().filter_map(|(_, write)| match write.value()?.location {
+        Location::Blob(blob) => Some(blob),
+        Location::Inline(_) => None,
+    });
+    of_writes.chain(record.large_result.map(|result| result.blob)).collect()
 }

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use aft_core::ids::Session;
+use aft_core::ids::{Key, Session, TxnId};
 use aft_core::message::{Input, Refusal, Verb};
+use aft_core::record::BlobGroup;
 use aft_core::store::{Body, Call, Name};
 use bytes::Bytes;
 
 use crate::attempt::{Attempt, BLOB_PARTS, Ended, Progress, attempt_id};
 use crate::audit::Verdict;
 use crate::flights::{FlightId, Ghost};
-use crate::hosts::Waiting;
+use crate::hosts::{Role, Waiting};
 use crate::world::{Fresh, World};
 
 impl World {
-    /// A new attempt of a request, with what its client has seen. It begins when [`World::client`] is called.
+    /// Adds an attempt of a request, with the token of what its client has seen. It begins when [`World::client`] is called.
     pub fn new_attempt(&mut self, request: usize, host: usize, session: Session) -> usize {
         let number = self.attempts.len();
         let id = attempt_id(self.now_ms, number);
@@ -22,13 +23,37 @@ impl World {
         number
     }
 
-    /// Whether an attempt can do something.
+    /// Gives an attempt what the client of an earlier one has seen, and may present.
+    pub fn follow(&mut self, number: usize, earlier: usize) {
+        let known = self.known_after(earlier);
+        let session = self.attempts[earlier].session_after.clone();
+        let attempt = &mut self.attempts[number];
+        attempt.session = session;
+        attempt.known = known;
+    }
+
+    /// Returns the newest version of each key that the client of an attempt knows to have committed after it.
+    pub fn known_after(&self, number: usize) -> BTreeMap<Key, TxnId> {
+        let attempt = &self.attempts[number];
+        let mut known = attempt.known.clone();
+        let (Some(Ended::Committed(Some(txn))) | Some(Ended::Replayed(txn))) = attempt.ended() else {
+            return known;
+        };
+        let Some(commit) = self.audit.commits.get(&txn.attempt) else { return known };
+        for (key, _) in commit.record.writes.iter() {
+            let newest = known.entry(key.clone()).or_insert(*txn);
+            *newest = (*newest).max(*txn);
+        }
+        known
+    }
+
+    /// Returns true if an attempt can do something.
     pub fn client_ready(&self, number: usize) -> bool {
         let attempt = &self.attempts[number];
-        let node = self.node_id(attempt.host);
+        let awake = self.is_awake(attempt.host);
         match &attempt.progress {
-            Progress::Unbegun => node.is_some(),
-            Progress::Ready | Progress::Parts { .. } => true,
+            Progress::Unbegun => awake,
+            Progress::Ready | Progress::Parts { .. } => awake || self.node_id(attempt.host).is_none(),
             Progress::Waiting(_) | Progress::Ended(_) => false,
         }
     }
@@ -48,12 +73,17 @@ impl World {
             self.end(number, Ended::NodeDied);
             return Ok(());
         }
-        if let Progress::Parts { number: blob, next, .. } = &mut attempt.progress
+        if let Progress::Parts { group, number: blob, next, .. } = &mut attempt.progress
             && *next < BLOB_PARTS
         {
-            let (blob, at) = (*blob, *next);
+            let (group, blob, at) = (*group, *blob, *next);
             *next += 1;
-            let call = part(attempt, blob, at);
+            // A door sends no part after the transaction's time.
+            if self.now_ms > attempt.deadline_ms(&self.requests[attempt.request], &self.settings) {
+                self.end(number, Ended::NodeDied);
+                return Ok(());
+            }
+            let call = part(group, blob, at);
             self.say(|| format!("attempt {number} stores part {at} of blob {blob}"));
             self.land_call(&call)?;
             self.fresh.push(Fresh::Client(number));
@@ -64,9 +94,17 @@ impl World {
             self.program_over(number);
             return Ok(());
         };
-        sent.shown = self.hosts[host].learned.clone();
-        sent.record_stood = self.store.commits.get(&request.hash_for(attempt.id)).map(|record| record.txn);
-        sent.draining = self.hosts[host].draining;
+        let slot = &self.hosts[host];
+        sent.shown = slot.learned.clone();
+        sent.record_before = self.store.record(&request.hash_for(attempt.id)).map(|record| record.txn);
+        sent.draining = slot.draining;
+        if sent.begins {
+            attempt.fresh = request.fresh || slot.role == Role::Guest;
+            attempt.told_before = self.audit.told.clone();
+            attempt.acknowledged_before = self.audit.acknowledged.clone();
+            attempt.mark_known = slot.mark_read == self.store.format.as_ref().map(|format| format.mark);
+            attempt.blind = slot.blind_since_ms.is_some();
+        }
         attempt.open |= sent.begins && request.eager;
         let ticket = self.ticket(host, Waiting::Attempt(number));
         let attempt = &mut self.attempts[number];
@@ -92,14 +130,15 @@ impl World {
     /// A part of a blob is sent, and its client dies: it lands late. Nothing of it is under way.
     pub fn strand_part(&mut self, number: usize) {
         let attempt = &self.attempts[number];
-        let (Progress::Parts { number: blob, next, .. }, Some(node)) = (&attempt.progress, attempt.node)
+        let (Progress::Parts { group, number: blob, next, .. }, Some(node)) =
+            (&attempt.progress, attempt.node)
         else {
             return;
         };
-        // A driver sends no part after the transaction's time, which is all that the orphan rule counts on.
-        let in_time = self.now_ms <= attempt.begun_ms + self.settings.timeout_max_ms;
+        // A door sends no part after the transaction's time, which is all that a sweep counts on.
+        let in_time = self.now_ms <= attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
         if *next < BLOB_PARTS && self.settings.grace_ms > 0 && in_time {
-            let call = part(attempt, *blob, *next);
+            let call = part(*group, *blob, *next);
             let from = FlightId { node, call: aft_core::store::CallId(u64::MAX - number as u64) };
             let until_ms = self.now_ms + self.settings.grace_ms;
             self.haunt(Ghost { until_ms, from, call });
@@ -115,17 +154,31 @@ impl World {
         self.fresh.push(Fresh::Client(number));
     }
 
-    /// Somebody asks a host whether a named request committed.
+    /// Asks a host if a named request committed.
     pub fn look_up(&mut self, host: usize, request: usize) -> Verdict {
-        if !self.requests[request].named || self.hosts[host].node.is_none() {
+        if !self.requests[request].named || !self.is_awake(host) {
             return Ok(());
         }
         let hash = self.requests[request].hash_for(attempt_id(0, 0));
-        let ticket = self.ticket(host, Waiting::LookUp(request));
+        let record_before = self.store.record(&hash).map(|record| record.txn);
+        let ticket = self.ticket(host, Waiting::LookUp { request, record_before });
         self.step(host, Input::Verb(ticket, Verb::LookUp(hash)))
     }
 
-    /// What every attempt has come to, for summaries.
+    /// Asks an attempt's host, or another, for the commit of its named request.
+    pub fn look_up_of(&mut self, host: usize, number: usize) -> Verdict {
+        let attempt = &self.attempts[number];
+        let (request, id) = (attempt.request, attempt.id);
+        if !self.requests[request].named || !self.is_awake(host) {
+            return Ok(());
+        }
+        let hash = self.requests[request].hash_for(id);
+        let record_before = self.store.record(&hash).map(|record| record.txn);
+        let ticket = self.ticket(host, Waiting::LookUp { request, record_before });
+        self.step(host, Input::Verb(ticket, Verb::LookUpOf(id, hash)))
+    }
+
+    /// Counts what the attempts have come to.
     pub fn tally(&self) -> BTreeMap<&'static str, u64> {
         let mut tally = BTreeMap::new();
         for attempt in &self.attempts {
@@ -159,7 +212,7 @@ impl World {
     }
 }
 
-fn part(attempt: &Attempt, blob: u32, part: u32) -> Call {
-    let name = Name::Blob { attempt: attempt.id, number: blob, part };
+fn part(group: BlobGroup, blob: u32, part: u32) -> Call {
+    let name = Name::Blob { group, number: blob, part };
     Call::Put(name, Body::Part(Bytes::from(format!("{blob:02}{part:02}"))))
 }

@@ -1,18 +1,19 @@
 //! After healing: what must be so within a bound of time, whatever happened before.
 //!
-//! Every open transaction ends; fresh transactions on every node read the newest version of every key (P7) and are not refused without end;
+//! Every open transaction ends; fresh transactions on every node read the newest version of every key (P7, P9) and are not refused without end;
 //! when everything that waits for time has had its time, nothing is left in the store but what the protocol allows.
 
 use std::collections::BTreeSet;
 
-use aft_core::record::Write;
+use aft_core::record::{BlobGroup, Write};
+use aft_core::store::Body;
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Verdict, broken};
+use crate::audit::{Verdict, blob_parts, blobs_of, broken};
 use crate::reference::Reference;
 use crate::world::World;
 
-/// All that was open has ended, and every verb was replied to.
+/// Demands that all that was open has ended, and every verb was replied to.
 pub fn demand_ended(world: &World) -> Verdict {
     let waiters = world.waiters();
     if waiters > 0 {
@@ -21,7 +22,8 @@ pub fn demand_ended(world: &World) -> Verdict {
             format!("{waiters} have had none, long after healing"),
         );
     }
-    for (number, host) in world.hosts.iter().enumerate() {
+    // A guest that is frozen drops what is open when it goes on.
+    for (number, host) in world.hosts.iter().enumerate().filter(|(_, host)| host.paused.is_none()) {
         let open = host.node.as_ref().map_or(0, aft_core::Node::open_transactions);
         if open > 0 {
             return broken(
@@ -33,16 +35,19 @@ pub fn demand_ended(world: &World) -> Verdict {
     Ok(())
 }
 
-/// A fresh transaction read every key: it saw the newest versions.
-pub fn demand_newest(world: &World, reader: &Attempt) -> Verdict {
+/// Demands that a transaction that has read some keys saw the newest versions: of all commits, or of those that count before a sweep.
+pub fn demand_newest(world: &World, reader: &Attempt, all: bool) -> Verdict {
     let reference = Reference::new(&world.audit);
     for (key, seen) in &reader.read {
-        let newest = reference.newest(key);
+        let newest = reference.newest(key, all);
         let right = match (newest, seen) {
             (None, Seen::Absent | Seen::Unlisted) => true,
-            (Some((txn, _)), Seen::Version(seen)) => txn == *seen,
-            (Some((_, Write::Tombstone)), Seen::Absent | Seen::Unlisted) => true,
-            (None, Seen::Version(_)) | (Some(_), _) => false,
+            (None, Seen::Version(_)) => !all,
+            (Some((txn, _)), Seen::Version(seen)) => txn == *seen || (!all && txn < *seen),
+            (Some((txn, write)), Seen::Absent | Seen::Unlisted) => {
+                let later = || world.audit.tombstones_since(key, txn).next().is_some();
+                *write == Write::Tombstone || (!all && later())
+            }
         };
         if !right {
             return broken(
@@ -54,57 +59,67 @@ pub fn demand_newest(world: &World, reader: &Attempt) -> Verdict {
     Ok(())
 }
 
-/// Nothing is left over.
+/// Demands that nothing is left over: of each key its newest value, the records that these lead to with their blobs, and what answers for
+/// used names where the store cannot delete by tag.
 pub fn demand_clean(world: &World) -> Verdict {
     let reference = Reference::new(&world.audit);
     let remaining = reference.remaining();
     let store = &world.store;
     let rule = "section 8: nothing is left over";
-    if let Some(intent) = store.intents.first() {
-        return broken(rule, format!("an intent: {intent:?}"));
-    }
-    if let Some((name, entry)) = store.collects.first_key_value() {
-        return broken(rule, format!("a collect entry: {name:?} {entry:?}"));
-    }
+    let stays = "P6: what is not superseded stays";
     for (key, entries) in &store.versions {
-        for (_, entry) in entries {
-            if !remaining.contains_key(&entry.txn) {
+        for (_, entry) in entries.keys() {
+            if !remaining.get(&entry.txn).is_some_and(|(_, keys)| keys.contains(key)) {
                 return broken(rule, format!("a version entry of {key}: {entry:?}"));
             }
         }
     }
-    for (txn, record) in &remaining {
-        let held = store.commits.get(&record.hash);
-        if held.is_none_or(|held| **held != **record) {
-            return broken("P6: what is not superseded stays", format!("{txn}: {held:?}"));
-        }
-        for key in record.keys() {
-            let entries = store.versions.get(&key);
-            if !entries.is_some_and(|entries| entries.iter().any(|(_, entry)| entry.txn == *txn)) {
-                return broken("P6: what is not superseded stays", format!("the entry of {key} by {txn}"));
+    for (txn, (record, keys)) in &remaining {
+        for key in keys {
+            if !store.has_entry(key, *txn) {
+                return broken(stays, format!("the entry of {key} by {txn}"));
             }
         }
-    }
-    for record in store.commits.values() {
-        let counts = world.audit.commits.get(&record.txn.attempt);
-        let unheard =
-            counts.is_some_and(|commit| !commit.told && !commit.collected && commit.entered.is_empty());
-        let header = record.named && !world.settings.delete_if && record.full().is_none();
-        if !remaining.contains_key(&record.txn) && !unheard && !header {
-            return broken(rule, format!("a commit record: {record:?}"));
+        let whole = world.audit.commits.get(&txn.attempt).is_some_and(|commit| commit.whole);
+        let held = store.record(&record.hash);
+        if !whole && held.is_none_or(|held| **held != **record) {
+            return broken(stays, format!("{txn}: {held:?}"));
         }
     }
-    let needed = Reference::blobs(&remaining);
+    for (hash, (body, _)) in &store.commits {
+        let right = match body {
+            Body::Record(record) => remaining.contains_key(&record.txn),
+            Body::Stub(stub) => {
+                let commit = world.audit.commits.get(&stub.txn.attempt);
+                !store.abilities.delete_if && commit.is_some_and(|commit| commit.record.named)
+            }
+            Body::Part(_) | Body::Format(_) | Body::Text(_) | Body::Notes(_) | Body::Empty => false,
+        };
+        if !right {
+            return broken(rule, format!("under the name of request {hash}: {body:?}"));
+        }
+    }
+    let needed: BTreeSet<_> = remaining
+        .values()
+        .flat_map(|(record, _)| blobs_of(record))
+        .flat_map(|blob| blob_parts(&blob))
+        .collect();
     let held: BTreeSet<_> = store.blobs.keys().copied().collect();
-    if held != needed {
-        let extra: Vec<_> = held.difference(&needed).collect();
-        let missing: Vec<_> = needed.difference(&held).collect();
-        return broken(rule, format!("blob parts: too many {extra:?}, missing {missing:?}"));
+    if let Some(missing) = needed.difference(&held).next() {
+        return broken(stays, format!("the blob part {missing:?}"));
     }
-    for key in store.markers.keys() {
-        if world.settings.delete_if && !store.versions.contains_key(key) {
-            return broken(rule, format!("the marker of {key}, of which nothing else is left"));
-        }
+    // Blobs that a committed transaction put and did not use go with its record.
+    let unused = |(group, _, _): &&(BlobGroup, u32, u32)| {
+        remaining.values().all(|(record, _)| record.txn.attempt != group.attempt)
+    };
+    if let Some(extra) = held.difference(&needed).find(unused) {
+        return broken(rule, format!("the blob part {extra:?}"));
+    }
+    if let Some(notes) = &store.notes {
+        return broken(rule, format!("the notes of a sweep: {notes:?}"));
+    }
+    if store.format.is_none() {
+        return broken("the mark stays", "there is no format".into());
     }
     Ok(())
 }

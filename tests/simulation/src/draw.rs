@@ -1,23 +1,27 @@
-//! What a seed means: settings, workload and faults, drawn so that rare paths are common.
+//! What a seed means: settings, workload, clocks and faults, drawn so that rare paths are common.
 //!
-//! Times are a real deployment's divided by about a thousand, in the same relations, so that everything is collected many times within a
-//! run of a few virtual minutes. Bounds are small enough to be met.
+//! Times are a real deployment's divided by about a thousand, in the same relations, so that everything is removed many times within a
+//! run of a few virtual minutes. Bounds are small enough to be met; in a share of the seeds every bounded memory holds from one to five things.
 
 use aft_core::bug::Bug;
 use aft_core::ids::Key;
-use aft_core::message::Visibility;
 use aft_core::settings::Settings;
 
+use crate::clocks::StoreClock;
+use crate::hosts::Role;
+use crate::model::Abilities;
 use crate::random::Random;
 use crate::script::{Action, Request, Step};
 
-/// What one simulation is made from.
+/// Settings and surroundings of one simulation.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Of every node.
     pub settings: Settings,
-    /// How many hosts.
-    pub hosts: usize,
+    /// The hosts.
+    pub roles: Vec<Role>,
+    /// What the store can do.
+    pub abilities: Abilities,
     /// The step of wall clocks.
     pub clock_grain_ms: u64,
     /// The keys.
@@ -32,23 +36,56 @@ pub struct Plan {
     pub delay_max_ms: u64,
     /// When a call without an answer is given up.
     pub call_timeout_ms: u64,
+    /// A sweeper sweeps for this long.
+    pub sweep_for_ms: u64,
+    /// A sweeper comes once in this time.
+    pub sweep_every_ms: u64,
+    /// Of a thousand requests, so many take their time until their transaction's is over.
+    pub dwell: u64,
+    /// Of a thousand requests, so many begin fresh.
+    pub fresh: u64,
+    /// Clocks.
+    pub clocks: ClockPlan,
     /// Faults.
     pub faults: Faults,
+}
+
+/// The store's clock and the hosts'.
+#[derive(Debug, Clone)]
+pub struct ClockPlan {
+    /// The store's clock at the begin.
+    pub store: StoreClock,
+    /// By how much its offset may move, in all.
+    pub store_steps_ms: u64,
+    /// Hosts' wall clocks are off by this at most, either way.
+    pub wall_max_ms: u64,
+    /// Monotonic clocks gain or lose this at most, in a million.
+    pub drift_max_ppm: u64,
+    /// The longest pause that no clock shows to a host with writes under way.
+    pub unseen_max_ms: u64,
 }
 
 /// How often what goes wrong, in a thousand.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    /// A call gets no answer.
+    /// A piece of a call gets no answer.
     pub no_answer: u64,
-    /// A call is refused for now.
+    /// A piece of a call is refused for now.
     pub busy: u64,
-    /// A call is refused for good.
+    /// A piece of a call is refused for good.
     pub refused: u64,
-    /// What a call reads is damaged.
+    /// What a call reads is damaged, this once.
     pub damaged: u64,
-    /// A step is cut by a crash.
+    /// A record or a whole entry is damaged, at a disturbance, until it is mended.
+    pub spoil: u64,
+    /// A call waits in the driver before it is sent.
+    pub queued: u64,
+    /// A piece of a call takes nearly as long as it may.
+    pub slow: u64,
+    /// A step is cut by a crash, in ten thousand.
     pub crash: u64,
+    /// A guest vanishes when its attempt has ended.
+    pub vanish: u64,
     /// A tell is lost.
     pub tell_lost: u64,
     /// A tell comes twice.
@@ -57,110 +94,89 @@ pub struct Faults {
     pub tell_late: u64,
     /// A client forsakes an attempt and starts another.
     pub forsake: u64,
-    /// The pause between disturbances of hosts (pauses, clock jumps, lost heartbeats, drains, leases that move), at most; 0: none.
+    /// The pause between disturbances of hosts (pauses, clock steps, damage, drains, sweeps that stop), at most; 0: none.
     pub disturb_every_ms: u64,
     /// A fetch is answered from the value cache if it can be.
     pub cached: u64,
 }
 
-/// A scaled setting of every time and bound: what the small worlds use as it is, and seeds vary.
+/// Returns a scaled setting of every time and bound: what the small worlds use as it is, and seeds vary.
 pub fn small_settings(exclusive: bool) -> Settings {
-    let grace_ms = if exclusive { 0 } else { 4_000 };
+    let grace_ms = if exclusive { 0 } else { 1_000 };
     let mut settings = Settings::new(exclusive, grace_ms, true);
     settings.timeout_default_ms = 3_000;
     settings.timeout_max_ms = 4_000;
     settings.recheck_after_ms = 1_000;
-    settings.slack_ms = 2_000;
     settings.skew_max_ms = 500;
-    settings.retention_default_ms = 17_000;
-    settings.retention_max_ms = 20_000;
-    settings.tombstone_age_ms = 40_000;
-    settings.collect_pace_percent = 0; // the small worlds are searched by states, not by windows of time
-    settings.maintenance_interval_ms = 500;
-    settings.maintenance_pause_max_ms = 1_000;
+    settings.put_limit_ms = 1_000;
+    settings.retention_max_ms = settings.retention_min_ms() + 3_000;
+    settings.retention_default_ms = settings.retention_max_ms;
+    settings.commit_wait_max_ms = 50;
+    settings.sweep_interval_ms = 3_000;
+    settings.look_at_all_ms = 10_000;
     settings.store_patience_ms = 1_000;
+    settings.commit_patience_ms = 2_000;
     settings.retry_min_ms = 10;
     settings.retry_max_ms = 100;
+    settings.run_scripts_twice = true;
     settings
 }
 
+/// Draws a bound: usually roomy, in a narrow world from 1 to 5.
+fn bound<T: Copy + TryFrom<u64>>(random: &mut Random, narrow: bool, roomy: T) -> T {
+    if !narrow || random.chance(300) {
+        return roomy;
+    }
+    T::try_from(random.between(1, 5)).unwrap_or(roomy)
+}
+
 impl Plan {
-    /// The plan of a seed.
+    /// Draws the plan of a seed.
     pub fn draw(random: &Random, bug: Option<Bug>) -> Plan {
+        let calm = random.branch("calm").chance(200);
+        let roles = draw_roles(&mut random.branch("roles"));
+        let exclusive = roles.len() == 1 && random.branch("exclusive").chance(600);
+        let coarse = random.branch("coarse").chance(200);
         let mut random = random.branch("plan");
-        let hosts = if random.chance(250) { 1 } else { 2 };
-        let exclusive = hosts == 1 && random.chance(500);
-        let mut settings = small_settings(exclusive);
-        settings.bug = bug;
         let delay_max_ms = *random.pick(&[1, 5, 50]);
-        // A listing must outlive the way of its answer, or nothing can ever rest on it.
-        settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
-        // A short slack lets the collector work beside readers. Within it a record must be read and its entries put, though.
-        let publishing = 10 * delay_max_ms;
-        settings.slack_ms = settings.skew_max_ms + publishing + *random.pick(&[1, 200, 1_000, 4_000]);
-        settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
-        settings.retention_default_ms = settings.retention_max_ms;
-        let least = settings.retention_max_ms
-            + 2 * settings.grace_ms
-            + settings.recheck_after_ms
-            + settings.timeout_max_ms
-            + settings.skew_max_ms;
-        settings.tombstone_age_ms = least + random.between(1, 10_000);
-        settings.delete_if = random.chance(800);
-        settings.index_bytes_max = *random.pick(&[1, 2_000, 6_000, 1 << 20]);
-        settings.version_page_len = *random.pick(&[1, 1, 2, 16]);
-        settings.maintenance_tasks_max = *random.pick(&[1, 2, 4]);
-        settings.maintenance_batch_len = *random.pick(&[1, 2, 3, 32]);
-        settings.maintenance_batch_writes_max = *random.pick(&[1, 3, 1_000]);
-        settings.collect_pace_percent = *random.pick(&[0, 110]);
-        settings.maintenance_interval_ms = random.between(200, 2_000);
-        settings.maintenance_pause_max_ms = 2_000;
-        settings.transactions_max = *random.pick(&[3, 100]);
-        settings.publish_queue_max = *random.pick(&[2, 100]);
-        settings.write_set_len_max = *random.pick(&[2, 1_000, 1_000, 1_000]);
-        settings.waiters_max = *random.pick(&[1, 64]);
-        // Mostly before the deadline: who waits is told, asks again, and joins the commit that goes on.
-        settings.commit_patience_ms = *random.branch("patience").pick(&[100, 1_000, 15_000]);
-        let keys = random.between(2, 4);
-        let keys = (0..keys).map(|number| key(number as u32)).collect();
-        let calm = random.chance(200);
-        let faults = Faults {
-            no_answer: if calm { 0 } else { *random.pick(&[0, 10, 50, 150]) },
-            busy: if calm { 0 } else { *random.pick(&[0, 10, 100]) },
-            crash: if calm { 0 } else { *random.pick(&[0, 1, 3, 10]) },
-            tell_lost: *random.pick(&[0, 300, 1_000]),
-            tell_twice: *random.pick(&[0, 100]),
-            tell_late: *random.pick(&[0, 300]),
-            forsake: *random.pick(&[0, 100, 300]),
-            disturb_every_ms: if calm { 0 } else { *random.pick(&[0, 3_000, 15_000]) },
-            cached: *random.pick(&[0, 500]),
-            refused: if calm { 0 } else { *random.pick(&[0, 0, 20, 100]) },
-            damaged: if calm { 0 } else { *random.pick(&[0, 0, 20, 100]) },
+        let mut settings = draw_settings(&mut random, exclusive, coarse, delay_max_ms);
+        settings.bug = bug;
+        let abilities = Abilities {
+            delete_if: settings.delete_if,
+            scan_bodies: random.chance(300),
+            scan_written: random.chance(500),
+            commit_at_once: exclusive || random.chance(100),
         };
+        let keys = random.between(2, 5);
+        let clocks = draw_clocks(&mut random.branch("clocks"), &settings, coarse, calm);
+        let sweep_for_ms = *random.pick(&[300, 1_000]);
         Plan {
-            settings,
-            hosts,
+            roles,
+            abilities,
             clock_grain_ms: *random.pick(&[1, 1, 100]),
-            keys,
+            keys: (0..keys).map(|number| key(number as u32)).collect(),
             clients: random.between(1, 4) as usize,
             requests: random.between(20, 120),
             think_max_ms: *random.pick(&[1, 200, 3_000]),
             delay_max_ms,
             call_timeout_ms: *random.pick(&[120, 300]),
-            faults,
+            sweep_for_ms,
+            sweep_every_ms: sweep_for_ms * random.between(2, 60),
+            dwell: *random.pick(&[0, 50, 50, 500]),
+            fresh: *random.pick(&[0, 300, 1_000]),
+            clocks,
+            faults: draw_faults(&mut random.branch("faults"), calm),
+            settings,
         }
     }
 
-    /// A new request of this plan.
+    /// Draws a new request of this plan.
     pub fn request(&self, random: &mut Random, id: u32) -> Request {
         let mut program = Vec::new();
         let steps = random.between(1, 3);
         for _ in 0..steps {
             match random.below(20) {
-                0..=2 => {
-                    let (limit, pages) = (random.between(1, 5) as u32, random.between(1, 4) as u32);
-                    program.push(Step::List { prefix: String::new(), limit, pages })
-                }
+                0..=2 => program.push(list(random)),
                 3 => program.push(Step::Blob((!random.chance(250)).then(|| random.pick(&self.keys).clone()))),
                 _ => {
                     let len = random.between(1, 4);
@@ -170,7 +186,13 @@ impl Plan {
         }
         program.push(if random.chance(30) { Step::Abort } else { Step::Commit });
         let mut request = Request::new(id, program);
-        request.named = random.chance(700);
+        request.named = random.chance(600);
+        if !request.named && random.chance(300) {
+            // What plain access does: one write, and no more.
+            let key = random.pick(&self.keys).clone();
+            let action = if random.chance(200) { Action::Delete(key) } else { Action::Put(key) };
+            request.program = vec![Step::Run(vec![action]), Step::Commit];
+        }
         request.eager = random.chance(500);
         request.overlap = random.chance(500);
         if !request.overlap && random.chance(700) {
@@ -179,11 +201,13 @@ impl Plan {
         request.parallel = random.chance(300);
         request.twice = random.chance(100);
         request.stubborn = random.chance(300);
-        if random.chance(150) {
-            request.visibility = Visibility::Published;
-        }
+        request.fresh = random.chance(self.fresh);
         if random.chance(300) {
             request.timeout_ms = Some(random.between(1, self.settings.timeout_max_ms));
+        }
+        if random.chance(self.dwell) {
+            request.timeout_ms = Some(self.settings.timeout_max_ms);
+            request.dwell_max_ms = random.between(100, self.settings.timeout_max_ms);
         }
         if random.chance(500) {
             request.retention_ms = Some(0); // raised to the least that is allowed
@@ -201,7 +225,116 @@ impl Plan {
     }
 }
 
-/// The key of a number.
+fn list(random: &mut Random) -> Step {
+    let (limit, pages) = (random.between(1, 5) as u32, random.between(1, 4) as u32);
+    let prefix = (*random.pick(&["", "", "a/", "b/", "b/1"])).to_owned();
+    let delimiter = random.chance(300).then(|| "/".to_owned());
+    Step::List { prefix, limit, pages, delimiter }
+}
+
+fn draw_roles(random: &mut Random) -> Vec<Role> {
+    match random.below(8) {
+        0 | 1 => vec![Role::Member],
+        2 | 3 => vec![Role::Member, Role::Member],
+        4 => vec![Role::Sweeper, Role::Member],
+        5 => vec![Role::Sweeper, Role::Guest, Role::Guest],
+        6 => vec![Role::Member, Role::Guest],
+        _ => vec![Role::Sweeper, Role::Member, Role::Guest, Role::Guest],
+    }
+}
+
+fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_ms: u64) -> Settings {
+    let mut settings = small_settings(exclusive);
+    if coarse {
+        // A store that tells whole seconds leaves an error of half a one, at least at first.
+        settings.skew_max_ms = 2_500;
+    }
+    // A listing must outlive the way of its answer, or nothing can ever rest on it.
+    settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
+    if !exclusive {
+        settings.grace_ms = settings.skew_max_ms + random.between(1, 3_000);
+    }
+    // Within it a record is read and its entries are put.
+    settings.put_limit_ms = 20 * delay_max_ms + *random.pick(&[100, 1_000, 5_000]);
+    settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
+    settings.retention_default_ms = settings.retention_max_ms;
+    settings.delete_if = random.chance(700);
+    settings.commit_wait_max_ms = *random.pick(&[0, 50, 50, 1_000]);
+    settings.sweep_interval_ms = random.between(200, 3_000);
+    settings.transactions_max = *random.pick(&[3, 100]);
+    settings.write_set_len_max = *random.pick(&[2, 1_000, 1_000, 1_000]);
+    settings.waiters_max = *random.pick(&[1, 64]);
+    // Mostly before the deadline: who waits hears of it, asks again, and joins the commit that goes on.
+    settings.commit_patience_ms = *random.pick(&[100, 1_000, 15_000]);
+    let mut random = random.branch("memories");
+    let narrow = random.chance(400);
+    settings.ended_kept_max = bound(&mut random, narrow, 100);
+    settings.entered_kept_max = bound(&mut random, narrow, 100);
+    settings.versions_kept_max = bound(&mut random, narrow, 32);
+    settings.version_page_len = bound(&mut random, narrow, 16);
+    settings.scan_page_len = bound(&mut random, narrow, 100);
+    settings.delete_batch_len = bound(&mut random, narrow, 100);
+    settings.sweep_calls_max = bound(&mut random, narrow, 8);
+    settings.sweep_window_max = bound(&mut random, narrow, 1_000);
+    settings.sweep_hashes_max = bound(&mut random, narrow, 1_000);
+    settings.index_bytes_max = if narrow { *random.pick(&[1, 2, 2_000, 6_000]) } else { 1 << 20 };
+    settings
+}
+
+fn draw_clocks(random: &mut Random, settings: &Settings, coarse: bool, calm: bool) -> ClockPlan {
+    const HOURS_5: u64 = 5 * 3_600_000;
+    let offset_ms = match random.below(3) {
+        0 => 0,
+        1 => random.below(2_000) as i64 - 1_000,
+        _ => random.below(2 * HOURS_5) as i64 - HOURS_5 as i64,
+    };
+    let span_ms = if coarse { 1_000 } else { 1 };
+    ClockPlan {
+        store: StoreClock::with(offset_ms, span_ms),
+        store_steps_ms: if calm { 0 } else { *random.pick(&[0, 0, settings.skew_max_ms / 4]) },
+        wall_max_ms: if calm { 0 } else { *random.pick(&[0, 100, 60_000, HOURS_5]) },
+        drift_max_ppm: *random.pick(&[0, 100]),
+        unseen_max_ms: if calm { 0 } else { *random.pick(&[0, 0, settings.skew_max_ms / 4]) },
+    }
+}
+
+fn draw_faults(random: &mut Random, calm: bool) -> Faults {
+    let faults = Faults {
+        no_answer: *random.pick(&[0, 10, 50, 150]),
+        busy: *random.pick(&[0, 10, 100]),
+        refused: *random.pick(&[0, 0, 20, 100]),
+        damaged: *random.pick(&[0, 0, 20, 100]),
+        spoil: *random.pick(&[0, 0, 0, 500]),
+        queued: *random.pick(&[0, 0, 50, 300]),
+        slow: *random.pick(&[0, 20, 200]),
+        crash: *random.pick(&[0, 1, 3, 10]),
+        vanish: 500,
+        tell_lost: *random.pick(&[0, 300, 1_000]),
+        tell_twice: *random.pick(&[0, 100]),
+        tell_late: *random.pick(&[0, 300]),
+        forsake: *random.pick(&[0, 100, 300]),
+        disturb_every_ms: *random.pick(&[0, 3_000, 15_000]),
+        cached: *random.pick(&[0, 500]),
+    };
+    if !calm {
+        return faults;
+    }
+    Faults {
+        no_answer: 0,
+        busy: 0,
+        refused: 0,
+        damaged: 0,
+        spoil: 0,
+        queued: 0,
+        slow: 0,
+        crash: 0,
+        disturb_every_ms: 0,
+        ..faults
+    }
+}
+
+/// Returns the key of a number. Keys fall under two prefixes.
 pub fn key(number: u32) -> Key {
-    Key::parse(&format!("key{number}")).expect("a short name is a key")
+    let prefix = if number.is_multiple_of(2) { "a" } else { "b" };
+    Key::parse(&format!("{prefix}/{number}")).expect("a short name is a key")
 }

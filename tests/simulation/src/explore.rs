@@ -1,27 +1,30 @@
 //! Exhaustive small worlds: depth-first search over every interleaving, with a set of the states already seen, in rounds of more and more
 //! deviations from a default order (calls are answered as they come, clients run one after the other).
 //!
-//! A move is what a scheduler may do next: a client's next verb, a store call's effect and answer, a late call, a tell, a crash, a maintainer that starts,
-//! a step of time. Effect and answer of a call are one move unless the world's budget lets them come apart: a node does nothing between the
-//! two that another order of moves would not do as well, save where two of its transactions share its index; that is what the budget is for.
-//! Time stands still but for moves that pass it. A state whose attempts have ended is healed in a copy, and the demands are made on the copy.
+//! A move is what a scheduler may do next: a client's next verb, the effect of a piece of a store call, a call's answer, a late call, a tell, a
+//! crash, a pause, a sweep that starts or stops, a step of time. The effects of a call and its answer are one move unless the world's budget lets
+//! them come apart: a node does nothing between the two that another order of moves would not do as well, save where two of its transactions
+//! share its index; that is what the budget is for. Time stays but for moves that pass it. A state whose attempts have ended is healed in a
+//! copy, and the demands are made on the copy.
 //!
-//! What is bounded and what is not: budgets bound crashes, drains, late calls, unanswered and failed calls, and split calls; within them the search is whole, unless
-//! it says how many deviations it came to.
+//! What is bounded and what is not: budgets bound crashes, pauses, drains, late calls, unanswered, failed and queued calls, and split calls;
+//! within them the search is whole, unless it says how many deviations it came to.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use aft_core::ids::Session;
 use aft_core::message::{Input, Refusal};
+use aft_core::settings::Settings;
 use aft_core::store::CallError;
 
 use crate::attempt::Ended;
 use crate::audit::{Verdict, Violation, broken};
+use crate::clocks::Pause;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::flights::{Flight, FlightId, Ghost};
-use crate::model::is_write;
 use crate::script::{Action, Request, Step};
 use crate::trace::Trace;
 use crate::world::{TellId, World};
@@ -35,16 +38,20 @@ pub struct Budget {
     pub no_answers: u8,
     /// Late calls that land: of dead nodes, or unanswered.
     pub late: u8,
-    /// Calls whose answer comes apart from their effect.
+    /// Pieces of calls whose effect comes apart from the answer, and from other pieces.
     pub splits: u8,
     /// Calls that fail for good: what they read is damaged, what they write is refused.
     pub failures: u8,
-    /// Maintainers that start.
-    pub maintainers: u8,
+    /// Calls that wait in the driver before they are sent.
+    pub holds: u8,
+    /// Hosts that are told to sweep.
+    pub sweeps: u8,
+    /// Hosts that are told to stop sweeping.
+    pub stops: u8,
+    /// Hosts that stand still for a while; every kind of pause that their clocks show.
+    pub pauses: u8,
     /// Hosts that are drained; an empty node follows.
     pub drains: u8,
-    /// Heartbeats that are lost, and back at once.
-    pub heartbeats: u8,
     /// Moves of time, each a step to the next instant at which a node wants to wake.
     pub ticks: u8,
 }
@@ -87,19 +94,23 @@ pub struct Explored {
 enum Move {
     Client(usize),
     Complete(FlightId),
-    Land(FlightId),
+    Land(FlightId, usize),
     Answer(FlightId),
-    Unanswered(FlightId),
-    Late(Ghost),
+    Unanswered(FlightId, usize),
+    Fail(FlightId, usize),
+    Hold(FlightId),
+    Send(FlightId),
+    Late(Box<Ghost>),
     Tell(TellId),
-    Maintain(usize),
+    Sweep(usize),
+    Rest(usize),
     Wake(usize),
     Tick,
     Jump,
     Crash(usize),
-    Fail(FlightId),
+    Pause(usize, Pause),
+    Resume(usize),
     Drain(usize),
-    Heartbeat(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -215,34 +226,45 @@ fn guarded(run: impl FnOnce() -> Verdict) -> Verdict {
     })
 }
 
-/// All attempts have ended, and nobody waits for the store.
+/// Returns true if all attempts have ended, nobody waits for the store, and nobody stands still.
 fn over(world: &World) -> bool {
-    world.flights.is_empty() && world.attempts.iter().all(|attempt| attempt.ended().is_some())
+    world.flights.is_empty()
+        && world.attempts.iter().all(|attempt| attempt.ended().is_some())
+        && world.hosts.iter().all(|host| host.paused.is_none())
 }
 
 fn can_crash(step: &Move) -> bool {
     match step {
         Move::Client(_) | Move::Complete(_) | Move::Answer(_) | Move::Wake(_) => true,
-        Move::Land(_)
-        | Move::Unanswered(_)
+        Move::Land(..)
+        | Move::Unanswered(..)
+        | Move::Fail(..)
+        | Move::Hold(_)
+        | Move::Send(_)
         | Move::Late(_)
         | Move::Tell(_)
-        | Move::Maintain(_)
+        | Move::Sweep(_)
+        | Move::Rest(_)
         | Move::Tick
         | Move::Jump
         | Move::Crash(_)
-        | Move::Fail(_)
-        | Move::Drain(_)
-        | Move::Heartbeat(_) => false,
+        | Move::Pause(..)
+        | Move::Resume(_)
+        | Move::Drain(_) => false,
     }
 }
 
 fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let State { world, budget, jumped } = state;
+    let awake = || (0..world.hosts.len()).filter(|host| world.is_awake(*host));
     // The default order: the first move costs no deviation.
     let mut moves = Vec::new();
-    for (id, flight) in &world.flights {
-        moves.push(if flight.landed.is_some() { Move::Answer(*id) } else { Move::Complete(*id) });
+    for (id, flight) in world.flights.iter().filter(|(_, flight)| world.is_awake(flight.host)) {
+        moves.push(match (flight.queued, flight.has_outcome()) {
+            (true, _) => Move::Send(*id),
+            (false, true) => Move::Answer(*id),
+            (false, false) => Move::Complete(*id),
+        });
     }
     for number in 0..world.attempts.len() {
         let waits = scenario
@@ -253,55 +275,81 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
             moves.push(Move::Client(number));
         }
     }
-    moves.extend(world.tells.keys().copied().map(Move::Tell));
-    let alive = || (0..world.hosts.len()).filter(|host| world.hosts[*host].node.is_some());
+    let can_hear = |id: &&TellId| world.is_awake(id.to);
+    moves.extend(world.tells.keys().filter(can_hear).copied().map(Move::Tell));
     let due = |host: &usize| world.next_wake_ms(*host).is_some_and(|at| at <= world.now_ms);
-    moves.extend(alive().filter(due).map(Move::Wake));
-    if budget.maintainers > 0 {
-        moves.extend(alive().filter(|host| !world.hosts[*host].maintains).map(Move::Maintain));
+    moves.extend(awake().filter(due).map(Move::Wake));
+    if budget.sweeps > 0 {
+        moves.extend(awake().filter(|host| !world.hosts[*host].sweeps).map(Move::Sweep));
     }
     // No write is under way for longer than its grace.
-    let in_time = |until_ms: u64| {
-        let in_time = |flight: &Flight| until_ms <= flight.issued_ms + world.settings.grace_ms;
-        world
-            .flights
-            .values()
-            .all(|flight| flight.landed.is_some() || !is_write(&flight.call) || in_time(flight))
+    let in_time = |flight: &Flight, until_ms: u64| {
+        let open = flight.pieces.iter().filter(|piece| !piece.has_outcome());
+        let sent = !flight.queued && open.into_iter().any(|piece| piece.call.is_write());
+        !sent || until_ms <= flight.sent_ms + world.settings.grace_ms
     };
-    if scenario.jumps.get(*jumped).is_some_and(|jump| in_time(world.now_ms + jump)) {
+    if let Some(jump) = scenario.jumps.get(*jumped)
+        && world.flights.values().all(|flight| in_time(flight, world.now_ms + jump))
+    {
         moves.push(Move::Jump);
     }
-    for (id, flight) in world.flights.iter().filter(|(_, flight)| flight.landed.is_none()) {
-        if budget.splits > 0 {
-            moves.push(Move::Land(*id));
-        }
-        if budget.no_answers > 0 && is_write(&flight.call) {
-            moves.push(Move::Unanswered(*id));
-        }
-        if budget.failures > 0 {
-            moves.push(Move::Fail(*id));
-        }
+    let still = (0..world.hosts.len()).filter(|host| world.hosts[*host].paused.is_some());
+    moves.extend(still.map(Move::Resume));
+    for (id, flight) in world.flights.iter().filter(|(_, flight)| !flight.queued) {
+        faults(state, *id, flight, &mut moves);
     }
     if budget.late > 0 {
         moves.extend(
-            world.ghosts.iter().filter(|ghost| ghost.until_ms >= world.now_ms).cloned().map(Move::Late),
+            world
+                .ghosts
+                .iter()
+                .filter(|ghost| ghost.until_ms >= world.now_ms)
+                .cloned()
+                .map(Box::new)
+                .map(Move::Late),
         );
     }
-    let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Maintain(_)));
+    let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Sweep(_)));
     if budget.crashes > 0 {
-        moves.extend(alive().map(Move::Crash));
+        moves.extend(awake().map(Move::Crash));
+    }
+    if budget.pauses > 0 {
+        let kinds = [Pause::Process, Pause::Suspended, Pause::Machine];
+        moves.extend(awake().flat_map(|host| kinds.map(|kind| Move::Pause(host, kind))));
     }
     if budget.drains > 0 {
-        moves.extend(alive().filter(|host| !world.hosts[*host].draining).map(Move::Drain));
+        moves.extend(awake().filter(|host| !world.hosts[*host].draining).map(Move::Drain));
     }
-    if budget.heartbeats > 0 {
-        moves.extend(alive().map(Move::Heartbeat));
+    if budget.stops > 0 {
+        moves.extend(awake().filter(|host| world.hosts[*host].sweeps).map(Move::Rest));
     }
-    let wakes = (0..world.hosts.len()).any(|host| world.next_wake_ms(host).is_some());
+    let wakes = awake().any(|host| world.next_wake_ms(host).is_some());
     if !over(world) && (idle || (budget.ticks > 0 && wakes)) {
         moves.push(Move::Tick);
     }
     moves
+}
+
+/// Adds what the budget lets happen to one call.
+fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
+    let State { world, budget, .. } = state;
+    let still = !world.is_awake(flight.host);
+    if budget.holds > 0 && !still && flight.pieces.iter().all(|piece| !piece.has_outcome()) {
+        moves.push(Move::Hold(id));
+    }
+    for place in flight.open_pieces() {
+        let write = flight.pieces[place].call.is_write();
+        // What its host does not see anyway costs nothing.
+        if budget.splits > 0 || still {
+            moves.push(Move::Land(id, place));
+        }
+        if budget.no_answers > 0 && write {
+            moves.push(Move::Unanswered(id, place));
+        }
+        if budget.failures > 0 {
+            moves.push(Move::Fail(id, place));
+        }
+    }
 }
 
 fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
@@ -311,32 +359,51 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
         Move::Client(number) => {
             let before = scenario.after.iter().find(|(later, _, session)| later == number && *session);
             if let (Some((_, earlier, _)), true) = (before, world.attempts[*number].begun_ms == 0) {
-                world.attempts[*number].session = world.attempts[*earlier].session_after.clone();
+                world.follow(*number, *earlier);
             }
             world.client(*number)?;
         }
         Move::Complete(id) => {
-            world.land(*id)?;
+            world.land_rest(*id)?;
             world.answer(*id)?;
         }
-        Move::Land(id) => {
-            state.budget.splits -= 1;
-            world.land(*id)?;
+        Move::Land(id, place) => {
+            let still = !world.is_awake(world.flights[id].host);
+            state.budget.splits -= u8::from(!still);
+            world.land(*id, *place)?;
         }
         Move::Answer(id) => world.answer(*id)?,
-        Move::Unanswered(id) => {
+        Move::Unanswered(id, place) => {
             state.budget.no_answers -= 1;
-            let until_ms = world.flights[id].issued_ms + world.settings.grace_ms;
-            world.fail(*id, CallError::NoAnswer, Some(until_ms))?;
+            let until_ms = world.flights[id].sent_ms + world.settings.grace_ms;
+            world.fail_piece(*id, *place, CallError::NoAnswer, Some(until_ms));
+        }
+        Move::Fail(id, place) => {
+            state.budget.failures -= 1;
+            let what = "planned".to_owned();
+            let write = world.flights[id].pieces[*place].call.is_write();
+            let error = if write { CallError::Refused(what) } else { CallError::Damaged(what) };
+            world.fail_piece(*id, *place, error, None);
+        }
+        Move::Hold(id) => {
+            state.budget.holds -= 1;
+            world.hold(*id);
+        }
+        Move::Send(id) => {
+            world.send(*id)?;
         }
         Move::Late(ghost) => {
             state.budget.late -= 1;
             world.land_ghost(ghost)?;
         }
         Move::Tell(id) => world.hear(*id, false)?,
-        Move::Maintain(host) => {
-            state.budget.maintainers -= 1;
-            world.step(*host, Input::Maintain(true))?;
+        Move::Sweep(host) => {
+            state.budget.sweeps -= 1;
+            world.upkeep(*host, true)?;
+        }
+        Move::Rest(host) => {
+            state.budget.stops -= 1;
+            world.upkeep(*host, false)?;
         }
         Move::Wake(host) => world.step(*host, Input::Wake)?,
         Move::Tick => {
@@ -351,38 +418,28 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             world.now_ms = next.max(world.now_ms);
         }
         Move::Jump => {
-            world.now_ms += scenario.jumps[state.jumped];
+            pass(world, scenario.jumps[state.jumped])?;
             state.jumped += 1;
         }
         Move::Crash(host) => {
             state.budget.crashes -= 1;
             world.crash(*host);
         }
-        Move::Fail(id) => {
-            state.budget.failures -= 1;
-            let what = "planned".to_owned();
-            let error = if is_write(&world.flights[id].call) {
-                CallError::Refused(what)
-            } else {
-                CallError::Damaged(what)
-            };
-            world.fail(*id, error, None)?;
+        Move::Pause(host, kind) => {
+            state.budget.pauses -= 1;
+            world.pause(*host, *kind);
         }
+        Move::Resume(host) => world.resume(*host),
         Move::Drain(host) => {
             state.budget.drains -= 1;
             world.drain(*host)?;
-        }
-        Move::Heartbeat(host) => {
-            state.budget.heartbeats -= 1;
-            world.step(*host, Input::HeartbeatLost)?;
-            world.step(*host, Input::HeartbeatBack)?;
         }
     }
     let world = &mut state.world;
     world.cut = None;
     for host in 0..world.hosts.len() {
         if world.is_drained(host) {
-            world.stop(host)?;
+            world.stop(host);
         }
         if world.hosts[host].node.is_none() {
             world.start_node(host);
@@ -425,31 +482,59 @@ fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
 pub fn heal(world: &mut World) -> Verdict {
     world.ghosts.clear();
     world.tells.clear();
-    let settings = world.settings.clone();
+    world.store.unreadable.clear();
     for host in 0..world.hosts.len() {
+        world.resume(host);
         if world.hosts[host].draining {
             world.start_again(host);
         }
-        world.step(host, Input::Maintain(host == 0))?;
+        world.upkeep(host, host == 0)?;
     }
-    let bound_ms =
-        2 * settings.timeout_max_ms + settings.grace_ms + settings.slack_ms + settings.recheck_after_ms;
-    let bound_ms = bound_ms + settings.skew_max_ms + 10 * settings.maintenance_interval_ms;
-    run_for(world, bound_ms)?;
+    run_for(world, ended_after_ms(&world.settings))?;
     demand_ended(world)?;
-    read_all(world)?;
-    run_for(world, settings.retention_max_ms + 4 * settings.tombstone_age_ms + 180_000)?;
+    read_all(world, false)?;
+    run_for(world, clean_after_ms(&world.settings))?;
     demand_clean(world)?;
-    read_all(world)
+    read_all(world, true)
 }
 
-/// Lets everything happen at once, and time pass, for so long.
+/// Lets time pass for hosts that run: each wakes when it wants to. What they ask for meanwhile is under way afterwards; time stops early rather than
+/// leave a write under way for longer than its grace.
+fn pass(world: &mut World, span_ms: u64) -> Verdict {
+    let until_ms = world.now_ms + span_ms;
+    loop {
+        let open = world.flights.values().filter(|flight| !flight.queued && !flight.has_outcome());
+        let latest = open.filter(|flight| flight.call.is_write());
+        let latest = latest.map(|flight| flight.sent_ms + world.settings.grace_ms);
+        let until_ms = latest.fold(until_ms, u64::min).max(world.now_ms);
+        let wakes = (0..world.hosts.len()).filter_map(|host| Some((world.next_wake_ms(host)?, host)));
+        let Some((at, host)) = wakes.min().filter(|(at, _)| *at <= until_ms) else {
+            world.now_ms = until_ms;
+            return Ok(());
+        };
+        world.now_ms = world.now_ms.max(at);
+        world.step(host, Input::Wake)?;
+    }
+}
+
+/// Returns the time in which every open transaction ends.
+pub fn ended_after_ms(settings: &Settings) -> u64 {
+    2 * settings.timeout_max_ms + settings.grace_ms + settings.recheck_after_ms + settings.skew_max_ms
+}
+
+/// Returns the time in which everything is removed that may be: each removal waits for a mark that has settled, some wait for an earlier one, and the
+/// last for retention.
+pub fn clean_after_ms(settings: &Settings) -> u64 {
+    let round_ms = settings.target_lag_ms() + settings.settle_after_ms() + 3 * settings.sweep_interval_ms;
+    settings.retention_max_ms + 4 * round_ms
+}
+
+/// Lets everything happen at once, and time pass, for `span_ms`.
 pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     let until_ms = world.now_ms + span_ms;
     loop {
         if let Some(id) = world.flights.keys().next().copied() {
-            world.land(id)?;
-            world.answer(id)?;
+            complete(world, id)?;
         } else if let Some(id) = world.tells.keys().next().copied() {
             world.hear(id, false)?;
         } else {
@@ -464,6 +549,15 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     Ok(())
 }
 
+fn complete(world: &mut World, id: FlightId) -> Verdict {
+    assert!(world.is_awake(world.flights[&id].host), "who stands still gets no answer");
+    if world.flights[&id].queued {
+        return world.send(id).map(|_| ());
+    }
+    world.land_rest(id)?;
+    world.answer(id)
+}
+
 /// Runs an attempt to its end, with everything else that happens meanwhile.
 pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
     let until_ms = world.now_ms + 2 * world.settings.timeout_max_ms;
@@ -471,8 +565,7 @@ pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
         if world.client_ready(number) {
             world.client(number)?;
         } else if let Some(id) = world.flights.keys().next().copied() {
-            world.land(id)?;
-            world.answer(id)?;
+            complete(world, id)?;
         } else if world.now_ms < until_ms {
             let wakes = (0..world.hosts.len()).filter_map(|host| world.next_wake_ms(host));
             let next = wakes.min().unwrap_or(until_ms);
@@ -485,33 +578,31 @@ pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
     Ok(())
 }
 
-fn read_all(world: &mut World) -> Verdict {
+fn read_all(world: &mut World, all: bool) -> Verdict {
     let gets = world.keys.iter().cloned().map(Action::Get).collect();
-    let programs = [
-        vec![Step::Run(gets), Step::Commit],
-        vec![Step::List { prefix: String::new(), limit: 100, pages: 1 }, Step::Commit],
-    ];
+    let programs =
+        [(vec![Step::Run(gets), Step::Commit], true), (vec![Step::list_all(), Step::Commit], false)];
     for host in 0..world.hosts.len() {
-        for program in &programs {
-            read(world, host, program.clone())?;
+        for (program, fresh) in &programs {
+            read(world, host, program.clone(), *fresh, all)?;
         }
     }
     Ok(())
 }
 
-/// How often fresh readers try before an endless `SnapshotGone` is assumed.
+/// How often readers try before an endless `SnapshotGone` is assumed.
 const READ_TRIES_MAX: u32 = 5;
 
-fn read(world: &mut World, host: usize, program: Vec<Step>) -> Verdict {
-    world.requests.push(Request { named: false, ..Request::new(u32::MAX, program) });
+fn read(world: &mut World, host: usize, program: Vec<Step>, fresh: bool, all: bool) -> Verdict {
+    world.requests.push(Request { named: false, fresh, ..Request::new(u32::MAX, program) });
     let request = world.requests.len() - 1;
     for _ in 0..READ_TRIES_MAX {
-        let number = world.new_attempt(request, host, Vec::new());
+        let number = world.new_attempt(request, host, Session::default());
         run_attempt(world, number)?;
         match world.attempts[number].ended() {
             Some(Ended::Committed(_)) => {
                 let reader = world.attempts[number].clone();
-                return demand_newest(world, &reader);
+                return demand_newest(world, &reader, all);
             }
             Some(Ended::Refused(Refusal::SnapshotGone(_))) => {
                 run_for(world, world.settings.recheck_after_ms / 2)?;

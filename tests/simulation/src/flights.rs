@@ -1,14 +1,17 @@
-//! Store calls under way: they land, are answered, fail, or land late when nobody waits for them any more.
+//! Store calls under way: they wait to be sent, land piece by piece, are answered, fail, or land late when nobody waits for them any more.
+//!
+//! A commit's record and entries, and the names of a deletion, are *pieces*: each lands at a time of its own, or does not, and the answer says
+//! of each what came of it.
 
+use aft_core::clock::{Reference, StoreTime};
 use aft_core::ids::NodeId;
 use aft_core::message::Input;
-use aft_core::store::{Answer, Body, Call, CallError, CallId};
+use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Name, Pieces, Writes};
 
 use crate::audit::{Scene, Verdict, Violation};
-use crate::model::is_write;
 use crate::world::{Fresh, World};
 
-/// A store call under way.
+/// The identity of a store call under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlightId {
     /// The life of the node that made it.
@@ -17,17 +20,127 @@ pub struct FlightId {
     pub call: CallId,
 }
 
+/// A part of a call that takes effect by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// The part, as a call.
+    pub call: Call,
+    /// The effect has happened, with this answer.
+    pub landed: Option<Answer>,
+    /// What its caller will hear, if that is not what it landed with.
+    pub outcome: Option<CallError>,
+}
+
+impl Piece {
+    /// Returns true once its caller can be answered.
+    pub fn has_outcome(&self) -> bool {
+        self.landed.is_some() || self.outcome.is_some()
+    }
+}
+
 /// A store call under way: asked, perhaps landed, not yet answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Flight {
     /// The host that made it.
     pub host: usize,
-    /// What is asked.
+    /// The call.
     pub call: Call,
-    /// When.
-    pub issued_ms: u64,
-    /// The effect has happened, with this answer.
-    pub landed: Option<Answer>,
+    /// True time at which it was sent; asked, while it is queued.
+    pub sent_ms: u64,
+    /// The same by the host's monotonic clock.
+    pub sent_mono_ms: u64,
+    /// It waits in the driver, and has not been sent.
+    pub queued: bool,
+    /// Its parts.
+    pub pieces: Vec<Piece>,
+    /// The store's time at the last landing, as its answer carries it.
+    pub store_ms: Option<u64>,
+}
+
+impl Flight {
+    /// Returns true once it can be answered.
+    pub fn has_outcome(&self) -> bool {
+        !self.queued && self.pieces.iter().all(Piece::has_outcome)
+    }
+
+    /// Returns the places of pieces that have neither landed nor failed.
+    pub fn open_pieces(&self) -> Vec<usize> {
+        (0..self.pieces.len()).filter(|place| !self.pieces[*place].has_outcome()).collect()
+    }
+
+    fn answer(&self) -> Answer {
+        let mut outcomes = self.pieces.iter().map(|piece| match (&piece.outcome, &piece.landed) {
+            (Some(error), _) => Answer::Failed(error.clone()),
+            (None, Some(answer)) => answer.clone(),
+            (None, None) => panic!("a call is answered when all of it has an outcome"),
+        });
+        match &self.call {
+            Call::Commit(writes) => Answer::Committed(pieces(writes, outcomes)),
+            Call::Delete(_) => {
+                let failed = outcomes.find(|outcome| matches!(outcome, Answer::Failed(_)));
+                failed.unwrap_or(Answer::Done)
+            }
+            Call::Get(_)
+            | Call::Fetch { .. }
+            | Call::Put(..)
+            | Call::Replace(..)
+            | Call::DeleteIf(..)
+            | Call::List { .. }
+            | Call::Scan { .. } => outcomes.next().expect("a call has a piece"),
+        }
+    }
+}
+
+/// Puts the outcomes of a commit's pieces together: those of its parts in order, or one of all.
+fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
+    let mut outcomes: Vec<Answer> = outcomes.collect();
+    let wanted = usize::from(writes.record.is_some()) + writes.entries.len();
+    if let [Answer::Failed(error)] = &outcomes[..] {
+        outcomes = vec![Answer::Failed(error.clone()); wanted];
+    }
+    let mut all = Pieces { record: None, entries: Vec::new() };
+    for outcome in outcomes {
+        match outcome {
+            Answer::Committed(part) => {
+                all.record = all.record.or(part.record);
+                all.entries.extend(part.entries);
+            }
+            // The record comes first.
+            Answer::Failed(error) if writes.record.is_some() && all.record.is_none() => {
+                all.record = Some(Err(error));
+            }
+            Answer::Failed(error) => all.entries.push(Err(error)),
+            other => panic!("a commit does not land with {other:?}"),
+        }
+    }
+    assert_eq!(all.record.is_some(), writes.record.is_some(), "a record has an outcome");
+    assert_eq!(all.entries.len(), writes.entries.len(), "every entry has an outcome");
+    all
+}
+
+/// Splits a call into what takes effect by itself.
+fn split(call: &Call, at_once: bool) -> Vec<Piece> {
+    let part = |record, entries| Call::Commit(Writes { record, entries });
+    let calls: Vec<Call> = match call {
+        Call::Commit(writes) if !at_once => {
+            let record = writes.record.clone().map(|record| part(Some(record), Vec::new()));
+            let entries = writes.entries.iter().map(|entry| part(None, vec![entry.clone()]));
+            record.into_iter().chain(entries).collect()
+        }
+        Call::Delete(names) if !at_once => {
+            names.iter().map(|name| Call::Delete(vec![name.clone()])).collect()
+        }
+        Call::Get(_)
+        | Call::Fetch { .. }
+        | Call::Put(..)
+        | Call::Commit(_)
+        | Call::Replace(..)
+        | Call::Delete(_)
+        | Call::DeleteIf(..)
+        | Call::List { .. }
+        | Call::Scan { .. } => vec![call.clone()],
+    };
+    calls.into_iter().map(|call| Piece { call, landed: None, outcome: None }).collect()
 }
 
 /// A call that nobody waits for any more, and that may still land.
@@ -35,9 +148,9 @@ pub struct Flight {
 pub struct Ghost {
     /// It lands before this time or never.
     pub until_ms: u64,
-    /// Who made it.
+    /// The call that it is a piece of.
     pub from: FlightId,
-    /// What would land.
+    /// The effect.
     pub call: Call,
 }
 
@@ -45,10 +158,30 @@ impl World {
     fn scene(&self) -> Scene<'_> {
         Scene {
             now_ms: self.now_ms,
+            store_ms: self.store_clock.at(self.now_ms),
+            stepped_ms: self.store_clock.stepped_ms,
+            unseen_ms: self.unseen_max_ms,
             settings: &self.settings,
             requests: &self.requests,
             attempts: &self.attempts,
         }
+    }
+
+    /// Puts a call of a node under way.
+    pub(crate) fn fly(&mut self, host: usize, id: FlightId, call: Call) {
+        let flight = Flight {
+            host,
+            sent_ms: self.now_ms,
+            sent_mono_ms: self.clocks(host).mono_ms,
+            queued: false,
+            pieces: split(&call, self.store.abilities.commit_at_once),
+            call,
+            store_ms: None,
+        };
+        assert!(!flight.pieces.is_empty(), "a call asks for something");
+        let before = self.flights.insert(id, flight);
+        assert!(before.is_none(), "call ids are unique in a node's life");
+        self.fresh.push(Fresh::Flight(id));
     }
 
     /// Lets the effect of a call happen.
@@ -61,30 +194,88 @@ impl World {
         answer
     }
 
-    /// Lets the effect of a call under way happen.
-    pub fn land(&mut self, id: FlightId) -> Verdict {
-        let Some(flight) = self.flights.get(&id) else { return Ok(()) };
-        if flight.landed.is_some() {
+    /// Leaves a call in the driver's queue.
+    pub fn hold(&mut self, id: FlightId) {
+        let flight = self.flights.get_mut(&id).expect("who holds a call knows it");
+        assert!(flight.pieces.iter().all(|piece| !piece.has_outcome()), "what is held has not been sent");
+        flight.queued = true;
+        self.say(|| format!("  {}#{} waits in the driver", id.node, id.call.0));
+    }
+
+    /// Sends a call that waited in the driver, if the node still wants it; answers it otherwise. Returns true if it was sent.
+    pub fn send(&mut self, id: FlightId) -> Result<bool, Violation> {
+        let Some(host) = self.flights.get(&id).filter(|flight| flight.queued).map(|flight| flight.host)
+        else {
+            return Ok(false);
+        };
+        let now = self.clocks(host);
+        let node = self.hosts[host].node.as_ref().expect("a queue goes with its process");
+        let wanted = node.may_send(now, id.call);
+        self.say(|| format!("  {}#{} may be sent: {wanted}", id.node, id.call.0));
+        if !wanted {
+            self.flights.remove(&id);
+            let answer = Answer::Failed(CallError::Expired);
+            self.step(host, Input::Answer(id.call, answer, None))?;
+            return Ok(false);
+        }
+        let flight = self.flights.get_mut(&id).expect("it was there");
+        flight.queued = false;
+        flight.sent_ms = self.now_ms;
+        flight.sent_mono_ms = now.mono_ms;
+        Ok(true)
+    }
+
+    /// Lets the effect of one piece of a call under way happen.
+    pub fn land(&mut self, id: FlightId, place: usize) -> Verdict {
+        let Some(flight) = self.flights.get(&id).filter(|flight| !flight.queued) else { return Ok(()) };
+        if flight.pieces[place].landed.is_some() {
             return Ok(());
         }
-        let call = flight.call.clone();
+        let call = flight.pieces[place].call.clone();
         let answer = self.land_call(&call)?;
         self.say(|| format!("  {}#{} lands: {call:?} -> {answer:?}", id.node, id.call.0));
-        self.flights.get_mut(&id).expect("it was there").landed = Some(answer);
+        let store_ms = self.store_clock.shown_at(self.now_ms);
+        let flight = self.flights.get_mut(&id).expect("it was there");
+        flight.pieces[place].landed = Some(answer);
+        flight.store_ms = Some(store_ms);
         Ok(())
     }
 
-    /// Answers a landed call truly.
+    /// Lets every piece land that has neither landed nor failed.
+    pub fn land_rest(&mut self, id: FlightId) -> Verdict {
+        let Some(flight) = self.flights.get(&id) else { return Ok(()) };
+        flight.open_pieces().into_iter().try_for_each(|place| self.land(id, place))
+    }
+
+    /// Answers a call of which every piece has an outcome.
     pub fn answer(&mut self, id: FlightId) -> Verdict {
         let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
-        let answer = flight.landed.expect("a call is answered after it landed");
+        let answer = flight.answer();
         self.remember_values(&flight.call, &answer, flight.host);
-        self.step(flight.host, Input::Answer(id.call, answer))
+        let heard = self.store_time(&flight);
+        let slot = &mut self.hosts[flight.host];
+        if heard.is_some() && slot.blind_since_ms.is_some_and(|at_ms| flight.sent_ms >= at_ms) {
+            slot.blind_since_ms = None;
+        }
+        self.step(flight.host, Input::Answer(id.call, answer, heard))
+    }
+
+    /// Returns the store's time as the answer to a call carries it now.
+    fn store_time(&self, flight: &Flight) -> Option<StoreTime> {
+        if self.settings.reference() == Reference::Own {
+            return None;
+        }
+        Some(StoreTime {
+            sent_mono_ms: flight.sent_mono_ms,
+            received_mono_ms: self.clocks(flight.host).mono_ms,
+            at_ms: flight.store_ms?,
+            span_ms: self.store_clock.span_ms,
+        })
     }
 
     /// Answers a fetch from the value cache, if the version is there.
     pub fn answer_from_cache(&mut self, id: FlightId) -> Result<bool, Violation> {
-        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, landed: None, .. }) =
+        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, store_ms: None, .. }) =
             self.flights.get(&id)
         else {
             return Ok(false);
@@ -95,40 +286,62 @@ impl World {
         }
         let write = self.audit.write(txn.attempt, key).expect("the cache holds what committed").clone();
         self.flights.remove(&id);
-        self.step(host, Input::Answer(id.call, Answer::Cached(write)))?;
+        self.step(host, Input::Answer(id.call, Answer::Cached(write), None))?;
         Ok(true)
     }
 
     fn remember_values(&mut self, call: &Call, answer: &Answer, host: usize) {
         let record = match (call, answer) {
             (_, Answer::Got(Some((Body::Record(record), _)))) => record,
-            (Call::Create(_, Body::Record(record)), Answer::Created) => record,
+            (Call::Commit(writes), Answer::Committed(pieces)) => match (&writes.record, &pieces.record) {
+                (Some(record), Some(Ok(Created::Created))) => record,
+                (_, _) => return,
+            },
+            (Call::Put(Name::Version(..), Body::Record(record)), Answer::Done) => record,
             _ => return,
         };
-        for (key, _) in record.full().into_iter().flat_map(|writes| writes.iter()) {
+        for (key, _) in record.writes.iter() {
             self.hosts[host].cache.insert((record.txn, key.clone()));
         }
     }
 
-    /// Answers a call with an error. If it had not landed, it may land until the given time, or never.
-    pub fn fail(&mut self, id: FlightId, error: CallError, late_until_ms: Option<u64>) -> Verdict {
-        let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
-        let landed = flight.landed.is_some();
-        if let (false, Some(until_ms)) = (landed, late_until_ms)
-            && is_write(&flight.call)
-        {
-            self.haunt(Ghost { until_ms, from: id, call: flight.call });
+    /// Gives one piece an error for its outcome. If it had not landed, it may land until the given time, or never.
+    pub fn fail_piece(&mut self, id: FlightId, place: usize, error: CallError, late_until_ms: Option<u64>) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        let piece = &mut flight.pieces[place];
+        if piece.outcome.is_some() {
+            return;
         }
-        self.say(|| format!("  {}#{} fails: {error:?} (landed: {landed})", id.node, id.call.0));
-        self.step(flight.host, Input::Answer(id.call, Answer::Failed(error)))
+        let (landed, call) = (piece.landed.is_some(), piece.call.clone());
+        piece.outcome = Some(error.clone());
+        self.say(|| format!("  {}#{} fails: {call:?}: {error:?} (landed: {landed})", id.node, id.call.0));
+        if let (false, Some(until_ms)) = (landed, late_until_ms)
+            && call.is_write()
+        {
+            self.haunt(Ghost { until_ms, from: id, call });
+        }
+    }
+
+    /// Makes a call under way a ghost: nobody waits for it any more, and what had been sent and not landed may land until its grace ends.
+    pub(crate) fn abandon(&mut self, id: FlightId) {
+        let flight = self.flights.remove(&id).expect("who abandons a call knows it");
+        if flight.queued || self.settings.grace_ms == 0 {
+            return;
+        }
+        let until_ms = flight.sent_ms + self.settings.grace_ms;
+        for piece in flight.pieces.into_iter().filter(|piece| !piece.has_outcome()) {
+            if piece.call.is_write() {
+                self.haunt(Ghost { until_ms, from: id, call: piece.call });
+            }
+        }
     }
 
     pub(crate) fn haunt(&mut self, ghost: Ghost) {
-        self.fresh.push(Fresh::Ghost(ghost.clone()));
+        self.fresh.push(Fresh::Ghost(Box::new(ghost.clone())));
         self.ghosts.insert(ghost);
     }
 
-    /// A late call lands.
+    /// Lets a late call land.
     pub fn land_ghost(&mut self, ghost: &Ghost) -> Verdict {
         if !self.ghosts.remove(ghost) {
             return Ok(());

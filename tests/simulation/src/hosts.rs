@@ -1,35 +1,52 @@
-//! Hosts: processes that run a node, with their clocks, and who waits for its replies.
+//! Hosts: processes that run a node, with their clocks, and the waiters for its replies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aft_core::Node;
+use aft_core::clock::Now;
 use aft_core::ids::{Key, NodeId, TxnId};
-use aft_core::message::{Input, Now, Ticket};
+use aft_core::message::{Input, Ticket};
+use aft_core::settings::Settings;
 
 use crate::attempt::{Ended, Progress};
-use crate::audit::{Verdict, broken};
-use crate::flights::{FlightId, Ghost};
-use crate::model::is_write;
+use crate::audit::Verdict;
+use crate::clocks::{HostClocks, Pause};
+use crate::flights::FlightId;
 use crate::world::{BEGIN_MS, Fresh, World};
+
+/// The part that a host has in its world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Lives long, hears tells, and may sweep.
+    Member,
+    /// Lives inside a function's environment: it runs only while an attempt is open on it, and may vanish after any.
+    Guest,
+    /// Comes from time to time to sweep for a while; serves like a member otherwise.
+    Sweeper,
+}
 
 /// A process that may run a node.
 #[derive(Debug, Clone, Hash)]
 pub struct Host {
+    /// Its part.
+    pub role: Role,
+    /// The settings of its nodes.
+    pub settings: Settings,
     /// The node, while the process lives.
     pub node: Option<Node>,
-    /// The node's wall clock minus true time.
-    pub wall_offset_ms: i64,
-    /// True time when the monotonic clock of the host was 0.
-    pub booted_ms: u64,
-    /// It holds the maintainer's lease, as far as it knows.
-    pub maintains: bool,
-    /// Its heartbeat is lost.
-    pub heartbeat_lost: bool,
+    /// Its clocks.
+    pub clocks: HostClocks,
+    /// It was told to sweep.
+    pub sweeps: bool,
     /// It was told to drain.
     pub draining: bool,
-    /// Its node has lost its queue of what it was to publish.
-    pub(crate) queue_lost: bool,
-    /// Who waits for which reply.
+    /// It stands still since this true time; nothing reaches its node.
+    pub paused: Option<(Pause, u64)>,
+    /// It was paused without any sign until this true time, and its node has had no answer of the store to a later call.
+    pub blind_since_ms: Option<u64>,
+    /// The mark that its node has read last.
+    pub(crate) mark_read: Option<TxnId>,
+    /// Waiters, by the reply that each waits for.
     pub(crate) tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
     /// Its value cache: committed versions that passed through this node.
@@ -42,26 +59,33 @@ pub struct Host {
     pub calls_made: u64,
 }
 
-/// Who waits for a reply.
+/// A waiter for a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Waiting {
     /// An attempt.
     Attempt(usize),
-    /// Somebody who asked whether a request committed: the number of the request.
-    LookUp(usize),
+    /// Somebody who asked if a request committed.
+    LookUp {
+        /// The number of the request.
+        request: usize,
+        /// The transaction whose record the request's name held then.
+        record_before: Option<TxnId>,
+    },
 }
 
 impl Host {
-    /// A host that runs nothing yet.
-    pub(crate) fn new() -> Host {
+    /// Returns a host that runs nothing yet.
+    pub(crate) fn new(role: Role, settings: Settings) -> Host {
         Host {
+            role,
+            settings: Settings { guest: role == Role::Guest, ..settings },
             node: None,
-            wall_offset_ms: 0,
-            booted_ms: BEGIN_MS - 1_000, // monotonic clocks do not begin with the process
-            maintains: false,
-            heartbeat_lost: false,
+            clocks: HostClocks::new(BEGIN_MS - 1_000), // monotonic clocks do not begin with the process
+            sweeps: false,
             draining: false,
-            queue_lost: false,
+            paused: None,
+            blind_since_ms: None,
+            mark_read: None,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             cache: BTreeSet::new(),
@@ -80,53 +104,79 @@ impl World {
         // Two hosts never share an id; ids rise so that traces read well.
         let id = NodeId(self.lives);
         self.say(|| format!("host {host} starts node {id}"));
-        let fresh = Node::new(id, self.settings.clone());
         let slot = &mut self.hosts[host];
-        slot.node = Some(fresh);
-        slot.maintains = false;
-        slot.heartbeat_lost = false;
+        slot.node = Some(Node::new(id, slot.settings.clone()));
+        slot.sweeps = false;
         slot.draining = false;
-        slot.queue_lost = false;
+        slot.paused = None;
+        slot.blind_since_ms = None;
+        slot.mark_read = None;
         slot.cache.clear();
         slot.learned.clear();
         slot.given.clear();
         slot.calls_made = 0;
     }
 
-    /// The clocks of a host.
+    /// Returns the clocks of a host.
     pub fn clocks(&self, host: usize) -> Now {
-        let host = &self.hosts[host];
-        let wall_ms =
-            self.now_ms.checked_add_signed(host.wall_offset_ms).expect("clocks stay near the present");
-        let wall_ms = wall_ms - wall_ms % self.clock_grain_ms;
-        Now { wall_ms, mono_ms: self.now_ms - host.booted_ms }
+        self.hosts[host].clocks.at(self.now_ms, self.clock_grain_ms)
     }
 
-    /// The identity of the node that a host runs.
+    /// Returns the identity of the node that a host runs.
     pub fn node_id(&self, host: usize) -> Option<NodeId> {
         self.hosts[host].node.as_ref().map(Node::id)
     }
 
-    /// The true time at which a host's node wants to be woken.
+    /// Returns true if the host's node can be given an event.
+    pub fn is_awake(&self, host: usize) -> bool {
+        let slot = &self.hosts[host];
+        slot.node.is_some() && slot.paused.is_none()
+    }
+
+    /// Returns the true time at which a host's node wants to be woken; never while it stands still.
     pub fn next_wake_ms(&self, host: usize) -> Option<u64> {
-        let host = &self.hosts[host];
-        Some(host.node.as_ref()?.next_wake()? + host.booted_ms)
+        let slot = &self.hosts[host];
+        if slot.paused.is_some() {
+            return None;
+        }
+        Some(slot.clocks.true_ms(slot.node.as_ref()?.next_wake()?))
+    }
+
+    /// Stops a host in its tracks. Its calls under way may land.
+    pub fn pause(&mut self, host: usize, kind: Pause) {
+        let now_ms = self.now_ms;
+        self.say(|| format!("host {host} stands still: {kind:?}"));
+        let slot = &mut self.hosts[host];
+        assert!(slot.paused.is_none(), "a host stands still once at a time");
+        slot.paused = Some((kind, now_ms));
+    }
+
+    /// Lets a host that stood still go on.
+    pub fn resume(&mut self, host: usize) {
+        let Some((kind, since_ms)) = self.hosts[host].paused.take() else { return };
+        let span_ms = self.now_ms - since_ms;
+        self.say(|| format!("host {host} goes on after {span_ms} ms"));
+        let now_ms = self.now_ms;
+        let node = self.node_id(host);
+        let slot = &mut self.hosts[host];
+        slot.clocks.paused(kind, span_ms);
+        if kind == Pause::Unseen {
+            slot.blind_since_ms = Some(now_ms);
+            for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
+                attempt.blind |= attempt.node.is_some() && attempt.node == node;
+            }
+        }
     }
 
     /// Kills a host's process: its memory is gone, its calls may land until grace has passed.
     pub fn crash(&mut self, host: usize) {
+        self.resume(host);
         let Some(node) = self.hosts[host].node.take() else { return };
         let id = node.id();
         self.say(|| format!("host {host} crashes (node {id})"));
         let flights: Vec<FlightId> =
             self.flights.keys().filter(|flight| flight.node == id).copied().collect();
-        for flight_id in flights {
-            let flight = self.flights.remove(&flight_id).expect("it was listed");
-            if flight.landed.is_none() && is_write(&flight.call) && self.settings.grace_ms > 0 {
-                let until_ms = flight.issued_ms + self.settings.grace_ms;
-                self.haunt(Ghost { until_ms, from: flight_id, call: flight.call });
-            }
-        }
+        flights.into_iter().for_each(|flight| self.abandon(flight));
         for (_, waiting) in std::mem::take(&mut self.hosts[host].tickets) {
             if let Waiting::Attempt(number) = waiting
                 && self.attempts[number].ended().is_none()
@@ -141,61 +191,53 @@ impl World {
         self.close_all(host);
     }
 
-    /// An empty node takes the place of a host's.
+    /// Puts an empty node in the place of a host's.
     pub fn start_again(&mut self, host: usize) {
         self.crash(host);
         self.ghosts.clear();
         self.start_node(host);
     }
 
-    /// No transaction is open on this host any more.
+    /// Notes that no transaction is open on this host any more.
     pub(crate) fn close_all(&mut self, host: usize) {
         self.attempts.iter_mut().filter(|attempt| attempt.host == host).for_each(|attempt| {
             attempt.open = false;
+            attempt.opened = false;
         });
     }
 
-    /// A host is to end: it opens nothing new, finishes what is open, and gives the maintainer's lease back.
+    /// Tells a host to sweep, or to stop.
+    pub fn upkeep(&mut self, host: usize, on: bool) -> Verdict {
+        self.step(host, Input::Upkeep(on))
+    }
+
+    /// Tells a host that it is to end: it opens nothing new, finishes what is open, and does not sweep.
     pub fn drain(&mut self, host: usize) -> Verdict {
         self.say(|| format!("host {host} drains"));
         self.hosts[host].draining = true;
         self.step(host, Input::Drain)?;
-        self.step(host, Input::Maintain(false))
+        self.upkeep(host, false)
     }
 
-    /// Whether a host that drains has nothing left to do.
+    /// Returns true if a host that drains has nothing left to do.
     pub fn is_drained(&self, host: usize) -> bool {
         let slot = &self.hosts[host];
         slot.node.as_ref().is_some_and(|node| {
             slot.draining
                 && slot.tickets.is_empty()
                 && node.open_transactions() == 0
-                && node.unpublished() == 0
                 && !self.flights.keys().any(|flight| flight.node == node.id())
         })
     }
 
-    /// The process of a drained host ends: all that it acknowledged is published.
-    pub fn stop(&mut self, host: usize) -> Verdict {
+    /// Ends the process of a drained host. Nothing is owed.
+    pub fn stop(&mut self, host: usize) {
         assert!(self.is_drained(host), "a host stops when it is drained");
-        let id = self.node_id(host);
-        for attempt in &self.attempts {
-            let Some(commit) = self.audit.commits.get(&attempt.id) else { continue };
-            // What only a repeated commit found out is nobody's to publish here: its intent stands.
-            let ours = attempt.node == id && attempt.commits == 1 && !self.hosts[host].queue_lost;
-            let acknowledged = matches!(attempt.ended(), Some(Ended::Committed(Some(_))));
-            if ours && acknowledged && !commit.collected && !commit.published() {
-                return broken(
-                    "a drained node has published what it acknowledged",
-                    format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
-                );
-            }
-        }
         self.say(|| format!("host {host} stops"));
         *self.notes.entry("drained").or_default() += 1;
         self.hosts[host].node = None;
+        self.hosts[host].paused = None;
         self.close_all(host);
-        Ok(())
     }
 
     pub(crate) fn ticket(&mut self, host: usize, waiting: Waiting) -> Ticket {
@@ -206,8 +248,9 @@ impl World {
         ticket
     }
 
-    /// Verbs that have not been replied to, on living nodes.
+    /// Returns the number of verbs that have not been replied to, on hosts that are awake.
     pub fn waiters(&self) -> usize {
-        self.hosts.iter().filter(|host| host.node.is_some()).map(|host| host.tickets.len()).sum()
+        let awake = (0..self.hosts.len()).filter(|host| self.is_awake(*host));
+        awake.map(|host| self.hosts[host].tickets.len()).sum()
     }
 }

@@ -5,14 +5,15 @@
 //! * [`simulate()`] draws interleavings and faults from a seed, heals, and demands;
 //! * [`explore`] enumerates every interleaving of a small world, and every crash between two outputs.
 //!
-//! Code map: [`model`] the store · [`script`] what clients are to do, [`attempt`] how far each has come · [`world`] all that there is, of which [`hosts`] and
-//! store calls under way ([`flights`]) · `client` sends verbs, `replies` judges replies · [`trace`] the story · [`audit`] judges every effect on the store ·
+//! Code map: [`model`] the store · [`clocks`] true time and what shows of it · [`script`] what clients are to do, [`attempt`] how far each has
+//! come · [`world`] all that there is, of which [`hosts`] and store calls under way ([`flights`]) · `client` sends verbs, `replies` judges replies · [`trace`] the story · [`audit`] judges every effect on the store ·
 //! `oracle` judges every read · [`reference`] what a perfect shim would hold · [`past`] the history checker's opinion · [`demand`] what must be so after
 //! healing · [`draw`] what a seed means · [`random`] the streams.
 
 pub mod attempt;
 pub mod audit;
 mod client;
+pub mod clocks;
 pub mod demand;
 pub mod draw;
 pub mod explore;

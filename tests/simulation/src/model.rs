@@ -1,109 +1,153 @@
 //! The store as the core sees it: typed names, typed bodies, synchronous calls, cheap to clone and to hash.
 //!
-//! One map a space, because the order within a group differs by space (version entries stand newest first). Tags are a hash of the
+//! One map a space, because the order within a group differs by space (version entries are newest first). Tags are a hash of the
 //! content: the contract lets two puts of equal bytes share a tag (an S3 entity tag does), so that is what the core must bear.
-//! A test holds this model against the memory store, through the durable mapping of `aft-wire`.
+//! What is damaged stays damaged until somebody mends it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Hlc, Key, Nonce, RequestHash, TxnId};
-use aft_core::record::{CollectEntry, CollectName, Intent, Record, VersionEntry};
-use aft_core::store::{Answer, Body, Call, CallError, Group, Groups, Name, Tag};
+use aft_core::ids::{Key, RequestHash, TxnId};
+use aft_core::record::{BlobGroup, Format, Record, VersionEntry};
+use aft_core::store::{
+    Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Place, Scan, Tag, Writes,
+};
+use aft_core::sweep::Notes;
 use bytes::Bytes;
+
+/// The version entries of one key, newest first; those that are whole with their records.
+pub type Entries = BTreeMap<(Reverse<TxnId>, VersionEntry), Option<Arc<Record>>>;
+
+/// Abilities in which stores differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Abilities {
+    /// Deletes by tag.
+    pub delete_if: bool,
+    /// A scan of commit records brings their bodies along.
+    pub scan_bodies: bool,
+    /// A scan of commit records says when each was written.
+    pub scan_written: bool,
+    /// A commit takes effect at once, and takes none if the record exists.
+    pub commit_at_once: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Abilities {
+        Abilities { delete_if: true, scan_bodies: false, scan_written: true, commit_at_once: false }
+    }
+}
 
 /// The content of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct StoreModel {
-    /// Commit records.
-    pub commits: BTreeMap<RequestHash, Arc<Record>>,
-    /// Intents, by minute and time.
-    pub intents: BTreeSet<Intent>,
-    /// Version entries of each key, newest first. No key has an empty set.
-    pub versions: BTreeMap<Key, BTreeSet<(Reverse<TxnId>, VersionEntry)>>,
-    /// Parts of blobs by attempt, number and part.
-    pub blobs: BTreeMap<(AttemptId, u32, u32), Bytes>,
-    /// Collect entries, by minute and time.
-    pub collects: BTreeMap<CollectName, Arc<CollectEntry>>,
-    /// Markers.
-    pub markers: BTreeMap<Key, Nonce>,
-    /// The mark up to which intents are entered.
-    pub entered: Option<Hlc>,
-    /// The youngest horizon that a maintainer has collected by.
-    pub horizon: Option<Hlc>,
+    /// What it can do.
+    pub abilities: Abilities,
+    /// Commit records and stubs, each with the store's time of its last write.
+    pub commits: BTreeMap<RequestHash, (Body, u64)>,
+    /// Version entries of each key. No key has an empty map.
+    pub versions: BTreeMap<Key, Entries>,
+    /// Parts of blobs by group, number and part.
+    pub blobs: BTreeMap<(BlobGroup, u32, u32), Bytes>,
+    /// The mark and what belongs to it.
+    pub format: Option<Arc<Format>>,
+    /// Notes on damage.
+    pub damaged: BTreeMap<RequestHash, String>,
+    /// Notes of a sweep that stopped.
+    pub notes: Option<Arc<Notes>>,
+    /// Names whose bodies cannot be read.
+    pub unreadable: BTreeSet<Name>,
+    /// Names among a key's version entries that cannot be read.
+    pub strangers: BTreeMap<Key, String>,
+    /// Names among the commit records that cannot be read.
+    pub strange_commits: BTreeSet<String>,
 }
 
-/// The tag of a content: a hash of it.
+/// Returns the tag of a content: a hash of it.
 pub fn tag_of(body: &Body) -> Tag {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);
     Tag(Bytes::copy_from_slice(&hasher.finish().to_be_bytes()))
 }
 
-/// Whether a call can change the store.
-pub fn is_write(call: &Call) -> bool {
-    match call {
-        Call::Put(..) | Call::Create(..) | Call::Replace(..) | Call::Delete(..) | Call::DeleteIf(..) => true,
-        Call::Get(..) | Call::Fetch { .. } | Call::List { .. } | Call::Groups { .. } => false,
-    }
-}
-
 impl StoreModel {
-    /// The body under a name.
+    /// Returns a new store, as a server makes it at its first start.
+    pub fn new(abilities: Abilities) -> StoreModel {
+        let format = Some(Arc::new(Format::new(Bytes::from_static(b"made by the simulator"))));
+        StoreModel { abilities, format, ..StoreModel::default() }
+    }
+
+    /// Returns the body under a name, damaged or not.
     pub fn get(&self, name: &Name) -> Option<Body> {
         match name {
-            Name::Commit(hash) => self.commits.get(hash).map(|record| Body::Record(record.clone())),
-            Name::Intent(intent) => self.intents.contains(intent).then_some(Body::Empty),
+            Name::Commit(hash) => self.commits.get(hash).map(|(body, _)| body.clone()),
             Name::Version(key, entry) => {
-                let held = self.versions.get(key)?.contains(&(Reverse(entry.txn), entry.clone()));
-                held.then_some(Body::Empty)
+                let held = self.versions.get(key)?.get(&(Reverse(entry.txn), entry.clone()))?;
+                Some(held.clone().map_or(Body::Empty, Body::Record))
             }
-            Name::Blob { attempt, number, part } => {
-                self.blobs.get(&(*attempt, *number, *part)).map(|bytes| Body::Part(bytes.clone()))
+            Name::Blob { group, number, part } => {
+                self.blobs.get(&(*group, *number, *part)).map(|bytes| Body::Part(bytes.clone()))
             }
-            Name::Collect(name) => self.collects.get(name).map(|entry| Body::Collect(entry.clone())),
-            Name::Marker(key) => self.markers.get(key).map(|nonce| Body::Marker(*nonce)),
-            Name::Entered => self.entered.map(Body::Time),
-            Name::Horizon => self.horizon.map(Body::Time),
+            Name::Format => self.format.clone().map(Body::Format),
+            Name::Damaged(hash) => self.damaged.get(hash).map(|text| Body::Text(text.clone())),
+            Name::Notes => self.notes.clone().map(Body::Notes),
         }
     }
 
-    fn put(&mut self, name: &Name, body: &Body) {
+    /// Returns the commit record of a request, unless a stub or nothing is there.
+    pub fn record(&self, hash: &RequestHash) -> Option<&Arc<Record>> {
+        match self.commits.get(hash) {
+            Some((Body::Record(record), _)) => Some(record),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Returns every version entry of a key, newest first.
+    pub fn entries(&self, key: &Key) -> impl Iterator<Item = &VersionEntry> {
+        self.versions.get(key).into_iter().flat_map(|entries| entries.keys()).map(|(_, entry)| entry)
+    }
+
+    /// Returns true if the transaction has an entry at the key.
+    pub fn has_entry(&self, key: &Key, txn: TxnId) -> bool {
+        self.entries(key).any(|entry| entry.txn == txn)
+    }
+
+    fn put(&mut self, name: &Name, body: &Body, store_ms: u64) {
+        // What is written again can be read again.
+        self.unreadable.remove(name);
         match (name, body) {
-            (Name::Commit(hash), Body::Record(record)) => {
-                self.commits.insert(*hash, record.clone());
+            (Name::Commit(hash), Body::Record(_) | Body::Stub(_)) => {
+                self.commits.insert(*hash, (body.clone(), store_ms));
             }
-            (Name::Intent(intent), Body::Empty) => {
-                self.intents.insert(*intent);
+            (Name::Version(key, entry), Body::Empty) if !entry.whole => {
+                self.versions
+                    .entry(key.clone())
+                    .or_default()
+                    .insert((Reverse(entry.txn), entry.clone()), None);
             }
-            (Name::Version(key, entry), Body::Empty) => {
-                self.versions.entry(key.clone()).or_default().insert((Reverse(entry.txn), entry.clone()));
+            (Name::Version(key, entry), Body::Record(record)) if entry.whole => {
+                let entries = self.versions.entry(key.clone()).or_default();
+                entries.insert((Reverse(entry.txn), entry.clone()), Some(record.clone()));
             }
-            (Name::Blob { attempt, number, part }, Body::Part(bytes)) => {
-                self.blobs.insert((*attempt, *number, *part), bytes.clone());
+            (Name::Blob { group, number, part }, Body::Part(bytes)) => {
+                self.blobs.insert((*group, *number, *part), bytes.clone());
             }
-            (Name::Collect(name), Body::Collect(entry)) => {
-                self.collects.insert(*name, entry.clone());
+            (Name::Format, Body::Format(format)) => self.format = Some(format.clone()),
+            (Name::Damaged(hash), Body::Text(text)) => {
+                self.damaged.insert(*hash, text.clone());
             }
-            (Name::Marker(key), Body::Marker(nonce)) => {
-                self.markers.insert(key.clone(), *nonce);
-            }
-            (Name::Entered, Body::Time(time)) => self.entered = Some(*time),
-            (Name::Horizon, Body::Time(time)) => self.horizon = Some(*time),
+            (Name::Notes, Body::Notes(notes)) => self.notes = Some(notes.clone()),
             (name, body) => panic!("{name:?} cannot hold {body:?}"),
         }
     }
 
     fn delete(&mut self, name: &Name) {
+        self.unreadable.remove(name);
         match name {
             Name::Commit(hash) => {
                 self.commits.remove(hash);
-            }
-            Name::Intent(intent) => {
-                self.intents.remove(intent);
             }
             Name::Version(key, entry) => {
                 if let Some(entries) = self.versions.get_mut(key) {
@@ -113,69 +157,90 @@ impl StoreModel {
                     }
                 }
             }
-            Name::Blob { attempt, number, part } => {
-                self.blobs.remove(&(*attempt, *number, *part));
+            Name::Blob { group, number, part } => {
+                self.blobs.remove(&(*group, *number, *part));
             }
-            Name::Collect(name) => {
-                self.collects.remove(name);
+            Name::Format => self.format = None,
+            Name::Damaged(hash) => {
+                self.damaged.remove(hash);
             }
-            Name::Marker(key) => {
-                self.markers.remove(key);
-            }
-            Name::Entered => self.entered = None,
-            Name::Horizon => self.horizon = None,
+            Name::Notes => self.notes = None,
         }
     }
 
-    /// Performs a call.
-    pub fn apply(&mut self, call: &Call, delete_if: bool) -> Answer {
+    /// Performs a call at a store's time.
+    pub fn apply(&mut self, call: &Call, store_ms: u64) -> Answer {
         match call {
-            Call::Get(name) => Answer::Got(self.tagged(name)),
-            Call::Fetch { hash, .. } => Answer::Got(self.tagged(&Name::Commit(*hash))),
+            Call::Get(name) | Call::Fetch { at: name, .. } => self.read(name),
             Call::Put(name, body) => {
-                self.put(name, body);
+                self.put(name, body, store_ms);
                 Answer::Done
             }
-            Call::Create(name, _) if self.get(name).is_some() => Answer::Exists,
-            Call::Create(name, body) => {
-                self.put(name, body);
-                Answer::Created
-            }
+            Call::Commit(writes) => Answer::Committed(self.commit(writes, store_ms)),
             Call::Replace(name, tag, body) => {
-                if self.tagged(name).is_none_or(|(_, held)| held != *tag) {
+                if !self.holds(name, tag) {
                     return Answer::Changed;
                 }
-                self.put(name, body);
+                self.put(name, body, store_ms);
                 Answer::Replaced
             }
             Call::Delete(names) => {
                 names.iter().for_each(|name| self.delete(name));
                 Answer::Done
             }
-            Call::DeleteIf(..) if !delete_if => {
+            Call::DeleteIf(..) if !self.abilities.delete_if => {
                 Answer::Failed(CallError::Refused("this store cannot delete by tag".into()))
             }
             Call::DeleteIf(name, tag) => {
-                if self.tagged(name).is_none_or(|(_, held)| held != *tag) {
+                if !self.holds(name, tag) {
                     return Answer::Changed;
                 }
                 self.delete(name);
                 Answer::Replaced
             }
             Call::List { group, after, limit } => self.list(group, after.as_ref(), *limit as usize),
-            Call::Groups { groups, limit } => self.groups(groups, *limit as usize),
+            Call::Scan { scan, limit } => self.scan(scan, *limit as usize),
         }
     }
 
-    fn tagged(&self, name: &Name) -> Option<(Body, Tag)> {
-        let body = self.get(name)?;
+    /// Returns true if the name holds a content with this tag.
+    pub fn holds(&self, name: &Name, tag: &Tag) -> bool {
+        self.get(name).is_some_and(|held| tag_of(&held) == *tag)
+    }
+
+    /// Returns the error with which a damaged body answers.
+    pub fn damage_of(name: &Name) -> String {
+        format!("the body of {name:?} cannot be read")
+    }
+
+    fn read(&self, name: &Name) -> Answer {
+        let Some(body) = self.get(name) else { return Answer::Got(None) };
+        if self.unreadable.contains(name) {
+            return Answer::Failed(CallError::Damaged(StoreModel::damage_of(name)));
+        }
         let tag = tag_of(&body);
-        Some((body, tag))
+        Answer::Got(Some((body, tag)))
+    }
+
+    fn commit(&mut self, writes: &Writes, store_ms: u64) -> Pieces {
+        let record = writes.record.as_ref().map(|record| {
+            let name = Name::Commit(record.hash);
+            if self.get(&name).is_some() {
+                return Ok(Created::Exists);
+            }
+            self.put(&name, &Body::Record(record.clone()), store_ms);
+            Ok(Created::Created)
+        });
+        let lost = record == Some(Ok(Created::Exists)) && self.abilities.commit_at_once;
+        for (key, entry) in writes.entries.iter().filter(|_| !lost) {
+            self.put(&Name::Version(key.clone(), entry.clone()), &Body::Empty, store_ms);
+        }
+        Pieces { record, entries: vec![Ok(()); writes.entries.len()] }
     }
 
     fn list(&self, group: &Group, after: Option<&Name>, limit: usize) -> Answer {
         assert!(limit >= 1, "a page holds at least one name");
-        // Each arm walks its group in order; `take(limit + 1)` tells whether more follows.
+        // Each arm walks its group in order; one more than the limit says that more follows.
         let mut names: Vec<Name> = match group {
             Group::Versions(key) => {
                 let after = after.map(|name| match name {
@@ -187,73 +252,161 @@ impl StoreModel {
                 entries
                     .flat_map(|entries| entries.range((from.clone(), Unbounded)))
                     .take(limit + 1)
-                    .map(|(_, entry)| Name::Version(key.clone(), entry.clone()))
+                    .map(|((_, entry), _)| Name::Version(key.clone(), entry.clone()))
                     .collect()
             }
-            Group::Intents(minute) => {
+            Group::Blobs(group) => {
                 let after = after.map(|name| match name {
-                    Name::Intent(intent) if intent.minute == *minute => *intent,
-                    other => panic!("a cursor of another group: {other:?} in minute {minute}"),
+                    Name::Blob { group: other, number, part } if other == group => (*number, *part),
+                    other => panic!("a cursor of another group: {other:?} in blobs of {group:?}"),
                 });
-                let in_minute = self.intents.iter().filter(|intent| intent.minute == *minute);
-                let later = in_minute.filter(|intent| after.is_none_or(|after| **intent > after));
-                later.take(limit + 1).map(|intent| Name::Intent(*intent)).collect()
-            }
-            Group::Collects(minute) => {
-                let after = after.map(|name| match name {
-                    Name::Collect(collect) if collect.minute == *minute => *collect,
-                    other => panic!("a cursor of another group: {other:?} in minute {minute}"),
-                });
-                let in_minute = self.collects.keys().filter(|name| name.minute == *minute);
-                let later = in_minute.filter(|name| after.is_none_or(|after| **name > after));
-                later.take(limit + 1).map(|name| Name::Collect(*name)).collect()
-            }
-            Group::Blobs(attempt) => {
-                let after = after.map(|name| match name {
-                    Name::Blob { attempt: other, number, part } if other == attempt => (*number, *part),
-                    other => panic!("a cursor of another group: {other:?} in blobs of {attempt}"),
-                });
-                let of_attempt = self.blobs.keys().filter(|(other, _, _)| other == attempt);
-                of_attempt
+                let of_group = self.blobs.keys().filter(|(other, _, _)| other == group);
+                of_group
                     .filter(|(_, number, part)| after.is_none_or(|after| (*number, *part) > after))
                     .take(limit + 1)
-                    .map(|(attempt, number, part)| Name::Blob {
-                        attempt: *attempt,
-                        number: *number,
-                        part: *part,
-                    })
+                    .map(|(group, number, part)| Name::Blob { group: *group, number: *number, part: *part })
                     .collect()
             }
         };
         let more = names.len() > limit;
         names.truncate(limit);
-        Answer::Listed { names, more }
+        let damaged = match group {
+            // What cannot be read comes with the first page.
+            Group::Versions(key) if after.is_none() => self.strangers.get(key).into_iter().cloned().collect(),
+            Group::Versions(_) | Group::Blobs(_) => Vec::new(),
+        };
+        Answer::Listed { names, damaged, more }
     }
 
-    fn groups(&self, groups: &Groups, limit: usize) -> Answer {
-        assert!(limit >= 1, "a page holds at least one group");
-        match groups {
-            Groups::Keys { prefix, after } => {
-                let after = after.as_deref();
-                let keys = self.versions.keys().filter(|key| key.as_str().starts_with(prefix.as_str()));
-                let later = keys.filter(|key| after.is_none_or(|after| key.as_str() > after));
-                let mut keys: Vec<Key> = later.take(limit + 1).cloned().collect();
-                let more = keys.len() > limit;
-                keys.truncate(limit);
-                Answer::Keys { keys, more }
+    fn scan(&self, scan: &Scan, limit: usize) -> Answer {
+        assert!(limit >= 1, "a page holds at least one name");
+        let mut damaged = Vec::new();
+        let (found, more) = match scan {
+            Scan::Versions { prefix, after } => {
+                let mut page = self.scan_versions(prefix, after.as_ref(), limit + 1);
+                let more = page.len() > limit;
+                page.truncate(limit);
+                let last = page.last().map(|(key, _)| key.clone());
+                let begun = |key: &Key| after.as_ref().is_none_or(|after| key.as_str() > after.key.as_str());
+                let reached = |key: &Key| !more || last.as_ref().is_some_and(|last| key <= last);
+                let here =
+                    |key: &&Key| key.as_str().starts_with(prefix.as_str()) && begun(key) && reached(key);
+                damaged.extend(self.strangers.keys().filter(here).map(|key| self.strangers[key].clone()));
+                (Found::Versions(page), more)
             }
-            Groups::IntentMinutes { after } => {
-                minutes(self.intents.iter().map(|intent| intent.minute), *after, limit)
+            Scan::Commits { after } => {
+                if after.is_none() {
+                    damaged.extend(self.strange_commits.iter().cloned());
+                }
+                let from = after.map_or(Unbounded, Excluded);
+                let mut page: Vec<_> = self.commits.range((from, Unbounded)).take(limit + 1).collect();
+                let more = page.len() > limit;
+                page.truncate(limit);
+                let found = page.into_iter().map(|(hash, (body, written_ms))| FoundRecord {
+                    hash: *hash,
+                    body: (self.abilities.scan_bodies && !self.unreadable.contains(&Name::Commit(*hash)))
+                        .then(|| body.clone()),
+                    written_ms: self.abilities.scan_written.then_some(*written_ms),
+                });
+                (Found::Commits(found.collect()), more)
             }
-            Groups::CollectMinutes { after } => {
-                minutes(self.collects.keys().map(|name| name.minute), *after, limit)
+            Scan::Blobs { after } => {
+                let groups: BTreeSet<BlobGroup> = self.blobs.keys().map(|(group, _, _)| *group).collect();
+                let later = groups.into_iter().filter(|group| after.is_none_or(|after| *group > after));
+                let mut page: Vec<BlobGroup> = later.take(limit + 1).collect();
+                let more = page.len() > limit;
+                page.truncate(limit);
+                (Found::Blobs(page), more)
             }
-        }
+            Scan::Damaged { after } => {
+                let from = after.map_or(Unbounded, Excluded);
+                let mut page: Vec<RequestHash> =
+                    self.damaged.range((from, Unbounded)).take(limit + 1).map(|(hash, _)| *hash).collect();
+                let more = page.len() > limit;
+                page.truncate(limit);
+                (Found::Damaged(page), more)
+            }
+        };
+        Answer::Scanned { found, damaged, more }
+    }
+
+    fn scan_versions(&self, prefix: &str, after: Option<&Place>, limit: usize) -> Vec<(Key, VersionEntry)> {
+        let start = after.map_or(prefix, |after| after.key.as_str().max(prefix));
+        let keys = self.versions.range::<str, _>((Included(start), Unbounded));
+        let keys = keys.take_while(|(key, _)| key.as_str().starts_with(prefix));
+        let names = keys.flat_map(|(key, entries)| {
+            let from = match after {
+                // The key of the cursor: go on within it, or leave it out.
+                Some(after) if after.key == key.as_str() => {
+                    after.entry.as_ref().map(|entry| Excluded((Reverse(entry.txn), entry.clone())))
+                }
+                Some(_) | None => Some(Unbounded),
+            };
+            let entries = from.into_iter().flat_map(move |from| entries.range((from, Unbounded)));
+            entries.map(move |((_, entry), _)| (key.clone(), entry.clone()))
+        });
+        names.take(limit).collect()
     }
 }
 
-fn minutes(all: impl Iterator<Item = u32>, after: Option<u32>, limit: usize) -> Answer {
-    let minutes: BTreeSet<u32> = all.filter(|minute| after.is_none_or(|after| *minute > after)).collect();
-    let more = minutes.len() > limit;
-    Answer::Minutes { minutes: minutes.into_iter().take(limit).collect(), more }
+#[cfg(test)]
+mod tests {
+    use super::{Abilities, StoreModel};
+    use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
+    use aft_core::record::{Kind, Meta, VersionEntry};
+    use aft_core::store::{Answer, Call, Found, Place, Scan, Writes};
+    use bytes::Bytes;
+
+    fn entry(time: u64) -> VersionEntry {
+        let mut id = [0; 16];
+        id[15] = time as u8;
+        VersionEntry {
+            txn: TxnId { time: Hlc(time), attempt: AttemptId(id) },
+            hash: RequestHash([time as u8; 32]),
+            meta: Meta { kind: Kind::Tombstone, size: 0, etag: Bytes::new() },
+            cowritten: 1,
+            whole: false,
+        }
+    }
+
+    /// A scan in pages of any size, from cursor to cursor, gives every name once, in order.
+    #[test]
+    fn a_scan_goes_on_where_it_stopped() {
+        let key = |text: &str| Key::parse(text).expect("it is a key");
+        let mut all = Vec::new();
+        for (text, times) in [("a", vec![3, 2, 1]), ("a/b", vec![5]), ("a/c", vec![9, 4]), ("b", vec![7])] {
+            all.extend(times.into_iter().map(|time| (key(text), entry(time))));
+        }
+        let mut store = StoreModel::new(Abilities::default());
+        for place in [3, 1, 0, 6, 4, 2, 5] {
+            let entries = vec![all[place].clone()];
+            store.apply(&Call::Commit(Writes { record: None, entries }), 0);
+        }
+        for (prefix, expected) in [("", &all[..]), ("a/", &all[3..6]), ("c", &[])] {
+            for limit in 1..=8 {
+                let mut found = Vec::new();
+                let mut after: Option<Place> = None;
+                loop {
+                    let scan = Scan::Versions { prefix: prefix.into(), after: after.clone() };
+                    let Answer::Scanned { found: Found::Versions(page), more, .. } =
+                        store.apply(&Call::Scan { scan, limit }, 0)
+                    else {
+                        panic!("a scan answers a scan");
+                    };
+                    assert!(page.len() <= limit as usize && (!more || !page.is_empty()));
+                    found.extend(page);
+                    if !more {
+                        break;
+                    }
+                    let (key, entry) = found.last().expect("more comes after something").clone();
+                    after = Some(Place { key: key.as_str().into(), entry: Some(entry) });
+                }
+                assert_eq!(found, expected, "{prefix:?} in pages of {limit}");
+            }
+        }
+        let after = Some(Place { key: "a".into(), entry: None });
+        let scan = Scan::Versions { prefix: String::new(), after };
+        let answer = store.apply(&Call::Scan { scan, limit: 8 }, 0);
+        assert!(matches!(answer, Answer::Scanned { found: Found::Versions(page), .. } if page == all[3..]));
+    }
 }

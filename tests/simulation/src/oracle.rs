@@ -10,7 +10,7 @@ use aft_core::message::{Found, ListKeys, ListedKey, Read};
 use aft_core::record::{Location, Write};
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Audit, Verdict, broken};
+use crate::audit::{Audit, Verdict, blob_parts, broken};
 use crate::model::StoreModel;
 
 /// What a read is held against.
@@ -18,10 +18,8 @@ use crate::model::StoreModel;
 pub(crate) struct Witness<'a> {
     pub(crate) audit: &'a Audit,
     pub(crate) store: &'a StoreModel,
-    /// Version entries that landed before this time, and still stand, are known to every listing that the read may rest on.
+    /// Version entries that landed before this time, and are still there, are known to every listing that the read may rest on.
     pub(crate) fresh_ms: u64,
-    /// Sessions that name older commits than this set no bound.
-    pub(crate) floor_ms: u64,
 }
 
 /// Judges the answer to a get, and adds it to what the attempt has seen.
@@ -65,10 +63,10 @@ fn judge_version(txn: TxnId, key: &Key, write: &Write, witness: Witness<'_>) -> 
     }
     if let Write::Put(value) = write
         && let Location::Blob(blob) = &value.location
-        && !commit.collected
-        && (0..blob.parts).any(|part| !witness.store.blobs.contains_key(&(blob.attempt, blob.number, part)))
+        && !commit.record_gone
+        && blob_parts(blob).iter().any(|part| !witness.store.blobs.contains_key(part))
     {
-        return broken("P6: the blobs of a committed transaction stand", format!("{key} from {txn}"));
+        return broken("P6: the blobs of a committed transaction stay", format!("{key} from {txn}"));
     }
     Ok(())
 }
@@ -95,7 +93,7 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
             );
         }
     }
-    judge_session(attempt, key, seen, witness)?;
+    judge_bounds(attempt, key, seen, witness)?;
     attempt.read.insert(key.clone(), seen);
     judge_fracture(attempt, key, seen, witness)
 }
@@ -110,8 +108,7 @@ fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>
             }
             let whole = match read_as {
                 Seen::Version(version) => version >= *txn,
-                Seen::Absent => false,
-                Seen::Unlisted => witness.audit.tombstone_since(read, *txn),
+                Seen::Absent | Seen::Unlisted => deleted_since(attempt, read, *txn, witness),
             };
             if !whole {
                 return broken(
@@ -127,26 +124,44 @@ fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>
     Ok(())
 }
 
-/// P8: what the session has seen, this transaction sees.
-fn judge_session(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
-    for entry in &attempt.session {
-        let audit = witness.audit;
-        if entry.txn.time.ms() < witness.floor_ms {
-            continue; // beyond the replay limit a session sets no bound (section 5, floor)
-        }
-        if audit.write(entry.txn.attempt, key).is_none() {
-            continue;
-        }
-        let kept = match seen {
-            Seen::Version(version) => version >= entry.txn,
-            Seen::Absent | Seen::Unlisted => audit.tombstone_since(key, entry.txn),
-        };
-        if !kept {
+/// Returns true if a key that was read as absent can count as a deletion that is at least so new, and whole beside what else was read.
+fn deleted_since(attempt: &Attempt, key: &Key, least: TxnId, witness: Witness<'_>) -> bool {
+    witness.audit.tombstones_since(key, least).any(|deletion| {
+        attempt.read.iter().all(|(other, seen)| match seen {
+            Seen::Version(version) => deletion.write(other).is_none() || *version >= deletion.txn,
+            Seen::Absent | Seen::Unlisted => true,
+        })
+    })
+}
+
+/// Returns true if what was seen of a key is a version, or what came after it.
+fn includes(audit: &Audit, key: &Key, seen: Seen, txn: TxnId) -> bool {
+    match seen {
+        Seen::Version(version) => version >= txn,
+        Seen::Absent | Seen::Unlisted => audit.tombstones_since(key, txn).next().is_some(),
+    }
+}
+
+/// P8 and P9: what the client has committed, what its token names, and what a fresh transaction must see.
+fn judge_bounds(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
+    let audit = witness.audit;
+    let named = attempt.session.entries.iter().map(|entry| entry.txn);
+    let named = named.filter(|txn| audit.write(txn.attempt, key).is_some());
+    for txn in named.chain(attempt.known.get(key).copied()) {
+        if !includes(audit, key, seen, txn) {
             return broken(
                 "P8: a session sees its own commits",
-                format!("{key}: {seen:?}, but the session names {}", entry.txn),
+                format!("{key}: {seen:?}, but the client knows of {txn}"),
             );
         }
+    }
+    if let Some(txn) = attempt.told_before.get(key).filter(|_| attempt.fresh)
+        && !includes(audit, key, seen, *txn)
+    {
+        return broken(
+            "P9: a fresh transaction sees every commit that somebody was told of before it began",
+            format!("{key}: {seen:?}, but {txn} was known"),
+        );
     }
     Ok(())
 }
@@ -154,9 +169,9 @@ fn judge_session(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>)
 /// The rule of section 5.4 for versions that every listing shows: the newest compatible one is read, or a newer one.
 fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     let audit = witness.audit;
-    for (_, entry) in witness.store.versions.get(key).into_iter().flatten() {
+    for entry in witness.store.entries(key) {
         let Some(commit) = audit.commits.get(&entry.txn.attempt) else { continue };
-        let known = !commit.collected
+        let known = commit.landed_ms < witness.fresh_ms
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
         let rejected = attempt.read.iter().filter(|(other, _)| *other != key).any(|(other, seen)| {
             commit.record.write(other).is_some()
@@ -169,13 +184,13 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
         let passed_over = match seen {
             Seen::Version(version) => version < entry.txn,
             Seen::Absent => true,
-            Seen::Unlisted => !audit.tombstone_since(key, entry.txn),
+            Seen::Unlisted => !includes(audit, key, seen, entry.txn),
         };
         if known && !rejected && passed_over {
             return broken(
                 "section 5.4: the newest compatible version is read",
                 format!(
-                    "{key}: {seen:?}, but {} stands long since; read before: {:?}",
+                    "{key}: {seen:?}, but {} is there long since; read before: {:?}",
                     entry.txn, attempt.read
                 ),
             );
@@ -188,27 +203,39 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
 pub(crate) fn judge_listing(
     attempt: &mut Attempt,
     list: &ListKeys,
-    listed: &[ListedKey],
+    (listed, prefixes): (&[ListedKey], &[String]),
     next: Option<&str>,
     all: &[Key],
     witness: Witness<'_>,
 ) -> Verdict {
     let before: BTreeSet<Key> = attempt.read.keys().cloned().collect();
-    let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key);
+    let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key)
+        && prefixes.windows(2).all(|pair| pair[0] < pair[1]);
+    // A key's place is where it would show: by itself, or rolled up.
     let within = |key: &Key| {
-        let after = list.after.as_deref().is_none_or(|after| key.as_str() > after);
-        after && key.as_str().starts_with(&list.prefix) && next.is_none_or(|next| key.as_str() <= next)
+        let place = rolled_up(list, key).unwrap_or(key.as_str());
+        let after = list.after.as_deref().is_none_or(|after| place > after);
+        after && key.as_str().starts_with(&list.prefix) && next.is_none_or(|next| place <= next)
     };
-    if !ordered || listed.len() > list.limit as usize || !listed.iter().all(|listed| within(&listed.key)) {
+    let shown = listed.len() + prefixes.len();
+    let alone = |listed: &ListedKey| within(&listed.key) && rolled_up(list, &listed.key).is_none();
+    let known =
+        |prefix: &String| all.iter().any(|key| within(key) && rolled_up(list, key) == Some(prefix.as_str()));
+    if !ordered || shown > list.limit as usize || !listed.iter().all(alone) || !prefixes.iter().all(known) {
         return broken(
             "a page is in key order, within its bounds",
-            format!("{list:?}: {listed:?}, next {next:?}"),
+            format!("{list:?}: {listed:?}, {prefixes:?}, next {next:?}"),
         );
     }
     if next.is_some_and(|next| list.after.as_deref().is_some_and(|after| next <= after)) {
         return broken("a listing goes on", format!("after {:?} comes {next:?}", list.after));
     }
     for key in all.iter().filter(|key| within(key)) {
+        if rolled_up(list, key).is_some_and(|prefix| prefixes.iter().any(|shown| shown == prefix)) {
+            // One of the keys rolled up exists; which one, and in what version, its client does not learn.
+            attempt.unseen.insert(key.clone());
+            continue;
+        }
         let found = listed.iter().find(|listed| listed.key == *key);
         // A batch that carries the commit may have taken effect already.
         let carried = match (found, attempt.carried.get(key)) {
@@ -253,6 +280,14 @@ pub(crate) fn judge_listing(
         }
     }
     judge_news(attempt, &before, witness)
+}
+
+/// Returns the common prefix under which a listing shows a key, if it does not show it by itself.
+fn rolled_up<'a>(list: &ListKeys, key: &'a Key) -> Option<&'a str> {
+    let delimiter = list.delimiter.as_deref()?;
+    let rest = key.as_str().strip_prefix(list.prefix.as_str())?;
+    let end = rest.find(delimiter)? + delimiter.len();
+    Some(&key.as_str()[..list.prefix.len() + end])
 }
 
 /// Judges how fresh is what one verb has added to the read set. The node chooses a verb's versions in an order of its own: each is judged beside all the

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aft_core::ids::Key;
+use aft_core::ids::{Key, Session, SessionEntry, TxnId};
 use aft_core::message::{Committed, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket};
+use aft_core::record::BlobGroup;
+use aft_core::store::Body;
 
 use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id};
 use crate::audit::{Verdict, broken};
@@ -12,6 +14,8 @@ use crate::world::{Fresh, World};
 
 /// An index that never forgets for want of room.
 const INDEX_ROOMY: usize = 1 << 20;
+/// More versions of a key than any world makes at once.
+const VERSIONS_MANY: usize = 16;
 
 impl World {
     /// Judges a reply, and lets the attempt go on.
@@ -31,40 +35,35 @@ impl World {
                     return broken("a reply answers its verb", format!("Begun {attempt} for {sent:?}"));
                 }
                 self.attempts[number].open |= committed.is_none();
+                self.attempts[number].opened |= committed.is_none();
                 self.judge_new_run(number, &sent)?;
                 self.ran(number, &sent, &reads, committed)?;
             }
             Ok(Reply::Ran { reads, committed }) => self.ran(number, &sent, &reads, committed)?,
-            Ok(Reply::Listed { keys, next }) => {
+            Ok(Reply::Listed { keys, prefixes, next }) => {
                 let Some((list, more)) = &sent.list else {
                     return broken("a reply answers its verb", format!("Listed for {sent:?}"));
                 };
-                let (fresh_ms, floor_ms) = (self.fresh_ms(number, &sent), self.floor_ms());
-                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+                let fresh_ms = self.fresh_ms(number, &sent);
+                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
                 let attempt = &mut self.attempts[number];
-                judge_listing(attempt, list, &keys, next.as_deref(), &self.keys, witness)?;
-                if let Some(next) = next {
+                judge_listing(attempt, list, (&keys, &prefixes), next.as_deref(), &self.keys, witness)?;
+                if next.is_some() || !prefixes.is_empty() {
                     attempt.holds(&sent);
-                    if *more > 0 {
-                        let list = ListKeys { after: Some(next), ..list.clone() };
-                        attempt.pages.push_back((list, more - 1));
-                    }
+                }
+                if let Some(next) = next.filter(|_| *more > 0) {
+                    let list = ListKeys { after: Some(next), ..list.clone() };
+                    attempt.pages.push_back((list, more - 1));
                 }
             }
-            Ok(Reply::Reserved { number: blob }) => {
+            Ok(Reply::Reserved { group, number: blob }) => {
                 let Some(key) = sent.blob.clone() else {
                     return broken("a reply answers its verb", format!("Reserved for {sent:?}"));
                 };
-                let id = self.attempts[number].id;
-                if !self.store.intents.iter().any(|intent| intent.attempt == id) {
-                    return broken(
-                        "section 3: an intent is durable before a blob's first part",
-                        format!("{id}"),
-                    );
-                }
+                self.judge_reserved(number, &group)?;
                 let attempt = &mut self.attempts[number];
                 if attempt.outcome.is_none() {
-                    attempt.progress = Progress::Parts { key, number: blob, next: 0 };
+                    attempt.progress = Progress::Parts { key, group, number: blob, next: 0 };
                     self.fresh.push(Fresh::Client(number));
                     return Ok(());
                 }
@@ -79,6 +78,22 @@ impl World {
             }
         }
         self.go_on(number, ticket);
+        Ok(())
+    }
+
+    /// Judges the name of an attempt's blobs: a sweep must not find the attempt over before it is.
+    fn judge_reserved(&self, number: usize, group: &BlobGroup) -> Verdict {
+        let attempt = &self.attempts[number];
+        let hash = self.requests[attempt.request].hash_for(attempt.id);
+        let begun_ms = self.store_clock.at(attempt.begun_ms);
+        let skew_ms = self.settings.skew_max_ms + self.unseen_max_ms;
+        let in_time = self.settings.exclusive || group.reserved_ms + skew_ms >= begun_ms;
+        if group.attempt != attempt.id || group.hash != hash || !in_time {
+            return broken(
+                "section 3: a group of blobs names its attempt, its request, and when it began",
+                format!("{group:?}, but attempt {number} began at {begun_ms}"),
+            );
+        }
         Ok(())
     }
 
@@ -144,15 +159,17 @@ impl World {
         sent.at_ms.saturating_sub(self.settings.recheck_after_ms + self.delay_max_ms)
     }
 
-    /// Section 5.2: learning a commit record indexes its whole write set. What this node has just shown of a transaction, it knows on every key of it.
+    /// Section 5, step 4: learning a commit record indexes its whole write set. What this node has just shown of a transaction, it knows on every key of it.
     fn judge_learned(&self, number: usize, sent: &Sent, read: &Read) -> Verdict {
         let attempt = &self.attempts[number];
         let Some((txn, since_ms)) = sent.shown.get(&read.key) else {
             return Ok(());
         };
         let fresh = self.now_ms < since_ms + self.settings.recheck_after_ms;
-        let roomy = self.settings.index_bytes_max >= INDEX_ROOMY;
-        let collected = self.audit.commits.get(&txn.attempt).is_none_or(|commit| commit.collected);
+        let roomy =
+            self.settings.index_bytes_max >= INDEX_ROOMY && self.settings.versions_kept_max >= VERSIONS_MANY;
+        let collected =
+            self.audit.commits.get(&txn.attempt).is_none_or(|commit| commit.removed.contains(&read.key));
         let passed_over = match &read.found {
             Found::Version(seen, _) => seen < txn,
             Found::Absent => true,
@@ -167,7 +184,7 @@ impl World {
         let alone = !attempt.holds_more();
         if alone && fresh && roomy && !collected && passed_over && fits {
             return broken(
-                "section 5.2: learning a commit record indexes its whole write set",
+                "section 5: learning a commit record indexes its whole write set",
                 format!("{read:?}, but the node has shown {txn}"),
             );
         }
@@ -177,23 +194,19 @@ impl World {
     fn learned(&mut self, number: usize, since_ms: u64, read: &Read) {
         let Found::Version(txn, _) = &read.found else { return };
         // What the session named was held for this transaction alone; the index may have forgotten it.
-        if self.attempts[number].session.iter().any(|entry| entry.txn == *txn) {
+        if self.attempts[number].session.entries.iter().any(|entry| entry.txn == *txn) {
             return;
         }
         let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
         let host = &mut self.hosts[self.attempts[number].host];
         // It may have been in the index for a while.
         let since_ms = host.given.get(txn).copied().unwrap_or(since_ms).min(since_ms);
-        for key in commit.record.keys() {
-            let known = host.learned.entry(key).or_insert((*txn, since_ms));
+        for (key, _) in commit.record.writes.iter() {
+            let known = host.learned.entry(key.clone()).or_insert((*txn, since_ms));
             if known.0 < *txn {
                 *known = (*txn, since_ms);
             }
         }
-    }
-
-    fn floor_ms(&self) -> u64 {
-        (self.now_ms + 2 * self.settings.skew_max_ms).saturating_sub(self.settings.replay_limit_ms())
     }
 
     fn ran(&mut self, number: usize, sent: &Sent, reads: &[Read], committed: Option<Committed>) -> Verdict {
@@ -204,14 +217,13 @@ impl World {
         }
         let fresh_ms = self.fresh_ms(number, sent);
         let basis_ms = self.attempts[number].basis_ms(sent);
-        let floor_ms = self.floor_ms();
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
-            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
             self.learned(number, basis_ms, read);
         }
-        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, floor_ms };
+        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
         judge_news(&self.attempts[number], &before, witness)?;
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
             if own.is_none() && !before.contains(&read.key) {
@@ -254,26 +266,29 @@ impl World {
                 format!("attempt {number}: no record of {txn}"),
             );
         }
-        for seen in attempt.read.values() {
-            if let Seen::Version(read) = seen
-                && read.time >= txn.time
-            {
-                return broken(
-                    "section 2: a commit time is greater than all that was read",
-                    format!("{txn} read {read}"),
-                );
-            }
-        }
-        if attempt.session.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
-            return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
-        }
-        if committed.session.first().map(|entry| entry.txn) != Some(txn) {
-            return broken("P8: the session names the commit", format!("{txn}: {:?}", committed.session));
-        }
         let id = attempt.id;
-        self.audit.tell(id, &self.store)?;
+        self.judge_session(txn, &committed.session)?;
+        self.audit.tell(id, true)?;
         self.attempts[number].session_after = committed.session;
         self.attempts[number].conclude(Ended::Committed(Some(txn)));
+        Ok(())
+    }
+
+    /// Judges a token: it names the commit, or has its bearer begin fresh.
+    fn judge_session(&self, txn: TxnId, session: &Session) -> Verdict {
+        let named = session.fresh_until_ms > 0 || session.entries.iter().any(|entry| entry.txn == txn);
+        let ordered = session.entries.windows(2).all(|pair| pair[0].txn > pair[1].txn);
+        let entry = |entry: &SessionEntry| {
+            let commit = self.audit.commits.get(&entry.txn.attempt);
+            commit.is_some_and(|commit| commit.record.txn == entry.txn && commit.record.hash == entry.hash)
+        };
+        if !named
+            || !ordered
+            || session.entries.len() > Session::LEN_MAX
+            || !session.entries.iter().all(entry)
+        {
+            return broken("P8: the session names the commit", format!("{txn}: {session:?}"));
+        }
         Ok(())
     }
 
@@ -303,18 +318,19 @@ impl World {
         {
             return broken("section 6: another payload is not replayed to", format!("attempt {number}"));
         }
-        self.audit.tell(replayed.txn.attempt, &self.store)?;
+        self.judge_session(replayed.txn, &replayed.session)?;
+        self.audit.tell(replayed.txn.attempt, false)?;
         self.attempts[number].session_after = replayed.session.clone();
         self.attempts[number].conclude(Ended::Replayed(replayed.txn));
         Ok(())
     }
 
-    /// P5: where a record stood before the request came, and stands, nothing runs.
+    /// P5: where a record was there before the request came, and still is, nothing runs.
     fn judge_new_run(&self, number: usize, sent: &Sent) -> Verdict {
         let attempt = &self.attempts[number];
         let request = &self.requests[attempt.request];
-        let stands = self.store.commits.get(&request.hash_for(attempt.id)).map(|record| record.txn);
-        if request.named && sent.record_stood.is_some() && sent.record_stood == stands {
+        let now = self.store.record(&request.hash_for(attempt.id)).map(|record| record.txn);
+        if request.named && sent.record_before.is_some() && sent.record_before == now {
             return broken(
                 "P5: a request that committed does not run again",
                 format!("attempt {number} was begun"),
@@ -332,25 +348,9 @@ impl World {
         // A commit that was sent again may be told what an earlier one came to.
         let repeated = sent.commits && attempt.commits > 1;
         let known = match refusal {
-            // Nothing is gone before something was collected; but what the session has seen and is too old to be a bound may have been unpublished when
-            // the attempt began to read, or its keys may not be known any more.
-            Refusal::SnapshotGone(key) => {
-                let floor_ms = self.floor_ms();
-                let unbound = attempt.session.iter().filter(|entry| entry.txn.time.ms() < floor_ms);
-                let mut unbound = unbound.filter_map(|entry| self.audit.commits.get(&entry.txn.attempt));
-                let passed_over = unbound.any(|commit| {
-                    let held = self.store.commits.get(&commit.record.hash);
-                    let keys_unknown = held.is_none_or(|held| held.txn != commit.record.txn);
-                    let landed = commit.entered.values();
-                    let published = commit.published() && landed.max() < Some(&attempt.begun_ms);
-                    keys_unknown || (commit.record.write(key).is_some() && !published)
-                });
-                passed_over || self.audit.collected_keys.contains(key)
-            }
-            Refusal::ResultGone => records().any(|record| {
-                self.now_ms + 2 * self.settings.skew_max_ms
-                    > record.txn.time.ms() + self.settings.replay_limit_ms()
-            }),
+            // Nothing is gone before something may have been removed.
+            Refusal::SnapshotGone(_) => self.judge_gone(attempt),
+            Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
                 let waited = self.now_ms >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
@@ -364,7 +364,7 @@ impl World {
             Refusal::TooLarge(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
-                all.len() > self.settings.write_set_len_max
+                all.len() > self.settings.write_set_len_max || self.reads_too_much(attempt, sent)
             }
             // The time may run out within the batch that came with the opening.
             Refusal::Lost => true,
@@ -373,7 +373,12 @@ impl World {
             Refusal::Ended => !sent.begins && (attempt.abort_sent || (sent.late && !sent.commits)),
             Refusal::NotServing => true,
             Refusal::Overloaded(_) => true,
-            Refusal::StoreUnavailable(_) => repeated || self.met_failure(attempt.host, sent.at_ms),
+            // Slow answers, and a pause that ended the waiting for them, are as good as none.
+            Refusal::StoreUnavailable(why) => {
+                let timeless = why.contains("the store's time");
+                let waited = self.now_ms + 1 >= sent.at_ms + self.settings.store_patience_ms;
+                repeated || waited || timeless || self.met_failure(attempt.host, sent.at_ms)
+            }
             Refusal::Damaged(what) => repeated || self.met_damage(attempt.host, sent.at_ms, what),
         };
         // These mean that nothing was committed and nothing will be.
@@ -402,7 +407,20 @@ impl World {
         Ok(())
     }
 
-    /// Whether another attempt of the same request may be open on the same node.
+    /// Returns true if a transaction may meet `SnapshotGone`: something may have been removed, and not all of it after a mark that its node knew
+    /// when it began.
+    fn judge_gone(&self, attempt: &Attempt) -> bool {
+        let deadline_ms = attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
+        let protected = attempt.mark_known && !attempt.blind && self.now_ms <= deadline_ms;
+        self.audit.settled.is_some() && !protected
+    }
+
+    fn reads_too_much(&self, attempt: &Attempt, sent: &Sent) -> bool {
+        let all: BTreeSet<&Key> = attempt.read.keys().chain(sent.gets.iter().map(|(key, _)| key)).collect();
+        all.len() > self.settings.read_set_len_max || sent.list.is_some()
+    }
+
+    /// Returns true if another attempt of the same request may be open on the same node.
     fn open_beside(&self, attempt: &Attempt) -> bool {
         let hash = |attempt: &Attempt| self.requests[attempt.request].hash_for(attempt.id);
         self.attempts.iter().any(|other| {
@@ -415,11 +433,18 @@ impl World {
         &mut self,
         host: usize,
         request: usize,
+        record_before: Option<TxnId>,
         reply: &Result<Reply, Refusal>,
     ) -> Verdict {
         let hash = self.requests[request].hash_for(attempt_id(0, 0));
         let record = match reply {
             Ok(Reply::Found(record)) => record,
+            Err(Refusal::NotFound | Refusal::Lost)
+                if record_before.is_some()
+                    && self.store.record(&hash).map(|record| record.txn) == record_before =>
+            {
+                return broken("P5: a commit that can be looked up is found", format!("{hash}: {reply:?}"));
+            }
             Err(Refusal::Damaged(what)) if !self.met_damage(host, 0, what) => {
                 return broken(
                     "a refusal tells the truth",
@@ -428,13 +453,11 @@ impl World {
             }
             _ => return Ok(()),
         };
-        let known = self.audit.commits.get(&record.txn.attempt).is_some_and(|commit| {
-            let whole = *commit.record == **record || commit.record.slim() == **record;
-            whole && record.hash == hash
-        });
+        let commit = self.audit.commits.get(&record.txn.attempt);
+        let known = commit.is_some_and(|commit| *commit.record == **record && record.hash == hash);
         if !known {
             return broken("P5: what is found did commit", format!("{record:?}"));
         }
-        self.audit.tell(record.txn.attempt, &self.store)
+        self.audit.tell(record.txn.attempt, false)
     }
 }

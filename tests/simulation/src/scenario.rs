@@ -1,13 +1,17 @@
-//! The small worlds of the design's section 11, and some of its kind for what overlaps and ends, each as the state in which its interesting part begins and a budget of what may go wrong.
+//! The small worlds of the protocol's section 16, those that its model left out, and some for what overlaps and ends; each as the state in which
+//! its interesting part begins and a budget of what may go wrong.
 //!
-//! Keys are K and L; `K+` is a value, `K−` a tombstone. What only sets the stage runs in one order; what the world is about is explored.
+//! Keys are K, L and M; `K` is a value, `K−` a tombstone. What only sets the stage runs in one order; what the world is about is explored.
 
 use aft_core::bug::Bug;
-use aft_core::ids::Key;
+use aft_core::ids::{Key, Session};
 use aft_core::settings::Settings;
+use aft_core::store::Name;
 
+use crate::clocks::StoreClock;
 use crate::draw::{key, small_settings};
 use crate::explore::{Budget, Scenario, run_attempt, run_for};
+use crate::hosts::Role;
 use crate::script::{Action, Request, Step};
 use crate::world::World;
 
@@ -15,6 +19,9 @@ use crate::world::World;
 const STATES_MAX: usize = 20_000;
 /// States at which a deep search is cut: memory, about 5 KiB a state on the stack.
 const STATES_DEEP_MAX: usize = 3_000_000;
+
+const MEMBER: [Role; 1] = [Role::Member];
+const MEMBERS: [Role; 2] = [Role::Member; 2];
 
 fn k() -> Key {
     key(0)
@@ -36,6 +43,7 @@ fn writes(id: u32, text: &str) -> Request {
         'M' => Action::Put(m()),
         'k' => Action::Delete(k()),
         'l' => Action::Delete(l()),
+        'm' => Action::Delete(m()),
         other => panic!("{other} is no key of a small world"),
     });
     let mut request = Request::new(id, vec![Step::Run(actions.collect()), Step::Commit]);
@@ -43,21 +51,32 @@ fn writes(id: u32, text: &str) -> Request {
     request
 }
 
+/// The same without a request ID: of one key, a whole entry.
+fn plain(id: u32, text: &str) -> Request {
+    Request { named: false, ..writes(id, text) }
+}
+
 /// Reads keys one after the other, each a verb of its own; `*` lists all at once, `/` page by page.
 fn reads(text: &str) -> Request {
+    let list = |limit, pages| Step::List { prefix: String::new(), limit, pages, delimiter: None };
     let mut program: Vec<Step> = text
         .chars()
         .map(|letter| match letter {
             'k' => Step::Run(vec![Action::Get(k())]),
             'l' => Step::Run(vec![Action::Get(l())]),
             'm' => Step::Run(vec![Action::Get(m())]),
-            '*' => Step::List { prefix: String::new(), limit: 10, pages: 1 },
-            '/' => Step::List { prefix: String::new(), limit: 1, pages: 3 },
+            '*' => list(10, 1),
+            '/' => list(1, 3),
             other => panic!("{other} is no read of a small world"),
         })
         .collect();
     program.push(Step::Commit);
     Request { named: false, ..Request::new(u32::MAX - 1, program) }
+}
+
+/// The same, fresh.
+fn fresh(text: &str) -> Request {
+    Request { fresh: true, ..reads(text) }
 }
 
 #[derive(Clone)]
@@ -68,57 +87,100 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(bug: Option<Bug>, hosts: usize) -> Stage {
+    fn new(bug: Option<Bug>, roles: &[Role]) -> Stage {
         let mut settings = small_settings(false);
         settings.bug = bug;
-        settings.maintenance_interval_ms = 5_000; // few passes while time runs after healing
-        settings.maintenance_pause_max_ms = 5_000;
-        Stage::with(settings, hosts)
+        Stage::with(settings, roles)
     }
 
-    fn with(settings: Settings, hosts: usize) -> Stage {
-        let world = World::new(settings, hosts, Vec::new(), vec![k(), l()]);
+    fn with(settings: Settings, roles: &[Role]) -> Stage {
+        let world = World::new(settings, roles, Vec::new(), vec![k(), l()]);
         Stage { world, after: Vec::new(), jumps: Vec::new() }
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.world.settings
+    }
+
+    /// Names a third key.
+    fn three(mut self) -> Stage {
+        self.world.keys.push(m());
+        self
     }
 
     fn add(&mut self, request: Request, host: usize) -> usize {
         self.world.requests.push(request);
         let request = self.world.requests.len() - 1;
-        self.world.new_attempt(request, host, Vec::new())
+        self.world.new_attempt(request, host, Session::default())
     }
 
-    /// A further attempt of the request of another one.
+    /// Adds a further attempt of the request of another one.
     fn again(&mut self, attempt: usize, host: usize) -> usize {
         let request = self.world.attempts[attempt].request;
-        self.world.new_attempt(request, host, Vec::new())
+        self.world.new_attempt(request, host, Session::default())
     }
 
-    /// Commits, in this order, everything published and heard.
+    /// Adds readers of both orders, on both hosts.
+    fn readers(mut self, make: fn(&str) -> Request) -> Stage {
+        self.add(make("kl"), 1);
+        self.add(make("lk"), 0);
+        self
+    }
+
+    /// Commits a request, to the end.
+    fn run(&mut self, request: Request, host: usize) -> usize {
+        let attempt = self.add(request, host);
+        run_attempt(&mut self.world, attempt).unwrap_or_else(|violation| panic!("{violation}"));
+        self.pass(1);
+        attempt
+    }
+
+    /// Commits, in this order, everything heard.
     fn done(mut self, texts: &[&str]) -> Stage {
         for (number, text) in texts.iter().enumerate() {
-            let attempt = self.add(writes(number as u32, text), number % self.world.hosts.len());
-            run_attempt(&mut self.world, attempt).unwrap_or_else(|violation| panic!("{violation}"));
-            run_for(&mut self.world, 1).unwrap_or_else(|violation| panic!("{violation}"));
+            let host = number % self.world.hosts.len();
+            self.run(writes(number as u32, text), host);
         }
         self
     }
 
-    fn pass_time(mut self, ms: u64) -> Stage {
+    fn pass(&mut self, ms: u64) {
         run_for(&mut self.world, ms).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    fn passed(mut self, ms: u64) -> Stage {
+        self.pass(ms);
         self
     }
 
-    /// Time passes, and a maintainer works.
-    fn maintained(mut self, ms: u64) -> Stage {
-        let step = |world: &mut World, on| world.step(0, aft_core::message::Input::Maintain(on));
-        step(&mut self.world, true).unwrap_or_else(|violation| panic!("{violation}"));
-        let mut stage = self.pass_time(ms);
-        step(&mut stage.world, false).unwrap_or_else(|violation| panic!("{violation}"));
-        stage
+    fn upkeep(&mut self, on: bool) {
+        self.world.upkeep(0, on).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    /// Lets one sweep or two pass over the store.
+    fn swept(mut self) -> Stage {
+        self.upkeep(true);
+        self.pass(self.settings().sweep_interval_ms + 10);
+        self.upkeep(false);
+        self
+    }
+
+    /// Lets time pass until all that was committed is over, and could be at or below the mark.
+    fn over(self) -> Stage {
+        let lag_ms = self.settings().target_lag_ms();
+        self.passed(lag_ms + 100)
+    }
+
+    /// Lets the mark pass all that was committed, and settle: the next sweep removes.
+    fn settled(self) -> Stage {
+        let settle_ms = self.settings().settle_after_ms();
+        // One sweep moves the mark, another sees where it is.
+        self.over().swept().swept().passed(settle_ms + 100)
     }
 
     fn scenario(mut self, name: &'static str, budget: Budget) -> Scenario {
         self.world.fresh.clear();
+        self.world.notes.clear();
         let deep = std::env::var("AFT_SIM_DEEP").is_ok_and(|deep| deep == "1");
         Scenario {
             name,
@@ -132,21 +194,23 @@ impl Stage {
     }
 }
 
-/// Every small world, with or without a fault in the core. Those come first that seeds replace least.
+/// Returns every small world, with or without a fault in the core. Those come first that seeds replace least.
 pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
-    let mut all = overlapping(bug);
-    all.extend(ending(bug));
-    all.extend(exactly_once(bug));
+    let mut all = exactly_once(bug);
     all.extend(reading(bug));
     all.extend(collecting(bug));
-    all.extend(leavings(bug));
+    all.extend(reading_beside_sweeps(bug));
+    all.extend(sweeping(bug));
+    all.extend(times(bug));
+    all.extend(overlapping(bug));
+    all.extend(ending(bug));
     all
 }
 
 fn exactly_once(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "KL"), 0);
     stage.again(first, 1);
     let third = stage.again(first, 0);
@@ -154,31 +218,55 @@ fn exactly_once(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { crashes: 2, late: 2, no_answers: 1, ..Budget::default() };
     all.push(stage.scenario("3 attempts of one request, 2 crashes, 2 late calls", budget));
 
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "K"), 0);
     let second = stage.again(first, 1);
     stage.after.push((second, first, false));
     let budget = Budget { no_answers: 2, late: 1, ticks: 1, ..Budget::default() };
     all.push(stage.scenario("2 attempts, 2 calls without an answer", budget));
 
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "KL"), 0);
     stage.again(first, 1);
-    stage.jumps.push(stage.world.settings.slack_ms + 1);
-    let budget = Budget { maintainers: 1, crashes: 1, ..Budget::default() };
-    all.push(stage.scenario("2 attempts and a maintainer", budget));
+    stage.jumps.push(stage.settings().target_lag_ms() + 1);
+    all.push(
+        stage.scenario("2 attempts and a sweeper", Budget { sweeps: 1, crashes: 1, ..Budget::default() }),
+    );
 
-    let mut stage = Stage::new(bug, 1);
+    let mut stage = Stage::new(bug, &MEMBER);
     stage.add(writes(0, "KL"), 0);
     let budget = Budget { no_answers: 1, late: 1, crashes: 1, splits: 1, ticks: 1, ..Budget::default() };
     all.push(stage.scenario("1 attempt, everything goes wrong once", budget));
+
+    // The first attempt leaves a record and half of its entries; the retry comes at any time.
+    let mut stage = Stage::new(bug, &MEMBERS);
+    let first = stage.add(writes(0, "KL"), 0);
+    stage.again(first, 1);
+    stage.add(reads("kl"), 1);
+    let budget = Budget { crashes: 1, splits: 2, late: 1, sweeps: 1, ..Budget::default() };
+    stage.jumps.push(stage.settings().target_lag_ms() + 1);
+    all.push(stage.scenario("half-entered, replayed late", budget));
+
+    let mut stage = Stage::new(bug, &MEMBERS);
+    let blob = Request::new(0, vec![Step::Blob(Some(k())), Step::Commit]);
+    let first = stage.add(blob, 0);
+    stage.again(first, 1);
+    stage.jumps = vec![stage.settings().target_lag_ms() + 1];
+    let budget = Budget { crashes: 1, late: 1, sweeps: 1, ..Budget::default() };
+    all.push(stage.scenario("blobs and a loser", budget));
     all
 }
 
 fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
+    stage.add(writes(1, "KL"), 0);
+    let stage = stage.readers(fresh);
+    let budget = Budget { splits: 3, ..Budget::default() };
+    all.push(stage.scenario("KL, KL with real commit steps and 2 fresh readers", budget));
+
+    let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "KL"), 0);
     let second = stage.add(writes(1, "KL"), 0);
     let third = stage.add(writes(2, "L"), 1);
@@ -188,142 +276,257 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
         stage.scenario("KL, KL, L with a reader and a crash", Budget { crashes: 1, ..Budget::default() }),
     );
 
-    let mut stage = Stage::new(bug, 2).done(&["KL"]);
-    stage.add(writes(1, "L"), 0);
-    stage.add(reads("kl"), 0);
-    stage.add(reads("lk"), 1);
-    all.push(stage.scenario("KL, L with two readers", Budget { splits: 1, ..Budget::default() }));
-
-    let mut stage = Stage::new(bug, 2).done(&["K"]).pass_time(1_500);
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["K"]).passed(1_500);
     stage.add(writes(1, "KL"), 0);
     stage.add(reads("lk"), 1);
-    all.push(
-        stage
-            .scenario("K then KL with a reader that read l first", Budget { splits: 1, ..Budget::default() }),
-    );
+    let budget = Budget { splits: 2, ..Budget::default() };
+    all.push(stage.scenario("K then KL with a reader that read l first", budget));
 
-    let mut stage = Stage::new(bug, 2).done(&["KL"]).pass_time(1_500);
-    stage.add(writes(1, "KL"), 0);
-    stage.add(reads("kl"), 1);
-    stage.add(reads("lk"), 1);
-    all.push(stage.scenario("KL, KL, read in both orders", Budget { splits: 1, ..Budget::default() }));
-
-    let mut stage = Stage::new(bug, 2);
-    let first = stage.add(writes(0, "KL"), 0);
-    stage.add(reads("*kl"), 1);
-    let second = stage.add(reads("k*l"), 1);
-    stage.after.push((second, first, false));
-    all.push(stage.scenario(
-        "list then get of a half-published transaction",
-        Budget { crashes: 1, ..Budget::default() },
-    ));
-
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS);
     stage.add(writes(0, "KL"), 0);
     let first = stage.add(reads("k"), 1);
     let second = stage.add(reads("lk"), 1);
     stage.after.push((second, first, false));
-    all.push(stage.scenario(
-        "a sibling key on the node that read a half-published transaction",
-        Budget { crashes: 1, ..Budget::default() },
-    ));
+    let budget = Budget { crashes: 1, splits: 2, ..Budget::default() };
+    all.push(stage.scenario("a sibling key on the node that read a half-entered transaction", budget));
 
     // Both nodes commit at the same instant: their commit times are equal, and only attempts tell them apart.
-    let mut stage = Stage::new(bug, 2);
-    let first = stage.add(writes(0, "KL"), 0);
-    run_attempt(&mut stage.world, first).unwrap_or_else(|violation| panic!("{violation}"));
-    stage.add(writes(1, "KL"), 1);
-    stage.add(reads("kl"), 0);
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
+    stage.add(writes(1, "KL"), 0);
+    stage.add(writes(2, "KL"), 1);
+    let stage = stage.readers(reads);
+    all.push(stage.scenario("KL and KL at the same instant, 2 readers", Budget::default()));
+
+    let mut stage = Stage::new(bug, &MEMBERS);
+    stage.run(plain(0, "K"), 0);
+    stage.add(plain(1, "K"), 0);
+    stage.add(plain(2, "k"), 1);
+    stage.add(writes(3, "KL"), 1);
+    stage.add(fresh("kl"), 0);
+    let budget = Budget { no_answers: 1, late: 1, crashes: 1, ..Budget::default() };
+    all.push(stage.scenario("whole entries", budget));
+
+    let mut settings = small_settings(false);
+    settings.bug = bug;
+    (settings.index_bytes_max, settings.versions_kept_max, settings.version_page_len) = (1, 1, 1);
+    let mut stage = Stage::with(settings, &MEMBERS).done(&["KL", "K", "KL"]).passed(1_500);
+    stage.add(writes(3, "KL"), 0);
+    stage.add(reads("klk"), 1);
+    stage.add(reads("lkl"), 1);
+    all.push(stage.scenario("a reader whose node forgets", Budget { splits: 1, ..Budget::default() }));
+
+    // The reader's node has listings of before, and hears of what came since.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
+    stage.run(reads("kl"), 1);
+    let writer = stage.add(writes(1, "KL"), 0);
+    let second = stage.add(writes(2, "L"), 0);
+    stage.after.push((second, writer, false));
+    stage.add(reads("kl"), 1);
     stage.add(reads("lk"), 1);
-    all.push(stage.scenario("KL and KL at the same instant, two readers", Budget::default()));
+    stage.jumps = vec![stage.settings().recheck_after_ms + 1];
+    all.push(stage.scenario("a reader by old listings, tells", Budget { crashes: 1, ..Budget::default() }));
+
+    let mut stage = Stage::new(bug, &MEMBERS).three().done(&["K", "L"]).passed(1_500);
+    stage.add(writes(2, "M"), 0);
+    stage.add(writes(3, "KM"), 1);
+    stage.add(reads("/mk"), 0);
+    all.push(stage.scenario("a listing page by page, beside M and KM", Budget::default()));
+
+    let mut stage = Stage::new(bug, &MEMBERS);
+    stage.add(writes(0, "KL"), 0);
+    stage.add(reads("*kl"), 1);
+    let second = stage.add(reads("k*l"), 1);
+    stage.after.push((second, 1, false));
+    let budget = Budget { crashes: 1, splits: 1, ..Budget::default() };
+    all.push(stage.scenario("list then get of a half-entered transaction", budget));
     all
 }
 
+/// What the first of two sweeps removes, beside readers.
 fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
-    let collect = Budget { maintainers: 1, ..Budget::default() };
-
-    let mut stage = Stage::new(bug, 2).done(&["KL", "KL"]).pass_time(2_600);
-    stage.add(reads("kl"), 1);
-    all.push(stage.scenario("KL, KL with a reader, a maintainer, a crash", Budget { crashes: 1, ..collect }));
+    let sweep = Budget { sweeps: 1, ..Budget::default() };
 
     for (name, texts) in [
-        ("KL, K, L with a reader, collected meanwhile", ["KL", "K", "L"]),
-        ("K, K, K with a reader, collected meanwhile", ["K", "K", "K"]),
+        ("KL, KL with a reader and a sweeper", &["KL", "KL"][..]),
+        ("KL, K, L with readers and a sweeper", &["KL", "K", "L"]),
+        ("L, K−L−, KL with readers and a sweeper", &["L", "kl", "KL"]),
+        ("KL, K−L with readers and a sweeper", &["KL", "kL"]),
+        ("K, K−, K with readers and a sweeper", &["K", "k", "K"]),
     ] {
-        let mut stage = Stage::new(bug, 2).done(&texts).pass_time(2_600);
-        stage.add(reads("kl"), 1);
-        stage.add(reads("lk"), 0);
-        all.push(stage.scenario(name, Budget { splits: 1, ..collect }));
+        let stage = Stage::new(bug, &MEMBERS).done(texts).settled().readers(reads);
+        all.push(stage.scenario(name, Budget { splits: 1, ..sweep }));
     }
 
-    let stage = Stage::new(bug, 2).done(&["K", "k"]);
-    let age = stage.world.settings.tombstone_age_ms;
-    let mut stage = stage.maintained(5_000);
+    for (name, texts) in [
+        ("KLM, K−L, L−M with readers and a sweeper", ["KLM", "kL", "lM"]),
+        ("KL, LM, K−M− with readers and a sweeper", ["KL", "LM", "km"]),
+    ] {
+        let mut stage = Stage::new(bug, &MEMBERS).three().done(&texts).settled();
+        stage.add(reads("klm"), 1);
+        stage.add(reads("mlk"), 0);
+        all.push(stage.scenario(name, sweep));
+    }
+
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "k"]).settled();
+    for (host, earlier) in [(0, 0), (1, 1)] {
+        let reader = stage.add(reads("lk"), host);
+        stage.world.follow(reader, earlier);
+    }
+    let third = stage.add(writes(7, "L"), 0);
+    stage.world.follow(third, 0);
+    stage.jumps = vec![stage.settings().retention_max_ms];
+    all.push(stage.scenario("KL, K− with floors", Budget { sweeps: 2, ..Budget::default() }));
+
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "k"]).settled();
     let retry = stage.again(0, 1);
     stage.add(reads("k"), 1);
     let late = stage.again(0, 0);
     stage.after.push((late, retry, false));
-    stage.jumps = vec![age];
-    all.push(stage.scenario("K+, K−, retry of the first around the tombstone's collection", collect));
-
-    for (name, texts) in
-        [("two maintainers over K+, K−", ["K", "k"]), ("two maintainers over KL, KL", ["KL", "KL"])]
-    {
-        let mut stage = Stage::new(bug, 2).done(&texts).pass_time(2_600);
-        stage.jumps = vec![stage.world.settings.tombstone_age_ms + 60_000];
-        all.push(stage.scenario(name, Budget { maintainers: 2, crashes: 1, ..Budget::default() }));
-    }
-
-    let stage = Stage::new(bug, 2).done(&["K", "K"]);
-    let retention = stage.world.settings.retention_max_ms + stage.world.settings.grace_ms;
-    let mut stage = stage.maintained(retention - 4_000);
-    let again = stage.again(0, 1);
-    let third = stage.again(0, 0);
-    stage.after.push((third, again, false));
-    stage.jumps = vec![10_000];
-    let budget = Budget { maintainers: 2, splits: 1, ..Budget::default() };
-    all.push(stage.scenario("a request ID used again after its header went", budget));
-
-    let stage = Stage::new(bug, 2).done(&["KL", "k", "L"]);
-    let age = stage.world.settings.tombstone_age_ms;
-    let mut stage = stage.pass_time(2_600);
-    stage.jumps = vec![age + 60_000];
-    stage.add(reads("kl"), 1);
-    all.push(
-        stage.scenario("KL, K−, L: the cascade", Budget { maintainers: 2, crashes: 1, ..Budget::default() }),
-    );
-
-    let mut stage = Stage::new(bug, 2).done(&["KL", "K"]).pass_time(2_600);
-    for host in [0, 1] {
-        let reader = stage.add(reads("lk"), host);
-        stage.world.attempts[reader].session = stage.world.attempts[host].session_after.clone();
-    }
-    let third = stage.add(writes(7, "L"), 0);
-    stage.world.attempts[third].session = stage.world.attempts[0].session_after.clone();
-    stage.jumps = vec![2_600];
-    all.push(stage.scenario("session floor on a collected record", collect));
+    stage.jumps = vec![stage.settings().retention_max_ms];
+    all.push(stage.scenario("KL, K−, a retry of the first at any time", sweep));
     all
 }
 
-fn leavings(bug: Option<Bug>) -> Vec<Scenario> {
+fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
-    let blob = Request::new(0, vec![Step::Blob(Some(k())), Step::Commit]);
 
-    let mut stage = Stage::new(bug, 2);
-    let first = stage.add(blob, 0);
+    // Between its listing and its get everything that the reader has found is removed.
+    for (name, texts) in [
+        ("a reader that stands still between listing and get", ["KL", "KL"]),
+        ("a reader that stands still while a tombstone goes", ["KL", "kl"]),
+    ] {
+        let mut stage = Stage::new(bug, &MEMBERS).done(&texts[..1]);
+        stage.run(writes(1, texts[1]), 0);
+        let mut stage = stage.over();
+        stage.add(reads("kl"), 1);
+        stage.add(reads("lk"), 1);
+        let settle_ms = stage.settings().settle_after_ms() + stage.settings().sweep_interval_ms + 100;
+        stage.jumps = vec![settle_ms, settle_ms];
+        let budget = Budget { sweeps: 1, pauses: 1, splits: 1, ..Budget::default() };
+        all.push(stage.scenario(name, budget));
+    }
+
+    // A writer commits beside the sweep that moves the mark, on a node that knew an old one.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "K"]).settled();
+    stage.add(writes(3, "KL"), 1);
+    stage.add(fresh("kl"), 1);
+    stage.jumps = vec![stage.settings().target_lag_ms()];
+    all.push(
+        stage.scenario("KL, K, then KL beside a sweep", Budget { sweeps: 1, splits: 2, ..Budget::default() }),
+    );
+
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "KL"]).settled();
+    let hash = stage.world.requests[1].hash_for(stage.world.attempts[1].id);
+    stage.world.store.unreadable.insert(Name::Commit(hash));
+    stage.add(reads("kl"), 1);
+    stage.add(writes(3, "K"), 0);
+    stage.jumps = vec![stage.settings().target_lag_ms()];
+    all.push(stage.scenario("KL, KL whose record is damaged", Budget { sweeps: 2, ..Budget::default() }));
+    all
+}
+
+fn sweeping(bug: Option<Bug>) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let two = Budget { sweeps: 2, crashes: 1, ..Budget::default() };
+
+    for (name, texts) in
+        [("KL, K−, L with two sweepers", ["KL", "k", "L"]), ("K, KL, K− with two sweepers", ["K", "KL", "k"])]
+    {
+        let mut stage = Stage::new(bug, &MEMBERS).done(&texts).settled();
+        stage.jumps = vec![stage.settings().retention_max_ms];
+        stage.add(reads("kl"), 1);
+        all.push(stage.scenario(name, two));
+    }
+
+    for (name, texts) in [
+        ("KL, K− with two sweepers, crash, late call", ["KL", "k"]),
+        ("KL, KL with two sweepers, crash, late call", ["KL", "KL"]),
+    ] {
+        let mut stage = Stage::new(bug, &MEMBERS).done(&texts).over();
+        let settle_ms = stage.settings().settle_after_ms() + stage.settings().sweep_interval_ms;
+        stage.jumps = vec![settle_ms, settle_ms];
+        all.push(stage.scenario(name, Budget { late: 1, no_answers: 1, ..two }));
+    }
+
+    let stage = Stage::new(bug, &MEMBERS).done(&["K", "K"]);
+    let retention_ms = stage.settings().retention_max_ms;
+    let mut stage = stage.settled().passed(retention_ms / 2);
+    let again = stage.again(0, 1);
+    let third = stage.again(0, 0);
+    stage.after.push((third, again, false));
+    stage.jumps = vec![retention_ms / 2];
+    let budget = Budget { sweeps: 2, splits: 1, ..Budget::default() };
+    all.push(stage.scenario("a request ID used again, two sweepers", budget));
+
+    // Pages of one name, so that there is much to stop between.
+    let mut settings = small_settings(false);
+    settings.bug = bug;
+    (settings.scan_page_len, settings.sweep_calls_max, settings.sweep_hashes_max) = (1, 1, 1);
+    let mut stage = Stage::with(settings, &MEMBERS).done(&["KL", "K", "L"]).over();
+    let settle_ms = stage.settings().settle_after_ms() + stage.settings().sweep_interval_ms;
+    stage.jumps = vec![settle_ms, settle_ms];
+    let budget = Budget { sweeps: 3, stops: 2, crashes: 1, ..Budget::default() };
+    all.push(stage.scenario("sweeps that stop, and go on from notes", budget));
+
+    let mut settings = small_settings(true);
+    settings.bug = bug;
+    let mut stage = Stage::with(settings, &MEMBER).done(&["KL", "K"]);
+    stage.add(reads("kl"), 0);
+    stage.add(writes(3, "KL"), 0);
+    stage.add(reads("lk"), 0);
+    stage.jumps = vec![stage.settings().sweep_interval_ms + 1; 2];
+    let budget = Budget { sweeps: 1, crashes: 1, ..Budget::default() };
+    all.push(stage.scenario("an exclusive store that moves the mark by itself", budget));
+    all
+}
+
+/// Clocks, pauses, and queues in the driver.
+fn times(bug: Option<Bug>) -> Vec<Scenario> {
+    let mut all = Vec::new();
+
+    // P10: the second writer has heard nothing, neither of the store's time nor of the first.
+    for (name, span_ms) in [("K, then K blindly on another node", 1), ("the same, with whole seconds", 1_000)]
+    {
+        let mut settings = small_settings(false);
+        settings.bug = bug;
+        if span_ms > 1 {
+            settings.skew_max_ms = 2_500;
+            settings.grace_ms = 3_000;
+            settings.retention_max_ms = settings.retention_min_ms() + 3_000;
+            settings.retention_default_ms = settings.retention_max_ms;
+        }
+        let mut stage = Stage::with(settings, &MEMBERS);
+        stage.world.store_clock = StoreClock::with(-3_600_000, span_ms);
+        stage.world.hosts[0].clocks.wall_offset_ms = 3_600_000;
+        stage.world.hosts[1].clocks.wall_offset_ms = -3_600_000;
+        let first = stage.add(writes(0, "K"), 0);
+        let second = stage.add(plain(1, "K"), 1);
+        let third = stage.add(fresh("k"), 0);
+        stage.after = vec![(second, first, false), (third, second, false)];
+        all.push(stage.scenario(name, Budget { splits: 1, ticks: 2, ..Budget::default() }));
+    }
+
+    // A commit waits in the driver, or its host stands still, for longer than its transaction may take.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
+    let mut request = writes(1, "KL");
+    request.timeout_ms = Some(1_000);
+    let first = stage.add(request, 0);
     stage.again(first, 1);
-    stage.jumps = vec![stage.world.settings.timeout_max_ms + stage.world.settings.grace_ms + 1];
-    all.push(stage.scenario(
-        "blob, zombie, orphan",
-        Budget { crashes: 1, late: 1, maintainers: 1, ..Budget::default() },
-    ));
+    let over_ms = stage.settings().over_after_ms() + stage.settings().skew_max_ms;
+    stage.jumps = vec![1_001, over_ms];
+    let budget = Budget { holds: 1, pauses: 1, splits: 1, sweeps: 1, ..Budget::default() };
+    all.push(stage.scenario("a commit that waits in the driver, a host that stands still", budget));
 
-    let mut stage = Stage::new(bug, 2);
-    stage.add(writes(0, "KL"), 0);
-    let budget = Budget { no_answers: 1, late: 1, maintainers: 1, crashes: 1, ..Budget::default() };
-    stage.jumps = vec![stage.world.settings.slack_ms + 1];
-    all.push(stage.scenario("KL half published, a maintainer, a crash", budget));
+    // A guest vanishes after its attempt, or goes on much later.
+    let mut stage = Stage::new(bug, &[Role::Member, Role::Guest]).done(&["KL"]);
+    let first = stage.add(writes(1, "KL"), 1);
+    let second = stage.add(reads("kl"), 1);
+    let third = stage.add(writes(3, "K"), 1);
+    stage.after = vec![(second, first, false), (third, second, true)];
+    stage.jumps = vec![2_000];
+    let budget = Budget { crashes: 1, pauses: 1, ..Budget::default() };
+    all.push(stage.scenario("a guest that vanishes or freezes", budget));
     all
 }
 
@@ -331,16 +534,16 @@ fn leavings(bug: Option<Bug>) -> Vec<Scenario> {
 fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    // A value that comes too late is chosen anew, beside a listing that had settled on it.
-    let mut stage = Stage::new(bug, 1).done(&["KL"]);
+    // A value that comes too late is chosen again, beside a listing that had settled on it.
+    let mut stage = Stage::new(bug, &MEMBER).done(&["KL"]);
     stage.world.start_again(0);
     let mut request = reads("k*");
     request.parallel = true;
     stage.add(request, 0);
-    stage.jumps = vec![stage.world.settings.recheck_after_ms + 1];
+    stage.jumps = vec![stage.settings().recheck_after_ms + 1];
     all.push(stage.scenario("a get and a listing at once, a value that comes late", Budget::default()));
 
-    let mut stage = Stage::new(bug, 2).done(&["K"]).pass_time(1_500);
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["K"]).passed(1_500);
     stage.add(writes(1, "KL"), 0);
     let gets_and_puts = vec![
         Step::Run(vec![Action::Get(k())]),
@@ -352,12 +555,10 @@ fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
     request.parallel = true;
     request.twice = true;
     stage.add(request, 1);
-    all.push(stage.scenario(
-        "gets, puts and two commits at once, beside KL",
-        Budget { splits: 1, ..Budget::default() },
-    ));
+    let budget = Budget { splits: 1, ..Budget::default() };
+    all.push(stage.scenario("gets, puts and two commits at once, beside KL", budget));
 
-    let mut stage = Stage::new(bug, 1);
+    let mut stage = Stage::new(bug, &MEMBER);
     let mut aborts = writes(0, "K");
     aborts.program = vec![Step::Run(vec![Action::Put(k())]), Step::Abort];
     stage.add(aborts, 0);
@@ -367,13 +568,6 @@ fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
     stage.again(second, 0);
     let budget = Budget { crashes: 1, ticks: 2, ..Budget::default() };
     all.push(stage.scenario("an attempt that aborts, and two that wait for it", budget));
-
-    let mut stage = Stage::new(bug, 2).done(&["K", "L"]).pass_time(1_500);
-    stage.world.keys.push(m());
-    stage.add(writes(2, "M"), 0);
-    stage.add(writes(3, "KM"), 1);
-    stage.add(reads("/mk"), 0);
-    all.push(stage.scenario("a listing page by page, beside M and KM", Budget::default()));
     all
 }
 
@@ -381,31 +575,25 @@ fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
 fn ending(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    let mut stage = Stage::new(bug, 2);
+    let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "KL"), 0);
     stage.again(first, 0);
     stage.add(reads("kl"), 1);
     let budget = Budget { drains: 1, no_answers: 1, ..Budget::default() };
     all.push(stage.scenario("KL on a node that drains, a retry and a reader", budget));
 
-    let mut stage = Stage::new(bug, 1);
+    let mut stage = Stage::new(bug, &MEMBER);
     let mut request = Request::new(0, vec![Step::Run(vec![Action::Put(k())]), Step::Commit]);
     request.stubborn = true;
     stage.add(request, 0);
-    let mut beating = stage.clone();
     let budget = Budget { failures: 2, no_answers: 1, late: 1, ticks: 1, ..Budget::default() };
     all.push(stage.scenario("a stubborn commit, a call without an answer, two failures", budget));
 
-    beating.again(0, 0);
-    let budget = Budget { heartbeats: 2, no_answers: 1, splits: 1, ..Budget::default() };
-    all.push(beating.scenario("a stubborn commit, a retry, two lost heartbeats", budget));
-
-    let mut stage = Stage::new(bug, 2).done(&["KL"]).pass_time(1_500);
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]).passed(1_500);
     stage.add(writes(1, "KL"), 0);
     stage.add(reads("kl"), 1);
     stage.add(reads("*k"), 1);
-    all.push(
-        stage.scenario("KL with two readers, two failures", Budget { failures: 2, ..Budget::default() }),
-    );
+    let budget = Budget { failures: 2, ..Budget::default() };
+    all.push(stage.scenario("KL with two readers, two failures", budget));
     all
 }

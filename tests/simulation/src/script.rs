@@ -1,7 +1,6 @@
 //! What clients are to do: requests with their programs. Who runs them is an [`attempt`](crate::attempt).
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
-use aft_core::message::Visibility;
 
 /// One operation of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +26,8 @@ pub enum Step {
         limit: u32,
         /// At most so many pages, each a verb of its own that continues after the one before.
         pages: u32,
+        /// Roll keys up at this text.
+        delimiter: Option<String>,
     },
     /// Reserve a blob, store its parts, put it: under a key, or as the request's result.
     Blob(Option<Key>),
@@ -45,8 +46,10 @@ pub struct Request {
     pub program: Vec<Step>,
     /// Send the first batch with the opening, and the commit with the batch before it.
     pub eager: bool,
-    /// When its commit is acknowledged.
-    pub visibility: Visibility,
+    /// Its transactions begin fresh.
+    pub fresh: bool,
+    /// Its client takes its time: between two verbs about this many milliseconds pass at most, until the transaction's time is over.
+    pub dwell_max_ms: u64,
     /// How long its transaction may stay open.
     pub timeout_ms: Option<u64>,
     /// How long its record is kept.
@@ -67,6 +70,13 @@ pub struct Request {
     pub payload: u8,
 }
 
+impl Step {
+    /// A listing of every key, in one page.
+    pub fn list_all() -> Step {
+        Step::List { prefix: String::new(), limit: 100, pages: 1, delimiter: None }
+    }
+}
+
 impl Request {
     /// A named request with a program, one verb a step.
     pub fn new(id: u32, program: Vec<Step>) -> Request {
@@ -74,7 +84,8 @@ impl Request {
             named: true,
             program,
             eager: false,
-            visibility: Visibility::Relaxed,
+            fresh: false,
+            dwell_max_ms: 0,
             timeout_ms: None,
             retention_ms: None,
             overlap: true,

@@ -18,6 +18,7 @@ use aft_core::store::CallError;
 use crate::audit::{Verdict, Violation, broken};
 use crate::draw::Plan;
 use crate::flights::{FlightId, Ghost};
+use crate::hosts::Role;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::world::{BEGIN_MS, Fresh, TellId, World};
@@ -76,11 +77,14 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Land(FlightId),
+    /// The effect of a piece.
+    Land(FlightId, usize),
+    /// The error of a piece, and until when it may still land.
+    FailPiece(FlightId, usize, CallError, Option<u64>),
+    /// A call that waited in the driver is sent, if its node still wants it.
+    Send(FlightId),
     Answer(FlightId),
     FromCache(FlightId),
-    /// The error, and until when the call may still land.
-    Fail(FlightId, CallError, Option<u64>),
     Ghost(Ghost),
     Tell(TellId, bool),
     Client(usize),
@@ -91,8 +95,13 @@ enum Event {
     Disturb,
     Restart(usize),
     Resume(usize),
-    HeartbeatBack(usize),
-    /// Whoever drains a host waits no longer.
+    /// A sweeper begins to sweep, or stops.
+    Sweeper(usize, bool),
+    /// What is damaged in the store is mended.
+    Mend,
+    /// Somebody asks for the commit of an attempt that was left in doubt.
+    AskOf(usize),
+    /// A host that drains is waited for no longer.
     DrainOver(usize, NodeId),
 }
 
@@ -111,17 +120,26 @@ struct Simulation {
     clients: Vec<Client>,
     owner: Vec<Option<usize>>,
     woken: Vec<Option<u64>>,
+    /// When each host that stands still goes on. Guests are frozen until somebody needs them.
     paused_until: Vec<u64>,
+    /// Events of guests that are frozen.
+    parked: Vec<Vec<Event>>,
+    /// When each host was last paused with writes under way and no sign of it.
+    unseen_ms: Vec<u64>,
     launched: u64,
     healed: bool,
 }
 
 impl Simulation {
     fn new(plan: Plan, random: &Random, trace: Option<Trace>) -> Simulation {
-        let mut world = World::new(plan.settings.clone(), plan.hosts, Vec::new(), plan.keys.clone());
+        let mut world = World::new(plan.settings.clone(), &plan.roles, Vec::new(), plan.keys.clone());
         world.trace = trace;
         world.clock_grain_ms = plan.clock_grain_ms;
         world.delay_max_ms = 4 * plan.call_timeout_ms.max(plan.delay_max_ms);
+        world.unseen_max_ms = plan.clocks.unseen_max_ms;
+        world.store.abilities = plan.abilities;
+        world.store_clock = plan.clocks.store.clone();
+        let hosts = plan.roles.len();
         Simulation {
             heap: BinaryHeap::new(),
             sequence: 0,
@@ -131,8 +149,10 @@ impl Simulation {
             fault: random.branch("faults"),
             clients: vec![Client::default(); plan.clients],
             owner: Vec::new(),
-            woken: vec![None; plan.hosts],
-            paused_until: vec![0; plan.hosts],
+            woken: vec![None; hosts],
+            paused_until: vec![0; hosts],
+            parked: vec![Vec::new(); hosts],
+            unseen_ms: vec![0; hosts],
             launched: 0,
             healed: false,
             world,
@@ -150,10 +170,19 @@ impl Simulation {
     }
 
     fn run(&mut self) -> Verdict {
-        let half_skew = self.plan.settings.skew_max_ms / 2;
-        for host in 0..self.plan.hosts {
-            self.set_clock(host, half_skew);
-            self.world.step(host, Input::Maintain(host == 0 || self.fault.chance(500)))?;
+        for host in 0..self.plan.roles.len() {
+            self.set_clocks(host);
+            match self.plan.roles[host] {
+                Role::Member => {
+                    let sweeps = host == 0 || self.fault.chance(500);
+                    self.world.upkeep(host, sweeps)?;
+                }
+                Role::Sweeper => {
+                    let first = self.fault.below(self.plan.sweep_every_ms);
+                    self.after(first, Event::Sweeper(host, true));
+                }
+                Role::Guest => {}
+            }
         }
         for client in 0..self.plan.clients {
             let delay = self.client_stream.below(50);
@@ -183,9 +212,9 @@ impl Simulation {
             return broken("a run ends", format!("{EVENTS_MAX} events were not enough"));
         }
         self.perform(event)?;
-        for host in 0..self.plan.hosts {
-            if self.world.hosts[host].draining && self.world.is_drained(host) {
-                self.world.stop(host)?;
+        for host in 0..self.plan.roles.len() {
+            if self.world.is_drained(host) {
+                self.world.stop(host);
             }
         }
         self.absorb();
@@ -200,16 +229,17 @@ impl Simulation {
         Ok(())
     }
 
-    /// The host that an event needs awake.
+    /// Returns the host that an event needs awake.
     fn host_of(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Answer(id) | Event::FromCache(id) | Event::Fail(id, ..) => {
+            Event::Answer(id) | Event::FromCache(id) | Event::Send(id) => {
                 self.world.flights.get(id).map(|flight| flight.host)
             }
             Event::Tell(id, _) => Some(id.to),
-            Event::Client(number) => Some(self.world.attempts[*number].host),
-            Event::Wake(host) | Event::HeartbeatBack(host) => Some(*host),
-            Event::Land(_)
+            Event::Client(number) | Event::AskOf(number) => Some(self.world.attempts[*number].host),
+            Event::Wake(host) | Event::Sweeper(host, _) => Some(*host),
+            Event::Land(..)
+            | Event::FailPiece(..)
             | Event::Ghost(_)
             | Event::Launch(_)
             | Event::Retry(..)
@@ -217,18 +247,24 @@ impl Simulation {
             | Event::Disturb
             | Event::Restart(_)
             | Event::Resume(_)
+            | Event::Mend
             | Event::DrainOver(..) => None,
         }
     }
 
     fn perform(&mut self, event: Event) -> Verdict {
         if let Some(host) = self.host_of(&event) {
-            let until_ms = self.paused_until[host];
-            if until_ms > self.world.now_ms {
-                self.at(until_ms, event);
+            if let Event::Client(number) = event {
+                self.rouse(host, number);
+            }
+            if self.world.hosts[host].paused.is_some() {
+                match self.plan.roles[host] {
+                    Role::Guest if self.paused_until[host] == u64::MAX => self.parked[host].push(event),
+                    Role::Guest | Role::Member | Role::Sweeper => self.at(self.paused_until[host], event),
+                }
                 return Ok(());
             }
-            if !self.healed && self.fault.chance(1_000) && self.fault.below(10_000) < self.plan.faults.crash {
+            if !self.healed && self.fault.below(10_000) < self.plan.faults.crash && self.fault.chance(100) {
                 self.world.cut = Some(self.fault.below(6) as usize);
             }
         }
@@ -239,16 +275,32 @@ impl Simulation {
 
     fn perform_awake(&mut self, event: Event) -> Verdict {
         match event {
-            Event::Land(id) => self.world.land(id),
-            Event::Answer(id) => self.world.answer(id),
+            Event::Land(id, place) => self.land(id, place),
+            Event::FailPiece(id, place, error, late_until_ms) => {
+                self.world.fail_piece(id, place, error, late_until_ms);
+                Ok(())
+            }
+            Event::Send(id) => {
+                if self.world.send(id)? {
+                    self.plan_sent(id);
+                }
+                Ok(())
+            }
+            Event::Answer(id) => match self.world.flights.get(&id) {
+                // A piece has not landed yet: its bytes wait in a host that stood still.
+                Some(flight) if !flight.has_outcome() => {
+                    self.after(1, Event::Answer(id));
+                    Ok(())
+                }
+                Some(_) | None => self.world.answer(id),
+            },
             Event::FromCache(id) => {
                 if !self.world.answer_from_cache(id)? {
-                    self.world.land(id)?;
+                    self.world.land_rest(id)?;
                     self.world.answer(id)?;
                 }
                 Ok(())
             }
-            Event::Fail(id, error, late_until_ms) => self.world.fail(id, error, late_until_ms),
             Event::Ghost(ghost) => {
                 if self.world.now_ms <= ghost.until_ms {
                     self.world.land_ghost(&ghost)?;
@@ -283,23 +335,30 @@ impl Simulation {
             Event::Restart(host) => {
                 if self.world.hosts[host].node.is_none() {
                     self.world.start_node(host);
-                    let maintains = self.healed || self.fault.chance(500);
-                    self.world.step(host, Input::Maintain(maintains))?;
+                    let sweeps = self.plan.roles[host] == Role::Member;
+                    let sweeps = sweeps && (self.healed || self.fault.chance(500));
+                    self.world.upkeep(host, sweeps)?;
                 }
                 Ok(())
             }
-            Event::Resume(host) => self.resume(host),
+            Event::Resume(host) => {
+                self.world.resume(host);
+                Ok(())
+            }
+            Event::Sweeper(host, on) => self.sweeper(host, on),
+            Event::Mend => {
+                self.mend();
+                Ok(())
+            }
+            Event::AskOf(number) => {
+                let host = self.world.attempts[number].host;
+                self.world.look_up_of(host, number)
+            }
             Event::DrainOver(host, node) => {
                 if self.world.node_id(host) == Some(node) {
                     self.world.crash(host);
                 }
                 Ok(())
-            }
-            Event::HeartbeatBack(host) => {
-                let maintains = self.fault.chance(500) || self.healed;
-                self.world.step(host, Input::HeartbeatBack)?;
-                let maintains = maintains && !self.world.hosts[host].draining;
-                self.world.step(host, Input::Maintain(maintains))
             }
         }
     }
@@ -315,7 +374,7 @@ impl Simulation {
                 match item {
                     Fresh::Flight(id) => self.plan_flight(id),
                     Fresh::Tell(id) => self.plan_tell(id),
-                    Fresh::Ghost(ghost) => self.plan_ghost(ghost),
+                    Fresh::Ghost(ghost) => self.plan_ghost(*ghost),
                     Fresh::Client(number) if self.world.attempts[number].ended().is_some() => {
                         self.ended(number)
                     }
@@ -323,13 +382,22 @@ impl Simulation {
                         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
                         let slow = self.client_stream.chance(20) && !self.healed;
                         let delay = if slow { self.client_stream.below(3_000) } else { delay };
-                        self.after(delay, Event::Client(number));
+                        let dwell_max_ms =
+                            self.world.requests[self.world.attempts[number].request].dwell_max_ms;
+                        let dwell = self.client_stream.below(dwell_max_ms + 1);
+                        self.after(delay + dwell, Event::Client(number));
                     }
                 }
             }
         }
-        for host in 0..self.plan.hosts {
+        for host in 0..self.plan.roles.len() {
+            if self.plan.roles[host] == Role::Guest {
+                self.let_go(host);
+            }
             if self.world.hosts[host].node.is_none() {
+                if self.plan.roles[host] == Role::Guest {
+                    continue; // it comes with its next attempt
+                }
                 let pending = self.woken[host] == Some(u64::MAX);
                 if !pending {
                     self.woken[host] = Some(u64::MAX); // the restart is planned
@@ -353,6 +421,8 @@ impl Simulation {
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = self.world.tally();
         counts.extend(self.world.notes.iter().map(|(name, count)| (*name, *count)));
+        let committed = self.world.audit.commits.len() as u64;
+        counts.insert("commits", committed);
         counts.insert("events", self.events);
         counts.insert("virtual seconds", (self.world.now_ms - BEGIN_MS) / 1_000);
         counts

@@ -4,23 +4,23 @@
 //! `explore` enumerates it. Everything that matters for what may come is in the fields that are cloned and hashed.
 //!
 //! ```text
-//!   scheduler ──► land(call) · answer(call) · hear(tell) · client(attempt) · wake · crash … ──► Node::step ──► new calls, tells, replies
+//!   scheduler ──► land(piece) · answer(call) · hear(tell) · client(attempt) · wake · crash … ──► Node::step ──► new calls, tells, replies
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use aft_core::ids::{Key, NodeId, Nonce};
-use aft_core::message::{Input, Note, Output, Reply, Tell};
-use aft_core::record::Intent;
+use aft_core::ids::{Key, NodeId};
+use aft_core::message::{Input, Note, Output, Tell};
 use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallError, Name};
+use aft_core::store::{Answer, Body, Call, CallError};
 
 use crate::attempt::{Attempt, attempt_number};
 use crate::audit::{Audit, Verdict, broken};
+use crate::clocks::StoreClock;
 use crate::flights::{Flight, FlightId, Ghost};
-use crate::hosts::{Host, Waiting};
-use crate::model::StoreModel;
+use crate::hosts::{Host, Role, Waiting};
+use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
 use crate::trace::Trace;
 
@@ -37,7 +37,7 @@ pub enum Fresh {
     /// An attempt may go on, or has ended.
     Client(usize),
     /// A call that may land late.
-    Ghost(Ghost),
+    Ghost(Box<Ghost>),
 }
 
 /// A tell on its way: sender, its sequence number, the host it goes to.
@@ -56,10 +56,12 @@ pub struct TellId {
 pub struct World {
     /// True time.
     pub now_ms: u64,
-    /// Of every node.
+    /// Of every node, but for what a host's role changes.
     pub settings: Settings,
     /// The store.
     pub store: StoreModel,
+    /// Its clock.
+    pub store_clock: StoreClock,
     /// The processes.
     pub hosts: Vec<Host>,
     /// Calls under way.
@@ -76,11 +78,13 @@ pub struct World {
     pub audit: Audit,
     /// Every key that programs name.
     pub keys: Vec<Key>,
-    /// Wall clocks go forward in steps of so many milliseconds: coarse ones make equal commit times.
+    /// Wall clocks go forward in steps of this many milliseconds.
     pub clock_grain_ms: u64,
     /// How long a call may be on its way in this world: what freshness must allow for.
     pub delay_max_ms: u64,
-    /// Crash the stepping node after so many of its next outputs.
+    /// The longest pause, in milliseconds, that no clock shows to a host with writes under way.
+    pub unseen_max_ms: u64,
+    /// Crash the stepping node after this many of its next outputs.
     pub cut: Option<usize>,
     /// The store's failures that nodes were given: host, when, which. Not part of the state: it only grows.
     failures: Vec<(usize, u64, CallError)>,
@@ -93,14 +97,13 @@ pub struct World {
     /// What nodes noted, for coverage. Not part of the state.
     pub notes: BTreeMap<&'static str, u64>,
     pub(crate) lives: u64,
-    /// The intent that each nonce was made for. Not part of the state: it only grows.
-    nonces: BTreeMap<Nonce, Intent>,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.now_ms.hash(state);
         self.store.hash(state);
+        self.store_clock.hash(state);
         self.hosts.hash(state);
         self.flights.hash(state);
         self.ghosts.hash(state);
@@ -112,12 +115,18 @@ impl Hash for World {
 }
 
 impl World {
-    /// A world with an empty store and so many fresh nodes.
-    pub fn new(settings: Settings, hosts: usize, requests: Vec<Request>, keys: Vec<Key>) -> World {
+    /// Returns a world with a new store, and a fresh node on a host of each role.
+    pub fn new(settings: Settings, roles: &[Role], requests: Vec<Request>, keys: Vec<Key>) -> World {
+        let abilities = Abilities {
+            delete_if: settings.delete_if,
+            commit_at_once: settings.exclusive,
+            ..Abilities::default()
+        };
         let mut world = World {
             now_ms: BEGIN_MS,
             settings,
-            store: StoreModel::default(),
+            store: StoreModel::new(abilities),
+            store_clock: StoreClock::new(),
             hosts: Vec::new(),
             flights: BTreeMap::new(),
             ghosts: BTreeSet::new(),
@@ -128,6 +137,7 @@ impl World {
             keys,
             clock_grain_ms: 1,
             delay_max_ms: 0,
+            unseen_max_ms: 0,
             cut: None,
             failures: Vec::new(),
             last_outputs: 0,
@@ -135,10 +145,9 @@ impl World {
             trace: None,
             notes: BTreeMap::new(),
             lives: 0,
-            nonces: BTreeMap::new(),
         };
-        for host in 0..hosts {
-            world.hosts.push(Host::new());
+        for (host, role) in roles.iter().enumerate() {
+            world.hosts.push(Host::new(*role, world.settings.clone()));
             world.start_node(host);
         }
         world
@@ -167,18 +176,14 @@ impl World {
         if self.hosts[host].node.is_none() {
             return Ok(());
         }
+        assert!(self.hosts[host].paused.is_none(), "nothing reaches a host that stands still");
         match &input {
-            Input::HeartbeatLost => {
-                self.hosts[host].heartbeat_lost = true;
-                self.hosts[host].learned.clear();
-                self.hosts[host].given.clear();
-                self.hosts[host].queue_lost = true;
-                self.close_all(host);
-            }
-            Input::HeartbeatBack => self.hosts[host].heartbeat_lost = false,
-            Input::Maintain(holds) => self.hosts[host].maintains = *holds,
-            Input::Answer(_, Answer::Got(Some((Body::Record(record), _)))) => {
+            Input::Upkeep(on) => self.hosts[host].sweeps = *on,
+            Input::Answer(_, Answer::Got(Some((Body::Record(record), _))), _) => {
                 self.hosts[host].given.insert(record.txn, self.now_ms);
+            }
+            Input::Answer(_, Answer::Got(Some((Body::Format(format), _))), _) => {
+                self.hosts[host].mark_read = Some(format.mark);
             }
             Input::Heard(_, tell) => {
                 let now_ms = self.now_ms;
@@ -189,9 +194,7 @@ impl World {
         if self.trace.is_some() && !matches!(input, Input::Wake) {
             self.say(|| format!("host {host} <- {input:?}"));
         }
-        if let Input::Answer(_, Answer::Failed(error)) = &input {
-            self.failures.push((host, self.now_ms, error.clone()));
-        }
+        self.remember_failures(host, &input);
         let node = self.hosts[host].node.as_mut().expect("it was there");
         let id = node.id();
         let mut outputs = Vec::new();
@@ -211,104 +214,106 @@ impl World {
         Ok(())
     }
 
+    fn remember_failures(&mut self, host: usize, input: &Input) {
+        let Input::Answer(_, answer, _) = input else { return };
+        let (now_ms, failures) = (self.now_ms, &mut self.failures);
+        match answer {
+            Answer::Failed(error) => failures.push((host, now_ms, error.clone())),
+            Answer::Committed(pieces) => {
+                let record = pieces.record.iter().filter_map(|piece| piece.clone().err());
+                let entries = pieces.entries.iter().filter_map(|piece| piece.clone().err());
+                failures.extend(record.chain(entries).map(|error| (host, now_ms, error)));
+            }
+            Answer::Listed { damaged, .. } | Answer::Scanned { damaged, .. } => {
+                let damaged = damaged.iter().map(|text| CallError::Damaged(text.clone()));
+                failures.extend(damaged.map(|error| (host, now_ms, error)));
+            }
+            Answer::Got(_) | Answer::Cached(_) | Answer::Done | Answer::Replaced | Answer::Changed => {}
+        }
+    }
+
     fn output(&mut self, host: usize, node: NodeId, output: Output) -> Verdict {
         match output {
             Output::Call(call_id, call) => {
                 self.hosts[host].calls_made += 1;
-                if self.hosts[host].heartbeat_lost && matches!(&call, Call::Put(Name::Version(..), _)) {
-                    return broken(
-                        "section 4: nothing is published after the heartbeat is lost",
-                        format!("node {node}: {call:?}"),
-                    );
-                }
-                if let Call::Put(Name::Intent(intent), _) = &call {
-                    let first = self.nonces.entry(intent.nonce).or_insert(*intent);
-                    if first != intent {
-                        return broken(
-                            "section 3: every re-put of an intent has a fresh nonce",
-                            format!("{first:?}, and now {intent:?}"),
-                        );
-                    }
-                }
                 let id = FlightId { node, call: call_id };
                 self.say(|| format!("  {node}#{} asks: {call:?}", call_id.0));
-                let flight = Flight { host, call, issued_ms: self.now_ms, landed: None };
-                let before = self.flights.insert(id, flight);
-                assert!(before.is_none(), "call ids are unique in a node's life");
-                self.fresh.push(Fresh::Flight(id));
+                if let Call::Commit(writes) = &call
+                    && let Some(record) = &writes.record
+                {
+                    self.audit.asked.entry(record.txn.attempt).or_insert(self.now_ms);
+                }
+                self.fly(host, id, call);
                 Ok(())
             }
             Output::Tell(tell) => {
                 self.say(|| format!("  {node} tells: {tell:?}"));
-                for to in (0..self.hosts.len()).filter(|to| *to != host) {
+                if self.hosts[host].role == Role::Guest {
+                    return broken("section 7: a guest tells nobody", format!("{tell:?}"));
+                }
+                let members = |to: &usize| *to != host && self.hosts[*to].role != Role::Guest;
+                for to in (0..self.hosts.len()).filter(members).collect::<Vec<_>>() {
                     let id = TellId { from: node, sequence: tell.sequence, to };
                     self.tells.insert(id, tell.clone());
                     self.fresh.push(Fresh::Tell(id));
                 }
                 Ok(())
             }
-            Output::Note(note) => {
-                let name = match &note {
-                    Note::Ended(attempt, _) => {
-                        self.attempts[attempt_number(*attempt)].open = false;
-                        "ended"
-                    }
-                    Note::Published(_) => "published",
-                    Note::Recovered => "recovered",
-                    Note::Collected(_) => "collected",
-                    Note::OrphanRemoved(_) => "orphans",
-                    Note::MaintenanceDamaged(what) | Note::RecoveryBlocked(what) => {
-                        if !self.met_damage(host, 0, what) {
-                            return broken("only what the store calls damaged is", what.clone());
-                        }
-                        "damage met"
-                    }
-                };
-                *self.notes.entry(name).or_default() += 1;
-                self.say(|| format!("  {node} notes: {note:?}"));
-                Ok(())
-            }
+            Output::Note(note) => self.noted(host, note),
             Output::Reply(ticket, reply) => {
                 let Some(waiting) = self.hosts[host].tickets.remove(&ticket) else {
                     return broken("every verb gets exactly one reply", format!("{ticket:?}: {reply:?}"));
                 };
                 self.say(|| format!("  {node} replies to {waiting:?}: {reply:?}"));
-                if self.hosts[host].heartbeat_lost
-                    && let Ok(reply) = &reply
-                    && serves(reply)
-                {
-                    return broken(
-                        "section 4: nothing is served after the heartbeat is lost",
-                        format!("node {node}: {reply:?}"),
-                    );
-                }
                 match waiting {
-                    Waiting::LookUp(request) => self.looked_up(host, request, &reply),
+                    Waiting::LookUp { request, record_before } => {
+                        self.looked_up(host, request, record_before, &reply)
+                    }
                     Waiting::Attempt(number) => self.replied(number, ticket, reply),
                 }
             }
         }
     }
 
-    /// Whether the store failed a call of this host since then.
+    fn noted(&mut self, host: usize, note: Note) -> Verdict {
+        let (name, count) = match &note {
+            Note::Ended(attempt, _) => {
+                self.attempts[attempt_number(*attempt)].open = false;
+                self.attempts[attempt_number(*attempt)].opened = false;
+                ("ended", 1)
+            }
+            Note::Thawed { .. } => ("thawed", 1),
+            Note::ClocksDisagree { .. } => ("clocks disagree", 1),
+            Note::AheadOfTime(_) => ("ahead of time", 1),
+            Note::Damaged(text) => {
+                if !self.met_damage(host, 0, text) {
+                    return broken("only what the store calls damaged is", text.clone());
+                }
+                ("damage met", 1)
+            }
+            Note::MarkMoved(_) => ("marks moved", 1),
+            Note::EntriesRemoved(count) => ("entries removed", *count),
+            Note::RecordsRemoved(count) => ("records removed", *count),
+            Note::PartsRemoved(count) => ("parts removed", *count),
+            Note::EntriesRepaired(count) => ("entries repaired", *count),
+            Note::Swept { whole: true } => ("sweeps", 1),
+            Note::Swept { whole: false } => ("sweeps cut short", 1),
+        };
+        *self.notes.entry(name).or_default() += count;
+        self.say(|| format!("  host {host} notes: {note:?}"));
+        Ok(())
+    }
+
+    /// Returns true if the store failed a call of this host since then.
     pub(crate) fn met_failure(&self, host: usize, since_ms: u64) -> bool {
         self.failures.iter().any(|(of, at_ms, _)| *of == host && *at_ms >= since_ms)
     }
 
-    /// Whether the store told this host of this damage since then.
+    /// Returns true if the store gave this host this damage since then. A node may say more of it than the store did.
     pub(crate) fn met_damage(&self, host: usize, since_ms: u64, what: &str) -> bool {
         self.failures.iter().any(|(of, at_ms, error)| {
-            let same = matches!(error, CallError::Damaged(told) if told == what);
+            let same = matches!(error, CallError::Damaged(given) if what.contains(given.as_str()));
             *of == host && *at_ms >= since_ms && same
         })
-    }
-}
-
-/// Whether a reply shows something new of the store. A commit that is durable may be told of at any time.
-fn serves(reply: &Reply) -> bool {
-    match reply {
-        Reply::Begun { committed, .. } | Reply::Ran { committed, .. } => committed.is_none(),
-        Reply::Listed { .. } | Reply::Reserved { .. } | Reply::Replayed(_) | Reply::Found(_) => true,
-        Reply::Committed(_) | Reply::Aborted => false,
     }
 }

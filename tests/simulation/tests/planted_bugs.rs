@@ -1,4 +1,4 @@
-//! Goal: the tests are tested: every planted bug of the design's section 11 is found, and it is said how fast.
+//! Goal: the tests are tested: every planted bug of the protocol's section 16 is found, and it is said how fast.
 //!
 //! Method: with each bug in turn, some seeds from a fixed one on until one breaks a promise, and that seed is clean without the bug; if none does, the
 //! small worlds, until one breaks; then more seeds. That the worlds are clean without a bug is what `small_worlds` tests.

@@ -1,4 +1,4 @@
-//! Goal: in the small worlds of the design's section 11, no order of events and no crash between two outputs breaks a promise.
+//! Goal: in the small worlds of the protocol's section 16, no order of events and no crash between two outputs breaks a promise.
 //!
 //! Method: each world is searched exhaustively within its budget of faults (`explore`); every state in which all has ended is healed in a copy,
 //! and the demands are made on it. `AFT_SIM_DEEP=1` raises the bound on states.

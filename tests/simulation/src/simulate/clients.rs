@@ -1,11 +1,14 @@
 //! What clients do and when: a request at a time, retries, duplicates, impatience.
 
+use std::collections::BTreeMap;
+
+use aft_core::ids::{Key, Session, TxnId};
 use aft_core::message::Refusal;
 
 use super::{Event, Simulation};
 use crate::attempt::{Ended, Progress};
 use crate::audit::Verdict;
-use crate::script::Request;
+use crate::script::{Request, Step};
 
 /// How often a client runs a request again.
 const RETRIES_MAX: u32 = 8;
@@ -13,7 +16,9 @@ const RETRIES_MAX: u32 = 8;
 /// One client: one request at a time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
-    pub(super) session: aft_core::ids::Session,
+    pub(super) session: Session,
+    /// What the token answers for: the newest version of each key that the client knows to have committed.
+    pub(super) known: BTreeMap<Key, TxnId>,
     /// The attempt it waits for, and how often it has retried.
     pub(super) current: Option<(usize, u32)>,
 }
@@ -21,12 +26,34 @@ pub(super) struct Client {
 impl Simulation {
     pub(super) fn client(&mut self, number: usize) -> Verdict {
         let attempt = &self.world.attempts[number];
+        if self.waits_for_time(attempt.host)? {
+            self.after(5, Event::Client(number));
+            return Ok(());
+        }
+        let attempt = &self.world.attempts[number];
         let at_parts = matches!(attempt.progress, Progress::Parts { .. }) && attempt.in_flight.is_empty();
         if at_parts && !self.healed && self.client_stream.chance(self.plan.faults.forsake) {
             self.world.strand_part(number);
             return Ok(());
         }
         self.world.client(number)
+    }
+
+    /// Returns true if a host was paused for long, without any sign, and has not heard the store's time since: its other callers, who ask for what is
+    /// in the store, come first. What a node commits before it has heard of such a pause is beyond the promise.
+    fn waits_for_time(&mut self, host: usize) -> Result<bool, crate::audit::Violation> {
+        let slot = &self.world.hosts[host];
+        let blind = slot.blind_since_ms.is_some_and(|at_ms| self.unseen_ms[host] != at_ms);
+        if !blind || slot.node.is_none() {
+            return Ok(false);
+        }
+        if slot.tickets.is_empty() {
+            let id = u32::MAX - 2 - self.world.requests.len() as u32;
+            self.world.requests.push(Request::new(id, vec![Step::Commit]));
+            let request = self.world.requests.len() - 1;
+            self.world.look_up(host, request)?;
+        }
+        Ok(true)
     }
 
     pub(super) fn launch(&mut self, client: usize) {
@@ -58,10 +85,12 @@ impl Simulation {
     }
 
     pub(super) fn attempt(&mut self, client: usize, request: usize, tries: u32) {
-        let session =
-            if self.client_stream.chance(800) { self.clients[client].session.clone() } else { Vec::new() };
-        let host = self.client_stream.below(self.plan.hosts as u64) as usize;
+        let remembers = self.client_stream.chance(800);
+        let Client { session, known, .. } =
+            if remembers { self.clients[client].clone() } else { Client::default() };
+        let host = self.client_stream.below(self.plan.roles.len() as u64) as usize;
         let number = self.world.new_attempt(request, host, session);
+        self.world.attempts[number].known = known;
         self.owner.push(Some(client));
         self.clients[client].current = Some((number, tries));
         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
@@ -115,10 +144,12 @@ impl Simulation {
         let request = attempt.request;
         // An unnamed request is run again only if it surely did not commit.
         let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0;
+        let mut asks = false;
         let again = match attempt.ended().expect("it ended") {
             Ended::Committed(_) | Ended::Replayed(_) => {
-                if !attempt.session_after.is_empty() {
+                if attempt.session_after != Session::default() {
                     self.clients[client].session = attempt.session_after.clone();
+                    self.clients[client].known = self.world.known_after(number);
                 }
                 false
             }
@@ -130,7 +161,10 @@ impl Simulation {
                 | Refusal::TooLarge(_)
                 | Refusal::Invalid(_)
                 | Refusal::Damaged(_) => false,
-                Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended => !unsafe_to_repeat,
+                Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended => {
+                    asks = true;
+                    !unsafe_to_repeat
+                }
                 Refusal::SnapshotGone(_)
                 | Refusal::Overloaded(_)
                 | Refusal::Lost
@@ -140,6 +174,10 @@ impl Simulation {
                 | Refusal::NotServing => true,
             },
         };
+        if asks && self.client_stream.chance(300) {
+            let delay = self.client_stream.below(2 * self.plan.settings.timeout_max_ms);
+            self.after(delay, Event::AskOf(number));
+        }
         let tries = if again { tries } else { RETRIES_MAX };
         self.go_on(client, request, tries);
     }

@@ -1,125 +1,325 @@
-//! What goes wrong and when: the fate of every call and tell, and disturbances of hosts.
+//! What goes wrong and when: the fate of every call and tell, and disturbances of hosts, clocks, and the store.
 
 use std::cmp::Reverse;
 
-use aft_core::message::Input;
-use aft_core::store::{Call, CallError};
+use aft_core::store::{Call, CallError, Name};
 
 use super::{Event, Simulation};
+use crate::attempt::Progress;
 use crate::audit::Verdict;
+use crate::clocks::Pause;
 use crate::flights::{FlightId, Ghost};
-use crate::model::is_write;
+use crate::hosts::Role;
 use crate::world::TellId;
 
-/// A node whose process stood still for longer has lost its heartbeat.
-const LEASE_MS: u64 = 1_500;
+/// The pause of a guest until its next attempt has no end of its own.
+const UNTIL_NEEDED: u64 = u64::MAX;
 
 impl Simulation {
-    pub(super) fn set_clock(&mut self, host: usize, half_skew: u64) {
-        // Often the clocks agree.
-        let half_skew = if self.fault.chance(500) { 0 } else { half_skew - self.plan.clock_grain_ms / 2 };
-        self.world.hosts[host].wall_offset_ms = self.fault.below(2 * half_skew + 1) as i64 - half_skew as i64;
+    /// Draws the clocks of a host.
+    pub(super) fn set_clocks(&mut self, host: usize) {
+        let drift = self.plan.clocks.drift_max_ppm;
+        let drift_ppm = self.fault.below(2 * drift + 1) as i64 - drift as i64;
+        // An exclusive store has no other clock than this one.
+        let drift_ppm = if self.plan.settings.exclusive { 0 } else { drift_ppm };
+        self.world.hosts[host].clocks.drift_ppm = drift_ppm;
+        self.set_wall(host);
     }
 
-    /// The process of a host ran again after a pause: if it was long, the first thing it sees is that its heartbeat is lost.
-    pub(super) fn resume(&mut self, host: usize) -> Verdict {
-        if self.world.hosts[host].node.is_some() {
-            self.world.step(host, Input::HeartbeatLost)?;
-            let delay = self.fault.between(1, 1_000);
-            self.after(delay, Event::HeartbeatBack(host));
+    /// Sets the wall clock of a host, often right.
+    pub(super) fn set_wall(&mut self, host: usize) {
+        let most = self.plan.clocks.wall_max_ms;
+        let off = self.fault.below(2 * most + 1) as i64 - most as i64;
+        let off = if self.fault.chance(300) { 0 } else { off };
+        // Where it is the store's time, time may stop and be caught up with, but does not run ahead of the truth.
+        let off = if self.plan.settings.exclusive { off.min(0) } else { off };
+        self.world.say(|| format!("the wall clock of host {host} is off by {off} ms"));
+        self.world.hosts[host].clocks.wall_offset_ms = off;
+    }
+
+    /// A sweeper begins, or stops until it comes again.
+    pub(super) fn sweeper(&mut self, host: usize, on: bool) -> Verdict {
+        let next =
+            if on { self.plan.sweep_for_ms } else { self.plan.sweep_every_ms - self.plan.sweep_for_ms };
+        self.after(next, Event::Sweeper(host, !on));
+        if self.world.hosts[host].draining {
+            return Ok(());
         }
-        Ok(())
+        self.world.upkeep(host, on)
+    }
+
+    /// Lets a guest vanish or freeze, if nothing is open on it.
+    pub(super) fn let_go(&mut self, host: usize) {
+        if !self.world.is_awake(host) || !self.world.hosts[host].tickets.is_empty() {
+            return;
+        }
+        let node = self.world.node_id(host);
+        let active = self.world.attempts.iter().any(|attempt| {
+            attempt.host == host
+                && attempt.node == node
+                && !matches!(attempt.progress, Progress::Unbegun | Progress::Ended(_))
+        });
+        if active {
+            return;
+        }
+        if self.fault.chance(self.plan.faults.vanish) {
+            self.world.crash(host);
+            return;
+        }
+        let mut kind = *self.fault.pick(&Pause::ALL);
+        if kind == Pause::Unseen && !self.is_quiet(host) {
+            kind = Pause::Machine;
+        }
+        self.world.pause(host, kind);
+        self.paused_until[host] = UNTIL_NEEDED;
+        self.woken[host] = None;
+    }
+
+    /// Returns true if a pause that no clock shows can do no harm: nothing that the host has decided on is still to be sent.
+    fn is_quiet(&self, host: usize) -> bool {
+        let node = self.world.node_id(host);
+        let committing = |number: &crate::attempt::Attempt| number.commits > 0 && number.ended().is_none();
+        !self.plan.settings.exclusive
+            && !self.world.hosts[host].sweeps
+            && !self.world.flights.keys().any(|flight| Some(flight.node) == node)
+            && self.world.hosts[host].tickets.is_empty()
+            && !self.world.attempts.iter().any(|attempt| attempt.host == host && committing(attempt))
+    }
+
+    /// Wakes a guest that an attempt needs, or starts one.
+    pub(super) fn rouse(&mut self, host: usize, number: usize) {
+        if self.plan.roles[host] != Role::Guest || self.world.attempts[number].progress != Progress::Unbegun {
+            return;
+        }
+        if self.world.hosts[host].node.is_none() {
+            self.parked[host].clear();
+            self.paused_until[host] = 0;
+            self.world.start_node(host);
+        } else if self.paused_until[host] == UNTIL_NEEDED && self.world.hosts[host].paused.is_some() {
+            self.world.resume(host);
+            self.paused_until[host] = 0;
+            for event in std::mem::take(&mut self.parked[host]) {
+                self.after(0, event);
+            }
+        }
     }
 
     pub(super) fn disturb(&mut self) -> Verdict {
         if self.healed {
             return Ok(());
         }
-        let host = self.fault.below(self.plan.hosts as u64) as usize;
-        let now_ms = self.world.now_ms;
-        match self.fault.below(8) {
-            0 => self.set_clock(host, self.plan.settings.skew_max_ms / 2),
-            1 => {
-                let pause = self.fault.between(1, 2 * self.plan.settings.timeout_max_ms);
-                self.paused_until[host] = now_ms + pause;
-                self.world.say(|| format!("host {host} stands still for {pause} ms"));
-                if pause > LEASE_MS {
-                    // Before anything else that waits for the same instant.
-                    self.sequence += 1;
-                    self.heap.push(Reverse((now_ms + pause, 0, Event::Resume(host))));
-                }
+        let host = self.fault.below(self.plan.roles.len() as u64) as usize;
+        match self.fault.below(9) {
+            0 => self.set_wall(host),
+            1 | 2 => self.stand_still(host),
+            3 => {
+                // Away from where it began, and back: the plan holds where that is.
+                let base = self.plan.clocks.store.offset_ms();
+                let step = self.fault.below(self.plan.clocks.store_steps_ms + 1) as i64;
+                let now_ms = self.world.now_ms;
+                self.world.say(|| format!("the store's clock is off by {} ms", base + step));
+                self.world.store_clock.set(base + step, now_ms);
             }
-            2 => {
-                self.world.step(host, Input::HeartbeatLost)?;
-                let delay = self.fault.between(1, 3_000);
-                self.after(delay, Event::HeartbeatBack(host));
-            }
-            3 if self.plan.faults.crash > 0 => self.world.crash(host),
-            4 if !self.world.requests.is_empty() => {
+            4 if self.plan.faults.crash > 0 => self.world.crash(host),
+            5 if !self.world.requests.is_empty() => {
                 let request = self.fault.below(self.world.requests.len() as u64) as usize;
                 self.world.look_up(host, request)?;
             }
-            5 => self.drain(host)?,
+            6 => self.drain(host)?,
+            7 if self.fault.chance(self.plan.faults.spoil) => self.spoil(),
             _ => {
                 let slot = &self.world.hosts[host];
-                let holds = !slot.maintains;
-                if self.paused_until[host] <= now_ms && !slot.heartbeat_lost && !slot.draining {
-                    self.world.step(host, Input::Maintain(holds))?;
+                let on = !slot.sweeps;
+                if slot.role == Role::Member && slot.paused.is_none() && !slot.draining {
+                    self.world.upkeep(host, on)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A host stands still: often for longer than anything waits.
+    fn stand_still(&mut self, host: usize) {
+        if !self.world.is_awake(host) {
+            return;
+        }
+        let settings = &self.plan.settings;
+        let longest = [settings.timeout_max_ms, settings.over_after_ms(), settings.settle_after_ms()];
+        let most = longest.into_iter().max().expect("there are some") + 2_000;
+        let most = *self.fault.pick(&[2 * self.plan.call_timeout_ms, 3_000, most, most]);
+        let mut span = self.fault.between(1, most);
+        let mut kind = *self.fault.pick(&Pause::ALL);
+        let now_ms = self.world.now_ms;
+        if kind == Pause::Unseen && !self.is_quiet(host) {
+            let unseen_max = self.plan.clocks.unseen_max_ms;
+            let again_ms = self.unseen_ms[host] + settings.over_after_ms();
+            if unseen_max == 0 || settings.exclusive || now_ms < again_ms {
+                kind = Pause::Process;
+            } else {
+                span = self.fault.between(1, unseen_max);
+                self.unseen_ms[host] = now_ms + span;
+            }
+        }
+        self.paused_until[host] = now_ms + span;
+        self.world.pause(host, kind);
+        self.woken[host] = None;
+        self.world.say(|| format!("for {span} ms"));
+        // Before anything else that waits for the same instant.
+        self.heap.push(Reverse((now_ms + span, 0, Event::Resume(host))));
+    }
+
+    /// Damages a record or a whole entry that somebody relies on, or puts a name that cannot be read beside others.
+    fn spoil(&mut self) {
+        let heals = self.fault.between(500, 30_000);
+        self.after(heals, Event::Mend);
+        let known = self.world.audit.commits.values().filter(|commit| commit.told);
+        let names: Vec<Name> = known
+            .filter_map(|commit| {
+                let record = &commit.record;
+                if !commit.whole {
+                    return (!commit.record_gone).then_some(Name::Commit(record.hash));
+                }
+                let (key, _) = record.writes.first()?;
+                let mut entries = self.world.store.entries(key);
+                let entry = entries.find(|entry| entry.txn == record.txn)?;
+                Some(Name::Version(key.clone(), entry.clone()))
+            })
+            .collect();
+        match self.fault.below(6) {
+            0 => {
+                let key = self.fault.pick(&self.plan.keys).clone();
+                self.world.store.strangers.insert(key.clone(), format!("a stranger beside {key}"));
+            }
+            1 => {
+                self.world.store.strange_commits.insert("a stranger among the commits".into());
+            }
+            2 if self.fault.chance(300) => {
+                self.world.store.unreadable.insert(Name::Format);
+            }
+            _ if !names.is_empty() => {
+                let name = self.fault.pick(&names).clone();
+                self.world.say(|| format!("damaged: {name:?}"));
+                self.world.store.unreadable.insert(name);
+            }
+            _ => {}
+        }
+    }
+
+    /// Mends all that is damaged.
+    pub(super) fn mend(&mut self) {
+        self.world.say(|| "all that was damaged is mended".into());
+        let store = &mut self.world.store;
+        store.unreadable.clear();
+        store.strangers.clear();
+        store.strange_commits.clear();
+        // Whoever mends a record removes the note on it: from then on its entries count again.
+        store.damaged.clear();
     }
 
     fn drain(&mut self, host: usize) -> Verdict {
         let slot = &self.world.hosts[host];
         let Some(node) = self.world.node_id(host) else { return Ok(()) };
-        if slot.draining || self.paused_until[host] > self.world.now_ms {
+        if slot.draining || slot.paused.is_some() {
             return Ok(());
         }
         self.world.drain(host)?;
-        let patience_ms = self.plan.settings.timeout_max_ms + self.plan.settings.slack_ms;
+        let patience_ms = self.plan.settings.timeout_max_ms + 1_000;
         self.after(patience_ms, Event::DrainOver(host, node));
         Ok(())
     }
 
+    /// Plans a new call: it may wait in the driver first.
     pub(super) fn plan_flight(&mut self, id: FlightId) {
+        if !self.world.flights.contains_key(&id) {
+            return;
+        }
+        if !self.healed && self.net.chance(self.plan.faults.queued) {
+            let most = *self.net.pick(&[50, 1_000, 2 * self.plan.settings.timeout_max_ms]);
+            let delay = self.net.below(most);
+            self.world.hold(id);
+            return self.after(delay, Event::Send(id));
+        }
+        self.plan_sent(id);
+    }
+
+    /// Plans a call that was sent: each piece has a fate of its own, and the answer comes after the last.
+    pub(super) fn plan_sent(&mut self, id: FlightId) {
         let Some(flight) = self.world.flights.get(&id) else { return };
-        let (write, fetch) = (is_write(&flight.call), matches!(flight.call, Call::Fetch { .. }));
+        let calls: Vec<Call> = flight.pieces.iter().map(|piece| piece.call.clone()).collect();
         let delay_max = if self.healed { 1 } else { self.plan.delay_max_ms };
-        let there = self.net.below(delay_max + 1);
+        if matches!(flight.call, Call::Fetch { .. }) && self.net.chance(self.plan.faults.cached) {
+            let there = self.net.below(delay_max + 1);
+            return self.after(there, Event::FromCache(id));
+        }
+        let fates: Vec<u64> = calls
+            .iter()
+            .enumerate()
+            .map(|(place, call)| self.plan_piece(id, place, call, delay_max))
+            .collect();
+        let last = fates.into_iter().max().expect("a call has a piece");
         let back = self.net.below(delay_max + 1);
+        self.after(last + back, Event::Answer(id));
+    }
+
+    /// Plans a piece, and returns in how many milliseconds its caller can know its outcome.
+    fn plan_piece(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
+        // Where calls have no grace, they take effect as they are sent: the process that sends them is the store.
+        let at_once = call.is_write() && self.plan.settings.grace_ms == 0;
+        let there = if at_once { 0 } else { self.net.below(delay_max + 1) };
+        let faults = self.plan.faults.clone();
+        if self.healed {
+            self.after(there, Event::Land(id, place));
+            return there;
+        }
         let timeout = self.plan.call_timeout_ms;
-        let faults = &self.plan.faults;
-        if !self.healed && self.net.chance(faults.busy) {
-            return self.after(there + back, Event::Fail(id, CallError::Busy, None));
+        let fails = |error| Event::FailPiece(id, place, error, None);
+        let planned = || format!("planned for {}#{}", id.node, id.call.0);
+        if self.net.chance(faults.busy) {
+            self.after(there, fails(CallError::Busy));
+            return there;
         }
-        if !self.healed && self.net.chance(faults.refused) {
-            let error = CallError::Refused(format!("planned for {}#{}", id.node, id.call.0));
-            return self.after(there + back, Event::Fail(id, error, None));
+        if self.net.chance(faults.refused) {
+            self.after(there, fails(CallError::Refused(planned())));
+            return there;
         }
-        if !self.healed && !write && self.net.chance(faults.damaged) {
-            let error = CallError::Damaged(format!("planned for {}#{}", id.node, id.call.0));
-            return self.after(there + back, Event::Fail(id, error, None));
+        if !call.is_write() && self.net.chance(faults.damaged) {
+            self.after(there, fails(CallError::Damaged(planned())));
+            return there;
         }
-        if !self.healed && self.net.chance(faults.no_answer) {
+        if self.net.chance(faults.no_answer) {
             let grace = self.plan.settings.grace_ms;
             let fate = self.net.below(3);
             if fate == 0 {
-                let lands = self.net.below(timeout);
-                self.after(lands, Event::Land(id));
+                let lands = if at_once { 0 } else { self.net.below(timeout) };
+                self.after(lands, Event::Land(id, place));
             }
-            let late = (fate == 1 && write && grace > timeout).then(|| self.world.now_ms + grace);
-            return self.after(timeout, Event::Fail(id, CallError::NoAnswer, late));
-        }
-        if fetch && self.net.chance(faults.cached) {
-            return self.after(there, Event::FromCache(id));
+            let late = fate == 1 && call.is_write() && grace > timeout;
+            let late_until_ms = late.then(|| self.world.now_ms + grace);
+            self.after(timeout, Event::FailPiece(id, place, CallError::NoAnswer, late_until_ms));
+            return timeout;
         }
         // Now and then a call takes nearly as long as it may.
-        let slow = !self.healed && self.net.chance(20);
+        let slow = !at_once && self.net.chance(faults.slow);
         let there = if slow { self.net.below(timeout) } else { there };
-        self.after(there, Event::Land(id));
-        self.after(there + back, Event::Answer(id));
+        self.after(there, Event::Land(id, place));
+        there
+    }
+
+    /// A piece lands; its bytes may have been held up in a host that stands still.
+    pub(super) fn land(&mut self, id: FlightId, place: usize) -> Verdict {
+        let Some(flight) = self.world.flights.get(&id) else { return Ok(()) };
+        let (host, latest_ms) = (flight.host, flight.sent_ms + self.plan.settings.grace_ms);
+        let until_ms = self.paused_until[host];
+        let still = self.world.hosts[host].paused.is_some() && until_ms != UNTIL_NEEDED;
+        if still && self.net.chance(300) {
+            if until_ms <= latest_ms {
+                self.at(until_ms, Event::Land(id, place));
+            } else {
+                self.world.fail_piece(id, place, CallError::NoAnswer, None);
+            }
+            return Ok(());
+        }
+        self.world.land(id, place)
     }
 
     pub(super) fn plan_tell(&mut self, id: TellId) {

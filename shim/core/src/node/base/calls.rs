@@ -5,7 +5,9 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use crate::bug::Bug;
 use crate::clock::{Clock, Moment};
 use crate::ids::{Key, TxnId};
 use crate::record::VersionEntry;
@@ -23,7 +25,7 @@ pub(in crate::node) enum Owner {
     /// All operations that wait for a page of a key's version entries.
     Listing(Key, Option<VersionEntry>),
     /// All operations that wait for a commit record to learn.
-    Record(Name, TxnId, Key),
+    Record(Name, TxnId),
     /// All operations that wait for the mark.
     Mark,
     /// An operation that waits for a value.
@@ -36,22 +38,39 @@ pub(in crate::node) enum Owner {
     Nobody,
 }
 
-/// The limit of a call: it is not sent once this instant is older than this, at most.
+/// The limit of a call: it is not sent once an instant is so old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Limit {
     pub(in crate::node) from: Moment,
     pub(in crate::node) ms: u64,
+    pub(in crate::node) age: Age,
+}
+
+/// The age that a limit goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) enum Age {
+    /// By whichever clock went furthest: for what must not take effect late.
+    AtMost,
+    /// By the monotonic clock alone: for the patience of whoever waits, on which nothing rests.
+    AtLeast,
 }
 
 impl Limit {
     /// Returns true if nothing more may be sent.
     pub(in crate::node) fn has_passed(&self, clock: &Clock) -> bool {
-        clock.age_at_most_ms(&self.from) >= self.ms
+        self.age_ms(clock) >= self.ms
+    }
+
+    fn age_ms(&self, clock: &Clock) -> u64 {
+        match self.age {
+            Age::AtMost => clock.age_at_most_ms(&self.from),
+            Age::AtLeast => clock.age_at_least_ms(&self.from),
+        }
     }
 
     /// Returns the milliseconds until it passes, at most.
     pub(in crate::node) fn remaining_ms(&self, clock: &Clock) -> u64 {
-        self.ms.saturating_sub(clock.age_at_most_ms(&self.from))
+        self.ms.saturating_sub(self.age_ms(clock))
     }
 }
 
@@ -91,11 +110,13 @@ struct Outcome<T> {
     last: Option<Result<T, CallError>>,
     /// A try had no answer.
     maybe: bool,
+    /// The last error of a try that took no effect.
+    none: CallError,
 }
 
 impl<T: Clone> Outcome<T> {
     const fn open() -> Outcome<T> {
-        Outcome { last: None, maybe: false }
+        Outcome { last: None, maybe: false, none: CallError::Expired }
     }
 
     fn take(&mut self, answer: Result<T, CallError>) {
@@ -105,7 +126,10 @@ impl<T: Clone> Outcome<T> {
                 self.maybe = true;
                 None
             }
-            Err(CallError::Busy | CallError::Expired) => None,
+            Err(error @ (CallError::Busy | CallError::Expired)) => {
+                self.none = error;
+                None
+            }
             // An earlier try may have taken effect: this refusal decides nothing.
             Err(CallError::Refused(_)) if self.maybe => Some(Err(CallError::NoAnswer)),
             answer => Some(answer),
@@ -113,7 +137,7 @@ impl<T: Clone> Outcome<T> {
     }
 
     fn end(self) -> Result<T, CallError> {
-        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { CallError::Busy }))
+        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { self.none }))
     }
 }
 
@@ -181,6 +205,14 @@ impl Gathered {
             entries: self.entries.into_iter().map(Outcome::end).collect(),
         })
     }
+}
+
+/// The planted bug: a repeated commit takes another attempt's name.
+fn under_another_attempt(mut writes: Writes) -> Writes {
+    if let Some(record) = &mut writes.record {
+        Arc::make_mut(record).txn.attempt.0[15] ^= 0xff;
+    }
+    writes
 }
 
 /// The outcome of an answer: final, or the instant at which the call is repeated.
@@ -261,6 +293,8 @@ impl Calls {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
             if waiting.asked_call >= since {
                 waiting.waiters.insert(waiter);
+                // The new waiter has patience of its own.
+                waiting.limit = Some(limit);
                 return;
             }
         }
@@ -273,10 +307,16 @@ impl Calls {
         let id = CallId(self.next);
         self.next += 1;
         waiting.tries += 1;
-        if waiting.limit.is_some_and(|limit| limit.has_passed(clock)) {
+        let late = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
+        if late && !clock.has_bug(Bug::SendAfterDeadline) {
             self.unsent.push(id);
         } else {
             let call = match &waiting.gathered {
+                Some(gathered)
+                    if waiting.tries > 1 && clock.has_bug(Bug::CommitUnderNewUuidAfterNoAnswer) =>
+                {
+                    Call::Commit(under_another_attempt(gathered.rest()))
+                }
                 Some(gathered) => Call::Commit(gathered.rest()),
                 None => waiting.call.clone(),
             };
@@ -294,7 +334,9 @@ impl Calls {
 
     /// Returns true if a call that had to wait in the driver may still be sent.
     pub(in crate::node) fn may_send(&self, clock: &Clock, id: CallId) -> bool {
-        self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(|limit| !limit.has_passed(clock)))
+        let careless = clock.has_bug(Bug::SendAfterDeadline);
+        let in_time = |limit: Limit| careless || !limit.has_passed(clock);
+        self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
     }
 
     /// Takes an answer.

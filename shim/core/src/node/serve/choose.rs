@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::Key;
+use crate::ids::{Key, TxnId};
 use crate::message::Header;
 use crate::record::VersionEntry;
 use crate::store::{Call, Group, Name};
@@ -127,6 +127,11 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     let young = is_current || listing.asked_call >= operation.began_call;
     if listing.asked_call < since {
         return Err(since);
+    }
+    // The node knows of a settled mark that this listing cannot explain: a retry would meet the same refusal.
+    let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
+    if listing.mark < settled && listing.asked_call < operation.began_call {
+        return Err(operation.began_call);
     }
     if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
 }
@@ -313,7 +318,7 @@ impl Look<'_> {
             true => Name::Version(self.key.clone(), entry.clone()),
             false => Name::Commit(entry.hash),
         };
-        let owner = Owner::Record(at.clone(), entry.txn, self.key.clone());
+        let owner = Owner::Record(at.clone(), entry.txn);
         // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
         let since = self.listing.asked_call;
         self.state.call_shared(owner, || Call::Get(at), self.id, since, self.operation.limit);

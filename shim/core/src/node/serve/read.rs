@@ -187,30 +187,40 @@ pub(in crate::node) fn listing_answered(
 }
 
 /// Takes the record that a listed entry names.
-pub(in crate::node) fn record_answered(
-    state: &mut State,
-    waiting: &Waiting,
-    (txn, key): (TxnId, &Key),
-    answer: Answer,
-) {
+pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn: TxnId, answer: Answer) {
     match answer {
         Answer::Got(got) => {
             match got {
                 Some((Body::Record(record), _)) if record.txn == txn => {
-                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), ..));
+                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), _));
                     let header = Arc::new(Header::of(&record, whole));
-                    state.learn(&header, false, Some(key));
+                    // Only a planted bug asks for which key the record was got.
+                    let asked = wanted(state, waiting, txn).into_iter().next();
+                    state.learn(&header, false, asked.as_ref());
                 }
                 // Not there, or another attempt's.
                 Some(_) | None => {
                     let next_call = state.calls.next_number();
-                    state.index.undecided(txn, key, next_call);
+                    for key in wanted(state, waiting, txn) {
+                        state.index.undecided(txn, &key, waiting.asked_call, next_call);
+                    }
                 }
             }
             advance_all(state, &waiting.waiters);
         }
         answer => fail_all(state, &waiting.waiters, &answer),
     }
+}
+
+/// Returns the keys for which operations wait for the record of a listed entry.
+fn wanted(state: &State, waiting: &Waiting, txn: TxnId) -> BTreeSet<Key> {
+    let operations = waiting.waiters.iter().filter_map(|id| state.operations.get(*id));
+    let keys = operations.flat_map(|operation| operation.wanted.keys());
+    let lists = |key: &&Key| {
+        let entry = state.index.known(key);
+        entry.is_some_and(|entry| entry.versions().iter().any(|known| known.txn == txn))
+    };
+    keys.filter(lists).cloned().collect()
 }
 
 /// Takes the mark that operations waited for; the state has learned it already.

@@ -40,7 +40,7 @@ use crate::message::Note;
 use crate::record::Format;
 use crate::store::{Answer, Body, Call, Name, Tag};
 
-use super::super::base::calls::Limit;
+use super::super::base::calls::{Age, Limit};
 use super::super::base::mark::{Seen, settled_for_sweeps};
 use super::super::base::state::State;
 use super::super::base::transaction::Phase as Progress;
@@ -266,7 +266,7 @@ pub(super) fn put_limit(state: &State) -> Option<Limit> {
         return None;
     }
     let seen = recent(state).expect("a put starts after the mark was read");
-    Some(Limit { from: seen.asked, ms: state.settings.put_limit_ms })
+    Some(Limit { from: seen.asked, ms: state.settings.put_limit_ms, age: Age::AtMost })
 }
 
 /// Takes the mark that was read again; the state has learned it already.

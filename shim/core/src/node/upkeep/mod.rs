@@ -112,7 +112,7 @@ impl Upkeep {
         sweep.pump(state);
         let Some(end) = sweep.ended() else { return };
         let sweep = self.sweep.take().expect("it was looked at above");
-        self.history = sweep.history();
+        self.history = sweep.history(state);
         self.settling = sweep.settling.clone().or(self.settling.take());
         if sweep.has_begun() {
             state.note(Note::Swept { whole: end.whole });

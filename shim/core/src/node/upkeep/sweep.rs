@@ -245,15 +245,15 @@ impl Sweep {
     }
 
     /// Returns true if it looks at every record without entries, however long ago it was written.
-    pub(super) fn looks_at_all(&self) -> bool {
+    pub(super) fn looks_at_all(&self, state: &State) -> bool {
         let now_ms = self.basis().began_ms();
-        self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + records::LOOK_AT_ALL_MS)
+        self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + state.settings.look_at_all_ms)
     }
 
     /// Returns the history for the next sweep.
-    pub(super) fn history(&self) -> History {
+    pub(super) fn history(&self, state: &State) -> History {
         let is_whole = self.end.is_some_and(|end| end.whole);
-        let all = is_whole && !self.notes.were_used() && self.looks_at_all();
+        let all = is_whole && !self.notes.were_used() && self.looks_at_all(state);
         let looked_at_all_ms =
             if all { Some(self.basis().began_ms()) } else { self.history.looked_at_all_ms };
         History {

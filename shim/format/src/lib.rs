@@ -1,0 +1,53 @@
+//! The second protocol's durable formats: the bytes that a store holds. Golden files (`golden/`)
+//! pin them.
+//!
+//! * [`encode_name`], [`decode_name`], [`describe`] (`name`) – typed names to a store's structured
+//!   names and back, in the order that the core documents.
+//! * [`encode_object`], [`decode_body`], [`PartInPieces`] (`body`, `record`, `notes`, `messages`,
+//!   `frame`) – bodies: a format number, a checksum, a protobuf message.
+//! * [`Listing`], [`Scanning`] (`listing`) – pages of names to answers of the core; damaged names
+//!   become text.
+//! * [`encode_commit`], [`decode_committed`], [`call_error`] (`commit`) – one commit and its
+//!   outcomes.
+//! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
+//!   opaque to the core.
+//! * [`look`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
+//! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
+//! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
+//!   call, as text.
+//!
+//! Two rules for changes of a format:
+//!
+//! 1. A field that an older reader may ignore gets a new field number. A field that it must not
+//!    ignore raises the format number: older readers then refuse the object instead of guessing.
+//! 2. Nothing is decoded into a state that the core does not allow. Bytes that do not parse are
+//!    [`aft_store::Error::Damaged`], and the text names the object.
+
+mod about;
+mod body;
+mod commit;
+mod fault;
+mod frame;
+mod hash;
+mod listing;
+mod look;
+mod messages;
+mod name;
+mod notes;
+mod record;
+mod token;
+
+pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
+pub use body::{PartInPieces, decode_body, encode_object, encode_part};
+pub use commit::{call_error, decode_committed, encode_commit};
+pub use frame::Gone;
+pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
+pub use listing::{Ask, Listing, Scanning};
+pub use look::{Holds, look};
+pub use name::{decode_name, describe, encode_name};
+pub use token::{
+    SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,
+};
+
+/// The number of the formats that this program writes, and the newest that it reads.
+pub const FORMAT: u8 = 2;

@@ -1,0 +1,164 @@
+//! The contents of a store that has no `store/format` (protocol, section 14).
+//!
+//! A new store is made only where nothing of this project lies: neither data of the first version,
+//! which this program does not read, nor data of this version whose mark was lost. A mark that
+//! began again would be wrong: a version entry that a sweep removed would count as not put yet.
+
+use aft_store::{Error, Position, Space, Store};
+use bytes::Bytes;
+
+use crate::FORMAT;
+use crate::fault::Fault;
+use crate::frame::check_first_byte;
+use crate::name::{decode_name, describe};
+
+/// Names asked for in one page. All but leftovers of probes decide at once.
+const PAGE_LEN: usize = 100;
+/// The race probe's names begin so. One that was killed leaves some behind.
+const PROBE_PREFIX: &[u8] = b"aft-probe-";
+
+/// The contents of a store that has no `store/format`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing of this project: a new store may be made here.
+    Nothing,
+    /// Data of the first version.
+    First {
+        /// An object that says so.
+        example: String,
+    },
+    /// Data of a newer version.
+    Newer {
+        /// An object that says so.
+        example: String,
+        /// Its format number.
+        found: u8,
+    },
+    /// Data of this version, or names that no version writes: the mark is lost. Reading and
+    /// committing go on; sweeps and verdicts that need the mark do not. If another node is making
+    /// the store at this moment, its `store/format` is found when it is read once more.
+    Unmarked {
+        /// An object that says so.
+        example: String,
+    },
+}
+
+impl Holds {
+    /// Returns a text that says why the store cannot be used, and what to do; `None` where it can.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Holds::Nothing | Holds::Unmarked { .. } => None,
+            Holds::First { example } => Some(format!(
+                "the store was written by the first version of this program ({example}), whose stores this one does \
+                 not read: open it with the program that wrote it, read its keys, and write them to a new prefix"
+            )),
+            Holds::Newer { example, found } => Some(format!(
+                "the store was written by a newer version of this program ({example} has format {found}; this one \
+                 reads {FORMAT}): upgrade this node"
+            )),
+        }
+    }
+
+    /// Returns a text about a store that can be used in part only, with what to do.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Holds::Unmarked { example } => Some(format!(
+                "the store holds data ({example}) and no store/format: nothing is collected, and reads that need the \
+                 mark fail; restore store/format from a backup, or read the store's keys and write them to a new prefix"
+            )),
+            Holds::Nothing | Holds::First { .. } | Holds::Newer { .. } => None,
+        }
+    }
+
+    /// Returns the rank by which one finding outweighs another: a store of two versions is refused.
+    fn rank(&self) -> u8 {
+        match self {
+            Holds::Nothing => 0,
+            Holds::Unmarked { .. } => 1,
+            Holds::Newer { .. } => 2,
+            Holds::First { .. } => 3,
+        }
+    }
+}
+
+/// Looks at the contents of a store whose `store/format` is missing: one scan of one page in each
+/// space, and at most one get.
+///
+/// # Errors
+/// The store's own, if a scan fails.
+pub async fn look(store: &dyn Store) -> Result<Holds, Error> {
+    let spaces = [
+        // The first version alone writes to these, but for what members say of themselves.
+        Space::Intent,
+        Space::Collect,
+        Space::Marker,
+        Space::Node,
+        // Both versions write to these.
+        Space::Version,
+        Space::Blob,
+        Space::Commit,
+        // This version alone.
+        Space::Store,
+    ];
+    let mut holds = Holds::Nothing;
+    for space in spaces {
+        let Some(name) = first_name(store, space).await? else { continue };
+        // A record's name is the same in every version. Its first byte is not.
+        let body = match space {
+            Space::Commit => store.get(&name).await?.map(|(body, _)| body),
+            _ => None,
+        };
+        let found = judge(&name, body.as_ref());
+        if found.rank() > holds.rank() {
+            holds = found;
+        }
+        if matches!(holds, Holds::First { .. }) {
+            break;
+        }
+    }
+    Ok(holds)
+}
+
+/// Returns the first name of a space that is no leftover of a probe.
+async fn first_name(store: &dyn Store, space: Space) -> Result<Option<aft_store::Name>, Error> {
+    let mut after: Option<Position> = None;
+    loop {
+        let page = store.scan(space, b"", after.as_ref(), PAGE_LEN).await?;
+        for name in page.names {
+            if !name.group.starts_with(PROBE_PREFIX) {
+                return Ok(Some(aft_store::Name::new(space, name.group, name.item)));
+            }
+            after = Some(Position { group: name.group, item: Some(name.item) });
+        }
+        if !page.more {
+            return Ok(None);
+        }
+    }
+}
+
+/// Returns the version of the program that wrote an object, by its name and, for a record, its
+/// body.
+fn judge(name: &aft_store::Name, body: Option<&Bytes>) -> Holds {
+    let item_byte = name.item.first().copied();
+    let by_format = |outcome: Result<(), Fault>| match outcome {
+        Err(Fault::First) => Holds::First { example: name.to_string() },
+        Err(Fault::Newer { found }) => Holds::Newer { example: name.to_string(), found },
+        Ok(()) | Err(Fault::Broken(_)) => {
+            let example = decode_name(name).map_or_else(|_| name.to_string(), |name| describe(&name));
+            Holds::Unmarked { example }
+        }
+    };
+    match name.space {
+        Space::Intent | Space::Collect | Space::Marker => Holds::First { example: name.to_string() },
+        Space::Version | Space::Blob => by_format(item_byte.map_or(Ok(()), crate::fault::check_format)),
+        Space::Commit => {
+            by_format(body.and_then(|body| body.first().copied()).map_or(Ok(()), check_first_byte))
+        }
+        // The first version keeps two times here; members write beside them.
+        Space::Node if name.group == b"entered"[..] || name.group == b"horizon"[..] => {
+            Holds::First { example: name.to_string() }
+        }
+        Space::Node | Space::Lease => Holds::Nothing,
+        Space::Store => by_format(Ok(())),
+    }
+}

@@ -1,0 +1,322 @@
+//! Pages: the core sees every readable name once and in order, and every damaged one as text,
+//! whatever the pages are.
+
+use std::collections::{BTreeSet, btree_set};
+
+use aft_core::ids::{Key, RequestHash};
+use aft_core::record::{BlobGroup, VersionEntry};
+use aft_core::store::{Answer, Body, Found, FoundRecord, Group, Name, Place, Scan};
+use aft_format::{Ask, Listing, Scanning, encode_name, encode_object};
+use aft_store::{GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
+use bytes::Bytes;
+use proptest::collection::{btree_set as set_of, vec};
+use proptest::prelude::*;
+
+use crate::generate;
+
+/// A space of a store: names in order.
+type Stored = BTreeSet<(Bytes, Bytes)>;
+
+/// A page of a scan, as the seam documents it.
+fn scan(stored: &Stored, prefix: &[u8], after: Option<&Position>, limit: usize) -> ScanPage {
+    let behind = |(group, item): &&(Bytes, Bytes)| match after {
+        None => true,
+        Some(Position { group: of, item: Some(after) }) => (group, item) > (of, after),
+        Some(Position { group: of, item: None }) => group > of,
+    };
+    let mut names: Vec<Scanned> = stored
+        .iter()
+        .filter(|(group, _)| group.starts_with(prefix))
+        .filter(behind)
+        .take(limit + 1)
+        .map(|(group, item)| Scanned {
+            group: group.clone(),
+            item: item.clone(),
+            body: None,
+            written_ms: None,
+        })
+        .collect();
+    let more = names.len() > limit;
+    names.truncate(limit);
+    ScanPage { names, more }
+}
+
+fn groups(stored: &Stored, after: Option<&Bytes>, limit: usize) -> GroupPage {
+    let groups: BTreeSet<&Bytes> = stored.iter().map(|(group, _)| group).collect();
+    let mut groups: Vec<Bytes> = groups
+        .into_iter()
+        .filter(|group| after.is_none_or(|after| *group > after))
+        .take(limit + 1)
+        .cloned()
+        .collect();
+    let more = groups.len() > limit;
+    groups.truncate(limit);
+    GroupPage { groups, more }
+}
+
+/// Answers one call of the core, as a driver does.
+fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
+    let mut scanning = Scanning::new(of);
+    for _ in 0..=stored.len() {
+        let on = match scanning.ask() {
+            Ask::Nothing => false,
+            Ask::Names { space: _, prefix, after } => {
+                let page = scan(stored, prefix, after.as_ref(), limit);
+                scanning.take_names(page)
+            }
+            Ask::Groups { space: _, after } => {
+                let page = groups(stored, after.as_ref(), limit);
+                scanning.take_groups(page)
+            }
+        };
+        if !on {
+            return scanning.answer();
+        }
+    }
+    panic!("the same page is asked for again");
+}
+
+/// Everything that the core sees of a scan, going on after the last name of each page.
+fn walk<T: Clone>(
+    stored: &Stored,
+    limit: usize,
+    question: impl Fn(Option<&T>) -> Scan,
+    names: impl Fn(Found) -> Vec<T>,
+) -> (Vec<T>, BTreeSet<String>) {
+    let (mut all, mut texts) = (Vec::<T>::new(), BTreeSet::new());
+    loop {
+        let Answer::Scanned { found, damaged, more } = scanned(stored, &question(all.last()), limit) else {
+            panic!("a scan was answered otherwise");
+        };
+        let found = names(found);
+        assert!(!more || !found.is_empty(), "more follow without a name to go on from");
+        all.extend(found);
+        texts.extend(damaged);
+        assert!(all.len() <= stored.len(), "a cursor leads back");
+        if !more {
+            return (all, texts);
+        }
+    }
+}
+
+fn of_versions(found: Found) -> Vec<(Key, VersionEntry)> {
+    let Found::Versions(found) = found else { panic!("{found:?}") };
+    found
+}
+
+fn place(of: &(Key, VersionEntry)) -> Place {
+    Place { key: of.0.to_string(), entry: Some(of.1.clone()) }
+}
+
+fn stored_of(name: &Name) -> (Bytes, Bytes) {
+    let name = encode_name(name);
+    (name.group, name.item)
+}
+
+/// Names that no object has, between those that are. Their groups are short: any 32 bytes are a
+/// hash, and any 56 the group of some blobs.
+fn junk() -> impl Strategy<Value = BTreeSet<(Bytes, Bytes)>> {
+    let group =
+        prop_oneof!["[a-c/]{1,4}".prop_map(Bytes::from), vec(any::<u8>(), 1..5).prop_map(Bytes::from),];
+    let item = vec(prop_oneof![3 => Just(1_u8), 1 => any::<u8>()], 0..12).prop_map(Bytes::from);
+    set_of((group, item), 0..12)
+}
+
+/// Keys, texts that are longer than keys, and the empty text.
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => generate::key().prop_map(|key| key.to_string()),
+        2 => "k{1000,1200}\\PC{0,3}",
+        1 => Just(String::new()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn scans_of_versions(
+        entries in vec((generate::key(), generate::entry()), 0..12),
+        junk in junk(),
+        limit in 1_usize..5,
+        prefix in prop_oneof![Just(String::new()), "[a-c/]{1,2}"],
+    ) {
+        let readable: Stored = entries
+            .iter()
+            .map(|(key, entry)| stored_of(&Name::Version(key.clone(), entry.clone())))
+            .collect();
+        let stored: Stored = readable.iter().cloned().chain(junk.iter().cloned()).collect();
+        let question = |after: Option<&(Key, VersionEntry)>| Scan::Versions {
+            prefix: prefix.clone(),
+            after: after.map(place),
+        };
+        let (all, texts) = walk(&stored, limit, question, of_versions);
+        let seen: Vec<(Bytes, Bytes)> =
+            all.into_iter().map(|(key, entry)| stored_of(&Name::Version(key, entry))).collect();
+        let with_prefix = |(group, _): &&(Bytes, Bytes)| group.starts_with(prefix.as_bytes());
+        prop_assert_eq!(seen, readable.iter().filter(with_prefix).cloned().collect::<Vec<_>>());
+        prop_assert_eq!(texts.len(), junk.iter().filter(with_prefix).count());
+        prop_assert!(texts.iter().all(|text| text.starts_with("version/")));
+    }
+
+    /// A place is exclusive, and splits the names where the typed order does: newest first within a
+    /// key.
+    #[test]
+    fn places_split_the_names(
+        entries in vec((generate::key(), generate::entry()), 0..12),
+        key in texts(),
+        entry in proptest::option::of(generate::entry()),
+    ) {
+        let entry = entry.filter(|_| Key::parse(&key).is_ok());
+        let stored: Stored =
+            entries.iter().map(|(key, entry)| stored_of(&Name::Version(key.clone(), entry.clone()))).collect();
+        let after = Place { key: key.clone(), entry: entry.clone() };
+        let of = Scan::Versions { prefix: String::new(), after: Some(after) };
+        let Answer::Scanned { found, .. } = scanned(&stored, &of, 100) else { panic!("a scan was answered otherwise") };
+        let seen: BTreeSet<(Key, VersionEntry)> = of_versions(found).into_iter().collect();
+        for (of, entry_of) in entries {
+            let behind = match (of.as_str().cmp(&key), &entry) {
+                (std::cmp::Ordering::Less, _) | (std::cmp::Ordering::Equal, None) => false,
+                (std::cmp::Ordering::Greater, _) => true,
+                (std::cmp::Ordering::Equal, Some(entry)) if entry_of.txn == entry.txn => continue,
+                (std::cmp::Ordering::Equal, Some(entry)) => entry_of.txn < entry.txn,
+            };
+            prop_assert_eq!(seen.contains(&(of.clone(), entry_of.clone())), behind, "{} {:?}", of, entry_of);
+        }
+    }
+
+    #[test]
+    fn listings(
+        entries in vec(generate::entry(), 0..12),
+        junk in set_of(vec(prop_oneof![3 => Just(1_u8), 1 => any::<u8>()], 0..12).prop_map(Bytes::from), 0..12),
+        limit in 1_usize..5,
+    ) {
+        let key = Key::parse("k").unwrap();
+        let name = |entry: &VersionEntry| Name::Version(key.clone(), entry.clone());
+        let readable: BTreeSet<Bytes> = entries.iter().map(|entry| encode_name(&name(entry)).item).collect();
+        let stored: BTreeSet<Bytes> = readable.iter().chain(&junk).cloned().collect();
+        let (mut all, mut texts) = (Vec::<Name>::new(), BTreeSet::new());
+        loop {
+            let mut listing = Listing::new(Group::Versions(key.clone()), all.last());
+            prop_assert_eq!((listing.space(), listing.group()), (Space::Version, &b"k"[..]));
+            let mut asked = 1;
+            while listing.take(page(stored.iter(), listing.after(), limit)) {
+                asked += 1;
+                prop_assert!(asked <= stored.len(), "the same page is asked for again");
+            }
+            let answer = listing.answer();
+            let Answer::Listed { names, damaged, more } = answer else { panic!("{answer:?}") };
+            prop_assert!(!more || !names.is_empty());
+            all.extend(names);
+            texts.extend(damaged);
+            prop_assert!(all.len() <= stored.len(), "a cursor leads back");
+            if !more {
+                break;
+            }
+        }
+        let seen: Vec<Bytes> = all.iter().map(|name| encode_name(name).item).collect();
+        prop_assert_eq!(seen, readable.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(texts.len(), junk.len());
+    }
+
+    #[test]
+    fn scans_of_records_blobs_and_damage(
+        hashes in set_of(generate::hash(), 0..8),
+        blobs in set_of(generate::blob_name(), 0..8),
+        junk in junk(),
+        limit in 1_usize..5,
+    ) {
+        let mix = |names: Vec<Name>| -> Stored { names.iter().map(stored_of).chain(junk.iter().cloned()).collect() };
+        let sorted = || hashes.iter().copied().collect::<Vec<RequestHash>>();
+
+        let commits = mix(hashes.iter().map(|hash| Name::Commit(*hash)).collect());
+        let question = |after: Option<&FoundRecord>| Scan::Commits { after: after.map(|found| found.hash) };
+        let (all, texts) = walk(&commits, limit, question, |found| match found {
+            Found::Commits(found) => found,
+            other => panic!("{other:?}"),
+        });
+        prop_assert_eq!(all.iter().map(|found| found.hash).collect::<Vec<_>>(), sorted());
+        prop_assert_eq!(texts.len(), junk.len());
+
+        let blobs_stored = mix(blobs.iter().cloned().collect());
+        let question = |after: Option<&BlobGroup>| Scan::Blobs { after: after.copied() };
+        let (all, texts) = walk(&blobs_stored, limit, question, |found| match found {
+            Found::Blobs(found) => found,
+            other => panic!("{other:?}"),
+        });
+        let group = |name: &Name| match name {
+            Name::Blob { group, .. } => *group,
+            other => panic!("{other:?}"),
+        };
+        let expect: BTreeSet<BlobGroup> = blobs.iter().map(group).collect();
+        prop_assert_eq!(all, expect.into_iter().collect::<Vec<_>>());
+        let junk_groups: BTreeSet<&Bytes> = junk.iter().map(|(group, _)| group).collect();
+        prop_assert_eq!(texts.len(), junk_groups.len());
+
+        let damaged = mix(hashes.iter().map(|hash| Name::Damaged(*hash)).collect());
+        let question = |after: Option<&RequestHash>| Scan::Damaged { after: after.copied() };
+        let (all, _) = walk(&damaged, limit, question, |found| match found {
+            Found::Damaged(found) => found,
+            other => panic!("{other:?}"),
+        });
+        prop_assert_eq!(all, sorted());
+    }
+}
+
+fn page(stored: btree_set::Iter<'_, Bytes>, after: Option<&[u8]>, limit: usize) -> ItemPage {
+    let behind = |item: &&Bytes| after.is_none_or(|after| &item[..] > after);
+    let mut items: Vec<Bytes> = stored.filter(behind).take(limit + 1).cloned().collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    ItemPage { items, more }
+}
+
+/// A body that a listing brings along is read; one that cannot be is left for a get, which says so.
+#[test]
+fn bodies_of_listed_records() {
+    let stub = aft_core::record::Stub { txn: aft_core::ids::TxnId::ZERO, hash: RequestHash([1; 32]) };
+    let (at, body) = encode_object(&Name::Commit(stub.hash), &Body::Stub(stub));
+    let mut scanning = Scanning::new(&Scan::Commits { after: None });
+    let name = |group: Bytes, body: &Bytes| Scanned {
+        group,
+        item: Bytes::new(),
+        body: Some(body.clone()),
+        written_ms: Some(7),
+    };
+    let other = encode_name(&Name::Commit(RequestHash([2; 32]))).group;
+    let names = vec![name(at.group, &body), name(other, &body)];
+    assert!(!scanning.take_names(ScanPage { names, more: false }));
+    let found = |byte, body| FoundRecord { hash: RequestHash([byte; 32]), body, written_ms: Some(7) };
+    let expect = Found::Commits(vec![found(1, Some(Body::Stub(stub))), found(2, None)]);
+    assert_eq!(scanning.answer(), Answer::Scanned { found: expect, damaged: Vec::new(), more: false });
+}
+
+#[test]
+fn a_prefix_longer_than_every_key_finds_nothing() {
+    let of = Scan::Versions { prefix: "k".repeat(Key::BYTES_MAX + 1), after: None };
+    assert_eq!(*Scanning::new(&of).ask(), Ask::Nothing);
+    let none = Answer::Scanned { found: Found::Versions(Vec::new()), damaged: Vec::new(), more: false };
+    assert_eq!(Scanning::new(&of).answer(), none);
+}
+
+/// A million damaged names are one answer of a few texts.
+#[test]
+fn texts_of_damaged_names_are_bounded() {
+    let mut listing = Listing::new(Group::Versions(Key::parse("k").unwrap()), None);
+    let items = |from: u32| (from..from + 1_000).map(|at| Bytes::copy_from_slice(&at.to_be_bytes()));
+    for page in 0..10 {
+        assert!(listing.take(ItemPage { items: items(page * 1_000).collect(), more: true }));
+    }
+    assert!(!listing.take(ItemPage::default()));
+    let Answer::Listed { names, damaged, more } = listing.answer() else { panic!("not a listing") };
+    assert!(names.is_empty() && !more);
+    assert_eq!(damaged.len(), 101);
+    assert_eq!(damaged[100], "version: 9900 more names that cannot be read");
+}
+
+#[test]
+#[should_panic(expected = "is not of")]
+fn a_cursor_is_of_its_group() {
+    let group =
+        BlobGroup { attempt: aft_core::ids::AttemptId([1; 16]), hash: RequestHash([1; 32]), reserved_ms: 1 };
+    let name = Name::Blob { group: BlobGroup { reserved_ms: 2, ..group }, number: 0, part: 0 };
+    Listing::new(Group::Blobs(group), Some(&name));
+}

@@ -1,0 +1,179 @@
+//! Clocks as functions of true time, and the faults that bend them.
+//!
+//! Nothing but this file turns true time into what a host or the store shows. Promises are judged by true time.
+
+use aft_core::clock::Now;
+
+/// A pause of a host, by the clocks that go on while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pause {
+    /// The process alone does not run: every clock goes on.
+    Process,
+    /// The machine sleeps: the monotonic clock does not count it.
+    Suspended,
+    /// The machine is paused from outside, and its wall clock is set afterwards: nothing else counts it.
+    Machine,
+    /// The machine is paused from outside: no clock of the host shows it.
+    Unseen,
+}
+
+impl Pause {
+    /// Every kind.
+    pub const ALL: [Pause; 4] = [Pause::Process, Pause::Suspended, Pause::Machine, Pause::Unseen];
+}
+
+/// A million: drift is counted in parts of it.
+const MILLION: i128 = 1_000_000;
+
+/// The clocks of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostClocks {
+    /// True time at which the monotonic clock would have read 0, moved on by pauses that it does not count.
+    mono_zero_ms: u64,
+    /// The same of the clock that counts suspension.
+    boot_zero_ms: u64,
+    /// The wall clock minus true time.
+    pub wall_offset_ms: i64,
+    /// The monotonic clocks gain so many milliseconds in a million.
+    pub drift_ppm: i64,
+}
+
+impl HostClocks {
+    /// Returns clocks that began at a true time, without an error.
+    pub fn new(zero_ms: u64) -> HostClocks {
+        HostClocks { mono_zero_ms: zero_ms, boot_zero_ms: zero_ms, wall_offset_ms: 0, drift_ppm: 0 }
+    }
+
+    fn drifted(&self, elapsed_ms: u64) -> u64 {
+        let elapsed = i128::from(elapsed_ms);
+        let shown = elapsed + elapsed * i128::from(self.drift_ppm) / MILLION;
+        u64::try_from(shown).expect("clocks stay near the present")
+    }
+
+    /// Returns the clocks at a true time; the wall clock goes forward in steps of `grain_ms`.
+    pub fn at(&self, true_ms: u64, grain_ms: u64) -> Now {
+        let wall_ms = true_ms.checked_add_signed(self.wall_offset_ms).expect("clocks stay near the present");
+        Now {
+            mono_ms: self.drifted(true_ms - self.mono_zero_ms),
+            boot_ms: self.drifted(true_ms - self.boot_zero_ms),
+            wall_ms: wall_ms - wall_ms % grain_ms,
+        }
+    }
+
+    /// Returns the first true time at which the monotonic clock shows at least `mono_ms`.
+    pub fn true_ms(&self, mono_ms: u64) -> u64 {
+        let guess = i128::from(mono_ms) * MILLION / (MILLION + i128::from(self.drift_ppm));
+        let mut elapsed = u64::try_from(guess).expect("clocks stay near the present").saturating_sub(2);
+        while self.drifted(elapsed) < mono_ms {
+            elapsed += 1;
+        }
+        self.mono_zero_ms + elapsed
+    }
+
+    /// Applies a pause that has just ended.
+    pub fn paused(&mut self, kind: Pause, span_ms: u64) {
+        match kind {
+            Pause::Process => {}
+            Pause::Suspended => self.mono_zero_ms += span_ms,
+            Pause::Machine | Pause::Unseen => {
+                self.mono_zero_ms += span_ms;
+                self.boot_zero_ms += span_ms;
+            }
+        }
+        if kind == Pause::Unseen {
+            self.wall_offset_ms -= i64::try_from(span_ms).expect("pauses are short");
+        }
+    }
+}
+
+/// The store's own clock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoreClock {
+    offset_ms: i64,
+    /// The resolution of what its answers say.
+    pub span_ms: u64,
+    /// The true time at which it was last set to another offset.
+    pub stepped_ms: Option<u64>,
+}
+
+impl StoreClock {
+    /// Returns a clock that is right, to the millisecond.
+    pub fn new() -> StoreClock {
+        StoreClock { offset_ms: 0, span_ms: 1, stepped_ms: None }
+    }
+
+    /// Returns a clock that is off by `offset_ms` from true time and says `span_ms` at a time.
+    pub fn with(offset_ms: i64, span_ms: u64) -> StoreClock {
+        StoreClock { offset_ms, span_ms, stepped_ms: None }
+    }
+
+    /// Returns the store's time at a true time.
+    pub fn at(&self, true_ms: u64) -> u64 {
+        true_ms.checked_add_signed(self.offset_ms).expect("clocks stay near the present")
+    }
+
+    /// Returns the store's time as an answer carries it.
+    pub fn shown_at(&self, true_ms: u64) -> u64 {
+        let at = self.at(true_ms);
+        at - at % self.span_ms
+    }
+
+    /// Sets the clock to another offset.
+    pub fn set(&mut self, offset_ms: i64, true_ms: u64) {
+        if offset_ms != self.offset_ms {
+            self.stepped_ms = Some(true_ms);
+        }
+        self.offset_ms = offset_ms;
+    }
+
+    /// Returns the store's time minus true time.
+    pub fn offset_ms(&self) -> i64 {
+        self.offset_ms
+    }
+}
+
+impl Default for StoreClock {
+    fn default() -> StoreClock {
+        StoreClock::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostClocks, Pause};
+
+    #[test]
+    fn a_wake_comes_when_the_clock_shows_it() {
+        for drift_ppm in [-200, -1, 0, 1, 200] {
+            let clocks = HostClocks { drift_ppm, ..HostClocks::new(1_000_000) };
+            for mono_ms in [0, 1, 4_999, 5_000, 123_456, 86_400_000] {
+                let at = clocks.true_ms(mono_ms);
+                assert!(clocks.at(at, 1).mono_ms >= mono_ms, "{drift_ppm} {mono_ms}");
+                assert!(
+                    at == 1_000_000 || clocks.at(at - 1, 1).mono_ms < mono_ms,
+                    "{drift_ppm} {mono_ms}: not the first"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_pause_shows_on_its_clocks() {
+        let check = |kind: Pause, mono: u64, boot: u64, wall: u64| {
+            let mut clocks = HostClocks::new(0);
+            let before = clocks.at(5_000, 1);
+            clocks.paused(kind, 1_000);
+            let after = clocks.at(6_000, 1);
+            let shown = (
+                after.mono_ms - before.mono_ms,
+                after.boot_ms - before.boot_ms,
+                after.wall_ms - before.wall_ms,
+            );
+            assert_eq!(shown, (mono, boot, wall), "{kind:?}");
+        };
+        check(Pause::Process, 1_000, 1_000, 1_000);
+        check(Pause::Suspended, 0, 1_000, 1_000);
+        check(Pause::Machine, 0, 0, 1_000);
+        check(Pause::Unseen, 0, 0, 0);
+    }
+}
