@@ -311,7 +311,9 @@ impl Node {
         match owner {
             Owner::Task(task, _) => state.tasks.contains(*task),
             Owner::Fetch(operation, _) | Owner::Scan(operation) => state.operations.contains(*operation),
-            Owner::Listing(..) | Owner::Record(..) | Owner::Mark => {
+            // Asked for beside a request, it may have no waiter yet.
+            Owner::Mark | Owner::FirstMark => true,
+            Owner::Listing(..) | Owner::Record(..) => {
                 waiters.iter().any(|operation| state.operations.contains(*operation))
             }
             Owner::Sweep(place) => self.upkeep.waits_for(*place),
@@ -333,6 +335,7 @@ impl Node {
             }
             Owner::Record(_, txn) => read::record_answered(state, waiting, *txn, answer),
             Owner::Mark => read::mark_answered(state, waiting, &answer),
+            Owner::FirstMark => read::first_mark_answered(state, waiting),
             Owner::Fetch(operation, key) => read::fetch_answered(state, *operation, key.clone(), answer),
             Owner::Scan(operation) => list::page_answered(state, *operation, waiting, answer),
             Owner::Sweep(place) => self.upkeep.answered(state, *place, answer),
@@ -373,7 +376,7 @@ fn run_task(state: &mut State, id: TaskId) {
             (issued, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
         }
         Purpose::Reserve(ticket, attempt) => {
-            let (issued, ending) = run(state, memory, |run, _| reserve::script(run));
+            let (issued, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
             (issued, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
         }
         Purpose::Resolve(ticket, attempt, hash) => {

@@ -28,6 +28,8 @@ pub(in crate::node) enum Owner {
     Record(Name, TxnId),
     /// All operations that wait for the mark.
     Mark,
+    /// All operations that wait for the node's first look at the mark, whatever comes of it.
+    FirstMark,
     /// An operation that waits for a value.
     Fetch(OperationId, Key),
     /// An operation that waits for a page of a scan.
@@ -278,13 +280,13 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or joins the same call if it is under way and was first asked by call `since` or a later one.
+    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way and was first asked by call `since` or a later one.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: OperationId,
+        waiter: Option<OperationId>,
         since: u64,
         limit: Limit,
         mark: TxnId,
@@ -292,14 +294,14 @@ impl Calls {
         if let Some(id) = self.shared.get(&owner) {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
             if waiting.asked_call >= since {
-                waiting.waiters.insert(waiter);
+                waiting.waiters.extend(waiter);
                 // The new waiter has patience of its own.
                 waiting.limit = Some(limit);
                 return;
             }
         }
         let id = self.start(clock, owner.clone(), call(), Some(limit), mark);
-        self.map.get_mut(&id).expect("just made").waiters.insert(waiter);
+        self.map.get_mut(&id).expect("just made").waiters.extend(waiter);
         self.shared.insert(owner, id);
     }
 

@@ -41,6 +41,7 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     if let Err(refusal) = check(state, &begin) {
         return state.refuse(ticket, refusal);
     }
+    state.refresh_mark();
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {

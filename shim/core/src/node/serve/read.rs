@@ -18,7 +18,7 @@ use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, OperationId, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
-use super::list;
+use super::{choose, list};
 
 /// The outcome of taking an operation as far as it goes.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ pub(in crate::node) fn start(
 /// Takes every key of an operation as far as it goes.
 pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
+    if list::must_ask_first_page(&operation) {
+        let waits = choose::first_look(state, id, &operation);
+        state.operations.put_back(id, operation);
+        if !waits {
+            list::ask_page(state, id);
+        }
+        return Advance::Waiting;
+    }
     loop {
         let choosing = operation.wanted.iter().filter(|(_, want)| matches!(want, Want::Choosing));
         let choosing: Vec<Key> = choosing.map(|(key, _)| key.clone()).collect();
@@ -234,6 +242,12 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
         }
         answer => fail_all(state, &waiting.waiters, answer),
     }
+}
+
+/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is refused.
+pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
+    state.mark.note_look();
+    advance_all(state, &waiting.waiters);
 }
 
 /// Takes the value of a chosen version.
