@@ -115,6 +115,11 @@ impl Node {
         self.state.calls.may_send(&clock, call)
     }
 
+    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store that can hold a write to a deadline is given it.
+    pub fn may_land_for_ms(&self, call: CallId) -> Option<u64> {
+        self.state.calls.limit(call).map(|limit| limit.remaining_ms(&self.state.clock))
+    }
+
     /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
     pub fn next_wake(&self) -> Option<u64> {
         self.state.timers.next()

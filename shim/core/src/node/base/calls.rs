@@ -286,8 +286,7 @@ impl Calls {
         clock: &Clock,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: Option<OperationId>,
-        since: u64,
+        (waiter, since): (Option<OperationId>, u64),
         limit: Limit,
         mark: TxnId,
     ) {
@@ -339,6 +338,11 @@ impl Calls {
         let careless = clock.has_bug(Bug::SendAfterDeadline);
         let in_time = |limit: Limit| careless || !limit.has_passed(clock);
         self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
+    }
+
+    /// Returns the limit of a call.
+    pub(in crate::node) fn limit(&self, id: CallId) -> Option<Limit> {
+        self.map.get(&id)?.limit
     }
 
     /// Takes an answer.

@@ -53,7 +53,7 @@ pub(in crate::node) enum Purpose {
         begun: bool,
     },
     /// A listing, page by page.
-    List(ListKeys, Listing),
+    List(ListKeys, Box<Listing>),
 }
 
 /// How far a listing has come.

@@ -157,7 +157,7 @@ impl State {
         limit: Limit,
     ) {
         let mark = self.mark.known();
-        self.calls.start_shared(&self.clock, owner, call, waiter, since, limit, mark);
+        self.calls.start_shared(&self.clock, owner, call, (waiter, since), limit, mark);
     }
 
     /// Returns true if the store's time is known well enough to be written down; with `since`, from an answer to a call that was made after it.
