@@ -134,6 +134,12 @@ impl<'a> Scene<'a> {
         attempt.begun_ms > 0 && self.now_ms + self.slack_ms() >= over_ms
     }
 
+    /// Returns true if the attempts that were open at a time are over, by the longest deadline. It
+    /// may be nearer than an attempt's own, which counts a wait that it may not have needed.
+    fn are_over_since(&self, open_ms: u64, now_ms: u64) -> bool {
+        now_ms + self.slack_ms() >= open_ms + self.settings.over_after_ms()
+    }
+
     /// Returns true if a call that its attempt's node sent in time must have landed before now.
     fn is_late(&self, attempt: &Attempt) -> bool {
         let request = &self.requests[attempt.request];
@@ -699,7 +705,9 @@ impl Audit {
         let commit = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn);
         let Some(commit) = commit else {
             let attempt = scene.attempt(id);
-            let over = attempt.is_none_or(|attempt| scene.is_over(attempt));
+            let asked = self.asked.get(&id);
+            let over = attempt.is_none_or(|attempt| scene.is_over(attempt))
+                || asked.is_some_and(|asked_ms| scene.are_over_since(*asked_ms, scene.now_ms));
             // Its record cannot come while another attempt's is there.
             let lost = store.commits.contains_key(&entry.hash);
             if !over && !lost {
@@ -751,7 +759,8 @@ impl Audit {
             );
         }
         let attempt = scene.attempt(group.attempt);
-        let ended = |attempt: &Attempt| attempt.ended().is_some() || scene.is_over(attempt);
+        let over = scene.are_over_since(group.reserved_ms, scene.store_ms);
+        let ended = |attempt: &Attempt| attempt.ended().is_some() || over || scene.is_over(attempt);
         if attempt.is_none_or(ended) || store.commits.contains_key(&group.hash) {
             return Ok(());
         }
