@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aft_store::{
-    Capabilities, Costs, Created, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -68,7 +69,7 @@ pub(crate) struct CountingStore {
 }
 
 /// The trait's calls that go to the store.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 12] = [
     "get",
     "put",
     "create",
@@ -77,6 +78,8 @@ const CALLS: [&str; 10] = [
     "delete_if",
     "list",
     "groups",
+    "commit",
+    "scan",
     "transact_get",
     "transact_put",
 ];
@@ -91,6 +94,8 @@ enum Call {
     DeleteIf,
     List,
     Groups,
+    Commit,
+    Scan,
     TransactGet,
     TransactPut,
 }
@@ -149,6 +154,24 @@ impl Store for CountingStore {
         self.inner.costs()
     }
 
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.times_heard()
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        self.count(Call::Commit).commit(writes).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.count(Call::Scan).scan(space, prefix, after, limit).await
+    }
+
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
         self.count(Call::TransactGet).transact_get(names).await
     }
@@ -204,16 +227,19 @@ impl Store for CountingStore {
 mod tests {
     use std::sync::Arc;
 
-    use aft_store::{Name, Space, Store};
+    use aft_store::{Committed, Created, Name, Space, Store, Writes};
     use aft_store_memory::MemoryStore;
+    use bytes::Bytes;
 
-    use super::{Asked, CALLS, Call, CountingStore, calls_between};
+    use super::{Asked, CALLS, Call, Calls, CountingStore, calls_between};
 
     #[test]
     fn names_stand_at_their_numbers() {
         assert_eq!(CALLS[Call::Get as usize], "get");
         assert_eq!(CALLS[Call::DeleteIf as usize], "delete_if");
         assert_eq!(CALLS[Call::Groups as usize], "groups");
+        assert_eq!(CALLS[Call::Commit as usize], "commit");
+        assert_eq!(CALLS[Call::Scan as usize], "scan");
         assert_eq!(CALLS[Call::TransactPut as usize], "transact_put");
     }
 
@@ -246,5 +272,23 @@ mod tests {
         let expected = [("get".to_owned(), 1), ("put".to_owned(), 1)];
         assert_eq!(calls_between(&before, &after), expected.into_iter().collect());
         assert_eq!(after["put"], 2);
+    }
+
+    /// A commit and a scan are one call each, here and for the store inside, which counts as well.
+    #[tokio::test]
+    async fn commits_and_scans_go_through_as_one_call() {
+        let inner = Arc::new(CountingStore::new(Arc::new(MemoryStore::new())));
+        let store = CountingStore::new(inner.clone());
+        let record = (Name::new(Space::Commit, "request", ""), Bytes::from("record"));
+        let entry = |key: &str| (Name::new(Space::Version, key.to_owned(), "attempt"), Bytes::new());
+        let writes = Writes { create: Some(record), puts: vec![entry("a"), entry("b")] };
+        let committed = store.commit(writes).await;
+        assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); 2] });
+        let page = store.scan(Space::Version, b"", None, 10).await.unwrap();
+        assert_eq!(page.names.len(), 2);
+        assert!(store.times_heard().is_empty(), "memory has no time of its own");
+        let expected: Calls = [("commit".to_owned(), 1), ("scan".to_owned(), 1)].into();
+        assert_eq!(store.calls(), expected);
+        assert_eq!(inner.calls(), expected);
     }
 }

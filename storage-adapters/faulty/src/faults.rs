@@ -76,7 +76,8 @@ impl Latency {
     }
 }
 
-/// What to inject. Probabilities are per call, between 0 and 1; the first six exclude each other and sum to at most 1.
+/// The faults to inject. Probabilities are per call, or per piece of a commit, between 0 and 1; the first
+/// six exclude each other and sum to at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faults {
     /// The delay of every call. A random share of it passes before the effect, the rest after.
@@ -97,6 +98,9 @@ pub struct Faults {
     pub again_late: f64,
     /// Probability, for a delete of several names only, drawn apart: a random part of them is deleted, and no answer is given.
     pub delete_partial: f64,
+    /// Probability, for a commit only, drawn apart: all of its pieces meet one fate, as in a store
+    /// that carries it out at once. Otherwise each piece meets its own, with these probabilities.
+    pub commit_whole: f64,
     /// The delay of what lands late.
     pub late: Latency,
 }
@@ -112,6 +116,7 @@ impl Faults {
         twice: 0.0,
         again_late: 0.0,
         delete_partial: 0.0,
+        commit_whole: 0.0,
         late: Latency::None,
     };
 
@@ -120,7 +125,8 @@ impl Faults {
         Faults { latency, ..Faults::NONE }
     }
 
-    /// Everything, each with probability `each` (at most 1/6), landing up to `late` later.
+    /// Everything, each with probability `each` (at most 1/6), landing up to `late` later. Every
+    /// other commit meets its fate as a whole.
     pub const fn all(each: f64, latency: Latency, late: Latency) -> Faults {
         Faults {
             latency,
@@ -131,6 +137,7 @@ impl Faults {
             twice: each,
             again_late: each,
             delete_partial: each,
+            commit_whole: 0.5,
             late,
         }
     }
@@ -142,6 +149,7 @@ impl Faults {
         assert!(each.iter().all(|p| (0.0..=1.0).contains(p)), "probabilities in {self:?}");
         assert!(each.iter().sum::<f64>() <= 1.0 + 1e-9, "probabilities sum to more than 1 in {self:?}");
         assert!((0.0..=1.0).contains(&self.delete_partial), "delete_partial in {self:?}");
+        assert!((0.0..=1.0).contains(&self.commit_whole), "commit_whole in {self:?}");
     }
 
     fn probabilities(&self) -> [(Fate, f64); 6] {
@@ -215,13 +223,15 @@ pub enum Call {
     DeleteIf,
     List,
     Groups,
+    Commit,
+    Scan,
     TransactGet,
     TransactPut,
 }
 
 impl Call {
     /// Every class.
-    pub const ALL: [Call; 10] = [
+    pub const ALL: [Call; 12] = [
         Call::Get,
         Call::Put,
         Call::Create,
@@ -230,12 +240,15 @@ impl Call {
         Call::DeleteIf,
         Call::List,
         Call::Groups,
+        Call::Commit,
+        Call::Scan,
         Call::TransactGet,
         Call::TransactPut,
     ];
 }
 
-/// How many calls there were, and what was injected into them.
+/// Numbers of calls, and of what was injected into them. Of a commit whose pieces went apart,
+/// each piece's fault counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Calls, whatever became of them.
@@ -269,7 +282,11 @@ impl Counts {
             self.delete_partial += 1;
             return;
         }
-        match plan.fate {
+        self.count_fate(plan.fate);
+    }
+
+    pub(crate) fn count_fate(&mut self, fate: Fate) {
+        match fate {
             Fate::Answered => {}
             Fate::Done => self.no_answer_done += 1,
             Fate::Late => self.no_answer_late += 1,

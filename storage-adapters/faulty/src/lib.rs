@@ -6,7 +6,7 @@
 //! * [`Call`], [`Counts`] – what was injected, per call class.
 //!
 //! Everything injected is something that a real store may do under the contract of [`aft_store::Store`]; nothing more. So a caller that
-//! fails on it has a bug.
+//! fails on it has a bug. Of a commit each piece may meet a fate of its own.
 //!
 //! # Requests and cost
 //! Those of the store inside, plus the injected repetitions; [`Counts`] has both.
@@ -14,6 +14,7 @@
 //! # What it is not
 //! A broken store. Planted bugs (a create that lets two writers win) are in the tests of the conformance suite.
 
+mod commit;
 mod faults;
 mod store;
 

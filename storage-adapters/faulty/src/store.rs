@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
 
+use crate::commit::CommitPlan;
 use crate::{
     Call, Counts, Faults,
     faults::{Fate, Plan},
@@ -152,8 +154,21 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         plan
     }
 
-    fn no_answer(&self, call: Call, what: &str) -> Error {
+    /// Draws the course of a commit of this many pieces.
+    pub(crate) fn draw_commit(&self, pieces: usize) -> CommitPlan {
+        let mut state = self.state();
+        let State { rng, faults, counts } = &mut *state;
+        let plan = CommitPlan::draw(faults, pieces, rng);
+        plan.count(&mut counts[Call::Commit as usize]);
+        plan
+    }
+
+    pub(crate) fn no_answer(&self, call: Call, what: &str) -> Error {
         Error::NoAnswer(format!("{}: {call:?}: injected, {what}", self.inner.url()))
+    }
+
+    pub(crate) fn busy(&self, call: Call) -> Error {
+        Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))
     }
 
     /// Runs a call that changes nothing.
@@ -163,7 +178,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         let result = match plan.fate {
             Fate::Answered | Fate::Twice | Fate::AgainLate => effect.await,
             Fate::Done | Fate::Late | Fate::Never => Err(self.no_answer(call, "the answer was lost")),
-            Fate::Busy => Err(Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))),
+            Fate::Busy => Err(self.busy(call)),
         };
         wait(plan.after).await;
         result
@@ -179,7 +194,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         wait(plan.before).await;
         let result = match plan.fate {
             Fate::Answered => effect(self.inner.clone()).await,
-            Fate::Busy => Err(Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))),
+            Fate::Busy => Err(self.busy(call)),
             Fate::Never => Err(self.no_answer(call, "the call was lost")),
             Fate::Done => {
                 let done = effect(self.inner.clone()).await;
@@ -203,7 +218,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         result
     }
 
-    fn land<T: Send>(&self, late: Duration, effect: impl Future<Output = Result<T>> + Send + 'static) {
+    pub(crate) fn land<T: Send>(&self, late: Duration, effect: impl Future<Output = T> + Send + 'static) {
         let landing = Landing::new(&self.course);
         tokio::spawn(async move {
             wait(late).await;
@@ -219,7 +234,7 @@ const TIMER_STEP: Duration = Duration::from_millis(2);
 
 /// Waits as long as it says: the runtime's timer goes by whole milliseconds and rounds up, which would make a store of half a millisecond one of two. The last
 /// of them are slept in a thread of their own.
-async fn wait(delay: Duration) {
+pub(crate) async fn wait(delay: Duration) {
     if delay.is_zero() {
         return;
     }
@@ -253,6 +268,24 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn ended(&self) -> Option<String> {
         self.inner.ended()
+    }
+
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.times_heard()
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        self.run_commit(writes).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.read(Call::Scan, self.inner.scan(space, prefix, after, limit)).await
     }
 
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {

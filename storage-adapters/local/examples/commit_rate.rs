@@ -1,14 +1,16 @@
-//! Measures commits a second and their latency at several numbers of concurrent callers. A commit is what a small transaction
-//! costs: the create of a record and the put of a small entry, in parallel.
+//! Measures commits a second and their latency at several numbers of concurrent callers, then how
+//! fast their entries are scanned. A commit is a small transaction of two keys: a record and two
+//! entries, either in one call, or as a create and two puts in parallel.
 //!
 //! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row] [record bytes]`; with `INLINE_VALUES=1` all
 //! values lie in tables.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aft_store::{Error, Name, Space, Store};
+use aft_store::{Error, Name, Position, Space, Store, Writes};
 use aft_store_local::{LocalStore, Options};
 use bytes::Bytes;
 
@@ -24,15 +26,71 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = LocalStore::open(&dir, &options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     println!("{} ({record_bytes} byte records, {seconds} s a row)", store.url());
-    println!("{:>8} {:>12} {:>10} {:>10} {:>10}", "callers", "commits/s", "p50 ms", "p99 ms", "max ms");
+    println!(
+        "{:>8} {:>8} {:>10} {:>8} {:>8} {:>8} {:>14}",
+        "callers", "way", "commits/s", "p50 ms", "p99 ms", "max ms", "commits/batch"
+    );
     for callers in CALLERS {
-        let mut latencies =
-            runtime.block_on(commit_for(&store, callers, Duration::from_secs(seconds), record_bytes));
-        latencies.sort();
-        let ms = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-        let rate = latencies.len() as f64 / seconds as f64;
-        println!("{callers:>8} {rate:>12.0} {:>10.2} {:>10.2} {:>10.2}", ms(0.5), ms(0.99), ms(1.0));
+        for way in [Way::Pieces, Way::Call] {
+            let before = batches(&dir)?;
+            let time = Duration::from_secs(seconds);
+            let mut latencies = runtime.block_on(commit_for(&store, way, callers, time, record_bytes));
+            latencies.sort();
+            let ms =
+                |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+            let rate = latencies.len() as f64 / seconds as f64;
+            let shared = latencies.len() as f64 / (batches(&dir)? - before) as f64;
+            println!(
+                "{callers:>8} {:>8} {rate:>10.0} {:>8.2} {:>8.2} {:>8.2} {shared:>14.2}",
+                format!("{way:?}"),
+                ms(0.5),
+                ms(0.99),
+                ms(1.0)
+            );
+        }
     }
+    runtime.block_on(scan_all(&store))?;
+    Ok(())
+}
+
+/// The way in which a commit is written.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Pieces,
+    Call,
+}
+
+/// The number of the newest acknowledged batch; each has been synced once.
+fn batches(dir: &Path) -> std::io::Result<u64> {
+    let acked = std::fs::read(dir.join("ACKED"))?;
+    Ok(u64::from_le_bytes(*acked.first_chunk().expect("an open store has one")))
+}
+
+/// Scans the entries in pages of several lengths, then lists as many of them group by group.
+async fn scan_all(store: &LocalStore) -> Result<(), Error> {
+    println!("{:>8} {:>12} {:>12} {:>12}", "page", "names", "names/s", "us a page");
+    for limit in [32, 512] {
+        let (mut names, mut pages, mut after, start) = (0, 0, None, Instant::now());
+        loop {
+            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await?;
+            (names, pages) = (names + page.names.len(), pages + 1);
+            let last = page.names.into_iter().next_back();
+            after = last.map(|last| Position { group: last.group, item: Some(last.item) });
+            if !page.more {
+                break;
+            }
+        }
+        let took = start.elapsed().as_secs_f64();
+        println!("{limit:>8} {names:>12} {:>12.0} {:>12.0}", names as f64 / took, took * 1e6 / pages as f64);
+    }
+    let start = Instant::now();
+    let groups = store.groups(Space::Version, b"", None, 512).await?.groups;
+    let mut names = 0;
+    for group in &groups {
+        names += store.list(Space::Version, group, None, 512).await?.items.len();
+    }
+    let took = start.elapsed().as_secs_f64();
+    println!("{:>8} {names:>12} {:>12.0} {:>12.0}", "groups", names as f64 / took, took * 1e6);
     Ok(())
 }
 
@@ -48,9 +106,10 @@ fn noise(seed: u64, len: usize) -> Bytes {
     words.take(len.div_ceil(8)).flatten().collect::<Vec<u8>>().into()
 }
 
-/// The latencies of all commits that `callers` callers make within this time.
+/// Returns the latencies of all commits that `callers` callers make within this time.
 async fn commit_for(
     store: &LocalStore,
+    way: Way,
     callers: usize,
     time: Duration,
     record_bytes: usize,
@@ -68,12 +127,26 @@ async fn commit_for(
                     // Spread over the key space, as hashes of request IDs are.
                     let spread = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                     let record = Name::new(Space::Commit, format!("{spread:016x}{run:08x}"), "");
-                    let intent = Name::new(Space::Intent, format!("minute {run}"), format!("{id:016x}"));
+                    let entry = |key: u64| {
+                        Name::new(Space::Version, format!("key {:08x}", key >> 44), format!("{id:016x}"))
+                    };
+                    let (one, two) = (entry(spread), entry(spread << 20));
                     let body = noise(spread, record_bytes);
                     let start = Instant::now();
-                    let (created, put) =
-                        tokio::join!(store.create(&record, body), store.put(&intent, Bytes::from("attempt")));
-                    match created.and(put) {
+                    let done = match way {
+                        Way::Pieces => {
+                            let created = store.create(&record, body);
+                            let (one, two) = (store.put(&one, Bytes::new()), store.put(&two, Bytes::new()));
+                            let (created, one, two) = tokio::join!(created, one, two);
+                            created.and(one).and(two)
+                        }
+                        Way::Call => {
+                            let puts = vec![(one, Bytes::new()), (two, Bytes::new())];
+                            let committed = store.commit(Writes { create: Some((record, body)), puts }).await;
+                            committed.created.expect("there is a record").map(|_| ())
+                        }
+                    };
+                    match done {
                         Ok(()) => latencies.push(start.elapsed()),
                         Err(Error::Busy(_)) => tokio::task::yield_now().await,
                         Err(error) => panic!("{error}"),

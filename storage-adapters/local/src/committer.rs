@@ -6,8 +6,11 @@
 //!                                  └────────── meanwhile the next ones queue up ◄─────────────────────────────────┘
 //! ```
 //!
-//! Since only this thread writes, "the tree plus what this batch changed" *is* the state, and a condition decided on it holds when the batch
-//! is committed. Nobody is answered before the sync, not even the loser of a create: the winner may be in the same batch.
+//! Since only this thread writes, "the tree plus what this batch changed" *is* the state, and a
+//! condition decided on it holds when the batch is committed. A commit of many pieces is decided as
+//! one: all of them are in the batch, or none, and the batch is written whole or not at all; so a
+//! record is never there without its entries. Nobody is answered before the sync, not even the
+//! loser of a create: the winner may be in the same batch.
 //!
 //! An error of a commit poisons the store: what the disk holds is then unknown, and a later sync that succeeds would prove nothing
 //! (fsync reports an error once). Reads go on; writes are refused until the process is restarted, which reads the disk afresh.
@@ -17,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use aft_store::{Error, Result};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::bodies::{Bodies, NewFile};
 use crate::chain::Link;
@@ -26,21 +29,27 @@ use crate::key;
 use crate::tree::Tree;
 use crate::value::{self, Body};
 
-/// The most changes that wait. Each holds at most a body of the inline size, so this bounds memory; a caller that finds the queue full is
-/// told so, and slows down.
+/// The most changes that wait. Each but a large commit holds at most a body of the inline size, so
+/// this bounds memory; a caller that finds the queue full gets `Busy`, and slows down.
 pub(crate) const QUEUE_LEN_MAX: usize = 4096;
 /// The most changes of one batch: it bounds how long the first of them waits for the rest to be decided.
 const BATCH_LEN_MAX: usize = 1024;
 /// A batch is committed when it holds this much: beyond it, syncs cost as much as their bytes, and merging more gains nothing.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// A tag is the batch's number and, in its low bits, the change's place in the batch.
+/// A batch is committed when it holds this many bodies: see the assertion below.
+const BATCH_WRITES_MAX: u64 = 1 << 15;
+/// The most pieces of one commit. The largest write set of a transaction has 10,000 keys.
+pub(crate) const COMMIT_LEN_MAX: usize = 1 << 15;
+/// A tag is the batch's number and, in its low bits, the write's place in the batch.
 const TAG_PLACE_BITS: u32 = 16;
-const _: () = assert!(BATCH_LEN_MAX <= 1 << TAG_PLACE_BITS);
+// A batch that is not full yet takes one more commit, and every write of it has a place.
+const _: () = assert!(BATCH_WRITES_MAX + COMMIT_LEN_MAX as u64 <= 1 << TAG_PLACE_BITS);
+const _: () = assert!(BATCH_LEN_MAX as u64 <= BATCH_WRITES_MAX);
 
 /// When a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Only {
-    Always,
+pub(crate) enum WriteMode {
+    Overwrite,
     IfAbsent,
     IfTag(u64),
 }
@@ -55,15 +64,31 @@ pub(crate) enum NewBody {
 /// One change.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Write { key: Vec<u8>, body: NewBody, only: Only },
-    Delete { keys: Vec<Vec<u8>> },
-    DeleteIf { key: Vec<u8>, tag: u64 },
+    Write {
+        key: Vec<u8>,
+        body: NewBody,
+        mode: WriteMode,
+    },
+    Delete {
+        keys: Vec<Vec<u8>>,
+    },
+    DeleteIf {
+        key: Vec<u8>,
+        tag: u64,
+    },
+    /// All of these writes if nothing is held under the key of the record, or if there is none.
+    Commit {
+        record: Option<(Vec<u8>, NewBody)>,
+        entries: Vec<(Vec<u8>, NewBody)>,
+    },
 }
 
-/// A change, and whom to tell whether its condition held.
+/// A change, and where the answer goes: whether its condition held.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
+    /// The memory of a large commit, kept until the commit is answered.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
     pub(crate) answer: oneshot::Sender<Result<bool>>,
 }
 
@@ -95,6 +120,7 @@ struct Batch {
     bytes: usize,
     writes: u64,
     answers: Vec<(oneshot::Sender<Result<bool>>, Result<bool>)>,
+    rooms: Vec<OwnedSemaphorePermit>,
     /// Files that entries of this batch refer to.
     new_files: Vec<NewFile>,
     /// Files to which nothing refers once the batch is committed.
@@ -107,10 +133,11 @@ impl Committer {
         let mut queued = Vec::with_capacity(BATCH_LEN_MAX);
         while requests.blocking_recv_many(&mut queued, BATCH_LEN_MAX) > 0 {
             let mut batch = Batch::default();
-            for Request { change, answer } in queued.drain(..) {
+            for Request { change, room, answer } in queued.drain(..) {
                 let outcome = self.decide(&mut batch, change);
                 batch.answers.push((answer, outcome));
-                if batch.bytes >= BATCH_BYTES_MAX {
+                batch.rooms.extend(room);
+                if batch.bytes >= BATCH_BYTES_MAX || batch.writes >= BATCH_WRITES_MAX {
                     self.commit(std::mem::take(&mut batch));
                 }
             }
@@ -134,23 +161,31 @@ impl Committer {
         }))
     }
 
+    /// As [`Committer::held`], for a name that is overwritten whatever it holds.
+    fn held_if_sound(&self, batch: &Batch, key: &[u8]) -> Result<Option<Held>> {
+        match self.held(batch, key) {
+            // Its file, if it had one, goes at the next open.
+            Err(Error::Damaged(_)) => Ok(None),
+            held => held,
+        }
+    }
+
     /// Takes a change into the batch if its condition holds; whether it does.
     fn decide(&self, batch: &mut Batch, change: Change) -> Result<bool> {
         if let Some(poison) = self.poison.get() {
             return Err(refused(poison));
         }
         match change {
-            Change::Write { key, body, only } => {
-                let held = match (only, self.held(batch, &key)) {
-                    (_, Ok(held)) => held,
-                    // What is damaged can be overwritten. Its file, if it had one, goes at the next open.
-                    (Only::Always, Err(Error::Damaged(_))) => None,
-                    (_, Err(error)) => return Err(error),
+            Change::Write { key, body, mode } => {
+                let held = match mode {
+                    // What is damaged can be overwritten.
+                    WriteMode::Overwrite => self.held_if_sound(batch, &key)?,
+                    WriteMode::IfAbsent | WriteMode::IfTag(_) => self.held(batch, &key)?,
                 };
-                let holds = match only {
-                    Only::Always => true,
-                    Only::IfAbsent => held.is_none(),
-                    Only::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
+                let holds = match mode {
+                    WriteMode::Overwrite => true,
+                    WriteMode::IfAbsent => held.is_none(),
+                    WriteMode::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
                 };
                 if holds {
                     self.write(batch, key, held, body);
@@ -162,6 +197,7 @@ impl Committer {
                     match self.held(batch, &key) {
                         Ok(None) => {}
                         Ok(Some(held)) => batch.remove(key, Some(held)),
+                        // What is damaged can be deleted. Its file goes at the next open.
                         Err(Error::Damaged(_)) => batch.remove(key, None),
                         Err(error) => return Err(error),
                     }
@@ -175,10 +211,39 @@ impl Committer {
                 }
                 Some(_) | None => Ok(false),
             },
+            Change::Commit { record, entries } => self.decide_commit(batch, record, entries),
         }
     }
 
+    /// Takes all of a commit into the batch, or, if the record's name is taken, nothing.
+    fn decide_commit(
+        &self,
+        batch: &mut Batch,
+        record: Option<(Vec<u8>, NewBody)>,
+        entries: Vec<(Vec<u8>, NewBody)>,
+    ) -> Result<bool> {
+        assert!(record.iter().len() + entries.len() <= COMMIT_LEN_MAX, "{} entries", entries.len());
+        if let Some((key, _)) = &record
+            && self.held(batch, key)?.is_some()
+        {
+            // The entries of a loser are dead: they stay undone.
+            return Ok(false);
+        }
+        // All is looked up before anything is taken, so that an error leaves the batch as it was.
+        // No key is there twice, so no write of this commit changes what another one replaces.
+        let held = entries.iter().map(|(key, _)| self.held_if_sound(batch, key));
+        let held = held.collect::<Result<Vec<Option<Held>>>>()?;
+        if let Some((key, body)) = record {
+            self.write(batch, key, None, body);
+        }
+        for ((key, body), held) in entries.into_iter().zip(held) {
+            self.write(batch, key, held, body);
+        }
+        Ok(true)
+    }
+
     fn write(&self, batch: &mut Batch, key: Vec<u8>, old: Option<Held>, body: NewBody) {
+        assert!(batch.writes < 1 << TAG_PLACE_BITS, "two writes of one batch would share a tag");
         let tag = (self.link.number + 1) << TAG_PLACE_BITS | batch.writes;
         batch.writes += 1;
         let (body, file) = match body {
@@ -198,8 +263,10 @@ impl Committer {
 
     /// Makes a batch durable, then answers everybody in it.
     fn commit(&mut self, batch: Batch) {
-        let Batch { items, answers, new_files, old_files, .. } = batch;
+        let Batch { items, answers, rooms, new_files, old_files, .. } = batch;
         let committed = if items.is_empty() { Ok(()) } else { self.make_durable(items) };
+        // What the batch held in memory is in the tree or gone.
+        drop(rooms);
         // Entries that refer to these files are in the journal, even if in doubt.
         new_files.into_iter().for_each(NewFile::keep);
         match committed {
@@ -260,4 +327,48 @@ impl Batch {
 
 pub(crate) fn refused(poison: &str) -> Error {
     Error::Refused(format!("no more writes since an earlier one failed: {poison}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::{OpenError, Options};
+
+    /// A committer without its thread, over a tree that holds rubbish under these keys.
+    fn committer(dir: &std::path::Path, rubbish: &[&str]) -> std::result::Result<Committer, OpenError> {
+        let (tree, link, acked) = Tree::open(Home::take(dir)?, &Options::default())?;
+        let rubbish = rubbish.iter().map(|key| (key.as_bytes().to_vec(), Some(b"rubbish".to_vec())));
+        let link = tree.commit(link, rubbish).expect("there is room");
+        let bodies = Arc::new(Bodies::open(tree.bodies_dir(), |_| Ok(true))?);
+        Ok(Committer { tree: Arc::new(tree), bodies, acked, link, poison: Arc::default() })
+    }
+
+    fn piece(key: &str) -> (Vec<u8>, NewBody) {
+        (key.as_bytes().to_vec(), NewBody::Inline(Bytes::from("body")))
+    }
+
+    /// Decides a commit of a record and two entries. Returns its outcome, and how much of it is in
+    /// the batch.
+    fn decide(rubbish: &[&str]) -> (Result<bool>, usize) {
+        let dir = tempfile::tempdir().expect("there is room");
+        let committer = committer(dir.path(), rubbish).expect("a fresh directory");
+        let mut batch = Batch::default();
+        let entries = vec![piece("entry 1"), piece("entry 2")];
+        let outcome = committer.decide_commit(&mut batch, Some(piece("record")), entries);
+        (outcome, batch.items.len())
+    }
+
+    #[test]
+    fn a_damaged_record_keeps_its_commit_out_of_the_batch() {
+        let (outcome, taken) = decide(&["record"]);
+        assert!(matches!(outcome, Err(Error::Damaged(_))), "{outcome:?}");
+        assert_eq!(taken, 0);
+    }
+
+    #[test]
+    fn a_damaged_entry_is_overwritten() {
+        assert_eq!(decide(&["entry 2"]), (Ok(true), 3));
+        assert_eq!(decide(&[]), (Ok(true), 3));
+    }
 }

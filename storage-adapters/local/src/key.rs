@@ -87,6 +87,16 @@ pub(crate) fn groups_start(space: Space, prefix: &[u8]) -> Vec<u8> {
     key
 }
 
+/// A position after the keys of all groups with this prefix, and before every later one.
+pub(crate) fn groups_end(space: Space, prefix: &[u8]) -> Vec<u8> {
+    let mut key = groups_start(space, prefix);
+    // The next string of bytes that does not continue this one: trailing 0xff have none, the byte
+    // before them is one more. The byte of the space is never 0xff.
+    while key.pop_if(|last| *last == 0xff).is_some() {}
+    *key.last_mut().expect("a space is never 0xff") += 1;
+    key
+}
+
 /// The key that says that a body file is in use.
 pub(crate) fn file(id: u64) -> [u8; 10] {
     let mut key = [0; 10];
@@ -134,6 +144,13 @@ mod tests {
         fn a_prefix_starts_the_keys_of_its_groups(one in names(), prefix in bytes(0..4)) {
             let starts = of(&one).starts_with(&groups_start(one.space, &prefix));
             prop_assert_eq!(starts, one.group.starts_with(&prefix));
+        }
+
+        #[test]
+        fn a_prefix_lies_between_its_start_and_its_end(one in names(), prefix in bytes(0..4)) {
+            let (start, end) = (groups_start(one.space, &prefix), groups_end(one.space, &prefix));
+            let key = of(&one);
+            prop_assert_eq!(key >= start && key < end, one.group.starts_with(&prefix));
         }
 
         #[test]

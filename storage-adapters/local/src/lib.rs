@@ -3,10 +3,13 @@
 //! * [`LocalStore`] – the store; [`Options`] – how to open it; [`OpenError`] – why it refused.
 //!
 //! # Requests and cost
-//! A write costs its share of one sync: one thread merges all that is queued into one batch. A transaction of any number of small
-//! writes is one create and one put in the same batch, so one sync for it and for everything else that arrived meanwhile; publishing adds one
-//! small entry a key. A body beyond 64 KiB is a file of its own, with two syncs of its own. A read costs microseconds when its blocks are
-//! in memory.
+//! A write costs its share of one sync: one thread merges all that is queued into one batch. A
+//! commit of any number of small pieces is one change of one batch, so one sync for it and for
+//! everything else that arrived meanwhile, and it is there whole or not at all: a record is never
+//! there without its entries. A commit whose record exists writes nothing; if any piece is refused,
+//! all are. A body beyond 64 KiB is a file of its own, with two syncs of its own. A read costs
+//! microseconds when its blocks are in memory. A page of a scan is one walk of up to 512 names,
+//! without bodies.
 //!
 //! # What an acknowledgement means
 //! The journal is synced to the disk (`fdatasync`). What a read returns is always durable: see `tree`.

@@ -6,15 +6,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Space, Store, Tag, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::bodies::Bodies;
-use crate::committer::{Change, Committer, NewBody, Only, Poison, QUEUE_LEN_MAX, Request, refused};
+use crate::committer::{
+    COMMIT_LEN_MAX, Change, Committer, NewBody, Poison, QUEUE_LEN_MAX, Request, WriteMode, refused,
+};
 use crate::home::Home;
 use crate::reads::Reads;
 use crate::tree::Tree;
@@ -31,6 +34,15 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX && INLINE_BYTES_MAX < BLOB_PART_BYTES);
 /// The most body files being written at once: each holds its body in memory, and the disk gains nothing from more.
 const FILE_WRITES_MAX: usize = 8;
+/// The most bytes of names and inline bodies of one commit: room for the longest names of the
+/// largest write set.
+const COMMIT_BYTES_MAX: usize = 32 << 20;
+/// The most bytes of large commits that wait or are being written, beside what the queue bounds.
+const LARGE_COMMITS_BYTES_MAX: usize = 64 << 20;
+const _: () = assert!(COMMIT_BYTES_MAX <= LARGE_COMMITS_BYTES_MAX);
+/// Pages of up to this many names of a scan are read where gets are: longer ones belong to somebody
+/// who walks over the store, and should not hold up the others.
+const SHORT_SCAN_LEN_MAX: usize = 32;
 /// A write that is not answered by then is stuck behind a disk that does not answer, or behind compactions that cannot keep up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a read looks again when the file of its body goes away under it. Each time somebody overwrote the name meanwhile.
@@ -69,6 +81,8 @@ struct Inner {
     bodies: Arc<Bodies>,
     reads: Arc<Reads>,
     file_writes: Semaphore,
+    /// In units of [`INLINE_BYTES_MAX`].
+    large_commits: Arc<Semaphore>,
     poison: Arc<Poison>,
     /// `None` once it is being closed.
     requests: Option<mpsc::Sender<Request>>,
@@ -116,6 +130,7 @@ impl LocalStore {
             bodies,
             reads: Arc::new(Reads::new()),
             file_writes: Semaphore::new(FILE_WRITES_MAX),
+            large_commits: Arc::new(Semaphore::new(LARGE_COMMITS_BYTES_MAX / INLINE_BYTES_MAX)),
             poison,
             requests: Some(requests),
             committer: Some(committer),
@@ -129,9 +144,13 @@ impl LocalStore {
     }
 
     async fn change(&self, change: Change) -> Result<bool> {
+        self.change_with_room(change, None).await
+    }
+
+    async fn change_with_room(&self, change: Change, room: Option<OwnedSemaphorePermit>) -> Result<bool> {
         let (answer, answered) = oneshot::channel();
         let requests = self.inner.requests.as_ref().expect("open until the last clone goes");
-        match requests.try_send(Request { change, answer }) {
+        match requests.try_send(Request { change, room, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return Err(Error::Busy(format!("{}: {QUEUE_LEN_MAX} writes are waiting", self.url())));
@@ -152,20 +171,73 @@ impl LocalStore {
         refused(self.inner.poison.get().map_or("the committer stopped", String::as_str))
     }
 
-    async fn write(&self, name: &Name, body: Bytes, only: Only) -> Result<bool> {
-        if body.len() > BODY_BYTES_MAX {
-            let what = format!(
-                "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}",
-                self.url(),
-                body.len()
-            );
-            return Err(Error::Refused(what));
+    async fn write(&self, name: &Name, body: Bytes, mode: WriteMode) -> Result<bool> {
+        self.fits(name, &body)?;
+        let body = self.new_body(name, body).await?;
+        self.change(Change::Write { key: key::of(name), body, mode }).await
+    }
+
+    /// Writes all of a commit, or nothing if the name of its record is taken; whether it was free.
+    async fn write_all(&self, writes: &Writes) -> Result<bool> {
+        let Writes { create, puts } = writes;
+        let (mut len, mut inline_bytes) = (0, 0);
+        for (name, body) in create.iter().chain(puts) {
+            self.fits(name, body)?;
+            len += 1;
+            inline_bytes += name.group.len() + name.item.len();
+            inline_bytes += if body.len() <= INLINE_BYTES_MAX { body.len() } else { 0 };
         }
-        let body = match body.len() <= INLINE_BYTES_MAX {
-            true => NewBody::Inline(body),
-            false => self.write_file(name, body).await?,
+        if len > COMMIT_LEN_MAX || inline_bytes > COMMIT_BYTES_MAX {
+            return Err(Error::Refused(format!(
+                "{}: a commit of {len} names and {inline_bytes} bytes; the most is {COMMIT_LEN_MAX} names and \
+                 {COMMIT_BYTES_MAX} bytes",
+                self.url()
+            )));
+        }
+        let room = self.room(inline_bytes)?;
+        // Bodies that are files come first, one after the other: at most the record is that large,
+        // or the only entry. On an error those that were written go with their handles.
+        let record = match create {
+            Some((name, body)) => Some((key::of(name), self.new_body(name, body.clone()).await?)),
+            None => None,
         };
-        self.change(Change::Write { key: key::of(name), body, only }).await
+        let mut entries = Vec::with_capacity(puts.len());
+        for (name, body) in puts {
+            entries.push((key::of(name), self.new_body(name, body.clone()).await?));
+        }
+        self.change_with_room(Change::Commit { record, entries }, room).await
+    }
+
+    /// Takes room in memory for a commit that holds more than one body of the inline size.
+    fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>> {
+        let units = u32::try_from(bytes / INLINE_BYTES_MAX).expect("a commit is bounded");
+        if units == 0 {
+            return Ok(None);
+        }
+        match self.inner.large_commits.clone().try_acquire_many_owned(units) {
+            Ok(room) => Ok(Some(room)),
+            Err(_) => {
+                let waiting = LARGE_COMMITS_BYTES_MAX >> 20;
+                Err(Error::Busy(format!("{}: {waiting} MiB of large commits are waiting", self.url())))
+            }
+        }
+    }
+
+    fn fits(&self, name: &Name, body: &Bytes) -> Result<()> {
+        if body.len() <= BODY_BYTES_MAX {
+            return Ok(());
+        }
+        let len = body.len();
+        let what = format!("{}: body of {len} bytes for {name}; the most is {BODY_BYTES_MAX}", self.url());
+        Err(Error::Refused(what))
+    }
+
+    /// Makes a body ready to be committed: a large one is written to a file of its own.
+    async fn new_body(&self, name: &Name, body: Bytes) -> Result<NewBody> {
+        match body.len() <= INLINE_BYTES_MAX {
+            true => Ok(NewBody::Inline(body)),
+            false => self.write_file(name, body).await,
+        }
     }
 
     async fn write_file(&self, name: &Name, body: Bytes) -> Result<NewBody> {
@@ -221,6 +293,41 @@ impl Store for LocalStore {
         }
     }
 
+    /// Writes all pieces in one batch with one sync, or none: on an error each has that error, and
+    /// beside a taken record the entries stay undone.
+    async fn commit(&self, writes: Writes) -> Committed {
+        writes.assert_distinct();
+        if writes.create.is_none() && writes.puts.is_empty() {
+            return Committed { created: None, puts: Vec::new() };
+        }
+        match self.write_all(&writes).await {
+            Ok(written) => {
+                assert!(written || writes.create.is_some(), "entries alone have no condition");
+                let created = if written { Created::Created } else { Created::Exists };
+                let puts = vec![Ok(()); writes.puts.len()];
+                Committed { created: writes.create.map(|_| Ok(created)), puts }
+            }
+            Err(error) => Committed::failed(&writes, &error),
+        }
+    }
+
+    /// Reads one page in one walk over the tree, names only: bodies may lie elsewhere.
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        let (prefix, after, tree) = (prefix.to_vec(), after.cloned(), self.inner.tree.clone());
+        let read = move || tree.scan(space, &prefix, after.as_ref(), limit);
+        match limit <= SHORT_SCAN_LEN_MAX {
+            true => self.inner.reads.run(read).await,
+            false => self.inner.reads.run_away(read).await,
+        }
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let key: Arc<[u8]> = key::of(name).into();
         for _ in 0..BODY_READS_MAX {
@@ -251,17 +358,17 @@ impl Store for LocalStore {
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
-        self.write(name, body, Only::Always).await.map(|held| assert!(held, "a put has no condition"))
+        self.write(name, body, WriteMode::Overwrite).await.map(|held| assert!(held, "a put has no condition"))
     }
 
     async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
-        let absent = self.write(name, body, Only::IfAbsent).await?;
+        let absent = self.write(name, body, WriteMode::IfAbsent).await?;
         Ok(if absent { Created::Created } else { Created::Exists })
     }
 
     async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
         match number(tag) {
-            Some(tag) => self.write(name, body, Only::IfTag(tag)).await.map(replaced),
+            Some(tag) => self.write(name, body, WriteMode::IfTag(tag)).await.map(replaced),
             None => Ok(Replaced::Changed),
         }
     }

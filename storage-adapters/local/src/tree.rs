@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use aft_store::{Error, GroupPage, ItemPage, Name, Result, Space};
+use aft_store::{Error, GroupPage, ItemPage, Name, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use fjall::config::PinningPolicy;
 use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -271,6 +271,55 @@ impl Tree {
             }
             return Ok(page);
         }
+    }
+
+    pub(crate) fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let limit = limit.min(PAGE_LEN_MAX);
+        let (start, end) = (key::groups_start(space, prefix), key::groups_end(space, prefix));
+        let from = match after {
+            Some(Position { group, item: Some(item) }) => {
+                Bound::Excluded([&key::group_start(space, group)[..], item].concat())
+            }
+            Some(Position { group, item: None }) => Bound::Included(key::group_end(space, group)),
+            None => Bound::Included(start.clone()),
+        };
+        // A position before the prefix is no reason to walk there; one behind it leaves nothing.
+        let from = match from {
+            Bound::Included(at) | Bound::Excluded(at) if at < start => Bound::Included(start),
+            Bound::Included(at) | Bound::Excluded(at) if at >= end => return Ok(ScanPage::default()),
+            from => from,
+        };
+        let mut page = ScanPage::default();
+        // The group of the name before, and what the keys of its items start with.
+        let mut current: Option<(Vec<u8>, Bytes)> = None;
+        for entry in self.keyspace.range((from, Bound::Excluded(end))) {
+            let found = entry.key().map_err(|error| self.unreadable(prefix, &error))?;
+            if page.names.len() == limit {
+                page.more = true;
+                break;
+            }
+            let (group_start, group) = match current.take() {
+                Some(current) if found.starts_with(&current.0) => current,
+                Some(_) | None => match key::parts(&found) {
+                    Some((group, _)) => (key::group_start(space, &group), group),
+                    None => return Err(self.damaged(&found, "the tree holds a key that is no name")),
+                },
+            };
+            page.names.push(Scanned {
+                group: group.clone(),
+                item: Bytes::copy_from_slice(&found[group_start.len()..]),
+                body: None,
+                written_ms: None,
+            });
+            current = Some((group_start, group));
+        }
+        Ok(page)
     }
 
     fn unreadable(&self, key: &[u8], error: &fjall::Error) -> Error {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aft_store::{Created, Name, Replaced, Space, Store, conformance};
+use aft_store::{Created, Name, Position, Replaced, Space, Store, Writes, conformance};
 use aft_store_local::{LocalStore, Options};
 use bytes::Bytes;
 
@@ -40,7 +40,9 @@ fn body(i: usize) -> Bytes {
 async fn everything_is_there_after_reopening() {
     const NAMES: usize = 40;
     let dir = tempfile::tempdir().unwrap();
-    let name = |i: usize| Name::new(Space::ALL[i % 8], format!("group {}", i % 3), format!("item {i:03}"));
+    let name = |i: usize| {
+        Name::new(Space::ALL[i % Space::ALL.len()], format!("group {}", i % 3), format!("item {i:03}"))
+    };
     let mut tags = Vec::new();
     for round in 0..3 {
         let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
@@ -73,4 +75,35 @@ async fn a_body_that_nothing_refers_to_goes_at_the_next_open() {
     let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
     assert!(!stray.exists());
     assert_eq!(store.get(&name).await.unwrap().unwrap().0, body(0));
+}
+
+/// A page is bounded, whatever the limit: a long scan holds up nobody else.
+#[tokio::test]
+async fn scans_come_in_bounded_pages() {
+    const GROUPS: usize = 40;
+    const ITEMS: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    let name = |i: usize| {
+        Name::new(Space::Version, format!("group {:03}", i / ITEMS), format!("item {:03}", i % ITEMS))
+    };
+    let puts = (0..GROUPS * ITEMS).map(|i| (name(i), body(i % 2))).collect();
+    let committed = store.commit(Writes { create: None, puts }).await;
+    assert!(committed.puts.iter().all(Result::is_ok), "{:?}", committed.puts[0]);
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = store.scan(Space::Version, b"group", after.as_ref(), usize::MAX).await.unwrap();
+        assert!(page.names.len() <= 1024, "a page of {}", page.names.len());
+        pages += 1;
+        after = page
+            .names
+            .last()
+            .map(|last| Position { group: last.group.clone(), item: Some(last.item.clone()) });
+        found.extend(page.names.into_iter().map(|found| Name::new(Space::Version, found.group, found.item)));
+        if !page.more {
+            break;
+        }
+    }
+    assert!(pages > 1, "{} names in one page", found.len());
+    assert_eq!(found, (0..GROUPS * ITEMS).map(name).collect::<Vec<_>>());
 }

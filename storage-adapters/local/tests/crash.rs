@@ -1,19 +1,22 @@
-//! Goal: what was acknowledged survives the death of the process and a full disk; nothing is created twice. Method: this test binary runs itself as
-//! a child that writes and prints each acknowledgement; the parent kills it with SIGKILL at random moments, or lets it run into a limit on
-//! the size of files, then opens the directory and looks for everything that was printed.
+//! Goal: what was acknowledged survives the death of the process and a full disk; nothing is
+//! created twice; a commit is there whole or not at all. Method: this test binary runs itself as a
+//! child that writes and prints each acknowledgement; the parent kills it with SIGKILL at random
+//! moments, or lets it run into a limit on the size of files, then opens the directory and looks
+//! for everything that was printed.
 //!
 //! A process's death keeps what the kernel was given, so this does not test the sync itself: that needs a power cut.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aft_store::{Created, Error, Name, Space, Store};
+use aft_store::{Created, Error, Name, Position, Space, Store, Writes};
 use aft_store_local::{LocalStore, Options};
 use bytes::Bytes;
 
@@ -84,12 +87,26 @@ struct Acknowledged {
     counters: BTreeMap<usize, (usize, usize)>,
 }
 
-impl Acknowledged {
-    /// Takes a line; what is not an acknowledgement is the test harness talking, or a line cut off by the kill.
+/// Keeps what children have said, and holds the store to it.
+trait Ledger {
+    /// Takes a line of the child of this round.
+    fn take(&mut self, round: usize, line: &str);
+
+    /// Looks at the store that the child has left.
+    async fn check(&self, store: &LocalStore);
+}
+
+/// The words of an acknowledgement: what of which caller, and the caller's number for it. Other lines
+/// are the test harness talking, or were cut off by the kill.
+fn acknowledgement(line: &str) -> Option<(&str, usize, usize)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [what, caller, i] = words[..] else { return None };
+    Some((what, caller.parse().ok()?, i.parse().ok()?))
+}
+
+impl Ledger for Acknowledged {
     fn take(&mut self, round: usize, line: &str) {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [what, caller, i] = words[..] else { return };
-        let (Ok(caller), Ok(i)) = (caller.parse(), i.parse()) else { return };
+        let Some((what, caller, i)) = acknowledgement(line) else { return };
         match what {
             "own" => self.own.push((round, caller, i)),
             "counter" => drop(self.counters.insert(caller, (round, i))),
@@ -134,21 +151,20 @@ fn child(dir: &Path, test: &str, round: usize) -> Command {
     command
 }
 
-#[tokio::test]
-async fn acknowledged_writes_survive_kills() {
+/// Runs a child again and again, kills it each time, and has the ledger look at what it left.
+async fn kill_again_and_again(test: &str, ledger: &mut impl Ledger) {
     let dir = tempfile::tempdir().unwrap();
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
     println!("moments of the kills are drawn from seed {seed}");
     let mut state = u64::from(seed) | 1;
-    let mut acknowledged = Acknowledged::default();
     for round in 0..KILLS {
-        let mut child = child(dir.path(), "child_that_writes_until_killed", round).spawn().unwrap();
+        let mut child = child(dir.path(), test, round).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // Count from the first acknowledgement, so that no round is all start-up. One round in three is killed while it starts.
         let mut before = 0;
         if round % 3 != 2 {
             for line in lines.by_ref() {
-                acknowledged.take(round, &line.unwrap());
+                ledger.take(round, &line.unwrap());
                 before += 1;
                 if before > 3 {
                     break;
@@ -163,13 +179,160 @@ async fn acknowledged_writes_survive_kills() {
         child.kill().unwrap();
         child.wait().unwrap();
         for line in reading.join().unwrap() {
-            acknowledged.take(round, &line);
+            ledger.take(round, &line);
         }
         let store = LocalStore::open(dir.path(), &Options::default()).expect("opens after a kill");
-        acknowledged.check(&store).await;
+        ledger.check(&store).await;
     }
+}
+
+#[tokio::test]
+async fn acknowledged_writes_survive_kills() {
+    let mut acknowledged = Acknowledged::default();
+    kill_again_and_again("child_that_writes_until_killed", &mut acknowledged).await;
     println!("{} creates, {} races, all there", acknowledged.own.len(), acknowledged.shared.len());
     assert!(acknowledged.own.len() > 100, "only {} writes were acknowledged", acknowledged.own.len());
+}
+
+/// One commit of a caller: of a record of its own, or of one for which all callers race.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Committing {
+    raced: bool,
+    round: usize,
+    caller: usize,
+    i: usize,
+}
+
+impl Committing {
+    const GROUPS: &[u8] = b"committed";
+
+    fn record(self) -> Name {
+        let Committing { raced, round, caller, i } = self;
+        let own = if raced { String::new() } else { format!(" of {caller}") };
+        Name::new(Space::Commit, format!("committed in {round}{own} as {i}"), "")
+    }
+
+    /// Says which commit wrote the record; every 16th is large enough for a file.
+    fn body(self) -> Bytes {
+        let Committing { raced, round, caller, i } = self;
+        let head = format!("{} {round} {caller} {i} ", usize::from(raced));
+        let len = if i % 16 == 5 { 66_000 } else { head.len() };
+        head.bytes().chain(std::iter::repeat(b'.')).take(len).collect()
+    }
+
+    fn of_record(body: &[u8]) -> Committing {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let mut words = text.split(' ').map(|word| word.parse().unwrap_or(usize::MAX));
+        let mut next = || words.next().unwrap();
+        let of = Committing { raced: next() == 1, round: next(), caller: next(), i: next() };
+        assert_eq!(of.body(), body, "a record holds something else");
+        of
+    }
+
+    fn entries(self) -> impl Iterator<Item = Name> {
+        let Committing { raced, round, caller, i } = self;
+        (0..1 + (caller + i) % 7).map(move |key| {
+            let item = format!("{} {round} {caller} {i}", usize::from(raced));
+            Name::new(Space::Version, format!("committed key {key}"), item)
+        })
+    }
+
+    fn writes(self) -> Writes {
+        let puts = self.entries().map(|name| (name, Bytes::new())).collect();
+        Writes { create: Some((self.record(), self.body())), puts }
+    }
+}
+
+/// The child: does nothing unless the parent asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_commits_until_killed() {
+    let (Ok(dir), Ok(round)) = (std::env::var(DIR), std::env::var(ROUND)) else { return };
+    let round: usize = round.parse().expect("a number");
+    let store = Arc::new(LocalStore::open(dir, &Options::default()).expect("opens after every kill"));
+    let callers = (0..CALLERS).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for i in 0.. {
+                for raced in [false, true] {
+                    let commit = Committing { raced, round, caller, i };
+                    let committed = store.commit(commit.writes()).await;
+                    assert!(committed.puts.iter().all(Result::is_ok), "no failures here: {committed:?}");
+                    match committed.created {
+                        Some(Ok(Created::Created)) => {
+                            say(&format!("{} {caller} {i}", if raced { "raced" } else { "alone" }));
+                        }
+                        Some(Ok(Created::Exists)) if raced => {}
+                        other => panic!("a commit answered {other:?}"),
+                    }
+                }
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.expect("callers do not panic");
+    }
+}
+
+/// Every commit that was acknowledged so far.
+#[derive(Default)]
+struct AcknowledgedCommits {
+    acknowledged: BTreeSet<Committing>,
+    /// Commits that were found whole although nobody had heard of them.
+    unheard: AtomicUsize,
+}
+
+async fn scanned(store: &LocalStore, space: Space) -> BTreeSet<Name> {
+    let (mut found, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = store.scan(space, Committing::GROUPS, after.as_ref(), 1000).await.unwrap();
+        let last = page.names.last().cloned();
+        found.extend(page.names.into_iter().map(|name| Name::new(space, name.group, name.item)));
+        match last {
+            Some(last) if page.more => after = Some(Position { group: last.group, item: Some(last.item) }),
+            _ => return found,
+        }
+    }
+}
+
+impl Ledger for AcknowledgedCommits {
+    fn take(&mut self, round: usize, line: &str) {
+        let Some((what, caller, i)) = acknowledgement(line) else { return };
+        if what == "raced" || what == "alone" {
+            self.acknowledged.insert(Committing { raced: what == "raced", round, caller, i });
+        }
+    }
+
+    /// All that was acknowledged is there, and of all that is there each record has its entries,
+    /// and each entry its record.
+    async fn check(&self, store: &LocalStore) {
+        let mut winners = BTreeSet::new();
+        for record in scanned(store, Space::Commit).await {
+            let (body, _) = store.get(&record).await.unwrap().expect("the scan found it");
+            let winner = Committing::of_record(&body);
+            assert_eq!(winner.record(), record, "a record under another name");
+            winners.insert(winner);
+        }
+        let lost: Vec<_> = self.acknowledged.difference(&winners).collect();
+        assert!(lost.is_empty(), "acknowledged and gone: {lost:?}");
+        let entries: BTreeSet<Name> = winners.iter().flat_map(|winner| winner.entries()).collect();
+        let found = scanned(store, Space::Version).await;
+        let missing: Vec<_> = entries.difference(&found).map(Name::to_string).collect();
+        assert!(missing.is_empty(), "records without their entries: {missing:?}");
+        let stray: Vec<_> = found.difference(&entries).map(Name::to_string).collect();
+        assert!(stray.is_empty(), "entries without their records: {stray:?}");
+        self.unheard.store(winners.len() - self.acknowledged.len(), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn commits_survive_kills_whole() {
+    let mut commits = AcknowledgedCommits::default();
+    kill_again_and_again("child_that_commits_until_killed", &mut commits).await;
+    let (raced, alone): (Vec<Committing>, Vec<Committing>) =
+        commits.acknowledged.iter().partition(|commit| commit.raced);
+    let unheard = commits.unheard.into_inner();
+    println!("{} commits, {} races, {unheard} unheard of, all whole", alone.len(), raced.len());
+    assert!(alone.len() > 100 && raced.len() > 10, "{} and {} were acknowledged", alone.len(), raced.len());
 }
 
 fn filler(i: usize) -> (Name, Bytes) {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use aft_store::{GroupPage, ItemPage};
+use aft_store::{GroupPage, ItemPage, Position, ScanPage, Scanned};
 use bytes::Bytes;
 
 /// A body and the number that stands for this content of its name; never used again for another.
@@ -51,6 +51,23 @@ enum Group {
     One(Key, Object),
     /// Two or more at some time; at least one now.
     Many(BTreeMap<Key, Object>),
+}
+
+impl Group {
+    /// Returns the items after this one, or all of them, in order.
+    fn after(&self, after: Option<&[u8]>) -> impl Iterator<Item = (&Key, &Object)> {
+        let (one, many) = match self {
+            Group::One(item, object) => {
+                let follows = after.is_none_or(|after| *item.full > *after);
+                (follows.then_some((item, object)), None)
+            }
+            Group::Many(items) => {
+                let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(Key::new(after)));
+                (None, Some(items.range((start, Bound::Unbounded))))
+            }
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
 }
 
 /// The objects of one space.
@@ -103,22 +120,13 @@ impl Objects {
 
     pub(crate) fn list(&self, group: &[u8], after: Option<&[u8]>, limit: usize) -> ItemPage {
         let mut page = ItemPage::default();
-        match self.groups.get(&Key::new(group)) {
-            None => {}
-            Some(Group::One(held, _)) => {
-                let follows = after.is_none_or(|after| *held.full > *after);
-                page.items.extend(follows.then(|| Bytes::copy_from_slice(&held.full)));
+        let items = self.groups.get(&Key::new(group)).into_iter().flat_map(|items| items.after(after));
+        for (item, _) in items {
+            if page.items.len() == limit {
+                page.more = true;
+                break;
             }
-            Some(Group::Many(items)) => {
-                let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(Key::new(after)));
-                for (item, _) in items.range((start, Bound::Unbounded)) {
-                    if page.items.len() == limit {
-                        page.more = true;
-                        break;
-                    }
-                    page.items.push(Bytes::copy_from_slice(&item.full));
-                }
-            }
+            page.items.push(Bytes::copy_from_slice(&item.full));
         }
         page
     }
@@ -138,6 +146,39 @@ impl Objects {
                 break;
             }
             page.groups.push(Bytes::copy_from_slice(&group.full));
+        }
+        page
+    }
+
+    pub(crate) fn scan(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> ScanPage {
+        let start = match after {
+            Some(Position { group, item }) if group[..] >= *prefix => match item {
+                Some(_) => Bound::Included(Key::new(group)),
+                None => Bound::Excluded(Key::new(group)),
+            },
+            Some(_) | None => Bound::Included(Key::new(prefix)),
+        };
+        let mut page = ScanPage::default();
+        for (group, items) in self.groups.range((start, Bound::Unbounded)) {
+            if !group.full.starts_with(prefix) {
+                break;
+            }
+            // The group in which the page begins, if it is still there, from where it was left.
+            let left_at = after.filter(|after| after.group == *group.full);
+            let left_at = left_at.and_then(|after| after.item.as_deref());
+            let group = Bytes::copy_from_slice(&group.full);
+            for (item, object) in items.after(left_at) {
+                if page.names.len() == limit {
+                    page.more = true;
+                    return page;
+                }
+                page.names.push(Scanned {
+                    group: group.clone(),
+                    item: Bytes::copy_from_slice(&item.full),
+                    body: Some(object.body.clone()),
+                    written_ms: None,
+                });
+            }
         }
         page
     }

@@ -1,4 +1,4 @@
-//! The store: eight ordered maps under one lock, and one counter for tags.
+//! The store: an ordered map for each space, all under one lock, and one counter for tags.
 //!
 //! One lock and no shards: the callers are event loops of one thread, and every call holds it for less than a microsecond.
 //! Nothing awaits while it is held.
@@ -6,7 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aft_store::{
-    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Space, Store, Tag, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -152,6 +153,43 @@ impl Store for MemoryStore {
         let mut state = self.state();
         bodies.into_iter().for_each(|(name, body)| state.insert(&name, body));
         Ok(())
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        writes.assert_distinct();
+        let Writes { create, puts } = writes;
+        let mut state = self.state();
+        let created = match create {
+            None => None,
+            Some((name, body)) => match self.fits(&name, &body) {
+                Err(error) => Some(Err(error)),
+                // The entries of a loser are dead: they stay undone.
+                Ok(()) if state.find(&name).is_some() => {
+                    return Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); puts.len()] };
+                }
+                Ok(()) => {
+                    state.insert(&name, body);
+                    Some(Ok(Created::Created))
+                }
+            },
+        };
+        let put = |(name, body): (Name, Bytes)| {
+            self.fits(&name, &body)?;
+            state.insert(&name, body);
+            Ok(())
+        };
+        Committed { created, puts: puts.into_iter().map(put).collect() }
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        Ok(self.state().objects(space).scan(prefix, after, limit))
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use aft_store::{Capabilities, Created, Error, Name, Replaced, Space, Store};
+use aft_store::{Capabilities, Committed, Created, Error, Name, Replaced, Space, Store, Writes};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 
@@ -59,4 +59,38 @@ fn capabilities_are_kept_to() {
     assert!(matches!(at_once(store.delete_if(&version("a"), &tag)), Err(Error::Refused(_))));
     assert_eq!(at_once(store.replace(&version("a"), &tag, Bytes::from("5"))), Ok(Replaced::Replaced));
     assert_eq!(at_once(store.replace(&version("a"), &tag, Bytes::from("6"))), Ok(Replaced::Changed));
+}
+
+/// A loser's entries stay undone, whatever they would have overwritten, and the record stays.
+#[test]
+fn a_commit_of_a_taken_name_writes_nothing() {
+    let store = MemoryStore::new();
+    let record = |body: &'static str| Some((Name::new(Space::Commit, "request", ""), Bytes::from(body)));
+    let puts = |body: &'static str| vec![(version("a"), body.into()), (version("b"), body.into())];
+    let winner = at_once(store.commit(Writes { create: record("first"), puts: puts("first") }));
+    assert_eq!(winner, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); 2] });
+    let before = store.objects();
+    let loser = at_once(store.commit(Writes { create: record("second"), puts: puts("second") }));
+    assert_eq!(loser, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 2] });
+    assert_eq!(store.objects(), before);
+}
+
+#[test]
+fn a_scan_is_one_page_of_names_and_bodies() {
+    let store = MemoryStore::new();
+    for item in ["a", "", "b"] {
+        at_once(store.put(&version(item), Bytes::from(item))).unwrap();
+    }
+    at_once(store.put(&Name::new(Space::Version, "key/2", "x"), Bytes::from("x"))).unwrap();
+    let page = at_once(store.scan(Space::Version, b"key", None, 100)).unwrap();
+    let bodies: Vec<_> = page.names.iter().map(|found| found.body.as_deref().unwrap()).collect();
+    assert_eq!(bodies, [&b""[..], b"a", b"b", b"x"]);
+    assert!(!page.more, "a page that ends with the last name says so");
+}
+
+#[test]
+#[should_panic(expected = "twice")]
+fn a_commit_writes_no_name_twice() {
+    let puts = vec![(version("a"), Bytes::new()), (version("b"), Bytes::new()), (version("a"), Bytes::new())];
+    drop(at_once(MemoryStore::new().commit(Writes { create: None, puts })));
 }

@@ -13,6 +13,7 @@
 
 mod error;
 mod name;
+mod scan;
 mod store;
 mod url;
 

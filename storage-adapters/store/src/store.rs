@@ -5,6 +5,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::scan::scan_by_groups;
 use crate::{Error, Name, Result, Space};
 
 /// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
@@ -95,6 +96,31 @@ pub struct Committed {
     pub created: Option<Result<Created>>,
     /// The outcome of each put, in order.
     pub puts: Vec<Result<()>>,
+}
+
+impl Writes {
+    /// Checks that no name is written twice.
+    ///
+    /// # Panics
+    /// If one is: the caller names its entries by keys, and each key once.
+    pub fn assert_distinct(&self) {
+        let created = self.create.iter().map(|(name, _)| name);
+        let mut names: Vec<&Name> = created.chain(self.puts.iter().map(|(name, _)| name)).collect();
+        names.sort_unstable();
+        for pair in names.windows(2) {
+            assert!(pair[0] != pair[1], "one commit writes {} twice", pair[0]);
+        }
+    }
+}
+
+impl Committed {
+    /// The same outcome for every piece of `writes`: this error.
+    pub fn failed(writes: &Writes, error: &Error) -> Committed {
+        Committed {
+            created: writes.create.as_ref().map(|_| Err(error.clone())),
+            puts: vec![Err(error.clone()); writes.puts.len()],
+        }
+    }
 }
 
 /// The store's own time as one answer carried it. At some moment between `sent` and `received` the store's clock read a value in
@@ -219,6 +245,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Pieces are independent: each has the outcome that its own [`Store::create`] or [`Store::put`] would have. A store that finds the name of
     /// the create taken may leave the puts undone, and then answers `Ok` for them.
     async fn commit(&self, writes: Writes) -> Committed {
+        writes.assert_distinct();
         let Writes { create, puts } = writes;
         let create = async {
             match create {
@@ -283,55 +310,6 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<GroupPage>;
-}
-
-/// A scan by [`Store::groups`] and [`Store::list`]: for stores whose requests cost nothing.
-async fn scan_by_groups<S: Store + ?Sized>(
-    store: &S,
-    space: Space,
-    prefix: &[u8],
-    after: Option<&Position>,
-    limit: usize,
-) -> Result<ScanPage> {
-    assert!(limit > 0, "a page holds at least one name");
-    let mut names: Vec<Scanned> = Vec::new();
-    let mut take = |group: &Bytes, items: Vec<Bytes>| {
-        names.extend(items.into_iter().map(|item| Scanned {
-            group: group.clone(),
-            item,
-            body: None,
-            written_ms: None,
-        }));
-        names.len()
-    };
-    // The rest of the group in which the page begins. Groups without the prefix hold nothing that is asked for.
-    if let Some(Position { group, item: Some(item) }) = after
-        && group.starts_with(prefix)
-    {
-        let page = store.list(space, group, Some(item), limit).await?;
-        if take(group, page.items) >= limit || page.more {
-            return Ok(ScanPage { more: !names.is_empty(), names });
-        }
-    }
-    let mut after = after.map(|after| after.group.clone());
-    loop {
-        let page = store.groups(space, prefix, after.as_deref(), limit).await?;
-        for group in &page.groups {
-            let room = limit - take(group, Vec::new());
-            if room == 0 {
-                return Ok(ScanPage { names, more: true });
-            }
-            let items = store.list(space, group, None, room).await?;
-            take(group, items.items);
-            if items.more {
-                return Ok(ScanPage { more: !names.is_empty(), names });
-            }
-        }
-        match page.groups.last() {
-            Some(last) if page.more => after = Some(last.clone()),
-            Some(_) | None => return Ok(ScanPage { names, more: false }),
-        }
-    }
 }
 
 fn no_transactions(url: &str) -> Error {

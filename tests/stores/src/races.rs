@@ -3,8 +3,9 @@
 use aft_store::conformance::{Report, Verdict};
 
 /// The checks in which many write one name at once.
-const RACES: [&str; 6] = [
+const RACES: [&str; 7] = [
     "one_create_wins",
+    "one_commit_wins",
     "create_never_overwrites_a_put",
     "create_and_delete_take_turns",
     "one_replace_wins_per_tag",

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use aft_core::message::{Begin, Op, Refusal, Verb};
 use aft_node::{NodeSettings, State, StoreTimeouts, fresh_begin, start};
 use aft_store::{
-    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Space, Store, Tag, TimeHeard, Writes,
 };
 use aft_store_memory::MemoryStore;
 use async_trait::async_trait;
@@ -73,6 +74,28 @@ impl Store for TroubledStore {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.times_heard()
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        match self.meet().await {
+            Ok(()) => self.inner.commit(writes).await,
+            Err(error) => Committed::failed(&writes, &error),
+        }
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.meet().await?;
+        self.inner.scan(space, prefix, after, limit).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

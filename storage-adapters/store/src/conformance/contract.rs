@@ -1,17 +1,19 @@
 //! What each call promises on its own, without races.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::scratch::{Scratch, short};
 use super::{Outcome, listing};
-use crate::{Created, Error, Name, Replaced, Space};
+use crate::{Created, Error, Name, Replaced, Space, TIMES_KEPT_MAX};
 
 /// Bodies up to this size are tried; a store may take larger ones, but a check should not need its memory.
-const LARGE_BODY_BYTES: usize = 1 << 20;
+pub(super) const LARGE_BODY_BYTES: usize = 1 << 20;
 /// More names than any store takes in one batch (DynamoDB: 25, S3: 1000).
 const MANY_NAMES: usize = 1050;
 /// A body one byte beyond the bound is tried only up to this bound.
-const REFUSED_BODY_BYTES_MAX: usize = 64 << 20;
+pub(super) const REFUSED_BODY_BYTES_MAX: usize = 64 << 20;
 
 macro_rules! ensure {
     ($condition:expr, $($reason:tt)*) => {
@@ -303,7 +305,7 @@ pub(super) async fn names_reach_their_bounds(s: &Scratch) -> Outcome {
 }
 
 /// A body of a given size whose content depends on its position, so that a part out of place is seen.
-fn body(len: usize, seed: u64) -> Bytes {
+pub(super) fn body(len: usize, seed: u64) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -404,6 +406,38 @@ pub(super) async fn spaces_do_not_mix(s: &Scratch) -> Outcome {
     for &space in &s.spaces[1..] {
         let name = s.name_in(space, b"same", b"same");
         ensure!(s.get(&name).await?.is_some(), "{name} went with the same name of another space");
+    }
+    Ok(())
+}
+
+pub(super) async fn times_heard_are_sound(s: &Scratch) -> Outcome {
+    let earlier = s.store.times_heard();
+    let name = s.name(b"times", b"item");
+    s.put(&name, "").await?;
+    // More answers than are kept.
+    for _ in 0..=TIMES_KEPT_MAX {
+        s.get_some(&name).await?;
+    }
+    let (times, now) = (s.store.times_heard(), Instant::now());
+    for time in &times {
+        ensure!(time.sent <= time.received, "an answer came before its request was sent: {time:?}");
+        ensure!(time.received <= now, "an answer has not come yet: {time:?}");
+        ensure!(time.span_ms > 0, "a time without a span holds at no moment: {time:?}");
+    }
+    for times in [&earlier, &times] {
+        ensure!(times.len() <= TIMES_KEPT_MAX, "{} times were kept", times.len());
+        ensure!(times.is_sorted_by_key(|time| time.received), "times do not come oldest first");
+    }
+    let again = s.store.times_heard();
+    for taken in [&earlier, &times] {
+        let repeated = again.iter().find(|time| taken.contains(time));
+        ensure!(repeated.is_none(), "a time that was taken is there again: {repeated:?}");
+    }
+    if s.store.capabilities().exclusive {
+        ensure!(times.is_empty(), "a store that one process holds heard {} times", times.len());
+    }
+    if times.is_empty() {
+        s.skip("the store's answers carry no time");
     }
     Ok(())
 }

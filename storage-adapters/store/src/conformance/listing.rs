@@ -143,48 +143,51 @@ pub(super) async fn groups_come_in_byte_order_and_are_paged(s: &Scratch) -> Outc
     Ok(())
 }
 
+/// Groups that continue one another, at the ends of the order of bytes as well.
+pub(super) const PREFIXED: [&[u8]; 16] = [
+    b"a",
+    b"a\x00",
+    b"a\x00\x00",
+    b"a\x00\xff",
+    b"a\x01",
+    b"a/b",
+    b"ab",
+    b"a\xfe\xff",
+    b"a\xff",
+    b"a\xff\x00",
+    b"a\xff\xff",
+    b"a\xff\xff\x01",
+    b"b",
+    b"\xff",
+    b"\xff\xff",
+    b"\xff\xff\xff",
+];
+/// Prefixes of some of them, of all and of none.
+pub(super) const PREFIXES: [&[u8]; 15] = [
+    b"",
+    b"a",
+    b"a\x00",
+    b"a\x00\xff",
+    b"a/",
+    b"a\xff",
+    b"a\xff\xff",
+    b"a\xff\xff\xff",
+    b"\xff",
+    b"\xff\xff",
+    b"\xff\xff\xff",
+    b"\xff\xff\xff\xff",
+    b"b",
+    b"bb",
+    b"aa",
+];
+
 pub(super) async fn groups_are_chosen_by_prefix(s: &Scratch) -> Outcome {
-    let groups: [&[u8]; 16] = [
-        b"a",
-        b"a\x00",
-        b"a\x00\x00",
-        b"a\x00\xff",
-        b"a\x01",
-        b"a/b",
-        b"ab",
-        b"a\xfe\xff",
-        b"a\xff",
-        b"a\xff\x00",
-        b"a\xff\xff",
-        b"a\xff\xff\x01",
-        b"b",
-        b"\xff",
-        b"\xff\xff",
-        b"\xff\xff\xff",
-    ];
     let space = s.spaces[0];
-    let names: Vec<Name> = groups.iter().map(|group| s.name(group, b"a\xff")).collect();
+    let names: Vec<Name> = PREFIXED.iter().map(|group| s.name(group, b"a\xff")).collect();
     s.put_all(&names).await?;
-    let prefixes: [&[u8]; 15] = [
-        b"",
-        b"a",
-        b"a\x00",
-        b"a\x00\xff",
-        b"a/",
-        b"a\xff",
-        b"a\xff\xff",
-        b"a\xff\xff\xff",
-        b"\xff",
-        b"\xff\xff",
-        b"\xff\xff\xff",
-        b"\xff\xff\xff\xff",
-        b"b",
-        b"bb",
-        b"aa",
-    ];
-    for prefix in prefixes {
+    for prefix in PREFIXES {
         let mut expected: Vec<Bytes> =
-            groups.iter().filter(|group| group.starts_with(prefix)).map(|group| s.group(group)).collect();
+            PREFIXED.iter().filter(|group| group.starts_with(prefix)).map(|group| s.group(group)).collect();
         expected.sort();
         for limit in [1, 2, 100] {
             let found = all_groups(s, space, prefix, limit).await?;

@@ -11,10 +11,12 @@
 //! This is not a proof: a race that a store loses once in a million tries will pass. And it says nothing of durability, which each adapter
 //! tests in its own way.
 
+mod commits;
 mod contract;
 mod listing;
 mod races;
 mod report;
+mod scans;
 mod scratch;
 
 use std::future::Future;
@@ -42,7 +44,7 @@ macro_rules! checks {
     };
 }
 
-const CONTRACT: [(&str, CheckFn); 19] = checks![
+const CONTRACT: [(&str, CheckFn); 34] = checks![
     contract::missing_names_read_as_none,
     contract::put_is_read_back_and_overwrites,
     contract::create_writes_only_once,
@@ -62,10 +64,26 @@ const CONTRACT: [(&str, CheckFn); 19] = checks![
     listing::groups_come_in_byte_order_and_are_paged,
     listing::groups_are_chosen_by_prefix,
     listing::groups_come_and_go_with_their_items,
+    commits::commit_writes_every_piece,
+    commits::commit_of_a_taken_name_overwrites_nothing,
+    commits::commit_of_entries_alone,
+    commits::commit_takes_many_entries,
+    commits::commit_bodies_reach_their_bound,
+    commits::commit_answers_for_each_piece,
+    scans::scans_come_in_byte_order,
+    scans::scans_are_paged,
+    scans::scans_resume_anywhere,
+    scans::scans_resume_after_what_is_gone,
+    scans::scans_are_chosen_by_prefix,
+    scans::scans_keep_spaces_apart,
+    scans::scans_bring_the_right_bodies,
+    scans::scans_show_what_was_written,
+    contract::times_heard_are_sound,
 ];
 
-const RACES: [(&str, CheckFn); 6] = checks![
+const RACES: [(&str, CheckFn); 7] = checks![
     races::one_create_wins,
+    races::one_commit_wins,
     races::create_never_overwrites_a_put,
     races::create_and_delete_take_turns,
     races::one_replace_wins_per_tag,

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Outcome;
 use super::contract::ensure;
 use super::scratch::Scratch;
-use crate::{Created, Error, Name, Replaced, Result, Space, Store};
+use crate::{Committed, Created, Error, Name, Replaced, Result, Space, Store, Writes};
 
 /// An optimistic update that never gets through within this many tries per writer is a store that answers `Changed` for ever.
 const UPDATE_TRIES_PER_WRITER: usize = 64;
@@ -89,6 +89,15 @@ async fn create(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> 
     store.create(&name, body).await.map(Told::Created)
 }
 
+/// Commits a record and one entry beside it. A piece without an answer leaves all without.
+async fn commit(store: Arc<dyn Store>, name: Name, entry: Name, body: Bytes) -> Result<Told> {
+    let writes = Writes { create: Some((name, body.clone())), puts: vec![(entry, body)] };
+    let Committed { created, puts } = store.commit(writes).await;
+    let created = created.expect("a create has an answer")?;
+    puts.into_iter().collect::<Result<Vec<()>>>()?;
+    Ok(Told::Created(created))
+}
+
 async fn put(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> {
     store.put(&name, body).await.map(|()| Told::Put)
 }
@@ -100,29 +109,76 @@ pub(super) async fn one_create_wins(s: &Scratch) -> Outcome {
             s.will_write(&name);
             let answers =
                 race(s, s.writers, |writer, store| create(store, name.clone(), body(writer))).await?;
-            let winners = writers_told(&answers, &Told::Created(Created::Created));
-            let unanswered = writers_told(&answers, &Told::NoAnswer);
-            let holds = read_author(s, &name, &answers).await?;
-            let all = answers.len();
-            ensure!(
-                winners.len() <= 1,
-                "{} of {all} racing creates of {name} were told Created (writers {winners:?}): two requests with one ID would both commit",
-                winners.len()
-            );
-            match (winners.first(), holds) {
-                (_, None) => return Err(format!("{name} does not exist after {all} creates of it")),
-                (Some(winner), Some(holds)) => ensure!(
-                    *winner == holds,
-                    "{name}: writer {winner} was told Created, but it holds what writer {holds} wrote"
-                ),
-                (None, Some(holds)) => ensure!(
-                    unanswered.contains(&holds),
-                    "{name}: none of {all} creates was told Created, and it holds what writer {holds} wrote, who was told Exists"
-                ),
+            ensure_one_winner(s, &name, &answers).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Races commits of one record, some of them plain creates: one wins, and its entry is there.
+pub(super) async fn one_commit_wins(s: &Scratch) -> Outcome {
+    for space in race_spaces() {
+        for round in 0..s.rounds {
+            let name = s.name_in(space, b"race to commit", round.to_string().as_bytes());
+            let entry = |writer: usize| {
+                s.name_in(space, b"entries that race", format!("{round} {writer}").as_bytes())
+            };
+            s.will_write(&name);
+            (0..s.writers).for_each(|writer| s.will_write(&entry(writer)));
+            // Not the last one: where one thread runs all, it is the first to go on at the barrier.
+            let creates = |writer: usize| writer % 4 == 1;
+            let answers = race(s, s.writers, |writer, store| {
+                let (name, entry) = (name.clone(), entry(writer));
+                async move {
+                    match creates(writer) {
+                        true => create(store, name, body(writer)).await,
+                        false => commit(store, name, entry, body(writer)).await,
+                    }
+                }
+            })
+            .await?;
+            let winner = ensure_one_winner(s, &name, &answers).await?;
+            for (writer, told) in answers.iter().enumerate().filter(|(writer, _)| !creates(*writer)) {
+                let name = entry(writer);
+                let held = s.get(&name).await?.map(|(held, _)| held);
+                // A loser's entry may have been left undone.
+                let may_be_missing = Some(writer) != winner || *told == Told::NoAnswer;
+                ensure!(
+                    held.as_ref().map_or(may_be_missing, |held| *held == body(writer)),
+                    "{name}: the commit of writer {writer} answered {told:?}, and its entry holds {held:?}"
+                );
             }
         }
     }
     Ok(())
+}
+
+/// Checks that one of the racing creates of a name won, and that the name holds what it wrote.
+/// Returns the winner, if it had an answer.
+async fn ensure_one_winner(s: &Scratch, name: &Name, answers: &[Told]) -> Outcome<Option<usize>> {
+    let winners = writers_told(answers, &Told::Created(Created::Created));
+    let unanswered = writers_told(answers, &Told::NoAnswer);
+    let holds = read_author(s, name, answers).await?;
+    let all = answers.len();
+    ensure!(
+        winners.len() <= 1,
+        "{} of {all} racing creates of {name} answered Created (writers {winners:?}): two requests \
+         with one ID would both commit",
+        winners.len()
+    );
+    match (winners.first(), holds) {
+        (_, None) => return Err(format!("{name} does not exist after {all} creates of it")),
+        (Some(winner), Some(holds)) => ensure!(
+            *winner == holds,
+            "{name}: the create of writer {winner} won, but it holds what writer {holds} wrote"
+        ),
+        (None, Some(holds)) => ensure!(
+            unanswered.contains(&holds),
+            "{name}: none of {all} creates answered Created, and it holds what writer {holds} wrote, \
+             whose create answered Exists"
+        ),
+    }
+    Ok(winners.first().copied())
 }
 
 pub(super) async fn create_never_overwrites_a_put(s: &Scratch) -> Outcome {

@@ -11,12 +11,15 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::Outcome;
-use crate::{Created, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag};
+use crate::{
+    Committed, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage, Space, Store, Tag,
+    Writes,
+};
 
 /// How many names one call removes at the end.
 const CLEAN_UP_NAMES: usize = 200;
-/// How many calls are under way at once when many names are to be written.
-const WRITES_AT_ONCE: usize = 32;
+/// How many calls are under way at once when many names are to be written or read.
+pub(super) const CALLS_AT_ONCE: usize = 32;
 
 pub(super) struct Scratch {
     pub(super) store: Arc<dyn Store>,
@@ -137,7 +140,7 @@ impl Scratch {
     /// Puts many names, the body being the item.
     pub(super) async fn put_all(&self, names: &[Name]) -> Outcome {
         let puts: Vec<_> = names.iter().map(|name| self.put(name, name.item.clone())).collect();
-        let mut puts = futures::stream::iter(puts).buffer_unordered(WRITES_AT_ONCE);
+        let mut puts = futures::stream::iter(puts).buffer_unordered(CALLS_AT_ONCE);
         while let Some(put) = puts.next().await {
             put?;
         }
@@ -147,6 +150,24 @@ impl Scratch {
     pub(super) async fn create(&self, name: &Name, body: impl Into<Bytes>) -> Outcome<Created> {
         self.will_write(name);
         said(self.store.create(name, body.into()), || format!("create {}", short(name))).await
+    }
+
+    /// The outcome of a commit, which has an answer for every piece.
+    pub(super) async fn commit(&self, writes: &Writes) -> Outcome<Committed> {
+        writes.create.iter().chain(&writes.puts).for_each(|(name, _)| self.will_write(name));
+        let committed = self.store.commit(writes.clone()).await;
+        let complete = committed.created.is_some() == writes.create.is_some()
+            && committed.puts.len() == writes.puts.len();
+        match complete {
+            true => Ok(committed),
+            false => Err(format!(
+                "a commit of {} records and {} entries has {} and {} answers",
+                writes.create.iter().len(),
+                writes.puts.len(),
+                committed.created.iter().len(),
+                committed.puts.len()
+            )),
+        }
     }
 
     pub(super) async fn replace(&self, name: &Name, tag: &Tag, body: impl Into<Bytes>) -> Outcome<Replaced> {
@@ -171,6 +192,20 @@ impl Scratch {
     ) -> Outcome<ItemPage> {
         let group = self.group(group);
         said(self.store.list(space, &group, after, limit), || format!("list {}", group.escape_ascii())).await
+    }
+
+    /// One page of the names whose groups start with the scratch form of `prefix`; `after` is given
+    /// in full.
+    pub(super) async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Outcome<ScanPage> {
+        let prefix = self.group(prefix);
+        let scan = self.store.scan(space, &prefix, after, limit);
+        said(scan, || format!("scan of {} after {:?}", prefix.escape_ascii(), after)).await
     }
 
     /// One page of the groups that start with the scratch form of `prefix`; `after` is given in full.

@@ -1,0 +1,209 @@
+//! The scan of stores that have none of their own: by groups and their items.
+//!
+//! A page costs one call of [`Store::groups`] and one of [`Store::list`] a group, so this suits
+//! stores whose requests cost nothing, and tests. Between two of those calls anything may be
+//! written or deleted; as with pages of any listing, a name that was there all the time is found.
+
+use bytes::Bytes;
+
+use crate::{Position, Result, ScanPage, Scanned, Space, Store};
+
+/// Returns one page of a scan, as [`Store::scan`] states it.
+pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
+    store: &S,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<ScanPage> {
+    assert!(limit > 0, "a page holds at least one name");
+    let mut names: Vec<Scanned> = Vec::new();
+    // The rest of the group in which the page begins. A group without the prefix holds nothing
+    // that is asked for, but what follows it may.
+    if let Some(Position { group, item: Some(item) }) = after
+        && group.starts_with(prefix)
+    {
+        let page = store.list(space, group, Some(item), limit).await?;
+        add(&mut names, group, page.items);
+        if page.more || names.len() >= limit {
+            return Ok(ScanPage { more: !names.is_empty(), names });
+        }
+    }
+    let mut after = after.map(|after| after.group.clone());
+    loop {
+        // Each group has an item at least, so more groups than names are missing are of no use.
+        let page = store.groups(space, prefix, after.as_deref(), limit - names.len()).await?;
+        let last = page.groups.last().cloned();
+        for group in page.groups {
+            let items = store.list(space, &group, None, limit - names.len()).await?;
+            add(&mut names, &group, items.items);
+            if items.more || names.len() >= limit {
+                let more = items.more || page.more || last.is_some_and(|last| last != group);
+                return Ok(ScanPage { more: more && !names.is_empty(), names });
+            }
+        }
+        if !page.more || last.is_none() {
+            return Ok(ScanPage { names, more: false });
+        }
+        after = last;
+    }
+}
+
+fn add(names: &mut Vec<Scanned>, group: &Bytes, items: Vec<Bytes>) {
+    let scanned = |item| Scanned { group: group.clone(), item, body: None, written_ms: None };
+    names.extend(items.into_iter().map(scanned));
+}
+
+#[cfg(test)]
+mod tests {
+    //! The pages of random scans over random names are held against a filter over the sorted names.
+
+    use std::collections::BTreeSet;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use async_trait::async_trait;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Capabilities, Created, GroupPage, ItemPage, Name, Replaced, Tag};
+
+    const SPACE: Space = Space::Version;
+
+    /// A store that can only list, and whose pages are at most so long, whatever was asked for.
+    #[derive(Debug)]
+    struct Listed {
+        names: BTreeSet<(Bytes, Bytes)>,
+        page_len_max: usize,
+    }
+
+    /// The first `limit` of these, and whether there are others.
+    fn page(found: impl Iterator<Item = Bytes>, limit: usize) -> (Vec<Bytes>, bool) {
+        let mut found = found.peekable();
+        let page = found.by_ref().take(limit).collect();
+        (page, found.peek().is_some())
+    }
+
+    #[async_trait]
+    impl Store for Listed {
+        fn url(&self) -> String {
+            "listed:".to_owned()
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            unreachable!("a scan does not ask")
+        }
+
+        async fn get(&self, _: &Name) -> Result<Option<(Bytes, Tag)>> {
+            unreachable!("a scan gets nothing")
+        }
+
+        async fn put(&self, _: &Name, _: Bytes) -> Result<()> {
+            unreachable!("a scan writes nothing")
+        }
+
+        async fn create(&self, _: &Name, _: Bytes) -> Result<Created> {
+            unreachable!("a scan writes nothing")
+        }
+
+        async fn replace(&self, _: &Name, _: &Tag, _: Bytes) -> Result<Replaced> {
+            unreachable!("a scan writes nothing")
+        }
+
+        async fn delete(&self, _: &[Name]) -> Result<()> {
+            unreachable!("a scan writes nothing")
+        }
+
+        async fn delete_if(&self, _: &Name, _: &Tag) -> Result<Replaced> {
+            unreachable!("a scan writes nothing")
+        }
+
+        async fn list(
+            &self,
+            space: Space,
+            group: &[u8],
+            after: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<ItemPage> {
+            assert!(space == SPACE && limit > 0, "{space:?}, limit {limit}");
+            let items = self.names.iter().filter(|(of, _)| of == group).map(|(_, item)| item.clone());
+            let items = items.filter(|item| after.is_none_or(|after| item[..] > *after));
+            let (items, more) = page(items, limit.min(self.page_len_max));
+            Ok(ItemPage { items, more })
+        }
+
+        async fn groups(
+            &self,
+            space: Space,
+            prefix: &[u8],
+            after: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<GroupPage> {
+            assert!(space == SPACE && limit > 0, "{space:?}, limit {limit}");
+            let groups: BTreeSet<Bytes> = self.names.iter().map(|(group, _)| group.clone()).collect();
+            let groups = groups
+                .into_iter()
+                .filter(|group| group.starts_with(prefix) && after.is_none_or(|after| group[..] > *after));
+            let (groups, more) = page(groups, limit.min(self.page_len_max));
+            Ok(GroupPage { groups, more })
+        }
+    }
+
+    /// The result of a call that completes on its first poll.
+    fn at_once<T>(call: impl Future<Output = T>) -> T {
+        match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("nothing here waits"),
+        }
+    }
+
+    fn is_after(name: &(Bytes, Bytes), after: &Position) -> bool {
+        match &after.item {
+            Some(item) => (&name.0, &name.1) > (&after.group, item),
+            None => name.0 > after.group,
+        }
+    }
+
+    /// Bytes that collide, continue one another, and lie at the ends of the order.
+    fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
+        let byte = prop_oneof![Just(0x00), Just(b'a'), Just(b'b'), Just(0xff)];
+        prop::collection::vec(byte, len).prop_map(Bytes::from)
+    }
+
+    proptest! {
+        #[test]
+        fn pages_are_those_of_the_sorted_names(
+            names in prop::collection::btree_set((bytes(1..4), bytes(0..3)), 0..24),
+            prefix in bytes(0..3),
+            after in prop::option::of((bytes(1..4), prop::option::of(bytes(0..3)))),
+            limit in 1_usize..12,
+            page_len_max in 1_usize..12,
+        ) {
+            let mut after = after.map(|(group, item)| Position { group, item });
+            let expected = names.iter().filter(|name| {
+                name.0.starts_with(&prefix) && after.as_ref().is_none_or(|after| is_after(name, after))
+            });
+            let expected: Vec<(Bytes, Bytes)> = expected.cloned().collect();
+            let store = Listed { names, page_len_max };
+            let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+            loop {
+                let page = at_once(scan_by_groups(&store, SPACE, &prefix, after.as_ref(), limit));
+                let ScanPage { names, more } = page.expect("nothing fails here");
+                prop_assert!(names.len() <= limit);
+                prop_assert!(!more || !names.is_empty(), "an empty page says that more follow");
+                // A page is as long as it can be unless the store's own pages are shorter.
+                if page_len_max >= limit {
+                    prop_assert_eq!(names.len(), limit.min(expected.len() - found.len()));
+                }
+                found.extend(names.into_iter().map(|name| (name.group, name.item)));
+                prop_assert!(expected.starts_with(&found), "{:?} of {:?}", found, expected);
+                if !more {
+                    break;
+                }
+                let (group, item) = found.last().cloned().expect("the page was not empty");
+                after = Some(Position { group, item: Some(item) });
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
