@@ -27,6 +27,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A part of a large value is up to 8 MiB: half a minute is a link of 2 Mbit/s.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A call that was given up may still take effect for as long as a store's own time-out lets it. The driver gives no deadlines to stores that
+/// could hold calls to one, so a store that others write to counts as late by this at least: longer than any store's time-out.
+const GRACE_SHARED_MS_MIN: u64 = 60_000;
+
 /// How long a store call may take before it counts as unanswered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreTimeouts {
@@ -68,7 +72,8 @@ pub struct NodeSettings {
 impl NodeSettings {
     /// The defaults for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
-        let mut core = Settings::new(store.exclusive, store.grace_ms, store.delete_if);
+        let grace_ms = if store.exclusive { store.grace_ms } else { store.grace_ms.max(GRACE_SHARED_MS_MIN) };
+        let mut core = Settings::new(store.exclusive, grace_ms, store.delete_if);
         core.record_bytes_max = core.record_bytes_max.min(store.body_bytes_max);
         let (value_share, record_share) = INLINE_SHARES;
         core.write_buffer_bytes_max = core.write_buffer_bytes_max.min(store.body_bytes_max / record_share);

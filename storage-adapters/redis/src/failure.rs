@@ -5,7 +5,7 @@
 //! | none: connection refused or lost, time-out | `NoAnswer` |
 //! | no protocol of Redis | `NoAnswer`: a write may have been carried out, whatever came back |
 //! | `LOADING`, `BUSY`, `TRYAGAIN`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, too many clients | `Busy`: not run, and it passes |
-//! | `OOM` | `Busy`: not run; deletions go on and make room |
+//! | `OOM` | `Refused`: not run; reads and deletions go on, and writes when somebody has made room |
 //! | `READONLY`, `MISCONF`, `NOAUTH`, `WRONGPASS`, `NOPERM`, `MOVED`, `ASK`, `CROSSSLOT`, an unknown command | `Refused`, with what to do |
 //! | `WRONGTYPE` | `Damaged`: something else lies where an object or an index belongs |
 //! | `NOSCRIPT` | the script is loaded and the request sent again, once |
@@ -78,11 +78,13 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
     let error = match code {
         "NOSCRIPT" => return Trouble { failure: Failure::NoScript, ends_connection: false },
         "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS" => Error::Busy(said),
-        "OOM" => {
-            Error::Busy(with("the server's maxmemory is reached: raise it, or let the collector make room"))
-        }
+        "OOM" => Error::Refused(with(
+            "the server's memory is full: free memory or raise maxmemory; reads and deletions go on",
+        )),
         "READONLY" => Error::Refused(with("this is a replica: write the primary's address into the URL")),
-        "MISCONF" => Error::Refused(with("the server cannot write its files: look at its log and its disk")),
+        "MISCONF" => Error::Refused(with(
+            "the server cannot write its files: look at its log, and free space on its disk",
+        )),
         "NOAUTH" => Error::Refused(with("write the password into the URL, or set AFT_REDIS_PASSWORD")),
         "WRONGPASS" => {
             Error::Refused(with("user or password is wrong: look at the URL and at AFT_REDIS_PASSWORD"))
@@ -113,7 +115,18 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
     Trouble { failure: Failure::Failed(error), ends_connection }
 }
 
-/// The code of the command that failed inside a script, where a server before Redis 7 tells it in the text.
+/// The meaning of the error of one command, as the script caught it: `CODE detail`, with or without the place in the script.
+pub(crate) fn caught(asked: &str, text: &str) -> Error {
+    let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+    let trouble = if code.starts_with('@') {
+        answered(asked, "ERR", &format!("running script: {text}"))
+    } else {
+        answered(asked, code, detail)
+    };
+    trouble.failure.into_error(asked)
+}
+
+/// The code of the command that failed inside a script, where a server before Redis 7 has it in the text.
 fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
     const INNER: [&str; 7] =
         ["OOM", "READONLY", "MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "NOPERM"];
@@ -178,7 +191,7 @@ mod tests {
         check("MASTERDOWN", "Link with MASTER is down", Is::Busy, "");
         check("NOREPLICAS", "Not enough good replicas to write.", Is::Busy, "");
         check("ERR", "max number of clients reached", Is::Busy, "");
-        check("OOM", "command not allowed when used memory > 'maxmemory'.", Is::Busy, "maxmemory is reached");
+        check("OOM", "command not allowed when used memory > 'maxmemory'.", Is::Refused, "free memory");
         check("READONLY", "You can't write against a read only replica.", Is::Refused, "primary");
         check("MISCONF", "Errors writing to the AOF file", Is::Refused, "disk");
         check("NOAUTH", "Authentication required.", Is::Refused, "AFT_REDIS_PASSWORD");
@@ -197,8 +210,20 @@ mod tests {
         let before_7 = |inner: &str| {
             format!("Error running script (call to f_1234): @user_script:9: -{inner} command not allowed")
         };
-        check("ERR", &before_7("OOM"), Is::Busy, "maxmemory is reached");
+        check("ERR", &before_7("OOM"), Is::Refused, "free memory");
         check("ERR", &before_7("READONLY"), Is::Refused, "primary");
         check("ERR", &before_7("ERR"), Is::NoAnswer, "");
+    }
+
+    #[test]
+    fn errors_that_a_script_caught_are_read() {
+        let damaged = |text: &str| {
+            let error = caught("redis://h: put k", text);
+            assert!(matches!(error, Error::Damaged(_)), "{error:?}");
+        };
+        damaged("WRONGTYPE Operation against a key holding the wrong kind of value");
+        damaged("@user_script: 9: -WRONGTYPE Operation against a key");
+        assert!(matches!(caught("u", "OOM command not allowed"), Error::Refused(_)));
+        assert!(matches!(caught("u", "other"), Error::NoAnswer(_)));
     }
 }

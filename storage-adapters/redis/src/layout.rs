@@ -1,6 +1,7 @@
 //! Names to keys of Redis, which are bytes of any kind.
 //!
 //! ```text
+//!   PREFIX/identity                           string: which store this is
 //!   PREFIX/<space>/g                          sorted set: the groups of a space that have an item
 //!   PREFIX/<space>/i/<group>                  sorted set: the items of a group
 //!   PREFIX/<space>/o/<len>/<group>/<item>     string: one object; len: the group's bytes, four hex digits
@@ -41,8 +42,23 @@ impl Layout {
         format!("{}/{}/g", self.prefix, space.as_str()).into()
     }
 
+    /// The key of the store's identity. No space has its name.
+    pub(crate) fn identity(&self) -> Bytes {
+        format!("{}/identity", self.prefix).into()
+    }
+
+    /// The start of every key that [`Layout::items`] gives for a space.
+    pub(crate) fn items_start(&self, space: Space) -> Bytes {
+        format!("{}/{}/i/", self.prefix, space.as_str()).into()
+    }
+
     pub(crate) fn items(&self, space: Space, group: &[u8]) -> Bytes {
-        [format!("{}/{}/i/", self.prefix, space.as_str()).as_bytes(), group].concat().into()
+        [&self.items_start(space)[..], group].concat().into()
+    }
+
+    /// The keys by which scripts write a name, in their order: object, items of the group, groups of the space.
+    pub(crate) fn keys(&self, name: &Name) -> [Bytes; 3] {
+        [self.object(name), self.items(name.space, &name.group), self.groups(name.space)]
     }
 
     pub(crate) fn object(&self, name: &Name) -> Bytes {
@@ -95,6 +111,7 @@ mod tests {
     /// What a key means, read back.
     #[derive(Debug, PartialEq)]
     enum Meant {
+        Identity,
         Groups(Space),
         Items(Space, Vec<u8>),
         Object(Name),
@@ -102,6 +119,9 @@ mod tests {
 
     fn read(prefix: &str, key: &[u8]) -> Option<Meant> {
         let rest = key.strip_prefix(prefix.as_bytes())?.strip_prefix(b"/")?;
+        if rest == b"identity" {
+            return Some(Meant::Identity);
+        }
         let slash = rest.iter().position(|byte| *byte == b'/')?;
         let space = Space::ALL.into_iter().find(|space| space.as_str().as_bytes() == &rest[..slash])?;
         match &rest[slash + 1..] {
@@ -140,6 +160,7 @@ mod tests {
         fn keys_say_what_they_are(prefix in prefix(), name in name()) {
             let layout = Layout::new(&prefix);
             let (space, group) = (name.space, name.group.to_vec());
+            prop_assert_eq!(read(&prefix, &layout.identity()), Some(Meant::Identity));
             prop_assert_eq!(read(&prefix, &layout.groups(space)), Some(Meant::Groups(space)));
             prop_assert_eq!(read(&prefix, &layout.items(space, &group)), Some(Meant::Items(space, group)));
             prop_assert_eq!(read(&prefix, &layout.object(&name)), Some(Meant::Object(name)));
@@ -150,7 +171,8 @@ mod tests {
         fn keys_of_two_stores_never_collide(one in prefix(), two in prefix(), a in name(), b in name()) {
             let keys = |prefix: &str, name: &Name| {
                 let layout = Layout::new(prefix);
-                [layout.groups(name.space), layout.items(name.space, &name.group), layout.object(name)]
+                let Name { space, group, .. } = name;
+                [layout.identity(), layout.groups(*space), layout.items(*space, group), layout.object(name)]
             };
             let (of_one, of_two) = (keys(&one, &a), keys(&two, &b));
             if one != two {
@@ -189,5 +211,6 @@ mod tests {
         assert_eq!(layout.object(&name), "aft/version/o/0003/a/b/c");
         assert_eq!(layout.items(Space::Version, b"a/b"), "aft/version/i/a/b");
         assert_eq!(layout.groups(Space::Version), "aft/version/g");
+        assert_eq!(layout.identity(), "aft/identity");
     }
 }

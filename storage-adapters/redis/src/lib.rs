@@ -29,16 +29,21 @@
 //! A client of Redis Cluster or Sentinel, a cache, or a repeater of requests: it repeats only what the server says it did not run for want of
 //! the script.
 
+mod clock;
+mod commit;
 mod error;
 mod failure;
 mod layout;
 mod link;
 mod location;
+mod look;
 mod meter;
 mod open;
 mod options;
+mod scan;
 mod scripts;
 mod store;
+mod times;
 
 pub use error::OpenError;
 pub use options::Options;

@@ -1,45 +1,50 @@
 //! Requests: sent over few connections that are shared, bounded in number and time, counted, their failures put into words.
 //!
-//! Connections carry many requests at once. One that fails is forgotten, and so is one on which a request got no answer for some seconds; the next
-//! request makes a new one. Requests that are under way on a forgotten one keep it until they end. Nothing is repeated here but what the server says
-//! it did not run for want of the script.
+//! Connections carry many requests at once. One that fails is forgotten, and so is one on which a request got no answer for some seconds, or on which
+//! a look found what does not fit (`look`); the next request makes a new one. Requests that are in flight on a forgotten one keep it until they end.
+//! Nothing is repeated here but what the server says it did not run for want of the script.
+//!
+//! A connection is used only after a look on it, which is repeated once a minute; the server's clock (`clock`) is known by the connection as well.
+//! So nothing that was learned from one server is believed of another one to which the address leads later.
 //!
 //! The client library's own time-outs (half a second for an answer) and its reconnecting manager are not used: the one would end what is only slow, the
 //! other holds requests back and repeats the handshake where nobody sees it.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use aft_store::Error;
+use aft_store::{Error, TimeHeard};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline,
+    RedisConnectionInfo, Value,
 };
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::clock::{self, Clock, Here};
 use crate::failure::{Failure, Trouble, answered, classify, not_redis};
+use crate::layout::Layout;
 use crate::location::Location;
+use crate::look::{self, Seen, Terms, text};
 use crate::meter::{Class, Meter};
-use crate::scripts::Script;
+use crate::scripts::{ANOTHER_STORE, DONE, LATE, NOT_DONE, Script};
+use crate::times::Times;
 
-/// Requests under way at once: with bodies of some KiB these are some MiB, and a second's work of a server.
+/// Requests in flight at once: with bodies of some KiB these are some MiB, and a second's work of a server.
 const REQUESTS_MAX: usize = 1024;
 /// Requests that wait inside the client library for a connection to take them: as many as there may be.
 const PIPELINE_MAX: usize = REQUESTS_MAX;
 
 /// The time that a request may take, the wait for its turn and for a connection included. Above the time-outs of a node's own calls (5, 10
-/// and 30 s), which bound them first; these are for other callers.
-/// For listings.
+/// and 30 s), which bound them first; these are for other callers. For listings:
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// For writes with small bodies.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// For every read of a whole object, which may be large, and for large bodies: 4 MiB at 1 Mbit/s take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// The longest of them: also how long after its sending a write may at most begin.
-pub(crate) const TIMEOUT_MAX: Duration = LARGE_TIMEOUT;
 /// Bodies beyond this size go over a connection of their own, so that small requests do not wait behind them.
 const LARGE_BYTES: usize = 64 << 10;
 
@@ -47,8 +52,10 @@ const LARGE_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection on which a request that was given up had no answer for so long may be dead, without the system knowing.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);
+/// A server that did not fit is looked at again after this time, and calls until then are refused without.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Which connection a request takes.
+/// One of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     Small,
@@ -70,37 +77,110 @@ pub(crate) enum Read {
     /// A whole object.
     Get(Lane),
     List,
-    /// What the opening asks.
-    Other,
 }
 
-/// A write, but for its last moment.
+/// The run of a script, but for its moment and the store's identity.
 #[derive(Debug)]
-pub(crate) struct Write {
+pub(crate) struct Run {
     pub(crate) script: Script,
     pub(crate) keys: Vec<Bytes>,
     pub(crate) arguments: Vec<Bytes>,
-    /// Of the body.
+    /// Of the bodies.
     pub(crate) bytes: usize,
 }
 
+impl Run {
+    /// The end of the time that it may take, from now on: not later than `until`.
+    pub(crate) fn deadline(&self, until: Option<Instant>) -> Instant {
+        let deadline = Instant::now() + self.timeout();
+        until.map_or(deadline, |until| until.min(deadline))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        match (self.script, Lane::of(self.bytes)) {
+            (Script::Scan, _) => READ_TIMEOUT,
+            (_, Lane::Small) => WRITE_TIMEOUT,
+            (_, Lane::Large) => LARGE_TIMEOUT,
+        }
+    }
+
+    /// It holds itself to a moment.
+    fn is_write(&self) -> bool {
+        self.script != Script::Scan
+    }
+}
+
+/// The answer of a script.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// It did what it was asked: else a condition did not hold.
+    pub(crate) done: bool,
+    /// What it said beside its status and the time.
+    pub(crate) rest: Vec<Value>,
+}
+
+/// A connection that was looked at.
 #[derive(Clone)]
 struct Live {
     number: u64,
     connection: MultiplexedConnection,
+    learned: Arc<Learned>,
+}
+
+/// What was learned on one connection.
+struct Learned {
+    clock: Mutex<Clock>,
+    /// The last look that fitted, and when it began; `None` before the first, and when it is in doubt.
+    seen: Mutex<Option<(Here, Seen)>>,
+    /// Held during a look.
+    looking: tokio::sync::Mutex<()>,
+}
+
+impl Live {
+    /// Its last look is more recent than that.
+    fn is_fresh(&self, look_every: Duration) -> bool {
+        let seen = self.learned.seen.lock().expect("nobody panics with it in hand");
+        let Some((began, _)) = seen.as_ref() else { return false };
+        let here = Here::read();
+        here.now - began.now < look_every && !here.was_suspended_since(*began)
+    }
+}
+
+/// An attempt to get a connection that failed.
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    why: Unusable,
+}
+
+/// Why a server cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// It does not answer, or not as it should.
+    Error(Error),
+    /// It answers, and does not fit: with what to do.
+    Unfit(String),
 }
 
 /// One connection, and the making of the next.
 #[derive(Default)]
 struct Slot {
     live: Mutex<Option<Live>>,
-    /// Held while one is made; why the last attempt failed, and when.
-    making: tokio::sync::Mutex<Option<(Instant, Error)>>,
+    /// Held while one is made; why the last attempt failed.
+    making: tokio::sync::Mutex<Option<Failed>>,
 }
 
 impl Slot {
     fn live(&self) -> Option<Live> {
         self.live.lock().expect("nobody panics with it in hand").clone()
+    }
+
+    fn holds(&self, number: u64) -> bool {
+        self.live
+            .lock()
+            .expect("nobody panics with it in hand")
+            .as_ref()
+            .is_some_and(|live| live.number == number)
     }
 
     fn forget(&self, number: u64) {
@@ -111,26 +191,45 @@ impl Slot {
     }
 }
 
+/// A turn, and a connection that was looked at.
+struct Ready<'a> {
+    _turn: SemaphorePermit<'a>,
+    slot: &'a Slot,
+    live: Live,
+}
+
+/// The answers to some requests, errors of the server among them, and the times around them.
+struct Answers {
+    values: Vec<Value>,
+    sent: Instant,
+    received: Here,
+}
+
 /// A client of one server.
 pub(crate) struct Link {
     client: Client,
     location: Location,
+    layout: Layout,
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The time for which a look is believed.
+    look_every: Duration,
     turns: Semaphore,
     slots: [Slot; Lane::COUNT],
     connections: AtomicU64,
-    /// What the server's clock is ahead of `start`, in milliseconds.
-    clock: AtomicI64,
-    start: Instant,
+    /// What looks are held to, once the store is open.
+    terms: OnceLock<Terms>,
+    times: Times,
     /// The digests by which the server knows the scripts, in their order.
     digests: [OnceLock<String>; Script::ALL.len()],
 }
 
 impl Link {
     /// Connects to nobody yet.
-    pub(crate) fn new(location: Location) -> Result<Link, Error> {
+    pub(crate) fn new(location: Location, look_every: Duration) -> Result<Link, Error> {
+        // A connection in use hears the server's time with each look, before it forgets what it heard.
+        assert!(look_every < clock::AGE_MAX, "looks are more frequent than that");
         let url = location.to_string();
         // Who, with which password and in which database, is said in the handshake of `connect`, so that each refusal has its own words.
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -143,84 +242,203 @@ impl Link {
             .map_err(|why| Error::Refused(format!("{url}: {why}")))?;
         Ok(Link {
             client,
+            layout: Layout::new(&location.prefix),
             location,
             url,
             meter: Meter::default(),
+            look_every,
             turns: Semaphore::new(REQUESTS_MAX),
             slots: Default::default(),
             connections: AtomicU64::new(0),
-            clock: AtomicI64::new(0),
-            start: Instant::now(),
+            terms: OnceLock::new(),
+            times: Times::default(),
             digests: Default::default(),
         })
     }
 
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn times_heard(&self) -> Vec<TimeHeard> {
+        self.times.take()
+    }
+
+    pub(crate) fn asked(&self, call: &str, name: &dyn std::fmt::Display) -> String {
+        format!("{}: {call} {name}", self.url)
+    }
+
+    /// The first look at the server.
+    pub(crate) async fn first_look(&self, asked: &str) -> Result<Seen, Error> {
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let ready =
+            self.ready(asked, Lane::Small, deadline).await.map_err(|failure| failure.into_error(asked))?;
+        let seen = ready.live.learned.seen.lock().expect("nobody panics with it in hand");
+        let (_, seen) = seen.as_ref().expect("what is ready was looked at");
+        Ok(seen.clone())
+    }
+
+    /// Gives the store an identity if it has none, and holds every later look to what was seen at the opening.
+    pub(crate) async fn settle(&self, asked: &str, seen: Seen) -> Result<(), Error> {
+        let identity = match &seen.identity {
+            Some(identity) => identity.clone(),
+            None => self.make_identity(asked).await.map_err(|failure| failure.into_error(asked))?,
+        };
+        let terms = Terms::new(&self.layout, identity, seen);
+        self.terms.set(terms).expect("a store is opened once");
+        Ok(())
+    }
+
+    /// The identity that the store has afterwards: this one, or that of somebody who was faster.
+    async fn make_identity(&self, asked: &str) -> Result<Bytes, Failure> {
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        let ready = self.ready(asked, Lane::Small, deadline).await?;
+        let mut set = redis::cmd("SET");
+        set.arg(&self.layout.identity()[..]).arg(format!("{:032x}", rand::random::<u128>())).arg("NX");
+        let requests = [set, look::identity_get(&self.layout)];
+        self.meter.sent(Class::Other, 0);
+        self.meter.sent(Class::Other, 0);
+        let answers = self.send(asked, ready.slot, &ready.live, &requests, deadline).await?;
+        let mut identity = None;
+        for value in answers.values {
+            identity = Some(self.checked(asked, ready.slot, &ready.live, value)?);
+        }
+        match identity {
+            Some(Value::BulkString(identity)) if !identity.is_empty() => Ok(identity.into()),
+            other => Err(Failure::Failed(not_redis(asked, &format!("{other:?} for an identity just set")))),
+        }
+    }
+
     /// Sends a request that reads.
-    pub(crate) async fn read(&self, asked: &str, read: Read, command: &Cmd) -> Result<Value, Error> {
+    pub(crate) async fn read(&self, asked: &str, read: Read, command: Cmd) -> Result<Value, Error> {
         let (lane, limit, class) = match read {
             Read::Get(lane) => (lane, LARGE_TIMEOUT, Class::Read),
             Read::List => (Lane::Small, READ_TIMEOUT, Class::List),
-            Read::Other => (Lane::Small, READ_TIMEOUT, Class::Other),
         };
-        let deadline = Instant::now() + limit;
-        let sent = self.within(asked, lane, deadline, || {
-            self.meter.sent(class, 0);
-            command.clone()
-        });
-        sent.await.map_err(|failure| failure.into_error(asked))
+        let read = self.read_by(asked, lane, class, command, Instant::now() + limit);
+        read.await.map_err(|failure| failure.into_error(asked))
     }
 
-    /// Sends a write: whether it was done.
-    pub(crate) async fn write(&self, asked: &str, write: &Write) -> Result<bool, Error> {
-        let lane = Lane::of(write.bytes);
-        let limit = if lane == Lane::Large { LARGE_TIMEOUT } else { WRITE_TIMEOUT };
-        let deadline = Instant::now() + limit;
-        let send = async || {
-            let digest = self.digest(asked, write.script, deadline).await?;
-            self.within(asked, lane, deadline, || {
-                self.meter.sent(Class::Write, write.bytes);
-                self.command(digest, write, deadline)
-            })
-            .await
+    async fn read_by(
+        &self,
+        asked: &str,
+        lane: Lane,
+        class: Class,
+        command: Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let Ready { _turn, slot, live } = self.ready(asked, lane, deadline).await?;
+        // The identity is asked for behind it: if it is right then, the data before were the store's.
+        let requests = [command, look::identity_get(&self.layout)];
+        self.meter.sent(class, 0);
+        let answers = self.send(asked, slot, &live, &requests, deadline).await?;
+        let Ok([value, identity]) = <[Value; 2]>::try_from(answers.values) else {
+            return Err(Failure::Failed(not_redis(asked, "other than two answers to two requests")));
         };
-        let mut sent = send().await;
-        if matches!(sent, Err(Failure::NoScript)) {
+        let value = self.checked(asked, slot, &live, value)?;
+        match self.checked(asked, slot, &live, identity)? {
+            Value::BulkString(identity) if identity == *self.terms().identity() => Ok(value),
+            Value::BulkString(_) | Value::Nil => Err(self.estranged(asked, slot, &live, deadline).await),
+            other => Err(Failure::Failed(not_redis(asked, &format!("{other:?} for an identity")))),
+        }
+    }
+
+    fn terms(&self) -> &Terms {
+        self.terms.get().expect("nobody has a store before it is open")
+    }
+
+    /// Runs a script, which does nothing after `deadline`.
+    pub(crate) async fn run(&self, asked: &str, run: &Run, deadline: Instant) -> Result<Ran, Error> {
+        let mut ran = self.run_once(asked, run, deadline).await;
+        if matches!(ran, Err(Failure::NoScript)) {
             // A restart or SCRIPT FLUSH: it ran nothing.
-            self.load(asked, write.script, deadline).await.map_err(|failure| failure.into_error(asked))?;
-            sent = send().await;
+            self.load(asked, run.script, deadline).await.map_err(|failure| failure.into_error(asked))?;
+            ran = self.run_once(asked, run, deadline).await;
         }
-        match sent.map_err(|failure| failure.into_error(asked))? {
-            Value::Int(1) => Ok(true),
-            Value::Int(0) => Ok(false),
-            Value::Int(late) if late < 0 => {
-                self.set_clock(-late);
-                Err(Error::Busy(format!("{asked}: it came to the server too late, who did nothing")))
-            }
-            other => Err(not_redis(asked, &format!("a script answered {other:?}"))),
-        }
+        ran.map_err(|failure| failure.into_error(asked))
     }
 
-    fn command(&self, digest: &str, write: &Write, deadline: Instant) -> Cmd {
+    async fn run_once(&self, asked: &str, run: &Run, deadline: Instant) -> Result<Ran, Failure> {
+        let digest = self.digest(asked, run.script, deadline).await?;
+        let Ready { _turn, slot, live } = self.ready(asked, Lane::of(run.bytes), deadline).await?;
         let mut command = redis::cmd("EVALSHA");
-        command.arg(digest).arg(write.keys.len());
-        for key in &write.keys {
+        command.arg(digest).arg(1 + run.keys.len()).arg(&self.layout.identity()[..]);
+        for key in &run.keys {
             command.arg(&key[..]);
         }
-        command.arg(self.server_time(deadline));
-        for argument in &write.arguments {
+        if run.is_write() {
+            command.arg(self.moment(asked, slot, &live, deadline).await?);
+        }
+        command.arg(&self.terms().identity()[..]);
+        for argument in &run.arguments {
             command.arg(&argument[..]);
         }
-        command
+        let class = if run.is_write() { Class::Write } else { Class::List };
+        self.meter.sent(class, run.bytes);
+        let requests = [command];
+        let Answers { mut values, sent, received } =
+            self.send(asked, slot, &live, &requests, deadline).await?;
+        let value = self.checked(asked, slot, &live, values.pop().unwrap_or(Value::Nil))?;
+        let strange =
+            |what: &Value| Failure::Failed(not_redis(asked, &format!("a script answered {what:?}")));
+        let Value::Array(mut rest) = value else { return Err(strange(&value)) };
+        let &[Value::Int(status), Value::Int(now_us), ..] = &rest[..] else {
+            return Err(strange(&Value::Array(rest)));
+        };
+        if now_us <= 0 {
+            return Err(strange(&Value::Int(now_us)));
+        }
+        self.hear(&live, sent, received, now_us);
+        match status {
+            DONE | NOT_DONE => Ok(Ran { done: status == DONE, rest: rest.split_off(2) }),
+            LATE => Err(Failure::Failed(Error::Busy(format!(
+                "{asked}: it came to the server after its time, and took no effect"
+            )))),
+            ANOTHER_STORE => Err(self.estranged(asked, slot, &live, deadline).await),
+            _ => Err(strange(&Value::Int(status))),
+        }
     }
 
-    /// A moment by the server's clock, in milliseconds.
-    fn server_time(&self, at: Instant) -> i64 {
-        self.clock.load(Ordering::Relaxed) + (at - self.start).as_millis() as i64
+    /// The last moment at which a write with this deadline may begin, by the clock of the server at the other end.
+    async fn moment(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Result<i64, Failure> {
+        let known = || {
+            let here = Here::read();
+            if deadline < here.now {
+                let text = format!("{asked}: not sent: its time is over");
+                return Err(Failure::Failed(Error::Busy(text)));
+            }
+            Ok(live.learned.clock.lock().expect("nobody panics with it in hand").moment(deadline, here))
+        };
+        if let Some(moment) = known()? {
+            return Ok(moment);
+        }
+        // Nothing was heard that still holds.
+        self.ask_time(asked, slot, live, deadline).await?;
+        let busy = || Failure::Failed(Error::Busy(format!("{asked}: not sent: the machine was suspended")));
+        known()?.ok_or_else(busy)
     }
 
-    /// The server's clock shows this, or did a moment ago: what follows from it is never too late.
-    fn set_clock(&self, shown_ms: i64) {
-        self.clock.store(shown_ms - self.start.elapsed().as_millis() as i64, Ordering::Relaxed);
+    async fn ask_time(
+        &self,
+        asked: &str,
+        slot: &Slot,
+        live: &Live,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let requests = [redis::cmd("TIME")];
+        self.meter.sent(Class::Other, 0);
+        let Answers { mut values, sent, received } =
+            self.send(asked, slot, live, &requests, deadline).await?;
+        let shown = self.checked(asked, slot, live, values.pop().unwrap_or(Value::Nil))?;
+        let shown = micros(&shown).ok_or_else(|| Failure::Failed(not_redis(asked, "a time that is none")))?;
+        self.hear(live, sent, received, shown);
+        Ok(())
+    }
+
+    /// Takes in the server's time.
+    fn hear(&self, live: &Live, sent: Instant, received: Here, at_us: i64) {
+        live.learned.clock.lock().expect("nobody panics with it in hand").hear(sent, received, at_us);
+        self.times.hear(sent, received.now, at_us);
     }
 
     async fn digest(&self, asked: &str, script: Script, deadline: Instant) -> Result<&str, Failure> {
@@ -233,13 +451,12 @@ impl Link {
     async fn load(&self, asked: &str, script: Script, deadline: Instant) -> Result<(), Failure> {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(script.text());
-        let answer = self
-            .within(asked, Lane::Small, deadline, || {
-                self.meter.sent(Class::Other, 0);
-                command.clone()
-            })
-            .await?;
-        let digest = text(answer).filter(|digest| digest.len() == 40);
+        let requests = [command];
+        let Ready { _turn, slot, live } = self.ready(asked, Lane::Small, deadline).await?;
+        self.meter.sent(Class::Other, 0);
+        let mut answers = self.send(asked, slot, &live, &requests, deadline).await?;
+        let answer = self.checked(asked, slot, &live, answers.values.pop().unwrap_or(Value::Nil))?;
+        let digest = text(&answer).filter(|digest| digest.len() == 40);
         let digest =
             digest.ok_or_else(|| Failure::Failed(not_redis(asked, "a digest of a script that is none")))?;
         // The same text has the same digest.
@@ -256,48 +473,139 @@ impl Link {
         Ok(())
     }
 
-    pub(crate) fn asked(&self, call: &str, name: &dyn std::fmt::Display) -> String {
-        format!("{}: {call} {name}", self.url)
-    }
-
-    /// Waits for a turn and a connection, sends what `command` makes then, and ends it when its time is up.
-    async fn within(
-        &self,
-        asked: &str,
-        lane: Lane,
-        deadline: Instant,
-        command: impl FnOnce() -> Cmd,
-    ) -> Result<Value, Failure> {
-        let Ok(turn) = timeout_at(deadline, self.turns.acquire()).await else {
-            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are under way");
+    /// Waits for a turn, and for a connection on which a recent look found nothing amiss.
+    async fn ready(&self, asked: &str, lane: Lane, deadline: Instant) -> Result<Ready<'_>, Failure> {
+        let Some(turn) = by(deadline, self.turns.acquire()).await else {
+            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are in flight");
             return Err(Failure::Failed(Error::Busy(text)));
         };
-        let _turn = turn.expect("never closed");
+        let turn = turn.expect("never closed");
         let slot = &self.slots[lane as usize];
-        let mut live = match timeout_at(deadline, self.live(asked, slot)).await {
-            Ok(live) => live.map_err(Failure::Failed)?,
-            Err(_) => {
-                return Err(Failure::Failed(Error::NoAnswer(format!(
-                    "{asked}: not sent: no connection in time"
-                ))));
+        let in_time =
+            || Failure::Failed(Error::NoAnswer(format!("{asked}: not sent: no connection in time")));
+        loop {
+            let live = by(deadline, self.live(asked, slot)).await.ok_or_else(in_time)?;
+            let live = live.map_err(Failure::Failed)?;
+            if live.is_fresh(self.look_every) {
+                return Ok(Ready { _turn: turn, slot, live });
+            }
+            // One looks, the others wait for what it finds.
+            let looking = live.learned.looking.lock();
+            let _looking = by(deadline, looking).await.ok_or_else(in_time)?;
+            if !live.is_fresh(self.look_every) && slot.holds(live.number) {
+                self.look_again(asked, slot, &live, deadline).await?;
+            }
+            // Else the look failed for another caller, who has left word of it in the slot; or it was good.
+        }
+    }
+
+    /// Looks at the server on a connection in use. If it does not fit, the connection is not used again, and whoever asks soon is refused.
+    async fn look_again(
+        &self,
+        asked: &str,
+        slot: &Slot,
+        live: &Live,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let why = match self.look(asked, slot, live, deadline).await {
+            Ok(()) => return Ok(()),
+            Err(Unusable::Error(error)) => return Err(Failure::Failed(error)),
+            Err(unfit @ Unusable::Unfit(_)) => unfit,
+        };
+        let mut making = slot.making.lock().await;
+        slot.forget(live.number);
+        let failed = making.insert(Failed { at: Instant::now(), why });
+        Err(Failure::Failed(failed.error(asked)))
+    }
+
+    /// Looks at the server after it showed another identity than the store's.
+    async fn estranged(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Failure {
+        *live.learned.seen.lock().expect("nobody panics with it in hand") = None;
+        match self.look_again(asked, slot, live, deadline).await {
+            Err(failure) => failure,
+            // It is back.
+            Ok(()) => Failure::Failed(Error::Busy(format!(
+                "{asked}: the store's identity was another for a moment; nothing was done"
+            ))),
+        }
+    }
+
+    async fn look(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Result<(), Unusable> {
+        let began = Here::read();
+        let requests = look::requests(&self.layout);
+        for _ in &requests {
+            self.meter.sent(Class::Other, 0);
+        }
+        let failed = |failure: Failure| Unusable::Error(failure.into_error(asked));
+        let answers = self.send(asked, slot, live, &requests, deadline).await.map_err(failed)?;
+        let Answers { values, sent, received } = answers;
+        let mut read = Vec::with_capacity(values.len());
+        for (at, value) in values.into_iter().enumerate() {
+            read.push(match self.checked(asked, slot, live, value) {
+                Ok(value) => value,
+                // A setting that may not be read is not known; what that means is for whoever judges the look.
+                Err(Failure::Failed(Error::Refused(_))) if look::MAY_BE_FORBIDDEN.contains(&at) => Value::Nil,
+                Err(failure) => return Err(failed(failure)),
+            });
+        }
+        let time = read.pop().as_ref().and_then(micros);
+        let time = time.ok_or_else(|| Unusable::Error(not_redis(asked, "a time that is none")))?;
+        let seen = Seen::read(&read).map_err(|what| Unusable::Error(not_redis(asked, what)))?;
+        self.hear(live, sent, received, time);
+        // Before the store is open there is nothing to hold it to.
+        if let Some(terms) = self.terms.get() {
+            terms.judge(&seen).map_err(Unusable::Unfit)?;
+        }
+        *live.learned.seen.lock().expect("nobody panics with it in hand") = Some((began, seen));
+        Ok(())
+    }
+
+    /// Sends requests in one piece, and takes their answers until their time is up.
+    async fn send(
+        &self,
+        asked: &str,
+        slot: &Slot,
+        live: &Live,
+        requests: &[Cmd],
+        deadline: Instant,
+    ) -> Result<Answers, Failure> {
+        let mut connection = live.connection.clone();
+        let sent = Instant::now();
+        let mut pending = Pending { slot, number: live.number, since: sent, answered: false };
+        let answer = match requests {
+            [request] => {
+                let answer = by(deadline, connection.send_packed_command(request)).await;
+                answer.map(|answer| answer.map(|value| vec![value]))
+            }
+            requests => {
+                let mut pipeline = Pipeline::with_capacity(requests.len());
+                for request in requests {
+                    pipeline.add_command(request.clone());
+                }
+                by(deadline, connection.send_packed_commands(&pipeline, 0, requests.len())).await
             }
         };
-        let mut pending = Pending { slot, number: live.number, since: Instant::now(), answered: false };
-        let command = command();
-        let answer = timeout_at(deadline, live.connection.send_packed_command(&command)).await;
-        pending.answered = answer.is_ok();
-        let Ok(answer) = answer else {
-            slot.forget(live.number);
-            let text = format!("{asked}: no answer in time");
-            return Err(Failure::Failed(Error::NoAnswer(text)));
-        };
-        let trouble = match answer {
-            Ok(Value::ServerError(error)) => {
-                answered(asked, error.code(), error.details().unwrap_or_default())
+        pending.answered = answer.is_some();
+        match answer {
+            Some(Ok(values)) => Ok(Answers { values, sent, received: Here::read() }),
+            Some(Err(error)) => {
+                let Trouble { failure, ends_connection } = classify(asked, &error);
+                if ends_connection {
+                    slot.forget(live.number);
+                }
+                Err(failure)
             }
-            Ok(value) => return Ok(value),
-            Err(error) => classify(asked, &error),
-        };
+            None => {
+                slot.forget(live.number);
+                Err(Failure::Failed(Error::NoAnswer(format!("{asked}: no answer in time"))))
+            }
+        }
+    }
+
+    /// An answer that is no error of the server.
+    fn checked(&self, asked: &str, slot: &Slot, live: &Live, value: Value) -> Result<Value, Failure> {
+        let Value::ServerError(error) = value else { return Ok(value) };
+        let trouble = answered(asked, error.code(), error.details().unwrap_or_default());
         let Trouble { failure, ends_connection } = trouble;
         if ends_connection {
             slot.forget(live.number);
@@ -315,72 +623,90 @@ impl Link {
         if let Some(live) = slot.live() {
             return Ok(live);
         }
-        if let Some((at, error)) = making.as_ref()
-            && *at >= since
+        if let Some(failed) = making.as_ref()
+            && failed.counts(since)
         {
-            return Err(error.clone());
+            return Err(failed.error(asked));
         }
-        let made = timeout_at(since.max(Instant::now()) + CONNECT_TIMEOUT, self.connect(asked)).await;
-        let made = made.unwrap_or_else(|_| {
-            Err(Error::NoAnswer(format!(
+        // Boxed: it is large and seldom, and every request's future would hold it.
+        let made = by(Instant::now() + CONNECT_TIMEOUT, Box::pin(self.connect(asked, slot))).await;
+        let made = made.unwrap_or_else(|| {
+            Err(Unusable::Error(Error::NoAnswer(format!(
                 "{asked}: not sent: no connection and no first answer within {CONNECT_TIMEOUT:?}"
-            )))
+            ))))
         });
         match made {
-            Ok(connection) => {
-                let number = self.connections.fetch_add(1, Ordering::Relaxed);
-                let live = Live { number, connection };
+            Ok(live) => {
                 *slot.live.lock().expect("nobody panics with it in hand") = Some(live.clone());
                 *making = None;
                 Ok(live)
             }
-            Err(error) => {
-                *making = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
+            Err(why) => Err(making.insert(Failed { at: Instant::now(), why }).error(asked)),
         }
     }
 
-    /// A new connection: AUTH, SELECT, TIME.
-    async fn connect(&self, asked: &str) -> Result<MultiplexedConnection, Error> {
+    /// A new connection: AUTH, SELECT, TIME, a look.
+    async fn connect(&self, asked: &str, slot: &Slot) -> Result<Live, Unusable> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_MAX);
+        let failed = |failure: Failure| Unusable::Error(failure.into_error(asked));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|error| classify(asked, &error).failure.into_error(asked))?;
+        let connection = connection.map_err(|error| failed(classify(asked, &error).failure))?;
+        let live = Live {
+            number: self.connections.fetch_add(1, Ordering::Relaxed),
+            connection,
+            learned: Arc::new(Learned {
+                clock: Mutex::default(),
+                seen: Mutex::default(),
+                looking: tokio::sync::Mutex::default(),
+            }),
+        };
+        // The caller ends it before.
+        let deadline = Instant::now() + 2 * CONNECT_TIMEOUT;
+        let mut greetings = Vec::new();
         if let Some(password) = &self.location.password {
             let mut auth = redis::cmd("AUTH");
             if let Some(user) = &self.location.user {
                 auth.arg(user);
             }
             auth.arg(password);
-            self.greet(asked, &mut connection, &auth).await?;
+            greetings.push(auth);
         }
         if self.location.db != 0 {
-            self.greet(asked, &mut connection, redis::cmd("SELECT").arg(self.location.db)).await?;
+            let mut select = redis::cmd("SELECT");
+            select.arg(self.location.db);
+            greetings.push(select);
         }
-        let shown = self.greet(asked, &mut connection, &redis::cmd("TIME")).await?;
-        let shown = millis(&shown).ok_or_else(|| not_redis(asked, "a time that is none"))?;
-        self.set_clock(shown);
-        Ok(connection)
+        for greeting in greetings {
+            self.meter.sent(Class::Other, 0);
+            let answers = self.send(asked, slot, &live, &[greeting], deadline).await.map_err(failed)?;
+            for value in answers.values {
+                self.checked(asked, slot, &live, value).map_err(failed)?;
+            }
+        }
+        // Alone: what is no Redis is seen by its first answer.
+        self.ask_time(asked, slot, &live, deadline).await.map_err(failed)?;
+        self.look(asked, slot, &live, deadline).await?;
+        Ok(live)
+    }
+}
+
+impl Failed {
+    /// It says enough about an attempt that would begin now, for a caller who began to wait at `since`.
+    fn counts(&self, since: Instant) -> bool {
+        match self.why {
+            Unusable::Error(_) => self.at >= since,
+            Unusable::Unfit(_) => self.at >= since || self.at.elapsed() < LOOK_AGAIN,
+        }
     }
 
-    async fn greet(
-        &self,
-        asked: &str,
-        connection: &mut MultiplexedConnection,
-        command: &Cmd,
-    ) -> Result<Value, Error> {
-        self.meter.sent(Class::Other, 0);
-        let trouble = match connection.send_packed_command(command).await {
-            Ok(Value::ServerError(error)) => {
-                answered(asked, error.code(), error.details().unwrap_or_default())
-            }
-            Ok(value) => return Ok(value),
-            Err(error) => classify(asked, &error),
-        };
-        Err(trouble.failure.into_error(asked))
+    fn error(&self, asked: &str) -> Error {
+        match &self.why {
+            Unusable::Error(error) => error.clone(),
+            Unusable::Unfit(problem) => Error::Refused(format!("{asked}: {problem}")),
+        }
     }
 }
 
@@ -400,21 +726,17 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// The text of an answer that is one.
-pub(crate) fn text(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
+/// The output of a future, if it comes by then.
+async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout_at(deadline.into(), future).await.ok()
 }
 
-/// Of the answer to TIME: seconds and microseconds.
-fn millis(value: &Value) -> Option<i64> {
+/// The answer to TIME, seconds and microseconds, in microseconds.
+fn micros(value: &Value) -> Option<i64> {
     let Value::Array(parts) = value else { return None };
-    let number = |value: &Value| text(value.clone())?.parse::<i64>().ok();
+    let number = |value: &Value| text(value)?.parse::<i64>().ok().filter(|number| *number >= 0);
     match &parts[..] {
-        [seconds, micros] => number(seconds)?.checked_mul(1_000)?.checked_add(number(micros)? / 1_000),
+        [seconds, micros] => number(seconds)?.checked_mul(1_000_000)?.checked_add(number(micros)?),
         _ => None,
     }
 }

@@ -2,47 +2,47 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::Value;
 
 use crate::failure::not_redis;
-use crate::layout::{self, Layout};
-use crate::link::{Lane, Link, Read, TIMEOUT_MAX, Write};
+use crate::layout;
+use crate::link::{Lane, Link, Read, Run};
 use crate::open::Facts;
 use crate::scripts::Script;
-use crate::{OpenError, Options, open};
+use crate::{OpenError, Options, commit, open, scan};
 
 /// The largest body. Redis takes 512 MB; but it serves one request after the other, and copying 4 MiB through a script takes it some
 /// milliseconds, in which nobody else is served.
-const BODY_BYTES_MAX: usize = 4 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 /// The size of a part of a large value: a millisecond or so of the server's time, so that small requests pass in between.
 const BLOB_PART_BYTES: usize = 1 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
-/// How long a request that nobody waits for may take to be carried out. By the server's clock at most [`TIMEOUT_MAX`], which its script holds
-/// (`scripts`); the rest is for a clock that is set back meanwhile, or a whole machine that is frozen with its clock and goes on. Not an hour, as
-/// with the clouds: what is kept so much longer is kept in memory.
-const GRACE_MS: u64 = 5 * 60 * 1_000;
-const _: () = assert!(GRACE_MS > 4 * TIMEOUT_MAX.as_millis() as u64);
+/// After its deadline a write takes no effect: its script looks at the server's clock first (`scripts`, `clock`).
+const GRACE_MS: u64 = 0;
 
 /// Names in one deletion: some milliseconds of the server's time.
 const DELETE_MAX: usize = 1_000;
 /// Entries in one page: a MiB of the longest groups.
-const PAGE_MAX: usize = 1_000;
+pub(crate) const PAGE_MAX: usize = 1_000;
 
 /// A prefix of a server's database. A clone shares the connections and the counts.
 #[derive(Clone)]
 pub struct RedisStore {
     inner: Arc<Inner>,
+    /// No write takes effect later, whatever its own time-out.
+    until: Option<Instant>,
 }
 
 struct Inner {
     link: Link,
-    layout: Layout,
     facts: Facts,
 }
 
@@ -57,18 +57,18 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the server is configured. Nothing needs to be made.
+    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the server is configured. Nothing needs to be made; a store that is opened for the
+    /// first time gets an identity, to which its data are held from then on.
     ///
     /// # Errors
     /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is given (eviction, a replica, a cluster); the text names
     /// the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<RedisStore, OpenError> {
-        let (link, location, facts) = open::open(url, options).await?;
-        let layout = Layout::new(&location.prefix);
-        Ok(RedisStore { inner: Arc::new(Inner { link, layout, facts }) })
+        let (link, facts) = open::open(url, options).await?;
+        Ok(RedisStore { inner: Arc::new(Inner { link, facts }), until: None })
     }
 
-    /// What should worry whoever runs this: an acknowledgement that is not fsynced, a policy that may evict. Read at the opening; for a log.
+    /// Warnings for whoever runs this: an acknowledgement that is not fsynced, a policy that may evict. Read at the opening; for a log.
     pub fn cautions(&self) -> &[String] {
         &self.inner.facts.cautions
     }
@@ -81,20 +81,19 @@ impl RedisStore {
         body: Option<&[u8]>,
         tag: Option<&Tag>,
     ) -> Result<bool> {
-        let Inner { link, layout, .. } = &*self.inner;
+        let link = &self.inner.link;
         let asked = link.asked(call, name);
         let bytes = body.map_or(0, <[u8]>::len);
         if bytes > BODY_BYTES_MAX {
-            return Err(Error::Refused(format!(
-                "{asked}: body of {bytes} bytes; the most is {BODY_BYTES_MAX}"
-            )));
+            return Err(too_large(&asked, bytes));
         }
-        let keys =
-            vec![layout.object(name), layout.items(name.space, &name.group), layout.groups(name.space)];
+        let keys = link.layout().keys(name).into();
         let mut arguments = vec![name.group.clone(), name.item.clone()];
         arguments.extend(body.map(layout::seal));
         arguments.extend(tag.map(|tag| tag.0.clone()));
-        link.write(&asked, &Write { script, keys, arguments, bytes }).await
+        let run = Run { script, keys, arguments, bytes };
+        let deadline = run.deadline(self.until);
+        Ok(link.run(&asked, &run, deadline).await?.done)
     }
 
     /// Members of a sorted set in a range of bytes, and whether there are more.
@@ -110,7 +109,7 @@ impl RedisStore {
         let mut command = redis::cmd("ZRANGEBYLEX");
         command.arg(key).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit + 1);
         let link = &self.inner.link;
-        let Value::Array(members) = link.read(asked, Read::List, &command).await? else {
+        let Value::Array(members) = link.read(asked, Read::List, command).await? else {
             return Err(not_redis(asked, "a listing that is no list"));
         };
         let members = members.into_iter().map(|member| match member {
@@ -129,8 +128,12 @@ impl RedisStore {
     }
 }
 
+pub(crate) fn too_large(asked: &str, bytes: usize) -> Error {
+    Error::Refused(format!("{asked}: body of {bytes} bytes; the most is {BODY_BYTES_MAX}"))
+}
+
 /// A bound of a range of bytes, as Redis writes it.
-fn bound(kind: u8, member: &[u8]) -> Vec<u8> {
+pub(crate) fn bound(kind: u8, member: &[u8]) -> Vec<u8> {
     [&[kind], member].concat()
 }
 
@@ -159,13 +162,37 @@ impl Store for RedisStore {
         Some(self.inner.link.meter.costs())
     }
 
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.link.times_heard()
+    }
+
+    fn until(&self, deadline: Instant) -> Option<Arc<dyn Store>> {
+        let until = self.until.map_or(deadline, |until| until.min(deadline));
+        Some(Arc::new(RedisStore { inner: self.inner.clone(), until: Some(until) }))
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        commit::commit(&self.inner.link, writes, self.until).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        scan::scan(&self.inner.link, space, prefix, after, limit).await
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
-        let Inner { link, layout, .. } = &*self.inner;
+        let link = &self.inner.link;
         let asked = link.asked("get", name);
         // Parts of large values are large; how large all else is, only the answer tells.
         let lane = if name.space == Space::Blob { Lane::Large } else { Lane::Small };
-        let key = layout.object(name);
-        match link.read(&asked, Read::Get(lane), redis::cmd("GET").arg(&key[..])).await? {
+        let mut get = redis::cmd("GET");
+        get.arg(&link.layout().object(name)[..]);
+        match link.read(&asked, Read::Get(lane), get).await? {
             Value::Nil => Ok(None),
             Value::BulkString(stored) => {
                 link.meter.received(stored.len());
@@ -197,21 +224,18 @@ impl Store for RedisStore {
     }
 
     async fn delete(&self, names: &[Name]) -> Result<()> {
-        let Inner { link, layout, .. } = &*self.inner;
+        let link = &self.inner.link;
         for names in names.chunks(DELETE_MAX) {
-            let asked = format!("{}: delete of {} names from {}", link.url, names.len(), names[0]);
+            let asked = link.asked(&format!("delete of {} names from", names.len()), &names[0]);
             let mut keys = Vec::with_capacity(names.len() * 3);
             let mut arguments = Vec::with_capacity(names.len() * 2);
             for name in names {
-                keys.extend([
-                    layout.object(name),
-                    layout.items(name.space, &name.group),
-                    layout.groups(name.space),
-                ]);
+                keys.extend(link.layout().keys(name));
                 arguments.extend([name.group.clone(), name.item.clone()]);
             }
-            let write = Write { script: Script::Delete, keys, arguments, bytes: 0 };
-            if !link.write(&asked, &write).await? {
+            let run = Run { script: Script::Delete, keys, arguments, bytes: 0 };
+            let deadline = run.deadline(self.until);
+            if !link.run(&asked, &run, deadline).await?.done {
                 return Err(not_redis(&asked, "a deletion without a condition failed on one"));
             }
         }
@@ -224,10 +248,10 @@ impl Store for RedisStore {
 
     async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
         assert!(limit > 0, "a page holds at least one item");
-        let Inner { link, layout, .. } = &*self.inner;
+        let link = &self.inner.link;
         let asked = link.asked("list", &format!("{}/{}", space.as_str(), group.escape_ascii()));
         let from = after.map_or_else(|| b"-".to_vec(), |after| bound(b'(', after));
-        let key = layout.items(space, group);
+        let key = link.layout().items(space, group);
         let (items, more) = self.range(&asked, &key, &from, b"+", limit).await?;
         Ok(ItemPage { items, more })
     }
@@ -240,14 +264,14 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Result<GroupPage> {
         assert!(limit > 0, "a page holds at least one group");
-        let Inner { link, layout, .. } = &*self.inner;
+        let link = &self.inner.link;
         let asked = link.asked("groups", &format!("{}/{}", space.as_str(), prefix.escape_ascii()));
         let from = match after {
             Some(after) if after >= prefix => bound(b'(', after),
             Some(_) | None => bound(b'[', prefix),
         };
         let to = layout::end_of(prefix).map_or_else(|| b"+".to_vec(), |end| bound(b'(', &end));
-        let key = layout.groups(space);
+        let key = link.layout().groups(space);
         let (groups, more) = self.range(&asked, &key, &from, &to, limit).await?;
         Ok(GroupPage { groups, more })
     }

@@ -8,6 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// What INFO says of a server that is fine.
 pub(crate) const FINE: &str = "redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:0\r\n";
 
+/// The time that its clock shows at first.
+pub(crate) const START_US: i64 = 1_700_000_000_000_000;
+const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
+
 /// What it answers to each command but those of a handshake.
 #[derive(Debug, Clone)]
 pub(crate) enum Says {
@@ -26,8 +30,10 @@ pub(crate) struct Fake {
     says: Arc<Mutex<Says>>,
     /// Commands that came, without the handshake's.
     seen: Arc<Mutex<Vec<String>>>,
-    /// The last moment at which the script that came last may begin, in milliseconds.
+    /// The last moment at which the write that came last may begin, in microseconds.
     moment: Arc<Mutex<i64>>,
+    /// Its clock, which stands still, in microseconds.
+    clock: Arc<Mutex<i64>>,
 }
 
 impl Fake {
@@ -39,6 +45,7 @@ impl Fake {
             says: Arc::new(Mutex::new(Says::Fine)),
             seen: Arc::default(),
             moment: Arc::default(),
+            clock: Arc::new(Mutex::new(START_US)),
         };
         let serving = fake.clone();
         tokio::spawn(async move {
@@ -66,6 +73,11 @@ impl Fake {
         *self.moment.lock().expect("nobody panics with it")
     }
 
+    /// Sets its clock.
+    pub(crate) fn shows(&self, us: i64) {
+        *self.clock.lock().expect("nobody panics with it") = us;
+    }
+
     async fn serve(self, mut stream: TcpStream, info: &'static str) {
         let mut buffer = Vec::new();
         loop {
@@ -79,14 +91,23 @@ impl Fake {
             };
             buffer.drain(..len);
             let name = String::from_utf8_lossy(&words[0]).to_uppercase();
+            let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len()).into_bytes();
+            let clock = *self.clock.lock().expect("nobody panics with it");
             let answer = match name.as_str() {
-                "TIME" => b"*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n".to_vec(),
-                "INFO" => format!("${}\r\n{info}\r\n", info.len()).into_bytes(),
-                "SCRIPT" => format!("$40\r\n{}\r\n", "a".repeat(40)).into_bytes(),
+                "TIME" => {
+                    let (seconds, micros) = (clock / 1_000_000, clock % 1_000_000);
+                    [b"*2\r\n".to_vec(), bulk(&seconds.to_string()), bulk(&micros.to_string())].concat()
+                }
+                "CONFIG" => b"*0\r\n".to_vec(),
+                "SET" => b"+OK\r\n".to_vec(),
+                "GET" if words[1].ends_with(b"/identity") => bulk(IDENTITY),
+                "INFO" => bulk(info),
+                "SCRIPT" => bulk(&"a".repeat(40)),
                 _ => {
-                    if name == "EVALSHA" {
-                        let number = |at: usize| String::from_utf8_lossy(&words[at]).parse::<i64>();
-                        let keys = number(2).expect("a count of keys");
+                    let number = |at: usize| String::from_utf8_lossy(&words[at]).parse::<i64>();
+                    let keys = if name == "EVALSHA" { number(2).expect("a count of keys") } else { 0 };
+                    // A scan has two; writes have one more than three for each name.
+                    if keys > 2 {
                         let moment = number(3 + keys as usize).expect("a moment behind the keys");
                         *self.moment.lock().expect("nobody panics with it") = moment;
                     }
@@ -95,7 +116,10 @@ impl Fake {
                     match (says, name.as_str()) {
                         (Says::Fine, "GET") => b"$-1\r\n".to_vec(),
                         (Says::Fine, "ZRANGEBYLEX") => b"*0\r\n".to_vec(),
-                        (Says::Fine, _) => b":1\r\n".to_vec(),
+                        (Says::Fine, _) if keys == 2 => {
+                            format!("*4\r\n:1\r\n:{clock}\r\n:0\r\n$0\r\n\r\n").into_bytes()
+                        }
+                        (Says::Fine, _) => format!("*2\r\n:1\r\n:{clock}\r\n").into_bytes(),
                         (Says::Bytes(bytes), _) => bytes.to_vec(),
                         (Says::Cut, _) => return,
                     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag, Writes};
 use aft_store_redis::RedisStore;
 use aft_store_tests::{busy, name, no_answer, refused};
 use bytes::Bytes;
 
-use crate::fake::{FINE, Fake, Says};
+use crate::fake::{FINE, Fake, START_US, Says};
 use crate::{admin, open, server, tell, url};
 
 /// Whether an error is of the right kind.
@@ -28,6 +28,7 @@ fn tag() -> Tag {
 async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect, word: &str) {
     fake.says(says.clone());
     let (there, body) = (name("there"), Bytes::from_static(b"body"));
+    let two = Writes { create: Some((name("new"), Bytes::new())), puts: vec![(there.clone(), Bytes::new())] };
     let failures = [
         ("get", store.get(&there).await.err()),
         ("put", store.put(&there, body.clone()).await.err()),
@@ -37,6 +38,8 @@ async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect,
         ("delete", store.delete(&[there.clone(), name("new")]).await.err()),
         ("list", store.list(Space::Version, b"there", None, 10).await.err()),
         ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
+        ("scan", store.scan(Space::Version, b"", None, 10).await.err()),
+        ("commit", store.commit(two.clone()).await.created.expect("there is a record").err()),
     ];
     for (call, error) in failures {
         let error = error.unwrap_or_else(|| panic!("{call} under {says:?} succeeded"));
@@ -60,7 +63,7 @@ async fn failures_are_told_apart() {
         (b"-LOADING Redis is loading the dataset in memory\r\n", busy, "LOADING"),
         (b"-BUSY Redis is busy running a script.\r\n", busy, "BUSY"),
         (b"-TRYAGAIN Multiple keys request during rehashing\r\n", busy, "TRYAGAIN"),
-        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", busy, "maxmemory is reached"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", refused, "free memory"),
         (b"-READONLY You can't write against a read only replica.\r\n", refused, "primary"),
         (b"-MISCONF Errors writing to the AOF file\r\n", refused, "disk"),
         (b"-NOAUTH Authentication required.\r\n", refused, "AFT_REDIS_PASSWORD"),
@@ -76,37 +79,62 @@ async fn failures_are_told_apart() {
         // Other things than any call wants.
         (b"+QUEUED\r\n", no_answer, "does not speak Redis"),
         (b":7\r\n", no_answer, "does not speak Redis"),
-        (b"*2\r\n:1\r\n:2\r\n", no_answer, "does not speak Redis"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", no_answer, "does not speak Redis"),
+        (b"*2\r\n:7\r\n:2\r\n", no_answer, "does not speak Redis"),
+        // The library ends the connection, and has a word for it only where one request was sent alone.
+        (b"HTTP/1.1 200 OK\r\n\r\n", no_answer, ""),
     ];
     for (bytes, expect, word) in said {
         every_call(&fake, &store, Says::Bytes(bytes), *expect, word).await;
     }
     every_call(&fake, &store, Says::Cut, no_answer, "").await;
-    // Nothing was repeated in secret: 8 calls with one request each, and a get and a put afterwards.
+    // Nothing was repeated in secret: 10 calls with one request each, and a get and a put afterwards.
     fake.take();
     every_call(&fake, &store, Says::Cut, no_answer, "").await;
-    assert_eq!(fake.take().len(), 10);
+    assert_eq!(fake.take().len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_comes_too_late_sets_the_clock() {
+async fn moments_follow_the_clock_of_the_server() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
-    // The fake's clock stands still; a write may begin within its time-out of 15 s.
-    let within = |clock_ms: i64| {
-        let ahead = fake.moment() - clock_ms;
-        assert!((14_000..25_000).contains(&ahead), "{ahead} ms ahead");
+    let put = async || store.put(&name("a"), Bytes::new()).await;
+    // The fake's clock stands still; a write may begin within its time-out of 15 s, less the drift.
+    let within = |clock_us: i64, ms: std::ops::Range<i64>| {
+        let ahead = (fake.moment() - clock_us) / 1_000;
+        assert!(ms.contains(&ahead), "{ahead} ms ahead");
     };
-    store.put(&name("a"), Bytes::new()).await.unwrap();
-    within(1_700_000_000_000);
+    put().await.unwrap();
+    within(START_US, 14_900..15_001);
     // A year and more later by the server's clock.
-    fake.says(Says::Bytes(b":-1750000000000\r\n"));
-    let error = store.put(&name("a"), Bytes::new()).await.expect_err("it did nothing");
-    assert!(busy(&error) && error.to_string().contains("too late"), "{error:?}");
+    let later = START_US + 50_000_000_000_000;
+    fake.says(Says::Bytes(b"*2\r\n:-1\r\n:1750000000000000\r\n"));
+    let error = put().await.expect_err("it did nothing");
+    assert!(busy(&error) && error.to_string().contains("took no effect"), "{error:?}");
     fake.says(Says::Fine);
-    store.put(&name("a"), Bytes::new()).await.unwrap();
-    within(1_750_000_000_000);
+    fake.shows(later);
+    put().await.unwrap();
+    within(later, 14_900..15_001);
+    // It is set back: the first write that hears of it was sent under the old one, the next is not.
+    let earlier = START_US - 3_600_000_000;
+    fake.shows(earlier);
+    put().await.unwrap();
+    within(later, 14_900..15_001);
+    put().await.unwrap();
+    within(earlier, 14_900..15_001);
+
+    // A deadline bounds the moment.
+    let bounded = store.until(Instant::now() + Duration::from_secs(2)).expect("it can");
+    bounded.put(&name("a"), Bytes::new()).await.unwrap();
+    within(earlier, 1_900..2_001);
+    let nested = bounded.until(Instant::now() + Duration::from_secs(9)).expect("it can");
+    nested.delete(&[name("a")]).await.unwrap();
+    within(earlier, 1_900..2_001);
+    // Nothing is sent whose time is over.
+    fake.take();
+    let over = store.until(Instant::now()).expect("it can");
+    let error = over.put(&name("a"), Bytes::new()).await.expect_err("it is late");
+    assert!(busy(&error) && error.to_string().contains("not sent"), "{error:?}");
+    assert_eq!(fake.take(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,17 +172,31 @@ async fn what_others_put_there_is_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_server_is_busy_and_still_deletes() {
+async fn a_full_server_refuses_and_still_deletes() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
     store.put(&name("a"), Bytes::from_static(b"body")).await.unwrap();
     tell::<()>(&mut admin, "CONFIG SET maxmemory 1");
     let error = store.create(&name("b"), Bytes::new()).await.expect_err("there is no memory");
-    assert!(busy(&error) && error.to_string().contains("maxmemory is reached"), "{error:?}");
+    assert!(
+        refused(&error) && error.to_string().contains("OOM") && error.to_string().contains("free memory"),
+        "{error:?}"
+    );
+    let writes = Writes { create: Some((name("c"), Bytes::new())), puts: vec![(name("d"), Bytes::new())] };
+    let committed = store.commit(writes).await;
+    assert!(committed.created.expect("there is a record").is_err_and(|error| refused(&error)));
+    assert!(refused(committed.puts[0].as_ref().expect_err("there is no memory")));
+    // Entries alone fail one by one.
+    let writes = Writes { create: None, puts: vec![(name("d"), Bytes::new()), (name("e"), Bytes::new())] };
+    for put in store.commit(writes).await.puts {
+        assert!(refused(&put.expect_err("there is no memory")));
+    }
+    assert_eq!(store.get(&name("a")).await.unwrap().expect("it was put").0, "body");
     store.delete(&[name("a")]).await.expect("deletions make room");
     tell::<()>(&mut admin, "CONFIG SET maxmemory 0");
     // Nothing of what failed is there.
-    assert_eq!(tell::<usize>(&mut admin, "DBSIZE"), 0);
+    assert_eq!(tell::<Vec<String>>(&mut admin, "KEYS *"), ["aft/identity"]);
+    store.create(&name("b"), Bytes::new()).await.expect("there is room");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

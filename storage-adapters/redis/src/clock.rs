@@ -1,0 +1,219 @@
+//! The server's clock, as its answers showed it on one connection.
+//!
+//! A write carries the last moment at which its script may begin, in the server's time (`scripts`). That moment must not lie behind the
+//! caller's deadline, so it is reckoned from the *earliest* time that the server's clock can show at the deadline:
+//!
+//! ```text
+//!   sent ────────── the server read its clock: `at` ────────── received ─────────── now ──────── deadline
+//!                                                              clock ≥ at                        clock ≥ at + (deadline − received)
+//! ```
+//!
+//! The answer may have been long under way; then the bound is low, and the write too early at an end, never too late. Of several answers the
+//! highest bound counts, lessened by what the two clocks may drift apart. No wall clock of this machine takes part.
+//!
+//! Forgotten, so that the next write asks `TIME` first, is what was heard
+//! * on another connection: the address may lead to another server by now, with another clock;
+//! * from a server that has since shown an earlier time than it can: its clock was set back;
+//! * before this process was suspended (the clock that counts suspension moved apart from the one that does not). A process that stood still
+//!   in any other way needs no care: its own clock is then behind the server's, and moments come too early;
+//! * more than [`AGE_MAX`] ago.
+//!
+//! *What remains*: a server whose clock is set back between the answer and the script carries the script out later by as much. What it was set
+//! back by is noticed with the next answer if it is more than a round trip.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// The largest drift of the server's clock against ours, in parts of a thousand: NTP slews by half of one.
+const DRIFT_PER_MILLE: i64 = 1;
+/// Longer ago, what was heard is not believed any more: longer than connections in use go without a look at the server.
+pub(crate) const AGE_MAX: Duration = Duration::from_secs(120);
+/// A suspension that counts as one. The two clocks are read one after the other, so that they differ a little without any.
+const SUSPENSION_MIN: Duration = Duration::from_millis(100);
+
+/// Both of this machine's clocks, read at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    /// Does not count suspension.
+    pub(crate) now: Instant,
+    /// For how long this machine was suspended since it started.
+    pub(crate) suspended: Duration,
+}
+
+impl Here {
+    pub(crate) fn read() -> Here {
+        let now = Instant::now();
+        let monotonic = duration(clock_gettime(ClockId::Monotonic));
+        let with_suspension = duration(clock_gettime(ClockId::Boottime));
+        Here { now, suspended: with_suspension.saturating_sub(monotonic) }
+    }
+}
+
+impl Here {
+    /// This machine was suspended between `then` and this moment.
+    pub(crate) fn was_suspended_since(self, then: Here) -> bool {
+        self.suspended >= then.suspended + SUSPENSION_MIN
+    }
+}
+
+fn duration(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).expect("these clocks begin at 0");
+    let nanos = u32::try_from(time.tv_nsec).expect("less than a second");
+    Duration::new(seconds, nanos)
+}
+
+/// An answer that bounds the server's clock from below.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    /// Microseconds since the epoch.
+    at_us: i64,
+    received: Here,
+}
+
+impl Heard {
+    /// The earliest time that the server's clock can show at `when`, not before the answer came, if it is not set.
+    fn earliest_at(&self, when: Instant) -> i64 {
+        let ahead = i64::try_from((when - self.received.now).as_micros()).expect("no deadline is so far");
+        self.at_us + ahead - ahead * DRIFT_PER_MILLE / 1_000
+    }
+}
+
+/// The clock of the server at the other end of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    heard: Option<Heard>,
+}
+
+impl Clock {
+    /// Takes in that the server's clock showed `at_us` at some moment between `sent` and `received`.
+    pub(crate) fn hear(&mut self, sent: Instant, received: Here, at_us: i64) {
+        assert!(sent <= received.now, "an answer comes after its request");
+        let new = Heard { at_us, received };
+        let keep = self.heard.is_some_and(|old| {
+            // Earlier than it can be: the server read its clock after `sent`. Then the old answer counts for nothing.
+            let set_back = sent >= old.received.now && at_us < old.earliest_at(sent);
+            let stale = !old.holds(received);
+            // Answers may be taken in out of order.
+            let higher = received.now < old.received.now
+                || old.earliest_at(received.now) > new.earliest_at(received.now);
+            !set_back && !stale && higher
+        });
+        if !keep {
+            self.heard = Some(new);
+        }
+    }
+
+    /// The last moment by the server's clock, in microseconds, at which this machine's has surely not passed `deadline`; `None` if nothing was
+    /// heard that still holds.
+    pub(crate) fn moment(&self, deadline: Instant, here: Here) -> Option<i64> {
+        assert!(deadline >= here.now, "a write whose time is over is not sent");
+        let heard = self.heard.filter(|heard| heard.holds(here))?;
+        Some(heard.earliest_at(deadline))
+    }
+}
+
+impl Heard {
+    fn holds(&self, here: Here) -> bool {
+        let age = here.now.saturating_duration_since(self.received.now);
+        age <= AGE_MAX && !here.was_suspended_since(self.received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const EPOCH_US: i64 = 1_700_000_000_000_000;
+
+    fn here(now: Instant) -> Here {
+        Here { now, suspended: Duration::from_secs(3) }
+    }
+
+    #[test]
+    fn a_moment_is_reckoned_from_the_receipt() {
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        assert_eq!(clock.moment(start + MS, here(start)), None, "nothing was heard");
+        clock.hear(start, here(start + 10 * MS), EPOCH_US);
+        // 1,000 ms from the receipt on, less the drift.
+        let deadline = start + 1_010 * MS;
+        assert_eq!(clock.moment(deadline, here(start + 20 * MS)), Some(EPOCH_US + 999_000));
+    }
+
+    #[test]
+    fn the_highest_bound_counts() {
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        clock.hear(start, here(start + MS), EPOCH_US);
+        let deadline = start + 5_000 * MS;
+        let before = clock.moment(deadline, here(start + MS)).unwrap();
+        // An answer that lay in a socket for three seconds; then one that came at once.
+        clock.hear(start + 10 * MS, here(start + 3_010 * MS), EPOCH_US + 10_000);
+        assert_eq!(clock.moment(deadline, here(start + 3_010 * MS)), Some(before));
+        clock.hear(start + 3_010 * MS, here(start + 3_011 * MS), EPOCH_US + 3_010_900);
+        let after = clock.moment(deadline, here(start + 3_011 * MS)).unwrap();
+        assert!(after > before, "{after} {before}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_believed() {
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        clock.hear(start, here(start + MS), EPOCH_US);
+        let set_back = EPOCH_US - 3_600_000_000;
+        clock.hear(start + 2 * MS, here(start + 3 * MS), set_back);
+        let moment = clock.moment(start + 1_003 * MS, here(start + 3 * MS));
+        assert_eq!(moment, Some(set_back + 999_000));
+    }
+
+    #[test]
+    fn suspension_and_age_forget() {
+        let start = Instant::now();
+        let mut clock = Clock::default();
+        clock.hear(start, here(start), EPOCH_US);
+        let deadline = start + Duration::from_secs(600);
+        let slept = Here { now: start + MS, suspended: Duration::from_secs(4) };
+        assert_eq!(clock.moment(deadline, slept), None);
+        assert!(clock.moment(deadline, here(start + AGE_MAX)).is_some());
+        assert_eq!(clock.moment(deadline, here(start + AGE_MAX + MS)), None);
+        // What is heard afterwards holds, though its bound is lower.
+        clock.hear(slept.now, slept, EPOCH_US - 1_000_000);
+        assert!(clock.moment(deadline, slept).is_some());
+    }
+
+    #[test]
+    fn these_clocks_can_be_read() {
+        let (one, two) = (Here::read(), Here::read());
+        assert!(one.now <= two.now);
+        assert!(two.suspended.abs_diff(one.suspended) < SUSPENSION_MIN, "{one:?} {two:?}");
+    }
+
+    proptest! {
+        /// Whatever the way there and back takes, and however the server's clock drifts: when it shows the moment, the deadline has not passed.
+        #[test]
+        fn no_moment_lies_behind_its_deadline(
+            ways in proptest::collection::vec((0_u64..4_000, 0_u64..4_000, 0_u64..8_000), 1..8),
+            within_ms in 0_u64..60_000,
+            drift_ppm in -900_i64..900,
+        ) {
+            let start = Instant::now();
+            let at = |ms: u64| start + Duration::from_millis(ms);
+            // The server's clock at a moment of ours.
+            let server = |ms: u64| EPOCH_US + ms as i64 * 1_000 + ms as i64 * drift_ppm / 1_000;
+            let mut clock = Clock::default();
+            let mut now = 0;
+            for (there, back, pause) in ways {
+                clock.hear(at(now), here(at(now + there + back)), server(now + there));
+                now += there + back + pause;
+            }
+            let deadline = now + within_ms;
+            if let Some(moment) = clock.moment(at(deadline), here(at(now))) {
+                prop_assert!(moment <= server(deadline), "{} late", moment - server(deadline));
+            }
+        }
+    }
+}

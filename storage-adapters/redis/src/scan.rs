@@ -1,0 +1,130 @@
+//! Names across groups: one script a page, which walks the index of groups and the index of items of each.
+//!
+//! A page has at most [`PAGE_MAX`] names and looks at no more groups than that, so that the server is held up for two milliseconds or so. Every
+//! group in the index has an item, unless foreign hands took it out; a page of such groups only is empty and says where to go on.
+
+use std::time::Instant;
+
+use aft_store::{Position, Result, ScanPage, Scanned, Space};
+use bytes::Bytes;
+use redis::Value;
+
+use crate::failure::not_redis;
+use crate::layout;
+use crate::link::{Link, Run};
+use crate::scripts::{SCAN_ALL, SCAN_FULL, SCAN_TIRED, Script};
+use crate::store::{PAGE_MAX, bound};
+
+/// A page of the names of a space.
+pub(crate) async fn scan(
+    link: &Link,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<ScanPage> {
+    assert!(limit > 0, "a page holds at least one name");
+    let limit = limit.min(PAGE_MAX);
+    let asked = link.asked("scan", &format!("{}/{}", space.as_str(), prefix.escape_ascii()));
+    let mut after = after.cloned();
+    loop {
+        let run = request(link, space, prefix, after.as_ref(), limit);
+        let deadline = Instant::now() + run.timeout();
+        let rest = link.run(&asked, &run, deadline).await?.rest;
+        let page = read(rest).filter(|page| page.is_sound(prefix, after.as_ref(), limit));
+        let page = page.ok_or_else(|| not_redis(&asked, "a page of names that is none"))?;
+        link.meter.received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
+        match page.ends {
+            Ends::All => return Ok(ScanPage { names: page.names, more: false }),
+            Ends::Full => return Ok(ScanPage { names: page.names, more: true }),
+            Ends::Tired(_) if !page.names.is_empty() => {
+                return Ok(ScanPage { names: page.names, more: true });
+            }
+            Ends::Tired(last) => after = Some(Position { group: last, item: None }),
+        }
+    }
+}
+
+fn request(link: &Link, space: Space, prefix: &[u8], after: Option<&Position>, limit: usize) -> Run {
+    let (from, within, items_from) = match after {
+        None => (bound(b'[', prefix), None, Vec::new()),
+        // Groups before the prefix hold nothing that is asked for.
+        Some(Position { group, .. }) if group < prefix => (bound(b'[', prefix), None, Vec::new()),
+        Some(Position { group, item: Some(item) }) if group.starts_with(prefix) => {
+            (bound(b'(', group), Some(group), bound(b'(', item))
+        }
+        Some(Position { group, .. }) => (bound(b'(', group), None, Vec::new()),
+    };
+    let to = layout::end_of(prefix).map_or_else(|| b"+".to_vec(), |end| bound(b'(', &end));
+    let arguments = vec![
+        link.layout().items_start(space),
+        from.into(),
+        to.into(),
+        within.cloned().unwrap_or_default(),
+        items_from.into(),
+        limit.to_string().into(),
+    ];
+    Run { script: Script::Scan, keys: vec![link.layout().groups(space)], arguments, bytes: 0 }
+}
+
+/// A page as the script answers it.
+struct Page {
+    names: Vec<Scanned>,
+    ends: Ends,
+}
+
+/// The reason why a page has no more names.
+enum Ends {
+    All,
+    Full,
+    /// Too many groups without items; this is the last one.
+    Tired(Bytes),
+}
+
+fn read(answer: Vec<Value>) -> Option<Page> {
+    let mut answer = answer.into_iter();
+    let (Value::Int(ends), last) = (answer.next()?, text(answer.next()?)?) else { return None };
+    let ends = match ends {
+        SCAN_ALL => Ends::All,
+        SCAN_FULL => Ends::Full,
+        SCAN_TIRED => Ends::Tired(last),
+        _ => return None,
+    };
+    let mut names = Vec::new();
+    while let Some(group) = answer.next() {
+        let (group, Value::Array(items)) = (text(group)?, answer.next()?) else { return None };
+        for item in items {
+            names.push(Scanned { group: group.clone(), item: text(item)?, body: None, written_ms: None });
+        }
+    }
+    Some(Page { names, ends })
+}
+
+fn text(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        _ => None,
+    }
+}
+
+impl Page {
+    /// It is in order, holds what was asked for, and goes on.
+    fn is_sound(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> bool {
+        let place = |name: &Scanned| (name.group.clone(), name.item.clone());
+        let behind = |name: &Scanned| match after {
+            None => true,
+            Some(Position { group, item: Some(item) }) => (&name.group, &name.item) > (group, item),
+            Some(Position { group, item: None }) => name.group > group,
+        };
+        let goes_on = match &self.ends {
+            Ends::All => true,
+            Ends::Full => !self.names.is_empty(),
+            Ends::Tired(last) => after.is_none_or(|after| *last > after.group),
+        };
+        self.names.len() <= limit
+            && self.names.is_sorted_by(|a, b| place(a) < place(b))
+            && self.names.iter().all(|name| name.group.starts_with(prefix))
+            && self.names.first().is_none_or(behind)
+            && goes_on
+    }
+}
