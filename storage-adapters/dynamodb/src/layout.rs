@@ -192,6 +192,22 @@ pub(crate) fn past(start: &[u8]) -> Vec<u8> {
     vec![u8::MAX; SORT_BYTES_MAX]
 }
 
+/// The first sort key after this one. Nothing lies between a key of full length and the first one
+/// that does not start like it.
+pub(crate) fn after(sort: &[u8]) -> Vec<u8> {
+    assert!(sort.len() <= SORT_BYTES_MAX, "a sort key of {} bytes", sort.len());
+    if sort.len() == SORT_BYTES_MAX {
+        return past(sort);
+    }
+    [sort, &[0]].concat()
+}
+
+/// The first sort key to look at for items of a group after this one, which need not exist.
+pub(crate) fn after_item(group: &[u8], item: &[u8]) -> Vec<u8> {
+    // What is longer than an item is, comes after those that start like it.
+    after(&[&start(group), &item[..item.len().min(Name::ITEM_BYTES_MAX)]].concat())
+}
+
 /// What a sort key tells; `None` if nothing that is written here.
 pub(crate) fn read(sort: &[u8]) -> Option<Told<'_>> {
     let mut group = Vec::with_capacity(sort.len());
@@ -364,6 +380,20 @@ mod tests {
             prop_assert_eq!(a == b, there.starts_with(&start(&a)));
             // No item is at the end of a group's range, which queries include.
             prop_assert!(there != past(&start(&a)));
+        }
+
+        #[test]
+        fn going_on_after_an_item_skips_it_and_nothing_else(
+            space in space(),
+            (a, b) in (group(), group()),
+            (i, j) in (item(), item()),
+        ) {
+            let place = |group: &[u8], item: &[u8]| Layout::new("").place(&name(space, group, item)).sort;
+            let from = after_item(&a, &i);
+            prop_assert!(from.len() <= SORT_BYTES_MAX);
+            for (group, item) in [(&a, &i), (&a, &j), (&b, &j)] {
+                prop_assert_eq!(place(group, item) > place(&a, &i), place(group, item) >= from.clone());
+            }
         }
 
         #[test]

@@ -29,6 +29,7 @@
 //! # What it is not
 //! A repeater of requests: it repeats only deletions of which the server says that it did not carry them out.
 
+mod commit;
 mod error;
 mod failure;
 mod layout;
@@ -39,6 +40,7 @@ mod meter;
 mod open;
 mod options;
 mod puts;
+mod scan;
 mod store;
 mod transaction;
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aft_store::Error;
+use aft_store_aws::Times;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -70,11 +71,28 @@ pub(crate) struct Item {
     pub(crate) group: Option<Bytes>,
 }
 
-/// One page of sort keys, in order, each with its item's group where the key does not hold it.
+/// An item as a query shows it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) sort: Vec<u8>,
+    /// Where the sort key does not hold it.
+    pub(crate) group: Option<Bytes>,
+    /// Only where bodies were asked for.
+    pub(crate) body: Option<Bytes>,
+}
+
+/// One page of a partition, in the order of the sort keys.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) found: Vec<(Vec<u8>, Option<Bytes>)>,
+    pub(crate) rows: Vec<Row>,
     pub(crate) more: bool,
+}
+
+/// What of its items a query gives. The price is that of whole items either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    Names,
+    NamesAndBodies,
 }
 
 /// A client for one table.
@@ -84,12 +102,14 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The server's own, as its answers carried it.
+    pub(crate) times: Times,
     turns: Semaphore,
 }
 
 impl Link {
-    pub(crate) fn new(client: Client, table: String, url: String, meter: Meter) -> Link {
-        Link { client, table, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    pub(crate) fn new(client: Client, table: String, url: String, meter: Meter, times: Times) -> Link {
+        Link { client, table, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
     /// The item at a place; `None` if there is none.
@@ -274,13 +294,14 @@ impl Link {
         Ok(undone)
     }
 
-    /// One page of the sort keys of a partition, from `from` to `to` inclusive.
+    /// One page of the items of a partition, from the sort key `from` to `to` inclusive.
     pub(crate) async fn query(
         &self,
         partition: &str,
         from: &[u8],
         to: &[u8],
         limit: usize,
+        columns: Columns,
     ) -> Result<Page, Error> {
         let asked = format!("{}: list {partition} from {}", self.url, from.escape_ascii());
         let limit = limit.clamp(1, PAGE_MAX) as i32;
@@ -292,7 +313,10 @@ impl Link {
             .expression_attribute_values(":p", AttributeValue::S(partition.to_owned()))
             .expression_attribute_values(":a", bytes(from))
             .expression_attribute_values(":z", bytes(to))
-            .projection_expression("s, g")
+            .projection_expression(match columns {
+                Columns::Names => "s, g",
+                Columns::NamesAndBodies => "s, g, b",
+            })
             .consistent_read(true)
             .limit(limit)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
@@ -305,18 +329,20 @@ impl Link {
         self.consumed(&asked, Class::Query, output.consumed_capacity.as_slice())?;
         let broken = |what: &str| Error::NoAnswer(not_dynamodb(&asked, what));
         let more = output.last_evaluated_key.is_some_and(|key| !key.is_empty());
-        let mut found = Vec::new();
+        let mut rows = Vec::new();
         for mut item in output.items.unwrap_or_default() {
             let sort = take(&mut item, SORT).ok_or_else(|| broken("an item without its key"))?;
-            found.push((Vec::from(sort), take(&mut item, GROUP)));
+            let (group, body) = (take(&mut item, GROUP), take(&mut item, BODY));
+            rows.push(Row { sort: Vec::from(sort), group, body });
         }
-        let ordered = found.is_sorted_by(|(a, _), (b, _)| a < b);
-        let within = found.iter().all(|(sort, _)| (from..=to).contains(&sort.as_slice()));
-        if !ordered || !within || (more && found.is_empty()) {
+        let ordered = rows.is_sorted_by(|a, b| a.sort < b.sort);
+        let within = rows.iter().all(|row| (from..=to).contains(&row.sort.as_slice()));
+        if !ordered || !within || (more && rows.is_empty()) {
             return Err(broken("a page out of order, or of what was not asked for"));
         }
-        self.meter.received(found.iter().map(|(sort, _)| sort.len()).sum());
-        Ok(Page { found, more })
+        let bytes = |row: &Row| row.sort.len() + row.body.as_ref().map_or(0, Bytes::len);
+        self.meter.received(rows.iter().map(bytes).sum());
+        Ok(Page { rows, more })
     }
 
     /// What the table is.

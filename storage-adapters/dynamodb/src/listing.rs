@@ -9,12 +9,12 @@
 
 use std::collections::VecDeque;
 
-use aft_store::{Error, GroupPage, ItemPage, Name, Result, Space};
+use aft_store::{Error, GroupPage, ItemPage, Result, Space};
 use bytes::Bytes;
 use futures::future::try_join_all;
 
 use crate::layout::{self, Layout, PARTITIONS, Told};
-use crate::link::{Link, PAGE_MAX};
+use crate::link::{Columns, Link, PAGE_MAX, Row};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
@@ -48,12 +48,7 @@ pub(crate) async fn items(
     limit: usize,
 ) -> Result<ItemPage> {
     let start = layout::start(group);
-    let mut from = start.clone();
-    if let Some(after) = after {
-        // What is longer than an item is, comes after those that start like it.
-        from.extend_from_slice(&after[..after.len().min(Name::ITEM_BYTES_MAX)]);
-        from.push(0);
-    }
+    let from = after.map_or_else(|| start.clone(), |after| layout::after_item(group, after));
     let to = layout::past(&start);
     let cursors = cursors(layout.partitions_of(space, group), &from);
     // One more than asked for shows whether there is more.
@@ -132,11 +127,11 @@ impl Cursor {
 
     async fn look_further(&mut self, link: &Link, wanted: &Wanted<'_>, to: &[u8], len: usize) -> Result<()> {
         let Some(from) = self.from.take().filter(|from| from.as_slice() <= to) else { return Ok(()) };
-        let page = link.query(&self.partition, &from, to, len).await?;
+        let page = link.query(&self.partition, &from, to, len, Columns::Names).await?;
         match wanted {
             Wanted::Items { start, group } => {
-                self.from = page.more.then(|| next(&page.found));
-                for (sort, whole) in &page.found {
+                self.from = page.more.then(|| next(&page.rows));
+                for Row { sort, group: whole, .. } in &page.rows {
                     let item = match layout::read(sort) {
                         Some(Told::Whole { item, .. } | Told::Cut { item, .. }) => item,
                         None => return Err(foreign(link, &self.partition, sort)),
@@ -150,7 +145,7 @@ impl Cursor {
                 }
             }
             Wanted::Groups { prefix, after } => {
-                let last = page.found.last().map(|(sort, _)| sort.as_slice());
+                let last = page.rows.last().map(|row| row.sort.as_slice());
                 self.from = match last.map(|last| (layout::read(last), last)) {
                     Some((Some(Told::Whole { group, .. }), _)) if page.more => {
                         Some(layout::past(&layout::start(&group)))
@@ -158,7 +153,7 @@ impl Cursor {
                     Some((None, last)) => return Err(foreign(link, &self.partition, last)),
                     Some((Some(_), _)) | None => None,
                 };
-                for (sort, _) in &page.found {
+                for Row { sort, .. } in &page.rows {
                     match layout::read(sort) {
                         Some(Told::Whole { group, .. }) => {
                             let group = Bytes::from(group);
@@ -190,17 +185,17 @@ impl Cursor {
 }
 
 /// The first key after a page that is not at its end.
-fn next(found: &[(Vec<u8>, Option<Bytes>)]) -> Vec<u8> {
-    let (last, _) = found.last().expect("a page that says that more follow is not empty");
-    [last.as_slice(), &[0]].concat()
+pub(crate) fn next(rows: &[Row]) -> Vec<u8> {
+    let Row { sort: last, .. } = rows.last().expect("a page that says that more follow is not empty");
+    layout::after(last)
 }
 
 /// All groups of a partition that are cut and have this start, in order.
-async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> {
+pub(crate) async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> {
     let (mut groups, mut from, to) = (Vec::new(), bucket.to_vec(), layout::past(bucket));
     loop {
-        let page = link.query(partition, &from, &to, 1).await?;
-        let Some((sort, group)) = page.found.into_iter().next() else { break };
+        let page = link.query(partition, &from, &to, 1, Columns::Names).await?;
+        let Some(Row { sort, group, .. }) = page.rows.into_iter().next() else { break };
         let (Some(Told::Cut { start, .. }), Some(group)) = (layout::read(&sort), group) else {
             return Err(foreign(link, partition, &sort));
         };
@@ -222,7 +217,7 @@ async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> 
 }
 
 /// Something stands where only this program writes.
-fn foreign(link: &Link, partition: &str, sort: &[u8]) -> Error {
+pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> Error {
     Error::Damaged(format!(
         "{}: {partition}:{} is nothing that is written here: keep other items out of this table",
         link.url,

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use aft_store::Error;
-use aft_store_aws::{Settings, settings};
+use aft_store_aws::{Settings, Times, settings};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{KeyType, TableDescription, TableStatus};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::failure::{Failure, not_dynamodb};
 use crate::layout::{Layout, Place};
-use crate::link::{Link, Only, PARTITION, SORT, TAG_BYTES};
+use crate::link::{Columns, Link, Only, PARTITION, SORT, TAG_BYTES};
 use crate::location::FORM;
 use crate::meter::Meter;
 use crate::{OpenError, Options};
@@ -101,9 +101,10 @@ async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);
     // What the URL shows is where requests go, whatever else the environment names for this one service.
     config.set_endpoint_url(location.endpoint.clone());
-    let client = Client::from_conf(config.build());
+    let times = Times::default();
+    let client = Client::from_conf(config.interceptor(times.clone()).build());
     let layout = Layout::new(&location.prefix);
-    let link = Link::new(client, location.name, url, Meter::new(options.prices));
+    let link = Link::new(client, location.name, url, Meter::new(options.prices), times);
     Ok(Opened { link, layout })
 }
 
@@ -152,8 +153,8 @@ async fn try_out(opened: &Opened) -> Result<(), OpenError> {
     let tag = [1; TAG_BYTES];
     link.put(&place, &Bytes::from_static(b"aft"), &tag, Only::IfAbsent).await.map_err(failed)?;
     let read = link.get(&place).await?;
-    let listed = link.query(&place.partition, &[0], &[1], 1).await?;
-    if read.is_none_or(|item| item.body != "aft" || item.tag != tag.as_slice()) || listed.found.len() != 1 {
+    let listed = link.query(&place.partition, &[0], &[1], 1, Columns::Names).await?;
+    if read.is_none_or(|item| item.body != "aft" || item.tag != tag.as_slice()) || listed.rows.len() != 1 {
         let text = not_dynamodb(&asked, "what was written is not read");
         return Err(Error::NoAnswer(text).into());
     }

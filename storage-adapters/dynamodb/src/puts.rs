@@ -4,6 +4,9 @@
 //! one: most of what a small request costs either side is the request's and not the item's. So a quiet store answers as quickly as ever, and a busy one is asked
 //! less. Large bodies go past all this: nothing is shared between them, and a batch of them would hold up those behind it.
 //!
+//! Puts that are asked for together, as the entries of a commit are, are one request where a single
+//! one would be. Twenty-five of them go at once: a full request gains nothing by waiting.
+//!
 //! What the server leaves undone of a batch ends as *busy*, each put for itself, and whoever asked repeats it, as it would had the put been alone.
 
 use std::collections::{HashSet, VecDeque};
@@ -60,12 +63,12 @@ struct Waiting {
     told: oneshot::Sender<Result<(), Error>>,
 }
 
-/// What becomes of a put.
+/// What becomes of puts that are asked for together.
 enum Entered {
-    /// It goes at once, and counts as under way.
-    Goes(Put),
-    /// It waits.
-    Waits(oneshot::Receiver<Result<(), Error>>),
+    /// They go at once, in one request that counts as under way.
+    Go(Vec<Put>),
+    /// They wait.
+    Wait(Vec<oneshot::Receiver<Result<(), Error>>>),
     /// Too many wait.
     Full,
 }
@@ -76,22 +79,39 @@ impl Puts {
     }
 
     pub(crate) async fn put(self: &Arc<Puts>, put: Put) -> Result<(), Error> {
-        if put.body.len() > SHARED_BODY_BYTES_MAX {
+        if !is_small(&put) {
             return self.alone(&put).await;
         }
-        let asked = self.link.asked("put", &put.place);
-        let entered = self.queue().enter(put);
-        match entered {
-            Entered::Goes(put) => Turn(self.clone()).during(self.alone(&put)).await,
-            Entered::Waits(answer) => match timeout(WRITE_TIMEOUT, answer).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => {
-                    Err(Error::NoAnswer(format!("{asked}: the request that it shared was given up")))
-                }
-                Err(_) => Err(Error::NoAnswer(format!("{asked}: took longer than {WRITE_TIMEOUT:?}"))),
-            },
-            Entered::Full => Err(Error::Busy(format!("{asked}: not sent: {WAITING_MAX} puts wait already"))),
+        self.put_together(vec![put]).await.pop().expect("an outcome for each put")
+    }
+
+    /// Writes up to [`BATCH_MAX`] small items; the outcome of each, in their order.
+    pub(crate) async fn put_together(self: &Arc<Puts>, puts: Vec<Put>) -> Vec<Result<(), Error>> {
+        let len = puts.len();
+        assert!((1..=BATCH_MAX).contains(&len), "{len} puts together");
+        assert!(puts.iter().all(is_small), "large bodies go alone");
+        if len == BATCH_MAX {
+            return self.outcomes(&puts).await;
         }
+        let asked = match &puts[..] {
+            [put] => self.link.asked("put", &put.place),
+            puts => self.asked_together(puts),
+        };
+        let entered = self.queue().enter(puts);
+        let outcomes = match entered {
+            Entered::Go(puts) => Turn(self.clone()).during(self.outcomes(&puts)).await,
+            Entered::Wait(answers) => join_all(answers.into_iter().map(|answer| told(answer, &asked))).await,
+            Entered::Full => {
+                let text = format!("{asked}: not sent: {WAITING_MAX} puts wait already");
+                vec![Err(Error::Busy(text)); len]
+            }
+        };
+        assert_eq!(outcomes.len(), len, "an outcome for each put");
+        outcomes
+    }
+
+    fn asked_together(&self, puts: &[Put]) -> String {
+        format!("{}: put of {} items", self.link.url, puts.len())
     }
 
     async fn alone(&self, put: &Put) -> Result<(), Error> {
@@ -117,7 +137,7 @@ impl Puts {
         if puts.len() == 1 {
             return each_alone().await;
         }
-        let asked = format!("{}: put of {} items", self.link.url, puts.len());
+        let asked = self.asked_together(puts);
         match self.link.put_batch(&asked, puts).await {
             Ok(undone) => {
                 let outcome = |put: &Put| match undone.contains(&put.place) {
@@ -138,17 +158,20 @@ impl Puts {
 }
 
 impl Queue {
-    fn enter(&mut self, put: Put) -> Entered {
+    fn enter(&mut self, puts: Vec<Put>) -> Entered {
         if self.under_way < AT_ONCE_MAX {
             self.under_way += 1;
-            return Entered::Goes(put);
+            return Entered::Go(puts);
         }
-        if self.waiting.len() >= WAITING_MAX {
+        if self.waiting.len() + puts.len() > WAITING_MAX {
             return Entered::Full;
         }
-        let (told, answer) = oneshot::channel();
-        self.waiting.push_back(Waiting { put, told });
-        Entered::Waits(answer)
+        let wait = |put| {
+            let (told, answer) = oneshot::channel();
+            self.waiting.push_back(Waiting { put, told });
+            answer
+        };
+        Entered::Wait(puts.into_iter().map(wait).collect())
     }
 
     /// Those that go next, in the place of a request that has ended: of different items, since a batch that has one twice is refused.
@@ -175,6 +198,20 @@ impl Queue {
             self.under_way -= 1;
         }
         batch
+    }
+}
+
+/// Says whether a put shares requests with others.
+pub(crate) fn is_small(put: &Put) -> bool {
+    put.body.len() <= SHARED_BODY_BYTES_MAX
+}
+
+/// The outcome of a put that waits.
+async fn told(answer: oneshot::Receiver<Result<(), Error>>, asked: &str) -> Result<(), Error> {
+    match timeout(WRITE_TIMEOUT, answer).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Error::NoAnswer(format!("{asked}: the request that it shared was given up"))),
+        Err(_) => Err(Error::NoAnswer(format!("{asked}: took longer than {WRITE_TIMEOUT:?}"))),
     }
 }
 
@@ -239,10 +276,10 @@ mod tests {
         /// Whether it goes at once.
         fn put(&mut self, item: &'static str) -> bool {
             let place = Layout::new("p").place(&aft_store::Name::new(aft_store::Space::Version, "k", item));
-            match self.queue.enter(Put { place, body: Bytes::new(), tag: Vec::new() }) {
-                Entered::Goes(_) => true,
-                Entered::Waits(answer) => {
-                    self.waiting.push(answer);
+            match self.queue.enter(vec![Put { place, body: Bytes::new(), tag: Vec::new() }]) {
+                Entered::Go(_) => true,
+                Entered::Wait(answers) => {
+                    self.waiting.extend(answers);
                     false
                 }
                 Entered::Full => panic!("it has room for more"),

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::layout::{Layout, PREFIX_BYTES_MAX, Place};
 use crate::link::{BATCH_MAX, Link, Only, TAG_BYTES};
 use crate::meter::Consumed;
 use crate::puts::{Put, Puts};
-use crate::{OpenError, Options, Prepared, listing, open};
+use crate::{OpenError, Options, Prepared, commit, listing, open, scan};
 
 /// What an item holds, the names of its attributes included.
 const ITEM_BYTES_MAX: usize = 400 << 10;
@@ -97,6 +98,16 @@ impl DynamoDbStore {
         lost(link.put(&place, body, &fresh_tag(), only).await, || link.asked("write", &place))
     }
 
+    /// An item as it is to be written, if it is not too large.
+    pub(crate) fn put_of(&self, name: &Name, body: Bytes) -> Result<Put> {
+        let place = self.place_of(name, &body)?;
+        Ok(Put { place, body, tag: fresh_tag() })
+    }
+
+    pub(crate) fn puts(&self) -> &Arc<Puts> {
+        &self.inner.puts
+    }
+
     /// Where it is to be written, if it is not too large.
     fn place_of(&self, name: &Name, body: &Bytes) -> Result<Place> {
         let Inner { link, layout, .. } = &*self.inner;
@@ -169,6 +180,10 @@ impl Store for DynamoDbStore {
         Some(self.inner.link.meter.costs())
     }
 
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.link.times.take()
+    }
+
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
         let Inner { link, layout, .. } = &*self.inner;
         if names.is_empty() {
@@ -197,8 +212,8 @@ impl Store for DynamoDbStore {
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
-        let place = self.place_of(name, &body)?;
-        self.inner.puts.put(Put { place, body, tag: fresh_tag() }).await
+        let put = self.put_of(name, body)?;
+        self.inner.puts.put(put).await
     }
 
     async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
@@ -236,6 +251,22 @@ impl Store for DynamoDbStore {
         assert!(limit > 0, "a page holds at least one item");
         let Inner { link, layout, .. } = &*self.inner;
         listing::items(link, layout, space, group, after, limit).await
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        commit::commit(self, writes).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        let Inner { link, layout, .. } = &*self.inner;
+        scan::page(link, layout, space, prefix, after, limit).await
     }
 
     async fn groups(

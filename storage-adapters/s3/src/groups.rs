@@ -21,7 +21,7 @@ const LISTINGS_MAX: usize = 16;
 /// Groups with the same long start: two requests each whenever they are listed.
 const HASHED_MAX: usize = 1_000;
 /// Digests resolved at once.
-const RESOLVES_AT_ONCE: usize = 32;
+pub(crate) const RESOLVES_AT_ONCE: usize = 32;
 /// How often a digest whose object goes away under the reading is looked at again. Each time somebody deleted it meanwhile.
 const RESOLVES_MAX: usize = 4;
 
@@ -131,6 +131,22 @@ fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> V
 
 /// All groups of a directory of digests, in no order.
 async fn hashed(link: &Link, layout: &Layout, space: Space, full: &[String]) -> Result<Vec<Bytes>> {
+    let digests = futures::stream::iter(digests(link, layout, space, full).await?);
+    let resolved = digests.map(|digest| async move { resolve(link, layout, space, &digest).await });
+    let resolved: Vec<Option<Bytes>> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+    Ok(resolved.into_iter().flatten().collect())
+}
+
+/// The directories of the groups in a directory of digests.
+///
+/// # Errors
+/// [`Error::Refused`] if there are more than [`HASHED_MAX`]: the keys must be shortened.
+pub(crate) async fn digests(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    full: &[String],
+) -> Result<Vec<String>> {
     let directory = layout.directory(space, full);
     let page = list(link, &directory, None, HASHED_MAX).await?;
     if page.more {
@@ -140,37 +156,47 @@ async fn hashed(link: &Link, layout: &Layout, space: Space, full: &[String]) -> 
             space.as_str()
         )));
     }
-    let digests = futures::stream::iter(page.directories);
-    let resolved = digests.map(|digest| async move {
-        let known = layout::entry(space, full, digest[directory_len(&digest)..].trim_end_matches('/'));
-        match known {
-            Some(Entry::Group(None)) => resolve(link, &digest).await,
-            Some(Entry::Group(Some(_)) | Entry::Directory) | None => Err(foreign(link, &digest)),
+    for digest in &page.directories {
+        let segment = digest[directory.len()..].trim_end_matches('/');
+        match layout::entry(space, full, segment) {
+            Some(Entry::Group(None)) => {}
+            Some(Entry::Group(Some(_)) | Entry::Directory) | None => return Err(foreign(link, digest)),
         }
-    });
-    let resolved: Vec<Option<Bytes>> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-    Ok(resolved.into_iter().flatten().collect())
-}
-
-/// Where the last segment of a directory's key starts.
-fn directory_len(key: &str) -> usize {
-    let key = key.trim_end_matches('/');
-    key.rfind('/').map_or(0, |at| at + 1)
+    }
+    Ok(page.directories)
 }
 
 /// The group whose name ends in this digest; `None` if it has no items any more.
-async fn resolve(link: &Link, digest: &str) -> Result<Option<Bytes>> {
+pub(crate) async fn resolve(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    digest: &str,
+) -> Result<Option<Bytes>> {
     for _ in 0..RESOLVES_MAX {
         let items = link.list(digest, false, None, 1).await;
         let items = items.map_err(|failure| failure.into_error(&link.asked("list", digest)))?;
-        let Some(item) = items.keys.first() else { return Ok(None) };
-        let Some(start) = link.get_start(item, SEAL_BYTES_MAX).await? else { continue };
-        let Some((group, _)) = layout::unseal(start) else {
-            return Err(Error::Damaged(format!("{}: {item} does not tell its group", link.url)));
-        };
-        return Ok(Some(group));
+        let Some(item) = items.objects.first() else { return Ok(None) };
+        if let Some(group) = group_in(link, layout, space, digest, &item.key).await? {
+            return Ok(Some(group));
+        }
     }
     Err(Error::NoAnswer(format!("{}: the items of {digest} go faster than they can be read", link.url)))
+}
+
+/// The group that an object below this digest begins with; `None` if the object has gone.
+pub(crate) async fn group_in(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    digest: &str,
+    key: &str,
+) -> Result<Option<Bytes>> {
+    let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(None) };
+    match layout::unseal(start) {
+        Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => Ok(Some(group)),
+        Some(_) | None => Err(Error::Damaged(format!("{}: {key} does not begin with its group", link.url))),
+    }
 }
 
 async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Result<Page> {

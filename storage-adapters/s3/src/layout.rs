@@ -85,6 +85,16 @@ pub(crate) enum Entry {
     Directory,
 }
 
+/// What a key says of its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The whole name.
+    Whole { group: Bytes, item: Bytes },
+    /// A name whose group ends in a digest: the segments before it, what all keys of the group
+    /// start with, counted in bytes of the key, and the item.
+    Hashed { full: Vec<String>, digest_len: usize, item: Bytes },
+}
+
 /// A position in the tree of a space's groups: its encoded group, cut.
 #[derive(Debug)]
 pub(crate) struct Path {
@@ -111,6 +121,23 @@ impl Layout {
         key.push_str(&item(&name.item));
         assert!(key.len() <= KEY_BYTES_MAX, "key of {} bytes", key.len());
         key
+    }
+
+    /// What a key of a space says; `None` if it is nothing that is written here.
+    pub(crate) fn read(&self, space: Space, key: &str) -> Option<Read> {
+        let path = key.strip_prefix(&self.directory(space, &[]))?;
+        let (encoded, text) = path.split_once(GROUP_END)?;
+        let item = decode_item(text)?;
+        let mut full: Vec<String> = encoded.split("+/").map(str::to_owned).collect();
+        let last = full.pop().expect("a split has a last part");
+        if full.iter().any(|segment| segment.len() != SEGMENT_CHARS) {
+            return None;
+        }
+        match entry(space, &full, &format!("{last}{LAST}"))? {
+            Entry::Group(Some(group)) => Some(Read::Whole { group, item }),
+            Entry::Group(None) => Some(Read::Hashed { full, digest_len: key.len() - text.len(), item }),
+            Entry::Directory => None,
+        }
     }
 
     /// What every key of a group starts with.
@@ -381,6 +408,25 @@ mod tests {
             let expected = (!is_hashed(space, &group)).then(|| Bytes::from(group));
             prop_assert_eq!(entry(space, &path.full, segment), Some(Entry::Group(expected)));
             prop_assert_eq!(decode_item(text), Some(Bytes::from(item)));
+        }
+
+        #[test]
+        fn keys_are_read(space in space(), group in group(), item in item_bytes()) {
+            let layout = Layout::new("some/prefix");
+            let key = layout.key(&name(space, &group, &item));
+            let expect = match is_hashed(space, &group) {
+                false => Read::Whole { group: group.clone().into(), item: item.into() },
+                true => Read::Hashed {
+                    full: Path::of(space, &group).full,
+                    digest_len: layout.group(space, &group).len(),
+                    item: item.into(),
+                },
+            };
+            prop_assert_eq!(layout.read(space, &key), Some(expect));
+            // Neither another space's keys nor those of a directory are read.
+            prop_assert_eq!(layout.read(space, &layout.group(space, &group)), None);
+            let other = if space == Space::Version { Space::Commit } else { Space::Version };
+            prop_assert_eq!(layout.read(other, &key), None);
         }
 
         #[test]

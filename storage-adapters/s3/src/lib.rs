@@ -28,6 +28,7 @@
 //! A multipart uploader (large values come in parts of their own), a cache, or a repeater of requests: it repeats only what the server said it
 //! did not carry out because of a neighbour (409).
 
+mod commit;
 mod error;
 mod failure;
 mod groups;
@@ -37,6 +38,7 @@ mod location;
 mod meter;
 mod open;
 mod options;
+mod scan;
 mod sortable;
 mod store;
 

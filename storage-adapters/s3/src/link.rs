@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aft_store::Error;
+use aft_store_aws::Times;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
@@ -50,10 +51,18 @@ pub(crate) enum Only<'a> {
     IfTag(&'a str),
 }
 
-/// One page of keys, in order, without those in directories where a delimiter was asked for.
+/// An object as a listing shows it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) key: String,
+    /// When it was last written, in milliseconds since the epoch.
+    pub(crate) written_ms: Option<u64>,
+}
+
+/// One page of objects, in order, without those in directories where a delimiter was asked for.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) keys: Vec<String>,
+    pub(crate) objects: Vec<Object>,
     /// Ending in `/`.
     pub(crate) directories: Vec<String>,
     pub(crate) more: bool,
@@ -63,7 +72,7 @@ impl Page {
     /// The first key after everything on this page.
     pub(crate) fn end(&self) -> Option<String> {
         let directory = self.directories.last().map(|last| crate::layout::past(last));
-        directory.max(self.keys.last().cloned())
+        directory.max(self.objects.last().map(|last| last.key.clone()))
     }
 }
 
@@ -74,12 +83,14 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
+    /// The server's own, as its answers carried it.
+    pub(crate) times: Times,
     turns: Semaphore,
 }
 
 impl Link {
-    pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter) -> Link {
-        Link { client, bucket, url, meter, turns: Semaphore::new(REQUESTS_MAX) }
+    pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter, times: Times) -> Link {
+        Link { client, bucket, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
@@ -243,27 +254,32 @@ impl Link {
         let broken = |what: &str| Failure::Failed(Error::NoAnswer(not_s3(&asked, what)));
         let more =
             output.is_truncated.ok_or_else(|| broken("a listing that does not say whether it ends"))?;
-        let keys = output.contents.unwrap_or_default().into_iter().map(|object| object.key);
-        let keys: Option<Vec<String>> = keys.collect();
+        let object = |object: aws_sdk_s3::types::Object| {
+            let written = object.last_modified.and_then(|time| time.to_millis().ok());
+            Some(Object { key: object.key?, written_ms: written.and_then(|ms| u64::try_from(ms).ok()) })
+        };
+        let objects: Option<Vec<Object>> =
+            output.contents.unwrap_or_default().into_iter().map(object).collect();
         let directories = output.common_prefixes.unwrap_or_default().into_iter().map(|one| one.prefix);
         let directories: Option<Vec<String>> = directories.collect();
-        let (Some(keys), Some(mut directories)) = (keys, directories) else {
+        let (Some(objects), Some(mut directories)) = (objects, directories) else {
             return Err(broken("a listing with an entry that has no key"));
         };
         // Some servers answer from their own idea of what comes after a directory.
         directories
             .retain(|directory| after.is_none_or(|after| crate::layout::past(directory).as_str() > after));
-        let ordered = keys.is_sorted_by(|a, b| a < b) && directories.is_sorted_by(|a, b| a < b);
-        let below = keys.iter().chain(&directories).all(|key| key.starts_with(prefix));
-        let behind = keys.first().is_none_or(|first| after.is_none_or(|after| first.as_str() > after));
+        let keys = || objects.iter().map(|object| object.key.as_str());
+        let ordered = keys().is_sorted_by(|a, b| a < b) && directories.is_sorted_by(|a, b| a < b);
+        let below = keys().chain(directories.iter().map(String::as_str)).all(|key| key.starts_with(prefix));
+        let behind = keys().next().is_none_or(|first| after.is_none_or(|after| first > after));
         if !ordered || !below || !behind {
             let text = format!(
                 "{asked}: the listing is not in the order of the keys, or not of those asked for; buckets that list in another order cannot be used"
             );
             return Err(Failure::Failed(Error::Refused(text)));
         }
-        self.meter.received(keys.iter().map(String::len).sum());
-        Ok(Page { keys, directories, more })
+        self.meter.received(keys().map(str::len).sum());
+        Ok(Page { objects, directories, more })
     }
 
     /// The bucket's name.

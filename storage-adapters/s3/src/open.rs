@@ -10,7 +10,7 @@
 //! ETag that is written as HTTP has it, and some servers want another checksum with a batch than the SDK sends.
 
 use aft_store::{Error, Space};
-use aft_store_aws::{Settings, settings};
+use aft_store_aws::{Settings, Times, settings};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use bytes::Bytes;
@@ -122,8 +122,12 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
         .chain([PROBE])
         .map(|name| format!("{root}{name}/"))
         .collect();
-    prepared.others =
-        page.directories.into_iter().chain(page.keys).filter(|other| !own.contains(other)).collect();
+    prepared.others = page
+        .directories
+        .into_iter()
+        .chain(page.objects.into_iter().map(|object| object.key))
+        .filter(|other| !own.contains(other))
+        .collect();
     let above = root.match_indices('/').map(|(at, _)| &root[..=at]).filter(|above| above.len() < root.len());
     let above = above.chain((!root.is_empty()).then_some("")).map(str::to_owned);
     let within = prepared.others.iter().filter(|other| other.ends_with('/')).take(NAMED_LEN).cloned();
@@ -149,7 +153,7 @@ async fn caution(link: &Link, layout: &Layout) -> Option<String> {
 async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
     for space in [Space::Commit, Space::Intent] {
         let page = list(link, &format!("{root}{}/", space.as_str()), false, 1).await?;
-        if page.keys.first().is_some_and(|key| key.contains(GROUP_END)) {
+        if page.objects.first().is_some_and(|object| object.key.contains(GROUP_END)) {
             return Ok(true);
         }
     }
@@ -207,9 +211,10 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     }
-    let client = Client::from_conf(config.build());
+    let times = Times::default();
+    let client = Client::from_conf(config.interceptor(times.clone()).build());
     let layout = Layout::new(&location.prefix);
-    Ok((Link::new(client, location.name, url, Meter::new(options.prices)), layout, region))
+    Ok((Link::new(client, location.name, url, Meter::new(options.prices), times), layout, region))
 }
 
 /// Is the bucket there, and may it be listed?

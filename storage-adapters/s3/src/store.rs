@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Costs, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 use crate::layout::{self, Layout, SEAL_BYTES_MAX};
 use crate::link::{BATCH_MAX, Link, Only};
 use crate::open::{Abilities, Prepared};
-use crate::{OpenError, Options, groups, open};
+use crate::{OpenError, Options, commit, groups, open, scan};
 
 /// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
 /// memory.
@@ -200,6 +201,10 @@ impl Store for S3Store {
         Some(self.inner.link.meter.costs())
     }
 
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        self.inner.link.times.take()
+    }
+
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let Inner { link, layout, .. } = &*self.inner;
         let key = layout.key(name);
@@ -296,7 +301,8 @@ impl Store for S3Store {
             let page = link.list(&directory, false, after.as_deref(), limit).await;
             let page = page.map_err(|failure| failure.into_error(&link.asked("list", &directory)))?;
             after = page.end();
-            let texts = page.keys.iter().map(|key| (key, &key[directory.len()..]));
+            let keys = page.objects.iter().map(|object| object.key.as_str());
+            let texts = keys.map(|key| (key, &key[directory.len()..]));
             // The directory itself, as some programs make it, holds nothing.
             let texts = texts.filter(|(_, text)| !text.is_empty());
             let items =
@@ -310,6 +316,22 @@ impl Store for S3Store {
                 return Err(Error::NoAnswer(text));
             }
         }
+    }
+
+    async fn commit(&self, writes: Writes) -> Committed {
+        commit::commit(self, writes).await
+    }
+
+    async fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        let Inner { link, layout, .. } = &*self.inner;
+        scan::page(link, layout, space, prefix, after, limit).await
     }
 
     async fn groups(

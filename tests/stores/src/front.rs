@@ -74,7 +74,8 @@ pub struct Seen {
 impl Seen {
     /// The method, or DynamoDB's name of the call, and the space, which are the same in every run: `PUT commit`, `LIST version`, `Query version`.
     pub fn what(&self) -> String {
-        let spaces = ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "probe"];
+        let spaces =
+            ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "store", "probe"];
         if let Some(target) = &self.target {
             let body = String::from_utf8_lossy(&self.body);
             let space = spaces.iter().find(|space| body.contains(&format!("{space}/")));

@@ -5,6 +5,7 @@
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
 //! * [`node`], [`run`], [`read`], [`expect`] – transactions over a store, and the requests that they took.
+//! * [`check_scans`], [`scan_all`] – scans, held against groups and their items; [`check_times`] – the store's time.
 //! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
 //! * [`aft`] – the binary, with the credentials of a server.
 
@@ -12,7 +13,9 @@ mod binary;
 mod bucket;
 mod front;
 mod races;
+mod scans;
 mod table;
+mod times;
 mod transactions;
 mod trouble;
 
@@ -20,6 +23,8 @@ pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use races::passed_but_for_races;
+pub use scans::{check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
-pub use transactions::{counted, expect, key, node, published, put, put_small, read, run};
+pub use times::check_times;
+pub use transactions::{at_once, counted, expect, key, node, published, put, put_small, read, run, writes};
 pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};

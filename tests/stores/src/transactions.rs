@@ -8,7 +8,7 @@ use aft_core::ids::Key;
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
 use aft_node::{NodeHandle, NodeSettings, fresh_begin};
-use aft_store::Store;
+use aft_store::{Name, Space, Store, Writes};
 use bytes::Bytes;
 
 use crate::Seen;
@@ -70,6 +70,23 @@ pub fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
 pub fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
     let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
     assert_eq!(counted(seen), expected);
+}
+
+/// What one commit of `n` small entries writes: its record, named by `request`, and an entry of each
+/// of `n` keys, named by `attempt`.
+pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes {
+    let entry = |i| {
+        let name = Name::new(Space::Version, format!("stock/tea {i}"), attempt);
+        (name, Bytes::from(format!("{attempt} {i}")))
+    };
+    let record = (Name::new(Space::Commit, request, ""), Bytes::from(attempt));
+    Writes { create: Some(record), puts: (0..n).map(entry).collect() }
+}
+
+/// How many requests were under way at the same time, at most.
+pub fn at_once(seen: &[Seen]) -> usize {
+    let under_way = |at: &Seen| seen.iter().filter(|one| one.from <= at.from && at.from < one.to).count();
+    seen.iter().map(under_way).max().unwrap_or_default()
 }
 
 /// Waits until so many transactions have their versions entered.

@@ -1,15 +1,17 @@
 //! Goal: the store on S3 keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
-//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest.
+//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest; scans of awkward names beside groups and lists; the
+//! server's time beside this machine's.
 //!
 //! moto looks and then writes, in threads: now and then two creates win (2 of 32, in about one run of the suite in four). That is the kind of server that the
 //! race probe refuses; here its races are run and may fail, and everything else must pass.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aft_services::Service;
 use aft_store::conformance::{self, Report};
 use aft_store::{Space, Store};
-use aft_store_tests::{Bucket, passed_but_for_races};
+use aft_store_tests::{Bucket, check_crowded_scans, check_scans, check_times, passed_but_for_races};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_minio() {
@@ -45,5 +47,35 @@ async fn leaves_nothing(store: Arc<dyn Store>) {
     for space in Space::ALL {
         let page = store.groups(space, b"", None, 10).await.expect("the server runs");
         assert!(page.groups.is_empty(), "{space:?}: {page:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_and_times_on_minio() {
+    scans_and_times(Service::Minio, &[Space::Version, Space::Blob]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_and_times_on_moto() {
+    scans_and_times(Service::Moto, &[Space::Version]).await;
+}
+
+async fn scans_and_times(service: Service, spaces: &[Space]) {
+    let Some(bucket) = Bucket::start(service) else { return };
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+        u64::try_from(since.as_millis()).expect("it is not the far future")
+    };
+    check_times(&*bucket.fresh().await).await;
+    check_crowded_scans(&*bucket.fresh().await).await;
+    for &space in spaces {
+        let start = now();
+        let found = check_scans(&*bucket.fresh().await, space).await;
+        for one in found {
+            let written = one.written_ms.expect("a listing says it");
+            // Some servers give whole seconds.
+            assert!(start - 1_000 <= written && written <= now(), "{written} after {start}: {one:?}");
+            assert_eq!(one.body, None);
+        }
     }
 }

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use aft_core::message::Reply;
 use aft_services::Service;
-use aft_store::{Costs, Name, Space, Store};
+use aft_store::{Committed, Costs, Created, Name, Position, Space, Store, Writes};
 use aft_store_s3::S3Store;
-use aft_store_tests::{Act, Bucket, Front, Seen, counted, expect, node, published, put_small, read, run};
+use aft_store_tests::{
+    Act, Bucket, Front, Seen, at_once, counted, expect, node, published, put_all, put_small, read, run,
+    scan_all, writes,
+};
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
@@ -110,4 +113,118 @@ async fn groups_cost_a_request_a_page_and_two_for_each_hashed_one() {
     // The space, three levels of b, two digests; the space again, c; the space to its end.
     let seen = counted(&front.take());
     assert!(seen["LIST version"] <= 11 && seen["GET version"] == 2, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_costs_a_request_for_a_thousand_names() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    // A thousand keys, each written alone; and one more, so that there is a second page.
+    let groups: Vec<Bytes> = (0..1_001).map(|i| Bytes::from(format!("stock/tea {i:04}"))).collect();
+    let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "entry"), Bytes::new());
+    put_all(&*store, groups[..1_000].iter().map(name)).await;
+    front.take();
+    let (found, pages) = scan_all(&*store, Space::Version, b"stock/", None, 1_000).await;
+    assert!(found.iter().map(|one| &one.group).eq(&groups[..1_000]) && pages == 1, "{pages} pages");
+    expect(&front.take(), &[("LIST version", 1)]);
+    put_all(&*store, groups[1_000..].iter().map(name)).await;
+    front.take();
+    // More than a page has is never asked for.
+    let (found, pages) = scan_all(&*store, Space::Version, b"", None, usize::MAX).await;
+    assert!(found.iter().map(|one| &one.group).eq(&groups) && pages == 2, "{pages} pages");
+    expect(&front.take(), &[("LIST version", 2)]);
+    let before = Position { group: groups[0].clone(), item: Some(Bytes::from("a")) };
+    let page = store.scan(Space::Version, b"stock/", Some(&before), 10).await.unwrap();
+    assert_eq!((page.names.len(), &page.names[0].group, page.more), (10, &groups[0], true));
+    expect(&front.take(), &[("LIST version", 1)]);
+    // What has no answer takes no request.
+    let behind = Position { group: Bytes::from("t"), item: None };
+    let page = store.scan(Space::Version, b"stock/", Some(&behind), 10).await.unwrap();
+    assert!(page.names.is_empty() && !page.more);
+    expect(&front.take(), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_costs_a_request_more_for_each_hashed_group() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    // Two that share three whole segments, with three items each; and others before and behind.
+    let mut groups: Vec<Bytes> = ["a", "z"].map(Bytes::from).to_vec();
+    groups.extend(["1", "2"].map(|end| Bytes::from("b".repeat(600) + end)));
+    groups.sort();
+    let items = ["1", "2", "3"].map(Bytes::from);
+    let names: Vec<(Bytes, Bytes)> =
+        groups.iter().flat_map(|group| items.iter().map(|item| (group.clone(), item.clone()))).collect();
+    let name = |(group, item): &(Bytes, Bytes)| {
+        (Name::new(Space::Version, group.clone(), item.clone()), Bytes::new())
+    };
+    put_all(&*store, names.iter().map(name)).await;
+    front.take();
+    let (found, pages) = scan_all(&*store, Space::Version, b"", None, 1_000).await;
+    assert!(
+        found.iter().map(|one| (&one.group, &one.item)).eq(names.iter().map(|(g, i)| (g, i))) && pages == 1
+    );
+    expect(&front.take(), &[("LIST version", 1), ("GET version", 2)]);
+    // Pages of 4: the first ends before the directory, which does not fit a page; then it is read by
+    // group: itself, a listing and an object of each.
+    let page = store.scan(Space::Version, b"", None, 4).await.unwrap();
+    assert_eq!((page.names.len(), page.more), (3, true));
+    expect(&front.take(), &[("LIST version", 1)]);
+    let after = Position { group: groups[0].clone(), item: None };
+    let page = store.scan(Space::Version, b"", Some(&after), 4).await.unwrap();
+    assert_eq!((page.names.len(), page.more), (4, true));
+    expect(&front.take(), &[("LIST version", 1 + 1 + 2), ("GET version", 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_costs_a_request_a_piece_all_at_once() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    for n in [1, 2, 10] {
+        let request = if n == 1 {
+            "one"
+        } else if n == 2 {
+            "two"
+        } else {
+            "ten"
+        };
+        let committed = store.commit(writes(request, "winner", n)).await;
+        assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); n] });
+        let seen = front.take();
+        expect(&seen, &[("PUT commit", 1), ("PUT version", n)]);
+        assert_eq!(at_once(&seen), n + 1, "one round trip");
+    }
+    let body = store.get(&Name::new(Space::Version, "stock/tea 9", "winner")).await.unwrap().unwrap().0;
+    assert_eq!(body, "winner 9");
+    front.take();
+    // Without a record; and without anything.
+    let entry = Writes { create: None, ..writes("none", "alone", 1) };
+    assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
+    expect(&front.take(), &[("PUT version", 1)]);
+    assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
+    expect(&front.take(), &[]);
+
+    // 151 pieces go in three rounds, 64 at once.
+    let committed = store.commit(writes("many", "winner", 150)).await;
+    assert_eq!(committed.created, Some(Ok(Created::Created)));
+    assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    let seen = front.take();
+    expect(&seen, &[("PUT commit", 1), ("PUT version", 150)]);
+    let together = at_once(&seen);
+    println!("151 pieces: {together} requests at once");
+    assert!((32..=64).contains(&together), "{together} at once");
+    let record = seen.iter().find(|one| one.what() == "PUT commit").expect("it was counted");
+    assert!(seen.iter().filter(|one| one.from > record.to).count() >= 64, "the record went first");
+    // Who loses leaves undone what was not under way when he learned it.
+    let lost = store.commit(writes("many", "loser", 150)).await;
+    assert_eq!(lost, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 150] });
+    let seen = counted(&front.take());
+    println!("a lost commit of 150 entries sent {}", seen["PUT version"]);
+    assert!(seen["PUT commit"] == 1 && seen["PUT version"] < 127, "{seen:?}");
+    let record = store.get(&Name::new(Space::Commit, "many", "")).await.unwrap().unwrap().0;
+    assert_eq!(record, "winner");
 }

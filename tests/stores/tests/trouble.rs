@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag};
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag, Writes};
 use aft_store_s3::{Options, S3Store};
 use aft_store_tests::{Act, Behind, Bucket, Front, busy, name, no_answer, redis_speaker, refused};
 use bytes::Bytes;
@@ -92,6 +92,38 @@ async fn a_body_that_breaks_off_is_no_answer() {
     }
     behind.set(Act::AnswerWithout(CONTENT_LENGTH));
     assert_eq!(store.get(&there).await.unwrap().unwrap().0, body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_piece_of_a_commit_has_its_own_outcome() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |request| {
+        let path = request.uri().path();
+        match (request.method(), path) {
+            (&Method::PUT, _) if path.contains("20slow") => Act::Answer(503, SLOW_DOWN),
+            (&Method::PUT, _) if path.contains("20lost") => Act::PassButCut,
+            (&Method::PUT, _) if path.contains("20denied") => Act::Answer(403, DENIED),
+            _ => Act::Pass,
+        }
+    })
+    .await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("all passes");
+    let entry = |key: &'static str| (Name::new(Space::Version, key, "i"), Bytes::from(key));
+    let record = (Name::new(Space::Commit, "request", ""), Bytes::from("record"));
+    let puts = vec![entry("a fine"), entry("a slow"), entry("a lost"), entry("a denied"), entry("b fine")];
+    let writes = Writes { create: Some(record.clone()), puts };
+    let committed = store.commit(writes.clone()).await;
+    assert_eq!(committed.created, Some(Ok(Created::Created)));
+    let outcomes = &committed.puts;
+    assert!(outcomes[0].is_ok() && outcomes[4].is_ok(), "{outcomes:?}");
+    let failed = |at: usize| outcomes[at].as_ref().expect_err("the front broke it");
+    assert!(busy(failed(1)) && no_answer(failed(2)) && refused(failed(3)), "{outcomes:?}");
+    // What is said to be done is; what had no answer was carried out here.
+    for (at, there) in [(0, true), (1, false), (2, true), (3, false), (4, true)] {
+        let found = store.get(&writes.puts[at].0).await.expect("reads pass");
+        assert_eq!(found.is_some(), there, "{at}");
+    }
+    assert_eq!(store.get(&record.0).await.expect("reads pass").expect("it was created").0, record.1);
 }
 
 /// A full part comes in many pieces; those that came before it broke off are the start of it.

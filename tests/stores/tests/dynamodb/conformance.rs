@@ -1,6 +1,6 @@
 //! Goal: the store on DynamoDB keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
 //! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest; long names and crowded groups beyond what the
-//! suite has.
+//! suite has; scans of awkward names beside groups and lists; the server's time beside this machine's.
 //!
 //! moto serves from threads, and may look and then write: its races are run and may fail, everything else must pass.
 
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use aft_services::Service;
 use aft_store::conformance::{self, Report};
 use aft_store::{Name, Space, Store};
-use aft_store_tests::{Table, passed_but_for_races};
+use aft_store_tests::{
+    Table, check_crowded_scans, check_scans, check_times, passed_but_for_races, put_all, scan_all,
+};
 use bytes::Bytes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,4 +125,46 @@ async fn spread_items_are_listed_in_order() {
         assert_eq!(found, items, "in pages of {limit}");
     }
     assert_eq!(all_groups(&*store, Space::Intent, b"", 1).await, ["11:58", "11:59"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_and_times_on_dynamodb_local() {
+    // The items of intents are spread.
+    scans_and_times(Service::DynamoDb, &[Space::Version, Space::Intent, Space::Blob]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_and_times_on_moto() {
+    scans_and_times(Service::Moto, &[Space::Version]).await;
+}
+
+async fn scans_and_times(service: Service, spaces: &[Space]) {
+    let Some(table) = Table::start(service).await else { return };
+    check_times(&*table.fresh().await).await;
+    check_crowded_scans(&*table.fresh().await).await;
+    for &space in spaces {
+        for one in check_scans(&*table.fresh().await, space).await {
+            // As `check_scans` writes them; parts of large values stay away.
+            let body = (space != Space::Blob).then(|| Bytes::from(format!("{} bytes", one.group.len())));
+            assert_eq!((one.body, one.written_ms), (body, None), "{space:?}");
+        }
+    }
+}
+
+/// Records whose listing is cut off by what a page holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_make_short_pages_of_scans() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.fresh().await;
+    let body = Bytes::from(vec![7; 250_000]);
+    let groups: Vec<Bytes> = (0..60).map(|i| Bytes::from(format!("record {i:02}"))).collect();
+    let names = groups.iter().map(|group| (Name::new(Space::Commit, group.clone(), ""), body.clone()));
+    put_all(&*store, names).await;
+    let page = store.scan(Space::Commit, b"", None, 1_000).await.expect("the server runs");
+    let bytes: usize = page.names.iter().map(|one| one.body.as_ref().map_or(0, Bytes::len)).sum();
+    println!("a page of {} records with {bytes} bytes", page.names.len());
+    assert!(page.more && bytes <= 12 << 20, "{} records with {bytes} bytes", page.names.len());
+    let (found, _) = scan_all(&*store, Space::Commit, b"", None, 1_000).await;
+    assert!(found.iter().map(|one| &one.group).eq(&groups));
+    assert!(found.iter().all(|one| one.body.as_ref() == Some(&body)));
 }

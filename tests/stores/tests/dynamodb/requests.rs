@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use aft_core::message::Reply;
 use aft_services::Service;
-use aft_store::{Name, Space, Store};
+use aft_store::{Committed, Created, Name, Space, Store, Writes};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
-use aft_store_tests::{Act, Front, Seen, Table, counted, expect, node, published, put, put_small, read, run};
+use aft_store_tests::{
+    Act, Front, Seen, Table, at_once, counted, expect, node, published, put, put_all, put_small, read, run,
+    scan_all, writes,
+};
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
@@ -159,4 +162,118 @@ async fn a_crowded_group_is_skipped() {
     let seen = counted(&front.take());
     // One a partition, and one to go on after the crowd.
     assert!(seen["Query version"] <= 10, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_costs_a_query_a_partition() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    // A thousand keys, each written alone: the entry has the record as its body.
+    let groups: Vec<Bytes> = (0..1_000).map(|i| Bytes::from(format!("stock/tea {i:04}"))).collect();
+    let record = Bytes::from(vec![b'r'; 200]);
+    let entry = |group: &Bytes| (Name::new(Space::Version, group.clone(), [7; 40].to_vec()), record.clone());
+    put_all(&*store, groups.iter().map(entry)).await;
+    let cold = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    let before = so_far(&cold);
+    let (found, pages) = scan_all(&*cold, Space::Version, b"stock/", None, 1_000).await;
+    assert!(found.iter().map(|one| &one.group).eq(&groups));
+    assert!(found.iter().all(|one| one.body.as_ref() == Some(&record)));
+    let seen = counted(&front.take());
+    let (_, reads, _) = since(&cold, before);
+    println!("1,000 keys: {pages} pages, {} queries, {reads} units", seen["Query version"]);
+    assert!(seen.len() == 1 && seen["Query version"] <= 24, "{seen:?}");
+    // A page of a few reads a few.
+    let page = cold.scan(Space::Version, b"", None, 10).await.expect("the server runs");
+    assert!((5..=10).contains(&page.names.len()) && page.more, "{page:?}");
+    let queries = counted(&front.take())["Query version"];
+    assert!((8..=16).contains(&queries), "{queries}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_of_a_crowded_group_goes_on_in_its_partition() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let items: Vec<Bytes> = (0..600_u32).map(|i| Bytes::copy_from_slice(&i.to_be_bytes())).collect();
+    let entry = |item: &Bytes| (Name::new(Space::Version, "crowd", item.clone()), Bytes::new());
+    put_all(&*store, items.iter().map(entry)).await;
+    front.take();
+    let (found, pages) = scan_all(&*store, Space::Version, b"", None, 500).await;
+    assert!(found.iter().map(|one| &one.item).eq(&items));
+    let seen = counted(&front.take());
+    println!("600 versions of one key: {pages} pages, {} queries", seen["Query version"]);
+    assert!(pages == 2 && seen["Query version"] <= 20, "{pages} pages, {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_costs_a_put_and_a_batch_at_once() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    for (n, request, entries) in [
+        (1, "one", ("PutItem version", 1)),
+        (2, "two", ("BatchWriteItem version", 1)),
+        (10, "ten", ("BatchWriteItem version", 1)),
+        (25, "many", ("BatchWriteItem version", 1)),
+        (100, "more", ("BatchWriteItem version", 4)),
+    ] {
+        let before = so_far(&store);
+        let committed = store.commit(writes(request, "winner", n)).await;
+        assert_eq!(committed, Committed { created: Some(Ok(Created::Created)), puts: vec![Ok(()); n] });
+        let seen = front.take();
+        expect(&seen, &[("PutItem commit", 1), entries]);
+        assert_eq!(at_once(&seen), 1 + entries.1, "one round trip");
+        let (writes, reads, _) = since(&store, before);
+        assert_eq!((writes, reads), (1.0 + n as f64, 0.0));
+    }
+    let last = Name::new(Space::Version, "stock/tea 99", "winner");
+    assert_eq!(store.get(&last).await.unwrap().expect("it was put").0, "winner 99");
+    front.take();
+    // Without a record; and without anything.
+    let entry = Writes { create: None, ..writes("none", "alone", 1) };
+    assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
+    expect(&front.take(), &[("PutItem version", 1)]);
+    assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
+    expect(&front.take(), &[]);
+    // Large entries go alone, all at once.
+    let mut large = writes("large", "winner", 3);
+    large.puts[1].1 = Bytes::from(vec![7; 20_000]);
+    let committed = store.commit(large).await;
+    assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    let seen = front.take();
+    expect(&seen, &[("PutItem commit", 1), ("PutItem version", 1), ("BatchWriteItem version", 1)]);
+    assert_eq!(at_once(&seen), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_share_requests_and_losers_stop() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    front.take();
+    // 40 at once, of two entries each: four batches of two, the rest together.
+    let commit = async |i: usize| {
+        let record = (Name::new(Space::Commit, format!("request {i}"), ""), Bytes::new());
+        let puts = (0..2).map(|k| (Name::new(Space::Version, format!("key {i} {k}"), "i"), Bytes::new()));
+        let committed = store.commit(Writes { create: Some(record), puts: puts.collect() }).await;
+        assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
+    };
+    futures::future::join_all((0..40).map(commit)).await;
+    let seen = counted(&front.take());
+    println!("40 commits of two entries: {seen:?}");
+    assert!(seen["PutItem commit"] == 40 && seen["BatchWriteItem version"] <= 12, "{seen:?}");
+
+    // Who loses leaves undone what was not under way when he learned it: 80 batches are more than
+    // go at once.
+    let won = store.commit(writes("request", "winner", 1)).await;
+    assert_eq!(won.created, Some(Ok(Created::Created)));
+    front.take();
+    let lost = store.commit(writes("request", "loser", 2_000)).await;
+    assert_eq!(lost, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 2_000] });
+    let seen = counted(&front.take());
+    println!("a lost commit of 2,000 entries: {seen:?}");
+    assert!(seen["PutItem commit"] == 1 && seen["BatchWriteItem version"] < 80, "{seen:?}");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Created, Name, Replaced, Space, Store, Tag};
+use aft_store::{Committed, Created, Error, Name, Replaced, Space, Store, Tag, Writes};
 use aft_store_dynamodb::{DynamoDbStore, Options};
 use aft_store_tests::{
     Act, Behind, Front, Rewrite, RewriteAnswer, Table, busy, name, no_answer, redis_speaker, refused,
@@ -154,6 +154,64 @@ async fn throttling_of_items_and_calls_loses_nothing() {
     let (undone, throttled) = (undone.load(Ordering::Relaxed), throttled.load(Ordering::Relaxed));
     println!("{undone_puts} puts and {undone} deletions left undone, {throttled} calls throttled");
     assert!(undone_puts >= 20 && undone >= 20 && throttled >= 30, "{undone_puts} {undone} {throttled}");
+}
+
+/// The entries of a commit that a batch leaves undone are busy, and nothing else is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_piece_of_a_commit_has_its_own_outcome() {
+    let Some((_table, behind)) = behind().await else { return };
+    let store = &behind.store;
+    let undone = Arc::<AtomicUsize>::default();
+    let leave_undone = Act::Rewrite(leave_undone(undone.clone(), Arc::default()));
+    let commit = async |request: &'static str, n: usize| {
+        let writes = aft_store_tests::writes(request, request, n);
+        let committed = store.commit(writes.clone()).await;
+        (writes, committed)
+    };
+    let check = async |writes: Writes, committed: Committed, failed: fn(&Error) -> bool| {
+        behind.set(Act::Pass);
+        let mut failures = 0;
+        for ((name, _), outcome) in writes.puts.iter().zip(&committed.puts) {
+            let there = store.get(name).await.expect("all passes").is_some();
+            assert_eq!(there, outcome.is_ok(), "{name}: {outcome:?}");
+            if let Err(error) = outcome {
+                assert!(failed(error), "{error:?}");
+                failures += 1;
+            }
+        }
+        failures
+    };
+    behind.set(leave_undone);
+    let (writes, committed) = commit("undone", 60).await;
+    // A record is no part of a batch. (This front rewrites what is none to itself.)
+    assert_eq!(committed.created, Some(Ok(Created::Created)));
+    let failures = check(writes, committed, busy).await;
+    assert_eq!(failures, undone.load(Ordering::Relaxed));
+    assert!((10..=30).contains(&failures), "{failures}");
+
+    // All of it throttled, or refused: each piece says so.
+    for (request, act, failed) in [
+        ("throttled", Act::Answer(400, THROUGHPUT), busy as fn(&Error) -> bool),
+        ("denied", Act::Answer(400, DENIED), refused),
+    ] {
+        behind.set(act);
+        let (writes, committed) = commit(request, 3).await;
+        let created = committed.created.clone().expect("there is a record").expect_err("nothing passes");
+        assert!(failed(&created), "{created:?}");
+        assert_eq!(check(writes, committed, failed).await, 3);
+    }
+    // Carried out without an answer.
+    behind.set(Act::PassButCut);
+    let (writes, committed) = commit("cut", 3).await;
+    assert!(committed.created.is_some_and(|created| created.is_err_and(|error| no_answer(&error))));
+    assert!(committed.puts.iter().all(|put| put.as_ref().is_err_and(no_answer)), "{:?}", committed.puts);
+    behind.set(Act::Pass);
+    assert!(store.get(&writes.puts[2].0).await.expect("all passes").is_some());
+    // What does not fit an item is refused before it is sent, and holds nothing up.
+    let mut writes = aft_store_tests::writes("large", "large", 2);
+    writes.puts[0].1 = Bytes::from(vec![7; store.capabilities().body_bytes_max + 1]);
+    let committed = store.commit(writes).await;
+    assert!(committed.puts[0].as_ref().is_err_and(refused) && committed.puts[1].is_ok(), "{committed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

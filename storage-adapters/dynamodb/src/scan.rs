@@ -1,0 +1,273 @@
+//! The names of a space across groups, in order, with their bodies: one query a partition, merged.
+//!
+//! ```text
+//!   PREFIX/version/0   a·1   a·2   d·1 ─┐
+//!   PREFIX/version/1   b·1   e·1       ─┼─► a·1 a·2 b·1 c·1 …, up to the first key behind which a
+//!   …                                   │   partition was not read yet
+//!   PREFIX/version/7   c·1   f·1       ─┘
+//! ```
+//!
+//! Each partition is asked for its share of the page and a little more, since keys are spread evenly.
+//! A partition that runs out ends the page, if that is half full; else it is asked again. What was
+//! read and not given is read again by the next page: nothing is remembered between pages.
+//!
+//! Groups that are cut (`layout`) are in no order among those with the same start. Those that a page
+//! shows whole are sorted in memory, since each item carries its group; others are read one by one.
+
+use std::collections::VecDeque;
+
+use aft_store::{Position, Result, ScanPage, Scanned, Space};
+use bytes::Bytes;
+use futures::future::try_join_all;
+
+use crate::layout::{self, Layout, Told};
+use crate::link::{Columns, Link, PAGE_MAX, Row};
+use crate::listing::{cut, foreign, next};
+
+/// Rounds of queries of one call, after which it answers with what it has: some hundred
+/// milliseconds' worth, far below a caller's time-out.
+const ROUNDS_MAX: usize = 16;
+/// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and the
+/// rounds bound what a page holds.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// What a scan looks for, and up to which sort key.
+struct Scan<'a> {
+    link: &'a Link,
+    prefix: &'a [u8],
+    after: Option<&'a Position>,
+    to: Vec<u8>,
+    columns: Columns,
+}
+
+/// How far a partition has been read.
+struct Cursor {
+    partition: String,
+    /// In order: what was read and not taken.
+    found: VecDeque<Scanned>,
+    /// Groups that are cut, in order, to be read before going on; of the first those items after
+    /// the given one.
+    groups: VecDeque<(Bytes, Option<Bytes>)>,
+    /// Where to go on; `None` at the end.
+    from: Option<Vec<u8>>,
+}
+
+/// A page of the names of groups that start with `prefix`, those after `after`.
+pub(crate) async fn page(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<ScanPage> {
+    // All that start with a prefix come after what is before it, and before what is after it and
+    // does not start so.
+    let after = match after {
+        Some(after) if after.group.starts_with(prefix) => Some(after),
+        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
+        Some(_) | None => None,
+    };
+    let start = layout::prefix_start(prefix);
+    let from = match after {
+        Some(Position { group, item: Some(item) }) if !layout::is_cut(group) => {
+            layout::after_item(group, item)
+        }
+        // Of a cut one its neighbours are looked at again.
+        Some(Position { group, .. }) => layout::after_group(group),
+        None => start.clone(),
+    };
+    // No sort key is empty, and none is lower.
+    let from = from.max(start.clone()).max(vec![0]);
+    let cursor = |partition| {
+        let (found, groups) = (VecDeque::new(), VecDeque::new());
+        Cursor { partition, found, groups, from: Some(from.clone()) }
+    };
+    let cursors = layout.partitions(space).into_iter().map(cursor).collect();
+    let scan = Scan { link, prefix, after, to: layout::past(&start), columns: columns(space) };
+    let page = scan.merge(cursors, limit.min(PAGE_MAX)).await?;
+    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
+    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    Ok(page)
+}
+
+/// Bodies come for nothing, but for parts of large values: those are what a page would be full of,
+/// and nobody who looks for their names wants them.
+fn columns(space: Space) -> Columns {
+    match space {
+        Space::Blob => Columns::Names,
+        Space::Commit
+        | Space::Intent
+        | Space::Version
+        | Space::Collect
+        | Space::Marker
+        | Space::Node
+        | Space::Lease
+        | Space::Store => Columns::NamesAndBodies,
+    }
+}
+
+/// What to ask each of `partitions` for, so that together they most likely have `len` names.
+fn share(len: usize, partitions: usize) -> usize {
+    assert!(partitions > 0, "somebody is asked");
+    let even = len.div_ceil(partitions);
+    (even + even / 8 + 2).min(len)
+}
+
+impl Scan<'_> {
+    async fn merge(&self, mut cursors: Vec<Cursor>, limit: usize) -> Result<ScanPage> {
+        let (mut names, mut bytes) = (Vec::new(), 0);
+        for round in 0.. {
+            let behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
+            if !behind.is_empty() {
+                let len = share(limit - names.len(), behind.len());
+                let read = try_join_all(behind.into_iter().map(|one| one.look_further(self, len)));
+                bytes += read.await?.into_iter().sum::<usize>();
+            }
+            // The lowest of all is known as long as nobody has something lower that was not read.
+            while names.len() < limit && !cursors.iter().any(Cursor::is_behind) {
+                let firsts =
+                    cursors.iter().enumerate().filter_map(|(at, cursor)| Some((cursor.first()?, at)));
+                let Some((_, lowest)) = firsts.min() else { return Ok(ScanPage { names, more: false }) };
+                names.extend(cursors[lowest].found.pop_front());
+            }
+            let ends = names.len() >= limit.div_ceil(2) || round >= ROUNDS_MAX || bytes >= PAGE_BYTES;
+            if ends && !names.is_empty() {
+                let more = cursors.iter().any(|one| one.is_behind() || !one.found.is_empty());
+                return Ok(ScanPage { names, more });
+            }
+        }
+        unreachable!("rounds end by what they find")
+    }
+
+    fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
+        let behind = |after: &Position| match &after.item {
+            Some(last) => (group, item) > (&after.group[..], &last[..]),
+            None => group > &after.group[..],
+        };
+        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+    }
+
+    /// What a row holds; `None` if it was not asked for.
+    fn scanned(&self, partition: &str, row: Row) -> Result<Option<Scanned>> {
+        let Row { sort, group, body } = row;
+        let foreign = || foreign(self.link, partition, &sort);
+        if body.is_none() && self.columns == Columns::NamesAndBodies {
+            return Err(foreign());
+        }
+        let (group, item) = match layout::read(&sort) {
+            Some(Told::Whole { group, item }) => (Bytes::from(group), item),
+            Some(Told::Cut { start, item, .. }) => {
+                let group = group.filter(|group| layout::start(group) == start).ok_or_else(foreign)?;
+                (group, item)
+            }
+            None => return Err(foreign()),
+        };
+        let name = |item| Scanned { group: group.clone(), item, body, written_ms: None };
+        Ok(self.is_asked_for(&group, item).then(|| name(Bytes::copy_from_slice(item))))
+    }
+}
+
+impl Cursor {
+    /// Says whether it must look further before anything is lowest.
+    fn is_behind(&self) -> bool {
+        self.found.is_empty() && (self.from.is_some() || !self.groups.is_empty())
+    }
+
+    /// The name that was found first and not taken.
+    fn first(&self) -> Option<(&Bytes, &Bytes)> {
+        self.found.front().map(|name| (&name.group, &name.item))
+    }
+
+    /// Reads on, by some `len` items; returns how many bytes of bodies came. It may find nothing
+    /// and not be at its end.
+    async fn look_further(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
+        assert!(self.is_behind(), "what was found is taken first");
+        if !self.groups.is_empty() {
+            return self.look_in_group(scan, len).await;
+        }
+        let Some(from) = self.from.take().filter(|from| *from <= scan.to) else { return Ok(0) };
+        let page = scan.link.query(&self.partition, &from, &scan.to, len, scan.columns).await?;
+        self.from = page.more.then(|| next(&page.rows));
+        let bytes = body_bytes(&page.rows);
+        let mut rows = page.rows.into_iter().peekable();
+        while let Some(row) = rows.next() {
+            let Some(Told::Cut { bucket, .. }) = layout::read(&row.sort) else {
+                self.found.extend(scan.scanned(&self.partition, row)?);
+                continue;
+            };
+            let bucket = bucket.to_vec();
+            let mut run = vec![row];
+            while let Some(row) = rows.next_if(|row| row.sort.starts_with(&bucket)) {
+                run.push(row);
+            }
+            if rows.peek().is_some() || !page.more {
+                // All with this start are on the page: their order is made here.
+                let run = run.into_iter().map(|row| scan.scanned(&self.partition, row));
+                let run: Vec<Option<Scanned>> = run.collect::<Result<_>>()?;
+                let mut run: Vec<Scanned> = run.into_iter().flatten().collect();
+                run.sort_by(|a, b| (&a.group, &a.item).cmp(&(&b.group, &b.item)));
+                self.found.extend(run);
+            } else if self.found.is_empty() {
+                self.groups = self.cut_groups(scan, &bucket).await?;
+                self.from = Some(layout::past(&bucket));
+            } else {
+                // Next time: what was found comes before it.
+                self.from = Some(bucket);
+            }
+        }
+        assert!(self.found.iter().is_sorted_by(|a, b| (&a.group, &a.item) < (&b.group, &b.item)));
+        Ok(bytes)
+    }
+
+    /// The cut groups with this start that are asked for, in order.
+    async fn cut_groups(&self, scan: &Scan<'_>, bucket: &[u8]) -> Result<VecDeque<(Bytes, Option<Bytes>)>> {
+        let groups = cut(scan.link, &self.partition, bucket).await?;
+        let rest = |group: Bytes| match scan.after {
+            _ if !group.starts_with(scan.prefix) => None,
+            Some(after) if group < after.group => None,
+            Some(after) if group == after.group => Some((group, Some(after.item.clone()?))),
+            Some(_) | None => Some((group, None)),
+        };
+        Ok(groups.into_iter().filter_map(rest).collect())
+    }
+
+    /// Reads on in the first of the cut groups.
+    async fn look_in_group(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
+        let (group, after) = self.groups.front().expect("the caller saw it").clone();
+        let start = layout::start(&group);
+        let from = after.map_or_else(|| start.clone(), |item| layout::after_item(&group, &item));
+        let to = layout::past(&start);
+        let page = scan.link.query(&self.partition, &from, &to, len, scan.columns).await?;
+        let bytes = body_bytes(&page.rows);
+        for row in page.rows {
+            self.found.extend(scan.scanned(&self.partition, row)?);
+        }
+        match self.found.back() {
+            Some(last) if page.more => self.groups[0].1 = Some(last.item.clone()),
+            Some(_) | None => drop(self.groups.pop_front()),
+        }
+        Ok(bytes)
+    }
+}
+
+fn body_bytes(rows: &[Row]) -> usize {
+    rows.iter().filter_map(|row| row.body.as_ref()).map(Bytes::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+    use crate::layout::PARTITIONS;
+
+    #[test]
+    fn shares_cover_a_page_and_little_more() {
+        for len in [1, 2, 7, 8, 9, 100, 1_000] {
+            for partitions in 1..=PARTITIONS {
+                let asked = share(len, partitions);
+                assert!(asked * partitions >= len && asked <= len, "{asked} of {len} by {partitions}");
+            }
+        }
+        assert_eq!((share(1_000, 8), share(1_000, 1), share(1, 8)), (142, 1_000, 1));
+    }
+}

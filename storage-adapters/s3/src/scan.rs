@@ -1,0 +1,277 @@
+//! The names of a space across groups, in order: one flat listing a page.
+//!
+//! Keys are in the order of (group, item), so a page of a listing without a delimiter *is* a page of
+//! the scan, and costs one request. The exception are groups whose names end in a digest (`layout`).
+//! They lie where they belong, in a directory that holds nothing else, but in no order among each
+//! other:
+//!
+//! * A directory that lies whole within the page is sorted in memory, after one GET for each group in
+//!   it, which gives the group's name.
+//! * One that does not ends the page before it. Where the page begins with it, it is read group by
+//!   group: two requests for each of its groups, however many of them the page has room for. That is
+//!   the price of more than a page of names that share their first 480 characters.
+//!
+//! Nothing is remembered between pages: one that goes on within such a directory reads it again.
+
+use std::cmp::Ordering;
+
+use aft_store::{Error, Position, Result, ScanPage, Scanned, Space};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::groups::{RESOLVES_AT_ONCE, digests, foreign, group_in, resolve};
+use crate::layout::{self, GROUP_SEGMENTS_MAX, Layout, Path, Read, past};
+use crate::link::{BATCH_MAX, Link, Object, Page};
+
+/// Names of each group that are listed before its place among the others is known. Most have fewer,
+/// and then need no further request; of a thousand groups these are 100,000 names, some 20 MB.
+const FIRST_NAMES_MAX: usize = 100;
+
+/// What a scan looks for.
+struct Scan<'a> {
+    link: &'a Link,
+    layout: &'a Layout,
+    space: Space,
+    prefix: &'a [u8],
+    after: Option<&'a Position>,
+}
+
+/// Items of one group, each with the time at which it was written.
+type Items = Vec<(Bytes, Option<u64>)>;
+
+/// A page of the names of groups that start with `prefix`, those after `after`.
+pub(crate) async fn page(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    prefix: &[u8],
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<ScanPage> {
+    // All that start with a prefix come after what is before it, and before what is after it and
+    // does not start so.
+    let after = match after {
+        Some(after) if after.group.starts_with(prefix) => Some(after),
+        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
+        Some(_) | None => None,
+    };
+    let page = Scan { link, layout, space, prefix, after }.page(limit).await?;
+    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
+    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    Ok(page)
+}
+
+impl Scan<'_> {
+    async fn page(&self, limit: usize) -> Result<ScanPage> {
+        let limit = limit.min(BATCH_MAX);
+        let Path { full, last } = Path::of_prefix(self.space, self.prefix);
+        let mut below = self.layout.directory(self.space, &full);
+        if full.len() < GROUP_SEGMENTS_MAX {
+            below.push_str(&last);
+        }
+        let mut names: Vec<Scanned> = Vec::new();
+        let mut from = self.after.map(|after| self.start(after));
+        loop {
+            let listed = self.list(&below, from.as_deref(), limit - names.len()).await?;
+            let crowded = self.take_page(&listed, &mut names).await?;
+            let Some(full) = crowded else {
+                // A page may give nothing: the neighbours of a prefix, the directories that some
+                // programs make, names of digests up to `after`.
+                if listed.more && names.is_empty() {
+                    from = Some(self.end_of(&listed, &below)?);
+                    continue;
+                }
+                return Ok(ScanPage { names, more: listed.more });
+            };
+            // What was found comes before the directory; the next page begins with it.
+            if !names.is_empty() {
+                return Ok(ScanPage { names, more: true });
+            }
+            if self.take_directory(&full, limit, &mut names).await? || names.len() == limit {
+                return Ok(ScanPage { names, more: true });
+            }
+            let behind = past(&self.layout.directory(self.space, &full));
+            if !behind.starts_with(&below) {
+                // All that starts with the prefix lies in that directory.
+                return Ok(ScanPage { names, more: false });
+            }
+            from = Some(behind);
+        }
+    }
+
+    /// The key after which a listing goes on.
+    fn start(&self, after: &Position) -> String {
+        let (layout, space) = (self.layout, self.space);
+        if layout::is_hashed(space, &after.group) {
+            // Its directory is in no order: all of it is looked at again.
+            return layout.directory(space, &Path::of(space, &after.group).full);
+        }
+        let group = layout.group(space, &after.group);
+        match &after.item {
+            Some(item) => group + &layout::item(item),
+            None => past(&group),
+        }
+    }
+
+    /// Adds the names of a page of the listing. Stops at a directory of digests that goes on
+    /// behind the page, and returns its segments.
+    async fn take_page(&self, page: &Page, names: &mut Vec<Scanned>) -> Result<Option<Vec<String>>> {
+        let mut objects = page.objects.as_slice();
+        while let Some(object) = objects.first() {
+            // A directory itself, as some programs make it, holds nothing.
+            if object.key.ends_with('/') {
+                objects = &objects[1..];
+                continue;
+            }
+            match self.layout.read(self.space, &object.key) {
+                Some(Read::Whole { group, item }) => {
+                    // The end of a prefix's text may stand for its neighbours as well.
+                    if group.starts_with(self.prefix) {
+                        assert!(self.is_asked_for(&group, &item), "a listing goes on after its start");
+                        names.push(scanned(group, item, object.written_ms));
+                    }
+                    objects = &objects[1..];
+                }
+                Some(Read::Hashed { full, .. }) => {
+                    let directory = self.layout.directory(self.space, &full);
+                    let len = objects.iter().take_while(|one| one.key.starts_with(&directory)).count();
+                    let (inside, behind) = objects.split_at(len);
+                    if behind.is_empty() && page.more {
+                        return Ok(Some(full));
+                    }
+                    names.append(&mut self.sorted(inside).await?);
+                    objects = behind;
+                }
+                None => return Err(foreign(self.link, &object.key)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of a whole directory of digests that are asked for, in order.
+    async fn sorted(&self, objects: &[Object]) -> Result<Vec<Scanned>> {
+        // A group's objects are neighbours: their keys have the digest in common.
+        let mut groups: Vec<(String, String, Items)> = Vec::new();
+        for object in objects.iter().filter(|object| !object.key.ends_with('/')) {
+            let Some(Read::Hashed { digest_len, item, .. }) = self.layout.read(self.space, &object.key)
+            else {
+                return Err(foreign(self.link, &object.key));
+            };
+            let digest = &object.key[..digest_len];
+            match groups.last_mut() {
+                Some((last, _, items)) if *last == digest => items.push((item, object.written_ms)),
+                Some(_) | None => {
+                    groups.push((digest.to_owned(), object.key.clone(), vec![(item, object.written_ms)]));
+                }
+            }
+        }
+        let groups = futures::stream::iter(groups).map(|(digest, first, items)| async move {
+            let group = self.group(&digest, &first).await?;
+            Ok::<_, Error>(group.map(|group| (group, items)))
+        });
+        let groups: Vec<Option<(Bytes, Items)>> =
+            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        let mut names = Vec::with_capacity(objects.len());
+        for (group, items) in groups.into_iter().flatten() {
+            let items = items.into_iter().filter(|(item, _)| self.is_asked_for(&group, item));
+            names.extend(items.map(|(item, written_ms)| scanned(group.clone(), item, written_ms)));
+        }
+        names.sort_by(|a, b| (&a.group, &a.item).cmp(&(&b.group, &b.item)));
+        Ok(names)
+    }
+
+    /// Adds names of a directory of digests that does not fit a page, up to `limit` of them; says
+    /// whether it has more.
+    async fn take_directory(&self, full: &[String], limit: usize, names: &mut Vec<Scanned>) -> Result<bool> {
+        let digests = digests(self.link, self.layout, self.space, full).await?;
+        let groups = futures::stream::iter(digests).map(|digest| async move {
+            let page = self.list(&digest, None, FIRST_NAMES_MAX).await?;
+            let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
+                return Ok(None);
+            };
+            let group = self.group(&digest, &first.key).await?;
+            Ok::<_, Error>(group.map(|group| (group, page)))
+        });
+        let groups: Vec<Option<(Bytes, Page)>> =
+            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        let mut groups: Vec<(Bytes, Page)> = groups.into_iter().flatten().collect();
+        groups.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (group, mut page) in groups {
+            if !group.starts_with(self.prefix) || self.is_past(&group) {
+                continue;
+            }
+            let digest = self.layout.group(self.space, &group);
+            // Where the last page stopped within this group, it may be far behind its start.
+            if page.more
+                && let Some(Position { group: last, item: Some(item) }) = self.after
+                && *last == group
+            {
+                let from = format!("{digest}{}", layout::item(item));
+                page = self.list(&digest, Some(&from), limit).await?;
+            }
+            loop {
+                for object in page.objects.iter().filter(|object| object.key != digest) {
+                    let text = &object.key[digest.len()..];
+                    let item = layout::decode_item(text).ok_or_else(|| foreign(self.link, &object.key))?;
+                    if !self.is_asked_for(&group, &item) {
+                        continue;
+                    }
+                    if names.len() == limit {
+                        return Ok(true);
+                    }
+                    names.push(scanned(group.clone(), item, object.written_ms));
+                }
+                if !page.more {
+                    break;
+                }
+                let from = self.end_of(&page, &digest)?;
+                page = self.list(&digest, Some(&from), limit).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// The group whose name ends in this digest, by its first object or any other; `None` if all
+    /// of them have gone.
+    async fn group(&self, digest: &str, first: &str) -> Result<Option<Bytes>> {
+        let (link, layout, space) = (self.link, self.layout, self.space);
+        match group_in(link, layout, space, digest, first).await? {
+            Some(group) => Ok(Some(group)),
+            None => resolve(link, layout, space, digest).await,
+        }
+    }
+
+    /// Says whether a group lies wholly at or before the place after which to go on.
+    fn is_past(&self, group: &Bytes) -> bool {
+        self.after.is_some_and(|after| match group.cmp(&after.group) {
+            Ordering::Less => true,
+            Ordering::Equal => after.item.is_none(),
+            Ordering::Greater => false,
+        })
+    }
+
+    fn is_asked_for(&self, group: &Bytes, item: &Bytes) -> bool {
+        let behind = |after: &Position| {
+            *group > after.group
+                || (*group == after.group && after.item.as_ref().is_some_and(|last| item > last))
+        };
+        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+    }
+
+    async fn list(&self, below: &str, from: Option<&str>, limit: usize) -> Result<Page> {
+        let page = self.link.list(below, false, from, limit).await;
+        page.map_err(|failure| failure.into_error(&self.link.asked("scan", below)))
+    }
+
+    /// Where to go on after a page that says that more follow.
+    fn end_of(&self, page: &Page, below: &str) -> Result<String> {
+        page.end().ok_or_else(|| {
+            let text = format!("{}: an empty page of {below} says that more follow", self.link.url);
+            Error::NoAnswer(text)
+        })
+    }
+}
+
+fn scanned(group: Bytes, item: Bytes, written_ms: Option<u64>) -> Scanned {
+    Scanned { group, item, body: None, written_ms }
+}
