@@ -125,6 +125,8 @@ pub(crate) struct Clock {
     disputed: Option<(Offset, u64)>,
     /// When the store's time was last heard, by the monotonic clock.
     heard_mono: u64,
+    /// When the request was sent whose answer carried it.
+    heard_sent_mono: u64,
     /// Answers to calls sent before this monotonic instant carry no time: the process did not run between.
     trusted_from_mono: u64,
     /// The last commit time that was given out, but for those that followed a version of the future.
@@ -141,6 +143,7 @@ impl Clock {
             offset: None,
             disputed: None,
             heard_mono: 0,
+            heard_sent_mono: 0,
             trusted_from_mono: 0,
             hybrid: Hlc::default(),
             bug,
@@ -180,6 +183,7 @@ impl Clock {
         }
         let new = Offset::of(heard).at(self.now.mono_ms);
         self.heard_mono = self.now.mono_ms;
+        self.heard_sent_mono = self.heard_sent_mono.max(heard.sent_mono_ms);
         if self.disputed.is_some_and(|(_, until_mono)| self.now.mono_ms >= until_mono) {
             self.disputed = None;
         }
@@ -230,6 +234,11 @@ impl Clock {
                 Some(Bounds { earliest_ms: ms(offset.low), latest_ms: ms(offset.high) })
             }
         }
+    }
+
+    /// Returns true if an answer to a request that was sent since then carried the store's time; always where the clock is the process's own.
+    pub(crate) fn was_heard_since(&self, then: &Moment) -> bool {
+        self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
     /// Returns this step's monotonic time in milliseconds.

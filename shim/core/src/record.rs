@@ -196,15 +196,23 @@ impl Record {
         self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
     }
 
+    /// Returns true if one entry is the commit: a transaction of one key, without a request ID, blobs or a result.
+    pub fn is_whole(&self) -> bool {
+        let has_blob = self.writes.iter().any(|(_, write)| write.blob().is_some());
+        let has_result = self.result.is_some() || self.large_result.is_some();
+        !self.named && self.writes.len() == 1 && !has_blob && !has_result
+    }
+
     /// Returns every version entry of the transaction, in key order.
     pub fn entries(&self) -> Vec<(Key, VersionEntry)> {
         let cowritten = self.writes.len() as u32;
+        let whole = self.is_whole();
         let entry = |write: &Write| VersionEntry {
             txn: self.txn,
             hash: self.hash,
             meta: write.meta(),
             cowritten,
-            whole: false,
+            whole,
         };
         self.writes.iter().map(|(key, write)| (key.clone(), entry(write))).collect()
     }

@@ -91,8 +91,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
     /// The store's time.
     pub(crate) store_ms: u64,
-    /// When the store's clock was last set back.
-    pub(crate) set_back_ms: Option<u64>,
+    /// When the store's clock was last set to another offset.
+    pub(crate) stepped_ms: Option<u64>,
     /// The longest pause that no clock showed.
     pub(crate) unseen_ms: u64,
     pub(crate) settings: &'a Settings,
@@ -142,10 +142,8 @@ pub struct Audit {
     pub removed_keys: BTreeSet<Key>,
     /// The newest mark that has stayed in its place, or above, for as long as readers need.
     pub settled: Option<TxnId>,
-    /// The one TxnId under which each attempt has asked for anything.
-    proposed: BTreeMap<AttemptId, TxnId>,
-    /// Entries of attempts without a record: when each landed.
-    hints: BTreeMap<AttemptId, BTreeMap<Key, u64>>,
+    /// Entries of transactions without a record: when each landed.
+    hints: BTreeMap<TxnId, BTreeMap<Key, u64>>,
     /// Moves of the mark that have not settled, oldest first.
     moves: Vec<Moved>,
 }
@@ -286,7 +284,7 @@ impl Audit {
         }
         self.winners.entry(record.hash).or_default().push(id);
         // Entries that landed before the record count as long as they are there.
-        let mut entered = self.hints.remove(&id).unwrap_or_default();
+        let mut entered = self.hints.remove(&record.txn).unwrap_or_default();
         entered.retain(|key, _| store.has_entry(key, record.txn));
         let commit = Commit {
             record: record.clone(),
@@ -304,10 +302,10 @@ impl Audit {
     /// Remembers that an entry landed.
     fn entered(&mut self, key: &Key, entry: &VersionEntry, scene: Scene<'_>) {
         let id = entry.txn.attempt;
-        self.proposed.entry(id).or_insert(entry.txn);
-        let landed = match self.commits.get_mut(&id) {
+        let commit = self.commits.get_mut(&id).filter(|commit| commit.record.txn == entry.txn);
+        let landed = match commit {
             Some(commit) => &mut commit.entered,
-            None => self.hints.entry(id).or_default(),
+            None => self.hints.entry(entry.txn).or_default(),
         };
         landed.entry(key.clone()).or_insert(scene.now_ms);
     }
@@ -360,9 +358,9 @@ impl Audit {
     }
 
     fn judge_entry(&self, store: &StoreModel, key: &Key, entry: &VersionEntry, scene: Scene<'_>) -> Verdict {
-        self.judge_proposal(entry.txn)?;
         let id = entry.txn.attempt;
-        if let Some(commit) = self.commits.get(&id) {
+        // An attempt whose record was refused may commit again under another time; what it left before is dead.
+        if let Some(commit) = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn) {
             let right = commit.record.entries().iter().any(|(of, said)| {
                 of == key && VersionEntry { whole: commit.whole, ..said.clone() } == *entry
             });
@@ -404,17 +402,6 @@ impl Audit {
             );
         }
         self.judge_above_mark(store, entry.txn)
-    }
-
-    /// Judges that an attempt asks under one TxnId, whatever it repeats.
-    fn judge_proposal(&self, txn: TxnId) -> Verdict {
-        match self.proposed.get(&txn.attempt) {
-            Some(before) if *before != txn => broken(
-                "section 4: no answer: the same call again",
-                format!("{before} asked before, and now {txn}"),
-            ),
-            Some(_) | None => Ok(()),
-        }
     }
 
     fn judge_above_mark(&self, store: &StoreModel, txn: TxnId) -> Verdict {
@@ -467,7 +454,6 @@ impl Audit {
                 format!("{} commits when its attempt is over", record.txn),
             );
         }
-        self.judge_proposal(record.txn)?;
         self.judge_above_mark(store, record.txn)?;
         self.judge_time(record, attempt, scene)?;
         self.judge_retention(record, request, whole, scene)?;
@@ -475,7 +461,7 @@ impl Audit {
         for key in record.writes.iter().map(|(key, _)| key) {
             let entries = record.entries();
             let other = store.entries(key).find(|entry| {
-                entry.txn.attempt == attempt.id
+                entry.txn == record.txn
                     && !entry.whole
                     && !entries.iter().any(|(of, said)| of == key && said == *entry)
             });
@@ -515,8 +501,9 @@ impl Audit {
         if attempt.session.entries.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
             return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
         }
-        let set_back = scene.set_back_ms.is_some_and(|at_ms| at_ms >= attempt.begun_ms);
-        if set_back || attempt.blind {
+        // Beyond the promise: a node may not have heard yet that the store's clock is another than a minute ago.
+        let stepped = scene.stepped_ms.is_some_and(|at_ms| scene.now_ms < at_ms + 60_000);
+        if stepped || attempt.blind {
             return Ok(());
         }
         for (key, _) in record.writes.iter() {
@@ -574,7 +561,7 @@ impl Audit {
 
     fn judge_mark(&mut self, store: &StoreModel, held: &Format, new: &Format, scene: Scene<'_>) -> Verdict {
         let settings = scene.settings;
-        let tolerance_ms = if scene.set_back_ms.is_some() { settings.skew_max_ms } else { 0 };
+        let tolerance_ms = if scene.stepped_ms.is_some() { settings.skew_max_ms } else { 0 };
         if new.mark < held.mark || new.settled < held.settled || new.settled > new.mark {
             return broken("section 2: the mark only grows", format!("{held:?}, then {new:?}"));
         }

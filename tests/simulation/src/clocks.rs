@@ -92,19 +92,19 @@ pub struct StoreClock {
     offset_ms: i64,
     /// The resolution of what its answers say.
     pub span_ms: u64,
-    /// The true time at which it was last set back.
-    pub set_back_ms: Option<u64>,
+    /// The true time at which it was last set to another offset.
+    pub stepped_ms: Option<u64>,
 }
 
 impl StoreClock {
     /// Returns a clock that is right, to the millisecond.
     pub fn new() -> StoreClock {
-        StoreClock { offset_ms: 0, span_ms: 1, set_back_ms: None }
+        StoreClock { offset_ms: 0, span_ms: 1, stepped_ms: None }
     }
 
     /// Returns a clock that is off by `offset_ms` from true time and says `span_ms` at a time.
     pub fn with(offset_ms: i64, span_ms: u64) -> StoreClock {
-        StoreClock { offset_ms, span_ms, set_back_ms: None }
+        StoreClock { offset_ms, span_ms, stepped_ms: None }
     }
 
     /// Returns the store's time at a true time.
@@ -120,8 +120,8 @@ impl StoreClock {
 
     /// Sets the clock to another offset.
     pub fn set(&mut self, offset_ms: i64, true_ms: u64) {
-        if offset_ms < self.offset_ms {
-            self.set_back_ms = Some(true_ms);
+        if offset_ms != self.offset_ms {
+            self.stepped_ms = Some(true_ms);
         }
         self.offset_ms = offset_ms;
     }

@@ -159,7 +159,7 @@ impl World {
         Scene {
             now_ms: self.now_ms,
             store_ms: self.store_clock.at(self.now_ms),
-            set_back_ms: self.store_clock.set_back_ms,
+            stepped_ms: self.store_clock.stepped_ms,
             unseen_ms: self.unseen_max_ms,
             settings: &self.settings,
             requests: &self.requests,

@@ -83,19 +83,20 @@ impl Node {
     /// `now` never goes back in its monotonic parts.
     pub fn step(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
         let wake = self.next_wake();
+        let after_input = self.state.planted(Bug::DeadlineAfterInput);
         if let Some(gap_ms) = self.state.clock.step(now, wake) {
             self.thaw(gap_ms);
+            if !after_input {
+                // Timers go by one clock; another one may show that more time has passed.
+                end::deadlines(&mut self.state);
+            }
         }
-        if self.state.planted(Bug::DeadlineAfterInput) {
-            self.input(input);
-            self.settle();
-        } else {
+        if !after_input {
             // Before the input: what comes after a transaction's time changes nothing of it.
-            end::deadlines(&mut self.state);
-            self.settle();
-            self.input(input);
             self.settle();
         }
+        self.input(input);
+        self.settle();
         if self.state.index.bytes() > self.state.settings.index_bytes_max {
             self.state.index.shrink(self.state.settings.index_bytes_max);
         }
@@ -282,6 +283,7 @@ impl Node {
             && let Some(apart_ms) = state.clock.hear(time)
         {
             state.note(Note::ClocksDisagree { apart_ms });
+            end::deadlines(state);
         }
         let (waiting, answer) = match state.calls.answered(&state.clock, &state.settings, id, answer) {
             Next::Final(waiting, answer) => (waiting, answer),
@@ -354,10 +356,10 @@ fn run_task(state: &mut State, id: TaskId) {
     let Some((task, mut memory)) = state.tasks.take(id) else { return };
     let memory = &mut memory;
     let (issued, ended) = match &task.purpose {
-        Purpose::Begin(ticket, begin) => {
-            let (ticket, begin) = (*ticket, begin.clone());
+        Purpose::Begin(ticket, begin, began) => {
+            let (ticket, begin, began) = (*ticket, begin.clone(), *began);
             let (issued, ending) = run(state, memory, |run, state| begin::script(run, state, &begin));
-            (issued, ending.map(|ending| begin::carry_out(state, ticket, begin, ending)))
+            (issued, ending.map(|ending| begin::carry_out(state, ticket, (begin, began), ending)))
         }
         Purpose::Prepare(attempt) => {
             let (issued, ending) =

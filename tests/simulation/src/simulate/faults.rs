@@ -261,7 +261,9 @@ impl Simulation {
 
     /// Plans a piece, and returns in how many milliseconds its caller can know its outcome.
     fn plan_piece(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
-        let there = self.net.below(delay_max + 1);
+        // Where calls have no grace, they take effect as they are sent: the process that sends them is the store.
+        let at_once = call.is_write() && self.plan.settings.grace_ms == 0;
+        let there = if at_once { 0 } else { self.net.below(delay_max + 1) };
         let faults = self.plan.faults.clone();
         if self.healed {
             self.after(there, Event::Land(id, place));
@@ -286,7 +288,7 @@ impl Simulation {
             let grace = self.plan.settings.grace_ms;
             let fate = self.net.below(3);
             if fate == 0 {
-                let lands = self.net.below(timeout);
+                let lands = if at_once { 0 } else { self.net.below(timeout) };
                 self.after(lands, Event::Land(id, place));
             }
             let late = fate == 1 && call.is_write() && grace > timeout;
@@ -295,7 +297,8 @@ impl Simulation {
             return timeout;
         }
         // Now and then a call takes nearly as long as it may.
-        let there = if self.net.chance(faults.slow) { self.net.below(timeout) } else { there };
+        let slow = !at_once && self.net.chance(faults.slow);
+        let there = if slow { self.net.below(timeout) } else { there };
         self.after(there, Event::Land(id, place));
         there
     }

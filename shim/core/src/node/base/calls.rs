@@ -261,6 +261,8 @@ impl Calls {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
             if waiting.asked_call >= since {
                 waiting.waiters.insert(waiter);
+                // The new waiter has patience of its own.
+                waiting.limit = Some(limit);
                 return;
             }
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
 use crate::message::{Begin, Header, Note, Output, Refusal, Reply, Ticket};
 use crate::record::Record;
@@ -44,8 +44,8 @@ pub(in crate::node) enum Work {
 /// The purpose of a script.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Purpose {
-    /// Look the request and the session up, then open a transaction.
-    Begin(Ticket, Box<Begin>),
+    /// Look the request and the session up, then open a transaction, whose time counts from this instant.
+    Begin(Ticket, Box<Begin>, Moment),
     /// Learn the store's time, and what the keys of a write set hold, before a commit time is taken.
     Prepare(AttemptId),
     /// Write a commit.

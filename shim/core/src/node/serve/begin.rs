@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
+use crate::clock::Moment;
 use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
 use crate::message::{Begin, Bound, Header, Refusal, Reply, Ticket};
 use crate::record::Record;
@@ -43,10 +44,14 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
-        Some(floor) if !begin.named => open(state, ticket, begin, floor, false),
+        Some(floor) if !begin.named => {
+            let began = state.clock.moment();
+            open(state, ticket, (begin, began), floor, false);
+        }
         Some(_) | None => {
             let patience = state.patience();
-            state.start_task(Purpose::Begin(ticket, begin), patience);
+            let began = state.clock.moment();
+            state.start_task(Purpose::Begin(ticket, begin, began), patience);
         }
     }
 }
@@ -146,11 +151,16 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
 }
 
 /// Carries a begin's ending out.
-pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, begin: Box<Begin>, ending: Ending) {
+pub(in crate::node) fn carry_out(
+    state: &mut State,
+    ticket: Ticket,
+    (begin, began): (Box<Begin>, Moment),
+    ending: Ending,
+) {
     match ending {
         Ending::Open { floor, fresh } => {
             floor.iter().for_each(|header| state.learn(header, false, None));
-            open(state, ticket, begin, floor, fresh);
+            open(state, ticket, (begin, began), floor, fresh);
         }
         Ending::Replay(record) => {
             learn_told(state, &record);
@@ -172,8 +182,15 @@ pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     state.learn(&header, false, None);
 }
 
-/// Opens the transaction, or waits for the attempt that is open.
-fn open(state: &mut State, ticket: Ticket, begin: Box<Begin>, floor: Vec<Arc<Header>>, fresh: bool) {
+/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when it was asked for: the look-up is part of it,
+/// since the retention of a record outlasts every attempt that began before the record was there.
+fn open(
+    state: &mut State,
+    ticket: Ticket,
+    (begin, began): (Box<Begin>, Moment),
+    floor: Vec<Arc<Header>>,
+    fresh: bool,
+) {
     let now_mono = state.clock.mono_ms();
     if !state.requests.attempts(begin.hash).is_empty() && !begin.overlap {
         let retry_after_ms = open_remaining_ms(state, begin.hash);
@@ -190,8 +207,11 @@ fn open(state: &mut State, ticket: Ticket, begin: Box<Begin>, floor: Vec<Arc<Hea
     }
     let timeout_ms =
         begin.timeout_ms.unwrap_or(state.settings.timeout_default_ms).clamp(1, state.settings.timeout_max_ms);
-    let deadline = Limit { from: state.clock.moment(), ms: timeout_ms };
-    let deadline_mono = now_mono + timeout_ms;
+    let deadline = Limit { from: began, ms: timeout_ms };
+    if deadline.has_passed(&state.clock) {
+        return state.refuse(ticket, Refusal::Lost);
+    }
+    let deadline_mono = now_mono + deadline.remaining_ms(&state.clock);
     let wish = match begin.retention_ms {
         Some(wish) => wish,
         None if begin.named => state.settings.retention_default_ms,

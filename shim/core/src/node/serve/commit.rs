@@ -151,9 +151,16 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
 }
 
-fn is_time_known(state: &State) -> bool {
-    let early = state.planted(Bug::TimeBeforeFirstAnswer);
-    early || state.clock.bounds().is_some_and(|bounds| bounds.width_ms() <= state.settings.skew_max_ms)
+/// Returns true if a commit time can be taken: the store's time is known well enough. A guest may have been frozen with all its clocks, so it needs
+/// an answer to a call that it made since the transaction began.
+fn is_time_known(state: &State, attempt: AttemptId) -> bool {
+    if state.planted(Bug::TimeBeforeFirstAnswer) {
+        return true;
+    }
+    let transaction = &state.transactions[&attempt];
+    let heard = !state.settings.guest || state.clock.was_heard_since(&transaction.deadline.from);
+    let bounds = state.clock.bounds();
+    heard && bounds.is_some_and(|bounds| bounds.width_ms() <= state.settings.skew_max_ms)
 }
 
 fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {
@@ -169,7 +176,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     transaction.phase = Phase::Preparing(result, waiters);
     let deadline = transaction.deadline;
     set_patience(state, attempt);
-    if is_time_known(state) && keys_to_look_at(state, attempt).is_empty() {
+    if is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
         return take_time(state, attempt, Hlc::default());
     }
     state.start_task(Purpose::Prepare(attempt), deadline);
@@ -204,7 +211,7 @@ pub(in crate::node) fn prepare_script(
     let asking =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
     let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
-    let needs_time = run.once_if(|| !is_time_known(state));
+    let needs_time = run.once_if(|| !is_time_known(state, attempt));
     let Noted::Keys(keys) = run.once(|| Noted::Keys(keys_to_look_at(state, attempt))) else {
         unreachable!("the place of keys")
     };
@@ -248,7 +255,7 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
         let page = ListedPage { entries, after: None, more: *more, asked, asked_call, next_call, mark };
         state.index.listed(key, page, |planted| bug == Some(planted));
     }
-    if !is_time_known(state) {
+    if !is_time_known(state, attempt) {
         let why = "the store's time is not known well enough to commit: its answers carry no time, or they disagree";
         return end::reopen(state, attempt, &Refusal::StoreUnavailable(why.into()));
     }
@@ -291,20 +298,13 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
 
 // Write: the record and its entries.
 
-/// Returns true if one entry is the commit: a transaction of one key, without a request ID, blobs or a result.
-pub(in crate::node) fn is_whole(record: &Record) -> bool {
-    let has_blob = record.writes.iter().any(|(_, write)| write.blob().is_some());
-    let has_result = record.result.is_some() || record.large_result.is_some();
-    !record.named && record.writes.len() == 1 && !has_blob && !has_result
-}
-
 /// Returns the name of the object that is the commit.
 pub(in crate::node) fn commit_name(record: &Record) -> Name {
-    if !is_whole(record) {
+    if !record.is_whole() {
         return Name::Commit(record.hash);
     }
     let (key, entry) = record.entries().pop().expect("a whole entry has a key");
-    Name::Version(key, VersionEntry { whole: true, ..entry })
+    Name::Version(key, entry)
 }
 
 /// Returns the record of a transaction that is committing.
@@ -339,7 +339,7 @@ pub(in crate::node) fn script(
     state: &State,
     record: &Arc<Record>,
 ) -> Result<Ending, Pending> {
-    if is_whole(record) {
+    if record.is_whole() {
         let put = || Call::Put(commit_name(record), Body::Record(record.clone()));
         return Ok(match run.ask(put)? {
             Answer::Done => Ending::Durable,
@@ -376,6 +376,9 @@ fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
 fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     match run.ask(|| Call::Get(Name::Commit(record.hash)))? {
         Answer::Got(Some((Body::Record(found), _))) if found.txn == record.txn => {
+            if record.writes.is_empty() {
+                return Ok(Ending::Durable);
+            }
             // The store may have left the entries undone when it met the record.
             let put = || Call::Commit(Writes { record: None, entries: record.entries() });
             match run.ask(put)? {
@@ -450,6 +453,9 @@ fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
 pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     let Some(transaction) = state.transactions.get(&attempt) else { return };
     let Phase::Passing(record, _) = &transaction.phase else { return };
+    if transaction.deadline.has_passed(&state.clock) {
+        return end::deadline(state, attempt);
+    }
     let commit_ms = record.txn.time.ms();
     let skip = state.settings.exclusive || state.planted(Bug::SkipCommitWait);
     let wait_ms = match state.clock.bounds() {
@@ -480,7 +486,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     for waiter in &waiters {
         state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
     }
-    let whole = is_whole(&record);
+    let whole = record.is_whole();
     let seen_ms = state.clock.bounds().map_or(0, |bounds| bounds.latest_ms);
     let reads = transaction.unsure_reads(seen_ms);
     let before = transaction.session.clone();
@@ -491,8 +497,11 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     if !record.writes.is_empty() {
         let header = Arc::new(Header::of(&record, whole));
         state.learn(&header, true, None);
-        state.tells += 1;
-        state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+        // A guest tells nobody: it is frozen or gone before anybody could rely on it.
+        if !state.settings.guest {
+            state.tells += 1;
+            state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+        }
     }
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
 }

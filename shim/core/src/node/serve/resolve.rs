@@ -100,7 +100,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
     let session = ended.as_ref().map_or_else(Session::default, |ended| ended.session.clone());
     match ending {
         Resolved::Ours(record) => {
-            let whole = super::commit::is_whole(&record);
+            let whole = record.is_whole();
             let session = tell::session_with(state, &session, &record, whole, &[]);
             let committed = Committed { txn: Some(record.txn), session };
             if let Some(ended) = ended {

@@ -27,7 +27,8 @@ pub(in crate::node) fn entries_first(
         // A mark only grows: at or below an old one is at or below this one.
         entered || record.txn <= state.mark.known() || state.planted(Bug::TellBeforeEntries)
     });
-    if known || record.writes.is_empty() {
+    // A whole entry is the commit: it stands.
+    if known || record.writes.is_empty() || record.is_whole() {
         return Ok(Ok(()));
     }
     let (mark, asked) = match recent_mark(run, state)? {
