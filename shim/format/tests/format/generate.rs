@@ -45,8 +45,10 @@ pub(crate) fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 }
 
 pub(crate) fn session() -> impl Strategy<Value = Session> {
-    let entry = (txn(), hash()).prop_map(|(txn, hash)| SessionEntry { txn, hash });
-    (vec(entry, 0..=Session::LEN_MAX), any::<bool>()).prop_map(|(entries, fresh)| Session { entries, fresh })
+    let entry = (txn(), hash(), any::<bool>(), any::<u64>())
+        .prop_map(|(txn, hash, whole, seen_ms)| SessionEntry { txn, hash, whole, seen_ms });
+    (vec(entry, 0..=Session::LEN_MAX), any::<u64>())
+        .prop_map(|(entries, fresh_until_ms)| Session { entries, fresh_until_ms })
 }
 
 pub(crate) fn meta() -> impl Strategy<Value = Meta> {

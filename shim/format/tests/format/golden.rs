@@ -152,8 +152,10 @@ fn notes() {
 
 #[test]
 fn hashes_and_tokens() {
-    let session =
-        |fresh| encode_session(&Session { entries: vec![SessionEntry { txn: TXN, hash: HASH }], fresh });
+    let session = |whole, fresh_until_ms| {
+        let entry = SessionEntry { txn: TXN, hash: HASH, whole, seen_ms: 1_700_000_000_123 };
+        encode_session(&Session { entries: vec![entry], fresh_until_ms })
+    };
     check(
         "hashes.hex",
         &[
@@ -161,8 +163,8 @@ fn hashes_and_tokens() {
             ("own", &own_hash(ATTEMPT).0),
             ("own_of_tenant", &own_hash_of("shop", ATTEMPT).0),
             ("fingerprint", &fingerprint(b"{\"order\":17}").0),
-            ("session", session(false).as_bytes()),
-            ("session_fresh", session(true).as_bytes()),
+            ("session", session(false, 0).as_bytes()),
+            ("session_fresh", session(true, 1_700_000_010_123).as_bytes()),
         ],
     );
 }
