@@ -115,6 +115,15 @@ impl Node {
         self.state.calls.may_send(&clock, call)
     }
 
+    /// Returns the milliseconds until the limit of a call passes, at most; `None` if it has none. For stores that hold a write to a deadline.
+    ///
+    /// `now` is at most a moment after the last step's.
+    pub fn remaining_ms(&self, now: Now, call: CallId) -> Option<u64> {
+        let mut clock = self.state.clock.clone();
+        clock.step(now, None);
+        self.state.calls.remaining_ms(&clock, call)
+    }
+
     /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
     pub fn next_wake(&self) -> Option<u64> {
         self.state.timers.next()

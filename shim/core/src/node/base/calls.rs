@@ -299,6 +299,11 @@ impl Calls {
         self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(|limit| !limit.has_passed(clock)))
     }
 
+    /// Returns the milliseconds until the limit of a call passes, at most; `None` if it has none.
+    pub(in crate::node) fn remaining_ms(&self, clock: &Clock, id: CallId) -> Option<u64> {
+        self.map.get(&id)?.limit.map(|limit| limit.remaining_ms(clock))
+    }
+
     /// Takes an answer.
     pub(in crate::node) fn answered(
         &mut self,
