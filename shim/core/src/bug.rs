@@ -66,13 +66,12 @@ pub enum Bug {
     TimeBeforeFirstAnswer,
     IgnoreErrorInAge,
     SkipCommitWait,
-    CommitWaitFromTheEnd,
     IntersectOverStep,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Bug; 58] = [
+    pub const ALL: [Bug; 57] = [
         Bug::TakeHintForVersion,
         Bug::UndecidedNeverAskedAgain,
         Bug::SkipListedWithoutRecord,
@@ -129,7 +128,6 @@ impl Bug {
         Bug::TimeBeforeFirstAnswer,
         Bug::IgnoreErrorInAge,
         Bug::SkipCommitWait,
-        Bug::CommitWaitFromTheEnd,
         Bug::IntersectOverStep,
     ];
 }

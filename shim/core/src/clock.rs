@@ -241,9 +241,19 @@ impl Clock {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
+    /// Returns true if this fault was put in on purpose.
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
     /// Returns this step's monotonic time in milliseconds.
     pub(crate) fn mono_ms(&self) -> u64 {
         self.now.mono_ms
+    }
+
+    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted bug does.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.now.wall_ms
     }
 
     /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.

@@ -139,6 +139,12 @@ impl Settings {
         if self.exclusive { Reference::Own } else { Reference::Store }
     }
 
+    /// Returns true if this process moves the mark by what it knows of its own attempts, and by no clock: no other process writes, and no call
+    /// takes effect after its answer (protocol, section 7, *exclusive stores*).
+    pub fn moves_mark_alone(&self) -> bool {
+        self.exclusive && self.grace_ms == 0
+    }
+
     /// Returns the time after which an attempt is over: no call of it can take effect any more. Younger versions cannot be at or below the mark.
     pub fn over_after_ms(&self) -> u64 {
         self.timeout_max_ms + self.grace_ms

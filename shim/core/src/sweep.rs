@@ -18,8 +18,40 @@ pub struct Notes {
     pub phase: Phase,
     /// Attempts between mark and target of which not every entry was met yet, in order.
     pub window: Vec<Pending>,
+    /// The request hashes that this pass is for.
+    pub hashes: HashRange,
     /// Shortened hashes of requests to which entries of verified attempts led, in order.
     pub met: Vec<u64>,
+}
+
+/// A range of request hashes by their first two bytes: a sweep that cannot hold all hashes at once works through several ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HashRange {
+    /// The first two bytes of the least hash, inclusive.
+    pub from: u32,
+    /// The first two bytes of the greatest hash, exclusive; at most [`HashRange::END`].
+    pub to: u32,
+}
+
+impl HashRange {
+    /// The end of all hashes.
+    pub const END: u32 = 1 << 16;
+    /// All hashes.
+    pub const ALL: HashRange = HashRange { from: 0, to: HashRange::END };
+
+    /// Returns true if a hash lies in the range.
+    pub fn contains(self, hash: RequestHash) -> bool {
+        self.from <= first_bytes(hash) && !self.ends_before(hash)
+    }
+
+    /// Returns true if a hash, and every greater one, lies above the range.
+    pub fn ends_before(self, hash: RequestHash) -> bool {
+        first_bytes(hash) >= self.to
+    }
+}
+
+fn first_bytes(hash: RequestHash) -> u32 {
+    u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]))
 }
 
 /// The part of the store that a sweep goes over.

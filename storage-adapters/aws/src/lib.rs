@@ -1,4 +1,5 @@
-//! What the stores on AWS share: where, with which credentials, and what failures mean.
+//! The common part of the stores on AWS: where, with which credentials, what failures mean, and the
+//! time that answers carry.
 //!
 //! * [`Location`] – what a store's URL says; [`Form`] – what one service wants of it.
 //! * [`settings`] – with which credentials and in which region, and how the SDK is to behave; [`Keys`] – credentials that are given; [`Mistake`] – why

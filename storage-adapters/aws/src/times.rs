@@ -36,7 +36,7 @@ pub struct Times {
     heard: Arc<Mutex<VecDeque<TimeHeard>>>,
 }
 
-/// When the attempt that is under way was sent.
+/// The moment at which the attempt under way was sent.
 #[derive(Debug, Clone, Copy)]
 struct Sent(Instant);
 
@@ -153,7 +153,7 @@ mod tests {
             times.hear(at(second), at(second + 1), &answer(200, Some(&date)));
         }
         // The six oldest made room.
-        let heard = times.clone().take();
+        let heard = times.take();
         let seconds: Vec<u64> = heard.iter().map(|heard| heard.at_ms / 1_000).collect();
         assert_eq!(seconds, (6..TIMES_KEPT_MAX as u64 + 6).collect::<Vec<_>>());
         let first = TimeHeard { sent: at(6), received: at(7), at_ms: 6_000, span_ms: 1_000 };

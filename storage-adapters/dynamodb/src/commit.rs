@@ -27,7 +27,7 @@ use crate::puts::{Put, is_small};
 /// takes 256 of all its callers.
 const COMMIT_REQUESTS_MAX: usize = 64;
 
-/// What is written by one request, or waits for a share of one.
+/// A part of a commit that is one request, or a share of one.
 enum Piece {
     Record(Name, Bytes),
     /// With its place among the puts.
@@ -36,7 +36,7 @@ enum Piece {
     Small(Vec<(usize, Put)>),
 }
 
-/// What became of a piece.
+/// The outcome of a piece.
 enum Done {
     Record(Result<Created>),
     Entries(Vec<(usize, Result<()>)>),

@@ -75,7 +75,7 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) sort: Vec<u8>,
-    /// Where the sort key does not hold it.
+    /// Only where the sort key does not hold it.
     pub(crate) group: Option<Bytes>,
     /// Only where bodies were asked for.
     pub(crate) body: Option<Bytes>,
@@ -88,7 +88,7 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// What of its items a query gives. The price is that of whole items either way.
+/// The attributes that a query gives. The price is that of whole items either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Columns {
     Names,

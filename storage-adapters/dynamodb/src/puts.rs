@@ -63,7 +63,7 @@ struct Waiting {
     told: oneshot::Sender<Result<(), Error>>,
 }
 
-/// What becomes of puts that are asked for together.
+/// The fate of puts that are asked for together.
 enum Entered {
     /// They go at once, in one request that counts as under way.
     Go(Vec<Put>),
@@ -100,7 +100,9 @@ impl Puts {
         let entered = self.queue().enter(puts);
         let outcomes = match entered {
             Entered::Go(puts) => Turn(self.clone()).during(self.outcomes(&puts)).await,
-            Entered::Wait(answers) => join_all(answers.into_iter().map(|answer| told(answer, &asked))).await,
+            Entered::Wait(answers) => {
+                join_all(answers.into_iter().map(|answer| outcome_of(answer, &asked))).await
+            }
             Entered::Full => {
                 let text = format!("{asked}: not sent: {WAITING_MAX} puts wait already");
                 vec![Err(Error::Busy(text)); len]
@@ -207,7 +209,7 @@ pub(crate) fn is_small(put: &Put) -> bool {
 }
 
 /// The outcome of a put that waits.
-async fn told(answer: oneshot::Receiver<Result<(), Error>>, asked: &str) -> Result<(), Error> {
+async fn outcome_of(answer: oneshot::Receiver<Result<(), Error>>, asked: &str) -> Result<(), Error> {
     match timeout(WRITE_TIMEOUT, answer).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(Error::NoAnswer(format!("{asked}: the request that it shared was given up"))),

@@ -31,7 +31,7 @@ const ROUNDS_MAX: usize = 16;
 /// rounds bound what a page holds.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// What a scan looks for, and up to which sort key.
+/// The names that a scan looks for, and the sort key up to which it looks.
 struct Scan<'a> {
     link: &'a Link,
     prefix: &'a [u8],
@@ -40,7 +40,7 @@ struct Scan<'a> {
     columns: Columns,
 }
 
-/// How far a partition has been read.
+/// A partition, and how far it has been read.
 struct Cursor {
     partition: String,
     /// In order: what was read and not taken.
@@ -48,7 +48,7 @@ struct Cursor {
     /// Groups that are cut, in order, to be read before going on; of the first those items after
     /// the given one.
     groups: VecDeque<(Bytes, Option<Bytes>)>,
-    /// Where to go on; `None` at the end.
+    /// The sort key to go on from; `None` at the end.
     from: Option<Vec<u8>>,
 }
 
@@ -107,7 +107,7 @@ fn columns(space: Space) -> Columns {
     }
 }
 
-/// What to ask each of `partitions` for, so that together they most likely have `len` names.
+/// The number of names to ask each of `partitions` for, so that together they most likely have `len` names.
 fn share(len: usize, partitions: usize) -> usize {
     assert!(partitions > 0, "somebody is asked");
     let even = len.div_ceil(partitions);
@@ -148,7 +148,7 @@ impl Scan<'_> {
         group.starts_with(self.prefix) && self.after.is_none_or(behind)
     }
 
-    /// What a row holds; `None` if it was not asked for.
+    /// The name and body in a row; `None` if they were not asked for.
     fn scanned(&self, partition: &str, row: Row) -> Result<Option<Scanned>> {
         let Row { sort, group, body } = row;
         let foreign = || foreign(self.link, partition, &sort);

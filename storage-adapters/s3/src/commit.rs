@@ -28,7 +28,7 @@ enum Piece {
     Entry(usize, Name, Bytes),
 }
 
-/// What became of a piece.
+/// The outcome of a piece.
 enum Done {
     Record(Result<Created>),
     Entry(usize, Result<()>),

@@ -85,7 +85,7 @@ pub(crate) enum Entry {
     Directory,
 }
 
-/// What a key says of its name.
+/// A name, as far as its key says it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// The whole name.
@@ -123,7 +123,7 @@ impl Layout {
         key
     }
 
-    /// What a key of a space says; `None` if it is nothing that is written here.
+    /// Reads a key of a space; `None` if it is nothing that is written here.
     pub(crate) fn read(&self, space: Space, key: &str) -> Option<Read> {
         let path = key.strip_prefix(&self.directory(space, &[]))?;
         let (encoded, text) = path.split_once(GROUP_END)?;

@@ -4,7 +4,8 @@
 //!   [`Prepared`] – what making one found.
 //!
 //! # Requests and cost
-//! Every call is one request, but for `groups` over long names. At the list prices of S3 Standard, in US dollars a million:
+//! Every call is one request, but for a commit, a PUT for each of its pieces, and for `groups` and
+//! `scan` over long names. At the list prices of S3 Standard, in US dollars a million:
 //!
 //! | what | requests | $ per million |
 //! |---|---|---|
@@ -12,10 +13,12 @@
 //! | its versions entered, later | PUT for each key | 5 a key |
 //! | a read from the node's memory | none | 0 |
 //! | a cold read | LIST of the key's versions, GET of the newest one's record | 5.4 |
+//! | `commit` of a record and n entries | n + 1 PUT, 64 at once | 5 (n + 1) |
+//! | `scan` | LIST for each 1,000 names; GET for each group longer than 480 characters | 5; 0.4 |
 //! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
 //! | collected, much later | GETs, LISTs and PUTs shared by a batch; deletions in batches of 1,000, each charged as one request | ≈ 10 |
 //!
-//! `tests/stores/tests/requests.rs` counts the first four on the wire.
+//! `tests/stores/tests/requests.rs` counts all but the last two on the wire.
 //!
 //! # What an acknowledgement means
 //! What S3 means by it. Reads, listings and conditions see every acknowledged write.

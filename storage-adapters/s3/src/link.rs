@@ -55,7 +55,7 @@ pub(crate) enum Only<'a> {
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) key: String,
-    /// When it was last written, in milliseconds since the epoch.
+    /// The time of its last write, in milliseconds since the epoch.
     pub(crate) written_ms: Option<u64>,
 }
 

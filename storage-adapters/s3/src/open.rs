@@ -149,9 +149,10 @@ async fn caution(link: &Link, layout: &Layout) -> Option<String> {
     Some(format!("{url}: there is no store yet, and a new one begins here; but {what}. Is the prefix right?"))
 }
 
-/// Whether something stands under a prefix that looks like a store's: every commit leaves a record and an intent, and what is collected a record.
+/// Says whether something under a prefix looks like a store's: one says of itself what it is as soon
+/// as it is made, and commits leave records.
 async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
-    for space in [Space::Commit, Space::Intent] {
+    for space in [Space::Store, Space::Commit] {
         let page = list(link, &format!("{root}{}/", space.as_str()), false, 1).await?;
         if page.objects.first().is_some_and(|object| object.key.contains(GROUP_END)) {
             return Ok(true);

@@ -27,7 +27,7 @@ use crate::link::{BATCH_MAX, Link, Object, Page};
 /// and then need no further request; of a thousand groups these are 100,000 names, some 20 MB.
 const FIRST_NAMES_MAX: usize = 100;
 
-/// What a scan looks for.
+/// The names that a scan looks for.
 struct Scan<'a> {
     link: &'a Link,
     layout: &'a Layout,
@@ -263,7 +263,7 @@ impl Scan<'_> {
         page.map_err(|failure| failure.into_error(&self.link.asked("scan", below)))
     }
 
-    /// Where to go on after a page that says that more follow.
+    /// The key to go on from after a page that says that more follow.
     fn end_of(&self, page: &Page, below: &str) -> Result<String> {
         page.end().ok_or_else(|| {
             let text = format!("{}: an empty page of {below} says that more follow", self.link.url);

@@ -173,6 +173,8 @@ pub struct Attempt {
     pub begun_ms: u64,
     /// Its transaction may be open on its node.
     pub open: bool,
+    /// Its transaction was opened for certain, and has not ended.
+    pub opened: bool,
     /// When the oldest verb was sent whose choices may be held in the read set although its client was not told of them all: it was refused, or its
     /// page was cut.
     pub held_ms: Option<u64>,
@@ -231,6 +233,7 @@ impl Attempt {
             abort_sent: false,
             begun_ms: 0,
             open: false,
+            opened: false,
             held_ms: None,
             in_flight: BTreeMap::new(),
             in_doubt: None,

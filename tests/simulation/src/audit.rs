@@ -197,7 +197,7 @@ impl Audit {
         let wait_ms = settings.settle_after_ms() - settings.skew_max_ms;
         while let Some(first) = self.moves.first() {
             let settled = if settings.exclusive {
-                first.open.iter().all(|number| !scene.attempts[*number].open)
+                first.open.iter().all(|number| !scene.attempts[*number].opened)
             } else {
                 scene.now_ms + scene.slack_ms() >= first.at_ms + wait_ms
             };
@@ -574,9 +574,12 @@ impl Audit {
                 format!("{new:?}, but {:?} has settled", self.settled),
             );
         }
+        // Where one process moves the mark alone, no time has a part in it.
+        let timed = !settings.moves_mark_alone();
         if new.mark == held.mark {
             let moved = self.moves.iter().find(|moved| moved.mark == new.mark);
             if let (Some(moved), Some(seen_ms)) = (moved, new.moved_ms)
+                && timed
                 && seen_ms + settings.skew_max_ms < moved.store_ms
             {
                 return broken(
@@ -586,7 +589,7 @@ impl Audit {
             }
             return Ok(());
         }
-        if new.moved_ms.is_some_and(|seen_ms| seen_ms + settings.skew_max_ms < scene.store_ms) {
+        if timed && new.moved_ms.is_some_and(|seen_ms| seen_ms + settings.skew_max_ms < scene.store_ms) {
             return broken(
                 "section 9 (b): a mark settles from when it was seen in its place",
                 format!("{new:?} lands at {}", scene.store_ms),
@@ -600,7 +603,7 @@ impl Audit {
             );
         }
         self.judge_passed(store, held.mark, new.mark)?;
-        let open = scene.attempts.iter().enumerate().filter(|(_, attempt)| attempt.open);
+        let open = scene.attempts.iter().enumerate().filter(|(_, attempt)| attempt.opened);
         let open =
             if settings.exclusive { open.map(|(number, _)| number).collect() } else { BTreeSet::new() };
         self.moves.push(Moved { mark: new.mark, at_ms: scene.now_ms, store_ms: scene.store_ms, open });

@@ -202,6 +202,7 @@ impl World {
     pub(crate) fn close_all(&mut self, host: usize) {
         self.attempts.iter_mut().filter(|attempt| attempt.host == host).for_each(|attempt| {
             attempt.open = false;
+            attempt.opened = false;
         });
     }
 

@@ -44,9 +44,11 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
             Seen::Version(txn) => {
                 transaction.read(place(key), value(attempt_number(txn.attempt) as u64, key));
             }
-            Seen::Absent => transaction.read(place(key), Value::ABSENT),
-            // Absent or a tombstone: the listing does not say which.
-            Seen::Unlisted => {}
+            // Never written; or deleted, by a tombstone that has gone: then the read does not say which.
+            Seen::Absent if world.audit.tombstones_since(key, TxnId::ZERO).next().is_none() => {
+                transaction.read(place(key), Value::ABSENT)
+            }
+            Seen::Absent | Seen::Unlisted => {}
         }
     }
     let committed = world.audit.commits.get(&attempt.id);

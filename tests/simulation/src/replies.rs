@@ -35,6 +35,7 @@ impl World {
                     return broken("a reply answers its verb", format!("Begun {attempt} for {sent:?}"));
                 }
                 self.attempts[number].open |= committed.is_none();
+                self.attempts[number].opened |= committed.is_none();
                 self.judge_new_run(number, &sent)?;
                 self.ran(number, &sent, &reads, committed)?;
             }

@@ -279,6 +279,7 @@ impl World {
         let (name, count) = match &note {
             Note::Ended(attempt, _) => {
                 self.attempts[attempt_number(*attempt)].open = false;
+                self.attempts[attempt_number(*attempt)].opened = false;
                 ("ended", 1)
             }
             Note::Thawed { .. } => ("thawed", 1),

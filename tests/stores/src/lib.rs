@@ -5,7 +5,8 @@
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
 //! * [`node`], [`run`], [`read`], [`expect`] – transactions over a store, and the requests that they took.
-//! * [`check_scans`], [`scan_all`] – scans, held against groups and their items; [`check_times`] – the store's time.
+//! * [`check_scans`], [`scan_all`] – scans, held against groups and their items; [`check_times`] –
+//!   the store's time.
 //! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
 //! * [`aft`] – the binary, with the credentials of a server.
 

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 
 /// Calls under way at once while a store is filled.
 const AT_ONCE: usize = 16;
-/// How often a call without an answer is made again, and after which pause.
+/// Repeats of a call without an answer, and the pause before each.
 const TRIES_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 

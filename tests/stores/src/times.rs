@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aft_store::{Created, Name, Space, Store, TIMES_KEPT_MAX, TimeHeard};
 use bytes::Bytes;
 
-/// How far the clock may move between two readings of it that should be one.
+/// The most by which two readings of the clock may differ that should be one.
 const JITTER_MS: f64 = 5.0;
 
 /// Checks that every answer of a store says the server's time, those of refused creates among them,

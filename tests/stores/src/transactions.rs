@@ -72,8 +72,8 @@ pub fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
     assert_eq!(counted(seen), expected);
 }
 
-/// What one commit of `n` small entries writes: its record, named by `request`, and an entry of each
-/// of `n` keys, named by `attempt`.
+/// The writes of one commit of `n` small entries: its record, named by `request`, and an entry of
+/// each of `n` keys, named by `attempt`.
 pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes {
     let entry = |i| {
         let name = Name::new(Space::Version, format!("stock/tea {i}"), attempt);
@@ -83,7 +83,7 @@ pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes 
     Writes { create: Some(record), puts: (0..n).map(entry).collect() }
 }
 
-/// How many requests were under way at the same time, at most.
+/// The highest number of requests that were under way at the same time.
 pub fn at_once(seen: &[Seen]) -> usize {
     let under_way = |at: &Seen| seen.iter().filter(|one| one.from <= at.from && at.from < one.to).count();
     seen.iter().map(under_way).max().unwrap_or_default()

@@ -70,6 +70,7 @@ impl<S: Store> Behind<S> {
             ("delete", store.delete(&self.deleted).await.err()),
             ("list", store.list(Space::Version, b"there", None, 10).await.err()),
             ("groups", store.groups(Space::Version, b"", None, 10).await.err()),
+            ("scan", store.scan(Space::Version, b"", None, 10).await.err()),
         ];
         for (call, error) in failures {
             let error = error.unwrap_or_else(|| panic!("{call} under {act:?} succeeded"));

@@ -35,7 +35,7 @@ async fn a_transaction_costs_what_it_should() {
     let url = bucket.url_by(&front.endpoint(), "p");
     let store = bucket.open(&url).await.expect("the server runs");
     // A first look, at the bucket, at what stands where a store begins and above it, at how an ETag is written and at the deletions (decision 0007).
-    let looked = [("LIST other", 2), ("LIST commit", 2), ("LIST intent", 2)];
+    let looked = [("LIST other", 2), ("LIST commit", 2), ("LIST store", 2)];
     let tried = [("PUT probe", 3), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)];
     expect(&front.take(), &[&looked[..], &tried].concat());
 

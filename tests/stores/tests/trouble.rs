@@ -49,10 +49,10 @@ async fn failures_are_told_apart() {
     behind.every_call(Act::Answer(403, DENIED), refused, &["AccessDenied", "s3:PutObject"]).await;
     behind.every_call(Act::Answer(301, REDIRECT), refused, &["region=eu-west-1"]).await;
     behind.every_call(Act::Answer(403, HTML), no_answer, &["does not speak S3"]).await;
-    // Nothing was repeated in secret: 9 calls with one request each, and a put and a get before.
+    // Nothing was repeated in secret: 10 calls with one request each, and a put and a get before.
     behind.front.take();
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
-    assert_eq!(behind.front.take().len(), 11);
+    assert_eq!(behind.front.take().len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +72,7 @@ async fn an_answer_that_is_no_s3_is_no_answer() {
     check("create", store.create(&there, Bytes::new()).await.err());
     check("list", store.list(Space::Version, b"there", None, 10).await.err());
     check("groups", store.groups(Space::Version, b"", None, 10).await.err());
+    check("scan", store.scan(Space::Version, b"", None, 10).await.err());
     behind.set(Act::AnswerWithout(ETAG));
     check("get without ETag", store.get(&there).await.err());
     check("put without ETag", store.put(&there, Bytes::from("carried out")).await.err());

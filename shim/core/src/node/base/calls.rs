@@ -5,7 +5,9 @@
 //! again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use crate::bug::Bug;
 use crate::clock::{Clock, Moment};
 use crate::ids::{Key, TxnId};
 use crate::record::VersionEntry;
@@ -36,22 +38,39 @@ pub(in crate::node) enum Owner {
     Nobody,
 }
 
-/// The limit of a call: it is not sent once this instant is older than this, at most.
+/// The limit of a call: it is not sent once an instant is so old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Limit {
     pub(in crate::node) from: Moment,
     pub(in crate::node) ms: u64,
+    pub(in crate::node) age: Age,
+}
+
+/// The age that a limit goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) enum Age {
+    /// By whichever clock went furthest: for what must not take effect late.
+    AtMost,
+    /// By the monotonic clock alone: for the patience of whoever waits, on which nothing rests.
+    AtLeast,
 }
 
 impl Limit {
     /// Returns true if nothing more may be sent.
     pub(in crate::node) fn has_passed(&self, clock: &Clock) -> bool {
-        clock.age_at_most_ms(&self.from) >= self.ms
+        self.age_ms(clock) >= self.ms
+    }
+
+    fn age_ms(&self, clock: &Clock) -> u64 {
+        match self.age {
+            Age::AtMost => clock.age_at_most_ms(&self.from),
+            Age::AtLeast => clock.age_at_least_ms(&self.from),
+        }
     }
 
     /// Returns the milliseconds until it passes, at most.
     pub(in crate::node) fn remaining_ms(&self, clock: &Clock) -> u64 {
-        self.ms.saturating_sub(clock.age_at_most_ms(&self.from))
+        self.ms.saturating_sub(self.age_ms(clock))
     }
 }
 
@@ -183,6 +202,14 @@ impl Gathered {
     }
 }
 
+/// The planted bug: a repeated commit takes another attempt's name.
+fn under_another_attempt(mut writes: Writes) -> Writes {
+    if let Some(record) = &mut writes.record {
+        Arc::make_mut(record).txn.attempt.0[15] ^= 0xff;
+    }
+    writes
+}
+
 /// The outcome of an answer: final, or the instant at which the call is repeated.
 #[derive(Debug)]
 pub(in crate::node) enum Next {
@@ -275,10 +302,16 @@ impl Calls {
         let id = CallId(self.next);
         self.next += 1;
         waiting.tries += 1;
-        if waiting.limit.is_some_and(|limit| limit.has_passed(clock)) {
+        let late = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
+        if late && !clock.has_bug(Bug::SendAfterDeadline) {
             self.unsent.push(id);
         } else {
             let call = match &waiting.gathered {
+                Some(gathered)
+                    if waiting.tries > 1 && clock.has_bug(Bug::CommitUnderNewUuidAfterNoAnswer) =>
+                {
+                    Call::Commit(under_another_attempt(gathered.rest()))
+                }
                 Some(gathered) => Call::Commit(gathered.rest()),
                 None => waiting.call.clone(),
             };
@@ -296,7 +329,9 @@ impl Calls {
 
     /// Returns true if a call that had to wait in the driver may still be sent.
     pub(in crate::node) fn may_send(&self, clock: &Clock, id: CallId) -> bool {
-        self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(|limit| !limit.has_passed(clock)))
+        let careless = clock.has_bug(Bug::SendAfterDeadline);
+        let in_time = |limit: Limit| careless || !limit.has_passed(clock);
+        self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
     }
 
     /// Returns the milliseconds until the limit of a call passes, at most; `None` if it has none.
@@ -366,6 +401,30 @@ impl Calls {
     /// Forgets a call whose owner has gone; an answer to it is dropped.
     pub(in crate::node) fn forget(&mut self, id: CallId) {
         self.remove(id);
+    }
+
+    /// Returns the transactions whose commit is under way, whether they are still open or not: each may yet take effect.
+    pub(in crate::node) fn commits(&self) -> impl Iterator<Item = TxnId> {
+        self.map.values().filter_map(|waiting| match &waiting.call {
+            Call::Commit(Writes { record: Some(record), .. }) => Some(record.txn),
+            Call::Put(Name::Version(_, entry), _) => Some(entry.txn),
+            Call::Commit(Writes { record: None, .. })
+            | Call::Put(..)
+            | Call::Get(_)
+            | Call::Fetch { .. }
+            | Call::Replace(..)
+            | Call::Delete(_)
+            | Call::DeleteIf(..)
+            | Call::List { .. }
+            | Call::Scan { .. } => None,
+        })
+    }
+
+    /// Returns true if a write is under way that was first asked before a call, and is not a sweep's.
+    pub(in crate::node) fn has_writes_before(&self, call: u64) -> bool {
+        let is_sweeps = |owner: &Owner| matches!(owner, Owner::Sweep(_));
+        let mut before = self.map.values().filter(|waiting| waiting.asked_call < call);
+        before.any(|waiting| waiting.call.is_write() && !is_sweeps(&waiting.owner))
     }
 
     /// Takes what is to be sent.

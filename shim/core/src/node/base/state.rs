@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
 
-use super::calls::{Calls, Limit, Owner};
+use super::calls::{Age, Calls, Limit, Owner};
 use super::index::Index;
 use super::mark::MarkView;
 use super::read::{OperationId, Operations};
@@ -155,7 +155,7 @@ impl State {
 
     /// Returns the limit of reads and look-ups that somebody waits for.
     pub(in crate::node) fn patience(&self) -> Limit {
-        Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms }
+        Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms, age: Age::AtLeast }
     }
 
     /// Starts a script; it runs within this step.
@@ -176,8 +176,12 @@ impl State {
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
     }
 
-    /// Returns true if the mark cannot have reached a version: it is younger than any attempt that is over.
+    /// Returns true if nothing can have been removed up to a version: the mark has not reached it, since it is younger than any attempt that is over.
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
+        if self.settings.moves_mark_alone() {
+            // The mark follows this node's own attempts, however young they are; and only this node removes, after it has seen the mark in its place.
+            return txn > self.mark.known();
+        }
         let Some(bounds) = self.clock.bounds() else { return false };
         let now_ms = if self.planted(Bug::IgnoreErrorInAge) { bounds.earliest_ms } else { bounds.latest_ms };
         now_ms.saturating_sub(txn.time.ms()) < self.settings.over_after_ms()

@@ -12,7 +12,7 @@ use crate::message::{Begin, Bound, Header, Refusal, Reply, Ticket};
 use crate::record::Record;
 use crate::store::{Answer, Body, Call, Name};
 
-use super::super::base::calls::Limit;
+use super::super::base::calls::{Age, Limit};
 use super::super::base::requests::Waiter;
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{Purpose, State, Work, refusal_of};
@@ -207,7 +207,7 @@ fn open(
     }
     let timeout_ms =
         begin.timeout_ms.unwrap_or(state.settings.timeout_default_ms).clamp(1, state.settings.timeout_max_ms);
-    let deadline = Limit { from: began, ms: timeout_ms };
+    let deadline = Limit { from: began, ms: timeout_ms, age: Age::AtMost };
     if deadline.has_passed(&state.clock) {
         return state.refuse(ticket, Refusal::Lost);
     }

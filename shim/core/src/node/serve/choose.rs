@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::Key;
+use crate::ids::{Key, TxnId};
 use crate::message::Header;
 use crate::record::VersionEntry;
 use crate::store::{Call, Group, Name};
@@ -116,12 +116,19 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     let entry = state.index.entry(key);
     let since = since.max(entry.not_before_call());
     let Some(listing) = entry.listing().cloned() else { return Err(since) };
+    // Where one process holds the store no listing ages, but for the mark that it carries: a listing from before the mark moved explains no absence.
+    let mark = state.mark.known();
     // A listing asked since the operation began is young enough for it, however long its answer took.
-    let young = state.settings.exclusive
+    let young = (state.settings.exclusive && listing.mark >= mark)
         || listing.asked_call >= operation.began_call
         || state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms;
     if listing.asked_call < since {
         return Err(since);
+    }
+    // The node knows of a settled mark that this listing cannot explain: a retry would meet the same refusal.
+    let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
+    if listing.mark < settled && listing.asked_call < operation.began_call {
+        return Err(operation.began_call);
     }
     if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
 }

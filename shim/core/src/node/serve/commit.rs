@@ -35,6 +35,9 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
 use super::{begin, end, resolve, tell};
 
+/// How often the store's time is asked for before a commit is refused.
+const TIME_TRIES_MAX: usize = 8;
+
 /// How long to pause before the store's time is looked at again, where it is not known.
 const TIME_RETRY_MS: u64 = 20;
 
@@ -211,22 +214,26 @@ pub(in crate::node) fn prepare_script(
     let asking =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
     let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
-    let needs_time = run.once_if(|| !is_time_known(state, attempt));
+    // The mark is a small object, and good to know: its answer brings the time. One answer bounds it by the round trip and the resolution of the
+    // store's clock; several narrow it down.
+    for _ in 0..TIME_TRIES_MAX {
+        if !run.once_if(|| !is_time_known(state, attempt)) {
+            break;
+        }
+        match run.ask(|| Call::Get(Name::Format))? {
+            // A damaged object is an answer of the store all the same.
+            Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
+            answer => return Ok(Prepared::Failed(refusal_of(&answer))),
+        }
+    }
+    // How the time is taken depends on the bounds, and so does what must be looked at.
     let Noted::Keys(keys) = run.once(|| Noted::Keys(keys_to_look_at(state, attempt))) else {
         unreachable!("the place of keys")
     };
-    // The mark is a small object, and good to know: its answer brings the time.
-    let time = needs_time.then(|| run.start(|| Call::Get(Name::Format)));
     let limit = state.settings.version_page_len;
     let list = |key: &Key| Call::List { group: Group::Versions(key.clone()), after: None, limit };
     let places: Vec<usize> = keys.iter().map(|key| run.start(|| list(key))).collect();
     let answers = run.wait_all(&places)?;
-    if let Some(time) = time {
-        match run.wait(time)? {
-            Answer::Got(_) => {}
-            answer => return Ok(Prepared::Failed(refusal_of(&answer))),
-        }
-    }
     let mut pages = Vec::new();
     for (key, answer) in keys.into_iter().zip(answers) {
         let Answer::Listed { names, more, .. } = answer else {
@@ -245,6 +252,9 @@ pub(in crate::node) fn prepare_script(
 pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: Prepared) {
     let (asked_call, asked, mark, pages) = match ending {
         Prepared::Looked { asked_call, asked, mark, pages } => (asked_call, asked, mark, pages),
+        Prepared::Failed(_) if state.transactions[&attempt].deadline.has_passed(&state.clock) => {
+            return end::expire(state, attempt);
+        }
         Prepared::Failed(refusal) => return end::reopen(state, attempt, &refusal),
     };
     let mut newest = Hlc::default();
@@ -431,6 +441,8 @@ pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: 
         Ending::LostLongAgo => end::lost(state, attempt, None, Err(Refusal::ResultGone)),
         Ending::Unknown => end::in_doubt(state, attempt, &Refusal::Unknown(hash)),
         Ending::Doubt(what) => end::in_doubt(state, attempt, &Refusal::UnknownDamaged(hash, what)),
+        // Nothing took effect, and nothing more may be sent.
+        Ending::Reopen(_) if transaction.deadline.has_passed(&state.clock) => end::expire(state, attempt),
         Ending::Reopen(refusal) => end::reopen(state, attempt, &refusal),
     }
 }

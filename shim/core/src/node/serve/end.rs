@@ -165,13 +165,17 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
     let hash = transaction.hash;
     match &transaction.phase {
         Phase::Committing(..) | Phase::Passing(..) => in_doubt(state, attempt, &Refusal::Unknown(hash)),
-        Phase::Closing(..) | Phase::Preparing(..) => {
-            let waiters = take_waiters(state, attempt);
-            end(state, attempt, Outcome::Expired, None);
-            waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
-        }
+        Phase::Closing(..) | Phase::Preparing(..) => expire(state, attempt),
         Phase::Open => end(state, attempt, Outcome::Expired, None),
     }
+}
+
+/// The time of a transaction is over, and nothing of its commit took effect.
+pub(in crate::node) fn expire(state: &mut State, attempt: AttemptId) {
+    let waiters = take_waiters(state, attempt);
+    state.transactions.get_mut(&attempt).expect("looked up above").phase = Phase::Open;
+    end(state, attempt, Outcome::Expired, None);
+    waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
 }
 
 /// Ends every transaction whose time is over by any clock.

@@ -6,7 +6,7 @@
 use crate::ids::AttemptId;
 use crate::message::{Bound, Refusal, Reply, Ticket};
 use crate::record::BlobGroup;
-use crate::store::{Answer, Call, Name};
+use crate::store::{Answer, Call, CallError, Name};
 
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{Purpose, State, Work, refusal_of};
@@ -35,7 +35,8 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
 /// Learns the store's time, by any answer. Returns the refusal if there is none.
 pub(in crate::node) fn script(run: &mut Run<'_>) -> Result<Option<Refusal>, Pending> {
     Ok(match run.ask(|| Call::Get(Name::Format))? {
-        Answer::Got(_) => None,
+        // A damaged object is an answer of the store all the same, and brings its time.
+        Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => None,
         answer => Some(refusal_of(&answer)),
     })
 }

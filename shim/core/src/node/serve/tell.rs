@@ -12,7 +12,7 @@ use crate::message::{Refusal, Replayed};
 use crate::record::Record;
 use crate::store::{Answer, Body, Call, CallError, Name, Writes};
 
-use super::super::base::calls::Limit;
+use super::super::base::calls::{Age, Limit};
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::State;
 
@@ -38,7 +38,7 @@ pub(in crate::node) fn entries_first(
     if record.txn <= mark {
         return Ok(Ok(()));
     }
-    let limit = Limit { from: asked, ms: state.settings.put_limit_ms };
+    let limit = Limit { from: asked, ms: state.settings.put_limit_ms, age: Age::AtMost };
     let limit = if state.planted(Bug::RepairOnOldMark) { None } else { Some(limit) };
     let put = || Call::Commit(Writes { record: None, entries: record.entries() });
     let place = run.start_within(limit, put);

@@ -1,29 +1,134 @@
-//! Upkeep: what nobody waits for.
+//! Upkeep: what nobody waits for. From time to time a sweep goes over the store (protocol, section 8).
+//!
+//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping it and going on.
+//! * [`mark`] – what it rests on, and how the mark moves.
+//! * [`versions`], [`window`], [`verify`] – version entries, and the attempts that they belong to.
+//! * [`records`], [`met`] – commit records, and those that need no look.
+//! * [`blobs`] – parts of large values.
+//!
+//! Any number of nodes may sweep at once; one node runs one sweep at a time. A member begins one at every interval, and not before a mark that was
+//! moved can have settled: until then there is little to remove and nothing to move. A guest sweeps when it is asked to.
 
+mod blobs;
+mod flow;
+mod mark;
+mod met;
+mod notes;
+mod records;
+mod sweep;
+mod verify;
+mod versions;
+mod window;
+
+use crate::message::Note;
 use crate::store::Answer;
 
 use super::base::state::State;
+use super::base::timers::Timer;
+use mark::Settling;
+use sweep::{End, History, Sweep};
 
 /// The upkeep of a node.
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct Upkeep {
     is_on: bool,
+    sweep: Option<Box<Sweep>>,
+    /// When the next sweep begins, by the monotonic clock.
+    due_mono: Option<u64>,
+    /// When the last sweep ended that was not stopped, by the monotonic clock.
+    ended_mono: Option<u64>,
+    history: History,
+    /// The last move of the mark, until it has settled, where this process moves it alone.
+    settling: Option<Settling>,
 }
 
 impl Upkeep {
     /// Starts sweeping from time to time, or stops.
-    pub(in crate::node) fn switch(&mut self, _state: &mut State, on: bool) {
+    pub(in crate::node) fn switch(&mut self, state: &mut State, on: bool) {
         self.is_on = on;
+        match &mut self.sweep {
+            Some(sweep) if on => sweep.go_on(),
+            Some(sweep) => sweep.stop(),
+            None if on => {
+                // A guest is asked for one sweep. A member may be switched off and on as often as its process likes.
+                let interval_ms = if state.settings.guest { 0 } else { state.settings.sweep_interval_ms };
+                let wait_ms = self
+                    .ended_mono
+                    .map_or(0, |ended| (ended + interval_ms).saturating_sub(state.clock.mono_ms()));
+                return self.set_due(state, wait_ms);
+            }
+            None => return self.cancel_due(state),
+        }
+        self.drive(state);
     }
 
-    /// The instant has come at which a sweep begins or goes on.
-    pub(in crate::node) fn wake(&mut self, _state: &mut State) {}
+    /// The instant has come at which a sweep begins.
+    pub(in crate::node) fn wake(&mut self, state: &mut State) {
+        let is_due = self.due_mono.is_some_and(|due| due <= state.clock.mono_ms());
+        if !is_due || !self.is_on || self.sweep.is_some() {
+            return;
+        }
+        self.due_mono = None;
+        if self.settling.as_ref().is_some_and(|settling| settling.has_ended(state)) {
+            self.settling = None;
+            state.mark.settle();
+        }
+        self.sweep = Some(Box::new(Sweep::new(state, self.history)));
+        self.drive(state);
+    }
 
     /// Returns true if the sweep under way waits for this call of its own.
-    pub(in crate::node) fn waits_for(&self, _place: u64) -> bool {
-        self.is_on
+    pub(in crate::node) fn waits_for(&self, place: u64) -> bool {
+        self.sweep.as_ref().is_some_and(|sweep| sweep.waits_for(place))
     }
 
-    /// Takes the answer to a call of the sweep under way.
-    pub(in crate::node) fn answered(&mut self, _state: &mut State, _place: u64, _answer: Answer) {}
+    /// Takes the answer to a call of the sweep under way; those of an earlier sweep are dropped.
+    pub(in crate::node) fn answered(&mut self, state: &mut State, place: u64, answer: Answer) {
+        let Some(sweep) = &mut self.sweep else { return };
+        if sweep.waits_for(place) {
+            sweep.answered(state, place, answer);
+            self.drive(state);
+        }
+    }
+
+    /// Takes the sweep as far as it goes, and what follows from its end.
+    fn drive(&mut self, state: &mut State) {
+        let Some(sweep) = &mut self.sweep else { return };
+        sweep.pump(state);
+        let Some(end) = sweep.ended() else { return };
+        let sweep = self.sweep.take().expect("it was looked at above");
+        self.history = sweep.history();
+        self.settling = sweep.settling.clone().or(self.settling.take());
+        if sweep.has_begun() {
+            state.note(Note::Swept { whole: end.whole });
+        }
+        self.ended_mono = Some(state.clock.mono_ms()).filter(|_| end.retry_ms.is_none());
+        if self.is_on {
+            self.schedule(state, end);
+        }
+    }
+
+    fn schedule(&mut self, state: &mut State, end: End) {
+        match end.retry_ms {
+            Some(retry_ms) => self.set_due(state, retry_ms),
+            None if state.settings.guest => {}
+            None => {
+                let wait_ms = state.settings.sweep_interval_ms.max(mark::settles_in_ms(state));
+                self.set_due(state, wait_ms);
+            }
+        }
+    }
+
+    fn set_due(&mut self, state: &mut State, wait_ms: u64) {
+        self.cancel_due(state);
+        let due = state.clock.mono_ms().saturating_add(wait_ms);
+        self.due_mono = Some(due);
+        state.timers.set(due, Timer::Sweep);
+    }
+
+    fn cancel_due(&mut self, state: &mut State) {
+        if let Some(due) = self.due_mono.take() {
+            state.timers.cancel(due, Timer::Sweep);
+        }
+    }
 }

@@ -1,0 +1,114 @@
+//! Parts of large values: those of attempts that are over and did not commit go (protocol, section 8, step 5).
+//!
+//! A group's name holds the time of its first reservation, so a sweep can tell when its attempt is over. Then the record decides: it is not there, or
+//! names another attempt: nobody reads these parts. A removed record's blobs go by this rule as well.
+//!
+//! That a winner's entries led to the record says nothing about a loser's blobs. So entries with blobs are noted together with their attempt, which
+//! spares the get for large values in use; what they do not spare (results, hashes of another range) is looked at.
+
+use crate::bug::Bug;
+use crate::message::Note;
+use crate::record::BlobGroup;
+use crate::store::{Answer, Call, CallError, Found, Group, Name, Scan};
+
+use super::super::base::state::State;
+use super::flow::Job;
+use super::mark::Basis;
+use super::sweep::{End, Phase, Sweep};
+use super::verify::{self, Under};
+
+/// The progress over the attempts that have blobs.
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct Groups {
+    /// Everything up to here was listed.
+    after: Option<BlobGroup>,
+    is_done: bool,
+}
+
+impl Groups {
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+pub(super) fn page_call(groups: &Groups, state: &State) -> Call {
+    let scan = Scan::Blobs { after: groups.after };
+    Call::Scan { scan, limit: state.settings.scan_page_len }
+}
+
+/// Takes a page of attempts that have blobs.
+pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut groups: Groups, answer: Answer) {
+    let Answer::Scanned { found: Found::Blobs(found), damaged, more } = answer else {
+        sweep.note_failure(state, &answer);
+        return sweep.end(End::broken());
+    };
+    assert!(!more || !found.is_empty(), "an empty page is the last");
+    damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    groups.after = found.last().copied().or(groups.after);
+    groups.is_done = !more;
+    for group in found {
+        if is_over(state, sweep.basis(), &group) && !is_in_use(sweep, state, &group) {
+            sweep.push(Job::LookForBlobs(group));
+        }
+    }
+    sweep.phase = Phase::Blobs(groups);
+}
+
+/// Returns true if a group's attempt can commit no more: it is over by the store's time, and this node is not at work on it. Planted: at once.
+fn is_over(state: &State, basis: &Basis, group: &BlobGroup) -> bool {
+    if state.planted(Bug::BlobsGoEarly) {
+        return true;
+    }
+    let is_open = state.transactions.contains_key(&group.attempt);
+    let is_committing = state.calls.commits().any(|txn| txn.attempt == group.attempt);
+    let over_ms = group.reserved_ms.saturating_add(state.settings.target_lag_ms());
+    basis.began_ms() >= over_ms && !is_open && !is_committing
+}
+
+/// Returns true if a group's parts are in use for certain, or must stay. Planted: the winner's entries count for the loser.
+fn is_in_use(sweep: &Sweep, state: &State, group: &BlobGroup) -> bool {
+    if state.planted(Bug::LoserBlobsStay) && sweep.met.range().contains(group.hash) {
+        return sweep.met.contains(group.hash);
+    }
+    // A damaged record may be mended.
+    sweep.met.contains_blobs(group.hash, group.attempt) || sweep.damaged.contains(&group.hash)
+}
+
+/// Takes the record of an attempt that has blobs.
+pub(super) fn looked(sweep: &mut Sweep, group: BlobGroup, answer: Answer) {
+    match verify::under(group.hash, answer) {
+        Under::Record(record, _) if record.txn.attempt == group.attempt => {}
+        Under::Record(..) | Under::Nothing => sweep.push(Job::ListParts(group, None)),
+        Under::Damaged(_) | Under::Unknown => {}
+    }
+}
+
+pub(super) fn list_call(state: &State, group: BlobGroup, after: Option<Name>) -> Call {
+    let limit = u32::try_from(state.settings.delete_batch_len).unwrap_or(u32::MAX);
+    Call::List { group: Group::Blobs(group), after, limit: limit.min(state.settings.scan_page_len) }
+}
+
+/// Takes a page of parts that nobody reads.
+pub(super) fn listed(sweep: &mut Sweep, state: &mut State, group: BlobGroup, answer: Answer) {
+    let (names, damaged, more) = match answer {
+        Answer::Listed { names, damaged, more } => (names, damaged, more),
+        Answer::Failed(CallError::Damaged(what)) => return state.note(Note::Damaged(what)),
+        _ => return,
+    };
+    damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    let is_own = |name: &Name| matches!(name, Name::Blob { group: of, .. } if *of == group);
+    assert!(names.iter().all(is_own), "a listing of parts names its own attempt's");
+    if more {
+        sweep.push(Job::ListParts(group, names.last().cloned()));
+    }
+    if !names.is_empty() {
+        sweep.push(Job::RemoveParts(names));
+    }
+}
+
+/// Takes the outcome of a deletion of parts. What failed is the next sweep's.
+pub(super) fn removed(state: &mut State, parts: usize, answer: &Answer) {
+    if matches!(answer, Answer::Done) {
+        state.note(Note::PartsRemoved(parts as u64));
+    }
+}

@@ -1,0 +1,318 @@
+//! The mark in a sweep: what the sweep may rest on, how far it verifies, and how the mark moves (protocol, sections 8 and 9).
+//!
+//! ```text
+//!                 removed from                 verified          untouched
+//!   ──────────────── settled ──────── mark ───────────── target ───────────►  TxnId
+//! ```
+//!
+//! Every transaction at or below the target was over when the sweep began: no call of it can take effect any more. So what the sweep finds of it
+//! stays true, and when every such transaction is entered at all of its keys, or has no entry, the mark may stand at the target.
+//!
+//! **It moves in two steps.** A call without an answer may land up to `grace` later; a time that its sender put in would lie long before the mark
+//! stood there, and a settle counted from it would end too early. So the first step puts the mark without a time. When it is answered, the mark is
+//! read, and a second step notes the time at which it was seen in its place. Whoever meets a mark without a time notes one.
+//!
+//! **A mark that has not settled is not moved.** Several sweepers would otherwise move it again and again before it settles: three that sweep
+//! hourly, with an hour to settle, would never remove anything.
+//!
+//! **Where one process holds the store** and no call takes effect after its answer, the target rests on no clock: the node knows its own attempts.
+//! The sweep takes a commit time for itself; all that are given out later are above it. Those given out earlier and not ended are the open
+//! transactions that are committing, and calls under way of some that have ended meanwhile: the target is below the oldest. Attempts of earlier
+//! processes are over. The mark has settled when every transaction that was open as it moved has ended, and every write that was asked before:
+//! later transactions rest on listings asked with the mark known in its new place, and puts of others' entries on that mark. After a start it has
+//! settled at once: no transaction of an earlier process is open. And as the mark moves at the end of a sweep, the first move waits for a whole one.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::clock::Bounds;
+use crate::ids::{AttemptId, Hlc, TxnId};
+use crate::message::Note;
+use crate::record::Format;
+use crate::store::{Answer, Body, Call, Name, Tag};
+
+use super::super::base::calls::{Age, Limit};
+use super::super::base::mark::{Seen, settled_for_sweeps};
+use super::super::base::state::State;
+use super::super::base::transaction::Phase as Progress;
+use super::flow::Job;
+use super::sweep::{End, Phase, Sweep};
+
+/// The pause before a sweep begins again that did not know the store's time well enough.
+const TIME_RETRY_MS: u64 = 1_000;
+
+/// The place of a transaction among those that a sweep tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// At or below the settled mark: committed, and removed where it is superseded.
+    Settled,
+    /// At or below the mark: committed.
+    Marked,
+    /// Over, and not verified yet.
+    Window,
+    /// Above the target: nothing is concluded from it.
+    Beyond,
+}
+
+/// All that a sweep rests on.
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Basis {
+    settled: TxnId,
+    mark: TxnId,
+    target: TxnId,
+    /// The earliest that the store's time can have been when the sweep began.
+    began_ms: u64,
+}
+
+impl Basis {
+    /// Returns the mark that the sweep began with.
+    pub(super) fn mark(&self) -> TxnId {
+        self.mark
+    }
+
+    pub(super) fn target(&self) -> TxnId {
+        self.target
+    }
+
+    pub(super) fn began_ms(&self) -> u64 {
+        self.began_ms
+    }
+
+    /// Tells transactions apart. Planted: those that are not over are verified.
+    pub(super) fn standing(&self, state: &State, txn: TxnId) -> Standing {
+        if txn <= self.settled {
+            Standing::Settled
+        } else if txn <= self.mark {
+            Standing::Marked
+        } else if txn <= self.target || state.planted(Bug::RemoveUndecidedEarly) {
+            Standing::Window
+        } else {
+            Standing::Beyond
+        }
+    }
+
+    /// Lowers the target: this transaction could not be verified, entered or removed.
+    pub(super) fn fall_below(&mut self, txn: TxnId) {
+        if self.mark < txn && txn <= self.target {
+            self.target = txn.just_below();
+        }
+        assert!(self.mark <= self.target, "the target never falls below the mark");
+    }
+
+    /// Lowers the target to a place.
+    pub(super) fn lower_to(&mut self, below: TxnId) {
+        self.target = self.target.min(below).max(self.mark);
+    }
+
+    /// Gives the move of the mark up.
+    pub(super) fn hold(&mut self) {
+        self.target = self.mark;
+    }
+
+    /// Goes on to the target of a sweep that stopped: every transaction at or below it was over then.
+    pub(super) fn take_target(&mut self, target: TxnId) {
+        assert!(self.mark <= target, "notes of the same mark have a target above it");
+        self.target = target;
+    }
+}
+
+/// The move of a mark, where this process moves it alone: it settles when all of this has ended.
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Settling {
+    /// Transactions that were open as it moved.
+    open: Vec<AttemptId>,
+    /// Writes asked before this call may rest on the mark before.
+    before_call: u64,
+}
+
+impl Settling {
+    fn new(state: &State) -> Settling {
+        let open = state.transactions.keys().copied().collect();
+        Settling { open, before_call: state.calls.next_number() }
+    }
+
+    /// Returns true if nothing is left of what was open as the mark moved.
+    pub(super) fn has_ended(&self, state: &State) -> bool {
+        let open = self.open.iter().any(|attempt| state.transactions.contains_key(attempt));
+        !open && !state.calls.has_writes_before(self.before_call)
+    }
+}
+
+// Begin.
+
+/// Takes the first read of the mark.
+pub(super) fn begun(sweep: &mut Sweep, state: &mut State, answer: Answer) {
+    let Some((format, tag)) = format_of(sweep, state, answer) else { return };
+    // Every answer brings the store's time. Without it, or with one that is too far off, nothing is collected.
+    let known = state.clock.bounds().filter(|now| now.width_ms() <= state.settings.skew_max_ms);
+    let Some(now) = known else { return sweep.end(End::not_yet(TIME_RETRY_MS)) };
+    let alone = state.settings.moves_mark_alone();
+    if format.moved_ms.is_none() && !alone {
+        // Somebody moved it and did not come back. It stands: that is all that a time needs.
+        return sweep.push(Job::Confirm(format, tag));
+    }
+    let settled = if alone {
+        state.mark.last().expect("it was just read").settled
+    } else {
+        settled_for_sweeps(&format, now, &state.settings)
+    };
+    let target = target(state, &format, settled, now);
+    let settled = if state.planted(Bug::RemoveUpToTheMark) { format.mark } else { settled };
+    assert!(settled <= format.mark && format.mark <= target, "settled, mark and target are in order");
+    sweep.set_basis(state, Basis { settled, mark: format.mark, target, began_ms: now.earliest_ms });
+    sweep.push(Job::Notes);
+    sweep.push(Job::Damaged(None));
+}
+
+/// The time of a mark that had none was noted, by this node or another.
+pub(super) fn confirmed(sweep: &mut Sweep, answer: &Answer) {
+    match answer {
+        Answer::Replaced | Answer::Changed => sweep.push(Job::Begin),
+        _ => sweep.end(End::broken()),
+    }
+}
+
+/// Returns the mark of an answer; ends the sweep if there is none.
+fn format_of(sweep: &mut Sweep, state: &mut State, answer: Answer) -> Option<(Arc<Format>, Tag)> {
+    match answer {
+        Answer::Got(Some((Body::Format(format), tag))) => return Some((format, tag)),
+        Answer::Got(None) => {
+            let what = "the store's format object is missing: nothing is collected until it is repaired";
+            state.note(Note::Damaged(what.into()));
+        }
+        answer => sweep.note_failure(state, &answer),
+    }
+    sweep.end(End::broken());
+    None
+}
+
+/// Returns the place up to which the sweep verifies.
+fn target(state: &mut State, format: &Format, settled: TxnId, now: Bounds) -> TxnId {
+    if settled < format.mark {
+        return format.mark;
+    }
+    let target = if state.settings.moves_mark_alone() {
+        target_alone(state, format, now)
+    } else {
+        TxnId::at(Hlc::from_ms(now.earliest_ms.saturating_sub(lag_ms(state))))
+    };
+    target.max(format.mark)
+}
+
+/// Returns the distance of the target from the store's time: an attempt that took its commit time so long ago is over. Planted: none is waited for.
+fn lag_ms(state: &State) -> u64 {
+    if state.planted(Bug::MarkPassesOpenAttempts) { 0 } else { state.settings.target_lag_ms() }
+}
+
+/// Returns the place below every attempt that may yet take effect. Planted: none is waited for.
+fn target_alone(state: &mut State, format: &Format, now: Bounds) -> TxnId {
+    let own = TxnId::at(state.clock.tick(format.mark.time, now.latest_ms)).just_below();
+    let committing = state.transactions.values().filter_map(|transaction| match &transaction.phase {
+        Progress::Committing(record, _) | Progress::Passing(record, _) => Some(record.txn),
+        // Its time is not taken: it will be above the sweep's own.
+        Progress::Open | Progress::Closing(..) | Progress::Preparing(..) => None,
+    });
+    let oldest = committing.chain(state.calls.commits()).min();
+    let oldest = oldest.filter(|_| !state.planted(Bug::MarkPassesOpenAttempts));
+    oldest.map_or(own, |oldest| own.min(oldest.just_below()))
+}
+
+/// Returns the milliseconds until the mark, as it was last read, can have settled by the store's time.
+pub(super) fn settles_in_ms(state: &State) -> u64 {
+    if state.settings.moves_mark_alone() {
+        return 0;
+    }
+    let moved_ms = state.mark.last().and_then(|seen| seen.format.moved_ms);
+    let (Some(moved_ms), Some(now)) = (moved_ms, state.clock.bounds()) else { return 0 };
+    (moved_ms + state.settings.settle_after_ms()).saturating_sub(now.earliest_ms)
+}
+
+// Puts rest on a mark that was read a short while ago, and has not changed since the sweep began.
+
+/// Returns the mark as it was last read, if a put may still rest on it for half of the limit.
+fn recent(state: &State) -> Option<&Seen> {
+    let limit_ms = state.settings.put_limit_ms;
+    state.mark.last().filter(|seen| state.clock.age_at_most_ms(&seen.asked) <= limit_ms / 2)
+}
+
+/// Returns true if the mark must be read again before something is put. Planted: never.
+pub(super) fn must_recheck(state: &State) -> bool {
+    recent(state).is_none() && !state.planted(Bug::RepairOnOldMark)
+}
+
+/// Returns the limit of a put. Planted: none.
+pub(super) fn put_limit(state: &State) -> Option<Limit> {
+    if state.planted(Bug::RepairOnOldMark) {
+        return None;
+    }
+    let seen = recent(state).expect("a put starts after the mark was read");
+    Some(Limit { from: seen.asked, ms: state.settings.put_limit_ms, age: Age::AtMost })
+}
+
+/// Takes the mark that was read again; the state has learned it already.
+pub(super) fn rechecked(sweep: &mut Sweep, state: &mut State, answer: Answer) {
+    // Whether it moved is looked at before anything is started.
+    let _ = format_of(sweep, state, answer);
+}
+
+/// Returns true if somebody has moved the mark since the sweep began.
+pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
+    state.mark.known() > basis.mark
+}
+
+// Move.
+
+/// Returns the call that moves the mark: by tag, and without a time. Planted: without tag; with the time of sending.
+pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
+    let seen = state.mark.last().expect("it was read when the sweep began");
+    let before = &seen.format;
+    assert_eq!(before.mark, basis.mark, "the mark is as it was when the sweep began");
+    assert!(basis.target > basis.mark, "the mark never goes back");
+    let now_ms = state.clock.bounds().map(|now| now.latest_ms);
+    let from_sending = state.planted(Bug::SettleFromSending);
+    let format = Format {
+        mark: basis.target,
+        moved_ms: now_ms.filter(|_| from_sending),
+        // Only a mark that has settled is moved.
+        settled: before.mark,
+        about: before.about.clone(),
+    };
+    format.check_invariants();
+    let body = Body::Format(Arc::new(format));
+    if state.planted(Bug::MarkWithoutTag) {
+        return Call::Put(Name::Format, body);
+    }
+    Call::Replace(Name::Format, seen.tag.clone(), body)
+}
+
+/// The first step was answered: the mark stands where this node put it, or somebody was faster. A try without an answer may have landed before one
+/// that met a changed tag, so the mark itself tells.
+pub(super) fn moved(sweep: &mut Sweep, answer: &Answer) {
+    match answer {
+        Answer::Replaced | Answer::Changed | Answer::Done => sweep.push(Job::SeeMoved),
+        _ => sweep.end(End::broken()),
+    }
+}
+
+/// Takes the mark as it is after the move, and notes when it was seen.
+pub(super) fn seen_moved(sweep: &mut Sweep, state: &mut State, answer: Answer) {
+    let Some((format, tag)) = format_of(sweep, state, answer) else { return };
+    if format.mark != sweep.basis().target {
+        return sweep.end(End::overtaken());
+    }
+    state.note(Note::MarkMoved(format.mark));
+    sweep.settling = state.settings.moves_mark_alone().then(|| Settling::new(state));
+    // Without the store's time the mark stays unconfirmed: the next sweep notes one.
+    if format.moved_ms.is_none() && state.clock.bounds().is_some() {
+        sweep.push(Job::ConfirmMoved(format, tag));
+    }
+    sweep.phase = Phase::Blobs(Default::default());
+}
+
+/// Returns the call that notes the time at which a mark was seen in its place: the instant is after the read, and so after the move.
+pub(super) fn confirm_call(state: &State, format: &Format, tag: &Tag) -> Call {
+    let now = state.clock.bounds().expect("a time is noted when it is known");
+    assert!(format.moved_ms.is_none(), "a mark's time is noted once");
+    let format = Format { moved_ms: Some(now.latest_ms), ..format.clone() };
+    Call::Replace(Name::Format, tag.clone(), Body::Format(Arc::new(format)))
+}

@@ -1,0 +1,222 @@
+//! Commit records: those that nobody was told of are entered, those that nothing needs any more go (protocol, section 8, step 4).
+//!
+//! Rule. A record to which no entry of a verified attempt led is looked at. Between mark and target: it was committed and told to nobody, and all of
+//! its entries are put. At or below the settled mark: it was verified, its entries stood, and none is left; so nobody reads it, and it goes when
+//! its retention has passed. In between, and above: a later sweep looks.
+//!
+//! It goes by tag, since another sweeper may have removed it, and its request's ID be used again. Where the store cannot delete by tag, the name of
+//! a named request keeps a stub; an unnamed one is derived from the attempt, and never used again.
+//!
+//! A listing may say when an object was written. A record from before the mark was looked at by an earlier sweep; to find out that its retention has
+//! not passed yet costs a get. So a process looks at all of them in its first sweep, and again in the first sweep after each day.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::RequestHash;
+use crate::message::Note;
+use crate::record::{Record, Stub};
+use crate::store::{Answer, Body, Call, Found, FoundRecord, Name, Scan, Tag};
+use crate::sweep;
+
+use super::super::base::state::State;
+use super::flow::Job;
+use super::mark::{Basis, Standing};
+use super::sweep::{End, Phase, Sweep};
+use super::verify::{self, Under};
+
+/// The time between two sweeps of one process that look at every record without entries.
+pub(super) const LOOK_AT_ALL_MS: u64 = 24 * 60 * 60_000;
+
+/// The progress over the commit records of a range of hashes.
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct Commits {
+    /// Everything up to here was listed.
+    after: Option<RequestHash>,
+    is_done: bool,
+}
+
+impl Commits {
+    /// Starts just before the hashes that begin with `from`.
+    pub(super) fn new(from: u32) -> Commits {
+        let first = u16::try_from(from).expect("a range begins with two bytes").to_be_bytes();
+        let mut least = [0; 32];
+        least[..2].copy_from_slice(&first);
+        Commits { after: before(RequestHash(least)), is_done: false }
+    }
+
+    /// Goes on where a sweep stopped.
+    pub(super) fn resumed(after: Option<RequestHash>) -> Commits {
+        Commits { after, is_done: false }
+    }
+
+    /// Returns the progress for the notes, if these hashes were listed and not looked at.
+    pub(super) fn noted(&self, unlooked: impl Iterator<Item = RequestHash>) -> sweep::Phase {
+        let after = match unlooked.min() {
+            Some(first) => before(first),
+            None => self.after,
+        };
+        sweep::Phase::Commits { after }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+/// Returns the greatest hash below this one.
+fn before(hash: RequestHash) -> Option<RequestHash> {
+    let mut bytes = hash.0;
+    let last = bytes.iter().rposition(|byte| *byte > 0)?;
+    bytes[last] -= 1;
+    bytes[last + 1..].fill(0xff);
+    Some(RequestHash(bytes))
+}
+
+pub(super) fn page_call(commits: &Commits, state: &State) -> Call {
+    let scan = Scan::Commits { after: commits.after };
+    Call::Scan { scan, limit: state.settings.scan_page_len }
+}
+
+/// Takes a page of commit records.
+pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut commits: Commits, answer: Answer) {
+    let Answer::Scanned { found: Found::Commits(records), damaged, more } = answer else {
+        sweep.note_failure(state, &answer);
+        return sweep.end(End::broken());
+    };
+    assert!(!more || !records.is_empty(), "an empty page is the last");
+    let range = sweep.met.range();
+    let last = records.last().map(|found| found.hash);
+    for found in records.into_iter().filter(|found| range.contains(found.hash)) {
+        take(sweep, state, found);
+    }
+    if sweep.is_first_pass() {
+        damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    }
+    commits.after = last.or(commits.after);
+    let is_past = last.is_some_and(|last| range.ends_before(last));
+    commits.is_done = !more || is_past;
+    sweep.phase = Phase::Commits(commits);
+}
+
+/// Takes a record of a listing: looks at it if no entry of a verified attempt led to it.
+fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
+    let FoundRecord { hash, body, written_ms } = found;
+    if sweep.met.contains(hash) || sweep.damaged.contains(&hash) {
+        return;
+    }
+    match body {
+        Some(Body::Record(record)) => {
+            assert_eq!(record.hash, hash, "a record's name is its request's");
+            judge(sweep, state, record, None);
+        }
+        // The name was used: that is all that it says.
+        Some(Body::Stub(_)) => {}
+        Some(_) => {
+            verify::note_damage(
+                sweep,
+                state,
+                hash,
+                format!("the object under the commit {hash} is no record"),
+            );
+        }
+        None if was_looked_at(sweep, state, written_ms) => {}
+        None => sweep.push(Job::Look(hash)),
+    }
+}
+
+/// Returns true if an earlier sweep has verified a record that was written then, and a later one will see to its retention.
+fn was_looked_at(sweep: &Sweep, state: &State, written_ms: Option<u64>) -> bool {
+    let mark_ms = sweep.basis().mark().time.ms();
+    let before_mark = written_ms.is_some_and(|ms| ms + state.settings.skew_max_ms < mark_ms);
+    before_mark && !sweep.looks_at_all()
+}
+
+/// Takes a record that was looked at.
+pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, answer: Answer) {
+    match verify::under(hash, answer) {
+        Under::Record(record, tag) => judge(sweep, state, record, Some(tag)),
+        Under::Nothing => {}
+        Under::Damaged(what) => verify::note_damage(sweep, state, hash, what),
+        // It may lie between mark and target.
+        Under::Unknown => sweep.hold(),
+    }
+}
+
+/// Decides on a record to which no entry of a verified attempt led.
+fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>) {
+    if may_remove(state, sweep.basis(), &record) {
+        return sweep.push(match tag {
+            Some(tag) => Job::RemoveRecord(record, tag),
+            // The listing brought the record without its tag.
+            None => Job::Look(record.hash),
+        });
+    }
+    match sweep.basis().standing(state, record.txn) {
+        Standing::Window => {
+            let entries = record.entries();
+            verify::enter(sweep, state, record, entries);
+        }
+        Standing::Settled | Standing::Marked | Standing::Beyond => {}
+    }
+}
+
+/// Returns true if a record without entries may go. Planted: without regard to the mark.
+fn may_remove(state: &State, basis: &Basis, record: &Record) -> bool {
+    let is_settled = basis.standing(state, record.txn) == Standing::Settled;
+    (is_settled || state.planted(Bug::RemoveUnverifiedRecord)) && has_retention_passed(state, basis, record)
+}
+
+/// Returns true if a record's retention has passed by the store's time, at least. Planted: by the machine's own clock; at once.
+fn has_retention_passed(state: &State, basis: &Basis, record: &Record) -> bool {
+    let by_own_clock = state.planted(Bug::OwnClockForRetention);
+    let now_ms = if by_own_clock { state.clock.wall_ms() } else { basis.began_ms() };
+    // A record of other settings is kept long enough all the same: a retention outlasts every attempt that began before the record stood.
+    let least_ms = record.retention_ms.max(state.settings.retention_min_ms());
+    let kept_ms = if state.planted(Bug::RetentionEndsEarly) { 0 } else { least_ms };
+    now_ms >= record.txn.time.ms() + kept_ms
+}
+
+/// Returns the call that removes a record. Planted: without tag.
+pub(super) fn remove_call(state: &State, record: &Record, tag: &Tag) -> Call {
+    let name = Name::Commit(record.hash);
+    if state.planted(Bug::RemoveRecordWithoutTag) {
+        return Call::Delete(vec![name]);
+    }
+    match (state.settings.delete_if, record.named) {
+        (true, _) => Call::DeleteIf(name, tag.clone()),
+        (false, false) => Call::Delete(vec![name]),
+        (false, true) => {
+            let stub = Stub { txn: record.txn, hash: record.hash };
+            Call::Replace(name, tag.clone(), Body::Stub(stub))
+        }
+    }
+}
+
+/// Takes the outcome of a removal. What failed, or met something else, is the next sweep's.
+pub(super) fn removed(state: &mut State, answer: &Answer) {
+    if matches!(answer, Answer::Replaced | Answer::Done) {
+        state.note(Note::RecordsRemoved(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Commits, before};
+    use crate::ids::RequestHash;
+
+    #[test]
+    fn a_listing_after_the_hash_before_begins_with_the_hash() {
+        let hash = |first: u8, last: u8| {
+            let mut bytes = [0; 32];
+            (bytes[0], bytes[31]) = (first, last);
+            RequestHash(bytes)
+        };
+        assert_eq!(before(hash(0, 0)), None);
+        assert_eq!(before(hash(0, 5)), Some(hash(0, 4)));
+        let below = before(hash(2, 0)).unwrap();
+        assert!(hash(1, 0xff) < below && below < hash(2, 0));
+        assert_eq!(Commits::new(0).after, None);
+        assert_eq!(Commits::new(0x0200).after, Some(below));
+    }
+}

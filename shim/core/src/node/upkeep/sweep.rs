@@ -1,0 +1,531 @@
+//! One sweep: its phases, and the pump that keeps a bounded number of calls under way (protocol, section 8).
+//!
+//! ```text
+//!   begin ─► versions ─► window ─► commits ─┬─► move ─► blobs ─► finish
+//!               ▲                           │
+//!               └── the next range of hashes┘        stopped: what is decided is carried out ─► saving
+//! ```
+//!
+//! Not a script: it may run for hours over millions of names, and holds no more than its bounds. A phase ends when nothing of it waits and nothing is
+//! under way, so what a later phase rests on has been answered: records are looked at when the deletions of entries are done, and the mark moves
+//! when every put and every deletion of dead entries is.
+//!
+//! The mark moves before blobs are looked at: nothing about them rests on it, and a job that is given too little time for both gets further.
+
+use std::collections::BTreeSet;
+
+use crate::ids::{RequestHash, TxnId};
+use crate::message::Note;
+use crate::record::{Kind, VersionEntry};
+use crate::store::{Answer, Body, Call, CallError, Found, Name, Scan};
+use crate::sweep::HashRange;
+
+use super::super::base::calls::{Limit, Owner};
+use super::super::base::state::State;
+use super::blobs::{self, Groups};
+use super::flow::{Flow, Job, Removal};
+use super::mark::{self, Basis, Settling};
+use super::met::{self, Met};
+use super::records::{self, Commits};
+use super::versions::{self, Keys};
+use super::window::Window;
+use super::{notes, verify};
+
+/// The part of a sweep that is under way.
+#[derive(Debug, Clone, Hash)]
+pub(super) enum Phase {
+    /// The mark, the notes and the damage are read.
+    Begin,
+    /// Version entries are listed.
+    Versions(Keys),
+    /// They were all listed: attempts with missing entries are verified.
+    Window(Keys),
+    /// Commit records of a range of hashes are listed.
+    Commits(Commits),
+    /// The mark moves.
+    Move,
+    /// Attempts that have blobs are listed.
+    Blobs(Groups),
+    /// The notes of the sweep before go.
+    Finish,
+    /// A sweep that was stopped leaves notes.
+    Saving,
+}
+
+/// The end of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct End {
+    /// It covered the whole store.
+    pub(super) whole: bool,
+    /// Begin again after so many milliseconds; `None`: at the usual interval.
+    pub(super) retry_ms: Option<u64>,
+}
+
+impl End {
+    /// It covered the whole store.
+    pub(super) fn whole() -> End {
+        End { whole: true, retry_ms: None }
+    }
+
+    /// It was stopped, and goes on when it may.
+    pub(super) fn stopped() -> End {
+        End { whole: false, retry_ms: Some(0) }
+    }
+
+    /// The store does not let it go on.
+    pub(super) fn broken() -> End {
+        End { whole: false, retry_ms: None }
+    }
+
+    /// Another sweeper has moved the mark.
+    pub(super) fn overtaken() -> End {
+        End { whole: false, retry_ms: None }
+    }
+
+    /// The store's time is not known.
+    pub(super) fn not_yet(retry_ms: u64) -> End {
+        End { whole: false, retry_ms: Some(retry_ms) }
+    }
+}
+
+/// A sweep under way.
+#[derive(Debug, Clone, Hash)]
+pub(super) struct Sweep {
+    pub(super) phase: Phase,
+    pub(super) window: Window,
+    pub(super) met: Met,
+    /// Hashes of records that cannot be read.
+    pub(super) damaged: BTreeSet<RequestHash>,
+    /// Records that were listed when the sweep was stopped, and not looked at.
+    pub(super) unlooked: Vec<RequestHash>,
+    /// The move of the mark, where it settles when what was open then has ended.
+    pub(super) settling: Option<Settling>,
+    flow: Flow,
+    /// `None` until the mark was read.
+    basis: Option<Basis>,
+    /// Entries to be deleted, gathered into batches.
+    removals: Vec<Removal>,
+    /// Notes of a sweep that stopped, to go on from or to delete.
+    notes: notes::Found,
+    is_stopping: bool,
+    end: Option<End>,
+    history: History,
+}
+
+/// All that a sweep is given of those before it in this process.
+#[derive(Debug, Clone, Copy, Default, Hash)]
+pub(super) struct History {
+    /// The first place that none of them has used.
+    pub(super) next_place: u64,
+    pub(super) sweeps_begun: u64,
+    /// The store's time, at the earliest, when the last one began that looked at every record without entries.
+    pub(super) looked_at_all_ms: Option<u64>,
+    /// The salt of the last one.
+    pub(super) salt: Option<u64>,
+}
+
+impl Sweep {
+    pub(super) fn new(state: &State, history: History) -> Sweep {
+        let settings = &state.settings;
+        let mut sweep = Sweep {
+            phase: Phase::Begin,
+            window: Window::new(settings.sweep_window_max),
+            met: Met::new(0, HashRange::ALL, settings.sweep_hashes_max),
+            damaged: BTreeSet::new(),
+            unlooked: Vec::new(),
+            settling: None,
+            flow: Flow::new(history.next_place, settings.sweep_calls_max),
+            basis: None,
+            removals: Vec::new(),
+            notes: notes::Found::new(history.salt),
+            is_stopping: false,
+            end: None,
+            history,
+        };
+        sweep.push(Job::Begin);
+        sweep
+    }
+
+    // For the phases.
+
+    pub(super) fn push(&mut self, job: Job) {
+        assert!(self.end.is_none(), "a sweep that has ended starts nothing");
+        self.flow.push(job);
+    }
+
+    /// Deletes an entry, with others.
+    pub(super) fn remove(&mut self, removal: Removal) {
+        assert!(
+            removal.is_dead || removal.entry.txn <= self.basis().mark(),
+            "only what is dead goes above the mark"
+        );
+        self.removals.push(removal);
+    }
+
+    /// Meets an entry of a verified attempt.
+    pub(super) fn meet_verified(&mut self, entry: &VersionEntry) {
+        if entry.whole {
+            return;
+        }
+        self.met.insert(entry.hash);
+        if entry.meta.kind == Kind::Blob {
+            self.met.insert_blobs(entry.hash, entry.txn.attempt);
+        }
+    }
+
+    /// Leaves a transaction, and all above it, to the next sweep.
+    pub(super) fn fall_below(&mut self, txn: TxnId) {
+        let basis = self.basis.as_mut().expect("set when the mark was read");
+        basis.fall_below(txn);
+        self.window.cut(basis.target());
+    }
+
+    /// Leaves everything above a place to the next sweep.
+    pub(super) fn lower_target(&mut self, below: TxnId) {
+        let basis = self.basis.as_mut().expect("set when the mark was read");
+        basis.lower_to(below);
+        self.window.cut(basis.target());
+    }
+
+    /// Gives the move of the mark up; the rest of the sweep goes on.
+    pub(super) fn hold(&mut self) {
+        self.basis.as_mut().expect("set when the mark was read").hold();
+    }
+
+    pub(super) fn basis(&self) -> &Basis {
+        self.basis.as_ref().expect("set when the mark was read")
+    }
+
+    pub(super) fn set_basis(&mut self, state: &State, basis: Basis) {
+        let salt = met::salt(state.id, self.history.sweeps_begun, basis.mark());
+        self.met = Met::new(salt, HashRange::ALL, state.settings.sweep_hashes_max);
+        self.basis = Some(basis);
+    }
+
+    /// Returns true if this pass over the version entries is the first: it verifies, the others only meet hashes.
+    pub(super) fn is_first_pass(&self) -> bool {
+        self.met.range().from == 0
+    }
+
+    /// Ends the sweep. Answers to calls under way are dropped.
+    pub(super) fn end(&mut self, end: End) {
+        assert!(self.end.is_none(), "a sweep ends once");
+        self.end = Some(end);
+    }
+
+    /// Reports the reason why the store does not let the sweep go on, if it is an item's.
+    pub(super) fn note_failure(&mut self, state: &mut State, answer: &Answer) {
+        match answer {
+            Answer::Failed(CallError::Damaged(what)) => state.note(Note::Damaged(what.clone())),
+            Answer::Failed(_) => {}
+            other => state.note(Note::Damaged(format!("the store answered a sweep with {other:?}"))),
+        }
+    }
+
+    // For the owner of sweeps.
+
+    /// Returns the end of the sweep, if it has come.
+    pub(super) fn ended(&self) -> Option<End> {
+        self.end
+    }
+
+    pub(super) fn waits_for(&self, place: u64) -> bool {
+        self.flow.waits_for(place)
+    }
+
+    /// Returns true if the sweep came so far as to look at anything.
+    pub(super) fn has_begun(&self) -> bool {
+        self.basis.is_some()
+    }
+
+    /// Returns true if it looks at every record without entries, however long ago it was written.
+    pub(super) fn looks_at_all(&self) -> bool {
+        let now_ms = self.basis().began_ms();
+        self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + records::LOOK_AT_ALL_MS)
+    }
+
+    /// Returns the history for the next sweep.
+    pub(super) fn history(&self) -> History {
+        let is_whole = self.end.is_some_and(|end| end.whole);
+        let all = is_whole && !self.notes.were_used() && self.looks_at_all();
+        let looked_at_all_ms =
+            if all { Some(self.basis().began_ms()) } else { self.history.looked_at_all_ms };
+        History {
+            next_place: self.flow.next_place(),
+            sweeps_begun: self.history.sweeps_begun + 1,
+            looked_at_all_ms,
+            salt: Some(self.met.salt()).filter(|_| self.has_begun()).or(self.history.salt),
+        }
+    }
+
+    /// Goes on after all.
+    pub(super) fn go_on(&mut self) {
+        self.is_stopping = false;
+        std::mem::take(&mut self.unlooked).into_iter().for_each(|hash| self.push(Job::Look(hash)));
+    }
+
+    /// Stops: what is decided is carried out, what is only asked is dropped or put back.
+    pub(super) fn stop(&mut self) {
+        self.is_stopping = true;
+        self.flow.drop_under_way(|job| matches!(job, Job::Page));
+        for job in self.flow.take_waiting(|job| matches!(job, Job::Verify(_))) {
+            let Job::Verify(attempt) = job else { unreachable!("taken above") };
+            self.window.put_back(attempt);
+        }
+        match self.phase {
+            // Nothing is decided yet.
+            Phase::Begin => self.end(End::stopped()),
+            Phase::Commits(_) => {
+                for job in self.flow.take_waiting(|job| matches!(job, Job::Look(_))) {
+                    let Job::Look(hash) = job else { unreachable!("taken above") };
+                    self.unlooked.push(hash);
+                }
+            }
+            // Another sweep would find the same; but a mark that was moved gets its time.
+            Phase::Blobs(_) => {
+                let goes = |job: &Job| !matches!(job, Job::ConfirmMoved(..));
+                self.flow.take_waiting(goes);
+                self.flow.drop_under_way(goes);
+            }
+            Phase::Versions(_) | Phase::Window(_) | Phase::Move | Phase::Finish | Phase::Saving => {}
+        }
+    }
+
+    /// Starts what there is room for, until everything waits for the store or the sweep has ended.
+    pub(super) fn pump(&mut self, state: &mut State) {
+        loop {
+            if self.end.is_none() && self.is_overtaken(state) {
+                self.end(End::overtaken());
+            }
+            if self.end.is_some() {
+                return;
+            }
+            while self.flow.has_room()
+                && let Some(job) = self.next_job(state)
+            {
+                self.start(state, job);
+            }
+            if !self.flow.is_idle() {
+                return;
+            }
+            // Everything that was decided is answered: the next phase may rest on it.
+            self.advance(state);
+        }
+    }
+
+    /// Returns true if another sweeper has moved the mark: this one's puts must not go on, and its move would fail.
+    fn is_overtaken(&self, state: &State) -> bool {
+        match self.phase {
+            Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) => mark::has_moved(self.basis(), state),
+            // Its own move may be what changed it.
+            Phase::Move => !self.is_moving() && mark::has_moved(self.basis(), state),
+            Phase::Begin | Phase::Blobs(_) | Phase::Finish | Phase::Saving => false,
+        }
+    }
+
+    fn is_moving(&self) -> bool {
+        self.flow.is_under_way(|job| matches!(job, Job::Move | Job::SeeMoved))
+            || matches!(self.flow.front(), Some(Job::SeeMoved))
+    }
+
+    /// Returns the next job to start.
+    fn next_job(&mut self, state: &State) -> Option<Job> {
+        match self.flow.front() {
+            Some(Job::Enter(_)) if mark::must_recheck(state) => {
+                // The put waits until the mark was read again.
+                let is_asked = self.flow.is_under_way(|job| matches!(job, Job::Recheck));
+                (!is_asked).then_some(Job::Recheck)
+            }
+            Some(_) => self.flow.pop(),
+            None if self.removals.len() >= state.settings.delete_batch_len => {
+                let rest = self.removals.split_off(state.settings.delete_batch_len);
+                Some(Job::Remove(std::mem::replace(&mut self.removals, rest)))
+            }
+            None if self.is_stopping => None,
+            None => match &self.phase {
+                Phase::Versions(keys) => self.page_if(!keys.is_done()),
+                Phase::Window(_) => self.window.pop().map(Job::Verify),
+                Phase::Commits(commits) => self.page_if(!commits.is_done()),
+                Phase::Blobs(groups) => self.page_if(!groups.is_done()),
+                Phase::Begin | Phase::Move | Phase::Finish | Phase::Saving => None,
+            },
+        }
+    }
+
+    /// Asks for the next page, unless one is under way.
+    fn page_if(&self, more: bool) -> Option<Job> {
+        let is_asked = self.flow.is_under_way(|job| matches!(job, Job::Page));
+        (more && !is_asked).then_some(Job::Page)
+    }
+
+    fn start(&mut self, state: &mut State, job: Job) {
+        let (call, limit) = self.call_of(state, &job);
+        let place = self.flow.start(job);
+        state.call(Owner::Sweep(place), call, limit);
+    }
+
+    fn call_of(&self, state: &State, job: &Job) -> (Call, Option<Limit>) {
+        let call = match job {
+            Job::Begin | Job::Recheck | Job::SeeMoved => Call::Get(Name::Format),
+            Job::Confirm(format, tag) | Job::ConfirmMoved(format, tag) => {
+                mark::confirm_call(state, format, tag)
+            }
+            Job::Notes => Call::Get(Name::Notes),
+            Job::Damaged(after) => {
+                Call::Scan { scan: Scan::Damaged { after: *after }, limit: state.settings.scan_page_len }
+            }
+            Job::Page => match &self.phase {
+                Phase::Versions(keys) => versions::page_call(keys, state),
+                Phase::Commits(commits) => records::page_call(commits, state),
+                Phase::Blobs(groups) => blobs::page_call(groups, state),
+                Phase::Begin | Phase::Window(_) | Phase::Move | Phase::Finish | Phase::Saving => {
+                    unreachable!("nothing is listed there")
+                }
+            },
+            Job::Verify(attempt) => Call::Get(Name::Commit(attempt.hash)),
+            Job::Look(hash) => Call::Get(Name::Commit(*hash)),
+            Job::LookForBlobs(group) => Call::Get(Name::Commit(group.hash)),
+            Job::Enter(entering) => return (verify::enter_call(entering), mark::put_limit(state)),
+            Job::Remove(removals) => verify::remove_call(removals),
+            Job::RemoveRecord(record, tag) => records::remove_call(state, record, tag),
+            Job::NoteDamage(hash, what) => Call::Put(Name::Damaged(*hash), Body::Text(what.clone())),
+            Job::Move => mark::move_call(self.basis(), state),
+            Job::ListParts(group, after) => blobs::list_call(state, *group, after.clone()),
+            Job::RemoveParts(names) => Call::Delete(names.clone()),
+            Job::SaveNotes(notes) => Call::Put(Name::Notes, Body::Notes(notes.clone())),
+            Job::RemoveNotes => Call::Delete(vec![Name::Notes]),
+        };
+        // Repeated for as long as the sweep lives: what was decided stays true.
+        (call, None)
+    }
+
+    /// Takes the answer to a call of this sweep.
+    pub(super) fn answered(&mut self, state: &mut State, place: u64, answer: Answer) {
+        if self.end.is_some() {
+            return;
+        }
+        let Some(job) = self.flow.finish(place) else { return };
+        match job {
+            Job::Begin => mark::begun(self, state, answer),
+            Job::Confirm(..) => mark::confirmed(self, &answer),
+            Job::Notes => self.notes.take(state, answer),
+            Job::Damaged(_) => self.damaged_listed(state, answer),
+            Job::Recheck => mark::rechecked(self, state, answer),
+            Job::Page => self.page_answered(state, answer),
+            Job::Verify(attempt) => verify::answered(self, state, attempt, answer),
+            Job::Look(hash) => records::looked(self, state, hash, answer),
+            Job::Enter(entering) => verify::entered(self, state, entering, answer),
+            Job::Remove(removals) => verify::removed(self, state, removals, &answer),
+            Job::RemoveRecord(..) => records::removed(state, &answer),
+            Job::NoteDamage(..) => verify::damage_noted(self, &answer),
+            Job::Move => mark::moved(self, &answer),
+            Job::SeeMoved => mark::seen_moved(self, state, answer),
+            // If it failed, the mark stays unconfirmed, and the next sweep notes a time.
+            Job::ConfirmMoved(..) => {}
+            Job::LookForBlobs(group) => blobs::looked(self, group, answer),
+            Job::ListParts(group, _) => blobs::listed(self, state, group, answer),
+            Job::RemoveParts(names) => blobs::removed(state, names.len(), &answer),
+            Job::SaveNotes(_) | Job::RemoveNotes => {}
+        }
+    }
+
+    fn page_answered(&mut self, state: &mut State, answer: Answer) {
+        match std::mem::replace(&mut self.phase, Phase::Begin) {
+            Phase::Versions(keys) => versions::page_answered(self, state, keys, answer),
+            Phase::Commits(commits) => records::page_answered(self, state, commits, answer),
+            Phase::Blobs(groups) => blobs::page_answered(self, state, groups, answer),
+            Phase::Begin | Phase::Window(_) | Phase::Move | Phase::Finish | Phase::Saving => {
+                unreachable!("nothing is listed there")
+            }
+        }
+    }
+
+    fn damaged_listed(&mut self, state: &mut State, answer: Answer) {
+        let Answer::Scanned { found: Found::Damaged(hashes), damaged, more } = answer else {
+            self.note_failure(state, &answer);
+            return self.end(End::broken());
+        };
+        damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+        let last = hashes.last().copied();
+        self.damaged.extend(hashes);
+        if more {
+            self.push(Job::Damaged(Some(last.expect("an empty page is the last"))));
+        }
+    }
+
+    /// Goes on to what comes next: nothing waits, and everything is answered.
+    fn advance(&mut self, state: &State) {
+        assert!(self.flow.is_idle(), "a phase ends when everything is answered");
+        if !self.removals.is_empty() {
+            let removals = std::mem::take(&mut self.removals);
+            return self.push(Job::Remove(removals));
+        }
+        if self.is_stopping {
+            return self.advance_to_the_stop(state.settings.record_bytes_max);
+        }
+        match &self.phase {
+            Phase::Begin => notes::start(self, state),
+            Phase::Versions(keys) => {
+                assert!(keys.is_done(), "the next page would be asked for");
+                self.phase = Phase::Window(keys.clone());
+            }
+            Phase::Window(_) => {
+                assert!(self.window.is_empty(), "the next attempt would be verified");
+                self.phase = Phase::Commits(Commits::new(self.met.range().from));
+            }
+            Phase::Commits(commits) => {
+                assert!(commits.is_done(), "the next page would be asked for");
+                self.phase = match self.met.next_range() {
+                    true => Phase::Versions(Keys::default()),
+                    false => Phase::Move,
+                };
+            }
+            Phase::Move => self.advance_from_move(),
+            Phase::Blobs(groups) => {
+                assert!(groups.is_done(), "the next page would be asked for");
+                self.phase = Phase::Finish;
+                if self.notes.are_there() {
+                    self.push(Job::RemoveNotes);
+                }
+            }
+            Phase::Finish => self.end(End::whole()),
+            // It was told to go on when the notes were under way: they are there for the next one.
+            Phase::Saving => self.end(End::stopped()),
+        }
+    }
+
+    fn advance_from_move(&mut self) {
+        if self.basis().target() > self.basis().mark() {
+            self.push(Job::Move);
+        } else {
+            self.phase = Phase::Blobs(Groups::default());
+        }
+    }
+
+    fn advance_to_the_stop(&mut self, size_max: usize) {
+        match &self.phase {
+            Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) => match notes::of(self, size_max) {
+                Some(notes) => {
+                    self.phase = Phase::Saving;
+                    self.push(Job::SaveNotes(notes));
+                }
+                None => self.end(End::stopped()),
+            },
+            // The work is done: the mark takes two short calls.
+            Phase::Move => self.advance_from_move(),
+            Phase::Finish => self.end(End::whole()),
+            Phase::Begin | Phase::Blobs(_) | Phase::Saving => self.end(End::stopped()),
+        }
+    }
+
+    // For the notes.
+
+    pub(super) fn notes_mut(&mut self) -> &mut notes::Found {
+        &mut self.notes
+    }
+
+    /// Goes on to the target of the notes.
+    pub(super) fn take_target(&mut self, target: TxnId) {
+        self.basis.as_mut().expect("set when the mark was read").take_target(target);
+    }
+}

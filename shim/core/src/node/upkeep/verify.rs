@@ -1,0 +1,165 @@
+//! Attempts between the mark and the target: their records decide, once (protocol, section 8, step 3).
+//!
+//! The attempt is over, so its record is there now or never will be. It names the attempt: the transaction is committed, and the entries that the
+//! listing did not show are put. It is not there, or names another: the attempt's entries are dead, and are deleted. It cannot be read: that is
+//! noted under `store/damaged`, and the mark passes.
+//!
+//! The whole TxnId is compared: an attempt that met a failure and committed again may have left entries under an earlier time.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{Key, RequestHash};
+use crate::message::Note;
+use crate::record::{Record, VersionEntry};
+use crate::store::{Answer, Body, Call, CallError, Name, Pieces, Writes};
+use crate::sweep::Pending;
+
+use super::super::base::state::State;
+use super::flow::{Entering, Job, Removal};
+use super::sweep::Sweep;
+
+/// Tries of a put, each for as long as a mark is good for it, before the mark stays below its transaction.
+const ENTER_TRIES_MAX: u32 = 3;
+
+/// The record under a name, as an answer shows it.
+#[derive(Debug)]
+pub(super) enum Under {
+    Record(Arc<Record>, crate::store::Tag),
+    /// Nothing, or a stub: no attempt commits under it any more, or none has.
+    Nothing,
+    /// Something that cannot be read.
+    Damaged(String),
+    /// The store does not say.
+    Unknown,
+}
+
+/// Reads the answer to a get of a commit record.
+pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
+    match answer {
+        Answer::Got(Some((Body::Record(record), tag))) => {
+            assert_eq!(record.hash, hash, "a record's name is its request's");
+            Under::Record(record, tag)
+        }
+        Answer::Got(Some((Body::Stub(_), _)) | None) => Under::Nothing,
+        Answer::Got(Some(_)) => Under::Damaged(format!("the object under the commit {hash} is no record")),
+        Answer::Failed(CallError::Damaged(what)) => Under::Damaged(what),
+        Answer::Failed(_)
+        | Answer::Cached(_)
+        | Answer::Done
+        | Answer::Committed(_)
+        | Answer::Replaced
+        | Answer::Changed
+        | Answer::Listed { .. }
+        | Answer::Scanned { .. } => Under::Unknown,
+    }
+}
+
+/// Takes the record that an attempt's entries lead to.
+pub(super) fn answered(sweep: &mut Sweep, state: &mut State, attempt: Pending, answer: Answer) {
+    match under(attempt.hash, answer) {
+        Under::Record(record, _) if record.txn == attempt.txn => {
+            attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
+            let is_shown = |key: &Key| attempt.entries.iter().any(|(shown, _)| shown == key);
+            let missing = record.entries().into_iter().filter(|(key, _)| !is_shown(key)).collect();
+            enter(sweep, state, record, missing);
+        }
+        Under::Record(..) | Under::Nothing => {
+            if state.planted(Bug::DeadEntriesCountForWinner) {
+                attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
+            }
+            if must_remove_dead(state) {
+                let dead = attempt.entries.into_iter();
+                dead.for_each(|(key, entry)| sweep.remove(Removal { key, entry, is_dead: true }));
+            }
+        }
+        Under::Damaged(what) => note_damage(sweep, state, attempt.hash, what),
+        Under::Unknown => sweep.fall_below(attempt.txn),
+    }
+}
+
+/// Returns true if dead entries go before the mark passes them. Planted: they stay, and it passes.
+fn must_remove_dead(state: &State) -> bool {
+    !state.planted(Bug::MarkPassesDeadEntries)
+}
+
+/// Returns true if missing entries are put before the mark passes their transaction. Planted: it passes.
+fn must_enter(state: &State) -> bool {
+    !state.planted(Bug::MarkPassesHalfEntered)
+}
+
+/// Puts entries of a committed transaction that the listing did not show.
+pub(super) fn enter(
+    sweep: &mut Sweep,
+    state: &State,
+    record: Arc<Record>,
+    entries: Vec<(Key, VersionEntry)>,
+) {
+    if !entries.is_empty() && must_enter(state) {
+        sweep.push(Job::Enter(Entering { record, entries, failed: 0 }));
+    }
+}
+
+pub(super) fn enter_call(entering: &Entering) -> Call {
+    assert!(!entering.entries.is_empty(), "a put names something");
+    Call::Commit(Writes { record: None, entries: entering.entries.clone() })
+}
+
+/// Takes the outcome of puts. What failed is tried again on a mark that is read again; then the mark stays below the transaction.
+pub(super) fn entered(sweep: &mut Sweep, state: &mut State, entering: Entering, answer: Answer) {
+    let Entering { record, entries, failed } = entering;
+    let outcomes = match answer {
+        Answer::Committed(Pieces { record: None, entries }) => entries,
+        Answer::Failed(error) => vec![Err(error); entries.len()],
+        other => unreachable!("entries are put and answered {other:?}"),
+    };
+    assert_eq!(outcomes.len(), entries.len(), "every entry has an outcome");
+    let put = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    if put > 0 {
+        state.note(Note::EntriesRepaired(put as u64));
+    }
+    let is_final =
+        outcomes.iter().any(|outcome| matches!(outcome, Err(CallError::Refused(_) | CallError::Damaged(_))));
+    let left = entries.into_iter().zip(outcomes).filter(|(_, outcome)| outcome.is_err());
+    let entries: Vec<(Key, VersionEntry)> = left.map(|(entry, _)| entry).collect();
+    if entries.is_empty() {
+        return;
+    }
+    if is_final || failed + 1 >= ENTER_TRIES_MAX {
+        return sweep.fall_below(record.txn);
+    }
+    sweep.push(Job::Enter(Entering { record, entries, failed: failed + 1 }));
+}
+
+/// Reports a record that cannot be read, and notes it in the store, so that no sweep rests on it.
+pub(super) fn note_damage(sweep: &mut Sweep, state: &mut State, hash: RequestHash, what: String) {
+    state.note(Note::Damaged(what.clone()));
+    if sweep.damaged.insert(hash) {
+        sweep.push(Job::NoteDamage(hash, what));
+    }
+}
+
+/// The note on a damaged record was put. Without it the mark must not pass: the next sweep would take the record's entries for committed.
+pub(super) fn damage_noted(sweep: &mut Sweep, answer: &Answer) {
+    if !matches!(answer, Answer::Done) {
+        sweep.hold();
+    }
+}
+
+pub(super) fn remove_call(removals: &[Removal]) -> Call {
+    assert!(!removals.is_empty(), "a deletion names something");
+    let name = |removal: &Removal| Name::Version(removal.key.clone(), removal.entry.clone());
+    Call::Delete(removals.iter().map(name).collect())
+}
+
+/// Takes the outcome of a deletion of entries, and lets the node's own index know of it.
+pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Removal>, answer: &Answer) {
+    assert!(!removals.is_empty(), "a deletion names something");
+    if !matches!(answer, Answer::Done) {
+        // What is superseded is met again by the next sweep. What is dead must not be passed.
+        let dead = removals.iter().filter(|removal| removal.is_dead);
+        return dead.for_each(|removal| sweep.fall_below(removal.txn()));
+    }
+    state.note(Note::EntriesRemoved(removals.len() as u64));
+    removals.iter().for_each(|removal| state.index.forget(removal.txn(), &removal.key));
+}

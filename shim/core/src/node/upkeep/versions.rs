@@ -1,0 +1,171 @@
+//! Version entries: what is superseded goes, what is over is verified (protocol, section 8, steps 2 and 3).
+//!
+//! Rule. At each key the newest entry at or below the settled mark survives. It is known to be committed; what is above the mark supersedes nothing,
+//! since it may be undecided. Every older entry of the key is superseded *there*, and is deleted whatever its transaction's other keys do.
+//!
+//! A surviving tombstone goes when it is listed alone. With another entry beside it, above or below, it waits: a deletion of that entry may not have
+//! taken effect, and one above may be dead.
+//!
+//! Entries whose record is noted as damaged supersede nothing and stay.
+
+use crate::bug::Bug;
+use crate::ids::{Key, TxnId};
+use crate::message::Note;
+use crate::record::{Kind, VersionEntry};
+use crate::store::{Answer, Call, Found, Place, Scan};
+use crate::sweep;
+
+use super::super::base::state::State;
+use super::flow::{Job, Removal};
+use super::mark::Standing;
+use super::sweep::{End, Phase, Sweep};
+
+/// The progress over the version entries, key by key.
+#[derive(Debug, Clone, Default, Hash)]
+pub(super) struct Keys {
+    /// Everything up to here was listed.
+    after: Option<Place>,
+    is_done: bool,
+    current: Option<Current>,
+}
+
+/// The key that was listed last: a page may end within it.
+#[derive(Debug, Clone, Hash)]
+struct Current {
+    key: Key,
+    survivor: Option<TxnId>,
+    /// The survivor, if it is a tombstone.
+    tombstone: Option<VersionEntry>,
+    entries: u64,
+}
+
+impl Keys {
+    /// Goes on where a sweep stopped. It does not say how many entries of the key it had met, so a tombstone there counts as accompanied.
+    pub(super) fn resumed(after: Option<Place>, survivor: Option<TxnId>) -> Keys {
+        let within = after.as_ref().filter(|place| place.entry.is_some());
+        let key = within.and_then(|place| Key::parse(&place.key).ok());
+        let current = key.map(|key| Current { key, survivor, tombstone: None, entries: 1 });
+        Keys { after, is_done: false, current }
+    }
+
+    /// Returns the progress for the notes.
+    pub(super) fn noted(&self) -> sweep::Phase {
+        let survivor = self.current.as_ref().and_then(|current| current.survivor);
+        sweep::Phase::Versions { after: self.after.clone(), survivor }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Goes on to a key. Returns the surviving tombstone of the key before it if it may go.
+    fn go_to(&mut self, key: &Key, state: &State) -> Option<Removal> {
+        if self.current.as_ref().is_some_and(|current| current.key == *key) {
+            return None;
+        }
+        let removal = self.close(state);
+        let key = key.clone();
+        self.current = Some(Current { key, survivor: None, tombstone: None, entries: 0 });
+        removal
+    }
+
+    /// Leaves the current key, all of whose entries were listed.
+    fn close(&mut self, state: &State) -> Option<Removal> {
+        let Current { key, tombstone, entries, .. } = self.current.take()?;
+        let entry = tombstone.filter(|_| may_remove_tombstone(state, entries))?;
+        Some(Removal { key, entry, is_dead: false })
+    }
+
+    /// Meets an entry of the current key. Returns true if it is superseded.
+    fn meet(&mut self, entry: &VersionEntry, supersedes: bool) -> bool {
+        let current = self.current.as_mut().expect("an entry is met at its key");
+        current.entries += 1;
+        if let Some(survivor) = current.survivor {
+            assert!(entry.txn <= survivor, "entries come newest first");
+            return true;
+        }
+        if supersedes {
+            current.survivor = Some(entry.txn);
+            current.tombstone = Some(entry.clone()).filter(|entry| entry.meta.kind == Kind::Tombstone);
+        }
+        false
+    }
+}
+
+/// Returns true if an entry that stands so may supersede older ones. Planted: what is undecided does.
+fn may_supersede(state: &State, standing: Standing) -> bool {
+    standing == Standing::Settled || state.planted(Bug::SupersedeByUndecided)
+}
+
+/// Returns true if a surviving tombstone goes that was listed among so many entries of its key. Planted: it goes in any company.
+fn may_remove_tombstone(state: &State, entries: u64) -> bool {
+    assert!(entries >= 1, "a tombstone is an entry of its key");
+    entries == 1 || state.planted(Bug::TombstoneNotAlone)
+}
+
+pub(super) fn page_call(keys: &Keys, state: &State) -> Call {
+    let scan = Scan::Versions { prefix: String::new(), after: keys.after.clone() };
+    Call::Scan { scan, limit: state.settings.scan_page_len }
+}
+
+/// Takes a page of version entries.
+pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys, answer: Answer) {
+    let Answer::Scanned { found: Found::Versions(entries), damaged, more } = answer else {
+        sweep.note_failure(state, &answer);
+        return sweep.end(End::broken());
+    };
+    assert!(!more || !entries.is_empty(), "an empty page is the last");
+    if sweep.is_first_pass() {
+        damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
+    }
+    if let Some((key, entry)) = entries.last() {
+        keys.after = Some(Place { key: key.as_str().into(), entry: Some(entry.clone()) });
+    }
+    for (key, entry) in entries {
+        if let Some(removal) = keys.go_to(&key, state) {
+            sweep.remove(removal);
+        }
+        meet(sweep, state, &mut keys, key, entry);
+    }
+    if !more {
+        if let Some(removal) = keys.close(state) {
+            sweep.remove(removal);
+        }
+        keys.is_done = true;
+        // All of the last key: from the notes on, nothing of it is listed again.
+        keys.after = keys.after.take().map(|place| Place { entry: None, ..place });
+    }
+    if let Some(below) = sweep.window.shrink() {
+        sweep.lower_target(below);
+    }
+    sweep.phase = Phase::Versions(keys);
+}
+
+/// Takes one entry: notes where it leads, and what follows for it.
+fn meet(sweep: &mut Sweep, state: &State, keys: &mut Keys, key: Key, entry: VersionEntry) {
+    let standing = sweep.basis().standing(state, entry.txn);
+    let is_damaged = sweep.damaged.contains(&entry.hash);
+    let superseded = keys.meet(&entry, may_supersede(state, standing) && !is_damaged);
+    match standing {
+        Standing::Settled | Standing::Marked => {
+            // Also if it goes now: its record is looked at by the next sweep, when the deletion has been answered.
+            sweep.meet_verified(&entry);
+            if superseded && standing == Standing::Settled && !is_damaged {
+                if state.planted(Bug::RemoveRecordSupersededAtOneKey) {
+                    sweep.push(Job::Look(entry.hash));
+                }
+                sweep.remove(Removal { key, entry, is_dead: false });
+            }
+        }
+        // Noted as damaged, and the mark passes. A whole entry is the commit.
+        Standing::Window if is_damaged || entry.whole => {}
+        // An earlier pass has verified it, or it would have gone.
+        Standing::Window if !sweep.is_first_pass() => sweep.meet_verified(&entry),
+        Standing::Window => {
+            if let Some(attempt) = sweep.window.meet(key, entry) {
+                sweep.push(Job::Verify(attempt));
+            }
+        }
+        Standing::Beyond => {}
+    }
+}
