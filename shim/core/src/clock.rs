@@ -251,7 +251,8 @@ impl Clock {
         self.now.mono_ms
     }
 
-    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted bug does.
+    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted
+    /// bug does.
     pub(crate) fn wall_ms(&self) -> u64 {
         self.now.wall_ms
     }

@@ -139,8 +139,9 @@ impl Settings {
         if self.exclusive { Reference::Own } else { Reference::Store }
     }
 
-    /// Returns true if this process moves the mark by what it knows of its own attempts, and by no clock: no other process writes, and no call
-    /// takes effect after its answer (protocol, section 7, *exclusive stores*).
+    /// Returns true if this process moves the mark by what it knows of its own attempts, and by no
+    /// clock: no other process writes, and no call takes effect after its answer (protocol, section
+    /// 7, *exclusive stores*).
     pub fn moves_mark_alone(&self) -> bool {
         self.exclusive && self.grace_ms == 0
     }

@@ -1,5 +1,5 @@
-//! The notes of a sweep that stopped: facts about listings, from which another run goes on while the mark has not moved (protocol,
-//! section 8).
+//! The notes of a sweep that stopped: facts about listings, from which another run goes on while
+//! the mark has not moved (protocol, section 8).
 
 use crate::ids::{Key, RequestHash, TxnId};
 use crate::record::VersionEntry;
@@ -10,7 +10,8 @@ use crate::store::Place;
 pub struct Notes {
     /// The mark that the sweep began with; notes of another mark are worthless.
     pub mark: TxnId,
-    /// The place up to which the sweep verifies; every transaction at or below it was over when the sweep began.
+    /// The place up to which the sweep verifies; every transaction at or below it was over when the
+    /// sweep began.
     pub target: TxnId,
     /// The salt under which request hashes are shortened.
     pub salt: u64,
@@ -24,7 +25,8 @@ pub struct Notes {
     pub met: Vec<u64>,
 }
 
-/// A range of request hashes by their first two bytes: a sweep that cannot hold all hashes at once works through several ranges.
+/// A range of request hashes by their first two bytes: a sweep that cannot hold all hashes at once
+/// works through several ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashRange {
     /// The first two bytes of the least hash, inclusive.
@@ -61,7 +63,8 @@ pub enum Phase {
     Versions {
         /// Everything up to here is done.
         after: Option<Place>,
-        /// The newest settled entry of the key in which `after` lies, if there was one: those below it are superseded.
+        /// The newest settled entry of the key in which `after` lies, if there was one: those below
+        /// it are superseded.
         survivor: Option<TxnId>,
     },
     /// Commit records.

@@ -253,6 +253,10 @@ impl World {
         let answer = flight.answer();
         self.remember_values(&flight.call, &answer, flight.host);
         let heard = self.store_time(&flight);
+        let slot = &mut self.hosts[flight.host];
+        if heard.is_some() && slot.blind_since_ms.is_some_and(|at_ms| flight.sent_ms >= at_ms) {
+            slot.blind_since_ms = None;
+        }
         self.step(flight.host, Input::Answer(id.call, answer, heard))
     }
 

@@ -169,6 +169,7 @@ impl Node {
         let state = &self.state;
         state.index.check_invariants();
         state.calls.check_invariants();
+        self.upkeep.check_invariants(state);
         state.transactions.values().for_each(Transaction::check_invariants);
         let weighed: usize = state.transactions.values().map(|transaction| transaction.weighed).sum();
         assert_eq!(state.transactions_bytes, weighed, "bytes of transactions are counted");

@@ -403,7 +403,8 @@ impl Calls {
         self.remove(id);
     }
 
-    /// Returns the transactions whose commit is under way, whether they are still open or not: each may yet take effect.
+    /// Returns the transactions whose commit is under way, whether they are still open or not: each
+    /// may yet take effect.
     pub(in crate::node) fn commits(&self) -> impl Iterator<Item = TxnId> {
         self.map.values().filter_map(|waiting| match &waiting.call {
             Call::Commit(Writes { record: Some(record), .. }) => Some(record.txn),
@@ -420,7 +421,8 @@ impl Calls {
         })
     }
 
-    /// Returns true if a write is under way that was first asked before a call, and is not a sweep's.
+    /// Returns true if a write is under way that was first asked before a call, and is not a
+    /// sweep's.
     pub(in crate::node) fn has_writes_before(&self, call: u64) -> bool {
         let is_sweeps = |owner: &Owner| matches!(owner, Owner::Sweep(_));
         let mut before = self.map.values().filter(|waiting| waiting.asked_call < call);

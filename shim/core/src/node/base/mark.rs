@@ -20,8 +20,8 @@ pub(in crate::node) struct Seen {
     pub(in crate::node) asked_call: u64,
     /// When it was asked.
     pub(in crate::node) asked: Moment,
-    /// The settled mark, for readers: they count a mark as settled earlier than a sweep does. Where this process moves the mark alone it is the
-    /// sweep's as well.
+    /// The settled mark, for readers: they count a mark as settled earlier than a sweep does. Where
+    /// this process moves the mark alone it is the sweep's as well.
     pub(in crate::node) settled: TxnId,
 }
 
@@ -63,7 +63,8 @@ impl MarkView {
         format.check_invariants();
         let settled = match &self.seen {
             _ if !settings.moves_mark_alone() => settled_for_readers(&format, now, settings),
-            // It settles when the transactions that were open as it moved have ended (`MarkView::settle`), whatever the time.
+            // It settles when the transactions that were open as it moved have ended
+            // (`MarkView::settle`), whatever the time.
             Some(seen) => seen.settled,
             // An earlier process moved it: none of its transactions is open.
             None => format.mark,
@@ -76,7 +77,8 @@ impl MarkView {
         self.seen = Some(Seen { format, tag, asked_call, asked, settled });
     }
 
-    /// Counts the mark as settled, where this process moves it alone: from now on what is below it may be removed.
+    /// Counts the mark as settled, where this process moves it alone: from now on what is below it
+    /// may be removed.
     pub(in crate::node) fn settle(&mut self) {
         let seen = self.seen.as_mut().expect("a mark that was moved was read");
         assert!(seen.settled <= seen.format.mark, "the settled mark only grows");

@@ -176,10 +176,12 @@ impl State {
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
     }
 
-    /// Returns true if nothing can have been removed up to a version: the mark has not reached it, since it is younger than any attempt that is over.
+    /// Returns true if nothing can have been removed up to a version: the mark has not reached it,
+    /// since it is younger than any attempt that is over.
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
         if self.settings.moves_mark_alone() {
-            // The mark follows this node's own attempts, however young they are; and only this node removes, after it has seen the mark in its place.
+            // The mark follows this node's own attempts, however young they are; and only this node
+            // removes, after it has seen the mark in its place.
             return txn > self.mark.known();
         }
         let Some(bounds) = self.clock.bounds() else { return false };

@@ -116,12 +116,15 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     let entry = state.index.entry(key);
     let since = since.max(entry.not_before_call());
     let Some(listing) = entry.listing().cloned() else { return Err(since) };
-    // Where one process holds the store no listing ages, but for the mark that it carries: a listing from before the mark moved explains no absence.
-    let mark = state.mark.known();
+    let is_current = if state.settings.exclusive {
+        // No listing ages where one process holds the store. But one from before the mark moved
+        // explains no absence.
+        listing.mark >= state.mark.known()
+    } else {
+        state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms
+    };
     // A listing asked since the operation began is young enough for it, however long its answer took.
-    let young = (state.settings.exclusive && listing.mark >= mark)
-        || listing.asked_call >= operation.began_call
-        || state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms;
+    let young = is_current || listing.asked_call >= operation.began_call;
     if listing.asked_call < since {
         return Err(since);
     }

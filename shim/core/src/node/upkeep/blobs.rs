@@ -1,10 +1,13 @@
-//! Parts of large values: those of attempts that are over and did not commit go (protocol, section 8, step 5).
+//! Parts of large values: those of attempts that are over and did not commit go (protocol, section
+//! 8, step 5).
 //!
-//! A group's name holds the time of its first reservation, so a sweep can tell when its attempt is over. Then the record decides: it is not there, or
-//! names another attempt: nobody reads these parts. A removed record's blobs go by this rule as well.
+//! A group's name holds the time of its first reservation, so a sweep can tell when its attempt is
+//! over. Then the record decides: it is not there, or names another attempt: nobody reads these
+//! parts. A removed record's blobs go by this rule as well.
 //!
-//! That a winner's entries led to the record says nothing about a loser's blobs. So entries with blobs are noted together with their attempt, which
-//! spares the get for large values in use; what they do not spare (results, hashes of another range) is looked at.
+//! That a winner's entries led to the record says nothing about a loser's blobs. So entries with
+//! blobs are noted together with their attempt, which spares the get for large values in use; what
+//! they do not spare (results, hashes of another range) is looked at.
 
 use crate::bug::Bug;
 use crate::message::Note;
@@ -54,7 +57,8 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut groups: Gr
     sweep.phase = Phase::Blobs(groups);
 }
 
-/// Returns true if a group's attempt can commit no more: it is over by the store's time, and this node is not at work on it. Planted: at once.
+/// Returns true if a group's attempt can commit no more: it is over by the store's time, and this
+/// node is not at work on it. Planted: at once.
 fn is_over(state: &State, basis: &Basis, group: &BlobGroup) -> bool {
     if state.planted(Bug::BlobsGoEarly) {
         return true;
@@ -65,7 +69,8 @@ fn is_over(state: &State, basis: &Basis, group: &BlobGroup) -> bool {
     basis.began_ms() >= over_ms && !is_open && !is_committing
 }
 
-/// Returns true if a group's parts are in use for certain, or must stay. Planted: the winner's entries count for the loser.
+/// Returns true if a group's parts are in use for certain, or must stay. Planted: the winner's
+/// entries count for the loser.
 fn is_in_use(sweep: &Sweep, state: &State, group: &BlobGroup) -> bool {
     if state.planted(Bug::LoserBlobsStay) && sweep.met.range().contains(group.hash) {
         return sweep.met.contains(group.hash);

@@ -1,7 +1,7 @@
 //! Work of a sweep: what is decided and not started yet, and what is under way.
 //!
-//! A bounded number of calls is under way at once. The next page is asked for only when nothing of the last ones waits, so the queue holds what one
-//! page gave rise to.
+//! A bounded number of calls is under way at once. The next page is asked for only when nothing of
+//! the last ones waits, so the queue holds what one page gave rise to.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -92,7 +92,8 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Starts with no work. Places count from `next_place`, which no earlier sweep of the node has reached.
+    /// Starts with no work. Places count from `next_place`, which no earlier sweep of the node has
+    /// reached.
     pub(super) fn new(next_place: u64, calls_max: usize) -> Flow {
         assert!(calls_max > 0, "a sweep makes calls");
         Flow { queue: VecDeque::new(), under_way: BTreeMap::new(), next_place, calls_max }
@@ -153,6 +154,16 @@ impl Flow {
     /// Drops jobs whose calls are under way; their answers are dropped.
     pub(super) fn drop_under_way(&mut self, goes: impl Fn(&Job) -> bool) {
         self.under_way.retain(|_, job| !goes(job));
+    }
+
+    /// Panics if an invariant is broken.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.under_way.len() <= self.calls_max, "calls under way are bounded");
+        let last = self.under_way.last_key_value();
+        assert!(last.is_none_or(|(place, _)| *place < self.next_place), "places grow");
+        let pages = self.under_way.values().filter(|job| matches!(job, Job::Page)).count();
+        assert!(pages <= 1, "one page is asked for at a time");
+        assert!(!self.queue.iter().any(|job| matches!(job, Job::Page)), "a page is asked for at once");
     }
 
     /// Returns the first place of the next sweep.

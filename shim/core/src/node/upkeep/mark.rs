@@ -1,26 +1,35 @@
-//! The mark in a sweep: what the sweep may rest on, how far it verifies, and how the mark moves (protocol, sections 8 and 9).
+//! The mark in a sweep: what the sweep may rest on, how far it verifies, and how the mark moves
+//! (protocol, sections 8 and 9).
 //!
 //! ```text
 //!                 removed from                 verified          untouched
 //!   ──────────────── settled ──────── mark ───────────── target ───────────►  TxnId
 //! ```
 //!
-//! Every transaction at or below the target was over when the sweep began: no call of it can take effect any more. So what the sweep finds of it
-//! stays true, and when every such transaction is entered at all of its keys, or has no entry, the mark may stand at the target.
+//! Every transaction at or below the target was over when the sweep began: no call of it can take
+//! effect any more. So what the sweep finds of it stays true, and when every such transaction is
+//! entered at all of its keys, or has no entry, the mark may stand at the target.
 //!
-//! **It moves in two steps.** A call without an answer may land up to `grace` later; a time that its sender put in would lie long before the mark
-//! stood there, and a settle counted from it would end too early. So the first step puts the mark without a time. When it is answered, the mark is
-//! read, and a second step notes the time at which it was seen in its place. Whoever meets a mark without a time notes one.
+//! **It moves in two steps.** A call without an answer may land up to `grace` later; a time that
+//! its sender put in would lie long before the mark stood there, and a settle counted from it would
+//! end too early. So the first step puts the mark without a time. When it is answered, the mark is
+//! read, and a second step notes the time at which it was seen in its place. Any sweep that meets a
+//! mark without a time notes one.
 //!
-//! **A mark that has not settled is not moved.** Several sweepers would otherwise move it again and again before it settles: three that sweep
-//! hourly, with an hour to settle, would never remove anything.
+//! **A mark that has not settled is not moved.** Several sweepers would otherwise move it again and
+//! again before it settles: three that sweep hourly, with an hour to settle, would never remove
+//! anything.
 //!
-//! **Where one process holds the store** and no call takes effect after its answer, the target rests on no clock: the node knows its own attempts.
-//! The sweep takes a commit time for itself; all that are given out later are above it. Those given out earlier and not ended are the open
-//! transactions that are committing, and calls under way of some that have ended meanwhile: the target is below the oldest. Attempts of earlier
-//! processes are over. The mark has settled when every transaction that was open as it moved has ended, and every write that was asked before:
-//! later transactions rest on listings asked with the mark known in its new place, and puts of others' entries on that mark. After a start it has
-//! settled at once: no transaction of an earlier process is open. And as the mark moves at the end of a sweep, the first move waits for a whole one.
+//! **Where one process holds the store** and no call takes effect after its answer, the target
+//! rests on no clock: the node knows its own attempts. The sweep takes a commit time for itself;
+//! all that are given out later are above it. Those given out earlier and not ended are the open
+//! transactions that are committing, and calls under way of some that have ended meanwhile: the
+//! target is below the oldest. Attempts of earlier processes are over. The mark has settled when
+//! every transaction that was open as it moved has ended, and every write that was asked before:
+//! later transactions rest on listings asked with the mark known in its new place, and puts of
+//! others' entries on that mark. After a start it has settled at once: no transaction of an earlier
+//! process is open. And as the mark moves at the end of a sweep, the first move waits for a whole
+//! one.
 
 use std::sync::Arc;
 
@@ -41,7 +50,7 @@ use super::sweep::{End, Phase, Sweep};
 /// The pause before a sweep begins again that did not know the store's time well enough.
 const TIME_RETRY_MS: u64 = 1_000;
 
-/// The place of a transaction among those that a sweep tells apart.
+/// The place of a transaction among those that a sweep distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// At or below the settled mark: committed, and removed where it is superseded.
@@ -78,7 +87,7 @@ impl Basis {
         self.began_ms
     }
 
-    /// Tells transactions apart. Planted: those that are not over are verified.
+    /// Returns the place of a transaction. Planted: those that are not over are verified.
     pub(super) fn standing(&self, state: &State, txn: TxnId) -> Standing {
         if txn <= self.settled {
             Standing::Settled
@@ -89,6 +98,12 @@ impl Basis {
         } else {
             Standing::Beyond
         }
+    }
+
+    /// Panics if the three places are not in order.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.settled <= self.mark, "only what was a mark settles");
+        assert!(self.mark <= self.target, "the target never falls below the mark");
     }
 
     /// Lowers the target: this transaction could not be verified, entered or removed.
@@ -109,7 +124,8 @@ impl Basis {
         self.target = self.mark;
     }
 
-    /// Goes on to the target of a sweep that stopped: every transaction at or below it was over then.
+    /// Goes on to the target of a sweep that stopped: every transaction at or below it was over
+    /// then.
     pub(super) fn take_target(&mut self, target: TxnId) {
         assert!(self.mark <= target, "notes of the same mark have a target above it");
         self.target = target;
@@ -143,12 +159,14 @@ impl Settling {
 /// Takes the first read of the mark.
 pub(super) fn begun(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     let Some((format, tag)) = format_of(sweep, state, answer) else { return };
-    // Every answer brings the store's time. Without it, or with one that is too far off, nothing is collected.
+    // Every answer brings the store's time. Without it, or with one that is too far off, nothing is
+    // collected.
     let known = state.clock.bounds().filter(|now| now.width_ms() <= state.settings.skew_max_ms);
     let Some(now) = known else { return sweep.end(End::not_yet(TIME_RETRY_MS)) };
     let alone = state.settings.moves_mark_alone();
     if format.moved_ms.is_none() && !alone {
-        // Somebody moved it and did not come back. It stands: that is all that a time needs.
+        // Somebody moved it and did not come back. It is in its place: that is all that a time
+        // needs.
         return sweep.push(Job::Confirm(format, tag));
     }
     let settled = if alone {
@@ -199,7 +217,8 @@ fn target(state: &mut State, format: &Format, settled: TxnId, now: Bounds) -> Tx
     target.max(format.mark)
 }
 
-/// Returns the distance of the target from the store's time: an attempt that took its commit time so long ago is over. Planted: none is waited for.
+/// Returns the distance of the target from the store's time: an attempt that took its commit time
+/// so long ago is over. Planted: none is waited for.
 fn lag_ms(state: &State) -> u64 {
     if state.planted(Bug::MarkPassesOpenAttempts) { 0 } else { state.settings.target_lag_ms() }
 }
@@ -217,7 +236,8 @@ fn target_alone(state: &mut State, format: &Format, now: Bounds) -> TxnId {
     oldest.map_or(own, |oldest| own.min(oldest.just_below()))
 }
 
-/// Returns the milliseconds until the mark, as it was last read, can have settled by the store's time.
+/// Returns the milliseconds until the mark, as it was last read, can have settled by the store's
+/// time.
 pub(super) fn settles_in_ms(state: &State) -> u64 {
     if state.settings.moves_mark_alone() {
         return 0;
@@ -262,7 +282,8 @@ pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
 
 // Move.
 
-/// Returns the call that moves the mark: by tag, and without a time. Planted: without tag; with the time of sending.
+/// Returns the call that moves the mark: by tag, and without a time. Planted: without tag; with the
+/// time of sending.
 pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
     let seen = state.mark.last().expect("it was read when the sweep began");
     let before = &seen.format;
@@ -285,8 +306,8 @@ pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
     Call::Replace(Name::Format, seen.tag.clone(), body)
 }
 
-/// The first step was answered: the mark stands where this node put it, or somebody was faster. A try without an answer may have landed before one
-/// that met a changed tag, so the mark itself tells.
+/// The first step was answered: the mark is where this node put it, or somebody was faster. A try
+/// without an answer may have landed before one that met a changed tag, so the mark itself decides.
 pub(super) fn moved(sweep: &mut Sweep, answer: &Answer) {
     match answer {
         Answer::Replaced | Answer::Changed | Answer::Done => sweep.push(Job::SeeMoved),
@@ -309,7 +330,8 @@ pub(super) fn seen_moved(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     sweep.phase = Phase::Blobs(Default::default());
 }
 
-/// Returns the call that notes the time at which a mark was seen in its place: the instant is after the read, and so after the move.
+/// Returns the call that notes the time at which a mark was seen in its place: the instant is after
+/// the read, and so after the move.
 pub(super) fn confirm_call(state: &State, format: &Format, tag: &Tag) -> Call {
     let now = state.clock.bounds().expect("a time is noted when it is known");
     assert!(format.moved_ms.is_none(), "a mark's time is noted once");

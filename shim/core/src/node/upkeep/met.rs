@@ -1,10 +1,13 @@
-//! Request hashes to which entries of verified attempts led: what the records phase of a sweep need not look at.
+//! Request hashes to which entries of verified attempts led: what the records phase of a sweep need
+//! not look at.
 //!
-//! A hash takes 8 bytes: its first two as they are, so that a range of hashes is a range of the set, and 48 bits of a mix with a salt that clients
-//! do not know, so that nobody can choose request IDs that hide each other. A false hit would leave a record unverified; among four million hashes
-//! its chance is one in a million a sweep.
+//! A hash takes 8 bytes: its first two as they are, so that a range of hashes is a range of the
+//! set, and 48 bits of a mix with a salt that clients do not know, so that nobody can choose
+//! request IDs that hide each other. A false hit would leave a record unverified; among four
+//! million hashes its chance is one in a million a sweep.
 //!
-//! If there are more hashes than fit, the range is narrowed, and the sweep goes over the store again for the next one.
+//! If there are more hashes than fit, the range is narrowed, and the sweep goes over the store
+//! again for the next one.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +23,8 @@ pub(super) struct Met {
     len_max: usize,
 }
 
-/// Returns a permutation of 64 bits in which every bit of the result depends on every bit of `x` (the finaliser of SplitMix64).
+/// Returns a permutation of 64 bits in which every bit of the result depends on every bit of `x`
+/// (the finaliser of SplitMix64).
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +38,8 @@ fn mix_bytes(salt: u64, bytes: &[u8]) -> u64 {
     words.fold(mix(salt), |state, word| mix(state ^ word))
 }
 
-/// Returns the salt of a node's next sweep. Node ids are random, and sweeps are counted: no two sweeps share one.
+/// Returns the salt of a node's next sweep. Node ids are random, and sweeps are counted: no two
+/// sweeps share one.
 pub(super) fn salt(node: NodeId, sweeps_begun: u64, mark: TxnId) -> u64 {
     let of_node = mix(mix(node.0) ^ sweeps_begun);
     mix_bytes(of_node ^ mark.time.0, &mark.attempt.0)
@@ -76,7 +81,8 @@ impl Met {
         mix_bytes(mix_bytes(!self.salt, &hash.0), &attempt.0)
     }
 
-    /// Lets go of the greatest hashes until the rest fits. Hashes that begin alike stay together: all of them fit, or the set is larger than asked.
+    /// Lets go of the greatest hashes until the rest fits. Hashes that begin alike stay together:
+    /// all of them fit, or the set is larger than asked.
     fn narrow(&mut self) {
         while self.shorts.len() > self.len_max && self.range.to - self.range.from > 1 {
             let middle = *self.shorts.iter().nth(self.shorts.len() / 2).expect("it is longer than its bound");
@@ -94,7 +100,8 @@ impl Met {
         self.shorts.contains(&short(hash, mix_bytes(self.salt, &hash.0)))
     }
 
-    /// Returns true if it is certain that the attempt's blobs are in use: an entry of it was met, and it was verified.
+    /// Returns true if it is certain that the attempt's blobs are in use: an entry of it was met,
+    /// and it was verified.
     pub(super) fn contains_blobs(&self, hash: RequestHash, attempt: AttemptId) -> bool {
         self.range.contains(hash) && self.shorts.contains(&short(hash, self.of_blobs(hash, attempt)))
     }
@@ -117,8 +124,19 @@ impl Met {
         self.salt
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.shorts.len()
+    }
+
+    /// Panics if something is met that is not of the range, or too much of it.
+    pub(super) fn check_invariants(&self) {
+        let first = |short: &u64| (*short >> 48) as u32;
+        let (least, greatest) = (self.shorts.first(), self.shorts.last());
+        assert!(least.is_none_or(|short| first(short) >= self.range.from), "what is met is of the range");
+        assert!(greatest.is_none_or(|short| first(short) < self.range.to), "what is met is of the range");
+        let alike = self.range.to - self.range.from == 1;
+        assert!(alike || self.shorts.len() <= self.len_max, "hashes met are bounded");
     }
 
     /// Returns all of them, in order, for the notes.

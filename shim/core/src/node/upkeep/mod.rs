@@ -1,13 +1,16 @@
-//! Upkeep: what nobody waits for. From time to time a sweep goes over the store (protocol, section 8).
+//! Upkeep: what nobody waits for. From time to time a sweep goes over the store (protocol, section
+//! 8).
 //!
-//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping it and going on.
+//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping it
+//!   and going on.
 //! * [`mark`] – what it rests on, and how the mark moves.
 //! * [`versions`], [`window`], [`verify`] – version entries, and the attempts that they belong to.
 //! * [`records`], [`met`] – commit records, and those that need no look.
 //! * [`blobs`] – parts of large values.
 //!
-//! Any number of nodes may sweep at once; one node runs one sweep at a time. A member begins one at every interval, and not before a mark that was
-//! moved can have settled: until then there is little to remove and nothing to move. A guest sweeps when it is asked to.
+//! Any number of nodes may sweep at once; one node runs one sweep at a time. A member begins one at
+//! every interval, and not before a mark that was moved can have settled: until then there is
+//! little to remove and nothing to move. A guest sweeps when it is asked to.
 
 mod blobs;
 mod flow;
@@ -50,7 +53,8 @@ impl Upkeep {
             Some(sweep) if on => sweep.go_on(),
             Some(sweep) => sweep.stop(),
             None if on => {
-                // A guest is asked for one sweep. A member may be switched off and on as often as its process likes.
+                // A guest is asked for one sweep. A member may be switched off and on as often as
+                // its process likes.
                 let interval_ms = if state.settings.guest { 0 } else { state.settings.sweep_interval_ms };
                 let wait_ms = self
                     .ended_mono
@@ -89,6 +93,17 @@ impl Upkeep {
             sweep.answered(state, place, answer);
             self.drive(state);
         }
+    }
+
+    /// Panics if an invariant is broken.
+    pub(in crate::node) fn check_invariants(&self, state: &State) {
+        if let Some(sweep) = &self.sweep {
+            assert!(self.due_mono.is_none(), "one sweep at a time");
+            sweep.check_invariants(state);
+        }
+        assert!(self.is_on || self.due_mono.is_none(), "nothing begins while it is switched off");
+        let alone = state.settings.moves_mark_alone();
+        assert!(alone || self.settling.is_none(), "elsewhere a mark settles by time");
     }
 
     /// Takes the sweep as far as it goes, and what follows from its end.

@@ -1,9 +1,11 @@
 //! Notes of a sweep that stopped, and going on from them (protocol, section 8, *a job*).
 //!
-//! Notes are facts about listings after the target was over, so they do not age, and any node may go on from them while the mark has not moved. They are
-//! written when everything that was decided is answered. So at worst the next sweep verifies some attempts again.
+//! Notes are facts about listings after the target was over, so they do not age, and any node may
+//! go on from them while the mark has not moved. They are written when everything that was decided
+//! is answered. So at worst the next sweep verifies some attempts again.
 //!
-//! Where one process holds the store, a target rests on what that process knew of its own attempts: only its own notes count.
+//! Where one process holds the store, a target rests on what that process knew of its own attempts:
+//! only its own notes count.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -87,14 +89,19 @@ pub(super) fn start(sweep: &mut Sweep, state: &State) {
     };
 }
 
-/// Returns true if a sweep may go on from notes: the mark is the same, and their target was over when they were written.
+/// Returns true if a sweep may go on from notes: the mark is the same, and their target was over
+/// when they were written.
 fn may_go_on(sweep: &Sweep, notes: &Notes) -> bool {
     let basis = sweep.basis();
     let (target, mark) = (basis.target(), basis.mark());
     let range = notes.hashes;
     let is_sound = range.from < range.to && range.to <= sweep::HashRange::END;
-    // This sweep may move the mark just if that one might: otherwise one of them knows that it has not settled, or has nothing to move to.
+    // This sweep may move the mark just if that one might: otherwise one of them knows that it has
+    // not settled, or has nothing to move to.
     let is_alike = (notes.target > mark) == (target > mark);
+    let is_own = |attempt: &Pending| mark < attempt.txn && attempt.txn <= notes.target;
+    let is_sound =
+        is_sound && notes.window.iter().all(|attempt| is_own(attempt) && !attempt.entries.is_empty());
     notes.mark == mark && is_alike && notes.target <= target && is_sound
 }
 

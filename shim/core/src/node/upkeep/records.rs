@@ -1,14 +1,18 @@
-//! Commit records: those that nobody was told of are entered, those that nothing needs any more go (protocol, section 8, step 4).
+//! Commit records: those that nobody has heard of are entered, those that nothing needs any more go
+//! (protocol, section 8, step 4).
 //!
-//! Rule. A record to which no entry of a verified attempt led is looked at. Between mark and target: it was committed and told to nobody, and all of
-//! its entries are put. At or below the settled mark: it was verified, its entries stood, and none is left; so nobody reads it, and it goes when
-//! its retention has passed. In between, and above: a later sweep looks.
+//! Rule. A record to which no entry of a verified attempt led is looked at. Between mark and
+//! target: it was committed and nobody has heard of it; all of its entries are put. At or below the
+//! settled mark: it was verified, its entries stood, and none is left; so nobody reads it, and it
+//! goes when its retention has passed. In between, and above: a later sweep looks.
 //!
-//! It goes by tag, since another sweeper may have removed it, and its request's ID be used again. Where the store cannot delete by tag, the name of
-//! a named request keeps a stub; an unnamed one is derived from the attempt, and never used again.
+//! It goes by tag, since another sweeper may have removed it, and its request's ID be used again.
+//! Where the store cannot delete by tag, the name of a named request keeps a stub; an unnamed one
+//! is derived from the attempt, and never used again.
 //!
-//! A listing may say when an object was written. A record from before the mark was looked at by an earlier sweep; to find out that its retention has
-//! not passed yet costs a get. So a process looks at all of them in its first sweep, and again in the first sweep after each day.
+//! A listing may say when an object was written. A record from before the mark was looked at by an
+//! earlier sweep; to find out that its retention has not passed yet costs a get. So a process looks
+//! at all of them in its first sweep, and again in the first sweep after each day.
 
 use std::sync::Arc;
 
@@ -106,10 +110,7 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
         return;
     }
     match body {
-        Some(Body::Record(record)) => {
-            assert_eq!(record.hash, hash, "a record's name is its request's");
-            judge(sweep, state, record, None);
-        }
+        Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
         // The name was used: that is all that it says.
         Some(Body::Stub(_)) => {}
         Some(_) => {
@@ -125,7 +126,8 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     }
 }
 
-/// Returns true if an earlier sweep has verified a record that was written then, and a later one will see to its retention.
+/// Returns true if an earlier sweep has verified a record that was written then, and a later one
+/// will see to its retention.
 fn was_looked_at(sweep: &Sweep, state: &State, written_ms: Option<u64>) -> bool {
     let mark_ms = sweep.basis().mark().time.ms();
     let before_mark = written_ms.is_some_and(|ms| ms + state.settings.skew_max_ms < mark_ms);
@@ -167,11 +169,13 @@ fn may_remove(state: &State, basis: &Basis, record: &Record) -> bool {
     (is_settled || state.planted(Bug::RemoveUnverifiedRecord)) && has_retention_passed(state, basis, record)
 }
 
-/// Returns true if a record's retention has passed by the store's time, at least. Planted: by the machine's own clock; at once.
+/// Returns true if a record's retention has passed by the store's time, at least. Planted: by the
+/// machine's own clock; at once.
 fn has_retention_passed(state: &State, basis: &Basis, record: &Record) -> bool {
     let by_own_clock = state.planted(Bug::OwnClockForRetention);
     let now_ms = if by_own_clock { state.clock.wall_ms() } else { basis.began_ms() };
-    // A record of other settings is kept long enough all the same: a retention outlasts every attempt that began before the record stood.
+    // A record of other settings is kept long enough all the same: a retention outlasts every
+    // attempt that began before the record stood.
     let least_ms = record.retention_ms.max(state.settings.retention_min_ms());
     let kept_ms = if state.planted(Bug::RetentionEndsEarly) { 0 } else { least_ms };
     now_ms >= record.txn.time.ms() + kept_ms

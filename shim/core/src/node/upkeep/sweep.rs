@@ -1,4 +1,5 @@
-//! One sweep: its phases, and the pump that keeps a bounded number of calls under way (protocol, section 8).
+//! One sweep: its phases, and the pump that keeps a bounded number of calls under way (protocol,
+//! section 8).
 //!
 //! ```text
 //!   begin ─► versions ─► window ─► commits ─┬─► move ─► blobs ─► finish
@@ -6,15 +7,18 @@
 //!               └── the next range of hashes┘        stopped: what is decided is carried out ─► saving
 //! ```
 //!
-//! Not a script: it may run for hours over millions of names, and holds no more than its bounds. A phase ends when nothing of it waits and nothing is
-//! under way, so what a later phase rests on has been answered: records are looked at when the deletions of entries are done, and the mark moves
+//! Not a script: it may run for hours over millions of names, and holds no more than its bounds. A
+//! phase ends when nothing of it waits and nothing is under way, so what a later phase rests on has
+//! been answered: records are looked at when the deletions of entries are done, and the mark moves
 //! when every put and every deletion of dead entries is.
 //!
-//! The mark moves before blobs are looked at: nothing about them rests on it, and a job that is given too little time for both gets further.
+//! The mark moves before blobs are looked at: nothing about them rests on it, and a job that is
+//! given too little time for both gets further.
 
 use std::collections::BTreeSet;
 
-use crate::ids::{RequestHash, TxnId};
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Hlc, RequestHash, TxnId};
 use crate::message::Note;
 use crate::record::{Kind, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Found, Name, Scan};
@@ -118,7 +122,8 @@ pub(super) struct History {
     /// The first place that none of them has used.
     pub(super) next_place: u64,
     pub(super) sweeps_begun: u64,
-    /// The store's time, at the earliest, when the last one began that looked at every record without entries.
+    /// The store's time, at the earliest, when the last one began that looked at every record
+    /// without entries.
     pub(super) looked_at_all_ms: Option<u64>,
     /// The salt of the last one.
     pub(super) salt: Option<u64>,
@@ -202,7 +207,8 @@ impl Sweep {
         self.basis = Some(basis);
     }
 
-    /// Returns true if this pass over the version entries is the first: it verifies, the others only meet hashes.
+    /// Returns true if this pass over the version entries is the first: it verifies, the others
+    /// only meet hashes.
     pub(super) fn is_first_pass(&self) -> bool {
         self.met.range().from == 0
     }
@@ -270,7 +276,10 @@ impl Sweep {
         self.flow.drop_under_way(|job| matches!(job, Job::Page));
         for job in self.flow.take_waiting(|job| matches!(job, Job::Verify(_))) {
             let Job::Verify(attempt) = job else { unreachable!("taken above") };
-            self.window.put_back(attempt);
+            // One above the target is the next sweep's.
+            if attempt.txn <= self.basis().target() {
+                self.window.put_back(attempt);
+            }
         }
         match self.phase {
             // Nothing is decided yet.
@@ -313,7 +322,8 @@ impl Sweep {
         }
     }
 
-    /// Returns true if another sweeper has moved the mark: this one's puts must not go on, and its move would fail.
+    /// Returns true if another sweeper has moved the mark: this one's puts must not go on, and its
+    /// move would fail.
     fn is_overtaken(&self, state: &State) -> bool {
         match self.phase {
             Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) => mark::has_moved(self.basis(), state),
@@ -489,7 +499,8 @@ impl Sweep {
                 }
             }
             Phase::Finish => self.end(End::whole()),
-            // It was told to go on when the notes were under way: they are there for the next one.
+            // It was switched on again when the notes were under way: they are there for the next
+            // one.
             Phase::Saving => self.end(End::stopped()),
         }
     }
@@ -516,6 +527,36 @@ impl Sweep {
             Phase::Finish => self.end(End::whole()),
             Phase::Begin | Phase::Blobs(_) | Phase::Saving => self.end(End::stopped()),
         }
+    }
+
+    /// Panics if an invariant of the sweep is broken.
+    pub(super) fn check_invariants(&self, state: &State) {
+        assert!(self.end.is_none(), "a sweep that has ended is gone");
+        assert!(!self.flow.is_idle(), "a sweep under way waits for something");
+        self.flow.check_invariants();
+        self.met.check_invariants();
+        let Some(basis) = &self.basis else {
+            assert!(matches!(self.phase, Phase::Begin), "nothing starts before the mark was read");
+            return;
+        };
+        basis.check_invariants();
+        self.window.check_invariants(basis.mark(), self.verifies_up_to(state, basis));
+        let batch = state.settings.delete_batch_len + state.settings.scan_page_len as usize;
+        let dead = self.removals.iter().filter(|removal| !removal.is_dead).count();
+        assert!(dead <= batch, "removals leave in batches");
+        match &self.phase {
+            Phase::Commits(_) | Phase::Move | Phase::Blobs(_) | Phase::Finish => {
+                assert!(self.window.is_empty(), "attempts are verified before records are looked at");
+            }
+            Phase::Begin | Phase::Versions(_) | Phase::Window(_) | Phase::Saving => {}
+        }
+        assert!(self.unlooked.is_empty() || self.is_stopping, "what was listed is looked at");
+    }
+
+    /// Returns the place up to which attempts are verified. Planted: all of them are.
+    fn verifies_up_to(&self, state: &State, basis: &Basis) -> TxnId {
+        let greatest = TxnId { time: Hlc(u64::MAX), attempt: AttemptId([0xff; 16]) };
+        if state.planted(Bug::RemoveUndecidedEarly) { greatest } else { basis.target() }
     }
 
     // For the notes.

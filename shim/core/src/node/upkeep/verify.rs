@@ -1,10 +1,13 @@
-//! Attempts between the mark and the target: their records decide, once (protocol, section 8, step 3).
+//! Attempts between the mark and the target: their records decide, once (protocol, section 8, step
+//! 3).
 //!
-//! The attempt is over, so its record is there now or never will be. It names the attempt: the transaction is committed, and the entries that the
-//! listing did not show are put. It is not there, or names another: the attempt's entries are dead, and are deleted. It cannot be read: that is
-//! noted under `store/damaged`, and the mark passes.
+//! The attempt is over, so its record is there now or never will be. It names the attempt: the
+//! transaction is committed, and the entries that the listing did not show are put. It is not
+//! there, or names another: the attempt's entries are dead, and are deleted. It cannot be read:
+//! that is noted under `store/damaged`, and the mark passes.
 //!
-//! The whole TxnId is compared: an attempt that met a failure and committed again may have left entries under an earlier time.
+//! The whole TxnId is compared: an attempt that met a failure and committed again may have left
+//! entries under an earlier time.
 
 use std::sync::Arc;
 
@@ -19,7 +22,8 @@ use super::super::base::state::State;
 use super::flow::{Entering, Job, Removal};
 use super::sweep::Sweep;
 
-/// Tries of a put, each for as long as a mark is good for it, before the mark stays below its transaction.
+/// Tries of a put, each for as long as a mark is good for it, before the mark stays below its
+/// transaction.
 const ENTER_TRIES_MAX: u32 = 3;
 
 /// The record under a name, as an answer shows it.
@@ -37,10 +41,7 @@ pub(super) enum Under {
 /// Reads the answer to a get of a commit record.
 pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
     match answer {
-        Answer::Got(Some((Body::Record(record), tag))) => {
-            assert_eq!(record.hash, hash, "a record's name is its request's");
-            Under::Record(record, tag)
-        }
+        Answer::Got(Some((Body::Record(record), tag))) if record.hash == hash => Under::Record(record, tag),
         Answer::Got(Some((Body::Stub(_), _)) | None) => Under::Nothing,
         Answer::Got(Some(_)) => Under::Damaged(format!("the object under the commit {hash} is no record")),
         Answer::Failed(CallError::Damaged(what)) => Under::Damaged(what),
@@ -83,7 +84,8 @@ fn must_remove_dead(state: &State) -> bool {
     !state.planted(Bug::MarkPassesDeadEntries)
 }
 
-/// Returns true if missing entries are put before the mark passes their transaction. Planted: it passes.
+/// Returns true if missing entries are put before the mark passes their transaction. Planted: it
+/// passes.
 fn must_enter(state: &State) -> bool {
     !state.planted(Bug::MarkPassesHalfEntered)
 }
@@ -105,7 +107,8 @@ pub(super) fn enter_call(entering: &Entering) -> Call {
     Call::Commit(Writes { record: None, entries: entering.entries.clone() })
 }
 
-/// Takes the outcome of puts. What failed is tried again on a mark that is read again; then the mark stays below the transaction.
+/// Takes the outcome of puts. What failed is tried again on a mark that is read again; then the
+/// mark stays below the transaction.
 pub(super) fn entered(sweep: &mut Sweep, state: &mut State, entering: Entering, answer: Answer) {
     let Entering { record, entries, failed } = entering;
     let outcomes = match answer {
@@ -139,7 +142,8 @@ pub(super) fn note_damage(sweep: &mut Sweep, state: &mut State, hash: RequestHas
     }
 }
 
-/// The note on a damaged record was put. Without it the mark must not pass: the next sweep would take the record's entries for committed.
+/// The note on a damaged record was put. Without it the mark must not pass: the next sweep would
+/// take the record's entries for committed.
 pub(super) fn damage_noted(sweep: &mut Sweep, answer: &Answer) {
     if !matches!(answer, Answer::Done) {
         sweep.hold();

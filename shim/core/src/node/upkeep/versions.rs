@@ -1,10 +1,12 @@
-//! Version entries: what is superseded goes, what is over is verified (protocol, section 8, steps 2 and 3).
+//! Version entries: what is superseded goes, what is over is verified (protocol, section 8, steps 2
+//! and 3).
 //!
-//! Rule. At each key the newest entry at or below the settled mark survives. It is known to be committed; what is above the mark supersedes nothing,
-//! since it may be undecided. Every older entry of the key is superseded *there*, and is deleted whatever its transaction's other keys do.
+//! Rule. At each key the newest entry at or below the settled mark survives. It is known to be
+//! committed; what is above the mark supersedes nothing, since it may be undecided. Every older
+//! entry of the key is superseded *there*, and is deleted whatever its transaction's other keys do.
 //!
-//! A surviving tombstone goes when it is listed alone. With another entry beside it, above or below, it waits: a deletion of that entry may not have
-//! taken effect, and one above may be dead.
+//! A surviving tombstone goes when it is listed alone. With another entry beside it, above or
+//! below, it waits: a deletion of that entry may not have taken effect, and one above may be dead.
 //!
 //! Entries whose record is noted as damaged supersede nothing and stay.
 
@@ -40,7 +42,8 @@ struct Current {
 }
 
 impl Keys {
-    /// Goes on where a sweep stopped. It does not say how many entries of the key it had met, so a tombstone there counts as accompanied.
+    /// Goes on where a sweep stopped. It does not say how many entries of the key it had met, so a
+    /// tombstone there counts as accompanied.
     pub(super) fn resumed(after: Option<Place>, survivor: Option<TxnId>) -> Keys {
         let within = after.as_ref().filter(|place| place.entry.is_some());
         let key = within.and_then(|place| Key::parse(&place.key).ok());
@@ -92,12 +95,14 @@ impl Keys {
     }
 }
 
-/// Returns true if an entry that stands so may supersede older ones. Planted: what is undecided does.
+/// Returns true if an entry of this standing may supersede older ones. Planted: what is undecided
+/// does.
 fn may_supersede(state: &State, standing: Standing) -> bool {
     standing == Standing::Settled || state.planted(Bug::SupersedeByUndecided)
 }
 
-/// Returns true if a surviving tombstone goes that was listed among so many entries of its key. Planted: it goes in any company.
+/// Returns true if a surviving tombstone goes that was listed among so many entries of its key.
+/// Planted: it goes in any company.
 fn may_remove_tombstone(state: &State, entries: u64) -> bool {
     assert!(entries >= 1, "a tombstone is an entry of its key");
     entries == 1 || state.planted(Bug::TombstoneNotAlone)
@@ -148,7 +153,8 @@ fn meet(sweep: &mut Sweep, state: &State, keys: &mut Keys, key: Key, entry: Vers
     let superseded = keys.meet(&entry, may_supersede(state, standing) && !is_damaged);
     match standing {
         Standing::Settled | Standing::Marked => {
-            // Also if it goes now: its record is looked at by the next sweep, when the deletion has been answered.
+            // Also if it goes now: its record is looked at by the next sweep, when the deletion has
+            // been answered.
             sweep.meet_verified(&entry);
             if superseded && standing == Standing::Settled && !is_damaged {
                 if state.planted(Bug::RemoveRecordSupersededAtOneKey) {

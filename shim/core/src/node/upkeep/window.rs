@@ -1,7 +1,8 @@
 //! Attempts between the mark and the target of which a sweep has met some entries, and not all.
 //!
-//! An attempt leaves the window when its last entry is met, and then its record is asked for, once. Those that are left at the end of the listing
-//! are half-entered, or dead. If more are open than fit, the newest go, and the target falls below them: the next sweep has them.
+//! An attempt leaves the window when its last entry is met, and then its record is asked for, once.
+//! Those that are left at the end of the listing are half-entered, or dead. If more are open than
+//! fit, the newest go, and the target falls below them: the next sweep has them.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,17 @@ impl Window {
 
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()
+    }
+
+    /// Panics if an attempt does not belong into the window.
+    pub(super) fn check_invariants(&self, mark: TxnId, target: TxnId) {
+        assert!(self.map.len() <= self.len_max, "attempts in the window are bounded");
+        for ((txn, hash), entries) in &self.map {
+            assert!(mark < *txn && *txn <= target, "an attempt of the window is to be verified");
+            assert!(!entries.is_empty(), "an attempt is known by its entries");
+            let own = entries.iter().all(|(_, entry)| entry.txn == *txn && entry.hash == *hash);
+            assert!(own, "an attempt has its own entries");
+        }
     }
 
     /// Returns all of them, in order, for the notes.
