@@ -194,6 +194,12 @@ pub(crate) struct Notes {
     /// In order.
     #[prost(fixed64, repeated, tag = "7")]
     pub(crate) met: Vec<u64>,
+    /// The first two bytes of request hashes, inclusive.
+    #[prost(uint32, tag = "8")]
+    pub(crate) hashes_from: u32,
+    /// The first two bytes of request hashes, exclusive.
+    #[prost(uint32, tag = "9")]
+    pub(crate) hashes_to: u32,
 }
 
 /// The phase of a sweep.

@@ -5,7 +5,7 @@
 use aft_core::ids::{Key, RequestHash, TxnId};
 use aft_core::record::{Format, VersionEntry};
 use aft_core::store::Place;
-use aft_core::sweep::{Notes, Pending, Phase};
+use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 
 use crate::fault::Fault;
 use crate::messages;
@@ -49,6 +49,8 @@ pub(crate) fn encode_notes(notes: &Notes) -> messages::Notes {
         phase: Some(phase),
         window: notes.window.iter().map(encode_pending).collect(),
         met: notes.met.clone(),
+        hashes_from: notes.hashes.from,
+        hashes_to: notes.hashes.to,
     }
 }
 
@@ -89,7 +91,11 @@ pub(crate) fn decode_notes(from: messages::Notes) -> Result<Notes, Fault> {
     if !window.is_sorted_by(in_order) || !from.met.is_sorted() {
         return Err(Fault::Broken("notes out of order"));
     }
-    Ok(Notes { mark, target, salt: from.salt, phase, window, met: from.met })
+    let hashes = HashRange { from: from.hashes_from, to: from.hashes_to };
+    if hashes.from >= hashes.to || hashes.to > HashRange::END {
+        return Err(Fault::Broken("a range of no hashes"));
+    }
+    Ok(Notes { mark, target, salt: from.salt, phase, window, hashes, met: from.met })
 }
 
 fn decode_place(from: messages::Place) -> Result<Place, Fault> {
