@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use aft_wire::durable::merge_sessions;
+use aft_format::merge_sessions;
 
 /// A client's session.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::Session;
-    use aft_wire::durable::merge_sessions;
+    use aft_format::merge_sessions;
 
     #[test]
     fn all_clients_merge_alike() {

@@ -8,7 +8,7 @@ use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
 use aft_node::{NodeHandle, fresh_begin};
-use aft_wire::durable::request_hash;
+use aft_format::request_hash;
 use async_trait::async_trait;
 use bytes::Bytes;
 

@@ -17,7 +17,6 @@ fn count(store: &MemoryStore, space: Space) -> usize {
 }
 
 #[tokio::test]
-#[ignore = "the core does not sweep yet"]
 async fn superseded_versions_go() {
     let store = MemoryStore::new();
     let node = node(Arc::new(store.clone()), |settings| {

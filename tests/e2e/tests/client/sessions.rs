@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use aft_client::{Client, Error, Op, Request};
 use aft_e2e::server::Server;
-use aft_wire::durable::decode_session;
+use aft_format::decode_session;
 
 use crate::client;
 
