@@ -262,7 +262,7 @@ impl World {
 
     /// Returns the store's time as the answer to a call carries it now.
     fn store_time(&self, flight: &Flight) -> Option<StoreTime> {
-        if self.settings.reference() == Reference::Own {
+        if self.settings.reference() == Reference::Own || self.timeless == Some(flight.host) {
             return None;
         }
         Some(StoreTime {

@@ -84,6 +84,8 @@ pub struct World {
     pub delay_max_ms: u64,
     /// The longest pause, in milliseconds, that no clock shows to a host with writes under way.
     pub unseen_max_ms: u64,
+    /// A host that hears no time: a proxy before the store strips it from answers.
+    pub timeless: Option<usize>,
     /// Crash the stepping node after this many of its next outputs.
     pub cut: Option<usize>,
     /// The store's failures that nodes were given: host, when, which. Not part of the state: it only grows.
@@ -138,6 +140,7 @@ impl World {
             clock_grain_ms: 1,
             delay_max_ms: 0,
             unseen_max_ms: 0,
+            timeless: None,
             cut: None,
             failures: Vec::new(),
             last_outputs: 0,

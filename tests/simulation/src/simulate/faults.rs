@@ -212,6 +212,8 @@ impl Simulation {
         store.unreadable.clear();
         store.strangers.clear();
         store.strange_commits.clear();
+        // Whoever mends a record removes the note on it: from then on its entries count again.
+        store.damaged.clear();
     }
 
     fn drain(&mut self, host: usize) -> Verdict {
