@@ -207,13 +207,7 @@ impl Simulation {
 
     /// Mends all that is damaged.
     pub(super) fn mend(&mut self) {
-        self.world.say(|| "all that was damaged is mended".into());
-        let store = &mut self.world.store;
-        store.unreadable.clear();
-        store.strangers.clear();
-        store.strange_commits.clear();
-        // Whoever mends a record removes the note on it: from then on its entries count again.
-        store.damaged.clear();
+        self.world.mend();
     }
 
     fn drain(&mut self, host: usize) -> Verdict {
