@@ -20,7 +20,7 @@ use crate::clock::{Clock, Now, StoreTime};
 use crate::ids::NodeId;
 use crate::message::{CommitArgs, Input, Note, Output, Tell, Ticket, Verb};
 use crate::settings::Settings;
-use crate::store::{Answer, Body, CallError, CallId};
+use crate::store::{Answer, Body, CallError, CallId, Name};
 use base::calls::{Calls, Next, Owner, Waiting};
 use base::index::Index;
 use base::mark::MarkView;
@@ -230,14 +230,17 @@ impl Node {
             Verb::Abort(attempt) => end::abort(state, ticket, attempt),
             Verb::LookUp(hash) => {
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, hash), patience);
+                state.start_task(Purpose::LookUp(ticket, Name::Commit(hash)), patience);
             }
             Verb::LookUpOf(attempt, otherwise) => {
-                let open = state.transactions.get(&attempt).map(|transaction| transaction.hash);
-                let ended = || state.ended.get(&attempt).map(|ended| ended.hash);
-                let hash = open.or_else(ended).unwrap_or(otherwise);
+                let open = state.transactions.get(&attempt).map(|open| Name::Commit(open.hash));
+                // A commit of one key may have no record: its entry is the commit.
+                let of_ended =
+                    |ended: &base::state::Ended| ended.commit.clone().unwrap_or(Name::Commit(ended.hash));
+                let name = open.or_else(|| state.ended.get(&attempt).map(of_ended));
+                let name = name.unwrap_or(Name::Commit(otherwise));
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, hash), patience);
+                state.start_task(Purpose::LookUp(ticket, name), patience);
             }
         }
     }
@@ -397,8 +400,8 @@ fn run_task(state: &mut State, id: TaskId) {
                 run(state, memory, |run, state| resolve::script(run, state, *attempt, *hash));
             (issued, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
         }
-        Purpose::LookUp(ticket, hash) => {
-            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, *hash));
+        Purpose::LookUp(ticket, name) => {
+            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, name));
             (issued, ending.map(|found| begin::found(state, *ticket, found)))
         }
     };

@@ -55,7 +55,7 @@ pub(in crate::node) enum Purpose {
     /// Ask again after an unknown outcome.
     Resolve(Ticket, AttemptId, RequestHash),
     /// Look a request up.
-    LookUp(Ticket, RequestHash),
+    LookUp(Ticket, Name),
 }
 
 /// A script under way.
