@@ -276,7 +276,9 @@ impl Simulation {
             self.after(there, fails(CallError::Refused(planned())));
             return there;
         }
-        if !call.is_write() && self.net.chance(faults.damaged) {
+        // Nothing cannot be damaged.
+        let is_there = !matches!(call, Call::Get(name) if self.world.store.get(name).is_none());
+        if !call.is_write() && self.net.chance(faults.damaged) && is_there {
             self.after(there, fails(CallError::Damaged(planned())));
             return there;
         }

@@ -42,12 +42,12 @@ impl Simulation {
         let repaired_ms = settings.target_lag_ms() + 2 * slowly * settings.sweep_interval_ms;
         let bound_ms = ended_after_ms(&settings) + settings.store_patience_ms + repaired_ms;
         self.run_until(self.world.now_ms + bound_ms)?;
-        // Notes on what was mended may have landed late.
-        self.mend();
         demand_ended(&self.world)?;
         self.demand_readable(false)?;
-        let clean_ms = clean_after_ms(&settings) + self.verified_after_ms();
-        self.run_until(self.world.now_ms + slowly * clean_ms)?;
+        self.run_until(self.world.now_ms + slowly * self.verified_after_ms())?;
+        // Notes on what was mended may have landed late, or the mark was below it.
+        self.mend();
+        self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
         demand_clean(&self.world)?;
         self.demand_readable(true)?;
         judge_history(&self.world)?;
