@@ -110,7 +110,10 @@ impl Simulation {
         }
         let host = self.fault.below(self.plan.roles.len() as u64) as usize;
         match self.fault.below(9) {
-            0 => self.set_wall(host),
+            // While it is the only clock that shows a pause, it is not set.
+            0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
+                self.set_wall(host)
+            }
             1 | 2 => self.stand_still(host),
             3 => {
                 // Away from where it began, and back: the plan holds where that is.
