@@ -1,13 +1,16 @@
 //! The store's time, and ages: the only clocks that decisions rest on (`docs/protocol.md`, clocks).
 //!
-//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer bounds the offset between the store's clock
-//! and the node's monotonic clock; bounds of several answers are intersected, and widen as clocks drift. Before the first answer, and after the
+//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer
+//! bounds the offset between the store's clock and the node's monotonic clock; bounds of several
+//! answers are intersected, and widen as clocks drift. Before the first answer, and after the
 //! process did not run for a while, the time is not known and nothing is decided by it.
 //!
-//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires (deadlines, listings, repeated calls) expires
-//! *at most*: by whichever clock went furthest. So a process that was frozen with one of its clocks does not believe what it knew before.
+//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires
+//! (deadlines, listings, repeated calls) expires *at most*: by whichever clock went furthest. So a
+//! process that was frozen with one of its clocks does not believe what it knew before.
 //!
-//! Why an error is on the safe side: every comparison takes the bound that delays what waits and hastens what expires.
+//! Why an error is on the safe side: every comparison takes the bound that delays what waits and
+//! hastens what expires.
 
 use crate::bug::Bug;
 use crate::ids::Hlc;
@@ -15,7 +18,8 @@ use crate::ids::Hlc;
 /// The clocks at one step, read once by the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Now {
-    /// Milliseconds of a clock that never goes back and does not count suspension (`CLOCK_MONOTONIC`). Timers go by it.
+    /// Milliseconds of a clock that never goes back and does not count suspension
+    /// (`CLOCK_MONOTONIC`). Timers go by it.
     pub mono_ms: u64,
     /// Milliseconds of a clock that never goes back and counts suspension (`CLOCK_BOOTTIME`).
     pub boot_ms: u64,
@@ -23,13 +27,13 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// The store's time as one answer carried it: at some moment between sending and receiving, the store's clock read a value in
-/// `[at_ms, at_ms + span_ms)`.
+/// The store's time as one answer carried it: at some moment between sending and receiving, the
+/// store's clock read a value in `[at_ms, at_ms + span_ms)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreTime {
-    /// When the request was sent, at the earliest, by the node's monotonic clock.
+    /// The earliest instant at which the request was sent, by the node's monotonic clock.
     pub sent_mono_ms: u64,
-    /// When the answer had come, at the latest, by the node's monotonic clock.
+    /// The latest instant at which the answer had come, by the node's monotonic clock.
     pub received_mono_ms: u64,
     /// Milliseconds since the epoch.
     pub at_ms: u64,
@@ -40,13 +44,14 @@ pub struct StoreTime {
 /// The clock that is the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// The store tells its time with its answers.
+    /// The store's own, which its answers carry.
     Store,
     /// One process holds the store: its wall clock, but never behind its hybrid clock.
     Own,
 }
 
-/// The store's time at one step: not before the one, not after the other, in milliseconds since the epoch.
+/// The store's time at one step: not before the one, not after the other, in milliseconds since the
+/// epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bounds {
     /// The earliest that it can be.
@@ -76,10 +81,12 @@ const DRIFT_PPM: u64 = 200;
 const STALE_AFTER_MS: u64 = 60_000;
 /// After answers disagreed, both count for so long.
 const DISPUTE_MS: u64 = 10_000;
-/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause of the process.
+/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause
+/// of the process.
 pub const THAW_MS: u64 = 1_000;
 
-/// Bounds of store time minus monotonic time, as of a monotonic instant. Signed: a monotonic clock may be ahead of the store's.
+/// Bounds of store time minus monotonic time, as of a monotonic instant. Signed: a monotonic clock
+/// may be ahead of the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Offset {
     low: i64,
@@ -123,13 +130,15 @@ pub(crate) struct Clock {
     offset: Option<Offset>,
     /// Covers answers that disagree, until this monotonic instant.
     disputed: Option<(Offset, u64)>,
-    /// When the store's time was last heard, by the monotonic clock.
+    /// The monotonic instant at which the store's time was last heard.
     heard_mono: u64,
-    /// When the request was sent whose answer carried it.
+    /// The latest monotonic instant at which a request was sent whose answer carried it.
     heard_sent_mono: u64,
-    /// Answers to calls sent before this monotonic instant carry no time: the process did not run between.
+    /// Answers to calls sent before this monotonic instant carry no time: the process did not run
+    /// between.
     trusted_from_mono: u64,
-    /// The last commit time that was given out, but for those that followed a version of the future.
+    /// The last commit time that was given out, but for those that followed a version of the
+    /// future.
     hybrid: Hlc,
     bug: Option<Bug>,
 }
@@ -150,8 +159,9 @@ impl Clock {
         }
     }
 
-    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns the gap, in milliseconds, if the process had not
-    /// run for a while before it: two of its clocks moved apart, or the step comes too late.
+    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns
+    /// the gap, in milliseconds, if the process had not run for a while before it: two of its
+    /// clocks moved apart, or the step comes too late.
     pub(crate) fn step(&mut self, now: Now, wake_mono: Option<u64>) -> Option<u64> {
         assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
         assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
@@ -161,7 +171,8 @@ impl Clock {
         }
         let mono = now.mono_ms - before.mono_ms;
         let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
-        // A wall clock that is set back says as much about a pause as one that goes ahead: the clocks moved apart.
+        // A wall clock that is set back says as much about a pause as one that goes ahead: the
+        // clocks moved apart.
         let wall = (i128::from(now.wall_ms) - i128::from(before.wall_ms)).abs_diff(i128::from(mono));
         let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
         let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
@@ -174,7 +185,8 @@ impl Clock {
         Some(gap)
     }
 
-    /// Learns the store's time from an answer. Returns the distance, in milliseconds, if it disagrees with what was known.
+    /// Learns the store's time from an answer. Returns the distance, in milliseconds, if it
+    /// disagrees with what was known.
     pub(crate) fn hear(&mut self, heard: StoreTime) -> Option<u64> {
         assert!(heard.sent_mono_ms <= heard.received_mono_ms, "an answer comes after its request");
         assert!(heard.span_ms >= 1, "a time has a resolution");
@@ -236,7 +248,8 @@ impl Clock {
         }
     }
 
-    /// Returns true if an answer to a request that was sent since then carried the store's time; always where the clock is the process's own.
+    /// Returns true if an answer to a request that was sent since then carried the store's time;
+    /// always where the clock is the process's own.
     pub(crate) fn was_heard_since(&self, then: &Moment) -> bool {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
@@ -272,8 +285,8 @@ impl Clock {
         let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
         let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
         let store = match (then.store_ms, self.bounds()) {
-            // By the latest that it can be: it grows when an answer shows that the process stood still with all its clocks, and not when answers narrow
-            // the error down.
+            // By the latest that it can be: it grows when an answer shows that the process stood
+            // still with all its clocks, and not when answers narrow the error down.
             (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
@@ -290,15 +303,16 @@ impl Clock {
         self.bounds().map_or(0, |bounds| self.hybrid.ms().saturating_sub(bounds.latest_ms))
     }
 
-    /// Gives out a commit time: greater than `after` and than those given out before, and not before `at_ms`, which lies within the bounds of
-    /// the store's time.
+    /// Gives out a commit time: greater than `after` and than those given out before, and not
+    /// before `at_ms`, which lies within the bounds of the store's time.
     pub(crate) fn tick(&mut self, after: Hlc, at_ms: u64) -> Hlc {
         let bounds = self.bounds().expect("no commit time is taken before the store's time is known");
         assert!(bounds.earliest_ms <= at_ms && at_ms <= bounds.latest_ms, "a commit time is the store's");
         let next = self.hybrid.max(after).0.checked_add(1).expect("commit times do not run out");
         let time = Hlc(next).max(Hlc::from_ms(at_ms));
         assert!(time > after && time >= self.hybrid, "a commit time is greater than all before it");
-        // A time that follows a version of the future is that transaction's alone: what the node gives out next is the store's time again.
+        // A time that follows a version of the future is that transaction's alone: what the node
+        // gives out next is the store's time again.
         if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
             self.hybrid = time;
         }

@@ -1,4 +1,5 @@
-//! The names of the protocol: nodes, requests, attempts, keys, and the order of commits ([`TxnId`]).
+//! The names of the protocol: nodes, requests, attempts, keys, and the order of commits
+//! ([`TxnId`]).
 //!
 //! Nothing here draws a random number or hashes: identifiers are arguments, made by the driver.
 
@@ -25,13 +26,14 @@ macro_rules! hex_debug {
 pub struct AttemptId(pub [u8; 16]);
 hex_debug!(AttemptId);
 
-/// SHA-256 over the length-prefixed (tenant, scope, request ID). The request's commit record has it as its name.
+/// SHA-256 over the length-prefixed (tenant, scope, request ID). The request's commit record has it
+/// as its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub [u8; 32]);
 hex_debug!(RequestHash);
 
-/// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and different fingerprints are a mistake of the
-/// caller.
+/// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and
+/// different fingerprints are a mistake of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 hex_debug!(Fingerprint);
@@ -60,7 +62,8 @@ impl Hlc {
     /// The latest millisecond that a time can hold: some day in the year 10895.
     pub const MS_MAX: u64 = u64::MAX >> 16;
 
-    /// Returns the first instant of a millisecond; times that do not fit are cut to [`Hlc::MS_MAX`].
+    /// Returns the first instant of a millisecond; times that do not fit are cut to
+    /// [`Hlc::MS_MAX`].
     pub const fn from_ms(ms: u64) -> Hlc {
         Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 })
     }
@@ -83,7 +86,8 @@ impl fmt::Debug for Hlc {
     }
 }
 
-/// The identity and place in order of a transaction: commit time, then attempt. Nothing else orders versions.
+/// The identity and place in order of a transaction: commit time, then attempt. Nothing else orders
+/// versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId {
     /// Its commit time; greater than everything that it read.
@@ -104,7 +108,7 @@ impl TxnId {
     /// Returns the greatest place below this one.
     ///
     /// # Panics
-    /// If there is none.
+    /// If nothing is below it.
     pub fn just_below(self) -> TxnId {
         let attempt = u128::from_be_bytes(self.attempt.0);
         match attempt.checked_sub(1) {
@@ -142,20 +146,23 @@ pub struct SessionEntry {
     pub seen_ms: u64,
 }
 
-/// Everything that a client has committed or read, in a bounded size: what its next transaction must see.
+/// The transactions that a client has committed or read, in a bounded size: what its next
+/// transaction must see.
 ///
-/// Commits that do not fit are covered by a fresh transaction, which sees every acknowledged commit (protocol, P9); those that every listing in
-/// use shows by now need no cover.
+/// Commits that do not fit are covered by a fresh transaction, which sees every acknowledged commit
+/// (protocol, P9); those that every listing in use shows by now need no cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Session {
-    /// At most [`Session::LEN_MAX`] transactions, newest first.
+    /// The transactions, at most [`Session::LEN_MAX`], newest first.
     pub entries: Vec<SessionEntry>,
-    /// Until then, by the store's time in milliseconds, transactions of the client are fresh: it has seen more than the entries name.
+    /// The store's time, in milliseconds, until which transactions of the client are fresh: it
+    /// has seen more than the entries name.
     pub fresh_until_ms: u64,
 }
 
 impl Session {
-    /// The number of transactions that a token names. Each may cost another node one look-up at begin.
+    /// The number of transactions that a token names. Each may cost another node one look-up at
+    /// begin.
     pub const LEN_MAX: usize = 8;
 
     /// Returns the newest commit time that the session has seen.
@@ -163,7 +170,8 @@ impl Session {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
     }
 
-    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing younger than `recheck_after_ms` shows.
+    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing
+    /// younger than `recheck_after_ms` shows.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,

@@ -38,7 +38,7 @@ pub struct HashRange {
 impl HashRange {
     /// The end of all hashes.
     pub const END: u32 = 1 << 16;
-    /// All hashes.
+    /// The range of all hashes.
     pub const ALL: HashRange = HashRange { from: 0, to: HashRange::END };
 
     /// Returns true if a hash lies in the range.
@@ -61,7 +61,7 @@ fn first_bytes(hash: RequestHash) -> u32 {
 pub enum Phase {
     /// Version entries.
     Versions {
-        /// Everything up to here is done.
+        /// The place up to which everything is done.
         after: Option<Place>,
         /// The newest settled entry of the key in which `after` lies, if there was one: those below
         /// it are superseded.
@@ -69,7 +69,7 @@ pub enum Phase {
     },
     /// Commit records.
     Commits {
-        /// Everything up to here is done.
+        /// The place up to which everything is done.
         after: Option<RequestHash>,
     },
 }

@@ -1,12 +1,15 @@
-//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody waits for (`upkeep`).
+//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody
+//! waits for (`upkeep`).
 //!
 //! ```text
-//!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input ─► work that verbs left for those above them ─► outputs
+//!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input
+//!          ─► work that verbs left for those above them ─► outputs
 //! ```
 //!
-//! Deadlines come before the input: an answer that arrives after its transaction's time changes nothing. Every store call belongs to an owner, is
-//! repeated with growing pauses while its owner lives and its limit has not passed, and its final answer is handed to that owner. Answers to calls
-//! of owners that have gone are dropped.
+//! Deadlines come before the input: an answer that arrives after its transaction's time changes
+//! nothing. Every store call belongs to an owner, is repeated with growing pauses while its owner
+//! lives and its limit has not passed, and its final answer is handed to that owner. Answers to
+//! calls of owners that have gone are dropped.
 
 mod base;
 mod serve;
@@ -106,7 +109,8 @@ impl Node {
         outputs.extend(calls.into_iter().map(|(id, call)| Output::Call(id, call)));
     }
 
-    /// Returns true if a call that waited in the driver may still be sent. If not, the driver answers it with [`CallError::Expired`].
+    /// Returns true if a call that waited in the driver may still be sent. If not, the driver
+    /// answers it with [`CallError::Expired`].
     ///
     /// `now` is at most a moment after the last step's.
     pub fn may_send(&self, now: Now, call: CallId) -> bool {
@@ -115,7 +119,8 @@ impl Node {
         self.state.calls.may_send(&clock, call)
     }
 
-    /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
+    /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the
+    /// latest.
     pub fn next_wake(&self) -> Option<u64> {
         self.state.timers.next()
     }
@@ -130,17 +135,20 @@ impl Node {
         self.state.calls.len()
     }
 
-    /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations under way hold.
+    /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations
+    /// under way hold.
     pub fn index_bytes(&self) -> usize {
         self.state.index.bytes()
     }
 
-    /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what operations under way add.
+    /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what
+    /// operations under way add.
     pub fn transactions_bytes(&self) -> usize {
         self.state.transactions_bytes
     }
 
-    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is not known.
+    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is
+    /// not known.
     pub fn time_error_ms(&self) -> Option<u64> {
         self.state.clock.bounds().map(|bounds| bounds.width_ms())
     }
@@ -155,7 +163,8 @@ impl Node {
         self.state.mark.known()
     }
 
-    /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for tests.
+    /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for
+    /// tests.
     pub fn check_invariants(&self) {
         let state = &self.state;
         state.index.check_invariants();
@@ -295,7 +304,7 @@ impl Node {
             Next::Forgotten => return,
         };
         let state = &mut self.state;
-        // Whoever asked for the mark: the node knows it now.
+        // The node knows the mark now, for whatever purpose it was asked.
         if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
             let asked = (waiting.asked_call, waiting.asked);
             let now = state.clock.bounds();

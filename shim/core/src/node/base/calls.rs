@@ -1,8 +1,9 @@
 //! Store calls under way: the owner of each, its limit in time, and when it is repeated.
 //!
-//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is looked at when a call is made, when it is repeated,
-//! and when the driver is about to send what had to wait. A commit's pieces are gathered over its tries: only those without an outcome are sent
-//! again.
+//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is
+//! looked at when a call is made, when it is repeated, and when the driver is about to send what
+//! had to wait. A commit's pieces are gathered over its tries: only those without an outcome are
+//! sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use super::script::TaskId;
 pub(in crate::node) enum Owner {
     /// A script, at this place.
     Task(TaskId, usize),
-    /// All operations that wait for a page of a key's version entries.
+    /// The operations that wait for a page of a key's version entries.
     Listing(Key, Option<VersionEntry>),
-    /// All operations that wait for a commit record to learn.
+    /// The operations that wait for a commit record to learn.
     Record(Name, TxnId),
-    /// All operations that wait for the mark.
+    /// The operations that wait for the mark.
     Mark,
-    /// All operations that wait for the node's first look at the mark, whatever comes of it.
+    /// The operations that wait for the node's first look at the mark, whatever comes of it.
     FirstMark,
     /// An operation that waits for a value.
     Fetch(OperationId, Key),
@@ -51,9 +52,10 @@ pub(in crate::node) struct Limit {
 /// The age that a limit goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Age {
-    /// By whichever clock went furthest: for what must not take effect late.
+    /// The age by whichever clock went furthest: for what must not take effect late.
     AtMost,
-    /// By the monotonic clock alone: for the patience of whoever waits, on which nothing rests.
+    /// The age by the monotonic clock alone: for the patience of those who wait, on which nothing
+    /// rests.
     AtLeast,
 }
 
@@ -83,7 +85,7 @@ pub(in crate::node) struct Waiting {
     pub(in crate::node) owner: Owner,
     /// Operations to run again when a shared call is answered.
     pub(in crate::node) waiters: BTreeSet<OperationId>,
-    /// When its first try was made.
+    /// The instant of its first try.
     pub(in crate::node) asked: Moment,
     /// The number of its first try.
     pub(in crate::node) asked_call: u64,
@@ -93,7 +95,7 @@ pub(in crate::node) struct Waiting {
     tries: u32,
     /// A try had no answer and may have taken, or yet take, effect.
     maybe: bool,
-    /// Of a commit: the outcomes so far.
+    /// The outcomes so far, of a commit.
     gathered: Option<Gathered>,
 }
 
@@ -192,7 +194,8 @@ impl Gathered {
         }
     }
 
-    /// Returns true if another try is of no use: every piece has an outcome, or the record was not created.
+    /// Returns true if another try is of no use: every piece has an outcome, or the record was not
+    /// created.
     fn is_decided(&self) -> bool {
         match self.record.as_ref().map(|record| &record.last) {
             Some(Some(Ok(Created::Exists) | Err(_))) => true,
@@ -235,17 +238,20 @@ pub(in crate::node) struct Calls {
     next: u64,
     /// Calls to be sent with this step's outputs.
     out: Vec<(CallId, Call)>,
-    /// Calls that were not sent, since their limit had passed when they were made: answered within this step.
+    /// Calls that were not sent, since their limit had passed when they were made: answered within
+    /// this step.
     unsent: Vec<CallId>,
 }
 
 impl Calls {
-    /// Returns the number that the next call gets. A call with this number or a greater one is asked after everything that came before.
+    /// Returns the number that the next call gets. A call with this number or a greater one is
+    /// asked after everything that came before.
     pub(in crate::node) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner lives).
+    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner
+    /// lives).
     pub(in crate::node) fn start(
         &mut self,
         clock: &Clock,
@@ -280,7 +286,8 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way and was first asked by call `since` or a later one.
+    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way
+    /// and was first asked by call `since` or a later one.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
@@ -380,7 +387,8 @@ impl Calls {
         Next::Final(Box::new(waiting), answer)
     }
 
-    /// Sends a call again under a new number, unless its limit has passed: then it is answered at once.
+    /// Sends a call again under a new number, unless its limit has passed: then it is answered at
+    /// once.
     pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
         let Some(waiting) = self.map.remove(&id) else { return };
         self.send(clock, waiting);

@@ -1,10 +1,13 @@
-//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in bytes, never the truth.
+//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in
+//! bytes, never the truth.
 //!
-//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a key the index knows entries that its last
-//! listing showed, and transactions whose record the node knows, whether that listing showed them or not (protocol 5.4). Learning a record
-//! indexes its whole write set, so that a half-entered transaction reads whole.
+//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a
+//! key the index knows entries that its last listing showed, and transactions whose record the node
+//! knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes its
+//! whole write set, so that a half-entered transaction reads whole.
 //!
-//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and rather too many than too few.
+//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and
+//! rather too many than too few.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,7 +35,8 @@ pub(in crate::node) struct Known {
     pub(in crate::node) knowledge: Knowledge,
     /// The listing that showed it last, by the number of its first call.
     listed_by: Option<u64>,
-    /// Its record was asked for after this listing, and was not there or names another attempt; by the number of the next call.
+    /// Its record was asked for after this listing, and was not there or names another attempt; by
+    /// the number of the next call.
     undecided: Option<(u64, u64)>,
 }
 
@@ -42,7 +46,8 @@ impl Known {
         self.listed_by == Some(listing)
     }
 
-    /// Returns the number of the call after the one that found no record of it, if that was asked after this listing.
+    /// Returns the number of the call after the one that found no record of it, if that was asked
+    /// after this listing.
     pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
         self.undecided.filter(|(of, _)| *of == listing).map(|(_, next_call)| next_call)
     }
@@ -69,11 +74,12 @@ impl Known {
 /// A listing of a key's version entries.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Listing {
-    /// When it was asked.
+    /// The instant at which it was asked.
     pub(in crate::node) asked: Moment,
     /// The number of the call that asked its first page.
     pub(in crate::node) asked_call: u64,
-    /// The number of the call after the answer to its last page: calls from here on are asked after everything that it shows.
+    /// The number of the call after the answer to its last page: calls from here on are asked after
+    /// everything that it shows.
     pub(in crate::node) answered_call: u64,
     /// The mark that the node knew before it asked.
     pub(in crate::node) mark: TxnId,
@@ -87,7 +93,8 @@ pub(in crate::node) struct KeyEntry {
     versions: Vec<Known>,
     /// `None`: never listed, or listed before something was found gone.
     listing: Option<Listing>,
-    /// Only a listing asked by this call or a later one counts: something of an earlier one was found gone.
+    /// Only a listing asked by this call or a later one counts: something of an earlier one was
+    /// found gone.
     not_before_call: u64,
     pins: u32,
     used: bool,
@@ -155,7 +162,8 @@ pub(in crate::node) struct Index {
     versions_kept_max: usize,
 }
 
-/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
+/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few
+/// enough not to be felt.
 const LOOKS_PER_STEP_MAX: usize = 4_096;
 
 /// Makes room for one more version.
@@ -224,8 +232,9 @@ impl Index {
         entry.pins -= 1;
     }
 
-    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered transaction reads whole. `durable` says that its
-    /// entries are known to be in the store now: then a listing in use counts as showing them.
+    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered
+    /// transaction reads whole. `durable` says that its entries are known to be in the store now:
+    /// then a listing in use counts as showing them.
     pub(in crate::node) fn learn(
         &mut self,
         header: &Arc<Header>,
@@ -238,7 +247,8 @@ impl Index {
                 continue;
             }
             let entry = self.entry(key);
-            // The listing was asked with its mark below this transaction, or would have shown that it was collected at this key.
+            // The listing was asked with its mark below this transaction, or would have shown that
+            // it was collected at this key.
             let listing = entry.listing.as_ref().filter(|listing| durable && listing.mark < header.txn);
             let listed_by = listing.map(|listing| listing.asked_call);
             match entry.place(header.txn) {
@@ -283,7 +293,8 @@ impl Index {
         }
     }
 
-    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is cut.
+    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is
+    /// cut.
     fn trim(&mut self, key: &Key) {
         let kept_max = self.versions_kept_max;
         let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
@@ -307,7 +318,8 @@ impl Index {
         }
     }
 
-    /// Forgets a transaction whose record was found gone: no listing that showed it counts any more.
+    /// Forgets a transaction whose record was found gone: no listing that showed it counts any
+    /// more.
     pub(in crate::node) fn gone(&mut self, txn: TxnId, key: &Key, next_call: u64) {
         let keys: Vec<Key> = match self.header(txn) {
             Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
@@ -323,7 +335,8 @@ impl Index {
         }
     }
 
-    /// A listing is out of date: something that it showed, or did not, turned out to be removed or entered since.
+    /// A listing is out of date: something that it showed, or did not, turned out to be removed or
+    /// entered since.
     pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
         let entry = self.entry(key);
         entry.listing = None;
@@ -341,8 +354,8 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked for by `asked_call`, which tells nothing of a
-    /// listing that was asked later.
+    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked
+    /// for by `asked_call`, which tells nothing of a listing that was asked later.
     pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, asked_call: u64, next_call: u64) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         let (Some(listing), Ok(at)) = (entry.listing.as_ref(), entry.place(txn)) else { return };
@@ -352,8 +365,9 @@ impl Index {
         }
     }
 
-    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what an earlier one showed; transactions whose record
-    /// the node knows stay, unless the page shows that they were collected at this key.
+    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what
+    /// an earlier one showed; transactions whose record the node knows stay, unless the page shows
+    /// that they were collected at this key.
     pub(in crate::node) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {
         let ListedPage { entries, after, more, asked, asked_call, next_call, mark } = page;
         assert!(entries.is_sorted_by(|a, b| a.txn >= b.txn), "entries come newest first");
@@ -381,7 +395,8 @@ impl Index {
         }
         let listing = entry.listing.as_ref().expect("set above");
         let (listing_call, listing_mark) = (listing.asked_call, listing.mark);
-        // The page covers everything from `after` (exclusive) down to its last entry, or to the end.
+        // The page covers everything from `after` (exclusive) down to its last entry, or to the
+        // end.
         let oldest = entries.last().map(|entry| entry.txn);
         let covered = |txn: TxnId| {
             after.is_none_or(|after| txn < after) && (!more || oldest.is_some_and(|oldest| txn >= oldest))
@@ -406,7 +421,8 @@ impl Index {
             match entry.place(listed.txn) {
                 Ok(at) => entry.versions[at].listed_by = Some(listing_call),
                 Err(at) => {
-                    // It is committed: a whole entry is the commit, and at or below the mark nothing else has entries.
+                    // It is committed: a whole entry is the commit, and at or below the mark
+                    // nothing else has entries.
                     let certain = listed.cowritten == 1 && (listed.whole || listed.txn <= listing_mark);
                     let knowledge = if certain {
                         let header = Arc::new(Header::of_single(key, listed));
@@ -428,7 +444,8 @@ impl Index {
         self.weigh(key);
     }
 
-    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have versions.
+    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have
+    /// versions.
     pub(in crate::node) fn keys_in<'a>(
         &'a self,
         prefix: &'a str,

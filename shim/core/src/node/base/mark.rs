@@ -1,7 +1,7 @@
 //! The node's knowledge of the mark (protocol, sections 2 and 5).
 //!
-//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now* name the store call after which it must have been
-//! asked.
+//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now*
+//! name the store call after which it must have been asked.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(in crate::node) struct Seen {
     pub(in crate::node) tag: Tag,
     /// The number of the call that read it.
     pub(in crate::node) asked_call: u64,
-    /// When it was asked.
+    /// The instant at which it was asked.
     pub(in crate::node) asked: Moment,
     /// The settled mark, for readers: they count a mark as settled earlier than a sweep does. Where
     /// this process moves the mark alone it is the sweep's as well.
@@ -33,7 +33,8 @@ pub(in crate::node) struct MarkView {
     was_looked_at: bool,
 }
 
-/// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once while the store's time is not known.
+/// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once
+/// while the store's time is not known.
 fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings) -> TxnId {
     let after_ms = settings.settle_after_ms() - settings.skew_max_ms;
     let settled = match (format.moved_ms, now) {
@@ -87,7 +88,8 @@ impl MarkView {
         seen.settled = seen.format.mark;
     }
 
-    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for the first look any more.
+    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for
+    /// the first look any more.
     pub(in crate::node) fn note_look(&mut self) {
         self.was_looked_at = true;
     }

@@ -1,4 +1,5 @@
-//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in `serve/choose`.
+//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in
+//! `serve/choose`.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +24,20 @@ pub(in crate::node) struct Operation {
     pub(in crate::node) wanted: BTreeMap<Key, Want>,
     /// The limit of its store calls.
     pub(in crate::node) limit: Limit,
-    /// Store calls made since it began have this number or a greater one: a listing of its own is always young enough for it.
+    /// Store calls made since it began have this number or a greater one: a listing of its own is
+    /// always young enough for it.
     pub(in crate::node) began_call: u64,
-    /// What was met on the way to a key's version.
+    /// The obstacles met on the way to each key's version.
     pub(in crate::node) met: BTreeMap<Key, Met>,
 }
 
-/// What an operation met on the way to one key's version.
+/// The obstacles that an operation met on the way to one key's version.
 #[derive(Debug, Clone, Copy, Default, Hash)]
 pub(in crate::node) struct Met {
-    /// How often the key was listed again because something was found removed or entered since.
+    /// The number of times that the key was listed again because something was found removed or
+    /// entered since.
     pub(in crate::node) rounds: u32,
-    /// How often a chosen value was gone when it was fetched.
+    /// The number of times that a chosen value was gone when it was fetched.
     pub(in crate::node) values_gone: u32,
     /// The mark must be asked by this call or a later one: something was found missing before.
     pub(in crate::node) mark_since: u64,
@@ -56,7 +59,7 @@ pub(in crate::node) enum Purpose {
     List(ListKeys, Box<Listing>),
 }
 
-/// How far a listing has come.
+/// The progress of a listing.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Listing {
     /// The place after which the next page of the scan begins, exclusive.

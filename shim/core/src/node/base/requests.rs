@@ -15,7 +15,7 @@ pub(in crate::node) struct Waiter {
 
 #[derive(Debug, Clone, Default, Hash)]
 struct OpenRequest {
-    /// Never empty.
+    /// The open attempts; never empty.
     attempts: Vec<AttemptId>,
     waiters: VecDeque<Waiter>,
 }
@@ -53,7 +53,8 @@ impl Requests {
         request.waiters.remove(at)
     }
 
-    /// Closes an attempt. Returns the waiters that it lets go: all if the request is decided, or if none of its attempts is open any more.
+    /// Closes an attempt. Returns the waiters that it lets go: all if the request is decided, or if
+    /// none of its attempts is open any more.
     pub(in crate::node) fn close(
         &mut self,
         hash: RequestHash,

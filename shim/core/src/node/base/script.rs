@@ -1,10 +1,13 @@
-//! Flows of several store calls, written as straight code that is run again from its start at every answer.
+//! Flows of several store calls, written as straight code that is run again from its start at every
+//! answer.
 //!
-//! A script asks for calls in a fixed order; answers that have come are handed back at once, the first one that is missing ends the run with
-//! [`Pending`]. So its control flow may depend on nothing but its own arguments, the answers, and values that it took by [`Run::once`].
+//! A script asks for calls in a fixed order; answers that have come are handed back at once, the
+//! first one that is missing ends the run with [`Pending`]. So its control flow may depend on
+//! nothing but its own arguments, the answers, and values that it took by [`Run::once`].
 //!
-//! Safe to run again by construction: a script sees the node's state by a shared reference, and its last act is to return an ending, plain data,
-//! which is then carried out once. `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
+//! Safe to run again by construction: a script sees the node's state by a shared reference, and its
+//! last act is to return an ending, plain data, which is then carried out once.
+//! `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,7 +58,8 @@ pub(in crate::node) enum Noted {
 }
 
 impl Memory {
-    /// Takes the answer to the call at `place`. Returns true if it was the last one that the script waits for.
+    /// Takes the answer to the call at `place`. Returns true if it was the last one that the script
+    /// waits for.
     pub(in crate::node) fn answer(&mut self, place: usize, answer: Answer) -> bool {
         let memo = self.memo.get_mut(place).expect("a script is answered what it asked");
         assert!(matches!(memo, Memo::Asked), "a call is answered once");
@@ -128,7 +132,8 @@ impl<'a> Run<'a> {
 
     /// Waits for several started calls.
     pub(in crate::node) fn wait_all(&mut self, places: &[usize]) -> Result<Vec<Answer>, Pending> {
-        // Every place is noted as awaited before the run ends, so that the script runs again once and not once an answer.
+        // Every place is noted as awaited before the run ends, so that the script runs again once
+        // and not once an answer.
         let answers: Vec<Result<Answer, Pending>> = places.iter().map(|place| self.wait(*place)).collect();
         answers.into_iter().collect()
     }

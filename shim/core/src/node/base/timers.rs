@@ -6,7 +6,7 @@ use crate::ids::{AttemptId, RequestHash};
 use crate::message::Ticket;
 use crate::store::CallId;
 
-/// Something to do at an instant. Each is harmless when its reason has gone.
+/// A task due at an instant. Each is harmless when its reason has gone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) enum Timer {
     /// A transaction's time is over.

@@ -1,7 +1,8 @@
 //! An open transaction: its reads, its writes, and how long it may be open.
 //!
-//! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every version in it and every key that its transaction
-//! wrote too, the key is absent from the set, or present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
+//! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every
+//! version in it and every key that its transaction wrote too, the key is absent from the set, or
+//! present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
 //! [`Transaction::rejection`] are the two halves of the rule that keeps it so.
 
 use std::collections::BTreeMap;
@@ -29,9 +30,9 @@ pub(in crate::node) struct ReadVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::node) struct ListedRange {
     pub(in crate::node) prefix: String,
-    /// Exclusive.
+    /// The text after which it begins, exclusive.
     pub(in crate::node) after: Option<String>,
-    /// Inclusive; `None`: the end of the prefix.
+    /// The text through which it goes, inclusive; `None`: the end of the prefix.
     pub(in crate::node) through: Option<String>,
     /// The mark that the node knew before it asked the listing.
     pub(in crate::node) mark: TxnId,
@@ -50,7 +51,7 @@ impl ListedRange {
 pub(in crate::node) struct CommitWaiter {
     pub(in crate::node) ticket: Ticket,
     pub(in crate::node) form: CommitForm,
-    /// When it has waited long enough, by the monotonic clock; counts from the commit's start on.
+    /// The monotonic instant at which it has waited long enough; counts from the commit's start on.
     pub(in crate::node) until_mono: u64,
 }
 
@@ -82,7 +83,8 @@ pub(in crate::node) enum Phase {
     Preparing(Option<bytes::Bytes>, Vec<CommitWaiter>),
     /// The commit may have been sent.
     Committing(Arc<Record>, Vec<CommitWaiter>),
-    /// The record and every entry are durable; the store's time must pass the commit time before anybody hears of it.
+    /// The record and every entry are durable; the store's time must pass the commit time before
+    /// anybody hears of it.
     Passing(Arc<Record>, Vec<CommitWaiter>),
 }
 
@@ -91,7 +93,8 @@ pub(in crate::node) enum Phase {
 pub(in crate::node) enum Rejection {
     /// It goes with everything that was read.
     None,
-    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes if nothing was removed behind the reads.
+    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes
+    /// if nothing was removed behind the reads.
     UnlessDeleted,
     /// A key that it wrote was read at an older version.
     Rejected,
@@ -106,7 +109,7 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) retention_ms: u64,
     /// Nothing is sent for it after this.
     pub(in crate::node) deadline: Limit,
-    /// When its timer fires, by the monotonic clock.
+    /// The monotonic instant at which its timer fires.
     pub(in crate::node) deadline_mono: u64,
     pub(in crate::node) session: Session,
     /// Every first read must rest on a listing asked since the begin.
@@ -137,10 +140,11 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) weighed: usize,
 }
 
-/// The weight of an open transaction besides its buffer and its reads: its own places, its request's, its timer's.
+/// The weight of an open transaction besides its buffer and its reads: its own places, its
+/// request's, its timer's.
 const TRANSACTION_BYTES: usize = 1_024;
-/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a place in a map, the key's text, a header's
-/// share.
+/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a
+/// place in a map, the key's text, a header's share.
 const ITEM_BYTES: usize = 256;
 /// Items that a listed range counts for: its texts may be as long as three keys.
 const RANGE_ITEMS: usize = 13;
@@ -248,12 +252,14 @@ impl Transaction {
         self.lower.get(key)
     }
 
-    /// Returns the keys that a listing must not miss: those written by transactions of the read set and the floor.
+    /// Returns the keys that a listing must not miss: those written by transactions of the read set
+    /// and the floor.
     pub(in crate::node) fn bounds_in_order(&self) -> impl Iterator<Item = &Key> {
         self.lower.keys()
     }
 
-    /// Returns the mark of the listing that showed the key as absent, if its range was listed and it is not in the read set.
+    /// Returns the mark of the listing that showed the key as absent, if its range was listed and
+    /// it is not in the read set.
     pub(in crate::node) fn listed_as_absent(&self, key: &Key) -> Option<TxnId> {
         if self.reads.contains_key(key) {
             return None;
@@ -262,8 +268,9 @@ impl Transaction {
         ranges.map(|range| range.mark).min()
     }
 
-    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of its cowritten keys was read at an older version,
-    /// absent being older than everything, unless the key was deleted since.
+    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of
+    /// its cowritten keys was read at an older version, absent being older than everything, unless
+    /// the key was deleted since.
     pub(in crate::node) fn rejection(&self, candidate: &Header, bug: impl Fn(Bug) -> bool) -> Rejection {
         if bug(Bug::DropUpperBound) {
             return Rejection::None;
@@ -324,7 +331,8 @@ impl Transaction {
                 let Some(sibling) = self.reads.get(other) else { continue };
                 let whole = match &sibling.header {
                     Some(sibling) => sibling.txn >= header.txn,
-                    // Deleted after this version, or the read set is broken; the listing's mark is the witness.
+                    // Deleted after this version, or the read set is broken; the listing's mark is
+                    // the witness.
                     None => header.txn <= sibling.mark,
                 };
                 assert!(
@@ -350,7 +358,8 @@ impl Transaction {
         }
     }
 
-    /// Returns the transactions of the read set that a session must name, since their other entries may not be durable yet.
+    /// Returns the transactions of the read set that a session must name, since their other entries
+    /// may not be durable yet.
     pub(in crate::node) fn unsure_reads(&self, seen_ms: u64) -> Vec<SessionEntry> {
         let headers = self.reads.values().filter_map(|read| read.header.as_ref());
         let several = headers.filter(|header| header.writes.len() > 1);

@@ -1,8 +1,9 @@
-//! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and 5.1).
+//! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and
+//! 5.1).
 //!
-//! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it, then its writes enter the buffer, then it
-//! commits. That they fit is decided at that instant: the writes of other batches in the meantime count, and those that they and this one replace do
-//! not.
+//! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it,
+//! then its writes enter the buffer, then it commits. That they fit is decided at that instant: the
+//! writes of other batches in the meantime count, and those that they and this one replace do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -29,7 +30,7 @@ struct Sizes {
     record_bytes: usize,
 }
 
-/// Returns a digest that tells a batch from others.
+/// Returns a digest that distinguishes a batch from others.
 fn digest(batch: &Batch) -> u64 {
     let mut hasher = DefaultHasher::new();
     batch.hash(&mut hasher);
@@ -45,7 +46,8 @@ fn is_carrier(state: &State, attempt: AttemptId, batch: &Batch) -> bool {
 pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId, batch: Batch) {
     match state.transactions.get(&attempt) {
         Some(Transaction { phase: Phase::Open, .. }) => start(state, ticket, attempt, batch, false),
-        // A repeated last call whose answer was lost: the outcome of the commit is all that is left of it.
+        // A repeated last call whose answer was lost: the outcome of the commit is all that is left
+        // of it.
         None if is_carrier(state, attempt, &batch)
             && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
         {
@@ -229,8 +231,8 @@ fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     Sizes { keys, inline_bytes, record_bytes }
 }
 
-/// Checks that a write buffer of these sizes, and the result of the batch's commit or of one that waits for it, fit into the transaction's
-/// commit record.
+/// Checks that a write buffer of these sizes, and the result of the batch's commit or of one that
+/// waits for it, fit into the transaction's commit record.
 fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Result<(), Refusal> {
     let (settings, transaction) = (&state.settings, &state.transactions[&attempt]);
     let Sizes { keys, inline_bytes, record_bytes } = *sizes;
@@ -255,7 +257,8 @@ fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Resul
     Ok(())
 }
 
-/// Checks that a commit's result fits into the transaction's commit record, if this commit is the one that stores it.
+/// Checks that a commit's result fits into the transaction's commit record, if this commit is the
+/// one that stores it.
 pub(in crate::node) fn fit_result(
     state: &State,
     attempt: AttemptId,

@@ -1,7 +1,8 @@
 //! Begin and look-up: exactly once, seen from its start (protocol, section 6).
 //!
-//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing runs. Two attempts may still run at once, here or on
-//! two nodes: the record's creation decides. Waiting for an attempt that is open here only saves work.
+//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing
+//! runs. Two attempts may still run at once, here or on two nodes: the record's creation decides.
+//! Waiting for an attempt that is open here only saves work.
 
 use std::sync::Arc;
 
@@ -95,7 +96,8 @@ enum Seen {
 
 /// Looks the request and the session up.
 pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -> Result<Ending, Pending> {
-    // Everything is asked at once: the request's record, and the records behind the session that are not known.
+    // Everything is asked at once: the request's record, and the records behind the session that
+    // are not known.
     let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
     let mut session: Vec<(SessionEntry, Seen)> = Vec::new();
     for entry in &begin.session.entries {
@@ -140,8 +142,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {
                 floor.push(Arc::new(Header::of(&record, false)));
             }
-            // It is removed, or was never a commit. What was acknowledged is read by a fresh transaction; only a token from the future that nobody
-            // gave is a mistake.
+            // It is removed, or was never a commit. What was acknowledged is read by a fresh
+            // transaction; only a token from the future that nobody gave is a mistake.
             Answer::Got(_) => {
                 let ahead = run.once_if(|| {
                     let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
@@ -183,7 +185,7 @@ pub(in crate::node) fn carry_out(
     }
 }
 
-/// Learns a record whose entries were seen to stand.
+/// Learns a record whose entries were seen in place.
 pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     let header = Arc::new(Header::of(record, false));
     if !state.planted(Bug::TellBeforeEntries) {
@@ -192,8 +194,9 @@ pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     state.learn(&header, false, None);
 }
 
-/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when it was asked for: the look-up is part of it,
-/// since the retention of a record outlasts every attempt that began before the record was there.
+/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when
+/// it was asked for: the look-up is part of it, since the retention of a record outlasts every
+/// attempt that began before the record was there.
 fn open(
     state: &mut State,
     ticket: Ticket,
@@ -298,7 +301,7 @@ pub(in crate::node) enum Found {
     Refuse(Refusal),
 }
 
-/// Looks a request's record up, and tells of it.
+/// Looks a request's record up, entries first.
 pub(in crate::node) fn look_up_script(
     run: &mut Run<'_>,
     state: &State,

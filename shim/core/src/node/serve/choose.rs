@@ -1,14 +1,17 @@
-//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs whose entries are hints and whose superseded
-//! versions go (protocol, section 5).
+//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs
+//! whose entries are hints and whose superseded versions go (protocol, section 5).
 //!
-//! Rule. The version of `k` is the newest committed one that is (1) not older than the newest version of `k` written by a transaction whose write
-//! was read already, and (2) not written by a transaction that also wrote some `l` that was read at an older version.
+//! Rule. The version of `k` is the newest committed one that is (1) not older than the newest
+//! version of `k` written by a transaction whose write was read already, and (2) not written by a
+//! transaction that also wrote some `l` that was read at an older version.
 //!
-//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new version's key, (2) keeps the new version's
-//! cowritten keys valid for older reads; nothing else relates two reads.
+//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new
+//! version's key, (2) keeps the new version's cowritten keys valid for older reads; nothing else
+//! relates two reads.
 //!
-//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never will be; at or below it, it was there and is
-//! removed. So the same absence means *skip it* or *the listing is out of date*, and the mark that tells must be read after the absence was seen.
+//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never
+//! will be; at or below it, it was there and is removed. So the same absence means *skip it* or
+//! *the listing is out of date*, and the mark that tells must be read after the absence was seen.
 //! Young versions are above every mark, which spares the look.
 
 use std::sync::Arc;
@@ -26,17 +29,18 @@ use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
 use super::super::base::transaction::{ReadVersion, Rejection};
 
-/// How often an operation lists one key again because something was removed or entered since. Each round needs a removal at just that moment.
+/// The number of times that an operation lists one key again because something was removed or
+/// entered since. Each round needs a removal at just that moment.
 const ROUNDS_MAX: u32 = 64;
 
 /// The outcome of one look at a key.
 #[derive(Debug)]
 pub(in crate::node) enum Choice {
-    /// In the read set already, or just now.
+    /// The version in the read set, since earlier or just now.
     Version(Arc<Header>),
     /// Absent, in the read set already, or just now.
     Absent,
-    /// Something was asked for.
+    /// A listing, a record or the mark is missing; it was asked for.
     Missing,
     /// The listing was out of date; another one was asked for.
     ListedAgain,
@@ -50,7 +54,7 @@ pub(in crate::node) enum Choice {
 
 /// The judgement of one candidate.
 enum Judgement {
-    /// Read it.
+    /// The version to read.
     Take(Arc<Header>),
     /// It is no version: undecided, dead, or collected at this key.
     Skip,
@@ -58,7 +62,7 @@ enum Judgement {
     Passed,
     /// It does not go with what was read, and what was below it may be gone.
     Gone,
-    /// Something was asked for.
+    /// A listing, a record or the mark is missing; it was asked for.
     Missing,
     /// The listing is out of date.
     ListAgain,
@@ -110,7 +114,8 @@ pub(in crate::node) fn choose(
     }
 }
 
-/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should be asked with the mark known.
+/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should
+/// be asked with the mark known.
 pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation: &Operation) -> bool {
     if state.mark.was_looked_at() {
         return false;
@@ -120,7 +125,8 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
     true
 }
 
-/// Returns the node's last listing of a key if this operation may rest on it; else the call by which, or later, it must be asked.
+/// Returns the node's last listing of a key if this operation may rest on it; else the call by
+/// which, or later, it must be asked.
 fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result<Listing, u64> {
     let transaction = &state.transactions[&operation.attempt];
     let fresh = transaction.fresh && !state.planted(Bug::FreshByOldListing);
@@ -136,12 +142,14 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     } else {
         state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms
     };
-    // A listing asked since the operation began is young enough for it, however long its answer took.
+    // A listing asked since the operation began is young enough for it, however long its answer
+    // took.
     let young = is_current || listing.asked_call >= operation.began_call;
     if listing.asked_call < since {
         return Err(since);
     }
-    // The node knows of a settled mark that this listing cannot explain: a retry would meet the same refusal.
+    // The node knows of a settled mark that this listing cannot explain: a retry would meet the
+    // same refusal.
     let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
     if listing.mark < settled && listing.asked_call < operation.began_call {
         return Err(operation.began_call);
@@ -195,12 +203,14 @@ impl Look<'_> {
         {
             return self.next_page(*more);
         }
-        // No version is left. Nothing speaks against absence: the listing shows everything that is not above every mark.
+        // No version is left. Nothing speaks against absence: the listing shows everything that is
+        // not above every mark.
         if bound.is_none() && !rejected && met.values_gone == 0 {
             return self.absent();
         }
-        // Otherwise something hides below what was rejected, or the lower bound itself has gone: only if nothing was removed behind what this
-        // transaction rests on does the listing tell why.
+        // Otherwise something hides below what was rejected, or the lower bound itself has gone:
+        // only if nothing was removed behind what this transaction rests on does the listing tell
+        // why.
         let Some(nothing_removed) = self.nothing_removed(met) else { return Choice::Missing };
         let explained = match &bound {
             // The key was deleted since, by a tombstone that has gone as well.
@@ -212,8 +222,9 @@ impl Look<'_> {
         if believed && explained { self.absent() } else { Choice::Gone }
     }
 
-    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every transaction whose record is known, and the lower
-    /// bound itself, which counts even if the index has forgotten it.
+    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every
+    /// transaction whose record is known, and the lower bound itself, which counts even if the
+    /// index has forgotten it.
     fn candidates(&mut self, bound: Option<&Arc<Header>>) -> Vec<Known> {
         let versions = self.state.index.entry(self.key).versions();
         let above = versions.iter().take_while(|known| bound.is_none_or(|bound| known.txn >= bound.txn));
@@ -261,14 +272,16 @@ impl Look<'_> {
         if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
             return Judgement::Skip;
         }
-        // Old, and without a record: never committed, or its record was removed after this listing. The mark must be read after the get that found
-        // nothing, or a removal between the two would go unseen.
+        // Old, and without a record: never committed, or its record was removed after this listing.
+        // The mark must be read after the get that found nothing, or a removal between the two
+        // would go unseen.
         let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
         let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
         if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
     }
 
-    /// A transaction whose record is known, though the listing shows no entry of it at this key: [`Judgement::Take`] if it is a version all the same.
+    /// A transaction whose record is known, though the listing shows no entry of it at this key:
+    /// [`Judgement::Take`] if it is a version all the same.
     fn judge_unlisted(&mut self, header: &Arc<Header>) -> Judgement {
         if self.state.is_young(header.txn) || self.state.planted(Bug::IndexWhateverTheMark) {
             return Judgement::Take(header.clone());
@@ -300,13 +313,15 @@ impl Look<'_> {
         if self.state.is_young(header.txn) || self.state.planted(Bug::OlderVersionAfterRejection) {
             return Judgement::Passed;
         }
-        // What was below a version at or below the settled mark may be removed, in part: nothing may be read past it.
+        // What was below a version at or below the settled mark may be removed, in part: nothing
+        // may be read past it.
         let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
         if header.txn <= seen.settled { Judgement::Gone } else { Judgement::Passed }
     }
 
-    /// Returns true if nothing was removed behind this transaction's reads and this listing: all that can have been removed was entered before each of
-    /// them was asked. `None`: the mark is asked for.
+    /// Returns true if nothing was removed behind this transaction's reads and this listing: all
+    /// that can have been removed was entered before each of them was asked. `None`: the mark is
+    /// asked for.
     fn nothing_removed(&mut self, met: Met) -> Option<bool> {
         let since = self.listing.answered_call.max(met.mark_since);
         let settled = self.mark_since(since)?.settled;
@@ -332,7 +347,8 @@ impl Look<'_> {
             false => Name::Commit(entry.hash),
         };
         let owner = Owner::Record(at.clone(), entry.txn);
-        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
+        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must
+        // be asked after the listing that showed the entry.
         let since = self.listing.asked_call;
         self.state.call_shared(owner, || Call::Get(at), Some(self.id), since, self.operation.limit);
     }

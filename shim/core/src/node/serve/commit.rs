@@ -1,20 +1,28 @@
-//! Commit: the creation of one record decides everything, and nothing is owed after the answer (protocol, section 4).
+//! Commit: the creation of one record decides everything, and nothing is owed after the answer
+//! (protocol, section 4).
 //!
 //! ```text
-//!   prepare: the store's time, and the keys' newest versions where they must be looked at ─► take the commit time
-//!   write:   create commit/<hash> ─┬─► all durable ─► the store's time has passed the commit time ─► acknowledge
+//!   prepare: the store's time, the keys' newest versions where they must be looked at
+//!            ─► take the commit time
+//!   write:   create commit/<hash> ─┬─► all durable ─► the store's time has passed it ─► acknowledge
 //!            put version/<key>/…  ─┘
-//!   Exists ─► read it: ours ─► put the entries again, as above · another's ─► this attempt lost · gone ─► its result is gone
+//!   Exists ─► read it: ours      ─► put the entries again, as above
+//!                      another's ─► this attempt lost
+//!                      gone      ─► its result is gone
 //!   no answer until the deadline ─► unknown
 //! ```
 //!
-//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all attempts of a request, and create has one winner.
-//! A repeated create that answers *Exists* may have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
-//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record alone.
+//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all
+//! attempts of a request, and create has one winner. A repeated create that answers *Exists* may
+//! have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
+//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record
+//! alone.
 //!
-//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until the store's time has passed the commit time for
-//! certain, and a commit time is not before the store's time. With a small error the time is taken at its upper bound, and the wait runs beside the
-//! round trip. With a large one it is taken at its lower bound, and the written keys are listed first, so that it is above what they hold.
+//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
+//! the store's time has passed the commit time for certain, and a commit time is not before the
+//! store's time. With a small error the time is taken at its upper bound, and the wait runs beside
+//! the round trip. With a large one it is taken at its lower bound, and the written keys are listed
+//! first, so that it is above what they hold.
 
 use std::sync::Arc;
 
@@ -35,7 +43,7 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
 use super::{begin, end, resolve, tell};
 
-/// How long to pause before the store's time is looked at again, where it is not known.
+/// The pause before the store's time is looked at again, where it is not known.
 const TIME_RETRY_MS: u64 = 20;
 
 /// Commits when no operation is under way any more.
@@ -94,7 +102,8 @@ fn set_patience(state: &mut State, attempt: AttemptId) {
     }
 }
 
-/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that it is not known; the commit itself goes on.
+/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that
+/// it is not known; the commit itself goes on.
 pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
     let now_mono = state.clock.mono_ms();
     let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
@@ -111,14 +120,14 @@ pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
 
 // Prepare: what must be known before a commit time is taken.
 
-/// How the commit time is taken.
+/// The way in which the commit time is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timing {
     /// One process holds the store: its clock is the store's.
     Own,
-    /// At the upper bound; the wait is short.
+    /// The upper bound of the store's time; the wait is short.
     Upper,
-    /// At the lower bound, above everything that the written keys hold.
+    /// The lower bound of the store's time, above everything that the written keys hold.
     Lower,
 }
 
@@ -135,7 +144,8 @@ fn timing(state: &State, bounds: Bounds) -> Timing {
 /// Returns the keys that must be listed before the commit time is taken.
 fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     let transaction = &state.transactions[&attempt];
-    // Where one process holds the store, the index is complete for keys that were listed in its life, and its clock is ahead of all its commits.
+    // Where one process holds the store, the index is complete for keys that were listed in its
+    // life, and its clock is ahead of all its commits.
     let since = if state.settings.exclusive { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
     let is_known = |key: &Key| {
@@ -151,8 +161,8 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
 }
 
-/// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so it needs an answer to a call that it made since
-/// the transaction began.
+/// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so
+/// it needs an answer to a call that it made since the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     if state.planted(Bug::TimeBeforeFirstAnswer) {
         return true;
@@ -165,7 +175,8 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     let transaction = state.transactions.get_mut(&attempt).expect("an open transaction");
     assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
     if transaction.buffer.is_empty() && !transaction.named {
-        // Nothing is stored. What was read must be seen by the client's next transactions all the same.
+        // Nothing is stored. What was read must be seen by the client's next transactions all the
+        // same.
         let session = after_reading(state, attempt);
         let committed = Committed { txn: None, session };
         end::end(state, attempt, Outcome::Committed(committed.clone()), None);
@@ -209,8 +220,8 @@ pub(in crate::node) fn prepare_script(
     let asking =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
     let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
-    // The mark is a small object, and good to know: its answer brings the time. One answer bounds it by the round trip and the resolution of the
-    // store's clock; several narrow it down.
+    // The mark is a small object, and good to know: its answer brings the time. One answer bounds
+    // it by the round trip and the resolution of the store's clock; several narrow it down.
     for _ in 0..TIME_TRIES_MAX {
         if !run.once_if(|| !is_time_known(state, attempt)) {
             break;
@@ -270,7 +281,8 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
 /// Takes the commit time, above `newest`, and starts to write.
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
-    // What lies in the index of the written keys counts as well: a listing there may have spared the look.
+    // What lies in the index of the written keys counts as well: a listing there may have spared
+    // the look.
     let listed = transaction.buffer.keys().filter_map(|key| state.index.known(key)?.versions().first());
     let listed = listed.map(|known| known.txn.time).max().unwrap_or_default();
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
@@ -324,15 +336,15 @@ pub(in crate::node) fn record_under_way(state: &State, attempt: AttemptId) -> Ar
 pub(in crate::node) enum Ending {
     /// The record and every entry are durable.
     Durable,
-    /// Another attempt has committed, and may be told of.
+    /// Another attempt has committed, and may be reported.
     Lost(Arc<Record>),
-    /// Another attempt has committed, and cannot be told of now.
+    /// Another attempt has committed, and cannot be reported now.
     LostUntold(Refusal),
     /// A record was there and is removed: the request did commit, long ago.
     LostLongAgo,
     /// The outcome is not known.
     Unknown,
-    /// The outcome is not known, and the object that tells is damaged.
+    /// The outcome is not known, and the object that would answer is damaged.
     Doubt(String),
     /// Nothing took effect: the transaction is as it was.
     Reopen(Refusal),
@@ -373,7 +385,7 @@ fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
     if put.iter().all(Result::is_ok) || state.planted(Bug::AcknowledgeRecordAlone) {
         return Ending::Durable;
     }
-    // It is committed, and nobody may hear of it yet: whoever asks again puts the entries first.
+    // It is committed, and nobody may hear of it yet: a later question puts the entries first.
     Ending::Unknown
 }
 
@@ -402,7 +414,8 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
             })
         }
         Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
-        // It may be this attempt's own, of a try without an answer: nothing may be committed in its place.
+        // It may be this attempt's own, of a try without an answer: nothing may be committed in its
+        // place.
         Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
             Ok(Ending::Reopen(Refusal::Damaged(what)))
         }
@@ -467,7 +480,8 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     let skip = state.settings.exclusive || state.planted(Bug::SkipCommitWait);
     let wait_ms = match state.clock.bounds() {
         _ if skip => None,
-        // It follows a version from the future: nobody can wait for that, and the order by reading holds.
+        // It follows a version from the future: nobody can wait for that, and the order by reading
+        // holds.
         Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => None,
         Some(bounds) if bounds.earliest_ms > commit_ms => None,
         Some(bounds) => Some(commit_ms + 1 - bounds.earliest_ms),

@@ -1,7 +1,7 @@
 //! Ends of transactions, and what is remembered of them (protocol, sections 4 and 6).
 //!
-//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been sent: then the outcome is *unknown* until the
-//! record answers.
+//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been
+//! sent: then the outcome is *unknown* until the record answers.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use super::{commit, read};
 /// The longest result of a winner that is remembered: 100,000 of them are some 100 MiB at worst.
 const RESULT_KEPT_BYTES_MAX: usize = 1_024;
 
-/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a slice would hold the winner's whole record.
+/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a
+/// slice would hold the winner's whole record.
 fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
     match verdict {
         Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
@@ -44,7 +45,8 @@ fn end_of(outcome: &Outcome) -> End {
     }
 }
 
-/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this one, which may be told of.
+/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this
+/// one, which may be reported.
 pub(in crate::node) fn end(
     state: &mut State,
     attempt: AttemptId,
@@ -75,7 +77,8 @@ pub(in crate::node) fn end(
     state.work.push_back(Work::RequestEnded(hash, attempt, record));
 }
 
-/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait for one of them alone.
+/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait
+/// for one of them alone.
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
         Purpose::Reserve(_, of) | Purpose::Prepare(of) | Purpose::Commit(of) => *of == attempt,
@@ -127,7 +130,8 @@ pub(in crate::node) fn reply_other(
     }
 }
 
-/// Another attempt of the request has committed. With the winner's record, its entries stand.
+/// Another attempt of the request has committed. With the winner's record, its entries are in
+/// place.
 pub(in crate::node) fn lost(
     state: &mut State,
     attempt: AttemptId,
@@ -142,7 +146,8 @@ pub(in crate::node) fn lost(
 /// The outcome is not known; a repeated commit only looks.
 pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
-    // It may have committed: listings from before it are not complete, which where one process holds the store they would be for good.
+    // It may have committed: listings from before it are not complete, which where one process
+    // holds the store they would be for good.
     let transaction = &state.transactions[&attempt];
     let keys: Vec<Key> = transaction.buffer.keys().cloned().collect();
     let next_call = state.calls.next_number();

@@ -1,10 +1,12 @@
-//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the range by the rules of single reads, and the range
-//! itself enters the read set, so that a key which was not listed counts as read absent.
+//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the
+//! range by the rules of single reads, and the range itself enters the read set, so that a key
+//! which was not listed counts as read absent.
 //!
-//! A page of a scan is a listing of every key in its range: of those that it shows, entries and all, and of all others, which have none. So a
-//! listing costs requests per page and not per key. The page lags behind what this transaction may have to see: a half-entered transaction has only
-//! some of its entries. So keys of the range that are known from the index, the read set or the floor are merged in; learning their records may add
-//! more; until none is new.
+//! A page of a scan is a listing of every key in its range: of those that it shows, entries and
+//! all, and of all others, which have none. So a listing costs requests per page and not per key.
+//! The page lags behind what this transaction may have to see: a half-entered transaction has only
+//! some of its entries. So keys of the range that are known from the index, the read set or the
+//! floor are merged in; learning their records may add more; until none is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,7 +125,8 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     }
     for (key, entries) in by_key {
         want(state, &mut operation, &key);
-        // Of the page's last key there may be older entries on the next page: they are listed by key if a read needs them.
+        // Of the page's last key there may be older entries on the next page: they are listed by
+        // key if a read needs them.
         let more = last.as_ref() == Some(&key);
         show(state, &operation, &key, &entries, more);
     }
@@ -159,7 +162,8 @@ fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
     true
 }
 
-/// Merges keys of the page's range in that are known beside the page. Returns true if any was new; never for a batch.
+/// Merges keys of the page's range in that are known beside the page. Returns true if any was new;
+/// never for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
     let Purpose::List(_, listing) = &operation.purpose else { return false };
     let Some(page) = &listing.page else { return false };
@@ -179,7 +183,8 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     !new.is_empty()
 }
 
-/// Every key of the page has its version: the range enters the read set, and the listing is answered or goes on with the next page.
+/// Every key of the page has its version: the range enters the read set, and the listing is
+/// answered or goes on with the next page.
 pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
     let page = listing.page.take().expect("a page was read");
@@ -243,7 +248,8 @@ impl Item {
     }
 }
 
-/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys that exist for the transaction, rolled up by the delimiter.
+/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys
+/// that exist for the transaction, rolled up by the delimiter.
 fn roll_up(
     transaction: &super::super::base::transaction::Transaction,
     list: &ListKeys,
@@ -290,7 +296,8 @@ fn roll_up(
     items
 }
 
-/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest characters there are.
+/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest
+/// characters there are.
 fn after_all_with(prefix: &str) -> String {
     let room = Key::BYTES_MAX.saturating_sub(prefix.len());
     let mut text = prefix.to_owned();

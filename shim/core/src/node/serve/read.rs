@@ -1,8 +1,10 @@
 //! Reads of one verb: from the keys that it wants to their versions and values.
 //!
-//! A choice enters the read set at once, so that several reads of one transaction can be under way. Until the client has it, it may be taken back:
-//! that only loosens the bounds that others were chosen under, and lets those choose again that had settled on it. What is missing for a choice (a
-//! listing, a record, the mark) is asked for, shared between operations, and the choice is made again when it has come.
+//! A choice enters the read set at once, so that several reads of one transaction can be under way.
+//! Until the client has it, it may be taken back: that only loosens the bounds that others were
+//! chosen under, and lets those choose again that had settled on it. What is missing for a choice
+//! (a listing, a record, the mark) is asked for, shared between operations, and the choice is made
+//! again when it has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use super::{choose, list};
 /// The outcome of taking an operation as far as it goes.
 #[derive(Debug)]
 pub(in crate::node) enum Advance {
-    /// Something is missing; it was asked for.
+    /// A listing, a record or a value is missing; it was asked for.
     Waiting,
     /// Every key has its version, and its value where one is wanted.
     Done(Box<Operation>),
@@ -244,7 +246,8 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
     }
 }
 
-/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is refused.
+/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is
+/// refused.
 pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
     state.mark.note_look();
     advance_all(state, &waiting.waiters);
@@ -299,7 +302,8 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     state.work.push_back(Work::Operation(id));
 }
 
-/// Takes a choice back, of which no client has heard. Other operations of the transaction that had settled on it choose again.
+/// Takes a choice back, of which no client has heard. Other operations of the transaction that had
+/// settled on it choose again.
 fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     transaction.take_back(key);

@@ -1,7 +1,8 @@
 //! Commits asked again after the attempt has ended: the record answers (protocol, section 7).
 //!
-//! Nothing is created after the deadline, but what was sent before may have landed, or land within the store's grace. So *no record* stays *unknown*
-//! until the attempt is over, and is *lost* from then on.
+//! Nothing is created after the deadline, but what was sent before may have landed, or land within
+//! the store's grace. So *no record* stays *unknown* until the attempt is over, and is *lost* from
+//! then on.
 
 use std::sync::Arc;
 
@@ -43,9 +44,9 @@ pub(in crate::node) fn commit_again(
 /// The ending of a look after an unknown outcome.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Resolved {
-    /// The attempt committed, and its entries stand.
+    /// The attempt committed, and its entries are in place.
     Ours(Arc<Record>),
-    /// Another attempt of the request committed, and its entries stand.
+    /// Another attempt of the request committed, and its entries are in place.
     Other(Arc<Record>),
     Refuse(Refusal),
 }
