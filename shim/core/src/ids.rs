@@ -65,7 +65,10 @@ impl Hlc {
     /// Returns the first instant of a millisecond; times that do not fit are cut to
     /// [`Hlc::MS_MAX`].
     pub const fn from_ms(ms: u64) -> Hlc {
-        Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 })
+        let time = Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 });
+        assert!(time.ms() == ms || ms > Hlc::MS_MAX, "a time that fits is kept to the millisecond");
+        assert!(time.0 & 0xffff == 0, "the first instant of a millisecond has counted nothing");
+        time
     }
 
     /// Returns the milliseconds since the epoch.
@@ -73,6 +76,9 @@ impl Hlc {
         self.0 >> 16
     }
 }
+
+const _: () = assert!(Hlc::from_ms(Hlc::MS_MAX).ms() == Hlc::MS_MAX, "the last millisecond fits");
+const _: () = assert!(Hlc::from_ms(u64::MAX).ms() == Hlc::MS_MAX, "what does not fit is cut");
 
 impl fmt::Display for Hlc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,13 +117,15 @@ impl TxnId {
     /// If nothing is below it.
     pub fn just_below(self) -> TxnId {
         let attempt = u128::from_be_bytes(self.attempt.0);
-        match attempt.checked_sub(1) {
+        let below = match attempt.checked_sub(1) {
             Some(attempt) => TxnId { time: self.time, attempt: AttemptId(attempt.to_be_bytes()) },
             None => {
                 let time = self.time.0.checked_sub(1).expect("nothing is below the first place");
                 TxnId { time: Hlc(time), attempt: AttemptId([0xff; 16]) }
             }
-        }
+        };
+        assert!(below < self, "the place below comes first");
+        below
     }
 }
 
@@ -178,8 +186,12 @@ impl Session {
         now_ms: u64,
         recheck_after_ms: u64,
     ) {
-        self.entries.retain(|entry| entry.seen_ms + recheck_after_ms >= now_ms);
+        let fresh_until_ms = self.fresh_until_ms;
+        let mut newest = Hlc::default();
+        // A token comes from outside: its times may be any.
+        self.entries.retain(|entry| entry.seen_ms.saturating_add(recheck_after_ms) >= now_ms);
         for entry in entries {
+            newest = newest.max(entry.txn.time);
             if !self.entries.iter().any(|known| known.txn == entry.txn) {
                 self.entries.push(entry);
             }
@@ -190,6 +202,9 @@ impl Session {
             self.fresh_until_ms = self.fresh_until_ms.max(now_ms + recheck_after_ms);
         }
         assert!(self.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
+        assert!(self.entries.is_sorted_by(|a, b| a.txn >= b.txn), "a session names the newest first");
+        assert!(self.newest() >= newest, "what does not fit is older than what a session names");
+        assert!(self.fresh_until_ms >= fresh_until_ms, "a session stays fresh as long as it was to be");
     }
 }
 
@@ -237,6 +252,7 @@ impl Key {
 
     /// Returns the key as text.
     pub fn as_str(&self) -> &str {
+        assert!(!self.0.is_empty() && self.0.len() <= Key::BYTES_MAX, "a key was parsed");
         &self.0
     }
 }

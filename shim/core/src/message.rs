@@ -401,6 +401,24 @@ pub enum End {
     Unknown,
 }
 
+impl Excess {
+    /// Returns the measure by which a record is too large; `actual` is above `limit`.
+    pub fn new(of: Measured, actual: usize, limit: usize) -> Excess {
+        assert!(actual > limit, "what fits is not refused");
+        Excess { of, actual, limit }
+    }
+}
+
+impl Tell {
+    /// Returns the message that gives out one commit; `sequence` counts from 1.
+    pub fn of(sequence: u64, commit: Arc<Header>) -> Tell {
+        assert!(sequence > 0, "a sender counts its messages from 1");
+        assert!(!commit.writes.is_empty(), "a commit without writes is nothing to read");
+        commit.check_invariants();
+        Tell { sequence, commits: vec![commit] }
+    }
+}
+
 impl Header {
     /// Returns the header of a record.
     pub fn of(record: &Record, whole: bool) -> Header {
@@ -412,20 +430,33 @@ impl Header {
         };
         let writes: Arc<[(Key, Meta)]> =
             record.writes.iter().map(|(key, write)| (key.clone(), meta(write))).collect();
-        assert!(!whole || writes.len() == 1, "a whole entry is the commit of one key");
-        Header { txn: record.txn, hash: record.hash, writes, whole }
+        assert_eq!(writes.len(), record.writes.len(), "a header has the whole write set");
+        let header = Header { txn: record.txn, hash: record.hash, writes, whole };
+        header.check_invariants();
+        header
     }
 
     /// Returns the header that an entry of a transaction of one key gives by itself.
     pub fn of_single(key: &Key, entry: &VersionEntry) -> Header {
         assert_eq!(entry.cowritten, 1, "an entry says all only if its transaction wrote one key");
         let writes = Arc::from([(key.clone(), entry.meta.clone())]);
-        Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole }
+        let header = Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole };
+        header.check_invariants();
+        header
+    }
+
+    /// Asserts what holds for every header.
+    pub fn check_invariants(&self) {
+        assert!(self.writes.is_sorted_by(|(a, _), (b, _)| a < b), "keys are in order, each once");
+        assert!(!self.whole || self.writes.len() == 1, "a whole entry is the commit of one key");
     }
 
     /// Returns the version of one key without its bytes, if the transaction wrote it.
     pub fn meta(&self, key: &Key) -> Option<&Meta> {
-        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+        let at = self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (found, meta) = &self.writes[at];
+        assert_eq!(found, key, "a version is its key's");
+        Some(meta)
     }
 
     /// Returns the version entry of one key of the write set.
@@ -434,7 +465,9 @@ impl Header {
     /// If the transaction did not write the key.
     pub fn entry(&self, key: &Key) -> VersionEntry {
         let meta = self.meta(key).expect("a version's key is in its write set").clone();
-        let cowritten = self.writes.len() as u32;
+        let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
+        assert!(cowritten > 0, "a transaction with a version wrote a key");
+        assert!(!self.whole || cowritten == 1, "a whole entry is the commit of one key");
         VersionEntry { txn: self.txn, hash: self.hash, meta, cowritten, whole: self.whole }
     }
 }

@@ -183,7 +183,9 @@ pub const LARGE_RESULT_BYTES: usize = 64;
 /// format keeps to it.
 pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
-    WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value)
+    let bytes = WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value);
+    assert!(bytes >= value.map_or(0, Value::inline_bytes), "a write holds its value");
+    bytes
 }
 
 impl Record {
@@ -197,7 +199,10 @@ impl Record {
 
     /// Returns the write of one key, unless the transaction did not write it.
     pub fn write(&self, key: &Key) -> Option<&Write> {
-        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+        let at = self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (found, write) = &self.writes[at];
+        assert_eq!(found, key, "a write is its key's");
+        Some(write)
     }
 
     /// Returns true if one entry is the commit: a transaction of one key, without a request ID,
@@ -210,8 +215,9 @@ impl Record {
 
     /// Returns every version entry of the transaction, in key order.
     pub fn entries(&self) -> Vec<(Key, VersionEntry)> {
-        let cowritten = self.writes.len() as u32;
+        let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
         let whole = self.is_whole();
+        assert!(!whole || cowritten == 1, "a whole entry is the commit of one key");
         let entry = |write: &Write| VersionEntry {
             txn: self.txn,
             hash: self.hash,

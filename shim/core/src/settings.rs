@@ -158,7 +158,9 @@ impl Settings {
     /// clock: no other process writes, and no call takes effect after its answer (protocol, section
     /// 7, *exclusive stores*).
     pub fn moves_mark_alone(&self) -> bool {
-        self.exclusive && self.grace_ms == 0
+        let alone = self.exclusive && self.grace_ms == 0;
+        assert!(!alone || self.reference() == Reference::Own, "one process has its own clock");
+        alone
     }
 
     /// Returns the time after which an attempt is over: no call of it can take effect any more.
@@ -169,7 +171,9 @@ impl Settings {
 
     /// Relation (a): returns the distance of a sweep's target from the store's time.
     pub fn target_lag_ms(&self) -> u64 {
-        self.over_after_ms() + self.skew_max_ms
+        let lag_ms = self.over_after_ms() + self.skew_max_ms;
+        assert!(lag_ms >= self.timeout_max_ms + self.grace_ms, "what is behind the target is over");
+        lag_ms
     }
 
     /// Relation (b): returns the time for which the mark must have been in its place before it is
@@ -177,12 +181,17 @@ impl Settings {
     pub fn settle_after_ms(&self) -> u64 {
         let for_readers = self.timeout_max_ms + self.recheck_after_ms;
         let for_safety = self.put_limit_ms + self.grace_ms;
-        for_readers.max(for_safety) + self.skew_max_ms
+        let after_ms = for_readers.max(for_safety) + self.skew_max_ms;
+        assert!(after_ms >= for_readers + self.skew_max_ms, "readers that began before have ended");
+        assert!(after_ms >= for_safety + self.skew_max_ms, "puts that rest on the mark before have landed");
+        after_ms
     }
 
     /// Relation (c): returns the least retention.
     pub fn retention_min_ms(&self) -> u64 {
-        2 * self.over_after_ms() + self.skew_max_ms + 1
+        let retention_ms = 2 * self.over_after_ms() + self.skew_max_ms + 1;
+        assert!(retention_ms > self.target_lag_ms(), "a record outlasts the attempts that began before it");
+        retention_ms
     }
 
     /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other times as they

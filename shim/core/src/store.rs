@@ -255,7 +255,59 @@ pub enum CallError {
     Expired,
 }
 
+impl Writes {
+    /// Asserts what holds for every commit that a node sends.
+    fn check_invariants(&self) {
+        assert!(self.record.is_some() || !self.entries.is_empty(), "a commit writes something");
+        assert!(self.entries.iter().all(|(_, entry)| !entry.whole), "a whole entry is put alone");
+        let Some(record) = &self.record else { return };
+        assert!(!record.is_whole(), "a whole entry needs no record");
+        for (key, entry) in &self.entries {
+            assert_eq!(entry.txn, record.txn, "the entry at {key} is the record's");
+            assert_eq!(entry.hash, record.hash, "the entry at {key} leads to the record");
+        }
+    }
+}
+
 impl Call {
+    /// Asserts what holds for every call that a node makes, whatever the store holds.
+    pub fn check_invariants(&self) {
+        match self {
+            Call::Get(_) => {}
+            Call::Fetch { at: Name::Version(of, entry), txn, key } => {
+                assert!(entry.whole, "only a whole entry has a value");
+                assert_eq!((of, entry.txn), (key, *txn), "a whole entry holds its own version");
+            }
+            Call::Fetch { at, .. } => {
+                assert!(matches!(at, Name::Commit(_)), "a value is in a record or a whole entry");
+            }
+            Call::Put(Name::Version(_, entry), body) => {
+                let has_record = matches!(body, Body::Record(record) if record.txn == entry.txn);
+                assert_eq!(entry.whole, has_record, "a whole entry has its record as its body");
+            }
+            Call::Put(name, _) => {
+                assert!(!matches!(name, Name::Commit(_)), "a record is created, never put over another");
+            }
+            Call::Commit(writes) => writes.check_invariants(),
+            Call::Replace(name, ..) | Call::DeleteIf(name, _) => {
+                let by_tag = matches!(name, Name::Format | Name::Commit(_));
+                assert!(by_tag, "only the mark and records change by tag");
+            }
+            Call::Delete(names) => assert!(!names.is_empty(), "a deletion names something"),
+            Call::List { group, after, limit } => {
+                assert!(*limit > 0, "a page has a name at least");
+                let is_of_group = match (group, after) {
+                    (_, None) => true,
+                    (Group::Versions(key), Some(Name::Version(of, _))) => key == of,
+                    (Group::Blobs(group), Some(Name::Blob { group: of, .. })) => group == of,
+                    (Group::Versions(_) | Group::Blobs(_), Some(_)) => false,
+                };
+                assert!(is_of_group, "a listing goes on within its group");
+            }
+            Call::Scan { limit, .. } => assert!(*limit > 0, "a page has a name at least"),
+        }
+    }
+
     /// Returns true if the call can change the store.
     pub fn is_write(&self) -> bool {
         match self {

@@ -43,14 +43,20 @@ impl HashRange {
 
     /// Returns true if a hash lies in the range.
     pub fn contains(self, hash: RequestHash) -> bool {
-        self.from <= first_bytes(hash) && !self.ends_before(hash)
+        let contains = self.from <= first_bytes(hash) && !self.ends_before(hash);
+        assert!(!contains || self.from < self.to, "an empty range contains nothing");
+        contains
     }
 
     /// Returns true if a hash, and every greater one, lies above the range.
     pub fn ends_before(self, hash: RequestHash) -> bool {
-        first_bytes(hash) >= self.to
+        let ends_before = first_bytes(hash) >= self.to;
+        assert!(!ends_before || self.to < HashRange::END, "nothing is above the end of all hashes");
+        ends_before
     }
 }
+
+const _: () = assert!(HashRange::END == u16::MAX as u32 + 1, "two bytes name a place in a range");
 
 fn first_bytes(hash: RequestHash) -> u32 {
     u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]))

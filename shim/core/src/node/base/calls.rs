@@ -125,6 +125,8 @@ impl<T: Clone> Outcome<T> {
 
     fn take(&mut self, answer: Result<T, CallError>) {
         assert!(self.last.is_none(), "a piece with an outcome is not sent again");
+        // Only an answer that is certain ends the tries of a piece. An outcome that is open or took
+        // no effect leaves the piece for the next try, and is kept for the case that none follows.
         self.last = match answer {
             Err(CallError::NoAnswer) => {
                 self.maybe = true;
@@ -147,11 +149,13 @@ impl<T: Clone> Outcome<T> {
 
 impl Gathered {
     fn new(all: &Writes) -> Gathered {
-        Gathered {
+        let gathered = Gathered {
             record: all.record.as_ref().map(|_| Outcome::open()),
             entries: vec![Outcome::open(); all.entries.len()],
             all: all.clone(),
-        }
+        };
+        assert!(!gathered.is_decided(), "a commit that was not sent is open");
+        gathered
     }
 
     /// Takes the answer to what [`Gathered::rest`] gave.
@@ -168,6 +172,9 @@ impl Gathered {
             }
             other => unreachable!("a commit is answered {other:?}"),
         };
+        // A piece that had its outcome from an earlier try was not sent with this one: outcomes are
+        // matched with what was sent, in order.
+        assert!(self.record.is_some() || pieces.record.is_none(), "no record was to be created");
         if let (Some(record), Some(answer)) = (&mut self.record, pieces.record) {
             record.take(answer);
         }
@@ -198,17 +205,33 @@ impl Gathered {
     /// created.
     fn is_decided(&self) -> bool {
         match self.record.as_ref().map(|record| &record.last) {
+            // Entries that are still open do not matter: without this record they make no version.
             Some(Some(Ok(Created::Exists) | Err(_))) => true,
+            // The record may be there or not, and its entries alone would say nothing.
             Some(None) => false,
             Some(Some(Ok(Created::Created))) | None => self.entries.iter().all(|entry| entry.last.is_some()),
         }
     }
 
     fn end(self) -> Answer {
-        Answer::Committed(Pieces {
+        let sent = self.all.entries.len();
+        let has_record = self.all.record.is_some();
+        let pieces = Pieces {
             record: self.record.map(Outcome::end),
             entries: self.entries.into_iter().map(Outcome::end).collect(),
-        })
+        };
+        assert_eq!(pieces.entries.len(), sent, "every entry of a commit has an outcome");
+        assert_eq!(pieces.record.is_some(), has_record, "a record has an outcome if it was sent");
+        Answer::Committed(pieces)
+    }
+
+    /// Panics if an invariant is broken.
+    fn check_invariants(&self) {
+        assert_eq!(self.entries.len(), self.all.entries.len(), "every entry has a place");
+        assert_eq!(self.record.is_some(), self.all.record.is_some(), "the record has a place");
+        let rest = self.rest();
+        let open = self.entries.iter().filter(|entry| entry.last.is_none()).count();
+        assert_eq!(rest.entries.len(), open, "what has no outcome is sent again, and nothing else");
     }
 }
 
@@ -260,6 +283,9 @@ impl Calls {
         limit: Option<Limit>,
         mark: TxnId,
     ) -> CallId {
+        call.check_invariants();
+        // A commit has an outcome for each piece. They are gathered over the tries, so that what is
+        // durable is not written a second time, and one piece without an answer spoils no other.
         let gathered = match &call {
             Call::Commit(writes) => Some(Gathered::new(writes)),
             Call::Get(_)
@@ -297,8 +323,11 @@ impl Calls {
         limit: Limit,
         mark: TxnId,
     ) {
+        assert!(since <= self.next, "a call may be asked to be the next one, and not a later one");
         if let Some(id) = self.shared.get(&owner) {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
+            // A call that was asked before `since` may have met the store in a state that the rule
+            // of its asker excludes: that one gets a call of its own, which later ones can join.
             if waiting.asked_call >= since {
                 waiting.waiters.extend(waiter);
                 // The new waiter has patience of its own.
@@ -307,7 +336,10 @@ impl Calls {
             }
         }
         let id = self.start(clock, owner.clone(), call(), Some(limit), mark);
-        self.map.get_mut(&id).expect("just made").waiters.extend(waiter);
+        let waiting = self.map.get_mut(&id).expect("just made");
+        assert!(waiting.asked_call >= since, "a call is asked after what it is asked for");
+        waiting.waiters.extend(waiter);
+        // The earlier call goes on for those that wait for it, without taking new ones.
         self.shared.insert(owner, id);
     }
 
@@ -317,6 +349,8 @@ impl Calls {
         waiting.tries += 1;
         let late = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
         if late && !clock.has_bug(Bug::SendAfterDeadline) {
+            // It is answered within this step like any call that took no effect, so that its owner
+            // needs no second way to hear of its end.
             self.unsent.push(id);
         } else {
             let call = match &waiting.gathered {
@@ -335,6 +369,7 @@ impl Calls {
         {
             *shared = id;
         }
+        assert!(waiting.asked_call <= id.0, "numbers grow");
         let before = self.map.insert(id, waiting);
         assert!(before.is_none(), "call numbers are unique");
         id
@@ -356,6 +391,8 @@ impl Calls {
         answer: Answer,
     ) -> Next {
         let Some(waiting) = self.map.get_mut(&id) else { return Next::Forgotten };
+        // Only an answer that leaves the outcome open, or asks for patience, makes another try of
+        // use; all calls are safe to repeat (section 10).
         let again = match (&mut waiting.gathered, &answer) {
             (Some(gathered), _) => {
                 gathered.take(answer.clone());
@@ -370,11 +407,14 @@ impl Calls {
         };
         let passed = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
         if again && !passed {
+            assert!(waiting.tries >= 1, "what is answered was tried");
+            // Pauses double, so that a store in trouble is asked less and less.
             let doublings = (waiting.tries - 1).min(16);
             let pause = (settings.retry_min_ms << doublings).min(settings.retry_max_ms).max(1);
             return Next::Repeat(clock.mono_ms() + pause);
         }
         let waiting = self.remove(id).expect("looked up above");
+        assert!(waiting.asked_call <= id.0 && id.0 < self.next, "numbers grow");
         let maybe = waiting.maybe;
         let answer = match (&waiting.gathered, answer) {
             (Some(gathered), _) => gathered.clone().end(),
@@ -390,12 +430,19 @@ impl Calls {
     /// Sends a call again under a new number, unless its limit has passed: then it is answered at
     /// once.
     pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
+        // Its owner may have gone during the pause.
         let Some(waiting) = self.map.remove(&id) else { return };
-        self.send(clock, waiting);
+        assert!(waiting.tries >= 1, "what is repeated was tried");
+        if let Some(gathered) = &waiting.gathered {
+            assert!(!gathered.is_decided(), "a commit that is decided is not repeated");
+        }
+        let again = self.send(clock, waiting);
+        assert!(again > id, "a repeated call has a greater number");
     }
 
     fn remove(&mut self, id: CallId) -> Option<Waiting> {
         let waiting = self.map.remove(&id)?;
+        // A later call of the same owner may have taken its place among the shared ones.
         if self.shared.get(&waiting.owner) == Some(&id) {
             self.shared.remove(&waiting.owner);
         }
@@ -458,9 +505,20 @@ impl Calls {
         for (owner, id) in &self.shared {
             let waiting = self.map.get(id).expect("shared calls are under way");
             assert_eq!(waiting.owner, *owner, "a shared call has its owner");
+            assert!(waiting.limit.is_some(), "somebody's patience bounds a shared call");
         }
         for (id, waiting) in &self.map {
             assert!(id.0 < self.next && waiting.asked_call <= id.0, "numbers grow");
+            assert!(waiting.tries >= 1, "what is under way was tried");
+            assert!(u64::from(waiting.tries) <= id.0 - waiting.asked_call + 1, "each try has a number");
+            let is_commit = matches!(waiting.call, Call::Commit(_));
+            assert_eq!(waiting.gathered.is_some(), is_commit, "a commit's outcomes are gathered");
+            if let Some(gathered) = &waiting.gathered {
+                gathered.check_invariants();
+                assert!(!gathered.is_decided(), "a commit that is decided is not under way");
+            }
+            let is_alone = matches!(waiting.owner, Owner::Task(..) | Owner::Sweep(_) | Owner::Nobody);
+            assert!(!is_alone || waiting.waiters.is_empty(), "operations wait for shared calls");
         }
     }
 }

@@ -112,7 +112,8 @@ impl Operations {
     pub(in crate::node) fn add(&mut self, operation: Operation) -> OperationId {
         let id = OperationId(self.next);
         self.next += 1;
-        self.map.insert(id, operation);
+        let before = self.map.insert(id, operation);
+        assert!(before.is_none(), "numbers of operations are unique");
         id
     }
 
@@ -129,6 +130,7 @@ impl Operations {
     }
 
     pub(in crate::node) fn put_back(&mut self, id: OperationId, operation: Operation) {
+        assert!(id.0 < self.next, "an operation that is worked on was added");
         let before = self.map.insert(id, operation);
         assert!(before.is_none(), "an operation is worked on once at a time");
     }
@@ -149,5 +151,32 @@ impl Operations {
 
     pub(in crate::node) fn iter(&self) -> impl Iterator<Item = (&OperationId, &Operation)> {
         self.map.iter()
+    }
+
+    /// Panics if an invariant is broken. `next_call` is the number of the next call.
+    pub(in crate::node) fn check_invariants(&self, next_call: u64) {
+        for (id, operation) in &self.map {
+            assert!(id.0 < self.next, "numbers grow");
+            assert!(operation.began_call <= next_call, "an operation began before the next call");
+            for met in operation.met.values() {
+                assert!(met.mark_since <= next_call, "the mark is asked from a call on");
+                assert!(met.mark_since == 0 || met.values_gone > 0, "only what was found gone asks so");
+            }
+            match &operation.purpose {
+                Purpose::Batch { reads, .. } => {
+                    let waited = |(key, own): &(Key, Option<Found>)| {
+                        own.is_some() || operation.wanted.contains_key(key)
+                    };
+                    assert!(reads.iter().all(waited), "what a batch reads is its own or wanted");
+                    let listed = operation.wanted.values().any(|want| matches!(want, Want::Listed));
+                    assert!(!listed, "a batch wants values");
+                }
+                Purpose::List(_, listing) => {
+                    assert!(listing.is_asked || listing.page.is_none(), "a page was asked for");
+                    let fetches = |want: &Want| matches!(want, Want::Fetching(_) | Want::Found(_));
+                    assert!(!operation.wanted.values().any(fetches), "a listing wants no values");
+                }
+            }
+        }
     }
 }

@@ -65,7 +65,10 @@ impl Memory {
         assert!(matches!(memo, Memo::Asked), "a call is answered once");
         *memo = Memo::Answered(answer);
         self.awaited.remove(&place);
-        self.awaited.is_empty()
+        let is_last = self.awaited.is_empty();
+        let is_asked = |place: &usize| matches!(self.memo[*place], Memo::Asked);
+        assert!(self.awaited.iter().all(is_asked), "a script waits for what it asked");
+        is_last
     }
 }
 
@@ -105,6 +108,7 @@ impl<'a> Run<'a> {
     ) -> usize {
         let place = self.place;
         self.place += 1;
+        assert!(place <= self.memory.memo.len(), "a script asks in order");
         if place == self.memory.memo.len() {
             self.memory.memo.push(Memo::Asked);
             self.issued.push(Issued { place, call: call(), limit });
@@ -114,6 +118,7 @@ impl<'a> Run<'a> {
 
     /// Returns the answer to a started call.
     pub(in crate::node) fn wait(&mut self, place: usize) -> Result<Answer, Pending> {
+        assert!(place < self.place, "a script waits for a call that it started");
         match &self.memory.memo[place] {
             Memo::Asked => {
                 self.memory.awaited.insert(place);
@@ -142,6 +147,7 @@ impl<'a> Run<'a> {
     pub(in crate::node) fn once(&mut self, value: impl FnOnce() -> Noted) -> Noted {
         let place = self.place;
         self.place += 1;
+        assert!(place <= self.memory.memo.len(), "a script notes in order");
         if place == self.memory.memo.len() {
             self.memory.memo.push(Memo::Noted(value()));
         }
@@ -177,7 +183,8 @@ impl<P> Tasks<P> {
     pub(in crate::node) fn add(&mut self, purpose: P) -> TaskId {
         let id = TaskId(self.next);
         self.next += 1;
-        self.map.insert(id, (purpose, Memory::default()));
+        let before = self.map.insert(id, (purpose, Memory::default()));
+        assert!(before.is_none(), "numbers of scripts are unique");
         id
     }
 
@@ -197,6 +204,22 @@ impl<P> Tasks<P> {
 
     pub(in crate::node) fn contains(&self, id: TaskId) -> bool {
         self.map.contains_key(&id)
+    }
+
+    /// Returns the purposes of all scripts.
+    pub(in crate::node) fn purposes(&self) -> impl Iterator<Item = &P> {
+        self.map.values().map(|(purpose, _)| purpose)
+    }
+
+    /// Panics if an invariant is broken: between steps every script waits for an answer.
+    pub(in crate::node) fn check_invariants(&self) {
+        for (id, (_, memory)) in &self.map {
+            assert!(id.0 < self.next, "numbers grow");
+            assert!(!memory.awaited.is_empty(), "a script that waits for nothing has run to its end");
+            for place in &memory.awaited {
+                assert!(matches!(memory.memo[*place], Memo::Asked), "what is awaited was asked");
+            }
+        }
     }
 
     /// Drops scripts. Returns their purposes.

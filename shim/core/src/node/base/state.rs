@@ -148,7 +148,10 @@ impl State {
     /// Calls the store for an owner.
     pub(in crate::node) fn call(&mut self, owner: Owner, call: Call, limit: Option<Limit>) -> CallId {
         let mark = self.mark.known();
-        self.calls.start(&self.clock, owner, call, limit, mark)
+        let next_call = self.calls.next_number();
+        let id = self.calls.start(&self.clock, owner, call, limit, mark);
+        assert_eq!(id.0, next_call, "a call gets the number that was promised to it");
+        id
     }
 
     /// Calls the store for an operation, or joins the same call if it was first asked by call
@@ -170,6 +173,7 @@ impl State {
     pub(in crate::node) fn is_time_known(&self, since: Option<&Moment>) -> bool {
         let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
         let bounds = self.clock.bounds();
+        assert!(bounds.is_none_or(|bounds| bounds.earliest_ms <= bounds.latest_ms), "bounds are in order");
         heard && bounds.is_some_and(|bounds| bounds.width_ms() <= self.settings.skew_max_ms)
     }
 
@@ -201,6 +205,7 @@ impl State {
     /// Learns a committed transaction. `durable` says that its entries are known to be in the
     /// store.
     pub(in crate::node) fn learn(&mut self, header: &Arc<Header>, durable: bool, asked: Option<&Key>) {
+        header.check_invariants();
         if let Some(bounds) = self.clock.bounds()
             && header.txn.time.ms() > bounds.latest_ms + self.settings.skew_max_ms
             && self.index.header(header.txn).is_none()
@@ -228,8 +233,10 @@ impl State {
     pub(in crate::node) fn weigh(&mut self, attempt: AttemptId) {
         let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
         let bytes = transaction.bytes();
+        assert!(self.transactions_bytes >= transaction.weighed, "the sum has every part");
         self.transactions_bytes = self.transactions_bytes - transaction.weighed + bytes;
         transaction.weighed = bytes;
+        assert!(self.transactions_bytes >= bytes, "the sum has every part");
     }
 
     /// Returns true if this fault was put in on purpose. Constantly false in a shipped build.

@@ -185,8 +185,79 @@ impl Transaction {
         }
     }
 
+    /// Notes that a commit was asked and waits for operations under way.
+    pub(in crate::node) fn close(&mut self, result: Option<bytes::Bytes>, waiter: CommitWaiter) {
+        assert!(matches!(self.phase, Phase::Open), "a commit is asked of an open transaction");
+        assert!(self.operations > 0, "a commit waits for operations only if there are some");
+        self.phase = Phase::Closing(result, vec![waiter]);
+    }
+
+    /// Takes the commit that waited for operations. The transaction is open until it starts.
+    pub(in crate::node) fn take_closing(&mut self) -> Option<(Option<bytes::Bytes>, Vec<CommitWaiter>)> {
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Closing(result, waiters) => {
+                assert_eq!(self.operations, 0, "a commit starts when all operations are done");
+                Some((result, waiters))
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// Starts a commit: its time is to be taken.
+    pub(in crate::node) fn prepare(&mut self, result: Option<bytes::Bytes>, waiters: Vec<CommitWaiter>) {
+        assert!(matches!(self.phase, Phase::Open), "a commit starts once");
+        assert!(!waiters.is_empty(), "somebody asked for the commit");
+        assert!(self.named || !self.buffer.is_empty(), "a commit stores something");
+        self.phase = Phase::Preparing(result, waiters);
+    }
+
+    /// Takes the commit time: from here on the commit may be sent. Returns its record.
+    pub(in crate::node) fn take_time(&mut self, time: Hlc) -> Arc<Record> {
+        assert!(time > self.newest_seen(), "a commit's time is above all that it read");
+        let Phase::Preparing(result, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
+            unreachable!("the time of a commit is taken once")
+        };
+        let record = Arc::new(Record {
+            txn: TxnId { time, attempt: self.attempt },
+            hash: self.hash,
+            named: self.named,
+            fingerprint: self.fingerprint,
+            retention_ms: self.retention_ms,
+            large_result: self.large_result.filter(|_| result.is_none()),
+            result,
+            writes: self.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
+        });
+        record.check_invariants();
+        assert_eq!(record.writes.len(), self.buffer.len(), "a record has the whole buffer");
+        self.phase = Phase::Committing(record.clone(), waiters);
+        record
+    }
+
+    /// Notes that the record and every entry are durable: the store's time must pass the commit time.
+    pub(in crate::node) fn pass(&mut self) {
+        let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
+            unreachable!("what is durable was sent")
+        };
+        assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");
+        self.phase = Phase::Passing(record, waiters);
+    }
+
+    /// Opens the transaction again, after a commit that took no effect and has no waiters left.
+    pub(in crate::node) fn reopen(&mut self) {
+        assert!(!matches!(self.phase, Phase::Passing(..)), "what is durable is not taken back");
+        let waiters = self.waiters_mut().expect("a commit was asked");
+        assert!(waiters.is_empty(), "everybody who waited has been answered");
+        self.phase = Phase::Open;
+    }
+
     /// Adds a range that was listed: it goes on from the last one, or is one more.
     pub(in crate::node) fn add_range(&mut self, range: ListedRange) {
+        let through = range.through.as_deref();
+        let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));
+        assert!(goes_on, "a range ends behind its start");
         match self.ranges.last_mut() {
             Some(last) if *last == range => {}
             Some(last)
@@ -208,6 +279,7 @@ impl Transaction {
 
     /// Adds a commit that the session has seen: a lower bound for every key that it wrote.
     pub(in crate::node) fn add_floor(&mut self, header: Arc<Header>) {
+        assert!(self.reads.is_empty(), "the floor is known before the first read");
         self.raise(&header);
         self.floor.push(header);
     }
@@ -229,6 +301,7 @@ impl Transaction {
         let read = self.reads.remove(key).expect("only what is in the read set is taken back");
         assert!(!read.delivered, "what the client has had stays");
         self.lower.clear();
+        // The bounds that the choice brought go with it; all others stay.
         let known: Vec<Arc<Header>> = self
             .reads
             .values()
@@ -244,12 +317,15 @@ impl Transaction {
             if bound.txn < header.txn {
                 *bound = header.clone();
             }
+            assert!(bound.txn >= header.txn, "a lower bound only rises");
         }
     }
 
     /// Returns the version below which the key may not be read (protocol 5.3, the paper's case 1).
     pub(in crate::node) fn lower_bound(&self, key: &Key) -> Option<&Arc<Header>> {
-        self.lower.get(key)
+        let bound = self.lower.get(key)?;
+        assert!(bound.meta(key).is_some(), "a lower bound wrote the key");
+        Some(bound)
     }
 
     /// Returns the keys that a listing must not miss: those written by transactions of the read set
@@ -305,13 +381,17 @@ impl Transaction {
     /// Returns the least mark that any of its reads rests on; `None` if it has read nothing.
     pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
         let reads = self.reads.values().map(|read| read.mark);
-        reads.chain(self.ranges.iter().map(|range| range.mark)).min()
+        let least = reads.chain(self.ranges.iter().map(|range| range.mark)).min();
+        assert_eq!(least.is_none(), self.reads.is_empty() && self.ranges.is_empty(), "each has a mark");
+        least
     }
 
     /// Returns the newest commit time that this transaction has seen; its own is greater.
     pub(in crate::node) fn newest_seen(&self) -> Hlc {
         let reads = self.reads.values().filter_map(|read| read.header.as_ref()).map(|header| header.txn.time);
-        reads.max().unwrap_or_default().max(self.session.newest())
+        let newest = reads.max().unwrap_or_default().max(self.session.newest());
+        assert!(newest >= self.session.newest(), "a session's commits were seen");
+        newest
     }
 
     /// Panics if the read set is not atomic, or the buffer is not what was counted.
@@ -345,6 +425,40 @@ impl Transaction {
             }
         }
         assert!(self.blob_group.is_some() || self.blobs == 0, "blobs have a group");
+        if let Some(group) = &self.blob_group {
+            assert_eq!(group.attempt, self.attempt, "an attempt's blobs are its own");
+            assert_eq!(group.hash, self.hash, "an attempt's blobs lead to its record");
+        }
+        for (key, bound) in &self.lower {
+            assert!(bound.meta(key).is_some(), "the lower bound of {key} wrote it");
+            let read = self.reads.get(key).and_then(|read| read.header.as_ref());
+            assert!(read.is_none_or(|read| read.txn >= bound.txn), "{key} was read below its lower bound");
+        }
+        for header in &self.floor {
+            let is_bound = |(key, _): &(Key, _)| self.lower.get(key).is_some_and(|b| b.txn >= header.txn);
+            assert!(header.writes.iter().all(is_bound), "a session's commit bounds every key that it wrote");
+        }
+        assert!(self.session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
+        assert!(self.weighed >= TRANSACTION_BYTES, "an open transaction was weighed");
+        self.check_phase();
+    }
+
+    /// Panics if the transaction is not what its phase says.
+    fn check_phase(&self) {
+        match &self.phase {
+            Phase::Open => {}
+            Phase::Closing(..) => assert!(self.operations > 0, "it waits for operations under way"),
+            Phase::Preparing(_, waiters) => {
+                let patience = waiters.iter().all(|waiter| waiter.until_mono < u64::MAX);
+                assert!(patience, "who waits for a commit has a limit");
+            }
+            Phase::Committing(record, _) | Phase::Passing(record, _) => {
+                assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");
+                assert_eq!(record.hash, self.hash, "a commit is its own request's");
+                assert_eq!(record.writes.len(), self.buffer.len(), "a commit has the whole buffer");
+                assert!(record.txn.time > self.newest_seen(), "a commit is above all that it read");
+            }
+        }
     }
 
     /// Returns the waiters of a commit under way, however far it is.
@@ -363,9 +477,11 @@ impl Transaction {
     pub(in crate::node) fn unsure_reads(&self, seen_ms: u64) -> Vec<SessionEntry> {
         let headers = self.reads.values().filter_map(|read| read.header.as_ref());
         let several = headers.filter(|header| header.writes.len() > 1);
-        several
+        let unsure = several
             .map(|header| SessionEntry { txn: header.txn, hash: header.hash, whole: false, seen_ms })
-            .collect()
+            .collect::<Vec<_>>();
+        assert!(unsure.len() <= self.reads.len(), "only what was read is unsure");
+        unsure
     }
 }
 

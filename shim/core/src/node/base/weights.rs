@@ -42,7 +42,9 @@ fn etag(meta: &Meta) -> usize {
 
 /// Returns the weight of an entry that a listing showed and whose record is not known.
 pub(in crate::node) fn hint(entry: &VersionEntry) -> usize {
-    size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta)
+    let bytes = size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta);
+    assert!(bytes > entry.meta.etag.len(), "a weight is an upper bound");
+    bytes
 }
 
 /// Returns the weight of a key with so many versions of `version_bytes` each, and `KeyEntry` of
@@ -59,7 +61,10 @@ pub(in crate::node) fn key<K>(key: &Key, versions: usize, version_bytes: usize) 
 /// first step is four; most keys have one version or two. A function of their number, so that a
 /// copy of an index weighs the same as its original.
 pub(in crate::node) fn places(versions: usize) -> usize {
-    if versions == 0 { 0 } else { versions.next_power_of_two() }
+    let places = if versions == 0 { 0 } else { versions.next_power_of_two() };
+    assert!(places >= versions, "every version has a place");
+    assert!(places < 2 * versions.max(1), "fewer than half of the places are free");
+    places
 }
 
 pub(in crate::node) fn header(header: &Header) -> usize {

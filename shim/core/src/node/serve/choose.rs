@@ -85,6 +85,7 @@ pub(in crate::node) fn choose(
     key: &Key,
 ) -> Choice {
     let transaction = &state.transactions[&operation.attempt];
+    assert!(operation.wanted.contains_key(key), "a version is chosen for a key that is wanted");
     // A key read twice gives the same version.
     if let Some(ReadVersion { header, .. }) = transaction.reads.get(key) {
         return header.clone().map_or(Choice::Absent, Choice::Version);
@@ -106,6 +107,7 @@ pub(in crate::node) fn choose(
         return Choice::Missing;
     }
     match usable_listing(state, operation, key) {
+        // Everything else is judged on this one listing, and on marks that are asked after it.
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
         Err(since) => {
             ask_listing(state, id, operation, key, None, since);
@@ -145,6 +147,7 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     // A listing asked since the operation began is young enough for it, however long its answer
     // took.
     let young = is_current || listing.asked_call >= operation.began_call;
+    assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
     if listing.asked_call < since {
         return Err(since);
     }
@@ -154,6 +157,7 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     if listing.mark < settled && listing.asked_call < operation.began_call {
         return Err(operation.began_call);
     }
+    assert!(!fresh || listing.asked_call >= transaction.began_call, "a fresh listing is asked since then");
     if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
 }
 
@@ -165,6 +169,7 @@ fn ask_listing(
     after: Option<VersionEntry>,
     since: u64,
 ) {
+    assert!(since <= state.calls.next_number(), "a listing is asked by the next call at the latest");
     let owner = Owner::Listing(key.clone(), after.clone());
     let limit = state.settings.version_page_len;
     let call = || Call::List {
@@ -229,16 +234,21 @@ impl Look<'_> {
         let versions = self.state.index.entry(self.key).versions();
         let above = versions.iter().take_while(|known| bound.is_none_or(|bound| known.txn >= bound.txn));
         let mut candidates: Vec<Known> = above.cloned().collect();
+        assert!(candidates.is_sorted_by(|a, b| a.txn > b.txn), "candidates come newest first, each once");
         if let Some(bound) = bound {
             match candidates.last_mut().filter(|last| last.txn == bound.txn) {
                 Some(last) => last.decide(bound),
                 None => candidates.push(Known::unlisted(bound)),
             }
+            let is_below = |known: &Known| known.txn < bound.txn;
+            assert!(!candidates.iter().any(is_below), "no candidate is below the lower bound");
         }
         candidates
     }
 
     fn judge(&mut self, known: &Known) -> Judgement {
+        // An entry is a hint, so its record decides first. A version that the listing does not show
+        // is explained before it is compared with what was read.
         let listed = known.is_listed_by(self.listing.asked_call);
         match &known.knowledge {
             Knowledge::Entry(entry) => self.judge_hint(known, entry),
@@ -277,6 +287,7 @@ impl Look<'_> {
         // would go unseen.
         let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
         let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
+        assert!(seen.asked_call >= since, "a mark that explains an absence was read after it");
         if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
     }
 
@@ -296,6 +307,7 @@ impl Look<'_> {
 
     /// A version: does it go with everything that was read?
     fn judge_version(&mut self, header: &Arc<Header>) -> Judgement {
+        assert!(header.meta(self.key).is_some(), "a version's key is in its write set");
         let bug = bug_of(&self.state.settings);
         let transaction = &self.state.transactions[&self.operation.attempt];
         let rejected = match transaction.rejection(header, |planted| bug == Some(planted)) {
@@ -327,6 +339,7 @@ impl Look<'_> {
         let settled = self.mark_since(since)?.settled;
         let transaction = &self.state.transactions[&self.operation.attempt];
         let least = transaction.least_mark().map_or(self.listing.mark, |mark| mark.min(self.listing.mark));
+        assert!(least <= self.listing.mark, "the listing in use counts as well");
         Some(settled <= least)
     }
 
@@ -354,6 +367,8 @@ impl Look<'_> {
     }
 
     fn next_page(&mut self, more: VersionEntry) -> Choice {
+        let shown = self.listing.more_after.as_deref();
+        assert_eq!(shown.map(|shown| shown.txn), Some(more.txn), "a listing goes on where it ended");
         ask_listing(self.state, self.id, self.operation, self.key, Some(more), self.listing.asked_call);
         Choice::Missing
     }
@@ -366,6 +381,7 @@ impl Look<'_> {
     }
 
     fn take(self, header: Arc<Header>) -> Choice {
+        // The mark of the listing goes along: it later tells a deletion from an absence.
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
         transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark);
@@ -373,8 +389,13 @@ impl Look<'_> {
     }
 
     fn absent(self) -> Choice {
+        let careless = bug_of(&self.state.settings).is_some();
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
+        // A lower bound above the mark has an entry to come, so the key cannot be gone.
+        let bound = transaction.lower_bound(self.key).map(|bound| bound.txn);
+        let explained = bound.is_none_or(|bound| bound <= self.listing.mark);
+        assert!(explained || careless, "a key is absent below its lower bound only if it was deleted");
         transaction.add_read(self.key.clone(), None, self.listing.mark);
         Choice::Absent
     }

@@ -76,6 +76,9 @@ pub(in crate::node) fn carry_out(
     let hash = transaction.hash;
     let group =
         *transaction.blob_group.get_or_insert(BlobGroup { attempt, hash, reserved_ms: bounds.latest_ms });
+    assert_eq!(group.attempt, attempt, "an attempt's blobs are its own");
+    assert_eq!(group.hash, hash, "an attempt's blobs lead to its record");
+    assert!(transaction.operations > 0, "a reservation is an operation of its transaction");
     let number = transaction.blobs;
     transaction.blobs += 1;
     state.reply(ticket, Reply::Reserved { group, number });

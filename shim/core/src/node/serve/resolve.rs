@@ -101,6 +101,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
     let session = ended.as_ref().map_or_else(Session::default, |ended| ended.session.clone());
     match ending {
         Resolved::Ours(record) => {
+            assert_eq!(record.txn.attempt, attempt, "the record is the attempt's own");
             let whole = record.is_whole();
             let session = tell::session_with(state, &session, &record, whole, &[]);
             let committed = Committed { txn: Some(record.txn), session };
@@ -116,6 +117,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
             state.reply(ticket, Reply::Committed(committed));
         }
         Resolved::Other(record) => {
+            assert!(record.txn.attempt != attempt, "the record is another attempt's");
             begin::learn_told(state, &record);
             let fingerprint = ended.and_then(|ended| ended.fingerprint);
             match tell::verdict(state, &record, fingerprint, &session) {

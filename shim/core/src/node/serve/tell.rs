@@ -48,12 +48,16 @@ pub(in crate::node) fn entries_first(
         if record.txn <= mark {
             return Ok(Ok(()));
         }
+        assert!(!record.is_whole() && !record.writes.is_empty(), "there are entries to put");
         let limit = Limit { from: asked, ms: state.settings.put_limit_ms, age: Age::AtMost };
         let limit = if state.planted(Bug::RepairOnOldMark) { None } else { Some(limit) };
         let put = || Call::Commit(Writes { record: None, entries: record.entries() });
         let place = run.start_within(limit, put);
         outcome = match run.wait(place)? {
-            Answer::Committed(pieces) => pieces.entries.into_iter().collect(),
+            Answer::Committed(pieces) => {
+                assert_eq!(pieces.entries.len(), record.writes.len(), "every entry has an outcome");
+                pieces.entries.into_iter().collect()
+            }
             Answer::Failed(error) => Err(error),
             other => unreachable!("entries are put and answered {other:?}"),
         };
@@ -130,5 +134,6 @@ pub(in crate::node) fn session_with(
     let unsure = reads.iter().filter(|entry| !state.entered.contains(&entry.txn.attempt)).copied();
     let mut session = before.clone();
     session.add(unsure.chain([newest]), seen_ms, state.settings.recheck_after_ms);
+    assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");
     session
 }
