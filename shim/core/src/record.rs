@@ -194,7 +194,9 @@ impl Record {
         let result = self.result.as_ref().map_or(0, Bytes::len)
             + self.large_result.as_ref().map_or(0, |_| LARGE_RESULT_BYTES);
         let writes: usize = self.writes.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
-        RECORD_BYTES_BASE + result + writes
+        let bytes = RECORD_BYTES_BASE + result + writes;
+        assert!(bytes >= self.writes.len() * WRITE_BYTES_BASE, "every write takes its place");
+        bytes
     }
 
     /// Returns the write of one key, unless the transaction did not write it.

@@ -166,7 +166,9 @@ impl Settings {
     /// Returns the time after which an attempt is over: no call of it can take effect any more.
     /// Younger versions cannot be at or below the mark.
     pub fn over_after_ms(&self) -> u64 {
-        self.timeout_max_ms + self.grace_ms
+        let over_ms = self.timeout_max_ms + self.grace_ms;
+        assert!(over_ms >= self.grace_ms, "what was sent at the deadline may land within the grace");
+        over_ms
     }
 
     /// Relation (a): returns the distance of a sweep's target from the store's time.
