@@ -1,6 +1,7 @@
 //! A small shop for stories: nodes over one typed store in memory, with clocks that go on by hand.
 //!
-//! Calls are answered at once unless a story holds them back. Every answer carries the store's time.
+//! Calls are answered at once unless a story holds them back. Every answer carries the store's
+//! time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
