@@ -26,7 +26,6 @@ export interface Found {
   keys: string[]
   result: Buffer
   resultSize: number | null
-  collected: boolean
 }
 export type Bytes = string | Uint8Array
 export type Operation = { get: string } | { put: string, value: Buffer, contentType?: string } | { delete: string }
@@ -65,6 +64,8 @@ export interface RequestOptions {
   retentionS?: number
   /** Runs at once beside another open attempt, because that one is known to be gone. (One effect in any case.) */
   overlap?: boolean
+  /** Sees every commit that was acknowledged before the attempt began, on whatever server of the store. */
+  fresh?: boolean
   /** Keys to read in the call that opens the transaction, so that getting them costs no call. */
   reads?: string[]
 }
@@ -90,8 +91,8 @@ export class Client {
   begin(requestId?: string | null, options?: RequestOptions): Promise<Transaction>
   /** Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is `Unknown`. */
   execute(requestId: string | null, ops: Operation[], result?: Bytes, options?: RequestOptions): Promise<Executed>
-  /** A key's value, read by itself; null if it has none. */
-  get(key: string): Promise<Value | null>
+  /** A key's value, read by itself; null if it has none. Fresh: that of the newest commit that was acknowledged before, or a newer one. */
+  get(key: string, options?: { fresh?: boolean }): Promise<Value | null>
   /** Writes one key by itself. `Unknown` if the answer was lost: it is not sent again, since meanwhile somebody may have written a newer value. */
   put(key: string, value: Bytes, contentType?: string): Promise<Ran>
   /** Deletes one key by itself; otherwise as `put`. */

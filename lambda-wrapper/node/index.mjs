@@ -52,8 +52,15 @@ const PIECE_BYTES = 64 << 10
 // How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 const ABORT_MS_MAX = 2_000
 // Commits that a session token names, and the bytes of one: time, attempt, request hash.
-const SESSION_LEN_MAX = 4
-const SESSION_ENTRY_LEN = 8 + 16 + 32
+const SESSION_LEN_MAX = 8
+const SESSION_FORMAT = 2
+// Format number, and until when transactions are fresh.
+const SESSION_PREFIX_LEN = 1 + 8
+// Of an entry: time, attempt, request hash; then when it was heard of, flags.
+const SESSION_IDENTITY_LEN = 8 + 16 + 32
+const SESSION_ENTRY_LEN = SESSION_IDENTITY_LEN + 8 + 1
+// For how long a merged session covers commits that had no room in it, by fresh transactions.
+const SESSION_COVER_MS = 60_000n
 const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
 
 // --- errors --------------------------------------------------------------------------------------------------------
@@ -203,18 +210,42 @@ function lookUpPath (under, requestId, scope) {
 }
 
 export function mergeSessions (one, other) {
+  // Of two entries of one commit, the one that was heard of last.
   const entries = new Map()
+  let fresh = 0n
   for (const token of [one, other]) {
     const raw = Buffer.from(token, 'base64url')
     const canonical = raw.toString('base64url') === token
-    if (!canonical || raw[0] !== 1 || (raw.length - 1) % SESSION_ENTRY_LEN) throw new Error('not a session token of format 1')
-    for (let at = 1; at < raw.length; at += SESSION_ENTRY_LEN) {
+    const whole = (raw.length - SESSION_PREFIX_LEN) % SESSION_ENTRY_LEN === 0
+    if (!canonical || raw[0] !== SESSION_FORMAT || raw.length < SESSION_PREFIX_LEN || !whole) throw new Error('not a session token of format 2')
+    const until = raw.readBigUInt64BE(1)
+    if (until > fresh) fresh = until
+    for (let at = SESSION_PREFIX_LEN; at < raw.length; at += SESSION_ENTRY_LEN) {
       const entry = raw.subarray(at, at + SESSION_ENTRY_LEN)
-      entries.set(entry.toString('hex'), entry)
+      if (entry[SESSION_ENTRY_LEN - 1] > 1) throw new Error('not a session token')
+      const identity = entry.toString('hex', 0, SESSION_IDENTITY_LEN)
+      const known = entries.get(identity)
+      if (known === undefined || Buffer.compare(known, entry) < 0) entries.set(identity, entry)
     }
   }
-  const newest = [...entries.values()].sort(Buffer.compare).reverse().slice(0, SESSION_LEN_MAX)
-  return Buffer.concat([Buffer.of(1), ...newest]).toString('base64url')
+  const newest = [...entries.values()].sort(Buffer.compare).reverse()
+  for (const entry of newest.slice(SESSION_LEN_MAX)) {
+    const until = entry.readBigUInt64BE(SESSION_IDENTITY_LEN) + SESSION_COVER_MS
+    if (until > fresh) fresh = until
+  }
+  const prefix = Buffer.alloc(SESSION_PREFIX_LEN)
+  prefix[0] = SESSION_FORMAT
+  prefix.writeBigUInt64BE(BigInt.asUintN(64, fresh) === fresh ? fresh : 2n ** 64n - 1n, 1)
+  return Buffer.concat([prefix, ...newest.slice(0, SESSION_LEN_MAX)]).toString('base64url')
+}
+
+// The header by which a commit repeats its request: a server that has forgotten the transaction answers from the request's record.
+function repeats (requestId) {
+  // eslint-disable-next-line no-control-regex
+  if (requestId === null || /[\x00-\x1f\x7f]/.test(requestId)) return null
+  const escaped = requestId.replaceAll('\\', '\\\\').replaceAll('"', '\\"')
+  // Headers are bytes: UTF-8, which Node takes as text of one byte a character.
+  return { 'Idempotency-Key': Buffer.from(`"${escaped}"`).toString('latin1') }
 }
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
@@ -376,12 +407,13 @@ function resultOf (result, requestId) {
 }
 
 function beginOf (client, requestId, options, waitMs, beside) {
-  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, reads = [] } = options
+  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, reads = [] } = options
   const begin = {
     request_id: requestId ?? undefined, scope, fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
     session: client.session ?? undefined
   }
   if (overlap || beside) begin.if_open = 'run'
+  if (fresh) begin.fresh = true
   const ops = reads.map(key => ({ get: checked(key) }))
   if (ops.length > 0) begin.ops = ops
   return begin
@@ -490,8 +522,8 @@ export class Client {
     return reply
   }
 
-  async get (key) {
-    const path = `/v1/keys/${encodeName(checked(key))}`
+  async get (key, { fresh = false } = {}) {
+    const path = `/v1/keys/${encodeName(checked(key))}${fresh ? '?fresh=true' : ''}`
     const pace = new Pace(this._options.runMsMax)
     for (;;) {
       let error
@@ -566,8 +598,8 @@ export class Client {
   async _lookUp (requestId, scope) {
     try {
       const found = reply(await this._transport.send('GET', lookUpPath('requests', requestId, scope)))
-      const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [], collected = false } = found
-      return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null, collected }
+      const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [] } = found
+      return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null }
     } catch (why) {
       const error = harmless(why)._about(requestId)
       if (error instanceof NotFound) return null
@@ -575,8 +607,9 @@ export class Client {
     }
   }
 
-  async _post (path, message) {
-    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), { 'Content-Type': 'application/json' }))
+  async _post (path, message, headers = {}) {
+    const all = { 'Content-Type': 'application/json', ...headers }
+    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), all))
   }
 }
 
@@ -584,9 +617,10 @@ export class Client {
 
 export class Transaction {
   /** @internal */
-  constructor (client, requestId, opened, ran = null) {
+  constructor (client, requestId, opened, ran = null, scope = null) {
     this._client = client
     this._requestId = requestId ?? null
+    this._scope = scope ?? null
     this.token = opened.transaction ?? ''
     this.ran = ran
     this._ended = ran !== null
@@ -812,10 +846,12 @@ export class Transaction {
   // Sends a commit until its outcome is known. Throws Unknown, or why it did not commit. `{batchIsIn: doubt}`: the batch has arrived, and its
   // commit is under way or done.
   async _ask (rest, message, doubt, pace, timesMax) {
+    const headers = repeats(this._requestId)
+    const query = headers !== null && this._scope ? `?scope=${encodeURIComponent(this._scope)}` : ''
     for (let nth = 1; ; nth += 1) {
       let error
       try {
-        const reply = await this._client._post(`/v1/transactions/${this.token}${rest}`, message)
+        const reply = await this._client._post(`/v1/transactions/${this.token}${rest}${query}`, message, headers ?? {})
         if (reply.committed || reply.replayed) return reply
         error = new Unknown('an answer to a commit that tells of none')
       } catch (why) {
@@ -872,7 +908,7 @@ class Run {
         if (!reply.transaction) throw new NoAnswer('an opening was answered without a transaction')
         this.attempts += 1
         this.beside = true
-        return new Transaction(this.client, this.requestId, reply)
+        return new Transaction(this.client, this.requestId, reply, null, this.options.scope)
       } catch (why) {
         this.beside ||= why instanceof NoAnswer
         error = harmless(why)._about(this.requestId)

@@ -27,7 +27,6 @@ const STORES: &[&str] = &[
 /// Everything that a program in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
     "aft-core",
-    "aft-core-first",
     "aft-format",
     "aft-wire",
     "aft-node",
@@ -50,13 +49,12 @@ const ALL_OF_OURS: &[&str] = &[
 const RULES: &[Rule] = &[
     Rule { name: "aft-core", folder: "shim/core", may_use: &[] },
     Rule { name: "aft-format", folder: "shim/format", may_use: &["aft-core", "aft-store"] },
-    Rule { name: "aft-core-first", folder: "shim/core-first", may_use: &[] },
-    Rule { name: "aft-wire", folder: "shim/wire", may_use: &["aft-core-first", "aft-store"] },
-    Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core-first", "aft-wire", "aft-store"] },
-    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-wire"] },
-    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core-first", "aft-wire", "aft-node"] },
+    Rule { name: "aft-wire", folder: "shim/wire", may_use: &[] },
+    Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-format", "aft-store"] },
+    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-format", "aft-wire"] },
+    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-format", "aft-wire", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
-    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core-first", "aft-wire", "aft-node", "aft-history", "aft-store"] },
+    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-wire", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
@@ -171,7 +169,7 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
 fn external_violation(from: &str, edge: &Edge) -> Option<String> {
     let allowed = match from {
         _ if edge.dev => return None,
-        "aft-core" | "aft-core-first" => CORE_MAY_USE,
+        "aft-core" => CORE_MAY_USE,
         "aft-store" if !edge.optional => SEAM_MAY_USE,
         _ => return None,
     };
@@ -243,11 +241,8 @@ fn planted_edges_are_found() {
     let edge = |to: &str| Edge { to: to.to_owned(), dev: false, optional: false, bugs: false };
     let dev = |to: &str| Edge { dev: true, ..edge(to) };
     check("aft-core", edge("tokio"), &["aft-core depends on tokio: it may use [\"bytes\"] only"]);
-    check(
-        "aft-core",
-        edge("aft-core-first"),
-        &["aft-core depends on aft-core-first: not in its row of the table"],
-    );
+    check("aft-core", edge("serde"), &["aft-core depends on serde: it may use [\"bytes\"] only"]);
+    check("aft-core", dev("aft-node"), &["aft-core's tests depend on aft-node: not in their table"]);
     check("aft-core", edge("aft-format"), &["aft-core depends on aft-format: not in its row of the table"]);
     check("aft-core", dev("aft-history"), &[]);
     check("aft-format", edge("aft-core"), &[]);
@@ -259,24 +254,7 @@ fn planted_edges_are_found() {
         edge("aft-store-memory"),
         &["aft-format depends on aft-store-memory: only the binary names concrete stores"],
     );
-    check("aft-core-first", edge("tokio"), &["aft-core-first depends on tokio: it may use [\"bytes\"] only"]);
-    check("aft-core-first", edge("serde"), &["aft-core-first depends on serde: it may use [\"bytes\"] only"]);
-    check(
-        "aft-core-first",
-        edge("aft-wire"),
-        &["aft-core-first depends on aft-wire: not in its row of the table"],
-    );
-    check(
-        "aft-core-first",
-        dev("aft-node"),
-        &["aft-core-first's tests depend on aft-node: not in their table"],
-    );
-    check("aft-core-first", dev("aft-history"), &[]);
-    check(
-        "aft-store",
-        edge("aft-core-first"),
-        &["aft-store depends on aft-core-first: not in its row of the table"],
-    );
+    check("aft-store", edge("aft-core"), &["aft-store depends on aft-core: not in its row of the table"]);
     check(
         "aft-store",
         edge("tokio"),
@@ -287,8 +265,8 @@ fn planted_edges_are_found() {
     check("aft-store", Edge { optional: true, ..edge("tokio") }, &[]);
     check(
         "aft-store-local",
-        edge("aft-core-first"),
-        &["aft-store-local depends on aft-core-first: not in its row of the table"],
+        edge("aft-core"),
+        &["aft-store-local depends on aft-core: not in its row of the table"],
     );
     check(
         "aft-node",
@@ -310,8 +288,6 @@ fn planted_edges_are_found() {
     let bugs = Edge { bugs: true, ..edge("aft-core") };
     check("aft", bugs.clone(), &["aft turns aft-core's planted bugs on: only tests do"]);
     check("aft-simulation", bugs, &[]);
-    let bugs = Edge { bugs: true, ..edge("aft-core-first") };
-    check("aft", bugs, &["aft turns aft-core-first's planted bugs on: only tests do"]);
     check("aft-doors", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
     check(
         "newcomer",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use aft_store::{
     Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
@@ -65,7 +66,8 @@ fn share(of: f64, transactions: u64) -> f64 {
 #[derive(Debug)]
 pub(crate) struct CountingStore {
     inner: Arc<dyn Store>,
-    counts: [AtomicU64; CALLS.len()],
+    /// Shared with the handles that hold writes to deadlines.
+    counts: Arc<[AtomicU64; CALLS.len()]>,
 }
 
 /// The trait's calls that go to the store.
@@ -156,6 +158,11 @@ impl Store for CountingStore {
 
     fn times_heard(&self) -> Vec<TimeHeard> {
         self.inner.times_heard()
+    }
+
+    fn until(&self, deadline: Instant) -> Option<Arc<dyn Store>> {
+        let inner = self.inner.until(deadline)?;
+        Some(Arc::new(CountingStore { inner, counts: Arc::clone(&self.counts) }))
     }
 
     async fn commit(&self, writes: Writes) -> Committed {

@@ -126,8 +126,14 @@ impl Client {
     }
 
     /// A message and its reply, in protobuf.
-    pub(crate) async fn post(&self, path: String, body: Bytes) -> Result<Reply, Fault> {
+    pub(crate) async fn post(
+        &self,
+        path: String,
+        body: Bytes,
+        request_id: Option<String>,
+    ) -> Result<Reply, Fault> {
         let mut call = Call::new(Method::POST, path);
+        call.request_id = request_id;
         call.accept = Some(Format::Protobuf.content_type());
         call.content_type = Some(Format::Protobuf.content_type().to_owned());
         call.body = body;
@@ -137,7 +143,7 @@ impl Client {
 
     /// An opening, or a whole transaction.
     pub(crate) async fn post_begin(&self, path: &str, begin: &Begin) -> Result<Reply, Fault> {
-        self.post(path.to_owned(), Format::Protobuf.encode(begin)).await
+        self.post(path.to_owned(), Format::Protobuf.encode(begin), None).await
     }
 }
 

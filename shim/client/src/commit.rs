@@ -47,12 +47,13 @@ impl Transaction {
         // Without a request ID nobody comes back for it, and to store it would take the right to write.
         let result = Some(own.clone()).filter(|result| !result.is_empty() && self.request_id().is_some());
         let ops = self.start_ending()?;
-        let alone = || (self.path("/commit"), Format::Protobuf.encode(&Commit { result: result.clone() }));
+        let alone =
+            || (self.committing_path("/commit"), Format::Protobuf.encode(&Commit { result: result.clone() }));
         let (path, body) = match ops.is_empty() {
             true => alone(),
             false => {
                 let batch = Batch { ops, commit: Some(true), result: result.clone() };
-                (self.path("/batch"), Format::Protobuf.encode(&batch))
+                (self.committing_path("/batch"), Format::Protobuf.encode(&batch))
             }
         };
         let outcome = match self.ask(path, body, None, pace, times_max).await {
@@ -85,7 +86,7 @@ impl Transaction {
     /// another life of it, take a bare commit for a question.
     pub(crate) async fn ask_again(&self, doubt: Error, pace: &mut Pace) -> Result<Reply, Error> {
         let body = Format::Protobuf.encode(&Commit::default());
-        match self.ask(self.path("/commit"), body, Some(doubt), pace, u32::MAX).await {
+        match self.ask(self.committing_path("/commit"), body, Some(doubt), pace, u32::MAX).await {
             Ok(reply) => {
                 self.client().committed(reply.session.as_deref());
                 Ok(reply)
@@ -102,9 +103,10 @@ impl Transaction {
         pace: &mut Pace,
         times_max: u32,
     ) -> Result<Reply, Asked> {
-        let is_batch = path.ends_with("/batch");
+        let is_batch = path.split('?').next().is_some_and(|path| path.ends_with("/batch"));
         for nth in 1.. {
-            let answer = self.client().post(path.clone(), body.clone()).await;
+            let answer =
+                self.client().post(path.clone(), body.clone(), self.request_id().map(str::to_owned)).await;
             let last = match verdict(answer, is_batch, doubt.is_some()) {
                 Verdict::Done(reply) => return Ok(reply),
                 Verdict::Not(error) => return Err(Asked::Not(error)),

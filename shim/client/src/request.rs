@@ -11,11 +11,12 @@ use aft_wire::http::{Begin, IfOpen, Op};
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub(crate) id: Option<String>,
-    scope: Option<String>,
+    pub(crate) scope: Option<String>,
     fingerprint: Option<String>,
     timeout: Option<Duration>,
     retention: Option<Duration>,
     overlap: bool,
+    fresh: bool,
     pub(crate) reads: Vec<String>,
 }
 
@@ -60,6 +61,12 @@ impl Request {
         self
     }
 
+    /// Sees every commit that was acknowledged before the attempt began, on whatever server of the store: first reads of keys ask the store.
+    pub fn fresh(mut self) -> Request {
+        self.fresh = true;
+        self
+    }
+
     /// Reads these keys in the call that opens the transaction, so that getting them costs no call.
     pub fn reads(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Request {
         self.reads = keys.into_iter().map(Into::into).collect();
@@ -83,6 +90,7 @@ impl Request {
             if_open: if self.overlap || beside { IfOpen::Run } else { IfOpen::Wait } as i32,
             session,
             retention_s: self.retention.map(|time| time.as_secs()),
+            fresh: self.fresh,
             ops: self.reads.iter().map(Op::get).collect(),
             ..Begin::default()
         }

@@ -168,8 +168,7 @@ impl<'a> Run<'a> {
                 version: reply.version,
             })));
         }
-        let transaction =
-            Transaction::new(self.client.clone(), reply, self.request.id.clone(), self.has_function);
+        let transaction = Transaction::new(self.client.clone(), reply, self.request, self.has_function);
         let Some(transaction) = transaction else {
             return Err(Fault::NoAnswer("an opening was answered without a transaction".into()));
         };

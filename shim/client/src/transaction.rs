@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::pace::Pace;
 use crate::path::{check_key, encode};
+use crate::request::Request;
 use crate::run::Ran;
 use crate::settings::{ABORT_TIME_MAX, BUFFERED_VALUE_BYTES_MAX, BUFFERED_WRITES_MAX, TRIES_IN_PLACE_MAX};
 use crate::transport::{Answer, Call};
@@ -43,6 +44,7 @@ struct Inner {
     client: Client,
     token: String,
     request_id: Option<String>,
+    scope: Option<String>,
     /// A run commits or aborts it.
     of_run: bool,
     state: Mutex<State>,
@@ -71,22 +73,20 @@ enum Phase {
 }
 
 impl Transaction {
-    pub(crate) fn new(
-        client: Client,
-        reply: Reply,
-        request_id: Option<String>,
-        of_run: bool,
-    ) -> Option<Transaction> {
+    pub(crate) fn new(client: Client, reply: Reply, request: &Request, of_run: bool) -> Option<Transaction> {
         let read = reply.results.into_iter().map(|read| (read.key.clone(), Value::of(read))).collect();
         let state = Mutex::new(State { read, ..State::default() });
         let token = reply.transaction?;
-        Some(Transaction { inner: Arc::new(Inner { client, token, request_id, of_run, state }) })
+        let (request_id, scope) = (request.id.clone(), request.scope.clone());
+        Some(Transaction { inner: Arc::new(Inner { client, token, request_id, scope, of_run, state }) })
     }
 
     /// A transaction whose commit was sent by the call that opened it, and is in doubt.
     pub(crate) fn committing(client: Client, token: String) -> Transaction {
         let state = Mutex::new(State { phase: Phase::Ending, ..State::default() });
-        Transaction { inner: Arc::new(Inner { client, token, request_id: None, of_run: false, state }) }
+        Transaction {
+            inner: Arc::new(Inner { client, token, request_id: None, scope: None, of_run: false, state }),
+        }
     }
 
     /// Its token: names it in logs and problems, and lets another process work in it.
@@ -124,6 +124,14 @@ impl Transaction {
 
     pub(crate) fn about(&self, error: Error) -> Error {
         error.about(self.request_id(), Some(self.token()))
+    }
+
+    /// A call that may commit: it repeats the request, so that a server which has forgotten the transaction answers from the request's record.
+    pub(crate) fn committing_path(&self, rest: &str) -> String {
+        match (&self.inner.request_id, &self.inner.scope) {
+            (Some(_), Some(scope)) => format!("{}?scope={}", self.path(rest), encode(scope)),
+            (Some(_), None) | (None, _) => self.path(rest),
+        }
     }
 
     pub(crate) fn path(&self, rest: &str) -> String {

@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) accept: Option<&'static str>,
     pub(crate) content_type: Option<String>,
     pub(crate) session: Option<String>,
+    /// The ID of the request that the call repeats.
+    pub(crate) request_id: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -58,7 +60,15 @@ pub(crate) enum NoAnswer {
 
 impl Call {
     pub(crate) fn new(method: Method, path: String) -> Call {
-        Call { method, path, accept: None, content_type: None, session: None, body: Bytes::new() }
+        Call {
+            method,
+            path,
+            accept: None,
+            content_type: None,
+            session: None,
+            request_id: None,
+            body: Bytes::new(),
+        }
     }
 }
 
@@ -126,11 +136,22 @@ impl Transport {
                 headers.insert(name, value);
             }
         }
+        // One with control characters cannot be sent: the server then knows the transaction alone.
+        if let Some(value) =
+            call.request_id.and_then(|id| HeaderValue::from_bytes(quoted(&id).as_bytes()).ok())
+        {
+            headers.insert(header::IDEMPOTENCY_KEY, value);
+        }
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         Ok(request)
     }
+}
+
+/// A structured-field string (RFC 8941, section 3.3.3).
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn describe(why: &(dyn std::error::Error + 'static)) -> String {

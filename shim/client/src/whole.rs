@@ -111,10 +111,23 @@ impl Client {
     /// # Errors
     /// Any that a read has.
     pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
-        check_key(key.as_ref())?;
+        self.read_alone(key.as_ref(), "").await
+    }
+
+    /// A key's value, read by itself: that of the newest commit that was acknowledged before, on whatever server of the store, or a newer one.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn get_fresh(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
+        self.read_alone(key.as_ref(), "?fresh=true").await
+    }
+
+    async fn read_alone(&self, key: &str, query: &str) -> Result<Option<Value>, Error> {
+        check_key(key)?;
         let mut pace = Pace::new(self.settings.run_time_max);
         loop {
-            let call = self.alone(Method::GET, key.as_ref());
+            let mut call = self.alone(Method::GET, key);
+            call.path.push_str(query);
             let error = match self.send(call).await {
                 Ok(answer) => {
                     self.committed(answer::session(&answer).as_deref());

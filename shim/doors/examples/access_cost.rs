@@ -39,7 +39,6 @@ async fn server(access: Access) -> Router {
     let store = MemoryStore::new();
     let settings = NodeSettings::new(&store.capabilities());
     let node = aft_node::start(Arc::new(store), settings).await.expect("the settings are sound");
-    node.recovered().await;
     router(Doors::guarded(node, Settings::default(), Meters::install(), Arc::new(access)))
 }
 

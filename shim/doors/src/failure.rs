@@ -249,7 +249,6 @@ fn text_of(bound: Bound) -> &'static str {
         Bound::Transactions => "open transactions on this node, or what they hold, are",
         Bound::OperationsInTransaction => "operations under way in this transaction are",
         Bound::Waiters => "waiters for this request are",
-        Bound::PublishQueue => "commits that wait to be published are",
         Bound::VerbQueue => "calls that wait for this node are",
     }
 }

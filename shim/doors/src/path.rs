@@ -1,7 +1,7 @@
 //! Keys, tokens and queries out of a request's target, percent-decoded with care: what is not UTF-8 is refused by position, never replaced.
 
 use aft_core::ids::{Key, KeyError};
-use aft_wire::durable::TransactionToken;
+use aft_format::TransactionToken;
 use aft_wire::http::Code;
 
 use crate::failure::{Failure, Result};
@@ -105,6 +105,15 @@ pub(crate) fn query<const N: usize>(query: Option<&str>, names: [&str; N]) -> Re
         }
     }
     Ok(values)
+}
+
+/// A parameter that is true or false; left out, it is false.
+pub(crate) fn flag(name: &str, text: Option<&str>) -> Result<bool> {
+    match text {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Failure::invalid(format!("{name} is true or false, not {:?}", excerpt(other)))),
+    }
 }
 
 /// The start of a text that a client sent, for a problem's detail.

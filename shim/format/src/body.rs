@@ -321,7 +321,7 @@ mod tests {
         refuse(&Name::Format, Kind::Format, &above, "above the mark");
         refuse(&Name::Format, Kind::Format, &messages::Format::default(), "is missing");
         let phase = Some(messages::Phase::Commits(messages::CommitsPhase { after: None }));
-        let notes = messages::Notes { mark: zero, target: one, phase, ..Default::default() };
+        let notes = messages::Notes { mark: zero, target: one, phase, hashes_to: 1, ..Default::default() };
         assert!(decode_body(&Name::Notes, &sealed(&Name::Notes, Kind::Notes, &notes)).is_ok());
         let refuse_notes = |change: &dyn Fn(&mut messages::Notes), expect: &str| {
             let mut notes = notes.clone();
@@ -332,6 +332,8 @@ mod tests {
         refuse_notes(&|notes| notes.target = None, "is missing");
         refuse_notes(&|notes| std::mem::swap(&mut notes.mark, &mut notes.target), "below the mark");
         refuse_notes(&|notes| notes.met = vec![2, 1], "out of order");
+        refuse_notes(&|notes| notes.hashes_to = 0, "range of hashes");
+        refuse_notes(&|notes| notes.hashes_to = (1 << 16) + 1, "range of hashes");
     }
 
     proptest! {

@@ -46,7 +46,8 @@ pub use listing::{Ask, Listing, Scanning};
 pub use look::{Holds, look};
 pub use name::{decode_name, describe, encode_name};
 pub use token::{
-    SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,
+    MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
+    merge_sessions,
 };
 
 /// The number of the formats that this program writes, and the newest that it reads.

@@ -10,12 +10,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::FORMAT;
 
-/// The format number and the flags.
-const PREFIX_LEN: usize = 2;
-/// The flag of a session that has seen more than its entries.
-const FRESH: u8 = 1;
-/// Time, attempt and request hash.
-const ENTRY_LEN: usize = 8 + 16 + 32;
+/// The format number, and until when transactions of the session are fresh.
+const PREFIX_LEN: usize = 1 + 8;
+/// Time, attempt, request hash, when the client heard of it, flags.
+const ENTRY_LEN: usize = 8 + 16 + 32 + 8 + 1;
+/// The flag of a whole entry.
+const WHOLE: u8 = 1;
+/// For how long a merged session covers entries that had no room, after the client heard of them:
+/// longer than any node believes a listing. A client does not know its server's settings.
+pub const MERGED_COVER_MS: u64 = 60_000;
 
 /// The longest session token, as text: doors may refuse longer ones unread.
 pub const SESSION_TOKEN_BYTES_MAX: usize = (PREFIX_LEN + Session::LEN_MAX * ENTRY_LEN).div_ceil(3) * 4;
@@ -42,21 +45,24 @@ pub enum TokenError {
     Newer(u8),
 }
 
-/// Returns a session as its client carries it: format number, flags, then the entries (time,
-/// attempt, request hash), in base64url without padding.
+/// Returns a session as its client carries it: format number, until when it is fresh, then the
+/// entries (time, attempt, request hash, when it was heard of, flags), in base64url without
+/// padding. Numbers are big-endian.
 ///
 /// # Panics
 /// If the session has more than [`Session::LEN_MAX`] entries.
 pub fn encode_session(session: &Session) -> String {
-    let Session { entries, fresh } = session;
+    let Session { entries, fresh_until_ms } = session;
     assert!(entries.len() <= Session::LEN_MAX, "a session of {} entries", entries.len());
     let mut bytes = Vec::with_capacity(PREFIX_LEN + entries.len() * ENTRY_LEN);
     bytes.push(FORMAT);
-    bytes.push(if *fresh { FRESH } else { 0 });
+    bytes.extend(fresh_until_ms.to_be_bytes());
     for entry in entries {
         bytes.extend(entry.txn.time.0.to_be_bytes());
         bytes.extend(entry.txn.attempt.0);
         bytes.extend(entry.hash.0);
+        bytes.extend(entry.seen_ms.to_be_bytes());
+        bytes.push(if entry.whole { WHOLE } else { 0 });
     }
     let text = URL_SAFE_NO_PAD.encode(bytes);
     assert!(text.len() <= SESSION_TOKEN_BYTES_MAX, "a token of {} bytes", text.len());
@@ -73,46 +79,58 @@ pub fn decode_session(text: &str) -> Result<Session, TokenError> {
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Garbage)?;
     // The number comes first: all else may mean something different in another format.
-    let fresh = match bytes[..] {
+    let rest = match bytes[..] {
         [] | [0, ..] => return Err(TokenError::Garbage),
         [1, ..] => return Err(TokenError::First),
         [format, ..] if format > FORMAT => return Err(TokenError::Newer(format)),
-        [_, 0, ..] => false,
-        [_, FRESH, ..] => true,
-        [_] | [_, _, ..] => return Err(TokenError::Garbage),
+        [_, ref rest @ ..] => rest,
     };
-    let entries = &bytes[PREFIX_LEN..];
+    let (fresh_until_ms, entries) = rest.split_first_chunk().ok_or(TokenError::Garbage)?;
     if !entries.len().is_multiple_of(ENTRY_LEN) {
         return Err(TokenError::Garbage);
     }
     if entries.len() / ENTRY_LEN > Session::LEN_MAX {
         return Err(TokenError::TooLong);
     }
-    Ok(Session { entries: entries.chunks_exact(ENTRY_LEN).map(decode_entry).collect(), fresh })
+    let entries = entries.chunks_exact(ENTRY_LEN).map(decode_entry).collect::<Option<_>>();
+    let fresh_until_ms = u64::from_be_bytes(*fresh_until_ms);
+    Ok(Session { entries: entries.ok_or(TokenError::Garbage)?, fresh_until_ms })
 }
 
-/// Returns one token for two of one client: the union of their entries, the newest first. If not
-/// all of them fit, or one of the two is fresh, so is the union.
+/// Returns one token for two of one client: the union of their entries, the newest first. Those
+/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`].
 ///
 /// # Errors
 /// [`TokenError`] if one of the texts is not of the form that [`encode_session`] gives.
 pub fn merge_sessions(one: &str, other: &str) -> Result<String, TokenError> {
     let (one, other) = (decode_session(one)?, decode_session(other)?);
+    let mut fresh_until_ms = one.fresh_until_ms.max(other.fresh_until_ms);
     let mut entries = one.entries;
     entries.extend(other.entries);
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.txn, entry.hash)));
-    entries.dedup();
-    let fresh = one.fresh || other.fresh || entries.len() > Session::LEN_MAX;
+    // Of two entries of one transaction, the one that was heard of last: it is kept for longer.
+    entries.sort_by_key(|entry| std::cmp::Reverse((entry.txn, entry.hash, entry.seen_ms, entry.whole)));
+    entries.dedup_by_key(|entry| (entry.txn, entry.hash));
+    for left_out in entries.iter().skip(Session::LEN_MAX) {
+        fresh_until_ms = fresh_until_ms.max(left_out.seen_ms.saturating_add(MERGED_COVER_MS));
+    }
     entries.truncate(Session::LEN_MAX);
-    Ok(encode_session(&Session { entries, fresh }))
+    Ok(encode_session(&Session { entries, fresh_until_ms }))
 }
 
-fn decode_entry(bytes: &[u8]) -> SessionEntry {
-    let (time, rest) = bytes.split_first_chunk().expect("the chunk is one entry long");
-    let (attempt, rest) = rest.split_first_chunk().expect("the chunk is one entry long");
-    let hash = rest.first_chunk().expect("the chunk is one entry long");
+fn decode_entry(bytes: &[u8]) -> Option<SessionEntry> {
+    const LENGTH: &str = "the chunk is one entry long";
+    let (time, rest) = bytes.split_first_chunk().expect(LENGTH);
+    let (attempt, rest) = rest.split_first_chunk().expect(LENGTH);
+    let (hash, rest) = rest.split_first_chunk().expect(LENGTH);
+    let (seen_ms, rest) = rest.split_first_chunk().expect(LENGTH);
+    let whole = match rest {
+        [0] => false,
+        [WHOLE] => true,
+        _ => return None,
+    };
     let txn = TxnId { time: Hlc(u64::from_be_bytes(*time)), attempt: AttemptId(*attempt) };
-    SessionEntry { txn, hash: RequestHash(*hash) }
+    let seen_ms = u64::from_be_bytes(*seen_ms);
+    Some(SessionEntry { txn, hash: RequestHash(*hash), whole, seen_ms })
 }
 
 /// The name of an open transaction and of the node that it lives on: `<node>-<attempt>`, 16 and 32

@@ -114,7 +114,6 @@ fn measure(shape: Shape, at: Place, time: Duration) {
     let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let bytes = Bytes::from(vec![7; VALUE_BYTES]);
     let (cpu, elapsed) = clients.block_on(async {
-        node.recovered().await;
         let client = |client: u64| {
             let (node, bytes) = (node.clone(), bytes.clone());
             let (done, over) = (done.clone(), over.clone());

@@ -2,8 +2,8 @@
 //!
 //! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and of a record that a
 //! read came upon, the value wanted; with it the others, if they are few, since who reads one of a transaction's writes often reads more of
-//! them. A record that the collector looks at enters nothing. A version's value never changes, so there is nothing to invalidate; a collected version's value may linger
-//! and is still that version's value. Blobs are left out: a cached place would outlive the parts, and a fetch tells that they are gone.
+//! them. A record that a sweep looks at enters nothing. A version's value never changes, so there is nothing to invalidate; a removed version's
+//! value may linger and is still that version's value. Blobs are left out: a cached place would outlive the parts, and a fetch tells that they are gone.
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::record::{Kind, Record, Value, Write};
@@ -54,21 +54,17 @@ impl ValueCache {
 
     /// Keeps the values of a record that has just been committed; of large ones, their places.
     pub(crate) fn keep(&mut self, record: &Record) {
-        for (key, write) in record.full().map_or(&[][..], |writes| writes) {
+        for (key, write) in record.writes.iter() {
             self.insert(record, key, write);
         }
     }
 
     /// Keeps the value of a key that was read, or its place, and those of its neighbours in the record if they are few.
     pub(crate) fn keep_read(&mut self, record: &Record, key: &Key) {
-        match record.full() {
-            Some(writes) if writes.len() <= NEIGHBOURS_MAX => self.keep(record),
-            Some(_) => {
-                if let Some(write) = record.write(key) {
-                    self.insert(record, key, write);
-                }
-            }
-            None => {}
+        if record.writes.len() <= NEIGHBOURS_MAX {
+            self.keep(record);
+        } else if let Some(write) = record.write(key) {
+            self.insert(record, key, write);
         }
     }
 

@@ -18,18 +18,21 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aft_core::Node;
+use aft_core::clock::{Now, StoreTime};
 use aft_core::ids::{AttemptId, Key, TxnId};
 use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
-use aft_core::record::{Kind, Record, Write};
+use aft_core::record::{Record, Write};
 use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallId};
-use aft_store::Error;
+use aft_core::store::{Answer, Body, Call, CallError, CallId, Created};
+use aft_format::call_error;
+use aft_store::{Error, Store};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, error, info, warn};
 
 use crate::cache::ValueCache;
+use crate::clock::{Deadline, Instants};
 use crate::handle::{Shared, State};
 use crate::stats::CallKind;
 use crate::waiters::{Outcome, Waiters};
@@ -39,7 +42,7 @@ use crate::{calls, clock};
 const STREAK_LEN_MAX: usize = 32;
 /// Steps before other tasks of the runtime have their turn: about a millisecond.
 const TURN_STEPS_MAX: usize = 1_024;
-/// The longest sleep. The runtime's timer does not count suspension, the core's clock does: after a suspension the node is late by this at most.
+/// The longest sleep: the levels that are shown are not older than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// What stands in the queue.
@@ -49,8 +52,10 @@ pub(crate) enum Item {
     Ask { verb: Verb, reply: oneshot::Sender<Outcome>, since: Instant },
     /// Nobody heard of this transaction.
     Forget(AttemptId),
-    /// The maintainer's lease is held, or no more.
-    Maintain(bool),
+    /// Until when is this transaction open? No answer if it is not.
+    OpenUntil { attempt: AttemptId, reply: oneshot::Sender<Deadline> },
+    /// Start sweeping, or stop.
+    Upkeep(bool),
     /// Finish, and stop at this time.
     Drain { until: tokio::time::Instant },
 }
@@ -92,8 +97,13 @@ pub(crate) struct EventLoop {
     drain_until: Option<tokio::time::Instant>,
     /// Every handle is gone.
     abandoned: bool,
-    /// It cannot recover.
-    blocked: bool,
+    /// The clocks of the last step.
+    now: Now,
+    instants: Instants,
+    /// The store can hold writes to a deadline.
+    holds_deadlines: bool,
+    /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
+    mark_ms: u64,
 }
 
 impl EventLoop {
@@ -101,9 +111,11 @@ impl EventLoop {
         shared: Arc<Shared>,
         core: Settings,
         queue: mpsc::Receiver<Item>,
-        maintain: bool,
+        mark_ms: u64,
     ) -> EventLoop {
         let sleep = Box::pin(sleep(Duration::ZERO));
+        let holds_deadlines = shared.store.until(Instant::now()).is_some();
+        let first = shared.settings.maintain.then_some(Input::Upkeep(true));
         EventLoop {
             node: Node::new(shared.id, core),
             cache: ValueCache::new(shared.settings.value_cache_bytes_max),
@@ -111,7 +123,7 @@ impl EventLoop {
             shared,
             queue,
             waiters: Waiters::default(),
-            ready: maintain.then_some(Input::Maintain(true)).into_iter().collect(),
+            ready: first.into_iter().collect(),
             flights: FuturesUnordered::new(),
             waiting: VecDeque::new(),
             outputs: Vec::new(),
@@ -119,7 +131,10 @@ impl EventLoop {
             sleep,
             drain_until: None,
             abandoned: false,
-            blocked: false,
+            now: clock::now(),
+            instants: Instants::new(),
+            holds_deadlines,
+            mark_ms,
         }
     }
 
@@ -130,10 +145,11 @@ impl EventLoop {
     fn step(&mut self, input: Input, cx: &mut Context<'_>) {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.got = match &input {
-            Input::Answer(_, Answer::Got(Some((Body::Record(record), _)))) => Some(record.clone()),
+            Input::Answer(_, Answer::Got(Some((Body::Record(record), _))), _) => Some(record.clone()),
             _ => None,
         };
-        self.node.step(clock::now(), input, &mut outputs);
+        self.now = clock::now();
+        self.node.step(self.now, input, &mut outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Reply(ticket, outcome) => self.reply(ticket, outcome),
@@ -180,7 +196,13 @@ impl EventLoop {
                 Poll::Ready(Some(Item::Forget(attempt))) => {
                     self.ask(Verb::Abort(attempt), None, Instant::now(), cx);
                 }
-                Poll::Ready(Some(Item::Maintain(on))) => self.step(Input::Maintain(on), cx),
+                Poll::Ready(Some(Item::OpenUntil { attempt, reply })) => {
+                    if let Some(deadline) = self.waiters.deadline(attempt) {
+                        // Who asked may have left.
+                        let _ = reply.send(deadline);
+                    }
+                }
+                Poll::Ready(Some(Item::Upkeep(on))) => self.step(Input::Upkeep(on), cx),
                 Poll::Ready(Some(Item::Drain { until })) => self.drain(until, cx),
             }
         }
@@ -207,7 +229,10 @@ impl EventLoop {
             self.shared.meters.replayed_after_wait.add();
         }
         let opened = match &outcome {
-            Ok(Reply::Begun { attempt, committed: None, .. }) => Some(*attempt),
+            Ok(Reply::Begun { attempt, committed: None, remaining_ms, .. }) => {
+                self.waiters.opened(*attempt, Deadline::new(self.now, *remaining_ms));
+                Some(*attempt)
+            }
             Err(Refusal::Unknown(hash) | Refusal::UnknownDamaged(hash, _)) => {
                 warn!(request = %hash, verb = waiter.kind.as_str(), "whether the transaction committed is not known");
                 None
@@ -229,10 +254,10 @@ impl EventLoop {
     // Store calls and answers.
 
     fn call(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
-        if let Call::Fetch { hash: _, txn, key } = &call {
+        if let Call::Fetch { at: _, txn, key } = &call {
             if let Some(write) = self.cached(*txn, key) {
                 self.shared.meters.cache_hits.add();
-                self.ready.push_back(Input::Answer(id, Answer::Cached(write)));
+                self.ready.push_back(Input::Answer(id, Answer::Cached(write), None));
                 return;
             }
             self.shared.meters.cache_misses.add();
@@ -250,7 +275,7 @@ impl EventLoop {
             return Some(write);
         }
         let record = self.got.as_ref().filter(|record| record.txn == txn)?;
-        let write = record.write(key).filter(|write| write.meta().kind != Kind::Tombstone)?;
+        let write = record.write(key).filter(|write| write.value().is_some())?;
         self.cache.keep_read(record, key);
         Some(write.clone())
     }
@@ -258,7 +283,13 @@ impl EventLoop {
     fn launch_waiting(&mut self, cx: &mut Context<'_>) {
         while self.flights.len() < self.shared.settings.store_calls_max {
             let Some((id, call)) = self.waiting.pop_front() else { return };
-            self.launch(id, call, cx);
+            // Its time may have passed while it waited: nothing is sent after a deadline.
+            if self.node.may_send(clock::now(), id) {
+                self.launch(id, call, cx);
+            } else {
+                self.shared.meters.calls_expired.add();
+                self.ready.push_back(Input::Answer(id, Answer::Failed(CallError::Expired), None));
+            }
         }
     }
 
@@ -268,7 +299,7 @@ impl EventLoop {
             Call::Fetch { key, .. } => Some(key.clone()),
             _ => None,
         };
-        let store = self.shared.store.clone();
+        let store = if call.is_write() { self.store_until(id) } else { self.shared.store.clone() };
         let mut future = Box::pin(calls::perform(store.clone(), call));
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
             let answer = self.landed(Landed { id, kind, since, record, read, outcome });
@@ -282,11 +313,26 @@ impl EventLoop {
         }));
     }
 
+    /// Returns the store for one write: held to the call's limit, where the store can.
+    fn store_until(&self, id: CallId) -> Arc<dyn Store> {
+        let shared = &self.shared.store;
+        if !self.holds_deadlines {
+            return shared.clone();
+        }
+        let Some(remaining_ms) = self.node.may_land_for_ms(id) else { return shared.clone() };
+        let until = Instant::now() + Duration::from_millis(remaining_ms);
+        shared.until(until).expect("a store that holds writes to deadlines does so always")
+    }
+
     fn landed(&mut self, landed: Landed) -> Input {
         let Landed { id, kind, since, record, read, outcome } = landed;
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
         match (&outcome, &record) {
-            (Ok(Answer::Created), Some(record)) => self.cache.keep(record),
+            (Ok(Answer::Committed(pieces)), Some(record)) if pieces.record == Some(Ok(Created::Created)) => {
+                self.cache.keep(record);
+            }
+            // A whole entry is the commit.
+            (Ok(Answer::Done), Some(record)) => self.cache.keep(record),
             (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
                 if let Some(key) = &read {
                     self.cache.keep_read(record, key);
@@ -297,7 +343,13 @@ impl EventLoop {
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
             (Ok(_), _) => {}
         }
-        Input::Answer(id, outcome.unwrap_or_else(|error| Answer::Failed(calls::call_error(error))))
+        let answer = outcome.unwrap_or_else(|error| Answer::Failed(call_error(error)));
+        Input::Answer(id, answer, self.time_heard())
+    }
+
+    /// Returns the newest time that answers of the store carried since this was last asked. Older ones say less: they have drifted for longer.
+    fn time_heard(&self) -> Option<StoreTime> {
+        self.shared.store.times_heard().last().map(|heard| self.instants.store_time(heard))
     }
 
     // Notes, times, the end.
@@ -315,36 +367,39 @@ impl EventLoop {
                     }
                 }
             }
-            Note::Published(txn) => {
-                meters.published.add();
-                debug!(transaction = %txn.attempt, "published");
+            Note::Thawed { gap_ms } => {
+                meters.thaws.add();
+                warn!(gap_ms, "the process did not run for a while: what it knew of time is dropped");
             }
-            Note::Recovered => {
-                info!("ready: nothing is left unpublished");
-                self.shared.state.send_if_modified(|state| {
-                    let recovering = *state == State::Recovering;
-                    if recovering {
-                        *state = State::Serving;
-                    }
-                    recovering
-                });
+            Note::ClocksDisagree { apart_ms } => {
+                meters.clocks_disagree.add();
+                warn!(apart_ms, "answers of the store disagree on its time: commits wait until they agree");
             }
-            Note::Collected(txn) => {
-                meters.collected.add();
-                debug!(transaction = %txn.attempt, "collected");
+            Note::AheadOfTime(txn) => {
+                meters.ahead_of_time.add();
+                warn!(version = %txn, "a version lies ahead of the store's time: a clock was wrong when it was written");
             }
-            Note::OrphanRemoved(attempt) => {
-                meters.orphans_removed.add();
-                info!(transaction = %attempt, "removed the leavings of an attempt that did not commit");
+            Note::Damaged(what) => {
+                meters.damaged.add();
+                error!(what, "something in the store cannot be read and is left alone");
             }
-            Note::MaintenanceDamaged(what) => {
-                meters.maintenance_damaged.add();
-                error!(what, "maintenance met something damaged and leaves it alone");
+            Note::MarkMoved(mark) => {
+                meters.marks_moved.add();
+                info!(%mark, "the mark moved: every transaction at or below it is over");
             }
-            Note::RecoveryBlocked(what) => {
-                error!(what, "what an earlier life left cannot be listed: the node stops");
-                self.blocked = true;
-                self.shared.blocked.send_replace(Some(what.clone()));
+            Note::EntriesRemoved(count) => meters.entries_removed.add_all(*count),
+            Note::RecordsRemoved(count) => meters.records_removed.add_all(*count),
+            Note::PartsRemoved(count) => meters.parts_removed.add_all(*count),
+            Note::EntriesRepaired(count) => {
+                meters.entries_repaired.add_all(*count);
+                info!(count, "put the entries of commits whose nodes had not put them");
+            }
+            Note::Swept { whole } => {
+                meters.sweeps.add();
+                if *whole {
+                    meters.sweeps_whole.add();
+                }
+                info!(whole, "a sweep ended");
             }
         }
     }
@@ -354,7 +409,6 @@ impl EventLoop {
         self.drain_until = Some(self.drain_until.map_or(until, |before| before.min(until)));
         self.shared.state.send_replace(State::Draining);
         self.step(Input::Drain, cx);
-        self.step(Input::Maintain(false), cx);
     }
 
     /// Steps the core if its time has come; else sees to it that this task wakes then. Whether it stepped.
@@ -378,12 +432,8 @@ impl EventLoop {
     }
 
     fn is_over(&self) -> bool {
-        if self.blocked {
-            return true;
-        }
         let Some(until) = self.drain_until else { return self.abandoned };
         let idle = self.node.open_transactions() == 0
-            && self.node.unpublished() == 0
             && self.waiters.is_empty()
             && self.ready.is_empty()
             && self.flights.is_empty()
@@ -400,6 +450,11 @@ impl EventLoop {
         meters.cache_bytes.set(self.cache.bytes());
         meters.index_bytes.set(self.node.index_bytes() as u64);
         meters.transactions_bytes.set(self.node.transactions_bytes() as u64);
+        meters.time_error_ms.set(self.node.time_error_ms());
+        meters.time_ahead_ms.set(self.node.time_ahead_ms());
+        let mark_ms = self.node.mark().time.ms().max(self.mark_ms);
+        let age_ms = (mark_ms > 0).then(|| self.now.wall_ms.saturating_sub(mark_ms));
+        meters.mark_age_s.set(age_ms.map(|ms| ms / 1_000));
         meters.show_costs(self.shared.store.costs().as_ref());
     }
 }

@@ -11,11 +11,12 @@ use aft_store::Store;
 use futures::FutureExt as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Instrument as _, error, info};
+use tracing::{Instrument as _, error, info, warn};
 
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::event_loop::{EventLoop, Item};
 use crate::meters::Meters;
+use crate::opening::{Opened, open_store};
 use crate::settings::NodeSettings;
 use crate::stats::Stats;
 use crate::waiters::Outcome;
@@ -26,13 +27,17 @@ pub enum StartError {
     /// The settings break a relation; the text names it and the remedy.
     #[error("settings: {0}")]
     Settings(String),
+    /// The store cannot be used by this program; the text says why, and the remedy.
+    #[error("{0}")]
+    Refused(String),
+    /// The store does not answer, or refuses; the text names it.
+    #[error("the store cannot be opened: {0}")]
+    Unavailable(String),
 }
 
 /// What a node is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It publishes what an earlier life left unpublished. Only where the store is held exclusively.
-    Recovering,
     /// It serves.
     Serving,
     /// It opens no new transactions, and finishes those that are open.
@@ -58,8 +63,10 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     /// Set once by the loop's end: transactions that were still open.
     cut_off: watch::Sender<usize>,
-    /// What is damaged, if that keeps the node from recovering.
-    pub(crate) blocked: watch::Sender<Option<String>>,
+    /// The store as it was found at the start.
+    opened: Opened,
+    /// The largest error of the store's time with which the core commits.
+    skew_max_ms: u64,
 }
 
 /// A running node. Clones name the same node; when the last one is dropped, the node stops.
@@ -69,15 +76,22 @@ pub struct NodeHandle {
     shared: Arc<Shared>,
 }
 
-/// Starts a node on this runtime, as one task. It answers verbs once its state is [`State::Serving`].
+/// Opens the store and starts a node on this runtime, as one task. A store that is empty is made.
 ///
 /// # Errors
-/// If the settings break a relation.
+/// If the settings break a relation, or the store cannot be used or does not answer.
 pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<NodeHandle, StartError> {
     let core = settings.scaled_core()?;
+    let opened = open_store(&*store, settings.race, settings.timeouts.read).await?;
+    let mark_ms = match &opened {
+        Opened::Marked { mark, about, .. } => mark.time.ms().max(about.made_ms),
+        Opened::Unmarked(why) => {
+            warn!(why, "the store has no mark: it is served, and nothing is collected");
+            0
+        }
+    };
     let id = clock::fresh_node();
-    let (exclusive, maintain) = (core.exclusive, core.exclusive || settings.maintain);
-    let first = if exclusive { State::Recovering } else { State::Serving };
+    let (exclusive, maintain) = (core.exclusive, settings.maintain);
     let (queue, items) = mpsc::channel(settings.queue_len_max);
     let meters = Meters::new(id, store.costs().as_ref());
     let shared = Arc::new(Shared {
@@ -85,12 +99,13 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
         store,
         settings,
         meters,
-        state: watch::Sender::new(first),
+        state: watch::Sender::new(State::Serving),
         cut_off: watch::Sender::new(0),
-        blocked: watch::Sender::new(None),
+        opened,
+        skew_max_ms: core.skew_max_ms,
     });
     info!(node = %id, store = shared.store.url(), exclusive, maintain, "node starts");
-    let event_loop = EventLoop::new(shared.clone(), core, items, maintain);
+    let event_loop = EventLoop::new(shared.clone(), core, items, mark_ms);
     tokio::spawn(guard(event_loop, shared.clone()).instrument(tracing::info_span!("node", id = %id)));
     Ok(NodeHandle { queue, shared })
 }
@@ -130,14 +145,22 @@ impl NodeHandle {
         self.shared.store.ended()
     }
 
-    /// What is damaged in the store, if that has kept the node from recovering: then it has stopped without having served.
-    pub fn recovery_blocked(&self) -> Option<String> {
-        self.shared.blocked.borrow().clone()
+    /// Returns the store as it was found at the start.
+    pub fn opened(&self) -> &Opened {
+        &self.shared.opened
     }
 
-    /// Waits until the node has recovered; then what it is doing.
-    pub async fn recovered(&self) -> State {
-        self.wait_for(|state| *state != State::Recovering).await
+    /// Returns the reason why the node takes no commits for now, if there is one: it does not know the store's time well enough.
+    pub fn time_unsure(&self) -> Option<String> {
+        let (error_ms, most_ms) = (self.shared.meters.time_error_ms.get()?, self.shared.skew_max_ms);
+        (error_ms > most_ms).then(|| {
+            format!("the store's time is known to {error_ms} ms only, and commits need {most_ms} ms: answers of the store disagree")
+        })
+    }
+
+    /// Waits until the node has stopped.
+    pub async fn stopped(&self) {
+        self.wait_for(|state| *state == State::Stopped).await;
     }
 
     async fn wait_for(&self, condition: impl FnMut(&State) -> bool) -> State {
@@ -148,12 +171,12 @@ impl NodeHandle {
     /// Asks the node. The future may be dropped: the verb is carried out all the same, but a transaction that nobody heard of is aborted.
     ///
     /// # Errors
-    /// As the core refuses; [`Bound::VerbQueue`] if the queue is full; [`Refusal::NotServing`] if the node recovers or has stopped; and
+    /// As the core refuses; [`Bound::VerbQueue`] if the queue is full; [`Refusal::NotServing`] if the node has stopped; and
     /// [`Refusal::Unknown`] if it stopped while this verb's commit may have been under way.
     pub async fn ask(&self, verb: Verb) -> Outcome {
         match self.ready() {
             State::Serving | State::Draining => {}
-            State::Recovering | State::Stopped => return Err(self.turned_away(Refusal::NotServing)),
+            State::Stopped => return Err(self.turned_away(Refusal::NotServing)),
         }
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(Item::Ask { verb, reply, since: Instant::now() }) {
@@ -176,13 +199,20 @@ impl NodeHandle {
         refusal
     }
 
-    /// Says that this node holds the maintainer's lease, or holds it no more. A node that holds its store alone maintains from the start.
+    /// Starts sweeping from time to time, or stops.
     pub async fn maintain(&self, on: bool) {
-        // A stopped node maintains nothing.
-        let _ = self.queue.send(Item::Maintain(on)).await;
+        // A stopped node sweeps nothing.
+        let _ = self.queue.send(Item::Upkeep(on)).await;
     }
 
-    /// Opens no new transactions, finishes those that are open and what is to be published, and stops: at the deadline, whatever is left.
+    /// Returns the end of a transaction's time; `None` if it is not open.
+    pub(crate) async fn open_until(&self, attempt: AttemptId) -> Option<Deadline> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Item::OpenUntil { attempt, reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Opens no new transactions, finishes those that are open, and stops: at the deadline, whatever is left.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let until = tokio::time::Instant::now() + deadline;
         // A stopped node is drained.

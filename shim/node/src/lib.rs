@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
+//! * [`open_store`], [`Opened`] (`opening`) – a store as it is found, and made where it is empty.
 //! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
 //! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
@@ -18,7 +19,7 @@
 //! The loop is a task of the runtime on which [`start`] is called. A process that runs several nodes, one a core, calls it on as many
 //! runtimes of one thread each; nodes share nothing.
 //!
-//! What is not here: no protocol decision (the core's), no format (aft-wire's), no retry of the core's calls (it repeats them itself).
+//! What is not here: no protocol decision (the core's), no format (aft-format's), no retry of the core's calls (it repeats them itself).
 
 mod batches;
 mod cache;
@@ -27,6 +28,7 @@ mod clock;
 mod event_loop;
 mod handle;
 mod meters;
+mod opening;
 mod settings;
 mod stats;
 mod upload;
@@ -35,6 +37,7 @@ mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
+pub use opening::{Opened, open_store};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
 pub use upload::{UPLOAD_PARTS_HELD, Upload};

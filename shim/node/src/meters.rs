@@ -24,8 +24,12 @@ impl Count {
     }
 
     pub(crate) fn add(&self) {
-        self.counter.increment(1);
-        self.total.fetch_add(1, Ordering::Relaxed);
+        self.add_all(1);
+    }
+
+    pub(crate) fn add_all(&self, count: u64) {
+        self.counter.increment(count);
+        self.total.fetch_add(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -55,6 +59,33 @@ impl Level {
     }
 }
 
+/// A gauge that can also be read, of something that may not be known: then it shows no number.
+pub(crate) struct MaybeLevel {
+    gauge: Gauge,
+    /// [`UNKNOWN`] stands for `None`.
+    now: AtomicU64,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+impl MaybeLevel {
+    fn new(gauge: Gauge) -> MaybeLevel {
+        gauge.set(f64::NAN);
+        MaybeLevel { gauge, now: AtomicU64::new(UNKNOWN) }
+    }
+
+    pub(crate) fn set(&self, level: Option<u64>) {
+        let now = level.unwrap_or(UNKNOWN);
+        if self.now.swap(now, Ordering::Relaxed) != now {
+            self.gauge.set(level.map_or(f64::NAN, |level| level as f64));
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<u64> {
+        Some(self.now.load(Ordering::Relaxed)).filter(|now| *now != UNKNOWN)
+    }
+}
+
 struct VerbMeters {
     asked: Count,
     seconds: Histogram,
@@ -71,12 +102,11 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 19] = [
+const REFUSALS: [&str; 18] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
     "overloaded_waiters",
-    "overloaded_publish_queue",
     "overloaded_verb_queue",
     "lost",
     "store_unavailable",
@@ -92,8 +122,8 @@ const REFUSALS: [&str; 19] = [
     "damaged",
     "unknown_damaged",
 ];
-const VERB_QUEUE: usize = 5;
-const IN_PROGRESS: usize = 8;
+const VERB_QUEUE: usize = 4;
+const IN_PROGRESS: usize = 7;
 
 fn refusal_index(refusal: &Refusal) -> usize {
     match refusal {
@@ -101,21 +131,20 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::Overloaded(Bound::Transactions) => 1,
         Refusal::Overloaded(Bound::OperationsInTransaction) => 2,
         Refusal::Overloaded(Bound::Waiters) => 3,
-        Refusal::Overloaded(Bound::PublishQueue) => 4,
         Refusal::Overloaded(Bound::VerbQueue) => VERB_QUEUE,
-        Refusal::Lost => 6,
-        Refusal::StoreUnavailable(_) => 7,
+        Refusal::Lost => 5,
+        Refusal::StoreUnavailable(_) => 6,
         Refusal::InProgress { .. } => IN_PROGRESS,
-        Refusal::KeyReused => 9,
-        Refusal::ResultGone => 10,
-        Refusal::Unknown(_) => 11,
-        Refusal::NotFound => 12,
-        Refusal::Ended => 13,
-        Refusal::NotServing => 14,
-        Refusal::TooLarge(_) => 15,
-        Refusal::Invalid(_) => 16,
-        Refusal::Damaged(_) => 17,
-        Refusal::UnknownDamaged(..) => 18,
+        Refusal::KeyReused => 8,
+        Refusal::ResultGone => 9,
+        Refusal::Unknown(_) => 10,
+        Refusal::NotFound => 11,
+        Refusal::Ended => 12,
+        Refusal::NotServing => 13,
+        Refusal::TooLarge(_) => 14,
+        Refusal::Invalid(_) => 15,
+        Refusal::Damaged(_) => 16,
+        Refusal::UnknownDamaged(..) => 17,
     }
 }
 
@@ -135,10 +164,21 @@ pub(crate) struct Meters {
     pub(crate) cache_bytes: Level,
     pub(crate) index_bytes: Level,
     pub(crate) transactions_bytes: Level,
-    pub(crate) published: Count,
-    pub(crate) collected: Count,
-    pub(crate) orphans_removed: Count,
-    pub(crate) maintenance_damaged: Count,
+    pub(crate) calls_expired: Count,
+    pub(crate) damaged: Count,
+    pub(crate) thaws: Count,
+    pub(crate) clocks_disagree: Count,
+    pub(crate) ahead_of_time: Count,
+    pub(crate) entries_removed: Count,
+    pub(crate) entries_repaired: Count,
+    pub(crate) records_removed: Count,
+    pub(crate) parts_removed: Count,
+    pub(crate) sweeps: Count,
+    pub(crate) sweeps_whole: Count,
+    pub(crate) marks_moved: Count,
+    pub(crate) mark_age_s: MaybeLevel,
+    pub(crate) time_error_ms: MaybeLevel,
+    pub(crate) time_ahead_ms: Level,
     pub(crate) queue_len: Level,
     pub(crate) open_transactions: Level,
     pub(crate) calls_open: Level,
@@ -207,10 +247,21 @@ impl Meters {
             cache_bytes: level(gauge!("aft_value_cache_bytes", "node" => node.clone())),
             index_bytes: level(gauge!("aft_index_bytes", "node" => node.clone())),
             transactions_bytes: level(gauge!("aft_transactions_bytes", "node" => node.clone())),
-            published: Count::new(counter!("aft_published_total")),
-            collected: Count::new(counter!("aft_collected_total")),
-            orphans_removed: Count::new(counter!("aft_orphans_removed_total")),
-            maintenance_damaged: Count::new(counter!("aft_maintenance_damaged_total")),
+            calls_expired: Count::new(counter!("aft_store_calls_expired_total")),
+            damaged: Count::new(counter!("aft_damaged_total")),
+            thaws: Count::new(counter!("aft_thaws_total")),
+            clocks_disagree: Count::new(counter!("aft_clocks_disagree_total")),
+            ahead_of_time: Count::new(counter!("aft_ahead_of_time_total")),
+            entries_removed: Count::new(counter!("aft_entries_removed_total")),
+            entries_repaired: Count::new(counter!("aft_entries_repaired_total")),
+            records_removed: Count::new(counter!("aft_records_removed_total")),
+            parts_removed: Count::new(counter!("aft_parts_removed_total")),
+            sweeps: Count::new(counter!("aft_sweeps_total")),
+            sweeps_whole: Count::new(counter!("aft_sweeps_whole_total")),
+            marks_moved: Count::new(counter!("aft_marks_moved_total")),
+            mark_age_s: MaybeLevel::new(gauge!("aft_mark_age_seconds", "node" => node.clone())),
+            time_error_ms: MaybeLevel::new(gauge!("aft_time_error_ms", "node" => node.clone())),
+            time_ahead_ms: level(gauge!("aft_time_ahead_ms", "node" => node.clone())),
             queue_len: level(gauge!("aft_queue_len", "node" => node.clone())),
             open_transactions: level(gauge!("aft_open_transactions", "node" => node.clone())),
             calls_open: level(gauge!("aft_store_calls_open", "node" => node.clone())),
@@ -308,9 +359,17 @@ impl Meters {
             replayed: self.replayed.get(),
             replayed_after_wait: self.replayed_after_wait.get(),
             in_progress: self.refusals[IN_PROGRESS].get(),
-            published: self.published.get(),
-            collected: self.collected.get(),
-            orphans_removed: self.orphans_removed.get(),
+            entries_removed: self.entries_removed.get(),
+            entries_repaired: self.entries_repaired.get(),
+            records_removed: self.records_removed.get(),
+            parts_removed: self.parts_removed.get(),
+            sweeps: self.sweeps.get(),
+            sweeps_whole: self.sweeps_whole.get(),
+            marks_moved: self.marks_moved.get(),
+            thaws: self.thaws.get(),
+            mark_age_s: self.mark_age_s.get(),
+            time_error_ms: self.time_error_ms.get(),
+            time_ahead_ms: self.time_ahead_ms.get(),
         }
     }
 }
@@ -357,10 +416,35 @@ fn describe() {
     describe_counter!("aft_value_cache_hits_total", "Values read from the cache");
     describe_counter!("aft_value_cache_misses_total", "Values that the cache did not hold");
     describe_gauge!("aft_value_cache_bytes", Unit::Bytes, "Bytes in the value cache, about");
-    describe_counter!("aft_published_total", "Transactions whose versions are all entered");
-    describe_counter!("aft_collected_total", "Transactions collected");
-    describe_counter!("aft_orphans_removed_total", "Attempts whose leavings were removed");
-    describe_counter!("aft_maintenance_damaged_total", "Damaged objects that the maintainer met");
+    describe_counter!(
+        "aft_store_calls_expired_total",
+        "Calls to the store that were not sent, since their time had passed while they waited"
+    );
+    describe_counter!("aft_damaged_total", "Objects met that cannot be read");
+    describe_counter!("aft_thaws_total", "Pauses of the process after which its times were dropped");
+    describe_counter!("aft_clocks_disagree_total", "Answers of the store that disagreed on its time");
+    describe_counter!("aft_ahead_of_time_total", "Versions met that lie ahead of the store's time");
+    describe_counter!("aft_entries_removed_total", "Superseded version entries removed by sweeps");
+    describe_counter!(
+        "aft_entries_repaired_total",
+        "Version entries put by sweeps for attempts that had not put them"
+    );
+    describe_counter!("aft_records_removed_total", "Commit records removed by sweeps");
+    describe_counter!("aft_parts_removed_total", "Parts of large values removed by sweeps");
+    describe_counter!("aft_sweeps_total", "Sweeps that ended");
+    describe_counter!("aft_sweeps_whole_total", "Sweeps that covered the whole store");
+    describe_counter!("aft_marks_moved_total", "Moves of the mark");
+    describe_gauge!(
+        "aft_mark_age_seconds",
+        Unit::Seconds,
+        "Age of the mark: collecting is behind by as much"
+    );
+    describe_gauge!("aft_time_error_ms", Unit::Milliseconds, "Error of the node about the store's time");
+    describe_gauge!(
+        "aft_time_ahead_ms",
+        Unit::Milliseconds,
+        "Lead of the node's commit times over the store's time"
+    );
     describe_gauge!("aft_index_bytes", Unit::Bytes, "Bytes of the index of versions, estimated");
     describe_gauge!("aft_transactions_bytes", Unit::Bytes, "Bytes of open transactions, estimated");
     describe_gauge!("aft_queue_len", "Verbs that wait for the event loop");
@@ -382,13 +466,7 @@ mod tests {
             assert_eq!(REFUSALS[refusal_index(&refusal)], expect, "{refusal:?}");
             seen.push(expect.to_owned());
         };
-        for bound in [
-            Bound::Transactions,
-            Bound::OperationsInTransaction,
-            Bound::Waiters,
-            Bound::PublishQueue,
-            Bound::VerbQueue,
-        ] {
+        for bound in [Bound::Transactions, Bound::OperationsInTransaction, Bound::Waiters, Bound::VerbQueue] {
             check(Refusal::Overloaded(bound), &format!("overloaded{}", snake(&format!("{bound:?}"))));
         }
         let excess = Excess { of: Measured::InlineValues, actual: 2, limit: 1 };

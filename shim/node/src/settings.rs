@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aft_core::settings::Settings;
+use aft_format::Race;
 use aft_store::Capabilities;
 
 use crate::handle::StartError;
@@ -27,9 +28,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A part of a large value is up to 8 MiB: half a minute is a link of 2 Mbit/s.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call that was given up may still take effect for as long as a store's own time-out lets it. The driver gives no deadlines to stores that
-/// could hold calls to one, so a store that others write to counts as late by this at least: longer than any store's time-out.
-const GRACE_SHARED_MS_MIN: u64 = 60_000;
+/// The longest deadline on a store that others write to and that holds writes to their deadlines: it keeps everything in memory, where superseded
+/// versions stay for two such deadlines (protocol, section 9).
+const TIMEOUT_MAX_MS_IN_MEMORY: u64 = 60_000;
 
 /// How long a store call may take before it counts as unanswered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,10 @@ pub struct NodeSettings {
     pub core: Settings,
     /// Divides all times of `core`. For tests: a process that is open to others must refuse it.
     pub time_divisor: u64,
-    /// This node maintains the store, though it does not hold it alone. At most one node should.
+    /// Sweeps the store from time to time. Any number of nodes may; one is enough.
     pub maintain: bool,
+    /// The verdict of a race probe, if one was made: a store that is new is made with it.
+    pub race: Race,
     /// Verbs that may wait for the event loop; more are answered `Overloaded`.
     pub queue_len_max: usize,
     /// Store calls under way at once; more wait in order.
@@ -72,8 +75,10 @@ pub struct NodeSettings {
 impl NodeSettings {
     /// The defaults for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
-        let grace_ms = if store.exclusive { store.grace_ms } else { store.grace_ms.max(GRACE_SHARED_MS_MIN) };
-        let mut core = Settings::new(store.exclusive, grace_ms, store.delete_if);
+        let mut core = Settings::new(store.exclusive, store.grace_ms, store.delete_if);
+        if !store.exclusive && store.grace_ms == 0 {
+            core.timeout_max_ms = core.timeout_max_ms.min(TIMEOUT_MAX_MS_IN_MEMORY);
+        }
         core.record_bytes_max = core.record_bytes_max.min(store.body_bytes_max);
         let (value_share, record_share) = INLINE_SHARES;
         core.write_buffer_bytes_max = core.write_buffer_bytes_max.min(store.body_bytes_max / record_share);
@@ -81,6 +86,7 @@ impl NodeSettings {
             core,
             time_divisor: 1,
             maintain: false,
+            race: if store.exclusive { Race::Exclusive } else { Race::NotProbed },
             queue_len_max: QUEUE_LEN_MAX,
             store_calls_max: STORE_CALLS_MAX,
             value_cache_bytes_max: VALUE_CACHE_BYTES_MAX,
@@ -101,18 +107,18 @@ impl NodeSettings {
             &mut core.timeout_default_ms,
             &mut core.timeout_max_ms,
             &mut core.recheck_after_ms,
-            &mut core.slack_ms,
             &mut core.skew_max_ms,
             &mut core.grace_ms,
+            &mut core.put_limit_ms,
             &mut core.retention_default_ms,
             &mut core.retention_max_ms,
-            &mut core.tombstone_age_ms,
-            &mut core.maintenance_interval_ms,
-            &mut core.maintenance_pause_max_ms,
+            &mut core.sweep_interval_ms,
+            &mut core.look_at_all_ms,
             &mut core.retry_min_ms,
             &mut core.retry_max_ms,
             &mut core.store_patience_ms,
             &mut core.commit_patience_ms,
+            &mut core.commit_wait_max_ms,
         ];
         for time in times {
             // What was not nothing stays at least the clock's unit.
@@ -127,15 +133,19 @@ impl NodeSettings {
 mod tests {
     use super::*;
 
-    fn settings() -> NodeSettings {
-        NodeSettings::new(&Capabilities {
+    fn capabilities() -> Capabilities {
+        Capabilities {
             delete_if: true,
             exclusive: false,
             grace_ms: 3_600_000,
             body_bytes_max: 400_000,
             blob_part_bytes: 256 << 10,
             durability: "of a test",
-        })
+        }
+    }
+
+    fn settings() -> NodeSettings {
+        NodeSettings::new(&capabilities())
     }
 
     /// The fields called `…_ms`, whatever their number, by way of the debug form.
@@ -162,7 +172,7 @@ mod tests {
     fn a_great_divisor_leaves_no_time_at_nothing() {
         let settings = NodeSettings { time_divisor: 1_000, ..settings() };
         let core = settings.scaled_core().unwrap();
-        assert_eq!((core.retry_min_ms, core.maintenance_interval_ms), (1, 1));
+        assert_eq!((core.retry_min_ms, core.commit_wait_max_ms), (1, 1));
         let exclusive = NodeSettings { core: Settings::new(true, 0, true), ..settings };
         assert_eq!(exclusive.scaled_core().unwrap().grace_ms, 0);
     }
@@ -175,14 +185,26 @@ mod tests {
         assert_eq!(settings.core.record_bytes_max, 400_000);
     }
 
+    /// Where everything lies in memory, superseded versions must not stay for hours.
+    #[test]
+    fn a_shared_store_without_grace_has_short_deadlines() {
+        let with = |exclusive, grace_ms| {
+            let store = Capabilities { exclusive, grace_ms, ..capabilities() };
+            NodeSettings::new(&store).core.timeout_max_ms
+        };
+        assert_eq!(with(false, 0), 60_000);
+        assert_eq!(with(true, 0), 900_000);
+        assert_eq!(with(false, 3_600_000), 900_000);
+    }
+
     #[test]
     fn nonsense_is_refused() {
         assert!(NodeSettings { time_divisor: 0, ..settings() }.scaled_core().is_err());
         assert!(NodeSettings { store_calls_max: 0, ..settings() }.scaled_core().is_err());
         let mut broken = settings();
-        broken.core.tombstone_age_ms = 1;
+        broken.core.retention_max_ms = 1;
         assert!(
-            matches!(broken.scaled_core(), Err(StartError::Settings(text)) if text.contains("tombstone_age"))
+            matches!(broken.scaled_core(), Err(StartError::Settings(text)) if text.contains("retention_max"))
         );
     }
 }

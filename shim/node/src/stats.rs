@@ -3,14 +3,14 @@
 /// The kinds of calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallKind {
-    /// A get of a record, marker or collect entry.
+    /// A get of a record or of the mark.
     Get,
     /// A get of a record for one value that the cache did not hold.
     Fetch,
     /// A put.
     Put,
-    /// A create.
-    Create,
+    /// A commit: a record and its entries.
+    Commit,
     /// A replace.
     Replace,
     /// A delete, of any number of names.
@@ -19,8 +19,8 @@ pub enum CallKind {
     DeleteIf,
     /// A page of a group.
     List,
-    /// A page of groups.
-    Groups,
+    /// A page of names across groups.
+    Scan,
     /// A put of a part of a large value.
     PutPart,
     /// A get of a part of a large value.
@@ -33,12 +33,12 @@ impl CallKind {
         CallKind::Get,
         CallKind::Fetch,
         CallKind::Put,
-        CallKind::Create,
+        CallKind::Commit,
         CallKind::Replace,
         CallKind::Delete,
         CallKind::DeleteIf,
         CallKind::List,
-        CallKind::Groups,
+        CallKind::Scan,
         CallKind::PutPart,
         CallKind::GetPart,
     ];
@@ -49,12 +49,12 @@ impl CallKind {
             CallKind::Get => "get",
             CallKind::Fetch => "fetch",
             CallKind::Put => "put",
-            CallKind::Create => "create",
+            CallKind::Commit => "commit",
             CallKind::Replace => "replace",
             CallKind::Delete => "delete",
             CallKind::DeleteIf => "delete_if",
             CallKind::List => "list",
-            CallKind::Groups => "groups",
+            CallKind::Scan => "scan",
             CallKind::PutPart => "put_part",
             CallKind::GetPart => "get_part",
         }
@@ -106,12 +106,28 @@ pub struct Stats {
     pub replayed_after_wait: u64,
     /// Verbs refused because another attempt of the request was open.
     pub in_progress: u64,
-    /// Transactions published.
-    pub published: u64,
-    /// Transactions collected.
-    pub collected: u64,
-    /// Attempts whose leavings were removed.
-    pub orphans_removed: u64,
+    /// Superseded version entries that sweeps removed.
+    pub entries_removed: u64,
+    /// Version entries that sweeps put for attempts that had not.
+    pub entries_repaired: u64,
+    /// Commit records that sweeps removed.
+    pub records_removed: u64,
+    /// Parts of large values that sweeps removed.
+    pub parts_removed: u64,
+    /// Sweeps that ended.
+    pub sweeps: u64,
+    /// Of these, those that covered the whole store.
+    pub sweeps_whole: u64,
+    /// Moves of the mark by this node.
+    pub marks_moved: u64,
+    /// Pauses of the process after which nothing that it knew of time was believed.
+    pub thaws: u64,
+    /// Age of the mark, now, in seconds: collecting is behind by as much. `None` where the mark is lost.
+    pub mark_age_s: Option<u64>,
+    /// Error about the store's time, now, in milliseconds; `None` while the time is not known.
+    pub time_error_ms: Option<u64>,
+    /// Lead of commit times over the store's time, now, in milliseconds.
+    pub time_ahead_ms: u64,
 }
 
 impl Stats {

@@ -4,12 +4,12 @@
 //!   body ──► pieces of a part ──► sealed ──► put, some at once ──► … ──► finish: the blob's place, to be written to a key
 //! ```
 //!
-//! Nothing is written before the end: a body that breaks off leaves parts that nobody names, and the collector removes them with the attempt's
-//! intent.
+//! Nothing is written before the end: a body that breaks off leaves parts that nobody names, and a sweep removes them once the attempt
+//! is over.
 
 use aft_core::ids::AttemptId;
 use aft_core::message::Refusal;
-use aft_core::record::BlobRef;
+use aft_core::record::{BlobGroup, BlobRef};
 use aft_core::store::Name;
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ pub const UPLOAD_PARTS_HELD: usize = PARTS_AT_ONCE + 2;
 #[derive(Debug)]
 pub struct Upload {
     node: NodeHandle,
-    attempt: AttemptId,
+    group: BlobGroup,
     number: u32,
     part_bytes: usize,
     puts: JoinSet<Result<(), Refusal>>,
@@ -50,12 +50,13 @@ impl NodeHandle {
     /// Begins to store a large value of an open transaction.
     ///
     /// # Errors
-    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if its intent could not be stored.
+    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if the store's time is not known.
     pub async fn upload(&self, attempt: AttemptId) -> Result<Upload, Refusal> {
+        let (group, number) = self.reserve_blob(attempt).await?;
         Ok(Upload {
-            number: self.reserve_blob(attempt).await?,
             node: self.clone(),
-            attempt,
+            group,
+            number,
             part_bytes: self.part_bytes(),
             puts: JoinSet::new(),
             pieces: Vec::new(),
@@ -93,7 +94,7 @@ impl Upload {
         while self.puts.len() >= PARTS_AT_ONCE {
             self.one_is_stored().await?;
         }
-        let name = Name::Blob { attempt: self.attempt, number: self.number, part: self.parts };
+        let name = Name::Blob { group: self.group, number: self.number, part: self.parts };
         let (node, pieces) = (self.node.clone(), std::mem::take(&mut self.pieces));
         self.puts.spawn(async move { node.store_part(name, pieces).await });
         self.pieces_bytes = 0;
@@ -122,7 +123,7 @@ impl Upload {
             self.one_is_stored().await?;
         }
         let part_bytes = u32::try_from(self.part_bytes).expect("a part is some MiB");
-        let blob = BlobRef { attempt: self.attempt, number: self.number, parts: self.parts, part_bytes };
+        let blob = BlobRef { group: self.group, number: self.number, parts: self.parts, part_bytes };
         Ok((blob, self.size))
     }
 }

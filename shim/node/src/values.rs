@@ -1,24 +1,24 @@
 //! Large values: stored in parts before the commit, read in parts after the choice. They go past the event loop, which sees only places.
 //!
-//! Parts are put only while the transaction is open, and the loop is asked before each: a part that is put long after its transaction
-//! ended could be left behind for ever, since whoever removes an orphan's parts looks only once.
+//! Parts are put only while the transaction is open, and never after its deadline: the loop is asked for it before each, and the clocks are looked at
+//! as it is sent. A sweep rests on that (protocol, section 4): once an attempt is over, no part of it can appear any more.
 //!
-//! Cost: one put a part and one question to the loop (microseconds); the attempt's intent, once.
+//! Cost: one put a part and one question to the loop (microseconds).
 
 use std::time::{Duration, Instant};
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Refusal, Reply, Verb};
-use aft_core::record::{BlobRef, Location, Value};
+use aft_core::record::{BlobGroup, BlobRef, Location, Value};
 use aft_core::store::{Body, Name};
+use aft_format::{Gone, PartInPieces, decode_body, describe, encode_name, encode_part};
 use aft_store::Error;
-use aft_wire::durable::{self, Gone, PartInPieces};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
-use crate::calls;
 use crate::handle::NodeHandle;
 use crate::stats::CallKind;
+use crate::{calls, clock};
 
 /// Parts of one value that are read at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
 const PARTS_AT_ONCE: usize = 4;
@@ -44,12 +44,12 @@ impl NodeHandle {
         let mut blobs = Vec::new();
         let mut parts = Vec::new();
         for bytes in values {
-            // One by one: the first waits until the attempt's intent is durable, the others find it so.
-            let number = self.reserve_blob(attempt).await?;
+            // One by one: the first may wait for the store's time, the others find it known.
+            let (group, number) = self.reserve_blob(attempt).await?;
             let too_large =
                 |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
             let blob = BlobRef {
-                attempt,
+                group,
                 number,
                 parts: u32::try_from(bytes.len().div_ceil(part_bytes)).map_err(too_large)?,
                 part_bytes: u32::try_from(part_bytes).expect("a part is some MiB"),
@@ -57,7 +57,7 @@ impl NodeHandle {
             for part in 0..blob.parts {
                 let from = part as usize * part_bytes;
                 let slice = bytes.slice(from..bytes.len().min(from + part_bytes));
-                parts.push((Name::Blob { attempt, number, part }, slice));
+                parts.push((Name::Blob { group, number, part }, slice));
             }
             blobs.push(blob);
         }
@@ -71,24 +71,34 @@ impl NodeHandle {
         Ok(blobs)
     }
 
-    /// The number of the attempt's next blob, its intent being durable.
-    pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<u32, Refusal> {
+    /// Reserves the place of the attempt's next blob: its group, and its number there.
+    pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<(BlobGroup, u32), Refusal> {
         match self.ask(Verb::ReserveBlob(attempt)).await? {
-            Reply::Reserved { number } => Ok(number),
+            Reply::Reserved { group, number } => Ok((group, number)),
             reply => panic!("a reservation was answered {reply:?}"),
         }
     }
 
     /// Stores a part, whose bytes come in pieces, while its transaction is open.
     pub(crate) async fn store_part(&self, name: Name, pieces: Vec<Bytes>) -> Result<(), Refusal> {
-        let Name::Blob { attempt, .. } = name else { panic!("{name:?} is no part of a blob") };
-        let at = durable::encode_name(&name);
-        let body = durable::encode_part(&at, &pieces);
+        let Name::Blob { group, .. } = name else { panic!("{name:?} is no part of a blob") };
+        let (at, body) = encode_part(&name, &pieces);
         drop(pieces);
-        let store = &*self.shared().store;
         for again in 0..PART_TRIES {
-            // An empty batch: is the transaction still open?
-            self.ask(Verb::Run(attempt, Batch::default())).await?;
+            let Some(deadline) = self.open_until(group.attempt).await else {
+                // An empty batch is refused with the reason.
+                return Err(match self.ask(Verb::Run(group.attempt, Batch::default())).await {
+                    Ok(_) => Refusal::Lost,
+                    Err(refusal) => refusal,
+                });
+            };
+            let remaining_ms = deadline.remaining_ms(clock::now());
+            if remaining_ms == 0 {
+                return Err(Refusal::Lost);
+            }
+            let store = &self.shared().store;
+            let held = store.until(Instant::now() + Duration::from_millis(remaining_ms));
+            let store = held.unwrap_or_else(|| store.clone());
             match self.timed(CallKind::PutPart, store.put(&at, body.clone())).await {
                 Ok(()) => return Ok(()),
                 Err(error) => give_up_or_pause(again, error).await?,
@@ -100,8 +110,9 @@ impl NodeHandle {
     /// The bytes of a value that a read of this key found.
     ///
     /// # Errors
-    /// [`Refusal::SnapshotGone`] if a part is gone: the version was collected meanwhile, run the request again.
-    /// [`Refusal::StoreUnavailable`] if the store does not answer; [`Refusal::Damaged`] if what it holds is not what was written.
+    /// [`Refusal::SnapshotGone`] if a part is gone with its record: the version was collected meanwhile, run the request again.
+    /// [`Refusal::StoreUnavailable`] if the store does not answer; [`Refusal::Damaged`] if what it holds is not what was written, or a part is
+    /// missing while its record is there.
     pub async fn read_value(&self, key: &Key, value: &Value) -> Result<Bytes, Refusal> {
         let blob = match &value.location {
             Location::Inline(bytes) => return Ok(bytes.clone()),
@@ -128,7 +139,7 @@ impl NodeHandle {
             "parts that are right make a whole that is"
         );
         if whole.len() as u64 != value.size {
-            let (number, attempt, size) = (blob.number, blob.attempt, value.size);
+            let (number, attempt, size) = (blob.number, blob.group.attempt, value.size);
             return Err(Refusal::Damaged(format!(
                 "blob {number} of transaction {attempt} has no part; the record says {size} bytes"
             )));
@@ -141,8 +152,8 @@ impl NodeHandle {
     /// # Errors
     /// As [`NodeHandle::read_value`].
     pub async fn read_part(&self, key: &Key, blob: &BlobRef, size: u64, part: u32) -> Result<Bytes, Refusal> {
-        let name = Name::Blob { attempt: blob.attempt, number: blob.number, part };
-        let bytes = self.get_part(&name).await?.ok_or_else(|| Refusal::SnapshotGone(key.clone()))?;
+        let name = Name::Blob { group: blob.group, number: blob.number, part };
+        let Some(bytes) = self.get_part(&name).await? else { return Err(self.missing(key, &name).await) };
         if part_bytes(blob, size, part) != Some(bytes.len()) {
             return Err(Refusal::Damaged(wrong_length(blob, size, part, bytes.len()).to_string()));
         }
@@ -162,12 +173,13 @@ impl NodeHandle {
         part: u32,
         mut take: impl FnMut(Bytes) + Send,
     ) -> Result<(), Refusal> {
-        let at = durable::encode_name(&Name::Blob { attempt: blob.attempt, number: blob.number, part });
+        let name = Name::Blob { group: blob.group, number: blob.number, part };
+        let at = encode_name(&name);
         let store = &*self.shared().store;
         let expected = part_bytes(blob, size, part);
         let mut gone = Gone::default();
         for again in 0..PART_TRIES {
-            let mut opening = PartInPieces::new(at.clone(), gone);
+            let mut opening = PartInPieces::new(name.clone(), gone);
             let got = self.timed(CallKind::GetPart, async {
                 let mut right = Ok(());
                 let mut push = |piece| {
@@ -202,7 +214,7 @@ impl NodeHandle {
                     take(last);
                     return Ok(());
                 }
-                Ok(None) => return Err(Refusal::SnapshotGone(key.clone())),
+                Ok(None) => return Err(self.missing(key, &name).await),
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
@@ -210,21 +222,41 @@ impl NodeHandle {
     }
 
     async fn get_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
-        let at = durable::encode_name(name);
+        Ok(self.get_body(CallKind::GetPart, name).await?.map(|body| match body {
+            Body::Part(bytes) => bytes,
+            body => panic!("{} holds {body:?}", describe(name)),
+        }))
+    }
+
+    async fn get_body(&self, kind: CallKind, name: &Name) -> Result<Option<Body>, Refusal> {
+        let at = encode_name(name);
         let store = &*self.shared().store;
         for again in 0..PART_TRIES {
-            let got = self.timed(CallKind::GetPart, async {
+            let got = self.timed(kind, async {
                 let Some((body, _)) = store.get(&at).await? else { return Ok(None) };
-                durable::decode_body(&at, &body).map(Some)
+                decode_body(name, &body).map(Some)
             });
             match got.await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Body::Part(bytes))) => return Ok(Some(bytes)),
-                Ok(Some(body)) => panic!("{at} holds {body:?}"),
+                Ok(body) => return Ok(body),
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
         panic!("the last try gives up");
+    }
+
+    /// Returns the reason why a part is missing: its record went before it, or stands still (protocol, section 11).
+    async fn missing(&self, key: &Key, part: &Name) -> Refusal {
+        let Name::Blob { group, .. } = part else { panic!("{part:?} is no part of a blob") };
+        match self.get_body(CallKind::Get, &Name::Commit(group.hash)).await {
+            Ok(Some(Body::Record(record))) if record.txn.attempt == group.attempt => {
+                Refusal::Damaged(format!(
+                    "{} is missing, and the record of its transaction stands: restore it, or write {key} again",
+                    describe(part)
+                ))
+            }
+            Ok(_) => Refusal::SnapshotGone(key.clone()),
+            Err(refusal) => refusal,
+        }
     }
 
     /// A store call of this handle's own, counted and within its time.
@@ -253,7 +285,7 @@ fn part_bytes(blob: &BlobRef, size: u64, part: u32) -> Option<usize> {
 fn wrong_length(blob: &BlobRef, size: u64, part: u32, found: usize) -> Error {
     Error::Damaged(format!(
         "part {part} of {} of blob {} of transaction {} holds {found} bytes; the record says {size} bytes in parts of {}",
-        blob.parts, blob.number, blob.attempt, blob.part_bytes
+        blob.parts, blob.number, blob.group.attempt, blob.part_bytes
     ))
 }
 

@@ -11,6 +11,8 @@ use aft_core::ids::{AttemptId, RequestHash};
 use aft_core::message::{Refusal, Reply, Ticket, Verb};
 use tokio::sync::oneshot;
 
+use crate::clock::Deadline;
+
 /// What a verb is answered.
 pub(crate) type Outcome = Result<Reply, Refusal>;
 
@@ -92,6 +94,8 @@ pub(crate) struct Waiters {
     waiting: HashMap<Ticket, Waiter>,
     /// Of transactions that were begun and have not ended.
     requests: HashMap<AttemptId, RequestHash>,
+    /// Of transactions whose begin was answered and that have not ended.
+    deadlines: HashMap<AttemptId, Deadline>,
     /// The same, the other way round; of named requests, for only these have several attempts.
     attempts: HashMap<RequestHash, Vec<AttemptId>>,
     tickets: u64,
@@ -121,7 +125,7 @@ impl Waiters {
                 begin.batch.commit.is_some().then_some(begin.hash)
             }
             Verb::Run(attempt, batch) if batch.commit.is_some() => self.requests.get(attempt).copied(),
-            Verb::Commit(attempt, _) => self.requests.get(attempt).copied(),
+            Verb::Commit(attempt, args) => self.requests.get(attempt).copied().or(args.request),
             Verb::Run(..)
             | Verb::List(..)
             | Verb::ReserveBlob(_)
@@ -143,8 +147,21 @@ impl Waiters {
         self.waiting.remove(&ticket).expect("every reply has a waiter, and every waiter one reply")
     }
 
+    /// A transaction is open until a deadline.
+    pub(crate) fn opened(&mut self, attempt: AttemptId, deadline: Deadline) {
+        if self.requests.contains_key(&attempt) {
+            self.deadlines.insert(attempt, deadline);
+        }
+    }
+
+    /// Returns the end of a transaction's time, if it is open.
+    pub(crate) fn deadline(&self, attempt: AttemptId) -> Option<Deadline> {
+        self.deadlines.get(&attempt).copied()
+    }
+
     /// A transaction is no more, or never was.
     pub(crate) fn ended(&mut self, attempt: AttemptId) {
+        self.deadlines.remove(&attempt);
         let Some(hash) = self.requests.remove(&attempt) else { return };
         if let Entry::Occupied(mut attempts) = self.attempts.entry(hash) {
             attempts.get_mut().retain(|other| *other != attempt);

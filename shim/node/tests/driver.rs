@@ -14,6 +14,8 @@ mod collect;
 mod limits;
 #[path = "driver/metrics_names.rs"]
 mod metrics_names;
+#[path = "driver/opening.rs"]
+mod opening;
 #[path = "driver/requests.rs"]
 mod requests;
 #[path = "driver/stops.rs"]

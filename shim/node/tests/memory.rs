@@ -86,7 +86,6 @@ async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usi
     settings.value_cache_bytes_max = cache_bytes_max;
     settings.core.index_bytes_max = 1 << 20;
     let node = start(store, settings).await.unwrap();
-    node.recovered().await;
     for commit in 0..commits {
         // A slice of a body, as the door hands it in.
         let body = Bytes::from(vec![7; value_bytes + 1_000]);

@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Request(RequestArguments),
     Store(StoreArguments),
+    Maintain(MaintainArguments),
     Credentials(CredentialsArguments),
 }
 
@@ -37,11 +38,19 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
 /// Serve transactions over a store.
 ///
 /// Settings come from flags, then from the environment (AFT_SECTION__KEY), then from the settings file, then from defaults; an unknown
-/// entry is refused by name. The first SIGTERM or SIGINT drains: /readyz says so, open transactions are finished or time out, everything is
-/// published, exit code 0. The second one ends the process at once.
+/// entry is refused by name. The first SIGTERM or SIGINT drains: /readyz says so, open transactions are finished or time out, exit code
+/// 0. The second one ends the process at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,11 +63,12 @@ Examples:
     --tls-certificate server.pem --tls-key server.key
 
 Settings file (all entries are optional):
-  [serve]  store, listen, drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set
+  [serve]  store, listen, maintain (on or off), drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set
            gets its share), credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max,
-           publish_queue_max, queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms,
-           retention_default_ms, commit_patience_ms, recheck_after_ms
+           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms,
+           retention_default_ms, commit_patience_ms, recheck_after_ms, skew_max_ms,
+           commit_wait_max_ms, sweep_interval_ms, sweep_hashes_max
   [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
   [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for
            /metrics; Amazon's list prices)
@@ -77,19 +87,26 @@ stay open. What is wrong in them then is logged, and the old ones hold.
 A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and
 at most timeout_max_ms (15 minutes). How long a request is remembered, retention_s, is
 retention_default_ms (1 day) unless its caller says otherwise, and between twice timeout_max_ms
-and 10 s more (30 minutes and 10 s) and 15 days. A wish beyond these bounds is moved to the nearer
+and 2 s more (30 minutes and 2 s) and 15 days. A wish beyond these bounds is moved to the nearer
 one.
 
 On a store that other servers may write to as well, a key is listed again before a read when its
-last listing is older than recheck_after_ms (10 s): what others committed is seen by then. A
-server that has the store to itself may be told an hour.
+last listing is older than recheck_after_ms (10 s, at most 60 s): what others committed is seen by
+then; a transaction that begins fresh sees it at once. There a server takes its time from the
+store's answers: it commits while it knows it to skew_max_ms (2 s), and waits up to
+commit_wait_max_ms (50 ms) beside a commit so that the later of two writes wins; where that is too
+short it looks at the written keys first.
+
+Superseded versions go in sweeps, one sweep_interval_ms (1 hour) after the other. Any number of
+servers on a store may sweep, and one is enough: --maintain off for the others. aft maintain
+sweeps without serving.
 
 A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes
 on meanwhile until the transaction's time is over, and asking again tells how it ended.
 
 Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
   index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
-  + publish_queue_max 32768 times 2 KiB + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
+  + sweep_hashes_max 4 million times 16 bytes + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
   + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
     /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
@@ -98,6 +115,9 @@ pub(crate) struct ServeArguments {
     /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
+    /// Remove superseded versions from time to time [default: on]
+    #[arg(long, value_name = "SWITCH")]
+    pub(crate) maintain: Option<Switch>,
     /// The settings file [default: aft.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -450,6 +470,33 @@ pub(crate) struct AddArguments {
 fn right(text: &str) -> Result<Right, String> {
     let found = Right::ALL.into_iter().find(|right| right.as_str() == text);
     found.ok_or_else(|| "a right is read, write or admin".to_owned())
+}
+
+/// Sweep a store without serving: remove what newer versions have superseded.
+///
+/// Any number of servers and sweeps may run on a store at once. A sweep that is stopped leaves notes, from which the next one goes on. What is
+/// superseded goes in the sweep after the one that moved the mark above it. Exit code 0 when it has ended or was stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft maintain 's3://bucket/prefix?region=eu-west-1' --once
+  aft maintain local:./data --for 60")]
+pub(crate) struct MaintainArguments {
+    /// The store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+    #[arg(value_name = "URL")]
+    pub(crate) store: String,
+    /// End when the whole store has been swept
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) once: bool,
+    /// End after so many seconds, or when the whole store has been swept
+    #[arg(long = "for", id = "limit", value_name = "S", value_parser = seconds)]
+    pub(crate) limit: Option<std::time::Duration>,
+    /// The settings file [default: aft.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Divide all of the protocol's times by N; for tests only
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) test_time_divisor: Option<u64>,
 }
 
 /// Prepare or examine a store.

@@ -1,6 +1,6 @@
 //! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
 //!
-//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store`, `credentials` – one file a command.
+//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store`, `maintain`, `credentials` – one file a command.
 //! * `credentials_file`, `tls_files`, `entry` – who gets in, and over what: read at the start and at SIGHUP. `token` – what our own clients present.
 //! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house takes settings from the environment.
 //! * `stores` – store URLs. `logging` – where logs go.
@@ -14,6 +14,7 @@ mod credentials;
 mod credentials_file;
 mod entry;
 mod logging;
+mod maintain;
 mod memory;
 mod request;
 mod serve;
@@ -63,6 +64,7 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
         Command::Check(arguments) => check::run(arguments),
         Command::Request(arguments) => request::run(arguments).await,
         Command::Store(arguments) => store::run(arguments).await,
+        Command::Maintain(arguments) => maintain::run(arguments).await,
         Command::Credentials(arguments) => credentials::run(arguments),
     }
 }

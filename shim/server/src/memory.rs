@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   all ──┬─ a reserve for what has no bound of its own: code, connections, the tree's filters, what the allocator keeps
-//!         └─ rest ─► large bodies 1/3 · index, values, transactions 1/8 each · memory tables 1/6 · the tree's blocks 1/12 · publishing 1/24
+//!         └─ rest ─► large bodies 1/3 · index, values, transactions 1/8 each · memory tables 1/6 · the tree's blocks 1/12 · sweeping 1/24
 //! ```
 
 use crate::Failed;
@@ -13,8 +13,8 @@ const LEAST: u64 = 192 << 20;
 /// What is kept back at least, and of a larger memory the share that is.
 const RESERVE_LEAST: u64 = 64 << 20;
 const RESERVE_SHARE: u64 = 8;
-/// What a version entry that waits to be published takes.
-const PUBLISHED_BYTES: u64 = 2 << 10;
+/// The memory of a request hash that a sweep holds.
+const HASH_BYTES: u64 = 16;
 /// Memory tables at once, each with half as much again; in halves of one.
 const MEMTABLE_HALVES: u64 = 15;
 
@@ -32,7 +32,7 @@ pub(crate) fn share(settings: &mut Settings) -> Result<(), Failed> {
     node.index_bytes_max.get_or_insert(Number(rest / 8));
     node.value_cache_bytes_max.get_or_insert(Number(rest / 8));
     node.transactions_bytes_max.get_or_insert(Number(rest / 8));
-    node.publish_queue_max.get_or_insert(Number(rest / 24 / PUBLISHED_BYTES));
+    node.sweep_hashes_max.get_or_insert(Number(rest / 24 / HASH_BYTES));
     local.cache_bytes_max.get_or_insert(Number(rest / 12));
     local.memtable_bytes_max.get_or_insert(Number(rest / 6 * 2 / MEMTABLE_HALVES));
     doors.bodies_bytes_max.get_or_insert(Number(rest / 3));
@@ -58,7 +58,7 @@ mod tests {
             let shares = of(node.index_bytes_max)
                 + node.value_cache_bytes_max.unwrap().0
                 + of(node.transactions_bytes_max)
-                + of(node.publish_queue_max) * PUBLISHED_BYTES
+                + of(node.sweep_hashes_max) * HASH_BYTES
                 + of(local.cache_bytes_max)
                 + of(local.memtable_bytes_max) * MEMTABLE_HALVES / 2
                 + of(doors.bodies_bytes_max);

@@ -1,7 +1,7 @@
 //! `aft serve`: a node over a store, behind the doors.
 //!
 //! ```text
-//!   settings ─► loopback? ─► store ─► race probe ─► listen ─► node recovers ─► "listening on …" ─► serves
+//!   settings ─► loopback? ─► store ─► race probe ─► listen ─► node opens it ─► "listening on …" ─► serves
 //!                                                                                     │ signal
 //!                        exit 0 ◄─ calls end ◄─ node drained (or its deadline) ◄──────┘   second signal: exit at once
 //! ```
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_doors::{Doors, Meters};
+use aft_format::Race;
 use aft_node::{NodeHandle, NodeSettings, State};
 use aft_store::conformance::race_probe;
 use aft_store::{Capabilities, Store};
@@ -21,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::commands::{LogFormat, ServeArguments};
+use crate::commands::{LogFormat, ServeArguments, Switch};
 use crate::entry::Entry;
 use crate::settings::{Number, Settings};
 use crate::tls_files::TlsFiles;
@@ -29,7 +30,8 @@ use crate::{Failed, logging, memory, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
-const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
+pub(crate) const FILTER: &str =
+    "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
 /// How long a drain waits for open transactions: as long as they have by default.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
@@ -70,8 +72,11 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     // What is shown from here on: the URL may hold a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
-    probe(&store, &capabilities).await?;
-    let node_settings = node_settings(&capabilities, &settings, time_divisor)?;
+    let race = probe(&store, &capabilities).await?;
+    let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
+    node_settings.race = race;
+    let maintain = arguments.maintain.or(settings.serve.maintain).unwrap_or(Switch::On);
+    node_settings.maintain = maintain == Switch::On;
     let door_settings = door_settings(&settings);
     let entry = Entry::open(credentials, tls_files, &node_settings, &door_settings)?;
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
@@ -117,24 +122,17 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     Ok(code)
 }
 
-/// Says where it serves once it does, and comes back if the node stops by itself.
+/// Says where it serves, and comes back if the node stops by itself.
 async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &Capabilities) -> Failed {
-    if node.recovered().await == State::Serving {
-        // Whoever reads it may have left.
-        let _ = writeln!(
-            std::io::stdout(),
-            "aft {} serves {url} (acknowledged means: {})\nlistening on {here}",
-            env!("CARGO_PKG_VERSION"),
-            capabilities.durability
-        );
-    }
+    // Whoever reads it may have left.
+    let _ = writeln!(
+        std::io::stdout(),
+        "aft {} serves {url} (acknowledged means: {})\nlistening on {here}",
+        env!("CARGO_PKG_VERSION"),
+        capabilities.durability
+    );
     while node.ready() != State::Stopped {
         tokio::time::sleep(WATCH_INTERVAL).await;
-    }
-    if let Some(what) = node.recovery_blocked() {
-        return format!(
-            "{url} is damaged ({what}): what was committed just before the last end cannot be listed, so nothing is served, lest a half be seen; nothing was changed. Bring back a copy of the store from before the damage, and start again"
-        );
     }
     "the node has stopped by itself: its log tells why; nothing that was acknowledged is lost, start again"
         .into()
@@ -164,35 +162,34 @@ fn cannot_listen(address: SocketAddr, why: &std::io::Error) -> Failed {
     format!("cannot listen on {address}: {why}; choose another address with --listen")
 }
 
-/// Refuses a store whose create-if-absent lets two writers win. A store that only this process can reach has been tested by its adapter.
-async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<(), Failed> {
+/// Refuses a store whose create-if-absent lets two writers win, and returns the verdict for a store that is made now. A store that only this
+/// process can reach has been tested by its adapter.
+pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<Race, Failed> {
     if capabilities.exclusive {
-        return Ok(());
+        return Ok(Race::Exclusive);
     }
     let report = race_probe(store.clone(), PROBE_WRITERS, PROBE_ROUNDS).await;
     if report.passed() {
-        return Ok(());
+        return Ok(Race::Passed { writers: PROBE_WRITERS as u32, rounds: PROBE_ROUNDS as u32 });
     }
     Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
 }
 
-/// Six hours: what a server may be behind others on its store, well below the day that a tombstone outlives every record.
-const RECHECK_AFTER_MAX_MS: u64 = 6 * 3_600_000;
+/// A minute: what a server may be behind others on its store. Clients that merge session tokens rest on it, since they do not know a server's
+/// settings.
+const RECHECK_AFTER_MAX_MS: u64 = aft_format::MERGED_COVER_MS;
 
-fn node_settings(
+pub(crate) fn node_settings(
     capabilities: &Capabilities,
     settings: &Settings,
     time_divisor: u64,
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
-    // Nodes do not know each other yet, and somebody must enter what a dead one left, and collect. Two that maintain one store do some work twice.
-    node.maintain = true;
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
     set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);
     set_len(&mut node.core.index_bytes_max, from.index_bytes_max);
-    set_len(&mut node.core.publish_queue_max, from.publish_queue_max);
     set_len(&mut node.queue_len_max, from.queue_len_max);
     set_len(&mut node.store_calls_max, from.store_calls_max);
     set(&mut node.value_cache_bytes_max, from.value_cache_bytes_max);
@@ -201,6 +198,16 @@ fn node_settings(
     set(&mut node.core.retention_default_ms, from.retention_default_ms);
     set(&mut node.core.commit_patience_ms, from.commit_patience_ms);
     set(&mut node.core.recheck_after_ms, from.recheck_after_ms);
+    set(&mut node.core.skew_max_ms, from.skew_max_ms);
+    set(&mut node.core.commit_wait_max_ms, from.commit_wait_max_ms);
+    set(&mut node.core.sweep_interval_ms, from.sweep_interval_ms);
+    set_len(&mut node.core.sweep_hashes_max, from.sweep_hashes_max);
+    if node.core.grace_ms > 0 && node.core.skew_max_ms >= node.core.grace_ms {
+        return Err(format!(
+            "the setting node.skew_max_ms is {}: it must be less than the {} ms for which a call to this store may come late",
+            node.core.skew_max_ms, node.core.grace_ms
+        ));
+    }
     moved(
         "node.recheck_after_ms",
         &mut node.core.recheck_after_ms,
@@ -275,19 +282,19 @@ fn set_time(to: &mut Duration, from: Option<Number>) {
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Signals, Failed> {
+    pub(crate) fn new() -> Result<Signals, Failed> {
         let of = |kind| signal(kind).map_err(|why| format!("cannot listen for signals: {why}"));
         Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
     }
 
     /// The next one of either.
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

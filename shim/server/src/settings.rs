@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
 use crate::Failed;
-use crate::commands::LogFormat;
+use crate::commands::{LogFormat, Switch};
 
 /// The file that is read if no other is named.
 const DEFAULT_FILE: &str = "aft.toml";
@@ -58,6 +58,7 @@ pub(crate) struct Serve {
     pub(crate) store: Option<String>,
     pub(crate) listen: Option<String>,
     pub(crate) drain_ms: Option<Number>,
+    pub(crate) maintain: Option<Switch>,
     pub(crate) memory_bytes_max: Option<Number>,
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) tls_certificate: Option<PathBuf>,
@@ -71,7 +72,6 @@ pub(crate) struct Node {
     pub(crate) transactions_max: Option<Number>,
     pub(crate) transactions_bytes_max: Option<Number>,
     pub(crate) index_bytes_max: Option<Number>,
-    pub(crate) publish_queue_max: Option<Number>,
     pub(crate) queue_len_max: Option<Number>,
     pub(crate) store_calls_max: Option<Number>,
     /// 0: no cache.
@@ -81,6 +81,11 @@ pub(crate) struct Node {
     pub(crate) retention_default_ms: Option<Number>,
     pub(crate) commit_patience_ms: Option<Number>,
     pub(crate) recheck_after_ms: Option<Number>,
+    pub(crate) skew_max_ms: Option<Number>,
+    /// 0: keys are looked at before every commit, unless it read them.
+    pub(crate) commit_wait_max_ms: Option<Number<0>>,
+    pub(crate) sweep_interval_ms: Option<Number>,
+    pub(crate) sweep_hashes_max: Option<Number>,
 }
 
 /// Of a `local:` store.

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use aft_node::{Opened, StoreTimeouts, open_store};
 use aft_store::conformance::probe;
 
 use crate::commands::{StoreAction, StoreArguments};
+use crate::serve::probe as probe_races;
 use crate::stores::Made;
 use crate::{BAD, Failed, logging, stores};
 
@@ -41,6 +43,16 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     let shown = if url.contains('@') { store.url() } else { url };
                     println!("{shown} is ready (nothing needs to be made: it makes itself when it is opened)")
                 }
+            }
+            let race = probe_races(&store, &capabilities).await?;
+            let limit = StoreTimeouts::default().read;
+            match open_store(&*store, race, limit).await.map_err(|why| why.to_string())? {
+                Opened::Marked { about, is_new, .. } => {
+                    let identity: String = about.identity.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let made = if is_new { "made now" } else { "made before" };
+                    println!("  identity             {identity} ({made}, by {})", about.program);
+                }
+                Opened::Unmarked(why) => eprintln!("warning: {why}"),
             }
             println!("  acknowledged means   {}", capabilities.durability);
             println!("  one process only     {}", yes_or_no(capabilities.exclusive));

@@ -1,4 +1,3 @@
-//! Durable and peer formats, and the HTTP API's types.
+//! The HTTP API's types, as clients and doors speak them.
 
-pub mod durable;
 pub mod http;

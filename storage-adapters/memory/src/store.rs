@@ -4,10 +4,11 @@
 //! Nothing awaits while it is held.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aft_store::{
     Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
-    Space, Store, Tag, Writes,
+    Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -141,6 +142,16 @@ impl Store for MemoryStore {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities.clone()
+    }
+
+    /// Where several nodes share the store its clock is the process's own, to the millisecond.
+    fn times_heard(&self) -> Vec<TimeHeard> {
+        if self.capabilities.exclusive {
+            return Vec::new();
+        }
+        let sent = Instant::now();
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set to a time after 1970");
+        vec![TimeHeard { sent, received: Instant::now(), at_ms: at.as_millis() as u64, span_ms: 1 }]
     }
 
     async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {

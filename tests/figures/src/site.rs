@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aft_bench::standard::{Dataset, Length, Options, Prepare, Target, Way, Workload};
 use aft_doors::{Doors, Meters};
-use aft_node::{NodeHandle, NodeSettings, State};
+use aft_node::{NodeHandle, NodeSettings};
 use aft_services::Server;
 use aft_store::Store;
 use aft_store_faulty::{Faults, FaultyStore};
@@ -23,8 +23,6 @@ use crate::stores;
 /// Why nothing can be measured, for people.
 pub(crate) type Failed = String;
 
-/// How long a node may take until it serves.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// How long a node may take to end. What it has not published by then nobody needs.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Divides the times after which superseded transactions are collected (a minute), for the figure about collecting.
@@ -130,8 +128,10 @@ impl Site {
     /// If it does not come to serve.
     pub(crate) async fn serve(&self, store: Arc<dyn Store>, how: Serve) -> Result<Served, Failed> {
         let mut settings = NodeSettings::new(&store.capabilities());
-        // The one node that writes has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
-        settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
+        // A store that is only made slow states a grace of a second or so.
+        if settings.core.grace_ms > 0 {
+            settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
+        }
         match how {
             Serve::Usual => {}
             Serve::Alone => settings.core.recheck_after_ms = ALONE_MS,
@@ -147,11 +147,6 @@ impl Site {
             }
         }
         let node = aft_node::start(store, settings).await.map_err(|why| why.to_string())?;
-        match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
-            Ok(State::Serving) => {}
-            Ok(state) => return Err(format!("the node is {state:?} instead of serving")),
-            Err(_) => return Err(format!("the node has not recovered within {RECOVERY_MAX:?}")),
-        }
         node.maintain(how == Serve::Collecting).await;
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|why| format!("cannot listen: {why}"))?;

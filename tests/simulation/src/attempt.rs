@@ -271,11 +271,16 @@ impl Attempt {
 
     /// Returns the true time at which its transaction's time is over at the latest, by clocks that are right.
     pub fn deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
-        let timeout_ms =
-            request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
         let waits = request.named && !request.overlap;
         let wait_ms = if waits { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
-        self.begun_ms + wait_ms + self.stood_ms + timeout_ms
+        self.least_deadline_ms(request, settings) + wait_ms + self.stood_ms
+    }
+
+    /// Returns when its transaction ends at the latest if it was opened at once.
+    pub fn least_deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
+        let timeout_ms =
+            request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
+        self.begun_ms + timeout_ms
     }
 
     /// The result that its record carries.

@@ -161,7 +161,7 @@ impl World {
         let slot = &mut self.hosts[host];
         slot.clocks.paused(kind, span_ms);
         let waiting = self.attempts.iter_mut().filter(|attempt| attempt.host == host);
-        let waiting = waiting.filter(|attempt| attempt.begun_ms > 0 && !attempt.opened);
+        let waiting = waiting.filter(|attempt| attempt.in_flight.values().any(|sent| sent.begins));
         waiting.for_each(|attempt| attempt.stood_ms += span_ms);
         let slot = &mut self.hosts[host];
         if kind == Pause::Unseen {

@@ -1,7 +1,8 @@
-//! Measures a commit on Redis in one call beside the same commit in separate calls, and reads and writes of one name.
+//! Measures a commit on Redis in one call beside the same commit in separate calls, and reads and
+//! writes of one name.
 //!
-//! `cargo run --release -p aft-store-tests --example redis_commits -- redis://127.0.0.1:6379/bench [WHAT]`; `WHAT` chooses measurements by a part
-//! of their names.
+//! `cargo run --release -p aft-store-tests --example redis_commits -- redis://127.0.0.1:6379/bench
+//! [WHAT]`; `WHAT` chooses measurements by a part of their names.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -27,5 +27,5 @@ pub use races::passed_but_for_races;
 pub use scans::{check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
 pub use times::check_times;
-pub use transactions::{at_once, counted, expect, key, node, published, put, put_small, read, run, writes};
+pub use transactions::{at_once, counted, expect, key, node, put, put_small, read, run, writes};
 pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aft_core::ids::Key;
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
@@ -35,9 +34,7 @@ pub fn put_small(number: usize) -> Op {
 /// A node that has read what is there.
 pub async fn node(store: Arc<dyn Store>) -> NodeHandle {
     let settings = NodeSettings::new(&store.capabilities());
-    let node = aft_node::start(store, settings).await.expect("the defaults are fine");
-    node.recovered().await;
-    node
+    aft_node::start(store, settings).await.expect("the defaults are fine")
 }
 
 /// One transaction in one call.
@@ -87,11 +84,4 @@ pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes 
 pub fn at_once(seen: &[Seen]) -> usize {
     let under_way = |at: &Seen| seen.iter().filter(|one| one.from <= at.from && at.from < one.to).count();
     seen.iter().map(under_way).max().unwrap_or_default()
-}
-
-/// Waits until so many transactions have their versions entered.
-pub async fn published(node: &NodeHandle, count: u64) {
-    while node.stats().published < count {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -8,8 +8,7 @@ use aft_services::Service;
 use aft_store::{Committed, Costs, Created, Name, Position, Space, Store, Writes};
 use aft_store_s3::S3Store;
 use aft_store_tests::{
-    Act, Bucket, Front, Seen, at_once, counted, expect, node, published, put_all, put_small, read, run,
-    scan_all, writes,
+    Act, Bucket, Front, Seen, at_once, counted, expect, node, put_all, put_small, read, run, scan_all, writes,
 };
 use bytes::Bytes;
 
@@ -45,7 +44,6 @@ async fn a_transaction_costs_what_it_should() {
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
-    published(&writer, 1).await;
     let seen = front.take();
     expect(&seen, &[("PUT commit", 1), ("PUT intent", 1), ("PUT version", KEYS)]);
     let (first, later): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|one| one.what() != "PUT version");

@@ -68,9 +68,15 @@ KEY_BYTES_MAX = 1088
 ANSWER_BYTES_MAX = 256 << 20
 # How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 ABORT_S_MAX = 2.0
-# Commits that a session token names, and the bytes of one: time, attempt, request hash.
-SESSION_LEN_MAX = 4
-SESSION_ENTRY_LEN = 8 + 16 + 32
+# Commits that a session token names; the bytes before them (format, until when transactions are fresh); the bytes of one (time, attempt, request
+# hash, when it was heard of, flags), and of its identity.
+SESSION_LEN_MAX = 8
+SESSION_FORMAT = 2
+SESSION_PREFIX_LEN = 1 + 8
+SESSION_ENTRY_LEN = 8 + 16 + 32 + 8 + 1
+SESSION_IDENTITY_LEN = 8 + 16 + 32
+# For how long a merged session covers commits that had no room in it, by fresh transactions.
+SESSION_COVER_MS = 60_000
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
@@ -257,7 +263,6 @@ class Found:
     kept_until: str
     keys: List[str]
     result: bytes
-    collected: bool
     #: The size of the result, where that is too large to stand in `result`: `Client.result` reads it.
     result_size: Optional[int] = None
 
@@ -331,16 +336,42 @@ def _path(text: str) -> str:
     return quote(text, safe="/~")
 
 
+def _parse_session(token: str) -> Tuple[int, List[bytes]]:
+    """Until when the session is fresh, and its entries."""
+    raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    if not raw or raw[0] != SESSION_FORMAT or len(raw) < SESSION_PREFIX_LEN:
+        raise ValueError(f"not a session token of format {SESSION_FORMAT}")
+    entries = [raw[at:at + SESSION_ENTRY_LEN] for at in range(SESSION_PREFIX_LEN, len(raw), SESSION_ENTRY_LEN)]
+    if any(len(entry) != SESSION_ENTRY_LEN or entry[-1] > 1 for entry in entries):
+        raise ValueError("not a session token")
+    return int.from_bytes(raw[1:SESSION_PREFIX_LEN], "big"), entries
+
+
 def merge_sessions(one: str, other: str) -> str:
-    """One token for what two tell of one client's commits: the newest ones. Raises ValueError if one cannot be read."""
-    entries = set()
-    for token in (one, other):
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        if not raw or raw[0] != 1 or (len(raw) - 1) % SESSION_ENTRY_LEN:
-            raise ValueError("not a session token of format 1")
-        entries.update(raw[at:at + SESSION_ENTRY_LEN] for at in range(1, len(raw), SESSION_ENTRY_LEN))
-    newest = sorted(entries, reverse=True)[:SESSION_LEN_MAX]
-    return base64.urlsafe_b64encode(b"\x01" + b"".join(newest)).decode().rstrip("=")
+    """One token for what two tell of one client's commits: the newest ones; the others are covered by fresh transactions. Raises ValueError if
+    one cannot be read."""
+    (fresh_one, entries_one), (fresh_other, entries_other) = _parse_session(one), _parse_session(other)
+    # Of two entries of one commit, the one that was heard of last.
+    newest: Dict[bytes, bytes] = {}
+    for entry in entries_one + entries_other:
+        identity = entry[:SESSION_IDENTITY_LEN]
+        newest[identity] = max(entry, newest.get(identity, b""))
+    entries = sorted(newest.values(), reverse=True)
+    fresh = max(fresh_one, fresh_other)
+    for entry in entries[SESSION_LEN_MAX:]:
+        seen = int.from_bytes(entry[SESSION_IDENTITY_LEN:SESSION_IDENTITY_LEN + 8], "big")
+        fresh = max(fresh, min(seen + SESSION_COVER_MS, 2 ** 64 - 1))
+    raw = bytes([SESSION_FORMAT]) + fresh.to_bytes(8, "big") + b"".join(entries[:SESSION_LEN_MAX])
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _repeats(request_id: Optional[str]) -> Dict[str, str]:
+    """The header by which a commit repeats its request: a server that has forgotten the transaction answers from the request's record."""
+    if request_id is None or any(ord(char) < 32 or ord(char) == 127 for char in request_id):
+        return {}
+    escaped = request_id.replace("\\", "\\\\").replace('"', '\\"')
+    # Headers are bytes: UTF-8, which the library takes as text of one byte a character.
+    return {"Idempotency-Key": f'"{escaped}"'.encode().decode("latin-1")}
 
 
 def _pause(nth: int, in_progress: bool, asked_ms: Optional[int]) -> Tuple[float, float]:
@@ -536,6 +567,7 @@ class _Request:
     timeout: Optional[float] = None
     retention: Optional[float] = None
     overlap: bool = False
+    fresh: bool = False
     reads: Tuple[str, ...] = ()
 
     def path(self, under: str) -> str:
@@ -553,6 +585,8 @@ class _Request:
         begin = {name: value for name, value in begin.items() if value is not None}
         if self.overlap or beside:
             begin["if_open"] = "run"
+        if self.fresh:
+            begin["fresh"] = True
         return begin
 
 
@@ -615,7 +649,7 @@ class Client:
 
     def run(self, request_id: Optional[str], function: Callable[["Transaction"], Bytes], *,
             scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-            retention: Optional[float] = None, overlap: bool = False, reads: Iterable[str] = ()) -> Ran:
+            retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = ()) -> Ran:
         """Calls `function(transaction)` until its request has committed once; gives the result of the attempt that did.
 
         The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
@@ -625,11 +659,11 @@ class Client:
         request_id: what the outside asked for once; never one ID for two requests. With None no later call can find the outcome.
         scope: keeps IDs of different functions apart. fingerprint: stands for the payload; another one under the same ID is KeyReused.
         timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
-        attempt, because that one is known to be gone. reads: keys to read in the call that opens the transaction.
+        attempt, because that one is known to be gone. fresh: see every commit that was acknowledged before, on whatever server of the store. reads: keys to read in the call that opens the transaction.
 
         Raises Unknown if an attempt may have committed; after any other error none has.
         """
-        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, tuple(reads)))
+        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads)))
         while True:
             opened = run.open()
             if isinstance(opened, Ran):
@@ -657,14 +691,14 @@ class Client:
 
     def transaction(self, request_id: Optional[str] = None, *, scope: Optional[str] = None,
                     fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                    retention: Optional[float] = None, overlap: bool = False,
+                    retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
                     reads: Iterable[str] = ()) -> "Transaction":
         """Opens a transaction by hand. As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it.
 
         If the request has committed already, `t.replayed` is True, `t.ran` tells, and nothing can be done in it. Nothing is run again: that is what
         `run` is for.
         """
-        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, tuple(reads)))
+        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads)))
         opened = run.open()
         return opened if isinstance(opened, Transaction) else Transaction(self, request_id, {}, opened)
 
@@ -672,9 +706,9 @@ class Client:
 
     def execute(self, request_id: Optional[str], ops: Iterable[Op], result: Bytes = None, *,
                 scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                retention: Optional[float] = None, overlap: bool = False) -> Executed:
+                retention: Optional[float] = None, overlap: bool = False, fresh: bool = False) -> Executed:
         """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown."""
-        request = _Request(request_id, scope, fingerprint, timeout, retention, overlap)
+        request = _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh)
         result = _bytes(result)
         ops = [op._json() for op in ops]
         pace, doubt = _Pace(self.run_seconds_max), None
@@ -713,12 +747,14 @@ class Client:
             raise doubt
         return reply
 
-    def get(self, key: str) -> Optional[Value]:
-        """A key's value, read by itself; None if it has none."""
+    def get(self, key: str, *, fresh: bool = False) -> Optional[Value]:
+        """A key's value, read by itself; None if it has none. fresh: that of the newest commit that was acknowledged before, on whatever server of
+        the store, or a newer one."""
+        path = self._alone(key) + ("?fresh=true" if fresh else "")
         pace = _Pace(self.run_seconds_max)
         while True:
             try:
-                answer = self._transport.send("GET", self._alone(key), headers=self._session_header())
+                answer = self._transport.send("GET", path, headers=self._session_header())
                 self._committed(answer.headers.get("Aft-Session"))
                 return _raw_value(answer)
             except (AftError, _NotSent, _NoAnswer) as why:
@@ -780,7 +816,7 @@ class Client:
                 return None
             raise error from None
         return Found(found["hash"], found["version"], found["committed_at"], found["kept_until"],
-                     found.get("keys", []), _unbase64(found.get("result")), found.get("collected", False),
+                     found.get("keys", []), _unbase64(found.get("result")),
                      found.get("result_size"))
 
     def result(self, request_id: str, scope: Optional[str] = None) -> Optional[bytes]:
@@ -796,8 +832,9 @@ class Client:
             if not error.retryable or not pace.pause(error):
                 raise error
 
-    def _post(self, path: str, message: Dict[str, Any]) -> Dict[str, Any]:
-        return self._transport.send("POST", path, json.dumps(message), {"Content-Type": "application/json"}).reply()
+    def _post(self, path: str, message: Dict[str, Any], headers: Optional[Dict[str, str]] = None) -> Dict[str, Any]:
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        return self._transport.send("POST", path, json.dumps(message), headers).reply()
 
 
 def _raw_value(answer: _Answer) -> Value:
@@ -831,6 +868,7 @@ class Transaction:
     _opened: Dict[str, Any]
     #: How it went, once a commit stands.
     ran: Optional[Ran] = None
+    _scope: Optional[str] = None
     #: What `with` commits with.
     result: Bytes = None
     # A run commits or aborts it.
@@ -1069,12 +1107,13 @@ class Transaction:
     def _ask(self, rest: str, message: Dict[str, Any], doubt: Optional[AftError], pace: _Pace,
              times_max: Optional[int]) -> Union[Dict[str, Any], _BatchIsIn]:
         """Sends a commit until its outcome is known. Raises Unknown, or why it did not commit."""
-        nth = 0
+        nth, headers = 0, _repeats(self._request_id)
         while True:
             nth += 1
             error: AftError
             try:
-                reply = self._client._post(f"/v1/transactions/{self.token}{rest}", message)
+                query = f"?scope={quote(self._scope, safe='')}" if self._scope and headers else ""
+                reply = self._client._post(f"/v1/transactions/{self.token}{rest}{query}", message, headers)
                 if reply.get("committed") or reply.get("replayed"):
                     return reply
                 error = Unknown("an answer to a commit that tells of none")
@@ -1128,7 +1167,7 @@ class _Run:
                     raise _NoAnswer("an opening was answered without a transaction")
                 self.attempts += 1
                 self.beside = True
-                return Transaction(self.client, self.request.id, reply)
+                return Transaction(self.client, self.request.id, reply, _scope=self.request.scope)
             except (AftError, _NotSent, _NoAnswer) as why:
                 self.beside = self.beside or isinstance(why, _NoAnswer)
                 error = _harmless(why)._about(self.request.id, None)

@@ -102,7 +102,7 @@ const KEY_BYTES_MAX: usize = 512;
 /// Among the commit records, where nothing enumerates names and no record's (a hash) can meet it; so a value takes the path that the
 /// shim's records take, and is as durable.
 pub(crate) fn name(key: &str) -> Name {
-    Name::new(Space::Commit, format!("demo-plain/{key}"), "")
+    Name::new(Space::Node, format!("demo-plain/{key}"), "")
 }
 
 #[cfg(test)]

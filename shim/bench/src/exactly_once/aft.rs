@@ -7,8 +7,8 @@
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
+use aft_format::request_hash;
 use aft_node::{NodeHandle, fresh_begin};
-use aft_wire::durable::request_hash;
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -96,7 +96,7 @@ impl Way for Shim {
     }
 
     async fn finish(&self, attempt: &Attempt) -> Answer<()> {
-        let commit = CommitArgs { result: Some(Bytes::from_static(RESULT.as_bytes())) };
+        let commit = CommitArgs { result: Some(Bytes::from_static(RESULT.as_bytes())), request: None };
         match self.node.ask(Verb::Commit(attempt.id, commit)).await.map_err(failed)? {
             Reply::Committed(_) | Reply::Replayed(_) => Ok(()),
             reply => panic!("a commit was answered {reply:?}"),

@@ -29,7 +29,7 @@ impl Plain {
     /// Among the commit records, where nothing enumerates names and no record's (a hash) can meet it; so a value takes the path that the
     /// shim's records take, and is as durable.
     pub(crate) fn name(&self, request: u64, item: &str) -> Name {
-        Name::new(Space::Commit, format!("{}/{request:010}/{item}", self.prefix), "")
+        Name::new(Space::Node, format!("{}/{request:010}/{item}", self.prefix), "")
     }
 
     /// Deletes what the run left of so many requests: these items of each.

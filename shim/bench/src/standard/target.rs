@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_node::{NodeHandle, NodeSettings, State};
+use aft_node::{NodeHandle, NodeSettings};
 use aft_store::Store;
 use bytes::Bytes;
 use hyper::Method;
@@ -12,12 +12,12 @@ use crate::counting::CountingStore;
 use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
 use crate::standard::backend::{
-    Backend, DirectBackend, NodeBackend, RECOVERY_MAX, ServerBackend, TransactionsBackend, clean_up,
+    Backend, DirectBackend, NodeBackend, ServerBackend, TransactionsBackend, clean_up,
 };
 use crate::standard::requests::Counter;
 use crate::standard::{Options, Target, Token, Way};
 
-/// How long a node in process may take to publish what the load committed.
+/// How long a node in process may take to finish what is open.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Attempts of one run on a dataset: more than there is time for, and a write's number (this, the run's 15 bits, and 16 more) fits 64 bits.
@@ -142,15 +142,13 @@ async fn reach(server: &Server) -> Result<()> {
     }
 }
 
-/// A node in this process, once it serves.
+/// Starts a node in this process.
 pub(crate) async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
     let mut settings = NodeSettings::new(&store.capabilities());
-    // The one node has nobody's clock to differ from; and a store that is only made slow states a grace of a second or so.
-    settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
-    let node = aft_node::start(store, settings).await.map_err(|why| Error::Node(why.to_string()))?;
-    match tokio::time::timeout(RECOVERY_MAX, node.recovered()).await {
-        Ok(State::Serving) => Ok(node),
-        Ok(state) => Err(Error::Node(format!("it is {state:?} instead of serving"))),
-        Err(_) => Err(Error::Node(format!("it has not recovered within {RECOVERY_MAX:?}"))),
+    // A store that is only made slow states a grace of a second or so.
+    let core = &mut settings.core;
+    if core.grace_ms > 0 {
+        core.skew_max_ms = core.skew_max_ms.min(core.grace_ms / 2);
     }
+    aft_node::start(store, settings).await.map_err(|why| Error::Node(why.to_string()))
 }

@@ -23,7 +23,7 @@ use crate::clock::{Clock, Now, StoreTime};
 use crate::ids::{AttemptId, NodeId};
 use crate::message::{CommitArgs, Input, Note, Output, Tell, Ticket, Verb};
 use crate::settings::Settings;
-use crate::store::{Answer, Body, CallError, CallId};
+use crate::store::{Answer, Body, CallError, CallId, Name};
 use base::calls::{Calls, Next, Owner, Waiting};
 use base::index::Index;
 use base::mark::MarkView;
@@ -120,6 +120,12 @@ impl Node {
         // The question comes between two steps, so the clocks of it are a moment's only.
         clock.step(now, None);
         self.state.calls.may_send(&clock, call)
+    }
+
+    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store
+    /// that can hold a write to a deadline is given it.
+    pub fn may_land_for_ms(&self, call: CallId) -> Option<u64> {
+        self.state.calls.limit(call).map(|limit| limit.remaining_ms(&self.state.clock))
     }
 
     /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the
@@ -242,6 +248,10 @@ impl Node {
         self.state.note(Note::Thawed { gap_ms });
         let next_call = self.state.calls.next_number();
         self.state.index.distrust_before(next_call);
+        // What is under way must not be sent again before it is known how long the pause was.
+        if !self.state.transactions.is_empty() || self.state.calls.len() > 0 {
+            self.state.ask_time();
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -276,14 +286,17 @@ impl Node {
             Verb::Abort(attempt) => end::abort(state, ticket, attempt),
             Verb::LookUp(hash) => {
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, hash), patience);
+                state.start_task(Purpose::LookUp(ticket, Name::Commit(hash)), patience);
             }
             Verb::LookUpOf(attempt, otherwise) => {
-                let open = state.transactions.get(&attempt).map(|transaction| transaction.hash);
-                let ended = || state.ended.get(&attempt).map(|ended| ended.hash);
-                let hash = open.or_else(ended).unwrap_or(otherwise);
+                let open = state.transactions.get(&attempt).map(|open| Name::Commit(open.hash));
+                // A commit of one key may have no record: its entry is the commit.
+                let of_ended =
+                    |ended: &base::state::Ended| ended.commit.clone().unwrap_or(Name::Commit(ended.hash));
+                let name = open.or_else(|| state.ended.get(&attempt).map(of_ended));
+                let name = name.unwrap_or(Name::Commit(otherwise));
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, hash), patience);
+                state.start_task(Purpose::LookUp(ticket, name), patience);
             }
         }
     }
@@ -335,11 +348,15 @@ impl Node {
 
     fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
         let state = &mut self.state;
-        if let Some(time) = time
-            && let Some(apart_ms) = state.clock.hear(time)
-        {
-            state.note(Note::ClocksDisagree { apart_ms });
-            end::deadlines(state);
+        // An answer to a call from before a pause may have been on its way for as long as the pause.
+        if let Some(time) = time.filter(|_| id.0 >= state.index.stale_before_call()) {
+            let knew = state.clock.bounds().is_some();
+            let apart_ms = state.clock.hear(time);
+            apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
+            // The first time after a pause, or one that disagrees, may show that more time has passed than any clock did.
+            if apart_ms.is_some() || !knew {
+                end::deadlines(state);
+            }
         }
         let (waiting, answer) = match state.calls.answered(&state.clock, &state.settings, id, answer) {
             Next::Final(waiting, answer) => (waiting, answer),
@@ -439,8 +456,8 @@ fn run_task(state: &mut State, id: TaskId) {
                 run(state, memory, |run, state| resolve::script(run, state, *attempt, *hash));
             (issued, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
         }
-        Purpose::LookUp(ticket, hash) => {
-            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, *hash));
+        Purpose::LookUp(ticket, name) => {
+            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, name));
             (issued, ending.map(|found| begin::found(state, *ticket, found)))
         }
     };

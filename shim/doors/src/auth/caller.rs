@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Key, RequestHash};
+use aft_format::{own_hash, own_hash_of, request_hash};
 use aft_node::fresh_attempt;
-use aft_wire::durable::{own_hash, own_hash_of, request_hash};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
@@ -107,14 +107,14 @@ impl Caller {
     }
 
     /// The part of a listing's prefix that the caller may see.
-    pub(crate) fn listed(&self, asked: String) -> Result<String> {
+    pub(crate) fn listed(&self, asked: &str) -> Result<String> {
         self.need(Right::Read)?;
         match self.credential() {
-            Some(credential) if credential.prefix.starts_with(&asked) => Ok(credential.prefix.clone()),
+            Some(credential) if credential.prefix.starts_with(asked) => Ok(credential.prefix.clone()),
             Some(credential) if !asked.starts_with(&credential.prefix) => {
-                Err(Failure::outside(&credential.name, &credential.prefix, &asked))
+                Err(Failure::outside(&credential.name, &credential.prefix, asked))
             }
-            Some(_) | None => Ok(asked),
+            Some(_) | None => Ok(asked.to_owned()),
         }
     }
 

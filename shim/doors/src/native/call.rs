@@ -2,7 +2,7 @@
 
 use aft_core::ids::{AttemptId, Session};
 use aft_core::message::Refusal;
-use aft_wire::durable::{TransactionToken, decode_session};
+use aft_format::{TransactionToken, decode_session};
 use aft_wire::http::{Code, header};
 use axum::http::{HeaderMap, HeaderValue};
 use tracing::Span;
@@ -46,7 +46,7 @@ pub(crate) fn session(in_body: Option<&str>, headers: &HeaderMap) -> Result<Sess
         None => None,
     };
     match in_body.or(in_header).map(str::trim) {
-        None | Some("") => Ok(Session::new()),
+        None | Some("") => Ok(Session::default()),
         Some(text) => {
             decode_session(text).map_err(|why| Failure::invalid(format!("the session token: {why}")))
         }

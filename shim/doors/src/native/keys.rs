@@ -2,7 +2,7 @@
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Op, Reply, Verb};
-use aft_wire::durable::TransactionToken;
+use aft_format::TransactionToken;
 use aft_wire::http::{self, OpKind, Put};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};

@@ -2,7 +2,7 @@
 
 use aft_core::ids::{Key, RequestHash, Session};
 use aft_core::message::{Batch, CommitArgs, Op, Read, Refusal, Replayed, Reply, Verb};
-use aft_wire::durable::{encode_session, fingerprint};
+use aft_format::{encode_session, fingerprint};
 use aft_wire::http::{self, Format, OpKind, Put, header};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
@@ -26,9 +26,11 @@ const LONGEST: u64 = u64::MAX;
 const PREFIX: &str = "/v1/keys/";
 
 pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Response> {
-    path::query(request.uri().query(), []).map(|[]| ())?;
+    let [fresh] = path::query(request.uri().query(), ["fresh"])?;
+    let fresh = path::flag("fresh", fresh.as_deref())?;
     let key = caller.key_in_path(path::after(request.uri().path(), PREFIX), Right::Read)?;
-    let mut opening = Opening { session: call::session(None, request.headers())?, ..Opening::default() };
+    let session = call::session(None, request.headers())?;
+    let mut opening = Opening { session, fresh, ..Opening::default() };
     let (mut begin, guard) = opening.begin(&caller)?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };
@@ -40,7 +42,7 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
     let read = reads.into_iter().next().expect("one get has one read");
     let session = header_value(&encode_session(&committed.session));
     let (read, held) = match content::takes_long(&read) && request.method() == Method::GET {
-        true => read_held(&caller, read.key, committed.session).await?,
+        true => read_held(&caller, read.key, committed.session, fresh).await?,
         false => (read, None),
     };
     let mut response = content::respond(&caller, read, request.method(), request.headers(), held).await?;
@@ -49,8 +51,13 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
 }
 
 /// Reads a key again, in a transaction that stays open while its value is sent: as long as it is, the value is not collected.
-async fn read_held(caller: &Caller, key: Key, session: Session) -> Result<(Read, Option<AbortOnDrop>)> {
-    let mut opening = Opening { session, timeout_ms: Some(LONGEST), ..Opening::default() };
+async fn read_held(
+    caller: &Caller,
+    key: Key,
+    session: Session,
+    fresh: bool,
+) -> Result<(Read, Option<AbortOnDrop>)> {
+    let mut opening = Opening { session, fresh, timeout_ms: Some(LONGEST), ..Opening::default() };
     let (mut begin, held) = opening.begin(caller)?;
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: None };
     match caller.node.ask(Verb::Begin(begin)).await? {

@@ -3,8 +3,8 @@
 //! Most calls are one question to the node. A call that reads and commits is two: the values are read before the commit (a large value might be
 //! gone after it, and the call must not fail once it has committed).
 
-use aft_core::ids::{AttemptId, Fingerprint, Session};
-use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb, Visibility};
+use aft_core::ids::{AttemptId, Fingerprint, RequestHash, Session};
+use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb};
 use aft_node::NodeHandle;
 use aft_wire::http::{Code, Op};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Opening {
     pub(crate) overlap: bool,
     pub(crate) session: Session,
     pub(crate) retention_ms: Option<u64>,
-    pub(crate) visibility: Visibility,
+    pub(crate) fresh: bool,
 }
 
 impl Opening {
@@ -95,7 +95,7 @@ impl Opening {
             overlap: self.overlap,
             session: std::mem::take(&mut self.session),
             retention_ms: self.retention_ms,
-            visibility: self.visibility,
+            fresh: self.fresh,
             batch: Batch::default(),
         });
         Ok((begin, guard))
@@ -275,25 +275,23 @@ fn look_up_path(id: &str, scope: Option<&str>) -> String {
     path
 }
 
-/// What became of a transaction whose node is gone: its commit record tells, if the request had no name.
-pub(crate) async fn of_another_life(caller: &Caller, attempt: AttemptId) -> Result<Outcome> {
-    let hash = caller.own_hash(attempt);
-    match caller.node.ask(Verb::LookUp(hash)).await {
-        Ok(Reply::Found(record)) => {
-            let session = vec![aft_core::ids::SessionEntry { txn: record.txn, hash }];
-            let committed = aft_core::message::Committed { txn: Some(record.txn), session };
-            Ok(Outcome::Committed { committed, results: Results::default() })
-        }
-        Ok(reply) => panic!("a look-up was answered {reply:?}"),
-        Err(Refusal::NotFound) => {
-            let detail = "the transaction's node is gone, and a commit may have been sent before: look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
+/// The outcome of a transaction whose node is gone: its commit record tells. Of a request with a name, if the caller repeats it.
+pub(crate) async fn of_another_life(
+    caller: &Caller,
+    attempt: AttemptId,
+    request: Option<RequestHash>,
+) -> Result<Outcome> {
+    let request = request.unwrap_or_else(|| caller.own_hash(attempt));
+    let args = CommitArgs { result: None, request: Some(request) };
+    match caller.node.ask(Verb::Commit(attempt, args)).await {
+        Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results: Results::default() }),
+        Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
+        Ok(reply) => panic!("a commit was answered {reply:?}"),
+        Err(Refusal::Unknown(_)) => {
+            let detail = "the transaction's node is gone, and a commit may have been sent before: repeat the commit with the request's ID as Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
             Err(Failure::new(Code::Unknown, detail).of(&token(caller, attempt)))
         }
-        // It stands there, so a commit was sent.
-        Err(Refusal::Damaged(what)) => {
-            Err(told(caller, attempt, Refusal::UnknownDamaged(hash, what), Asked::Within))
-        }
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => Err(told(caller, attempt, refusal, Asked::Within)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a call on a transaction went, and its reply.
 
 use aft_core::message::{Committed, Replayed};
-use aft_wire::durable::{TransactionToken, encode_session};
+use aft_format::{TransactionToken, encode_session};
 use aft_wire::http::{Format, Reply, header, rfc3339};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -83,7 +83,8 @@ fn add_headers(headers: &mut HeaderMap, reply: &Reply) {
     }
 }
 
-fn now_ms() -> u64 {
+/// The wall clock of this machine, in milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set to a time after 1970");
     since.as_millis() as u64
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aft_core::ids::{RequestHash, SessionEntry};
+use aft_core::ids::{RequestHash, Session, SessionEntry};
 use aft_core::message::{Refusal, Reply, Verb};
 use aft_core::record::Record;
-use aft_wire::durable::{TransactionToken, encode_session};
+use aft_format::{MERGED_COVER_MS, TransactionToken, encode_session};
 use aft_wire::http::{Code, Request as Found, header, rfc3339};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, Uri};
@@ -16,6 +16,7 @@ use crate::auth::{Caller, Right};
 use crate::body;
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, header_value};
+use crate::native::outcome::now_ms;
 use crate::path;
 
 /// The record of the request that a call's target names, after a prefix of its path.
@@ -88,17 +89,25 @@ pub(crate) async fn look_up(caller: Caller, request: Request<Body>) -> Result<Re
         version: record.txn.to_string(),
         committed_at: rfc3339(committed_ms),
         kept_until: rfc3339(committed_ms.saturating_add(record.retention_ms)),
-        keys: record.keys().iter().map(|key| key.as_str().to_owned()).collect(),
+        keys: record.writes.iter().map(|(key, _)| key.as_str().to_owned()).collect(),
         result: record.result.clone(),
         result_size: record.large_result.map(|result| result.size),
-        collected: record.full().is_none(),
-        session: encode_session(&[SessionEntry { txn: record.txn, hash: record.hash }]),
+        session: encode_session(&session_of(&record)),
     };
     let format = body::accepted(request.headers()).unwrap_or_default();
     let mut response = body::respond_within(&caller, StatusCode::OK, format, &found)?;
     response.headers_mut().insert(header::VERSION, header_value(&found.version));
     response.headers_mut().insert(header::SESSION, header_value(&found.session));
     Ok(response)
+}
+
+/// The session of a client that has heard of a commit just now. The store's time is not known here: the entry is kept for rather too long, which
+/// costs a look-up at most.
+fn session_of(record: &Record) -> Session {
+    let seen_ms = now_ms().max(record.txn.time.ms()).saturating_add(MERGED_COVER_MS);
+    let whole = record.is_whole();
+    let entries = vec![SessionEntry { txn: record.txn, hash: record.hash, whole, seen_ms }];
+    Session { entries, fresh_until_ms: 0 }
 }
 
 fn parse_hash(text: &str) -> Option<RequestHash> {

@@ -24,15 +24,16 @@ pub(crate) async fn healthz() -> Response {
 pub(crate) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response> {
     let detail = match doors.node.ready() {
         NodeState::Serving => {
-            return match doors.node.store_ended() {
-                None => Ok(text("text/plain; charset=utf-8", "ready\n")),
-                Some(why) => Err(Failure::new(
-                    Code::StoreUnavailable,
-                    format!("the store takes no more writes until this server is started again: {why}"),
-                )),
-            };
+            if let Some(why) = doors.node.store_ended() {
+                let detail =
+                    format!("the store takes no more writes until this server is started again: {why}");
+                return Err(Failure::new(Code::StoreUnavailable, detail));
+            }
+            if let Some(why) = doors.node.time_unsure() {
+                return Err(Failure::new(Code::StoreUnavailable, why));
+            }
+            return Ok(text("text/plain; charset=utf-8", "ready\n"));
         }
-        NodeState::Recovering => "recovering: the node publishes what an earlier life left unpublished",
         NodeState::Draining => "draining: the node finishes what is open, and takes nothing new",
         NodeState::Stopped => "stopped: the node has ended",
     };

@@ -1,8 +1,8 @@
 //! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
 
-use aft_core::ids::AttemptId;
-use aft_core::message::{CommitArgs, Reply, Verb, Visibility};
-use aft_wire::durable::fingerprint;
+use aft_core::ids::{AttemptId, RequestHash};
+use aft_core::message::{CommitArgs, Reply, Verb};
+use aft_format::fingerprint;
 use aft_wire::http::{self, Code, Format, IfOpen};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -45,7 +45,7 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         ));
     }
     let commits = whole || begin.commit == Some(true);
-    let commit = commit_args(caller, commits, begin.result)?;
+    let commit = commit_args(caller, commits, begin.result, None)?;
     let fingerprint = match &begin.fingerprint {
         Some(text) => {
             check_name("a fingerprint", text)?;
@@ -72,16 +72,7 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         },
         session: call::session(begin.session.as_deref(), &headers)?,
         retention_ms: begin.retention_s.map(|s| s.saturating_mul(1_000)),
-        visibility: match http::Visibility::try_from(begin.visibility) {
-            Ok(http::Visibility::Relaxed) => Visibility::Relaxed,
-            Ok(http::Visibility::Published) => Visibility::Published,
-            Err(_) => {
-                return Err(Failure::invalid(format!(
-                    "visibility is RELAXED (0) or PUBLISHED (1), not {}",
-                    begin.visibility
-                )));
-            }
-        },
+        fresh: begin.fresh,
         request_id: begin.request_id,
         scope: begin.scope,
     };
@@ -94,8 +85,31 @@ fn fingerprint_of(ops: &[http::Op], args: &CommitArgs) -> aft_core::ids::Fingerp
     fingerprint(&Format::Protobuf.encode(&batch))
 }
 
+/// The request that a commit repeats, by the header `Idempotency-Key` and the parameter `scope`: a node that has forgotten the transaction
+/// answers from the request's record.
+fn repeated(caller: &Caller, request: &Request<Body>) -> Result<Option<RequestHash>> {
+    let [scope] = crate::path::query(request.uri().query(), ["scope"])?;
+    let Some(id) = idempotency::request_id(request.headers())? else {
+        return match scope {
+            None => Ok(None),
+            Some(_) => Err(Failure::invalid(
+                "a scope belongs to a request ID: send the header Idempotency-Key as well, or leave it out",
+            )),
+        };
+    };
+    let scope = scope.unwrap_or_default();
+    check_name("a scope", &scope)?;
+    check_name("a request ID", &id)?;
+    Ok(Some(caller.request_hash(&scope, &id)))
+}
+
 /// A result is stored with the commit, so it takes what a write takes.
-fn commit_args(caller: &Caller, commits: bool, result: Option<Bytes>) -> Result<Option<CommitArgs>> {
+fn commit_args(
+    caller: &Caller,
+    commits: bool,
+    result: Option<Bytes>,
+    request: Option<RequestHash>,
+) -> Result<Option<CommitArgs>> {
     if result.is_some() {
         caller.need(Right::Write).map_err(|mut failure| {
             failure.0.detail.push_str(": a commit stores its result; without one it takes no such right");
@@ -111,19 +125,19 @@ fn commit_args(caller: &Caller, commits: bool, result: Option<Bytes>) -> Result<
         }
         _ => {}
     }
-    Ok(commits.then_some(CommitArgs { result }))
+    Ok(commits.then_some(CommitArgs { result, request }))
 }
 
 pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Response> {
-    no_parameters(&request)?;
+    let request_hash = repeated(&caller, &request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
     let call = body::message::<http::Batch>(&caller, request).await?;
     let batch = call.message;
-    let commit = commit_args(&caller, batch.commit == Some(true), batch.result)?;
+    let commit = commit_args(&caller, batch.commit == Some(true), batch.result, request_hash)?;
     let outcome = if here {
         run(&caller, token.attempt, batch.ops, commit).await
     } else if commit.is_some() {
-        opening::of_another_life(&caller, token.attempt).await
+        opening::of_another_life(&caller, token.attempt, request_hash).await
     } else {
         Err(call::of_another_life(&token))
     };
@@ -140,14 +154,15 @@ async fn run(
 }
 
 pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
-    no_parameters(&request)?;
+    let request_hash = repeated(&caller, &request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
     let call = body::message::<http::Commit>(&caller, request).await?;
-    let args = commit_args(&caller, true, call.message.result)?.expect("this call commits");
+    let result = call.message.result;
+    let args = commit_args(&caller, true, result, request_hash)?.expect("this call commits");
     let outcome = if here {
         opening::commit_with(&caller, token.attempt, args, Results::default(), Asked::Within).await
     } else {
-        opening::of_another_life(&caller, token.attempt).await
+        opening::of_another_life(&caller, token.attempt, request_hash).await
     };
     outcome.and_then(|outcome| outcome.respond(&caller, call.reply)).map_err(|failure| failure.of(&token))
 }

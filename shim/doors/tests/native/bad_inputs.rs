@@ -228,16 +228,35 @@ async fn tokens_of_another_life() {
     let store = MemoryStore::new();
     let before = Server::over(store.clone(), |_, _| {}).await;
     let committed = before.open().await;
-    before.call("PUT", &format!("/v1/transactions/{committed}/keys/k"), &[], "v").await;
+    for key in ["k", "l"] {
+        before.call("PUT", &format!("/v1/transactions/{committed}/keys/{key}"), &[], "v").await;
+    }
     let version = before.post(&format!("/v1/transactions/{committed}/commit"), "").await.reply().version;
     let open = before.open().await;
     before.call("PUT", &format!("/v1/transactions/{open}/keys/k"), &[], "late").await;
+    // A request with a name, which its caller repeats.
+    let named = r#"{"request_id": "r 1", "scope": "s"}"#;
+    let named = before.post("/v1/transactions", named).await.reply().transaction.unwrap();
+    before.call("PUT", &format!("/v1/transactions/{named}/keys/n"), &[], "v").await;
+    let named_version = before.post(&format!("/v1/transactions/{named}/commit"), "").await.reply().version;
 
     let after = Server::over(store, |_, _| {}).await;
     let commit = |t: &str| format!("/v1/transactions/{t}/commit");
     assert_eq!(after.post(&commit(&committed), "").await.reply().version, version);
     let problem = refused(&after, "POST", &commit(&open), "").await;
     assert_eq!((problem.code, problem.action), (Code::Unknown, Action::Unknown));
+    assert_eq!(refused(&after, "POST", &commit(&named), "").await.code, Code::Unknown);
+    let repeated = format!("{}?scope=s", commit(&named));
+    let answer = after.call("POST", &repeated, &[("idempotency-key", "\"r 1\"")], "").await.reply();
+    assert!(answer.committed && answer.version == named_version, "{answer:?}");
+    // Another attempt of the request is told what became of it.
+    let answer = after
+        .call("POST", &format!("{}?scope=s", commit(&open)), &[("idempotency-key", "r 1")], "")
+        .await
+        .reply();
+    assert!(answer.replayed && answer.version == named_version, "{answer:?}");
+    let problem = refused(&after, "POST", &format!("{}?scope=s", commit(&named)), "").await;
+    assert_eq!(problem.code, Code::Invalid, "a scope alone names nothing");
     assert_eq!(refused(&after, "GET", &format!("/v1/transactions/{open}/keys/k"), "").await.code, Code::Lost);
     assert_eq!(&after.call("GET", "/v1/keys/k", &[], "").await.body[..], b"v");
 }
@@ -409,10 +428,11 @@ async fn damage_names_its_object_and_a_remedy() {
     let is_part = |name: &aft_store::Name| name.space == aft_store::Space::Blob;
     let (part, _) =
         store.objects().into_iter().find(|(name, _)| is_part(name)).expect("a large value has a part");
-    store.put(&part, bytes::Bytes::from_static(b"something else")).await.unwrap();
+    store.put(&part, bytes::Bytes::from_static(b"!something else")).await.unwrap();
     let problem = server.call("GET", "/v1/keys/large", &[], "").await.problem();
     assert_eq!((problem.code, problem.status, problem.action), (Code::Damaged, 503, Action::Internal));
-    for text in [part.to_string().as_str(), "restore this object", "AFT's alone", "report it"] {
+    let named = "blob/";
+    for text in [named, "/0/0", "restore this object", "AFT's alone", "report it"] {
         assert!(problem.detail.contains(text), "{text:?} is missing in {problem:?}");
     }
     assert!(server.call("PUT", "/v1/keys/large", &[], "v").await.status.is_success());

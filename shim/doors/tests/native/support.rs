@@ -69,7 +69,6 @@ impl Server {
         let mut doors = Settings::default();
         change(&mut node, &mut doors);
         let node = aft_node::start(Arc::new(store), node).await.expect("the settings are sound");
-        node.recovered().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let doors = Doors::guarded(node.clone(), doors, meters, access);

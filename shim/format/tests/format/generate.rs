@@ -6,7 +6,7 @@ use aft_core::record::{
     VersionEntry, Write,
 };
 use aft_core::store::{Body, Name, Place};
-use aft_core::sweep::{Notes, Pending, Phase};
+use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -45,8 +45,10 @@ pub(crate) fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 }
 
 pub(crate) fn session() -> impl Strategy<Value = Session> {
-    let entry = (txn(), hash()).prop_map(|(txn, hash)| SessionEntry { txn, hash });
-    (vec(entry, 0..=Session::LEN_MAX), any::<bool>()).prop_map(|(entries, fresh)| Session { entries, fresh })
+    let entry = (txn(), hash(), any::<bool>(), any::<u64>())
+        .prop_map(|(txn, hash, whole, seen_ms)| SessionEntry { txn, hash, whole, seen_ms });
+    (vec(entry, 0..=Session::LEN_MAX), any::<u64>())
+        .prop_map(|(entries, fresh_until_ms)| Session { entries, fresh_until_ms })
 }
 
 pub(crate) fn meta() -> impl Strategy<Value = Meta> {
@@ -183,11 +185,13 @@ fn notes() -> BoxedStrategy<Notes> {
         proptest::option::of(hash()).prop_map(|after| Phase::Commits { after }),
     ];
     let met = vec(any::<u64>(), 0..6);
-    (txn(), txn(), any::<u64>(), phase, vec(pending(), 0..4), met)
-        .prop_map(|(a, b, salt, phase, mut window, mut met)| {
+    let hashes = (0..HashRange::END).prop_flat_map(|from| (Just(from), from + 1..=HashRange::END));
+    let hashes = hashes.prop_map(|(from, to)| HashRange { from, to });
+    (txn(), txn(), any::<u64>(), phase, vec(pending(), 0..4), met, hashes)
+        .prop_map(|(a, b, salt, phase, mut window, mut met, hashes)| {
             window.sort();
             met.sort_unstable();
-            Notes { mark: a.min(b), target: a.max(b), salt, phase, window, met }
+            Notes { mark: a.min(b), target: a.max(b), salt, phase, window, hashes, met }
         })
         .boxed()
 }

@@ -11,7 +11,7 @@ use aft_core::record::{
     BlobGroup, BlobRef, Format, LargeResult, Location, Record, Stub, Value, VersionEntry, Write,
 };
 use aft_core::store::{Body, Name, Place};
-use aft_core::sweep::{Notes, Pending, Phase};
+use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use aft_format::{
     About, Race, decode_body, decode_name, encode_object, encode_session, fingerprint, own_hash, own_hash_of,
     request_hash,
@@ -142,6 +142,7 @@ fn notes() {
             survivor: Some(TxnId::at(Hlc::from_ms(1_698_000_000_000))),
         },
         window: vec![Pending { txn: TXN, hash: HASH, entries: entries[..2].to_vec() }],
+        hashes: HashRange { from: 0x4000, to: 0x8000 },
         met: vec![1, 0x8877_6655_4433_2211],
     };
     let phase = Phase::Commits { after: Some(HASH) };
@@ -152,8 +153,10 @@ fn notes() {
 
 #[test]
 fn hashes_and_tokens() {
-    let session =
-        |fresh| encode_session(&Session { entries: vec![SessionEntry { txn: TXN, hash: HASH }], fresh });
+    let session = |whole, fresh_until_ms| {
+        let entry = SessionEntry { txn: TXN, hash: HASH, whole, seen_ms: 1_700_000_000_123 };
+        encode_session(&Session { entries: vec![entry], fresh_until_ms })
+    };
     check(
         "hashes.hex",
         &[
@@ -161,8 +164,8 @@ fn hashes_and_tokens() {
             ("own", &own_hash(ATTEMPT).0),
             ("own_of_tenant", &own_hash_of("shop", ATTEMPT).0),
             ("fingerprint", &fingerprint(b"{\"order\":17}").0),
-            ("session", session(false).as_bytes()),
-            ("session_fresh", session(true).as_bytes()),
+            ("session", session(false, 0).as_bytes()),
+            ("session_fresh", session(true, 1_700_000_010_123).as_bytes()),
         ],
     );
 }

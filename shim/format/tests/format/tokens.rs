@@ -2,7 +2,8 @@
 
 use aft_core::ids::{AttemptId, NodeId, Session};
 use aft_format::{
-    SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session, merge_sessions,
+    MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
+    merge_sessions,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,7 +31,7 @@ proptest! {
     }
 
     /// The newest commits of both, whatever the order of the two; what does not fit is covered by
-    /// `fresh`.
+    /// fresh transactions.
     #[test]
     fn merged_sessions(one in generate::session(), other in generate::session()) {
         let (one_text, other_text) = (encode_session(&one), encode_session(&other));
@@ -40,9 +41,11 @@ proptest! {
         let newest = one.newest().max(other.newest());
         prop_assert_eq!(merged.newest(), newest);
         for entry in one.entries.iter().chain(&other.entries) {
-            prop_assert!(merged.fresh || merged.entries.contains(entry), "{:?} is lost", entry);
+            let covered_ms = entry.seen_ms.saturating_add(MERGED_COVER_MS);
+            let has = merged.entries.iter().any(|kept| kept.txn == entry.txn && kept.seen_ms >= entry.seen_ms);
+            prop_assert!(has || merged.fresh_until_ms >= covered_ms, "{:?} is lost", entry);
         }
-        prop_assert!(!(one.fresh || other.fresh) || merged.fresh);
+        prop_assert!(merged.fresh_until_ms >= one.fresh_until_ms.max(other.fresh_until_ms));
         prop_assert!(merged.entries.iter().all(|entry| one.entries.contains(entry) || other.entries.contains(entry)));
         prop_assert!(merge_sessions(&one_text, "?").is_err());
     }
@@ -67,23 +70,41 @@ fn session_garbage() {
     check(&[1; 1 + 56], TokenError::First);
     check(&[3], TokenError::Newer(3));
     check(&[2], TokenError::Garbage);
-    check(&[2, 2], TokenError::Garbage);
-    check(&[2, 0, 1], TokenError::Garbage);
-    let mut long = vec![2, 0];
-    long.resize(2 + 56 * (Session::LEN_MAX + 1), 0);
-    check(&long, TokenError::TooLong);
-    assert_eq!(decode_session("AgA="), Err(TokenError::Garbage));
-    assert_eq!(decode_session("AgB"), Err(TokenError::Garbage), "spare bits are zero");
-    assert_eq!(decode_session("AgA"), Ok(Session::default()));
-    assert_eq!(decode_session("AgE"), Ok(Session { entries: Vec::new(), fresh: true }));
+    check(&[2; 8], TokenError::Garbage);
+    check(&[2; 10], TokenError::Garbage);
+    let entries = |len: usize| {
+        let mut bytes = vec![0; 9 + 65 * len];
+        bytes[0] = 2;
+        bytes
+    };
+    let mut flagged = entries(1);
+    *flagged.last_mut().unwrap() = 2;
+    check(&flagged, TokenError::Garbage);
+    check(&entries(Session::LEN_MAX + 1), TokenError::TooLong);
+    assert!(decode_session(&URL_SAFE_NO_PAD.encode(entries(Session::LEN_MAX))).is_ok());
+    assert_eq!(decode_session("AgAAAAAAAAAA"), Ok(Session::default()));
+    assert_eq!(decode_session("AgAAAAAAAAAA=="), Err(TokenError::Garbage));
+    assert_eq!(decode_session("AgAAAAAAAAAB"), Ok(Session { entries: Vec::new(), fresh_until_ms: 1 }));
+}
+
+/// One transaction that both name is one entry, of the later hearing.
+#[test]
+fn one_transaction_merges_into_one_entry() {
+    use aft_core::ids::{RequestHash, SessionEntry, TxnId};
+    let session = |seen_ms| {
+        let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), whole: true, seen_ms };
+        encode_session(&Session { entries: vec![entry], fresh_until_ms: 0 })
+    };
+    assert_eq!(merge_sessions(&session(1), &session(2)), Ok(session(2)));
+    assert_eq!(merge_sessions(&session(2), &session(1)), Ok(session(2)));
 }
 
 /// The longest token has exactly the bound's length but for padding.
 #[test]
 fn the_bound_is_close() {
     use aft_core::ids::{RequestHash, SessionEntry, TxnId};
-    let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]) };
-    let text = encode_session(&Session { entries: vec![entry; Session::LEN_MAX], fresh: true });
+    let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), whole: true, seen_ms: 1 };
+    let text = encode_session(&Session { entries: vec![entry; Session::LEN_MAX], fresh_until_ms: u64::MAX });
     assert!(text.len() + 3 > SESSION_TOKEN_BYTES_MAX, "{} of {SESSION_TOKEN_BYTES_MAX}", text.len());
 }
 

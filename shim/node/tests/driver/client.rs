@@ -1,16 +1,15 @@
 //! A caller as short as can be.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 use aft_core::message::{
     Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Replayed, Reply, Verb,
 };
 use aft_core::record::{Location, Value, Write};
+use aft_format::request_hash;
 use aft_node::{NodeHandle, NodeSettings, State, fresh_begin, start};
 use aft_store::Store;
-use aft_wire::durable::request_hash;
 use bytes::Bytes;
 
 pub(crate) fn key(text: &str) -> Key {
@@ -29,13 +28,12 @@ pub(crate) fn put(at: &str, bytes: impl Into<Bytes>) -> Op {
     Op::Put(key(at), value)
 }
 
-/// A started node, once it serves.
+/// A started node.
 pub(crate) async fn node(store: Arc<dyn Store>, change: impl FnOnce(&mut NodeSettings)) -> NodeHandle {
     let mut settings = NodeSettings::new(&store.capabilities());
     change(&mut settings);
     let node = start(store, settings).await.unwrap();
-    let state = tokio::time::timeout(Duration::from_secs(10), node.recovered()).await.unwrap();
-    assert_eq!(state, State::Serving);
+    assert_eq!(node.ready(), State::Serving);
     node
 }
 
@@ -77,7 +75,7 @@ pub(crate) enum End {
 }
 
 pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) -> Result<End, Refusal> {
-    let args = CommitArgs { result: Some(Bytes::copy_from_slice(result.as_bytes())) };
+    let args = CommitArgs { result: Some(Bytes::copy_from_slice(result.as_bytes())), request: None };
     match node.ask(Verb::Commit(attempt, args)).await? {
         Reply::Committed(committed) => Ok(End::Committed(committed)),
         Reply::Replayed(replayed) => Ok(End::Replayed(replayed)),

@@ -12,7 +12,7 @@ use crate::client::{End, begin_named, commit, hash, node, open, put, read, run, 
 
 /// A whole request in one call.
 fn whole(id: &str, value: &str) -> Verb {
-    let commit = Some(CommitArgs { result: Some(Bytes::copy_from_slice(value.as_bytes())) });
+    let commit = Some(CommitArgs { result: Some(Bytes::copy_from_slice(value.as_bytes())), request: None });
     let batch = Batch { ops: vec![put("k", value.to_owned())], commit };
     Verb::Begin(Box::new(Begin { batch, wait_ms: 1_000, ..begin_named(id) }))
 }

@@ -72,7 +72,8 @@ async fn a_broken_node_turns_everybody_away() {
     store.set(Trouble::Panic);
     assert_eq!(commit(&node, attempt, "").await, Err(Refusal::Unknown(hash("r"))));
     assert_eq!(hangs.await.unwrap(), Err(Refusal::Unknown(hash("waits"))));
-    assert_eq!(node.recovered().await, State::Stopped);
+    node.stopped().await;
+    assert_eq!(node.ready(), State::Stopped);
     assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotServing));
     node.drain(Duration::from_secs(1)).await;
 }

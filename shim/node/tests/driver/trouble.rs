@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_core::message::{Begin, Op, Refusal, Verb};
-use aft_node::{NodeSettings, State, StoreTimeouts, fresh_begin, start};
+use aft_node::{StoreTimeouts, fresh_begin};
 use aft_store::{
     Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
     Space, Store, Tag, TimeHeard, Writes,
@@ -210,17 +210,4 @@ async fn a_store_that_refuses_and_one_that_is_damaged() {
     }
     assert!(node.stats().store_errors >= 2);
     write(&node, vec![put("k", "v")]).await.unwrap();
-}
-
-/// Serving without knowing what the last run left could show a half; and waiting would be for ever.
-#[tokio::test]
-async fn a_node_that_cannot_list_what_the_last_run_left_stops_and_says_why() {
-    let store = TroubledStore::new(MemoryStore::new());
-    store.set(Trouble::Damage);
-    let settings = NodeSettings::new(&store.capabilities());
-    let node = start(Arc::new(store), settings).await.unwrap();
-    let state = tokio::time::timeout(Duration::from_secs(10), node.recovered()).await.unwrap();
-    assert_eq!(state, State::Stopped);
-    assert_eq!(node.recovery_blocked().as_deref(), Some("planted"));
-    assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotServing));
 }

@@ -180,12 +180,9 @@ async fn a_refused_opening_leaves_nothing_open() {
 async fn parts_are_stored_under_faults() {
     let latency = Latency::Uniform { min_us: 0, max_us: 500 };
     let faults = Faults::all(0.03, latency, Latency::fixed(1_000));
-    let store = FaultyStore::new(Arc::new(store()), 3, faults);
-    let node = node(Arc::new(store), |settings| {
-        settings.core.grace_ms = 3_600_000;
-        settings.core.exclusive = false;
-    })
-    .await;
+    let capabilities = Capabilities { exclusive: false, ..store().capabilities() };
+    let store = FaultyStore::new(Arc::new(store().with_capabilities(capabilities)), 3, faults);
+    let node = node(Arc::new(store), |settings| settings.core.grace_ms = 3_600_000).await;
     check(&node, 300_000, Some(30)).await;
 }
 
@@ -214,7 +211,8 @@ async fn a_part_comes_in_pieces() {
     assert!(!read.is_empty() && read.len() < PART_BYTES && parts[1].starts_with(&read));
     // There is no fifth part.
     let (read, outcome) = pieces(&node, &value, 4).await;
-    assert!(matches!(outcome, Err(Refusal::SnapshotGone(_))) && read.is_empty(), "{outcome:?}");
+    let is_missing = matches!(&outcome, Err(Refusal::Damaged(what)) if what.contains("/4 is missing"));
+    assert!(is_missing && read.is_empty(), "{outcome:?}");
 }
 
 /// The end of a part that is not what was written is never given.
@@ -260,9 +258,9 @@ async fn a_damaged_part_does_not_come_to_its_end() {
     }
 }
 
-/// A collected version's parts go; its reader is told to run again.
+/// A collected version's record goes, then its parts: its reader is told to run again. Parts that are missing while the record stands are damage.
 #[tokio::test]
-async fn a_missing_part_is_a_snapshot_that_is_gone() {
+async fn a_missing_part_is_gone_or_damaged() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
     check(&node, 300_000, Some(30)).await;
@@ -271,7 +269,13 @@ async fn a_missing_part_is_a_snapshot_that_is_gone() {
         store.objects().into_iter().map(|(name, _)| name).filter(|name| name.space == Space::Blob).collect();
     assert_eq!(parts.len(), 30);
     store.delete(&parts[7..8]).await.unwrap();
+    let outcome = node.read_value(&key("k"), &value).await;
+    assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("/7 is missing")), "{outcome:?}");
+    let all = store.objects();
+    let (name, record) = all.iter().find(|(name, _)| name.space == Space::Commit).unwrap();
+    store.delete(std::slice::from_ref(name)).await.unwrap();
     assert_eq!(node.read_value(&key("k"), &value).await, Err(Refusal::SnapshotGone(key("k"))));
+    store.put(name, record.clone()).await.unwrap();
     store.put(&parts[7], Bytes::from_static(b"something else")).await.unwrap();
     let outcome = node.read_value(&key("k"), &value).await;
     assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("blob/")), "{outcome:?}");

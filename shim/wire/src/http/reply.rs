@@ -84,6 +84,10 @@ pub struct Listing {
     #[prost(string, optional, tag = "2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Up to and including the delimiter, under which there is a key; in order of their bytes.
+    #[prost(string, repeated, tag = "3")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
 }
 
 /// A key of a listing.
@@ -124,10 +128,6 @@ pub struct Request {
     #[prost(bytes = "bytes", optional, tag = "6")]
     #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
     pub result: Option<Bytes>,
-    /// The values have been collected: newer versions of all keys exist.
-    #[prost(bool, tag = "7")]
-    #[serde(skip_serializing_if = "is_false")]
-    pub collected: bool,
     /// The size of the result in bytes, if it is large: `GET /v1/results/{id}` gives it.
     #[prost(uint64, optional, tag = "8")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -43,10 +43,6 @@ pub struct Begin {
     #[prost(uint64, optional, tag = "8")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_s: Option<u64>,
-    /// When the commit is acknowledged.
-    #[prost(enumeration = "Visibility", tag = "9")]
-    #[serde(with = "Visibility", skip_serializing_if = "is_zero")]
-    pub visibility: i32,
     /// To run at once, in order.
     #[prost(message, repeated, tag = "10")]
     #[serde(deserialize_with = "deserialize_ops", skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +55,10 @@ pub struct Begin {
     #[prost(bytes = "bytes", optional, tag = "12")]
     #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
     pub result: Option<Bytes>,
+    /// See every commit that was acknowledged before the call, on whatever node: first reads of keys rest on listings asked after it.
+    #[prost(bool, tag = "13")]
+    #[serde(skip_serializing_if = "is_false")]
+    pub fresh: bool,
 }
 
 /// Runs operations in an open transaction (`POST /v1/transactions/{t}/batch`).
@@ -100,17 +100,6 @@ pub enum IfOpen {
     Run = 1,
 }
 
-/// When a commit is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
-#[serde(rename_all = "snake_case")]
-#[repr(i32)]
-pub enum Visibility {
-    /// When it is durable.
-    Relaxed = 0,
-    /// When every node sees it as well.
-    Published = 1,
-}
-
 macro_rules! enumeration_text {
     ($name:ident) => {
         impl $name {
@@ -128,9 +117,13 @@ macro_rules! enumeration_text {
     };
 }
 enumeration_text!(IfOpen);
-enumeration_text!(Visibility);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &i32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

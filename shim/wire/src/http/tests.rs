@@ -29,12 +29,12 @@ fn begin() -> impl Strategy<Value = Begin> {
         option::of(any::<u64>()),
         0..2i32,
         option::of(".{0,8}"),
-        0..2i32,
+        any::<bool>(),
         vec(op(), 0..5),
         option::of(any::<bool>()),
         bytes(),
     )
-        .prop_map(|(request_id, scope, ms, if_open, text, visibility, ops, commit, result)| Begin {
+        .prop_map(|(request_id, scope, ms, if_open, text, fresh, ops, commit, result)| Begin {
             request_id,
             scope,
             fingerprint: text.clone(),
@@ -43,10 +43,10 @@ fn begin() -> impl Strategy<Value = Begin> {
             if_open,
             session: text,
             retention_s: ms,
-            visibility,
             ops,
             commit,
             result,
+            fresh,
         })
 }
 
@@ -113,7 +113,7 @@ proptest! {
 #[test]
 fn json_is_as_documented() {
     let body = br#"{
-        "request_id": "order-7", "scope": "checkout", "if_open": "run", "visibility": "published", "retention_s": 60,
+        "request_id": "order-7", "scope": "checkout", "if_open": "run", "fresh": true, "retention_s": 60,
         "ops": [{"get": "a/b"}, {"value": "AQI=", "put": "c"}, {"put": "d", "text": "hi", "content_type": "text/plain"}, {"delete": "e"}],
         "commit": true, "result": "b2s"
     }"#;
@@ -124,7 +124,7 @@ fn json_is_as_documented() {
             request_id: Some("order-7".into()),
             scope: Some("checkout".into()),
             if_open: IfOpen::Run as i32,
-            visibility: Visibility::Published as i32,
+            fresh: true,
             retention_s: Some(60),
             ops: vec![
                 Op::get("a/b"),

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use aft_client::{Client, Error, Op, Request};
 use aft_e2e::server::Server;
-use aft_wire::durable::decode_session;
+use aft_format::decode_session;
 
 use crate::client;
 
 fn entries(client: &Client) -> usize {
-    client.session().map_or(0, |token| decode_session(&token).expect("a session token is one").len())
+    client.session().map_or(0, |token| decode_session(&token).expect("a session token is one").entries.len())
 }
 
 #[tokio::test]
@@ -44,7 +44,10 @@ async fn commits_are_carried_and_merged() {
         [one.await.unwrap().unwrap().version.unwrap(), two.await.unwrap().unwrap().version.unwrap()];
     let session = decode_session(&first.session().unwrap()).unwrap();
     for version in versions {
-        assert!(session.iter().any(|entry| entry.txn.to_string() == version), "{version} {session:?}");
+        assert!(
+            session.entries.iter().any(|entry| entry.txn.to_string() == version),
+            "{version} {session:?}"
+        );
     }
     // A replay adds the winner, and takes nothing away.
     let other = client(server.address());

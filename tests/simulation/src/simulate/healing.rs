@@ -1,6 +1,8 @@
 //! The second phase: no more faults, and then demands.
 
-use aft_core::ids::Session;
+use std::collections::BTreeSet;
+
+use aft_core::ids::{Session, TxnId};
 use aft_core::message::Refusal;
 
 use super::{Event, Simulation};
@@ -21,6 +23,10 @@ impl Simulation {
         self.world.say(|| "healing".into());
         self.mend();
         let settings = self.plan.settings.clone();
+        if settings.exclusive {
+            // Time goes on where it stopped: no wall clock was ever ahead of the truth.
+            self.world.hosts[0].clocks.wall_offset_ms = 0;
+        }
         let still = self.paused_until.iter().copied().filter(|until_ms| *until_ms != u64::MAX);
         let calm_ms = still.max().unwrap_or(0).max(self.world.now_ms) + 4_000;
         self.run_until(calm_ms)?;
@@ -42,12 +48,31 @@ impl Simulation {
         self.run_until(self.world.now_ms + bound_ms)?;
         demand_ended(&self.world)?;
         self.demand_readable(false)?;
+        self.run_until(self.world.now_ms + slowly * self.verified_after_ms())?;
+        // Notes on what was mended may have landed late, or the mark was below it.
+        self.mend();
         self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
+        // A sweep that was just stopped goes on from its notes when it may.
+        let until_ms = self.world.now_ms + 10 * self.plan.sweep_every_ms;
+        while stops && self.world.store.notes.is_some() && self.world.now_ms < until_ms {
+            self.next_event()?;
+        }
         demand_clean(&self.world)?;
         self.demand_readable(true)?;
         judge_history(&self.world)?;
         self.world.say(|| "all demands are met".into());
         Ok(())
+    }
+
+    /// Returns the time in which sweeps verify what lies above the mark: each has room for some
+    /// attempts, and waits for the mark that the one before it moved.
+    fn verified_after_ms(&self) -> u64 {
+        let (settings, store) = (&self.plan.settings, &self.world.store);
+        let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
+        let entries = store.versions.values().flat_map(|entries| entries.keys().map(|(_, entry)| entry));
+        let attempts: BTreeSet<TxnId> = entries.map(|entry| entry.txn).filter(|txn| *txn > mark).collect();
+        let sweeps = attempts.len().div_ceil(settings.sweep_window_max) as u64;
+        sweeps * (settings.settle_after_ms() + 2 * settings.sweep_interval_ms)
     }
 
     /// Demands that transactions on every host read all keys: at once, each alone, and by a listing; fresh or not.

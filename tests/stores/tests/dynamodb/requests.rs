@@ -9,8 +9,8 @@ use aft_services::Service;
 use aft_store::{Committed, Created, Name, Space, Store, Writes};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
 use aft_store_tests::{
-    Act, Front, Seen, Table, at_once, counted, expect, node, published, put, put_all, put_small, read, run,
-    scan_all, writes,
+    Act, Front, Seen, Table, at_once, counted, expect, node, put, put_all, put_small, read, run, scan_all,
+    writes,
 };
 use bytes::Bytes;
 
@@ -53,7 +53,6 @@ async fn a_transaction_costs_what_it_should() {
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
-    published(&writer, 1).await;
     let seen = front.take();
     // Four versions at once; the others wait, and go together.
     let requests =
@@ -92,7 +91,6 @@ async fn a_transaction_costs_what_it_should() {
     // Two values of 4 KiB: the record's size shows.
     let before = so_far(&store);
     run(&writer, (20..22).map(|number| put(number, Bytes::from(vec![7; 4096]))).collect()).await;
-    published(&writer, 2).await;
     let (writes, reads, _) = since(&store, before);
     println!("commit of 2 writes of 4 KiB: {writes} write units, {reads} read units");
     // 8 KiB and names: a record of 9; its intent; two versions.

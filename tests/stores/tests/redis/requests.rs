@@ -1,4 +1,4 @@
-//! What a transaction costs, by the server's own counts.
+//! The requests of a transaction, by the server's own counts.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use aft_node::NodeHandle;
 use aft_services::Server;
 use aft_store::{Costs, Store as _};
 use aft_store_redis::RedisStore;
-use aft_store_tests::{published, put_small, read, run};
+use aft_store_tests::{put_small, read, run};
 
 use crate::{admin, open, server, tell, url};
 
@@ -43,14 +43,14 @@ async fn a_transaction_costs_what_it_should() {
     // Ten keys: record and intent, then one entry for each key.
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
-    published(&writer, 1).await;
     let after = calls(&mut admin);
     assert_eq!([after[0] - before[0], after[1] - before[1], after[2] - before[2]], [2 + KEYS, 2 + KEYS, 0]);
     let costs = store.costs().expect("it counts");
     assert_eq!(counted(&costs, "script") - counted(&costs_before, "script"), 2 + KEYS);
     assert_eq!(costs.dollars, 0.0);
 
-    // Another process, which knows nothing: a listing and the record, each followed by the identity; then nothing.
+    // Another process, which knows nothing: a listing and the record, each followed by the
+    // identity; then nothing.
     let (reader, store) = node(&server).await;
     let before = calls(&mut admin);
     for _ in 0..2 {

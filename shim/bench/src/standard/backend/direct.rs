@@ -59,7 +59,7 @@ pub(super) fn plain(run: u64, bytes: &[u8]) -> Seen {
 }
 
 pub(super) fn name(run: u64, key: u32) -> Name {
-    Name::new(Space::Commit, format!("bench-direct/{run:016x}/{key:08}"), "")
+    Name::new(Space::Node, format!("bench-direct/{run:016x}/{key:08}"), "")
 }
 
 /// A plain function that meets an error fails, and what it wrote stays.

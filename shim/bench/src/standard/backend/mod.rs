@@ -9,7 +9,7 @@ mod server;
 mod transactions;
 
 pub(crate) use direct::{DirectBackend, clean_up, refused as refused_by_store};
-pub(crate) use node::{NodeBackend, RECOVERY_MAX, inline, refused as refused_by_node};
+pub(crate) use node::{NodeBackend, inline, refused as refused_by_node};
 pub(crate) use server::ServerBackend;
 pub(crate) use transactions::TransactionsBackend;
 

@@ -1,7 +1,5 @@
 //! A node in this process: the same verbs as the native API's calls, without HTTP.
 
-use std::time::Duration;
-
 use aft_core::ids::{AttemptId, Key, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
@@ -135,6 +133,3 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
     };
     Refused { code, effect, retry_after_ms }
 }
-
-/// How long a node may take to publish what an earlier life left, before the run gives up on it.
-pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(60);

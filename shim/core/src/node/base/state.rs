@@ -58,7 +58,7 @@ pub(in crate::node) enum Purpose {
     /// Ask again after an unknown outcome.
     Resolve(Ticket, AttemptId, RequestHash),
     /// Look a request up.
-    LookUp(Ticket, RequestHash),
+    LookUp(Ticket, Name),
 }
 
 /// A script under way.
@@ -189,6 +189,12 @@ impl State {
         let patience = self.patience();
         let owner = if known.is_none() { Owner::FirstMark } else { Owner::Mark };
         self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
+    }
+
+    /// Asks for the store's time.
+    pub(in crate::node) fn ask_time(&mut self) {
+        let patience = self.patience();
+        self.call_shared(Owner::Mark, || Call::Get(Name::Format), None, self.calls.next_number(), patience);
     }
 
     /// Returns the limit of reads and look-ups that somebody waits for.

@@ -202,7 +202,7 @@ pub(in crate::node) fn carry_out(
 
 /// Learns a record whose entries were seen in place.
 pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
-    let header = Arc::new(Header::of(record, false));
+    let header = Arc::new(Header::of(record, record.is_whole()));
     if !state.planted(Bug::TellBeforeEntries) {
         state.entered.insert(record.txn.attempt, ());
     }
@@ -342,9 +342,9 @@ pub(in crate::node) enum Found {
 pub(in crate::node) fn look_up_script(
     run: &mut Run<'_>,
     state: &State,
-    hash: RequestHash,
+    name: &Name,
 ) -> Result<Found, Pending> {
-    Ok(match run.ask(|| Call::Get(Name::Commit(hash)))? {
+    Ok(match run.ask(|| Call::Get(name.clone()))? {
         Answer::Got(None) => Found::Refuse(Refusal::NotFound),
         Answer::Got(Some((Body::Record(record), _))) => match tell::entries_first(run, state, &record)? {
             Ok(()) => Found::Record(record),

@@ -76,7 +76,10 @@ pub(in crate::node) fn end(
     }
     let commit = match &transaction.phase {
         Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
-        Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => None,
+        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole entry.
+        Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => {
+            record.as_deref().filter(|record| record.is_whole()).map(commit::commit_name)
+        }
     };
     let Transaction { hash, fingerprint, session, carrier, deadline, .. } = transaction;
     state.ended.insert(attempt, Ended { hash, fingerprint, session, outcome, carrier, commit, deadline });

@@ -114,6 +114,10 @@ impl Upkeep {
         let sweep = self.sweep.take().expect("it was looked at above");
         self.history = sweep.history(state);
         self.settling = sweep.settling.clone().or(self.settling.take());
+        // The move may have landed without this node seeing it there, or another verb may have.
+        if self.settling.is_none() && mark::is_unsettled_alone(state) {
+            self.settling = Some(Settling::new(state));
+        }
         if sweep.has_begun() {
             state.note(Note::Swept { whole: end.whole });
         }

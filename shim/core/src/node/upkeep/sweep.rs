@@ -194,7 +194,16 @@ impl Sweep {
 
     /// Gives the move of the mark up; the rest of the sweep goes on.
     pub(super) fn hold(&mut self) {
-        self.basis.as_mut().expect("set when the mark was read").hold();
+        let basis = self.basis.as_mut().expect("set when the mark was read");
+        basis.hold();
+        self.window.cut(basis.target());
+    }
+
+    /// Leaves the newest attempts to the next sweep, if the window holds more than it may.
+    pub(super) fn shrink_window(&mut self) {
+        if let Some(below) = self.window.shrink() {
+            self.lower_target(below);
+        }
     }
 
     pub(super) fn basis(&self) -> &Basis {
@@ -281,6 +290,8 @@ impl Sweep {
                 self.window.put_back(attempt);
             }
         }
+        // Those that were put back had left room, which others may have taken since.
+        self.shrink_window();
         match self.phase {
             // Nothing is decided yet.
             Phase::Begin => self.end(End::stopped()),

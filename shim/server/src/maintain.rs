@@ -1,0 +1,82 @@
+//! `aft maintain`: a node that sweeps its store and serves nobody.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use aft_node::{NodeHandle, Opened, State, Stats};
+
+use crate::commands::MaintainArguments;
+use crate::serve::{Signals, node_settings, probe};
+use crate::settings::{Number, Settings};
+use crate::{Failed, logging, stores};
+
+/// How often the node is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often progress is shown.
+const SHOW_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a sweep that is stopped has to leave its notes.
+const DRAIN: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed> {
+    logging::start_quiet()?;
+    let settings = Settings::load(arguments.config.as_deref())?;
+    let time_divisor =
+        arguments.test_time_divisor.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1);
+    let mut signals = Signals::new()?;
+    let store = stores::open_with(&arguments.store, &settings).await?;
+    let (url, capabilities) = (store.url(), store.capabilities());
+    let race = probe(&store, &capabilities).await?;
+    let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
+    node_settings.race = race;
+    node_settings.maintain = true;
+    let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
+    if let Opened::Unmarked(why) = node.opened() {
+        return Err(why.clone());
+    }
+    println!("sweeping {url}");
+    let ends_when_swept = arguments.once || arguments.limit.is_some();
+    tokio::select! {
+        () = sweep(&node, arguments.limit, ends_when_swept) => {}
+        () = signals.next() => {}
+    }
+    node.drain(DRAIN).await;
+    show("removed", &node.stats());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the whole store has been swept, if that is the end, or the time is over; shows progress.
+async fn sweep(node: &NodeHandle, limit: Option<Duration>, ends_when_swept: bool) {
+    let since = Instant::now();
+    let mut shown = (since, Stats::default());
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let stats = node.stats();
+        let is_swept = ends_when_swept && stats.sweeps_whole > 0;
+        if is_swept || limit.is_some_and(|limit| since.elapsed() >= limit) || node.ready() == State::Stopped {
+            return;
+        }
+        let is_progress = removed(&stats) != removed(&shown.1);
+        if is_progress && shown.0.elapsed() >= SHOW_INTERVAL {
+            show("so far", &stats);
+            shown = (Instant::now(), stats);
+        }
+    }
+}
+
+fn removed(stats: &Stats) -> [u64; 5] {
+    [
+        stats.entries_removed,
+        stats.records_removed,
+        stats.parts_removed,
+        stats.entries_repaired,
+        stats.sweeps_whole,
+    ]
+}
+
+fn show(what: &str, stats: &Stats) {
+    let [entries, records, parts, repaired, sweeps] = removed(stats);
+    let age = stats.mark_age_s.map_or_else(|| "unknown".to_owned(), |s| format!("{s} s"));
+    println!(
+        "{what}: {entries} superseded versions, {records} commit records, {parts} parts of large values; put {repaired} missing entries; {sweeps} whole sweeps; the mark is {age} old"
+    );
+}
