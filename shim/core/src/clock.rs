@@ -66,7 +66,7 @@ impl Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment {
     now: Now,
-    /// The earliest store's time, where it was known.
+    /// The latest that the store's time could be, where it was known.
     store_ms: Option<u64>,
 }
 
@@ -260,7 +260,7 @@ impl Clock {
     /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.
     pub(crate) fn moment(&self) -> Moment {
         let store_ms = match self.reference {
-            Reference::Store => self.bounds().map(|bounds| bounds.earliest_ms),
+            Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
             Reference::Own => None,
         };
         Moment { now: self.now, store_ms }
@@ -272,12 +272,9 @@ impl Clock {
         let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
         let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
         let store = match (then.store_ms, self.bounds()) {
-            // While answers disagree, the process may have stood still without any clock that shows it.
-            (Some(then_ms), Some(bounds)) if self.disputed.is_some() => {
-                bounds.latest_ms.saturating_sub(then_ms)
-            }
-            // Otherwise both ends carry the same error, which is no age.
-            (Some(then_ms), Some(bounds)) => bounds.earliest_ms.saturating_sub(then_ms),
+            // By the latest that it can be: it grows when an answer shows that the process stood still with all its clocks, and not when answers narrow
+            // the error down.
+            (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
         mono.max(boot).max(wall).max(store)

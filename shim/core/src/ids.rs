@@ -176,7 +176,7 @@ impl Session {
                 self.entries.push(entry);
             }
         }
-        self.entries.sort_by(|a, b| b.txn.cmp(&a.txn));
+        self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.txn));
         if self.entries.len() > Session::LEN_MAX {
             self.entries.truncate(Session::LEN_MAX);
             self.fresh_until_ms = self.fresh_until_ms.max(now_ms + recheck_after_ms);

@@ -68,6 +68,9 @@ pub struct Settings {
     pub sweep_hashes_max: usize,
     /// Pause between two sweeps.
     pub sweep_interval_ms: u64,
+    /// The time between two sweeps of one process that look at every record without entries, where the store's listing says when a record was
+    /// written: the others look only at those written since the mark. Each look is a get, to find out that a retention has not passed yet.
+    pub look_at_all_ms: u64,
     /// How long a read or a look-up keeps asking a store that fails before the caller hears of it.
     pub store_patience_ms: u64,
     /// How long a caller waits for a commit's outcome before it hears that it is not known yet. The commit goes on until the transaction's deadline:
@@ -123,6 +126,7 @@ impl Settings {
             sweep_window_max: 100_000,
             sweep_hashes_max: 4_000_000,
             sweep_interval_ms: HOUR,
+            look_at_all_ms: DAY,
             store_patience_ms: 10_000,
             // A store call that is not answered counts so after 10 s; the next one may be.
             commit_patience_ms: 15_000,

@@ -332,8 +332,8 @@ mod tests {
         refuse_notes(&|notes| notes.target = None, "is missing");
         refuse_notes(&|notes| std::mem::swap(&mut notes.mark, &mut notes.target), "below the mark");
         refuse_notes(&|notes| notes.met = vec![2, 1], "out of order");
-        refuse_notes(&|notes| notes.hashes_to = 0, "no hashes");
-        refuse_notes(&|notes| notes.hashes_to = (1 << 16) + 1, "no hashes");
+        refuse_notes(&|notes| notes.hashes_to = 0, "range of hashes");
+        refuse_notes(&|notes| notes.hashes_to = (1 << 16) + 1, "range of hashes");
     }
 
     proptest! {

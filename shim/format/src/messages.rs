@@ -194,10 +194,10 @@ pub(crate) struct Notes {
     /// In order.
     #[prost(fixed64, repeated, tag = "7")]
     pub(crate) met: Vec<u64>,
-    /// The first two bytes of request hashes, inclusive.
+    /// The first two bytes of the least hash that the pass is for, inclusive.
     #[prost(uint32, tag = "8")]
     pub(crate) hashes_from: u32,
-    /// The first two bytes of request hashes, exclusive.
+    /// The first two bytes of the greatest, exclusive.
     #[prost(uint32, tag = "9")]
     pub(crate) hashes_to: u32,
 }

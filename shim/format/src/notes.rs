@@ -93,7 +93,7 @@ pub(crate) fn decode_notes(from: messages::Notes) -> Result<Notes, Fault> {
     }
     let hashes = HashRange { from: from.hashes_from, to: from.hashes_to };
     if hashes.from >= hashes.to || hashes.to > HashRange::END {
-        return Err(Fault::Broken("a range of no hashes"));
+        return Err(Fault::Broken("the range of hashes is empty or too large"));
     }
     Ok(Notes { mark, target, salt: from.salt, phase, window, hashes, met: from.met })
 }

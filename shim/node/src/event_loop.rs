@@ -319,7 +319,7 @@ impl EventLoop {
         if !self.holds_deadlines {
             return shared.clone();
         }
-        let Some(remaining_ms) = self.node.remaining_ms(clock::now(), id) else { return shared.clone() };
+        let Some(remaining_ms) = self.node.may_land_for_ms(id) else { return shared.clone() };
         let until = Instant::now() + Duration::from_millis(remaining_ms);
         shared.until(until).expect("a store that holds writes to deadlines does so always")
     }

@@ -1,35 +1,42 @@
 //! The server's clock, as its answers showed it on one connection.
 //!
-//! A write carries the last moment at which its script may begin, in the server's time (`scripts`). That moment must not lie behind the
-//! caller's deadline, so it is reckoned from the *earliest* time that the server's clock can show at the deadline:
+//! A write carries the last moment at which its script may begin, in the server's time (`scripts`).
+//! That moment must not lie behind the caller's deadline, so it is reckoned from the *earliest*
+//! time that the server's clock can show at the deadline:
 //!
 //! ```text
 //!   sent ────────── the server read its clock: `at` ────────── received ─────────── now ──────── deadline
 //!                                                              clock ≥ at                        clock ≥ at + (deadline − received)
 //! ```
 //!
-//! The answer may have been long under way; then the bound is low, and the write too early at an end, never too late. Of several answers the
-//! highest bound counts, lessened by what the two clocks may drift apart. No wall clock of this machine takes part.
+//! The answer may have been long under way; then the bound is low, and the write too early at an
+//! end, never too late. Of several answers the highest bound counts, lessened by what the two
+//! clocks may drift apart. No wall clock of this machine takes part.
 //!
 //! Forgotten, so that the next write asks `TIME` first, is what was heard
 //! * on another connection: the address may lead to another server by now, with another clock;
-//! * from a server that has since shown an earlier time than it can: its clock was set back;
-//! * before this process was suspended (the clock that counts suspension moved apart from the one that does not). A process that stood still
-//!   in any other way needs no care: its own clock is then behind the server's, and moments come too early;
+//! * on any connection, when one has shown an earlier time than it can: the clock was set back;
+//! * before this process was suspended (the clock that counts suspension moved apart from the one
+//!   that does not). A process that stood still in any other way needs no care: its own clock is
+//!   then behind the server's, and moments come too early;
 //! * more than [`AGE_MAX`] ago.
 //!
-//! *What remains*: a server whose clock is set back between the answer and the script carries the script out later by as much. What it was set
-//! back by is noticed with the next answer if it is more than a round trip.
+//! *What remains*: a server whose clock is set back between the answer and the script carries the
+//! script out later by as much. What it was set back by is noticed with the next answer if it is
+//! more than a round trip.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The largest drift of the server's clock against ours, in parts of a thousand: NTP slews by half of one.
+/// The largest drift of the server's clock against ours, in parts of a thousand: NTP slews by half
+/// of one.
 const DRIFT_PER_MILLE: i64 = 1;
-/// Longer ago, what was heard is not believed any more: longer than connections in use go without a look at the server.
+/// Longer ago, what was heard is not believed any more: longer than connections in use go without a
+/// look at the server.
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(120);
-/// A suspension that counts as one. The two clocks are read one after the other, so that they differ a little without any.
+/// A suspension that counts as one. The two clocks are read one after the other, so that they
+/// differ a little without any.
 const SUSPENSION_MIN: Duration = Duration::from_millis(100);
 
 /// Both of this machine's clocks, read at one moment.
@@ -72,7 +79,8 @@ struct Heard {
 }
 
 impl Heard {
-    /// The earliest time that the server's clock can show at `when`, not before the answer came, if it is not set.
+    /// The earliest time that the server's clock can show at `when`, not before the answer came, if
+    /// it is not set.
     fn earliest_at(&self, when: Instant) -> i64 {
         let ahead = i64::try_from((when - self.received.now).as_micros()).expect("no deadline is so far");
         self.at_us + ahead - ahead * DRIFT_PER_MILLE / 1_000
@@ -86,26 +94,33 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Takes in that the server's clock showed `at_us` at some moment between `sent` and `received`.
-    pub(crate) fn hear(&mut self, sent: Instant, received: Here, at_us: i64) {
+    /// Takes in that the server's clock showed `at_us` at some moment between `sent` and
+    /// `received`. Returns whether that is earlier than it can be: then the clock was set back.
+    pub(crate) fn hear(&mut self, sent: Instant, received: Here, at_us: i64) -> bool {
         assert!(sent <= received.now, "an answer comes after its request");
         let new = Heard { at_us, received };
-        let keep = self.heard.is_some_and(|old| {
-            // Earlier than it can be: the server read its clock after `sent`. Then the old answer counts for nothing.
-            let set_back = sent >= old.received.now && at_us < old.earliest_at(sent);
-            let stale = !old.holds(received);
-            // Answers may be taken in out of order.
-            let higher = received.now < old.received.now
-                || old.earliest_at(received.now) > new.earliest_at(received.now);
-            !set_back && !stale && higher
-        });
-        if !keep {
+        let Some(old) = self.heard.filter(|old| old.holds(received)) else {
+            self.heard = Some(new);
+            return false;
+        };
+        // The server read its clock after `sent`.
+        let set_back = sent >= old.received.now && at_us < old.earliest_at(sent);
+        // Answers may be taken in out of order: then the later one stays.
+        let higher = received.now >= old.received.now
+            && new.earliest_at(received.now) >= old.earliest_at(received.now);
+        if set_back || higher {
             self.heard = Some(new);
         }
+        set_back
     }
 
-    /// The last moment by the server's clock, in microseconds, at which this machine's has surely not passed `deadline`; `None` if nothing was
-    /// heard that still holds.
+    /// Forgets what was heard.
+    pub(crate) fn forget(&mut self) {
+        self.heard = None;
+    }
+
+    /// The last moment by the server's clock, in microseconds, at which this machine's has surely
+    /// not passed `deadline`; `None` if nothing was heard that still holds.
     pub(crate) fn moment(&self, deadline: Instant, here: Here) -> Option<i64> {
         assert!(deadline >= here.now, "a write whose time is over is not sent");
         let heard = self.heard.filter(|heard| heard.holds(here))?;
@@ -163,9 +178,9 @@ mod tests {
     fn a_clock_that_is_set_back_is_believed() {
         let start = Instant::now();
         let mut clock = Clock::default();
-        clock.hear(start, here(start + MS), EPOCH_US);
+        assert!(!clock.hear(start, here(start + MS), EPOCH_US));
         let set_back = EPOCH_US - 3_600_000_000;
-        clock.hear(start + 2 * MS, here(start + 3 * MS), set_back);
+        assert!(clock.hear(start + 2 * MS, here(start + 3 * MS), set_back));
         let moment = clock.moment(start + 1_003 * MS, here(start + 3 * MS));
         assert_eq!(moment, Some(set_back + 999_000));
     }
@@ -193,7 +208,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the way there and back takes, and however the server's clock drifts: when it shows the moment, the deadline has not passed.
+        /// Whatever the way there and back takes, and however the server's clock drifts: when it
+        /// shows the moment, the deadline has not passed.
         #[test]
         fn no_moment_lies_behind_its_deadline(
             ways in proptest::collection::vec((0_u64..4_000, 0_u64..4_000, 0_u64..8_000), 1..8),

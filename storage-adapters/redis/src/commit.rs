@@ -5,7 +5,8 @@
 //!   script 2, 3, …: the other entries, at once               sent once the record is created
 //! ```
 //!
-//! A script takes [`NAMES_MAX`] names and [`BYTES_MAX`] bytes at most, so that the server serves others in between.
+//! A script takes [`NAMES_MAX`] names and [`BYTES_MAX`] bytes at most, so that the server serves
+//! others in between.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -67,10 +68,10 @@ pub(crate) async fn commit(link: &Link, writes: Writes, until: Option<Instant>) 
     Committed { created: has_record.then_some(Ok(Created::Created)), puts }
 }
 
-/// What one script writes.
+/// The share of a commit that one script writes.
 #[derive(Debug, PartialEq, Eq)]
 struct Batch {
-    /// Of the commit's pieces.
+    /// The indexes of its pieces within the commit.
     range: Range<usize>,
     /// The first of them is a record.
     has_record: bool,
@@ -142,7 +143,7 @@ impl Batch {
                 return Err(not_redis(asked, "a commit's failures that are none"));
             };
             let at = usize::try_from(*at).ok().filter(|at| (records..pieces.len()).contains(at));
-            let at = at.ok_or_else(|| not_redis(asked, "the failure of an entry that is none"))?;
+            let at = at.ok_or_else(|| not_redis(asked, "the failure of an entry that does not exist"))?;
             let asked = link.asked("commit", &pieces[at].0);
             puts[at - records] = Err(caught(&asked, &String::from_utf8_lossy(said)));
         }

@@ -1,6 +1,7 @@
-//! Why a store cannot be opened.
+//! The reasons for which a store cannot be opened.
 
-/// Why a store cannot be opened. Each text names the store and the remedy; none holds a secret.
+/// A reason for which a store cannot be opened. Each text names the store and the remedy; none
+/// holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
@@ -8,15 +9,15 @@ pub enum OpenError {
     Url {
         /// The URL, without what may be a secret.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         problem: String,
     },
-    /// The server is none that keeps what it is given: the text says why, and what to do.
+    /// The server would not keep what it is given.
     #[error("{url}: {problem}")]
     Unfit {
         /// The store.
         url: String,
-        /// What is wrong with the server.
+        /// The trouble with the server, and the remedy.
         problem: String,
     },
     /// The server did not answer, or refused.

@@ -1,4 +1,4 @@
-//! What an answer that is no success means: in Redis's words first, then in those of the seam.
+//! The meaning of an answer that is no success: in Redis's words first, then in those of the seam.
 //!
 //! | answer | outcome |
 //! |---|---|
@@ -11,14 +11,15 @@
 //! | `NOSCRIPT` | the script is loaded and the request sent again, once |
 //! | any other | `NoAnswer`: nobody knows what was done |
 //!
-//! Scripts give the error of the command that failed in them its own code (Redis 7) or write it into a text of their own (before).
+//! Scripts give the error of the command that failed in them its own code (Redis 7) or write it
+//! into a text of their own (before).
 
 use std::error::Error as StdError;
 
 use aft_store::Error;
 use redis::{ErrorKind, RedisError};
 
-/// Why a request has no result.
+/// A reason for which a request has no result.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     /// The server does not have the script, and ran nothing.
@@ -39,7 +40,7 @@ impl Failure {
     }
 }
 
-/// What went wrong, and whether the connection is of no further use.
+/// A failure, and the fate of the connection on which it was met.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) failure: Failure,
@@ -53,7 +54,7 @@ pub(crate) fn not_redis(asked: &str, what: &str) -> Error {
     ))
 }
 
-/// What the client's error means. `asked` names the store, the call and the name.
+/// Reads an error of the client library. `asked` names the store, the call and the name.
 pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
     if let Some(code) = error.code() {
         return answered(asked, code, error.detail().unwrap_or_default());
@@ -69,7 +70,7 @@ pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
     Trouble { failure: Failure::Failed(failure), ends_connection: true }
 }
 
-/// What an error of the server means.
+/// Reads an error of the server.
 pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
     let code = inner_code(code, detail);
     let said = format!("{asked}: {code} {detail}");
@@ -110,12 +111,14 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
         )),
         _ => Error::NoAnswer(said),
     };
-    // A replica that was a primary, or the other way round: the address may lead to another server by now.
+    // A replica that was a primary, or the other way round: the address may lead to another server
+    // by now.
     let ends_connection = matches!(code, "READONLY" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS");
     Trouble { failure: Failure::Failed(error), ends_connection }
 }
 
-/// The meaning of the error of one command, as the script caught it: `CODE detail`, with or without the place in the script.
+/// The meaning of the error of one command, as the script caught it: `CODE detail`, with or without
+/// the place in the script.
 pub(crate) fn caught(asked: &str, text: &str) -> Error {
     let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
     let trouble = if code.starts_with('@') {
@@ -126,7 +129,8 @@ pub(crate) fn caught(asked: &str, text: &str) -> Error {
     trouble.failure.into_error(asked)
 }
 
-/// The code of the command that failed inside a script, where a server before Redis 7 has it in the text.
+/// The code of the command that failed inside a script, where a server before Redis 7 has it in the
+/// text.
 fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
     const INNER: [&str; 7] =
         ["OOM", "READONLY", "MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "NOPERM"];

@@ -7,8 +7,9 @@
 //!   PREFIX/<space>/o/<len>/<group>/<item>     string: one object; len: the group's bytes, four hex digits
 //! ```
 //!
-//! All scores are 0, so that a sorted set is in the byte order of its members. The length keeps (`a/b`, `c`) apart from (`a`, `b/c`). A prefix
-//! has no `/`, so that no store lies within another one's names.
+//! All scores are 0, so that a sorted set is in the byte order of its members. The length keeps
+//! (`a/b`, `c`) apart from (`a`, `b/c`). A prefix has no `/`, so that no store lies within another
+//! one's names.
 
 use aft_store::{Name, Space};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -23,7 +24,7 @@ const TAG_BYTES: usize = 16;
 /// The format of what is stored, its first byte.
 const FORMAT: u8 = b'1';
 
-/// Where a store keeps its names.
+/// The keys under which a store keeps its names.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     prefix: String,
@@ -56,7 +57,8 @@ impl Layout {
         [&self.items_start(space)[..], group].concat().into()
     }
 
-    /// The keys by which scripts write a name, in their order: object, items of the group, groups of the space.
+    /// The keys by which scripts write a name, in their order: object, items of the group, groups
+    /// of the space.
     pub(crate) fn keys(&self, name: &Name) -> [Bytes; 3] {
         [self.object(name), self.items(name.space, &name.group), self.groups(name.space)]
     }
@@ -67,14 +69,15 @@ impl Layout {
     }
 }
 
-/// A tag that no other content has: 128 random bits behind the format. Not a hash of the body: two bodies with one hash can be made on purpose.
+/// A tag that no other content has: 128 random bits behind the format. Not a hash of the body: two
+/// bodies with one hash can be made on purpose.
 pub(crate) fn fresh_head() -> [u8; HEAD_BYTES] {
     let mut head = [FORMAT; HEAD_BYTES];
     head[1..].copy_from_slice(&rand::random::<u128>().to_be_bytes());
     head
 }
 
-/// What is stored for a body.
+/// The bytes that are stored for a body.
 pub(crate) fn seal(body: &[u8]) -> Bytes {
     let mut stored = BytesMut::with_capacity(HEAD_BYTES + body.len());
     stored.put_slice(&fresh_head());
@@ -93,7 +96,8 @@ pub(crate) fn unseal(stored: Vec<u8>) -> Option<(Bytes, Bytes)> {
     Some((Bytes::copy_from_slice(&head), body))
 }
 
-/// The end of the range of members that start with `prefix`, exclusive; `None` if there is none after them.
+/// The end of the range of members that start with `prefix`, exclusive; `None` if there is none
+/// after them.
 pub(crate) fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=last].to_vec();
@@ -108,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// What a key means, read back.
+    /// The meaning of a key, read back.
     #[derive(Debug, PartialEq)]
     enum Meant {
         Identity,

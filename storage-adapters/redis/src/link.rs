@@ -1,17 +1,21 @@
-//! Requests: sent over few connections that are shared, bounded in number and time, counted, their failures put into words.
+//! Requests: sent over few connections that are shared, bounded in number and time, counted, their
+//! failures put into words.
 //!
-//! Connections carry many requests at once. One that fails is forgotten, and so is one on which a request got no answer for some seconds, or on which
-//! a look found what does not fit (`look`); the next request makes a new one. Requests that are in flight on a forgotten one keep it until they end.
-//! Nothing is repeated here but what the server says it did not run for want of the script.
+//! Connections carry many requests at once. One that fails is forgotten, and so is one on which a
+//! request got no answer for some seconds, or on which a look found what does not fit (`look`); the
+//! next request makes a new one. Requests that are in flight on a forgotten one keep it until they
+//! end. Nothing is repeated here but what the server says it did not run for want of the script.
 //!
-//! A connection is used only after a look on it, which is repeated once a minute; the server's clock (`clock`) is known by the connection as well.
-//! So nothing that was learned from one server is believed of another one to which the address leads later.
+//! A connection is used only after a look on it, which is repeated once a minute; the server's
+//! clock (`clock`) is known by the connection as well. So nothing that was learned from one server
+//! is believed of another one to which the address leads later.
 //!
-//! The client library's own time-outs (half a second for an answer) and its reconnecting manager are not used: the one would end what is only slow, the
-//! other holds requests back and repeats the handshake where nobody sees it.
+//! The client library's own time-outs (half a second for an answer) and its reconnecting manager
+//! are not used: the one would end what is only slow, the other holds requests back and repeats the
+//! handshake where nobody sees it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use aft_store::{Error, TimeHeard};
@@ -33,26 +37,34 @@ use crate::meter::{Class, Meter};
 use crate::scripts::{ANOTHER_STORE, DONE, LATE, NOT_DONE, Script};
 use crate::times::Times;
 
-/// Requests in flight at once: with bodies of some KiB these are some MiB, and a second's work of a server.
+/// Requests in flight at once: with bodies of some KiB these are some MiB, and a second's work of a
+/// server.
 const REQUESTS_MAX: usize = 1024;
-/// Requests that wait inside the client library for a connection to take them: as many as there may be.
+/// Requests that wait inside the client library for a connection to take them: as many as there may
+/// be.
 const PIPELINE_MAX: usize = REQUESTS_MAX;
 
-/// The time that a request may take, the wait for its turn and for a connection included. Above the time-outs of a node's own calls (5, 10
-/// and 30 s), which bound them first; these are for other callers. For listings:
+/// The time that a request may take, the wait for its turn and for a connection included. Above the
+/// time-outs of a node's own calls (5, 10 and 30 s), which bound them first; these are for other
+/// callers. For listings:
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// For writes with small bodies.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// For every read of a whole object, which may be large, and for large bodies: 4 MiB at 1 Mbit/s take half a minute.
+/// For every read of a whole object, which may be large, and for large bodies: 4 MiB at 1 Mbit/s
+/// take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Bodies beyond this size go over a connection of their own, so that small requests do not wait behind them.
+/// Bodies beyond this size go over a connection of their own, so that small requests do not wait
+/// behind them.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// A server that does not take a connection, and answer on it, by then is not there or does not serve.
+/// A server that does not take a connection, and answer on it, by then is not there or does not
+/// serve.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection on which a request that was given up had no answer for so long may be dead, without the system knowing.
+/// A connection on which a request that was given up had no answer for so long may be dead, without
+/// the system knowing.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// A server that did not fit is looked at again after this time, and calls until then are refused without.
+/// A server that did not fit is looked at again after this time, and calls until then are refused
+/// without.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One of the connections.
@@ -85,7 +97,7 @@ pub(crate) struct Run {
     pub(crate) script: Script,
     pub(crate) keys: Vec<Bytes>,
     pub(crate) arguments: Vec<Bytes>,
-    /// Of the bodies.
+    /// The size of the bodies.
     pub(crate) bytes: usize,
 }
 
@@ -115,7 +127,7 @@ impl Run {
 pub(crate) struct Ran {
     /// It did what it was asked: else a condition did not hold.
     pub(crate) done: bool,
-    /// What it said beside its status and the time.
+    /// The rest of its answer, behind status and time.
     pub(crate) rest: Vec<Value>,
 }
 
@@ -127,16 +139,21 @@ struct Live {
     learned: Arc<Learned>,
 }
 
-/// What was learned on one connection.
+/// Knowledge about the server, learned on one connection.
 struct Learned {
     clock: Mutex<Clock>,
-    /// The last look that fitted, and when it began; `None` before the first, and when it is in doubt.
+    /// The last look that fitted, and when it began; `None` before the first, and when it is in
+    /// doubt.
     seen: Mutex<Option<(Here, Seen)>>,
     /// Held during a look.
     looking: tokio::sync::Mutex<()>,
 }
 
 impl Live {
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.learned.clock.lock().expect("nobody panics with it in hand")
+    }
+
     /// Its last look is more recent than that.
     fn is_fresh(&self, look_every: Duration) -> bool {
         let seen = self.learned.seen.lock().expect("nobody panics with it in hand");
@@ -153,7 +170,7 @@ struct Failed {
     why: Unusable,
 }
 
-/// Why a server cannot be used.
+/// A reason for which a server cannot be used.
 #[derive(Debug)]
 enum Unusable {
     /// It does not answer, or not as it should.
@@ -218,7 +235,7 @@ pub(crate) struct Link {
     turns: Semaphore,
     slots: [Slot; Lane::COUNT],
     connections: AtomicU64,
-    /// What looks are held to, once the store is open.
+    /// The terms that looks are held to, once the store is open.
     terms: OnceLock<Terms>,
     times: Times,
     /// The digests by which the server knows the scripts, in their order.
@@ -228,12 +245,15 @@ pub(crate) struct Link {
 impl Link {
     /// Connects to nobody yet.
     pub(crate) fn new(location: Location, look_every: Duration) -> Result<Link, Error> {
-        // A connection in use hears the server's time with each look, before it forgets what it heard.
+        // A connection in use hears the server's time with each look, before it forgets what it
+        // heard.
         assert!(look_every < clock::AGE_MAX, "looks are more frequent than that");
         let url = location.to_string();
-        // Who, with which password and in which database, is said in the handshake of `connect`, so that each refusal has its own words.
+        // Who, with which password and in which database, is said in the handshake of `connect`, so
+        // that each refusal has its own words.
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-        // The library leaves this off: a small request then waits until the packet before it is acknowledged, for 40 ms where that is delayed.
+        // The library leaves this off: a small request then waits until the packet before it is
+        // acknowledged, for 40 ms where that is delayed.
         let sockets = TcpSettings::default().set_nodelay(true);
         let address = ConnectionAddr::Tcp(location.host.clone(), location.port);
         let client = address
@@ -278,7 +298,8 @@ impl Link {
         Ok(seen.clone())
     }
 
-    /// Gives the store an identity if it has none, and holds every later look to what was seen at the opening.
+    /// Gives the store an identity if it has none, and holds every later look to what was seen at
+    /// the opening.
     pub(crate) async fn settle(&self, asked: &str, seen: Seen) -> Result<(), Error> {
         let identity = match &seen.identity {
             Some(identity) => identity.clone(),
@@ -328,7 +349,8 @@ impl Link {
         deadline: Instant,
     ) -> Result<Value, Failure> {
         let Ready { _turn, slot, live } = self.ready(asked, lane, deadline).await?;
-        // The identity is asked for behind it: if it is right then, the data before were the store's.
+        // The identity is asked for behind it: if it is right then, the data before were the
+        // store's.
         let requests = [command, look::identity_get(&self.layout)];
         self.meter.sent(class, 0);
         let answers = self.send(asked, slot, &live, &requests, deadline).await?;
@@ -399,7 +421,8 @@ impl Link {
         }
     }
 
-    /// The last moment at which a write with this deadline may begin, by the clock of the server at the other end.
+    /// The last moment at which a write with this deadline may begin, by the clock of the server at
+    /// the other end.
     async fn moment(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Result<i64, Failure> {
         let known = || {
             let here = Here::read();
@@ -407,7 +430,7 @@ impl Link {
                 let text = format!("{asked}: not sent: its time is over");
                 return Err(Failure::Failed(Error::Busy(text)));
             }
-            Ok(live.learned.clock.lock().expect("nobody panics with it in hand").moment(deadline, here))
+            Ok(live.clock().moment(deadline, here))
         };
         if let Some(moment) = known()? {
             return Ok(moment);
@@ -430,15 +453,23 @@ impl Link {
         let Answers { mut values, sent, received } =
             self.send(asked, slot, live, &requests, deadline).await?;
         let shown = self.checked(asked, slot, live, values.pop().unwrap_or(Value::Nil))?;
-        let shown = micros(&shown).ok_or_else(|| Failure::Failed(not_redis(asked, "a time that is none")))?;
+        let shown = micros(&shown).ok_or_else(|| Failure::Failed(not_redis(asked, "no time")))?;
         self.hear(live, sent, received, shown);
         Ok(())
     }
 
     /// Takes in the server's time.
     fn hear(&self, live: &Live, sent: Instant, received: Here, at_us: i64) {
-        live.learned.clock.lock().expect("nobody panics with it in hand").hear(sent, received, at_us);
         self.times.hear(sent, received.now, at_us);
+        if !live.clock().hear(sent, received, at_us) {
+            return;
+        }
+        // The clock was set back: the other connections most likely lead to the same server.
+        for other in self.slots.iter().filter_map(Slot::live) {
+            if other.number != live.number {
+                other.clock().forget();
+            }
+        }
     }
 
     async fn digest(&self, asked: &str, script: Script, deadline: Instant) -> Result<&str, Failure> {
@@ -457,8 +488,7 @@ impl Link {
         let mut answers = self.send(asked, slot, &live, &requests, deadline).await?;
         let answer = self.checked(asked, slot, &live, answers.values.pop().unwrap_or(Value::Nil))?;
         let digest = text(&answer).filter(|digest| digest.len() == 40);
-        let digest =
-            digest.ok_or_else(|| Failure::Failed(not_redis(asked, "a digest of a script that is none")))?;
+        let digest = digest.ok_or_else(|| Failure::Failed(not_redis(asked, "no digest of a script")))?;
         // The same text has the same digest.
         let _ = self.digests[script as usize].set(digest);
         Ok(())
@@ -495,11 +525,13 @@ impl Link {
             if !live.is_fresh(self.look_every) && slot.holds(live.number) {
                 self.look_again(asked, slot, &live, deadline).await?;
             }
-            // Else the look failed for another caller, who has left word of it in the slot; or it was good.
+            // Else the look failed for another caller, who has left word of it in the slot; or it
+            // was good.
         }
     }
 
-    /// Looks at the server on a connection in use. If it does not fit, the connection is not used again, and whoever asks soon is refused.
+    /// Looks at the server on a connection in use. If it does not fit, the connection is not used
+    /// again, and calls are refused for a while.
     async fn look_again(
         &self,
         asked: &str,
@@ -543,13 +575,14 @@ impl Link {
         for (at, value) in values.into_iter().enumerate() {
             read.push(match self.checked(asked, slot, live, value) {
                 Ok(value) => value,
-                // A setting that may not be read is not known; what that means is for whoever judges the look.
+                // A setting that may not be read is not known; what that means is for the judge of
+                // the look.
                 Err(Failure::Failed(Error::Refused(_))) if look::MAY_BE_FORBIDDEN.contains(&at) => Value::Nil,
                 Err(failure) => return Err(failed(failure)),
             });
         }
         let time = read.pop().as_ref().and_then(micros);
-        let time = time.ok_or_else(|| Unusable::Error(not_redis(asked, "a time that is none")))?;
+        let time = time.ok_or_else(|| Unusable::Error(not_redis(asked, "no time")))?;
         let seen = Seen::read(&read).map_err(|what| Unusable::Error(not_redis(asked, what)))?;
         self.hear(live, sent, received, time);
         // Before the store is open there is nothing to hold it to.
@@ -613,7 +646,8 @@ impl Link {
         Err(failure)
     }
 
-    /// The connection that there is, or a new one. Who waits while another one's attempt fails shares its failure: nobody waits for two.
+    /// The connection that there is, or a new one. Who waits while another one's attempt fails
+    /// shares its failure: nobody waits for two.
     async fn live(&self, asked: &str, slot: &Slot) -> Result<Live, Error> {
         if let Some(live) = slot.live() {
             return Ok(live);
@@ -694,7 +728,8 @@ impl Link {
 }
 
 impl Failed {
-    /// It says enough about an attempt that would begin now, for a caller who began to wait at `since`.
+    /// It says enough about an attempt that would begin now, for a caller who began to wait at
+    /// `since`.
     fn counts(&self, since: Instant) -> bool {
         match self.why {
             Unusable::Error(_) => self.at >= since,
@@ -710,7 +745,8 @@ impl Failed {
     }
 }
 
-/// A request on its way. If it is given up after a while without an answer, its connection is not used again.
+/// A request on its way. If it is given up after a while without an answer, its connection is not
+/// used again.
 struct Pending<'a> {
     slot: &'a Slot,
     number: u64,

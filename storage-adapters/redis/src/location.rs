@@ -1,7 +1,7 @@
-//! Where a store is: its URL, parsed once.
+//! The place of a store: its URL, parsed once.
 //!
-//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; all but the host may be left out. What is not known is refused by name, since a mistyped
-//! parameter would mean another store.
+//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; all but the host may be left out. What is not
+//! known is refused by name, since a mistyped parameter would mean another store.
 
 use std::fmt;
 
@@ -120,7 +120,8 @@ fn read_authority(authority: &str) -> Result<(String, u16), String> {
 
 fn check_prefix(prefix: &str) -> Result<(), String> {
     if prefix.chars().all(|c| c.is_ascii_digit()) {
-        // Elsewhere this is how a database is named: who means that would get a store in another one.
+        // Elsewhere this is how a database is named: who means that would get a store in another
+        // one.
         return Err(format!(
             "{prefix:?} is a number: a database is written ?db={prefix}, and a prefix has something else than digits"
         ));
@@ -134,7 +135,7 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
     ))
 }
 
-/// A URL that is none of ours, for a message: without what may hold a secret.
+/// A URL that could not be read, for a message: without what may hold a secret.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("redis", ""));
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);

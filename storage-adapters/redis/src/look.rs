@@ -1,7 +1,9 @@
-//! A look at the server: what it is, what an acknowledgement of it means, and whether its data are those that this store was opened on.
+//! A look at the server: what it is, what an acknowledgement of it means, and whether its data are
+//! those that this store was opened on.
 //!
-//! It is taken on every new connection before anything else is asked there, and again on each connection once a minute. What does not fit ends
-//! the connection and every call, as refused, until a look fits again:
+//! It is taken on every new connection before anything else is asked there, and again on each
+//! connection once a minute. What does not fit ends the connection and every call, as refused,
+//! until a look fits again:
 //!
 //! | looked at | fits |
 //! |---|---|
@@ -11,8 +13,9 @@
 //! | `evicted_keys` | as many as at the opening, where nothing was to be evicted then |
 //! | `appendonly`, `appendfsync`, `no-appendfsync-on-rewrite` | no weaker than at the opening |
 //!
-//! The identity alone is looked at with every request as well: writes compare it in their scripts, and reads are followed by it, so that no answer
-//! comes from data that replaced the store's between two looks.
+//! The identity alone is looked at with every request as well: writes compare it in their scripts,
+//! and reads are followed by it, so that no answer comes from data that replaced the store's
+//! between two looks.
 
 use std::collections::HashMap;
 
@@ -21,17 +24,18 @@ use redis::{Cmd, Value};
 
 use crate::layout::Layout;
 
-/// The oldest version whose scripts, users and `ZRANGEBYLEX` are what this needs; Redis 7.0 is what it is tested on.
+/// The oldest version whose scripts, users and `ZRANGEBYLEX` are what this needs; Redis 7.0 is what
+/// it is tested on.
 const VERSION_MIN: (u32, u32) = (6, 0);
 
-/// When the server fsyncs what it acknowledges. A greater one is a stronger promise.
+/// The moment at which the server fsyncs what it acknowledges. A greater one is a stronger promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fsync {
     /// There is no append-only file.
     Never,
     /// There is an append-only file, and CONFIG GET is not allowed.
     Unknown,
-    /// When its operating system does.
+    /// As its operating system pleases.
     Whenever,
     EverySecond,
     /// Before it answers, but not while it rewrites its file.
@@ -89,7 +93,7 @@ impl Fsync {
     }
 }
 
-/// What the server evicts when its memory is full. A greater one evicts more.
+/// The keys that the server evicts when its memory is full. A greater one evicts more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Evicts {
     Nothing,
@@ -156,8 +160,9 @@ pub(crate) fn identity_get(layout: &Layout) -> Cmd {
 }
 
 impl Seen {
-    /// Reads the answers to [`requests`] but the last; the error says which one is not Redis's. No answer is an error of the server but those of
-    /// CONFIG GET, which may be forbidden, as it is with most providers.
+    /// Reads the answers to [`requests`] but the last; the error says which one is not Redis's. No
+    /// answer is an error of the server but those of CONFIG GET, which may be forbidden, as it is
+    /// with most providers.
     pub(crate) fn read(answers: &[Value]) -> Result<Seen, &'static str> {
         let [info, when, while_rewriting, identity] = answers else {
             return Err("other than four answers to a look");
@@ -248,7 +253,7 @@ impl Seen {
 pub(crate) struct Terms {
     identity: Bytes,
     opened: Seen,
-    /// Where the identity is, for messages.
+    /// The key of the identity, for messages.
     place: String,
 }
 
@@ -319,7 +324,7 @@ fn setting(answer: &Value) -> Option<String> {
     }
 }
 
-/// Of `7.0.15`, the first two numbers.
+/// The first two numbers of a version such as `7.0.15`.
 fn version(said: &str) -> Option<(u32, u32)> {
     let mut numbers = said.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))

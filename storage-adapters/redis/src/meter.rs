@@ -1,4 +1,5 @@
-//! Requests, counted where they are sent. Redis charges for none; what they are good for is to be compared with the sketch in `lib.rs`.
+//! Requests, counted where they are sent. Redis charges for none; what they are good for is to be
+//! compared with the sketch in `lib.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,7 @@ pub(crate) enum Class {
     List,
     /// EVALSHA.
     Write,
-    /// What goes with a connection: AUTH, SELECT, TIME, INFO, CONFIG GET, SCRIPT LOAD.
+    /// Requests that go with a connection: AUTH, SELECT, TIME, INFO, CONFIG GET, SCRIPT LOAD.
     Other,
 }
 

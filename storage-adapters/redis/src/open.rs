@@ -7,19 +7,19 @@
 //!                                         what does an acknowledgement mean?
 //! ```
 //!
-//! Some fifteen requests, of which the identity alone writes, once in a store's life. That writes decide atomically is the race probe's business,
-//! which `aft serve` runs first.
+//! Some fifteen requests, of which the identity alone writes, once in a store's life. That writes
+//! decide atomically is the race probe's business, which `aft serve` runs first.
 
 use crate::link::Link;
 use crate::location::Location;
 use crate::look::Fsync;
 use crate::{OpenError, Options};
 
-/// How the server is configured.
+/// The server's configuration at the opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) fsync: Fsync,
-    /// Warnings for whoever runs it.
+    /// Warnings for an operator.
     pub(crate) cautions: Vec<String>,
 }
 

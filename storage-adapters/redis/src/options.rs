@@ -1,4 +1,4 @@
-//! How to open a store.
+//! Settings for opening a store.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The password, if the URL has none.
     pub password: Option<String>,
-    /// The time for which a look at the server's settings is believed; at most a minute, which is the default.
+    /// The time for which a look at the server's settings is believed; at most a minute, which is
+    /// the default.
     pub look_every: Duration,
 }
 

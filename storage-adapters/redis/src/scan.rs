@@ -1,7 +1,9 @@
-//! Names across groups: one script a page, which walks the index of groups and the index of items of each.
+//! Names across groups: one script a page, which walks the index of groups and the index of items
+//! of each.
 //!
-//! A page has at most [`PAGE_MAX`] names and looks at no more groups than that, so that the server is held up for two milliseconds or so. Every
-//! group in the index has an item, unless foreign hands took it out; a page of such groups only is empty and says where to go on.
+//! A page has at most [`PAGE_MAX`] names and looks at no more groups than that, so that the server
+//! is held up for two milliseconds or so. Every group in the index has an item, unless foreign
+//! hands took it out; a page of such groups only is empty and says where to go on.
 
 use std::time::Instant;
 
@@ -32,7 +34,7 @@ pub(crate) async fn scan(
         let deadline = Instant::now() + run.timeout();
         let rest = link.run(&asked, &run, deadline).await?.rest;
         let page = read(rest).filter(|page| page.is_sound(prefix, after.as_ref(), limit));
-        let page = page.ok_or_else(|| not_redis(&asked, "a page of names that is none"))?;
+        let page = page.ok_or_else(|| not_redis(&asked, "no page of names"))?;
         link.meter.received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
         match page.ends {
             Ends::All => return Ok(ScanPage { names: page.names, more: false }),

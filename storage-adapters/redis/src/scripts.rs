@@ -1,7 +1,9 @@
-//! The scripts: each runs whole or not at all as far as anybody sees, so that an item and its places in the indexes are never apart.
+//! The scripts: each runs whole or not at all as far as anybody sees, so that an item and its
+//! places in the indexes are never apart.
 //!
-//! `KEYS[1]` is the store's identity; then, for writes, come three keys for each name: its object, its group's items, its space's groups.
-//! The answer is a list of a status, the server's time in microseconds, and what else the script has to say.
+//! `KEYS[1]` is the store's identity; then, for writes, come three keys for each name: its object,
+//! its group's items, its space's groups. The answer is a list of a status, the server's time in
+//! microseconds, and what else the script has to say.
 //!
 //! | status | meaning |
 //! |---|---|
@@ -10,19 +12,24 @@
 //! | -1 | not done: it was too late |
 //! | -2 | not done: the store's identity is another, or missing |
 //!
-//! *Why a last moment* (`ARGV[1]` of writes, in microseconds of the server's clock). A request lies in the buffers of the network and of the
-//! server's socket as long as the server is stopped or busy. Neither closing nor resetting the connection takes it back: what the kernel has received
-//! is read first. So only the server itself can say that a call's time is over. `clock` says where the moment comes from. `TIME` does not move while a
-//! script runs: a script that began in time is in time as a whole.
+//! *Why a last moment* (`ARGV[1]` of writes, in microseconds of the server's clock). A request lies
+//! in the buffers of the network and of the server's socket as long as the server is stopped or
+//! busy. Neither closing nor resetting the connection takes it back: what the kernel has received
+//! is read first. So only the server itself can say that a call's time is over. `clock` says where
+//! the moment comes from. `TIME` does not move while a script runs: a script that began in time is
+//! in time as a whole.
 //!
-//! *Why the identity* (`ARGV[2]`). What a connection leads to may be flushed, or restored from another store, between two looks (`look`), and a write
-//! to what replaced the store must not be acknowledged.
+//! *Why the identity* (`ARGV[2]`). What a connection leads to may be flushed, or restored from
+//! another store, between two looks (`look`), and a write to what replaced the store must not be
+//! acknowledged.
 //!
-//! *Why whole.* Indexes are written before the object: the first command is the one that fails where memory is full or a key is of another type, and
-//! then nothing was written; once a script has written, memory no longer stops it. The append-only file holds a script's effects as one transaction.
+//! *Why whole.* Indexes are written before the object: the first command is the one that fails
+//! where memory is full or a key is of another type, and then nothing was written; once a script
+//! has written, memory no longer stops it. The append-only file holds a script's effects as one
+//! transaction.
 //!
-//! *Why they do not hold up others.* The server serves nobody else while a script runs. A script touches 1,000 names at most, some microseconds
-//! each, and 4 MiB of bodies: milliseconds.
+//! *Why they do not hold up others.* The server serves nobody else while a script runs. A script
+//! touches 1,000 names at most, some microseconds each, and 4 MiB of bodies: milliseconds.
 
 /// The status of a script that did what it was asked.
 pub(crate) const DONE: i64 = 1;
@@ -46,12 +53,15 @@ pub(crate) enum Script {
     Delete,
     /// `ARGV`: moment, identity, group, item, tag.
     DeleteIf,
-    /// `ARGV`: moment, identity, `1` if the first name is created only where it is absent (and nothing is done where it is there), then
-    /// group, item and stored of each name. After the time, the answer has the number of each name that failed, from 0, and its error.
+    /// `ARGV`: moment, identity, `1` if the first name is created only where it is absent (and
+    /// nothing is done where it is there), then group, item and stored of each name. After the
+    /// time, the answer has the number of each name that failed, from 0, and its error.
     Commit,
-    /// A page of names. `KEYS`: identity, the space's groups. `ARGV`: identity, the start of keys of items, the bounds of the groups, the group in
-    /// which the page begins within (empty: none) and the bound of its items, the largest number of names. After the time, the answer has
-    /// [`SCAN_ALL`], [`SCAN_FULL`] or [`SCAN_TIRED`], the last group looked at, and each group with a list of its items.
+    /// A page of names. `KEYS`: identity, the space's groups. `ARGV`: identity, the start of keys
+    /// of items, the bounds of the groups, the group in which the page begins within (empty: none)
+    /// and the bound of its items, the largest number of names. After the time, the answer has
+    /// [`SCAN_ALL`], [`SCAN_FULL`] or [`SCAN_TIRED`], the last group looked at, and each group with
+    /// a list of its items.
     Scan,
 }
 
@@ -59,7 +69,8 @@ pub(crate) enum Script {
 pub(crate) const SCAN_ALL: i64 = 0;
 /// A page with as many names as it may have, and more follow.
 pub(crate) const SCAN_FULL: i64 = 1;
-/// A page that ended because too many groups had no items: it goes on after the last group looked at.
+/// A page that ended because too many groups had no items: it goes on after the last group looked
+/// at.
 pub(crate) const SCAN_TIRED: i64 = 2;
 
 impl Script {
@@ -144,7 +155,8 @@ delete(2, ARGV[3], ARGV[4])
 return {1, now}
 ";
 
-// The first name of a commit fails with the script, before anything was written. One of the others fails alone, since some are written by then.
+// The first name of a commit fails with the script, before anything was written. One of the others
+// fails alone, since some are written by then.
 const COMMIT: &str = "
 local answer, first = {1, now}, 0
 if ARGV[3] == '1' then

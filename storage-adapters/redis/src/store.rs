@@ -19,13 +19,15 @@ use crate::open::Facts;
 use crate::scripts::Script;
 use crate::{OpenError, Options, commit, open, scan};
 
-/// The largest body. Redis takes 512 MB; but it serves one request after the other, and copying 4 MiB through a script takes it some
-/// milliseconds, in which nobody else is served.
+/// The largest body. Redis takes 512 MB; but it serves one request after the other, and copying 4
+/// MiB through a script takes it some milliseconds, in which nobody else is served.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
-/// The size of a part of a large value: a millisecond or so of the server's time, so that small requests pass in between.
+/// The size of a part of a large value: a millisecond or so of the server's time, so that small
+/// requests pass in between.
 const BLOB_PART_BYTES: usize = 1 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
-/// After its deadline a write takes no effect: its script looks at the server's clock first (`scripts`, `clock`).
+/// After its deadline a write takes no effect: its script looks at the server's clock first
+/// (`scripts`, `clock`).
 const GRACE_MS: u64 = 0;
 
 /// Names in one deletion: some milliseconds of the server's time.
@@ -57,18 +59,20 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the server is configured. Nothing needs to be made; a store that is opened for the
-    /// first time gets an identity, to which its data are held from then on.
+    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the
+    /// server is configured. Nothing needs to be made; a store that is opened for the first time
+    /// gets an identity, to which its data are held from then on.
     ///
     /// # Errors
-    /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is given (eviction, a replica, a cluster); the text names
-    /// the remedy.
+    /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is
+    /// given (eviction, a replica, a cluster); the text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<RedisStore, OpenError> {
         let (link, facts) = open::open(url, options).await?;
         Ok(RedisStore { inner: Arc::new(Inner { link, facts }), until: None })
     }
 
-    /// Warnings for whoever runs this: an acknowledgement that is not fsynced, a policy that may evict. Read at the opening; for a log.
+    /// Warnings for an operator: an acknowledgement that is not fsynced, a policy that may
+    /// evict. Read at the opening; for a log.
     pub fn cautions(&self) -> &[String] {
         &self.inner.facts.cautions
     }
@@ -188,7 +192,7 @@ impl Store for RedisStore {
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let link = &self.inner.link;
         let asked = link.asked("get", name);
-        // Parts of large values are large; how large all else is, only the answer tells.
+        // Parts of large values are large; how large all else is, only the answer shows.
         let lane = if name.space == Space::Blob { Lane::Large } else { Lane::Small };
         let mut get = redis::cmd("GET");
         get.arg(&link.layout().object(name)[..]);

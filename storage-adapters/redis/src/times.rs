@@ -28,7 +28,7 @@ impl Times {
         assert!(kept.len() <= TIMES_KEPT_MAX, "bounded");
     }
 
-    /// What was heard since the last call, oldest first.
+    /// The times heard since the last call, oldest first.
     pub(crate) fn take(&self) -> Vec<TimeHeard> {
         std::mem::take(&mut *self.kept.lock().expect("nobody panics with it in hand")).into()
     }

@@ -148,8 +148,10 @@ pub struct Capabilities {
     pub delete_if: bool,
     /// This process is the only one that can write here while it runs (embedded stores).
     pub exclusive: bool,
-    /// A call without an answer takes effect within this time or never, in milliseconds; 0 where a call cannot outlive its caller. It counts from
-    /// the deadline that the call was given, where the store can hold it to one ([`Store::until`]), else from the moment at which it was made.
+    /// A call without an answer takes effect within this time or never, in milliseconds; 0 where a call cannot outlive its caller.
+    ///
+    /// It counts from the deadline that the call was given, where the store can hold it to one
+    /// ([`Store::until`]), else from the moment at which it was made.
     pub grace_ms: u64,
     /// The largest body of one object, in bytes.
     pub body_bytes_max: usize,
@@ -272,9 +274,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         scan_by_groups(self, space, prefix, after, limit).await
     }
 
-    /// A handle on this store whose writes take effect before `deadline`, or within [`Capabilities::grace_ms`] after it, or never, however long they
-    /// are on their way and whether or not somebody still waits for them. `None` where a store cannot hold a write to a deadline: then the grace
-    /// counts from the moment at which the call was made.
+    /// A handle on this store whose writes take effect before `deadline`, or within
+    /// [`Capabilities::grace_ms`] after it, or never, however long they are on their way and
+    /// whether or not somebody still waits for them. `None` where a store cannot hold a write to a
+    /// deadline: then the grace counts from the moment at which the call was made.
     ///
     /// Calls made on the store itself are held to time-outs of its own.
     fn until(&self, _deadline: Instant) -> Option<Arc<dyn Store>> {

@@ -119,7 +119,7 @@ async fn unusual_settings() {
     let config = config.to_str().expect("names of temporary files are text");
     let server = Server::start_with("memory:", &["--config", config]);
     let warned = server.says("node.retention_default_ms").await;
-    for part in ["WARN", " is 5, and 1810001 is used", "1296000000"] {
+    for part in ["WARN", " is 5, and 1802001 is used", "1296000000"] {
         assert!(warned.contains(part), "{part:?} is missing in {warned}");
     }
     let client = Client::new(server.address());

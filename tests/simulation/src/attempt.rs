@@ -171,6 +171,9 @@ pub struct Attempt {
     pub abort_sent: bool,
     /// When its opening was sent.
     pub begun_ms: u64,
+    /// How long its host stood still before its transaction was opened: a begin that waits for another attempt looks its request up afterwards, and
+    /// its time counts from then on.
+    pub stood_ms: u64,
     /// Its transaction may be open on its node.
     pub open: bool,
     /// Its transaction was opened for certain, and has not ended.
@@ -232,6 +235,7 @@ impl Attempt {
             commits: 0,
             abort_sent: false,
             begun_ms: 0,
+            stood_ms: 0,
             open: false,
             opened: false,
             held_ms: None,
@@ -267,11 +271,16 @@ impl Attempt {
 
     /// Returns the true time at which its transaction's time is over at the latest, by clocks that are right.
     pub fn deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
-        let timeout_ms =
-            request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
         let waits = request.named && !request.overlap;
         let wait_ms = if waits { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
-        self.begun_ms + wait_ms + timeout_ms
+        self.least_deadline_ms(request, settings) + wait_ms + self.stood_ms
+    }
+
+    /// Returns when its transaction ends at the latest if it was opened at once.
+    pub fn least_deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
+        let timeout_ms =
+            request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
+        self.begun_ms + timeout_ms
     }
 
     /// The result that its record carries.

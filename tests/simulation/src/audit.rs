@@ -72,6 +72,23 @@ impl Commit {
     fn kept_until_ms(&self) -> u64 {
         self.asked_ms + self.record.retention_ms
     }
+
+    /// Returns true if its record may go: its retention has passed. Where one process holds the
+    /// store it has no other clock than that process's: what a wall clock skips has passed.
+    fn is_kept_long_enough(&self, scene: Scene<'_>) -> bool {
+        if scene.settings.exclusive {
+            return scene.store_ms >= self.record.txn.time.ms() + self.record.retention_ms;
+        }
+        scene.now_ms + scene.settings.skew_max_ms + scene.slack_ms() >= self.kept_until_ms()
+    }
+
+    /// Returns true if an attempt began too early to use the name of its request again.
+    fn excludes(&self, attempt: &Attempt, settings: &Settings) -> bool {
+        if settings.exclusive {
+            return !self.record_gone || attempt.begun_ms < self.landed_ms;
+        }
+        attempt.begun_ms + settings.skew_max_ms < self.kept_until_ms()
+    }
 }
 
 /// A move of the mark that has not settled.
@@ -113,8 +130,15 @@ impl<'a> Scene<'a> {
     /// Returns true if no call of the attempt can take effect any more.
     fn is_over(&self, attempt: &Attempt) -> bool {
         let request = &self.requests[attempt.request];
-        let over_ms = attempt.deadline_ms(request, self.settings) + self.settings.grace_ms;
+        // A begin that may have waited for another attempt may also have been opened at once: the auditor does not always know.
+        let over_ms = attempt.least_deadline_ms(request, self.settings) + self.settings.grace_ms;
         attempt.begun_ms > 0 && self.now_ms + self.slack_ms() >= over_ms
+    }
+
+    /// Returns true if the attempts that were open at a time are over, by the longest deadline. It
+    /// may be nearer than an attempt's own, which counts a wait that it may not have needed.
+    fn are_over_since(&self, open_ms: u64, now_ms: u64) -> bool {
+        now_ms + self.slack_ms() >= open_ms + self.settings.over_after_ms()
     }
 
     /// Returns true if a call that its attempt's node sent in time must have landed before now.
@@ -225,7 +249,7 @@ impl Audit {
                 let answer = store.apply(call, scene.store_ms);
                 if let (Name::Version(key, entry), Body::Record(record)) = (name, body) {
                     self.committed(store, record, true, scene);
-                    self.entered(key, entry, scene);
+                    self.entered(key, entry, scene.now_ms);
                 }
                 Ok(answer)
             }
@@ -271,7 +295,7 @@ impl Audit {
         let lost = writes.record.is_some() && !wins && store.abilities.commit_at_once;
         for (key, entry) in writes.entries.iter().filter(|_| !lost) {
             self.judge_entry(store, key, entry, scene)?;
-            self.entered(key, entry, scene);
+            self.entered(key, entry, scene.now_ms);
         }
         Ok(store.apply(call, scene.store_ms))
     }
@@ -299,15 +323,25 @@ impl Audit {
         self.commits.insert(id, commit);
     }
 
+    /// Returns true if a newer commit has had an entry at the key.
+    pub(crate) fn is_superseded(&self, key: &Key, txn: TxnId) -> bool {
+        self.commits.values().any(|other| other.record.txn > txn && other.entered.contains_key(key))
+    }
+
+    /// Returns true if a commit's entry at the key was removed.
+    pub(crate) fn was_removed(&self, key: &Key, txn: TxnId) -> bool {
+        self.commits.get(&txn.attempt).is_some_and(|commit| commit.removed.contains(key))
+    }
+
     /// Remembers that an entry landed.
-    fn entered(&mut self, key: &Key, entry: &VersionEntry, scene: Scene<'_>) {
+    pub(crate) fn entered(&mut self, key: &Key, entry: &VersionEntry, now_ms: u64) {
         let id = entry.txn.attempt;
         let commit = self.commits.get_mut(&id).filter(|commit| commit.record.txn == entry.txn);
         let landed = match commit {
             Some(commit) => &mut commit.entered,
             None => self.hints.entry(entry.txn).or_default(),
         };
-        landed.entry(key.clone()).or_insert(scene.now_ms);
+        landed.entry(key.clone()).or_insert(now_ms);
     }
 
     fn judge_put(&self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
@@ -472,7 +506,7 @@ impl Audit {
         for winner in self.winners.get(&record.hash).into_iter().flatten() {
             let earlier = &self.commits[winner];
             let kept_until_ms = earlier.kept_until_ms();
-            if *winner == attempt.id || attempt.begun_ms + scene.settings.skew_max_ms < kept_until_ms {
+            if *winner == attempt.id || earlier.excludes(attempt, scene.settings) {
                 return broken(
                     "P5: of all attempts of one request at most one commits",
                     format!(
@@ -672,7 +706,9 @@ impl Audit {
         let commit = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn);
         let Some(commit) = commit else {
             let attempt = scene.attempt(id);
-            let over = attempt.is_none_or(|attempt| scene.is_over(attempt));
+            let asked = self.asked.get(&id);
+            let over = attempt.is_none_or(|attempt| scene.is_over(attempt))
+                || asked.is_some_and(|asked_ms| scene.are_over_since(*asked_ms, scene.now_ms));
             // Its record cannot come while another attempt's is there.
             let lost = store.commits.contains_key(&entry.hash);
             if !over && !lost {
@@ -724,7 +760,8 @@ impl Audit {
             );
         }
         let attempt = scene.attempt(group.attempt);
-        let ended = |attempt: &Attempt| attempt.ended().is_some() || scene.is_over(attempt);
+        let over = scene.are_over_since(group.reserved_ms, scene.store_ms);
+        let ended = |attempt: &Attempt| attempt.ended().is_some() || over || scene.is_over(attempt);
         if attempt.is_none_or(ended) || store.commits.contains_key(&group.hash) {
             return Ok(());
         }
@@ -736,12 +773,11 @@ impl Audit {
 
     fn judge_record_goes(&mut self, store: &StoreModel, record: &Record, scene: Scene<'_>) -> Verdict {
         let commit = self.commits.get(&record.txn.attempt).expect("every record was seen when it landed");
-        let until_ms = commit.kept_until_ms();
         let told = if commit.told { "somebody knows of it" } else { "nobody knows of it" };
-        if scene.now_ms + scene.settings.skew_max_ms + scene.slack_ms() < until_ms {
+        if !commit.is_kept_long_enough(scene) {
             return broken(
                 "P5: a record is kept for its request's retention",
-                format!("{}: it goes, but is kept until {until_ms}; {told}", record.txn),
+                format!("{}: it goes, but is kept until {}; {told}", record.txn, commit.kept_until_ms()),
             );
         }
         if let Some((key, _)) = record.writes.iter().find(|(key, _)| store.has_entry(key, record.txn)) {

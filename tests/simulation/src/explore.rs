@@ -536,7 +536,12 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
         if let Some(id) = world.flights.keys().next().copied() {
             complete(world, id)?;
         } else if let Some(id) = world.tells.keys().next().copied() {
-            world.hear(id, false)?;
+            // A tell to a host that stands still is lost: tells are mere freshness.
+            if world.is_awake(id.to) {
+                world.hear(id, false)?;
+            } else {
+                world.tells.remove(&id);
+            }
         } else {
             let wakes = (0..world.hosts.len()).filter_map(|host| Some((world.next_wake_ms(host)?, host)));
             let Some((at, host)) = wakes.min().filter(|(at, _)| *at <= until_ms) else { break };

@@ -155,10 +155,16 @@ pub struct Ghost {
 }
 
 impl World {
+    /// Returns the store's time. Where one process holds the store it is the latest that this
+    /// process's wall clock has shown, or a commit has had.
+    fn store_ms(&self) -> u64 {
+        if self.settings.exclusive { self.own_ms } else { self.store_clock.at(self.now_ms) }
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene {
             now_ms: self.now_ms,
-            store_ms: self.store_clock.at(self.now_ms),
+            store_ms: self.store_ms(),
             stepped_ms: self.store_clock.stepped_ms,
             unseen_ms: self.unseen_max_ms,
             settings: &self.settings,
@@ -262,7 +268,7 @@ impl World {
 
     /// Returns the store's time as the answer to a call carries it now.
     fn store_time(&self, flight: &Flight) -> Option<StoreTime> {
-        if self.settings.reference() == Reference::Own {
+        if self.settings.reference() == Reference::Own || self.timeless == Some(flight.host) {
             return None;
         }
         Some(StoreTime {

@@ -160,6 +160,10 @@ impl World {
         let node = self.node_id(host);
         let slot = &mut self.hosts[host];
         slot.clocks.paused(kind, span_ms);
+        let waiting = self.attempts.iter_mut().filter(|attempt| attempt.host == host);
+        let waiting = waiting.filter(|attempt| attempt.in_flight.values().any(|sent| sent.begins));
+        waiting.for_each(|attempt| attempt.stood_ms += span_ms);
+        let slot = &mut self.hosts[host];
         if kind == Pause::Unseen {
             slot.blind_since_ms = Some(now_ms);
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {

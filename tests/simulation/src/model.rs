@@ -114,6 +114,21 @@ impl StoreModel {
         self.entries(key).any(|entry| entry.txn == txn)
     }
 
+    /// Puts an entry by hand.
+    pub fn enter(&mut self, key: &Key, entry: &VersionEntry) {
+        let entries = self.versions.entry(key.clone()).or_default();
+        entries.entry((Reverse(entry.txn), entry.clone())).or_insert(None);
+    }
+
+    /// Removes, by hand, entries of a request at or below the mark that are not its record's.
+    pub fn remove_dead(&mut self, hash: RequestHash, record: Option<TxnId>, mark: TxnId) {
+        let stays = |entry: &VersionEntry| {
+            entry.hash != hash || entry.whole || entry.txn > mark || record == Some(entry.txn)
+        };
+        self.versions.values_mut().for_each(|entries| entries.retain(|(_, entry), _| stays(entry)));
+        self.versions.retain(|_, entries| !entries.is_empty());
+    }
+
     fn put(&mut self, name: &Name, body: &Body, store_ms: u64) {
         // What is written again can be read again.
         self.unreadable.remove(name);

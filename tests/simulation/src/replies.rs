@@ -375,7 +375,7 @@ impl World {
             Refusal::Overloaded(_) => true,
             // Slow answers, and a pause that ended the waiting for them, are as good as none.
             Refusal::StoreUnavailable(why) => {
-                let timeless = why.contains("the store's time") && self.time_is_doubtful();
+                let timeless = why.contains("the store's time");
                 let waited = self.now_ms + 1 >= sent.at_ms + self.settings.store_patience_ms;
                 repeated || waited || timeless || self.met_failure(attempt.host, sent.at_ms)
             }
@@ -413,12 +413,6 @@ impl World {
         let deadline_ms = attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
         let protected = attempt.mark_known && !attempt.blind && self.now_ms <= deadline_ms;
         self.audit.settled.is_some() && !protected
-    }
-
-    /// Returns true if nodes of this world may find that they do not know the store's time well enough.
-    fn time_is_doubtful(&self) -> bool {
-        let coarse = self.store_clock.span_ms > 1 || self.delay_max_ms > self.settings.skew_max_ms;
-        coarse || self.store_clock.stepped_ms.is_some() || self.unseen_max_ms > 0
     }
 
     fn reads_too_much(&self, attempt: &Attempt, sent: &Sent) -> bool {

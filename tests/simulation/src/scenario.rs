@@ -6,9 +6,9 @@
 use aft_core::bug::Bug;
 use aft_core::ids::{Key, Session};
 use aft_core::settings::Settings;
-use aft_core::store::Name;
+use aft_core::store::{Call, Name, Writes};
 
-use crate::clocks::StoreClock;
+use crate::clocks::{Pause, StoreClock};
 use crate::draw::{key, small_settings};
 use crate::explore::{Budget, Scenario, run_attempt, run_for};
 use crate::hosts::Role;
@@ -176,6 +176,20 @@ impl Stage {
         let settle_ms = self.settings().settle_after_ms();
         // One sweep moves the mark, another sees where it is.
         self.over().swept().swept().passed(settle_ms + 100)
+    }
+
+    /// Lets the client of an attempt send its next verb, and hear the reply.
+    fn verb(&mut self, attempt: usize) {
+        self.world.client(attempt).unwrap_or_else(|violation| panic!("{violation}"));
+        self.pass(1);
+    }
+
+    /// Lets a host stand still, without any sign of it, while the others do something.
+    fn unseen(mut self, host: usize, meanwhile: impl FnOnce(Stage) -> Stage) -> Stage {
+        self.world.pause(host, Pause::Unseen);
+        let mut stage = meanwhile(self);
+        stage.world.resume(host);
+        stage
     }
 
     fn scenario(mut self, name: &'static str, budget: Budget) -> Scenario {
@@ -406,6 +420,46 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
         let budget = Budget { sweeps: 1, pauses: 1, splits: 1, ..Budget::default() };
         all.push(stage.scenario(name, budget));
     }
+
+    // A reader whose machine stands still with all its clocks, behind a proxy that strips the store's time: its deadline does not end it, and what
+    // it has read is from before the mark moved. First the other key is deleted, and nothing is left of it.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
+    stage.world.timeless = Some(1);
+    let reader = stage.add(reads("lk"), 1);
+    stage.verb(reader);
+    stage.verb(reader);
+    let stage = stage.unseen(1, |mut stage| {
+        stage.run(writes(1, "kL"), 0);
+        stage.settled().swept().swept()
+    });
+    let name = "a reader that nothing wakes, and a key that is gone";
+    all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
+
+    // Then the other key is overwritten, and a sweep is half-way through its older versions.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["K", "K"]);
+    // What it knows of them is forgotten, so that it must list them.
+    stage.world.start_again(1);
+    stage.world.timeless = Some(1);
+    let reader = stage.add(fresh("lk"), 1);
+    stage.verb(reader);
+    stage.verb(reader);
+    let mut stage = stage.unseen(1, |mut stage| {
+        stage.run(writes(2, "KL"), 0);
+        stage.settled()
+    });
+    // The deletion of the oldest version is the last to land: the one above it is gone.
+    let oldest =
+        stage.world.audit.commits.values().map(|commit| commit.record.clone()).min_by_key(|of| of.txn);
+    let oldest = oldest.expect("some have committed");
+    let entries = oldest.entries();
+    let newest = stage.world.store.entries(&k()).map(|entry| entry.txn).max();
+    let between = stage.world.audit.commits.values().map(|commit| commit.record.txn);
+    let between = between.filter(|txn| *txn > oldest.txn && Some(*txn) < newest).collect::<Vec<_>>();
+    assert!(between.iter().all(|txn| !stage.world.store.has_entry(&k(), *txn)), "the one above it is gone");
+    let now_ms = stage.world.now_ms;
+    stage.world.store.apply(&Call::Commit(Writes { record: Some(oldest), entries }), now_ms);
+    let name = "a reader that nothing wakes, and versions that go";
+    all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
 
     // A writer commits beside the sweep that moves the mark, on a node that knew an old one.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "K"]).settled();

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use aft_core::ids::{Key, NodeId};
+use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{Input, Note, Output, Tell};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError};
@@ -62,6 +62,8 @@ pub struct World {
     pub store: StoreModel,
     /// Its clock.
     pub store_clock: StoreClock,
+    /// Of an exclusive store: the latest that its process's wall clock, or a commit, has shown.
+    pub(crate) own_ms: u64,
     /// The processes.
     pub hosts: Vec<Host>,
     /// Calls under way.
@@ -84,6 +86,8 @@ pub struct World {
     pub delay_max_ms: u64,
     /// The longest pause, in milliseconds, that no clock shows to a host with writes under way.
     pub unseen_max_ms: u64,
+    /// A host that hears no time: a proxy before the store strips it from answers.
+    pub timeless: Option<usize>,
     /// Crash the stepping node after this many of its next outputs.
     pub cut: Option<usize>,
     /// The store's failures that nodes were given: host, when, which. Not part of the state: it only grows.
@@ -104,6 +108,7 @@ impl Hash for World {
         self.now_ms.hash(state);
         self.store.hash(state);
         self.store_clock.hash(state);
+        self.own_ms.hash(state);
         self.hosts.hash(state);
         self.flights.hash(state);
         self.ghosts.hash(state);
@@ -127,6 +132,7 @@ impl World {
             settings,
             store: StoreModel::new(abilities),
             store_clock: StoreClock::new(),
+            own_ms: 0,
             hosts: Vec::new(),
             flights: BTreeMap::new(),
             ghosts: BTreeSet::new(),
@@ -138,6 +144,7 @@ impl World {
             clock_grain_ms: 1,
             delay_max_ms: 0,
             unseen_max_ms: 0,
+            timeless: None,
             cut: None,
             failures: Vec::new(),
             last_outputs: 0,
@@ -158,6 +165,27 @@ impl World {
         if let Some(trace) = &self.trace {
             let at = self.now_ms - BEGIN_MS;
             trace.push(format!("{at:>9} {}", line()));
+        }
+    }
+
+    /// Mends all that is damaged, as an operator does (protocol, section 11).
+    pub fn mend(&mut self) {
+        self.say(|| "all that was damaged is mended".into());
+        self.store.unreadable.clear();
+        self.store.strangers.clear();
+        self.store.strange_commits.clear();
+        let mark = self.store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
+        // The note goes last: from then on the entries of the record's hash count again.
+        for hash in std::mem::take(&mut self.store.damaged).into_keys() {
+            let record = self.store.record(&hash).cloned();
+            self.store.remove_dead(hash, record.as_ref().map(|record| record.txn), mark);
+            let Some(record) = record.filter(|record| record.txn <= mark) else { continue };
+            for (key, entry) in record.entries() {
+                if !self.audit.is_superseded(&key, record.txn) && !self.audit.was_removed(&key, record.txn) {
+                    self.store.enter(&key, &entry);
+                }
+                self.audit.entered(&key, &entry, self.now_ms);
+            }
         }
     }
 
@@ -193,6 +221,9 @@ impl World {
         }
         if self.trace.is_some() && !matches!(input, Input::Wake) {
             self.say(|| format!("host {host} <- {input:?}"));
+        }
+        if self.settings.exclusive {
+            self.own_ms = self.own_ms.max(now.wall_ms);
         }
         self.remember_failures(host, &input);
         let node = self.hosts[host].node.as_mut().expect("it was there");
@@ -241,6 +272,9 @@ impl World {
                 if let Call::Commit(writes) = &call
                     && let Some(record) = &writes.record
                 {
+                    if self.settings.exclusive {
+                        self.own_ms = self.own_ms.max(record.txn.time.ms());
+                    }
                     self.audit.asked.entry(record.txn.attempt).or_insert(self.now_ms);
                 }
                 self.fly(host, id, call);

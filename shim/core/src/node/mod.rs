@@ -115,13 +115,9 @@ impl Node {
         self.state.calls.may_send(&clock, call)
     }
 
-    /// Returns the milliseconds until the limit of a call passes, at most; `None` if it has none. For stores that hold a write to a deadline.
-    ///
-    /// `now` is at most a moment after the last step's.
-    pub fn remaining_ms(&self, now: Now, call: CallId) -> Option<u64> {
-        let mut clock = self.state.clock.clone();
-        clock.step(now, None);
-        self.state.calls.remaining_ms(&clock, call)
+    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store that can hold a write to a deadline is given it.
+    pub fn may_land_for_ms(&self, call: CallId) -> Option<u64> {
+        self.state.calls.limit(call).map(|limit| limit.remaining_ms(&self.state.clock))
     }
 
     /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
@@ -235,9 +231,8 @@ impl Node {
             Verb::LookUpOf(attempt, otherwise) => {
                 let open = state.transactions.get(&attempt).map(|open| Name::Commit(open.hash));
                 // A commit of one key may have no record: its entry is the commit.
-                let of_ended = |ended: &base::state::Ended| {
-                    ended.commit.clone().unwrap_or(Name::Commit(ended.hash))
-                };
+                let of_ended =
+                    |ended: &base::state::Ended| ended.commit.clone().unwrap_or(Name::Commit(ended.hash));
                 let name = open.or_else(|| state.ended.get(&attempt).map(of_ended));
                 let name = name.unwrap_or(Name::Commit(otherwise));
                 let patience = state.patience();
@@ -324,7 +319,9 @@ impl Node {
         match owner {
             Owner::Task(task, _) => state.tasks.contains(*task),
             Owner::Fetch(operation, _) | Owner::Scan(operation) => state.operations.contains(*operation),
-            Owner::Listing(..) | Owner::Record(..) | Owner::Mark => {
+            // Asked for beside a request, it may have no waiter yet.
+            Owner::Mark | Owner::FirstMark => true,
+            Owner::Listing(..) | Owner::Record(..) => {
                 waiters.iter().any(|operation| state.operations.contains(*operation))
             }
             Owner::Sweep(place) => self.upkeep.waits_for(*place),
@@ -344,8 +341,9 @@ impl Node {
             Owner::Listing(key, after) => {
                 read::listing_answered(state, waiting, key, after.as_ref(), answer);
             }
-            Owner::Record(_, txn, key) => read::record_answered(state, waiting, (*txn, key), answer),
+            Owner::Record(_, txn) => read::record_answered(state, waiting, *txn, answer),
             Owner::Mark => read::mark_answered(state, waiting, &answer),
+            Owner::FirstMark => read::first_mark_answered(state, waiting),
             Owner::Fetch(operation, key) => read::fetch_answered(state, *operation, key.clone(), answer),
             Owner::Scan(operation) => list::page_answered(state, *operation, waiting, answer),
             Owner::Sweep(place) => self.upkeep.answered(state, *place, answer),
@@ -386,7 +384,7 @@ fn run_task(state: &mut State, id: TaskId) {
             (issued, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
         }
         Purpose::Reserve(ticket, attempt) => {
-            let (issued, ending) = run(state, memory, |run, _| reserve::script(run));
+            let (issued, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
             (issued, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
         }
         Purpose::Resolve(ticket, attempt, hash) => {

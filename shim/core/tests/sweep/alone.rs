@@ -4,7 +4,7 @@
 use aft_core::ids::{AttemptId, RequestHash, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Input, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value};
-use aft_core::store::{Call, Name};
+use aft_core::store::{Answer, Call, CallError, Name};
 use bytes::Bytes;
 
 use crate::words::key;
@@ -14,6 +14,7 @@ use crate::{Ground, Story, Verdict};
 pub(crate) const STORIES: &[Story] = &[
     ("the mark follows its own attempts at once", follows_at_once),
     ("the mark settles when what was open has ended", settles_with_the_open),
+    ("a mark settles that was moved and not seen", settles_unseen),
     ("the mark stays below a commit under way", stays_below_commits),
     ("after a start the mark has settled", settled_after_a_start),
     ("a wall clock that is set back", clock_set_back),
@@ -117,6 +118,27 @@ fn settles_with_the_open(ground: Ground) -> Verdict {
     world.verb(side, Verb::Abort(AttemptId([b'r'; 16]))).map_err(|refusal| format!("{refusal:?}"))?;
     sweep(&mut world, side);
     expect(&world, "a@y")
+}
+
+fn settles_unseen(ground: Ground) -> Verdict {
+    let (mut world, side) = world(ground);
+    commit(&mut world, side, 'x', "a b")?;
+    commit(&mut world, side, 'y', "a")?;
+    world.step(side, Input::Upkeep(true));
+    while !matches!(world.next_call(side), Some(Call::Replace(Name::Format, ..))) {
+        demand(world.answer(side), "the mark is moved")?;
+    }
+    world.answer(side);
+    // The mark has moved, and the read that is to show it fails.
+    demand(matches!(world.next_call(side), Some(Call::Get(Name::Format))), "the mark is read")?;
+    world.give(side, Answer::Failed(CallError::Refused("not now".into())));
+    world.stop(side);
+    let mark = world.store.format().mark;
+    demand(mark > at(START_MS), "the mark has moved")?;
+    sweep(&mut world, side);
+    sweep(&mut world, side);
+    expect(&world, "a@y b@x")?;
+    demand(world.store.format().mark > mark, "the mark goes on")
 }
 
 fn stays_below_commits(ground: Ground) -> Verdict {

@@ -6,6 +6,8 @@
 //! that the same table of stories serves both. The simulator is the test for races that nobody
 //! thought of.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
 mod alone;
 mod shared;
 mod store;

@@ -34,12 +34,15 @@ pub(crate) const STORIES: &[Story] = &[
     ("a sweep that is stopped anywhere is gone on from", stopped_anywhere),
     ("a job in small slices comes to an end", slices),
     ("more attempts than fit wait for the next sweep", window_overflows),
+    ("a sweep is stopped that has more to verify than fits", stopped_with_a_full_window),
     ("more hashes than fit take several passes", hash_ranges),
     ("somebody else moves the mark", overtaken),
     ("puts do not rest on an old mark", puts_rest_on_the_mark),
     ("two sweeps at once", two_at_once),
+    ("two sweeps over a store that does not always answer", two_without_answers),
     ("a damaged record holds up nothing but itself", damaged_record),
     ("a damaged mark stops the sweep", missing_mark),
+    ("a note that is refused holds the mark", refused_note),
     ("a put that is refused holds the mark", refused_put),
     ("a deletion that is refused holds the mark", refused_deletion),
     ("the mark lands long after it was sent", mark_lands_late),
@@ -306,6 +309,25 @@ fn window_overflows(ground: Ground) -> Verdict {
     world.expect_mark(99_000, 101_000)
 }
 
+fn stopped_with_a_full_window(ground: Ground) -> Verdict {
+    let small = Settings { sweep_window_max: 1, sweep_calls_max: 1, ..settings(ground) };
+    let lines = ["95000a k: all", "95100b l: all", "95200c m: all"];
+    let mut world = World::new(small, OLD, &lines);
+    let side = world.start();
+    world.step(side, Input::Upkeep(true));
+    while !matches!(world.next_call(side), Some(Call::Get(Name::Commit(_)))) {
+        demand(world.answer(side), "the first of them is verified")?;
+    }
+    // The other two wait, and one of them fits into the window.
+    world.stop(side);
+    world.sweep();
+    world.expect_mark(95_199, 95_200)?;
+    world.pass(world.settings.settle_after_ms() + 20);
+    world.sweep();
+    world.expect_mark(98_400, 101_000)?;
+    world.expect("record a, record b, record c, k@95000a, l@95100b, m@95200c")
+}
+
 fn hash_ranges(ground: Ground) -> Verdict {
     let settings = Settings { sweep_hashes_max: 2, ..settings(ground) };
     let lines = [
@@ -389,9 +411,8 @@ fn two_at_once(ground: Ground) -> Verdict {
         sides.iter().for_each(|side| world.step(*side, Input::Upkeep(true)));
         let mut random = seed;
         for _ in 0..400 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let side = sides[(random >> 40) as usize % 2];
-            if (random >> 50) % 4 == 0 {
+            let side = sides[next(&mut random) as usize % 2];
+            if next(&mut random).is_multiple_of(4) {
                 world.pass(1);
             }
             world.answer(side);
@@ -399,6 +420,55 @@ fn two_at_once(ground: Ground) -> Verdict {
         sides.iter().for_each(|side| world.run(*side));
         world.expect(ALL_KINDS_SWEPT).map_err(|why| format!("seed {seed}: {why}"))?;
         world.expect_mark(98_400, 99_490)?;
+    }
+    Ok(())
+}
+
+/// A generator of small random numbers.
+fn next(random: &mut u64) -> u64 {
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *random >> 40
+}
+
+fn two_without_answers(ground: Ground) -> Verdict {
+    for seed in 0..300_u64 {
+        let small = Settings { scan_page_len: 3, retry_max_ms: 50, ..settings(ground) };
+        let mut world = World::new(small, OLD, &ALL_KINDS);
+        let sides = [world.start(), world.start()];
+        sides.iter().for_each(|side| world.step(*side, Input::Upkeep(true)));
+        let mut random = seed;
+        let mut on_the_way: Vec<(u64, Call)> = Vec::new();
+        for _ in 0..600 {
+            let side = sides[next(&mut random) as usize % 2];
+            match (next(&mut random) % 8, world.next_call(side).cloned()) {
+                // It took effect, or will within the grace, or never.
+                (0, Some(call)) => {
+                    world.store.apply(&call);
+                    world.give(side, Answer::Failed(CallError::NoAnswer));
+                }
+                (1, Some(call)) => {
+                    let lands_ms = world.store.now_ms + next(&mut random) % 490;
+                    on_the_way.push((lands_ms, call));
+                    world.give(side, Answer::Failed(CallError::NoAnswer));
+                }
+                (2, Some(_)) => {
+                    world.give(side, Answer::Failed(CallError::Busy));
+                }
+                (3, _) => world.pass(next(&mut random) % 8),
+                (_, Some(_)) => {
+                    world.answer(side);
+                }
+                (_, None) => world.step(side, Input::Wake),
+            }
+            let now_ms = world.store.now_ms;
+            let landed: Vec<(u64, Call)> = on_the_way.extract_if(.., |(at_ms, _)| *at_ms <= now_ms).collect();
+            landed.iter().for_each(|(_, call)| drop(world.store.apply(call)));
+        }
+        sides.iter().for_each(|side| world.stop(*side));
+        on_the_way.iter().for_each(|(_, call)| drop(world.store.apply(call)));
+        world.sweep();
+        world.expect(ALL_KINDS_SWEPT).map_err(|why| format!("seed {seed}: {why}"))?;
+        world.expect_mark(98_400, 110_000)?;
     }
     Ok(())
 }
@@ -427,6 +497,21 @@ fn missing_mark(ground: Ground) -> Verdict {
     world.sweep();
     world.expect("record x, record y, a@200y, a@100x")?;
     demand(world.notes.iter().any(|note| matches!(note, Note::Damaged(_))), "the damage is reported")
+}
+
+fn refused_note(ground: Ground) -> Verdict {
+    // The note fails while a half-entered commit waits for its other key.
+    let lines = ["95000x a: all", "95500y b d: b record", "96000z c: all"];
+    let mut world = World::new(Settings { scan_page_len: 2, ..settings(ground) }, OLD, &lines);
+    world.store.damaged.push(Name::Commit(hash('x')));
+    world.store.refuses.push(Name::Damaged(hash('x')));
+    world.sweep();
+    world.expect("record x, record y, record z, a@95000x, b@95500y, c@96000z")?;
+    world.expect_mark(90_000, 90_000)?;
+    world.store.refuses.clear();
+    world.sweep();
+    world.expect("record x, record y, record z, damaged x, a@95000x, b@95500y, c@96000z, d@95500y")?;
+    world.expect_mark(98_400, 98_490)
 }
 
 fn refused_put(ground: Ground) -> Verdict {
@@ -491,7 +576,7 @@ fn mover_vanishes(ground: Ground) -> Verdict {
 }
 
 fn old_records_are_looked_at_daily(ground: Ground) -> Verdict {
-    let lines = ["100x a: record kept=200000000", "95000y a: record kept=200000000"];
+    let lines = ["100x a: record named kept=200000000", "95000y a: record named kept=200000000"];
     let mut world = World::new(settings(ground), OLD, &lines);
     world.store.says_written = true;
     let side = world.start();

@@ -207,11 +207,7 @@ impl Simulation {
 
     /// Mends all that is damaged.
     pub(super) fn mend(&mut self) {
-        self.world.say(|| "all that was damaged is mended".into());
-        let store = &mut self.world.store;
-        store.unreadable.clear();
-        store.strangers.clear();
-        store.strange_commits.clear();
+        self.world.mend();
     }
 
     fn drain(&mut self, host: usize) -> Verdict {

@@ -1,6 +1,8 @@
 //! The second phase: no more faults, and then demands.
 
-use aft_core::ids::Session;
+use std::collections::BTreeSet;
+
+use aft_core::ids::{Session, TxnId};
 use aft_core::message::Refusal;
 
 use super::{Event, Simulation};
@@ -40,14 +42,28 @@ impl Simulation {
         let repaired_ms = settings.target_lag_ms() + 2 * slowly * settings.sweep_interval_ms;
         let bound_ms = ended_after_ms(&settings) + settings.store_patience_ms + repaired_ms;
         self.run_until(self.world.now_ms + bound_ms)?;
+        // Notes on what was mended may have landed late.
+        self.mend();
         demand_ended(&self.world)?;
         self.demand_readable(false)?;
-        self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
+        let clean_ms = clean_after_ms(&settings) + self.verified_after_ms();
+        self.run_until(self.world.now_ms + slowly * clean_ms)?;
         demand_clean(&self.world)?;
         self.demand_readable(true)?;
         judge_history(&self.world)?;
         self.world.say(|| "all demands are met".into());
         Ok(())
+    }
+
+    /// Returns the time in which sweeps verify what lies above the mark: each has room for some
+    /// attempts, and waits for the mark that the one before it moved.
+    fn verified_after_ms(&self) -> u64 {
+        let (settings, store) = (&self.plan.settings, &self.world.store);
+        let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
+        let entries = store.versions.values().flat_map(|entries| entries.keys().map(|(_, entry)| entry));
+        let attempts: BTreeSet<TxnId> = entries.map(|entry| entry.txn).filter(|txn| *txn > mark).collect();
+        let sweeps = attempts.len().div_ceil(settings.sweep_window_max) as u64;
+        sweeps * (settings.settle_after_ms() + 2 * settings.sweep_interval_ms)
     }
 
     /// Demands that transactions on every host read all keys: at once, each alone, and by a listing; fresh or not.

@@ -1,4 +1,5 @@
-//! A commit: record and entries in one script, or none; cut where they are too many; held to a deadline.
+//! A commit: record and entries in one script, or none; cut where they are too many; held to a
+//! deadline.
 
 use std::time::{Duration, Instant};
 
@@ -180,7 +181,8 @@ async fn nothing_takes_effect_after_its_deadline() {
     succeeded(&store.commit(writes(1, 3)).await, Created::Created);
     let bounded = |time: Duration| store.until(Instant::now() + time).expect("it can");
 
-    // A server that goes on in time carries out what its socket holds: else the rest of this test shows nothing.
+    // A server that goes on in time carries out what its socket holds: else the rest of this test
+    // shows nothing.
     server.pause();
     let in_time = bounded(Duration::from_secs(5));
     let given_up = tokio::time::timeout(Duration::from_millis(300), in_time.commit(writes(2, 3))).await;

@@ -1,18 +1,20 @@
-//! A server that speaks Redis's protocol as far as opening a store needs, and then answers what it is told.
+//! A server that speaks Redis's protocol as far as opening a store needs, and then answers what it
+//! is told.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What INFO says of a server that is fine.
+/// INFO of a server that is fine.
 pub(crate) const FINE: &str = "redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:0\r\n";
 
 /// The time that its clock shows at first.
 pub(crate) const START_US: i64 = 1_700_000_000_000_000;
 const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 
-/// What it answers to each command but those of a handshake.
+/// The answer to each command but those of a handshake.
 #[derive(Debug, Clone)]
 pub(crate) enum Says {
     /// As a server that is fine and empty.
@@ -32,8 +34,8 @@ pub(crate) struct Fake {
     seen: Arc<Mutex<Vec<String>>>,
     /// The last moment at which the write that came last may begin, in microseconds.
     moment: Arc<Mutex<i64>>,
-    /// Its clock, which stands still, in microseconds.
-    clock: Arc<Mutex<i64>>,
+    /// What its clock showed when it was set, in microseconds, and when that was.
+    clock: Arc<Mutex<(i64, Instant)>>,
 }
 
 impl Fake {
@@ -45,7 +47,7 @@ impl Fake {
             says: Arc::new(Mutex::new(Says::Fine)),
             seen: Arc::default(),
             moment: Arc::default(),
-            clock: Arc::new(Mutex::new(START_US)),
+            clock: Arc::new(Mutex::new((START_US, Instant::now()))),
         };
         let serving = fake.clone();
         tokio::spawn(async move {
@@ -64,7 +66,7 @@ impl Fake {
         *self.says.lock().expect("nobody panics with it") = says;
     }
 
-    /// What came since the last call.
+    /// The commands that came since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().expect("nobody panics with it"))
     }
@@ -75,7 +77,12 @@ impl Fake {
 
     /// Sets its clock.
     pub(crate) fn shows(&self, us: i64) {
-        *self.clock.lock().expect("nobody panics with it") = us;
+        *self.clock.lock().expect("nobody panics with it") = (us, Instant::now());
+    }
+
+    fn clock(&self) -> i64 {
+        let (us, set) = *self.clock.lock().expect("nobody panics with it");
+        us + set.elapsed().as_micros() as i64
     }
 
     async fn serve(self, mut stream: TcpStream, info: &'static str) {
@@ -92,7 +99,7 @@ impl Fake {
             buffer.drain(..len);
             let name = String::from_utf8_lossy(&words[0]).to_uppercase();
             let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len()).into_bytes();
-            let clock = *self.clock.lock().expect("nobody panics with it");
+            let clock = self.clock();
             let answer = match name.as_str() {
                 "TIME" => {
                     let (seconds, micros) = (clock / 1_000_000, clock % 1_000_000);

@@ -1,5 +1,6 @@
-//! A server that loses the store's data, or what its acknowledgements rest on, under a running store: every call is refused, at once where data are
-//! gone, at the next look where settings are weaker; with the reason and the remedy, until it fits again.
+//! A server that loses the store's data, or what its acknowledgements rest on, under a running
+//! store: every call is refused, at once where data are gone, at the next look where settings are
+//! weaker; with the reason and the remedy, until it fits again.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Goal: the store on Redis keeps to the contract, costs what it says, tells failures apart by what may have happened, and refuses servers that would
-//! lose data. Method: a real Redis (fsynced append-only file) that is killed, paused and reconfigured, its own counts of commands, and a fake
-//! that answers what it is told.
+//! Goal: the store on Redis keeps to the contract, costs what it says, tells failures apart by what
+//! may have happened, and refuses servers that would lose data. Method: a real Redis (fsynced
+//! append-only file) that is killed, paused and reconfigured, its own counts of commands, and a
+//! fake that answers what it is told.
 
 mod commits;
 mod fake;

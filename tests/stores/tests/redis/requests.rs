@@ -1,4 +1,4 @@
-//! What a transaction costs, by the server's own counts.
+//! The requests of a transaction, by the server's own counts.
 
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ async fn a_transaction_costs_what_it_should() {
     assert_eq!(counted(&costs, "script") - counted(&costs_before, "script"), 2 + KEYS);
     assert_eq!(costs.dollars, 0.0);
 
-    // Another process, which knows nothing: a listing and the record, each followed by the identity; then nothing.
+    // Another process, which knows nothing: a listing and the record, each followed by the
+    // identity; then nothing.
     let (reader, store) = node(&server).await;
     let before = calls(&mut admin);
     for _ in 0..2 {

@@ -109,7 +109,8 @@ async fn a_page_is_one_request_and_bounded() {
     let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("scripts ran");
     println!("pages of 1,000 names: {line}");
 
-    // Groups in the index without items, as only foreign hands can leave them: passed, in bounded steps.
+    // Groups in the index without items, as only foreign hands can leave them: passed, in bounded
+    // steps.
     for group in 2_000..2_500 {
         tell::<()>(&mut admin, &format!("DEL aft/version/i/{group:05}"));
     }

@@ -25,9 +25,11 @@ pub(in crate::node) enum Owner {
     /// All operations that wait for a page of a key's version entries.
     Listing(Key, Option<VersionEntry>),
     /// All operations that wait for a commit record to learn.
-    Record(Name, TxnId, Key),
+    Record(Name, TxnId),
     /// All operations that wait for the mark.
     Mark,
+    /// All operations that wait for the node's first look at the mark, whatever comes of it.
+    FirstMark,
     /// An operation that waits for a value.
     Fetch(OperationId, Key),
     /// An operation that waits for a page of a scan.
@@ -110,11 +112,13 @@ struct Outcome<T> {
     last: Option<Result<T, CallError>>,
     /// A try had no answer.
     maybe: bool,
+    /// The last error of a try that took no effect.
+    none: CallError,
 }
 
 impl<T: Clone> Outcome<T> {
     const fn open() -> Outcome<T> {
-        Outcome { last: None, maybe: false }
+        Outcome { last: None, maybe: false, none: CallError::Expired }
     }
 
     fn take(&mut self, answer: Result<T, CallError>) {
@@ -124,7 +128,10 @@ impl<T: Clone> Outcome<T> {
                 self.maybe = true;
                 None
             }
-            Err(CallError::Busy | CallError::Expired) => None,
+            Err(error @ (CallError::Busy | CallError::Expired)) => {
+                self.none = error;
+                None
+            }
             // An earlier try may have taken effect: this refusal decides nothing.
             Err(CallError::Refused(_)) if self.maybe => Some(Err(CallError::NoAnswer)),
             answer => Some(answer),
@@ -132,7 +139,7 @@ impl<T: Clone> Outcome<T> {
     }
 
     fn end(self) -> Result<T, CallError> {
-        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { CallError::Busy }))
+        self.last.unwrap_or(Err(if self.maybe { CallError::NoAnswer } else { self.none }))
     }
 }
 
@@ -273,28 +280,27 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or joins the same call if it is under way and was first asked by call `since` or a later one.
+    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way and was first asked by call `since` or a later one.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: OperationId,
-        since: u64,
+        (waiter, since): (Option<OperationId>, u64),
         limit: Limit,
         mark: TxnId,
     ) {
         if let Some(id) = self.shared.get(&owner) {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
             if waiting.asked_call >= since {
-                waiting.waiters.insert(waiter);
+                waiting.waiters.extend(waiter);
                 // The new waiter has patience of its own.
                 waiting.limit = Some(limit);
                 return;
             }
         }
         let id = self.start(clock, owner.clone(), call(), Some(limit), mark);
-        self.map.get_mut(&id).expect("just made").waiters.insert(waiter);
+        self.map.get_mut(&id).expect("just made").waiters.extend(waiter);
         self.shared.insert(owner, id);
     }
 
@@ -334,9 +340,9 @@ impl Calls {
         self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
     }
 
-    /// Returns the milliseconds until the limit of a call passes, at most; `None` if it has none.
-    pub(in crate::node) fn remaining_ms(&self, clock: &Clock, id: CallId) -> Option<u64> {
-        self.map.get(&id)?.limit.map(|limit| limit.remaining_ms(clock))
+    /// Returns the limit of a call.
+    pub(in crate::node) fn limit(&self, id: CallId) -> Option<Limit> {
+        self.map.get(&id)?.limit
     }
 
     /// Takes an answer.

@@ -341,12 +341,13 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or names another attempt.
-    pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, next_call: u64) {
+    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked for by `asked_call`, which tells nothing of a
+    /// listing that was asked later.
+    pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, asked_call: u64, next_call: u64) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         let (Some(listing), Ok(at)) = (entry.listing.as_ref(), entry.place(txn)) else { return };
         let known = &mut entry.versions[at];
-        if matches!(known.knowledge, Knowledge::Entry(_)) {
+        if matches!(known.knowledge, Knowledge::Entry(_)) && listing.asked_call <= asked_call {
             known.undecided = Some((listing.asked_call, next_call));
         }
     }

@@ -29,6 +29,8 @@ pub(in crate::node) struct Seen {
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct MarkView {
     seen: Option<Seen>,
+    /// The node has asked for it and had an answer, good or bad.
+    was_looked_at: bool,
 }
 
 /// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once while the store's time is not known.
@@ -83,6 +85,15 @@ impl MarkView {
         let seen = self.seen.as_mut().expect("a mark that was moved was read");
         assert!(seen.settled <= seen.format.mark, "the settled mark only grows");
         seen.settled = seen.format.mark;
+    }
+
+    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for the first look any more.
+    pub(in crate::node) fn note_look(&mut self) {
+        self.was_looked_at = true;
+    }
+
+    pub(in crate::node) fn was_looked_at(&self) -> bool {
+        self.was_looked_at || self.seen.is_some()
     }
 
     /// Returns a mark that the store has held: a lower bound of the mark.

@@ -53,7 +53,7 @@ pub(in crate::node) enum Purpose {
         begun: bool,
     },
     /// A listing, page by page.
-    List(ListKeys, Listing),
+    List(ListKeys, Box<Listing>),
 }
 
 /// How far a listing has come.
@@ -63,6 +63,8 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) next: Option<Place>,
     /// The page whose keys are being read; `None` while it is asked for.
     pub(in crate::node) page: Option<Page>,
+    /// Its first page was asked for.
+    pub(in crate::node) is_asked: bool,
 }
 
 /// A page of a scan, as a listing of every key in its range: those that it shows and all others.
@@ -113,6 +115,10 @@ impl Operations {
 
     pub(in crate::node) fn get(&self, id: OperationId) -> Option<&Operation> {
         self.map.get(&id)
+    }
+
+    pub(in crate::node) fn get_mut(&mut self, id: OperationId) -> Option<&mut Operation> {
+        self.map.get_mut(&id)
     }
 
     pub(in crate::node) fn take(&mut self, id: OperationId) -> Option<Operation> {

@@ -94,6 +94,13 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
+/// How often the store's time is asked for before whoever needs it is refused: one answer bounds it by the round trip and the resolution of the
+/// store's clock, several narrow it down.
+pub(in crate::node) const TIME_TRIES_MAX: usize = 8;
+
+/// The age at which the mark is read again while the node works.
+const MARK_REFRESH_MS: u64 = 60_000;
+
 /// The node's state.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct State {
@@ -145,12 +152,32 @@ impl State {
         &mut self,
         owner: Owner,
         call: impl FnOnce() -> Call,
-        waiter: OperationId,
+        waiter: Option<OperationId>,
         since: u64,
         limit: Limit,
     ) {
         let mark = self.mark.known();
-        self.calls.start_shared(&self.clock, owner, call, waiter, since, limit, mark);
+        self.calls.start_shared(&self.clock, owner, call, (waiter, since), limit, mark);
+    }
+
+    /// Returns true if the store's time is known well enough to be written down; with `since`, from an answer to a call that was made after it.
+    pub(in crate::node) fn is_time_known(&self, since: Option<&Moment>) -> bool {
+        let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
+        let bounds = self.clock.bounds();
+        heard && bounds.is_some_and(|bounds| bounds.width_ms() <= self.settings.skew_max_ms)
+    }
+
+    /// Asks for the mark beside whatever is going on: at the node's first request, and once a minute while it works. A listing carries the mark that was
+    /// known before it; with one that is long past, more of what is gone cannot be told from what never was.
+    pub(in crate::node) fn refresh_mark(&mut self) {
+        let known = self.mark.last().map(|seen| seen.asked);
+        let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
+        if is_young || (known.is_none() && self.mark.was_looked_at()) {
+            return;
+        }
+        let patience = self.patience();
+        let owner = if known.is_none() { Owner::FirstMark } else { Owner::Mark };
+        self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
     }
 
     /// Returns the limit of reads and look-ups that somebody waits for.

@@ -41,6 +41,7 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     if let Err(refusal) = check(state, &begin) {
         return state.refuse(ticket, refusal);
     }
+    state.refresh_mark();
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
@@ -82,22 +83,31 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A commit that a session has seen.
+enum Seen {
+    /// Its write set is known.
+    Known(Arc<Header>),
+    /// It has no record under its request: a fresh transaction sees it.
+    Whole,
+    /// Its record is asked for, at this place.
+    Asked(usize),
+}
+
 /// Looks the request and the session up.
 pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -> Result<Ending, Pending> {
     // Everything is asked at once: the request's record, and the records behind the session that are not known.
     let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
-    let mut session: Vec<(SessionEntry, Result<Arc<Header>, Option<usize>>)> = Vec::new();
+    let mut session: Vec<(SessionEntry, Seen)> = Vec::new();
     for entry in &begin.session.entries {
         let Noted::Header(known) = run.once(|| Noted::Header(state.index.header(entry.txn).cloned())) else {
             unreachable!("the place of a header")
         };
-        let header = match known {
-            Some(header) => Ok(header),
-            // A whole entry has no record under the request: a fresh transaction sees it.
-            None if entry.whole => Err(None),
-            None => Err(Some(run.start(|| Call::Get(Name::Commit(entry.hash))))),
+        let seen = match known {
+            Some(header) => Seen::Known(header),
+            None if entry.whole => Seen::Whole,
+            None => Seen::Asked(run.start(|| Call::Get(Name::Commit(entry.hash)))),
         };
-        session.push((*entry, header));
+        session.push((*entry, seen));
     }
     if let Some(request) = request {
         match run.wait(request)? {
@@ -114,17 +124,17 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     }
     let mut floor = Vec::new();
     let mut fresh = false;
-    for (entry, header) in session {
-        let place = match header {
-            Ok(header) => {
+    for (entry, seen) in session {
+        let place = match seen {
+            Seen::Known(header) => {
                 floor.push(header);
                 continue;
             }
-            Err(None) => {
+            Seen::Whole => {
                 fresh = true;
                 continue;
             }
-            Err(Some(place)) => place,
+            Seen::Asked(place) => place,
         };
         match run.wait(place)? {
             Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {

@@ -98,6 +98,9 @@ pub(in crate::node) fn choose(
     if met.values_gone > 1 {
         return Choice::Gone;
     }
+    if first_look(state, id, operation) {
+        return Choice::Missing;
+    }
     match usable_listing(state, operation, key) {
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
         Err(since) => {
@@ -105,6 +108,16 @@ pub(in crate::node) fn choose(
             Choice::Missing
         }
     }
+}
+
+/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should be asked with the mark known.
+pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation: &Operation) -> bool {
+    if state.mark.was_looked_at() {
+        return false;
+    }
+    let call = || Call::Get(Name::Format);
+    state.call_shared(Owner::FirstMark, call, Some(id), 0, operation.limit);
+    true
 }
 
 /// Returns the node's last listing of a key if this operation may rest on it; else the call by which, or later, it must be asked.
@@ -151,7 +164,7 @@ fn ask_listing(
         after: after.map(|entry| Name::Version(key.clone(), entry)),
         limit,
     };
-    state.call_shared(owner, call, id, since, operation.limit);
+    state.call_shared(owner, call, Some(id), since, operation.limit);
 }
 
 impl Look<'_> {
@@ -309,7 +322,7 @@ impl Look<'_> {
             return Some(seen.clone());
         }
         let call = || Call::Get(Name::Format);
-        self.state.call_shared(Owner::Mark, call, self.id, since, self.operation.limit);
+        self.state.call_shared(Owner::Mark, call, Some(self.id), since, self.operation.limit);
         None
     }
 
@@ -318,10 +331,10 @@ impl Look<'_> {
             true => Name::Version(self.key.clone(), entry.clone()),
             false => Name::Commit(entry.hash),
         };
-        let owner = Owner::Record(at.clone(), entry.txn, self.key.clone());
+        let owner = Owner::Record(at.clone(), entry.txn);
         // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
         let since = self.listing.asked_call;
-        self.state.call_shared(owner, || Call::Get(at), self.id, since, self.operation.limit);
+        self.state.call_shared(owner, || Call::Get(at), Some(self.id), since, self.operation.limit);
     }
 
     fn next_page(&mut self, more: VersionEntry) -> Choice {

@@ -30,13 +30,10 @@ use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, 
 use super::super::base::calls::Owner;
 use super::super::base::index::ListedPage;
 use super::super::base::script::{Noted, Pending, Run};
-use super::super::base::state::{Outcome, Purpose, State, bug_of, refusal_of};
+use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of, refusal_of};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
 use super::{begin, end, resolve, tell};
-
-/// How often the store's time is asked for before a commit is refused.
-const TIME_TRIES_MAX: usize = 8;
 
 /// How long to pause before the store's time is looked at again, where it is not known.
 const TIME_RETRY_MS: u64 = 20;
@@ -154,16 +151,14 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
 }
 
-/// Returns true if a commit time can be taken: the store's time is known well enough. A guest may have been frozen with all its clocks, so it needs
-/// an answer to a call that it made since the transaction began.
+/// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so it needs an answer to a call that it made since
+/// the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     if state.planted(Bug::TimeBeforeFirstAnswer) {
         return true;
     }
-    let transaction = &state.transactions[&attempt];
-    let heard = !state.settings.guest || state.clock.was_heard_since(&transaction.deadline.from);
-    let bounds = state.clock.bounds();
-    heard && bounds.is_some_and(|bounds| bounds.width_ms() <= state.settings.skew_max_ms)
+    let since = state.transactions[&attempt].deadline.from;
+    state.is_time_known(state.settings.guest.then_some(&since))
 }
 
 fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bug::Bug;
-use crate::ids::AttemptId;
+use crate::ids::{AttemptId, Key};
 use crate::message::{Committed, End, Note, Refusal, Replayed, Reply, Ticket};
 use crate::record::Record;
 
@@ -145,6 +145,11 @@ pub(in crate::node) fn lost(
 /// The outcome is not known; a repeated commit only looks.
 pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
+    // It may have committed: listings from before it are not complete, which where one process holds the store they would be for good.
+    let transaction = &state.transactions[&attempt];
+    let keys: Vec<Key> = transaction.buffer.keys().cloned().collect();
+    let next_call = state.calls.next_number();
+    keys.iter().for_each(|key| state.index.list_again(key, next_call));
     end(state, attempt, Outcome::Unknown, None);
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
 }

@@ -37,9 +37,14 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
     }
     let from_the_start = state.planted(Bug::ListFromTheStart);
     let after = list.after.clone().filter(|_| !from_the_start);
-    let listing = Listing { next: after.map(|key| Place { key, entry: None }), page: None };
-    let id = read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
-    ask_page(state, id);
+    let next = after.map(|key| Place { key, entry: None });
+    let listing = Box::new(Listing { next, page: None, is_asked: false });
+    read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
+}
+
+/// Returns true if a listing has not asked for its first page.
+pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
+    matches!(&operation.purpose, Purpose::List(_, listing) if !listing.is_asked)
 }
 
 fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refusal> {
@@ -75,11 +80,12 @@ fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refus
 }
 
 /// Asks for the next page of a listing's scan.
-fn ask_page(state: &mut State, id: OperationId) {
-    let operation = state.operations.get(id).expect("a listing under way");
-    let Purpose::List(list, listing) = &operation.purpose else {
+pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
+    let operation = state.operations.get_mut(id).expect("a listing under way");
+    let Purpose::List(list, listing) = &mut operation.purpose else {
         unreachable!("only a listing asks for pages")
     };
+    listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
     // A key has one entry or two; where keys have more, there are more pages.
     let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
@@ -128,9 +134,8 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
 
 /// Hands a key's part of a page to the index, as a listing of the key.
 fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry], more: bool) {
-    let Purpose::List(_, Listing { page: Some(page), .. }) = &operation.purpose else {
-        unreachable!("a page has come")
-    };
+    let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
+    let page = listing.page.as_ref().expect("a page has come");
     let listed = ListedPage {
         entries,
         after: None,
@@ -156,7 +161,8 @@ fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
 
 /// Merges keys of the page's range in that are known beside the page. Returns true if any was new; never for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
-    let Purpose::List(_, Listing { page: Some(page), .. }) = &operation.purpose else { return false };
+    let Purpose::List(_, listing) = &operation.purpose else { return false };
+    let Some(page) = &listing.page else { return false };
     let range = page.range.clone();
     let transaction = &state.transactions[&operation.attempt];
     let known = state.index.keys_in(&range.prefix, range.after.as_deref());

@@ -18,7 +18,7 @@ use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, OperationId, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
-use super::list;
+use super::{choose, list};
 
 /// The outcome of taking an operation as far as it goes.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ pub(in crate::node) fn start(
 /// Takes every key of an operation as far as it goes.
 pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
+    if list::must_ask_first_page(&operation) {
+        let waits = choose::first_look(state, id, &operation);
+        state.operations.put_back(id, operation);
+        if !waits {
+            list::ask_page(state, id);
+        }
+        return Advance::Waiting;
+    }
     loop {
         let choosing = operation.wanted.iter().filter(|(_, want)| matches!(want, Want::Choosing));
         let choosing: Vec<Key> = choosing.map(|(key, _)| key.clone()).collect();
@@ -187,30 +195,40 @@ pub(in crate::node) fn listing_answered(
 }
 
 /// Takes the record that a listed entry names.
-pub(in crate::node) fn record_answered(
-    state: &mut State,
-    waiting: &Waiting,
-    (txn, key): (TxnId, &Key),
-    answer: Answer,
-) {
+pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn: TxnId, answer: Answer) {
     match answer {
         Answer::Got(got) => {
             match got {
                 Some((Body::Record(record), _)) if record.txn == txn => {
-                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), ..));
+                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), _));
                     let header = Arc::new(Header::of(&record, whole));
-                    state.learn(&header, false, Some(key));
+                    // Only a planted bug asks for which key the record was got.
+                    let asked = wanted(state, waiting, txn).into_iter().next();
+                    state.learn(&header, false, asked.as_ref());
                 }
                 // Not there, or another attempt's.
                 Some(_) | None => {
                     let next_call = state.calls.next_number();
-                    state.index.undecided(txn, key, next_call);
+                    for key in wanted(state, waiting, txn) {
+                        state.index.undecided(txn, &key, waiting.asked_call, next_call);
+                    }
                 }
             }
             advance_all(state, &waiting.waiters);
         }
         answer => fail_all(state, &waiting.waiters, &answer),
     }
+}
+
+/// Returns the keys for which operations wait for the record of a listed entry.
+fn wanted(state: &State, waiting: &Waiting, txn: TxnId) -> BTreeSet<Key> {
+    let operations = waiting.waiters.iter().filter_map(|id| state.operations.get(*id));
+    let keys = operations.flat_map(|operation| operation.wanted.keys());
+    let lists = |key: &&Key| {
+        let entry = state.index.known(key);
+        entry.is_some_and(|entry| entry.versions().iter().any(|known| known.txn == txn))
+    };
+    keys.filter(lists).cloned().collect()
 }
 
 /// Takes the mark that operations waited for; the state has learned it already.
@@ -224,6 +242,12 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
         }
         answer => fail_all(state, &waiting.waiters, answer),
     }
+}
+
+/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is refused.
+pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
+    state.mark.note_look();
+    advance_all(state, &waiting.waiters);
 }
 
 /// Takes the value of a chosen version.

@@ -9,7 +9,7 @@ use crate::record::BlobGroup;
 use crate::store::{Answer, Call, CallError, Name};
 
 use super::super::base::script::{Pending, Run};
-use super::super::base::state::{Purpose, State, Work, refusal_of};
+use super::super::base::state::{Purpose, State, TIME_TRIES_MAX, Work, refusal_of};
 use super::super::base::transaction::Phase;
 use super::end;
 
@@ -25,20 +25,37 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
         return state.refuse(ticket, Refusal::Overloaded(Bound::OperationsInTransaction));
     }
     transaction.operations += 1;
-    if state.clock.bounds().is_some() {
+    if is_time_known(state, attempt) {
         return carry_out(state, ticket, attempt, None);
     }
     let patience = state.patience();
     state.start_task(Purpose::Reserve(ticket, attempt), patience);
 }
 
+/// Returns true if the group's time can be taken: from an answer since the transaction began, whatever the process knew before.
+fn is_time_known(state: &State, attempt: AttemptId) -> bool {
+    let transaction = &state.transactions[&attempt];
+    transaction.blob_group.is_some() || state.is_time_known(Some(&transaction.deadline.from))
+}
+
 /// Learns the store's time, by any answer. Returns the refusal if there is none.
-pub(in crate::node) fn script(run: &mut Run<'_>) -> Result<Option<Refusal>, Pending> {
-    Ok(match run.ask(|| Call::Get(Name::Format))? {
-        // A damaged object is an answer of the store all the same, and brings its time.
-        Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => None,
-        answer => Some(refusal_of(&answer)),
-    })
+pub(in crate::node) fn script(
+    run: &mut Run<'_>,
+    state: &State,
+    attempt: AttemptId,
+) -> Result<Option<Refusal>, Pending> {
+    for _ in 0..TIME_TRIES_MAX {
+        if run.once_if(|| is_time_known(state, attempt)) {
+            return Ok(None);
+        }
+        match run.ask(|| Call::Get(Name::Format))? {
+            // A damaged object is an answer of the store all the same, and brings its time.
+            Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
+            answer => return Ok(Some(refusal_of(&answer))),
+        }
+    }
+    let why = "the store's time is not known: its answers carry none, or they disagree";
+    Ok(Some(Refusal::StoreUnavailable(why.into())))
 }
 
 /// Gives out the place, now that the store's time is known.
@@ -49,14 +66,10 @@ pub(in crate::node) fn carry_out(
     refusal: Option<Refusal>,
 ) {
     state.work.push_back(Work::OperationDone(attempt));
-    let refusal = refusal.or_else(|| {
-        let why = "the store's time is not known: its answers carry none";
-        state.clock.bounds().is_none().then(|| Refusal::StoreUnavailable(why.into()))
-    });
     if let Some(refusal) = refusal {
         return state.refuse(ticket, refusal);
     }
-    let bounds = state.clock.bounds().expect("looked at above");
+    let bounds = state.clock.bounds().expect("a place is given out when the store's time is known");
     let transaction = state.transactions.get_mut(&attempt).expect("a reservation ends with its transaction");
     let hash = transaction.hash;
     let group =

@@ -7,6 +7,7 @@
 //! Why it is enough: a reader that is told of the commit, or begins fresh afterwards, lists an entry of it at every key, and its record is there.
 
 use crate::bug::Bug;
+use crate::clock::Moment;
 use crate::ids::{Fingerprint, SessionEntry, TxnId};
 use crate::message::{Refusal, Replayed};
 use crate::record::Record;
@@ -15,6 +16,9 @@ use crate::store::{Answer, Body, Call, CallError, Name, Writes};
 use super::super::base::calls::{Age, Limit};
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::State;
+
+/// How often entries are put, each time on a mark read again.
+const TRIES_MAX: usize = 4;
 
 /// Makes sure that the entries of a committed record stand, or have stood. Part of a script.
 pub(in crate::node) fn entries_first(
@@ -31,34 +35,44 @@ pub(in crate::node) fn entries_first(
     if known || record.writes.is_empty() || record.is_whole() {
         return Ok(Ok(()));
     }
-    let (mark, asked) = match recent_mark(run, state)? {
-        Ok(mark) => mark,
-        Err(error) => return Ok(Err(error)),
-    };
-    if record.txn <= mark {
-        return Ok(Ok(()));
+    let mut outcome = Err(CallError::Expired);
+    for round in 0..TRIES_MAX {
+        let (mark, asked) = match recent_mark(run, state, round > 0)? {
+            Ok(mark) => mark,
+            Err(error) => return Ok(Err(error)),
+        };
+        if record.txn <= mark {
+            return Ok(Ok(()));
+        }
+        let limit = Limit { from: asked, ms: state.settings.put_limit_ms, age: Age::AtMost };
+        let limit = if state.planted(Bug::RepairOnOldMark) { None } else { Some(limit) };
+        let put = || Call::Commit(Writes { record: None, entries: record.entries() });
+        let place = run.start_within(limit, put);
+        outcome = match run.wait(place)? {
+            Answer::Committed(pieces) => pieces.entries.into_iter().collect(),
+            Answer::Failed(error) => Err(error),
+            other => unreachable!("entries are put and answered {other:?}"),
+        };
+        match &outcome {
+            // The mark that the puts rested on became too old on the way.
+            Err(CallError::Expired | CallError::NoAnswer | CallError::Busy) => {}
+            Ok(()) | Err(CallError::Refused(_) | CallError::Damaged(_)) => break,
+        }
     }
-    let limit = Limit { from: asked, ms: state.settings.put_limit_ms, age: Age::AtMost };
-    let limit = if state.planted(Bug::RepairOnOldMark) { None } else { Some(limit) };
-    let put = || Call::Commit(Writes { record: None, entries: record.entries() });
-    let place = run.start_within(limit, put);
-    Ok(match run.wait(place)? {
-        Answer::Committed(pieces) => pieces.entries.into_iter().collect(),
-        Answer::Failed(error) => Err(error),
-        other => unreachable!("entries are put and answered {other:?}"),
-    })
+    Ok(outcome)
 }
 
-/// Returns a mark that was asked a short while ago, and when.
+/// Returns a mark that was asked a short while ago, and when; `again`: it is asked now.
 fn recent_mark(
     run: &mut Run<'_>,
     state: &State,
-) -> Result<Result<(TxnId, crate::clock::Moment), CallError>, Pending> {
+    again: bool,
+) -> Result<Result<(TxnId, Moment), CallError>, Pending> {
     let last = run.once(|| {
         let last = state.mark.last().filter(|seen| {
             // Half of the limit is left for the puts that rest on it.
-            state.clock.age_at_most_ms(&seen.asked) < state.settings.put_limit_ms / 2
-                || state.planted(Bug::RepairOnOldMark)
+            let young = state.clock.age_at_most_ms(&seen.asked) < state.settings.put_limit_ms / 2;
+            (young && !again) || state.planted(Bug::RepairOnOldMark)
         });
         match last {
             Some(seen) => Noted::Mark(seen.format.mark, seen.asked),

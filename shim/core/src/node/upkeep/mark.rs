@@ -141,8 +141,16 @@ pub(super) struct Settling {
     before_call: u64,
 }
 
+/// Returns true if this process moves the mark alone, and the mark that it read last has not
+/// settled.
+pub(super) fn is_unsettled_alone(state: &State) -> bool {
+    let unsettled = |seen: &Seen| seen.settled < seen.format.mark;
+    state.settings.moves_mark_alone() && state.mark.last().is_some_and(unsettled)
+}
+
 impl Settling {
-    fn new(state: &State) -> Settling {
+    /// Waits for all that is open now: the mark has been read in its place.
+    pub(super) fn new(state: &State) -> Settling {
         let open = state.transactions.keys().copied().collect();
         Settling { open, before_call: state.calls.next_number() }
     }
@@ -277,7 +285,7 @@ pub(super) fn rechecked(sweep: &mut Sweep, state: &mut State, answer: Answer) {
 
 /// Returns true if somebody has moved the mark since the sweep began.
 pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
-    state.mark.known() > basis.mark
+    state.mark.known() != basis.mark
 }
 
 // Move.

@@ -112,8 +112,12 @@ impl Upkeep {
         sweep.pump(state);
         let Some(end) = sweep.ended() else { return };
         let sweep = self.sweep.take().expect("it was looked at above");
-        self.history = sweep.history();
+        self.history = sweep.history(state);
         self.settling = sweep.settling.clone().or(self.settling.take());
+        // The move may have landed without this node seeing it there, or another verb may have.
+        if self.settling.is_none() && mark::is_unsettled_alone(state) {
+            self.settling = Some(Settling::new(state));
+        }
         if sweep.has_begun() {
             state.note(Note::Swept { whole: end.whole });
         }

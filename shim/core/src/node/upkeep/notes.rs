@@ -78,9 +78,7 @@ pub(super) fn start(sweep: &mut Sweep, state: &State) {
     sweep.take_target(notes.target);
     sweep.met = Met::resumed(notes.salt, notes.hashes, &notes.met, state.settings.sweep_hashes_max);
     notes.window.iter().for_each(|attempt| sweep.window.put_back(attempt.clone()));
-    if let Some(below) = sweep.window.shrink() {
-        sweep.lower_target(below);
-    }
+    sweep.shrink_window();
     sweep.phase = match &notes.phase {
         sweep::Phase::Versions { after, survivor } => {
             Phase::Versions(Keys::resumed(after.clone(), *survivor))

@@ -29,9 +29,6 @@ use super::mark::{Basis, Standing};
 use super::sweep::{End, Phase, Sweep};
 use super::verify::{self, Under};
 
-/// The time between two sweeps of one process that look at every record without entries.
-pub(super) const LOOK_AT_ALL_MS: u64 = 24 * 60 * 60_000;
-
 /// The progress over the commit records of a range of hashes.
 #[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Commits {
@@ -131,7 +128,7 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
 fn was_looked_at(sweep: &Sweep, state: &State, written_ms: Option<u64>) -> bool {
     let mark_ms = sweep.basis().mark().time.ms();
     let before_mark = written_ms.is_some_and(|ms| ms + state.settings.skew_max_ms < mark_ms);
-    before_mark && !sweep.looks_at_all()
+    before_mark && !sweep.looks_at_all(state)
 }
 
 /// Takes a record that was looked at.

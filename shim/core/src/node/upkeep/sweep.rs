@@ -194,7 +194,16 @@ impl Sweep {
 
     /// Gives the move of the mark up; the rest of the sweep goes on.
     pub(super) fn hold(&mut self) {
-        self.basis.as_mut().expect("set when the mark was read").hold();
+        let basis = self.basis.as_mut().expect("set when the mark was read");
+        basis.hold();
+        self.window.cut(basis.target());
+    }
+
+    /// Leaves the newest attempts to the next sweep, if the window holds more than it may.
+    pub(super) fn shrink_window(&mut self) {
+        if let Some(below) = self.window.shrink() {
+            self.lower_target(below);
+        }
     }
 
     pub(super) fn basis(&self) -> &Basis {
@@ -245,15 +254,15 @@ impl Sweep {
     }
 
     /// Returns true if it looks at every record without entries, however long ago it was written.
-    pub(super) fn looks_at_all(&self) -> bool {
+    pub(super) fn looks_at_all(&self, state: &State) -> bool {
         let now_ms = self.basis().began_ms();
-        self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + records::LOOK_AT_ALL_MS)
+        self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + state.settings.look_at_all_ms)
     }
 
     /// Returns the history for the next sweep.
-    pub(super) fn history(&self) -> History {
+    pub(super) fn history(&self, state: &State) -> History {
         let is_whole = self.end.is_some_and(|end| end.whole);
-        let all = is_whole && !self.notes.were_used() && self.looks_at_all();
+        let all = is_whole && !self.notes.were_used() && self.looks_at_all(state);
         let looked_at_all_ms =
             if all { Some(self.basis().began_ms()) } else { self.history.looked_at_all_ms };
         History {
@@ -281,6 +290,8 @@ impl Sweep {
                 self.window.put_back(attempt);
             }
         }
+        // Those that were put back had left room, which others may have taken since.
+        self.shrink_window();
         match self.phase {
             // Nothing is decided yet.
             Phase::Begin => self.end(End::stopped()),

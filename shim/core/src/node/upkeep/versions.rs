@@ -140,9 +140,7 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys
         // All of the last key: from the notes on, nothing of it is listed again.
         keys.after = keys.after.take().map(|place| Place { entry: None, ..place });
     }
-    if let Some(below) = sweep.window.shrink() {
-        sweep.lower_target(below);
-    }
+    sweep.shrink_window();
     sweep.phase = Phase::Versions(keys);
 }
 
