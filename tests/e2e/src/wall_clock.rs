@@ -89,7 +89,7 @@ fn is_skipped() -> bool {
     skipped
 }
 
-/// Finds the library where Debian and others install it.
+/// Finds the library, in its form for programs with threads, where Debian and others install it.
 fn library() -> Option<PathBuf> {
     let under = |folder: &str| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -97,5 +97,5 @@ fn library() -> Option<PathBuf> {
     };
     let folders = ["/usr/lib", "/usr/local/lib", "/usr/lib64"];
     let candidates = folders.iter().flat_map(|folder| [vec![PathBuf::from(folder)], under(folder)].concat());
-    candidates.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.is_file())
+    candidates.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|path| path.is_file())
 }

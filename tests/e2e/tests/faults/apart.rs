@@ -82,9 +82,8 @@ fn an_acknowledged_request_never_runs_twice_and_collecting_goes_on() {
             write(&clients[0], &format!("key/{id}"), "newer").await;
         }
         repeat(&clients, &expected).await;
-        let moved = async || {
-            join_all(clients.each_ref().map(|client| client.metric("aft_marks_moved_total"))).await
-        };
+        let moved =
+            async || join_all(clients.each_ref().map(|client| client.metric("aft_marks_moved_total"))).await;
         let removed = async || {
             join_all(clients.each_ref().map(|client| client.metric("aft_entries_removed_total"))).await
         };

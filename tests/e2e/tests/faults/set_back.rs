@@ -120,7 +120,8 @@ async fn check(store: &str, environment: &[(&str, &str)], accounts: &mut [Accoun
             let keys: Vec<String> = (0..KEYS).map(|at| key(writer as u64, at)).collect();
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             for (at, value) in read_fresh(&client, &keys).await.into_iter().enumerate() {
-                let text = value.map(|value| String::from_utf8(value.to_vec()).expect("numbers were written"));
+                let text =
+                    value.map(|value| String::from_utf8(value.to_vec()).expect("numbers were written"));
                 let found: u64 = text.map_or(0, |text| text.parse().expect("numbers were written"));
                 let (least, most) = (account.acknowledged[at], account.tried[at]);
                 assert!(

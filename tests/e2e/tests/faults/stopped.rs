@@ -114,8 +114,14 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
             }
             // Whether it committed may not be known: nobody was told that it did.
             Err(CallError::Refused(problem)) => {
-                let expected =
-                    [Code::Lost, Code::Unknown, Code::NotFound, Code::ResultGone, Code::Ended, Code::StoreUnavailable];
+                let expected = [
+                    Code::Lost,
+                    Code::Unknown,
+                    Code::NotFound,
+                    Code::ResultGone,
+                    Code::Ended,
+                    Code::StoreUnavailable,
+                ];
                 assert!(expected.contains(&problem.code), "{problem:?}");
             }
             Err(other) => panic!("{other:?}"),
@@ -243,7 +249,8 @@ fn an_acknowledged_large_value_is_whole() {
 async fn disturbed(store: &RealStore, stopped: &Server, other: &Server, number: u8, disturb: Disturb) -> u16 {
     let address = stopped.address();
     let piece = vec![number; LARGE_BYTES / PIECES];
-    let mut stream = tokio::task::spawn_blocking(move || begin_upload(address, &piece)).await.expect("it sends");
+    let mut stream =
+        tokio::task::spawn_blocking(move || begin_upload(address, &piece)).await.expect("it sends");
     // Until its parts are stored.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let there = Client::new(other.address());
