@@ -68,6 +68,8 @@ pub struct Moment {
     now: Now,
     /// The latest that the store's time could be, where it was known.
     store_ms: Option<u64>,
+    /// The number of pauses of the process before it.
+    thaws: u32,
 }
 
 /// Clocks drift apart by at most this, in parts per million: four times what quartz does.
@@ -127,8 +129,8 @@ pub(crate) struct Clock {
     heard_mono: u64,
     /// When the request was sent whose answer carried it.
     heard_sent_mono: u64,
-    /// Answers to calls sent before this monotonic instant carry no time: the process did not run between.
-    trusted_from_mono: u64,
+    /// The number of pauses of the process so far.
+    thaws: u32,
     /// The last commit time that was given out, but for those that followed a version of the future.
     hybrid: Hlc,
     bug: Option<Bug>,
@@ -144,7 +146,7 @@ impl Clock {
             disputed: None,
             heard_mono: 0,
             heard_sent_mono: 0,
-            trusted_from_mono: 0,
+            thaws: 0,
             hybrid: Hlc::default(),
             bug,
         }
@@ -170,15 +172,15 @@ impl Clock {
         }
         self.offset = None;
         self.disputed = None;
-        self.trusted_from_mono = now.mono_ms;
+        self.thaws += 1;
         Some(gap)
     }
 
-    /// Learns the store's time from an answer. Returns the distance, in milliseconds, if it disagrees with what was known.
+    /// Learns the store's time from an answer to a call that was made since the last pause. Returns the distance, in milliseconds, if it disagrees with what was known.
     pub(crate) fn hear(&mut self, heard: StoreTime) -> Option<u64> {
         assert!(heard.sent_mono_ms <= heard.received_mono_ms, "an answer comes after its request");
         assert!(heard.span_ms >= 1, "a time has a resolution");
-        if self.reference == Reference::Own || heard.sent_mono_ms < self.trusted_from_mono {
+        if self.reference == Reference::Own {
             return None;
         }
         let new = Offset::of(heard).at(self.now.mono_ms);
@@ -241,6 +243,11 @@ impl Clock {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
+    /// Returns true if the process stood still since an instant, and the store has not told since how long: no clock of its own need show it.
+    pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
+        self.reference == Reference::Store && then.thaws < self.thaws && self.offset.is_none()
+    }
+
     /// Returns true if this fault was put in on purpose.
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
@@ -263,7 +270,7 @@ impl Clock {
             Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
             Reference::Own => None,
         };
-        Moment { now: self.now, store_ms }
+        Moment { now: self.now, store_ms, thaws: self.thaws }
     }
 
     /// Returns the age of an instant by whichever clock went furthest since: for what expires.

@@ -120,11 +120,15 @@ impl StoreModel {
         entries.entry((Reverse(entry.txn), entry.clone())).or_insert(None);
     }
 
-    /// Removes, by hand, entries of a request at or below the mark that are not its record's.
-    pub fn remove_dead(&mut self, hash: RequestHash, record: Option<TxnId>, mark: TxnId) {
-        let stays = |entry: &VersionEntry| {
-            entry.hash != hash || entry.whole || entry.txn > mark || record == Some(entry.txn)
-        };
+    /// Returns true if a request has entries above the mark.
+    pub fn has_entries_above(&self, hash: RequestHash, mark: TxnId) -> bool {
+        let mut entries = self.versions.values().flat_map(|entries| entries.keys());
+        entries.any(|(_, entry)| entry.hash == hash && entry.txn > mark)
+    }
+
+    /// Removes, by hand, entries of a request that are not its record's.
+    pub fn remove_dead(&mut self, hash: RequestHash, record: Option<TxnId>) {
+        let stays = |entry: &VersionEntry| entry.hash != hash || entry.whole || record == Some(entry.txn);
         self.versions.values_mut().for_each(|entries| entries.retain(|(_, entry), _| stays(entry)));
         self.versions.retain(|_, entries| !entries.is_empty());
     }

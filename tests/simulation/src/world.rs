@@ -175,11 +175,17 @@ impl World {
         self.store.strangers.clear();
         self.store.strange_commits.clear();
         let mark = self.store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
-        // The note goes last: from then on the entries of the record's hash count again.
-        for hash in std::mem::take(&mut self.store.damaged).into_keys() {
+        for hash in self.store.damaged.keys().copied().collect::<Vec<_>>() {
             let record = self.store.record(&hash).cloned();
-            self.store.remove_dead(hash, record.as_ref().map(|record| record.txn), mark);
-            let Some(record) = record.filter(|record| record.txn <= mark) else { continue };
+            let own = record.as_ref().map(|record| record.txn);
+            // A sweep that has read the note may move the mark past what is above it, unverified.
+            if own > Some(mark) || self.store.has_entries_above(hash, mark) {
+                continue;
+            }
+            // The note goes, and from then on the entries of the record's hash count again.
+            self.store.damaged.remove(&hash);
+            self.store.remove_dead(hash, own);
+            let Some(record) = record else { continue };
             for (key, entry) in record.entries() {
                 if !self.audit.is_superseded(&key, record.txn) && !self.audit.was_removed(&key, record.txn) {
                     self.store.enter(&key, &entry);

@@ -192,6 +192,10 @@ impl Node {
         self.state.note(Note::Thawed { gap_ms });
         let next_call = self.state.calls.next_number();
         self.state.index.distrust_before(next_call);
+        // What is under way must not be sent again before it is known how long the pause was.
+        if !self.state.transactions.is_empty() || self.state.calls.len() > 0 {
+            self.state.ask_time();
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -288,11 +292,15 @@ impl Node {
 
     fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
         let state = &mut self.state;
-        if let Some(time) = time
-            && let Some(apart_ms) = state.clock.hear(time)
-        {
-            state.note(Note::ClocksDisagree { apart_ms });
-            end::deadlines(state);
+        // An answer to a call from before a pause may have been on its way for as long as the pause.
+        if let Some(time) = time.filter(|_| id.0 >= state.index.stale_before_call()) {
+            let knew = state.clock.bounds().is_some();
+            let apart_ms = state.clock.hear(time);
+            apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
+            // The first time after a pause, or one that disagrees, may show that more time has passed than any clock did.
+            if apart_ms.is_some() || !knew {
+                end::deadlines(state);
+            }
         }
         let (waiting, answer) = match state.calls.answered(&state.clock, &state.settings, id, answer) {
             Next::Final(waiting, answer) => (waiting, answer),

@@ -110,7 +110,10 @@ impl Simulation {
         }
         let host = self.fault.below(self.plan.roles.len() as u64) as usize;
         match self.fault.below(9) {
-            0 => self.set_wall(host),
+            // While it is the only clock that shows a pause, it is not set.
+            0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
+                self.set_wall(host)
+            }
             1 | 2 => self.stand_still(host),
             3 => {
                 // Away from where it began, and back: the plan holds where that is.
@@ -276,7 +279,9 @@ impl Simulation {
             self.after(there, fails(CallError::Refused(planned())));
             return there;
         }
-        if !call.is_write() && self.net.chance(faults.damaged) {
+        // Nothing cannot be damaged.
+        let is_there = !matches!(call, Call::Get(name) if self.world.store.get(name).is_none());
+        if !call.is_write() && self.net.chance(faults.damaged) && is_there {
             self.after(there, fails(CallError::Damaged(planned())));
             return there;
         }

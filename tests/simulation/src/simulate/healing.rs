@@ -23,6 +23,10 @@ impl Simulation {
         self.world.say(|| "healing".into());
         self.mend();
         let settings = self.plan.settings.clone();
+        if settings.exclusive {
+            // Time goes on where it stopped: no wall clock was ever ahead of the truth.
+            self.world.hosts[0].clocks.wall_offset_ms = 0;
+        }
         let still = self.paused_until.iter().copied().filter(|until_ms| *until_ms != u64::MAX);
         let calm_ms = still.max().unwrap_or(0).max(self.world.now_ms) + 4_000;
         self.run_until(calm_ms)?;
@@ -42,12 +46,17 @@ impl Simulation {
         let repaired_ms = settings.target_lag_ms() + 2 * slowly * settings.sweep_interval_ms;
         let bound_ms = ended_after_ms(&settings) + settings.store_patience_ms + repaired_ms;
         self.run_until(self.world.now_ms + bound_ms)?;
-        // Notes on what was mended may have landed late.
-        self.mend();
         demand_ended(&self.world)?;
         self.demand_readable(false)?;
-        let clean_ms = clean_after_ms(&settings) + self.verified_after_ms();
-        self.run_until(self.world.now_ms + slowly * clean_ms)?;
+        self.run_until(self.world.now_ms + slowly * self.verified_after_ms())?;
+        // Notes on what was mended may have landed late, or the mark was below it.
+        self.mend();
+        self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
+        // A sweep that was just stopped goes on from its notes when it may.
+        let until_ms = self.world.now_ms + 10 * self.plan.sweep_every_ms;
+        while stops && self.world.store.notes.is_some() && self.world.now_ms < until_ms {
+            self.next_event()?;
+        }
         demand_clean(&self.world)?;
         self.demand_readable(true)?;
         judge_history(&self.world)?;

@@ -63,6 +63,15 @@ impl Limit {
         self.age_ms(clock) >= self.ms
     }
 
+    /// Returns true if a call may be sent now: it has not passed, and that can be told.
+    pub(in crate::node) fn allows(&self, clock: &Clock) -> bool {
+        let can_tell = match self.age {
+            Age::AtMost => !clock.is_blind_since(&self.from),
+            Age::AtLeast => true,
+        };
+        can_tell && !self.has_passed(clock)
+    }
+
     fn age_ms(&self, clock: &Clock) -> u64 {
         match self.age {
             Age::AtMost => clock.age_at_most_ms(&self.from),
@@ -308,7 +317,7 @@ impl Calls {
         let id = CallId(self.next);
         self.next += 1;
         waiting.tries += 1;
-        let late = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
+        let late = waiting.limit.is_some_and(|limit| !limit.allows(clock));
         if late && !clock.has_bug(Bug::SendAfterDeadline) {
             self.unsent.push(id);
         } else {
@@ -336,7 +345,7 @@ impl Calls {
     /// Returns true if a call that had to wait in the driver may still be sent.
     pub(in crate::node) fn may_send(&self, clock: &Clock, id: CallId) -> bool {
         let careless = clock.has_bug(Bug::SendAfterDeadline);
-        let in_time = |limit: Limit| careless || !limit.has_passed(clock);
+        let in_time = |limit: Limit| careless || limit.allows(clock);
         self.map.get(&id).is_some_and(|waiting| waiting.limit.is_none_or(in_time))
     }
 

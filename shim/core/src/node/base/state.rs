@@ -180,6 +180,12 @@ impl State {
         self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
     }
 
+    /// Asks for the store's time.
+    pub(in crate::node) fn ask_time(&mut self) {
+        let patience = self.patience();
+        self.call_shared(Owner::Mark, || Call::Get(Name::Format), None, self.calls.next_number(), patience);
+    }
+
     /// Returns the limit of reads and look-ups that somebody waits for.
     pub(in crate::node) fn patience(&self) -> Limit {
         Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms, age: Age::AtLeast }

@@ -303,9 +303,6 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
 fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     transaction.take_back(key);
-    if state.planted(Bug::DeliverTakenBack) {
-        return;
-    }
     for want in state.operations.of_mut(attempt).filter_map(|operation| operation.wanted.get_mut(key)) {
         match want {
             // Something else of its operation is under way, so it is looked at again.

@@ -116,7 +116,9 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
         }
         Resolved::Other(record) => {
             begin::learn_told(state, &record);
-            let fingerprint = ended.and_then(|ended| ended.fingerprint);
+            // Nothing is known of the attempt but that it lost: a begin compares payloads.
+            let Some(ended) = ended else { return state.refuse(ticket, Refusal::Lost) };
+            let fingerprint = ended.fingerprint;
             match tell::verdict(state, &record, fingerprint, &session) {
                 Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
                 Err(refusal) => state.refuse(ticket, refusal),
