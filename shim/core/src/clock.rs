@@ -513,22 +513,6 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_calls_from_before_a_pause_carry_no_time() {
-        let check = |sent: u64, is_known: bool| {
-            let mut clock = heard(10_000);
-            let paused = Now { mono_ms: 10_100, boot_ms: 15_100, wall_ms: EPOCH_MS + 15_100 };
-            assert_eq!(clock.step(paused, None), Some(5_000));
-            let before = clock.moment();
-            clock.hear(answer(sent, 10_100, 15_100, 1));
-            assert_eq!(clock.bounds().is_some(), is_known, "sent at {sent}");
-            assert_eq!(clock.was_heard_since(&before), is_known, "sent at {sent}");
-        };
-        check(10_000, false);
-        check(10_099, false);
-        check(10_100, true);
-    }
-
-    #[test]
     fn an_age_at_most_goes_by_the_clock_that_went_furthest_and_an_age_at_least_by_one() {
         let ages = |clock: &Clock, then: &Moment| (clock.age_at_most_ms(then), clock.age_at_least_ms(then));
         let check = |mono: u64, boot: u64, wall: i64, expected: (u64, u64)| {
