@@ -314,6 +314,7 @@ impl Node {
         // Whoever asked for the mark: the node knows it now.
         if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
             let asked = (waiting.asked_call, waiting.asked);
+            state.clock.carry_over(format.mark.time);
             let now = state.clock.bounds();
             state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
         }
