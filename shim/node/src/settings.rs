@@ -113,6 +113,7 @@ impl NodeSettings {
             &mut core.retention_default_ms,
             &mut core.retention_max_ms,
             &mut core.sweep_interval_ms,
+            &mut core.look_at_all_ms,
             &mut core.retry_min_ms,
             &mut core.retry_max_ms,
             &mut core.store_patience_ms,
