@@ -148,6 +148,8 @@ pub(crate) struct Clock {
     /// The last commit time that was given out, but for those that followed a version of the
     /// future.
     hybrid: Hlc,
+    /// Where one process holds the store: what its earlier lives gave out was carried over.
+    carried: bool,
     bug: Option<Bug>,
 }
 
@@ -163,6 +165,7 @@ impl Clock {
             heard_sent_mono: 0,
             thaws: 0,
             hybrid: Hlc::default(),
+            carried: false,
             bug,
         }
     }
@@ -234,6 +237,7 @@ impl Clock {
     /// Returns the store's time at this step, if it is known.
     pub(crate) fn bounds(&self) -> Option<Bounds> {
         match self.reference {
+            Reference::Own if !self.carried => None,
             Reference::Own => {
                 let hybrid_ms = if self.bug == Some(Bug::WallClockAlone) { 0 } else { self.hybrid.ms() };
                 let ms = self.now.wall_ms.max(hybrid_ms);
@@ -270,6 +274,16 @@ impl Clock {
     /// Returns true if the process stood still since an instant, and the store has not told since how long: no clock of its own need show it.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
         self.reference == Reference::Store && then.thaws < self.thaws && self.offset.is_none()
+    }
+
+    /// Carries the hybrid clock of earlier lives over, where one process holds the store: the mark
+    /// is at or above every commit time that they gave out and that may have gone since. A wall
+    /// clock may have been set back between, so the time is not known before.
+    pub(crate) fn carry_over(&mut self, mark: Hlc) {
+        if self.reference == Reference::Own {
+            self.hybrid = self.hybrid.max(mark);
+            self.carried = true;
+        }
     }
 
     /// Returns true if this fault was put in on purpose.
