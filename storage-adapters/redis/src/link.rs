@@ -353,8 +353,7 @@ impl Link {
         // store's. So is the time: after a pause the caller knows none, and any answer must bring it.
         let requests = [command, look::identity_get(&self.layout), redis::cmd("TIME")];
         self.meter.sent(class, 0);
-        let Answers { values, sent, received } =
-            self.send(asked, slot, &live, &requests, deadline).await?;
+        let Answers { values, sent, received } = self.send(asked, slot, &live, &requests, deadline).await?;
         let Ok([value, identity, time]) = <[Value; 3]>::try_from(values) else {
             return Err(Failure::Failed(not_redis(asked, "other than three answers to three requests")));
         };
