@@ -372,6 +372,7 @@ impl Node {
         // The node knows the mark now, for whatever purpose it was asked.
         if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
             let asked = (waiting.asked_call, waiting.asked);
+            state.clock.carry_over(format.mark.time);
             let now = state.clock.bounds();
             state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
         }
