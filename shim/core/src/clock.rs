@@ -271,7 +271,8 @@ impl Clock {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
-    /// Returns true if the process stood still since an instant, and the store has not told since how long: no clock of its own need show it.
+    /// Returns true if the process stood still since an instant, and the store has not told since
+    /// how long: no clock of its own need show it.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
         self.reference == Reference::Store && then.thaws < self.thaws && self.offset.is_none()
     }

@@ -348,12 +348,14 @@ impl Node {
 
     fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
         let state = &mut self.state;
-        // An answer to a call from before a pause may have been on its way for as long as the pause.
+        // An answer to a call from before a pause may have been on its way for as long as the
+        // pause.
         if let Some(time) = time.filter(|_| id.0 >= state.index.stale_before_call()) {
             let knew = state.clock.bounds().is_some();
             let apart_ms = state.clock.hear(time);
             apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
-            // The first time after a pause, or one that disagrees, may show that more time has passed than any clock did.
+            // The first time after a pause, or one that disagrees, may show that more time has
+            // passed than any clock did.
             if apart_ms.is_some() || !knew {
                 end::deadlines(state);
             }

@@ -236,7 +236,8 @@ impl Transaction {
         record
     }
 
-    /// Notes that the record and every entry are durable: the store's time must pass the commit time.
+    /// Notes that the record and every entry are durable: the store's time must pass the commit
+    /// time.
     pub(in crate::node) fn pass(&mut self) {
         let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
             unreachable!("what is durable was sent")

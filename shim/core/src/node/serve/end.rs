@@ -76,7 +76,8 @@ pub(in crate::node) fn end(
     }
     let commit = match &transaction.phase {
         Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
-        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole entry.
+        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole
+        // entry.
         Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => {
             record.as_deref().filter(|record| record.is_whole()).map(commit::commit_name)
         }
