@@ -284,6 +284,7 @@ impl Clock {
         if self.reference == Reference::Own {
             self.hybrid = self.hybrid.max(mark);
             self.carried = true;
+            assert!(self.hybrid >= mark, "commits to come are above the mark");
         }
     }
 
@@ -528,6 +529,39 @@ mod tests {
     }
 
     #[test]
+    fn after_a_pause_earlier_instants_are_out_of_sight_until_the_store_has_answered() {
+        let check = |pauses: bool, answers: bool, is_blind: bool| {
+            let mut clock = heard(10_000);
+            let before = clock.moment();
+            let boot_ms = if pauses { 15_100 } else { 10_100 };
+            clock.step(Now { mono_ms: 10_100, boot_ms, wall_ms: EPOCH_MS + boot_ms }, None);
+            if answers {
+                clock.hear(answer(10_100, 10_100, boot_ms, 1));
+            }
+            assert_eq!(clock.is_blind_since(&before), is_blind, "{pauses}, {answers}");
+            assert!(!clock.is_blind_since(&clock.moment()), "{pauses}, {answers}");
+        };
+        check(false, false, false);
+        check(false, true, false);
+        check(true, false, true);
+        check(true, true, false);
+    }
+
+    #[test]
+    fn one_process_goes_on_above_the_mark_that_an_earlier_life_has_moved() {
+        let check = |mark_ms: u64, expected_ms: u64| {
+            let mut clock = clock(Reference::Own, 10_000);
+            let mark = Hlc::from_ms(EPOCH_MS + mark_ms);
+            clock.carry_over(mark);
+            assert_eq!(bounds(&clock), Some((expected_ms, expected_ms)), "the mark at {mark_ms}");
+            assert!(clock.tick(Hlc::default(), EPOCH_MS + expected_ms) > mark, "the mark at {mark_ms}");
+        };
+        check(0, 10_000);
+        check(10_000, 10_000);
+        check(70_000, 70_000);
+    }
+
+    #[test]
     fn an_age_at_most_goes_by_the_clock_that_went_furthest_and_an_age_at_least_by_one() {
         let ages = |clock: &Clock, then: &Moment| (clock.age_at_most_ms(then), clock.age_at_least_ms(then));
         let check = |mono: u64, boot: u64, wall: i64, expected: (u64, u64)| {
@@ -591,6 +625,8 @@ mod tests {
     fn the_time_of_one_process_is_its_wall_clock_and_never_behind_its_commits() {
         let mut clock = clock(Reference::Own, 10_000);
         assert_eq!(clock.hear(answer(10_000, 10_000, 90_000, 1)), None, "it hears no other time");
+        assert_eq!(bounds(&clock), None, "earlier lives may have been ahead");
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 9_000));
         assert_eq!(bounds(&clock), Some((10_000, 10_000)));
         assert!(clock.was_heard_since(&clock.moment()), "its own time is always at hand");
         let mut last = clock.tick(Hlc::default(), EPOCH_MS + 10_000);

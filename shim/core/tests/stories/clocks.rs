@@ -3,7 +3,7 @@
 //! Method: the store's clock has a coarse resolution, or answers carry no time; commits are sent
 //! by one node or two, and what is sent and when it is acknowledged is compared with true time.
 
-use aft_core::message::{CommitArgs, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::store::{Call, Group};
 
 use crate::shop::{Shop, key};
@@ -110,5 +110,27 @@ fn of_two_blind_writes_the_later_one_wins_over_a_store_of_whole_seconds() {
             assert_eq!(shop.read_fresh(1 - node, "k"), Some(text), "{span_ms} ms, round {round}");
             shop.pass(37 * (round % 4));
         }
+    }
+}
+
+#[test]
+fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
+    for set_ms in [-5_000, 5_000] {
+        let mut shop = Shop::new(1, &Shop::settings());
+        shop.write(0, None, &["k"], "v");
+        assert!(shop.time_error_ms(0).is_some(), "answers have brought the time");
+        let begin = Begin { fresh: true, ..shop.begin(None) };
+        let attempt = shop.open(0, begin);
+        shop.hold = |call| matches!(call, Call::List { .. });
+        let batch = Batch { ops: vec![Op::Get(key("k"))], commit: None };
+        let ticket = shop.send(0, Verb::Run(attempt, batch));
+        // The clocks of the machine move apart, as after a pause.
+        shop.set_wall(0, set_ms);
+        shop.hold_all();
+        assert_eq!(shop.time_error_ms(0), None, "{set_ms} ms: its answer was under way in the pause");
+        shop.release(None);
+        assert!(shop.time_error_ms(0).is_some(), "{set_ms} ms: later calls bring the time");
+        shop.pass(1);
+        assert!(matches!(shop.reply(0, ticket), Some(Ok(Reply::Ran { .. }))));
     }
 }

@@ -316,6 +316,11 @@ impl Shop {
         self.calls.iter().filter(|call| is_it(call)).count()
     }
 
+    /// Returns a node's error about the store's time, if it knows it.
+    pub(crate) fn time_error_ms(&self, node: usize) -> Option<u64> {
+        self.desks[node].node.time_error_ms()
+    }
+
     /// Returns the true time, in milliseconds since the epoch.
     pub(crate) fn true_ms(&self) -> u64 {
         BEGIN_MS + self.now_ms
@@ -383,6 +388,16 @@ impl Shop {
                 Some(failure) => Answer::Failed(failure.clone()),
                 None => self.store.apply(&call),
             };
+            self.answer(node, id, answer);
+        }
+        self.run();
+    }
+
+    /// Answers the calls that were held back, with their effect, and holds all that follow.
+    pub(crate) fn hold_all(&mut self) {
+        self.hold = |_| true;
+        for (node, id, call) in std::mem::take(&mut self.held) {
+            let answer = self.store.apply(&call);
             self.answer(node, id, answer);
         }
         self.run();
