@@ -8,16 +8,19 @@
 //!
 //! | what | requests | units, where records are small | $ per million |
 //! |---|---|---|---|
-//! | commit, acknowledged | PutItem record (if absent) and PutItem intent, at the same time: one round trip, whatever the number of keys | 2 write | 1.25 |
-//! | its versions entered, later | PutItem for each key, together where more than four puts are under way (`puts`) | 1 write a key | 0.625 a key |
+//! | a transaction of n keys | PutItem record (if absent), and BatchWriteItem for each 25 entries (PutItem for one), at the same time: one round trip | n + 1 write | 0.625 (n + 1) |
+//! | a transaction of one key without a request ID | PutItem of the entry, which is the commit | 1 write | 0.625 |
+//! | a request ID | GetItem of the record, at the begin | 1 read | 0.125 |
+//! | written keys looked at first, while the store's time is known too coarsely (protocol, section 9) | Query for each key | 1 read a key | 0.125 a key |
 //! | a read from the node's memory | none | 0 | 0 |
 //! | a cold read | Query of the key's versions, GetItem of the newest one's record | 2 read | 0.25 |
-//! | `commit` of a record and n entries | PutItem record, and BatchWriteItem for each 25 entries, at the same time | n + 1 write | 0.625 (n + 1) |
+//! | a fresh read, or one after ten seconds | Query of the key's versions | 1 read | 0.125 |
+//! | a node's start | GetItem of the description, and of the mark beside the first request | 2 read | 0.25 |
 //! | `scan` of n entries that have small records as their bodies | Query of each of 8 partitions for some 1,000 names | n / 14 read | 0.009 n |
 //! | a large value | PutItem for each 256 KiB; GetItem for each | 257 write; 65 read | 161; 8.1 |
-//! | collected, much later | GetItems, Queries and PutItems shared by a batch; deletions in batches of 25 | 1 write each | ≈ 3 |
+//! | collected, much later | GetItem of the record; Queries shared by a sweep; deletions in batches of 25 | 1 read; n + 1 write | ≈ 0.125 + 0.625 (n + 1) |
 //!
-//! A record of n KB takes n write units, and again when it is replaced by its slim form. `tests/stores/tests/dynamodb/requests.rs` counts all but the last two on the wire, and
+//! A record of n KB takes n write units. `tests/stores/tests/dynamodb/requests.rs` counts all but the last two on the wire, and
 //! holds them against the units that the server tells.
 //!
 //! # What an acknowledgement means

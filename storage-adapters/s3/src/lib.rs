@@ -9,14 +9,17 @@
 //!
 //! | what | requests | $ per million |
 //! |---|---|---|
-//! | commit, acknowledged | PUT record (`If-None-Match: *`) and PUT intent, at the same time: one round trip, whatever the number of keys | 10 |
-//! | its versions entered, later | PUT for each key | 5 a key |
+//! | a transaction of n keys | PUT record (`If-None-Match: *`) and PUT for each key, at the same time, 64 at once: one round trip up to 63 keys | 5 (n + 1) |
+//! | a transaction of one key without a request ID | PUT of the entry, which is the commit | 5 |
+//! | a request ID | GET of the record, at the begin | 0.4 |
+//! | written keys looked at first, while the store's time is known too coarsely (protocol, section 9) | LIST for each key | 5 a key |
 //! | a read from the node's memory | none | 0 |
 //! | a cold read | LIST of the key's versions, GET of the newest one's record | 5.4 |
-//! | `commit` of a record and n entries | n + 1 PUT, 64 at once | 5 (n + 1) |
+//! | a fresh read, or one after ten seconds | LIST of the key's versions | 5 |
+//! | a node's start | GET of the description, and of the mark beside the first request | 0.8 |
 //! | `scan` | LIST for each 1,000 names; GET for each group longer than 480 characters | 5; 0.4 |
 //! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
-//! | collected, much later | GETs, LISTs and PUTs shared by a batch; deletions in batches of 1,000, each charged as one request | ≈ 10 |
+//! | collected, much later | GET of the record; names in pages of 1,000; deletions in batches of 1,000 | ≈ 0.5 |
 //!
 //! `tests/stores/tests/requests.rs` counts all but the last two on the wire.
 //!

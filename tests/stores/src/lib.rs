@@ -4,7 +4,7 @@
 //! * [`Table`] – a running server with a table of DynamoDB, and stores on it.
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
-//! * [`node`], [`run`], [`read`], [`expect`] – transactions over a store, and the requests that they took.
+//! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`expect`] – transactions over a store, and the requests that they took.
 //! * [`check_scans`], [`scan_all`] – scans, held against groups and their items; [`check_times`] –
 //!   the store's time.
 //! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
@@ -27,5 +27,7 @@ pub use races::passed_but_for_races;
 pub use scans::{check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
 pub use times::check_times;
-pub use transactions::{at_once, counted, expect, key, node, put, put_small, read, run, writes};
+pub use transactions::{
+    at_once, counted, expect, key, node, put, put_small, read, read_fresh, run, run_named, writes,
+};
 pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aft_core::ids::Key;
+use aft_core::ids::{Key, RequestHash};
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
 use aft_core::record::{Location, Value, Write};
 use aft_node::{NodeHandle, NodeSettings, fresh_begin};
@@ -43,11 +43,28 @@ pub async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
     node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
 }
 
+/// The same for a request that has an ID, which is this byte over and over as a hash.
+pub async fn run_named(node: &NodeHandle, id: u8, ops: Vec<Op>) -> Reply {
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, hash: RequestHash([id; 32]), named: true, ..fresh_begin() };
+    node.ask(Verb::Begin(Box::new(begin))).await.expect("nothing is in the way")
+}
+
 /// Reads one key in a transaction of its own.
 pub async fn read(node: &NodeHandle, number: usize) -> Bytes {
-    let Reply::Begun { reads, .. } = run(node, vec![Op::Get(key(number))]).await else {
-        panic!("a fresh request is not replayed")
-    };
+    value(run(node, vec![Op::Get(key(number))]).await)
+}
+
+/// Reads one key in a transaction that begins fresh.
+pub async fn read_fresh(node: &NodeHandle, number: usize) -> Bytes {
+    let batch = Batch { ops: vec![Op::Get(key(number))], commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, fresh: true, ..fresh_begin() };
+    value(node.ask(Verb::Begin(Box::new(begin))).await.expect("nothing is in the way"))
+}
+
+/// The one value that a transaction read.
+fn value(reply: Reply) -> Bytes {
+    let Reply::Begun { reads, .. } = reply else { panic!("a fresh request is not replayed") };
     match &reads[0].found {
         Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
         other => panic!("{other:?}"),

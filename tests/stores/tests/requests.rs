@@ -8,13 +8,27 @@ use aft_services::Service;
 use aft_store::{Committed, Costs, Created, Name, Position, Space, Store, Writes};
 use aft_store_s3::S3Store;
 use aft_store_tests::{
-    Act, Bucket, Front, Seen, at_once, counted, expect, node, put_all, put_small, read, run, scan_all, writes,
+    Act, Bucket, Front, Seen, at_once, counted, expect, node, put_all, put_small, read, read_fresh, run,
+    run_named, scan_all, writes,
 };
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
+/// How long a node that asks all the time may take to know the store's time within 50 ms.
+const NARROW_MAX: Duration = Duration::from_secs(30);
+/// Where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+const LOOKED: [(&str, usize); 8] = [
+    ("LIST intent", 1),
+    ("LIST collect", 1),
+    ("LIST marker", 1),
+    ("LIST node", 1),
+    ("LIST version", 1),
+    ("LIST blob", 1),
+    ("LIST commit", 1),
+    ("LIST store", 1),
+];
 
 fn count(costs: &Costs, class: &str) -> u64 {
     costs.requests.iter().find(|of| of.class == class).expect("it is a class").count
@@ -38,40 +52,113 @@ async fn a_transaction_costs_what_it_should() {
     let tried = [("PUT probe", 3), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)];
     expect(&front.take(), &[&looked[..], &tried].concat());
 
-    // The commit of 10 small writes: one round trip, two requests; then one for each key.
-    let before = store.costs().expect("it charges");
+    // A node that opens an empty store looks for its description, for anything else in each space of
+    // either version, makes the description, and reads it as it was made.
     let writer = node(store.clone()).await;
+    expect(&front.take(), &[&[("GET store", 2), ("PUT store", 1)][..], &LOOKED].concat());
+
+    // The first commit of a node, of 10 small writes. The node looks at the mark, and beside that
+    // asks for the time. One answer of a server that tells whole seconds leaves the bounds wide:
+    // so the written keys are looked at. Then record and entries in one round trip.
+    let before = store.costs().expect("it charges");
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    // Nothing is owed: nothing comes after the answer.
+    tokio::time::sleep(2 * HELD).await;
     let seen = front.take();
-    expect(&seen, &[("PUT commit", 1), ("PUT intent", 1), ("PUT version", KEYS)]);
-    let (first, later): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|one| one.what() != "PUT version");
-    let both_under_way = first.iter().map(|one| one.from).max() < first.iter().map(|one| one.to).min();
-    assert!(both_under_way, "record and intent go out at the same time: {first:?}");
-    assert!(first.iter().all(|one| one.to < acknowledged) && later.iter().all(|one| one.to > acknowledged));
+    expect(&seen, &[("GET store", 2), ("LIST version", KEYS), ("PUT commit", 1), ("PUT version", KEYS)]);
+    let of = |method: &str| -> Vec<Seen> {
+        seen.iter().filter(|one| one.what().starts_with(method)).cloned().collect()
+    };
+    let (looks, listings, pieces) = (of("GET"), of("LIST"), of("PUT"));
+    assert_eq!(
+        [at_once(&looks), at_once(&listings), at_once(&pieces)],
+        [2, KEYS, 1 + KEYS],
+        "one round trip each"
+    );
+    assert!(pieces.iter().all(|one| one.to < acknowledged), "all is durable before the answer");
     let (writes, reads, dollars) = since(&store, &before);
-    assert_eq!((writes, reads), (2 + KEYS as u64, 0));
-    assert!((dollars - 12.0 * 0.005 / 1_000.0).abs() < 1e-12, "{dollars}");
+    assert_eq!((writes, reads), (1 + 2 * KEYS as u64, 2));
+    assert!((dollars - (21.0 * 5e-6 + 2.0 * 0.4e-6)).abs() < 1e-12, "{dollars}");
 
-    // Its own node knows the value, but not yet whether another one has written the key.
-    assert_eq!(read(&writer, 3).await, "value 3");
-    expect(&front.take(), &[("LIST version", 1)]);
+    // Its own node knows the value, and looked a moment ago whether another one had written the key.
     assert_eq!(read(&writer, 3).await, "value 3");
     expect(&front.take(), &[]);
+    // A fresh read looks now, and finds nothing newer.
+    assert_eq!(read_fresh(&writer, 3).await, "value 3");
+    expect(&front.take(), &[("LIST version", 1)]);
 
-    // A cold node: the key's newest version, and its record; after that, nothing.
+    // A cold node: the description, the mark beside the first request, the key's newest version, and
+    // its record; after that, nothing.
     let cold = bucket.open(&url).await.expect("the server runs");
     front.take();
-    let before = cold.costs().expect("it charges");
     let reader = node(cold.clone()).await;
+    expect(&front.take(), &[("GET store", 1)]);
+    let before = cold.costs().expect("it charges");
     assert_eq!(read(&reader, 4).await, "value 4");
-    expect(&front.take(), &[("LIST version", 1), ("GET commit", 1)]);
+    expect(&front.take(), &[("GET store", 1), ("LIST version", 1), ("GET commit", 1)]);
+    let (writes, reads, dollars) = since(&cold, &before);
+    assert_eq!((writes, reads), (1, 2));
+    assert!((dollars - 5.8e-6).abs() < 1e-12, "{dollars}");
     assert_eq!(read(&reader, 4).await, "value 4");
     expect(&front.take(), &[]);
+    // From then on a cold read of a key is its newest version and the record; of a key whose record
+    // is known, its newest version.
+    run(&writer, vec![put_small(20), put_small(21)]).await;
+    front.take();
+    let before = cold.costs().expect("it charges");
+    assert_eq!(read(&reader, 20).await, "value 20");
+    expect(&front.take(), &[("LIST version", 1), ("GET commit", 1)]);
     let (writes, reads, dollars) = since(&cold, &before);
     assert_eq!((writes, reads), (1, 1));
     assert!((dollars - 5.4e-6).abs() < 1e-12, "{dollars}");
+    assert_eq!(read(&reader, 21).await, "value 21");
+    expect(&front.take(), &[("LIST version", 1)]);
+}
+
+/// The bounds of the store's time narrow down to a round trip, since second boundaries fall between the answers: then no written key is looked at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let writer = node(store.clone()).await;
+    run(&writer, vec![put_small(0)]).await;
+    front.take();
+    let begun = Instant::now();
+    let answers = loop {
+        run(&writer, vec![put_small(0)]).await;
+        let seen = counted(&front.take());
+        // One key and no request ID: the entry is the commit.
+        assert_eq!(seen.get("PUT version"), Some(&1), "{seen:?}");
+        if !seen.contains_key("LIST version") {
+            break seen.values().sum::<usize>();
+        }
+        assert!(begun.elapsed() < NARROW_MAX, "the bounds are wide after {NARROW_MAX:?}");
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    };
+    println!("the bounds were narrow after {:?}", begun.elapsed());
+    assert_eq!(answers, 1);
+
+    let before = store.costs().expect("it charges");
+    run(&writer, vec![put_small(1)]).await;
+    expect(&front.take(), &[("PUT version", 1)]);
+    run(&writer, vec![put_small(1), put_small(2)]).await;
+    expect(&front.take(), &[("PUT commit", 1), ("PUT version", 2)]);
+    run(&writer, (0..KEYS).map(put_small).collect()).await;
+    expect(&front.take(), &[("PUT commit", 1), ("PUT version", KEYS)]);
+    let (writes, reads, dollars) = since(&store, &before);
+    assert_eq!((writes, reads), (1 + 3 + 11, 0));
+    assert!((dollars - 75e-6).abs() < 1e-12, "{dollars}");
+    // With a request ID the record is looked up first, and is the commit of one key as well.
+    run_named(&writer, 17, vec![put_small(1)]).await;
+    expect(&front.take(), &[("GET commit", 1), ("PUT commit", 1), ("PUT version", 1)]);
+    // The same request again finds its result.
+    let again = run_named(&writer, 17, vec![put_small(1)]).await;
+    assert!(matches!(again, Reply::Replayed(_)), "{again:?}");
+    let seen = counted(&front.take());
+    assert!(seen.keys().all(|what| what == "GET commit") && seen.values().sum::<usize>() <= 1, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,14 +9,27 @@ use aft_services::Service;
 use aft_store::{Committed, Created, Name, Space, Store, Writes};
 use aft_store_dynamodb::{Consumed, DynamoDbStore};
 use aft_store_tests::{
-    Act, Front, Seen, Table, at_once, counted, expect, node, put, put_all, put_small, read, run, scan_all,
-    writes,
+    Act, Front, Seen, Table, at_once, counted, expect, node, put, put_all, put_small, read, read_fresh, run,
+    run_named, scan_all, writes,
 };
 use bytes::Bytes;
 
 /// How long the front holds a request: well above what sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
+/// How long a node that asks all the time may take to know the store's time within 50 ms.
+const NARROW_MAX: Duration = Duration::from_secs(60);
+/// Where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+const LOOKED: [(&str, usize); 8] = [
+    ("Query intent", 8),
+    ("Query collect", 8),
+    ("Query marker", 8),
+    ("Query node", 8),
+    ("Query version", 8),
+    ("Query blob", 8),
+    ("Query commit", 8),
+    ("Query store", 8),
+];
 
 /// What a store has cost since an earlier moment: units written, units read, dollars.
 fn since(store: &DynamoDbStore, before: (Consumed, f64)) -> (f64, f64, f64) {
@@ -47,54 +60,123 @@ async fn a_transaction_costs_what_it_should() {
         ],
     );
 
-    // The commit of 10 small writes: one round trip, two requests; then one for each key.
-    let before = so_far(&store);
+    // A node that opens an empty store looks for its description, for anything else in the eight
+    // partitions of each space of either version, makes the description, and reads it as it was made.
     let writer = node(store.clone()).await;
+    expect(&front.take(), &[&[("GetItem store", 2), ("PutItem store", 1)][..], &LOOKED].concat());
+
+    // The first commit of a node, of 10 small writes. The node looks at the mark, and beside that
+    // asks for the time. One answer of a server that tells whole seconds leaves the bounds wide:
+    // so the written keys are looked at. Then record and entries in one round trip.
+    let before = so_far(&store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    // Nothing is owed: nothing comes after the answer.
+    tokio::time::sleep(2 * HELD).await;
     let seen = front.take();
-    // Four versions at once; the others wait, and go together.
-    let requests =
-        [("PutItem commit", 1), ("PutItem intent", 1), ("PutItem version", 4), ("BatchWriteItem version", 1)];
-    expect(&seen, &requests);
-    let (first, later): (Vec<&Seen>, Vec<&Seen>) =
-        seen.iter().partition(|one| !one.what().ends_with("version"));
-    let both_under_way = first.iter().map(|one| one.from).max() < first.iter().map(|one| one.to).min();
-    assert!(both_under_way, "record and intent go out at the same time");
-    assert!(first.iter().all(|one| one.to < acknowledged) && later.iter().all(|one| one.to > acknowledged));
+    let pieces = [("PutItem commit", 1), ("BatchWriteItem version", 1)];
+    expect(&seen, &[&[("GetItem store", 2), ("Query version", KEYS)][..], &pieces].concat());
+    let of = |does: fn(&str) -> bool| -> Vec<Seen> {
+        seen.iter().filter(|one| does(&one.what())).cloned().collect()
+    };
+    let pieces = of(|what| what.contains("Put") || what.contains("Batch"));
+    assert_eq!(at_once(&of(|what| what.starts_with("GetItem"))), 2, "one round trip");
+    assert_eq!(at_once(&of(|what| what.starts_with("Query"))), KEYS, "one round trip");
+    assert_eq!(at_once(&pieces), 2, "one round trip");
+    assert!(pieces.iter().all(|one| one.to < acknowledged), "all is durable before the answer");
     let (writes, reads, dollars) = since(&store, before);
     println!("commit of {KEYS} small writes: {writes} write units, {reads} read units, {dollars} dollars");
-    assert_eq!((writes, reads), (2.0 + KEYS as f64, 0.0));
-    assert!((dollars - 12.0 * 0.625e-6).abs() < 1e-12, "{dollars}");
+    // DynamoDB Local counts nothing for a query that finds nothing.
+    assert_eq!((writes, reads), (1.0 + KEYS as f64, 2.0));
+    assert!((dollars - (11.0 * 0.625e-6 + 2.0 * 0.125e-6)).abs() < 1e-12, "{dollars}");
 
-    // Its own node knows the value, but not yet whether another one has written the key.
-    assert_eq!(read(&writer, 3).await, "value 3");
-    expect(&front.take(), &[("Query version", 1)]);
+    // Its own node knows the value, and looked a moment ago whether another one had written the key.
     assert_eq!(read(&writer, 3).await, "value 3");
     expect(&front.take(), &[]);
+    // A fresh read looks now, and finds nothing newer.
+    assert_eq!(read_fresh(&writer, 3).await, "value 3");
+    expect(&front.take(), &[("Query version", 1)]);
 
-    // A cold node: the key's newest version, and its record; after that, nothing.
+    // A cold node: the description, the mark beside the first request, the key's newest version, and
+    // its record; after that, nothing.
     let cold = table.open(&url).await.expect("the server runs");
     front.take();
-    let before = so_far(&cold);
     let reader = node(cold.clone()).await;
+    expect(&front.take(), &[("GetItem store", 1)]);
     assert_eq!(read(&reader, 4).await, "value 4");
-    expect(&front.take(), &[("Query version", 1), ("GetItem commit", 1)]);
+    expect(&front.take(), &[("GetItem store", 1), ("Query version", 1), ("GetItem commit", 1)]);
     assert_eq!(read(&reader, 4).await, "value 4");
     expect(&front.take(), &[]);
+
+    // From then on a cold read of a key is its newest version and the record.
+    run(&writer, vec![put_small(20), put_small(21)]).await;
+    front.take();
+    let before = so_far(&cold);
+    assert_eq!(read(&reader, 20).await, "value 20");
+    expect(&front.take(), &[("Query version", 1), ("GetItem commit", 1)]);
     let (writes, reads, dollars) = since(&cold, before);
     println!("cold read: {writes} write units, {reads} read units, {dollars} dollars");
     assert_eq!((writes, reads), (0.0, 2.0));
     assert!((dollars - 0.25e-6).abs() < 1e-12, "{dollars}");
+}
 
-    // Two values of 4 KiB: the record's size shows.
+/// The bounds of the store's time narrow down to a round trip, since second boundaries fall between the answers: then no written key is looked at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let writer = node(store.clone()).await;
+    run(&writer, vec![put_small(0)]).await;
+    front.take();
+    let begun = Instant::now();
+    loop {
+        run(&writer, vec![put_small(0)]).await;
+        let seen = counted(&front.take());
+        // One key and no request ID: the entry is the commit.
+        assert_eq!(seen.get("PutItem version"), Some(&1), "{seen:?}");
+        if !seen.contains_key("Query version") {
+            assert_eq!(seen.len(), 1, "{seen:?}");
+            break;
+        }
+        assert!(begun.elapsed() < NARROW_MAX, "the bounds are wide after {NARROW_MAX:?}");
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    println!("the bounds were narrow after {:?}", begun.elapsed());
+
+    // A unit for each write: of one key, of two, of ten.
+    for (n, requests) in [
+        (1, &[("PutItem version", 1)][..]),
+        (2, &[("PutItem commit", 1), ("BatchWriteItem version", 1)]),
+        (10, &[("PutItem commit", 1), ("BatchWriteItem version", 1)]),
+    ] {
+        let before = so_far(&store);
+        run(&writer, (0..n).map(put_small).collect()).await;
+        expect(&front.take(), requests);
+        let (writes, reads, dollars) = since(&store, before);
+        println!("commit of {n}: {writes} write units, {reads} read units, {dollars} dollars");
+        let record = if n == 1 { 0.0 } else { 1.0 };
+        assert_eq!((writes, reads), (record + n as f64, 0.0));
+    }
+    // Two values of 4 KiB: 8 KiB and names are a record of 9, beside two versions.
     let before = so_far(&store);
     run(&writer, (20..22).map(|number| put(number, Bytes::from(vec![7; 4096]))).collect()).await;
     let (writes, reads, _) = since(&store, before);
     println!("commit of 2 writes of 4 KiB: {writes} write units, {reads} read units");
-    // 8 KiB and names: a record of 9; its intent; two versions.
-    assert_eq!((writes, reads), (12.0, 0.0));
+    assert_eq!((writes, reads), (11.0, 0.0));
+    front.take();
+    // With a request ID the record is looked up first, and is the commit of one key as well.
+    run_named(&writer, 17, vec![put_small(1)]).await;
+    expect(&front.take(), &[("GetItem commit", 1), ("PutItem commit", 1), ("PutItem version", 1)]);
+    // The same request again finds its result.
+    let again = run_named(&writer, 17, vec![put_small(1)]).await;
+    assert!(matches!(again, Reply::Replayed(_)), "{again:?}");
+    let seen = counted(&front.take());
+    assert!(
+        seen.keys().all(|what| what == "GetItem commit") && seen.values().sum::<usize>() <= 1,
+        "{seen:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,17 +1,20 @@
 //! The requests of a transaction, by the server's own counts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aft_core::message::Reply;
 use aft_node::NodeHandle;
 use aft_services::Server;
-use aft_store::{Costs, Store as _};
+use aft_store::Store as _;
 use aft_store_redis::RedisStore;
-use aft_store_tests::{put_small, read, run};
+use aft_store_tests::{put_small, read, read_fresh, run, run_named};
 
 use crate::{admin, open, server, tell, url};
 
 const KEYS: usize = 10;
+/// Long enough for anything that a node might send after its answer.
+const LATER: Duration = Duration::from_millis(300);
 
 /// Calls of a command so far, those inside scripts as well: GET of the identity, in each write.
 pub(crate) fn calls(admin: &mut redis::Connection) -> [usize; 3] {
@@ -21,10 +24,6 @@ pub(crate) fn calls(admin: &mut redis::Connection) -> [usize; 3] {
         let line = stats.lines().find_map(|line| line.strip_prefix(&start));
         line.map_or(0, |rest| rest.split(',').next().and_then(|count| count.parse().ok()).expect("a count"))
     })
-}
-
-fn counted(costs: &Costs, class: &str) -> usize {
-    costs.requests.iter().find(|of| of.class == class).expect("it is a class").count as usize
 }
 
 async fn node(server: &Server) -> (NodeHandle, Arc<RedisStore>) {
@@ -37,27 +36,76 @@ async fn a_transaction_costs_what_it_should() {
     let Some(server) = server() else { return };
     let mut admin = admin(&server);
     let (writer, store) = node(&server).await;
-    let before = calls(&mut admin);
-    let costs_before = store.costs().expect("it counts");
-
-    // Ten keys: record and intent, then one entry for each key.
+    // Ten keys, in the first commit of a node: a GET for the mark and, beside it, one for the time,
+    // each followed by the identity; and one script for the record and its entries, which looks at the
+    // identity itself. Redis tells the time so finely that no written key is looked at first.
+    let mut grown = Grown::new(&mut admin, &store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
-    let after = calls(&mut admin);
-    assert_eq!([after[0] - before[0], after[1] - before[1], after[2] - before[2]], [2 + KEYS, 2 + KEYS, 0]);
-    let costs = store.costs().expect("it counts");
-    assert_eq!(counted(&costs, "script") - counted(&costs_before, "script"), 2 + KEYS);
-    assert_eq!(costs.dollars, 0.0);
+    assert_eq!(grown.calls(&mut admin), [1, 2 * 2 + 1, 0]);
+    assert_eq!(grown.counted(&store), [1, 2, 0]);
+    // Nothing is owed: nothing comes after the answer.
+    tokio::time::sleep(LATER).await;
+    assert_eq!(grown.calls(&mut admin), [0, 0, 0]);
 
-    // Another process, which knows nothing: a listing and the record, each followed by the
+    // From then on a commit is one script, of ten keys, of two, and of one without a request ID; with
+    // one, the record is looked up first.
+    for n in [KEYS, 2, 1] {
+        run(&writer, (0..n).map(put_small).collect()).await;
+        assert_eq!(grown.calls(&mut admin), [1, 1, 0], "{n} keys");
+        assert_eq!(grown.counted(&store), [1, 0, 0], "{n} keys");
+    }
+    run_named(&writer, 17, vec![put_small(1)]).await;
+    assert_eq!(grown.calls(&mut admin), [1, 2 + 1, 0]);
+    assert_eq!(grown.counted(&store), [1, 1, 0]);
+    assert_eq!(store.costs().expect("it counts").dollars, 0.0);
+
+    // Another process, which knows nothing: the mark, a listing and the record, each followed by the
     // identity; then nothing.
     let (reader, store) = node(&server).await;
-    let before = calls(&mut admin);
-    for _ in 0..2 {
-        assert_eq!(read(&reader, 4).await, "value 4");
-        let after = calls(&mut admin);
-        assert_eq!([after[0] - before[0], after[1] - before[1], after[2] - before[2]], [0, 3, 1]);
+    let mut grown = Grown::new(&mut admin, &store);
+    assert_eq!(read(&reader, 4).await, "value 4");
+    assert_eq!(grown.calls(&mut admin), [0, 2 + 1 + 2, 1]);
+    assert_eq!(grown.counted(&store), [0, 2, 1]);
+    assert_eq!(read(&reader, 4).await, "value 4");
+    assert_eq!(grown.calls(&mut admin), [0, 0, 0]);
+    // A fresh read looks again.
+    assert_eq!(read_fresh(&reader, 4).await, "value 4");
+    assert_eq!(grown.calls(&mut admin), [0, 1, 1]);
+    assert_eq!(grown.counted(&store), [0, 0, 1]);
+}
+
+/// The requests since the last look.
+struct Grown {
+    calls: [usize; 3],
+    counted: [usize; 3],
+}
+
+impl Grown {
+    fn new(admin: &mut redis::Connection, store: &RedisStore) -> Grown {
+        Grown { calls: calls(admin), counted: counted(store) }
     }
+
+    /// As the server counts: scripts, GETs, and listings.
+    fn calls(&mut self, admin: &mut redis::Connection) -> [usize; 3] {
+        grow(&mut self.calls, calls(admin))
+    }
+
+    /// As the store counts: scripts, reads of bodies, and listings.
+    fn counted(&mut self, store: &RedisStore) -> [usize; 3] {
+        grow(&mut self.counted, counted(store))
+    }
+}
+
+fn grow(before: &mut [usize; 3], now: [usize; 3]) -> [usize; 3] {
+    let grown = std::array::from_fn(|class| now[class] - before[class]);
+    *before = now;
+    grown
+}
+
+fn counted(store: &RedisStore) -> [usize; 3] {
     let costs = store.costs().expect("it counts");
-    assert_eq!((counted(&costs, "get"), counted(&costs, "list")), (1, 1));
+    ["script", "get", "list"].map(|class| {
+        costs.requests.iter().find(|of| of.class == class).expect("it is a class").count as usize
+    })
 }
