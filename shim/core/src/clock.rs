@@ -591,6 +591,8 @@ mod tests {
     fn the_time_of_one_process_is_its_wall_clock_and_never_behind_its_commits() {
         let mut clock = clock(Reference::Own, 10_000);
         assert_eq!(clock.hear(answer(10_000, 10_000, 90_000, 1)), None, "it hears no other time");
+        assert_eq!(bounds(&clock), None, "earlier lives may have been ahead");
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 9_000));
         assert_eq!(bounds(&clock), Some((10_000, 10_000)));
         assert!(clock.was_heard_since(&clock.moment()), "its own time is always at hand");
         let mut last = clock.tick(Hlc::default(), EPOCH_MS + 10_000);
@@ -606,5 +608,7 @@ mod tests {
         check(10_600, 0, 10_500);
         check(11_600, 1_000, 10_500);
         check(22_000, 11_400, 11_400);
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 20_000));
+        assert_eq!(bounds(&clock), Some((20_000, 20_000)), "a clock that was set back, and a restart");
     }
 }
