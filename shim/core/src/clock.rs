@@ -642,5 +642,7 @@ mod tests {
         check(10_600, 0, 10_500);
         check(11_600, 1_000, 10_500);
         check(22_000, 11_400, 11_400);
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 20_000));
+        assert_eq!(bounds(&clock), Some((20_000, 20_000)), "a clock that was set back, and a restart");
     }
 }
