@@ -1,4 +1,5 @@
-//! `cargo xtask torture`: the end-to-end test that kills a loaded server with SIGKILL, run for a time against the release binary.
+//! `cargo xtask torture`: the end-to-end tests that kill loaded servers, stop them and set their clocks, run for a time against the release
+//! binary; and the tests of the first protocol's faults, with more commits.
 
 use std::process::ExitCode;
 
@@ -6,7 +7,7 @@ use crate::step;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long.
+    /// How long each of the tests with epochs goes on.
     #[arg(long, value_name = "N")]
     minutes: u64,
     /// The seed of an earlier run; fresh if not given. The instants of the kills follow it, the operating system's scheduling does not.
@@ -24,8 +25,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     );
     let mut steps = vec![build];
     if steps[0].ok {
-        let mut command =
-            step::cargo(["test", "--locked", "--package", "aft-e2e", "--test", "kill", "--", "--nocapture"]);
+        let mut command = step::cargo(["test", "--locked", "--package", "aft-e2e", "--no-fail-fast"]);
+        // Each of the tests goes on for so long; one after the other.
+        command.args(["--test", "kill", "--test", "lives", "--test", "faults", "--", "--nocapture"]);
+        command.arg("--test-threads=1");
         command.env("AFT_BIN", binary).env("AFT_TORTURE_MINUTES", arguments.minutes.to_string());
         if let Some(seed) = arguments.seed {
             command.env("AFT_TORTURE_SEED", seed.to_string());

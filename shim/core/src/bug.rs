@@ -1,6 +1,8 @@
-//! Faults put into the protocol on purpose, to prove that the tests find them (protocol, section 16).
+//! Faults put into the protocol on purpose, to prove that the tests find them (protocol, section
+//! 16).
 //!
-//! Without the feature `planted-bugs` nothing can turn one on, and the core's test for it is constantly false.
+//! Without the feature `planted-bugs` nothing can turn one on, and the core's test for it is
+//! constantly false.
 
 /// One planted bug. Off by default; at most one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,13 +1,16 @@
 //! The store's time, and ages: the only clocks that decisions rest on (`docs/protocol.md`, clocks).
 //!
-//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer bounds the offset between the store's clock
-//! and the node's monotonic clock; bounds of several answers are intersected, and widen as clocks drift. Before the first answer, and after the
+//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer
+//! bounds the offset between the store's clock and the node's monotonic clock; bounds of several
+//! answers are intersected, and widen as clocks drift. Before the first answer, and after the
 //! process did not run for a while, the time is not known and nothing is decided by it.
 //!
-//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires (deadlines, listings, repeated calls) expires
-//! *at most*: by whichever clock went furthest. So a process that was frozen with one of its clocks does not believe what it knew before.
+//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires
+//! (deadlines, listings, repeated calls) expires *at most*: by whichever clock went furthest. So a
+//! process that was frozen with one of its clocks does not believe what it knew before.
 //!
-//! Why an error is on the safe side: every comparison takes the bound that delays what waits and hastens what expires.
+//! Why an error is on the safe side: every comparison takes the bound that delays what waits and
+//! hastens what expires.
 
 use crate::bug::Bug;
 use crate::ids::Hlc;
@@ -15,7 +18,8 @@ use crate::ids::Hlc;
 /// The clocks at one step, read once by the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Now {
-    /// Milliseconds of a clock that never goes back and does not count suspension (`CLOCK_MONOTONIC`). Timers go by it.
+    /// Milliseconds of a clock that never goes back and does not count suspension
+    /// (`CLOCK_MONOTONIC`). Timers go by it.
     pub mono_ms: u64,
     /// Milliseconds of a clock that never goes back and counts suspension (`CLOCK_BOOTTIME`).
     pub boot_ms: u64,
@@ -23,13 +27,13 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// The store's time as one answer carried it: at some moment between sending and receiving, the store's clock read a value in
-/// `[at_ms, at_ms + span_ms)`.
+/// The store's time as one answer carried it: at some moment between sending and receiving, the
+/// store's clock read a value in `[at_ms, at_ms + span_ms)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreTime {
-    /// When the request was sent, at the earliest, by the node's monotonic clock.
+    /// The earliest instant at which the request was sent, by the node's monotonic clock.
     pub sent_mono_ms: u64,
-    /// When the answer had come, at the latest, by the node's monotonic clock.
+    /// The latest instant at which the answer had come, by the node's monotonic clock.
     pub received_mono_ms: u64,
     /// Milliseconds since the epoch.
     pub at_ms: u64,
@@ -40,13 +44,14 @@ pub struct StoreTime {
 /// The clock that is the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// The store tells its time with its answers.
+    /// The store's own, which its answers carry.
     Store,
     /// One process holds the store: its wall clock, but never behind its hybrid clock.
     Own,
 }
 
-/// The store's time at one step: not before the one, not after the other, in milliseconds since the epoch.
+/// The store's time at one step: not before the one, not after the other, in milliseconds since the
+/// epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bounds {
     /// The earliest that it can be.
@@ -58,6 +63,7 @@ pub struct Bounds {
 impl Bounds {
     /// Returns the width of the bounds: twice the largest error.
     pub fn width_ms(self) -> u64 {
+        assert!(self.earliest_ms <= self.latest_ms, "bounds are in order");
         self.latest_ms - self.earliest_ms
     }
 }
@@ -78,10 +84,12 @@ const DRIFT_PPM: u64 = 200;
 const STALE_AFTER_MS: u64 = 60_000;
 /// After answers disagreed, both count for so long.
 const DISPUTE_MS: u64 = 10_000;
-/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause of the process.
+/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause
+/// of the process.
 pub const THAW_MS: u64 = 1_000;
 
-/// Bounds of store time minus monotonic time, as of a monotonic instant. Signed: a monotonic clock may be ahead of the store's.
+/// Bounds of store time minus monotonic time, as of a monotonic instant. Signed: a monotonic clock
+/// may be ahead of the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Offset {
     low: i64,
@@ -92,27 +100,33 @@ struct Offset {
 impl Offset {
     fn of(heard: StoreTime) -> Offset {
         let at = |ms: u64| i64::try_from(ms).expect("times fit into 63 bits");
-        Offset {
+        let offset = Offset {
             low: at(heard.at_ms) - at(heard.received_mono_ms),
             high: at(heard.at_ms) + at(heard.span_ms) - at(heard.sent_mono_ms),
             as_of_mono: heard.received_mono_ms,
-        }
+        };
+        assert!(offset.low < offset.high, "an answer bounds the offset from both sides");
+        offset
     }
 
     /// Widens the bounds by the drift since they were made.
     fn at(self, mono_ms: u64) -> Offset {
         let elapsed = mono_ms.saturating_sub(self.as_of_mono);
         let drift = (elapsed * DRIFT_PPM).div_ceil(1_000_000) as i64;
+        assert!(drift >= 0, "bounds widen with time, and never narrow");
         Offset { low: self.low - drift, high: self.high + drift, as_of_mono: self.as_of_mono.max(mono_ms) }
     }
 
     fn intersection(self, other: Offset) -> Option<Offset> {
+        assert_eq!(self.as_of_mono, other.as_of_mono, "bounds of one instant are compared");
         let (low, high) = (self.low.max(other.low), self.high.min(other.high));
         (low <= high).then_some(Offset { low, high, as_of_mono: self.as_of_mono })
     }
 
     fn hull(self, other: Offset) -> Offset {
-        Offset { low: self.low.min(other.low), high: self.high.max(other.high), as_of_mono: self.as_of_mono }
+        let (low, high) = (self.low.min(other.low), self.high.max(other.high));
+        assert!(low <= high, "a hull is not empty");
+        Offset { low, high, as_of_mono: self.as_of_mono }
     }
 }
 
@@ -125,14 +139,17 @@ pub(crate) struct Clock {
     offset: Option<Offset>,
     /// Covers answers that disagree, until this monotonic instant.
     disputed: Option<(Offset, u64)>,
-    /// When the store's time was last heard, by the monotonic clock.
+    /// The monotonic instant at which the store's time was last heard.
     heard_mono: u64,
-    /// When the request was sent whose answer carried it.
+    /// The latest monotonic instant at which a request was sent whose answer carried it.
     heard_sent_mono: u64,
     /// The number of pauses of the process so far.
     thaws: u32,
-    /// The last commit time that was given out, but for those that followed a version of the future.
+    /// The last commit time that was given out, but for those that followed a version of the
+    /// future.
     hybrid: Hlc,
+    /// Where one process holds the store: what its earlier lives gave out was carried over.
+    carried: bool,
     bug: Option<Bug>,
 }
 
@@ -148,12 +165,14 @@ impl Clock {
             heard_sent_mono: 0,
             thaws: 0,
             hybrid: Hlc::default(),
+            carried: false,
             bug,
         }
     }
 
-    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns the gap, in milliseconds, if the process had not
-    /// run for a while before it: two of its clocks moved apart, or the step comes too late.
+    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns
+    /// the gap, in milliseconds, if the process had not run for a while before it: two of its
+    /// clocks moved apart, or the step comes too late.
     pub(crate) fn step(&mut self, now: Now, wake_mono: Option<u64>) -> Option<u64> {
         assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
         assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
@@ -163,7 +182,8 @@ impl Clock {
         }
         let mono = now.mono_ms - before.mono_ms;
         let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
-        // A wall clock that is set back says as much about a pause as one that goes ahead: the clocks moved apart.
+        // A wall clock that is set back says as much about a pause as one that goes ahead: the
+        // clocks moved apart.
         let wall = (i128::from(now.wall_ms) - i128::from(before.wall_ms)).abs_diff(i128::from(mono));
         let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
         let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
@@ -173,10 +193,13 @@ impl Clock {
         self.offset = None;
         self.disputed = None;
         self.thaws += 1;
+        let is_unknown = self.reference == Reference::Own || self.offset.is_none();
+        assert!(is_unknown, "nothing that was known of time before a pause is believed after it");
         Some(gap)
     }
 
-    /// Learns the store's time from an answer to a call that was made since the last pause. Returns the distance, in milliseconds, if it disagrees with what was known.
+    /// Learns the store's time from an answer to a call that was made since the last pause. Returns
+    /// the distance, in milliseconds, if it disagrees with what was known.
     pub(crate) fn hear(&mut self, heard: StoreTime) -> Option<u64> {
         assert!(heard.sent_mono_ms <= heard.received_mono_ms, "an answer comes after its request");
         assert!(heard.span_ms >= 1, "a time has a resolution");
@@ -214,9 +237,11 @@ impl Clock {
     /// Returns the store's time at this step, if it is known.
     pub(crate) fn bounds(&self) -> Option<Bounds> {
         match self.reference {
+            Reference::Own if !self.carried => None,
             Reference::Own => {
                 let hybrid_ms = if self.bug == Some(Bug::WallClockAlone) { 0 } else { self.hybrid.ms() };
                 let ms = self.now.wall_ms.max(hybrid_ms);
+                assert!(ms >= self.now.wall_ms, "one process's time is not behind its clock");
                 Some(Bounds { earliest_ms: ms, latest_ms: ms })
             }
             Reference::Store => {
@@ -233,19 +258,34 @@ impl Clock {
                 let offset = offset.at(self.now.mono_ms);
                 let mono = i64::try_from(self.now.mono_ms).expect("times fit into 63 bits");
                 let ms = |offset: i64| u64::try_from(mono + offset).unwrap_or(0);
-                Some(Bounds { earliest_ms: ms(offset.low), latest_ms: ms(offset.high) })
+                let (earliest_ms, latest_ms) = (ms(offset.low), ms(offset.high));
+                assert!(earliest_ms <= latest_ms, "bounds are in order");
+                Some(Bounds { earliest_ms, latest_ms })
             }
         }
     }
 
-    /// Returns true if an answer to a request that was sent since then carried the store's time; always where the clock is the process's own.
+    /// Returns true if an answer to a request that was sent since then carried the store's time;
+    /// always where the clock is the process's own.
     pub(crate) fn was_heard_since(&self, then: &Moment) -> bool {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_sent_mono >= then.now.mono_ms
     }
 
-    /// Returns true if the process stood still since an instant, and the store has not told since how long: no clock of its own need show it.
+    /// Returns true if the process stood still since an instant, and the store has not told since
+    /// how long: no clock of its own need show it.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
         self.reference == Reference::Store && then.thaws < self.thaws && self.offset.is_none()
+    }
+
+    /// Carries the hybrid clock of earlier lives over, where one process holds the store: the mark
+    /// is at or above every commit time that they gave out and that may have gone since. A wall
+    /// clock may have been set back between, so the time is not known before.
+    pub(crate) fn carry_over(&mut self, mark: Hlc) {
+        if self.reference == Reference::Own {
+            self.hybrid = self.hybrid.max(mark);
+            self.carried = true;
+            assert!(self.hybrid >= mark, "commits to come are above the mark");
+        }
     }
 
     /// Returns true if this fault was put in on purpose.
@@ -279,12 +319,14 @@ impl Clock {
         let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
         let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
         let store = match (then.store_ms, self.bounds()) {
-            // By the latest that it can be: it grows when an answer shows that the process stood still with all its clocks, and not when answers narrow
-            // the error down.
+            // By the latest that it can be: it grows when an answer shows that the process stood
+            // still with all its clocks, and not when answers narrow the error down.
             (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
-        mono.max(boot).max(wall).max(store)
+        let age_ms = mono.max(boot).max(wall).max(store);
+        assert!(age_ms >= self.age_at_least_ms(then), "an age at most is not below the age at least");
+        age_ms
     }
 
     /// Returns the age of an instant by the monotonic clock alone: for what waits.
@@ -297,18 +339,310 @@ impl Clock {
         self.bounds().map_or(0, |bounds| self.hybrid.ms().saturating_sub(bounds.latest_ms))
     }
 
-    /// Gives out a commit time: greater than `after` and than those given out before, and not before `at_ms`, which lies within the bounds of
-    /// the store's time.
+    /// Gives out a commit time: greater than `after` and than those given out before, and not
+    /// before `at_ms`, which lies within the bounds of the store's time.
     pub(crate) fn tick(&mut self, after: Hlc, at_ms: u64) -> Hlc {
         let bounds = self.bounds().expect("no commit time is taken before the store's time is known");
         assert!(bounds.earliest_ms <= at_ms && at_ms <= bounds.latest_ms, "a commit time is the store's");
         let next = self.hybrid.max(after).0.checked_add(1).expect("commit times do not run out");
         let time = Hlc(next).max(Hlc::from_ms(at_ms));
-        assert!(time > after && time >= self.hybrid, "a commit time is greater than all before it");
-        // A time that follows a version of the future is that transaction's alone: what the node gives out next is the store's time again.
+        assert!(time > after && time > self.hybrid, "a commit time is greater than all before it");
+        assert!(time >= Hlc::from_ms(at_ms), "a commit time is not before the instant that it is for");
+        // A time that follows a version of the future is that transaction's alone: what the node
+        // gives out next is the store's time again.
         if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
             self.hybrid = time;
         }
+        assert!(self.hybrid <= time, "the hybrid clock follows what is given out, and nothing else");
         time
+    }
+
+    /// Panics if an invariant is broken.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.heard_mono <= self.now.mono_ms, "what was heard is in the past");
+        let is_heard = self.offset.is_some() || self.disputed.is_some();
+        assert!(!is_heard || self.reference == Reference::Store, "one process hears no other time");
+        if let Some(offset) = &self.offset {
+            assert!(offset.low <= offset.high, "bounds are in order");
+        }
+        if let (Some((hull, _)), Some(offset)) = (&self.disputed, &self.offset) {
+            assert!(hull.low <= offset.high && hull.high >= offset.low, "a hull covers what is known");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the rules of the store's time and of ages, each by examples with figures.
+    //!
+    //! Method: a clock is stepped and fed with answers by hand; one `check` per rule compares what
+    //! it says with what follows from the answers.
+
+    use super::{Bounds, Clock, DISPUTE_MS, Moment, Now, Reference, STALE_AFTER_MS, StoreTime, THAW_MS};
+    use crate::ids::Hlc;
+
+    /// True time at the monotonic instant 0, in milliseconds.
+    const EPOCH_MS: u64 = 1_700_000_000_000;
+
+    /// Returns clocks that agree, at a monotonic instant.
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, boot_ms: mono_ms, wall_ms: EPOCH_MS + mono_ms }
+    }
+
+    /// Returns an answer of a store whose clock shows `store_ms` beyond the epoch.
+    fn answer(sent: u64, received: u64, store_ms: u64, span_ms: u64) -> StoreTime {
+        let at_ms = EPOCH_MS + store_ms;
+        StoreTime { sent_mono_ms: sent, received_mono_ms: received, at_ms, span_ms }
+    }
+
+    fn clock(reference: Reference, mono_ms: u64) -> Clock {
+        let mut clock = Clock::new(reference, None);
+        assert_eq!(clock.step(at(mono_ms), None), None, "a first step follows no other");
+        clock
+    }
+
+    /// Returns a clock that has heard at `mono_ms` that the store's time is the true one.
+    fn heard(mono_ms: u64) -> Clock {
+        let mut clock = clock(Reference::Store, mono_ms);
+        assert_eq!(clock.hear(answer(mono_ms, mono_ms, mono_ms, 1)), None);
+        clock
+    }
+
+    /// Returns the bounds beyond the epoch.
+    fn bounds(clock: &Clock) -> Option<(u64, u64)> {
+        clock.check_invariants();
+        let beyond = |Bounds { earliest_ms, latest_ms }| (earliest_ms - EPOCH_MS, latest_ms - EPOCH_MS);
+        clock.bounds().map(beyond)
+    }
+
+    #[test]
+    fn one_answer_bounds_the_time_by_its_round_trip_and_the_clocks_resolution() {
+        let check = |span_ms: u64, round_trip_ms: u64, expected: (u64, u64)| {
+            let mut clock = clock(Reference::Store, 5_000);
+            assert_eq!(bounds(&clock), None, "no time before the first answer");
+            clock.step(at(5_000 + round_trip_ms), None);
+            clock.hear(answer(5_000, 5_000 + round_trip_ms, 7_000, span_ms));
+            assert_eq!(bounds(&clock), Some(expected), "{span_ms} ms, {round_trip_ms} ms");
+            assert_eq!(clock.bounds().map(Bounds::width_ms), Some(span_ms + round_trip_ms));
+        };
+        check(1, 0, (7_000, 7_001));
+        check(1, 10, (7_000, 7_011));
+        check(1_000, 0, (7_000, 8_000));
+        check(1_000, 10, (7_000, 8_010));
+    }
+
+    #[test]
+    fn answers_on_both_sides_of_second_boundaries_narrow_the_bounds_to_about_a_round_trip() {
+        let check = |answers: u64, every_ms: u64, round_trip_ms: u64, width_max_ms: u64| {
+            let mut clock = clock(Reference::Store, 0);
+            for number in 0..answers {
+                let sent = number * every_ms;
+                let received = sent + round_trip_ms;
+                clock.step(at(received), None);
+                let true_ms = sent + round_trip_ms / 2;
+                assert_eq!(clock.hear(answer(sent, received, true_ms / 1_000 * 1_000, 1_000)), None);
+                let (earliest, latest) = bounds(&clock).expect("it was heard");
+                assert!(earliest <= received && received <= latest, "the true time is within the bounds");
+            }
+            let width_ms = clock.bounds().expect("it was heard").width_ms();
+            assert!(width_ms <= width_max_ms, "{answers} answers leave {width_ms} ms");
+        };
+        check(1, 137, 8, 1_008);
+        check(8, 137, 8, 1_008);
+        check(40, 137, 8, 80);
+        check(200, 137, 8, 64);
+    }
+
+    #[test]
+    fn bounds_widen_by_two_parts_in_ten_thousand_on_each_side() {
+        let check = |elapsed_ms: u64, expected: (u64, u64)| {
+            let mut clock = heard(0);
+            clock.step(at(elapsed_ms), None);
+            assert_eq!(bounds(&clock), Some(expected), "after {elapsed_ms} ms");
+        };
+        check(0, (0, 1));
+        check(1, (0, 3));
+        check(5_000, (4_999, 5_002));
+        check(50_000, (49_990, 50_011));
+    }
+
+    #[test]
+    fn a_time_that_was_not_confirmed_for_a_minute_is_not_known() {
+        let check = |elapsed_ms: u64, is_known: bool| {
+            let mut clock = heard(0);
+            clock.step(at(elapsed_ms), None);
+            assert_eq!(clock.bounds().is_some(), is_known, "after {elapsed_ms} ms");
+            clock.hear(answer(elapsed_ms, elapsed_ms, elapsed_ms, 1));
+            assert!(clock.bounds().is_some(), "an answer makes it known");
+        };
+        check(STALE_AFTER_MS, true);
+        check(STALE_AFTER_MS + 1, false);
+        check(10 * STALE_AFTER_MS, false);
+    }
+
+    #[test]
+    fn answers_that_disagree_both_count_for_a_while_and_the_new_one_from_then_on() {
+        let check = |store_ms: u64, apart_ms: u64| {
+            let mut clock = heard(20_000);
+            let said = clock.hear(answer(20_000, 20_000, store_ms, 1));
+            assert_eq!(said, Some(apart_ms), "the distance between the nearest bounds");
+            let (low, high) = (store_ms.min(20_000), store_ms.max(20_000));
+            assert_eq!(bounds(&clock), Some((low, high + 1)), "both are covered");
+            clock.step(at(20_000 + DISPUTE_MS - 1), None);
+            let (earliest, latest) = bounds(&clock).expect("it is known");
+            assert!(latest - earliest > high - low, "both are covered to the end");
+            clock.step(at(20_000 + DISPUTE_MS), None);
+            let drift_ms = DISPUTE_MS / 5_000;
+            let now_ms = store_ms + DISPUTE_MS;
+            assert_eq!(bounds(&clock), Some((now_ms - drift_ms, now_ms + 1 + drift_ms)), "the new one");
+        };
+        check(25_000, 4_999);
+        check(15_000, 4_999);
+        check(20_002, 1);
+    }
+
+    #[test]
+    fn a_pause_shows_by_any_two_clocks_that_moved_apart_and_by_a_late_step() {
+        let check = |now: Now, wake: Option<u64>, gap_ms: Option<u64>| {
+            let mut clock = heard(10_000);
+            assert_eq!(clock.step(now, wake), gap_ms, "{now:?}, promised for {wake:?}");
+            assert_eq!(clock.bounds().is_none(), gap_ms.is_some(), "after a pause no time is known");
+        };
+        let after = |mono: u64, boot: u64, wall: i64| Now {
+            mono_ms: 10_000 + mono,
+            boot_ms: 10_000 + boot,
+            wall_ms: (EPOCH_MS + 10_000).saturating_add_signed(wall),
+        };
+        check(after(5_000, 5_000, 5_000), None, None);
+        // Suspended: the monotonic clock stood still.
+        check(after(1, 1 + THAW_MS, 1), None, None);
+        check(after(1, 2 + THAW_MS, 1), None, Some(THAW_MS + 1));
+        check(after(0, 60_000, 60_000), None, Some(60_000));
+        // The wall clock was set, or went on alone.
+        check(after(10, 10, 1_010), None, None);
+        check(after(10, 10, 1_011), None, Some(1_001));
+        check(after(10, 10, -991), None, Some(1_001));
+        // All clocks agree, but the step comes later than the node wanted to be woken.
+        check(after(6_000, 6_000, 6_000), Some(15_000), None);
+        check(after(6_001, 6_001, 6_001), Some(15_000), Some(1_001));
+        check(after(6_001, 6_001, 6_001), Some(20_000), None);
+    }
+
+    #[test]
+    fn after_a_pause_earlier_instants_are_out_of_sight_until_the_store_has_answered() {
+        let check = |pauses: bool, answers: bool, is_blind: bool| {
+            let mut clock = heard(10_000);
+            let before = clock.moment();
+            let boot_ms = if pauses { 15_100 } else { 10_100 };
+            clock.step(Now { mono_ms: 10_100, boot_ms, wall_ms: EPOCH_MS + boot_ms }, None);
+            if answers {
+                clock.hear(answer(10_100, 10_100, boot_ms, 1));
+            }
+            assert_eq!(clock.is_blind_since(&before), is_blind, "{pauses}, {answers}");
+            assert!(!clock.is_blind_since(&clock.moment()), "{pauses}, {answers}");
+        };
+        check(false, false, false);
+        check(false, true, false);
+        check(true, false, true);
+        check(true, true, false);
+    }
+
+    #[test]
+    fn one_process_goes_on_above_the_mark_that_an_earlier_life_has_moved() {
+        let check = |mark_ms: u64, expected_ms: u64| {
+            let mut clock = clock(Reference::Own, 10_000);
+            let mark = Hlc::from_ms(EPOCH_MS + mark_ms);
+            clock.carry_over(mark);
+            assert_eq!(bounds(&clock), Some((expected_ms, expected_ms)), "the mark at {mark_ms}");
+            assert!(clock.tick(Hlc::default(), EPOCH_MS + expected_ms) > mark, "the mark at {mark_ms}");
+        };
+        check(0, 10_000);
+        check(10_000, 10_000);
+        check(70_000, 70_000);
+    }
+
+    #[test]
+    fn an_age_at_most_goes_by_the_clock_that_went_furthest_and_an_age_at_least_by_one() {
+        let ages = |clock: &Clock, then: &Moment| (clock.age_at_most_ms(then), clock.age_at_least_ms(then));
+        let check = |mono: u64, boot: u64, wall: i64, expected: (u64, u64)| {
+            let mut clock = heard(10_000);
+            let then = clock.moment();
+            let wall_ms = (EPOCH_MS + 10_000).saturating_add_signed(wall);
+            clock.step(Now { mono_ms: 10_000 + mono, boot_ms: 10_000 + boot, wall_ms }, None);
+            assert_eq!(ages(&clock, &then), expected, "{mono}, {boot}, {wall}");
+        };
+        check(0, 0, 0, (0, 0));
+        // Known bounds have widened by the drift: the store's time may have gone further.
+        check(500, 500, 500, (501, 500));
+        check(500, 900, 500, (900, 500));
+        check(500, 500, 900, (900, 500));
+        check(500, 500, -400, (501, 500));
+        check(1, 50_000, 1, (50_000, 1));
+        check(1, 1, -50_000, (1, 1));
+        // All three stood still, and only the store's time shows it.
+        let mut clock = heard(10_000);
+        let then = clock.moment();
+        clock.hear(answer(10_000, 10_000, 70_000, 1));
+        assert_eq!(ages(&clock, &then), (60_000, 0));
+    }
+
+    #[test]
+    fn commit_times_grow_strictly_and_keep_within_the_bounds() {
+        let mut clock = heard(10_000);
+        let Bounds { earliest_ms, latest_ms } = clock.bounds().expect("it was heard");
+        let mut last = Hlc::default();
+        let mut check = |after: Hlc, at_ms: u64, expected: Hlc| {
+            let time = clock.tick(after, at_ms);
+            assert_eq!(time, expected, "after {after}, at {at_ms}");
+            assert!(time > after && time > last && time.ms() >= earliest_ms, "{time}");
+            last = time;
+        };
+        let first = Hlc::from_ms(earliest_ms);
+        check(Hlc::default(), earliest_ms, first);
+        check(Hlc::default(), earliest_ms, Hlc(first.0 + 1));
+        check(Hlc(first.0 + 7), earliest_ms, Hlc(first.0 + 8));
+        check(Hlc::default(), latest_ms, Hlc::from_ms(latest_ms));
+        check(Hlc::default(), earliest_ms, Hlc(Hlc::from_ms(latest_ms).0 + 1));
+    }
+
+    #[test]
+    fn a_version_of_the_future_does_not_move_the_hybrid_clock() {
+        let check = |ahead_ms: u64, is_followed: bool| {
+            let mut clock = heard(10_000);
+            let Bounds { latest_ms, .. } = clock.bounds().expect("it was heard");
+            let future = Hlc::from_ms(latest_ms + ahead_ms);
+            assert_eq!(clock.tick(future, latest_ms), Hlc(future.0 + 1), "its reader comes after it");
+            let next = clock.tick(Hlc::default(), latest_ms);
+            assert_eq!(next > future, is_followed, "{ahead_ms} ms ahead");
+            assert_eq!(clock.ahead_ms(), 0, "{ahead_ms} ms ahead");
+        };
+        check(0, true);
+        check(1, false);
+        check(20 * 60_000, false);
+    }
+
+    #[test]
+    fn the_time_of_one_process_is_its_wall_clock_and_never_behind_its_commits() {
+        let mut clock = clock(Reference::Own, 10_000);
+        assert_eq!(clock.hear(answer(10_000, 10_000, 90_000, 1)), None, "it hears no other time");
+        assert_eq!(bounds(&clock), None, "earlier lives may have been ahead");
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 9_000));
+        assert_eq!(bounds(&clock), Some((10_000, 10_000)));
+        assert!(clock.was_heard_since(&clock.moment()), "its own time is always at hand");
+        let mut last = clock.tick(Hlc::default(), EPOCH_MS + 10_000);
+        let mut check = |mono_ms: u64, wall_ms: u64, expected_ms: u64| {
+            clock.step(Now { mono_ms, boot_ms: mono_ms, wall_ms: EPOCH_MS + wall_ms }, None);
+            assert_eq!(bounds(&clock), Some((expected_ms, expected_ms)), "at {mono_ms}, {wall_ms}");
+            let time = clock.tick(Hlc::default(), EPOCH_MS + expected_ms);
+            assert!(time > last, "commit times grow while the wall clock is set back");
+            last = time;
+        };
+        check(10_500, 10_500, 10_500);
+        // Set back by an hour's tenth, and on from there.
+        check(10_600, 0, 10_500);
+        check(11_600, 1_000, 10_500);
+        check(22_000, 11_400, 11_400);
+        clock.carry_over(Hlc::from_ms(EPOCH_MS + 20_000));
+        assert_eq!(bounds(&clock), Some((20_000, 20_000)), "a clock that was set back, and a restart");
     }
 }

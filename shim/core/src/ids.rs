@@ -1,4 +1,5 @@
-//! The names of the protocol: nodes, requests, attempts, keys, and the order of commits ([`TxnId`]).
+//! The names of the protocol: nodes, requests, attempts, keys, and the order of commits
+//! ([`TxnId`]).
 //!
 //! Nothing here draws a random number or hashes: identifiers are arguments, made by the driver.
 
@@ -25,13 +26,14 @@ macro_rules! hex_debug {
 pub struct AttemptId(pub [u8; 16]);
 hex_debug!(AttemptId);
 
-/// SHA-256 over the length-prefixed (tenant, scope, request ID). The request's commit record has it as its name.
+/// SHA-256 over the length-prefixed (tenant, scope, request ID). The request's commit record has it
+/// as its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub [u8; 32]);
 hex_debug!(RequestHash);
 
-/// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and different fingerprints are a mistake of the
-/// caller.
+/// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and
+/// different fingerprints are a mistake of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 hex_debug!(Fingerprint);
@@ -60,9 +62,13 @@ impl Hlc {
     /// The latest millisecond that a time can hold: some day in the year 10895.
     pub const MS_MAX: u64 = u64::MAX >> 16;
 
-    /// Returns the first instant of a millisecond; times that do not fit are cut to [`Hlc::MS_MAX`].
+    /// Returns the first instant of a millisecond; times that do not fit are cut to
+    /// [`Hlc::MS_MAX`].
     pub const fn from_ms(ms: u64) -> Hlc {
-        Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 })
+        let time = Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 });
+        assert!(time.ms() == ms || ms > Hlc::MS_MAX, "a time that fits is kept to the millisecond");
+        assert!(time.0 & 0xffff == 0, "the first instant of a millisecond has counted nothing");
+        time
     }
 
     /// Returns the milliseconds since the epoch.
@@ -70,6 +76,9 @@ impl Hlc {
         self.0 >> 16
     }
 }
+
+const _: () = assert!(Hlc::from_ms(Hlc::MS_MAX).ms() == Hlc::MS_MAX, "the last millisecond fits");
+const _: () = assert!(Hlc::from_ms(u64::MAX).ms() == Hlc::MS_MAX, "what does not fit is cut");
 
 impl fmt::Display for Hlc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +92,8 @@ impl fmt::Debug for Hlc {
     }
 }
 
-/// The identity and place in order of a transaction: commit time, then attempt. Nothing else orders versions.
+/// The identity and place in order of a transaction: commit time, then attempt. Nothing else orders
+/// versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId {
     /// Its commit time; greater than everything that it read.
@@ -104,16 +114,18 @@ impl TxnId {
     /// Returns the greatest place below this one.
     ///
     /// # Panics
-    /// If there is none.
+    /// If nothing is below it.
     pub fn just_below(self) -> TxnId {
         let attempt = u128::from_be_bytes(self.attempt.0);
-        match attempt.checked_sub(1) {
+        let below = match attempt.checked_sub(1) {
             Some(attempt) => TxnId { time: self.time, attempt: AttemptId(attempt.to_be_bytes()) },
             None => {
                 let time = self.time.0.checked_sub(1).expect("nothing is below the first place");
                 TxnId { time: Hlc(time), attempt: AttemptId([0xff; 16]) }
             }
-        }
+        };
+        assert!(below < self, "the place below comes first");
+        below
     }
 }
 
@@ -142,20 +154,23 @@ pub struct SessionEntry {
     pub seen_ms: u64,
 }
 
-/// Everything that a client has committed or read, in a bounded size: what its next transaction must see.
+/// The transactions that a client has committed or read, in a bounded size: what its next
+/// transaction must see.
 ///
-/// Commits that do not fit are covered by a fresh transaction, which sees every acknowledged commit (protocol, P9); those that every listing in
-/// use shows by now need no cover.
+/// Commits that do not fit are covered by a fresh transaction, which sees every acknowledged commit
+/// (protocol, P9); those that every listing in use shows by now need no cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Session {
-    /// At most [`Session::LEN_MAX`] transactions, newest first.
+    /// The transactions, at most [`Session::LEN_MAX`], newest first.
     pub entries: Vec<SessionEntry>,
-    /// Until then, by the store's time in milliseconds, transactions of the client are fresh: it has seen more than the entries name.
+    /// The store's time, in milliseconds, until which transactions of the client are fresh: it
+    /// has seen more than the entries name.
     pub fresh_until_ms: u64,
 }
 
 impl Session {
-    /// The number of transactions that a token names. Each may cost another node one look-up at begin.
+    /// The number of transactions that a token names. Each may cost another node one look-up at
+    /// begin.
     pub const LEN_MAX: usize = 8;
 
     /// Returns the newest commit time that the session has seen.
@@ -163,15 +178,20 @@ impl Session {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
     }
 
-    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing younger than `recheck_after_ms` shows.
+    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing
+    /// younger than `recheck_after_ms` shows.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
         now_ms: u64,
         recheck_after_ms: u64,
     ) {
-        self.entries.retain(|entry| entry.seen_ms + recheck_after_ms >= now_ms);
+        let fresh_until_ms = self.fresh_until_ms;
+        let mut newest = Hlc::default();
+        // A token comes from outside: its times may be any.
+        self.entries.retain(|entry| entry.seen_ms.saturating_add(recheck_after_ms) >= now_ms);
         for entry in entries {
+            newest = newest.max(entry.txn.time);
             if !self.entries.iter().any(|known| known.txn == entry.txn) {
                 self.entries.push(entry);
             }
@@ -182,6 +202,9 @@ impl Session {
             self.fresh_until_ms = self.fresh_until_ms.max(now_ms + recheck_after_ms);
         }
         assert!(self.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
+        assert!(self.entries.is_sorted_by(|a, b| a.txn >= b.txn), "a session names the newest first");
+        assert!(self.newest() >= newest, "what does not fit is older than what a session names");
+        assert!(self.fresh_until_ms >= fresh_until_ms, "a session stays fresh as long as it was to be");
     }
 }
 
@@ -229,6 +252,7 @@ impl Key {
 
     /// Returns the key as text.
     pub fn as_str(&self) -> &str {
+        assert!(!self.0.is_empty() && self.0.len() <= Key::BYTES_MAX, "a key was parsed");
         &self.0
     }
 }

@@ -1,15 +1,17 @@
-//! The AFT protocol as a pure state machine: no I/O, no clock, no randomness, no async, no serialisation, no logging.
+//! The AFT protocol as a pure state machine: no I/O, no clock, no randomness, no async, no
+//! serialisation, no logging.
 //!
 //! ```text
 //!   Input ──► Node::step(now, input, &mut outputs) ──► Output
 //! ```
 //!
 //! * [`message`] – inputs and outputs: verbs and replies, store calls and answers, tells of peers.
-//! * [`ids`], [`record`], [`store`], [`sweep`] – identifiers, durable objects, store calls and a sweep's notes, as plain data.
+//! * [`ids`], [`record`], [`store`], [`sweep`] – identifiers, durable objects, store calls and a
+//!   sweep's notes, as plain data.
 //! * [`clock`] – the store's time, and ages.
 //! * [`settings`] – every bound and time.
-//! * [`Node`] – the state machine. `node/base` holds its owners of state, `node/serve` what clients wait for, `node/upkeep` what nobody
-//!   waits for.
+//! * [`Node`] – the state machine. `node/base` holds its owners of state, `node/serve` what clients
+//!   wait for, `node/upkeep` what nobody waits for.
 //!
 //! The rules are those of `docs/protocol.md`; each file names its own and why it holds.
 

@@ -1,4 +1,5 @@
-//! Inputs and outputs of the state machine: verbs and replies for clients, calls and answers for the store, messages for peers.
+//! Inputs and outputs of the state machine: verbs and replies for clients, calls and answers for
+//! the store, messages for peers.
 //!
 //! Closed enums, matched without `_`. A later part of the protocol adds variants; it changes none.
 
@@ -11,7 +12,8 @@ use crate::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash, Session, TxnI
 use crate::record::{BlobGroup, LargeResult, Meta, Record, Value, VersionEntry, Write};
 use crate::store::{Answer, Call, CallId};
 
-/// A waiter at the door, unique in one life of a node; every verb gets exactly one reply under its ticket.
+/// A waiter at the door, unique in one life of a node; every verb gets exactly one reply under its
+/// ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -24,7 +26,8 @@ pub enum Input {
     Answer(CallId, Answer, Option<StoreTime>),
     /// Commits of a peer.
     Heard(NodeId, Tell),
-    /// The instant that [`Node::next_wake`](crate::Node::next_wake) named has come. Harmless at any other time.
+    /// The instant that [`Node::next_wake`](crate::Node::next_wake) named has come. Harmless at any
+    /// other time.
     Wake,
     /// Start sweeping from time to time, or stop. A sweep that stops leaves its notes if it can.
     Upkeep(bool),
@@ -49,7 +52,8 @@ pub enum Verb {
     Abort(AttemptId),
     /// Look up the commit of a request.
     LookUp(RequestHash),
-    /// Look up the commit of an attempt's request; of the given request if the node does not remember the attempt.
+    /// Look up the commit of an attempt's request; of the given request if the node does not
+    /// remember the attempt.
     LookUpOf(AttemptId, RequestHash),
 }
 
@@ -64,20 +68,21 @@ pub struct Begin {
     pub named: bool,
     /// The payload's fingerprint, if the caller gave one.
     pub fingerprint: Option<Fingerprint>,
-    /// How long the transaction may stay open; clamped to the settings.
+    /// The longest time that the transaction stays open; clamped to the settings.
     pub timeout_ms: Option<u64>,
-    /// How long to wait for an attempt of the same request that is open on this node.
+    /// The longest wait for an attempt of the same request that is open on this node.
     pub wait_ms: u64,
-    /// Run beside an open attempt of the same request instead of waiting: the caller knows that the other one is dead or does not care.
-    /// The commit record decides.
+    /// Run beside an open attempt of the same request instead of waiting: the caller knows that the
+    /// other one is dead or does not care. The commit record decides.
     pub overlap: bool,
-    /// Everything that the client has seen.
+    /// The commits that the client has seen.
     pub session: Session,
-    /// Every first read rests on a listing that is asked after the begin: it sees every commit acknowledged before (protocol, P9).
+    /// Every first read rests on a listing that is asked after the begin: it sees every commit
+    /// acknowledged before (protocol, P9).
     pub fresh: bool,
-    /// How long the record is to be kept; clamped to the settings.
+    /// The time for which the record is to be kept; clamped to the settings.
     pub retention_ms: Option<u64>,
-    /// To run at once.
+    /// Operations to run at once.
     pub batch: Batch,
 }
 
@@ -108,9 +113,11 @@ pub enum Op {
 /// The arguments of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CommitArgs {
-    /// The result that later attempts of the request are handed; opaque. Without one, the last [`Op::Result`] counts, if there was any.
+    /// The result that later attempts of the request are handed; opaque. Without one, the last
+    /// [`Op::Result`] counts, if there was any.
     pub result: Option<Bytes>,
-    /// The request, if the caller repeats it: lets a node that has forgotten the attempt look the commit up.
+    /// The request, if the caller repeats it: lets a node that has forgotten the attempt look the
+    /// commit up.
     pub request: Option<RequestHash>,
 }
 
@@ -119,11 +126,12 @@ pub struct CommitArgs {
 pub struct ListKeys {
     /// The prefix; may be empty.
     pub prefix: String,
-    /// Exclusive; any string.
+    /// The text after which the listing begins, exclusive.
     pub after: Option<String>,
     /// The greatest number of keys and common prefixes; at least 1.
     pub limit: u32,
-    /// Keys that contain this text after the prefix are rolled up into one common prefix, up to and including its first occurrence. Not empty.
+    /// Keys that contain this text after the prefix are rolled up into one common prefix, up to and
+    /// including its first occurrence. Not empty.
     pub delimiter: Option<String>,
 }
 
@@ -132,10 +140,11 @@ pub struct ListKeys {
 pub enum Output {
     /// The reply to a verb.
     Reply(Ticket, Result<Reply, Refusal>),
-    /// A call to the store, to be answered by [`Input::Answer`] exactly once (or never, if the node dies). A driver that cannot send it at once asks
-    /// [`Node::may_send`](crate::Node::may_send) before it does.
+    /// A call to the store, to be answered by [`Input::Answer`] exactly once (or never, if the node
+    /// dies). A driver that cannot send it at once asks [`Node::may_send`](crate::Node::may_send)
+    /// before it does.
     Call(CallId, Call),
-    /// To all peers. Loss costs freshness only.
+    /// A message to all peers. Loss costs freshness only.
     Tell(Tell),
     /// For people and metrics.
     Note(Note),
@@ -144,22 +153,23 @@ pub enum Output {
 /// The answer to a verb.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// A transaction is open; with the results of the batch that came along, and how it ended if it was to commit.
+    /// A transaction is open; with the results of the batch that came along, and how it ended if it
+    /// was to commit.
     Begun {
         /// The attempt.
         attempt: AttemptId,
-        /// What remains of its time, in milliseconds.
+        /// The rest of its time, in milliseconds.
         remaining_ms: u64,
         /// One for every `Get` of the batch, in order.
         reads: Vec<Read>,
-        /// If the batch was to commit.
+        /// The commit, if the batch was to commit.
         committed: Option<Committed>,
     },
     /// The batch ran.
     Ran {
         /// One for every `Get` of the batch, in order.
         reads: Vec<Read>,
-        /// If the batch was to commit.
+        /// The commit, if the batch was to commit.
         committed: Option<Committed>,
     },
     /// A page of keys.
@@ -254,7 +264,7 @@ pub enum Refusal {
     StoreUnavailable(String),
     /// Another attempt of the request is open here: try again after so many milliseconds.
     InProgress {
-        /// When the open attempt ends at the latest.
+        /// The time until the open attempt ends, at most.
         retry_after_ms: u64,
     },
     /// The request ID was used with another payload: a mistake of the caller.
@@ -263,18 +273,20 @@ pub enum Refusal {
     ResultGone,
     /// The outcome of the commit is not known: look the request up, or commit again.
     Unknown(RequestHash),
-    /// The same, and the reason: the object under the commit record's name is damaged; the text names it. The store has to be mended before the
-    /// outcome can be known.
+    /// The same, and the reason: the object under the commit record's name is damaged; the text
+    /// names it. The store has to be mended before the outcome can be known.
     UnknownDamaged(RequestHash, String),
     /// No transaction or request of that name is known.
     NotFound,
-    /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in it.
+    /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in
+    /// it.
     Ended,
     /// The node drains: go to another.
     NotServing,
-    /// The batch or commit would make the transaction's commit record too large; nothing of it took effect, and the transaction is as it
-    /// was: store `actual - limit` bytes of the batch's inline values as blobs and run it again, or, if it has not so many, give fewer or
-    /// shorter keys, attributes or a smaller result.
+    /// The batch or commit would make the transaction's commit record too large; nothing of it took
+    /// effect, and the transaction is as it was: store `actual - limit` bytes of the batch's inline
+    /// values as blobs and run it again, or, if it has not so many, give fewer or shorter keys,
+    /// attributes or a smaller result.
     TooLarge(Excess),
     /// The input breaks a rule; the text says which, and the remedy.
     Invalid(String),
@@ -298,7 +310,7 @@ pub struct Excess {
 pub enum Measured {
     /// The inline values together.
     InlineValues,
-    /// All of it, as it would be stored, at most.
+    /// The whole record, as it would be stored, at most.
     Record,
 }
 
@@ -337,7 +349,7 @@ pub struct Header {
     pub whole: bool,
 }
 
-/// Something for people and metrics.
+/// A note for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Note {
     /// A transaction ended.
@@ -347,14 +359,15 @@ pub enum Note {
         /// The greatest gap between two steps that a clock shows, in milliseconds.
         gap_ms: u64,
     },
-    /// Answers of the store disagree on its time by more than they can: the node's error covers both for a while.
+    /// Answers of the store disagree on its time by more than they can: the node's error covers
+    /// both for a while.
     ClocksDisagree {
         /// The distance between the two, in milliseconds.
         apart_ms: u64,
     },
     /// A version lies ahead of the store's time by more than clocks may be apart.
     AheadOfTime(TxnId),
-    /// Something in the store cannot be read; the text names it.
+    /// An object of the store cannot be read; the text names it.
     Damaged(String),
     /// A sweep moved the mark.
     MarkMoved(TxnId),
@@ -388,30 +401,62 @@ pub enum End {
     Unknown,
 }
 
+impl Excess {
+    /// Returns the measure by which a record is too large; `actual` is above `limit`.
+    pub fn new(of: Measured, actual: usize, limit: usize) -> Excess {
+        assert!(actual > limit, "what fits is not refused");
+        Excess { of, actual, limit }
+    }
+}
+
+impl Tell {
+    /// Returns the message that gives out one commit; `sequence` counts from 1.
+    pub fn of(sequence: u64, commit: Arc<Header>) -> Tell {
+        assert!(sequence > 0, "a sender counts its messages from 1");
+        assert!(!commit.writes.is_empty(), "a commit without writes is nothing to read");
+        commit.check_invariants();
+        Tell { sequence, commits: vec![commit] }
+    }
+}
+
 impl Header {
     /// Returns the header of a record.
     pub fn of(record: &Record, whole: bool) -> Header {
-        // An entity tag gets a buffer of its own: a slice of a record's body would hold all of it for as long as the header is known.
+        // An entity tag gets a buffer of its own: a slice of a record's body would hold all of it
+        // for as long as the header is known.
         let meta = |write: &Write| {
             let meta = write.meta();
             Meta { etag: Bytes::copy_from_slice(&meta.etag), ..meta }
         };
         let writes: Arc<[(Key, Meta)]> =
             record.writes.iter().map(|(key, write)| (key.clone(), meta(write))).collect();
-        assert!(!whole || writes.len() == 1, "a whole entry is the commit of one key");
-        Header { txn: record.txn, hash: record.hash, writes, whole }
+        assert_eq!(writes.len(), record.writes.len(), "a header has the whole write set");
+        let header = Header { txn: record.txn, hash: record.hash, writes, whole };
+        header.check_invariants();
+        header
     }
 
     /// Returns the header that an entry of a transaction of one key gives by itself.
     pub fn of_single(key: &Key, entry: &VersionEntry) -> Header {
         assert_eq!(entry.cowritten, 1, "an entry says all only if its transaction wrote one key");
         let writes = Arc::from([(key.clone(), entry.meta.clone())]);
-        Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole }
+        let header = Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole };
+        header.check_invariants();
+        header
+    }
+
+    /// Asserts what holds for every header.
+    pub fn check_invariants(&self) {
+        assert!(self.writes.is_sorted_by(|(a, _), (b, _)| a < b), "keys are in order, each once");
+        assert!(!self.whole || self.writes.len() == 1, "a whole entry is the commit of one key");
     }
 
     /// Returns the version of one key without its bytes, if the transaction wrote it.
     pub fn meta(&self, key: &Key) -> Option<&Meta> {
-        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+        let at = self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (found, meta) = &self.writes[at];
+        assert_eq!(found, key, "a version is its key's");
+        Some(meta)
     }
 
     /// Returns the version entry of one key of the write set.
@@ -420,7 +465,9 @@ impl Header {
     /// If the transaction did not write the key.
     pub fn entry(&self, key: &Key) -> VersionEntry {
         let meta = self.meta(key).expect("a version's key is in its write set").clone();
-        let cowritten = self.writes.len() as u32;
+        let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
+        assert!(cowritten > 0, "a transaction with a version wrote a key");
+        assert!(!self.whole || cowritten == 1, "a whole entry is the commit of one key");
         VersionEntry { txn: self.txn, hash: self.hash, meta, cowritten, whole: self.whole }
     }
 }

@@ -1,4 +1,5 @@
-//! Durable objects as plain data: the commit record, version entries, blobs, and the mark. `aft-format` gives them bytes.
+//! Durable objects as plain data: the commit record, version entries, blobs, and the mark.
+//! `aft-format` gives them bytes.
 
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ pub struct BlobGroup {
     pub attempt: AttemptId,
     /// Its request: a sweep finds the record by it.
     pub hash: RequestHash,
-    /// The store's time when the first blob was reserved, at the latest, in milliseconds. The attempt began before it, so a sweep can tell
-    /// when it is over.
+    /// The store's time when the first blob was reserved, at the latest, in milliseconds. The
+    /// attempt began before it, so a sweep can tell when it is over.
     pub reserved_ms: u64,
 }
 
@@ -151,7 +152,8 @@ pub struct Record {
     pub txn: TxnId,
     /// Its request, and so the record's own name.
     pub hash: RequestHash,
-    /// The caller named the request. If not, the name is derived from the attempt and is never used again.
+    /// The caller named the request. If not, the name is derived from the attempt and is never used
+    /// again.
     pub named: bool,
     /// The payload's fingerprint, where the caller gave one.
     pub fingerprint: Option<Fingerprint>,
@@ -165,21 +167,25 @@ pub struct Record {
     pub writes: Arc<[(Key, Write)]>,
 }
 
-/// The bytes of a stored commit record beside its writes and its result, at most: identities, times, the form's own bytes.
+/// The bytes of a stored commit record beside its writes and its result, at most: identities,
+/// times, the form's own bytes.
 pub const RECORD_BYTES_BASE: usize = 160;
 
-/// The bytes of a write in a stored commit record beside its key, entity tag, attributes and inline value, at most: the place of a blob,
-/// sizes, the form's own bytes.
+/// The bytes of a write in a stored commit record beside its key, entity tag, attributes and inline
+/// value, at most: the place of a blob, sizes, the form's own bytes.
 pub const WRITE_BYTES_BASE: usize = 96;
 
 /// The bytes of a large result's place in a stored commit record, at most.
 pub const LARGE_RESULT_BYTES: usize = 64;
 
-/// Returns the bytes of a write of a value (`None`: a tombstone) in a stored commit record, at most. A value that goes from inline to a blob
-/// spares exactly its inline bytes of this. The format keeps to it.
+/// Returns the bytes of a write of a value (`None`: a tombstone) in a stored commit record, at
+/// most. A value that goes from inline to a blob spares exactly its inline bytes of this. The
+/// format keeps to it.
 pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
-    WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value)
+    let bytes = WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value);
+    assert!(bytes >= value.map_or(0, Value::inline_bytes), "a write holds its value");
+    bytes
 }
 
 impl Record {
@@ -188,15 +194,21 @@ impl Record {
         let result = self.result.as_ref().map_or(0, Bytes::len)
             + self.large_result.as_ref().map_or(0, |_| LARGE_RESULT_BYTES);
         let writes: usize = self.writes.iter().map(|(key, write)| write_bytes_max(key, write.value())).sum();
-        RECORD_BYTES_BASE + result + writes
+        let bytes = RECORD_BYTES_BASE + result + writes;
+        assert!(bytes >= self.writes.len() * WRITE_BYTES_BASE, "every write takes its place");
+        bytes
     }
 
     /// Returns the write of one key, unless the transaction did not write it.
     pub fn write(&self, key: &Key) -> Option<&Write> {
-        self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok().map(|at| &self.writes[at].1)
+        let at = self.writes.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (found, write) = &self.writes[at];
+        assert_eq!(found, key, "a write is its key's");
+        Some(write)
     }
 
-    /// Returns true if one entry is the commit: a transaction of one key, without a request ID, blobs or a result.
+    /// Returns true if one entry is the commit: a transaction of one key, without a request ID,
+    /// blobs or a result.
     pub fn is_whole(&self) -> bool {
         let has_blob = self.writes.iter().any(|(_, write)| write.blob().is_some());
         let has_result = self.result.is_some() || self.large_result.is_some();
@@ -205,8 +217,9 @@ impl Record {
 
     /// Returns every version entry of the transaction, in key order.
     pub fn entries(&self) -> Vec<(Key, VersionEntry)> {
-        let cowritten = self.writes.len() as u32;
+        let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
         let whole = self.is_whole();
+        assert!(!whole || cowritten == 1, "a whole entry is the commit of one key");
         let entry = |write: &Write| VersionEntry {
             txn: self.txn,
             hash: self.hash,
@@ -231,7 +244,8 @@ impl Record {
     }
 }
 
-/// All that a store keeps of a removed record of a named request where it cannot delete by tag: the name was used.
+/// The rest that a store keeps of a removed record of a named request where it cannot delete by
+/// tag: the name was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stub {
     /// The transaction whose record it was.
@@ -242,7 +256,8 @@ pub struct Stub {
 
 /// A hint at one version of a key: "look at this record". All of it is in the entry's name.
 ///
-/// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one key without a request ID.
+/// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one
+/// key without a request ID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionEntry {
     /// The transaction that wrote it, if its record names this attempt.
@@ -260,13 +275,16 @@ pub struct VersionEntry {
 /// The mark and what belongs to it; one object in the store (protocol, sections 2 and 8).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format {
-    /// The mark. Every transaction at or below it is over; the committed ones have had an entry at every key they wrote; the others have none.
+    /// The mark. Every transaction at or below it is over; the committed ones have had an entry at
+    /// every key they wrote; the others have none.
     pub mark: TxnId,
-    /// The store's time at some instant after the mark had moved here, in milliseconds; `None` until somebody has seen it here.
+    /// The store's time at some instant after the mark had moved here, in milliseconds; `None`
+    /// until somebody has seen it here.
     pub moved_ms: Option<u64>,
     /// The mark that had settled when this one was put.
     pub settled: TxnId,
-    /// Everything else that the object holds (format version, identity, abilities): opaque to the core, which hands it on unchanged.
+    /// The rest that the object holds (format version, identity, abilities): opaque to the
+    /// core, which hands it on unchanged.
     pub about: Bytes,
 }
 

@@ -1,4 +1,5 @@
-//! Every bound and time of the state machine, each with its reason; and the relations between them (protocol, section 9).
+//! Every bound and time of the state machine, each with its reason; and the relations between them
+//! (protocol, section 9).
 
 use crate::clock::Reference;
 
@@ -7,7 +8,8 @@ use crate::clock::Reference;
 pub struct Settings {
     /// A transaction's time if its caller names none: a minute, far above a function's usual time.
     pub timeout_default_ms: u64,
-    /// The longest time a caller may ask, the same on all nodes of a store: 15 minutes, the longest time of a Lambda function.
+    /// The longest time a caller may ask, the same on all nodes of a store: 15 minutes, the longest
+    /// time of a Lambda function.
     pub timeout_max_ms: u64,
     /// The age from which a listing is made again, where other nodes write.
     pub recheck_after_ms: u64,
@@ -25,20 +27,23 @@ pub struct Settings {
     pub exclusive: bool,
     /// The store can delete by tag.
     pub delete_if: bool,
-    /// The node lives inside a function's environment: every transaction is fresh, and it sweeps only when it is told to.
+    /// The node lives inside a function's environment: every transaction is fresh, and it sweeps
+    /// only when it is asked to.
     pub guest: bool,
-    /// The longest wait beside a commit for the store's time to pass it; beyond it the keys are listed first.
+    /// The longest wait beside a commit for the store's time to pass it; beyond it the keys are
+    /// listed first.
     pub commit_wait_max_ms: u64,
     /// Open transactions on one node.
     pub transactions_max: usize,
-    /// Estimated bytes of all open transactions: about a kilobyte each, their writes, their reads. New ones are refused from half of it on, so that
-    /// those that are open can end.
+    /// Estimated bytes of all open transactions: about a kilobyte each, their writes, their reads.
+    /// New ones are refused from half of it on, so that those that are open can end.
     pub transactions_bytes_max: usize,
     /// Operations under way in one transaction: a function's fan-out.
     pub operations_in_transaction_max: usize,
     /// Waiters for one request: duplicates that a platform sends at once.
     pub waiters_max: usize,
-    /// Ended transactions that are remembered, so that a repeated commit gets its answer again: some 200 bytes each, 20 MiB in all.
+    /// Ended transactions that are remembered, so that a repeated commit gets its answer again:
+    /// some 200 bytes each, 20 MiB in all.
     pub ended_kept_max: usize,
     /// Attempts that are remembered as entered: all their entries were seen durable.
     pub entered_kept_max: usize,
@@ -50,9 +55,11 @@ pub struct Settings {
     pub write_set_len_max: usize,
     /// Keys that one transaction may read.
     pub read_set_len_max: usize,
-    /// Bytes of the index, estimated and rather too much than too little, before it forgets the coldest keys.
+    /// Bytes of the index, estimated and rather too much than too little, before it forgets the
+    /// coldest keys.
     pub index_bytes_max: usize,
-    /// Versions of one key that the index keeps once it holds twice as many: older ones are listed again if a read needs them.
+    /// Versions of one key that the index keeps once it holds twice as many: older ones are listed
+    /// again if a read needs them.
     pub versions_kept_max: usize,
     /// Version entries asked for in one listing of a key.
     pub version_page_len: u32,
@@ -64,17 +71,21 @@ pub struct Settings {
     pub sweep_calls_max: usize,
     /// Attempts of which a sweep has met some entries and not all; beyond it the target falls.
     pub sweep_window_max: usize,
-    /// Request hashes, 8 bytes each, that a sweep holds at once; a larger store takes several ranges of hashes.
+    /// Request hashes, 8 bytes each, that a sweep holds at once; a larger store takes several
+    /// ranges of hashes.
     pub sweep_hashes_max: usize,
     /// Pause between two sweeps.
     pub sweep_interval_ms: u64,
-    /// The time between two sweeps of one process that look at every record without entries, where the store's listing says when a record was
-    /// written: the others look only at those written since the mark. Each look is a get, to find out that a retention has not passed yet.
+    /// The time between two sweeps of one process that look at every record without entries, where
+    /// the store's listing says when a record was written: the others look only at those written
+    /// since the mark. Each look is a get, to find out that a retention has not passed yet.
     pub look_at_all_ms: u64,
-    /// How long a read or a look-up keeps asking a store that fails before the caller hears of it.
+    /// The time for which a read or a look-up asks a store that fails before the caller hears of
+    /// it.
     pub store_patience_ms: u64,
-    /// How long a caller waits for a commit's outcome before it hears that it is not known yet. The commit goes on until the transaction's deadline:
-    /// a repeated commit waits for the same outcome.
+    /// The longest wait of a caller for a commit's outcome before it hears that it is not known
+    /// yet. The commit goes on until the transaction's deadline: a repeated commit waits for the
+    /// same outcome.
     pub commit_patience_ms: u64,
     /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
     pub retry_min_ms: u64,
@@ -147,32 +158,46 @@ impl Settings {
     /// clock: no other process writes, and no call takes effect after its answer (protocol, section
     /// 7, *exclusive stores*).
     pub fn moves_mark_alone(&self) -> bool {
-        self.exclusive && self.grace_ms == 0
+        let alone = self.exclusive && self.grace_ms == 0;
+        assert!(!alone || self.reference() == Reference::Own, "one process has its own clock");
+        alone
     }
 
-    /// Returns the time after which an attempt is over: no call of it can take effect any more. Younger versions cannot be at or below the mark.
+    /// Returns the time after which an attempt is over: no call of it can take effect any more.
+    /// Younger versions cannot be at or below the mark.
     pub fn over_after_ms(&self) -> u64 {
-        self.timeout_max_ms + self.grace_ms
+        let over_ms = self.timeout_max_ms + self.grace_ms;
+        assert!(over_ms >= self.grace_ms, "what was sent at the deadline may land within the grace");
+        over_ms
     }
 
     /// Relation (a): returns the distance of a sweep's target from the store's time.
     pub fn target_lag_ms(&self) -> u64 {
-        self.over_after_ms() + self.skew_max_ms
+        let lag_ms = self.over_after_ms() + self.skew_max_ms;
+        assert!(lag_ms >= self.timeout_max_ms + self.grace_ms, "what is behind the target is over");
+        lag_ms
     }
 
-    /// Relation (b): returns the time for which the mark must have been in its place before it is settled.
+    /// Relation (b): returns the time for which the mark must have been in its place before it is
+    /// settled.
     pub fn settle_after_ms(&self) -> u64 {
         let for_readers = self.timeout_max_ms + self.recheck_after_ms;
         let for_safety = self.put_limit_ms + self.grace_ms;
-        for_readers.max(for_safety) + self.skew_max_ms
+        let after_ms = for_readers.max(for_safety) + self.skew_max_ms;
+        assert!(after_ms >= for_readers + self.skew_max_ms, "readers that began before have ended");
+        assert!(after_ms >= for_safety + self.skew_max_ms, "puts that rest on the mark before have landed");
+        after_ms
     }
 
     /// Relation (c): returns the least retention.
     pub fn retention_min_ms(&self) -> u64 {
-        2 * self.over_after_ms() + self.skew_max_ms + 1
+        let retention_ms = 2 * self.over_after_ms() + self.skew_max_ms + 1;
+        assert!(retention_ms > self.target_lag_ms(), "a record outlasts the attempts that began before it");
+        retention_ms
     }
 
-    /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other times as they are.
+    /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other times as they
+    /// are.
     pub fn timeout_max_limit_ms(&self) -> u64 {
         (self.retention_max_ms.saturating_sub(self.skew_max_ms + 1) / 2).saturating_sub(self.grace_ms)
     }

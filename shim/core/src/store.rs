@@ -1,5 +1,6 @@
-//! Calls to a store, with typed names and bodies. The driver maps them to `aft-store` through `aft-format`; the simulator keeps them as
-//! they are. The rules are those of `aft_store::Store` (protocol, section 10).
+//! Calls to a store, with typed names and bodies. The driver maps them to `aft-store` through
+//! `aft-format`; the simulator keeps them as they are. The rules are those of `aft_store::Store`
+//! (protocol, section 10).
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::sweep::Notes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// The typed name of a stored object. The order within a group is the order of listings: version entries newest first.
+/// The typed name of a stored object. The order within a group is the order of listings: version
+/// entries newest first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// A commit record, or the stub of one.
@@ -40,19 +42,20 @@ pub enum Name {
 /// The typed body of a stored object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Body {
-    /// Of a commit record or a whole entry.
+    /// The body of a commit record or a whole entry.
     Record(Arc<Record>),
-    /// Of a commit record's name after the record was removed, where the store cannot delete by tag.
+    /// The rest under a commit record's name after the record was removed, where the store cannot
+    /// delete by tag.
     Stub(Stub),
-    /// Of a part of a blob.
+    /// The bytes of a part of a blob.
     Part(Bytes),
-    /// Of the mark.
+    /// The mark and what belongs to it.
     Format(Arc<Format>),
-    /// Of a note on damage: what was found.
+    /// The text of a note on damage.
     Text(String),
-    /// Of a sweep's notes.
+    /// The notes of a sweep.
     Notes(Arc<Notes>),
-    /// Of version entries that are not whole: their names say all.
+    /// No body, of version entries that are not whole: their names say all.
     Empty,
 }
 
@@ -85,27 +88,27 @@ pub enum Scan {
     Versions {
         /// The prefix; may be empty.
         prefix: String,
-        /// Exclusive.
+        /// The place after which the scan begins, exclusive.
         after: Option<Place>,
     },
     /// Commit records.
     Commits {
-        /// Exclusive.
+        /// The place after which the scan begins, exclusive.
         after: Option<RequestHash>,
     },
     /// The attempts that have blobs.
     Blobs {
-        /// Exclusive.
+        /// The place after which the scan begins, exclusive.
         after: Option<BlobGroup>,
     },
     /// Notes on damage.
     Damaged {
-        /// Exclusive.
+        /// The place after which the scan begins, exclusive.
         after: Option<RequestHash>,
     },
 }
 
-/// All that one commit writes.
+/// The pieces that one commit writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Writes {
     /// Created if absent. `None`: the entries alone.
@@ -119,8 +122,8 @@ pub struct Writes {
 pub enum Call {
     /// Answered by [`Answer::Got`].
     Get(Name),
-    /// The bytes of one version: a [`Call::Get`] of the object that holds it, which a value cache may spare. Answered by [`Answer::Cached`] or
-    /// [`Answer::Got`].
+    /// The bytes of one version: a [`Call::Get`] of the object that holds it, which a value cache
+    /// may spare. Answered by [`Answer::Cached`] or [`Answer::Got`].
     Fetch {
         /// A commit record or a whole entry.
         at: Name,
@@ -143,7 +146,7 @@ pub enum Call {
     List {
         /// The group.
         group: Group,
-        /// Exclusive; a name of the group.
+        /// The name of the group after which the listing begins, exclusive.
         after: Option<Name>,
         /// The greatest number of names; at least 1.
         limit: u32,
@@ -169,9 +172,10 @@ pub enum Created {
 /// The pieces of a commit's answer, each with an outcome of its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pieces {
-    /// Of the record; `None` if none was to be created.
+    /// The outcome of the record; `None` if none was to be created.
     pub record: Option<Result<Created, CallError>>,
-    /// Of each entry, in order. Where the record existed, nothing can be concluded from them.
+    /// The outcome of each entry, in order. Where the record existed, nothing can be concluded from
+    /// them.
     pub entries: Vec<Result<(), CallError>>,
 }
 
@@ -189,32 +193,32 @@ pub struct FoundRecord {
 /// A page of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Found {
-    /// Of version entries, by key, newest first.
+    /// Version entries, by key, newest first.
     Versions(Vec<(Key, VersionEntry)>),
-    /// Of commit records.
+    /// Commit records, in order.
     Commits(Vec<FoundRecord>),
-    /// Of attempts that have blobs.
+    /// Attempts that have blobs, in order.
     Blobs(Vec<BlobGroup>),
-    /// Of notes on damage.
+    /// Notes on damage, in order.
     Damaged(Vec<RequestHash>),
 }
 
 /// An answer of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// To `Get` and `Fetch`: the body and its tag, or nothing under that name.
+    /// The body and its tag, or nothing under that name; to `Get` and `Fetch`.
     Got(Option<(Body, Tag)>),
-    /// To `Fetch`: this version of this key from the value cache. Committed values only.
+    /// This version of this key from the value cache, committed values only; to `Fetch`.
     Cached(Write),
-    /// To `Put` and `Delete`: acknowledged.
+    /// The acknowledgement of a `Put` or `Delete`.
     Done,
-    /// To `Commit`.
+    /// The outcomes of a `Commit`, piece by piece.
     Committed(Pieces),
-    /// To `Replace` and `DeleteIf`.
+    /// The acknowledgement of a `Replace` or `DeleteIf`.
     Replaced,
-    /// To `Replace` and `DeleteIf`: the name holds something else, or nothing.
+    /// The refusal of a `Replace` or `DeleteIf`: the name holds something else, or nothing.
     Changed,
-    /// To `List`.
+    /// A page of a `List`.
     Listed {
         /// Names in order.
         names: Vec<Name>,
@@ -223,7 +227,7 @@ pub enum Answer {
         /// More may follow; never with no names.
         more: bool,
     },
-    /// To `Scan`.
+    /// A page of a `Scan`.
     Scanned {
         /// Names in order, of the kind that was asked for.
         found: Found,
@@ -251,7 +255,60 @@ pub enum CallError {
     Expired,
 }
 
+impl Writes {
+    /// Asserts what holds for every commit that a node sends.
+    fn check_invariants(&self) {
+        assert!(self.record.is_some() || !self.entries.is_empty(), "a commit writes something");
+        // Entries of another's commit come from a record that was read, which may be foreign.
+        let Some(record) = &self.record else { return };
+        assert!(!record.is_whole(), "a whole entry needs no record");
+        for (key, entry) in &self.entries {
+            assert!(!entry.whole, "a whole entry is put alone");
+            assert_eq!(entry.txn, record.txn, "the entry at {key} is the record's");
+            assert_eq!(entry.hash, record.hash, "the entry at {key} leads to the record");
+        }
+    }
+}
+
 impl Call {
+    /// Asserts what holds for every call that a node makes, whatever the store holds.
+    pub fn check_invariants(&self) {
+        match self {
+            Call::Get(_) => {}
+            Call::Fetch { at: Name::Version(of, entry), txn, key } => {
+                assert!(entry.whole, "only a whole entry has a value");
+                assert_eq!((of, entry.txn), (key, *txn), "a whole entry holds its own version");
+            }
+            Call::Fetch { at, .. } => {
+                assert!(matches!(at, Name::Commit(_)), "a value is in a record or a whole entry");
+            }
+            Call::Put(Name::Version(_, entry), body) => {
+                let has_record = matches!(body, Body::Record(record) if record.txn == entry.txn);
+                assert_eq!(entry.whole, has_record, "a whole entry has its record as its body");
+            }
+            Call::Put(name, _) => {
+                assert!(!matches!(name, Name::Commit(_)), "a record is created, never put over another");
+            }
+            Call::Commit(writes) => writes.check_invariants(),
+            Call::Replace(name, ..) | Call::DeleteIf(name, _) => {
+                let by_tag = matches!(name, Name::Format | Name::Commit(_));
+                assert!(by_tag, "only the mark and records change by tag");
+            }
+            Call::Delete(names) => assert!(!names.is_empty(), "a deletion names something"),
+            Call::List { group, after, limit } => {
+                assert!(*limit > 0, "a page has a name at least");
+                let is_of_group = match (group, after) {
+                    (_, None) => true,
+                    (Group::Versions(key), Some(Name::Version(of, _))) => key == of,
+                    (Group::Blobs(group), Some(Name::Blob { group: of, .. })) => group == of,
+                    (Group::Versions(_) | Group::Blobs(_), Some(_)) => false,
+                };
+                assert!(is_of_group, "a listing goes on within its group");
+            }
+            Call::Scan { limit, .. } => assert!(*limit > 0, "a page has a name at least"),
+        }
+    }
+
     /// Returns true if the call can change the store.
     pub fn is_write(&self) -> bool {
         match self {

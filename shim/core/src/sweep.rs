@@ -38,19 +38,25 @@ pub struct HashRange {
 impl HashRange {
     /// The end of all hashes.
     pub const END: u32 = 1 << 16;
-    /// All hashes.
+    /// The range of all hashes.
     pub const ALL: HashRange = HashRange { from: 0, to: HashRange::END };
 
     /// Returns true if a hash lies in the range.
     pub fn contains(self, hash: RequestHash) -> bool {
-        self.from <= first_bytes(hash) && !self.ends_before(hash)
+        let contains = self.from <= first_bytes(hash) && !self.ends_before(hash);
+        assert!(!contains || self.from < self.to, "an empty range contains nothing");
+        contains
     }
 
     /// Returns true if a hash, and every greater one, lies above the range.
     pub fn ends_before(self, hash: RequestHash) -> bool {
-        first_bytes(hash) >= self.to
+        let ends_before = first_bytes(hash) >= self.to;
+        assert!(!ends_before || self.to < HashRange::END, "nothing is above the end of all hashes");
+        ends_before
     }
 }
+
+const _: () = assert!(HashRange::END == u16::MAX as u32 + 1, "two bytes name a place in a range");
 
 fn first_bytes(hash: RequestHash) -> u32 {
     u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]))
@@ -61,7 +67,7 @@ fn first_bytes(hash: RequestHash) -> u32 {
 pub enum Phase {
     /// Version entries.
     Versions {
-        /// Everything up to here is done.
+        /// The place up to which everything is done.
         after: Option<Place>,
         /// The newest settled entry of the key in which `after` lies, if there was one: those below
         /// it are superseded.
@@ -69,7 +75,7 @@ pub enum Phase {
     },
     /// Commit records.
     Commits {
-        /// Everything up to here is done.
+        /// The place up to which everything is done.
         after: Option<RequestHash>,
     },
 }

@@ -10,7 +10,7 @@
 //! adapter's own cache) costs no allocation in the set of calls under way, no time-out and no wake-up. The three sources take turns, each
 //! a bounded streak, so none starves another. The clocks are read before every step: an answer must not look younger than it is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ use crate::{calls, clock};
 const STREAK_LEN_MAX: usize = 32;
 /// Steps before other tasks of the runtime have their turn: about a millisecond.
 const TURN_STEPS_MAX: usize = 1_024;
+/// Descriptions of damage that are kept so that each is logged once: some hundred bytes each.
+const REPORTED_MAX: usize = 1_000;
 /// The longest sleep: the levels that are shown are not older than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -104,6 +106,8 @@ pub(crate) struct EventLoop {
     holds_deadlines: bool,
     /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
     mark_ms: u64,
+    /// Damage that was logged; at most `REPORTED_MAX` descriptions.
+    reported: BTreeSet<String>,
 }
 
 impl EventLoop {
@@ -135,6 +139,7 @@ impl EventLoop {
             instants: Instants::new(),
             holds_deadlines,
             mark_ms,
+            reported: BTreeSet::new(),
         }
     }
 
@@ -381,7 +386,13 @@ impl EventLoop {
             }
             Note::Damaged(what) => {
                 meters.damaged.add();
-                error!(what, "something in the store cannot be read and is left alone");
+                // Every sweep meets it again, and so does every read beside it.
+                if self.reported.len() >= REPORTED_MAX {
+                    self.reported.clear();
+                }
+                if self.reported.insert(what.clone()) {
+                    error!(what, "something in the store cannot be read and is left alone");
+                }
             }
             Note::MarkMoved(mark) => {
                 meters.marks_moved.add();

@@ -350,14 +350,17 @@ impl Link {
     ) -> Result<Value, Failure> {
         let Ready { _turn, slot, live } = self.ready(asked, lane, deadline).await?;
         // The identity is asked for behind it: if it is right then, the data before were the
-        // store's.
-        let requests = [command, look::identity_get(&self.layout)];
+        // store's. So is the time: after a pause the caller knows none, and any answer must bring it.
+        let requests = [command, look::identity_get(&self.layout), redis::cmd("TIME")];
         self.meter.sent(class, 0);
-        let answers = self.send(asked, slot, &live, &requests, deadline).await?;
-        let Ok([value, identity]) = <[Value; 2]>::try_from(answers.values) else {
-            return Err(Failure::Failed(not_redis(asked, "other than two answers to two requests")));
+        let Answers { values, sent, received } = self.send(asked, slot, &live, &requests, deadline).await?;
+        let Ok([value, identity, time]) = <[Value; 3]>::try_from(values) else {
+            return Err(Failure::Failed(not_redis(asked, "other than three answers to three requests")));
         };
         let value = self.checked(asked, slot, &live, value)?;
+        let time = micros(&self.checked(asked, slot, &live, time)?)
+            .ok_or_else(|| Failure::Failed(not_redis(asked, "a time that is none")))?;
+        self.hear(&live, sent, received, time);
         match self.checked(asked, slot, &live, identity)? {
             Value::BulkString(identity) if identity == *self.terms().identity() => Ok(value),
             Value::BulkString(_) | Value::Nil => Err(self.estranged(asked, slot, &live, deadline).await),

@@ -133,6 +133,22 @@ impl Client {
         self.post(&format!("/v1/transactions/{transaction}/commit"), self.format.encode(commit)).await
     }
 
+    /// The same for the request with this ID: a server that has forgotten the transaction, or never knew it, answers from the request's record.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn commit_of(&self, transaction: &str, request: &str, commit: &Commit) -> Result<Reply> {
+        let kind = self.format.content_type();
+        let headers = [("content-type", kind), ("accept", kind), ("idempotency-key", request)];
+        let path = format!("/v1/transactions/{transaction}/commit");
+        let response = self.raw(Method::POST, &path, &headers, self.format.encode(commit)).await?;
+        let body = accepted(response)?.into_body();
+        Ok(self
+            .format
+            .decode(&body)
+            .unwrap_or_else(|why| panic!("POST {path}: not a reply ({why}): {body:?}")))
+    }
+
     /// `POST /v1/transactions/{t}/abort`
     ///
     /// # Errors
@@ -173,6 +189,21 @@ impl Client {
                 None => return Ok(keys),
             }
         }
+    }
+
+    /// The number that `GET /metrics` gives for a name, summed over labels; 0 if there is none.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.raw(Method::GET, "/metrics", &[], Bytes::new()).await;
+        let answer = answer.expect("a server tells its metrics").into_body();
+        let text = String::from_utf8_lossy(&answer);
+        let of_name = |line: &str| {
+            let (labelled, number) = line.rsplit_once(' ')?;
+            (labelled.split('{').next() == Some(name)).then(|| number.parse::<f64>().ok())?
+        };
+        text.lines().filter_map(of_name).sum()
     }
 
     /// `GET /v1/requests/{id}`

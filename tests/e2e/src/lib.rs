@@ -3,6 +3,7 @@
 //! * [`binary`] – finds the binary `aft`, and runs one of its commands to the end.
 //! * [`server`] – `aft serve` as a child process: start, kill -9, SIGTERM, restart on the same directory.
 //! * [`real_store`] – the same on a store that is a real server.
+//! * [`wall_clock`] – a wall clock that is wrong, for those processes.
 //! * [`client`] – HTTP with the API's own types.
 //!
 //! The harness takes no decision about what is right: the tests do, and `aft-history`.
@@ -11,3 +12,4 @@ pub mod binary;
 pub mod client;
 pub mod real_store;
 pub mod server;
+pub mod wall_clock;

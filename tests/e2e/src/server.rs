@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::binary;
+use crate::{binary, wall_clock};
 
 /// How long a server may take until it listens: it reads what was left unpublished, on a machine that is shared.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
@@ -115,6 +115,39 @@ impl Server {
         assert!(early.is_none(), "the server ended by itself ({early:?}):\n{}", self.log());
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
+        wall_clock::forget(self.child.id());
+    }
+
+    /// Stops it with SIGSTOP: its connections stay, and it does nothing. A kill ends it all the same.
+    ///
+    /// # Panics
+    /// If it does not stop.
+    pub fn pause(&self) {
+        send("STOP", self.child.id());
+        let deadline = Instant::now() + LINE_TIME_MAX;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "the server does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets it go on after [`Server::pause`].
+    ///
+    /// # Panics
+    /// If it cannot be told.
+    pub fn resume(&self) {
+        send("CONT", self.child.id());
+    }
+
+    /// Returns true if every thread of it is stopped.
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut tasks = tasks.expect("a running process has threads").flatten();
+        tasks.all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            // A thread that has ended meanwhile does nothing either.
+            status.is_empty() || status.contains("State:\tT")
+        })
     }
 
     /// Sends SIGTERM.
@@ -144,6 +177,7 @@ impl Drop for Server {
         // Already dead is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        wall_clock::forget(self.child.id());
         if std::thread::panicking() {
             eprintln!("--- the server's last lines\n{}", self.log());
         }
@@ -221,6 +255,7 @@ impl Drop for Starting {
             // Already dead is as good.
             let _ = child.kill();
             let _ = child.wait();
+            wall_clock::forget(child.id());
         }
     }
 }

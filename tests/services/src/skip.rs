@@ -5,8 +5,8 @@ use std::io::Write;
 use crate::{Error, Service};
 
 const VARIABLE: &str = "AFT_SKIP_SERVICES";
-/// Names that the same variable has for others: the languages of `tests/e2e/tests/clients.rs`.
-const OF_OTHERS: &[&str] = &["python", "node"];
+/// Names that the same variable has for others: the languages of `tests/e2e/tests/clients.rs`, and the clocks of `tests/e2e/src/wall_clock.rs`.
+const OF_OTHERS: &[&str] = &["python", "node", "faketime"];
 
 /// The services that the environment leaves out.
 pub(crate) fn read() -> Result<Vec<Service>, Error> {
@@ -40,7 +40,7 @@ mod tests {
         check("", Some(&[]));
         check("minio", Some(&[Service::Minio]));
         check(" moto , minio,", Some(&[Service::Moto, Service::Minio]));
-        check("python,node, minio", Some(&[Service::Minio]));
+        check("python,node,faketime, minio", Some(&[Service::Minio]));
         check("minoi", None);
         check("minio;moto", None);
     }

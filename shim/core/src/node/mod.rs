@@ -1,12 +1,15 @@
-//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody waits for (`upkeep`).
+//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody
+//! waits for (`upkeep`).
 //!
 //! ```text
-//!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input ─► work that verbs left for those above them ─► outputs
+//!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input
+//!          ─► work that verbs left for those above them ─► outputs
 //! ```
 //!
-//! Deadlines come before the input: an answer that arrives after its transaction's time changes nothing. Every store call belongs to an owner, is
-//! repeated with growing pauses while its owner lives and its limit has not passed, and its final answer is handed to that owner. Answers to calls
-//! of owners that have gone are dropped.
+//! Deadlines come before the input: an answer that arrives after its transaction's time changes
+//! nothing. Every store call belongs to an owner, is repeated with growing pauses while its owner
+//! lives and its limit has not passed, and its final answer is handed to that owner. Answers to
+//! calls of owners that have gone are dropped.
 
 mod base;
 mod serve;
@@ -17,7 +20,7 @@ use std::fmt::Debug;
 
 use crate::bug::Bug;
 use crate::clock::{Clock, Now, StoreTime};
-use crate::ids::NodeId;
+use crate::ids::{AttemptId, NodeId};
 use crate::message::{CommitArgs, Input, Note, Output, Tell, Ticket, Verb};
 use crate::settings::Settings;
 use crate::store::{Answer, Body, CallError, CallId, Name};
@@ -28,9 +31,9 @@ use base::read::{OperationId, Operations, Purpose as ReadPurpose};
 use base::remembered::Remembered;
 use base::requests::Requests;
 use base::script::{Issued, Memory, Pending, Run, TaskId, Tasks};
-use base::state::{Purpose, State, Work, bug_of};
+use base::state::{Purpose, State, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
-use base::transaction::{CommitForm, CommitWaiter, Transaction};
+use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
 use serve::{batch, begin, commit, end, list, read, reserve, resolve};
 use upkeep::Upkeep;
 
@@ -83,6 +86,7 @@ impl Node {
     /// `now` never goes back in its monotonic parts.
     pub fn step(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
         let wake = self.next_wake();
+        assert!(self.state.out.is_empty() && self.state.work.is_empty(), "a step starts with nothing left");
         let after_input = self.state.planted(Bug::DeadlineAfterInput);
         if let Some(gap_ms) = self.state.clock.step(now, wake) {
             self.thaw(gap_ms);
@@ -103,24 +107,29 @@ impl Node {
         assert!(self.state.work.is_empty(), "work is taken up within its step");
         outputs.append(&mut self.state.out);
         let calls = self.state.calls.take_out();
+        assert!(calls.is_sorted_by(|(a, _), (b, _)| a < b), "calls leave in the order of their numbers");
         outputs.extend(calls.into_iter().map(|(id, call)| Output::Call(id, call)));
     }
 
-    /// Returns true if a call that waited in the driver may still be sent. If not, the driver answers it with [`CallError::Expired`].
+    /// Returns true if a call that waited in the driver may still be sent. If not, the driver
+    /// answers it with [`CallError::Expired`].
     ///
     /// `now` is at most a moment after the last step's.
     pub fn may_send(&self, now: Now, call: CallId) -> bool {
         let mut clock = self.state.clock.clone();
+        // The question comes between two steps, so the clocks of it are a moment's only.
         clock.step(now, None);
         self.state.calls.may_send(&clock, call)
     }
 
-    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store that can hold a write to a deadline is given it.
+    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store
+    /// that can hold a write to a deadline is given it.
     pub fn may_land_for_ms(&self, call: CallId) -> Option<u64> {
         self.state.calls.limit(call).map(|limit| limit.remaining_ms(&self.state.clock))
     }
 
-    /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the latest.
+    /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the
+    /// latest.
     pub fn next_wake(&self) -> Option<u64> {
         self.state.timers.next()
     }
@@ -135,17 +144,20 @@ impl Node {
         self.state.calls.len()
     }
 
-    /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations under way hold.
+    /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations
+    /// under way hold.
     pub fn index_bytes(&self) -> usize {
         self.state.index.bytes()
     }
 
-    /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what operations under way add.
+    /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what
+    /// operations under way add.
     pub fn transactions_bytes(&self) -> usize {
         self.state.transactions_bytes
     }
 
-    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is not known.
+    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is
+    /// not known.
     pub fn time_error_ms(&self) -> Option<u64> {
         self.state.clock.bounds().map(|bounds| bounds.width_ms())
     }
@@ -160,11 +172,21 @@ impl Node {
         self.state.mark.known()
     }
 
-    /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for tests.
+    /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for
+    /// tests.
     pub fn check_invariants(&self) {
         let state = &self.state;
-        state.index.check_invariants();
+        let next_call = state.calls.next_number();
+        let pins = state.operations.iter().map(|(_, operation)| operation.wanted.len()).sum();
+        state.index.check_invariants(next_call, pins);
         state.calls.check_invariants();
+        state.operations.check_invariants(next_call);
+        state.tasks.check_invariants();
+        state.mark.check_invariants(next_call, state.settings.moves_mark_alone());
+        state.timers.check_invariants(state.clock.mono_ms());
+        state.ended.check_invariants();
+        state.entered.check_invariants();
+        state.clock.check_invariants();
         self.upkeep.check_invariants(state);
         state.transactions.values().for_each(Transaction::check_invariants);
         let weighed: usize = state.transactions.values().map(|transaction| transaction.weighed).sum();
@@ -175,16 +197,50 @@ impl Node {
                 state.requests.attempts(transaction.hash).contains(attempt),
                 "an open attempt's request is known"
             );
+            let reserves = |task: &&Task| matches!(&task.purpose, Purpose::Reserve(_, of) if of == attempt);
             let operations = state.operations.of(*attempt).len();
-            assert!(operations <= transaction.operations, "operations under way are counted");
+            let reserving = state.tasks.purposes().filter(reserves).count();
+            assert_eq!(operations + reserving, transaction.operations, "operations under way are counted");
+            assert!(transaction.began_call <= next_call, "a transaction began before the next call");
+            assert!(!state.ended.contains(attempt), "an open attempt has not ended");
+            let deadline = Timer::Deadline(*attempt);
+            assert!(state.timers.contains(transaction.deadline_mono, &deadline), "its time ends");
+            assert!(transaction.deadline.ms <= state.settings.timeout_max_ms, "a deadline is bounded");
+            self.check_commit_under_way(transaction);
         }
         for (id, operation) in state.operations.iter() {
             assert!(state.transactions.contains_key(&operation.attempt), "{id:?} ends with its transaction");
         }
-        state.requests.check_invariants(|hash, attempt| {
+        let open = state.requests.check_invariants(state.settings.waiters_max, &state.timers);
+        assert_eq!(open.len(), state.transactions.len(), "every open attempt is its request's");
+        for (hash, attempt) in open {
             assert_eq!(state.transactions[&attempt].hash, hash, "a request's attempts are its own");
-        });
+        }
         assert!(state.out.is_empty() && state.work.is_empty(), "outputs and work leave with their step");
+    }
+
+    /// Panics if a commit is under way and nothing carries it on.
+    fn check_commit_under_way(&self, transaction: &Transaction) {
+        let attempt = transaction.attempt;
+        let tasks = |is_it: fn(&Purpose) -> Option<AttemptId>| {
+            let purposes = self.state.tasks.purposes().filter_map(move |task| is_it(&task.purpose));
+            purposes.filter(|of| *of == attempt).count()
+        };
+        let preparing = tasks(|purpose| match purpose {
+            Purpose::Prepare(of) => Some(*of),
+            _ => None,
+        });
+        let committing = tasks(|purpose| match purpose {
+            Purpose::Commit(of) => Some(*of),
+            _ => None,
+        });
+        let passing = self.state.timers.has(&Timer::CommitWait(attempt));
+        match &transaction.phase {
+            Phase::Open | Phase::Closing(..) => assert_eq!((preparing, committing), (0, 0), "none is sent"),
+            Phase::Preparing(..) => assert_eq!((preparing, committing), (1, 0), "its time is to be taken"),
+            Phase::Committing(..) => assert_eq!((preparing, committing), (0, 1), "it is being written"),
+            Phase::Passing(..) => assert!(passing, "a durable commit waits for the store's time"),
+        }
     }
 
     /// The process had not run for a while: nothing that it knows of time is believed.
@@ -292,12 +348,14 @@ impl Node {
 
     fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
         let state = &mut self.state;
-        // An answer to a call from before a pause may have been on its way for as long as the pause.
+        // An answer to a call from before a pause may have been on its way for as long as the
+        // pause.
         if let Some(time) = time.filter(|_| id.0 >= state.index.stale_before_call()) {
             let knew = state.clock.bounds().is_some();
             let apart_ms = state.clock.hear(time);
             apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
-            // The first time after a pause, or one that disagrees, may show that more time has passed than any clock did.
+            // The first time after a pause, or one that disagrees, may show that more time has
+            // passed than any clock did.
             if apart_ms.is_some() || !knew {
                 end::deadlines(state);
             }
@@ -311,9 +369,10 @@ impl Node {
             Next::Forgotten => return,
         };
         let state = &mut self.state;
-        // Whoever asked for the mark: the node knows it now.
+        // The node knows the mark now, for whatever purpose it was asked.
         if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
             let asked = (waiting.asked_call, waiting.asked);
+            state.clock.carry_over(format.mark.time);
             let now = state.clock.bounds();
             state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
         }

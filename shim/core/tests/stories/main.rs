@@ -1,5 +1,11 @@
-//! Stories: what a node does in one course of events, told from outside.
+//! Stories: one course of events each, seen from outside of the node.
 
+mod clocks;
+mod damage;
+mod entries_first;
+mod freshness;
 mod reading;
+mod session_floor;
 mod shop;
+mod unknown;
 mod writing;

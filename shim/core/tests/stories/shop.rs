@@ -1,6 +1,7 @@
 //! A small shop for stories: nodes over one typed store in memory, with clocks that go on by hand.
 //!
-//! Calls are answered at once unless a story holds them back. Every answer carries the store's time.
+//! Calls are answered at once unless a story holds them back. Every answer carries the store's
+//! time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -8,11 +9,11 @@ use std::sync::Arc;
 
 use aft_core::Node;
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{AttemptId, Key, NodeId, RequestHash, Session, TxnId};
+use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, Session, TxnId};
 use aft_core::message::{
     Batch, Begin, CommitArgs, Committed, Found as Read, Input, Note, Op, Output, Refusal, Reply, Ticket, Verb,
 };
-use aft_core::record::{Format, Location, Record, Value, VersionEntry};
+use aft_core::record::{Format, Location, Record, Value, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{
     Answer, Body, Call, CallError, CallId, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag,
@@ -183,6 +184,12 @@ pub(crate) struct Shop {
     pub(crate) span_ms: u64,
     /// Calls for which this says true are held back.
     pub(crate) hold: fn(&Call) -> bool,
+    /// Calls for which this gives an error fail with it, without an effect.
+    pub(crate) fail: fn(&Call) -> Option<CallError>,
+    /// Calls for which this says true take effect, and their answers are lost.
+    pub(crate) lose: fn(&Call) -> bool,
+    /// Answers carry the store's time.
+    pub(crate) carries_time: bool,
     held: Vec<(usize, CallId, Call)>,
     /// Every call that nodes made.
     pub(crate) calls: Vec<Call>,
@@ -226,6 +233,9 @@ impl Shop {
             now_ms: 0,
             span_ms: 1,
             hold: |_| false,
+            fail: |_| None,
+            lose: |_| false,
+            carries_time: true,
             held: Vec::new(),
             calls: Vec::new(),
             notes: Vec::new(),
@@ -277,7 +287,7 @@ impl Shop {
             at_ms: (BEGIN_MS + self.now_ms) / self.span_ms * self.span_ms,
             span_ms: self.span_ms,
         };
-        self.step(node, Input::Answer(id, answer, Some(time)));
+        self.step(node, Input::Answer(id, answer, Some(time).filter(|_| self.carries_time)));
     }
 
     /// Answers calls until none is left but those held back.
@@ -288,10 +298,54 @@ impl Shop {
                     self.held.push((node, id, call));
                     continue;
                 }
-                let answer = self.store.apply(&call);
+                let answer = match (self.fail)(&call) {
+                    Some(error) => Answer::Failed(error),
+                    None => self.store.apply(&call),
+                };
+                let answer = match (self.lose)(&call) {
+                    true => Answer::Failed(CallError::NoAnswer),
+                    false => answer,
+                };
                 self.answer(node, id, answer);
             }
         }
+    }
+
+    /// Returns the number of calls since they were cleared for which `is_it` says true.
+    pub(crate) fn count(&self, is_it: impl Fn(&Call) -> bool) -> usize {
+        self.calls.iter().filter(|call| is_it(call)).count()
+    }
+
+    /// Returns a node's error about the store's time, if it knows it.
+    pub(crate) fn time_error_ms(&self, node: usize) -> Option<u64> {
+        self.desks[node].node.time_error_ms()
+    }
+
+    /// Returns the true time, in milliseconds since the epoch.
+    pub(crate) fn true_ms(&self) -> u64 {
+        BEGIN_MS + self.now_ms
+    }
+
+    /// Puts the record of a commit into the store, as of `time_ms`: with its entries or, as by an
+    /// attempt that was cut short, without.
+    pub(crate) fn plant(&mut self, request: u8, time_ms: u64, keys: &[&str], text: &str, entries: bool) {
+        let attempt = AttemptId([0xa0 + request; 16]);
+        let record = Arc::new(Record {
+            txn: TxnId { time: Hlc::from_ms(time_ms), attempt },
+            hash: hash(request),
+            named: true,
+            fingerprint: None,
+            retention_ms: 1_000_000,
+            result: Some(Bytes::from_static(b"planted")),
+            large_result: None,
+            writes: keys.iter().map(|name| (key(name), Write::Put(value(text)))).collect(),
+        });
+        if entries {
+            for (key, entry) in record.entries() {
+                self.store.put(Name::Version(key, entry), Body::Empty);
+            }
+        }
+        self.store.put(Name::Commit(record.hash), Body::Record(record));
     }
 
     /// Lets time pass, waking nodes when they want to be woken.
@@ -339,6 +393,16 @@ impl Shop {
         self.run();
     }
 
+    /// Answers the calls that were held back, with their effect, and holds all that follow.
+    pub(crate) fn hold_all(&mut self) {
+        self.hold = |_| true;
+        for (node, id, call) in std::mem::take(&mut self.held) {
+            let answer = self.store.apply(&call);
+            self.answer(node, id, answer);
+        }
+        self.run();
+    }
+
     /// Sends a verb, and runs as far as it goes.
     pub(crate) fn send(&mut self, node: usize, verb: Verb) -> Ticket {
         self.tickets += 1;
@@ -352,10 +416,10 @@ impl Shop {
         self.desks[node].replies.remove(&ticket)
     }
 
-    /// Sends a verb and waits up to a few milliseconds for its reply.
+    /// Sends a verb and waits up to a few seconds for its reply.
     pub(crate) fn ask(&mut self, node: usize, verb: Verb) -> Result<Reply, Refusal> {
         let ticket = self.send(node, verb);
-        for _ in 0..100 {
+        for _ in 0..5_000 {
             if let Some(reply) = self.reply(node, ticket) {
                 return reply;
             }
@@ -393,6 +457,15 @@ impl Shop {
             Ok(Reply::Begun { committed: Some(committed), .. }) => committed,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Opens a transaction and writes keys in it.
+    pub(crate) fn open_and_put(&mut self, node: usize, begin: Begin, keys: &[&str], text: &str) -> AttemptId {
+        let attempt = self.open(node, begin);
+        let ops = keys.iter().map(|name| Op::Put(key(name), value(text))).collect();
+        let ran = self.ask(node, Verb::Run(attempt, Batch { ops, commit: None }));
+        assert!(matches!(ran, Ok(Reply::Ran { .. })), "an open transaction takes writes: {ran:?}");
+        attempt
     }
 
     /// Opens a transaction.

@@ -18,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("the mark stays below a commit under way", stays_below_commits),
     ("after a start the mark has settled", settled_after_a_start),
     ("a wall clock that is set back", clock_set_back),
+    ("a wall clock that is set back between two lives", clock_set_back_over_a_restart),
     ("a deleted key stays deleted for readers", readers_follow),
     ("notes of an earlier process do not count", notes_of_another),
 ];
@@ -188,13 +189,46 @@ fn clock_set_back(ground: Ground) -> Verdict {
     sweep(&mut world, side);
     // What is committed from now on is above the mark all the same.
     world.wall_ahead_ms = 0;
+    commits_above_the_mark(&mut world, side, 'y')
+}
+
+fn clock_set_back_over_a_restart(ground: Ground) -> Verdict {
+    let (mut world, side) = world(ground);
+    world.wall_ahead_ms = 1_000_000;
+    commit(&mut world, side, 'x', "a-")?;
+    // Nothing is left but the mark.
+    (0..3).for_each(|_| sweep(&mut world, side));
+    expect(&world, "")?;
+    world.wall_ahead_ms = 0;
+    let restarted = world.start();
+    world.pass(1);
+    world.step(restarted, Input::Verb(aft_core::message::Ticket(900), begin('y', "b c", true)));
+    // The read of the mark is the last to be answered.
+    demand(matches!(world.next_call(restarted), Some(Call::Get(Name::Format))), "the mark is read")?;
+    let mark = world.take_call(restarted).ok_or("it is under way")?;
+    while world.next_call(restarted).is_some() {
+        let commits = matches!(world.next_call(restarted), Some(Call::Commit(_)));
+        demand(!commits, "nothing is committed before the mark is known")?;
+        let reads_mark = matches!(world.next_call(restarted), Some(Call::Get(Name::Format)));
+        if reads_mark {
+            break;
+        }
+        world.answer(restarted);
+    }
+    world.give_to(restarted, mark)?;
+    world.run(restarted);
+    expect(&world, "b@y c@y")?;
+    commits_above_the_mark(&mut world, restarted, 'z')
+}
+
+fn commits_above_the_mark(world: &mut World, side: usize, name: char) -> Verdict {
     let mark = world.store.format().mark;
-    commit(&mut world, side, 'y', "b c")?;
-    let low = world.store.names().into_iter().any(|name| match name {
-        Name::Version(_, entry) => entry.txn.attempt.0[0] == b'y' && entry.txn <= mark,
+    commit(world, side, name, "b c")?;
+    let is_low = |entry: &Name| match entry {
+        Name::Version(_, entry) => entry.txn.attempt.0[0] == name as u8 && entry.txn <= mark,
         _ => false,
-    });
-    demand(!low, "nothing is committed below the mark")
+    };
+    demand(!world.store.names().into_iter().any(is_low), "nothing is committed below the mark")
 }
 
 fn read(world: &mut World, side: usize, name: char, ops: &str) -> Result<Vec<Found>, String> {

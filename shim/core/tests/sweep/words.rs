@@ -2,7 +2,8 @@
 //!
 //! `100x a b- : record a` is a transaction of attempt `x` at 100 ms that wrote `a` and deleted `b`;
 //! its record is there, and its entry at `a`. `all` means the record and every entry. More words
-//! after the colon: `whole` (its one entry is the commit), `named`, `of=y` (an attempt of the
+//! after the colon: `whole` (its one entry is the commit; of one key without it, a record is
+//! needed for its result), `named`, `of=y` (an attempt of the
 //! request of `y`), `kept=ms` (its retention), `parts` (the parts of its blob). A key with a `*`
 //! has its value in a blob.
 //!
@@ -11,7 +12,7 @@
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
-use aft_core::record::{BlobGroup, BlobRef, Kind, Location, Record, Stub, Value, VersionEntry, Write};
+use aft_core::record::{BlobGroup, BlobRef, Kind, Location, Record, Stub, Value, Write};
 use aft_core::store::{Body, Name};
 use bytes::Bytes;
 
@@ -64,22 +65,24 @@ impl Line {
         };
         let mut writes: Vec<(Key, Write)> = head.map(write).collect();
         writes.sort();
+        let whole = tail.contains(&"whole");
+        // Its one key would be the commit, and need no record.
+        let needs_result = writes.len() == 1 && !whole;
         let record = Arc::new(Record {
             txn: TxnId { time: Hlc::from_ms(ms), attempt: attempt(name) },
             hash: hash(of),
             named: tail.contains(&"named") || of != name,
             fingerprint: None,
             retention_ms: option("kept=").map_or(retention_ms, |ms| ms.parse().unwrap()),
-            result: None,
+            result: needs_result.then(|| Bytes::from_static(b"r")),
             large_result: None,
             writes: writes.into(),
         });
-        let whole = tail.contains(&"whole");
+        assert_eq!(record.is_whole(), whole, "{line}");
         let entries = record.entries().into_iter();
         let is_there_at = |key: &Key| whole || tail.contains(&"all") || tail.contains(&key.as_str());
         let entries = entries.filter(|(key, _)| is_there_at(key));
-        let entries = entries.map(|(key, entry)| Name::Version(key, VersionEntry { whole, ..entry }));
-        let mut there: Vec<Name> = entries.collect();
+        let mut there: Vec<Name> = entries.map(|(key, entry)| Name::Version(key, entry)).collect();
         if tail.contains(&"all") || tail.contains(&"record") {
             there.push(Name::Commit(record.hash));
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use aft_history::{History, KeyNames, Recorder, RequestId, Stamp, TransactionId};
 use bytes::Bytes;
@@ -29,11 +29,15 @@ pub(crate) struct Acknowledged {
     pub(crate) ledger: String,
 }
 
+/// One client's copy of the book. All copies share their pages.
+#[derive(Clone)]
 pub(crate) struct Book {
     epoch: u64,
     server: watch::Receiver<SocketAddr>,
-    stop: AtomicBool,
-    pages: Mutex<Pages>,
+    /// Other servers share the store.
+    is_shared: bool,
+    stop: Arc<AtomicBool>,
+    pages: Arc<Mutex<Pages>>,
 }
 
 #[derive(Default)]
@@ -65,7 +69,17 @@ impl Version {
 
 impl Book {
     pub(crate) fn new(epoch: u64, server: watch::Receiver<SocketAddr>) -> Book {
-        Book { epoch, server, stop: AtomicBool::new(false), pages: Mutex::default() }
+        Book { epoch, server, is_shared: false, stop: Arc::default(), pages: Arc::default() }
+    }
+
+    /// A copy for a client with a server of its own choice, which may not be the only one on the store.
+    pub(crate) fn at(&self, server: watch::Receiver<SocketAddr>, is_shared: bool) -> Book {
+        Book { server, is_shared, ..self.clone() }
+    }
+
+    /// Other servers share the store: only what begins fresh sees all that was acknowledged before.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

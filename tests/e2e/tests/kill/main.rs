@@ -150,13 +150,14 @@ async fn load<T, F: Future<Output = T>>(
     addresses: watch::Receiver<std::net::SocketAddr>,
     disturb: impl FnOnce(Arc<Book>) -> F,
 ) -> (Book, T) {
-    let book = Arc::new(Book::new(number, addresses));
+    let book = Arc::new(Book::new(number, addresses.clone()));
+    let copy = || Arc::new(book.at(addresses.clone(), false));
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
-        tasks.spawn(writer::run(Arc::clone(&book), writer, StdRng::seed_from_u64(rng.random())));
+        tasks.spawn(writer::run(copy(), writer, StdRng::seed_from_u64(rng.random())));
     }
     for _ in 0..READERS {
-        tasks.spawn(reader::run(Arc::clone(&book), StdRng::seed_from_u64(rng.random())));
+        tasks.spawn(reader::run(copy(), StdRng::seed_from_u64(rng.random())));
     }
     let disturbed = tokio::select! {
         disturbed = disturb(Arc::clone(&book)) => disturbed,

@@ -38,7 +38,9 @@ async fn read(book: &Book, client: &Client, reader: TransactionId, rng: &mut Std
     let count = rng.random_range(2..=5);
     let keys = book.draw(rng, count);
     let (first, second) = keys.split_at(rng.random_range(0..=keys.len()));
-    let opened = client.at(book.address()).begin(&Begin { ops: gets(first), ..Begin::default() }).await?;
+    let fresh = rng.random_bool(0.5);
+    let begin = Begin { ops: gets(first), fresh, ..Begin::default() };
+    let opened = client.at(book.address()).begin(&begin).await?;
     note(book, reader, &opened);
     let transaction = opened.transaction.as_deref().expect("an open transaction has a token");
     if rng.random_bool(0.5) {
@@ -50,7 +52,9 @@ async fn read(book: &Book, client: &Client, reader: TransactionId, rng: &mut Std
     let batch = Batch { ops, commit: Some(true), result: None };
     let reply = client.at(book.address()).batch(transaction, &batch).await?;
     note(book, reader, &reply);
-    if let Some(seen) = seen {
+    if let Some(seen) = seen
+        && (fresh || !book.is_shared())
+    {
         check_seen(&seen, &reply);
     }
     Ok(())
@@ -66,7 +70,7 @@ fn note(book: &Book, reader: TransactionId, reply: &Reply) {
     }
 }
 
-/// An entry that had been acknowledged before the transaction opened, on the only node that there is.
+/// An entry that had been acknowledged before the transaction opened, on the only node that there is or with a transaction that began fresh.
 fn check_seen(seen: &Acknowledged, reply: &Reply) {
     let read = reply.results.last().and_then(|read| read.value.as_ref());
     let read = read.map(|value| parse_value(&seen.ledger, value));

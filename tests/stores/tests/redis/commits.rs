@@ -227,9 +227,11 @@ async fn answers_bring_the_time() {
     succeeded(&store.commit(writes(1, 2)).await, Created::Created);
     store.put(&record(2), Bytes::new()).await.unwrap();
     store.scan(Space::Version, b"", None, 10).await.unwrap();
+    store.get(&record(2)).await.unwrap();
+    store.list(Space::Version, b"key", None, 10).await.unwrap();
     let (received, after) = (Instant::now(), wall_ms());
     let times = store.times_heard();
-    assert_eq!(times.len(), 3);
+    assert_eq!(times.len(), 5);
     for time in &times {
         assert!(sent <= time.sent && time.sent <= time.received && time.received <= received, "{time:?}");
         // The server is on this machine.

@@ -1,8 +1,9 @@
 //! Store calls under way: the owner of each, its limit in time, and when it is repeated.
 //!
-//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is looked at when a call is made, when it is repeated,
-//! and when the driver is about to send what had to wait. A commit's pieces are gathered over its tries: only those without an outcome are sent
-//! again.
+//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is
+//! looked at when a call is made, when it is repeated, and when the driver is about to send what
+//! had to wait. A commit's pieces are gathered over its tries: only those without an outcome are
+//! sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use super::script::TaskId;
 pub(in crate::node) enum Owner {
     /// A script, at this place.
     Task(TaskId, usize),
-    /// All operations that wait for a page of a key's version entries.
+    /// The operations that wait for a page of a key's version entries.
     Listing(Key, Option<VersionEntry>),
-    /// All operations that wait for a commit record to learn.
+    /// The operations that wait for a commit record to learn.
     Record(Name, TxnId),
-    /// All operations that wait for the mark.
+    /// The operations that wait for the mark.
     Mark,
-    /// All operations that wait for the node's first look at the mark, whatever comes of it.
+    /// The operations that wait for the node's first look at the mark, whatever comes of it.
     FirstMark,
     /// An operation that waits for a value.
     Fetch(OperationId, Key),
@@ -51,9 +52,10 @@ pub(in crate::node) struct Limit {
 /// The age that a limit goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Age {
-    /// By whichever clock went furthest: for what must not take effect late.
+    /// The age by whichever clock went furthest: for what must not take effect late.
     AtMost,
-    /// By the monotonic clock alone: for the patience of whoever waits, on which nothing rests.
+    /// The age by the monotonic clock alone: for the patience of those who wait, on which nothing
+    /// rests.
     AtLeast,
 }
 
@@ -92,7 +94,7 @@ pub(in crate::node) struct Waiting {
     pub(in crate::node) owner: Owner,
     /// Operations to run again when a shared call is answered.
     pub(in crate::node) waiters: BTreeSet<OperationId>,
-    /// When its first try was made.
+    /// The instant of its first try.
     pub(in crate::node) asked: Moment,
     /// The number of its first try.
     pub(in crate::node) asked_call: u64,
@@ -102,7 +104,7 @@ pub(in crate::node) struct Waiting {
     tries: u32,
     /// A try had no answer and may have taken, or yet take, effect.
     maybe: bool,
-    /// Of a commit: the outcomes so far.
+    /// The outcomes so far, of a commit.
     gathered: Option<Gathered>,
 }
 
@@ -132,6 +134,8 @@ impl<T: Clone> Outcome<T> {
 
     fn take(&mut self, answer: Result<T, CallError>) {
         assert!(self.last.is_none(), "a piece with an outcome is not sent again");
+        // Only an answer that is certain ends the tries of a piece. An outcome that is open or took
+        // no effect leaves the piece for the next try, and is kept for the case that none follows.
         self.last = match answer {
             Err(CallError::NoAnswer) => {
                 self.maybe = true;
@@ -154,11 +158,13 @@ impl<T: Clone> Outcome<T> {
 
 impl Gathered {
     fn new(all: &Writes) -> Gathered {
-        Gathered {
+        let gathered = Gathered {
             record: all.record.as_ref().map(|_| Outcome::open()),
             entries: vec![Outcome::open(); all.entries.len()],
             all: all.clone(),
-        }
+        };
+        assert!(!gathered.is_decided(), "a commit that was not sent is open");
+        gathered
     }
 
     /// Takes the answer to what [`Gathered::rest`] gave.
@@ -175,6 +181,9 @@ impl Gathered {
             }
             other => unreachable!("a commit is answered {other:?}"),
         };
+        // A piece that had its outcome from an earlier try was not sent with this one: outcomes are
+        // matched with what was sent, in order.
+        assert!(self.record.is_some() || pieces.record.is_none(), "no record was to be created");
         if let (Some(record), Some(answer)) = (&mut self.record, pieces.record) {
             record.take(answer);
         }
@@ -201,20 +210,37 @@ impl Gathered {
         }
     }
 
-    /// Returns true if another try is of no use: every piece has an outcome, or the record was not created.
+    /// Returns true if another try is of no use: every piece has an outcome, or the record was not
+    /// created.
     fn is_decided(&self) -> bool {
         match self.record.as_ref().map(|record| &record.last) {
+            // Entries that are still open do not matter: without this record they make no version.
             Some(Some(Ok(Created::Exists) | Err(_))) => true,
+            // The record may be there or not, and its entries alone would say nothing.
             Some(None) => false,
             Some(Some(Ok(Created::Created))) | None => self.entries.iter().all(|entry| entry.last.is_some()),
         }
     }
 
     fn end(self) -> Answer {
-        Answer::Committed(Pieces {
+        let sent = self.all.entries.len();
+        let has_record = self.all.record.is_some();
+        let pieces = Pieces {
             record: self.record.map(Outcome::end),
             entries: self.entries.into_iter().map(Outcome::end).collect(),
-        })
+        };
+        assert_eq!(pieces.entries.len(), sent, "every entry of a commit has an outcome");
+        assert_eq!(pieces.record.is_some(), has_record, "a record has an outcome if it was sent");
+        Answer::Committed(pieces)
+    }
+
+    /// Panics if an invariant is broken.
+    fn check_invariants(&self) {
+        assert_eq!(self.entries.len(), self.all.entries.len(), "every entry has a place");
+        assert_eq!(self.record.is_some(), self.all.record.is_some(), "the record has a place");
+        let rest = self.rest();
+        let open = self.entries.iter().filter(|entry| entry.last.is_none()).count();
+        assert_eq!(rest.entries.len(), open, "what has no outcome is sent again, and nothing else");
     }
 }
 
@@ -244,17 +270,20 @@ pub(in crate::node) struct Calls {
     next: u64,
     /// Calls to be sent with this step's outputs.
     out: Vec<(CallId, Call)>,
-    /// Calls that were not sent, since their limit had passed when they were made: answered within this step.
+    /// Calls that were not sent, since their limit had passed when they were made: answered within
+    /// this step.
     unsent: Vec<CallId>,
 }
 
 impl Calls {
-    /// Returns the number that the next call gets. A call with this number or a greater one is asked after everything that came before.
+    /// Returns the number that the next call gets. A call with this number or a greater one is
+    /// asked after everything that came before.
     pub(in crate::node) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner lives).
+    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner
+    /// lives).
     pub(in crate::node) fn start(
         &mut self,
         clock: &Clock,
@@ -263,6 +292,9 @@ impl Calls {
         limit: Option<Limit>,
         mark: TxnId,
     ) -> CallId {
+        call.check_invariants();
+        // A commit has an outcome for each piece. They are gathered over the tries, so that what is
+        // durable is not written a second time, and one piece without an answer spoils no other.
         let gathered = match &call {
             Call::Commit(writes) => Some(Gathered::new(writes)),
             Call::Get(_)
@@ -289,7 +321,8 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way and was first asked by call `since` or a later one.
+    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way
+    /// and was first asked by call `since` or a later one.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
@@ -299,8 +332,11 @@ impl Calls {
         limit: Limit,
         mark: TxnId,
     ) {
+        assert!(since <= self.next, "a call may be asked to be the next one, and not a later one");
         if let Some(id) = self.shared.get(&owner) {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
+            // A call that was asked before `since` may have met the store in a state that the rule
+            // of its asker excludes: that one gets a call of its own, which later ones can join.
             if waiting.asked_call >= since {
                 waiting.waiters.extend(waiter);
                 // The new waiter has patience of its own.
@@ -309,7 +345,10 @@ impl Calls {
             }
         }
         let id = self.start(clock, owner.clone(), call(), Some(limit), mark);
-        self.map.get_mut(&id).expect("just made").waiters.extend(waiter);
+        let waiting = self.map.get_mut(&id).expect("just made");
+        assert!(waiting.asked_call >= since, "a call is asked after what it is asked for");
+        waiting.waiters.extend(waiter);
+        // The earlier call goes on for those that wait for it, without taking new ones.
         self.shared.insert(owner, id);
     }
 
@@ -319,6 +358,8 @@ impl Calls {
         waiting.tries += 1;
         let late = waiting.limit.is_some_and(|limit| !limit.allows(clock));
         if late && !clock.has_bug(Bug::SendAfterDeadline) {
+            // It is answered within this step like any call that took no effect, so that its owner
+            // needs no second way to hear of its end.
             self.unsent.push(id);
         } else {
             let call = match &waiting.gathered {
@@ -337,6 +378,7 @@ impl Calls {
         {
             *shared = id;
         }
+        assert!(waiting.asked_call <= id.0, "numbers grow");
         let before = self.map.insert(id, waiting);
         assert!(before.is_none(), "call numbers are unique");
         id
@@ -363,6 +405,8 @@ impl Calls {
         answer: Answer,
     ) -> Next {
         let Some(waiting) = self.map.get_mut(&id) else { return Next::Forgotten };
+        // Only an answer that leaves the outcome open, or asks for patience, makes another try of
+        // use; all calls are safe to repeat (section 10).
         let again = match (&mut waiting.gathered, &answer) {
             (Some(gathered), _) => {
                 gathered.take(answer.clone());
@@ -377,11 +421,14 @@ impl Calls {
         };
         let passed = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
         if again && !passed {
+            assert!(waiting.tries >= 1, "what is answered was tried");
+            // Pauses double, so that a store in trouble is asked less and less.
             let doublings = (waiting.tries - 1).min(16);
             let pause = (settings.retry_min_ms << doublings).min(settings.retry_max_ms).max(1);
             return Next::Repeat(clock.mono_ms() + pause);
         }
         let waiting = self.remove(id).expect("looked up above");
+        assert!(waiting.asked_call <= id.0 && id.0 < self.next, "numbers grow");
         let maybe = waiting.maybe;
         let answer = match (&waiting.gathered, answer) {
             (Some(gathered), _) => gathered.clone().end(),
@@ -394,14 +441,22 @@ impl Calls {
         Next::Final(Box::new(waiting), answer)
     }
 
-    /// Sends a call again under a new number, unless its limit has passed: then it is answered at once.
+    /// Sends a call again under a new number, unless its limit has passed: then it is answered at
+    /// once.
     pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
+        // Its owner may have gone during the pause.
         let Some(waiting) = self.map.remove(&id) else { return };
-        self.send(clock, waiting);
+        assert!(waiting.tries >= 1, "what is repeated was tried");
+        if let Some(gathered) = &waiting.gathered {
+            assert!(!gathered.is_decided(), "a commit that is decided is not repeated");
+        }
+        let again = self.send(clock, waiting);
+        assert!(again > id, "a repeated call has a greater number");
     }
 
     fn remove(&mut self, id: CallId) -> Option<Waiting> {
         let waiting = self.map.remove(&id)?;
+        // A later call of the same owner may have taken its place among the shared ones.
         if self.shared.get(&waiting.owner) == Some(&id) {
             self.shared.remove(&waiting.owner);
         }
@@ -464,9 +519,20 @@ impl Calls {
         for (owner, id) in &self.shared {
             let waiting = self.map.get(id).expect("shared calls are under way");
             assert_eq!(waiting.owner, *owner, "a shared call has its owner");
+            assert!(waiting.limit.is_some(), "somebody's patience bounds a shared call");
         }
         for (id, waiting) in &self.map {
             assert!(id.0 < self.next && waiting.asked_call <= id.0, "numbers grow");
+            assert!(waiting.tries >= 1, "what is under way was tried");
+            assert!(u64::from(waiting.tries) <= id.0 - waiting.asked_call + 1, "each try has a number");
+            let is_commit = matches!(waiting.call, Call::Commit(_));
+            assert_eq!(waiting.gathered.is_some(), is_commit, "a commit's outcomes are gathered");
+            if let Some(gathered) = &waiting.gathered {
+                gathered.check_invariants();
+                assert!(!gathered.is_decided(), "a commit that is decided is not under way");
+            }
+            let is_alone = matches!(waiting.owner, Owner::Task(..) | Owner::Sweep(_) | Owner::Nobody);
+            assert!(!is_alone || waiting.waiters.is_empty(), "operations wait for shared calls");
         }
     }
 }

@@ -1,10 +1,13 @@
-//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in bytes, never the truth.
+//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in
+//! bytes, never the truth.
 //!
-//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a key the index knows entries that its last
-//! listing showed, and transactions whose record the node knows, whether that listing showed them or not (protocol 5.4). Learning a record
-//! indexes its whole write set, so that a half-entered transaction reads whole.
+//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a
+//! key the index knows entries that its last listing showed, and transactions whose record the node
+//! knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes its
+//! whole write set, so that a half-entered transaction reads whole.
 //!
-//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and rather too many than too few.
+//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and
+//! rather too many than too few.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,7 +35,8 @@ pub(in crate::node) struct Known {
     pub(in crate::node) knowledge: Knowledge,
     /// The listing that showed it last, by the number of its first call.
     listed_by: Option<u64>,
-    /// Its record was asked for after this listing, and was not there or names another attempt; by the number of the next call.
+    /// Its record was asked for after this listing, and was not there or names another attempt; by
+    /// the number of the next call.
     undecided: Option<(u64, u64)>,
 }
 
@@ -42,7 +46,8 @@ impl Known {
         self.listed_by == Some(listing)
     }
 
-    /// Returns the number of the call after the one that found no record of it, if that was asked after this listing.
+    /// Returns the number of the call after the one that found no record of it, if that was asked
+    /// after this listing.
     pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
         self.undecided.filter(|(of, _)| *of == listing).map(|(_, next_call)| next_call)
     }
@@ -69,11 +74,12 @@ impl Known {
 /// A listing of a key's version entries.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Listing {
-    /// When it was asked.
+    /// The instant at which it was asked.
     pub(in crate::node) asked: Moment,
     /// The number of the call that asked its first page.
     pub(in crate::node) asked_call: u64,
-    /// The number of the call after the answer to its last page: calls from here on are asked after everything that it shows.
+    /// The number of the call after the answer to its last page: calls from here on are asked after
+    /// everything that it shows.
     pub(in crate::node) answered_call: u64,
     /// The mark that the node knew before it asked.
     pub(in crate::node) mark: TxnId,
@@ -87,7 +93,8 @@ pub(in crate::node) struct KeyEntry {
     versions: Vec<Known>,
     /// `None`: never listed, or listed before something was found gone.
     listing: Option<Listing>,
-    /// Only a listing asked by this call or a later one counts: something of an earlier one was found gone.
+    /// Only a listing asked by this call or a later one counts: something of an earlier one was
+    /// found gone.
     not_before_call: u64,
     pins: u32,
     used: bool,
@@ -155,7 +162,8 @@ pub(in crate::node) struct Index {
     versions_kept_max: usize,
 }
 
-/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few enough not to be felt.
+/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few
+/// enough not to be felt.
 const LOOKS_PER_STEP_MAX: usize = 4_096;
 
 /// Makes room for one more version.
@@ -208,6 +216,8 @@ impl Index {
     /// Counts a key's entry again, after a change to it.
     fn weigh(&mut self, key: &Key) {
         let entry = self.keys.get_mut(key).expect("only known keys are weighed");
+        assert!(self.bytes >= entry.bytes, "the sum has every part");
+        // A page may have dropped most of a key's versions: their places are given back.
         entry.versions.shrink_to(weights::places(entry.versions.len()));
         let bytes = entry.weight(key);
         self.bytes = self.bytes - entry.bytes + bytes;
@@ -215,7 +225,9 @@ impl Index {
     }
 
     pub(in crate::node) fn pin(&mut self, key: &Key) {
-        self.entry(key).pins += 1;
+        let entry = self.entry(key);
+        entry.pins += 1;
+        assert!(entry.pins > 0, "a key that an operation works on is pinned");
     }
 
     pub(in crate::node) fn unpin(&mut self, key: &Key) {
@@ -224,8 +236,9 @@ impl Index {
         entry.pins -= 1;
     }
 
-    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered transaction reads whole. `durable` says that its
-    /// entries are known to be in the store now: then a listing in use counts as showing them.
+    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered
+    /// transaction reads whole. `durable` says that its entries are known to be in the store now:
+    /// then a listing in use counts as showing them.
     pub(in crate::node) fn learn(
         &mut self,
         header: &Arc<Header>,
@@ -233,17 +246,23 @@ impl Index {
         bug: impl Fn(Bug) -> bool,
         asked: Option<&Key>,
     ) {
+        header.check_invariants();
+        // All keys, and not only the one that somebody asked for: a sibling whose entry is not put
+        // yet is a candidate by this alone, and without it half of the commit would be read.
         for (key, _) in header.writes.iter() {
             if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
                 continue;
             }
             let entry = self.entry(key);
-            // The listing was asked with its mark below this transaction, or would have shown that it was collected at this key.
+            // The listing was asked with its mark below this transaction, or would have shown that
+            // it was collected at this key.
             let listing = entry.listing.as_ref().filter(|listing| durable && listing.mark < header.txn);
             let listed_by = listing.map(|listing| listing.asked_call);
             match entry.place(header.txn) {
                 Ok(at) => {
                     let known = &mut entry.versions[at];
+                    assert_eq!(known.txn, header.txn, "a version is its own transaction's");
+                    // A look that found no record was too early, or met an answer from the past.
                     known.listed_by = listed_by.or(known.listed_by);
                     known.undecided = None;
                     if matches!(known.knowledge, Knowledge::Entry(_)) {
@@ -266,16 +285,19 @@ impl Index {
 
     fn hold(&mut self, header: &Arc<Header>) {
         let held = self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0));
+        // Keys of one transaction share its header, so it weighs once.
         if held.1 == 0 {
             self.bytes += weights::header(header);
         }
         held.1 += 1;
+        assert_eq!(held.0.txn, header.txn, "a header is held under its own name");
     }
 
     /// Lets go of a version that leaves its key's entry.
     fn release(&mut self, known: &Known) {
         let Knowledge::Header(header) = &known.knowledge else { return };
         let held = self.headers.get_mut(&header.txn).expect("every held header is counted");
+        assert!(held.1 > 0, "released more often than held");
         held.1 -= 1;
         if held.1 == 0 {
             self.bytes -= weights::header(&held.0);
@@ -283,7 +305,8 @@ impl Index {
         }
     }
 
-    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is cut.
+    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is
+    /// cut.
     fn trim(&mut self, key: &Key) {
         let kept_max = self.versions_kept_max;
         let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
@@ -291,7 +314,11 @@ impl Index {
             return;
         }
         let cut: Vec<Known> = entry.versions.drain(kept_max..).collect();
+        assert_eq!(entry.versions.len(), kept_max, "the newest are kept");
         let last = entry.versions.last().expect("some are kept");
+        assert!(cut.iter().all(|known| known.txn < last.txn), "the oldest are cut");
+        // The listing shows less now: it goes on from the oldest version that is kept, as if its
+        // page had ended there.
         let resume = match &last.knowledge {
             Knowledge::Entry(version) => (**version).clone(),
             Knowledge::Header(header) => header.entry(key),
@@ -307,12 +334,15 @@ impl Index {
         }
     }
 
-    /// Forgets a transaction whose record was found gone: no listing that showed it counts any more.
+    /// Forgets a transaction whose record was found gone: no listing that showed it counts any
+    /// more.
     pub(in crate::node) fn gone(&mut self, txn: TxnId, key: &Key, next_call: u64) {
         let keys: Vec<Key> = match self.header(txn) {
             Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
             None => vec![key.clone()],
         };
+        // Its record is gone, so it was superseded at every key that it wrote, and the listings of
+        // all of them may be out of date.
         for key in keys {
             self.forget(txn, &key);
             if let Some(entry) = self.keys.get_mut(&key) {
@@ -323,9 +353,12 @@ impl Index {
         }
     }
 
-    /// A listing is out of date: something that it showed, or did not, turned out to be removed or entered since.
+    /// A listing is out of date: something that it showed, or did not, turned out to be removed or
+    /// entered since.
     pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
         let entry = self.entry(key);
+        assert!(entry.not_before_call <= next_call, "what is asked next is asked later");
+        // A listing under way was asked before, and may show the same: its answer does not count.
         entry.listing = None;
         entry.not_before_call = next_call;
         self.weigh(key);
@@ -341,10 +374,11 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked for by `asked_call`, which tells nothing of a
-    /// listing that was asked later.
+    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked
+    /// for by `asked_call`, which tells nothing of a listing that was asked later.
     pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, asked_call: u64, next_call: u64) {
         let Some(entry) = self.keys.get_mut(key) else { return };
+        assert!(asked_call < next_call, "a call is answered after it was made");
         let (Some(listing), Ok(at)) = (entry.listing.as_ref(), entry.place(txn)) else { return };
         let known = &mut entry.versions[at];
         if matches!(known.knowledge, Knowledge::Entry(_)) && listing.asked_call <= asked_call {
@@ -352,20 +386,26 @@ impl Index {
         }
     }
 
-    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what an earlier one showed; transactions whose record
-    /// the node knows stay, unless the page shows that they were collected at this key.
+    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what
+    /// an earlier one showed; transactions whose record the node knows stay, unless the page shows
+    /// that they were collected at this key.
     pub(in crate::node) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {
         let ListedPage { entries, after, more, asked, asked_call, next_call, mark } = page;
+        assert!(asked_call < next_call, "a page is answered after it was asked");
+        assert!(entries.iter().all(|entry| entry.cowritten > 0), "an entry's own key was written");
         assert!(entries.is_sorted_by(|a, b| a.txn >= b.txn), "entries come newest first");
         assert!(!more || !entries.is_empty(), "an empty page is the last");
         let more = more && !bug(Bug::SkipSecondPage);
         let stale_before_call = self.stale_before_call;
         let entry = self.entry(key);
+        // It was asked before the process stood still, or before something that it may show was
+        // found gone: it comes too late to be of use.
         if asked_call < entry.not_before_call.max(stale_before_call) {
             return;
         }
         let more_after = if more { entries.last().cloned().map(Box::new) } else { None };
         match (after, &mut entry.listing) {
+            // Answers may overtake each other; the one that was asked last saw the most.
             (None, Some(listing)) if listing.asked_call > asked_call => return,
             (None, listing) => {
                 *listing = Some(Listing { asked, asked_call, answered_call: next_call, mark, more_after });
@@ -377,11 +417,15 @@ impl Index {
                 listing.answered_call = next_call;
                 listing.more_after = more_after;
             }
+            // A page of a listing that is gone meanwhile.
             (Some(_), _) => return,
         }
         let listing = entry.listing.as_ref().expect("set above");
+        assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
+        assert_eq!(listing.more_after.is_some(), more, "a listing goes on if the page says so");
         let (listing_call, listing_mark) = (listing.asked_call, listing.mark);
-        // The page covers everything from `after` (exclusive) down to its last entry, or to the end.
+        // The page covers everything from `after` (exclusive) down to its last entry, or to the
+        // end.
         let oldest = entries.last().map(|entry| entry.txn);
         let covered = |txn: TxnId| {
             after.is_none_or(|after| txn < after) && (!more || oldest.is_some_and(|oldest| txn >= oldest))
@@ -406,7 +450,8 @@ impl Index {
             match entry.place(listed.txn) {
                 Ok(at) => entry.versions[at].listed_by = Some(listing_call),
                 Err(at) => {
-                    // It is committed: a whole entry is the commit, and at or below the mark nothing else has entries.
+                    // It is committed: a whole entry is the commit, and at or below the mark
+                    // nothing else has entries.
                     let certain = listed.cowritten == 1 && (listed.whole || listed.txn <= listing_mark);
                     let knowledge = if certain {
                         let header = Arc::new(Header::of_single(key, listed));
@@ -423,12 +468,15 @@ impl Index {
                 }
             }
         }
+        assert!(entry.versions.is_sorted_by(|a, b| a.txn > b.txn), "newest first, each once");
+        // Held before others are released: a header that stays is never forgotten in between.
         single.iter().for_each(|header| self.hold(header));
         dropped.iter().for_each(|known| self.release(known));
         self.weigh(key);
     }
 
-    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have versions.
+    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have
+    /// versions.
     pub(in crate::node) fn keys_in<'a>(
         &'a self,
         prefix: &'a str,
@@ -453,19 +501,28 @@ impl Index {
             looks -= 1;
             let Some(key) = self.clock.pop_front() else { return };
             let entry = self.keys.get_mut(&key).expect("the clock holds each key once");
+            // A second chance: what was used since the last look stays for one more round.
             if entry.used || entry.pins > 0 {
                 entry.used = false;
                 self.clock.push_back(key);
                 continue;
             }
             let entry = self.keys.remove(&key).expect("looked up above");
+            assert!(entry.pins == 0, "what an operation works on is not forgotten");
+            assert!(self.bytes >= entry.bytes, "the sum has every part");
             self.bytes -= entry.bytes;
             entry.versions.iter().for_each(|known| self.release(known));
         }
     }
 
-    pub(in crate::node) fn check_invariants(&self) {
+    /// Panics if an invariant is broken. `next_call` is the number of the next call, `pins` the
+    /// number of keys that operations work on.
+    pub(in crate::node) fn check_invariants(&self, next_call: u64, pins: usize) {
         assert_eq!(self.keys.len(), self.clock.len(), "every key has one place in the clock");
+        assert!(self.clock.iter().all(|key| self.keys.contains_key(key)), "the clock is of known keys");
+        let pinned: usize = self.keys.values().map(|entry| entry.pins as usize).sum();
+        assert_eq!(pinned, pins, "every key of an operation is pinned, and no other");
+        assert!(self.stale_before_call <= next_call, "listings to come are not stale");
         let entries: usize = self.keys.iter().map(|(key, entry)| entry.weight(key)).sum();
         let headers: usize = self.headers.values().map(|(header, _)| weights::header(header)).sum();
         assert_eq!(self.bytes, entries + headers, "bytes are counted");
@@ -475,7 +532,17 @@ impl Index {
                 entry.versions.is_sorted_by(|a, b| a.txn > b.txn),
                 "versions of {key} are in order, each once"
             );
+            assert_eq!(entry.bytes, entry.weight(key), "the weight of {key} is up to date");
+            assert!(entry.not_before_call <= next_call, "listings to come count");
+            if let Some(listing) = &entry.listing {
+                assert!(listing.asked_call >= entry.not_before_call, "a listing that counts is kept");
+                assert!(listing.asked_call < listing.answered_call, "an answer follows its call");
+                assert!(listing.answered_call <= next_call, "a listing that is kept was answered");
+            }
             for known in &entry.versions {
+                if let Some((listing, next)) = known.undecided {
+                    assert!(listing < next && next <= next_call, "a look follows its listing");
+                }
                 if let Knowledge::Header(header) = &known.knowledge {
                     assert_eq!(header.txn, known.txn, "a version is its own transaction's");
                     assert!(known.undecided.is_none(), "what is committed is not undecided");

@@ -1,7 +1,7 @@
 //! The node's knowledge of the mark (protocol, sections 2 and 5).
 //!
-//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now* name the store call after which it must have been
-//! asked.
+//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now*
+//! name the store call after which it must have been asked.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(in crate::node) struct Seen {
     pub(in crate::node) tag: Tag,
     /// The number of the call that read it.
     pub(in crate::node) asked_call: u64,
-    /// When it was asked.
+    /// The instant at which it was asked.
     pub(in crate::node) asked: Moment,
     /// The settled mark, for readers: they count a mark as settled earlier than a sweep does. Where
     /// this process moves the mark alone it is the sweep's as well.
@@ -33,8 +33,10 @@ pub(in crate::node) struct MarkView {
     was_looked_at: bool,
 }
 
-/// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once while the store's time is not known.
+/// Returns the settled mark as a reader counts it: `skew_max` before a sweep does, and at once
+/// while the store's time is not known.
 fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings) -> TxnId {
+    assert!(settings.settle_after_ms() >= settings.skew_max_ms, "a mark settles after any error");
     let after_ms = settings.settle_after_ms() - settings.skew_max_ms;
     let settled = match (format.moved_ms, now) {
         // Nobody removes anything below a mark that nobody has seen in its place.
@@ -47,10 +49,14 @@ fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings
 
 /// Returns the settled mark as a sweep may rest on it.
 pub(in crate::node) fn settled_for_sweeps(format: &Format, now: Bounds, settings: &Settings) -> TxnId {
+    assert!(now.earliest_ms <= now.latest_ms, "bounds are in order");
     let settled = format
         .moved_ms
         .is_some_and(|moved_ms| now.earliest_ms.saturating_sub(moved_ms) >= settings.settle_after_ms());
-    if settled { format.mark } else { format.settled }
+    let settled = if settled { format.mark } else { format.settled };
+    let readers = settled_for_readers(format, Some(now), settings);
+    assert!(settled <= readers, "readers count a mark as settled before a sweep does");
+    settled
 }
 
 impl MarkView {
@@ -63,8 +69,20 @@ impl MarkView {
         settings: &Settings,
     ) {
         format.check_invariants();
+        // Answers may overtake each other; the one that was asked last was true last.
+        if self.seen.as_ref().is_some_and(|seen| seen.asked_call > asked_call) {
+            return;
+        }
+        let alone = settings.moves_mark_alone();
+        if let Some(seen) = self.seen.as_mut().filter(|seen| alone && seen.format.mark > format.mark) {
+            // Two reads side by side were carried out in the other order. The mark only grows, so
+            // what is known already is what the later call would find now.
+            seen.asked_call = asked_call;
+            seen.asked = asked;
+            return;
+        }
         let settled = match &self.seen {
-            _ if !settings.moves_mark_alone() => settled_for_readers(&format, now, settings),
+            _ if !alone => settled_for_readers(&format, now, settings),
             // It settles when the transactions that were open as it moved have ended
             // (`MarkView::settle`), whatever the time.
             Some(seen) => seen.settled,
@@ -72,10 +90,7 @@ impl MarkView {
             None => format.mark,
         };
         assert!(settled <= format.mark, "only what was a mark settles");
-        // Answers may overtake each other; the one that was asked last was true last.
-        if self.seen.as_ref().is_some_and(|seen| seen.asked_call > asked_call) {
-            return;
-        }
+        assert!(alone || settled >= format.settled, "what has settled stays so");
         self.seen = Some(Seen { format, tag, asked_call, asked, settled });
     }
 
@@ -87,7 +102,8 @@ impl MarkView {
         seen.settled = seen.format.mark;
     }
 
-    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for the first look any more.
+    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for
+    /// the first look any more.
     pub(in crate::node) fn note_look(&mut self) {
         self.was_looked_at = true;
     }
@@ -103,7 +119,18 @@ impl MarkView {
 
     /// Returns the mark if it was asked by this call or a later one.
     pub(in crate::node) fn since(&self, call: u64) -> Option<&Seen> {
-        self.seen.as_ref().filter(|seen| seen.asked_call >= call)
+        let seen = self.seen.as_ref().filter(|seen| seen.asked_call >= call)?;
+        assert!(seen.settled <= seen.format.mark, "only what was a mark settles");
+        Some(seen)
+    }
+
+    /// Panics if an invariant is broken. `next_call` is the number of the next call.
+    pub(in crate::node) fn check_invariants(&self, next_call: u64, alone: bool) {
+        let Some(seen) = &self.seen else { return };
+        seen.format.check_invariants();
+        assert!(seen.asked_call < next_call, "the mark was asked by a call that was made");
+        assert!(seen.settled <= seen.format.mark, "only what was a mark settles");
+        assert!(alone || seen.settled >= seen.format.settled, "what has settled stays so");
     }
 
     /// Returns the last read of the mark, however old.

@@ -1,4 +1,5 @@
-//! Owners of state: each has private fields in its own file, and knows nothing of the verbs above it.
+//! Owners of state: each has private fields in its own file, and knows nothing of the verbs above
+//! it.
 
 pub(in crate::node) mod calls;
 pub(in crate::node) mod index;

@@ -1,4 +1,5 @@
-//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in `serve/choose`.
+//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in
+//! `serve/choose`.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +24,20 @@ pub(in crate::node) struct Operation {
     pub(in crate::node) wanted: BTreeMap<Key, Want>,
     /// The limit of its store calls.
     pub(in crate::node) limit: Limit,
-    /// Store calls made since it began have this number or a greater one: a listing of its own is always young enough for it.
+    /// Store calls made since it began have this number or a greater one: a listing of its own is
+    /// always young enough for it.
     pub(in crate::node) began_call: u64,
-    /// What was met on the way to a key's version.
+    /// The obstacles met on the way to each key's version.
     pub(in crate::node) met: BTreeMap<Key, Met>,
 }
 
-/// What an operation met on the way to one key's version.
+/// The obstacles that an operation met on the way to one key's version.
 #[derive(Debug, Clone, Copy, Default, Hash)]
 pub(in crate::node) struct Met {
-    /// How often the key was listed again because something was found removed or entered since.
+    /// The number of times that the key was listed again because something was found removed or
+    /// entered since.
     pub(in crate::node) rounds: u32,
-    /// How often a chosen value was gone when it was fetched.
+    /// The number of times that a chosen value was gone when it was fetched.
     pub(in crate::node) values_gone: u32,
     /// The mark must be asked by this call or a later one: something was found missing before.
     pub(in crate::node) mark_since: u64,
@@ -56,7 +59,7 @@ pub(in crate::node) enum Purpose {
     List(ListKeys, Box<Listing>),
 }
 
-/// How far a listing has come.
+/// The progress of a listing.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Listing {
     /// The place after which the next page of the scan begins, exclusive.
@@ -109,7 +112,8 @@ impl Operations {
     pub(in crate::node) fn add(&mut self, operation: Operation) -> OperationId {
         let id = OperationId(self.next);
         self.next += 1;
-        self.map.insert(id, operation);
+        let before = self.map.insert(id, operation);
+        assert!(before.is_none(), "numbers of operations are unique");
         id
     }
 
@@ -126,6 +130,7 @@ impl Operations {
     }
 
     pub(in crate::node) fn put_back(&mut self, id: OperationId, operation: Operation) {
+        assert!(id.0 < self.next, "an operation that is worked on was added");
         let before = self.map.insert(id, operation);
         assert!(before.is_none(), "an operation is worked on once at a time");
     }
@@ -146,5 +151,32 @@ impl Operations {
 
     pub(in crate::node) fn iter(&self) -> impl Iterator<Item = (&OperationId, &Operation)> {
         self.map.iter()
+    }
+
+    /// Panics if an invariant is broken. `next_call` is the number of the next call.
+    pub(in crate::node) fn check_invariants(&self, next_call: u64) {
+        for (id, operation) in &self.map {
+            assert!(id.0 < self.next, "numbers grow");
+            assert!(operation.began_call <= next_call, "an operation began before the next call");
+            for met in operation.met.values() {
+                assert!(met.mark_since <= next_call, "the mark is asked from a call on");
+                assert!(met.mark_since == 0 || met.values_gone > 0, "only what was found gone asks so");
+            }
+            match &operation.purpose {
+                Purpose::Batch { reads, .. } => {
+                    let waited = |(key, own): &(Key, Option<Found>)| {
+                        own.is_some() || operation.wanted.contains_key(key)
+                    };
+                    assert!(reads.iter().all(waited), "what a batch reads is its own or wanted");
+                    let listed = operation.wanted.values().any(|want| matches!(want, Want::Listed));
+                    assert!(!listed, "a batch wants values");
+                }
+                Purpose::List(_, listing) => {
+                    assert!(listing.is_asked || listing.page.is_none(), "a page was asked for");
+                    let fetches = |want: &Want| matches!(want, Want::Fetching(_) | Want::Found(_));
+                    assert!(!operation.wanted.values().any(fetches), "a listing wants no values");
+                }
+            }
+        }
     }
 }

@@ -23,9 +23,18 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
         }
         while self.order.len() > self.len_max {
             let oldest = self.order.pop_front().expect("it is longer than its bound");
-            self.map.remove(&oldest);
+            let evicted = self.map.remove(&oldest);
+            assert!(evicted.is_some(), "what has a place in the order is kept");
         }
         assert_eq!(self.map.len(), self.order.len(), "every key has one place in the order");
+        assert!(self.map.len() <= self.len_max, "memory is bounded");
+    }
+
+    /// Panics if an invariant is broken.
+    pub(in crate::node) fn check_invariants(&self) {
+        assert_eq!(self.map.len(), self.order.len(), "every key has one place in the order");
+        assert!(self.order.len() <= self.len_max, "memory is bounded");
+        assert!(self.order.iter().all(|key| self.map.contains_key(key)), "the order is of what is kept");
     }
 
     pub(in crate::node) fn get(&self, key: &K) -> Option<&V> {

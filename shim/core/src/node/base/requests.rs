@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::ids::{AttemptId, RequestHash};
 use crate::message::{Begin, Ticket};
 
+use super::timers::{Timer, Timers};
+
 /// A begin that waits for an open attempt to end.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Waiter {
@@ -15,7 +17,7 @@ pub(in crate::node) struct Waiter {
 
 #[derive(Debug, Clone, Default, Hash)]
 struct OpenRequest {
-    /// Never empty.
+    /// The open attempts; never empty.
     attempts: Vec<AttemptId>,
     waiters: VecDeque<Waiter>,
 }
@@ -33,7 +35,9 @@ impl Requests {
     }
 
     pub(in crate::node) fn open(&mut self, hash: RequestHash, attempt: AttemptId) {
-        self.map.entry(hash).or_default().attempts.push(attempt);
+        let attempts = &mut self.map.entry(hash).or_default().attempts;
+        assert!(!attempts.contains(&attempt), "an attempt opens once");
+        attempts.push(attempt);
     }
 
     /// Returns the number of begins that wait for the request's open attempts.
@@ -42,7 +46,11 @@ impl Requests {
     }
 
     pub(in crate::node) fn wait(&mut self, hash: RequestHash, waiter: Waiter) {
+        assert_eq!(waiter.begin.hash, hash, "a begin waits for its own request");
         let request = self.map.get_mut(&hash).expect("a begin waits for an open attempt");
+        assert!(!request.attempts.is_empty(), "a begin waits for an open attempt");
+        let waits = request.waiters.iter().any(|other| other.ticket == waiter.ticket);
+        assert!(!waits, "a ticket waits once");
         request.waiters.push_back(waiter);
     }
 
@@ -50,10 +58,13 @@ impl Requests {
     pub(in crate::node) fn give_up(&mut self, hash: RequestHash, ticket: Ticket) -> Option<Waiter> {
         let request = self.map.get_mut(&hash)?;
         let at = request.waiters.iter().position(|waiter| waiter.ticket == ticket)?;
-        request.waiters.remove(at)
+        let waiter = request.waiters.remove(at);
+        assert!(!request.attempts.is_empty(), "a begin waits for an open attempt");
+        waiter
     }
 
-    /// Closes an attempt. Returns the waiters that it lets go: all if the request is decided, or if none of its attempts is open any more.
+    /// Closes an attempt. Returns the waiters that it lets go: all if the request is decided, or if
+    /// none of its attempts is open any more.
     pub(in crate::node) fn close(
         &mut self,
         hash: RequestHash,
@@ -68,16 +79,29 @@ impl Requests {
         let waiters =
             if is_decided || is_last { std::mem::take(&mut request.waiters) } else { VecDeque::new() };
         if is_last {
-            self.map.remove(&hash);
+            let gone = self.map.remove(&hash).expect("looked up above");
+            assert!(gone.waiters.is_empty(), "nobody waits for an attempt that has ended");
         }
         waiters
     }
 
-    /// Calls `check` with every open attempt and its request.
-    pub(in crate::node) fn check_invariants(&self, check: impl Fn(RequestHash, AttemptId)) {
+    /// Panics if an invariant is broken. Returns every open attempt with its request.
+    pub(in crate::node) fn check_invariants(
+        &self,
+        waiters_max: usize,
+        timers: &Timers,
+    ) -> Vec<(RequestHash, AttemptId)> {
+        let mut open = Vec::new();
         for (hash, request) in &self.map {
             assert!(!request.attempts.is_empty(), "a request without an open attempt is forgotten");
-            request.attempts.iter().for_each(|attempt| check(*hash, *attempt));
+            assert!(request.waiters.len() <= waiters_max, "waiters for one request are bounded");
+            for waiter in &request.waiters {
+                assert_eq!(waiter.begin.hash, *hash, "a begin waits for its own request");
+                let gives_up = Timer::WaiterGivesUp(*hash, waiter.ticket);
+                assert!(timers.contains(waiter.until_mono, &gives_up), "a waiter gives up in time");
+            }
+            open.extend(request.attempts.iter().map(|attempt| (*hash, *attempt)));
         }
+        open
     }
 }

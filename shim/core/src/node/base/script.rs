@@ -1,10 +1,13 @@
-//! Flows of several store calls, written as straight code that is run again from its start at every answer.
+//! Flows of several store calls, written as straight code that is run again from its start at every
+//! answer.
 //!
-//! A script asks for calls in a fixed order; answers that have come are handed back at once, the first one that is missing ends the run with
-//! [`Pending`]. So its control flow may depend on nothing but its own arguments, the answers, and values that it took by [`Run::once`].
+//! A script asks for calls in a fixed order; answers that have come are handed back at once, the
+//! first one that is missing ends the run with [`Pending`]. So its control flow may depend on
+//! nothing but its own arguments, the answers, and values that it took by [`Run::once`].
 //!
-//! Safe to run again by construction: a script sees the node's state by a shared reference, and its last act is to return an ending, plain data,
-//! which is then carried out once. `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
+//! Safe to run again by construction: a script sees the node's state by a shared reference, and its
+//! last act is to return an ending, plain data, which is then carried out once.
+//! `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,13 +58,17 @@ pub(in crate::node) enum Noted {
 }
 
 impl Memory {
-    /// Takes the answer to the call at `place`. Returns true if it was the last one that the script waits for.
+    /// Takes the answer to the call at `place`. Returns true if it was the last one that the script
+    /// waits for.
     pub(in crate::node) fn answer(&mut self, place: usize, answer: Answer) -> bool {
         let memo = self.memo.get_mut(place).expect("a script is answered what it asked");
         assert!(matches!(memo, Memo::Asked), "a call is answered once");
         *memo = Memo::Answered(answer);
         self.awaited.remove(&place);
-        self.awaited.is_empty()
+        let is_last = self.awaited.is_empty();
+        let is_asked = |place: &usize| matches!(self.memo[*place], Memo::Asked);
+        assert!(self.awaited.iter().all(is_asked), "a script waits for what it asked");
+        is_last
     }
 }
 
@@ -101,6 +108,7 @@ impl<'a> Run<'a> {
     ) -> usize {
         let place = self.place;
         self.place += 1;
+        assert!(place <= self.memory.memo.len(), "a script asks in order");
         if place == self.memory.memo.len() {
             self.memory.memo.push(Memo::Asked);
             self.issued.push(Issued { place, call: call(), limit });
@@ -110,6 +118,7 @@ impl<'a> Run<'a> {
 
     /// Returns the answer to a started call.
     pub(in crate::node) fn wait(&mut self, place: usize) -> Result<Answer, Pending> {
+        assert!(place < self.place, "a script waits for a call that it started");
         match &self.memory.memo[place] {
             Memo::Asked => {
                 self.memory.awaited.insert(place);
@@ -128,7 +137,8 @@ impl<'a> Run<'a> {
 
     /// Waits for several started calls.
     pub(in crate::node) fn wait_all(&mut self, places: &[usize]) -> Result<Vec<Answer>, Pending> {
-        // Every place is noted as awaited before the run ends, so that the script runs again once and not once an answer.
+        // Every place is noted as awaited before the run ends, so that the script runs again once
+        // and not once an answer.
         let answers: Vec<Result<Answer, Pending>> = places.iter().map(|place| self.wait(*place)).collect();
         answers.into_iter().collect()
     }
@@ -137,6 +147,7 @@ impl<'a> Run<'a> {
     pub(in crate::node) fn once(&mut self, value: impl FnOnce() -> Noted) -> Noted {
         let place = self.place;
         self.place += 1;
+        assert!(place <= self.memory.memo.len(), "a script notes in order");
         if place == self.memory.memo.len() {
             self.memory.memo.push(Memo::Noted(value()));
         }
@@ -172,7 +183,8 @@ impl<P> Tasks<P> {
     pub(in crate::node) fn add(&mut self, purpose: P) -> TaskId {
         let id = TaskId(self.next);
         self.next += 1;
-        self.map.insert(id, (purpose, Memory::default()));
+        let before = self.map.insert(id, (purpose, Memory::default()));
+        assert!(before.is_none(), "numbers of scripts are unique");
         id
     }
 
@@ -192,6 +204,22 @@ impl<P> Tasks<P> {
 
     pub(in crate::node) fn contains(&self, id: TaskId) -> bool {
         self.map.contains_key(&id)
+    }
+
+    /// Returns the purposes of all scripts.
+    pub(in crate::node) fn purposes(&self) -> impl Iterator<Item = &P> {
+        self.map.values().map(|(purpose, _)| purpose)
+    }
+
+    /// Panics if an invariant is broken: between steps every script waits for an answer.
+    pub(in crate::node) fn check_invariants(&self) {
+        for (id, (_, memory)) in &self.map {
+            assert!(id.0 < self.next, "numbers grow");
+            assert!(!memory.awaited.is_empty(), "a script that waits for nothing has run to its end");
+            for place in &memory.awaited {
+                assert!(matches!(memory.memo[*place], Memo::Asked), "what is awaited was asked");
+            }
+        }
     }
 
     /// Drops scripts. Returns their purposes.

@@ -1,7 +1,8 @@
-//! The node's state: its owners side by side, and the few things that every verb needs of several of them.
+//! The node's state: its owners side by side, and the few things that every verb needs of several
+//! of them.
 //!
-//! Verbs call down, never up: what a verb below must hand to one above it leaves as [`Work`], which the node's routing takes up within the
-//! same step.
+//! Verbs call down, never up: what a verb below must hand to one above it leaves as [`Work`], which
+//! the node's routing takes up within the same step.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,9 +45,11 @@ pub(in crate::node) enum Work {
 /// The purpose of a script.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Purpose {
-    /// Look the request and the session up, then open a transaction, whose time counts from this instant.
+    /// Look the request and the session up, then open a transaction, whose time counts from this
+    /// instant.
     Begin(Ticket, Box<Begin>, Moment),
-    /// Learn the store's time, and what the keys of a write set hold, before a commit time is taken.
+    /// Learn the store's time, and what the keys of a write set hold, before a commit time is
+    /// taken.
     Prepare(AttemptId),
     /// Write a commit.
     Commit(AttemptId),
@@ -62,7 +65,7 @@ pub(in crate::node) enum Purpose {
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Task {
     pub(in crate::node) purpose: Purpose,
-    /// Of its calls, unless one has its own.
+    /// The limit of its calls, unless one has its own.
     pub(in crate::node) limit: Limit,
 }
 
@@ -94,8 +97,9 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
-/// How often the store's time is asked for before whoever needs it is refused: one answer bounds it by the round trip and the resolution of the
-/// store's clock, several narrow it down.
+/// The number of times that the store's time is asked for before a verb that needs it is refused:
+/// one answer bounds it by the round trip and the resolution of the store's clock, several narrow
+/// it down.
 pub(in crate::node) const TIME_TRIES_MAX: usize = 8;
 
 /// The age at which the mark is read again while the node works.
@@ -144,10 +148,14 @@ impl State {
     /// Calls the store for an owner.
     pub(in crate::node) fn call(&mut self, owner: Owner, call: Call, limit: Option<Limit>) -> CallId {
         let mark = self.mark.known();
-        self.calls.start(&self.clock, owner, call, limit, mark)
+        let next_call = self.calls.next_number();
+        let id = self.calls.start(&self.clock, owner, call, limit, mark);
+        assert_eq!(id.0, next_call, "a call gets the number that was promised to it");
+        id
     }
 
-    /// Calls the store for an operation, or joins the same call if it was first asked by call `since` or a later one.
+    /// Calls the store for an operation, or joins the same call if it was first asked by call
+    /// `since` or a later one.
     pub(in crate::node) fn call_shared(
         &mut self,
         owner: Owner,
@@ -160,15 +168,18 @@ impl State {
         self.calls.start_shared(&self.clock, owner, call, (waiter, since), limit, mark);
     }
 
-    /// Returns true if the store's time is known well enough to be written down; with `since`, from an answer to a call that was made after it.
+    /// Returns true if the store's time is known well enough to be written down; with `since`, from
+    /// an answer to a call that was made after it.
     pub(in crate::node) fn is_time_known(&self, since: Option<&Moment>) -> bool {
         let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
         let bounds = self.clock.bounds();
+        assert!(bounds.is_none_or(|bounds| bounds.earliest_ms <= bounds.latest_ms), "bounds are in order");
         heard && bounds.is_some_and(|bounds| bounds.width_ms() <= self.settings.skew_max_ms)
     }
 
-    /// Asks for the mark beside whatever is going on: at the node's first request, and once a minute while it works. A listing carries the mark that was
-    /// known before it; with one that is long past, more of what is gone cannot be told from what never was.
+    /// Asks for the mark beside whatever is going on: at the node's first request, and once a
+    /// minute while it works. A listing carries the mark that was known before it; with one that is
+    /// long past, less of what is gone can be distinguished from what never was.
     pub(in crate::node) fn refresh_mark(&mut self) {
         let known = self.mark.last().map(|seen| seen.asked);
         let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
@@ -197,8 +208,10 @@ impl State {
         self.work.push_back(Work::Task(id));
     }
 
-    /// Learns a committed transaction. `durable` says that its entries are known to be in the store.
+    /// Learns a committed transaction. `durable` says that its entries are known to be in the
+    /// store.
     pub(in crate::node) fn learn(&mut self, header: &Arc<Header>, durable: bool, asked: Option<&Key>) {
+        header.check_invariants();
         if let Some(bounds) = self.clock.bounds()
             && header.txn.time.ms() > bounds.latest_ms + self.settings.skew_max_ms
             && self.index.header(header.txn).is_none()
@@ -226,8 +239,10 @@ impl State {
     pub(in crate::node) fn weigh(&mut self, attempt: AttemptId) {
         let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
         let bytes = transaction.bytes();
+        assert!(self.transactions_bytes >= transaction.weighed, "the sum has every part");
         self.transactions_bytes = self.transactions_bytes - transaction.weighed + bytes;
         transaction.weighed = bytes;
+        assert!(self.transactions_bytes >= bytes, "the sum has every part");
     }
 
     /// Returns true if this fault was put in on purpose. Constantly false in a shipped build.
@@ -246,7 +261,8 @@ pub(in crate::node) fn bug_of(_settings: &Settings) -> Option<Bug> {
     None
 }
 
-/// Returns the refusal for a store call that failed for good, or for a body that has no place under its name.
+/// Returns the refusal for a store call that failed for good, or for a body that has no place under
+/// its name.
 pub(in crate::node) fn refusal_of(answer: &Answer) -> Refusal {
     match answer {
         Answer::Failed(CallError::NoAnswer | CallError::Expired) => {

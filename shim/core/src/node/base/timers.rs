@@ -6,7 +6,7 @@ use crate::ids::{AttemptId, RequestHash};
 use crate::message::Ticket;
 use crate::store::CallId;
 
-/// Something to do at an instant. Each is harmless when its reason has gone.
+/// A task due at an instant. Each is harmless when its reason has gone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) enum Timer {
     /// A transaction's time is over.
@@ -49,6 +49,24 @@ impl Timers {
         if *at > now_mono {
             return None;
         }
-        self.set.pop_first().map(|(_, timer)| timer)
+        let (at, timer) = self.set.pop_first()?;
+        assert!(at <= now_mono, "a timer fires when it is due");
+        assert!(self.next().is_none_or(|next| next >= at), "timers fire in order");
+        Some(timer)
+    }
+
+    /// Returns true if a timer is set for this instant.
+    pub(in crate::node) fn contains(&self, at_mono: u64, timer: &Timer) -> bool {
+        self.set.contains(&(at_mono, timer.clone()))
+    }
+
+    /// Returns true if a timer is set for any instant.
+    pub(in crate::node) fn has(&self, timer: &Timer) -> bool {
+        self.set.iter().any(|(_, other)| other == timer)
+    }
+
+    /// Panics if a timer is due that a step should have fired.
+    pub(in crate::node) fn check_invariants(&self, now_mono: u64) {
+        assert!(self.next().is_none_or(|at| at > now_mono), "what is due fires within its step");
     }
 }

@@ -1,7 +1,8 @@
 //! An open transaction: its reads, its writes, and how long it may be open.
 //!
-//! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every version in it and every key that its transaction
-//! wrote too, the key is absent from the set, or present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
+//! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every
+//! version in it and every key that its transaction wrote too, the key is absent from the set, or
+//! present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
 //! [`Transaction::rejection`] are the two halves of the rule that keeps it so.
 
 use std::collections::BTreeMap;
@@ -29,9 +30,9 @@ pub(in crate::node) struct ReadVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::node) struct ListedRange {
     pub(in crate::node) prefix: String,
-    /// Exclusive.
+    /// The text after which it begins, exclusive.
     pub(in crate::node) after: Option<String>,
-    /// Inclusive; `None`: the end of the prefix.
+    /// The text through which it goes, inclusive; `None`: the end of the prefix.
     pub(in crate::node) through: Option<String>,
     /// The mark that the node knew before it asked the listing.
     pub(in crate::node) mark: TxnId,
@@ -50,7 +51,7 @@ impl ListedRange {
 pub(in crate::node) struct CommitWaiter {
     pub(in crate::node) ticket: Ticket,
     pub(in crate::node) form: CommitForm,
-    /// When it has waited long enough, by the monotonic clock; counts from the commit's start on.
+    /// The monotonic instant at which it has waited long enough; counts from the commit's start on.
     pub(in crate::node) until_mono: u64,
 }
 
@@ -82,7 +83,8 @@ pub(in crate::node) enum Phase {
     Preparing(Option<bytes::Bytes>, Vec<CommitWaiter>),
     /// The commit may have been sent.
     Committing(Arc<Record>, Vec<CommitWaiter>),
-    /// The record and every entry are durable; the store's time must pass the commit time before anybody hears of it.
+    /// The record and every entry are durable; the store's time must pass the commit time before
+    /// anybody hears of it.
     Passing(Arc<Record>, Vec<CommitWaiter>),
 }
 
@@ -91,7 +93,8 @@ pub(in crate::node) enum Phase {
 pub(in crate::node) enum Rejection {
     /// It goes with everything that was read.
     None,
-    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes if nothing was removed behind the reads.
+    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes
+    /// if nothing was removed behind the reads.
     UnlessDeleted,
     /// A key that it wrote was read at an older version.
     Rejected,
@@ -106,7 +109,7 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) retention_ms: u64,
     /// Nothing is sent for it after this.
     pub(in crate::node) deadline: Limit,
-    /// When its timer fires, by the monotonic clock.
+    /// The monotonic instant at which its timer fires.
     pub(in crate::node) deadline_mono: u64,
     pub(in crate::node) session: Session,
     /// Every first read must rest on a listing asked since the begin.
@@ -137,10 +140,11 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) weighed: usize,
 }
 
-/// The weight of an open transaction besides its buffer and its reads: its own places, its request's, its timer's.
+/// The weight of an open transaction besides its buffer and its reads: its own places, its
+/// request's, its timer's.
 const TRANSACTION_BYTES: usize = 1_024;
-/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a place in a map, the key's text, a header's
-/// share.
+/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a
+/// place in a map, the key's text, a header's share.
 const ITEM_BYTES: usize = 256;
 /// Items that a listed range counts for: its texts may be as long as three keys.
 const RANGE_ITEMS: usize = 13;
@@ -181,8 +185,80 @@ impl Transaction {
         }
     }
 
+    /// Notes that a commit was asked and waits for operations under way.
+    pub(in crate::node) fn close(&mut self, result: Option<bytes::Bytes>, waiter: CommitWaiter) {
+        assert!(matches!(self.phase, Phase::Open), "a commit is asked of an open transaction");
+        assert!(self.operations > 0, "a commit waits for operations only if there are some");
+        self.phase = Phase::Closing(result, vec![waiter]);
+    }
+
+    /// Takes the commit that waited for operations. The transaction is open until it starts.
+    pub(in crate::node) fn take_closing(&mut self) -> Option<(Option<bytes::Bytes>, Vec<CommitWaiter>)> {
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Closing(result, waiters) => {
+                assert_eq!(self.operations, 0, "a commit starts when all operations are done");
+                Some((result, waiters))
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// Starts a commit: its time is to be taken.
+    pub(in crate::node) fn prepare(&mut self, result: Option<bytes::Bytes>, waiters: Vec<CommitWaiter>) {
+        assert!(matches!(self.phase, Phase::Open), "a commit starts once");
+        assert!(!waiters.is_empty(), "somebody asked for the commit");
+        assert!(self.named || !self.buffer.is_empty(), "a commit stores something");
+        self.phase = Phase::Preparing(result, waiters);
+    }
+
+    /// Takes the commit time: from here on the commit may be sent. Returns its record.
+    pub(in crate::node) fn take_time(&mut self, time: Hlc) -> Arc<Record> {
+        assert!(time > self.newest_seen(), "a commit's time is above all that it read");
+        let Phase::Preparing(result, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
+            unreachable!("the time of a commit is taken once")
+        };
+        let record = Arc::new(Record {
+            txn: TxnId { time, attempt: self.attempt },
+            hash: self.hash,
+            named: self.named,
+            fingerprint: self.fingerprint,
+            retention_ms: self.retention_ms,
+            large_result: self.large_result.filter(|_| result.is_none()),
+            result,
+            writes: self.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
+        });
+        record.check_invariants();
+        assert_eq!(record.writes.len(), self.buffer.len(), "a record has the whole buffer");
+        self.phase = Phase::Committing(record.clone(), waiters);
+        record
+    }
+
+    /// Notes that the record and every entry are durable: the store's time must pass the commit
+    /// time.
+    pub(in crate::node) fn pass(&mut self) {
+        let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
+            unreachable!("what is durable was sent")
+        };
+        assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");
+        self.phase = Phase::Passing(record, waiters);
+    }
+
+    /// Opens the transaction again, after a commit that took no effect and has no waiters left.
+    pub(in crate::node) fn reopen(&mut self) {
+        assert!(!matches!(self.phase, Phase::Passing(..)), "what is durable is not taken back");
+        let waiters = self.waiters_mut().expect("a commit was asked");
+        assert!(waiters.is_empty(), "everybody who waited has been answered");
+        self.phase = Phase::Open;
+    }
+
     /// Adds a range that was listed: it goes on from the last one, or is one more.
     pub(in crate::node) fn add_range(&mut self, range: ListedRange) {
+        let through = range.through.as_deref();
+        let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));
+        assert!(goes_on, "a range ends behind its start");
         match self.ranges.last_mut() {
             Some(last) if *last == range => {}
             Some(last)
@@ -204,6 +280,7 @@ impl Transaction {
 
     /// Adds a commit that the session has seen: a lower bound for every key that it wrote.
     pub(in crate::node) fn add_floor(&mut self, header: Arc<Header>) {
+        assert!(self.reads.is_empty(), "the floor is known before the first read");
         self.raise(&header);
         self.floor.push(header);
     }
@@ -225,6 +302,7 @@ impl Transaction {
         let read = self.reads.remove(key).expect("only what is in the read set is taken back");
         assert!(!read.delivered, "what the client has had stays");
         self.lower.clear();
+        // The bounds that the choice brought go with it; all others stay.
         let known: Vec<Arc<Header>> = self
             .reads
             .values()
@@ -240,20 +318,25 @@ impl Transaction {
             if bound.txn < header.txn {
                 *bound = header.clone();
             }
+            assert!(bound.txn >= header.txn, "a lower bound only rises");
         }
     }
 
     /// Returns the version below which the key may not be read (protocol 5.3, the paper's case 1).
     pub(in crate::node) fn lower_bound(&self, key: &Key) -> Option<&Arc<Header>> {
-        self.lower.get(key)
+        let bound = self.lower.get(key)?;
+        assert!(bound.meta(key).is_some(), "a lower bound wrote the key");
+        Some(bound)
     }
 
-    /// Returns the keys that a listing must not miss: those written by transactions of the read set and the floor.
+    /// Returns the keys that a listing must not miss: those written by transactions of the read set
+    /// and the floor.
     pub(in crate::node) fn bounds_in_order(&self) -> impl Iterator<Item = &Key> {
         self.lower.keys()
     }
 
-    /// Returns the mark of the listing that showed the key as absent, if its range was listed and it is not in the read set.
+    /// Returns the mark of the listing that showed the key as absent, if its range was listed and
+    /// it is not in the read set.
     pub(in crate::node) fn listed_as_absent(&self, key: &Key) -> Option<TxnId> {
         if self.reads.contains_key(key) {
             return None;
@@ -262,8 +345,9 @@ impl Transaction {
         ranges.map(|range| range.mark).min()
     }
 
-    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of its cowritten keys was read at an older version,
-    /// absent being older than everything, unless the key was deleted since.
+    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of
+    /// its cowritten keys was read at an older version, absent being older than everything, unless
+    /// the key was deleted since.
     pub(in crate::node) fn rejection(&self, candidate: &Header, bug: impl Fn(Bug) -> bool) -> Rejection {
         if bug(Bug::DropUpperBound) {
             return Rejection::None;
@@ -298,13 +382,17 @@ impl Transaction {
     /// Returns the least mark that any of its reads rests on; `None` if it has read nothing.
     pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
         let reads = self.reads.values().map(|read| read.mark);
-        reads.chain(self.ranges.iter().map(|range| range.mark)).min()
+        let least = reads.chain(self.ranges.iter().map(|range| range.mark)).min();
+        assert_eq!(least.is_none(), self.reads.is_empty() && self.ranges.is_empty(), "each has a mark");
+        least
     }
 
     /// Returns the newest commit time that this transaction has seen; its own is greater.
     pub(in crate::node) fn newest_seen(&self) -> Hlc {
         let reads = self.reads.values().filter_map(|read| read.header.as_ref()).map(|header| header.txn.time);
-        reads.max().unwrap_or_default().max(self.session.newest())
+        let newest = reads.max().unwrap_or_default().max(self.session.newest());
+        assert!(newest >= self.session.newest(), "a session's commits were seen");
+        newest
     }
 
     /// Panics if the read set is not atomic, or the buffer is not what was counted.
@@ -324,7 +412,8 @@ impl Transaction {
                 let Some(sibling) = self.reads.get(other) else { continue };
                 let whole = match &sibling.header {
                     Some(sibling) => sibling.txn >= header.txn,
-                    // Deleted after this version, or the read set is broken; the listing's mark is the witness.
+                    // Deleted after this version, or the read set is broken; the listing's mark is
+                    // the witness.
                     None => header.txn <= sibling.mark,
                 };
                 assert!(
@@ -337,6 +426,40 @@ impl Transaction {
             }
         }
         assert!(self.blob_group.is_some() || self.blobs == 0, "blobs have a group");
+        if let Some(group) = &self.blob_group {
+            assert_eq!(group.attempt, self.attempt, "an attempt's blobs are its own");
+            assert_eq!(group.hash, self.hash, "an attempt's blobs lead to its record");
+        }
+        for (key, bound) in &self.lower {
+            assert!(bound.meta(key).is_some(), "the lower bound of {key} wrote it");
+            let read = self.reads.get(key).and_then(|read| read.header.as_ref());
+            assert!(read.is_none_or(|read| read.txn >= bound.txn), "{key} was read below its lower bound");
+        }
+        for header in &self.floor {
+            let is_bound = |(key, _): &(Key, _)| self.lower.get(key).is_some_and(|b| b.txn >= header.txn);
+            assert!(header.writes.iter().all(is_bound), "a session's commit bounds every key that it wrote");
+        }
+        assert!(self.session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
+        assert!(self.weighed >= TRANSACTION_BYTES, "an open transaction was weighed");
+        self.check_phase();
+    }
+
+    /// Panics if the transaction is not what its phase says.
+    fn check_phase(&self) {
+        match &self.phase {
+            Phase::Open => {}
+            Phase::Closing(..) => assert!(self.operations > 0, "it waits for operations under way"),
+            Phase::Preparing(_, waiters) => {
+                let patience = waiters.iter().all(|waiter| waiter.until_mono < u64::MAX);
+                assert!(patience, "who waits for a commit has a limit");
+            }
+            Phase::Committing(record, _) | Phase::Passing(record, _) => {
+                assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");
+                assert_eq!(record.hash, self.hash, "a commit is its own request's");
+                assert_eq!(record.writes.len(), self.buffer.len(), "a commit has the whole buffer");
+                assert!(record.txn.time > self.newest_seen(), "a commit is above all that it read");
+            }
+        }
     }
 
     /// Returns the waiters of a commit under way, however far it is.
@@ -350,13 +473,16 @@ impl Transaction {
         }
     }
 
-    /// Returns the transactions of the read set that a session must name, since their other entries may not be durable yet.
+    /// Returns the transactions of the read set that a session must name, since their other entries
+    /// may not be durable yet.
     pub(in crate::node) fn unsure_reads(&self, seen_ms: u64) -> Vec<SessionEntry> {
         let headers = self.reads.values().filter_map(|read| read.header.as_ref());
         let several = headers.filter(|header| header.writes.len() > 1);
-        several
+        let unsure = several
             .map(|header| SessionEntry { txn: header.txn, hash: header.hash, whole: false, seen_ms })
-            .collect()
+            .collect::<Vec<_>>();
+        assert!(unsure.len() <= self.reads.len(), "only what was read is unsure");
+        unsure
     }
 }
 

@@ -1,4 +1,5 @@
-//! Weights of the index's parts, in bytes: upper bounds of what is allocated, and above it by less than half for keys of usual length.
+//! Weights of the index's parts, in bytes: upper bounds of what is allocated, and above it by less
+//! than half for keys of usual length.
 
 use std::mem::size_of;
 
@@ -13,8 +14,9 @@ const ALLOCATION: usize = 16;
 /// Two counters before what an `Arc` holds.
 const COUNTERS: usize = 2 * size_of::<usize>();
 
-/// An entry's share of a B-tree map's nodes. Nodes have 11 places; in keys' order they are left with six taken, and never with fewer than
-/// five. Inner nodes, one to six or more others, add pointers.
+/// An entry's share of a B-tree map's nodes. Nodes have 11 places; in keys' order they are left
+/// with six taken, and never with fewer than five. Inner nodes, one to six or more others, add
+/// pointers.
 const fn in_tree<K, V>() -> usize {
     (size_of::<K>() + size_of::<V>()) * 11 / 5 + ALLOCATION
 }
@@ -40,10 +42,13 @@ fn etag(meta: &Meta) -> usize {
 
 /// Returns the weight of an entry that a listing showed and whose record is not known.
 pub(in crate::node) fn hint(entry: &VersionEntry) -> usize {
-    size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta)
+    let bytes = size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta);
+    assert!(bytes > entry.meta.etag.len(), "a weight is an upper bound");
+    bytes
 }
 
-/// Returns the weight of a key with so many versions of `version_bytes` each, and `KeyEntry` of `K`.
+/// Returns the weight of a key with so many versions of `version_bytes` each, and `KeyEntry` of
+/// `K`.
 pub(in crate::node) fn key<K>(key: &Key, versions: usize, version_bytes: usize) -> usize {
     let versions = match places(versions) {
         0 => 0,
@@ -52,10 +57,14 @@ pub(in crate::node) fn key<K>(key: &Key, versions: usize, version_bytes: usize) 
     in_tree::<Key, K>() + 2 * size_of::<Key>() + text(key) + versions
 }
 
-/// Returns the places that a key's versions have: a power of two, from one on, where a vector's own first step is four; most keys have one
-/// version or two. A function of their number, so that a copy of an index weighs the same as its original.
+/// Returns the places that a key's versions have: a power of two, from one on, where a vector's own
+/// first step is four; most keys have one version or two. A function of their number, so that a
+/// copy of an index weighs the same as its original.
 pub(in crate::node) fn places(versions: usize) -> usize {
-    if versions == 0 { 0 } else { versions.next_power_of_two() }
+    let places = if versions == 0 { 0 } else { versions.next_power_of_two() };
+    assert!(places >= versions, "every version has a place");
+    assert!(places < 2 * versions.max(1), "fewer than half of the places are free");
+    places
 }
 
 pub(in crate::node) fn header(header: &Header) -> usize {

@@ -1,8 +1,9 @@
-//! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and 5.1).
+//! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and
+//! 5.1).
 //!
-//! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it, then its writes enter the buffer, then it
-//! commits. That they fit is decided at that instant: the writes of other batches in the meantime count, and those that they and this one replace do
-//! not.
+//! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it,
+//! then its writes enter the buffer, then it commits. That they fit is decided at that instant: the
+//! writes of other batches in the meantime count, and those that they and this one replace do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -29,7 +30,7 @@ struct Sizes {
     record_bytes: usize,
 }
 
-/// Returns a digest that tells a batch from others.
+/// Returns a digest that distinguishes a batch from others.
 fn digest(batch: &Batch) -> u64 {
     let mut hasher = DefaultHasher::new();
     batch.hash(&mut hasher);
@@ -45,7 +46,8 @@ fn is_carrier(state: &State, attempt: AttemptId, batch: &Batch) -> bool {
 pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId, batch: Batch) {
     match state.transactions.get(&attempt) {
         Some(Transaction { phase: Phase::Open, .. }) => start(state, ticket, attempt, batch, false),
-        // A repeated last call whose answer was lost: the outcome of the commit is all that is left of it.
+        // A repeated last call whose answer was lost: the outcome of the commit is all that is left
+        // of it.
         None if is_carrier(state, attempt, &batch)
             && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
         {
@@ -69,6 +71,7 @@ pub(in crate::node) fn start(
         return state.refuse(ticket, refusal);
     }
     let transaction = &state.transactions[&attempt];
+    assert!(matches!(transaction.phase, Phase::Open), "a batch runs in an open transaction");
     let mut written: BTreeMap<&Key, Write> = BTreeMap::new();
     let mut reads = Vec::new();
     let mut wanted = BTreeSet::new();
@@ -87,6 +90,10 @@ pub(in crate::node) fn start(
         }
     }
     drop(written);
+    let own = |key: &Key| transaction.buffer.contains_key(key);
+    assert!(!wanted.iter().any(own), "own writes are not asked for");
+    let gets = batch.ops.iter().filter(|op| matches!(op, Op::Get(_))).count();
+    assert_eq!(reads.len(), gets, "every get is answered");
     if wanted.is_empty() {
         state.transactions.get_mut(&attempt).expect("looked up above").operations += 1;
         return take_effect(state, (ticket, attempt), batch, reads, BTreeMap::new(), begun);
@@ -104,6 +111,7 @@ pub(in crate::node) fn reads_done(state: &mut State, operation: Operation) {
     read::deliver(state, &operation);
     let Operation { ticket, attempt, purpose, wanted, .. } = operation;
     let Purpose::Batch { batch, reads, begun } = purpose else { unreachable!("a batch") };
+    assert!(wanted.values().all(Want::is_done), "a batch takes effect when all its reads are done");
     take_effect(state, (ticket, attempt), batch, reads, wanted, begun);
 }
 
@@ -150,6 +158,7 @@ fn take_effect(
         };
         transaction.buffer.insert(key, write);
     }
+    assert_eq!(transaction.buffer.len(), sizes.keys, "the buffer has the size that was judged");
     transaction.inline_bytes = sizes.inline_bytes;
     transaction.record_bytes = sizes.record_bytes;
     transaction.carrier = carrier.or(transaction.carrier);
@@ -226,11 +235,13 @@ fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
         inline_bytes += value.map_or(0, Value::inline_bytes);
         record_bytes += write_bytes_max(key, value);
     }
+    assert!(keys >= transaction.buffer.len(), "a batch takes no key out of the buffer");
+    assert!(record_bytes >= inline_bytes, "inline values are a part of the record");
     Sizes { keys, inline_bytes, record_bytes }
 }
 
-/// Checks that a write buffer of these sizes, and the result of the batch's commit or of one that waits for it, fit into the transaction's
-/// commit record.
+/// Checks that a write buffer of these sizes, and the result of the batch's commit or of one that
+/// waits for it, fit into the transaction's commit record.
 fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Result<(), Refusal> {
     let (settings, transaction) = (&state.settings, &state.transactions[&attempt]);
     let Sizes { keys, inline_bytes, record_bytes } = *sizes;
@@ -242,7 +253,7 @@ fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Resul
     }
     if inline_bytes > settings.write_buffer_bytes_max {
         let (actual, limit) = (inline_bytes, settings.write_buffer_bytes_max);
-        return Err(Refusal::TooLarge(Excess { of: Measured::InlineValues, actual, limit }));
+        return Err(Refusal::TooLarge(Excess::new(Measured::InlineValues, actual, limit)));
     }
     let result = match (&batch.commit, &transaction.phase) {
         (Some(args), _) => args.result.as_ref(),
@@ -255,7 +266,8 @@ fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Resul
     Ok(())
 }
 
-/// Checks that a commit's result fits into the transaction's commit record, if this commit is the one that stores it.
+/// Checks that a commit's result fits into the transaction's commit record, if this commit is the
+/// one that stores it.
 pub(in crate::node) fn fit_result(
     state: &State,
     attempt: AttemptId,
@@ -275,7 +287,7 @@ fn fit_record(state: &State, writes: usize, result: Option<&Bytes>) -> Result<()
     let actual = RECORD_BYTES_BASE + writes + result.map_or(0, Bytes::len);
     let limit = state.settings.record_bytes_max;
     match actual > limit {
-        true => Err(Refusal::TooLarge(Excess { of: Measured::Record, actual, limit })),
+        true => Err(Refusal::TooLarge(Excess::new(Measured::Record, actual, limit))),
         false => Ok(()),
     }
 }
@@ -298,6 +310,7 @@ fn check_value(transaction: &Transaction, value: &Value) -> Result<(), Refusal> 
 
 fn check_blob(transaction: &Transaction, blob: &BlobRef) -> Result<(), Refusal> {
     if Some(blob.group) == transaction.blob_group && blob.number < transaction.blobs {
+        assert_eq!(blob.group.attempt, transaction.attempt, "an attempt's blobs are its own");
         Ok(())
     } else {
         Err(Refusal::Invalid("a blob that this transaction did not reserve".into()))

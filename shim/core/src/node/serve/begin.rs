@@ -1,7 +1,8 @@
 //! Begin and look-up: exactly once, seen from its start (protocol, section 6).
 //!
-//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing runs. Two attempts may still run at once, here or on
-//! two nodes: the record's creation decides. Waiting for an attempt that is open here only saves work.
+//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing
+//! runs. Two attempts may still run at once, here or on two nodes: the record's creation decides.
+//! Waiting for an attempt that is open here only saves work.
 
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
         return state.refuse(ticket, refusal);
     }
     state.refresh_mark();
+    // A request without an ID, whose session holds nothing unknown, needs no call: its fresh UUID
+    // cannot have committed, and the floor is made of what the index holds.
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
@@ -57,6 +60,16 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     }
 }
 
+/// Refuses an attempt that was opened before.
+fn check_attempt(state: &State, attempt: AttemptId) -> Result<(), Refusal> {
+    if state.transactions.contains_key(&attempt) || state.ended.contains(&attempt) {
+        return Err(Refusal::Invalid(format!(
+            "attempt {attempt} was opened before: every attempt has a fresh id"
+        )));
+    }
+    Ok(())
+}
+
 fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
     if state.draining && !state.planted(Bug::BeginWhileDraining) {
         return Err(Refusal::NotServing);
@@ -67,12 +80,7 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
     {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
-    if state.transactions.contains_key(&begin.attempt) || state.ended.contains(&begin.attempt) {
-        return Err(Refusal::Invalid(format!(
-            "attempt {} was opened before: every attempt has a fresh id",
-            begin.attempt
-        )));
-    }
+    check_attempt(state, begin.attempt)?;
     if begin.session.entries.len() > Session::LEN_MAX {
         return Err(Refusal::Invalid(format!(
             "the session token names {} commits, at most {} are allowed",
@@ -95,7 +103,8 @@ enum Seen {
 
 /// Looks the request and the session up.
 pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -> Result<Ending, Pending> {
-    // Everything is asked at once: the request's record, and the records behind the session that are not known.
+    // Everything is asked at once: the request's record, and the records behind the session that
+    // are not known.
     let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
     let mut session: Vec<(SessionEntry, Seen)> = Vec::new();
     for entry in &begin.session.entries {
@@ -103,12 +112,18 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             unreachable!("the place of a header")
         };
         let seen = match known {
-            Some(header) => Seen::Known(header),
+            Some(header) => {
+                assert_eq!(header.txn, entry.txn, "a header is known under its own name");
+                Seen::Known(header)
+            }
+            // The entry's name is not in the token, so it cannot be asked for: a fresh transaction
+            // lists the key and finds it, since it was acknowledged.
             None if entry.whole => Seen::Whole,
             None => Seen::Asked(run.start(|| Call::Get(Name::Commit(entry.hash)))),
         };
         session.push((*entry, seen));
     }
+    // The request comes first: if it has committed, nothing else of the begin matters.
     if let Some(request) = request {
         match run.wait(request)? {
             Answer::Got(None) => {}
@@ -140,8 +155,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {
                 floor.push(Arc::new(Header::of(&record, false)));
             }
-            // It is removed, or was never a commit. What was acknowledged is read by a fresh transaction; only a token from the future that nobody
-            // gave is a mistake.
+            // It is removed, or was never a commit. What was acknowledged is read by a fresh
+            // transaction; only a token from the future that nobody gave is a mistake.
             Answer::Got(_) => {
                 let ahead = run.once_if(|| {
                     let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
@@ -157,6 +172,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             answer => return Ok(Ending::Refuse(refusal_of(&answer))),
         }
     }
+    assert!(floor.len() <= begin.session.entries.len(), "the floor is of the session");
+    assert!(fresh || floor.len() == begin.session.entries.len(), "what is not in the floor makes it fresh");
     Ok(Ending::Open { floor, fresh })
 }
 
@@ -183,7 +200,7 @@ pub(in crate::node) fn carry_out(
     }
 }
 
-/// Learns a record whose entries were seen to stand.
+/// Learns a record whose entries were seen in place.
 pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     let header = Arc::new(Header::of(record, record.is_whole()));
     if !state.planted(Bug::TellBeforeEntries) {
@@ -192,8 +209,9 @@ pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     state.learn(&header, false, None);
 }
 
-/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when it was asked for: the look-up is part of it,
-/// since the retention of a record outlasts every attempt that began before the record was there.
+/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when
+/// it was asked for: the look-up is part of it, since the retention of a record outlasts every
+/// attempt that began before the record was there.
 fn open(
     state: &mut State,
     ticket: Ticket,
@@ -202,6 +220,12 @@ fn open(
     fresh: bool,
 ) {
     let now_mono = state.clock.mono_ms();
+    // The same attempt may have been begun twice while it was looked up.
+    if let Err(refusal) = check_attempt(state, begin.attempt) {
+        return state.refuse(ticket, refusal);
+    }
+    // Waiting only saves work. Where the caller does not want it, both attempts run, and the create
+    // of the record lets one of them win.
     if !state.requests.attempts(begin.hash).is_empty() && !begin.overlap {
         let retry_after_ms = open_remaining_ms(state, begin.hash);
         if begin.wait_ms == 0 {
@@ -211,6 +235,7 @@ fn open(
             return state.refuse(ticket, Refusal::Overloaded(Bound::Waiters));
         }
         let until_mono = now_mono + begin.wait_ms.min(state.settings.timeout_max_ms);
+        assert!(until_mono > now_mono, "a begin that waits has time to");
         state.timers.set(until_mono, Timer::WaiterGivesUp(begin.hash, ticket));
         let hash = begin.hash;
         return state.requests.wait(hash, Waiter { ticket, begin, until_mono });
@@ -222,12 +247,17 @@ fn open(
         return state.refuse(ticket, Refusal::Lost);
     }
     let deadline_mono = now_mono + deadline.remaining_ms(&state.clock);
+    assert!(deadline_mono > now_mono, "a transaction opens before its deadline");
+    assert!(deadline_mono <= now_mono + state.settings.timeout_max_ms, "a deadline is bounded");
     let wish = match begin.retention_ms {
         Some(wish) => wish,
         None if begin.named => state.settings.retention_default_ms,
         None => 0,
     };
+    // A shorter retention would let the name be used again while an attempt that began before the
+    // record was there is still open, and it would run a second time.
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
+    assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     let fresh = fresh || begin.fresh || state.settings.guest || is_covered_by_fresh(state, &begin.session);
     let began_call = state.calls.next_number();
     let mut transaction =
@@ -235,14 +265,17 @@ fn open(
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
     state.timers.set(deadline_mono, Timer::Deadline(attempt));
-    state.transactions.insert(attempt, transaction);
+    let before = state.transactions.insert(attempt, transaction);
+    assert!(before.is_none(), "an attempt opens once");
     state.weigh(attempt);
     state.requests.open(begin.hash, attempt);
+    // Its batch runs as any later one would; only the form of the reply differs.
     batch::start(state, ticket, attempt, begin.batch, true);
 }
 
 /// Returns true if a session rests on its client's transactions being fresh still.
 fn is_covered_by_fresh(state: &State, session: &Session) -> bool {
+    // While the store's time is unknown, nothing says that the time of being fresh is over.
     let now_ms = state.clock.bounds().map_or(0, |bounds| bounds.earliest_ms);
     now_ms < session.fresh_until_ms
 }
@@ -251,12 +284,16 @@ fn is_covered_by_fresh(state: &State, session: &Session) -> bool {
 fn open_remaining_ms(state: &State, hash: RequestHash) -> u64 {
     let attempts = state.requests.attempts(hash).iter();
     let remaining = attempts.map(|attempt| state.transactions[attempt].deadline.remaining_ms(&state.clock));
-    remaining.max().unwrap_or(0)
+    let longest = remaining.max().unwrap_or(0);
+    assert!(longest <= state.settings.timeout_max_ms, "a deadline is bounded");
+    longest
 }
 
 /// A begin has waited long enough.
 pub(in crate::node) fn waiter_gives_up(state: &mut State, hash: RequestHash, ticket: Ticket) {
     let Some(waiter) = state.requests.give_up(hash, ticket) else { return };
+    assert_eq!(waiter.ticket, ticket, "a waiter gives up for itself");
+    assert!(waiter.until_mono <= state.clock.mono_ms(), "nobody gives up early");
     let retry_after_ms = open_remaining_ms(state, hash);
     state.refuse(waiter.ticket, Refusal::InProgress { retry_after_ms });
 }
@@ -268,6 +305,8 @@ pub(in crate::node) fn request_ended(
     attempt: AttemptId,
     record: Option<Arc<Record>>,
 ) {
+    let is_its = record.as_ref().is_none_or(|record| record.hash == hash);
+    assert!(is_its, "a request is decided by its own record");
     let waiters = state.requests.close(hash, attempt, record.is_some());
     for Waiter { ticket, mut begin, until_mono } in waiters {
         if state.planted(Bug::ForgetWaiters) && record.is_none() {
@@ -283,6 +322,7 @@ pub(in crate::node) fn request_ended(
                     Err(refusal) => state.refuse(ticket, refusal),
                 }
             }
+            // No record is known of: it may begin, unless another of those who waited comes first.
             None => {
                 begin.wait_ms = until_mono.saturating_sub(state.clock.mono_ms());
                 state.work.push_back(Work::Begin(ticket, begin));
@@ -298,7 +338,7 @@ pub(in crate::node) enum Found {
     Refuse(Refusal),
 }
 
-/// Looks a request's record up, and tells of it.
+/// Looks a request's record up, entries first.
 pub(in crate::node) fn look_up_script(
     run: &mut Run<'_>,
     state: &State,

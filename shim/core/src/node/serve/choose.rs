@@ -1,14 +1,17 @@
-//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs whose entries are hints and whose superseded
-//! versions go (protocol, section 5).
+//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs
+//! whose entries are hints and whose superseded versions go (protocol, section 5).
 //!
-//! Rule. The version of `k` is the newest committed one that is (1) not older than the newest version of `k` written by a transaction whose write
-//! was read already, and (2) not written by a transaction that also wrote some `l` that was read at an older version.
+//! Rule. The version of `k` is the newest committed one that is (1) not older than the newest
+//! version of `k` written by a transaction whose write was read already, and (2) not written by a
+//! transaction that also wrote some `l` that was read at an older version.
 //!
-//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new version's key, (2) keeps the new version's
-//! cowritten keys valid for older reads; nothing else relates two reads.
+//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new
+//! version's key, (2) keeps the new version's cowritten keys valid for older reads; nothing else
+//! relates two reads.
 //!
-//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never will be; at or below it, it was there and is
-//! removed. So the same absence means *skip it* or *the listing is out of date*, and the mark that tells must be read after the absence was seen.
+//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never
+//! will be; at or below it, it was there and is removed. So the same absence means *skip it* or
+//! *the listing is out of date*, and the mark that tells must be read after the absence was seen.
 //! Young versions are above every mark, which spares the look.
 
 use std::sync::Arc;
@@ -26,17 +29,18 @@ use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
 use super::super::base::transaction::{ReadVersion, Rejection};
 
-/// How often an operation lists one key again because something was removed or entered since. Each round needs a removal at just that moment.
+/// The number of times that an operation lists one key again because something was removed or
+/// entered since. Each round needs a removal at just that moment.
 const ROUNDS_MAX: u32 = 64;
 
 /// The outcome of one look at a key.
 #[derive(Debug)]
 pub(in crate::node) enum Choice {
-    /// In the read set already, or just now.
+    /// The version in the read set, since earlier or just now.
     Version(Arc<Header>),
     /// Absent, in the read set already, or just now.
     Absent,
-    /// Something was asked for.
+    /// A listing, a record or the mark is missing; it was asked for.
     Missing,
     /// The listing was out of date; another one was asked for.
     ListedAgain,
@@ -50,7 +54,7 @@ pub(in crate::node) enum Choice {
 
 /// The judgement of one candidate.
 enum Judgement {
-    /// Read it.
+    /// The version to read.
     Take(Arc<Header>),
     /// It is no version: undecided, dead, or collected at this key.
     Skip,
@@ -58,7 +62,7 @@ enum Judgement {
     Passed,
     /// It does not go with what was read, and what was below it may be gone.
     Gone,
-    /// Something was asked for.
+    /// A listing, a record or the mark is missing; it was asked for.
     Missing,
     /// The listing is out of date.
     ListAgain,
@@ -81,6 +85,7 @@ pub(in crate::node) fn choose(
     key: &Key,
 ) -> Choice {
     let transaction = &state.transactions[&operation.attempt];
+    assert!(operation.wanted.contains_key(key), "a version is chosen for a key that is wanted");
     // A key read twice gives the same version.
     if let Some(ReadVersion { header, .. }) = transaction.reads.get(key) {
         return header.clone().map_or(Choice::Absent, Choice::Version);
@@ -102,6 +107,7 @@ pub(in crate::node) fn choose(
         return Choice::Missing;
     }
     match usable_listing(state, operation, key) {
+        // Everything else is judged on this one listing, and on marks that are asked after it.
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
         Err(since) => {
             ask_listing(state, id, operation, key, None, since);
@@ -110,7 +116,8 @@ pub(in crate::node) fn choose(
     }
 }
 
-/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should be asked with the mark known.
+/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should
+/// be asked with the mark known.
 pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation: &Operation) -> bool {
     if state.mark.was_looked_at() {
         return false;
@@ -120,7 +127,8 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
     true
 }
 
-/// Returns the node's last listing of a key if this operation may rest on it; else the call by which, or later, it must be asked.
+/// Returns the node's last listing of a key if this operation may rest on it; else the call by
+/// which, or later, it must be asked.
 fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result<Listing, u64> {
     let transaction = &state.transactions[&operation.attempt];
     let fresh = transaction.fresh && !state.planted(Bug::FreshByOldListing);
@@ -136,16 +144,20 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     } else {
         state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms
     };
-    // A listing asked since the operation began is young enough for it, however long its answer took.
+    // A listing asked since the operation began is young enough for it, however long its answer
+    // took.
     let young = is_current || listing.asked_call >= operation.began_call;
+    assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
     if listing.asked_call < since {
         return Err(since);
     }
-    // The node knows of a settled mark that this listing cannot explain: a retry would meet the same refusal.
+    // The node knows of a settled mark that this listing cannot explain: a retry would meet the
+    // same refusal.
     let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
     if listing.mark < settled && listing.asked_call < operation.began_call {
         return Err(operation.began_call);
     }
+    assert!(!fresh || listing.asked_call >= transaction.began_call, "a fresh listing is asked since then");
     if young { Ok(listing) } else { Err(since.max(operation.began_call)) }
 }
 
@@ -157,6 +169,7 @@ fn ask_listing(
     after: Option<VersionEntry>,
     since: u64,
 ) {
+    assert!(since <= state.calls.next_number(), "a listing is asked by the next call at the latest");
     let owner = Owner::Listing(key.clone(), after.clone());
     let limit = state.settings.version_page_len;
     let call = || Call::List {
@@ -195,12 +208,14 @@ impl Look<'_> {
         {
             return self.next_page(*more);
         }
-        // No version is left. Nothing speaks against absence: the listing shows everything that is not above every mark.
+        // No version is left. Nothing speaks against absence: the listing shows everything that is
+        // not above every mark.
         if bound.is_none() && !rejected && met.values_gone == 0 {
             return self.absent();
         }
-        // Otherwise something hides below what was rejected, or the lower bound itself has gone: only if nothing was removed behind what this
-        // transaction rests on does the listing tell why.
+        // Otherwise something hides below what was rejected, or the lower bound itself has gone:
+        // only if nothing was removed behind what this transaction rests on does the listing tell
+        // why.
         let Some(nothing_removed) = self.nothing_removed(met) else { return Choice::Missing };
         let explained = match &bound {
             // The key was deleted since, by a tombstone that has gone as well.
@@ -212,22 +227,28 @@ impl Look<'_> {
         if believed && explained { self.absent() } else { Choice::Gone }
     }
 
-    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every transaction whose record is known, and the lower
-    /// bound itself, which counts even if the index has forgotten it.
+    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every
+    /// transaction whose record is known, and the lower bound itself, which counts even if the
+    /// index has forgotten it.
     fn candidates(&mut self, bound: Option<&Arc<Header>>) -> Vec<Known> {
         let versions = self.state.index.entry(self.key).versions();
         let above = versions.iter().take_while(|known| bound.is_none_or(|bound| known.txn >= bound.txn));
         let mut candidates: Vec<Known> = above.cloned().collect();
+        assert!(candidates.is_sorted_by(|a, b| a.txn > b.txn), "candidates come newest first, each once");
         if let Some(bound) = bound {
             match candidates.last_mut().filter(|last| last.txn == bound.txn) {
                 Some(last) => last.decide(bound),
                 None => candidates.push(Known::unlisted(bound)),
             }
+            let is_below = |known: &Known| known.txn < bound.txn;
+            assert!(!candidates.iter().any(is_below), "no candidate is below the lower bound");
         }
         candidates
     }
 
     fn judge(&mut self, known: &Known) -> Judgement {
+        // An entry is a hint, so its record decides first. A version that the listing does not show
+        // is explained before it is compared with what was read.
         let listed = known.is_listed_by(self.listing.asked_call);
         match &known.knowledge {
             Knowledge::Entry(entry) => self.judge_hint(known, entry),
@@ -261,14 +282,17 @@ impl Look<'_> {
         if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
             return Judgement::Skip;
         }
-        // Old, and without a record: never committed, or its record was removed after this listing. The mark must be read after the get that found
-        // nothing, or a removal between the two would go unseen.
+        // Old, and without a record: never committed, or its record was removed after this listing.
+        // The mark must be read after the get that found nothing, or a removal between the two
+        // would go unseen.
         let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
         let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
+        assert!(seen.asked_call >= since, "a mark that explains an absence was read after it");
         if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
     }
 
-    /// A transaction whose record is known, though the listing shows no entry of it at this key: [`Judgement::Take`] if it is a version all the same.
+    /// A transaction whose record is known, though the listing shows no entry of it at this key:
+    /// [`Judgement::Take`] if it is a version all the same.
     fn judge_unlisted(&mut self, header: &Arc<Header>) -> Judgement {
         if self.state.is_young(header.txn) || self.state.planted(Bug::IndexWhateverTheMark) {
             return Judgement::Take(header.clone());
@@ -283,6 +307,7 @@ impl Look<'_> {
 
     /// A version: does it go with everything that was read?
     fn judge_version(&mut self, header: &Arc<Header>) -> Judgement {
+        assert!(header.meta(self.key).is_some(), "a version's key is in its write set");
         let bug = bug_of(&self.state.settings);
         let transaction = &self.state.transactions[&self.operation.attempt];
         let rejected = match transaction.rejection(header, |planted| bug == Some(planted)) {
@@ -300,18 +325,21 @@ impl Look<'_> {
         if self.state.is_young(header.txn) || self.state.planted(Bug::OlderVersionAfterRejection) {
             return Judgement::Passed;
         }
-        // What was below a version at or below the settled mark may be removed, in part: nothing may be read past it.
+        // What was below a version at or below the settled mark may be removed, in part: nothing
+        // may be read past it.
         let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
         if header.txn <= seen.settled { Judgement::Gone } else { Judgement::Passed }
     }
 
-    /// Returns true if nothing was removed behind this transaction's reads and this listing: all that can have been removed was entered before each of
-    /// them was asked. `None`: the mark is asked for.
+    /// Returns true if nothing was removed behind this transaction's reads and this listing: all
+    /// that can have been removed was entered before each of them was asked. `None`: the mark is
+    /// asked for.
     fn nothing_removed(&mut self, met: Met) -> Option<bool> {
         let since = self.listing.answered_call.max(met.mark_since);
         let settled = self.mark_since(since)?.settled;
         let transaction = &self.state.transactions[&self.operation.attempt];
         let least = transaction.least_mark().map_or(self.listing.mark, |mark| mark.min(self.listing.mark));
+        assert!(least <= self.listing.mark, "the listing in use counts as well");
         Some(settled <= least)
     }
 
@@ -332,12 +360,15 @@ impl Look<'_> {
             false => Name::Commit(entry.hash),
         };
         let owner = Owner::Record(at.clone(), entry.txn);
-        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must be asked after the listing that showed the entry.
+        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must
+        // be asked after the listing that showed the entry.
         let since = self.listing.asked_call;
         self.state.call_shared(owner, || Call::Get(at), Some(self.id), since, self.operation.limit);
     }
 
     fn next_page(&mut self, more: VersionEntry) -> Choice {
+        let shown = self.listing.more_after.as_deref();
+        assert_eq!(shown.map(|shown| shown.txn), Some(more.txn), "a listing goes on where it ended");
         ask_listing(self.state, self.id, self.operation, self.key, Some(more), self.listing.asked_call);
         Choice::Missing
     }
@@ -350,6 +381,7 @@ impl Look<'_> {
     }
 
     fn take(self, header: Arc<Header>) -> Choice {
+        // The mark of the listing goes along: it later tells a deletion from an absence.
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
         transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark);
@@ -357,8 +389,13 @@ impl Look<'_> {
     }
 
     fn absent(self) -> Choice {
+        let careless = bug_of(&self.state.settings).is_some();
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
+        // A lower bound above the mark has an entry to come, so the key cannot be gone.
+        let bound = transaction.lower_bound(self.key).map(|bound| bound.txn);
+        let explained = bound.is_none_or(|bound| bound <= self.listing.mark);
+        assert!(explained || careless, "a key is absent below its lower bound only if it was deleted");
         transaction.add_read(self.key.clone(), None, self.listing.mark);
         Choice::Absent
     }

@@ -1,20 +1,28 @@
-//! Commit: the creation of one record decides everything, and nothing is owed after the answer (protocol, section 4).
+//! Commit: the creation of one record decides everything, and nothing is owed after the answer
+//! (protocol, section 4).
 //!
 //! ```text
-//!   prepare: the store's time, and the keys' newest versions where they must be looked at ─► take the commit time
-//!   write:   create commit/<hash> ─┬─► all durable ─► the store's time has passed the commit time ─► acknowledge
+//!   prepare: the store's time, the keys' newest versions where they must be looked at
+//!            ─► take the commit time
+//!   write:   create commit/<hash> ─┬─► all durable ─► its time has passed ─► acknowledge
 //!            put version/<key>/…  ─┘
-//!   Exists ─► read it: ours ─► put the entries again, as above · another's ─► this attempt lost · gone ─► its result is gone
+//!   Exists ─► read it: ours      ─► put the entries again, as above
+//!                      another's ─► this attempt lost
+//!                      gone      ─► its result is gone
 //!   no answer until the deadline ─► unknown
 //! ```
 //!
-//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all attempts of a request, and create has one winner.
-//! A repeated create that answers *Exists* may have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
-//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record alone.
+//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all
+//! attempts of a request, and create has one winner. A repeated create that answers *Exists* may
+//! have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
+//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record
+//! alone.
 //!
-//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until the store's time has passed the commit time for
-//! certain, and a commit time is not before the store's time. With a small error the time is taken at its upper bound, and the wait runs beside the
-//! round trip. With a large one it is taken at its lower bound, and the written keys are listed first, so that it is above what they hold.
+//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
+//! the store's time has passed the commit time for certain, and a commit time is not before the
+//! store's time. With a small error the time is taken at its upper bound, and the wait runs beside
+//! the round trip. With a large one it is taken at its lower bound, and the written keys are listed
+//! first, so that it is above what they hold.
 
 use std::sync::Arc;
 
@@ -22,7 +30,7 @@ use bytes::Bytes;
 
 use crate::bug::Bug;
 use crate::clock::{Bounds, Moment};
-use crate::ids::{AttemptId, Hlc, Key, TxnId};
+use crate::ids::{AttemptId, Hlc, Key, Session, TxnId};
 use crate::message::{Committed, Header, Note, Output, Refusal, Tell};
 use crate::record::{Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
@@ -35,7 +43,7 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
 use super::{begin, end, resolve, tell};
 
-/// How long to pause before the store's time is looked at again, where it is not known.
+/// The pause before the store's time is looked at again, where it is not known.
 const TIME_RETRY_MS: u64 = 20;
 
 /// Commits when no operation is under way any more.
@@ -52,7 +60,8 @@ pub(in crate::node) fn commit(
     let beside = bug_of(&state.settings) == Some(Bug::CommitBesideOperations);
     match &mut transaction.phase {
         Phase::Open if transaction.operations > 0 && !beside => {
-            transaction.phase = Phase::Closing(result, vec![waiter]);
+            // Its reads and writes belong to the commit: they are asked before it.
+            transaction.close(result, waiter);
         }
         Phase::Open => prepare(state, attempt, result, vec![waiter]),
         // The same commit, asked a second time by an impatient client: one outcome for both.
@@ -72,10 +81,7 @@ pub(in crate::node) fn operation_done(state: &mut State, attempt: AttemptId) {
     let is_idle = transaction.operations == 0;
     state.weigh(attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    if is_idle && matches!(transaction.phase, Phase::Closing(..)) {
-        let Phase::Closing(result, waiters) = std::mem::replace(&mut transaction.phase, Phase::Open) else {
-            unreachable!("matched above")
-        };
+    if is_idle && let Some((result, waiters)) = transaction.take_closing() {
         prepare(state, attempt, result, waiters);
     }
 }
@@ -88,13 +94,15 @@ fn set_patience(state: &mut State, attempt: AttemptId) {
     let waiters = transaction.waiters_mut().expect("it is committing");
     let new = waiters.iter_mut().filter(|waiter| waiter.until_mono == u64::MAX);
     new.for_each(|waiter| waiter.until_mono = until);
+    assert!(waiters.iter().all(|waiter| waiter.until_mono <= until), "patience begins with the question");
     // The deadline would come first, and answers everybody.
     if until < deadline_mono {
         state.timers.set(until, Timer::CommitPatience(attempt));
     }
 }
 
-/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that it is not known; the commit itself goes on.
+/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that
+/// it is not known; the commit itself goes on.
 pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
     let now_mono = state.clock.mono_ms();
     let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
@@ -106,23 +114,25 @@ pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
     let (impatient, left): (Vec<CommitWaiter>, Vec<CommitWaiter>) =
         std::mem::take(waiters).into_iter().partition(|waiter| waiter.until_mono <= now_mono);
     *waiters = left;
+    assert!(waiters.iter().all(|waiter| waiter.until_mono > now_mono), "only the impatient hear of it now");
     impatient.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Unknown(hash)));
 }
 
 // Prepare: what must be known before a commit time is taken.
 
-/// How the commit time is taken.
+/// The way in which the commit time is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timing {
     /// One process holds the store: its clock is the store's.
     Own,
-    /// At the upper bound; the wait is short.
+    /// The upper bound of the store's time; the wait is short.
     Upper,
-    /// At the lower bound, above everything that the written keys hold.
+    /// The lower bound of the store's time, above everything that the written keys hold.
     Lower,
 }
 
 fn timing(state: &State, bounds: Bounds) -> Timing {
+    assert!(bounds.earliest_ms <= bounds.latest_ms, "bounds are in order");
     if state.settings.exclusive {
         Timing::Own
     } else if bounds.width_ms() <= state.settings.commit_wait_max_ms {
@@ -135,7 +145,8 @@ fn timing(state: &State, bounds: Bounds) -> Timing {
 /// Returns the keys that must be listed before the commit time is taken.
 fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     let transaction = &state.transactions[&attempt];
-    // Where one process holds the store, the index is complete for keys that were listed in its life, and its clock is ahead of all its commits.
+    // Where one process holds the store, the index is complete for keys that were listed in its
+    // life, and its clock is ahead of all its commits.
     let since = if state.settings.exclusive { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
     let is_known = |key: &Key| {
@@ -151,8 +162,8 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
 }
 
-/// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so it needs an answer to a call that it made since
-/// the transaction began.
+/// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so
+/// it needs an answer to a call that it made since the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     if state.planted(Bug::TimeBeforeFirstAnswer) {
         return true;
@@ -162,16 +173,20 @@ fn is_time_known(state: &State, attempt: AttemptId) -> bool {
 }
 
 fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {
+    let beside = state.planted(Bug::CommitBesideOperations);
     let transaction = state.transactions.get_mut(&attempt).expect("an open transaction");
     assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
+    assert!(!waiters.is_empty(), "somebody asked for the commit");
+    assert!(transaction.operations == 0 || beside, "a commit starts when all operations are done");
     if transaction.buffer.is_empty() && !transaction.named {
-        // Nothing is stored. What was read must be seen by the client's next transactions all the same.
+        // Nothing is stored. What was read must be seen by the client's next transactions all the
+        // same.
         let session = after_reading(state, attempt);
         let committed = Committed { txn: None, session };
         end::end(state, attempt, Outcome::Committed(committed.clone()), None);
         return waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
     }
-    transaction.phase = Phase::Preparing(result, waiters);
+    transaction.prepare(result, waiters);
     let deadline = transaction.deadline;
     set_patience(state, attempt);
     if is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
@@ -188,6 +203,7 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let reads = transaction.unsure_reads(bounds.latest_ms);
     let reads = reads.into_iter().filter(|entry| !state.entered.contains(&entry.txn.attempt));
     session.add(reads, bounds.latest_ms, state.settings.recheck_after_ms);
+    assert!(session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     session
 }
 
@@ -209,8 +225,8 @@ pub(in crate::node) fn prepare_script(
     let asking =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
     let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
-    // The mark is a small object, and good to know: its answer brings the time. One answer bounds it by the round trip and the resolution of the
-    // store's clock; several narrow it down.
+    // The mark is a small object, and good to know: its answer brings the time. One answer bounds
+    // it by the round trip and the resolution of the store's clock; several narrow it down.
     for _ in 0..TIME_TRIES_MAX {
         if !run.once_if(|| !is_time_known(state, attempt)) {
             break;
@@ -230,15 +246,20 @@ pub(in crate::node) fn prepare_script(
     let places: Vec<usize> = keys.iter().map(|key| run.start(|| list(key))).collect();
     let answers = run.wait_all(&places)?;
     let mut pages = Vec::new();
+    assert_eq!(answers.len(), keys.len(), "every key was looked at");
     for (key, answer) in keys.into_iter().zip(answers) {
         let Answer::Listed { names, more, .. } = answer else {
             return Ok(Prepared::Failed(refusal_of(&answer)));
         };
         let entries = names.into_iter().map(|name| match name {
-            Name::Version(_, entry) => entry,
+            Name::Version(listed, entry) => {
+                assert_eq!(listed, key, "a listing names its own key");
+                entry
+            }
             other => unreachable!("a listing of versions holds {other:?}"),
         });
-        pages.push((key, entries.collect(), more));
+        let entries = entries.collect();
+        pages.push((key, entries, more));
     }
     Ok(Prepared::Looked { asked_call, asked, mark, pages })
 }
@@ -252,6 +273,7 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
         }
         Prepared::Failed(refusal) => return end::reopen(state, attempt, &refusal),
     };
+    assert!(asked_call <= state.calls.next_number(), "the keys were asked before they are looked at");
     let mut newest = Hlc::default();
     let bug = bug_of(&state.settings);
     for (key, entries, more) in &pages {
@@ -264,13 +286,17 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
         let why = "the store's time is not known well enough to commit: its answers carry no time, or they disagree";
         return end::reopen(state, attempt, &Refusal::StoreUnavailable(why.into()));
     }
+    let listed = pages.iter().filter_map(|(_, entries, _)| entries.first());
+    assert!(listed.into_iter().all(|entry| entry.txn.time <= newest), "the newest entry was looked at");
     take_time(state, attempt, newest);
 }
 
 /// Takes the commit time, above `newest`, and starts to write.
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
-    // What lies in the index of the written keys counts as well: a listing there may have spared the look.
+    assert!(matches!(transaction.phase, Phase::Preparing(..)), "the time of a commit is taken once");
+    // What lies in the index of the written keys counts as well: a listing there may have spared
+    // the look.
     let listed = transaction.buffer.keys().filter_map(|key| state.index.known(key)?.versions().first());
     let listed = listed.map(|known| known.txn.time).max().unwrap_or_default();
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
@@ -280,24 +306,15 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
         Timing::Lower => bounds.earliest_ms,
     };
     let time = state.clock.tick(after, at_ms);
-    assert!(time > transaction.newest_seen(), "a commit's time is above all that it read");
+    assert!(time > after, "a commit comes after all that it read, that its keys hold, and the mark");
+    // The lower bound of the store's time is the least that any clock allows: no version is dated
+    // before the instant at which its time was taken.
+    assert!(time.ms() >= bounds.earliest_ms, "a commit's time is not before the store's");
+    let mark = state.mark.known();
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    let Phase::Preparing(result, waiters) = std::mem::replace(&mut transaction.phase, Phase::Open) else {
-        unreachable!("its time is taken once")
-    };
-    let record = Record {
-        txn: TxnId { time, attempt },
-        hash: transaction.hash,
-        named: transaction.named,
-        fingerprint: transaction.fingerprint,
-        retention_ms: transaction.retention_ms,
-        large_result: transaction.large_result.filter(|_| result.is_none()),
-        result,
-        writes: transaction.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
-    };
-    record.check_invariants();
+    let record = transaction.take_time(time);
+    assert!(record.txn > mark, "a commit is above every mark that the node knows");
     let deadline = transaction.deadline;
-    transaction.phase = Phase::Committing(Arc::new(record), waiters);
     state.start_task(Purpose::Commit(attempt), deadline);
 }
 
@@ -309,6 +326,7 @@ pub(in crate::node) fn commit_name(record: &Record) -> Name {
         return Name::Commit(record.hash);
     }
     let (key, entry) = record.entries().pop().expect("a whole entry has a key");
+    assert!(entry.whole && entry.txn == record.txn, "a whole entry is the commit");
     Name::Version(key, entry)
 }
 
@@ -316,6 +334,7 @@ pub(in crate::node) fn commit_name(record: &Record) -> Name {
 pub(in crate::node) fn record_under_way(state: &State, attempt: AttemptId) -> Arc<Record> {
     let transaction = state.transactions.get(&attempt).expect("a commit's script ends with its transaction");
     let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
+    assert_eq!(record.txn.attempt, attempt, "a commit is its own attempt's");
     record.clone()
 }
 
@@ -324,15 +343,15 @@ pub(in crate::node) fn record_under_way(state: &State, attempt: AttemptId) -> Ar
 pub(in crate::node) enum Ending {
     /// The record and every entry are durable.
     Durable,
-    /// Another attempt has committed, and may be told of.
+    /// Another attempt has committed, and may be reported.
     Lost(Arc<Record>),
-    /// Another attempt has committed, and cannot be told of now.
+    /// Another attempt has committed, and cannot be reported now.
     LostUntold(Refusal),
     /// A record was there and is removed: the request did commit, long ago.
     LostLongAgo,
     /// The outcome is not known.
     Unknown,
-    /// The outcome is not known, and the object that tells is damaged.
+    /// The outcome is not known, and the object that would answer is damaged.
     Doubt(String),
     /// Nothing took effect: the transaction is as it was.
     Reopen(Refusal),
@@ -359,6 +378,7 @@ pub(in crate::node) fn script(
         answer => unreachable!("a commit is answered {answer:?}"),
     };
     let Pieces { record: created, entries: put } = pieces;
+    assert_eq!(put.len(), record.writes.len(), "every entry has an outcome");
     match created.expect("a record was to be created") {
         Ok(Created::Created) => Ok(all_durable(state, put)),
         Ok(Created::Exists) if state.planted(Bug::TakeExistsForSuccess) => Ok(Ending::Durable),
@@ -370,10 +390,12 @@ pub(in crate::node) fn script(
 }
 
 fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
-    if put.iter().all(Result::is_ok) || state.planted(Bug::AcknowledgeRecordAlone) {
+    let durable = put.iter().filter(|outcome| outcome.is_ok()).count();
+    if durable == put.len() || state.planted(Bug::AcknowledgeRecordAlone) {
         return Ending::Durable;
     }
-    // It is committed, and nobody may hear of it yet: whoever asks again puts the entries first.
+    assert!(durable < put.len(), "an entry is not durable, or its outcome is open");
+    // It is committed, and nobody may hear of it yet: a later question puts the entries first.
     Ending::Unknown
 }
 
@@ -402,7 +424,8 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
             })
         }
         Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
-        // It may be this attempt's own, of a try without an answer: nothing may be committed in its place.
+        // It may be this attempt's own, of a try without an answer: nothing may be committed in its
+        // place.
         Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
             Ok(Ending::Reopen(Refusal::Damaged(what)))
         }
@@ -414,15 +437,15 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
 /// Carries a commit's ending out.
 pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: Ending) {
     let transaction = state.transactions.get_mut(&attempt).expect("a commit's script ends with it");
+    assert!(matches!(transaction.phase, Phase::Committing(..)), "what was written was being written");
     let hash = transaction.hash;
     match ending {
         Ending::Durable => {
-            let phase = std::mem::replace(&mut transaction.phase, Phase::Open);
-            let Phase::Committing(record, waiters) = phase else { unreachable!("it is committing") };
-            transaction.phase = Phase::Passing(record, waiters);
+            transaction.pass();
             pass(state, attempt);
         }
         Ending::Lost(winner) => {
+            assert_eq!(winner.hash, hash, "an attempt loses to another of its request");
             begin::learn_told(state, &winner);
             remove_dead_entries(state, attempt);
             let transaction = &state.transactions[&attempt];
@@ -448,6 +471,7 @@ fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
     let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
     let names: Vec<Name> =
         record.entries().into_iter().map(|(key, entry)| Name::Version(key, entry)).collect();
+    assert_eq!(names.len(), record.writes.len(), "an attempt has an entry at every key that it wrote");
     let limit = transaction.deadline;
     for batch in names.chunks(state.settings.delete_batch_len) {
         state.call(Owner::Nobody, Call::Delete(batch.to_vec()), Some(limit));
@@ -467,7 +491,8 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     let skip = state.settings.exclusive || state.planted(Bug::SkipCommitWait);
     let wait_ms = match state.clock.bounds() {
         _ if skip => None,
-        // It follows a version from the future: nobody can wait for that, and the order by reading holds.
+        // It follows a version from the future: nobody can wait for that, and the order by reading
+        // holds.
         Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => None,
         Some(bounds) if bounds.earliest_ms > commit_ms => None,
         Some(bounds) => Some(commit_ms + 1 - bounds.earliest_ms),
@@ -477,6 +502,7 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
         }
     };
     match wait_ms {
+        // P10: whoever begins after this moment takes a later time.
         None => acknowledge(state, attempt),
         Some(wait_ms) => {
             let at_mono = state.clock.mono_ms() + wait_ms.max(1);
@@ -490,6 +516,8 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     assert!(!transaction.deadline.has_passed(&state.clock), "nothing is acknowledged after its deadline");
     let phase = std::mem::replace(&mut transaction.phase, Phase::Open);
     let Phase::Passing(record, waiters) = phase else { unreachable!("only what is durable is acknowledged") };
+    assert!(record.txn.time > transaction.newest_seen(), "a commit is above all that it read");
+    assert_eq!(record.writes.len(), transaction.buffer.len(), "a commit has the whole buffer");
     for waiter in &waiters {
         state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
     }
@@ -498,6 +526,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     let reads = transaction.unsure_reads(seen_ms);
     let before = transaction.session.clone();
     let session = tell::session_with(state, &before, &record, whole, &reads);
+    assert!(session.newest() >= record.txn.time, "a session covers its client's own commit");
     let committed = Committed { txn: Some(record.txn), session };
     state.entered.insert(attempt, ());
     end::end(state, attempt, Outcome::Committed(committed.clone()), Some(record.clone()));
@@ -507,7 +536,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
         // A guest tells nobody: it is frozen or gone before anybody could rely on it.
         if !state.settings.guest {
             state.tells += 1;
-            state.out.push(Output::Tell(Tell { sequence: state.tells, commits: vec![header] }));
+            state.out.push(Output::Tell(Tell::of(state.tells, header)));
         }
     }
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));

@@ -1,7 +1,7 @@
 //! Ends of transactions, and what is remembered of them (protocol, sections 4 and 6).
 //!
-//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been sent: then the outcome is *unknown* until the
-//! record answers.
+//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been
+//! sent: then the outcome is *unknown* until the record answers.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use super::{commit, read};
 /// The longest result of a winner that is remembered: 100,000 of them are some 100 MiB at worst.
 const RESULT_KEPT_BYTES_MAX: usize = 1_024;
 
-/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a slice would hold the winner's whole record.
+/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a
+/// slice would hold the winner's whole record.
 fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
     match verdict {
         Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
@@ -44,7 +45,8 @@ fn end_of(outcome: &Outcome) -> End {
     }
 }
 
-/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this one, which may be told of.
+/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this
+/// one, which may be reported.
 pub(in crate::node) fn end(
     state: &mut State,
     attempt: AttemptId,
@@ -63,12 +65,19 @@ pub(in crate::node) fn end(
     let stopped = read::stop(state, attempt);
     dropped.into_iter().chain(stopped).for_each(|ticket| state.refuse(ticket, refusal.clone()));
     let transaction = state.transactions.remove(&attempt).expect("only open transactions end");
+    assert!(!state.ended.contains(&attempt), "an attempt ends once");
+    assert!(state.operations.of(attempt).is_empty(), "operations end with their transaction");
+    assert!(state.transactions_bytes >= transaction.weighed, "the sum has every part");
     state.transactions_bytes -= transaction.weighed;
     state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
     state.note(Note::Ended(attempt, end_of(&outcome)));
+    if let (Outcome::Committed(committed), Some(record)) = (&outcome, &record) {
+        assert_eq!(committed.txn, Some(record.txn), "what is acknowledged is what was written");
+    }
     let commit = match &transaction.phase {
         Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
-        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole entry.
+        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole
+        // entry.
         Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => {
             record.as_deref().filter(|record| record.is_whole()).map(commit::commit_name)
         }
@@ -78,7 +87,8 @@ pub(in crate::node) fn end(
     state.work.push_back(Work::RequestEnded(hash, attempt, record));
 }
 
-/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait for one of them alone.
+/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait
+/// for one of them alone.
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
         Purpose::Reserve(_, of) | Purpose::Prepare(of) | Purpose::Commit(of) => *of == attempt,
@@ -92,6 +102,8 @@ fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
         | Purpose::Resolve(..)
         | Purpose::LookUp(..) => None,
     };
+    let carriers = dropped.iter().filter(|task| !matches!(task.purpose, Purpose::Reserve(..))).count();
+    assert!(carriers <= 1, "one script at a time carries a commit");
     dropped.into_iter().filter_map(|task| ticket(task.purpose)).collect()
 }
 
@@ -99,6 +111,7 @@ fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
 fn take_waiters(state: &mut State, attempt: AttemptId) -> Vec<CommitWaiter> {
     let transaction = state.transactions.get_mut(&attempt).expect("it is committing");
     let waiters = std::mem::take(transaction.waiters_mut().expect("it is committing"));
+    assert_eq!(transaction.attempt, attempt, "a transaction is its attempt's");
     for waiter in &waiters {
         state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
     }
@@ -130,13 +143,18 @@ pub(in crate::node) fn reply_other(
     }
 }
 
-/// Another attempt of the request has committed. With the winner's record, its entries stand.
+/// Another attempt of the request has committed. With the winner's record, its entries are in
+/// place.
 pub(in crate::node) fn lost(
     state: &mut State,
     attempt: AttemptId,
     winner: Option<Arc<Record>>,
     verdict: Result<Replayed, Refusal>,
 ) {
+    let phase = &state.transactions[&attempt].phase;
+    assert!(matches!(phase, Phase::Committing(..)), "an attempt loses when it commits");
+    let is_other = winner.as_ref().is_none_or(|winner| winner.txn.attempt != attempt);
+    assert!(is_other, "an attempt does not lose to itself");
     let waiters = take_waiters(state, attempt);
     end(state, attempt, other(&verdict), winner);
     reply_other(state, waiters, &verdict);
@@ -144,8 +162,11 @@ pub(in crate::node) fn lost(
 
 /// The outcome is not known; a repeated commit only looks.
 pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
+    let phase = &state.transactions[&attempt].phase;
+    assert!(matches!(phase, Phase::Committing(..) | Phase::Passing(..)), "only what may be sent is in doubt");
     let waiters = take_waiters(state, attempt);
-    // It may have committed: listings from before it are not complete, which where one process holds the store they would be for good.
+    // It may have committed: listings from before it are not complete, which where one process
+    // holds the store they would be for good.
     let transaction = &state.transactions[&attempt];
     let keys: Vec<Key> = transaction.buffer.keys().cloned().collect();
     let next_call = state.calls.next_number();
@@ -157,7 +178,7 @@ pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: 
 /// The commit took no effect: the transaction is open again.
 pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
-    state.transactions.get_mut(&attempt).expect("looked up above").phase = Phase::Open;
+    state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
 }
 
@@ -167,6 +188,7 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
     if !transaction.deadline.has_passed(&state.clock) {
         // The timer was early by a step of a clock; nothing has passed yet.
         let at_mono = state.clock.mono_ms() + transaction.deadline.remaining_ms(&state.clock);
+        assert!(at_mono > state.clock.mono_ms(), "what has not passed has time left");
         state.transactions.get_mut(&attempt).expect("looked up above").deadline_mono = at_mono;
         return state.timers.set(at_mono, Timer::Deadline(attempt));
     }
@@ -181,7 +203,9 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
 /// The time of a transaction is over, and nothing of its commit took effect.
 pub(in crate::node) fn expire(state: &mut State, attempt: AttemptId) {
     let waiters = take_waiters(state, attempt);
-    state.transactions.get_mut(&attempt).expect("looked up above").phase = Phase::Open;
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    assert!(transaction.deadline.has_passed(&state.clock), "nothing expires before its time");
+    transaction.reopen();
     end(state, attempt, Outcome::Expired, None);
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
 }
@@ -191,6 +215,8 @@ pub(in crate::node) fn deadlines(state: &mut State) {
     let expired = state.transactions.iter().filter(|(_, open)| open.deadline.has_passed(&state.clock));
     let expired: Vec<AttemptId> = expired.map(|(attempt, _)| *attempt).collect();
     expired.into_iter().for_each(|attempt| deadline(state, attempt));
+    let late = state.transactions.values().any(|open| open.deadline.has_passed(&state.clock));
+    assert!(!late, "nothing is open after its time");
 }
 
 /// Aborts a transaction.

@@ -1,10 +1,12 @@
-//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the range by the rules of single reads, and the range
-//! itself enters the read set, so that a key which was not listed counts as read absent.
+//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the
+//! range by the rules of single reads, and the range itself enters the read set, so that a key
+//! which was not listed counts as read absent.
 //!
-//! A page of a scan is a listing of every key in its range: of those that it shows, entries and all, and of all others, which have none. So a
-//! listing costs requests per page and not per key. The page lags behind what this transaction may have to see: a half-entered transaction has only
-//! some of its entries. So keys of the range that are known from the index, the read set or the floor are merged in; learning their records may add
-//! more; until none is new.
+//! A page of a scan is a listing of every key in its range: of those that it shows, entries and
+//! all, and of all others, which have none. So a listing costs requests per page and not per key.
+//! The page lags behind what this transaction may have to see: a half-entered transaction has only
+//! some of its entries. So keys of the range that are known from the index, the read set or the
+//! floor are merged in; learning their records may add more; until none is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +87,8 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
     let Purpose::List(list, listing) = &mut operation.purpose else {
         unreachable!("only a listing asks for pages")
     };
+    assert!(listing.page.is_none(), "a page is read before the next one is asked for");
+    assert!(listing.is_asked || operation.wanted.is_empty(), "nothing is wanted before the first page");
     listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
     // A key has one entry or two; where keys have more, there are more pages.
@@ -108,6 +112,10 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
         names.iter().all(|(key, _)| key.as_str().starts_with(&list.prefix)),
         "a scan keeps to its prefix"
     );
+    assert!(names.is_sorted_by(|(a, _), (b, _)| a <= b), "a scan goes in the order of keys");
+    let is_behind = |key: &Key| listing.next.as_ref().is_none_or(|place| *key.as_str() > *place.key);
+    assert!(names.first().is_none_or(|(key, _)| is_behind(key)), "a page goes on behind the last one");
+    assert!(listing.page.is_none(), "one page at a time");
     let last = names.last().map(|(key, _)| key.clone()).filter(|_| more);
     let range = ListedRange {
         prefix: list.prefix.clone(),
@@ -122,8 +130,10 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
         by_key.entry(key).or_default().push(entry);
     }
     for (key, entries) in by_key {
+        assert!(!entries.is_empty(), "a key is shown by its entries");
         want(state, &mut operation, &key);
-        // Of the page's last key there may be older entries on the next page: they are listed by key if a read needs them.
+        // Of the page's last key there may be older entries on the next page: they are listed by
+        // key if a read needs them.
         let more = last.as_ref() == Some(&key);
         show(state, &operation, &key, &entries, more);
     }
@@ -136,6 +146,7 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
 fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry], more: bool) {
     let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
     let page = listing.page.as_ref().expect("a page has come");
+    assert!(page.range.contains(key.as_str()), "a page shows keys of its range");
     let listed = ListedPage {
         entries,
         after: None,
@@ -159,7 +170,8 @@ fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
     true
 }
 
-/// Merges keys of the page's range in that are known beside the page. Returns true if any was new; never for a batch.
+/// Merges keys of the page's range in that are known beside the page. Returns true if any was new;
+/// never for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
     let Purpose::List(_, listing) = &operation.purpose else { return false };
     let Some(page) = &listing.page else { return false };
@@ -169,6 +181,8 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     let known = known.take_while(|key| range.contains(key.as_str()));
     let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
     let bound = bound.filter(|key| range.contains(key.as_str()));
+    // What this transaction has to see, whether the page shows it or not: a half-entered commit has
+    // some of its entries only.
     let new: BTreeSet<Key> =
         known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
     for key in &new {
@@ -179,15 +193,19 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     !new.is_empty()
 }
 
-/// Every key of the page has its version: the range enters the read set, and the listing is answered or goes on with the next page.
+/// Every key of the page has its version: the range enters the read set, and the listing is
+/// answered or goes on with the next page.
 pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
     let page = listing.page.take().expect("a page was read");
+    assert!(operation.wanted.values().all(Want::is_done), "every key of a page has its version");
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
     let through = page.range.through.clone();
     let found = roll_up(transaction, list, &operation.wanted, through.as_deref());
     let limit = list.limit as usize;
+    assert!(found.len() <= limit + 1, "at most one line more than the limit shows that there are more");
+    assert!(found.is_sorted_by(|a, b| a.text() < b.text()), "lines come in order, each once");
     let is_full = found.len() > limit;
     let next = if is_full { Some(found[limit - 1].text().to_owned()) } else { None };
     // What is not handed out is not listed yet, though its keys are read.
@@ -223,6 +241,9 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
         Some(prefix) if next.starts_with(prefix.as_str()) => after_all_with(prefix),
         Some(_) | None => next,
     });
+    assert!(keys.len() + prefixes.len() <= limit, "a listing keeps to its limit");
+    let shows = |key: &ListedKey| key.key.as_str().starts_with(&list.prefix);
+    assert!(keys.iter().all(shows), "a listing keeps to its prefix");
     state.reply(operation.ticket, Reply::Listed { keys, prefixes, next });
     state.work.push_back(Work::OperationDone(operation.attempt));
 }
@@ -243,7 +264,8 @@ impl Item {
     }
 }
 
-/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys that exist for the transaction, rolled up by the delimiter.
+/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys
+/// that exist for the transaction, rolled up by the delimiter.
 fn roll_up(
     transaction: &super::super::base::transaction::Transaction,
     list: &ListKeys,
@@ -290,10 +312,12 @@ fn roll_up(
     items
 }
 
-/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest characters there are.
+/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest
+/// characters there are.
 fn after_all_with(prefix: &str) -> String {
     let room = Key::BYTES_MAX.saturating_sub(prefix.len());
     let mut text = prefix.to_owned();
     text.extend(std::iter::repeat_n(char::MAX, room / char::MAX.len_utf8()));
+    assert!(text.starts_with(prefix) && text.len() <= Key::BYTES_MAX.max(prefix.len()), "a cursor fits");
     text
 }

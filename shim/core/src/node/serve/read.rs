@@ -1,8 +1,10 @@
 //! Reads of one verb: from the keys that it wants to their versions and values.
 //!
-//! A choice enters the read set at once, so that several reads of one transaction can be under way. Until the client has it, it may be taken back:
-//! that only loosens the bounds that others were chosen under, and lets those choose again that had settled on it. What is missing for a choice (a
-//! listing, a record, the mark) is asked for, shared between operations, and the choice is made again when it has come.
+//! A choice enters the read set at once, so that several reads of one transaction can be under way.
+//! Until the client has it, it may be taken back: that only loosens the bounds that others were
+//! chosen under, and lets those choose again that had settled on it. What is missing for a choice
+//! (a listing, a record, the mark) is asked for, shared between operations, and the choice is made
+//! again when it has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use super::{choose, list};
 /// The outcome of taking an operation as far as it goes.
 #[derive(Debug)]
 pub(in crate::node) enum Advance {
-    /// Something is missing; it was asked for.
+    /// A listing, a record or a value is missing; it was asked for.
     Waiting,
     /// Every key has its version, and its value where one is wanted.
     Done(Box<Operation>),
@@ -44,6 +46,8 @@ pub(in crate::node) fn start(
     purpose: Purpose,
     wanted: BTreeSet<Key>,
 ) -> OperationId {
+    let buffer = &state.transactions[&attempt].buffer;
+    assert!(!wanted.iter().any(|key| buffer.contains_key(key)), "own writes are not asked for");
     wanted.iter().for_each(|key| state.index.pin(key));
     let operation = Operation {
         ticket,
@@ -56,6 +60,8 @@ pub(in crate::node) fn start(
     };
     let transaction = state.transactions.get_mut(&attempt).expect("verbs are for open transactions");
     transaction.operations += 1;
+    let most = state.settings.operations_in_transaction_max;
+    assert!(transaction.operations <= most, "operations under way are bounded");
     let id = state.operations.add(operation);
     state.work.push_back(Work::Operation(id));
     id
@@ -110,6 +116,7 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
         }
         // Records that were learned may have added keys to a listing's page.
         if !list::merge_known_keys(state, &mut operation) {
+            assert!(operation.wanted.values().all(Want::is_done), "every key has its version");
             return Advance::Done(Box::new(operation));
         }
     }
@@ -126,6 +133,9 @@ fn want_value(
     if let Purpose::List(..) = operation.purpose {
         return Want::Listed;
     }
+    let transaction = &state.transactions[&operation.attempt];
+    let read = transaction.reads.get(key).and_then(|read| read.header.as_ref());
+    assert_eq!(read.map(|read| read.txn), Some(header.txn), "the value of what was chosen is asked for");
     let meta = header.meta(key).expect("a version's key is in its write set");
     if meta.kind == Kind::Tombstone {
         return Want::Found(Found::Version(header.txn, Write::Tombstone));
@@ -244,7 +254,8 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
     }
 }
 
-/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is refused.
+/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is
+/// refused.
 pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
     state.mark.note_look();
     advance_all(state, &waiting.waiters);
@@ -275,6 +286,9 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     };
     match write {
         Some(write) if !superseded => {
+            let chosen = state.transactions[&operation.attempt].reads.get(&key);
+            let chosen = chosen.and_then(|read| read.header.as_ref()).map(|header| header.txn);
+            assert_eq!(chosen, Some(txn), "a fetched value is of the version chosen");
             operation.wanted.insert(key, Want::Found(Found::Version(txn, write)));
         }
         Some(_) => {
@@ -287,6 +301,7 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
                 return fail(state, operation, Refusal::SnapshotGone(key));
             }
             let met = operation.met.entry(key.clone()).or_default();
+            assert!(met.mark_since <= next_call, "the mark is asked after what was found gone last");
             met.values_gone += 1;
             met.mark_since = next_call;
             operation.wanted.insert(key.clone(), Want::Choosing);
@@ -299,7 +314,8 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     state.work.push_back(Work::Operation(id));
 }
 
-/// Takes a choice back, of which no client has heard. Other operations of the transaction that had settled on it choose again.
+/// Takes a choice back, of which no client has heard. Other operations of the transaction that had
+/// settled on it choose again.
 fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     transaction.take_back(key);
@@ -326,9 +342,12 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
     for key in operation.wanted.keys() {
-        if let Some(read) = transaction.reads.get_mut(key) {
-            read.delivered = true;
-        }
+        let Some(read) = transaction.reads.get_mut(key) else {
+            let is_absent = transaction.listed_as_absent(key).is_some();
+            assert!(is_absent, "what is delivered is in the read set");
+            continue;
+        };
+        read.delivered = true;
     }
 }
 
@@ -338,6 +357,7 @@ pub(in crate::node) fn stop(state: &mut State, attempt: AttemptId) -> Vec<Ticket
     ids.into_iter()
         .map(|id| {
             let operation = state.operations.take(id).expect("listed above");
+            assert_eq!(operation.attempt, attempt, "an operation ends with its transaction");
             operation.wanted.keys().for_each(|key| state.index.unpin(key));
             operation.ticket
         })

@@ -1,7 +1,8 @@
-//! Places for large values: parts are stored before the commit, in a group that leads a sweep to the attempt's record (protocol, section 3).
+//! Places for large values: parts are stored before the commit, in a group that leads a sweep to
+//! the attempt's record (protocol, section 3).
 //!
-//! The group's name holds the store's time at the latest when the first place was reserved. The attempt began before, so a sweep can tell from the
-//! name alone when it is over.
+//! The group's name holds the store's time at the latest when the first place was reserved. The
+//! attempt began before, so a sweep can tell from the name alone when it is over.
 
 use crate::ids::AttemptId;
 use crate::message::{Bound, Refusal, Reply, Ticket};
@@ -32,13 +33,14 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
     state.start_task(Purpose::Reserve(ticket, attempt), patience);
 }
 
-/// Returns true if the group's time can be taken: from an answer since the transaction began, whatever the process knew before.
+/// Returns true if the group's time can be taken: from an answer since the transaction began,
+/// whatever the process knew before.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     let transaction = &state.transactions[&attempt];
     transaction.blob_group.is_some() || state.is_time_known(Some(&transaction.deadline.from))
 }
 
-/// Learns the store's time, by any answer. Returns the refusal if there is none.
+/// Learns the store's time, by any answer. Returns the refusal if the store gives no time.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
@@ -74,6 +76,9 @@ pub(in crate::node) fn carry_out(
     let hash = transaction.hash;
     let group =
         *transaction.blob_group.get_or_insert(BlobGroup { attempt, hash, reserved_ms: bounds.latest_ms });
+    assert_eq!(group.attempt, attempt, "an attempt's blobs are its own");
+    assert_eq!(group.hash, hash, "an attempt's blobs lead to its record");
+    assert!(transaction.operations > 0, "a reservation is an operation of its transaction");
     let number = transaction.blobs;
     transaction.blobs += 1;
     state.reply(ticket, Reply::Reserved { group, number });

@@ -1,7 +1,8 @@
 //! Commits asked again after the attempt has ended: the record answers (protocol, section 7).
 //!
-//! Nothing is created after the deadline, but what was sent before may have landed, or land within the store's grace. So *no record* stays *unknown*
-//! until the attempt is over, and is *lost* from then on.
+//! Nothing is created after the deadline, but what was sent before may have landed, or land within
+//! the store's grace. So *no record* stays *unknown* until the attempt is over, and is *lost* from
+//! then on.
 
 use std::sync::Arc;
 
@@ -43,9 +44,9 @@ pub(in crate::node) fn commit_again(
 /// The ending of a look after an unknown outcome.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Resolved {
-    /// The attempt committed, and its entries stand.
+    /// The attempt committed, and its entries are in place.
     Ours(Arc<Record>),
-    /// Another attempt of the request committed, and its entries stand.
+    /// Another attempt of the request committed, and its entries are in place.
     Other(Arc<Record>),
     Refuse(Refusal),
 }
@@ -100,6 +101,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
     let session = ended.as_ref().map_or_else(Session::default, |ended| ended.session.clone());
     match ending {
         Resolved::Ours(record) => {
+            assert_eq!(record.txn.attempt, attempt, "the record is the attempt's own");
             let whole = record.is_whole();
             let session = tell::session_with(state, &session, &record, whole, &[]);
             let committed = Committed { txn: Some(record.txn), session };
@@ -115,6 +117,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
             state.reply(ticket, Reply::Committed(committed));
         }
         Resolved::Other(record) => {
+            assert!(record.txn.attempt != attempt, "the record is another attempt's");
             begin::learn_told(state, &record);
             // Nothing is known of the attempt but that it lost: a begin compares payloads.
             let Some(ended) = ended else { return state.refuse(ticket, Refusal::Lost) };

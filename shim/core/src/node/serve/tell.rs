@@ -1,10 +1,14 @@
-//! Entries first: before anybody hears of a commit, every entry of it is in the store (protocol, section 4).
+//! Entries first: before anybody hears of a commit, every entry of it is in the store (protocol,
+//! section 4).
 //!
-//! Rule. Before an acknowledgement, a replay, a lost create, a look-up, or a commit repeated after *unknown*, the transaction's entries stand. A node
-//! that is not the attempt itself reads the mark: if the record is at or below it, its entries have stood. Otherwise it puts all of them. Such puts
-//! rest on a mark read a short while ago, so that none lands below a mark that a sweep has settled meanwhile.
+//! Rule. Before an acknowledgement, a replay, a lost create, a look-up, or a commit repeated after
+//! *unknown*, the transaction's entries are in place. A node that is not the attempt itself reads
+//! the mark: if the record is at or below it, its entries have stood. Otherwise it puts all of
+//! them. Such puts rest on a mark read a short while ago, so that none lands below a mark that a
+//! sweep has settled meanwhile.
 //!
-//! Why it is enough: a reader that is told of the commit, or begins fresh afterwards, lists an entry of it at every key, and its record is there.
+//! Why it is enough: a reader that hears of the commit, or begins fresh afterwards, lists an
+//! entry of it at every key, and its record is there.
 
 use crate::bug::Bug;
 use crate::clock::Moment;
@@ -17,10 +21,10 @@ use super::super::base::calls::{Age, Limit};
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::State;
 
-/// How often entries are put, each time on a mark read again.
+/// The number of times that entries are put, each time on a mark read again.
 const TRIES_MAX: usize = 4;
 
-/// Makes sure that the entries of a committed record stand, or have stood. Part of a script.
+/// Makes sure that the entries of a committed record are in place, or have been. Part of a script.
 pub(in crate::node) fn entries_first(
     run: &mut Run<'_>,
     state: &State,
@@ -31,7 +35,7 @@ pub(in crate::node) fn entries_first(
         // A mark only grows: at or below an old one is at or below this one.
         entered || record.txn <= state.mark.known() || state.planted(Bug::TellBeforeEntries)
     });
-    // A whole entry is the commit: it stands.
+    // A whole entry is the commit: it is in place.
     if known || record.writes.is_empty() || record.is_whole() {
         return Ok(Ok(()));
     }
@@ -44,12 +48,16 @@ pub(in crate::node) fn entries_first(
         if record.txn <= mark {
             return Ok(Ok(()));
         }
+        assert!(!record.is_whole() && !record.writes.is_empty(), "there are entries to put");
         let limit = Limit { from: asked, ms: state.settings.put_limit_ms, age: Age::AtMost };
         let limit = if state.planted(Bug::RepairOnOldMark) { None } else { Some(limit) };
         let put = || Call::Commit(Writes { record: None, entries: record.entries() });
         let place = run.start_within(limit, put);
         outcome = match run.wait(place)? {
-            Answer::Committed(pieces) => pieces.entries.into_iter().collect(),
+            Answer::Committed(pieces) => {
+                assert_eq!(pieces.entries.len(), record.writes.len(), "every entry has an outcome");
+                pieces.entries.into_iter().collect()
+            }
             Answer::Failed(error) => Err(error),
             other => unreachable!("entries are put and answered {other:?}"),
         };
@@ -126,5 +134,6 @@ pub(in crate::node) fn session_with(
     let unsure = reads.iter().filter(|entry| !state.entered.contains(&entry.txn.attempt)).copied();
     let mut session = before.clone();
     session.add(unsure.chain([newest]), seen_ms, state.settings.recheck_after_ms);
+    assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");
     session
 }

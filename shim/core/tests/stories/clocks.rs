@@ -1,0 +1,136 @@
+//! Goal: a commit time is the store's, and the later of two writes wins.
+//!
+//! Method: the store's clock has a coarse resolution, or answers carry no time; commits are sent
+//! by one node or two, and what is sent and when it is acknowledged is compared with true time.
+
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
+use aft_core::store::{Call, Group};
+
+use crate::shop::{Shop, key};
+
+fn writes(shop: &Shop) -> usize {
+    shop.count(Call::is_write)
+}
+
+fn lists_of(shop: &Shop, name: &str) -> usize {
+    shop.count(|call| matches!(call, Call::List { group: Group::Versions(of), .. } if *of == key(name)))
+}
+
+#[test]
+fn nothing_is_committed_before_the_stores_time_was_heard() {
+    let mut shop = Shop::new(1, &Shop::settings());
+    shop.carries_time = false;
+    let begin = shop.begin(Some(1));
+    let attempt = shop.open_and_put(0, begin, &["k"], "v");
+    let refused = shop.ask(0, Verb::Commit(attempt, CommitArgs::default()));
+    assert!(matches!(refused, Err(Refusal::StoreUnavailable(_))), "{refused:?}");
+    assert_eq!(writes(&shop), 0, "{:?}", shop.calls);
+    shop.carries_time = true;
+    let committed = shop.ask(0, Verb::Commit(attempt, CommitArgs::default()));
+    assert!(matches!(committed, Ok(Reply::Committed(_))), "it is open still: {committed:?}");
+    assert_eq!(writes(&shop), 1, "{:?}", shop.calls);
+}
+
+#[test]
+fn a_node_whose_error_is_beyond_the_limit_does_not_commit() {
+    let settings = Shop::settings();
+    let check = |span_ms: u64, commits: bool| {
+        let mut shop = Shop::new(1, &settings);
+        shop.span_ms = span_ms;
+        let begin = shop.begin(Some(1));
+        let attempt = shop.open_and_put(0, begin, &["k"], "v");
+        let reply = shop.ask(0, Verb::Commit(attempt, CommitArgs::default()));
+        assert_eq!(matches!(reply, Ok(Reply::Committed(_))), commits, "{span_ms} ms: {reply:?}");
+        assert_eq!(writes(&shop) > 0, commits, "{span_ms} ms: {:?}", shop.calls);
+    };
+    check(1, true);
+    check(1_000, true);
+    check(settings.skew_max_ms + 1_000, false);
+    check(60_000, false);
+}
+
+#[test]
+fn an_acknowledgement_waits_until_the_stores_time_has_passed_the_commit_time() {
+    let check = |span_ms: u64| {
+        let mut shop = Shop::new(1, &Shop::settings());
+        shop.span_ms = span_ms;
+        let begin = shop.begin(Some(1));
+        let attempt = shop.open_and_put(0, begin, &["k", "l"], "v");
+        let sent_ms = shop.true_ms();
+        let ticket = shop.send(0, Verb::Commit(attempt, CommitArgs::default()));
+        assert_eq!(writes(&shop), 1, "the wait runs beside the round trip: {:?}", shop.calls);
+        assert_eq!(shop.reply(0, ticket), None, "{span_ms} ms");
+        let time_ms = loop {
+            shop.pass(1);
+            match shop.reply(0, ticket) {
+                None => assert!(shop.true_ms() <= sent_ms + 2 * span_ms + 5, "it comes in time"),
+                Some(Ok(Reply::Committed(committed))) => break committed.txn.expect("a commit").time.ms(),
+                Some(other) => panic!("{other:?}"),
+            }
+        };
+        assert!(time_ms >= sent_ms, "{span_ms} ms: a commit time is not before the commit was asked");
+        assert!(shop.true_ms() > time_ms, "{span_ms} ms: acknowledged before its time has passed");
+    };
+    check(1);
+    check(10);
+    check(40);
+}
+
+#[test]
+fn written_keys_are_looked_at_where_the_time_is_taken_at_its_lower_bound() {
+    let check = |span_ms: u64, lists: usize| {
+        let mut shop = Shop::new(1, &Shop::settings());
+        shop.span_ms = span_ms;
+        shop.write(0, None, &["k", "warm"], "v");
+        shop.calls.clear();
+        shop.write(0, None, &["k", "l"], "v");
+        assert_eq!((lists_of(&shop, "k"), lists_of(&shop, "l")), (lists, lists), "{span_ms} ms");
+        let listed = shop.calls.iter().rposition(|call| matches!(call, Call::List { .. }));
+        let written = shop.calls.iter().position(Call::is_write);
+        assert!(listed < written, "the look comes before the write: {:?}", shop.calls);
+    };
+    check(1, 0);
+    check(40, 0);
+    check(1_000, 1);
+}
+
+#[test]
+fn of_two_blind_writes_the_later_one_wins_over_a_store_of_whole_seconds() {
+    for span_ms in [1, 40, 1_000] {
+        let mut shop = Shop::new(2, &Shop::settings());
+        shop.span_ms = span_ms;
+        let mut last = None;
+        for round in 0..24_u64 {
+            let text = format!("value {round}");
+            // Once in three rounds it is the same node, else the other one.
+            let node = usize::from(round % 3 == 1);
+            let committed = shop.write(node, None, &["k"], &text);
+            assert!(committed.txn > last, "{span_ms} ms, round {round}: a later write is newer");
+            last = committed.txn;
+            assert_eq!(shop.read_fresh(1 - node, "k"), Some(text), "{span_ms} ms, round {round}");
+            shop.pass(37 * (round % 4));
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
+    for set_ms in [-5_000, 5_000] {
+        let mut shop = Shop::new(1, &Shop::settings());
+        shop.write(0, None, &["k"], "v");
+        assert!(shop.time_error_ms(0).is_some(), "answers have brought the time");
+        let begin = Begin { fresh: true, ..shop.begin(None) };
+        let attempt = shop.open(0, begin);
+        shop.hold = |call| matches!(call, Call::List { .. });
+        let batch = Batch { ops: vec![Op::Get(key("k"))], commit: None };
+        let ticket = shop.send(0, Verb::Run(attempt, batch));
+        // The clocks of the machine move apart, as after a pause.
+        shop.set_wall(0, set_ms);
+        shop.hold_all();
+        assert_eq!(shop.time_error_ms(0), None, "{set_ms} ms: its answer was under way in the pause");
+        shop.release(None);
+        assert!(shop.time_error_ms(0).is_some(), "{set_ms} ms: later calls bring the time");
+        shop.pass(1);
+        assert!(matches!(shop.reply(0, ticket), Some(Ok(Reply::Ran { .. }))));
+    }
+}

@@ -1,0 +1,82 @@
+//! Goal: damage is one object's, and holds up nothing but what needs that object.
+//!
+//! Method: gets of one object answer *damaged*; reads and commits around it go on.
+
+use aft_core::message::{Begin, CommitArgs, Refusal, Reply, Verb};
+use aft_core::store::{Call, CallError, Name};
+
+use crate::shop::{Shop, hash};
+
+fn damaged_record(call: &Call) -> Option<CallError> {
+    let is_it = matches!(call, Call::Get(Name::Commit(of)) if *of == hash(7));
+    is_it.then(|| CallError::Damaged("the record of request 7".into()))
+}
+
+fn damaged_mark(call: &Call) -> Option<CallError> {
+    matches!(call, Call::Get(Name::Format)).then(|| CallError::Damaged("store/format".into()))
+}
+
+#[test]
+fn a_damaged_record_refuses_reads_of_its_keys_and_nothing_else() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    shop.write(0, None, &["k", "other"], "before");
+    shop.write(0, Some(7), &["k", "l"], "damaged");
+    shop.fail = damaged_record;
+    let begin = Begin { fresh: true, ..shop.begin(None) };
+    let reader = shop.open(1, begin);
+    for name in ["k", "l"] {
+        let refused = shop.get(1, reader, name);
+        assert!(matches!(&refused, Err(Refusal::Damaged(what)) if what.contains("request 7")), "{refused:?}");
+    }
+    // The same transaction reads on, and commits.
+    assert_eq!(shop.get(1, reader, "other"), Ok(Some("before".into())));
+    let committed = shop.ask(1, Verb::Commit(reader, CommitArgs::default()));
+    assert!(matches!(committed, Ok(Reply::Committed(_))), "{committed:?}");
+    // A newer version makes the key readable again; its sibling stays refused.
+    shop.write(1, Some(8), &["k", "m"], "after");
+    assert_eq!(shop.read_fresh(1, "k"), Some("after".into()));
+    assert_eq!(shop.read_fresh(1, "m"), Some("after".into()));
+    let begin = Begin { fresh: true, ..shop.begin(None) };
+    let reader = shop.open(1, begin);
+    assert!(matches!(shop.get(1, reader, "l"), Err(Refusal::Damaged(_))));
+    // The request itself does not run again while its record cannot be read.
+    let begin = shop.begin(Some(7));
+    let refused = shop.ask(1, Verb::Begin(Box::new(begin)));
+    assert!(matches!(refused, Err(Refusal::Damaged(_))), "{refused:?}");
+    // Mended, it is as it was.
+    shop.fail = |_| None;
+    assert_eq!(shop.read_fresh(1, "l"), Some("damaged".into()));
+    assert_eq!(shop.read_fresh(1, "k"), Some("after".into()));
+}
+
+#[test]
+fn with_a_damaged_mark_reads_and_commits_go_on() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    shop.fail = damaged_mark;
+    for round in 0..10 {
+        let text = format!("value {round}");
+        let (writer, reader) = (round % 2, 1 - round % 2);
+        shop.write(writer, Some(round as u8), &["k", "l"], &text);
+        assert_eq!(shop.read_fresh(reader, "k"), Some(text.clone()));
+        assert_eq!(shop.read_fresh(reader, "l"), Some(text));
+        assert_eq!(shop.read_fresh(reader, "none"), None);
+        shop.pass(5_000);
+    }
+}
+
+#[test]
+fn a_commit_behind_a_damaged_record_is_in_doubt_and_names_the_damage() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    let first = shop.begin(Some(7));
+    let first = shop.open_and_put(0, first, &["k"], "first");
+    let second = shop.begin(Some(7));
+    let second = shop.open_and_put(1, second, &["k"], "second");
+    let committed = shop.ask(0, Verb::Commit(first, CommitArgs::default()));
+    assert!(matches!(committed, Ok(Reply::Committed(_))), "{committed:?}");
+    shop.fail = damaged_record;
+    let refused = shop.ask(1, Verb::Commit(second, CommitArgs::default()));
+    assert!(matches!(&refused, Err(Refusal::UnknownDamaged(of, _)) if *of == hash(7)), "{refused:?}");
+    shop.fail = |_| None;
+    let replayed = shop.ask(1, Verb::Commit(second, CommitArgs::default()));
+    assert!(matches!(replayed, Ok(Reply::Replayed(_))), "mended, the record answers: {replayed:?}");
+}

@@ -1,0 +1,104 @@
+//! Goal: a client sees what it has committed and read, on any node, whatever clocks did.
+//!
+//! Method: a session token goes from a commit on one node to a begin on another, which has listed
+//! the key a moment before and would answer by that listing.
+
+use aft_core::ids::Session;
+use aft_core::message::{Begin, CommitArgs, Committed, Reply, Verb};
+use aft_core::store::{Call, Name};
+
+use crate::shop::{Shop, hash};
+
+/// Commits what a transaction wrote.
+fn commit(shop: &mut Shop, node: usize, begin: Begin, name: &str, text: &str) -> Committed {
+    let attempt = shop.open_and_put(node, begin, &[name], text);
+    match shop.ask(node, Verb::Commit(attempt, CommitArgs::default())) {
+        Ok(Reply::Committed(committed)) => committed,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reads a key on a node in a transaction that begins with a session.
+fn read_with(shop: &mut Shop, node: usize, session: &Session, name: &str) -> Option<String> {
+    let begin = Begin { session: session.clone(), ..shop.begin(None) };
+    let attempt = shop.open(node, begin);
+    shop.get(node, attempt, name).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+#[test]
+fn a_version_of_the_future_refuses_nobody_and_moves_no_clock() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    let ahead_ms = 20 * 60_000;
+    shop.plant(7, shop.true_ms() + ahead_ms, &["k", "l"], "future", true);
+    let begin = Begin { fresh: true, ..shop.begin(None) };
+    let attempt = shop.open(1, begin);
+    assert_eq!(shop.get(1, attempt, "k"), Ok(Some("future".into())));
+    let committed = match shop.ask(1, Verb::Commit(attempt, CommitArgs::default())) {
+        Ok(Reply::Committed(committed)) => committed,
+        other => panic!("{other:?}"),
+    };
+    for node in [0, 1] {
+        assert_eq!(read_with(&mut shop, node, &committed.session, "k"), Some("future".into()));
+    }
+    // Its reader's commit comes after it, and is readable with the token that it brought.
+    let begin = Begin { session: committed.session, ..shop.begin(None) };
+    let after = commit(&mut shop, 1, begin, "k", "after");
+    let time_ms = after.txn.expect("a key was written").time.ms();
+    assert!(time_ms >= shop.true_ms() + ahead_ms - 10_000, "a reader's commit comes after it");
+    for node in [0, 1] {
+        assert_eq!(read_with(&mut shop, node, &after.session, "k"), Some("after".into()));
+    }
+    // Others do not follow.
+    let other = shop.write(1, None, &["other"], "v");
+    let time_ms = other.txn.expect("a key was written").time.ms();
+    assert!(time_ms <= shop.true_ms() + 10, "a commit that read nothing of it has the store's time");
+}
+
+#[test]
+fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    let names: Vec<String> = (0..=Session::LEN_MAX).map(|number| format!("key{number}")).collect();
+    let begin = shop.begin(None);
+    let before = shop.open(1, begin);
+    for name in &names {
+        assert_eq!(shop.get(1, before, name), Ok(None), "the other node lists the keys");
+    }
+    let mut session = Session::default();
+    for name in &names {
+        let begin = Begin { session: session.clone(), ..shop.begin(None) };
+        session = commit(&mut shop, 0, begin, name, "mine").session;
+    }
+    assert_eq!(session.entries.len(), Session::LEN_MAX);
+    assert!(session.fresh_until_ms > shop.true_ms(), "what does not fit is covered");
+    // Without the token the listings of a moment ago are good enough.
+    for name in &names {
+        assert_eq!(read_with(&mut shop, 1, &Session::default(), name), None, "{name}");
+    }
+    for name in &names {
+        assert_eq!(read_with(&mut shop, 1, &session, name), Some("mine".into()), "{name}");
+    }
+}
+
+#[test]
+fn a_token_of_a_whole_entry_costs_no_look_up_and_is_seen_on_another_node() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    assert_eq!(shop.read_fresh(1, "k"), None);
+    let committed = shop.write(0, None, &["k"], "v");
+    assert!(committed.session.entries[0].whole, "one key without a request is a whole entry");
+    shop.calls.clear();
+    assert_eq!(read_with(&mut shop, 1, &committed.session, "k"), Some("v".into()));
+    assert_eq!(shop.count(|call| matches!(call, Call::Get(Name::Commit(_)))), 0, "{:?}", shop.calls);
+    assert_eq!(shop.count(|call| matches!(call, Call::List { .. })), 1, "{:?}", shop.calls);
+}
+
+#[test]
+fn a_token_of_a_record_is_looked_up_and_is_seen_on_another_node() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    assert_eq!(shop.read_fresh(1, "k"), None);
+    let committed = shop.write(0, Some(7), &["k"], "v");
+    shop.calls.clear();
+    assert_eq!(read_with(&mut shop, 1, &committed.session, "k"), Some("v".into()));
+    let gets = shop.count(|call| matches!(call, Call::Get(Name::Commit(of)) if *of == hash(7)));
+    assert_eq!(gets, 1, "{:?}", shop.calls);
+    assert_eq!(shop.count(|call| matches!(call, Call::List { .. })), 0, "{:?}", shop.calls);
+}

@@ -1,0 +1,108 @@
+//! Results of named requests go after their retention, also where a store cannot delete by tag.
+//!
+//! In the first protocol records stayed for ever on such a store, MinIO among them. Now a sweep
+//! replaces such a record by a stub, by tag: the result goes, and the request never runs again.
+
+use std::time::{Duration, Instant};
+
+use aft_e2e::client::{CallError, Client};
+use aft_e2e::real_store::RealStore;
+use aft_e2e::server::Server;
+use aft_services::Service;
+use aft_wire::http::{Begin, Code, Op};
+
+use crate::{run, until};
+
+/// An hour's grace is 3.6 s, a transaction lasts 1.5 s at most, a time is known to 2 s, since that of
+/// S3 comes in whole seconds; a record is kept for 12.2 s at least.
+const TIMES: &[&str] = &["--test-time-divisor", "1000"];
+const SETTINGS: &[(&str, &str)] = &[
+    ("AFT_NODE__TIMEOUT_MAX_MS", "1500000"),
+    ("AFT_NODE__TIMEOUT_DEFAULT_MS", "1500000"),
+    ("AFT_NODE__COMMIT_PATIENCE_MS", "1500000"),
+    ("AFT_NODE__SKEW_MAX_MS", "2000000"),
+    ("AFT_NODE__SWEEP_INTERVAL_MS", "500000"),
+];
+const LEAST: Duration = Duration::from_secs(12);
+const GONE_TIME_MAX: Duration = Duration::from_secs(120);
+
+fn request(value: &str) -> Begin {
+    Begin {
+        request_id: Some("request".into()),
+        fingerprint: Some("the same".into()),
+        ops: vec![Op::put("key", value.to_owned())],
+        result: Some("a result that takes space".into()),
+        // Raised to the least that is possible.
+        retention_s: Some(1),
+        ..Begin::default()
+    }
+}
+
+#[test]
+fn results_go_where_there_is_no_delete_by_tag() {
+    let Some(store) = RealStore::start(Service::Minio) else { return };
+    run(async {
+        let environment = [store.environment(), SETTINGS.to_vec()].concat();
+        let server = Server::start_in(&store.url(), TIMES, &environment);
+        let client = Client::new(server.address());
+        let since = Instant::now();
+        commit(&client, &request("1")).await;
+        // Superseded: no entry keeps the record any more.
+        commit(&client, &Begin { ops: vec![Op::put("key", "2")], ..Begin::default() }).await;
+        // A process looks at every record in its first whole sweeps and then once a day; another process
+        // is another first time.
+        let mut servers = vec![server];
+        until("the request's result is gone", GONE_TIME_MAX, async || {
+            let last = servers.last().expect("there is one");
+            let client = Client::new(last.address());
+            match client.request("request").await {
+                Err(CallError::Refused(problem)) if problem.code == Code::ResultGone => return true,
+                Ok(found) => assert_eq!(found.result.as_deref(), Some(&b"a result that takes space"[..])),
+                // Divided by a thousand, the store's patience ends at once on a busy machine.
+                Err(CallError::Refused(problem)) => {
+                    assert!(
+                        matches!(problem.code, Code::StoreUnavailable | Code::Unknown),
+                        "{:?} after the commit: {problem:?}",
+                        since.elapsed()
+                    );
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+            if last.log_lines().iter().filter(|line| line.contains("a sweep ended")).count() >= 6 {
+                servers.clear();
+                servers.push(Server::start_in(&store.url(), TIMES, &environment));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            false
+        })
+        .await;
+        println!("the result went {:.1} s after its commit", since.elapsed().as_secs_f64());
+        assert!(since.elapsed() >= LEAST, "{:?}: too early", since.elapsed());
+
+        let client = Client::new(servers.last().expect("there is one").address());
+        match client.execute(&request("again")).await {
+            Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::ResultGone, "{problem:?}"),
+            other => panic!("a request ran again: {other:?}"),
+        }
+        let read = Begin { ops: vec![Op::get("key")], fresh: true, ..Begin::default() };
+        let read = client.execute(&read).await.expect("an undisturbed server answers");
+        assert_eq!(read.results[0].value.as_deref(), Some(&b"2"[..]));
+    });
+}
+
+/// Commits, and repeats while the server says that nothing came of it.
+async fn commit(client: &Client, begin: &Begin) {
+    loop {
+        match client.execute(begin).await {
+            Ok(reply) => {
+                assert!(reply.committed || reply.replayed, "{reply:?}");
+                return;
+            }
+            Err(CallError::Refused(problem)) => {
+                println!("{problem:?}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Kills servers, stops them, and sets their clocks, at instants drawn from the seed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aft_e2e::server::Server;
+use aft_e2e::wall_clock::WallClock;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use tokio::sync::watch;
+
+/// Time between two events: long enough for some hundred transactions.
+const LIFE_MS: std::ops::Range<u64> = 50..400;
+/// How long a server is stopped: mostly for less than a transaction may last.
+const SHORT_STOP_MS: std::ops::Range<u64> = 20..600;
+/// How long it is stopped now and then: transactions are over.
+const LONG_STOP_MS: std::ops::Range<u64> = 2_100..3_500;
+const LONG_STOPS: f64 = 0.2;
+
+/// What happens to a server.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Kill,
+    Stop,
+    Clock,
+}
+
+/// A server, and its own clock. Declared in this order: the process ends before its clock.
+pub(crate) struct Place {
+    pub(crate) server: Option<Server>,
+    pub(crate) clock: WallClock,
+}
+
+/// Servers on one store.
+pub(crate) struct Site {
+    pub(crate) url: String,
+    pub(crate) arguments: &'static [&'static str],
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
+    /// How far clocks are off, either way.
+    pub(crate) off_max_s: i64,
+    pub(crate) places: Vec<Place>,
+}
+
+impl Site {
+    /// Starts all servers with the right time.
+    pub(crate) fn start(&mut self) {
+        for at in 0..self.places.len() {
+            self.places[at].clock.set(0);
+            self.restart(at);
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.places.iter().map(|place| place.server.as_ref().expect("it was started").address()).collect()
+    }
+
+    /// Kills all servers.
+    pub(crate) fn end(&mut self) {
+        self.places.iter_mut().filter_map(|place| place.server.take()).for_each(Server::kill);
+    }
+
+    /// Kills a server if it runs, and starts it. Blocks.
+    fn restart(&mut self, at: usize) {
+        let Site { url, arguments, settings, places, .. } = self;
+        let Place { server, clock } = &mut places[at];
+        server.take().into_iter().for_each(Server::kill);
+        let environment = [clock.environment(), settings.clone()].concat();
+        *server = Some(Server::start_in(url, arguments, &environment));
+    }
+}
+
+/// Carries out this many events of each kind, in any order; after each one the clients go to the
+/// servers in another order.
+pub(crate) async fn run(
+    rng: &mut StdRng,
+    site: &mut Site,
+    events: u32,
+    clients: &[watch::Sender<SocketAddr>],
+) {
+    let mut order: Vec<Event> = (0..events).flat_map(|_| [Event::Kill, Event::Stop, Event::Clock]).collect();
+    order.shuffle(rng);
+    for event in order {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(LIFE_MS))).await;
+        let at = rng.random_range(0..site.places.len());
+        match event {
+            Event::Kill => tokio::task::block_in_place(|| site.restart(at)),
+            Event::Stop => {
+                let server = site.places[at].server.as_ref().expect("it was started");
+                server.pause();
+                let is_long = rng.random_bool(LONG_STOPS);
+                let ms = rng.random_range(if is_long { LONG_STOP_MS } else { SHORT_STOP_MS });
+                // Half of the time its clients go on elsewhere while it is stopped.
+                if rng.random_bool(0.5) {
+                    route(rng, site, clients);
+                }
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                site.places[at].server.as_ref().expect("it was started").resume();
+            }
+            Event::Clock => {
+                // While it runs, or with a new process.
+                let with_restart = rng.random_bool(0.5);
+                if with_restart && let Some(server) = site.places[at].server.take() {
+                    server.kill();
+                }
+                site.places[at].clock.set(rng.random_range(-site.off_max_s..=site.off_max_s));
+                if with_restart {
+                    tokio::task::block_in_place(|| site.restart(at));
+                }
+            }
+        }
+        route(rng, site, clients);
+    }
+}
+
+/// Sends each client to some server.
+fn route(rng: &mut StdRng, site: &Site, clients: &[watch::Sender<SocketAddr>]) {
+    let addresses = site.addresses();
+    let shift = rng.random_range(0..addresses.len());
+    for (at, client) in clients.iter().enumerate() {
+        client.send(addresses[(at + shift) % addresses.len()]).expect("clients are running");
+    }
+}
