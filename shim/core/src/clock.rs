@@ -209,8 +209,11 @@ impl Clock {
         if self.reference == Reference::Own {
             return None;
         }
-        // The driver may have read the clock for the answer after it read those of the step.
-        let as_of_mono = self.now.mono_ms.max(heard.received_mono_ms);
+        // The driver may have read the clock for an answer, or for the one before, after it read those
+        // of the step.
+        let latest_known = [self.offset, self.disputed.map(|(hull, _)| hull)].into_iter().flatten();
+        let latest_known = latest_known.map(|known| known.as_of_mono).max().unwrap_or_default();
+        let as_of_mono = self.now.mono_ms.max(heard.received_mono_ms).max(latest_known);
         let new = Offset::of(heard).at(as_of_mono);
         self.heard_mono = self.now.mono_ms;
         self.heard_sent_mono = self.heard_sent_mono.max(heard.sent_mono_ms);
@@ -643,6 +646,7 @@ mod tests {
         let mut clock = heard(10_000);
         let known = bounds(&clock);
         assert_eq!(clock.hear(answer(10_000, 10_001, 10_000, 2)), None);
+        assert_eq!(clock.hear(answer(10_000, 10_000, 10_000, 2)), None, "and the next one before it");
         assert_eq!(bounds(&clock).is_some(), known.is_some());
     }
 

@@ -16,7 +16,7 @@ use aft_simulation::world::World;
 use aft_simulation::{Options, simulate};
 
 /// About a minute in the dev profile on one core.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 400;
 const FIRST_SEED: u64 = 1;
 
 #[test]
