@@ -15,7 +15,7 @@ use aft_simulation::script::{Action, Request, Step};
 use aft_simulation::world::World;
 use aft_simulation::{Options, simulate};
 
-/// About a minute in the dev profile on one core.
+/// About 20 seconds in the dev profile on one core.
 const SEEDS: u64 = 400;
 const FIRST_SEED: u64 = 1;
 

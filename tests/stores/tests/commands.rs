@@ -71,7 +71,9 @@ fn a_load_tells_what_it_costs() {
     // top come listings: of keys that are read, and of written keys while the bounds of the time are wide.
     assert!((10.0..60.0).contains(&cost), "{figures:#}");
     let per = |call: &str| figures["requests_per_transaction"][call].as_f64().unwrap_or_default();
-    assert_eq!(((per("commit") + per("put")) * 100.0).round(), 100.0, "one write each: {figures:#}");
+    // Clients that end late leave a few writes whose transactions are not counted.
+    let writes = per("commit") + per("put");
+    assert!((1.0..1.1).contains(&writes), "one write each, {writes}: {figures:#}");
     assert!(per("commit") > per("put"), "{figures:#}");
 
     let serving = serve(&bucket.url("served"), &bucket.server);
