@@ -7,7 +7,7 @@ use crate::step;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long each of the tests with epochs goes on.
+    /// The time that each of the tests with epochs goes on.
     #[arg(long, value_name = "N")]
     minutes: u64,
     /// The seed of an earlier run; fresh if not given. The instants of the kills follow it, the operating system's scheduling does not.

@@ -79,7 +79,7 @@ const TESTS_MAY_USE: &[&str] =
 /// The one crate below tests/ that others may use, and they in their tests alone: it starts the servers that stores are tested against.
 const FOR_TESTS: &str = "aft-services";
 
-/// What the cores may use of other people's crates: nothing that awaits, serialises, draws numbers or logs.
+/// The crates of other people that the cores may use: nothing that awaits, serialises, draws numbers or logs.
 const CORE_MAY_USE: &[&str] = &["bytes"];
 
 /// What the seam may use of other people's crates when no feature is on.

@@ -148,7 +148,7 @@ pub(crate) struct Clock {
     /// The last commit time that was given out, but for those that followed a version of the
     /// future.
     hybrid: Hlc,
-    /// Where one process holds the store: what its earlier lives gave out was carried over.
+    /// Set where one process holds the store, once what its earlier lives gave out was carried over.
     carried: bool,
     /// Reads that have shown no mark.
     markless_reads: u32,

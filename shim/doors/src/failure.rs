@@ -216,7 +216,7 @@ impl From<Refusal> for Failure {
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::NotServing, "the node starts, drains or has no heartbeat: try again, or another node".into())
+                (Code::NotServing, "the node starts, drains or has stopped: try again, or another node".into())
             }
             Refusal::TooLarge(excess) => {
                 beyond = Some(excess);

@@ -10,11 +10,11 @@ use crate::serve::{Signals, node_settings, probe};
 use crate::settings::{Number, Settings};
 use crate::{Failed, logging, stores};
 
-/// How often the node is looked at.
+/// The interval at which the node is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How often progress is shown.
+/// The interval at which progress is shown.
 const SHOW_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a sweep that is stopped has to leave its notes.
+/// The time that a stopped sweep has to leave its notes.
 const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed> {

@@ -39,7 +39,7 @@
 //!
 //! Beyond that promise: a server whose clock is set back between its last answer and the script, or
 //! whose whole machine is frozen with its clock and goes on before the clock is right. What was
-//! sent before then takes effect late by as much. A collector that goes by the same clock allows
+//! sent before then takes effect late by as much. A sweep that goes by the same clock allows
 //! for `skew_max` of it. Do not resume such a snapshot; start the server afresh.
 //!
 //! # What it is not

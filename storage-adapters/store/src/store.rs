@@ -68,7 +68,7 @@ pub struct Scanned {
     pub item: Bytes,
     /// The body, where the store's listing brings it along for nothing.
     pub body: Option<Bytes>,
-    /// When the object was last written, by the store's clock, in milliseconds since the epoch, where the store's listing says so.
+    /// The time at which the object was last written, by the store's clock, in milliseconds since the epoch, where the store's listing says so.
     pub written_ms: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ pub struct Scanned {
 pub struct ScanPage {
     /// Names in byte order of groups, and of items within a group.
     pub names: Vec<Scanned>,
-    /// Whether more may follow after the last name. Never true with no names.
+    /// True if more may follow after the last name. Never true with no names.
     pub more: bool,
 }
 
@@ -128,9 +128,9 @@ impl Committed {
 /// `[at_ms, at_ms + span_ms)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeHeard {
-    /// When the request was sent, at the earliest.
+    /// The earliest instant at which the request was sent.
     pub sent: Instant,
-    /// When its answer had come, at the latest.
+    /// The latest instant at which its answer had come.
     pub received: Instant,
     /// Milliseconds since the epoch.
     pub at_ms: u64,
@@ -138,7 +138,7 @@ pub struct TimeHeard {
     pub span_ms: u64,
 }
 
-/// How many times a store keeps until [`Store::times_heard`] takes them; the oldest is dropped.
+/// The number of times that a store keeps until [`Store::times_heard`] takes them; the oldest is dropped.
 pub const TIMES_KEPT_MAX: usize = 64;
 
 /// What a store can do, and what must be assumed of it.

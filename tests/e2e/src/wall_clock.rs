@@ -55,7 +55,7 @@ impl WallClock {
         std::fs::rename(&fresh, &self.file).expect("a file can be renamed");
     }
 
-    /// What a process that uses it needs in its environment.
+    /// The environment that a process needs to use it.
     pub fn environment(&self) -> Vec<(&str, &str)> {
         vec![
             ("LD_PRELOAD", &self.library),

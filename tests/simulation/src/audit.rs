@@ -46,7 +46,7 @@ pub type Verdict = Result<(), Violation>;
 pub struct Commit {
     /// Its record as it was created.
     pub record: Arc<Record>,
-    /// When its node first asked the store for it.
+    /// The instant at which its node first asked the store for it.
     pub asked_ms: u64,
     /// When the record landed.
     pub landed_ms: u64,
@@ -108,7 +108,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
     /// The store's time.
     pub(crate) store_ms: u64,
-    /// When the store's clock was last set to another offset.
+    /// The instant at which the store's clock was last set to another offset.
     pub(crate) stepped_ms: Option<u64>,
     /// The longest pause that no clock showed.
     pub(crate) unseen_ms: u64,
@@ -156,7 +156,7 @@ pub struct Audit {
     pub commits: BTreeMap<AttemptId, Commit>,
     /// The attempts that committed under a name, oldest first.
     pub winners: BTreeMap<RequestHash, Vec<AttemptId>>,
-    /// When each attempt first asked the store to commit.
+    /// The instant at which each attempt first asked the store to commit.
     pub asked: BTreeMap<AttemptId, u64>,
     /// The newest version of each key that somebody knows to have committed.
     pub told: BTreeMap<Key, TxnId>,

@@ -20,7 +20,7 @@ pub struct Plan {
     pub settings: Settings,
     /// The hosts.
     pub roles: Vec<Role>,
-    /// What the store can do.
+    /// The store's abilities.
     pub abilities: Abilities,
     /// The step of wall clocks.
     pub clock_grain_ms: u64,

@@ -595,7 +595,7 @@ fn read_all(world: &mut World, all: bool) -> Verdict {
     Ok(())
 }
 
-/// How often readers try before an endless `SnapshotGone` is assumed.
+/// The number of times that readers try before an endless `SnapshotGone` is assumed.
 const READ_TRIES_MAX: u32 = 5;
 
 fn read(world: &mut World, host: usize, program: Vec<Step>, fresh: bool, all: bool) -> Verdict {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{Front, Seen};
 
-/// How long a node that asks all the time may take to know the store's time within 50 ms.
+/// The time that a node that asks all the time may take to know the store's time within 50 ms.
 const NARROW_MAX: Duration = Duration::from_secs(60);
 
 /// The key of this number.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 /// How long the front holds a request: well above what sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
-/// Where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+/// The places where a node looks for what would make a store no empty one: the spaces of this version and of the first.
 const LOOKED: [(&str, usize); 8] = [
     ("LIST intent", 1),
     ("LIST collect", 1),

@@ -17,7 +17,7 @@ use crate::standard::backend::{
 use crate::standard::requests::Counter;
 use crate::standard::{Options, Target, Token, Way};
 
-/// How long a node in process may take to finish what is open.
+/// The time that a node in process may take to finish what is open.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Attempts of one run on a dataset: more than there is time for, and a write's number (this, the run's 15 bits, and 16 more) fits 64 bits.

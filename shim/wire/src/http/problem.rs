@@ -126,7 +126,7 @@ codes! {
     Lost = "lost", 409, Retry, "The transaction was lost before it committed";
     /// A bound of the server is reached.
     Overloaded = "overloaded", 429, Retry, "The server is at a bound";
-    /// The node starts, drains or has no heartbeat.
+    /// The node starts, drains or has stopped.
     NotServing = "not_serving", 503, Retry, "The node does not serve now";
     /// The store did not do what was needed in time.
     StoreUnavailable = "store_unavailable", 503, Retry, "The store did not answer in time";

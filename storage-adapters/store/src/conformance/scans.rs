@@ -29,7 +29,7 @@ fn after_group(group: &Bytes) -> Position {
     Position { group: group.clone(), item: None }
 }
 
-/// Whether a name comes after a position.
+/// Returns true if a name comes after a position.
 fn follows((group, item): &Place, after: &Position) -> bool {
     match &after.item {
         Some(after_item) => (group, item) > (&after.group, after_item),

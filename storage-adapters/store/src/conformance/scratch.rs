@@ -18,7 +18,7 @@ use crate::{
 
 /// How many names one call removes at the end.
 const CLEAN_UP_NAMES: usize = 200;
-/// How many calls are under way at once when many names are to be written or read.
+/// The number of calls under way at once when many names are to be written or read.
 pub(super) const CALLS_AT_ONCE: usize = 32;
 
 pub(super) struct Scratch {

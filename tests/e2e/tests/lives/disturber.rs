@@ -12,13 +12,13 @@ use tokio::sync::watch;
 
 /// Time between two events: long enough for some hundred transactions.
 const LIFE_MS: std::ops::Range<u64> = 50..400;
-/// How long a server is stopped: mostly for less than a transaction may last.
+/// The time that a server is stopped: mostly for less than a transaction may last.
 const SHORT_STOP_MS: std::ops::Range<u64> = 20..600;
-/// How long it is stopped now and then: transactions are over.
+/// The time that it is stopped now and then: transactions are over.
 const LONG_STOP_MS: std::ops::Range<u64> = 2_100..3_500;
 const LONG_STOPS: f64 = 0.2;
 
-/// What happens to a server.
+/// An event that happens to a server.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Kill,
@@ -37,7 +37,7 @@ pub(crate) struct Site {
     pub(crate) url: String,
     pub(crate) arguments: &'static [&'static str],
     pub(crate) settings: Vec<(&'static str, &'static str)>,
-    /// How far clocks are off, either way.
+    /// The distance by which clocks are off, either way.
     pub(crate) off_max_s: i64,
     pub(crate) places: Vec<Place>,
 }

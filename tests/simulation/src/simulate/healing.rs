@@ -14,7 +14,7 @@ use crate::hosts::Role;
 use crate::past::judge_history;
 use crate::script::{Action, Request, Step};
 
-/// How often readers try before an endless `SnapshotGone` is assumed.
+/// The number of times that readers try before an endless `SnapshotGone` is assumed.
 const READ_TRIES_MAX: u32 = 6;
 
 impl Simulation {

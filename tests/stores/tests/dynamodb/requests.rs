@@ -19,7 +19,7 @@ const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
 /// An opening that takes longer has repeated calls that the server did not come to answer.
 const OPENING_MAX: Duration = Duration::from_secs(3);
-/// Where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+/// The places where a node looks for what would make a store no empty one: the spaces of this version and of the first.
 const LOOKED: [(&str, usize); 8] = [
     ("Query intent", 8),
     ("Query collect", 8),

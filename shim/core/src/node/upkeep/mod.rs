@@ -36,9 +36,9 @@ use sweep::{End, History, Sweep};
 pub(in crate::node) struct Upkeep {
     is_on: bool,
     sweep: Option<Box<Sweep>>,
-    /// When the next sweep begins, by the monotonic clock.
+    /// The instant of the next sweep, by the monotonic clock.
     due_mono: Option<u64>,
-    /// When the last sweep ended that was not stopped, by the monotonic clock.
+    /// The end of the last sweep that was not stopped, by the monotonic clock.
     ended_mono: Option<u64>,
     history: History,
     /// The last move of the mark, until it has settled, where this process moves it alone.
