@@ -142,6 +142,9 @@ impl Site {
             Serve::Collecting | Serve::NotCollecting => {
                 settings.time_divisor = COLLECT_SOONER;
                 settings.core.recheck_after_ms = ALONE_MS;
+                // What is divided is collecting and not the patience with a store that is busy.
+                settings.core.store_patience_ms *= COLLECT_SOONER;
+                settings.core.commit_patience_ms *= COLLECT_SOONER;
                 // No call is late here; what a store allows for would put off all collecting until after the measurement.
                 settings.core.grace_ms = settings.core.grace_ms.min(COLLECT_GRACE_MS);
             }
