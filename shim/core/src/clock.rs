@@ -150,6 +150,8 @@ pub(crate) struct Clock {
     hybrid: Hlc,
     /// Where one process holds the store: what its earlier lives gave out was carried over.
     carried: bool,
+    /// Reads that have shown no mark.
+    markless_reads: u32,
     bug: Option<Bug>,
 }
 
@@ -166,6 +168,7 @@ impl Clock {
             thaws: 0,
             hybrid: Hlc::default(),
             carried: false,
+            markless_reads: 0,
             bug,
         }
     }
@@ -206,18 +209,20 @@ impl Clock {
         if self.reference == Reference::Own {
             return None;
         }
-        let new = Offset::of(heard).at(self.now.mono_ms);
+        // The driver may have read the clock for the answer after it read those of the step.
+        let as_of_mono = self.now.mono_ms.max(heard.received_mono_ms);
+        let new = Offset::of(heard).at(as_of_mono);
         self.heard_mono = self.now.mono_ms;
         self.heard_sent_mono = self.heard_sent_mono.max(heard.sent_mono_ms);
         if self.disputed.is_some_and(|(_, until_mono)| self.now.mono_ms >= until_mono) {
             self.disputed = None;
         }
-        let Some(known) = self.offset.map(|known| known.at(self.now.mono_ms)) else {
+        let Some(known) = self.offset.map(|known| known.at(as_of_mono)) else {
             self.offset = Some(new);
             return None;
         };
         if let Some((hull, _)) = &mut self.disputed {
-            *hull = hull.at(self.now.mono_ms).hull(new);
+            *hull = hull.at(as_of_mono).hull(new);
         }
         match known.intersection(new) {
             Some(both) => {
@@ -285,6 +290,18 @@ impl Clock {
             self.hybrid = self.hybrid.max(mark);
             self.carried = true;
             assert!(self.hybrid >= mark, "commits to come are above the mark");
+        }
+    }
+
+    /// Begins at the wall clock after all, once this many reads have shown that there is no mark:
+    /// damage of it ends collecting, not service (protocol, section 11).
+    pub(crate) fn do_without_mark(&mut self, reads: u32) {
+        if self.reference == Reference::Store || self.carried {
+            return;
+        }
+        self.markless_reads += 1;
+        if self.markless_reads >= reads {
+            self.carry_over(Hlc::default());
         }
     }
 
@@ -619,6 +636,14 @@ mod tests {
         check(0, true);
         check(1, false);
         check(20 * 60_000, false);
+    }
+
+    #[test]
+    fn an_answer_may_be_stamped_after_its_step() {
+        let mut clock = heard(10_000);
+        let known = bounds(&clock);
+        assert_eq!(clock.hear(answer(10_000, 10_001, 10_000, 2)), None);
+        assert_eq!(bounds(&clock).is_some(), known.is_some());
     }
 
     #[test]

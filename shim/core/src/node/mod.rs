@@ -31,7 +31,7 @@ use base::read::{OperationId, Operations, Purpose as ReadPurpose};
 use base::remembered::Remembered;
 use base::requests::Requests;
 use base::script::{Issued, Memory, Pending, Run, TaskId, Tasks};
-use base::state::{Purpose, State, Task, Work, bug_of};
+use base::state::{Purpose, State, TIME_TRIES_MAX, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
 use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
 use serve::{batch, begin, commit, end, list, read, reserve, resolve};
@@ -375,6 +375,10 @@ impl Node {
             state.clock.carry_over(format.mark.time);
             let now = state.clock.bounds();
             state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
+        }
+        let shows_no_mark = matches!(&answer, Answer::Got(None) | Answer::Failed(CallError::Damaged(_)));
+        if shows_no_mark && waiting.reads_mark() {
+            state.clock.do_without_mark(TIME_TRIES_MAX as u32 - 1);
         }
         self.hand(&waiting, answer);
     }

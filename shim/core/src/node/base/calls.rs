@@ -108,6 +108,13 @@ pub(in crate::node) struct Waiting {
     gathered: Option<Gathered>,
 }
 
+impl Waiting {
+    /// Returns true if the call reads the mark.
+    pub(in crate::node) fn reads_mark(&self) -> bool {
+        matches!(self.call, Call::Get(Name::Format))
+    }
+}
+
 /// The pieces of a commit over its tries.
 #[derive(Debug, Clone, Hash)]
 struct Gathered {
