@@ -71,11 +71,15 @@ pub(in crate::node) fn carry_out(
     if let Some(refusal) = refusal {
         return state.refuse(ticket, refusal);
     }
-    let bounds = state.clock.bounds().expect("a place is given out when the store's time is known");
+    let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
     let transaction = state.transactions.get_mut(&attempt).expect("a reservation ends with its transaction");
     let hash = transaction.hash;
-    let group =
-        *transaction.blob_group.get_or_insert(BlobGroup { attempt, hash, reserved_ms: bounds.latest_ms });
+    // A group keeps its time, also where the store's is not known any more.
+    let group = *transaction.blob_group.get_or_insert_with(|| BlobGroup {
+        attempt,
+        hash,
+        reserved_ms: latest_ms.expect("a group is made when the store's time is known"),
+    });
     assert_eq!(group.attempt, attempt, "an attempt's blobs are its own");
     assert_eq!(group.hash, hash, "an attempt's blobs lead to its record");
     assert!(transaction.operations > 0, "a reservation is an operation of its transaction");
