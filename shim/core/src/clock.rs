@@ -88,45 +88,77 @@ const DISPUTE_MS: u64 = 10_000;
 /// of the process.
 pub const THAW_MS: u64 = 1_000;
 
-/// Bounds of store time minus monotonic time, as of a monotonic instant. Signed: a monotonic clock
-/// may be ahead of the store's.
+/// One bound of store time minus monotonic time, as of the monotonic instant from which it drifts.
+/// Signed: a monotonic clock may be ahead of the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Offset {
-    low: i64,
-    high: i64,
+struct Edge {
+    ms: i64,
     as_of_mono: u64,
 }
 
-impl Offset {
-    fn of(heard: StoreTime) -> Offset {
-        let at = |ms: u64| i64::try_from(ms).expect("times fit into 63 bits");
-        let offset = Offset {
-            low: at(heard.at_ms) - at(heard.received_mono_ms),
-            high: at(heard.at_ms) + at(heard.span_ms) - at(heard.sent_mono_ms),
-            as_of_mono: heard.received_mono_ms,
-        };
-        assert!(offset.low < offset.high, "an answer bounds the offset from both sides");
-        offset
-    }
-
-    /// Widens the bounds by the drift since they were made.
-    fn at(self, mono_ms: u64) -> Offset {
-        let elapsed = mono_ms.saturating_sub(self.as_of_mono);
+impl Edge {
+    /// Returns the drift since then, rounded up.
+    fn drift_ms(self, mono_ms: u64) -> i64 {
+        let elapsed = mono_ms.checked_sub(self.as_of_mono).expect("a bound is as of an earlier step");
         let drift = (elapsed * DRIFT_PPM).div_ceil(1_000_000) as i64;
         assert!(drift >= 0, "bounds widen with time, and never narrow");
-        Offset { low: self.low - drift, high: self.high + drift, as_of_mono: self.as_of_mono.max(mono_ms) }
+        drift
+    }
+}
+
+/// Bounds of store time minus monotonic time. Each keeps the instant that it is as of: were both
+/// restamped with every answer, the rounding of the drift would add up to a millisecond an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Offset {
+    low: Edge,
+    high: Edge,
+}
+
+impl Offset {
+    /// Returns the bounds by an answer that is heard at `mono_ms`.
+    fn of(heard: StoreTime, mono_ms: u64) -> Offset {
+        let at = |ms: u64| i64::try_from(ms).expect("times fit into 63 bits");
+        // The driver may have read the clock for the answer after it read those of the step, and
+        // rounds it up: to drift from the step on errs on the safe side.
+        let edge = |ms: i64, as_of_mono: u64| Edge { ms, as_of_mono: as_of_mono.min(mono_ms) };
+        // The store read its clock while the request was under way. Were that at the end, nothing
+        // has drifted since; if it was earlier, the lower bound has more room than drift can take.
+        let low = edge(at(heard.at_ms) - at(heard.received_mono_ms), heard.received_mono_ms);
+        // The upper bound has no room if it was at the beginning, so it drifts from there.
+        let high = edge(at(heard.at_ms) + at(heard.span_ms) - at(heard.sent_mono_ms), heard.sent_mono_ms);
+        assert!(low.ms < high.ms, "an answer bounds the offset from both sides");
+        Offset { low, high }
     }
 
-    fn intersection(self, other: Offset) -> Option<Offset> {
-        assert_eq!(self.as_of_mono, other.as_of_mono, "bounds of one instant are compared");
-        let (low, high) = (self.low.max(other.low), self.high.min(other.high));
-        (low <= high).then_some(Offset { low, high, as_of_mono: self.as_of_mono })
+    /// Returns the lower bound at an instant.
+    fn low_at(self, mono_ms: u64) -> i64 {
+        self.low.ms - self.low.drift_ms(mono_ms)
     }
 
-    fn hull(self, other: Offset) -> Offset {
-        let (low, high) = (self.low.min(other.low), self.high.max(other.high));
-        assert!(low <= high, "a hull is not empty");
-        Offset { low, high, as_of_mono: self.as_of_mono }
+    /// Returns the upper bound at an instant.
+    fn high_at(self, mono_ms: u64) -> i64 {
+        self.high.ms + self.high.drift_ms(mono_ms)
+    }
+
+    /// Returns the bounds that hold if both hold at an instant; of equal ones the older, which only
+    /// rounding has brought so far out. `None` if they disagree.
+    fn intersection(self, newer: Offset, mono_ms: u64) -> Option<Offset> {
+        let low = if self.low_at(mono_ms) >= newer.low_at(mono_ms) { self.low } else { newer.low };
+        let high = if self.high_at(mono_ms) <= newer.high_at(mono_ms) { self.high } else { newer.high };
+        let both = Offset { low, high };
+        (both.low_at(mono_ms) <= both.high_at(mono_ms)).then_some(both)
+    }
+
+    /// Returns the bounds that hold if one of the two holds at an instant, and go on to.
+    fn hull(self, other: Offset, mono_ms: u64) -> Offset {
+        let (low, other_low) = (self.low_at(mono_ms), other.low_at(mono_ms));
+        let (high, other_high) = (self.high_at(mono_ms), other.high_at(mono_ms));
+        assert!(low.min(other_low) <= high.max(other_high), "a hull is not empty");
+        // An edge that is further out by a millisecond stays so, however drift is rounded.
+        let stamped = |ms: i64| Edge { ms, as_of_mono: mono_ms };
+        let low = if low < other_low { self.low } else { stamped(other_low) };
+        let high = if high > other_high { self.high } else { stamped(other_high) };
+        Offset { low, high }
     }
 }
 
@@ -209,35 +241,34 @@ impl Clock {
         if self.reference == Reference::Own {
             return None;
         }
-        // The driver may have read the clock for an answer, or for the one before, after it read those
-        // of the step.
-        let latest_known = [self.offset, self.disputed.map(|(hull, _)| hull)].into_iter().flatten();
-        let latest_known = latest_known.map(|known| known.as_of_mono).max().unwrap_or_default();
-        let as_of_mono = self.now.mono_ms.max(heard.received_mono_ms).max(latest_known);
-        let new = Offset::of(heard).at(as_of_mono);
-        self.heard_mono = self.now.mono_ms;
+        let now_mono = self.now.mono_ms;
+        let new = Offset::of(heard, now_mono);
+        self.heard_mono = now_mono;
         self.heard_sent_mono = self.heard_sent_mono.max(heard.sent_mono_ms);
-        if self.disputed.is_some_and(|(_, until_mono)| self.now.mono_ms >= until_mono) {
+        if self.disputed.is_some_and(|(_, until_mono)| now_mono >= until_mono) {
             self.disputed = None;
         }
-        let Some(known) = self.offset.map(|known| known.at(as_of_mono)) else {
+        let Some(known) = self.offset else {
             self.offset = Some(new);
             return None;
         };
         if let Some((hull, _)) = &mut self.disputed {
-            *hull = hull.at(as_of_mono).hull(new);
+            *hull = hull.hull(new, now_mono);
         }
-        match known.intersection(new) {
+        match known.intersection(new, now_mono) {
             Some(both) => {
                 self.offset = Some(both);
                 None
             }
             None if self.bug == Some(Bug::IntersectOverStep) => None,
             None => {
-                let hull = self.disputed.map_or(known, |(hull, _)| hull).hull(known).hull(new);
-                self.disputed = Some((hull, self.now.mono_ms + DISPUTE_MS));
+                let hull = self.disputed.map_or(known, |(hull, _)| hull);
+                let hull = hull.hull(known, now_mono).hull(new, now_mono);
+                self.disputed = Some((hull, now_mono + DISPUTE_MS));
                 self.offset = Some(new);
-                Some((new.low - known.high).max(known.low - new.high).unsigned_abs())
+                let ahead = new.low_at(now_mono) - known.high_at(now_mono);
+                let behind = known.low_at(now_mono) - new.high_at(now_mono);
+                Some(ahead.max(behind).unsigned_abs())
             }
         }
     }
@@ -260,13 +291,15 @@ impl Clock {
                 let stale = self.now.mono_ms - self.heard_mono > STALE_AFTER_MS;
                 let offset = self.offset.filter(|_| !stale)?;
                 let offset = match self.disputed {
-                    Some((hull, until_mono)) if self.now.mono_ms < until_mono => hull.hull(offset),
+                    Some((hull, until_mono)) if self.now.mono_ms < until_mono => {
+                        hull.hull(offset, self.now.mono_ms)
+                    }
                     Some(_) | None => offset,
                 };
-                let offset = offset.at(self.now.mono_ms);
                 let mono = i64::try_from(self.now.mono_ms).expect("times fit into 63 bits");
                 let ms = |offset: i64| u64::try_from(mono + offset).unwrap_or(0);
-                let (earliest_ms, latest_ms) = (ms(offset.low), ms(offset.high));
+                let (low, high) = (offset.low_at(self.now.mono_ms), offset.high_at(self.now.mono_ms));
+                let (earliest_ms, latest_ms) = (ms(low), ms(high));
                 assert!(earliest_ms <= latest_ms, "bounds are in order");
                 Some(Bounds { earliest_ms, latest_ms })
             }
@@ -383,10 +416,14 @@ impl Clock {
         let is_heard = self.offset.is_some() || self.disputed.is_some();
         assert!(!is_heard || self.reference == Reference::Store, "one process hears no other time");
         if let Some(offset) = &self.offset {
-            assert!(offset.low <= offset.high, "bounds are in order");
+            let now_mono = self.now.mono_ms;
+            assert!(offset.low_at(now_mono) <= offset.high_at(now_mono), "bounds are in order");
         }
         if let (Some((hull, _)), Some(offset)) = (&self.disputed, &self.offset) {
-            assert!(hull.low <= offset.high && hull.high >= offset.low, "a hull covers what is known");
+            let now_mono = self.now.mono_ms;
+            let meets = hull.low_at(now_mono) <= offset.high_at(now_mono)
+                && hull.high_at(now_mono) >= offset.low_at(now_mono);
+            assert!(meets, "a hull covers what is known");
         }
     }
 }
@@ -443,12 +480,13 @@ mod tests {
             clock.step(at(5_000 + round_trip_ms), None);
             clock.hear(answer(5_000, 5_000 + round_trip_ms, 7_000, span_ms));
             assert_eq!(bounds(&clock), Some(expected), "{span_ms} ms, {round_trip_ms} ms");
-            assert_eq!(clock.bounds().map(Bounds::width_ms), Some(span_ms + round_trip_ms));
         };
         check(1, 0, (7_000, 7_001));
-        check(1, 10, (7_000, 7_011));
+        // The store may have read its clock first of all: the upper bound drifts from the sending.
+        check(1, 10, (7_000, 7_012));
         check(1_000, 0, (7_000, 8_000));
-        check(1_000, 10, (7_000, 8_010));
+        check(1_000, 10, (7_000, 8_011));
+        check(1_000, 20_000, (7_000, 28_004));
     }
 
     #[test]
@@ -467,10 +505,13 @@ mod tests {
             let width_ms = clock.bounds().expect("it was heard").width_ms();
             assert!(width_ms <= width_max_ms, "{answers} answers leave {width_ms} ms");
         };
-        check(1, 137, 8, 1_008);
-        check(8, 137, 8, 1_008);
+        check(1, 137, 8, 1_009);
+        check(8, 137, 8, 1_009);
         check(40, 137, 8, 80);
         check(200, 137, 8, 64);
+        // Thousands of answers a second, each a chance to round: they leave a round trip and the drift
+        // of a second.
+        check(4_500, 1, 8, 12);
     }
 
     #[test]
@@ -648,6 +689,9 @@ mod tests {
         assert_eq!(clock.hear(answer(10_000, 10_001, 10_000, 2)), None);
         assert_eq!(clock.hear(answer(10_000, 10_000, 10_000, 2)), None, "and the next one before it");
         assert_eq!(bounds(&clock).is_some(), known.is_some());
+        // One that came before it may be taken after it, in the same step.
+        assert_eq!(clock.hear(answer(9_999, 10_000, 10_000, 2)), None);
+        assert_eq!(bounds(&clock), known);
     }
 
     #[test]
