@@ -178,7 +178,7 @@ impl World {
         let fits = self.audit.commits.get(&txn.attempt).is_some_and(|commit| {
             attempt.read.iter().filter(|(key, _)| **key != read.key).all(|(key, seen)| {
                 commit.record.write(key).is_none() || matches!(seen, Seen::Version(version) if version >= txn)
-            })
+            }) && attempt.unseen.iter().all(|key| commit.record.write(key).is_none())
         });
         // Beside another verb it may have been chosen before the node knew.
         let alone = !attempt.holds_more();

@@ -350,9 +350,10 @@ impl Node {
         let state = &mut self.state;
         // An answer to a call from before a pause may have been on its way for as long as the
         // pause.
-        if let Some(time) = time.filter(|_| id.0 >= state.index.stale_before_call()) {
+        let time = time.filter(|_| id.0 >= state.index.stale_before_call());
+        if let Some((time, (asked, asked_call))) = time.zip(state.calls.sent(id)) {
             let knew = state.clock.bounds().is_some();
-            let apart_ms = state.clock.hear(time);
+            let apart_ms = state.clock.hear(time, &asked, asked_call);
             apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
             // The first time after a pause, or one that disagrees, may show that more time has
             // passed than any clock did.

@@ -98,6 +98,8 @@ pub(in crate::node) struct Waiting {
     pub(in crate::node) asked: Moment,
     /// The number of its first try.
     pub(in crate::node) asked_call: u64,
+    /// The instant of its last try.
+    sent: Moment,
     /// The mark that the node knew before its first try.
     pub(in crate::node) mark: TxnId,
     limit: Option<Limit>,
@@ -319,6 +321,7 @@ impl Calls {
             waiters: BTreeSet::new(),
             asked: clock.moment(),
             asked_call: self.next,
+            sent: clock.moment(),
             mark,
             limit,
             tries: 0,
@@ -363,6 +366,7 @@ impl Calls {
         let id = CallId(self.next);
         self.next += 1;
         waiting.tries += 1;
+        waiting.sent = clock.moment();
         let late = waiting.limit.is_some_and(|limit| !limit.allows(clock));
         if late && !clock.has_bug(Bug::SendAfterDeadline) {
             // It is answered within this step like any call that took no effect, so that its owner
@@ -468,6 +472,11 @@ impl Calls {
             self.shared.remove(&waiting.owner);
         }
         Some(waiting)
+    }
+
+    /// Returns the instant of the try with this number, with the number.
+    pub(in crate::node) fn sent(&self, id: CallId) -> Option<(Moment, u64)> {
+        self.map.get(&id).map(|waiting| (waiting.sent, id.0))
     }
 
     /// Returns the owner of a call and the operations that wait for it.

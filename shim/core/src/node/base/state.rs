@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
 use crate::message::{Begin, Header, Note, Output, Refusal, Reply, Ticket};
 use crate::record::Record;
@@ -23,7 +23,7 @@ use super::remembered::Remembered;
 use super::requests::Requests;
 use super::script::{TaskId, Tasks};
 use super::timers::Timers;
-use super::transaction::{CommitWaiter, Transaction};
+use super::transaction::{Began, CommitWaiter, Transaction};
 
 /// Work that a verb left for one above it, taken up within the same step.
 #[derive(Debug, Clone, Hash)]
@@ -45,9 +45,8 @@ pub(in crate::node) enum Work {
 /// The purpose of a script.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Purpose {
-    /// Look the request and the session up, then open a transaction, whose time counts from this
-    /// instant.
-    Begin(Ticket, Box<Begin>, Moment),
+    /// Look the request and the session up, then open a transaction.
+    Begin(Ticket, Box<Begin>, Began),
     /// Learn the store's time, and what the keys of a write set hold, before a commit time is
     /// taken.
     Prepare(AttemptId),
@@ -169,8 +168,8 @@ impl State {
     }
 
     /// Returns true if the store's time is known well enough to be written down; with `since`, from
-    /// an answer to a call that was made after it.
-    pub(in crate::node) fn is_time_known(&self, since: Option<&Moment>) -> bool {
+    /// an answer to that call or a later one.
+    pub(in crate::node) fn is_time_known(&self, since: Option<u64>) -> bool {
         let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
         let bounds = self.clock.bounds();
         assert!(bounds.is_none_or(|bounds| bounds.earliest_ms <= bounds.latest_ms), "bounds are in order");

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bug::Bug;
+use crate::clock::Moment;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
 use crate::message::{Begin, Header, Read, Ticket};
 use crate::record::{BlobGroup, LARGE_RESULT_BYTES, LargeResult, Record, Write, write_bytes_max};
@@ -98,6 +99,15 @@ pub(in crate::node) enum Rejection {
     UnlessDeleted,
     /// A key that it wrote was read at an older version.
     Rejected,
+}
+
+/// The moment at which a begin was asked: a transaction's time counts from it, and its look-up is
+/// part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Began {
+    pub(in crate::node) at: Moment,
+    /// The number of the next call then.
+    pub(in crate::node) call: u64,
 }
 
 #[derive(Debug, Clone, Hash)]

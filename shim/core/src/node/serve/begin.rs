@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::clock::Moment;
 use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
 use crate::message::{Begin, Bound, Header, Refusal, Reply, Ticket};
 use crate::record::Record;
@@ -18,7 +17,7 @@ use super::super::base::requests::Waiter;
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{Purpose, State, Work, refusal_of};
 use super::super::base::timers::Timer;
-use super::super::base::transaction::Transaction;
+use super::super::base::transaction::{Began, Transaction};
 use super::{batch, tell};
 
 /// The ending of a begin's script.
@@ -42,19 +41,16 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     if let Err(refusal) = check(state, &begin) {
         return state.refuse(ticket, refusal);
     }
+    let began = Began { at: state.clock.moment(), call: state.calls.next_number() };
     state.refresh_mark();
     // A request without an ID, whose session holds nothing unknown, needs no call: its fresh UUID
     // cannot have committed, and the floor is made of what the index holds.
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
-        Some(floor) if !begin.named => {
-            let began = state.clock.moment();
-            open(state, ticket, (begin, began), floor, false);
-        }
+        Some(floor) if !begin.named => open(state, ticket, (begin, began), floor, false),
         Some(_) | None => {
             let patience = state.patience();
-            let began = state.clock.moment();
             state.start_task(Purpose::Begin(ticket, begin, began), patience);
         }
     }
@@ -181,7 +177,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
 pub(in crate::node) fn carry_out(
     state: &mut State,
     ticket: Ticket,
-    (begin, began): (Box<Begin>, Moment),
+    (begin, began): (Box<Begin>, Began),
     ending: Ending,
 ) {
     match ending {
@@ -215,7 +211,7 @@ pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
 fn open(
     state: &mut State,
     ticket: Ticket,
-    (begin, began): (Box<Begin>, Moment),
+    (begin, began): (Box<Begin>, Began),
     floor: Vec<Arc<Header>>,
     fresh: bool,
 ) {
@@ -242,7 +238,7 @@ fn open(
     }
     let timeout_ms =
         begin.timeout_ms.unwrap_or(state.settings.timeout_default_ms).clamp(1, state.settings.timeout_max_ms);
-    let deadline = Limit { from: began, ms: timeout_ms, age: Age::AtMost };
+    let deadline = Limit { from: began.at, ms: timeout_ms, age: Age::AtMost };
     if deadline.has_passed(&state.clock) {
         return state.refuse(ticket, Refusal::Lost);
     }
@@ -259,9 +255,8 @@ fn open(
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     let fresh = fresh || begin.fresh || state.settings.guest || is_covered_by_fresh(state, &begin.session);
-    let began_call = state.calls.next_number();
     let mut transaction =
-        Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began_call);
+        Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
     state.timers.set(deadline_mono, Timer::Deadline(attempt));

@@ -168,8 +168,8 @@ fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     if state.planted(Bug::TimeBeforeFirstAnswer) {
         return true;
     }
-    let since = state.transactions[&attempt].deadline.from;
-    state.is_time_known(state.settings.guest.then_some(&since))
+    let since = state.transactions[&attempt].began_call;
+    state.is_time_known(state.settings.guest.then_some(since))
 }
 
 fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters: Vec<CommitWaiter>) {

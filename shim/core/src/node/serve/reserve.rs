@@ -37,7 +37,7 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
 /// whatever the process knew before.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     let transaction = &state.transactions[&attempt];
-    transaction.blob_group.is_some() || state.is_time_known(Some(&transaction.deadline.from))
+    transaction.blob_group.is_some() || state.is_time_known(Some(transaction.began_call))
 }
 
 /// Learns the store's time, by any answer. Returns the refusal if the store gives no time.
