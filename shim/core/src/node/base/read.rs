@@ -1,7 +1,7 @@
 //! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in
 //! `serve/choose`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Moment;
 use crate::ids::{AttemptId, Key, TxnId};
@@ -68,6 +68,8 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) page: Option<Page>,
     /// Its first page was asked for.
     pub(in crate::node) is_asked: bool,
+    /// Common prefixes that were found, and whose other keys are not scanned.
+    pub(in crate::node) skipped: BTreeSet<String>,
 }
 
 /// A page of a scan, as a listing of every key in its range: those that it shows and all others.

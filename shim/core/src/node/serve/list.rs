@@ -20,7 +20,7 @@ use super::super::base::calls::{Owner, Waiting};
 use super::super::base::index::ListedPage;
 use super::super::base::read::{Listing, Operation, OperationId, Page, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
-use super::super::base::transaction::{ListedRange, Phase};
+use super::super::base::transaction::{ListedRange, Phase, Transaction};
 use super::{end, read};
 
 /// Listed ranges of one transaction; the pages of one listing count as one.
@@ -40,7 +40,7 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
     let from_the_start = state.planted(Bug::ListFromTheStart);
     let after = list.after.clone().filter(|_| !from_the_start);
     let next = after.map(|key| Place { key, entry: None });
-    let listing = Box::new(Listing { next, page: None, is_asked: false });
+    let listing = Box::new(Listing { next, page: None, is_asked: false, skipped: BTreeSet::new() });
     read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
 }
 
@@ -202,7 +202,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
     let through = page.range.through.clone();
-    let found = roll_up(transaction, list, &operation.wanted, through.as_deref());
+    let found = roll_up(transaction, list, &operation.wanted, through.as_deref(), &listing.skipped);
     let limit = list.limit as usize;
     assert!(found.len() <= limit + 1, "at most one line more than the limit shows that there are more");
     assert!(found.is_sorted_by(|a, b| a.text() < b.text()), "lines come in order, each once");
@@ -223,6 +223,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
             && through.as_deref().is_some_and(|through| through.starts_with(prefix.as_str()))
         {
             listing.next = Some(Place { key: after_all_with(prefix), entry: None });
+            listing.skipped.insert(prefix.clone());
         }
         let id = state.operations.add(operation);
         return ask_page(state, id);
@@ -265,12 +266,15 @@ impl Item {
 }
 
 /// Returns the lines of a listing through a text, in order, at most one more than its limit: keys
-/// that exist for the transaction, rolled up by the delimiter.
+/// that exist for the transaction, rolled up by the delimiter. A prefix in `skipped` is shown by
+/// what was found below it first: a batch beside this listing may have deleted that since, and
+/// nothing else below it was scanned.
 fn roll_up(
-    transaction: &super::super::base::transaction::Transaction,
+    transaction: &Transaction,
     list: &ListKeys,
     wanted: &BTreeMap<Key, Want>,
     through: Option<&str>,
+    skipped: &BTreeSet<String>,
 ) -> Vec<Item> {
     let range = ListedRange {
         prefix: list.prefix.clone(),
@@ -284,22 +288,15 @@ fn roll_up(
         if items.len() > list.limit as usize {
             break;
         }
-        let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
-        let listed = match (transaction.buffer.get(key), version) {
-            (Some(Write::Tombstone), _) | (None, None) => continue,
-            (Some(write @ Write::Put(_)), _) => ListedKey { key: key.clone(), txn: None, meta: write.meta() },
-            (None, Some(header)) => match header.meta(key).expect("a version's key is in its write set") {
-                meta if meta.kind == Kind::Tombstone => continue,
-                meta => ListedKey { key: key.clone(), txn: Some(header.txn), meta: meta.clone() },
-            },
-        };
         let rest = &key.as_str()[list.prefix.len()..];
         let cut =
             list.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
-        match cut {
-            None => items.push(Item::Key(listed)),
-            Some(cut) => {
-                let prefix = &key.as_str()[..list.prefix.len() + cut];
+        let prefix = cut.map(|cut| &key.as_str()[..list.prefix.len() + cut]);
+        match (prefix, shown(transaction, key)) {
+            (None, Some(listed)) => items.push(Item::Key(listed)),
+            (None, None) => {}
+            (Some(prefix), None) if !skipped.contains(prefix) => {}
+            (Some(prefix), _) => {
                 let known = matches!(items.last(), Some(Item::Prefix(last)) if last == prefix);
                 // A cursor within a common prefix means that it was handed out before.
                 let earlier = list.after.as_deref().is_some_and(|after| after.starts_with(prefix));
@@ -310,6 +307,20 @@ fn roll_up(
         }
     }
     items
+}
+
+/// Returns a key's line, if the key exists for the transaction.
+fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
+    let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
+    let (txn, meta) = match (transaction.buffer.get(key), version) {
+        (Some(Write::Tombstone), _) | (None, None) => return None,
+        (Some(write @ Write::Put(_)), _) => (None, write.meta()),
+        (None, Some(header)) => {
+            let meta = header.meta(key).expect("a version's key is in its write set");
+            (Some(header.txn), meta.clone())
+        }
+    };
+    (meta.kind != Kind::Tombstone).then(|| ListedKey { key: key.clone(), txn, meta })
 }
 
 /// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest
