@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use aft_core::bug::Bug;
 use aft_core::ids::NodeId;
 use aft_core::message::Input;
-use aft_core::store::CallError;
+use aft_core::store::{CallError, Name};
 
 use crate::audit::{Verdict, Violation, broken};
 use crate::draw::Plan;
@@ -126,6 +126,8 @@ struct Simulation {
     parked: Vec<Vec<Event>>,
     /// When each host was last paused with writes under way and no sign of it.
     unseen_ms: Vec<u64>,
+    /// When the answer to a get of each name was last damaged on its way.
+    damaged_ms: BTreeMap<Name, u64>,
     launched: u64,
     healed: bool,
 }
@@ -153,6 +155,7 @@ impl Simulation {
             paused_until: vec![0; hosts],
             parked: vec![Vec::new(); hosts],
             unseen_ms: vec![0; hosts],
+            damaged_ms: BTreeMap::new(),
             launched: 0,
             healed: false,
             world,

@@ -279,9 +279,7 @@ impl Simulation {
             self.after(there, fails(CallError::Refused(planned())));
             return there;
         }
-        // Nothing cannot be damaged.
-        let is_there = !matches!(call, Call::Get(name) if self.world.store.get(name).is_none());
-        if !call.is_write() && self.net.chance(faults.damaged) && is_there {
+        if !call.is_write() && self.net.chance(faults.damaged) && self.can_be_damaged(call) {
             self.after(there, fails(CallError::Damaged(planned())));
             return there;
         }
@@ -302,6 +300,20 @@ impl Simulation {
         let there = if slow { self.net.below(timeout) } else { there };
         self.after(there, Event::Land(id, place));
         there
+    }
+
+    /// Returns true if the answer to a read may be damaged on its way. Nothing cannot be damaged, and the second look at a name shows what is there.
+    fn can_be_damaged(&mut self, call: &Call) -> bool {
+        const ONCE_IN_MS: u64 = 60_000;
+        let Call::Get(name) = call else { return true };
+        let now_ms = self.world.now_ms;
+        let before_ms = self.damaged_ms.get(name).copied();
+        let is_spared = before_ms.is_some_and(|before_ms| now_ms < before_ms + ONCE_IN_MS);
+        if self.world.store.get(name).is_none() || is_spared {
+            return false;
+        }
+        self.damaged_ms.insert(name.clone(), now_ms);
+        true
     }
 
     /// A piece lands; its bytes may have been held up in a host that stands still.

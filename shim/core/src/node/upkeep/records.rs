@@ -110,14 +110,8 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
         // The name was used: that is all that it says.
         Some(Body::Stub(_)) => {}
-        Some(_) => {
-            verify::note_damage(
-                sweep,
-                state,
-                hash,
-                format!("the object under the commit {hash} is no record"),
-            );
-        }
+        // It is no record, or another's: it is looked at by itself.
+        Some(_) => sweep.push(Job::Look(hash)),
         None if was_looked_at(sweep, state, written_ms) => {}
         None => sweep.push(Job::Look(hash)),
     }
@@ -136,6 +130,7 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
     match verify::under(hash, answer) {
         Under::Record(record, tag) => judge(sweep, state, record, Some(tag)),
         Under::Nothing => {}
+        Under::Damaged(_) if sweep.doubt(hash) => sweep.push(Job::Look(hash)),
         Under::Damaged(what) => verify::note_damage(sweep, state, hash, what),
         // It may lie between mark and target.
         Under::Unknown => sweep.hold(),

@@ -100,6 +100,8 @@ pub(super) struct Sweep {
     pub(super) met: Met,
     /// Hashes of records that cannot be read.
     pub(super) damaged: BTreeSet<RequestHash>,
+    /// Hashes of records that could not be read at the first look.
+    doubted: BTreeSet<RequestHash>,
     /// Records that were listed when the sweep was stopped, and not looked at.
     pub(super) unlooked: Vec<RequestHash>,
     /// The move of the mark, where it settles when what was open then has ended.
@@ -137,6 +139,7 @@ impl Sweep {
             window: Window::new(settings.sweep_window_max),
             met: Met::new(0, HashRange::ALL, settings.sweep_hashes_max),
             damaged: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             unlooked: Vec::new(),
             settling: None,
             flow: Flow::new(history.next_place, settings.sweep_calls_max),
@@ -152,6 +155,12 @@ impl Sweep {
     }
 
     // For the phases.
+
+    /// Returns true if a record that could not be read is worth a second look.
+    pub(super) fn doubt(&mut self, hash: RequestHash) -> bool {
+        assert!(!self.damaged.contains(&hash), "what is noted is not looked at");
+        self.doubted.insert(hash)
+    }
 
     pub(super) fn push(&mut self, job: Job) {
         assert!(self.end.is_none(), "a sweep that has ended starts nothing");

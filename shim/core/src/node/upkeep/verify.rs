@@ -3,8 +3,11 @@
 //!
 //! The attempt is over, so its record is there now or never will be. It names the attempt: the
 //! transaction is committed, and the entries that the listing did not show are put. It is not
-//! there, or names another: the attempt's entries are dead, and are deleted. It cannot be read:
-//! that is noted under `store/damaged`, and the mark passes.
+//! there, or names another: the attempt's entries are dead, and are deleted. It cannot be read, not
+//! even at a second look: that is noted under `store/damaged`, and the mark passes.
+//!
+//! Why a second look: bytes may be damaged on their way. Were the mark to pass on the first, the
+//! record would be read well afterwards, and its missing entries be taken for collected ones.
 //!
 //! The whole TxnId is compared: an attempt that met a failure and committed again may have left
 //! entries under an earlier time.
@@ -74,6 +77,7 @@ pub(super) fn answered(sweep: &mut Sweep, state: &mut State, attempt: Pending, a
                 dead.for_each(|(key, entry)| sweep.remove(Removal { key, entry, is_dead: true }));
             }
         }
+        Under::Damaged(_) if sweep.doubt(attempt.hash) => sweep.push(Job::Verify(attempt)),
         Under::Damaged(what) => note_damage(sweep, state, attempt.hash, what),
         Under::Unknown => sweep.fall_below(attempt.txn),
     }
