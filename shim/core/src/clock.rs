@@ -12,6 +12,8 @@
 //! Why an error is on the safe side: every comparison takes the bound that delays what waits and
 //! hastens what expires.
 
+use std::collections::VecDeque;
+
 use crate::bug::Bug;
 use crate::ids::Hlc;
 
@@ -229,6 +231,19 @@ impl Offset {
     }
 }
 
+/// The moment at which the store's time became known, after it was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Anchor {
+    mono_ms: u64,
+    /// The latest that the store's time could be then.
+    store_ms: u64,
+    /// The number of pauses before it.
+    thaws: u32,
+}
+
+/// Anchors that are kept. An instant without one counts as out of sight after the next pause.
+const ANCHORS_MAX: usize = 8;
+
 /// A node's clock.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Clock {
@@ -238,6 +253,8 @@ pub(crate) struct Clock {
     offset: Option<Offset>,
     /// Covers answers that disagree, until this monotonic instant.
     disputed: Option<(Offset, u64)>,
+    /// The last moments at which the time became known, oldest first.
+    anchors: VecDeque<Anchor>,
     /// The monotonic instant at which the store's time was last heard.
     heard_mono: u64,
     /// The number of calls made before the latest one whose answer carried it, and that one.
@@ -262,6 +279,7 @@ impl Clock {
             started: false,
             offset: None,
             disputed: None,
+            anchors: VecDeque::new(),
             heard_mono: 0,
             heard_calls: 0,
             thaws: 0,
@@ -313,6 +331,17 @@ impl Clock {
             return None;
         }
         assert_eq!(asked.thaws, self.thaws, "an answer from before a pause is not heard");
+        let knew = self.bounds().is_some();
+        let apart_ms = self.learn(heard, asked, asked_call);
+        let store_ms = self.bounds().expect("it was heard").latest_ms;
+        if !knew {
+            self.anchors.push_back(Anchor { mono_ms: self.now.mono_ms, store_ms, thaws: self.thaws });
+            self.anchors.drain(..self.anchors.len().saturating_sub(ANCHORS_MAX));
+        }
+        apart_ms
+    }
+
+    fn learn(&mut self, heard: StoreTime, asked: &Moment, asked_call: u64) -> Option<u64> {
         let now = self.now;
         let new = Offset::of(heard, asked.now, now);
         self.heard_mono = now.mono_ms;
@@ -383,10 +412,22 @@ impl Clock {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_calls > call
     }
 
-    /// Returns true if the process stood still since an instant, and the store has not told since
-    /// how long: no clock of its own need show it.
+    /// Returns true if the process stood still since an instant, and nothing shows how long: no
+    /// clock of its own need do so, and the store's time is not known now or was not known then.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
-        self.reference == Reference::Store && then.thaws < self.thaws && self.offset.is_none()
+        let is_known = self.offset.is_some() && self.store_ms_at(then).is_some();
+        self.reference == Reference::Store && then.thaws < self.thaws && !is_known
+    }
+
+    /// Returns the latest that the store's time could be at an instant: as it was known then, or as
+    /// it became known later, before the next pause.
+    fn store_ms_at(&self, then: &Moment) -> Option<u64> {
+        let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.now.mono_ms && anchor.thaws >= then.thaws;
+        then.store_ms.or_else(|| {
+            let anchor = self.anchors.iter().find(is_later)?;
+            let elapsed_ms = anchor.mono_ms - then.now.mono_ms;
+            (anchor.thaws == then.thaws).then(|| anchor.store_ms.saturating_sub(elapsed_ms))
+        })
     }
 
     /// Carries the hybrid clock of earlier lives over, where one process holds the store: the mark
@@ -442,7 +483,7 @@ impl Clock {
         let mono = self.now.mono_ms.saturating_sub(then.now.mono_ms);
         let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
         let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
-        let store = match (then.store_ms, self.bounds()) {
+        let store = match (self.store_ms_at(then), self.bounds()) {
             // By the latest that it can be: it grows when an answer shows that the process stood
             // still with all its clocks, and not when answers narrow the error down.
             (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
@@ -484,6 +525,9 @@ impl Clock {
     /// Panics if an invariant is broken.
     pub(crate) fn check_invariants(&self) {
         assert!(self.heard_mono <= self.now.mono_ms, "what was heard is in the past");
+        assert!(self.anchors.len() <= ANCHORS_MAX, "anchors are bounded");
+        let ordered = |a: &Anchor, b: &Anchor| a.mono_ms <= b.mono_ms && a.thaws <= b.thaws;
+        assert!(self.anchors.iter().is_sorted_by(|a, b| ordered(a, b)), "anchors come in order");
         let is_heard = self.offset.is_some() || self.disputed.is_some();
         assert!(!is_heard || self.reference == Reference::Store, "one process hears no other time");
         if let Some(offset) = &self.offset {
@@ -725,6 +769,26 @@ mod tests {
         check(false, true, false);
         check(true, false, true);
         check(true, true, false);
+    }
+
+    #[test]
+    fn a_time_that_becomes_known_later_shows_a_pause_since_an_instant_all_the_same() {
+        let check = |pauses_between: bool, is_blind: bool, at_most_ms: u64| {
+            let mut clock = clock(Reference::Store, 10_000);
+            let before = clock.moment();
+            let mut ahead_ms = if pauses_between { 5_000 } else { 0 };
+            clock.step(Now { mono_ms: 10_100, boot_ms: 10_100 + ahead_ms, wall_ms: EPOCH_MS + 10_100 }, None);
+            hear(&mut clock, answer(10_100, 10_100, 10_100, 1));
+            // Another pause, seen by one clock alone; the store shows its length.
+            ahead_ms += 2_000;
+            clock.step(Now { mono_ms: 10_200, boot_ms: 10_200 + ahead_ms, wall_ms: EPOCH_MS + 10_200 }, None);
+            hear(&mut clock, answer(10_200, 10_200, 70_000, 1));
+            assert_eq!(clock.is_blind_since(&before), is_blind);
+            assert_eq!(clock.age_at_most_ms(&before), at_most_ms);
+        };
+        check(false, false, 60_000);
+        // Nothing shows how long the first pause was but the clock that noticed it.
+        check(true, true, 7_200);
     }
 
     #[test]
