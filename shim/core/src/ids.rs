@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::clock::Bounds;
+
 macro_rules! hex_debug {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -178,17 +180,18 @@ impl Session {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
     }
 
-    /// Adds transactions that the client heard of at `now_ms`, and drops those that every listing
-    /// younger than `recheck_after_ms` shows.
+    /// Adds transactions that the client hears of now, and drops those that every listing younger
+    /// than `recheck_after_ms` shows. Without a time nothing is dropped.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
-        now_ms: u64,
+        now: Option<Bounds>,
         recheck_after_ms: u64,
     ) {
         let fresh_until_ms = self.fresh_until_ms;
         let mut newest = Hlc::default();
-        // A token comes from outside: its times may be any.
+        // What is dropped must be so old at least. A token comes from outside: its times may be any.
+        let now_ms = now.map_or(0, |now| now.earliest_ms);
         self.entries.retain(|entry| entry.seen_ms.saturating_add(recheck_after_ms) >= now_ms);
         for entry in entries {
             newest = newest.max(entry.txn.time);
@@ -199,7 +202,8 @@ impl Session {
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.txn));
         if self.entries.len() > Session::LEN_MAX {
             self.entries.truncate(Session::LEN_MAX);
-            self.fresh_until_ms = self.fresh_until_ms.max(now_ms + recheck_after_ms);
+            let until_ms = now.map_or(u64::MAX, |now| now.latest_ms + recheck_after_ms);
+            self.fresh_until_ms = self.fresh_until_ms.max(until_ms);
         }
         assert!(self.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
         assert!(self.entries.is_sorted_by(|a, b| a.txn >= b.txn), "a session names the newest first");

@@ -145,8 +145,6 @@ pub struct Attempt {
     pub fresh: bool,
     /// The newest version of each key that somebody knew to have committed when it began.
     pub told_before: BTreeMap<Key, TxnId>,
-    /// The newest version of each key that had been acknowledged when it began.
-    pub acknowledged_before: BTreeMap<Key, TxnId>,
     /// When it began, its node knew the mark that the store held.
     pub mark_known: bool,
     /// Its host was paused without any sign, and had not heard the store's time since when the attempt began, or after it.
@@ -222,7 +220,6 @@ impl Attempt {
             session_after: Session::default(),
             fresh: false,
             told_before: BTreeMap::new(),
-            acknowledged_before: BTreeMap::new(),
             mark_known: false,
             blind: false,
             read: BTreeMap::new(),

@@ -160,8 +160,6 @@ pub struct Audit {
     pub asked: BTreeMap<AttemptId, u64>,
     /// The newest version of each key that somebody knows to have committed.
     pub told: BTreeMap<Key, TxnId>,
-    /// The newest version of each key that was acknowledged.
-    pub acknowledged: BTreeMap<Key, TxnId>,
     /// Keys of which an entry of a committed transaction was removed.
     pub removed_keys: BTreeSet<Key>,
     /// The newest mark that has stayed in its place, or above, for as long as readers need.
@@ -186,7 +184,7 @@ impl Audit {
     }
 
     /// Notes that somebody learns of this commit.
-    pub(crate) fn tell(&mut self, attempt: AttemptId, acknowledged: bool) -> Verdict {
+    pub(crate) fn tell(&mut self, attempt: AttemptId) -> Verdict {
         let Some(commit) = self.commits.get_mut(&attempt) else { return Ok(()) };
         commit.told = true;
         if !commit.is_entered() {
@@ -203,9 +201,6 @@ impl Audit {
         };
         let record = commit.record.clone();
         raise(&mut self.told, &record);
-        if acknowledged {
-            raise(&mut self.acknowledged, &record);
-        }
         Ok(())
     }
 
@@ -541,12 +536,12 @@ impl Audit {
             return Ok(());
         }
         for (key, _) in record.writes.iter() {
-            if let Some(earlier) = attempt.acknowledged_before.get(key)
+            if let Some(earlier) = attempt.told_before.get(key)
                 && *earlier >= txn
             {
                 return broken(
-                    "P10: what was acknowledged before a transaction began is older",
-                    format!("{key}: {earlier} had been acknowledged before the attempt of {txn} began"),
+                    "P10: what was reported before a transaction began is older",
+                    format!("{key}: {earlier} had been reported before the attempt of {txn} began"),
                 );
             }
         }

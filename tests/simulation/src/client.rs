@@ -101,7 +101,6 @@ impl World {
         if sent.begins {
             attempt.fresh = request.fresh || slot.role == Role::Guest;
             attempt.told_before = self.audit.told.clone();
-            attempt.acknowledged_before = self.audit.acknowledged.clone();
             attempt.mark_known = slot.mark_read == self.store.format.as_ref().map(|format| format.mark);
             attempt.blind = slot.blind_since_ms.is_some();
         }

@@ -268,7 +268,7 @@ impl World {
         }
         let id = attempt.id;
         self.judge_session(txn, &committed.session)?;
-        self.audit.tell(id, true)?;
+        self.audit.tell(id)?;
         self.attempts[number].session_after = committed.session;
         self.attempts[number].conclude(Ended::Committed(Some(txn)));
         Ok(())
@@ -319,7 +319,7 @@ impl World {
             return broken("section 6: another payload is not replayed to", format!("attempt {number}"));
         }
         self.judge_session(replayed.txn, &replayed.session)?;
-        self.audit.tell(replayed.txn.attempt, false)?;
+        self.audit.tell(replayed.txn.attempt)?;
         self.attempts[number].session_after = replayed.session.clone();
         self.attempts[number].conclude(Ended::Replayed(replayed.txn));
         Ok(())
@@ -458,6 +458,6 @@ impl World {
         if !known {
             return broken("P5: what is found did commit", format!("{record:?}"));
         }
-        self.audit.tell(record.txn.attempt, false)
+        self.audit.tell(record.txn.attempt)
     }
 }

@@ -330,6 +330,11 @@ impl Node {
             Timer::Repeat(call) => state.calls.repeat(&state.clock, call),
             Timer::CommitPatience(attempt) => commit::patience_ends(state, attempt),
             Timer::CommitWait(attempt) => commit::pass(state, attempt),
+            Timer::ScriptPause(task, place) => {
+                if state.tasks.answer(task, place, Answer::Done) {
+                    state.work.push_back(Work::Task(task));
+                }
+            }
             Timer::Sweep => self.upkeep.wake(state),
         }
     }
@@ -439,40 +444,45 @@ fn advance(state: &mut State, id: OperationId) {
 fn run_task(state: &mut State, id: TaskId) {
     let Some((task, mut memory)) = state.tasks.take(id) else { return };
     let memory = &mut memory;
-    let (issued, ended) = match &task.purpose {
+    let ((issued, pauses), ended) = match &task.purpose {
         Purpose::Begin(ticket, begin, began) => {
             let (ticket, begin, began) = (*ticket, begin.clone(), *began);
-            let (issued, ending) = run(state, memory, |run, state| begin::script(run, state, &begin));
-            (issued, ending.map(|ending| begin::carry_out(state, ticket, (begin, began), ending)))
+            let (asked, ending) = run(state, memory, |run, state| begin::script(run, state, &begin));
+            (asked, ending.map(|ending| begin::carry_out(state, ticket, (begin, began), ending)))
         }
         Purpose::Prepare(attempt) => {
-            let (issued, ending) =
+            let (asked, ending) =
                 run(state, memory, |run, state| commit::prepare_script(run, state, *attempt));
-            (issued, ending.map(|ending| commit::prepared(state, *attempt, ending)))
+            (asked, ending.map(|ending| commit::prepared(state, *attempt, ending)))
         }
         Purpose::Commit(attempt) => {
             let record = commit::record_under_way(state, *attempt);
-            let (issued, ending) = run(state, memory, |run, state| commit::script(run, state, &record));
-            (issued, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
+            let (asked, ending) = run(state, memory, |run, state| commit::script(run, state, &record));
+            (asked, ending.map(|ending| commit::carry_out(state, *attempt, ending)))
         }
         Purpose::Reserve(ticket, attempt) => {
-            let (issued, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
-            (issued, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
+            let (asked, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
+            (asked, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
         }
         Purpose::Resolve(ticket, attempt, hash) => {
-            let (issued, ending) =
+            let (asked, ending) =
                 run(state, memory, |run, state| resolve::script(run, state, *attempt, *hash));
-            (issued, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
+            (asked, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
         }
         Purpose::LookUp(ticket, name) => {
-            let (issued, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, name));
-            (issued, ending.map(|found| begin::found(state, *ticket, found)))
+            let (asked, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, name));
+            (asked, ending.map(|found| begin::found(state, *ticket, found)))
         }
     };
     let limit = task.limit;
     let pending = ended.is_err();
     if pending {
         state.tasks.put_back(id, task, std::mem::take(memory));
+    }
+    let now_mono = state.clock.mono_ms();
+    for (place, ms) in pauses {
+        assert!(pending, "a script that pauses goes on");
+        state.timers.set(now_mono + ms, Timer::ScriptPause(id, place));
     }
     for Issued { place, call, limit: own } in issued {
         // A script that ends early leaves calls without a reader; they are made all the same.
@@ -481,20 +491,24 @@ fn run_task(state: &mut State, id: TaskId) {
     }
 }
 
+/// The calls of a script's run, and its pauses.
+type Asked = (Vec<Issued>, Vec<(usize, u64)>);
+
 /// Runs a script, and in a debug mode runs it again: both runs must come to the same.
 fn run<E: Debug + PartialEq>(
     state: &State,
     memory: &mut Memory,
     script: impl Fn(&mut Run<'_>, &State) -> Result<E, Pending>,
-) -> (Vec<Issued>, Result<E, Pending>) {
+) -> (Asked, Result<E, Pending>) {
     let mut first = Run::new(memory);
     let ending = script(&mut first, state);
-    let issued = std::mem::take(&mut first.issued);
+    let asked = (std::mem::take(&mut first.issued), std::mem::take(&mut first.pauses));
     if state.settings.run_scripts_twice {
         let mut second = Run::new(memory);
         let again = script(&mut second, state);
         assert!(second.issued.is_empty(), "a script that runs again asks nothing new: {:?}", second.issued);
+        assert!(second.pauses.is_empty(), "a script that runs again pauses no second time");
         assert_eq!(ending, again, "a script that runs again comes to the same");
     }
-    (issued, ending)
+    (asked, ending)
 }

@@ -55,6 +55,19 @@ pub(in crate::node) enum Noted {
     Asking(u64, Moment, TxnId),
     /// Keys.
     Keys(Vec<Key>),
+    /// What must pass before a commit may be reported.
+    Wait(Wait),
+}
+
+/// What must pass before a commit may be reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) enum Wait {
+    /// Nothing: it may be reported now.
+    Over,
+    /// So many milliseconds, if the store's time is what it seems to be.
+    For(u64),
+    /// The store's time is not known.
+    Unknown,
 }
 
 impl Memory {
@@ -88,11 +101,26 @@ pub(in crate::node) struct Run<'a> {
     place: usize,
     /// Calls asked for the first time in this run, with their places and limits of their own.
     pub(in crate::node) issued: Vec<Issued>,
+    /// Pauses begun in this run: the place and the milliseconds of each.
+    pub(in crate::node) pauses: Vec<(usize, u64)>,
 }
 
 impl<'a> Run<'a> {
     pub(in crate::node) fn new(memory: &'a mut Memory) -> Run<'a> {
-        Run { memory, place: 0, issued: Vec::new() }
+        Run { memory, place: 0, issued: Vec::new(), pauses: Vec::new() }
+    }
+
+    /// Waits for so many milliseconds.
+    pub(in crate::node) fn pause(&mut self, ms: u64) -> Result<(), Pending> {
+        assert!(ms >= 1, "a pause takes time");
+        let place = self.place;
+        self.place += 1;
+        assert!(place <= self.memory.memo.len(), "a script pauses in order");
+        if place == self.memory.memo.len() {
+            self.memory.memo.push(Memo::Asked);
+            self.pauses.push((place, ms));
+        }
+        self.wait(place).map(|_| ())
     }
 
     /// Starts a call without waiting for it. Returns its place, for [`Run::wait`].

@@ -6,6 +6,8 @@ use crate::ids::{AttemptId, RequestHash};
 use crate::message::Ticket;
 use crate::store::CallId;
 
+use super::script::TaskId;
+
 /// A task due at an instant. Each is harmless when its reason has gone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) enum Timer {
@@ -19,6 +21,8 @@ pub(in crate::node) enum Timer {
     CommitPatience(AttemptId),
     /// The store's time may have passed a commit time.
     CommitWait(AttemptId),
+    /// A script has paused for long enough, at this place of its own.
+    ScriptPause(TaskId, usize),
     /// The next sweep may begin, or goes on.
     Sweep,
 }

@@ -124,7 +124,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
         match run.wait(request)? {
             Answer::Got(None) => {}
             Answer::Got(Some((Body::Record(record), _))) => {
-                return Ok(match tell::entries_first(run, state, &record)? {
+                return Ok(match tell::may_report(run, state, &record)? {
                     Ok(()) => Ending::Replay(record),
                     Err(error) => Ending::Refuse(refusal_of(&Answer::Failed(error))),
                 });
@@ -341,7 +341,7 @@ pub(in crate::node) fn look_up_script(
 ) -> Result<Found, Pending> {
     Ok(match run.ask(|| Call::Get(name.clone()))? {
         Answer::Got(None) => Found::Refuse(Refusal::NotFound),
-        Answer::Got(Some((Body::Record(record), _))) => match tell::entries_first(run, state, &record)? {
+        Answer::Got(Some((Body::Record(record), _))) => match tell::may_report(run, state, &record)? {
             Ok(()) => Found::Record(record),
             Err(error) => Found::Refuse(refusal_of(&Answer::Failed(error))),
         },

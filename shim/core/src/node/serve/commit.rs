@@ -37,7 +37,7 @@ use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, 
 
 use super::super::base::calls::Owner;
 use super::super::base::index::ListedPage;
-use super::super::base::script::{Noted, Pending, Run};
+use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of, refusal_of};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
@@ -202,7 +202,7 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let Some(bounds) = state.clock.bounds() else { return session };
     let reads = transaction.unsure_reads(bounds.latest_ms);
     let reads = reads.into_iter().filter(|entry| !state.entered.contains(&entry.txn.attempt));
-    session.add(reads, bounds.latest_ms, state.settings.recheck_after_ms);
+    session.add(reads, Some(bounds), state.settings.recheck_after_ms);
     assert!(session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     session
 }
@@ -418,7 +418,7 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
                 winner.txn.attempt != record.txn.attempt,
                 "an attempt takes one commit time that may land"
             );
-            Ok(match tell::entries_first(run, state, &winner)? {
+            Ok(match tell::may_report(run, state, &winner)? {
                 Ok(()) => Ending::Lost(winner),
                 Err(error) => Ending::LostUntold(refusal_of(&Answer::Failed(error))),
             })
@@ -487,28 +487,17 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     if transaction.deadline.has_passed(&state.clock) {
         return end::deadline(state, attempt);
     }
-    let commit_ms = record.txn.time.ms();
-    let skip = state.settings.exclusive || state.planted(Bug::SkipCommitWait);
-    let wait_ms = match state.clock.bounds() {
-        _ if skip => None,
-        // It follows a version from the future: nobody can wait for that, and the order by reading
-        // holds.
-        Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => None,
-        Some(bounds) if bounds.earliest_ms > commit_ms => None,
-        Some(bounds) => Some(commit_ms + 1 - bounds.earliest_ms),
-        None => {
-            state.call(Owner::Nobody, Call::Get(Name::Format), Some(transaction.deadline));
-            Some(TIME_RETRY_MS)
+    let deadline = transaction.deadline;
+    let wait_ms = match tell::wait_for(state, record.txn) {
+        // P10: whoever begins after this moment takes a later time.
+        Wait::Over => return acknowledge(state, attempt),
+        Wait::For(wait_ms) => wait_ms,
+        Wait::Unknown => {
+            state.call(Owner::Nobody, Call::Get(Name::Format), Some(deadline));
+            TIME_RETRY_MS
         }
     };
-    match wait_ms {
-        // P10: whoever begins after this moment takes a later time.
-        None => acknowledge(state, attempt),
-        Some(wait_ms) => {
-            let at_mono = state.clock.mono_ms() + wait_ms.max(1);
-            state.timers.set(at_mono, Timer::CommitWait(attempt));
-        }
-    }
+    state.timers.set(state.clock.mono_ms() + wait_ms, Timer::CommitWait(attempt));
 }
 
 fn acknowledge(state: &mut State, attempt: AttemptId) {
@@ -522,7 +511,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
         state.timers.cancel(waiter.until_mono, Timer::CommitPatience(attempt));
     }
     let whole = record.is_whole();
-    let seen_ms = state.clock.bounds().map_or(0, |bounds| bounds.latest_ms);
+    let seen_ms = state.clock.bounds().map_or(u64::MAX, |bounds| bounds.latest_ms);
     let reads = transaction.unsure_reads(seen_ms);
     let before = transaction.session.clone();
     let session = tell::session_with(state, &before, &record, whole, &reads);

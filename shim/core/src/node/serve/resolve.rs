@@ -86,7 +86,7 @@ pub(in crate::node) fn script(
         _ => return Ok(Resolved::Refuse(Refusal::Unknown(hash))),
     };
     let ours = record.txn.attempt == attempt;
-    Ok(match tell::entries_first(run, state, &record)? {
+    Ok(match tell::may_report(run, state, &record)? {
         Ok(()) if ours => Resolved::Ours(record),
         Ok(()) => Resolved::Other(record),
         // It did commit; that nobody may hear of it yet is no reason to deny it.

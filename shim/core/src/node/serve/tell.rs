@@ -7,6 +7,9 @@
 //! them. Such puts rest on a mark read a short while ago, so that none lands below a mark that a
 //! sweep has settled meanwhile.
 //!
+//! The store's time has passed its commit time as well, as at an acknowledgement: who begins after
+//! the report takes a later time, on any node.
+//!
 //! Why it is enough: a reader that hears of the commit, or begins fresh afterwards, lists an
 //! entry of it at every key, and its record is there.
 
@@ -18,14 +21,32 @@ use crate::record::Record;
 use crate::store::{Answer, Body, Call, CallError, Name, Writes};
 
 use super::super::base::calls::{Age, Limit};
-use super::super::base::script::{Noted, Pending, Run};
+use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::State;
+
+/// Pauses before a report, the store's time being looked at after each.
+const PAUSES_MAX: usize = 16;
+/// The longest of them: answers may have shown another time meanwhile.
+const PAUSE_MAX_MS: u64 = 1_000;
 
 /// The number of times that entries are put, each time on a mark read again.
 const TRIES_MAX: usize = 4;
 
-/// Makes sure that the entries of a committed record are in place, or have been. Part of a script.
-pub(in crate::node) fn entries_first(
+/// Makes sure that a committed record may be reported by others than its own attempt: its entries
+/// are in place, or have been, and the store's time has passed its commit time. Part of a script.
+pub(in crate::node) fn may_report(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &Record,
+) -> Result<Result<(), CallError>, Pending> {
+    match entries_first(run, state, record)? {
+        Ok(()) => time_passed(run, state, record),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Makes sure that the entries of a committed record are in place, or have been.
+fn entries_first(
     run: &mut Run<'_>,
     state: &State,
     record: &Record,
@@ -68,6 +89,46 @@ pub(in crate::node) fn entries_first(
         }
     }
     Ok(outcome)
+}
+
+/// Waits until the store's time has passed the commit time of a record: whoever begins after the
+/// report takes a later time (P10).
+fn time_passed(run: &mut Run<'_>, state: &State, record: &Record) -> Result<Result<(), CallError>, Pending> {
+    for _ in 0..PAUSES_MAX {
+        let Noted::Wait(wait) = run.once(|| Noted::Wait(wait_for(state, record.txn))) else {
+            unreachable!("the place of a wait")
+        };
+        match wait {
+            Wait::Over => return Ok(Ok(())),
+            Wait::For(ms) => run.pause(ms.min(PAUSE_MAX_MS))?,
+            Wait::Unknown => match run.ask(|| Call::Get(Name::Format))? {
+                // A damaged object is an answer of the store all the same, and brings its time.
+                Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
+                Answer::Failed(error) => return Ok(Err(error)),
+                other => unreachable!("the mark is read and answered {other:?}"),
+            },
+        }
+    }
+    let why = "the store's time is not known well enough to report a commit of a moment ago";
+    Ok(Err(CallError::Refused(why.into())))
+}
+
+/// Returns what must pass before a commit may be reported.
+pub(in crate::node) fn wait_for(state: &State, txn: TxnId) -> Wait {
+    let commit_ms = txn.time.ms();
+    // At or below the mark its time has passed long ago. Where one process holds the store, its
+    // clock is ahead of all its commits.
+    if state.settings.exclusive || txn <= state.mark.known() || state.planted(Bug::SkipCommitWait) {
+        return Wait::Over;
+    }
+    match state.clock.bounds() {
+        // It follows a version from the future: nobody can wait for that, and the order by reading
+        // holds.
+        Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => Wait::Over,
+        Some(bounds) if bounds.earliest_ms > commit_ms => Wait::Over,
+        Some(bounds) => Wait::For(commit_ms + 1 - bounds.earliest_ms),
+        None => Wait::Unknown,
+    }
 }
 
 /// Returns a mark that was asked a short while ago, and when; `again`: it is asked now.
@@ -129,11 +190,12 @@ pub(in crate::node) fn session_with(
     whole: bool,
     reads: &[SessionEntry],
 ) -> crate::ids::Session {
-    let seen_ms = state.clock.bounds().map_or(record.txn.time.ms(), |bounds| bounds.latest_ms);
+    let now = state.clock.bounds();
+    let seen_ms = now.map_or(u64::MAX, |now| now.latest_ms);
     let newest = SessionEntry { txn: record.txn, hash: record.hash, whole, seen_ms };
     let unsure = reads.iter().filter(|entry| !state.entered.contains(&entry.txn.attempt)).copied();
     let mut session = before.clone();
-    session.add(unsure.chain([newest]), seen_ms, state.settings.recheck_after_ms);
+    session.add(unsure.chain([newest]), now, state.settings.recheck_after_ms);
     assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");
     session
 }
