@@ -364,7 +364,18 @@ impl Index {
         self.weigh(key);
     }
 
-    /// Forgets one version of a key: its entry was removed by this node. The listing stays true.
+    /// Forgets a version of a key whose entry this node has removed, since it is superseded, and all
+    /// older ones: another sweep may have removed those. The listing stays true.
+    pub(in crate::node) fn forget_through(&mut self, txn: TxnId, key: &Key) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        let (Ok(at) | Err(at)) = entry.place(txn);
+        let gone = entry.versions.split_off(at);
+        assert!(gone.iter().all(|known| known.txn <= txn), "nothing newer is forgotten");
+        gone.iter().for_each(|known| self.release(known));
+        self.weigh(key);
+    }
+
+    /// Forgets one version of a key: it was none, and its entry is removed. The listing stays true.
     pub(in crate::node) fn forget(&mut self, txn: TxnId, key: &Key) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         if let Ok(at) = entry.place(txn) {

@@ -169,5 +169,11 @@ pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Remova
         return dead.for_each(|removal| sweep.fall_below(removal.txn()));
     }
     state.note(Note::EntriesRemoved(removals.len() as u64));
-    removals.iter().for_each(|removal| state.index.forget(removal.txn(), &removal.key));
+    for Removal { key, entry, is_dead } in &removals {
+        match is_dead {
+            true => state.index.forget(entry.txn, key),
+            // Were only this one forgotten, an older one that the index still shows would count.
+            false => state.index.forget_through(entry.txn, key),
+        }
+    }
 }
