@@ -80,7 +80,11 @@ impl World {
             *next += 1;
             // A door sends no part after the transaction's time.
             if self.now_ms > attempt.deadline_ms(&self.requests[attempt.request], &self.settings) {
-                self.end(number, Ended::NodeDied);
+                attempt.conclude(Ended::NodeDied);
+                match attempt.in_flight.keys().next() {
+                    Some(ticket) => attempt.progress = Progress::Waiting(*ticket),
+                    None => self.end(number, Ended::NodeDied),
+                }
                 return Ok(());
             }
             let call = part(group, blob, at);

@@ -20,6 +20,8 @@ pub(crate) struct Witness<'a> {
     pub(crate) store: &'a StoreModel,
     /// Version entries that landed before this time, and are still there, are known to every listing that the read may rest on.
     pub(crate) fresh_ms: u64,
+    /// One process holds the store: its listings do not age, and a commit under way is not known until its own call is answered.
+    pub(crate) exclusive: bool,
 }
 
 /// Judges the answer to a get, and adds it to what the attempt has seen.
@@ -171,7 +173,8 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
     let audit = witness.audit;
     for entry in witness.store.entries(key) {
         let Some(commit) = audit.commits.get(&entry.txn.attempt) else { continue };
-        let known = commit.landed_ms < witness.fresh_ms
+        let known = (commit.told || !witness.exclusive)
+            && commit.landed_ms < witness.fresh_ms
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
         let rejected = attempt.read.iter().filter(|(other, _)| *other != key).any(|(other, seen)| {
             commit.record.write(other).is_some()

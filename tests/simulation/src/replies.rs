@@ -44,8 +44,8 @@ impl World {
                 let Some((list, more)) = &sent.list else {
                     return broken("a reply answers its verb", format!("Listed for {sent:?}"));
                 };
-                let fresh_ms = self.fresh_ms(number, &sent);
-                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
+                let (fresh_ms, exclusive) = (self.fresh_ms(number, &sent), self.settings.exclusive);
+                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
                 let attempt = &mut self.attempts[number];
                 judge_listing(attempt, list, (&keys, &prefixes), next.as_deref(), &self.keys, witness)?;
                 if next.is_some() || !prefixes.is_empty() {
@@ -215,15 +215,15 @@ impl World {
         if asked != told {
             return broken("a batch answers every get, in order", format!("{asked:?}, but {told:?}"));
         }
-        let fresh_ms = self.fresh_ms(number, sent);
+        let (fresh_ms, exclusive) = (self.fresh_ms(number, sent), self.settings.exclusive);
         let basis_ms = self.attempts[number].basis_ms(sent);
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
-            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
             self.learned(number, basis_ms, read);
         }
-        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms };
+        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
         judge_news(&self.attempts[number], &before, witness)?;
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
             if own.is_none() && !before.contains(&read.key) {
@@ -353,7 +353,8 @@ impl World {
             Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
-                let waited = self.now_ms >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
+                // The clock that it waited by may be fast.
+                let waited = self.now_ms + 2 >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
                 waited && !request.overlap && self.open_beside(attempt)
             }
             Refusal::Unknown(of) => *of == hash && sent.commits,

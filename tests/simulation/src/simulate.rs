@@ -130,6 +130,8 @@ struct Simulation {
     damaged_ms: BTreeMap<Name, u64>,
     launched: u64,
     healed: bool,
+    /// Sweepers are stopped no more.
+    unhurried: bool,
 }
 
 impl Simulation {
@@ -158,6 +160,7 @@ impl Simulation {
             damaged_ms: BTreeMap::new(),
             launched: 0,
             healed: false,
+            unhurried: false,
             world,
             plan,
         }

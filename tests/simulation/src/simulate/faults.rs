@@ -42,7 +42,7 @@ impl Simulation {
         let next =
             if on { self.plan.sweep_for_ms } else { self.plan.sweep_every_ms - self.plan.sweep_for_ms };
         self.after(next, Event::Sweeper(host, !on));
-        if self.world.hosts[host].draining {
+        if self.world.hosts[host].draining || (self.unhurried && !on) {
             return Ok(());
         }
         self.world.upkeep(host, on)

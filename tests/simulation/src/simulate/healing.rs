@@ -33,6 +33,7 @@ impl Simulation {
         // Few sweeps a while, or one that goes on: what stops and goes on again must come to an end as well.
         let stops = self.plan.roles[0] == Role::Sweeper && self.fault.chance(500);
         self.plan.sweep_every_ms = 4 * self.plan.sweep_for_ms;
+        self.unhurried = !stops;
         for host in 0..self.plan.roles.len() {
             if self.plan.roles[host] == Role::Guest || (host == 0 && stops) {
                 continue;
@@ -52,7 +53,8 @@ impl Simulation {
         // Notes on what was mended may have landed late, or the mark was below it.
         self.mend();
         self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
-        // A sweep that was just stopped goes on from its notes when it may.
+        // A sweep that was just stopped goes on from its notes when it may, and comes to its end.
+        self.unhurried = true;
         let until_ms = self.world.now_ms + 10 * self.plan.sweep_every_ms;
         while stops && self.world.store.notes.is_some() && self.world.now_ms < until_ms {
             self.next_event()?;

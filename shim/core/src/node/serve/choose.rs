@@ -218,8 +218,9 @@ impl Look<'_> {
         // why.
         let Some(nothing_removed) = self.nothing_removed(met) else { return Choice::Missing };
         let explained = match &bound {
-            // The key was deleted since, by a tombstone that has gone as well.
-            Some(bound) => !rejected && bound.txn <= self.listing.mark,
+            // The key was deleted since, by a tombstone that has gone as well. What was rejected is
+            // above the settled mark, so it superseded nothing, and came after that.
+            Some(bound) => bound.txn <= self.listing.mark,
             // Everything rejected is above the settled mark: the key had no version before.
             None => true,
         };
