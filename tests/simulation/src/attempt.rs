@@ -157,6 +157,8 @@ pub struct Attempt {
     pub writes: BTreeMap<Key, Write>,
     /// What the batch writes that carries the commit.
     pub carried: BTreeMap<Key, Write>,
+    /// What a batch wrote that carried the commit and was refused: entries of it may still land, and count for nothing.
+    pub dropped: BTreeMap<Key, Write>,
     /// Keys that other batches have written since that one was sent.
     pub overtaken: BTreeSet<Key>,
     /// The last blob that it gave as its result.
@@ -226,6 +228,7 @@ impl Attempt {
             unseen: BTreeSet::new(),
             writes: BTreeMap::new(),
             carried: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             overtaken: BTreeSet::new(),
             large_result: None,
             write_count: 0,
@@ -323,7 +326,7 @@ impl Attempt {
             | Refusal::NotFound
             | Refusal::Ended
             | Refusal::TooLarge(_)
-            | Refusal::Invalid(_) => self.carried.clear(),
+            | Refusal::Invalid(_) => self.dropped.append(&mut self.carried),
         }
     }
 

@@ -411,9 +411,9 @@ impl Audit {
             return broken("an entry names the attempt that asked for it", format!("{key}: {entry:?}"));
         };
         let request = &scene.requests[attempt.request];
-        let metas = [attempt.carried.get(key), attempt.writes.get(key)];
+        let metas = [attempt.carried.get(key), attempt.writes.get(key), attempt.dropped.get(key)];
         let written = metas.into_iter().flatten().any(|write| write.meta() == entry.meta);
-        let keys = attempt.written().len();
+        let keys = attempt.written().into_iter().chain(attempt.dropped.keys()).collect::<BTreeSet<_>>().len();
         if attempt.commits == 0
             || request.hash_for(id) != entry.hash
             || !written

@@ -106,7 +106,7 @@ impl World {
             attempt.fresh = request.fresh || slot.role == Role::Guest;
             attempt.told_before = self.audit.told.clone();
             attempt.mark_known = slot.mark_read == self.store.format.as_ref().map(|format| format.mark);
-            attempt.blind = slot.blind_since_ms.is_some();
+            attempt.blind = slot.blind_since_ms.is_some() || slot.misled;
         }
         attempt.open |= sent.begins && request.eager;
         let ticket = self.ticket(host, Waiting::Attempt(number));

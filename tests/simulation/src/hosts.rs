@@ -44,6 +44,8 @@ pub struct Host {
     pub paused: Option<(Pause, u64)>,
     /// It was paused without any sign until this true time, and its node has had no answer of the store to a later call.
     pub blind_since_ms: Option<u64>,
+    /// It was paused without any sign, and its store tells whole seconds: answers from before may agree with all that come, and its bounds rest on them.
+    pub misled: bool,
     /// The mark that its node has read last.
     pub(crate) mark_read: Option<TxnId>,
     /// Waiters, by the reply that each waits for.
@@ -85,6 +87,7 @@ impl Host {
             draining: false,
             paused: None,
             blind_since_ms: None,
+            misled: false,
             mark_read: None,
             tickets: BTreeMap::new(),
             next_ticket: 0,
@@ -110,6 +113,7 @@ impl World {
         slot.draining = false;
         slot.paused = None;
         slot.blind_since_ms = None;
+        slot.misled = false;
         slot.mark_read = None;
         slot.cache.clear();
         slot.learned.clear();
@@ -166,6 +170,7 @@ impl World {
         let slot = &mut self.hosts[host];
         if kind == Pause::Unseen {
             slot.blind_since_ms = Some(now_ms);
+            slot.misled |= self.store_clock.span_ms > 1;
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
                 attempt.blind |= attempt.node.is_some() && attempt.node == node;
             }

@@ -158,7 +158,6 @@ impl Sweep {
 
     /// Returns true if a record that could not be read is worth a second look.
     pub(super) fn doubt(&mut self, hash: RequestHash) -> bool {
-        assert!(!self.damaged.contains(&hash), "what is noted is not looked at");
         self.doubted.insert(hash)
     }
 
