@@ -233,6 +233,12 @@ pub(crate) fn judge_listing(
     if next.is_some_and(|next| list.after.as_deref().is_some_and(|after| next <= after)) {
         return broken("a listing goes on", format!("after {:?} comes {next:?}", list.after));
     }
+    // A page of the store may go further than the client's: versions were chosen there as well, of which it is not told.
+    let beyond = |key: &&Key| {
+        let cut = next.is_some_and(|next| rolled_up(list, key).unwrap_or(key.as_str()) > next);
+        cut && key.as_str().starts_with(&list.prefix)
+    };
+    attempt.unseen.extend(all.iter().filter(beyond).cloned());
     for key in all.iter().filter(|key| within(key)) {
         if rolled_up(list, key).is_some_and(|prefix| prefixes.iter().any(|shown| shown == prefix)) {
             // One of the keys rolled up exists; which one, and in what version, its client does not learn.
