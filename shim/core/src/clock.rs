@@ -73,7 +73,7 @@ impl Bounds {
 /// An instant by every clock, for ages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment {
-    now: Now,
+    at: At,
     /// The latest that the store's time could be, where it was known.
     store_ms: Option<u64>,
     /// The number of pauses of the process before it.
@@ -90,29 +90,51 @@ const DISPUTE_MS: u64 = 10_000;
 /// of the process.
 pub const THAW_MS: u64 = 1_000;
 
-/// The distances by which clocks that count a pause are ahead of the monotonic clock, which may
-/// not count it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Ahead {
-    boot_ms: u64,
-    /// Signed: the wall clock may be set anywhere.
-    wall_ms: i64,
+/// The time that the monotonic clock has not counted, and another clock has, since the process
+/// began: it never goes back. The clock that counts suspension is held against the monotonic one,
+/// the wall clock against that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Slip {
+    suspended_ms: u64,
+    /// The distance of the wall clock when the process began, or when it was last set back.
+    wall_base_ms: i64,
+    /// The furthest that it has gone beyond that: a clock that only wavers does not add up.
+    wall_ms: u64,
+    /// What it had shown when it was set back.
+    carried_ms: u64,
 }
 
-impl Ahead {
-    fn of(now: Now) -> Ahead {
-        let wall_ms = i128::from(now.wall_ms) - i128::from(now.mono_ms);
-        Ahead {
-            boot_ms: now.boot_ms.saturating_sub(now.mono_ms),
-            wall_ms: i64::try_from(wall_ms).expect("times fit into 63 bits"),
-        }
+impl Slip {
+    /// Returns the slip at the first step of a process.
+    fn at_start(now: Now) -> Slip {
+        Slip { wall_base_ms: Slip::wall_ahead_ms(now), ..Slip::default() }.step(now, now)
     }
 
-    /// Returns by how much the furthest of the clocks has gone beyond an earlier distance.
-    fn beyond(self, before: Ahead) -> i64 {
-        let boot_ms = i64::try_from(self.boot_ms).expect("times fit into 63 bits")
-            - i64::try_from(before.boot_ms).expect("times fit into 63 bits");
-        boot_ms.max(self.wall_ms.saturating_sub(before.wall_ms)).max(0)
+    fn wall_ahead_ms(now: Now) -> i64 {
+        let ahead_ms = i128::from(now.wall_ms) - i128::from(now.boot_ms);
+        i64::try_from(ahead_ms).expect("times fit into 63 bits")
+    }
+
+    /// Goes on to the clocks of a step.
+    fn step(self, start: Now, now: Now) -> Slip {
+        let boot_ms = now.boot_ms - start.boot_ms;
+        let suspended_ms = self.suspended_ms.max(boot_ms.saturating_sub(now.mono_ms - start.mono_ms));
+        let ahead_ms = Slip::wall_ahead_ms(now);
+        let mut slip = Slip { suspended_ms, ..self };
+        // A millisecond may be rounding.
+        if ahead_ms + 1 < self.wall_base_ms {
+            slip.carried_ms += self.wall_ms;
+            (slip.wall_base_ms, slip.wall_ms) = (ahead_ms, 0);
+        } else {
+            let beyond_ms = u64::try_from(ahead_ms - self.wall_base_ms).unwrap_or(0);
+            slip.wall_ms = self.wall_ms.max(beyond_ms);
+        }
+        assert!(slip.total_ms() >= self.total_ms(), "what has slipped has slipped");
+        slip
+    }
+
+    fn total_ms(self) -> u64 {
+        self.suspended_ms + self.wall_ms + self.carried_ms
     }
 }
 
@@ -135,38 +157,18 @@ impl Edge {
 }
 
 /// The upper of the bounds. A pause that the monotonic clock did not count moves the store's time
-/// ahead of it, so it widens by whatever another clock has counted since.
+/// ahead of it, so it widens by whatever has slipped since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct UpperEdge {
     edge: Edge,
-    /// The distances of the other clocks when it was made, or when the wall clock was last set back.
-    base: Ahead,
-    /// The furthest that one of them has gone beyond that.
-    widened_ms: i64,
+    slip_ms: u64,
 }
 
-impl UpperEdge {
-    fn new(edge: Edge, base: Ahead) -> UpperEdge {
-        UpperEdge { edge, base, widened_ms: 0 }
-    }
-
-    /// Goes on to the clocks of a step.
-    fn step(&mut self, now: Now) {
-        let ahead = Ahead::of(now);
-        self.widened_ms = self.widened_ms.max(ahead.beyond(self.base));
-        // A millisecond may be rounding. If it was set back, what it showed before stays, and what
-        // it shows from now on comes on top. A clock that only wavers does not add up.
-        if ahead.wall_ms + 1 < self.base.wall_ms {
-            self.edge.ms += self.widened_ms;
-            (self.base, self.widened_ms) = (ahead, 0);
-        }
-        assert!(self.widened_ms >= 0, "bounds widen with time, and never narrow");
-    }
-
-    /// Returns the bound at an instant, which is the last step's.
-    fn at(self, mono_ms: u64) -> i64 {
-        self.edge.ms + self.edge.drift_ms(mono_ms) + self.widened_ms
-    }
+/// The monotonic clock, and what has slipped by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+struct At {
+    mono_ms: u64,
+    slip_ms: u64,
 }
 
 /// Bounds of store time minus monotonic time. Each keeps the instant that it is as of: were both
@@ -178,9 +180,10 @@ struct Offset {
 }
 
 impl Offset {
-    /// Returns the bounds by an answer that is heard at `now`, to a call that was asked at `asked`
-    /// or later.
-    fn of(heard: StoreTime, asked: Now, now: Now) -> Offset {
+    /// Returns the bounds by an answer that is heard at `now`, to a call that was sent when so much
+    /// had slipped, or later.
+    fn of(heard: StoreTime, slip_ms: u64, now: At) -> Offset {
+        assert!(slip_ms <= now.slip_ms, "a call is answered after it was sent");
         let at = |ms: u64| i64::try_from(ms).expect("times fit into 63 bits");
         // The driver may have read the clock for the answer after it read those of the step, and
         // rounds it up: to drift from the step on errs on the safe side.
@@ -192,40 +195,39 @@ impl Offset {
         // pause since then counts.
         let high = edge(at(heard.at_ms) + at(heard.span_ms) - at(heard.sent_mono_ms), heard.sent_mono_ms);
         assert!(low.ms < high.ms, "an answer bounds the offset from both sides");
-        let mut high = UpperEdge::new(high, Ahead::of(asked));
-        high.step(now);
-        Offset { low, high }
+        Offset { low, high: UpperEdge { edge: high, slip_ms } }
     }
 
     /// Returns the lower bound at an instant.
-    fn low_at(self, mono_ms: u64) -> i64 {
-        self.low.ms - self.low.drift_ms(mono_ms)
+    fn low_at(self, now: At) -> i64 {
+        self.low.ms - self.low.drift_ms(now.mono_ms)
     }
 
     /// Returns the upper bound at an instant.
-    fn high_at(self, mono_ms: u64) -> i64 {
-        self.high.at(mono_ms)
+    fn high_at(self, now: At) -> i64 {
+        let UpperEdge { edge, slip_ms } = self.high;
+        let slipped_ms = i64::try_from(now.slip_ms - slip_ms).expect("times fit into 63 bits");
+        edge.ms + edge.drift_ms(now.mono_ms) + slipped_ms
     }
 
     /// Returns the bounds that hold if both hold at an instant; of equal ones the older, which only
     /// rounding has brought so far out. `None` if they disagree.
-    fn intersection(self, newer: Offset, now: Now) -> Option<Offset> {
-        let low = if self.low_at(now.mono_ms) >= newer.low_at(now.mono_ms) { self.low } else { newer.low };
-        let high =
-            if self.high_at(now.mono_ms) <= newer.high_at(now.mono_ms) { self.high } else { newer.high };
+    fn intersection(self, newer: Offset, now: At) -> Option<Offset> {
+        let low = if self.low_at(now) >= newer.low_at(now) { self.low } else { newer.low };
+        let high = if self.high_at(now) <= newer.high_at(now) { self.high } else { newer.high };
         let both = Offset { low, high };
-        (both.low_at(now.mono_ms) <= both.high_at(now.mono_ms)).then_some(both)
+        (both.low_at(now) <= both.high_at(now)).then_some(both)
     }
 
     /// Returns the bounds that hold if one of the two holds at an instant, and go on to.
-    fn hull(self, other: Offset, now: Now) -> Offset {
-        let (low, other_low) = (self.low_at(now.mono_ms), other.low_at(now.mono_ms));
-        let (high, other_high) = (self.high_at(now.mono_ms), other.high_at(now.mono_ms));
+    fn hull(self, other: Offset, now: At) -> Offset {
+        let (low, other_low) = (self.low_at(now), other.low_at(now));
+        let (high, other_high) = (self.high_at(now), other.high_at(now));
         assert!(low.min(other_low) <= high.max(other_high), "a hull is not empty");
         // An edge that is further out by a millisecond stays so, however drift is rounded.
         let stamped = |ms: i64| Edge { ms, as_of_mono: now.mono_ms };
         let low = if low < other_low { self.low } else { stamped(other_low) };
-        let stamped_high = UpperEdge::new(stamped(other_high), Ahead::of(now));
+        let stamped_high = UpperEdge { edge: stamped(other_high), slip_ms: now.slip_ms };
         let high = if high > other_high { self.high } else { stamped_high };
         Offset { low, high }
     }
@@ -249,7 +251,9 @@ const ANCHORS_MAX: usize = 8;
 pub(crate) struct Clock {
     reference: Reference,
     now: Now,
-    started: bool,
+    /// The clocks of the first step.
+    start: Option<Now>,
+    slip: Slip,
     offset: Option<Offset>,
     /// Covers answers that disagree, until this monotonic instant.
     disputed: Option<(Offset, u64)>,
@@ -276,7 +280,8 @@ impl Clock {
         Clock {
             reference,
             now: Now::default(),
-            started: false,
+            start: None,
+            slip: Slip::default(),
             offset: None,
             disputed: None,
             anchors: VecDeque::new(),
@@ -297,9 +302,12 @@ impl Clock {
         assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
         assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
         let before = std::mem::replace(&mut self.now, now);
-        if !std::mem::replace(&mut self.started, true) {
+        let Some(start) = self.start else {
+            self.start = Some(now);
+            self.slip = Slip::at_start(now);
             return None;
-        }
+        };
+        self.slip = self.slip.step(start, now);
         let mono = now.mono_ms - before.mono_ms;
         let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
         // A wall clock that is set back says as much about a pause as one that goes ahead: the
@@ -308,9 +316,6 @@ impl Clock {
         let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
         let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
         if gap <= THAW_MS {
-            // Too short to drop everything, and too long for bounds that hold to a millisecond.
-            self.offset.iter_mut().for_each(|offset| offset.high.step(now));
-            self.disputed.iter_mut().for_each(|(hull, _)| hull.high.step(now));
             return None;
         }
         self.offset = None;
@@ -342,8 +347,8 @@ impl Clock {
     }
 
     fn learn(&mut self, heard: StoreTime, asked: &Moment, asked_call: u64) -> Option<u64> {
-        let now = self.now;
-        let new = Offset::of(heard, asked.now, now);
+        let now = self.at();
+        let new = Offset::of(heard, asked.at.slip_ms, now);
         self.heard_mono = now.mono_ms;
         self.heard_calls = self.heard_calls.max(asked_call + 1);
         if self.disputed.is_some_and(|(_, until_mono)| now.mono_ms >= until_mono) {
@@ -367,8 +372,8 @@ impl Clock {
                 let hull = hull.hull(known, now).hull(new, now);
                 self.disputed = Some((hull, now.mono_ms + DISPUTE_MS));
                 self.offset = Some(new);
-                let ahead = new.low_at(now.mono_ms) - known.high_at(now.mono_ms);
-                let behind = known.low_at(now.mono_ms) - new.high_at(now.mono_ms);
+                let ahead = new.low_at(now) - known.high_at(now);
+                let behind = known.low_at(now) - new.high_at(now);
                 Some(ahead.max(behind).unsigned_abs())
             }
         }
@@ -392,12 +397,12 @@ impl Clock {
                 let stale = self.now.mono_ms - self.heard_mono > STALE_AFTER_MS;
                 let offset = self.offset.filter(|_| !stale)?;
                 let offset = match self.disputed {
-                    Some((hull, until_mono)) if self.now.mono_ms < until_mono => hull.hull(offset, self.now),
+                    Some((hull, until_mono)) if self.now.mono_ms < until_mono => hull.hull(offset, self.at()),
                     Some(_) | None => offset,
                 };
                 let mono = i64::try_from(self.now.mono_ms).expect("times fit into 63 bits");
                 let ms = |offset: i64| u64::try_from(mono + offset).unwrap_or(0);
-                let (low, high) = (offset.low_at(self.now.mono_ms), offset.high_at(self.now.mono_ms));
+                let (low, high) = (offset.low_at(self.at()), offset.high_at(self.at()));
                 let (earliest_ms, latest_ms) = (ms(low), ms(high));
                 assert!(earliest_ms <= latest_ms, "bounds are in order");
                 Some(Bounds { earliest_ms, latest_ms })
@@ -422,10 +427,10 @@ impl Clock {
     /// Returns the latest that the store's time could be at an instant: as it was known then, or as
     /// it became known later, before the next pause.
     fn store_ms_at(&self, then: &Moment) -> Option<u64> {
-        let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.now.mono_ms && anchor.thaws >= then.thaws;
+        let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.at.mono_ms && anchor.thaws >= then.thaws;
         then.store_ms.or_else(|| {
             let anchor = self.anchors.iter().find(is_later)?;
-            let elapsed_ms = anchor.mono_ms - then.now.mono_ms;
+            let elapsed_ms = anchor.mono_ms - then.at.mono_ms;
             (anchor.thaws == then.thaws).then(|| anchor.store_ms.saturating_sub(elapsed_ms))
         })
     }
@@ -458,6 +463,10 @@ impl Clock {
         self.bug == Some(bug)
     }
 
+    fn at(&self) -> At {
+        At { mono_ms: self.now.mono_ms, slip_ms: self.slip.total_ms() }
+    }
+
     /// Returns this step's monotonic time in milliseconds.
     pub(crate) fn mono_ms(&self) -> u64 {
         self.now.mono_ms
@@ -475,28 +484,27 @@ impl Clock {
             Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
             Reference::Own => None,
         };
-        Moment { now: self.now, store_ms, thaws: self.thaws }
+        Moment { at: self.at(), store_ms, thaws: self.thaws }
     }
 
-    /// Returns the age of an instant by whichever clock went furthest since: for what expires.
+    /// Returns the age of an instant by whichever clock went furthest since, at every step: for what
+    /// expires. A wall clock that was set back in between hides no pause.
     pub(crate) fn age_at_most_ms(&self, then: &Moment) -> u64 {
-        let mono = self.now.mono_ms.saturating_sub(then.now.mono_ms);
-        let boot = self.now.boot_ms.saturating_sub(then.now.boot_ms);
-        let wall = self.now.wall_ms.saturating_sub(then.now.wall_ms);
+        let counted_ms = self.age_at_least_ms(then) + self.slip.total_ms().saturating_sub(then.at.slip_ms);
         let store = match (self.store_ms_at(then), self.bounds()) {
             // By the latest that it can be: it grows when an answer shows that the process stood
             // still with all its clocks, and not when answers narrow the error down.
             (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
-        let age_ms = mono.max(boot).max(wall).max(store);
+        let age_ms = counted_ms.max(store);
         assert!(age_ms >= self.age_at_least_ms(then), "an age at most is not below the age at least");
         age_ms
     }
 
     /// Returns the age of an instant by the monotonic clock alone: for what waits.
     pub(crate) fn age_at_least_ms(&self, then: &Moment) -> u64 {
-        self.now.mono_ms.saturating_sub(then.now.mono_ms)
+        self.now.mono_ms.saturating_sub(then.at.mono_ms)
     }
 
     /// Returns how far the hybrid clock is ahead of the store's time, in milliseconds.
@@ -531,14 +539,11 @@ impl Clock {
         let is_heard = self.offset.is_some() || self.disputed.is_some();
         assert!(!is_heard || self.reference == Reference::Store, "one process hears no other time");
         if let Some(offset) = &self.offset {
-            assert!(
-                offset.low_at(self.now.mono_ms) <= offset.high_at(self.now.mono_ms),
-                "bounds are in order"
-            );
+            assert!(offset.low_at(self.at()) <= offset.high_at(self.at()), "bounds are in order");
         }
         if let (Some((hull, _)), Some(offset)) = (&self.disputed, &self.offset) {
-            let meets = hull.low_at(self.now.mono_ms) <= offset.high_at(self.now.mono_ms)
-                && hull.high_at(self.now.mono_ms) >= offset.low_at(self.now.mono_ms);
+            let meets = hull.low_at(self.at()) <= offset.high_at(self.at())
+                && hull.high_at(self.at()) >= offset.low_at(self.at());
             assert!(meets, "a hull covers what is known");
         }
     }
