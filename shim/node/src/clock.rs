@@ -22,12 +22,23 @@ pub(crate) fn wall_ms() -> u64 {
     wall.as_millis() as u64
 }
 
-/// Reads every clock once, for one step.
+/// Tries to read the clocks at one instant.
+const TRIES_MAX: u32 = 3;
+
+/// Reads every clock once, for one step: at one instant if it can be had, since the core takes what one of them has counted beyond another for a
+/// pause.
 pub(crate) fn now() -> Now {
-    Now {
-        mono_ms: read(ClockId::Monotonic).as_millis() as u64,
-        boot_ms: read(ClockId::Boottime).as_millis() as u64,
-        wall_ms: wall_ms(),
+    let mut tries = 0;
+    loop {
+        let mono = read(ClockId::Monotonic);
+        let boot = read(ClockId::Boottime);
+        let wall_ms = wall_ms();
+        tries += 1;
+        // The thread may have been set aside in between.
+        let span = read(ClockId::Monotonic).saturating_sub(mono);
+        if span < Duration::from_millis(1) || tries == TRIES_MAX {
+            return Now { mono_ms: mono.as_millis() as u64, boot_ms: boot.as_millis() as u64, wall_ms };
+        }
     }
 }
 

@@ -354,7 +354,8 @@ impl World {
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
                 // The clock that it waited by may be fast.
-                let waited = self.now_ms + 2 >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
+                let waited =
+                    self.now_ms + 2 >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
                 waited && !request.overlap && self.open_beside(attempt)
             }
             Refusal::Unknown(of) => *of == hash && sent.commits,

@@ -6,7 +6,7 @@
 use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::store::{Call, Group};
 
-use crate::shop::{Shop, key};
+use crate::shop::{Shop, hash, key};
 
 fn writes(shop: &Shop) -> usize {
     shop.count(Call::is_write)
@@ -133,4 +133,24 @@ fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
         shop.pass(1);
         assert!(matches!(shop.reply(0, ticket), Some(Ok(Reply::Ran { .. }))));
     }
+}
+
+#[test]
+fn a_commit_is_reported_to_others_when_the_stores_time_has_passed_it() {
+    let mut shop = Shop::new(1, &Shop::settings());
+    // A node with a wide error committed at its upper bound, and died before the store's time was there.
+    let commit_ms = shop.true_ms() + 300;
+    shop.plant(7, commit_ms, &["k", "l"], "v", true);
+    let check = |shop: &mut Shop, verb: Verb| {
+        let ticket = shop.send(0, verb);
+        shop.pass(commit_ms - shop.true_ms());
+        assert_eq!(shop.reply(0, ticket), None, "a blind write elsewhere may be ordered before it still");
+        ticket
+    };
+    let begin = shop.begin(Some(7));
+    let replay = check(&mut shop, Verb::Begin(Box::new(begin)));
+    let look_up = check(&mut shop, Verb::LookUp(hash(7)));
+    shop.pass(5);
+    assert!(matches!(shop.reply(0, replay), Some(Ok(Reply::Replayed(_)))), "its time has passed");
+    assert!(matches!(shop.reply(0, look_up), Some(Ok(Reply::Found(_)))), "its time has passed");
 }

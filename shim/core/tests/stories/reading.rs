@@ -1,9 +1,9 @@
 //! Goal: the versions that a transaction reads, and the calls that it makes for them.
 
-use aft_core::message::{ListKeys, Reply, Verb};
-use aft_core::store::Call;
+use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Reply, Verb};
+use aft_core::store::{Call, Scan};
 
-use crate::shop::Shop;
+use crate::shop::{Shop, key, value};
 
 #[test]
 fn an_acknowledged_commit_is_read_by_a_fresh_begin_on_another_node_at_once() {
@@ -94,4 +94,48 @@ fn a_delimiter_rolls_keys_up_and_pages_go_on_behind_a_prefix() {
         }
     }
     assert_eq!(seen, ["a", "d/", "e/", "z"]);
+}
+
+#[test]
+fn a_prefix_that_was_found_stays_though_a_batch_deletes_beside_the_listing() {
+    let mut settings = Shop::settings();
+    settings.scan_page_len = 1;
+    let mut shop = Shop::new(1, &settings);
+    for name in ["d/1", "d/2", "z"] {
+        shop.write(0, None, &[name], "v");
+    }
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    // The first page shows one key below the prefix; the next one begins behind all of them.
+    shop.hold = |call| matches!(call, Call::Scan { scan: Scan::Versions { after: Some(_), .. }, .. });
+    let list = ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: Some("/".into()) };
+    let listing = shop.send(0, Verb::List(attempt, list));
+    let batch = Batch { ops: vec![Op::Delete(key("d/1"))], commit: None };
+    shop.ask(0, Verb::Run(attempt, batch)).expect("an open transaction takes writes");
+    shop.release(None);
+    shop.run();
+    let Some(Ok(Reply::Listed { keys, prefixes, .. })) = shop.reply(0, listing) else { panic!("a listing") };
+    assert_eq!(prefixes, ["d/"], "d/2 is there, whatever became of d/1");
+    assert_eq!(keys.len(), 1, "{keys:?}");
+}
+
+#[test]
+fn a_key_whose_tombstone_was_collected_reads_as_absent_below_a_later_commit() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    // Both were written at once, then one was deleted, and the tombstone went alone.
+    shop.write(0, None, &["k", "l"], "1");
+    let ops = vec![Op::Put(key("k"), value("2")), Op::Delete(key("l"))];
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(None) };
+    shop.ask(0, Verb::Begin(Box::new(begin))).expect("it commits");
+    shop.store.versions.remove(&key("l"));
+    shop.set_mark(shop.true_ms() + 1);
+    shop.pass(60_000);
+    let begin = Begin { fresh: true, ..shop.begin(None) };
+    let reader = shop.open(1, begin);
+    assert_eq!(shop.get(1, reader, "k"), Ok(Some("2".into())));
+    // Somebody writes both again before the reader comes to the other key.
+    shop.write(0, None, &["k", "l"], "3");
+    assert_eq!(shop.get(1, reader, "l"), Ok(None), "nothing was removed behind it, so absence is the truth");
+    assert_eq!(shop.read_fresh(1, "l"), Some("3".into()));
 }

@@ -348,6 +348,13 @@ impl Shop {
         self.store.put(Name::Commit(record.hash), Body::Record(record));
     }
 
+    /// Puts the mark, as one that has settled long ago.
+    pub(crate) fn set_mark(&mut self, ms: u64) {
+        let mark = TxnId::at(Hlc::from_ms(ms));
+        let format = Format { mark, settled: mark, moved_ms: Some(0), ..Format::new(Bytes::new()) };
+        self.store.put(Name::Format, Body::Format(Arc::new(format)));
+    }
+
     /// Lets time pass, waking nodes when they want to be woken.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;

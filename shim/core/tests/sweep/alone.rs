@@ -1,14 +1,11 @@
 //! Stories of a store that one process holds: the mark follows that process's own attempts, and no
 //! clock.
 
-use aft_core::ids::{AttemptId, RequestHash, Session};
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Input, Op, Refusal, Reply, Verb};
-use aft_core::record::{Location, Value};
+use aft_core::ids::AttemptId;
+use aft_core::message::{Batch, Found, Input, Refusal, Reply, Verb};
 use aft_core::store::{Answer, Call, CallError, Name};
-use bytes::Bytes;
 
-use crate::words::key;
-use crate::world::{START_MS, World, at, demand};
+use crate::world::{START_MS, World, at, begin, demand, op};
 use crate::{Ground, Story, Verdict};
 
 pub(crate) const STORIES: &[Story] = &[
@@ -22,36 +19,6 @@ pub(crate) const STORIES: &[Story] = &[
     ("a deleted key stays deleted for readers", readers_follow),
     ("notes of an earlier process do not count", notes_of_another),
 ];
-
-fn op(text: &str) -> Op {
-    match (text.strip_prefix('?'), text.strip_suffix('-')) {
-        (Some(read), _) => Op::Get(key(read)),
-        (None, Some(deleted)) => Op::Delete(key(deleted)),
-        (None, None) => {
-            let location = Location::Inline(Bytes::from_static(b"v"));
-            let value = Value { location, size: 1, etag: Bytes::new(), attributes: Bytes::new() };
-            Op::Put(key(text), value)
-        }
-    }
-}
-
-/// Begins a transaction: `k` writes, `k-` deletes, `?k` reads.
-fn begin(name: char, ops: &str, commits: bool) -> Verb {
-    let commit = commits.then(CommitArgs::default);
-    Verb::Begin(Box::new(Begin {
-        attempt: AttemptId([name as u8; 16]),
-        hash: RequestHash([name as u8; 32]),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Session::default(),
-        fresh: false,
-        retention_ms: None,
-        batch: Batch { ops: ops.split_whitespace().map(op).collect(), commit },
-    }))
-}
 
 fn world(ground: Ground) -> (World, usize) {
     let mut world = World::new(ground.settings(true), (0, 0), &[]);

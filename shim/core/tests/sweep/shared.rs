@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use aft_core::message::{Input, Note};
-use aft_core::record::Format;
+use aft_core::message::{Found, Input, Note, Reply};
+use aft_core::record::{Format, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, Name};
 
 use crate::store::Store;
 use crate::words::{Line, hash};
-use crate::world::{START_MS, World, at, demand};
+use crate::world::{START_MS, World, at, begin, demand};
 use crate::{Ground, Story, Verdict};
 
 pub(crate) const STORIES: &[Story] = &[
@@ -41,6 +41,8 @@ pub(crate) const STORIES: &[Story] = &[
     ("two sweeps at once", two_at_once),
     ("two sweeps over a store that does not always answer", two_without_answers),
     ("a damaged record holds up nothing but itself", damaged_record),
+    ("a record is damaged if it is so at a second look", damaged_on_its_way),
+    ("a key stays deleted on the node that removed its tombstone", tombstone_on_its_remover),
     ("a damaged mark stops the sweep", missing_mark),
     ("a note that is refused holds the mark", refused_note),
     ("a put that is refused holds the mark", refused_put),
@@ -489,6 +491,43 @@ fn damaged_record(ground: Ground) -> Verdict {
     Line::parse("99000u a: all", 3_011).put(&mut world.store);
     world.sweeps(3);
     world.expect("record u, record x, record z, x/0, damaged x, a@99000u, a@95000x, b@95000x, c@96000z")
+}
+
+fn damaged_on_its_way(ground: Ground) -> Verdict {
+    // Half entered: were the mark to pass it, its missing entry would count as collected.
+    let lines = ["100v a: all", "95000x a b: record a"];
+    let mut world = World::new(settings(ground), OLD, &lines);
+    let side = world.start();
+    world.step(side, Input::Upkeep(true));
+    let of_record = |call: &Call| matches!(call, Call::Get(Name::Commit(of)) if *of == hash('x'));
+    while !world.next_call(side).is_some_and(of_record) {
+        demand(world.answer(side), "the sweep reads the record")?;
+    }
+    world.give(side, Answer::Failed(CallError::Damaged("a bad read".into())));
+    world.run(side);
+    world.stop(side);
+    world.expect("record v, record x, a@95000x, a@100v, b@95000x")?;
+    world.expect_mark(98_400, 98_490)
+}
+
+fn tombstone_on_its_remover(ground: Ground) -> Verdict {
+    let mut world = World::new(settings(ground), OLD, &["100x a: whole", "200y a-: whole"]);
+    let side = world.start();
+    // The node reads the key, and knows both entries.
+    let read = |world: &mut World, name: char| match world.verb(side, begin(name, "?a", false)) {
+        Ok(Reply::Begun { reads, .. }) => Ok(reads[0].found.clone()),
+        other => Err(format!("{other:?}")),
+    };
+    let is_deleted = |found: &Found| matches!(found, Found::Absent | Found::Version(_, Write::Tombstone));
+    demand(is_deleted(&read(&mut world, 'r')?), "it was deleted")?;
+    // Another sweep removes the older one; the node's own then removes the tombstone.
+    world.sweep();
+    world.expect("a@200y-")?;
+    world.step(side, Input::Upkeep(true));
+    world.run(side);
+    world.stop(side);
+    world.expect("")?;
+    demand(is_deleted(&read(&mut world, 's')?), "and stays so")
 }
 
 fn missing_mark(ground: Ground) -> Verdict {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use aft_core::Node;
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{Hlc, NodeId, TxnId};
-use aft_core::message::{Input, Note, Output, Refusal, Reply, Ticket, Verb};
-use aft_core::record::Format;
+use aft_core::ids::{AttemptId, Hlc, NodeId, RequestHash, Session, TxnId};
+use aft_core::message::{Batch, Begin, CommitArgs, Input, Note, Op, Output, Refusal, Reply, Ticket, Verb};
+use aft_core::record::{Format, Location, Value};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallId, Name};
 use bytes::Bytes;
 
 use crate::store::Store;
-use crate::words::{Line, show};
+use crate::words::{Line, key, show};
 
 /// The store's time when the nodes start.
 pub(crate) const START_MS: u64 = 100_000;
@@ -248,4 +248,35 @@ impl World {
 /// Returns an error with this text unless the condition holds.
 pub(crate) fn demand(holds: bool, text: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text.into()) }
+}
+
+/// Parses one operation: `k` writes, `k-` deletes, `?k` reads.
+pub(crate) fn op(text: &str) -> Op {
+    match (text.strip_prefix('?'), text.strip_suffix('-')) {
+        (Some(read), _) => Op::Get(key(read)),
+        (None, Some(deleted)) => Op::Delete(key(deleted)),
+        (None, None) => {
+            let location = Location::Inline(Bytes::from_static(b"v"));
+            let value = Value { location, size: 1, etag: Bytes::new(), attributes: Bytes::new() };
+            Op::Put(key(text), value)
+        }
+    }
+}
+
+/// Begins a transaction with some operations.
+pub(crate) fn begin(name: char, ops: &str, commits: bool) -> Verb {
+    let commit = commits.then(CommitArgs::default);
+    Verb::Begin(Box::new(Begin {
+        attempt: AttemptId([name as u8; 16]),
+        hash: RequestHash([name as u8; 32]),
+        named: false,
+        fingerprint: None,
+        timeout_ms: None,
+        wait_ms: 0,
+        overlap: false,
+        session: Session::default(),
+        fresh: false,
+        retention_ms: None,
+        batch: Batch { ops: ops.split_whitespace().map(op).collect(), commit },
+    }))
 }

@@ -453,6 +453,10 @@ pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: 
             end::lost(state, attempt, Some(winner), verdict);
         }
         Ending::LostUntold(refusal) => {
+            // Its time may have run out before the winner could be reported: the store is not to
+            // blame for that.
+            let is_late = transaction.deadline.has_passed(&state.clock);
+            let refusal = if is_late { Refusal::Lost } else { refusal };
             remove_dead_entries(state, attempt);
             end::lost(state, attempt, None, Err(refusal));
         }
