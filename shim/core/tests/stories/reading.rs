@@ -130,7 +130,8 @@ fn a_key_whose_tombstone_was_collected_reads_as_absent_below_a_later_commit() {
     shop.ask(0, Verb::Begin(Box::new(begin))).expect("it commits");
     shop.store.versions.remove(&key("l"));
     shop.set_mark(shop.true_ms() + 1);
-    shop.pass(60_000);
+    // What is young cannot have been collected.
+    shop.pass(120_000);
     let begin = Begin { fresh: true, ..shop.begin(None) };
     let reader = shop.open(1, begin);
     assert_eq!(shop.get(1, reader, "k"), Ok(Some("2".into())));
