@@ -90,6 +90,9 @@ const DISPUTE_MS: u64 = 10_000;
 /// of the process.
 pub const THAW_MS: u64 = 1_000;
 
+/// A wall clock wavers by at most this: it goes on in steps, and is read a moment after the others.
+const WALL_GRAIN_MS: i64 = 20;
+
 /// The time that the monotonic clock has not counted, and another clock has, since the process
 /// began: it never goes back. The clock that counts suspension is held against the monotonic one,
 /// the wall clock against that.
@@ -121,13 +124,15 @@ impl Slip {
         let suspended_ms = self.suspended_ms.max(boot_ms.saturating_sub(now.mono_ms - start.mono_ms));
         let ahead_ms = Slip::wall_ahead_ms(now);
         let mut slip = Slip { suspended_ms, ..self };
-        // A millisecond may be rounding.
-        if ahead_ms + 1 < self.wall_base_ms {
+        let beyond_ms = ahead_ms - self.wall_base_ms;
+        let furthest_ms = i64::try_from(self.wall_ms).expect("times fit into 63 bits");
+        if beyond_ms < furthest_ms - WALL_GRAIN_MS {
+            // It was set back: what it showed before stays, and what it shows from now on comes on
+            // top.
             slip.carried_ms += self.wall_ms;
             (slip.wall_base_ms, slip.wall_ms) = (ahead_ms, 0);
         } else {
-            let beyond_ms = u64::try_from(ahead_ms - self.wall_base_ms).unwrap_or(0);
-            slip.wall_ms = self.wall_ms.max(beyond_ms);
+            slip.wall_ms = self.wall_ms.max(u64::try_from(beyond_ms).unwrap_or(0));
         }
         assert!(slip.total_ms() >= self.total_ms(), "what has slipped has slipped");
         slip
@@ -735,10 +740,11 @@ mod tests {
         check(&[after(0, 400, 0)], (10_000, 10_401));
         // Several add up, and a clock that wavers does not.
         check(&[after(0, 400, 400), after(0, 900, 900)], (10_000, 10_901));
-        check(&[after(0, 0, 90), after(0, 0, 0), after(0, 0, 90)], (10_000, 10_091));
+        check(&[after(0, 0, 20), after(0, 0, 0), after(0, 0, 20)], (10_000, 10_021));
         // A wall clock that is set back shows a later pause all the same.
         check(&[after(0, 0, -500), after(0, 0, -200)], (10_000, 10_301));
         check(&[after(0, 0, 400), after(0, 0, -500), after(0, 0, -200)], (10_000, 10_701));
+        check(&[after(0, 0, 400), after(0, 0, 100), after(0, 0, 300)], (10_000, 10_601));
         // A call was under way: its answer may be from before the pause.
         let mut clock = heard(10_000);
         let asked = clock.moment();

@@ -154,7 +154,7 @@ impl Plan {
         Plan {
             roles,
             abilities,
-            clock_grain_ms: *random.pick(&[1, 1, 100]),
+            clock_grain_ms: *random.pick(&[1, 1, 16]),
             keys: (0..keys).map(|number| key(number as u32)).collect(),
             clients: random.between(1, 4) as usize,
             requests: random.between(20, 120),

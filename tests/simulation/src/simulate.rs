@@ -197,7 +197,7 @@ impl Simulation {
         if self.plan.faults.disturb_every_ms > 0 {
             self.after(1_000, Event::Disturb);
         }
-        self.absorb();
+        self.absorb()?;
         let busy = |simulation: &Simulation| {
             simulation.launched < simulation.plan.requests
                 || simulation.clients.iter().any(|client| client.current.is_some())
@@ -223,8 +223,7 @@ impl Simulation {
                 self.world.stop(host);
             }
         }
-        self.absorb();
-        Ok(())
+        self.absorb()
     }
 
     fn run_until(&mut self, time_ms: u64) -> Verdict {
@@ -370,7 +369,7 @@ impl Simulation {
     }
 
     /// Gives everything new its time.
-    fn absorb(&mut self) {
+    fn absorb(&mut self) -> Verdict {
         loop {
             let fresh = std::mem::take(&mut self.world.fresh);
             if fresh.is_empty() {
@@ -398,7 +397,7 @@ impl Simulation {
         }
         for host in 0..self.plan.roles.len() {
             if self.plan.roles[host] == Role::Guest {
-                self.let_go(host);
+                self.let_go(host)?;
             }
             if self.world.hosts[host].node.is_none() {
                 if self.plan.roles[host] == Role::Guest {
@@ -422,6 +421,7 @@ impl Simulation {
                 self.at(at, Event::Wake(host));
             }
         }
+        Ok(())
     }
 
     fn counts(&self) -> BTreeMap<&'static str, u64> {

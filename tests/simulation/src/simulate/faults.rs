@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
 
 use super::{Event, Simulation};
@@ -49,9 +50,9 @@ impl Simulation {
     }
 
     /// Lets a guest vanish or freeze, if nothing is open on it.
-    pub(super) fn let_go(&mut self, host: usize) {
+    pub(super) fn let_go(&mut self, host: usize) -> Verdict {
         if !self.world.is_awake(host) || !self.world.hosts[host].tickets.is_empty() {
-            return;
+            return Ok(());
         }
         let node = self.world.node_id(host);
         let active = self.world.attempts.iter().any(|attempt| {
@@ -60,19 +61,29 @@ impl Simulation {
                 && !matches!(attempt.progress, Progress::Unbegun | Progress::Ended(_))
         });
         if active {
-            return;
+            return Ok(());
         }
         if self.fault.chance(self.plan.faults.vanish) {
             self.world.crash(host);
-            return;
+            return Ok(());
         }
         let mut kind = *self.fault.pick(&Pause::ALL);
         if kind == Pause::Unseen && !self.is_quiet(host) {
             kind = Pause::Machine;
         }
-        self.world.pause(host, kind);
+        self.pause(host, kind)?;
         self.paused_until[host] = UNTIL_NEEDED;
         self.woken[host] = None;
+        Ok(())
+    }
+
+    /// Pauses a host. If its wall clock alone will show it, what was set before is seen first: in one step, one could hide the other.
+    fn pause(&mut self, host: usize, kind: Pause) -> Verdict {
+        if kind == Pause::Machine {
+            self.world.step(host, Input::Wake)?;
+        }
+        self.world.pause(host, kind);
+        Ok(())
     }
 
     /// Returns true if a pause that no clock shows can do no harm: nothing that the host has decided on is still to be sent.
@@ -114,7 +125,7 @@ impl Simulation {
             0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
                 self.set_wall(host)
             }
-            1 | 2 => self.stand_still(host),
+            1 | 2 => self.stand_still(host)?,
             3 => {
                 // Away from where it began, and back: the plan holds where that is.
                 let base = self.plan.clocks.store.offset_ms();
@@ -142,9 +153,9 @@ impl Simulation {
     }
 
     /// A host stands still: often for longer than anything waits.
-    fn stand_still(&mut self, host: usize) {
+    fn stand_still(&mut self, host: usize) -> Verdict {
         if !self.world.is_awake(host) {
-            return;
+            return Ok(());
         }
         let settings = &self.plan.settings;
         let longest = [settings.timeout_max_ms, settings.over_after_ms(), settings.settle_after_ms()];
@@ -163,12 +174,13 @@ impl Simulation {
                 self.unseen_ms[host] = now_ms + span;
             }
         }
+        self.pause(host, kind)?;
         self.paused_until[host] = now_ms + span;
-        self.world.pause(host, kind);
         self.woken[host] = None;
         self.world.say(|| format!("for {span} ms"));
         // Before anything else that waits for the same instant.
         self.heap.push(Reverse((now_ms + span, 0, Event::Resume(host))));
+        Ok(())
     }
 
     /// Damages a record or a whole entry that somebody relies on, or puts a name that cannot be read beside others.

@@ -42,7 +42,7 @@ impl Simulation {
             let sweeps = host == 0 || self.fault.chance(500);
             self.world.upkeep(host, sweeps)?;
         }
-        self.absorb();
+        self.absorb()?;
         let slowly = if stops { 5 } else { 1 };
         let repaired_ms = settings.target_lag_ms() + 2 * slowly * settings.sweep_interval_ms;
         let bound_ms = ended_after_ms(&settings) + settings.store_patience_ms + repaired_ms;
