@@ -204,6 +204,11 @@ impl Audit {
         Ok(())
     }
 
+    /// Returns true if the mark was ever moved.
+    pub(crate) fn has_moved(&self) -> bool {
+        !self.moves.is_empty() || self.settled.is_some()
+    }
+
     /// Returns the settled mark.
     pub fn settled_mark(&self) -> TxnId {
         self.settled.unwrap_or(TxnId::ZERO)

@@ -409,12 +409,13 @@ impl World {
         Ok(())
     }
 
-    /// Returns true if a transaction may meet `SnapshotGone`: something may have been removed, and not all of it after a mark that its node knew
+    /// Returns true if a transaction may meet `SnapshotGone`: the mark has moved, and what is below it may be removed, and not all of it after a mark that its node knew
     /// when it began.
     fn judge_gone(&self, attempt: &Attempt) -> bool {
         let deadline_ms = attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
         let protected = attempt.mark_known && !attempt.blind && self.now_ms <= deadline_ms;
-        self.audit.settled.is_some() && !protected
+        // A reader counts a mark as settled before anybody may remove below it.
+        self.audit.has_moved() && !protected
     }
 
     fn reads_too_much(&self, attempt: &Attempt, sent: &Sent) -> bool {
