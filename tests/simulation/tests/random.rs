@@ -15,8 +15,8 @@ use aft_simulation::script::{Action, Request, Step};
 use aft_simulation::world::World;
 use aft_simulation::{Options, simulate};
 
-/// About 20 seconds in the dev profile on one core.
-const SEEDS: u64 = 400;
+/// About a minute in the dev profile on one core.
+const SEEDS: u64 = 1_000;
 const FIRST_SEED: u64 = 1;
 
 #[test]
