@@ -176,13 +176,15 @@ impl State {
         heard && bounds.is_some_and(|bounds| bounds.width_ms() <= self.settings.skew_max_ms)
     }
 
-    /// Asks for the mark beside whatever is going on: at the node's first request, and once a
-    /// minute while it works. A listing carries the mark that was known before it; with one that is
+    /// Asks for the mark beside whatever is going on: at the node's first request, once a minute
+    /// while it works, and while the store's time is not known, which its answer brings: a
+    /// transaction that began without a time cannot tell how long the process stood still. A listing carries the mark that was known before it; with one that is
     /// long past, less of what is gone can be distinguished from what never was.
     pub(in crate::node) fn refresh_mark(&mut self) {
         let known = self.mark.last().map(|seen| seen.asked);
         let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
-        if is_young || (known.is_none() && self.mark.was_looked_at()) {
+        let is_timed = self.settings.exclusive || self.clock.bounds().is_some();
+        if (is_young && is_timed) || (known.is_none() && self.mark.was_looked_at()) {
             return;
         }
         let patience = self.patience();
