@@ -4,7 +4,7 @@
 //! which this program does not read, nor data of this version whose mark was lost. A mark that
 //! began again would be wrong: a version entry that a sweep removed would count as not put yet.
 
-use aft_store::{Error, Position, Space, Store};
+use aft_store::{Damage, Error, Position, Space, Store};
 use bytes::Bytes;
 
 use crate::FORMAT;
@@ -102,13 +102,18 @@ pub async fn look(store: &dyn Store) -> Result<Holds, Error> {
     ];
     let mut holds = Holds::Nothing;
     for space in spaces {
-        let Some(name) = first_name(store, space).await? else { continue };
-        // A record's name is the same in every version. Its first byte is not.
-        let body = match space {
-            Space::Commit => store.get(&name).await?.map(|(body, _)| body),
-            _ => None,
+        let found = match first(store, space).await? {
+            First::Nothing => continue,
+            First::Unreadable(example) => Holds::Unmarked { example },
+            First::Name(name) => {
+                // A record's name is the same in every version. Its first byte is not.
+                let body = match space {
+                    Space::Commit => store.get(&name).await?.map(|(body, _)| body),
+                    _ => None,
+                };
+                judge(&name, body.as_ref())
+            }
         };
-        let found = judge(&name, body.as_ref());
         if found.rank() > holds.rank() {
             holds = found;
         }
@@ -119,19 +124,28 @@ pub async fn look(store: &dyn Store) -> Result<Holds, Error> {
     Ok(holds)
 }
 
-/// Returns the first name of a space that is no leftover of a probe.
-async fn first_name(store: &dyn Store, space: Space) -> Result<Option<aft_store::Name>, Error> {
+/// The first thing in a space that is no leftover of a probe.
+enum First {
+    Nothing,
+    Name(aft_store::Name),
+    /// No name at all; the text names it. It counts where there is no name.
+    Unreadable(String),
+}
+
+async fn first(store: &dyn Store, space: Space) -> Result<First, Error> {
     let mut after: Option<Position> = None;
+    let mut damaged = Damage::default();
     loop {
         let page = store.scan(space, b"", after.as_ref(), PAGE_LEN).await?;
+        damaged.append(page.damaged);
         for name in page.names {
             if !name.group.starts_with(PROBE_PREFIX) {
-                return Ok(Some(aft_store::Name::new(space, name.group, name.item)));
+                return Ok(First::Name(aft_store::Name::new(space, name.group, name.item)));
             }
             after = Some(Position { group: name.group, item: Some(name.item) });
         }
         if !page.more {
-            return Ok(None);
+            return Ok(damaged.first().map_or(First::Nothing, |text| First::Unreadable(text.to_owned())));
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use aft_store::{Error, GroupPage, ItemPage, Result, Space};
+use aft_store::{Damage, Error, GroupPage, ItemPage, Result, Space};
 use bytes::Bytes;
 use futures::future::try_join_all;
 
@@ -36,6 +36,8 @@ struct Cursor {
     /// Where to go on; `None` at the end.
     from: Option<Vec<u8>>,
     found: VecDeque<Bytes>,
+    /// What was met and is nothing of ours, since this was last taken.
+    damaged: Damage,
 }
 
 /// The items of a group after `after`.
@@ -53,8 +55,9 @@ pub(crate) async fn items(
     let cursors = cursors(layout.partitions_of(space, group), &from);
     // One more than asked for shows whether there is more.
     let len = limit.saturating_add(1).min(PAGE_MAX);
-    let (items, more) = merge(link, &Wanted::Items { start, group }, cursors, &to, len, limit).await?;
-    Ok(ItemPage { items, more })
+    let wanted = Wanted::Items { start, group };
+    let (items, more, damaged) = merge(link, &wanted, cursors, &to, len, limit).await?;
+    Ok(ItemPage { items, more, damaged })
 }
 
 /// The groups of a space with this prefix after `after`.
@@ -79,12 +82,17 @@ pub(crate) async fn groups(
     let cursors = cursors(layout.partitions(space), &from);
     let len = (limit / PARTITIONS).saturating_add(2).min(GROUP_PAGE_MAX);
     let wanted = Wanted::Groups { prefix, after };
-    let (groups, more) = merge(link, &wanted, cursors, &to, len, limit).await?;
-    Ok(GroupPage { groups, more })
+    let (groups, more, damaged) = merge(link, &wanted, cursors, &to, len, limit).await?;
+    Ok(GroupPage { groups, more, damaged })
 }
 
 fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
-    let cursor = |partition| Cursor { partition, from: Some(from.to_vec()), found: VecDeque::new() };
+    let cursor = |partition| Cursor {
+        partition,
+        from: Some(from.to_vec()),
+        found: VecDeque::new(),
+        damaged: Damage::default(),
+    };
     partitions.into_iter().map(cursor).collect()
 }
 
@@ -95,14 +103,15 @@ async fn merge(
     to: &[u8],
     len: usize,
     limit: usize,
-) -> Result<(Vec<Bytes>, bool)> {
-    let mut merged = Vec::new();
+) -> Result<(Vec<Bytes>, bool, Damage)> {
+    let (mut merged, mut damaged) = (Vec::new(), Damage::default());
     for round in 0.. {
         let empty = cursors.iter_mut().filter(|cursor| cursor.found.is_empty());
         try_join_all(empty.map(|cursor| cursor.look_further(link, wanted, to, len))).await?;
+        cursors.iter_mut().for_each(|cursor| damaged.append(std::mem::take(&mut cursor.damaged)));
         while merged.len() < limit && !cursors.iter().any(Cursor::is_behind) {
             let lowest = cursors.iter().filter_map(|cursor| cursor.found.front()).min().cloned();
-            let Some(lowest) = lowest else { return Ok((merged, false)) };
+            let Some(lowest) = lowest else { return Ok((merged, false, damaged)) };
             // A group whose items are spread has some in several partitions.
             for cursor in &mut cursors {
                 if cursor.found.front() == Some(&lowest) {
@@ -113,7 +122,7 @@ async fn merge(
         }
         if merged.len() == limit || (round >= ROUNDS_MAX && !merged.is_empty()) {
             let more = cursors.iter().any(|cursor| cursor.from.is_some() || !cursor.found.is_empty());
-            return Ok((merged, more));
+            return Ok((merged, more, damaged));
         }
     }
     unreachable!("rounds end by what they find")
@@ -132,16 +141,14 @@ impl Cursor {
             Wanted::Items { start, group } => {
                 self.from = page.more.then(|| next(&page.rows));
                 for Row { sort, group: whole, .. } in &page.rows {
-                    let item = match layout::read(sort) {
-                        Some(Told::Whole { item, .. } | Told::Cut { item, .. }) => item,
-                        None => return Err(foreign(link, &self.partition, sort)),
-                    };
                     let known = sort.starts_with(start)
                         && (!layout::is_cut(group) || whole.as_deref() == Some(*group));
-                    if !known {
-                        return Err(foreign(link, &self.partition, sort));
+                    match layout::read(sort) {
+                        Some(Told::Whole { item, .. } | Told::Cut { item, .. }) if known => {
+                            self.found.push_back(Bytes::copy_from_slice(item));
+                        }
+                        Some(_) | None => self.damaged.add(|| foreign(link, &self.partition, sort)),
                     }
-                    self.found.push_back(Bytes::copy_from_slice(item));
                 }
             }
             Wanted::Groups { prefix, after } => {
@@ -150,8 +157,9 @@ impl Cursor {
                     Some((Some(Told::Whole { group, .. }), _)) if page.more => {
                         Some(layout::past(&layout::start(&group)))
                     }
-                    Some((None, last)) => return Err(foreign(link, &self.partition, last)),
-                    Some((Some(_), _)) | None => None,
+                    // Nothing of ours: which group it would be of is not known.
+                    Some((None, last)) if page.more => Some(layout::after(last)),
+                    Some(_) | None => None,
                 };
                 for Row { sort, .. } in &page.rows {
                     match layout::read(sort) {
@@ -163,7 +171,8 @@ impl Cursor {
                         }
                         Some(Told::Cut { bucket, .. }) => {
                             if self.found.is_empty() {
-                                let mut groups = cut(link, &self.partition, bucket).await?;
+                                let mut groups =
+                                    cut(link, &self.partition, bucket, &mut self.damaged).await?;
                                 groups.retain(|group| {
                                     group.starts_with(prefix) && after.is_none_or(|after| group > after)
                                 });
@@ -175,7 +184,7 @@ impl Cursor {
                             }
                             break;
                         }
-                        None => return Err(foreign(link, &self.partition, sort)),
+                        None => self.damaged.add(|| foreign(link, &self.partition, sort)),
                     }
                 }
             }
@@ -191,18 +200,26 @@ pub(crate) fn next(rows: &[Row]) -> Vec<u8> {
 }
 
 /// All groups of a partition that are cut and have this start, in order.
-pub(crate) async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> {
+pub(crate) async fn cut(
+    link: &Link,
+    partition: &str,
+    bucket: &[u8],
+    damaged: &mut Damage,
+) -> Result<Vec<Bytes>> {
     let (mut groups, mut from, to) = (Vec::new(), bucket.to_vec(), layout::past(bucket));
     loop {
         let page = link.query(partition, &from, &to, 1, Columns::Names).await?;
         let Some(Row { sort, group, .. }) = page.rows.into_iter().next() else { break };
-        let (Some(Told::Cut { start, .. }), Some(group)) = (layout::read(&sort), group) else {
-            return Err(foreign(link, partition, &sort));
+        let start = match layout::read(&sort) {
+            Some(Told::Cut { start, .. }) => Some(start),
+            Some(Told::Whole { .. }) | None => None,
         };
-        if layout::start(&group) != start {
-            return Err(foreign(link, partition, &sort));
-        }
-        from = layout::past(start);
+        let Some(group) = group.filter(|group| start == Some(&layout::start(group)[..])) else {
+            damaged.add(|| foreign(link, partition, &sort));
+            from = layout::after(&sort);
+            continue;
+        };
+        from = layout::past(&layout::start(&group));
         groups.push(group);
         if groups.len() > CUT_MAX {
             return Err(Error::Refused(format!(
@@ -216,11 +233,11 @@ pub(crate) async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<V
     Ok(groups)
 }
 
-/// Something stands where only this program writes.
-pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> Error {
-    Error::Damaged(format!(
+/// The text about something that lies where only this program writes.
+pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> String {
+    format!(
         "{}: {partition}:{} is nothing that is written here: keep other items out of this table",
         link.url,
         sort.escape_ascii()
-    ))
+    )
 }

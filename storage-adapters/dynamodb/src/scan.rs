@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 
-use aft_store::{Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Damage, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use futures::future::try_join_all;
 
@@ -45,11 +45,12 @@ struct Cursor {
     partition: String,
     /// In order: what was read and not taken.
     found: VecDeque<Scanned>,
-    /// Groups that are cut, in order, to be read before going on; of the first those items after
-    /// the given one.
-    groups: VecDeque<(Bytes, Option<Bytes>)>,
+    /// Groups that are cut, in order, to be read before going on, each from a sort key on.
+    groups: VecDeque<(Bytes, Vec<u8>)>,
     /// The sort key to go on from; `None` at the end.
     from: Option<Vec<u8>>,
+    /// What was met and is nothing of ours, since this was last taken.
+    damaged: Damage,
 }
 
 /// A page of the names of groups that start with `prefix`, those after `after`.
@@ -81,7 +82,7 @@ pub(crate) async fn page(
     let from = from.max(start.clone()).max(vec![0]);
     let cursor = |partition| {
         let (found, groups) = (VecDeque::new(), VecDeque::new());
-        Cursor { partition, found, groups, from: Some(from.clone()) }
+        Cursor { partition, found, groups, from: Some(from.clone()), damaged: Damage::default() }
     };
     let cursors = layout.partitions(space).into_iter().map(cursor).collect();
     let scan = Scan { link, prefix, after, to: layout::past(&start), columns: columns(space) };
@@ -116,28 +117,44 @@ fn share(len: usize, partitions: usize) -> usize {
 
 impl Scan<'_> {
     async fn merge(&self, mut cursors: Vec<Cursor>, limit: usize) -> Result<ScanPage> {
-        let (mut names, mut bytes) = (Vec::new(), 0);
+        let (mut names, mut damaged, mut bytes) = (Vec::<Scanned>::new(), Damage::default(), 0);
         for round in 0.. {
             let behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
             if !behind.is_empty() {
                 let len = share(limit - names.len(), behind.len());
                 let read = try_join_all(behind.into_iter().map(|one| one.look_further(self, len)));
                 bytes += read.await?.into_iter().sum::<usize>();
+                cursors.iter_mut().for_each(|one| damaged.append(std::mem::take(&mut one.damaged)));
             }
             // The lowest of all is known as long as nobody has something lower that was not read.
             while names.len() < limit && !cursors.iter().any(Cursor::is_behind) {
                 let firsts =
                     cursors.iter().enumerate().filter_map(|(at, cursor)| Some((cursor.first()?, at)));
-                let Some((_, lowest)) = firsts.min() else { return Ok(ScanPage { names, more: false }) };
-                names.extend(cursors[lowest].found.pop_front());
+                let Some((_, lowest)) = firsts.min() else {
+                    return Ok(ScanPage { names, more: false, damaged });
+                };
+                let name = cursors[lowest].found.pop_front().expect("it has a first name");
+                match names.last() {
+                    // No two partitions hold one name, unless somebody else wrote one of them.
+                    Some(last) if place(last) == place(&name) => {
+                        damaged.add(|| self.twice(&cursors[lowest].partition, &name));
+                    }
+                    Some(_) | None => names.push(name),
+                }
             }
             let ends = names.len() >= limit.div_ceil(2) || round >= ROUNDS_MAX || bytes >= PAGE_BYTES;
             if ends && !names.is_empty() {
                 let more = cursors.iter().any(|one| one.is_behind() || !one.found.is_empty());
-                return Ok(ScanPage { names, more });
+                return Ok(ScanPage { names, more, damaged });
             }
         }
         unreachable!("rounds end by what they find")
+    }
+
+    fn twice(&self, partition: &str, name: &Scanned) -> String {
+        let Scanned { group, item, .. } = name;
+        let (url, group, item) = (&self.link.url, group.escape_ascii(), item.escape_ascii());
+        format!("{url}: {partition} holds {group}/{item}, which another partition holds as well")
     }
 
     fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
@@ -148,23 +165,17 @@ impl Scan<'_> {
         group.starts_with(self.prefix) && self.after.is_none_or(behind)
     }
 
-    /// The name and body in a row; `None` if they were not asked for.
-    fn scanned(&self, partition: &str, row: Row) -> Result<Option<Scanned>> {
+    /// The name and body in a row; `None` if it is nothing of ours.
+    fn read(&self, row: Row) -> Option<Scanned> {
         let Row { sort, group, body } = row;
-        let foreign = || foreign(self.link, partition, &sort);
         if body.is_none() && self.columns == Columns::NamesAndBodies {
-            return Err(foreign());
+            return None;
         }
-        let (group, item) = match layout::read(&sort) {
-            Some(Told::Whole { group, item }) => (Bytes::from(group), item),
-            Some(Told::Cut { start, item, .. }) => {
-                let group = group.filter(|group| layout::start(group) == start).ok_or_else(foreign)?;
-                (group, item)
-            }
-            None => return Err(foreign()),
+        let (group, item) = match layout::read(&sort)? {
+            Told::Whole { group, item } => (Bytes::from(group), item),
+            Told::Cut { start, item, .. } => (group.filter(|group| layout::start(group) == start)?, item),
         };
-        let name = |item| Scanned { group: group.clone(), item, body, written_ms: None };
-        Ok(self.is_asked_for(&group, item).then(|| name(Bytes::copy_from_slice(item))))
+        Some(Scanned { group, item: Bytes::copy_from_slice(item), body, written_ms: None })
     }
 }
 
@@ -176,7 +187,17 @@ impl Cursor {
 
     /// The name that was found first and not taken.
     fn first(&self) -> Option<(&Bytes, &Bytes)> {
-        self.found.front().map(|name| (&name.group, &name.item))
+        self.found.front().map(place)
+    }
+
+    /// The name and body in a row, if they are asked for; what is nothing of ours is noted.
+    fn take(&mut self, scan: &Scan<'_>, row: Row) -> Option<Scanned> {
+        let sort = row.sort.clone();
+        let Some(found) = scan.read(row) else {
+            self.damaged.add(|| foreign(scan.link, &self.partition, &sort));
+            return None;
+        };
+        scan.is_asked_for(&found.group, &found.item).then_some(found)
     }
 
     /// Reads on, by some `len` items; returns how many bytes of bodies came. It may find nothing
@@ -193,7 +214,8 @@ impl Cursor {
         let mut rows = page.rows.into_iter().peekable();
         while let Some(row) = rows.next() {
             let Some(Told::Cut { bucket, .. }) = layout::read(&row.sort) else {
-                self.found.extend(scan.scanned(&self.partition, row)?);
+                let name = self.take(scan, row);
+                self.found.extend(name);
                 continue;
             };
             let bucket = bucket.to_vec();
@@ -203,10 +225,9 @@ impl Cursor {
             }
             if rows.peek().is_some() || !page.more {
                 // All with this start are on the page: their order is made here.
-                let run = run.into_iter().map(|row| scan.scanned(&self.partition, row));
-                let run: Vec<Option<Scanned>> = run.collect::<Result<_>>()?;
-                let mut run: Vec<Scanned> = run.into_iter().flatten().collect();
-                run.sort_by(|a, b| (&a.group, &a.item).cmp(&(&b.group, &b.item)));
+                let run = run.into_iter().filter_map(|row| self.take(scan, row));
+                let mut run: Vec<Scanned> = run.collect();
+                run.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.found.extend(run);
             } else if self.found.is_empty() {
                 self.groups = self.cut_groups(scan, &bucket).await?;
@@ -216,39 +237,49 @@ impl Cursor {
                 self.from = Some(bucket);
             }
         }
-        assert!(self.found.iter().is_sorted_by(|a, b| (&a.group, &a.item) < (&b.group, &b.item)));
+        assert!(self.found.iter().is_sorted_by(|a, b| place(a) < place(b)));
         Ok(bytes)
     }
 
     /// The cut groups with this start that are asked for, in order.
-    async fn cut_groups(&self, scan: &Scan<'_>, bucket: &[u8]) -> Result<VecDeque<(Bytes, Option<Bytes>)>> {
-        let groups = cut(scan.link, &self.partition, bucket).await?;
+    async fn cut_groups(&mut self, scan: &Scan<'_>, bucket: &[u8]) -> Result<VecDeque<(Bytes, Vec<u8>)>> {
+        let groups = cut(scan.link, &self.partition, bucket, &mut self.damaged).await?;
         let rest = |group: Bytes| match scan.after {
             _ if !group.starts_with(scan.prefix) => None,
             Some(after) if group < after.group => None,
-            Some(after) if group == after.group => Some((group, Some(after.item.clone()?))),
-            Some(_) | None => Some((group, None)),
+            Some(Position { group: last, item }) if group == *last => {
+                let from = layout::after_item(&group, item.as_ref()?);
+                Some((group, from))
+            }
+            Some(_) | None => {
+                let from = layout::start(&group);
+                Some((group, from))
+            }
         };
         Ok(groups.into_iter().filter_map(rest).collect())
     }
 
     /// Reads on in the first of the cut groups.
     async fn look_in_group(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
-        let (group, after) = self.groups.front().expect("the caller saw it").clone();
-        let start = layout::start(&group);
-        let from = after.map_or_else(|| start.clone(), |item| layout::after_item(&group, &item));
-        let to = layout::past(&start);
+        let (group, from) = self.groups.front().expect("the caller saw it").clone();
+        let to = layout::past(&layout::start(&group));
         let page = scan.link.query(&self.partition, &from, &to, len, scan.columns).await?;
+        match page.more {
+            true => self.groups[0].1 = next(&page.rows),
+            false => drop(self.groups.pop_front()),
+        }
         let bytes = body_bytes(&page.rows);
         for row in page.rows {
-            self.found.extend(scan.scanned(&self.partition, row)?);
-        }
-        match self.found.back() {
-            Some(last) if page.more => self.groups[0].1 = Some(last.item.clone()),
-            Some(_) | None => drop(self.groups.pop_front()),
+            let name = self.take(scan, row);
+            self.found.extend(name);
         }
         Ok(bytes)
     }
+}
+
+/// The place of a name in the order of names.
+fn place(name: &Scanned) -> (&Bytes, &Bytes) {
+    (&name.group, &name.item)
 }
 
 fn body_bytes(rows: &[Row]) -> usize {

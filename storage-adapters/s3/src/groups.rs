@@ -7,7 +7,7 @@
 //! The directory of groups whose names end in a digest is taken at once: each digest is resolved by reading one object, and the groups are
 //! sorted in memory. They share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key); more than [`HASHED_MAX`] of them are refused.
 
-use aft_store::{Error, GroupPage, Result, Space};
+use aft_store::{Damage, Error, GroupPage, Result, Space};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -22,6 +22,8 @@ const LISTINGS_MAX: usize = 16;
 const HASHED_MAX: usize = 1_000;
 /// Digests resolved at once.
 pub(crate) const RESOLVES_AT_ONCE: usize = 32;
+/// Objects of a digest that are read until one says its group: whoever put something else among them did so for more than one.
+const RESOLVE_OBJECTS: usize = 4;
 /// How often a digest whose object goes away under the reading is looked at again. Each time somebody deleted it meanwhile.
 const RESOLVES_MAX: usize = 4;
 
@@ -53,23 +55,23 @@ pub(crate) async fn page(
             vec![Place { full, start: last, after: None, after_hashed: None }]
         }
     };
-    let mut groups = Vec::new();
+    let (mut groups, mut damaged) = (Vec::new(), Damage::default());
     let mut listings = 0;
     while let Some(place) = places.pop() {
         if groups.len() == limit || (listings >= LISTINGS_MAX && !groups.is_empty()) {
-            return Ok(GroupPage { groups, more: true });
+            return Ok(GroupPage { groups, more: true, damaged });
         }
         listings += 1;
         let room = limit - groups.len();
         if place.full.len() == GROUP_SEGMENTS_MAX {
-            let mut found = hashed(link, layout, space, &place.full).await?;
+            let mut found = hashed(link, layout, space, &place.full, &mut damaged).await?;
             found.retain(|group| {
                 group.starts_with(prefix) && place.after_hashed.as_ref().is_none_or(|after| group > after)
             });
             found.sort();
             if found.len() > room {
                 groups.extend(found.drain(..room));
-                return Ok(GroupPage { groups, more: true });
+                return Ok(GroupPage { groups, more: true, damaged });
             }
             groups.append(&mut found);
             continue;
@@ -78,6 +80,7 @@ pub(crate) async fn page(
         let from = format!("{directory}{}", place.start);
         let page = list(link, &from, place.after.as_deref(), room).await?;
         let mut next = if page.more { page.end() } else { None };
+        loose(link, &page, &mut damaged);
         let mut below = None;
         for found in page.directories {
             let segment = found[directory.len()..].trim_end_matches('/');
@@ -94,7 +97,7 @@ pub(crate) async fn page(
                     below = Some(segment.trim_end_matches('+').to_owned());
                     break;
                 }
-                Some(Entry::Group(None)) | None => return Err(foreign(link, &found)),
+                Some(Entry::Group(None)) | None => damaged.add(|| foreign(link, &found)),
             }
         }
         let mut full = place.full.clone();
@@ -106,7 +109,7 @@ pub(crate) async fn page(
             places.push(Place { full, start: String::new(), after: None, after_hashed: None });
         }
     }
-    Ok(GroupPage { groups, more: false })
+    Ok(GroupPage { groups, more: false, damaged })
 }
 
 /// Where to go on after a group that starts with `prefix`: the deepest place last.
@@ -130,11 +133,17 @@ fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> V
 }
 
 /// All groups of a directory of digests, in no order.
-async fn hashed(link: &Link, layout: &Layout, space: Space, full: &[String]) -> Result<Vec<Bytes>> {
-    let digests = futures::stream::iter(digests(link, layout, space, full).await?);
+async fn hashed(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    full: &[String],
+    damaged: &mut Damage,
+) -> Result<Vec<Bytes>> {
+    let digests = futures::stream::iter(digests(link, layout, space, full, damaged).await?);
     let resolved = digests.map(|digest| async move { resolve(link, layout, space, &digest).await });
-    let resolved: Vec<Option<Bytes>> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-    Ok(resolved.into_iter().flatten().collect())
+    let resolved: Vec<Resolved> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+    Ok(resolved.into_iter().filter_map(|resolved| resolved.or_damage(damaged)).collect())
 }
 
 /// The directories of the groups in a directory of digests.
@@ -146,6 +155,7 @@ pub(crate) async fn digests(
     layout: &Layout,
     space: Space,
     full: &[String],
+    damaged: &mut Damage,
 ) -> Result<Vec<String>> {
     let directory = layout.directory(space, full);
     let page = list(link, &directory, None, HASHED_MAX).await?;
@@ -156,47 +166,93 @@ pub(crate) async fn digests(
             space.as_str()
         )));
     }
-    for digest in &page.directories {
+    loose(link, &page, damaged);
+    let mut digests = page.directories;
+    digests.retain(|digest| {
         let segment = digest[directory.len()..].trim_end_matches('/');
         match layout::entry(space, full, segment) {
-            Some(Entry::Group(None)) => {}
-            Some(Entry::Group(Some(_)) | Entry::Directory) | None => return Err(foreign(link, digest)),
+            Some(Entry::Group(None)) => true,
+            Some(Entry::Group(Some(_)) | Entry::Directory) | None => {
+                damaged.add(|| foreign(link, digest));
+                false
+            }
         }
-    }
-    Ok(page.directories)
+    });
+    Ok(digests)
 }
 
-/// The group whose name ends in this digest; `None` if it has no items any more.
-pub(crate) async fn resolve(
-    link: &Link,
-    layout: &Layout,
-    space: Space,
-    digest: &str,
-) -> Result<Option<Bytes>> {
+/// Adds the objects that lie beside the directories of a page: this program makes none there.
+fn loose(link: &Link, page: &Page, damaged: &mut Damage) {
+    // A directory itself, as some programs make it, holds nothing.
+    for object in page.objects.iter().filter(|object| !object.key.ends_with('/')) {
+        damaged.add(|| foreign(link, &object.key));
+    }
+}
+
+/// What the objects below a digest say of the group whose name ends in it.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    /// The group.
+    Group(Bytes),
+    /// Nothing: all of them have gone.
+    Gone,
+    /// Nothing that can be read; the text names an object.
+    Damaged(String),
+}
+
+impl Resolved {
+    /// The group, if it can be known; what cannot be read is added to `damaged`.
+    pub(crate) fn or_damage(self, damaged: &mut Damage) -> Option<Bytes> {
+        match self {
+            Resolved::Group(group) => Some(group),
+            Resolved::Gone => None,
+            Resolved::Damaged(text) => {
+                damaged.add(|| text);
+                None
+            }
+        }
+    }
+}
+
+/// The group whose name ends in this digest, by any of its first objects.
+pub(crate) async fn resolve(link: &Link, layout: &Layout, space: Space, digest: &str) -> Result<Resolved> {
     for _ in 0..RESOLVES_MAX {
-        let items = link.list(digest, false, None, 1).await;
+        let items = link.list(digest, false, None, RESOLVE_OBJECTS).await;
         let items = items.map_err(|failure| failure.into_error(&link.asked("list", digest)))?;
-        let Some(item) = items.objects.first() else { return Ok(None) };
-        if let Some(group) = group_in(link, layout, space, digest, &item.key).await? {
-            return Ok(Some(group));
+        let mut broken = None;
+        let objects = items.objects.iter().filter(|object| object.key != digest);
+        let keys: Vec<&str> = objects.map(|object| object.key.as_str()).collect();
+        for key in &keys {
+            match group_in(link, layout, space, digest, key).await? {
+                Resolved::Group(group) => return Ok(Resolved::Group(group)),
+                Resolved::Gone => {}
+                Resolved::Damaged(text) => broken = broken.or(Some(text)),
+            }
+        }
+        match broken {
+            Some(text) => return Ok(Resolved::Damaged(text)),
+            None if keys.is_empty() => return Ok(Resolved::Gone),
+            None => {}
         }
     }
     Err(Error::NoAnswer(format!("{}: the items of {digest} go faster than they can be read", link.url)))
 }
 
-/// The group that an object below this digest begins with; `None` if the object has gone.
+/// The group that an object below this digest begins with.
 pub(crate) async fn group_in(
     link: &Link,
     layout: &Layout,
     space: Space,
     digest: &str,
     key: &str,
-) -> Result<Option<Bytes>> {
-    let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(None) };
-    match layout::unseal(start) {
-        Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => Ok(Some(group)),
-        Some(_) | None => Err(Error::Damaged(format!("{}: {key} does not begin with its group", link.url))),
-    }
+) -> Result<Resolved> {
+    let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(Resolved::Gone) };
+    Ok(match layout::unseal(start) {
+        Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => {
+            Resolved::Group(group)
+        }
+        Some(_) | None => Resolved::Damaged(format!("{}: {key} does not begin with its group", link.url)),
+    })
 }
 
 async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Result<Page> {
@@ -204,10 +260,7 @@ async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Res
     page.map_err(|failure| failure.into_error(&link.asked("groups", from)))
 }
 
-/// Something stands where only this program writes.
-pub(crate) fn foreign(link: &Link, key: &str) -> Error {
-    Error::Damaged(format!(
-        "{}: {key} is nothing that is written here: keep other objects out of this prefix",
-        link.url
-    ))
+/// The text about something that lies where only this program writes.
+pub(crate) fn foreign(link: &Link, key: &str) -> String {
+    format!("{}: {key} is nothing that is written here: keep other objects out of this prefix", link.url)
 }

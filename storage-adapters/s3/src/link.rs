@@ -165,6 +165,8 @@ impl Link {
                 Ok(Some(start))
             }
             Err(Failure::Missing) => Ok(None),
+            // An empty object has no start.
+            Err(Failure::OutOfRange) => Ok(Some(Bytes::new())),
             Err(failure) => Err(failure.into_error(&asked)),
         }
     }

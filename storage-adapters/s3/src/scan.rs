@@ -15,11 +15,11 @@
 
 use std::cmp::Ordering;
 
-use aft_store::{Error, Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Damage, Error, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use crate::groups::{RESOLVES_AT_ONCE, digests, foreign, group_in, resolve};
+use crate::groups::{RESOLVES_AT_ONCE, Resolved, digests, foreign, group_in, resolve};
 use crate::layout::{self, GROUP_SEGMENTS_MAX, Layout, Path, Read, past};
 use crate::link::{BATCH_MAX, Link, Object, Page};
 
@@ -69,11 +69,11 @@ impl Scan<'_> {
         if full.len() < GROUP_SEGMENTS_MAX {
             below.push_str(&last);
         }
-        let mut names: Vec<Scanned> = Vec::new();
+        let (mut names, mut damaged): (Vec<Scanned>, Damage) = Default::default();
         let mut from = self.after.map(|after| self.start(after));
         loop {
             let listed = self.list(&below, from.as_deref(), limit - names.len()).await?;
-            let crowded = self.take_page(&listed, &mut names).await?;
+            let crowded = self.take_page(&listed, &mut names, &mut damaged).await?;
             let Some(full) = crowded else {
                 // A page may give nothing: the neighbours of a prefix, the directories that some
                 // programs make, names of digests up to `after`.
@@ -81,19 +81,20 @@ impl Scan<'_> {
                     from = Some(self.end_of(&listed, &below)?);
                     continue;
                 }
-                return Ok(ScanPage { names, more: listed.more });
+                return Ok(ScanPage { names, more: listed.more, damaged });
             };
             // What was found comes before the directory; the next page begins with it.
             if !names.is_empty() {
-                return Ok(ScanPage { names, more: true });
+                return Ok(ScanPage { names, more: true, damaged });
             }
-            if self.take_directory(&full, limit, &mut names).await? || names.len() == limit {
-                return Ok(ScanPage { names, more: true });
+            let more = self.take_directory(&full, limit, &mut names, &mut damaged).await?;
+            if more || names.len() == limit {
+                return Ok(ScanPage { names, more: true, damaged });
             }
             let behind = past(&self.layout.directory(self.space, &full));
             if !behind.starts_with(&below) {
                 // All that starts with the prefix lies in that directory.
-                return Ok(ScanPage { names, more: false });
+                return Ok(ScanPage { names, more: false, damaged });
             }
             from = Some(behind);
         }
@@ -115,7 +116,12 @@ impl Scan<'_> {
 
     /// Adds the names of a page of the listing. Stops at a directory of digests that goes on
     /// behind the page, and returns its segments.
-    async fn take_page(&self, page: &Page, names: &mut Vec<Scanned>) -> Result<Option<Vec<String>>> {
+    async fn take_page(
+        &self,
+        page: &Page,
+        names: &mut Vec<Scanned>,
+        damaged: &mut Damage,
+    ) -> Result<Option<Vec<String>>> {
         let mut objects = page.objects.as_slice();
         while let Some(object) = objects.first() {
             // A directory itself, as some programs make it, holds nothing.
@@ -139,23 +145,27 @@ impl Scan<'_> {
                     if behind.is_empty() && page.more {
                         return Ok(Some(full));
                     }
-                    names.append(&mut self.sorted(inside).await?);
+                    names.append(&mut self.sorted(inside, damaged).await?);
                     objects = behind;
                 }
-                None => return Err(foreign(self.link, &object.key)),
+                None => {
+                    damaged.add(|| foreign(self.link, &object.key));
+                    objects = &objects[1..];
+                }
             }
         }
         Ok(None)
     }
 
     /// The names of a whole directory of digests that are asked for, in order.
-    async fn sorted(&self, objects: &[Object]) -> Result<Vec<Scanned>> {
+    async fn sorted(&self, objects: &[Object], damaged: &mut Damage) -> Result<Vec<Scanned>> {
         // A group's objects are neighbours: their keys have the digest in common.
         let mut groups: Vec<(String, String, Items)> = Vec::new();
         for object in objects.iter().filter(|object| !object.key.ends_with('/')) {
             let Some(Read::Hashed { digest_len, item, .. }) = self.layout.read(self.space, &object.key)
             else {
-                return Err(foreign(self.link, &object.key));
+                damaged.add(|| foreign(self.link, &object.key));
+                continue;
             };
             let digest = &object.key[..digest_len];
             match groups.last_mut() {
@@ -166,13 +176,12 @@ impl Scan<'_> {
             }
         }
         let groups = futures::stream::iter(groups).map(|(digest, first, items)| async move {
-            let group = self.group(&digest, &first).await?;
-            Ok::<_, Error>(group.map(|group| (group, items)))
+            Ok::<_, Error>((self.group(&digest, &first).await?, items))
         });
-        let groups: Vec<Option<(Bytes, Items)>> =
-            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        let groups: Vec<(Resolved, Items)> = groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
         let mut names = Vec::with_capacity(objects.len());
-        for (group, items) in groups.into_iter().flatten() {
+        for (resolved, items) in groups {
+            let Some(group) = resolved.or_damage(damaged) else { continue };
             let items = items.into_iter().filter(|(item, _)| self.is_asked_for(&group, item));
             names.extend(items.map(|(item, written_ms)| scanned(group.clone(), item, written_ms)));
         }
@@ -182,19 +191,26 @@ impl Scan<'_> {
 
     /// Adds names of a directory of digests that does not fit a page, up to `limit` of them; says
     /// whether it has more.
-    async fn take_directory(&self, full: &[String], limit: usize, names: &mut Vec<Scanned>) -> Result<bool> {
-        let digests = digests(self.link, self.layout, self.space, full).await?;
+    async fn take_directory(
+        &self,
+        full: &[String],
+        limit: usize,
+        names: &mut Vec<Scanned>,
+        damaged: &mut Damage,
+    ) -> Result<bool> {
+        let digests = digests(self.link, self.layout, self.space, full, damaged).await?;
         let groups = futures::stream::iter(digests).map(|digest| async move {
             let page = self.list(&digest, None, FIRST_NAMES_MAX).await?;
             let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
-                return Ok(None);
+                return Ok((Resolved::Gone, page));
             };
-            let group = self.group(&digest, &first.key).await?;
-            Ok::<_, Error>(group.map(|group| (group, page)))
+            let resolved = self.group(&digest, &first.key).await?;
+            Ok::<_, Error>((resolved, page))
         });
-        let groups: Vec<Option<(Bytes, Page)>> =
-            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-        let mut groups: Vec<(Bytes, Page)> = groups.into_iter().flatten().collect();
+        let groups: Vec<(Resolved, Page)> = groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        let groups = groups.into_iter();
+        let groups = groups.filter_map(|(resolved, page)| Some((resolved.or_damage(damaged)?, page)));
+        let mut groups: Vec<(Bytes, Page)> = groups.collect();
         groups.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (group, mut page) in groups {
             if !group.starts_with(self.prefix) || self.is_past(&group) {
@@ -212,7 +228,10 @@ impl Scan<'_> {
             loop {
                 for object in page.objects.iter().filter(|object| object.key != digest) {
                     let text = &object.key[digest.len()..];
-                    let item = layout::decode_item(text).ok_or_else(|| foreign(self.link, &object.key))?;
+                    let Some(item) = layout::decode_item(text) else {
+                        damaged.add(|| foreign(self.link, &object.key));
+                        continue;
+                    };
                     if !self.is_asked_for(&group, &item) {
                         continue;
                     }
@@ -231,13 +250,12 @@ impl Scan<'_> {
         Ok(false)
     }
 
-    /// The group whose name ends in this digest, by its first object or any other; `None` if all
-    /// of them have gone.
-    async fn group(&self, digest: &str, first: &str) -> Result<Option<Bytes>> {
+    /// The group whose name ends in this digest, by its first object or any other.
+    async fn group(&self, digest: &str, first: &str) -> Result<Resolved> {
         let (link, layout, space) = (self.link, self.layout, self.space);
         match group_in(link, layout, space, digest, first).await? {
-            Some(group) => Ok(Some(group)),
-            None => resolve(link, layout, space, digest).await,
+            Resolved::Group(group) => Ok(Resolved::Group(group)),
+            Resolved::Gone | Resolved::Damaged(_) => resolve(link, layout, space, digest).await,
         }
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::scan::scan_by_groups;
-use crate::{Error, Name, Result, Space};
+use crate::{Damage, Error, Name, Result, Space};
 
 /// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
 /// never share a tag. Compare for equality only.
@@ -39,6 +39,8 @@ pub struct ItemPage {
     pub items: Vec<Bytes>,
     /// Whether more may follow after the last item. Never true with no items.
     pub more: bool,
+    /// What was met on the way and is no item of the group.
+    pub damaged: Damage,
 }
 
 /// One page of the groups of a space.
@@ -48,6 +50,8 @@ pub struct GroupPage {
     pub groups: Vec<Bytes>,
     /// Whether more may follow after the last group. Never true with no groups.
     pub more: bool,
+    /// What was met on the way and is no group.
+    pub damaged: Damage,
 }
 
 /// A place in the order of a space's names, exclusive: after one item of a group, or after all of them.
@@ -79,6 +83,8 @@ pub struct ScanPage {
     pub names: Vec<Scanned>,
     /// True if more may follow after the last name. Never true with no names.
     pub more: bool,
+    /// What was met on the way and is no name. A later page may meet it again.
+    pub damaged: Damage,
 }
 
 /// All that one commit writes: a record that is created if its name is free, and entries beside it.
@@ -196,7 +202,7 @@ pub struct Units {
 
 /// A flat store of named objects.
 ///
-/// # Contract (protocol, section 9)
+/// # Contract (protocol, section 10)
 /// * `put` is atomic for its name: a `get` sees one whole body or another, never a mix.
 /// * `create` has exactly one winner under any race, also against `put` and `delete` of the name.
 /// * `replace` and `delete_if` act only if the name still holds the content with that tag.
@@ -205,6 +211,7 @@ pub struct Units {
 ///   future was dropped.
 /// * Acknowledged means durable, in the sense that [`Capabilities::durability`] states.
 /// * Every call is safe to repeat, adapters do so themselves only within their own time-outs.
+/// * What somebody else put among a store's names is reported beside the names of a page, and holds up nothing but itself.
 ///
 /// Nothing else is assumed: no transactions, no multi-name atomicity.
 #[async_trait]
