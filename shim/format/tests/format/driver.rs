@@ -163,9 +163,9 @@ async fn a_whole_entry_is_one_put() {
     let store = MemoryStore::new();
     let base = record();
     let writes = [base.writes[0].clone()].into();
-    let record = Arc::new(Record { named: false, writes, ..base });
+    let record = Arc::new(Record { named: false, result: None, writes, ..base });
     let (key, entry) = record.entries().remove(0);
-    let name = Name::Version(key, VersionEntry { whole: true, ..entry });
+    let name = Name::Version(key, entry);
     let body = Body::Record(record);
     assert_eq!(perform(&store, Call::Put(name.clone(), body.clone())).await, Answer::Done);
     let Answer::Got(Some((got, _))) = perform(&store, Call::Get(name.clone())).await else {
