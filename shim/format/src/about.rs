@@ -205,7 +205,7 @@ impl Abilities {
 /// The object `store/format` as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatFound {
-    /// It is not there: [`look`](crate::look) says whether a store may be made.
+    /// It is not there: [`Looking`](crate::Looking) says whether a store may be made.
     Missing,
     /// It can be read.
     Readable(Arc<Format>, Box<About>),

@@ -11,7 +11,7 @@
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
-//! * [`look`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
+//! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
 //!   call, as text.
@@ -43,7 +43,7 @@ pub use commit::{call_error, decode_committed, encode_commit};
 pub use frame::Gone;
 pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
 pub use listing::{Ask, Listing, Scanning};
-pub use look::{Holds, look};
+pub use look::{Holds, Looked, Looking};
 pub use name::{decode_name, describe, encode_name};
 pub use token::{
     MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,

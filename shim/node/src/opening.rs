@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aft_core::ids::TxnId;
 use aft_core::store::{Body, Name};
-use aft_format::{About, FormatFound, Holds, Race, encode_name, encode_object, look, read_format};
+use aft_format::{About, FormatFound, Holds, Looked, Looking, Race, encode_name, encode_object, read_format};
 use aft_store::{Created, Error, Store};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -64,7 +64,7 @@ pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Resul
     let mut found = read().await?;
     let mut is_new = false;
     if found == FormatFound::Missing {
-        let holds = call.until_answered(|| look(store)).await.map_err(|error| unavailable(&error))?;
+        let holds = look(&call).await?;
         if let Some(why) = holds.refusal() {
             return Err(StartError::Refused(format!("{}: {why}", store.url())));
         }
@@ -90,6 +90,18 @@ pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Resul
         FormatFound::Damaged(why) => Ok(Opened::Unmarked(format!("{}: {why}", store.url()))),
         FormatFound::Refused(why) => Err(StartError::Refused(format!("{}: {why}", store.url()))),
         FormatFound::Missing => unreachable!("looked at above"),
+    }
+}
+
+/// Looks at what the store holds. Each call is repeated by itself.
+async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
+    let mut looking = Looking::new();
+    loop {
+        let looked = call.until_answered(|| looking.go_on(call.store)).await;
+        match looked.map_err(|error| unavailable(&error))? {
+            Looked::More(next) => looking = next,
+            Looked::All(holds) => return Ok(holds),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{BlobGroup, Format, Kind, Meta, Stub, VersionEntry};
 use aft_core::store::{Body, Name};
-use aft_format::{About, AboutError, FormatFound, Holds, Race, encode_object, look, read_format};
+use aft_format::{About, AboutError, FormatFound, Holds, Looked, Looking, Race, encode_object, read_format};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -141,7 +141,13 @@ async fn holding(objects: &[Stored<'_>]) -> Holds {
         let part = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
         store.put(&aft_store::Name::new(*space, part(group), part(item)), part(body)).await.unwrap();
     }
-    look(&store).await.unwrap()
+    let mut looking = Looking::new();
+    loop {
+        match looking.go_on(&store).await.unwrap() {
+            Looked::More(next) => looking = next,
+            Looked::All(holds) => return holds,
+        }
+    }
 }
 
 async fn holding_object(name: Name, body: Body) -> Holds {
@@ -156,8 +162,8 @@ async fn a_store_without_anything_may_be_made() {
     let probe = b"aft-probe-0123/race to create";
     let names = (0..120_u32).map(u32::to_be_bytes).collect::<Vec<_>>();
     let mut objects: Vec<Stored<'_>> =
-        names.iter().map(|item| (Space::Blob, &probe[..], &item[..], &b"1"[..])).collect();
-    objects.push((Space::Commit, probe, b"", b"1"));
+        names.iter().map(|item| (Space::Intent, &probe[..], &item[..], &b"1"[..])).collect();
+    objects.push((Space::Lease, probe, b"", b"1"));
     objects.push((Space::Marker, probe, b"", b"1"));
     objects.push((Space::Node, b"0123", b"", b""));
     let holds = holding(&objects).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
-use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, Value, VersionEntry, Write};
+use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, Value, Write};
 use aft_core::store::{
     Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag, Writes,
 };

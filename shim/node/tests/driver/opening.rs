@@ -110,3 +110,14 @@ async fn a_store_that_does_not_answer() {
     store.set(Trouble::None);
     assert!(matches!(later.await.unwrap(), Ok(Opened::Marked { is_new: true, .. })));
 }
+
+/// A look goes through eight spaces; a scan that is not answered is repeated, and no other.
+#[tokio::test]
+async fn a_look_repeats_the_call_that_failed_and_no_other() {
+    let store = TroubledStore::new(MemoryStore::new());
+    store.set(Trouble::EveryOtherScan);
+    let opened = open(&store).await;
+    assert!(matches!(opened, Ok(Opened::Marked { is_new: true, .. })), "{opened:?}");
+    // Each of the eight but the first is asked for twice.
+    assert_eq!(store.scans(), 15);
+}
