@@ -11,13 +11,15 @@ use std::collections::VecDeque;
 
 use aft_store::{Damage, Error, GroupPage, ItemPage, Result, Space};
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use crate::layout::{self, Layout, PARTITIONS, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Row};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
+/// Calls for one partition in a round, where others are answered.
+const CALLS_MAX: usize = 3;
 /// Cut groups with the same start in one partition: a query each whenever they are listed.
 const CUT_MAX: usize = 200;
 /// Keys in a page over groups: 4 KB or so, which a partition gives for a read unit.
@@ -106,8 +108,15 @@ async fn merge(
 ) -> Result<(Vec<Bytes>, bool, Damage)> {
     let (mut merged, mut damaged) = (Vec::new(), Damage::default());
     for round in 0.. {
-        let empty = cursors.iter_mut().filter(|cursor| cursor.found.is_empty());
-        try_join_all(empty.map(|cursor| cursor.look_further(link, wanted, to, len))).await?;
+        let mut left: Vec<&mut Cursor> =
+            cursors.iter_mut().filter(|cursor| cursor.found.is_empty()).collect();
+        let mut tries = 0;
+        while !left.is_empty() {
+            let calls = left.iter_mut().map(|cursor| cursor.look_further(link, wanted, to, len));
+            let outcomes = join_all(calls).await;
+            tries += 1;
+            left = unanswered(left, outcomes, tries, &mut Vec::new())?;
+        }
         cursors.iter_mut().for_each(|cursor| damaged.append(std::mem::take(&mut cursor.damaged)));
         while merged.len() < limit && !cursors.iter().any(Cursor::is_behind) {
             let lowest = cursors.iter().filter_map(|cursor| cursor.found.front()).min().cloned();
@@ -135,7 +144,10 @@ impl Cursor {
     }
 
     async fn look_further(&mut self, link: &Link, wanted: &Wanted<'_>, to: &[u8], len: usize) -> Result<()> {
-        let Some(from) = self.from.take().filter(|from| from.as_slice() <= to) else { return Ok(()) };
+        let Some(from) = self.from.clone().filter(|from| from.as_slice() <= to) else {
+            self.from = None;
+            return Ok(());
+        };
         let page = link.query(&self.partition, &from, to, len, Columns::Names).await?;
         match wanted {
             Wanted::Items { start, group } => {
@@ -171,6 +183,8 @@ impl Cursor {
                         }
                         Some(Told::Cut { bucket, .. }) => {
                             if self.found.is_empty() {
+                                // Where to go on if this is not answered.
+                                self.from = Some(bucket.to_vec());
                                 let mut groups =
                                     cut(link, &self.partition, bucket, &mut self.damaged).await?;
                                 groups.retain(|group| {
@@ -190,6 +204,35 @@ impl Cursor {
             }
         }
         Ok(())
+    }
+}
+
+/// Takes the outcomes of a call for each of `asked`, and returns those whose call is to be made again:
+/// it was not answered, and others were. A call that fails leaves its place as it was.
+///
+/// # Errors
+/// The error of a call, if it is final, if no call was answered, or after [`CALLS_MAX`] `tries`.
+pub(crate) fn unanswered<'a, P, T>(
+    asked: Vec<&'a mut P>,
+    outcomes: Vec<Result<T>>,
+    tries: usize,
+    answers: &mut Vec<T>,
+) -> Result<Vec<&'a mut P>> {
+    assert!(asked.len() == outcomes.len() && tries > 0, "each has its outcome");
+    let (all, mut left, mut failed) = (asked.len(), Vec::new(), None);
+    for (place, outcome) in asked.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(answer) => answers.push(answer),
+            Err(error @ (Error::NoAnswer(_) | Error::Busy(_))) => {
+                failed = Some(error);
+                left.push(place);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        Some(error) if left.len() == all || tries == CALLS_MAX => Err(error),
+        Some(_) | None => Ok(left),
     }
 }
 

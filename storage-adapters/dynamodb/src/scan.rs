@@ -18,11 +18,11 @@ use std::collections::VecDeque;
 
 use aft_store::{Damage, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use crate::layout::{self, Layout, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Row};
-use crate::listing::{cut, foreign, next};
+use crate::listing::{cut, foreign, next, unanswered};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred
 /// milliseconds' worth, far below a caller's time-out.
@@ -119,13 +119,16 @@ impl Scan<'_> {
     async fn merge(&self, mut cursors: Vec<Cursor>, limit: usize) -> Result<ScanPage> {
         let (mut names, mut damaged, mut bytes) = (Vec::<Scanned>::new(), Damage::default(), 0);
         for round in 0.. {
-            let behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
-            if !behind.is_empty() {
-                let len = share(limit - names.len(), behind.len());
-                let read = try_join_all(behind.into_iter().map(|one| one.look_further(self, len)));
-                bytes += read.await?.into_iter().sum::<usize>();
-                cursors.iter_mut().for_each(|one| damaged.append(std::mem::take(&mut one.damaged)));
+            let mut behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
+            let len = share(limit - names.len(), behind.len().max(1));
+            let (mut tries, mut read) = (0, Vec::new());
+            while !behind.is_empty() {
+                let outcomes = join_all(behind.iter_mut().map(|one| one.look_further(self, len))).await;
+                tries += 1;
+                behind = unanswered(behind, outcomes, tries, &mut read)?;
             }
+            bytes += read.into_iter().sum::<usize>();
+            cursors.iter_mut().for_each(|one| damaged.append(std::mem::take(&mut one.damaged)));
             // The lowest of all is known as long as nobody has something lower that was not read.
             while names.len() < limit && !cursors.iter().any(Cursor::is_behind) {
                 let firsts =
@@ -207,7 +210,10 @@ impl Cursor {
         if !self.groups.is_empty() {
             return self.look_in_group(scan, len).await;
         }
-        let Some(from) = self.from.take().filter(|from| *from <= scan.to) else { return Ok(0) };
+        let Some(from) = self.from.clone().filter(|from| *from <= scan.to) else {
+            self.from = None;
+            return Ok(0);
+        };
         let page = scan.link.query(&self.partition, &from, &scan.to, len, scan.columns).await?;
         self.from = page.more.then(|| next(&page.rows));
         let bytes = body_bytes(&page.rows);
@@ -230,6 +236,8 @@ impl Cursor {
                 run.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.found.extend(run);
             } else if self.found.is_empty() {
+                // Where to go on if this is not answered.
+                self.from = Some(bucket.clone());
                 self.groups = self.cut_groups(scan, &bucket).await?;
                 self.from = Some(layout::past(&bucket));
             } else {

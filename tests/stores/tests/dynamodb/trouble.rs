@@ -61,6 +61,41 @@ async fn failures_are_told_apart() {
     assert!((12..=26).contains(&seen), "{seen}");
 }
 
+/// Of the queries of one page, one to each partition, those that fail are asked again, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_asks_again_in_the_partition_that_failed() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let queries = Arc::<AtomicUsize>::default();
+    let fails = {
+        let queries = queries.clone();
+        move |request: &hyper::Request<hyper::body::Incoming>| {
+            let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+            let is_query = target.is_some_and(|target| target.ends_with(".Query"));
+            match is_query && queries.fetch_add(1, Ordering::Relaxed) % 12 == 2 {
+                true => Act::Answer(500, INTERNAL),
+                false => Act::Pass,
+            }
+        }
+    };
+    let front = Front::start(&table.server.endpoint(), fails).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("one query is answered");
+    let groups: Vec<String> = (0..40).map(|number| format!("g{number:02}")).collect();
+    for group in &groups {
+        store.put(&Name::new(Space::Version, group.clone(), "i"), Bytes::new()).await.expect("all passes");
+    }
+    queries.store(0, Ordering::Relaxed);
+    let page = store.scan(Space::Version, b"", None, 1_000).await.expect("seven are answered");
+    assert_eq!(
+        page.names.iter().map(|name| &name.group).collect::<Vec<_>>(),
+        groups.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(queries.swap(0, Ordering::Relaxed), 8 + 1);
+    let page = store.groups(Space::Version, b"", None, 20).await.expect("seven are answered");
+    assert_eq!(page.groups, groups[..20]);
+    let asked = queries.load(Ordering::Relaxed);
+    assert!(asked > 8 && asked < 16, "{asked}");
+}
+
 /// Takes 30 % of a batch's requests out, and says in the answer that they were not processed.
 fn leave_undone(undone: Arc<AtomicUsize>, turn: Arc<AtomicUsize>) -> Rewrite {
     Rewrite(Arc::new(move |body: Bytes| {
