@@ -10,7 +10,7 @@
 //! adapter's own cache) costs no allocation in the set of calls under way, no time-out and no wake-up. The three sources take turns, each
 //! a bounded streak, so none starves another. The clocks are read before every step: an answer must not look younger than it is.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use tracing::{debug, error, info, warn};
 use crate::cache::ValueCache;
 use crate::clock::{Deadline, Instants};
 use crate::handle::{Shared, State};
+use crate::reports::{Descriptions, Spell};
 use crate::stats::CallKind;
 use crate::waiters::{Outcome, Waiters};
 use crate::{calls, clock};
@@ -42,8 +43,6 @@ use crate::{calls, clock};
 const STREAK_LEN_MAX: usize = 32;
 /// Steps before other tasks of the runtime have their turn: about a millisecond.
 const TURN_STEPS_MAX: usize = 1_024;
-/// Descriptions of damage that are kept so that each is logged once: some hundred bytes each.
-const REPORTED_MAX: usize = 1_000;
 /// The longest sleep: the levels that are shown are not older than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -106,8 +105,10 @@ pub(crate) struct EventLoop {
     holds_deadlines: bool,
     /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
     mark_ms: u64,
-    /// Damage that was logged; at most `REPORTED_MAX` descriptions.
-    reported: BTreeSet<String>,
+    /// Damage that was logged.
+    damage: Descriptions,
+    /// Versions ahead of the store's time are met.
+    ahead: Spell,
 }
 
 impl EventLoop {
@@ -139,7 +140,8 @@ impl EventLoop {
             instants: Instants::new(),
             holds_deadlines,
             mark_ms,
-            reported: BTreeSet::new(),
+            damage: Descriptions::default(),
+            ahead: Spell::default(),
         }
     }
 
@@ -343,7 +345,7 @@ impl EventLoop {
                     self.cache.keep_read(record, key);
                 }
             }
-            (Err(Error::Damaged(what)), _) => error!(what, "the store holds something damaged"),
+            (Err(Error::Damaged(what)), _) => self.log_damage(what),
             (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
             (Ok(_), _) => {}
@@ -382,17 +384,18 @@ impl EventLoop {
             }
             Note::AheadOfTime(txn) => {
                 meters.ahead_of_time.add();
-                warn!(version = %txn, "a version lies ahead of the store's time: a clock was wrong when it was written");
+                // A clock that was wrong for an hour wrote a version for each commit of it.
+                if self.ahead.begins(self.now.mono_ms) {
+                    warn!(
+                        version = %txn,
+                        "versions lie ahead of the store's time: a clock was wrong when they were written; \
+                         aft_ahead_of_time_total counts them, and they are not logged one by one"
+                    );
+                }
             }
             Note::Damaged(what) => {
                 meters.damaged.add();
-                // Every sweep meets it again, and so does every read beside it.
-                if self.reported.len() >= REPORTED_MAX {
-                    self.reported.clear();
-                }
-                if self.reported.insert(what.clone()) {
-                    error!(what, "something in the store cannot be read and is left alone");
-                }
+                self.log_damage(what);
             }
             Note::MarkMoved(mark) => {
                 meters.marks_moved.add();
@@ -412,6 +415,13 @@ impl EventLoop {
                 }
                 info!(whole, "a sweep ended");
             }
+        }
+    }
+
+    fn log_damage(&mut self, what: &str) {
+        // Every sweep meets it again, and so does every read beside it.
+        if self.damage.is_news(what) {
+            error!(what, "something in the store cannot be read and is left alone");
         }
     }
 

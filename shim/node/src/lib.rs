@@ -29,6 +29,7 @@ mod event_loop;
 mod handle;
 mod meters;
 mod opening;
+mod reports;
 mod settings;
 mod stats;
 mod upload;
