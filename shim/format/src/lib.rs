@@ -11,6 +11,7 @@
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
+//! * [`Times`] (`times`) – the times that all nodes on a store share.
 //! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
@@ -35,6 +36,7 @@ mod messages;
 mod name;
 mod notes;
 mod record;
+mod times;
 mod token;
 
 pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
@@ -45,6 +47,7 @@ pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_
 pub use listing::{Ask, Listing, Scanning};
 pub use look::{Holds, Looked, Looking};
 pub use name::{decode_name, describe, encode_name};
+pub use times::Times;
 pub use token::{
     MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
     merge_sessions,

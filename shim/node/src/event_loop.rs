@@ -24,8 +24,9 @@ use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
 use aft_core::record::{Record, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Created};
-use aft_format::call_error;
+use aft_format::{About, call_error};
 use aft_store::{Error, Store};
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
@@ -34,6 +35,7 @@ use tracing::{debug, error, info, warn};
 use crate::cache::ValueCache;
 use crate::clock::{Deadline, Instants};
 use crate::handle::{Shared, State};
+use crate::opening::Opened;
 use crate::reports::{Descriptions, Spell};
 use crate::stats::CallKind;
 use crate::waiters::{Outcome, Waiters};
@@ -105,6 +107,8 @@ pub(crate) struct EventLoop {
     holds_deadlines: bool,
     /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
     mark_ms: u64,
+    /// The store's description of itself, as it was seen last.
+    about: Option<Box<About>>,
     /// Damage that was logged.
     damage: Descriptions,
     /// Versions ahead of the store's time are met.
@@ -121,6 +125,10 @@ impl EventLoop {
         let sleep = Box::pin(sleep(Duration::ZERO));
         let holds_deadlines = shared.store.until(Instant::now()).is_some();
         let first = shared.settings.maintain.then_some(Input::Upkeep(true));
+        let about = match &shared.opened {
+            Opened::Marked { about, .. } => Some(about.clone()),
+            Opened::Unmarked(_) => None,
+        };
         EventLoop {
             node: Node::new(shared.id, core),
             cache: ValueCache::new(shared.settings.value_cache_bytes_max),
@@ -140,6 +148,7 @@ impl EventLoop {
             instants: Instants::new(),
             holds_deadlines,
             mark_ms,
+            about,
             damage: Descriptions::default(),
             ahead: Spell::default(),
         }
@@ -345,6 +354,7 @@ impl EventLoop {
                     self.cache.keep_read(record, key);
                 }
             }
+            (Ok(Answer::Got(Some((Body::Format(format), _)))), _) => self.look_at_description(&format.about),
             (Err(Error::Damaged(what)), _) => self.log_damage(what),
             (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
@@ -352,6 +362,25 @@ impl EventLoop {
         }
         let answer = outcome.unwrap_or_else(|error| Answer::Failed(call_error(error)));
         Input::Answer(id, answer, self.time_heard())
+    }
+
+    /// Says so if the store's description of itself is not as it was: somebody changed what its nodes share, or put another store in its place.
+    fn look_at_description(&mut self, bytes: &Bytes) {
+        let Some(before) = &self.about else { return };
+        // What cannot be read is damage, of which the next start speaks.
+        let Ok(now) = About::decode(bytes) else { return };
+        if **before == now {
+            return;
+        }
+        let times = |about: &About| about.times.map_or_else(|| "none".to_owned(), |times| times.to_string());
+        warn!(
+            times_before = times(before),
+            times_now = times(&now),
+            is_same_store = before.identity == now.identity,
+            "the store's description of itself has changed since this node started: restart the node with the settings \
+             of the others"
+        );
+        self.about = Some(Box::new(now));
     }
 
     /// Returns the newest time that answers of the store carried since this was last asked. Older ones say less: they have drifted for longer.

@@ -2,12 +2,13 @@
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aft_core::ids::{AttemptId, Hlc, TxnId};
 use aft_core::record::{Location, Record, Value, Write};
 use aft_core::store::{Body, Name};
-use aft_format::{encode_object, own_hash};
+use aft_format::{Times, encode_object, own_hash};
+use aft_node::{NodeSettings, change_times};
 use aft_store::{Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -116,4 +117,33 @@ async fn damage_that_calls_meet_is_one_line_each() {
         }
     }
     assert_eq!(lines.with("cannot be read"), 2, "{lines:?}");
+}
+
+/// A node that works on is warned once of each change of what the nodes share.
+#[tokio::test]
+async fn a_changed_description_is_one_line() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let store = MemoryStore::new();
+    let node = node(Arc::new(store.clone()), |settings| {
+        settings.maintain = true;
+        settings.core.sweep_interval_ms = 1;
+    })
+    .await;
+    let swept = async |more: u64| {
+        let before = node.stats().sweeps;
+        while node.stats().sweeps < before + more {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    swept(3).await;
+    assert_eq!(lines.with("description of itself"), 0, "{lines:?}");
+    let times = NodeSettings::new(&store.capabilities()).times().unwrap();
+    for (number, timeout_max_ms) in [70_000, 80_000].into_iter().enumerate() {
+        let changed = Times { timeout_max_ms, ..times };
+        change_times(&store, changed, Duration::from_secs(5)).await.unwrap();
+        swept(5).await;
+        assert_eq!(lines.with("description of itself"), number + 1, "{lines:?}");
+        assert_eq!(lines.with(&format!("times_now=\"deadlines to {timeout_max_ms} ms")), 1, "{lines:?}");
+    }
 }
