@@ -4,10 +4,10 @@
 //! at its end has something; those that have nothing look further, all at the same time.
 //!
 //! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with a million items costs one page.
-//! Groups that are cut are in no order among those with the same start. So a cursor that comes to such a start takes all of them at once, one query a group, and sorts
-//! them; they share their first [`GROUP_BYTES_MAX`](crate::layout) bytes. More than [`CUT_MAX`] of them are refused.
+//! Groups that are cut are in no order among those with the same start: their first [`GROUP_BYTES_MAX`](crate::layout) bytes. So a cursor that comes to
+//! such a start looks at all of them, and takes the lowest that a page has room for; the next page looks at all of them again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use aft_store::{Damage, Error, GroupPage, ItemPage, Result, Space};
 use bytes::Bytes;
@@ -20,8 +20,8 @@ use crate::link::{Columns, Link, PAGE_MAX, Row};
 const ROUNDS_MAX: usize = 16;
 /// Calls for one partition in a round, where others are answered.
 const CALLS_MAX: usize = 3;
-/// Cut groups with the same start in one partition: a query each whenever they are listed.
-const CUT_MAX: usize = 200;
+/// Keys in a page over cut groups with the same start: these take 2 KB each.
+const CUT_PAGE_MAX: usize = 100;
 /// Keys in a page over groups: 4 KB or so, which a partition gives for a read unit.
 const GROUP_PAGE_MAX: usize = 40;
 
@@ -38,6 +38,8 @@ struct Cursor {
     /// Where to go on; `None` at the end.
     from: Option<Vec<u8>>,
     found: VecDeque<Bytes>,
+    /// The last group that was taken of those that share their start at `from`, where there are more.
+    cut_after: Option<Bytes>,
     /// What was met and is nothing of ours, since this was last taken.
     damaged: Damage,
 }
@@ -93,6 +95,7 @@ fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
         partition,
         from: Some(from.to_vec()),
         found: VecDeque::new(),
+        cut_after: None,
         damaged: Damage::default(),
     };
     partitions.into_iter().map(cursor).collect()
@@ -112,7 +115,7 @@ async fn merge(
             cursors.iter_mut().filter(|cursor| cursor.found.is_empty()).collect();
         let mut tries = 0;
         while !left.is_empty() {
-            let calls = left.iter_mut().map(|cursor| cursor.look_further(link, wanted, to, len));
+            let calls = left.iter_mut().map(|cursor| cursor.look_further(link, wanted, to, len, limit));
             let outcomes = join_all(calls).await;
             tries += 1;
             left = unanswered(left, outcomes, tries, &mut Vec::new())?;
@@ -143,7 +146,14 @@ impl Cursor {
         self.found.is_empty() && self.from.is_some()
     }
 
-    async fn look_further(&mut self, link: &Link, wanted: &Wanted<'_>, to: &[u8], len: usize) -> Result<()> {
+    async fn look_further(
+        &mut self,
+        link: &Link,
+        wanted: &Wanted<'_>,
+        to: &[u8],
+        len: usize,
+        keep: usize,
+    ) -> Result<()> {
         let Some(from) = self.from.clone().filter(|from| from.as_slice() <= to) else {
             self.from = None;
             return Ok(());
@@ -183,15 +193,22 @@ impl Cursor {
                         }
                         Some(Told::Cut { bucket, .. }) => {
                             if self.found.is_empty() {
-                                // Where to go on if this is not answered.
+                                // Where to go on if this is not answered, or if there are more.
                                 self.from = Some(bucket.to_vec());
-                                let mut groups =
-                                    cut(link, &self.partition, bucket, &mut self.damaged).await?;
-                                groups.retain(|group| {
-                                    group.starts_with(prefix) && after.is_none_or(|after| group > after)
-                                });
-                                self.found = groups.into();
-                                self.from = Some(layout::past(bucket));
+                                let taken = self.cut_after.as_ref();
+                                let wanted = |group: &Bytes| {
+                                    group.starts_with(prefix)
+                                        && after.is_none_or(|after| group > after)
+                                        && taken.is_none_or(|taken| group > taken)
+                                };
+                                let damaged = &mut self.damaged;
+                                let groups =
+                                    cut(link, &self.partition, bucket, keep, wanted, damaged).await?;
+                                match groups.more {
+                                    true => self.cut_after = groups.lowest.last().cloned(),
+                                    false => (self.from, self.cut_after) = (Some(layout::past(bucket)), None),
+                                }
+                                self.found = groups.lowest.into_iter().collect();
                             } else {
                                 // Next time: what was found comes before it.
                                 self.from = Some(bucket.to_vec());
@@ -242,38 +259,52 @@ pub(crate) fn next(rows: &[Row]) -> Vec<u8> {
     layout::after(last)
 }
 
-/// All groups of a partition that are cut and have this start, in order.
+/// Groups of a partition that are cut and share their start.
+pub(crate) struct CutGroups {
+    /// The lowest of those that are wanted, in order.
+    pub(crate) lowest: BTreeSet<Bytes>,
+    /// Others come behind them.
+    pub(crate) more: bool,
+}
+
+/// The lowest groups of a partition that are cut, have this start and are `wanted`, at most `keep` of them. Digests are in no order, so all
+/// groups with the start are looked at, a page of keys at a time: a group with more items than a page costs one.
 pub(crate) async fn cut(
     link: &Link,
     partition: &str,
     bucket: &[u8],
+    keep: usize,
+    wanted: impl Fn(&Bytes) -> bool,
     damaged: &mut Damage,
-) -> Result<Vec<Bytes>> {
-    let (mut groups, mut from, to) = (Vec::new(), bucket.to_vec(), layout::past(bucket));
+) -> Result<CutGroups> {
+    assert!(keep > 0, "a page has room");
+    let (mut lowest, mut more) = (BTreeSet::new(), false);
+    let (mut from, to) = (bucket.to_vec(), layout::past(bucket));
     loop {
-        let page = link.query(partition, &from, &to, 1, Columns::Names).await?;
-        let Some(Row { sort, group, .. }) = page.rows.into_iter().next() else { break };
-        let start = match layout::read(&sort) {
-            Some(Told::Cut { start, .. }) => Some(start),
-            Some(Told::Whole { .. }) | None => None,
-        };
-        let Some(group) = group.filter(|group| start == Some(&layout::start(group)[..])) else {
-            damaged.add(|| foreign(link, partition, &sort));
-            from = layout::after(&sort);
-            continue;
-        };
-        from = layout::past(&layout::start(&group));
-        groups.push(group);
-        if groups.len() > CUT_MAX {
-            return Err(Error::Refused(format!(
-                "{}: more than {CUT_MAX} groups of {partition} share the long start {}, and cannot be listed; shorten the keys",
-                link.url,
-                bucket.escape_ascii()
-            )));
+        let page = link.query(partition, &from, &to, CUT_PAGE_MAX, Columns::Names).await?;
+        // Where the page ends within a group, the rest of it is passed over.
+        let mut next = page.more.then(|| next(&page.rows));
+        for Row { sort, group, .. } in page.rows {
+            let start = match layout::read(&sort) {
+                Some(Told::Cut { start, .. }) => Some(start),
+                Some(Told::Whole { .. }) | None => None,
+            };
+            let Some(group) = group.filter(|group| start == Some(&layout::start(group)[..])) else {
+                damaged.add(|| foreign(link, partition, &sort));
+                continue;
+            };
+            let behind = layout::past(&layout::start(&group));
+            next = next.map(|next| if next > behind { next } else { behind });
+            if wanted(&group) && lowest.insert(group) && lowest.len() > keep {
+                lowest.pop_last();
+                more = true;
+            }
+        }
+        match next.filter(|next| *next <= to) {
+            Some(next) => from = next,
+            None => return Ok(CutGroups { lowest, more }),
         }
     }
-    groups.sort();
-    Ok(groups)
 }
 
 /// The text about something that lies where only this program writes.

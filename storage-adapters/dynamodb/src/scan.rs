@@ -12,21 +12,24 @@
 //! read and not given is read again by the next page: nothing is remembered between pages.
 //!
 //! Groups that are cut (`layout`) are in no order among those with the same start. Those that a page
-//! shows whole are sorted in memory, since each item carries its group; others are read one by one.
+//! shows whole are sorted in memory, since each item carries its group. Of others all with the start
+//! are looked at, and the lowest that the page has room for are read group by group.
 
 use std::collections::VecDeque;
 
 use aft_store::{Damage, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 
 use crate::layout::{self, Layout, Told};
-use crate::link::{Columns, Link, PAGE_MAX, Row};
+use crate::link::{Columns, Link, PAGE_MAX, Page, Row};
 use crate::listing::{cut, foreign, next, unanswered};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred
 /// milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
+/// Cut groups of one partition that are read at once.
+const CUT_AT_ONCE: usize = 16;
 /// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and the
 /// rounds bound what a page holds.
 const PAGE_BYTES: usize = 4 << 20;
@@ -47,6 +50,8 @@ struct Cursor {
     found: VecDeque<Scanned>,
     /// Groups that are cut, in order, to be read before going on, each from a sort key on.
     groups: VecDeque<(Bytes, Vec<u8>)>,
+    /// The last of those, where there are more with their start, which is at `from`.
+    cut_after: Option<Bytes>,
     /// The sort key to go on from; `None` at the end.
     from: Option<Vec<u8>>,
     /// What was met and is nothing of ours, since this was last taken.
@@ -82,7 +87,14 @@ pub(crate) async fn page(
     let from = from.max(start.clone()).max(vec![0]);
     let cursor = |partition| {
         let (found, groups) = (VecDeque::new(), VecDeque::new());
-        Cursor { partition, found, groups, from: Some(from.clone()), damaged: Damage::default() }
+        Cursor {
+            partition,
+            found,
+            groups,
+            cut_after: None,
+            from: Some(from.clone()),
+            damaged: Damage::default(),
+        }
     };
     let cursors = layout.partitions(space).into_iter().map(cursor).collect();
     let scan = Scan { link, prefix, after, to: layout::past(&start), columns: columns(space) };
@@ -208,7 +220,7 @@ impl Cursor {
     async fn look_further(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
         assert!(self.is_behind(), "what was found is taken first");
         if !self.groups.is_empty() {
-            return self.look_in_group(scan, len).await;
+            return self.look_in_groups(scan, len).await;
         }
         let Some(from) = self.from.clone().filter(|from| *from <= scan.to) else {
             self.from = None;
@@ -233,13 +245,17 @@ impl Cursor {
                 // All with this start are on the page: their order is made here.
                 let run = run.into_iter().filter_map(|row| self.take(scan, row));
                 let mut run: Vec<Scanned> = run.collect();
+                if let Some(taken) = self.cut_after.take() {
+                    run.retain(|name| name.group > taken);
+                }
                 run.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.found.extend(run);
             } else if self.found.is_empty() {
-                // Where to go on if this is not answered.
+                // Where to go on if this is not answered, or if there are more.
                 self.from = Some(bucket.clone());
-                self.groups = self.cut_groups(scan, &bucket).await?;
-                self.from = Some(layout::past(&bucket));
+                if !self.take_cut_groups(scan, &bucket, len).await? {
+                    self.from = Some(layout::past(&bucket));
+                }
             } else {
                 // Next time: what was found comes before it.
                 self.from = Some(bucket);
@@ -249,37 +265,53 @@ impl Cursor {
         Ok(bytes)
     }
 
-    /// The cut groups with this start that are asked for, in order.
-    async fn cut_groups(&mut self, scan: &Scan<'_>, bucket: &[u8]) -> Result<VecDeque<(Bytes, Vec<u8>)>> {
-        let groups = cut(scan.link, &self.partition, bucket, &mut self.damaged).await?;
-        let rest = |group: Bytes| match scan.after {
-            _ if !group.starts_with(scan.prefix) => None,
-            Some(after) if group < after.group => None,
-            Some(Position { group: last, item }) if group == *last => {
-                let from = layout::after_item(&group, item.as_ref()?);
-                Some((group, from))
+    /// Takes the lowest cut groups with this start that are asked for, at most `keep`; says whether
+    /// there are more.
+    async fn take_cut_groups(&mut self, scan: &Scan<'_>, bucket: &[u8], keep: usize) -> Result<bool> {
+        let from = |group: &Bytes| match scan.after {
+            Some(after) if *group < after.group => None,
+            Some(Position { group: last, item }) if group == last => {
+                Some(layout::after_item(group, item.as_ref()?))
             }
-            Some(_) | None => {
-                let from = layout::start(&group);
-                Some((group, from))
-            }
+            Some(_) | None => Some(layout::start(group)),
         };
-        Ok(groups.into_iter().filter_map(rest).collect())
+        let taken = self.cut_after.as_ref();
+        let wanted = |group: &Bytes| {
+            group.starts_with(scan.prefix) && taken.is_none_or(|taken| group > taken) && from(group).is_some()
+        };
+        let groups = cut(scan.link, &self.partition, bucket, keep, wanted, &mut self.damaged).await?;
+        self.cut_after = groups.lowest.last().filter(|_| groups.more).cloned();
+        let groups = groups.lowest.into_iter().filter_map(|group| from(&group).map(|from| (group, from)));
+        self.groups = groups.collect();
+        assert!(self.groups.iter().is_sorted(), "groups are read in order");
+        Ok(self.cut_after.is_some())
     }
 
-    /// Reads on in the first of the cut groups.
-    async fn look_in_group(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
-        let (group, from) = self.groups.front().expect("the caller saw it").clone();
-        let to = layout::past(&layout::start(&group));
-        let page = scan.link.query(&self.partition, &from, &to, len, scan.columns).await?;
-        match page.more {
-            true => self.groups[0].1 = next(&page.rows),
-            false => drop(self.groups.pop_front()),
-        }
-        let bytes = body_bytes(&page.rows);
-        for row in page.rows {
-            let name = self.take(scan, row);
-            self.found.extend(name);
+    /// Reads on in the first of the cut groups, some of them at once.
+    async fn look_in_groups(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
+        let at_once = self.groups.len().min(CUT_AT_ONCE);
+        let partition = &self.partition;
+        let queries = self.groups.iter().take(at_once).map(|(group, from)| async move {
+            let to = layout::past(&layout::start(group));
+            scan.link.query(partition, from, &to, len, scan.columns).await
+        });
+        let pages: Vec<Page> = try_join_all(queries).await?;
+        let mut bytes = 0;
+        for page in pages {
+            // What comes behind a group that goes on is read again when its turn comes.
+            let goes_on = page.more;
+            match goes_on {
+                true => self.groups[0].1 = next(&page.rows),
+                false => drop(self.groups.pop_front()),
+            }
+            bytes += body_bytes(&page.rows);
+            for row in page.rows {
+                let name = self.take(scan, row);
+                self.found.extend(name);
+            }
+            if goes_on {
+                break;
+            }
         }
         Ok(bytes)
     }

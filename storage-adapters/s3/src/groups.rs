@@ -4,8 +4,12 @@
 //! groups. The walk keeps a stack of places to go on from, so that a page can start after any group: the place after it in its directory, the place after that directory
 //! in the one above, and so on.
 //!
-//! The directory of groups whose names end in a digest is taken at once: each digest is resolved by reading one object, and the groups are
-//! sorted in memory. They share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key); more than [`HASHED_MAX`] of them are refused.
+//! Groups whose names end in a digest share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key), and are in no order in
+//! their directory. All digests in it are looked at for a page, a thousand at a time; each is resolved by reading one object, and the lowest groups that
+//! the page has room for are kept. Resolved ones are remembered, as a digest never means another group: so a page that takes longer than its caller waits
+//! gets further the next time.
+
+use std::collections::BTreeSet;
 
 use aft_store::{Damage, Error, GroupPage, Result, Space};
 use bytes::Bytes;
@@ -14,12 +18,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use crate::layout::{
     self, Entry, GROUP_SEGMENTS_MAX, Layout, Path, SEAL_BYTES_MAX, after_directory, after_group, past,
 };
-use crate::link::{Link, Page};
+use crate::link::{BATCH_MAX, Link, Page};
 
 /// Listings of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
 const LISTINGS_MAX: usize = 16;
-/// Groups with the same long start: two requests each whenever they are listed.
-const HASHED_MAX: usize = 1_000;
 /// Digests resolved at once.
 pub(crate) const RESOLVES_AT_ONCE: usize = 32;
 /// Objects of a digest that are read until one says its group: whoever put something else among them did so for more than one.
@@ -64,16 +66,16 @@ pub(crate) async fn page(
         listings += 1;
         let room = limit - groups.len();
         if place.full.len() == GROUP_SEGMENTS_MAX {
-            let mut found = hashed(link, layout, space, &place.full, &mut damaged).await?;
-            found.retain(|group| {
+            let wanted = |group: &Bytes| {
                 group.starts_with(prefix) && place.after_hashed.as_ref().is_none_or(|after| group > after)
-            });
-            found.sort();
-            if found.len() > room {
-                groups.extend(found.drain(..room));
+            };
+            // One more than there is room for shows that more follow.
+            let found = hashed(link, layout, space, &place.full, room + 1, wanted, &mut damaged).await?;
+            let more = found.len() > room;
+            groups.extend(found.into_iter().take(room));
+            if more {
                 return Ok(GroupPage { groups, more: true, damaged });
             }
-            groups.append(&mut found);
             continue;
         }
         let directory = layout.directory(space, &place.full);
@@ -132,40 +134,44 @@ fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> V
     places
 }
 
-/// All groups of a directory of digests, in no order.
+/// The lowest groups of a directory of digests that are `wanted`, at most `keep` of them.
 async fn hashed(
     link: &Link,
     layout: &Layout,
     space: Space,
     full: &[String],
+    keep: usize,
+    wanted: impl Fn(&Bytes) -> bool,
     damaged: &mut Damage,
-) -> Result<Vec<Bytes>> {
-    let digests = futures::stream::iter(digests(link, layout, space, full, damaged).await?);
-    let resolved = digests.map(|digest| async move { resolve(link, layout, space, &digest).await });
-    let resolved: Vec<Resolved> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-    Ok(resolved.into_iter().filter_map(|resolved| resolved.or_damage(damaged)).collect())
+) -> Result<BTreeSet<Bytes>> {
+    let (mut lowest, mut after) = (BTreeSet::new(), None);
+    loop {
+        let (digests, next) = digests(link, layout, space, full, after.as_deref(), damaged).await?;
+        let resolved = futures::stream::iter(digests);
+        let resolved = resolved.map(|digest| async move { resolve(link, layout, space, &digest).await });
+        let resolved: Vec<Resolved> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        for group in resolved.into_iter().filter_map(|resolved| resolved.or_damage(damaged)) {
+            if wanted(&group) && lowest.insert(group) && lowest.len() > keep {
+                lowest.pop_last();
+            }
+        }
+        let Some(next) = next else { return Ok(lowest) };
+        after = Some(next);
+    }
 }
 
-/// The directories of the groups in a directory of digests.
-///
-/// # Errors
-/// [`Error::Refused`] if there are more than [`HASHED_MAX`]: the keys must be shortened.
+/// A page of the directories of the groups in a directory of digests, and the place to go on from.
 pub(crate) async fn digests(
     link: &Link,
     layout: &Layout,
     space: Space,
     full: &[String],
+    after: Option<&str>,
     damaged: &mut Damage,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, Option<String>)> {
     let directory = layout.directory(space, full);
-    let page = list(link, &directory, None, HASHED_MAX).await?;
-    if page.more {
-        return Err(Error::Refused(format!(
-            "{}: more than {HASHED_MAX} groups of {} share the long start {directory}, and cannot be listed; shorten the keys",
-            link.url,
-            space.as_str()
-        )));
-    }
+    let page = list(link, &directory, after, BATCH_MAX).await?;
+    let next = if page.more { page.end() } else { None };
     loose(link, &page, damaged);
     let mut digests = page.directories;
     digests.retain(|digest| {
@@ -178,7 +184,7 @@ pub(crate) async fn digests(
             }
         }
     });
-    Ok(digests)
+    Ok((digests, next))
 }
 
 /// Adds the objects that lie beside the directories of a page: this program makes none there.
@@ -216,6 +222,9 @@ impl Resolved {
 
 /// The group whose name ends in this digest, by any of its first objects.
 pub(crate) async fn resolve(link: &Link, layout: &Layout, space: Space, digest: &str) -> Result<Resolved> {
+    if let Some(group) = link.resolved.get(digest) {
+        return Ok(Resolved::Group(group));
+    }
     for _ in 0..RESOLVES_MAX {
         let items = link.list(digest, false, None, RESOLVE_OBJECTS).await;
         let items = items.map_err(|failure| failure.into_error(&link.asked("list", digest)))?;
@@ -249,6 +258,7 @@ pub(crate) async fn group_in(
     let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(Resolved::Gone) };
     Ok(match layout::unseal(start) {
         Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => {
+            link.resolved.put(digest, &group);
             Resolved::Group(group)
         }
         Some(_) | None => Resolved::Damaged(format!("{}: {key} does not begin with its group", link.url)),

@@ -7,13 +7,17 @@
 //!
 //! * A directory that lies whole within the page is sorted in memory, after one GET for each group in
 //!   it, which gives the group's name.
-//! * One that does not ends the page before it. Where the page begins with it, it is read group by
-//!   group: two requests for each of its groups, however many of them the page has room for. That is
-//!   the price of more than a page of names that share their first 480 characters.
+//! * One that does not ends the page before it. Where the page begins with it, all of its digests are
+//!   looked at, a thousand at a time, and the lowest groups that the page has room for are read group
+//!   by group: two requests for each group, one more for each of those that the page shows and that
+//!   was resolved before. That is the price of more than a page of names that share their first 480
+//!   characters.
 //!
-//! Nothing is remembered between pages: one that goes on within such a directory reads it again.
+//! Of names nothing is remembered between pages: one that goes on within such a directory looks at it
+//! again. Which group a digest stands for is remembered (`groups`).
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use aft_store::{Damage, Error, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
@@ -198,56 +202,95 @@ impl Scan<'_> {
         names: &mut Vec<Scanned>,
         damaged: &mut Damage,
     ) -> Result<bool> {
-        let digests = digests(self.link, self.layout, self.space, full, damaged).await?;
-        let groups = futures::stream::iter(digests).map(|digest| async move {
-            let page = self.list(&digest, None, FIRST_NAMES_MAX).await?;
-            let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
-                return Ok((Resolved::Gone, page));
-            };
-            let resolved = self.group(&digest, &first.key).await?;
-            Ok::<_, Error>((resolved, page))
-        });
-        let groups: Vec<(Resolved, Page)> = groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-        let groups = groups.into_iter();
-        let groups = groups.filter_map(|(resolved, page)| Some((resolved.or_damage(damaged)?, page)));
-        let mut groups: Vec<(Bytes, Page)> = groups.collect();
-        groups.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (group, mut page) in groups {
-            if !group.starts_with(self.prefix) || self.is_past(&group) {
-                continue;
-            }
-            let digest = self.layout.group(self.space, &group);
-            // Where the last page stopped within this group, it may be far behind its start.
-            if page.more
-                && let Some(Position { group: last, item: Some(item) }) = self.after
-                && *last == group
-            {
-                let from = format!("{digest}{}", layout::item(item));
-                page = self.list(&digest, Some(&from), limit).await?;
-            }
+        let mut behind: Option<Bytes> = None;
+        loop {
+            // The first names of each group, where they were read to resolve it.
+            let (mut lowest, mut dropped, mut after) = (BTreeMap::<Bytes, Option<Page>>::new(), false, None);
             loop {
-                for object in page.objects.iter().filter(|object| object.key != digest) {
-                    let text = &object.key[digest.len()..];
-                    let Some(item) = layout::decode_item(text) else {
-                        damaged.add(|| foreign(self.link, &object.key));
-                        continue;
-                    };
-                    if !self.is_asked_for(&group, &item) {
+                let (listed, next) =
+                    digests(self.link, self.layout, self.space, full, after.as_deref(), damaged).await?;
+                let resolved =
+                    futures::stream::iter(listed).map(|digest| async move { self.first(&digest).await });
+                let resolved: Vec<(Resolved, Option<Page>)> =
+                    resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+                for (resolved, page) in resolved {
+                    let Some(group) = resolved.or_damage(damaged) else { continue };
+                    let is_behind = behind.as_ref().is_some_and(|behind| group <= *behind);
+                    if !group.starts_with(self.prefix) || self.is_past(&group) || is_behind {
                         continue;
                     }
-                    if names.len() == limit {
-                        return Ok(true);
+                    lowest.insert(group, page);
+                    // Each has a name at least.
+                    if lowest.len() > limit {
+                        lowest.pop_last();
+                        dropped = true;
                     }
-                    names.push(scanned(group.clone(), item, object.written_ms));
                 }
-                if !page.more {
-                    break;
+                let Some(next) = next else { break };
+                after = Some(next);
+            }
+            behind = lowest.last_key_value().map(|(last, _)| last.clone());
+            let pages = futures::stream::iter(lowest).map(|(group, page)| async move {
+                let page = match page {
+                    Some(page) => page,
+                    None => {
+                        let digest = self.layout.group(self.space, &group);
+                        self.list(&digest, None, FIRST_NAMES_MAX).await?
+                    }
+                };
+                Ok::<_, Error>((group, page))
+            });
+            let mut pages = pages.buffered(RESOLVES_AT_ONCE);
+            while let Some((group, mut page)) = pages.try_next().await? {
+                let digest = self.layout.group(self.space, &group);
+                // Where the last page stopped within this group, it may be far behind its start.
+                if page.more
+                    && let Some(Position { group: last, item: Some(item) }) = self.after
+                    && *last == group
+                {
+                    let from = format!("{digest}{}", layout::item(item));
+                    page = self.list(&digest, Some(&from), limit).await?;
                 }
-                let from = self.end_of(&page, &digest)?;
-                page = self.list(&digest, Some(&from), limit).await?;
+                loop {
+                    for object in page.objects.iter().filter(|object| object.key != digest) {
+                        let text = &object.key[digest.len()..];
+                        let Some(item) = layout::decode_item(text) else {
+                            damaged.add(|| foreign(self.link, &object.key));
+                            continue;
+                        };
+                        if !self.is_asked_for(&group, &item) {
+                            continue;
+                        }
+                        if names.len() == limit {
+                            return Ok(true);
+                        }
+                        names.push(scanned(group.clone(), item, object.written_ms));
+                    }
+                    if !page.more {
+                        break;
+                    }
+                    let from = self.end_of(&page, &digest)?;
+                    page = self.list(&digest, Some(&from), limit).await?;
+                }
+            }
+            // Groups of which no name can be read give none.
+            if !dropped || !names.is_empty() {
+                return Ok(dropped);
             }
         }
-        Ok(false)
+    }
+
+    /// The group whose name ends in this digest, and its first names where they had to be read.
+    async fn first(&self, digest: &str) -> Result<(Resolved, Option<Page>)> {
+        if let Some(group) = self.link.resolved.get(digest) {
+            return Ok((Resolved::Group(group), None));
+        }
+        let page = self.list(digest, None, FIRST_NAMES_MAX).await?;
+        let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
+            return Ok((Resolved::Gone, None));
+        };
+        let resolved = self.group(digest, &first.key).await?;
+        Ok((resolved, Some(page)))
     }
 
     /// The group whose name ends in this digest, by its first object or any other.
