@@ -126,7 +126,7 @@ impl About {
             race: Some(messages::Race { verdict: verdict.into(), writers, rounds }),
             program: self.program.clone(),
             made_ms: self.made_ms,
-            times: self.times.as_ref().map(Times::to_message),
+            times: self.times.map(Times::to_message),
         };
         about.encode_to_vec().into()
     }

@@ -7,6 +7,7 @@
 //!   `frame`) – bodies: a format number, a checksum, a protobuf message.
 //! * [`Listing`], [`Scanning`] (`listing`) – pages of names to answers of the core; damaged names
 //!   become text.
+//! * [`perform`] (`perform`) – one call of the core, by way of all of these.
 //! * [`encode_commit`], [`decode_committed`], [`call_error`] (`commit`) – one commit and its
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
@@ -35,6 +36,7 @@ mod look;
 mod messages;
 mod name;
 mod notes;
+mod perform;
 mod record;
 mod times;
 mod token;
@@ -47,6 +49,7 @@ pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_
 pub use listing::{Ask, Listing, Scanning};
 pub use look::{Holds, Looked, Looking};
 pub use name::{decode_name, describe, encode_name};
+pub use perform::perform;
 pub use times::Times;
 pub use token::{
     MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,

@@ -78,8 +78,8 @@ impl Times {
         (!found.is_empty()).then(|| format!("{}; {REMEDY}", found.join("; ")))
     }
 
-    pub(crate) fn to_message(&self) -> messages::Times {
-        let Times { timeout_max_ms, recheck_after_ms, put_limit_ms, skew_max_ms, grace_ms } = *self;
+    pub(crate) fn to_message(self) -> messages::Times {
+        let Times { timeout_max_ms, recheck_after_ms, put_limit_ms, skew_max_ms, grace_ms } = self;
         messages::Times { timeout_max_ms, recheck_after_ms, put_limit_ms, skew_max_ms, grace_ms }
     }
 
