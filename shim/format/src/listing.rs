@@ -203,7 +203,7 @@ impl Scanning {
         damaged.append(met);
         assert!(!more || !names.is_empty(), "more never follow after no names");
         for name in names {
-            let behind = after.as_ref().is_none_or(|after| is_behind(&name, after));
+            let behind = after.as_ref().is_none_or(|after| after.is_before(&name.group, &name.item));
             assert!(behind, "names come in order");
             let at = Position { group: name.group.clone(), item: Some(name.item.clone()) };
             if let Err(fault) = take_name(*space, name, found) {
@@ -291,14 +291,6 @@ fn take_name(space: Space, name: Scanned, found: &mut Found) -> Result<(), Fault
         ) => return Err(Fault::Broken("no name of this kind was asked for")),
     }
     Ok(())
-}
-
-fn is_behind(name: &Scanned, after: &Position) -> bool {
-    match name.group.cmp(&after.group) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Equal => after.item.as_ref().is_some_and(|item| name.item > *item),
-        std::cmp::Ordering::Greater => true,
-    }
 }
 
 /// Returns the position of a place; `None` if it lies before every name.

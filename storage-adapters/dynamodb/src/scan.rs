@@ -67,13 +67,7 @@ pub(crate) async fn page(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<ScanPage> {
-    // All that start with a prefix come after what is before it, and before what is after it and
-    // does not start so.
-    let after = match after {
-        Some(after) if after.group.starts_with(prefix) => Some(after),
-        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
-        Some(_) | None => None,
-    };
+    let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
     let start = layout::prefix_start(prefix);
     let from = match after {
         Some(Position { group, item: Some(item) }) if !layout::is_cut(group) => {
@@ -99,8 +93,7 @@ pub(crate) async fn page(
     let cursors = layout.partitions(space).into_iter().map(cursor).collect();
     let scan = Scan { link, prefix, after, to: layout::past(&start), columns: columns(space) };
     let page = scan.merge(cursors, limit.min(PAGE_MAX)).await?;
-    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
-    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    page.check_invariants(limit);
     Ok(page)
 }
 
@@ -173,11 +166,7 @@ impl Scan<'_> {
     }
 
     fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
-        let behind = |after: &Position| match &after.item {
-            Some(last) => (group, item) > (&after.group[..], &last[..]),
-            None => group > &after.group[..],
-        };
-        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+        group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
     }
 
     /// The name and body in a row; `None` if it is nothing of ours.

@@ -136,11 +136,7 @@ impl Page {
     /// It is in order, holds what was asked for, and goes on.
     fn is_sound(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> bool {
         let place = |name: &Scanned| (name.group.clone(), name.item.clone());
-        let behind = |name: &Scanned| match after {
-            None => true,
-            Some(Position { group, item: Some(item) }) => (&name.group, &name.item) > (group, item),
-            Some(Position { group, item: None }) => name.group > group,
-        };
+        let behind = |name: &Scanned| after.is_none_or(|after| after.is_before(&name.group, &name.item));
         let goes_on = match &self.ends {
             Ends::All => true,
             Ends::Full => !self.names.is_empty(),

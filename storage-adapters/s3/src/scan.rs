@@ -52,16 +52,9 @@ pub(crate) async fn page(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<ScanPage> {
-    // All that start with a prefix come after what is before it, and before what is after it and
-    // does not start so.
-    let after = match after {
-        Some(after) if after.group.starts_with(prefix) => Some(after),
-        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
-        Some(_) | None => None,
-    };
+    let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
     let page = Scan { link, layout, space, prefix, after }.page(limit).await?;
-    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
-    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    page.check_invariants(limit);
     Ok(page)
 }
 
@@ -312,11 +305,7 @@ impl Scan<'_> {
     }
 
     fn is_asked_for(&self, group: &Bytes, item: &Bytes) -> bool {
-        let behind = |after: &Position| {
-            *group > after.group
-                || (*group == after.group && after.item.as_ref().is_some_and(|last| item > last))
-        };
-        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+        group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
     }
 
     async fn list(&self, below: &str, from: Option<&str>, limit: usize) -> Result<Page> {

@@ -63,6 +63,35 @@ pub struct Position {
     pub item: Option<Bytes>,
 }
 
+impl Position {
+    /// Returns true if this place is before a name.
+    pub fn is_before(&self, group: &[u8], item: &[u8]) -> bool {
+        match &self.item {
+            Some(last) => (&self.group[..], &last[..]) < (group, item),
+            None => self.group[..] < *group,
+        }
+    }
+
+    /// Returns the place from which a scan of the groups with `prefix` goes on: `None` if none of them
+    /// comes after this one. They all come after what is before the prefix, and before what is after it
+    /// and does not start so.
+    pub fn within<'a>(prefix: &[u8], after: Option<&'a Position>) -> Option<Option<&'a Position>> {
+        match after {
+            Some(after) if after.group.starts_with(prefix) => Some(Some(after)),
+            Some(after) if after.group > prefix => None,
+            Some(_) | None => Some(None),
+        }
+    }
+}
+
+impl ScanPage {
+    /// Asserts what holds for every page of a scan for `limit` names.
+    pub fn check_invariants(&self, limit: usize) {
+        assert!(self.names.len() <= limit, "{} names in a page of {limit}", self.names.len());
+        assert!(!self.more || !self.names.is_empty(), "an empty page says that more follow");
+    }
+}
+
 /// One name that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
