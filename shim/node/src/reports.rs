@@ -56,9 +56,9 @@ mod tests {
     fn a_spell_begins_once_and_again_after_quiet() {
         let mut spell = Spell::default();
         assert!(spell.begins(7));
-        let times = (0..1_000).map(|number| 7 + number * QUIET_MS / 2);
+        let mut times = (0..1_000).map(|number| 7 + number * QUIET_MS / 2);
         assert!(times.clone().all(|now_ms| !spell.begins(now_ms)));
-        let last_ms = times.last().expect("there are some");
+        let last_ms = times.next_back().expect("there are some");
         assert!(!spell.begins(last_ms + QUIET_MS) && spell.begins(last_ms + 2 * QUIET_MS + 1));
         // A clock that steps back ends nothing.
         assert!(!spell.begins(0));
