@@ -14,6 +14,7 @@ use prost::Message;
 use crate::body::parse_body;
 use crate::fault::Fault;
 use crate::name::describe;
+use crate::times::Times;
 use crate::{FORMAT, messages};
 
 /// A store's description of itself.
@@ -31,6 +32,8 @@ pub struct About {
     pub program: String,
     /// The time when the store was made, in milliseconds since the epoch.
     pub made_ms: u64,
+    /// The times that all nodes share; `None` in a store that was made before they were written.
+    pub times: Option<Times>,
 }
 
 /// The abilities of a store that every node on it must agree on.
@@ -93,11 +96,13 @@ impl About {
         race: Race,
         program: &str,
         made_ms: u64,
+        times: Times,
     ) -> About {
         let abilities = Abilities::of(capabilities);
         let exclusive = race == Race::Exclusive;
         assert!(!exclusive || abilities.exclusive, "a store that many processes write is raced for");
-        About { format: FORMAT, identity, abilities, race, program: program.to_owned(), made_ms }
+        let (program, times) = (program.to_owned(), Some(times));
+        About { format: FORMAT, identity, abilities, race, program, made_ms, times }
     }
 
     /// Returns the bytes for [`Format::about`].
@@ -121,6 +126,7 @@ impl About {
             race: Some(messages::Race { verdict: verdict.into(), writers, rounds }),
             program: self.program.clone(),
             made_ms: self.made_ms,
+            times: self.times.map(Times::to_message),
         };
         about.encode_to_vec().into()
     }
@@ -152,7 +158,9 @@ impl About {
         let messages::Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes } =
             abilities;
         let abilities = Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes };
-        Ok(About { format, identity, abilities, race, program: about.program, made_ms: about.made_ms })
+        let times = about.times.as_ref().map(Times::of_message);
+        let messages::About { program, made_ms, .. } = about;
+        Ok(About { format, identity, abilities, race, program, made_ms, times })
     }
 
     /// Returns the mark of a store that is made now.
@@ -205,7 +213,7 @@ impl Abilities {
 /// The object `store/format` as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormatFound {
-    /// It is not there: [`look`](crate::look) says whether a store may be made.
+    /// It is not there: [`Looking`](crate::Looking) says whether a store may be made.
     Missing,
     /// It can be read.
     Readable(Arc<Format>, Box<About>),

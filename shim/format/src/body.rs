@@ -26,6 +26,7 @@ pub fn encode_object(name: &Name, body: &Body) -> (aft_store::Name, Bytes) {
     let bytes = match (name, body) {
         (Name::Commit(hash), Body::Record(record)) => {
             assert_eq!(record.hash, *hash, "a record lies under its own hash");
+            assert!(!record.is_whole(), "a transaction of one whole entry has no record of its own");
             seal(&at, Kind::Record, &encode_record(record))
         }
         (Name::Commit(hash), Body::Stub(stub)) => {
@@ -108,6 +109,12 @@ pub(crate) fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
             if record.hash != *hash {
                 return Err(Fault::Broken("the record names another request"));
             }
+            // An entry of it would be whole, and the entry alone would be the commit.
+            if record.is_whole() {
+                return Err(Fault::Broken(
+                    "the transaction is one whole entry, and has no record of its own",
+                ));
+            }
             Ok(Body::Record(Arc::new(record)))
         }
         (Name::Commit(hash), Kind::Stub) => {
@@ -149,7 +156,7 @@ fn check_whole(name: &Name, record: &Record) -> Result<(), Fault> {
     if (record.txn, record.hash) != (entry.txn, entry.hash) {
         return Err(Fault::Broken("the record names another transaction"));
     }
-    if record.named || record.large_result.is_some() {
+    if record.named || record.result.is_some() || record.large_result.is_some() {
         return Err(Fault::Broken("the transaction needs a record of its own"));
     }
     match &record.writes[..] {
@@ -262,6 +269,8 @@ mod tests {
         check(|record| record.writes[1].blob = Some(messages::Blob::default()), "not where its kind says");
         check(|record| record.writes[0].etag = vec![0; 49].into(), "an etag is too long");
         check(|record| record.writes.clear(), "unnamed request has no writes");
+        // A sweep would put its entry, whole and without a body.
+        check(|record| record.writes.truncate(1), "one whole entry");
         check(|record| record.hash = vec![8; 32].into(), "names another request");
         check(|record| record.attempt = Bytes::new(), "wrong length");
         check(|record| record.fingerprint = Some(Bytes::new()), "wrong length");
@@ -296,6 +305,7 @@ mod tests {
         check(&|record| record.attempt = vec![2; 16].into(), "another transaction");
         check(&|record| record.hash = vec![8; 32].into(), "another transaction");
         check(&|record| record.named = true, "needs a record of its own");
+        check(&|record| record.result = Some(Bytes::new()), "needs a record of its own");
         check(&|record| record.writes[0].key = "b".into(), "another version");
         check(&|record| record.writes[0].size = 1, "another version");
         check(&|record| record.writes[0].kind = 2, "another version");

@@ -7,11 +7,13 @@
 //!   `frame`) – bodies: a format number, a checksum, a protobuf message.
 //! * [`Listing`], [`Scanning`] (`listing`) – pages of names to answers of the core; damaged names
 //!   become text.
+//! * [`perform`] (`perform`) – one call of the core, by way of all of these.
 //! * [`encode_commit`], [`decode_committed`], [`call_error`] (`commit`) – one commit and its
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
-//! * [`look`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
+//! * [`Times`] (`times`) – the times that all nodes on a store share.
+//! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
 //!   call, as text.
@@ -34,7 +36,9 @@ mod look;
 mod messages;
 mod name;
 mod notes;
+mod perform;
 mod record;
+mod times;
 mod token;
 
 pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
@@ -43,8 +47,10 @@ pub use commit::{call_error, decode_committed, encode_commit};
 pub use frame::Gone;
 pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
 pub use listing::{Ask, Listing, Scanning};
-pub use look::{Holds, look};
+pub use look::{Holds, Looked, Looking};
 pub use name::{decode_name, describe, encode_name};
+pub use perform::perform;
+pub use times::Times;
 pub use token::{
     MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
     merge_sessions,

@@ -11,7 +11,7 @@
 
 use aft_core::ids::Key;
 use aft_core::store::{Answer, Found, FoundRecord, Group, Name, Place, Scan};
-use aft_store::{GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
+use aft_store::{Damage, GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
 use bytes::Bytes;
 
 use crate::body::decode_body;
@@ -20,34 +20,11 @@ use crate::name::{
     DAMAGED, blob_group, encode_entry, encode_name, key_group, parse_blob_group, parse_item, parse_name,
 };
 
-/// Texts of damaged names in one answer; the rest are counted. A hundred show a person the pattern.
-const DAMAGED_TEXTS_MAX: usize = 100;
-
-/// Damaged names, as text.
-#[derive(Debug, Default)]
-struct Damaged {
-    texts: Vec<String>,
-    /// Names beyond the texts.
-    others: u64,
-}
-
-impl Damaged {
-    fn add(&mut self, fault: &Fault, place: &dyn Fn() -> String) {
-        if self.texts.len() < DAMAGED_TEXTS_MAX {
-            self.texts.push(match fault.at(&place()) {
-                aft_store::Error::Damaged(text) => text,
-                other => panic!("a fault is damage, not {other}"),
-            });
-        } else {
-            self.others += 1;
-        }
-    }
-
-    fn into_texts(mut self, space: Space) -> Vec<String> {
-        if self.others > 0 {
-            self.texts.push(format!("{}: {} more names that cannot be read", space.as_str(), self.others));
-        }
-        self.texts
+/// Returns the text about a name that cannot be read.
+fn unreadable(fault: &Fault, place: &str) -> String {
+    match fault.at(&place) {
+        aft_store::Error::Damaged(text) => text,
+        other => panic!("a fault is damage, not {other}"),
     }
 }
 
@@ -59,7 +36,7 @@ pub struct Listing {
     at: Bytes,
     after: Option<Bytes>,
     names: Vec<Name>,
-    damaged: Damaged,
+    damaged: Damage,
     more: bool,
 }
 
@@ -83,7 +60,7 @@ impl Listing {
             assert!(fits, "cursor {name:?} is not of {group:?}");
             encode_name(name).item
         });
-        Listing { group, space, at, after, names: Vec::new(), damaged: Damaged::default(), more: false }
+        Listing { group, space, at, after, names: Vec::new(), damaged: Damage::default(), more: false }
     }
 
     /// Returns the space to list in.
@@ -107,15 +84,15 @@ impl Listing {
     /// # Panics
     /// If the page does not lie behind the one before.
     pub fn take(&mut self, page: ItemPage) -> bool {
-        let ItemPage { items, more } = page;
+        let ItemPage { items, more, damaged } = page;
+        self.damaged.append(damaged);
         assert!(!more || !items.is_empty(), "more never follow after no items");
         for item in items {
             assert!(self.after.as_ref().is_none_or(|after| *after < item), "items come in order");
             match parse_item(&self.group, &item) {
                 Ok(name) => self.names.push(name),
                 Err(fault) => {
-                    let place = || stored(self.space, &self.at, &item);
-                    self.damaged.add(&fault, &place);
+                    self.damaged.add(|| unreadable(&fault, &stored(self.space, &self.at, &item)));
                 }
             }
             self.after = Some(item);
@@ -130,7 +107,7 @@ impl Listing {
     /// If another page is needed.
     pub fn answer(self) -> Answer {
         assert!(!self.more || !self.names.is_empty(), "another page is needed");
-        let damaged = self.damaged.into_texts(self.space);
+        let damaged = self.damaged.into_texts(self.space.as_str());
         Answer::Listed { names: self.names, damaged, more: self.more }
     }
 }
@@ -163,7 +140,7 @@ pub enum Ask {
 pub struct Scanning {
     ask: Ask,
     found: Found,
-    damaged: Damaged,
+    damaged: Damage,
     more: bool,
 }
 
@@ -205,7 +182,7 @@ impl Scanning {
                 (names(Space::Store, DAMAGED, after), Found::Damaged(Vec::new()))
             }
         };
-        Scanning { ask, found, damaged: Damaged::default(), more: false }
+        Scanning { ask, found, damaged: Damage::default(), more: false }
     }
 
     /// Returns the next question to the store.
@@ -222,15 +199,16 @@ impl Scanning {
         let Scanning { ask: Ask::Names { space, after, .. }, found, damaged, .. } = self else {
             panic!("names were not asked for");
         };
-        let ScanPage { names, more } = page;
+        let ScanPage { names, more, damaged: met } = page;
+        damaged.append(met);
         assert!(!more || !names.is_empty(), "more never follow after no names");
         for name in names {
-            let behind = after.as_ref().is_none_or(|after| is_behind(&name, after));
+            let behind = after.as_ref().is_none_or(|after| after.is_before(&name.group, &name.item));
             assert!(behind, "names come in order");
             let at = Position { group: name.group.clone(), item: Some(name.item.clone()) };
             if let Err(fault) = take_name(*space, name, found) {
-                let place = || stored(*space, &at.group, at.item.as_deref().unwrap_or_default());
-                damaged.add(&fault, &place);
+                let item = at.item.as_deref().unwrap_or_default();
+                damaged.add(|| unreadable(&fault, &stored(*space, &at.group, item)));
             }
             *after = Some(at);
         }
@@ -246,13 +224,15 @@ impl Scanning {
         else {
             panic!("groups were not asked for");
         };
-        let GroupPage { groups, more } = page;
+        let GroupPage { groups, more, damaged: met } = page;
+        damaged.append(met);
         assert!(!more || !groups.is_empty(), "more never follow after no groups");
         for group in groups {
             assert!(after.as_ref().is_none_or(|after| *after < group), "groups come in order");
             match parse_blob_group(&group) {
                 Ok(group) => found.push(group),
-                Err(fault) => damaged.add(&fault, &|| format!("{}/{}", space.as_str(), group.escape_ascii())),
+                Err(fault) => damaged
+                    .add(|| unreadable(&fault, &format!("{}/{}", space.as_str(), group.escape_ascii()))),
             }
             *after = Some(group);
         }
@@ -283,7 +263,7 @@ impl Scanning {
             Ask::Nothing => Space::Version,
             Ask::Names { space, .. } | Ask::Groups { space, .. } => space,
         };
-        let damaged = self.damaged.into_texts(space);
+        let damaged = self.damaged.into_texts(space.as_str());
         Answer::Scanned { found: self.found, damaged, more: self.more }
     }
 }
@@ -311,14 +291,6 @@ fn take_name(space: Space, name: Scanned, found: &mut Found) -> Result<(), Fault
         ) => return Err(Fault::Broken("no name of this kind was asked for")),
     }
     Ok(())
-}
-
-fn is_behind(name: &Scanned, after: &Position) -> bool {
-    match name.group.cmp(&after.group) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Equal => after.item.as_ref().is_some_and(|item| name.item > *item),
-        std::cmp::Ordering::Greater => true,
-    }
 }
 
 /// Returns the position of a place; `None` if it lies before every name.

@@ -4,7 +4,7 @@
 //! which this program does not read, nor data of this version whose mark was lost. A mark that
 //! began again would be wrong: a version entry that a sweep removed would count as not put yet.
 
-use aft_store::{Error, Position, Space, Store};
+use aft_store::{Damage, Error, Position, Scanned, Space, Store};
 use bytes::Bytes;
 
 use crate::FORMAT;
@@ -81,58 +81,95 @@ impl Holds {
     }
 }
 
-/// Looks at the contents of a store whose `store/format` is missing: one scan of one page in each
-/// space, and at most one get.
-///
-/// # Errors
-/// The store's own, if a scan fails.
-pub async fn look(store: &dyn Store) -> Result<Holds, Error> {
-    let spaces = [
-        // The first version alone writes to these, but for what members say of themselves.
-        Space::Intent,
-        Space::Collect,
-        Space::Marker,
-        Space::Node,
-        // Both versions write to these.
-        Space::Version,
-        Space::Blob,
-        Space::Commit,
-        // This version alone.
-        Space::Store,
-    ];
-    let mut holds = Holds::Nothing;
-    for space in spaces {
-        let Some(name) = first_name(store, space).await? else { continue };
-        // A record's name is the same in every version. Its first byte is not.
-        let body = match space {
-            Space::Commit => store.get(&name).await?.map(|(body, _)| body),
-            _ => None,
-        };
-        let found = judge(&name, body.as_ref());
-        if found.rank() > holds.rank() {
-            holds = found;
-        }
-        if matches!(holds, Holds::First { .. }) {
-            break;
-        }
-    }
-    Ok(holds)
+/// The spaces that a look goes through, in order.
+const SPACES: [Space; 8] = [
+    // The first version alone writes to these, but for what members say of themselves.
+    Space::Intent,
+    Space::Collect,
+    Space::Marker,
+    Space::Node,
+    // Both versions write to these.
+    Space::Version,
+    Space::Blob,
+    Space::Commit,
+    // This version alone.
+    Space::Store,
+];
+
+/// A look at the contents of a store whose `store/format` is missing: one scan of one page in each
+/// space, and at most one get. It goes on call by call, so that a call that fails is repeated by
+/// itself.
+#[derive(Debug, Clone)]
+pub struct Looking {
+    /// The space that is looked at, as an index of [`SPACES`].
+    at: usize,
+    /// The last leftover of a probe in it.
+    after: Option<Position>,
+    /// What was met in it and is no name.
+    damaged: Damage,
+    /// A record whose first byte says which version wrote it.
+    record: Option<aft_store::Name>,
+    holds: Holds,
 }
 
-/// Returns the first name of a space that is no leftover of a probe.
-async fn first_name(store: &dyn Store, space: Space) -> Result<Option<aft_store::Name>, Error> {
-    let mut after: Option<Position> = None;
-    loop {
-        let page = store.scan(space, b"", after.as_ref(), PAGE_LEN).await?;
-        for name in page.names {
-            if !name.group.starts_with(PROBE_PREFIX) {
-                return Ok(Some(aft_store::Name::new(space, name.group, name.item)));
+/// The outcome of one call of a look.
+#[derive(Debug)]
+pub enum Looked {
+    /// It was not the last one.
+    More(Looking),
+    /// The contents.
+    All(Holds),
+}
+
+impl Looking {
+    /// Begins a look.
+    #[expect(clippy::new_without_default, reason = "a look that has not begun is no value of its own")]
+    pub fn new() -> Looking {
+        let holds = Holds::Nothing;
+        Looking { at: 0, after: None, damaged: Damage::default(), record: None, holds }
+    }
+
+    /// Makes the next call.
+    ///
+    /// # Errors
+    /// The store's own, if the call fails.
+    pub async fn go_on(&self, store: &dyn Store) -> Result<Looked, Error> {
+        let mut next = self.clone();
+        if let Some(name) = next.record.take() {
+            let body = store.get(&name).await?.map(|(body, _)| body);
+            return Ok(next.end_space(judge(&name, body.as_ref())));
+        }
+        let space = SPACES[self.at];
+        let page = store.scan(space, b"", self.after.as_ref(), PAGE_LEN).await?;
+        next.damaged.append(page.damaged);
+        let is_leftover = |name: &Scanned| name.group.starts_with(PROBE_PREFIX);
+        if let Some(Scanned { group, item, .. }) = page.names.iter().find(|name| !is_leftover(name)) {
+            let name = aft_store::Name::new(space, group.clone(), item.clone());
+            if space == Space::Commit {
+                // A record's name is the same in every version. Its first byte is not.
+                next.record = Some(name);
+                return Ok(Looked::More(next));
             }
-            after = Some(Position { group: name.group, item: Some(name.item) });
+            return Ok(next.end_space(judge(&name, None)));
         }
-        if !page.more {
-            return Ok(None);
+        if let Some(Scanned { group, item, .. }) = page.names.into_iter().last().filter(|_| page.more) {
+            next.after = Some(Position { group, item: Some(item) });
+            return Ok(Looked::More(next));
         }
+        // What is no name at all counts where there is no name.
+        let example = next.damaged.first().map(str::to_owned);
+        Ok(next.end_space(example.map_or(Holds::Nothing, |example| Holds::Unmarked { example })))
+    }
+
+    /// Goes to the next space, unless nothing there could change the contents.
+    fn end_space(mut self, found: Holds) -> Looked {
+        if found.rank() > self.holds.rank() {
+            self.holds = found;
+        }
+        self.at += 1;
+        (self.after, self.damaged) = (None, Damage::default());
+        let is_over = self.at == SPACES.len() || matches!(self.holds, Holds::First { .. });
+        if is_over { Looked::All(self.holds) } else { Looked::More(self) }
     }
 }
 

@@ -131,6 +131,24 @@ pub(crate) struct About {
     pub(crate) program: String,
     #[prost(uint64, tag = "6")]
     pub(crate) made_ms: u64,
+    /// Missing in stores that were made before it was written.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) times: Option<Times>,
+}
+
+/// The times that all nodes on a store share.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Times {
+    #[prost(uint64, tag = "1")]
+    pub(crate) timeout_max_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) recheck_after_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) put_limit_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) skew_max_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) grace_ms: u64,
 }
 
 /// A store's abilities.

@@ -10,7 +10,7 @@
 //! adapter's own cache) costs no allocation in the set of calls under way, no time-out and no wake-up. The three sources take turns, each
 //! a bounded streak, so none starves another. The clocks are read before every step: an answer must not look younger than it is.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,9 @@ use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
 use aft_core::record::{Record, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Created};
-use aft_format::call_error;
+use aft_format::{About, call_error};
 use aft_store::{Error, Store};
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
@@ -34,6 +35,8 @@ use tracing::{debug, error, info, warn};
 use crate::cache::ValueCache;
 use crate::clock::{Deadline, Instants};
 use crate::handle::{Shared, State};
+use crate::opening::Opened;
+use crate::reports::{Descriptions, Spell};
 use crate::stats::CallKind;
 use crate::waiters::{Outcome, Waiters};
 use crate::{calls, clock};
@@ -42,8 +45,6 @@ use crate::{calls, clock};
 const STREAK_LEN_MAX: usize = 32;
 /// Steps before other tasks of the runtime have their turn: about a millisecond.
 const TURN_STEPS_MAX: usize = 1_024;
-/// Descriptions of damage that are kept so that each is logged once: some hundred bytes each.
-const REPORTED_MAX: usize = 1_000;
 /// The longest sleep: the levels that are shown are not older than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -106,8 +107,12 @@ pub(crate) struct EventLoop {
     holds_deadlines: bool,
     /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
     mark_ms: u64,
-    /// Damage that was logged; at most `REPORTED_MAX` descriptions.
-    reported: BTreeSet<String>,
+    /// The store's description of itself, as it was seen last.
+    about: Option<Box<About>>,
+    /// Damage that was logged.
+    damage: Descriptions,
+    /// Versions ahead of the store's time are met.
+    ahead: Spell,
 }
 
 impl EventLoop {
@@ -120,6 +125,10 @@ impl EventLoop {
         let sleep = Box::pin(sleep(Duration::ZERO));
         let holds_deadlines = shared.store.until(Instant::now()).is_some();
         let first = shared.settings.maintain.then_some(Input::Upkeep(true));
+        let about = match &shared.opened {
+            Opened::Marked { about, .. } => Some(about.clone()),
+            Opened::Unmarked(_) => None,
+        };
         EventLoop {
             node: Node::new(shared.id, core),
             cache: ValueCache::new(shared.settings.value_cache_bytes_max),
@@ -139,7 +148,9 @@ impl EventLoop {
             instants: Instants::new(),
             holds_deadlines,
             mark_ms,
-            reported: BTreeSet::new(),
+            about,
+            damage: Descriptions::default(),
+            ahead: Spell::default(),
         }
     }
 
@@ -343,13 +354,33 @@ impl EventLoop {
                     self.cache.keep_read(record, key);
                 }
             }
-            (Err(Error::Damaged(what)), _) => error!(what, "the store holds something damaged"),
+            (Ok(Answer::Got(Some((Body::Format(format), _)))), _) => self.look_at_description(&format.about),
+            (Err(Error::Damaged(what)), _) => self.log_damage(what),
             (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
             (Ok(_), _) => {}
         }
         let answer = outcome.unwrap_or_else(|error| Answer::Failed(call_error(error)));
         Input::Answer(id, answer, self.time_heard())
+    }
+
+    /// Says so if the store's description of itself is not as it was: somebody changed what its nodes share, or put another store in its place.
+    fn look_at_description(&mut self, bytes: &Bytes) {
+        let Some(before) = &self.about else { return };
+        // What cannot be read is damage, of which the next start speaks.
+        let Ok(now) = About::decode(bytes) else { return };
+        if **before == now {
+            return;
+        }
+        let times = |about: &About| about.times.map_or_else(|| "none".to_owned(), |times| times.to_string());
+        warn!(
+            times_before = times(before),
+            times_now = times(&now),
+            is_same_store = before.identity == now.identity,
+            "the store's description of itself has changed since this node started: restart the node with the settings \
+             of the others"
+        );
+        self.about = Some(Box::new(now));
     }
 
     /// Returns the newest time that answers of the store carried since this was last asked. Older ones say less: they have drifted for longer.
@@ -382,17 +413,18 @@ impl EventLoop {
             }
             Note::AheadOfTime(txn) => {
                 meters.ahead_of_time.add();
-                warn!(version = %txn, "a version lies ahead of the store's time: a clock was wrong when it was written");
+                // A clock that was wrong for an hour wrote a version for each commit of it.
+                if self.ahead.begins(self.now.mono_ms) {
+                    warn!(
+                        version = %txn,
+                        "versions lie ahead of the store's time: a clock was wrong when they were written; \
+                         aft_ahead_of_time_total counts them, and they are not logged one by one"
+                    );
+                }
             }
             Note::Damaged(what) => {
                 meters.damaged.add();
-                // Every sweep meets it again, and so does every read beside it.
-                if self.reported.len() >= REPORTED_MAX {
-                    self.reported.clear();
-                }
-                if self.reported.insert(what.clone()) {
-                    error!(what, "something in the store cannot be read and is left alone");
-                }
+                self.log_damage(what);
             }
             Note::MarkMoved(mark) => {
                 meters.marks_moved.add();
@@ -412,6 +444,13 @@ impl EventLoop {
                 }
                 info!(whole, "a sweep ended");
             }
+        }
+    }
+
+    fn log_damage(&mut self, what: &str) {
+        // Every sweep meets it again, and so does every read beside it.
+        if self.damage.is_news(what) {
+            error!(what, "something in the store cannot be read and is left alone");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aft_core::ids::{AttemptId, NodeId};
 use aft_core::message::{Bound, Refusal, Reply, Verb};
+use aft_format::Times;
 use aft_store::Store;
 use futures::FutureExt as _;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,7 +17,7 @@ use tracing::{Instrument as _, error, info, warn};
 use crate::clock::{self, Deadline};
 use crate::event_loop::{EventLoop, Item};
 use crate::meters::Meters;
-use crate::opening::{Opened, open_store};
+use crate::opening::{Opened, open_store, times_refusal};
 use crate::settings::NodeSettings;
 use crate::stats::Stats;
 use crate::waiters::Outcome;
@@ -64,9 +65,11 @@ pub(crate) struct Shared {
     /// Set once by the loop's end: transactions that were still open.
     cut_off: watch::Sender<usize>,
     /// The store as it was found at the start.
-    opened: Opened,
+    pub(crate) opened: Opened,
     /// The largest error of the store's time with which the core commits.
     skew_max_ms: u64,
+    /// The reason why this node must not sweep.
+    no_sweeps: Option<String>,
 }
 
 /// A running node. Clones name the same node; when the last one is dropped, the node stops.
@@ -82,9 +85,17 @@ pub struct NodeHandle {
 /// If the settings break a relation, or the store cannot be used or does not answer.
 pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<NodeHandle, StartError> {
     let core = settings.scaled_core()?;
-    let opened = open_store(&*store, settings.race, settings.timeouts.read).await?;
+    let times = Times::of(&core);
+    let opened = open_store(&*store, settings.race, times, settings.timeouts.read).await?;
+    let mut no_sweeps = None;
     let mark_ms = match &opened {
-        Opened::Marked { mark, about, .. } => mark.time.ms().max(about.made_ms),
+        Opened::Marked { mark, about, .. } => {
+            if let Some(why) = times_refusal(about, &times, settings.maintain) {
+                return Err(StartError::Refused(format!("{}: {why}", store.url())));
+            }
+            no_sweeps = times_refusal(about, &times, true);
+            mark.time.ms().max(about.made_ms)
+        }
         Opened::Unmarked(why) => {
             warn!(why, "the store has no mark: it is served, and nothing is collected");
             0
@@ -103,6 +114,7 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
         cut_off: watch::Sender::new(0),
         opened,
         skew_max_ms: core.skew_max_ms,
+        no_sweeps,
     });
     info!(node = %id, store = shared.store.url(), exclusive, maintain, "node starts");
     let event_loop = EventLoop::new(shared.clone(), core, items, mark_ms);
@@ -199,8 +211,12 @@ impl NodeHandle {
         refusal
     }
 
-    /// Starts sweeping from time to time, or stops.
+    /// Starts sweeping from time to time, or stops. A node that does not wait long enough for others on its store does not start.
     pub async fn maintain(&self, on: bool) {
+        if on && let Some(why) = &self.shared.no_sweeps {
+            warn!(why, "this node does not sweep");
+            return;
+        }
         // A stopped node sweeps nothing.
         let _ = self.queue.send(Item::Upkeep(on)).await;
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
-//! * [`open_store`], [`Opened`] (`opening`) – a store as it is found, and made where it is empty.
+//! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – a store as it is found, and made where it is empty.
 //! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
 //! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
@@ -29,6 +29,7 @@ mod event_loop;
 mod handle;
 mod meters;
 mod opening;
+mod reports;
 mod settings;
 mod stats;
 mod upload;
@@ -37,7 +38,7 @@ mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
-pub use opening::{Opened, open_store};
+pub use opening::{Opened, change_times, open_store};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
 pub use upload::{UPLOAD_PARTS_HELD, Upload};

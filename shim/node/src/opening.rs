@@ -15,9 +15,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use aft_core::ids::TxnId;
+use aft_core::record::Format;
 use aft_core::store::{Body, Name};
-use aft_format::{About, FormatFound, Holds, Race, encode_name, encode_object, look, read_format};
-use aft_store::{Created, Error, Store};
+use aft_format::{
+    About, FormatFound, Holds, Looked, Looking, Race, Times, encode_name, encode_object, read_format,
+};
+use aft_store::{Created, Error, Replaced, Store};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -47,11 +50,17 @@ pub enum Opened {
     Unmarked(String),
 }
 
-/// Reads the store's description of itself, and makes it where the store is empty; `race` is what is known of races in it.
+/// Reads the store's description of itself, and makes it where the store is empty: `race` is what is known of races in it, `times` are those that
+/// its nodes are to share. Of a store that was made with other times, a node looks whether it may work on it.
 ///
 /// # Errors
 /// [`StartError::Refused`] if the store cannot be used; [`StartError::Unavailable`] if it does not answer. Both texts name the remedy.
-pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Result<Opened, StartError> {
+pub async fn open_store(
+    store: &dyn Store,
+    race: Race,
+    times: Times,
+    limit: Duration,
+) -> Result<Opened, StartError> {
     let call = Patient { store, limit };
     let name = encode_name(&Name::Format);
     let read = async || -> Result<FormatFound, StartError> {
@@ -64,12 +73,12 @@ pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Resul
     let mut found = read().await?;
     let mut is_new = false;
     if found == FormatFound::Missing {
-        let holds = call.until_answered(|| look(store)).await.map_err(|error| unavailable(&error))?;
+        let holds = look(&call).await?;
         if let Some(why) = holds.refusal() {
             return Err(StartError::Refused(format!("{}: {why}", store.url())));
         }
         if holds == Holds::Nothing {
-            is_new = make(&call, race).await?;
+            is_new = make(&call, race, times).await?;
         }
         // Another node may have made the store since.
         found = read().await?;
@@ -85,6 +94,12 @@ pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Resul
             for difference in about.differences(&store.capabilities()) {
                 warn!(difference, "the store is not as it was when it was made");
             }
+            if about.times.is_none() {
+                warn!(
+                    "the store says nothing of the times that its nodes must share, so they are not compared: run aft \
+                     store init URL --change-times once, with the settings of the nodes"
+                );
+            }
             Ok(Opened::Marked { mark: format.mark, about, is_new })
         }
         FormatFound::Damaged(why) => Ok(Opened::Unmarked(format!("{}: {why}", store.url()))),
@@ -93,11 +108,67 @@ pub async fn open_store(store: &dyn Store, race: Race, limit: Duration) -> Resul
     }
 }
 
+/// Returns the reason why a node with the times `own` must not work on a store that says this of itself, with both values and the remedy. A store
+/// that one process holds at a time has no other nodes.
+pub(crate) fn times_refusal(about: &About, own: &Times, sweeps: bool) -> Option<String> {
+    let of_store = about.times.filter(|_| !about.abilities.exclusive)?;
+    of_store.refusal(own, sweeps)
+}
+
+/// Writes other times into the store's description of itself, for nodes that start from now on; returns those that it had. Nodes that run must be
+/// stopped before, since they do not change theirs.
+///
+/// # Errors
+/// [`StartError::Refused`] if there is no description that could be changed; [`StartError::Unavailable`] if the store does not answer.
+pub async fn change_times(
+    store: &dyn Store,
+    times: Times,
+    limit: Duration,
+) -> Result<Option<Times>, StartError> {
+    let call = Patient { store, limit };
+    let name = encode_name(&Name::Format);
+    loop {
+        let got = call.until_answered(|| store.get(&name)).await.map_err(|error| unavailable(&error))?;
+        let refused = |why: String| StartError::Refused(format!("{}: {why}", store.url()));
+        let Some((body, tag)) = got else {
+            return Err(refused("there is no store/format to be changed".to_owned()));
+        };
+        let (format, about) = match read_format(Some(&body)) {
+            FormatFound::Readable(format, about) => (format, about),
+            FormatFound::Damaged(why) | FormatFound::Refused(why) => return Err(refused(why)),
+            FormatFound::Missing => unreachable!("its body was read"),
+        };
+        if about.times == Some(times) {
+            return Ok(about.times);
+        }
+        let after = About { times: Some(times), ..(*about).clone() };
+        let after = Format { about: after.encode(), ..(*format).clone() };
+        let (_, body) = encode_object(&Name::Format, &Body::Format(after.into()));
+        // By tag: a sweep may move the mark meanwhile.
+        let replaced = call.until_answered(|| store.replace(&name, &tag, body.clone())).await;
+        if replaced.map_err(|error| unavailable(&error))? == Replaced::Replaced {
+            return Ok(about.times);
+        }
+    }
+}
+
+/// Looks at what the store holds. Each call is repeated by itself.
+async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
+    let mut looking = Looking::new();
+    loop {
+        let looked = call.until_answered(|| looking.go_on(call.store)).await;
+        match looked.map_err(|error| unavailable(&error))? {
+            Looked::More(next) => looking = next,
+            Looked::All(holds) => return Ok(holds),
+        }
+    }
+}
+
 /// Makes `store/format`. Returns false if another node was faster.
-async fn make(call: &Patient<'_>, race: Race) -> Result<bool, StartError> {
+async fn make(call: &Patient<'_>, race: Race, times: Times) -> Result<bool, StartError> {
     let store = call.store;
     let identity = clock::fresh_identity();
-    let about = About::new(identity, &store.capabilities(), race, PROGRAM, clock::wall_ms());
+    let about = About::new(identity, &store.capabilities(), race, PROGRAM, clock::wall_ms(), times);
     let (name, body) = encode_object(&Name::Format, &Body::Format(about.to_format().into()));
     let created = call.until_answered(|| store.create(&name, body.clone())).await;
     let created = created.map_err(|error| unavailable(&error))?;

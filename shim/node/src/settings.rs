@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aft_core::settings::Settings;
-use aft_format::Race;
+use aft_format::{Race, Times};
 use aft_store::Capabilities;
 
 use crate::handle::StartError;
@@ -93,6 +93,14 @@ impl NodeSettings {
             inline_value_bytes_max: INLINE_VALUE_BYTES_MAX.min(store.body_bytes_max / value_share),
             timeouts: StoreTimeouts::default(),
         }
+    }
+
+    /// Returns the times that all nodes on a store share, as this node has them.
+    ///
+    /// # Errors
+    /// [`StartError::Settings`] if the settings break a relation.
+    pub fn times(&self) -> Result<Times, StartError> {
+        self.scaled_core().map(|core| Times::of(&core))
     }
 
     /// The core's settings with the divisor applied, checked.

@@ -16,6 +16,8 @@ mod limits;
 mod metrics_names;
 #[path = "driver/opening.rs"]
 mod opening;
+#[path = "driver/reports.rs"]
+mod reports;
 #[path = "driver/requests.rs"]
 mod requests;
 #[path = "driver/stops.rs"]

@@ -511,6 +511,8 @@ pub(crate) enum StoreAction {
     /// Make the store if it is not there, and say what it can do.
     ///
     /// Of an s3: store the bucket is made, of a dynamodb: store the table (on-demand); run again, nothing changes. The others make themselves when they are first opened.
+    ///
+    /// A new store notes the [node] times that all its nodes must have: timeout_max_ms, recheck_after_ms, skew_max_ms.
     #[command(
         after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'\n  aft store init 'dynamodb://table?region=eu-west-1'"
     )]
@@ -520,6 +522,15 @@ pub(crate) enum StoreAction {
         /// In a bucket: make it although other objects stand there, or another store within or around the place
         #[arg(long)]
         among_others: bool,
+        /// The settings file, whose [node] times all nodes on the store must have [default: aft.toml, if there is one]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Write the times of the settings into a store that was made with others; first stop its nodes, and wait for the longer deadline and the grace
+        #[arg(long)]
+        change_times: bool,
+        /// Divide all of the protocol's times by N; for tests only
+        #[arg(long, value_name = "N", hide = true)]
+        test_time_divisor: Option<u64>,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///

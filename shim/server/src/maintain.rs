@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use aft_node::{NodeHandle, Opened, State, Stats};
 
 use crate::commands::MaintainArguments;
-use crate::serve::{Signals, node_settings, probe};
-use crate::settings::{Number, Settings};
+use crate::serve::{Signals, node_settings, probe, time_divisor};
+use crate::settings::Settings;
 use crate::{Failed, logging, stores};
 
 /// The interval at which the node is looked at.
@@ -20,8 +20,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     let settings = Settings::load(arguments.config.as_deref())?;
-    let time_divisor =
-        arguments.test_time_divisor.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1);
+    let time_divisor = time_divisor(arguments.test_time_divisor, &settings);
     let mut signals = Signals::new()?;
     let store = stores::open_with(&arguments.store, &settings).await?;
     let (url, capabilities) = (store.url(), store.capabilities());

@@ -57,8 +57,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     )?;
     let url = arguments.store.as_deref().or(settings.serve.store.as_deref());
     let url = url.ok_or("which store? Name one: aft serve --store local:./data")?;
-    let time_divisor =
-        arguments.test_time_divisor.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1);
+    let time_divisor = time_divisor(arguments.test_time_divisor, &settings);
     // Before anything takes long: a signal from here on is heard.
     let mut signals = Signals::new()?;
 
@@ -173,6 +172,11 @@ pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -
         return Ok(Race::Passed { writers: PROBE_WRITERS as u32, rounds: PROBE_ROUNDS as u32 });
     }
     Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
+}
+
+/// Returns the divisor of all times, which is 1 but for tests.
+pub(crate) fn time_divisor(argument: Option<u64>, settings: &Settings) -> u64 {
+    argument.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1)
 }
 
 /// A minute: what a server may be behind others on its store. Clients that merge session tokens rest on it, since they do not know a server's

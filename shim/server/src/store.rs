@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use aft_node::{Opened, StoreTimeouts, open_store};
+use aft_node::{Opened, StoreTimeouts, change_times, open_store};
 use aft_store::conformance::probe;
 
 use crate::commands::{StoreAction, StoreArguments};
-use crate::serve::probe as probe_races;
+use crate::serve::{node_settings, probe as probe_races, time_divisor};
+use crate::settings::Settings;
 use crate::stores::Made;
 use crate::{BAD, Failed, logging, stores};
 
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     match arguments.action {
-        StoreAction::Init { url, among_others } => {
+        StoreAction::Init { url, among_others, config, change_times: changes, test_time_divisor } => {
+            let settings = Settings::load(config.as_deref())?;
             let (store, made) = stores::init(&url, among_others).await?;
             let capabilities = store.capabilities();
             match made {
@@ -46,11 +48,26 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             }
             let race = probe_races(&store, &capabilities).await?;
             let limit = StoreTimeouts::default().read;
-            match open_store(&*store, race, limit).await.map_err(|why| why.to_string())? {
+            let divisor = time_divisor(test_time_divisor, &settings);
+            let times = node_settings(&capabilities, &settings, divisor)?.times();
+            let times = times.map_err(|why| why.to_string())?;
+            match open_store(&*store, race, times, limit).await.map_err(|why| why.to_string())? {
                 Opened::Marked { about, is_new, .. } => {
                     let identity: String = about.identity.iter().map(|byte| format!("{byte:02x}")).collect();
                     let made = if is_new { "made now" } else { "made before" };
                     println!("  identity             {identity} ({made}, by {})", about.program);
+                    let shared = if changes { Some(times) } else { about.times };
+                    if changes {
+                        change_times(&*store, times, limit).await.map_err(|why| why.to_string())?;
+                    }
+                    if let Some(shared) = shared {
+                        println!("  all nodes have       {shared}");
+                        if let Some(why) = shared.refusal(&times, true).filter(|_| !capabilities.exclusive) {
+                            eprintln!(
+                                "warning: a node with these settings does not work on the store: {why}"
+                            );
+                        }
+                    }
                 }
                 Opened::Unmarked(why) => eprintln!("warning: {why}"),
             }

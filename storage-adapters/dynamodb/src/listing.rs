@@ -4,22 +4,24 @@
 //! at its end has something; those that have nothing look further, all at the same time.
 //!
 //! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with a million items costs one page.
-//! Groups that are cut are in no order among those with the same start. So a cursor that comes to such a start takes all of them at once, one query a group, and sorts
-//! them; they share their first [`GROUP_BYTES_MAX`](crate::layout) bytes. More than [`CUT_MAX`] of them are refused.
+//! Groups that are cut are in no order among those with the same start: their first [`GROUP_BYTES_MAX`](crate::layout) bytes. So a cursor that comes to
+//! such a start looks at all of them, and takes the lowest that a page has room for; the next page looks at all of them again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use aft_store::{Error, GroupPage, ItemPage, Result, Space};
+use aft_store::{Damage, Error, GroupPage, ItemPage, Result, Space};
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use crate::layout::{self, Layout, PARTITIONS, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Row};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
-/// Cut groups with the same start in one partition: a query each whenever they are listed.
-const CUT_MAX: usize = 200;
+/// Calls for one partition in a round, where others are answered.
+const CALLS_MAX: usize = 3;
+/// Keys in a page over cut groups with the same start: these take 2 KB each.
+const CUT_PAGE_MAX: usize = 100;
 /// Keys in a page over groups: 4 KB or so, which a partition gives for a read unit.
 const GROUP_PAGE_MAX: usize = 40;
 
@@ -36,6 +38,10 @@ struct Cursor {
     /// Where to go on; `None` at the end.
     from: Option<Vec<u8>>,
     found: VecDeque<Bytes>,
+    /// The last group that was taken of those that share their start at `from`, where there are more.
+    cut_after: Option<Bytes>,
+    /// What was met and is nothing of ours, since this was last taken.
+    damaged: Damage,
 }
 
 /// The items of a group after `after`.
@@ -53,8 +59,9 @@ pub(crate) async fn items(
     let cursors = cursors(layout.partitions_of(space, group), &from);
     // One more than asked for shows whether there is more.
     let len = limit.saturating_add(1).min(PAGE_MAX);
-    let (items, more) = merge(link, &Wanted::Items { start, group }, cursors, &to, len, limit).await?;
-    Ok(ItemPage { items, more })
+    let wanted = Wanted::Items { start, group };
+    let (items, more, damaged) = merge(link, &wanted, cursors, &to, len, limit).await?;
+    Ok(ItemPage { items, more, damaged })
 }
 
 /// The groups of a space with this prefix after `after`.
@@ -79,12 +86,18 @@ pub(crate) async fn groups(
     let cursors = cursors(layout.partitions(space), &from);
     let len = (limit / PARTITIONS).saturating_add(2).min(GROUP_PAGE_MAX);
     let wanted = Wanted::Groups { prefix, after };
-    let (groups, more) = merge(link, &wanted, cursors, &to, len, limit).await?;
-    Ok(GroupPage { groups, more })
+    let (groups, more, damaged) = merge(link, &wanted, cursors, &to, len, limit).await?;
+    Ok(GroupPage { groups, more, damaged })
 }
 
 fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
-    let cursor = |partition| Cursor { partition, from: Some(from.to_vec()), found: VecDeque::new() };
+    let cursor = |partition| Cursor {
+        partition,
+        from: Some(from.to_vec()),
+        found: VecDeque::new(),
+        cut_after: None,
+        damaged: Damage::default(),
+    };
     partitions.into_iter().map(cursor).collect()
 }
 
@@ -95,14 +108,22 @@ async fn merge(
     to: &[u8],
     len: usize,
     limit: usize,
-) -> Result<(Vec<Bytes>, bool)> {
-    let mut merged = Vec::new();
+) -> Result<(Vec<Bytes>, bool, Damage)> {
+    let (mut merged, mut damaged) = (Vec::new(), Damage::default());
     for round in 0.. {
-        let empty = cursors.iter_mut().filter(|cursor| cursor.found.is_empty());
-        try_join_all(empty.map(|cursor| cursor.look_further(link, wanted, to, len))).await?;
+        let mut left: Vec<&mut Cursor> =
+            cursors.iter_mut().filter(|cursor| cursor.found.is_empty()).collect();
+        let mut tries = 0;
+        while !left.is_empty() {
+            let calls = left.iter_mut().map(|cursor| cursor.look_further(link, wanted, to, len, limit));
+            let outcomes = join_all(calls).await;
+            tries += 1;
+            left = unanswered(left, outcomes, tries, &mut Vec::new())?;
+        }
+        cursors.iter_mut().for_each(|cursor| damaged.append(std::mem::take(&mut cursor.damaged)));
         while merged.len() < limit && !cursors.iter().any(Cursor::is_behind) {
             let lowest = cursors.iter().filter_map(|cursor| cursor.found.front()).min().cloned();
-            let Some(lowest) = lowest else { return Ok((merged, false)) };
+            let Some(lowest) = lowest else { return Ok((merged, false, damaged)) };
             // A group whose items are spread has some in several partitions.
             for cursor in &mut cursors {
                 if cursor.found.front() == Some(&lowest) {
@@ -113,7 +134,7 @@ async fn merge(
         }
         if merged.len() == limit || (round >= ROUNDS_MAX && !merged.is_empty()) {
             let more = cursors.iter().any(|cursor| cursor.from.is_some() || !cursor.found.is_empty());
-            return Ok((merged, more));
+            return Ok((merged, more, damaged));
         }
     }
     unreachable!("rounds end by what they find")
@@ -125,23 +146,31 @@ impl Cursor {
         self.found.is_empty() && self.from.is_some()
     }
 
-    async fn look_further(&mut self, link: &Link, wanted: &Wanted<'_>, to: &[u8], len: usize) -> Result<()> {
-        let Some(from) = self.from.take().filter(|from| from.as_slice() <= to) else { return Ok(()) };
+    async fn look_further(
+        &mut self,
+        link: &Link,
+        wanted: &Wanted<'_>,
+        to: &[u8],
+        len: usize,
+        keep: usize,
+    ) -> Result<()> {
+        let Some(from) = self.from.clone().filter(|from| from.as_slice() <= to) else {
+            self.from = None;
+            return Ok(());
+        };
         let page = link.query(&self.partition, &from, to, len, Columns::Names).await?;
         match wanted {
             Wanted::Items { start, group } => {
                 self.from = page.more.then(|| next(&page.rows));
                 for Row { sort, group: whole, .. } in &page.rows {
-                    let item = match layout::read(sort) {
-                        Some(Told::Whole { item, .. } | Told::Cut { item, .. }) => item,
-                        None => return Err(foreign(link, &self.partition, sort)),
-                    };
                     let known = sort.starts_with(start)
                         && (!layout::is_cut(group) || whole.as_deref() == Some(*group));
-                    if !known {
-                        return Err(foreign(link, &self.partition, sort));
+                    match layout::read(sort) {
+                        Some(Told::Whole { item, .. } | Told::Cut { item, .. }) if known => {
+                            self.found.push_back(Bytes::copy_from_slice(item));
+                        }
+                        Some(_) | None => self.damaged.add(|| foreign(link, &self.partition, sort)),
                     }
-                    self.found.push_back(Bytes::copy_from_slice(item));
                 }
             }
             Wanted::Groups { prefix, after } => {
@@ -150,8 +179,9 @@ impl Cursor {
                     Some((Some(Told::Whole { group, .. }), _)) if page.more => {
                         Some(layout::past(&layout::start(&group)))
                     }
-                    Some((None, last)) => return Err(foreign(link, &self.partition, last)),
-                    Some((Some(_), _)) | None => None,
+                    // Nothing of ours: which group it would be of is not known.
+                    Some((None, last)) if page.more => Some(layout::after(last)),
+                    Some(_) | None => None,
                 };
                 for Row { sort, .. } in &page.rows {
                     match layout::read(sort) {
@@ -163,24 +193,63 @@ impl Cursor {
                         }
                         Some(Told::Cut { bucket, .. }) => {
                             if self.found.is_empty() {
-                                let mut groups = cut(link, &self.partition, bucket).await?;
-                                groups.retain(|group| {
-                                    group.starts_with(prefix) && after.is_none_or(|after| group > after)
-                                });
-                                self.found = groups.into();
-                                self.from = Some(layout::past(bucket));
+                                // Where to go on if this is not answered, or if there are more.
+                                self.from = Some(bucket.to_vec());
+                                let taken = self.cut_after.as_ref();
+                                let wanted = |group: &Bytes| {
+                                    group.starts_with(prefix)
+                                        && after.is_none_or(|after| group > after)
+                                        && taken.is_none_or(|taken| group > taken)
+                                };
+                                let damaged = &mut self.damaged;
+                                let groups =
+                                    cut(link, &self.partition, bucket, keep, wanted, damaged).await?;
+                                match groups.more {
+                                    true => self.cut_after = groups.lowest.last().cloned(),
+                                    false => (self.from, self.cut_after) = (Some(layout::past(bucket)), None),
+                                }
+                                self.found = groups.lowest.into_iter().collect();
                             } else {
                                 // Next time: what was found comes before it.
                                 self.from = Some(bucket.to_vec());
                             }
                             break;
                         }
-                        None => return Err(foreign(link, &self.partition, sort)),
+                        None => self.damaged.add(|| foreign(link, &self.partition, sort)),
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Takes the outcomes of a call for each of `asked`, and returns those whose call is to be made again:
+/// it was not answered, and others were. A call that fails leaves its place as it was.
+///
+/// # Errors
+/// The error of a call, if it is final, if no call was answered, or after [`CALLS_MAX`] `tries`.
+pub(crate) fn unanswered<'a, P, T>(
+    asked: Vec<&'a mut P>,
+    outcomes: Vec<Result<T>>,
+    tries: usize,
+    answers: &mut Vec<T>,
+) -> Result<Vec<&'a mut P>> {
+    assert!(asked.len() == outcomes.len() && tries > 0, "each has its outcome");
+    let (all, mut left, mut failed) = (asked.len(), Vec::new(), None);
+    for (place, outcome) in asked.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(answer) => answers.push(answer),
+            Err(error @ (Error::NoAnswer(_) | Error::Busy(_))) => {
+                failed = Some(error);
+                left.push(place);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        Some(error) if left.len() == all || tries == CALLS_MAX => Err(error),
+        Some(_) | None => Ok(left),
     }
 }
 
@@ -190,37 +259,59 @@ pub(crate) fn next(rows: &[Row]) -> Vec<u8> {
     layout::after(last)
 }
 
-/// All groups of a partition that are cut and have this start, in order.
-pub(crate) async fn cut(link: &Link, partition: &str, bucket: &[u8]) -> Result<Vec<Bytes>> {
-    let (mut groups, mut from, to) = (Vec::new(), bucket.to_vec(), layout::past(bucket));
-    loop {
-        let page = link.query(partition, &from, &to, 1, Columns::Names).await?;
-        let Some(Row { sort, group, .. }) = page.rows.into_iter().next() else { break };
-        let (Some(Told::Cut { start, .. }), Some(group)) = (layout::read(&sort), group) else {
-            return Err(foreign(link, partition, &sort));
-        };
-        if layout::start(&group) != start {
-            return Err(foreign(link, partition, &sort));
-        }
-        from = layout::past(start);
-        groups.push(group);
-        if groups.len() > CUT_MAX {
-            return Err(Error::Refused(format!(
-                "{}: more than {CUT_MAX} groups of {partition} share the long start {}, and cannot be listed; shorten the keys",
-                link.url,
-                bucket.escape_ascii()
-            )));
-        }
-    }
-    groups.sort();
-    Ok(groups)
+/// Groups of a partition that are cut and share their start.
+pub(crate) struct CutGroups {
+    /// The lowest of those that are wanted, in order.
+    pub(crate) lowest: BTreeSet<Bytes>,
+    /// Others come behind them.
+    pub(crate) more: bool,
 }
 
-/// Something stands where only this program writes.
-pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> Error {
-    Error::Damaged(format!(
+/// The lowest groups of a partition that are cut, have this start and are `wanted`, at most `keep` of them. Digests are in no order, so all
+/// groups with the start are looked at, a page of keys at a time: a group with more items than a page costs one.
+pub(crate) async fn cut(
+    link: &Link,
+    partition: &str,
+    bucket: &[u8],
+    keep: usize,
+    wanted: impl Fn(&Bytes) -> bool,
+    damaged: &mut Damage,
+) -> Result<CutGroups> {
+    assert!(keep > 0, "a page has room");
+    let (mut lowest, mut more) = (BTreeSet::new(), false);
+    let (mut from, to) = (bucket.to_vec(), layout::past(bucket));
+    loop {
+        let page = link.query(partition, &from, &to, CUT_PAGE_MAX, Columns::Names).await?;
+        // Where the page ends within a group, the rest of it is passed over.
+        let mut next = page.more.then(|| next(&page.rows));
+        for Row { sort, group, .. } in page.rows {
+            let start = match layout::read(&sort) {
+                Some(Told::Cut { start, .. }) => Some(start),
+                Some(Told::Whole { .. }) | None => None,
+            };
+            let Some(group) = group.filter(|group| start == Some(&layout::start(group)[..])) else {
+                damaged.add(|| foreign(link, partition, &sort));
+                continue;
+            };
+            let behind = layout::past(&layout::start(&group));
+            next = next.map(|next| if next > behind { next } else { behind });
+            if wanted(&group) && lowest.insert(group) && lowest.len() > keep {
+                lowest.pop_last();
+                more = true;
+            }
+        }
+        match next.filter(|next| *next <= to) {
+            Some(next) => from = next,
+            None => return Ok(CutGroups { lowest, more }),
+        }
+    }
+}
+
+/// The text about something that lies where only this program writes.
+pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> String {
+    format!(
         "{}: {partition}:{} is nothing that is written here: keep other items out of this table",
         link.url,
         sort.escape_ascii()
-    ))
+    )
 }

@@ -12,21 +12,24 @@
 //! read and not given is read again by the next page: nothing is remembered between pages.
 //!
 //! Groups that are cut (`layout`) are in no order among those with the same start. Those that a page
-//! shows whole are sorted in memory, since each item carries its group; others are read one by one.
+//! shows whole are sorted in memory, since each item carries its group. Of others all with the start
+//! are looked at, and the lowest that the page has room for are read group by group.
 
 use std::collections::VecDeque;
 
-use aft_store::{Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Damage, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use crate::layout::{self, Layout, Told};
-use crate::link::{Columns, Link, PAGE_MAX, Row};
-use crate::listing::{cut, foreign, next};
+use crate::link::{Columns, Link, PAGE_MAX, Page, Row};
+use crate::listing::{cut, foreign, next, unanswered};
 
 /// Rounds of queries of one call, after which it answers with what it has: some hundred
 /// milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
+/// Cut groups of one partition that are read at once.
+const CUT_AT_ONCE: usize = 16;
 /// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and the
 /// rounds bound what a page holds.
 const PAGE_BYTES: usize = 4 << 20;
@@ -45,11 +48,14 @@ struct Cursor {
     partition: String,
     /// In order: what was read and not taken.
     found: VecDeque<Scanned>,
-    /// Groups that are cut, in order, to be read before going on; of the first those items after
-    /// the given one.
-    groups: VecDeque<(Bytes, Option<Bytes>)>,
+    /// Groups that are cut, in order, to be read before going on, each from a sort key on.
+    groups: VecDeque<(Bytes, Vec<u8>)>,
+    /// The last of those, where there are more with their start, which is at `from`.
+    cut_after: Option<Bytes>,
     /// The sort key to go on from; `None` at the end.
     from: Option<Vec<u8>>,
+    /// What was met and is nothing of ours, since this was last taken.
+    damaged: Damage,
 }
 
 /// A page of the names of groups that start with `prefix`, those after `after`.
@@ -61,13 +67,7 @@ pub(crate) async fn page(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<ScanPage> {
-    // All that start with a prefix come after what is before it, and before what is after it and
-    // does not start so.
-    let after = match after {
-        Some(after) if after.group.starts_with(prefix) => Some(after),
-        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
-        Some(_) | None => None,
-    };
+    let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
     let start = layout::prefix_start(prefix);
     let from = match after {
         Some(Position { group, item: Some(item) }) if !layout::is_cut(group) => {
@@ -81,13 +81,19 @@ pub(crate) async fn page(
     let from = from.max(start.clone()).max(vec![0]);
     let cursor = |partition| {
         let (found, groups) = (VecDeque::new(), VecDeque::new());
-        Cursor { partition, found, groups, from: Some(from.clone()) }
+        Cursor {
+            partition,
+            found,
+            groups,
+            cut_after: None,
+            from: Some(from.clone()),
+            damaged: Damage::default(),
+        }
     };
     let cursors = layout.partitions(space).into_iter().map(cursor).collect();
     let scan = Scan { link, prefix, after, to: layout::past(&start), columns: columns(space) };
     let page = scan.merge(cursors, limit.min(PAGE_MAX)).await?;
-    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
-    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    page.check_invariants(limit);
     Ok(page)
 }
 
@@ -116,55 +122,64 @@ fn share(len: usize, partitions: usize) -> usize {
 
 impl Scan<'_> {
     async fn merge(&self, mut cursors: Vec<Cursor>, limit: usize) -> Result<ScanPage> {
-        let (mut names, mut bytes) = (Vec::new(), 0);
+        let (mut names, mut damaged, mut bytes) = (Vec::<Scanned>::new(), Damage::default(), 0);
         for round in 0.. {
-            let behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
-            if !behind.is_empty() {
-                let len = share(limit - names.len(), behind.len());
-                let read = try_join_all(behind.into_iter().map(|one| one.look_further(self, len)));
-                bytes += read.await?.into_iter().sum::<usize>();
+            let mut behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
+            let len = share(limit - names.len(), behind.len().max(1));
+            let (mut tries, mut read) = (0, Vec::new());
+            while !behind.is_empty() {
+                let outcomes = join_all(behind.iter_mut().map(|one| one.look_further(self, len))).await;
+                tries += 1;
+                behind = unanswered(behind, outcomes, tries, &mut read)?;
             }
+            bytes += read.into_iter().sum::<usize>();
+            cursors.iter_mut().for_each(|one| damaged.append(std::mem::take(&mut one.damaged)));
             // The lowest of all is known as long as nobody has something lower that was not read.
             while names.len() < limit && !cursors.iter().any(Cursor::is_behind) {
                 let firsts =
                     cursors.iter().enumerate().filter_map(|(at, cursor)| Some((cursor.first()?, at)));
-                let Some((_, lowest)) = firsts.min() else { return Ok(ScanPage { names, more: false }) };
-                names.extend(cursors[lowest].found.pop_front());
+                let Some((_, lowest)) = firsts.min() else {
+                    return Ok(ScanPage { names, more: false, damaged });
+                };
+                let name = cursors[lowest].found.pop_front().expect("it has a first name");
+                match names.last() {
+                    // No two partitions hold one name, unless somebody else wrote one of them.
+                    Some(last) if place(last) == place(&name) => {
+                        damaged.add(|| self.twice(&cursors[lowest].partition, &name));
+                    }
+                    Some(_) | None => names.push(name),
+                }
             }
             let ends = names.len() >= limit.div_ceil(2) || round >= ROUNDS_MAX || bytes >= PAGE_BYTES;
             if ends && !names.is_empty() {
                 let more = cursors.iter().any(|one| one.is_behind() || !one.found.is_empty());
-                return Ok(ScanPage { names, more });
+                return Ok(ScanPage { names, more, damaged });
             }
         }
         unreachable!("rounds end by what they find")
     }
 
-    fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
-        let behind = |after: &Position| match &after.item {
-            Some(last) => (group, item) > (&after.group[..], &last[..]),
-            None => group > &after.group[..],
-        };
-        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+    fn twice(&self, partition: &str, name: &Scanned) -> String {
+        let Scanned { group, item, .. } = name;
+        let (url, group, item) = (&self.link.url, group.escape_ascii(), item.escape_ascii());
+        format!("{url}: {partition} holds {group}/{item}, which another partition holds as well")
     }
 
-    /// The name and body in a row; `None` if they were not asked for.
-    fn scanned(&self, partition: &str, row: Row) -> Result<Option<Scanned>> {
+    fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
+        group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
+    }
+
+    /// The name and body in a row; `None` if it is nothing of ours.
+    fn read(&self, row: Row) -> Option<Scanned> {
         let Row { sort, group, body } = row;
-        let foreign = || foreign(self.link, partition, &sort);
         if body.is_none() && self.columns == Columns::NamesAndBodies {
-            return Err(foreign());
+            return None;
         }
-        let (group, item) = match layout::read(&sort) {
-            Some(Told::Whole { group, item }) => (Bytes::from(group), item),
-            Some(Told::Cut { start, item, .. }) => {
-                let group = group.filter(|group| layout::start(group) == start).ok_or_else(foreign)?;
-                (group, item)
-            }
-            None => return Err(foreign()),
+        let (group, item) = match layout::read(&sort)? {
+            Told::Whole { group, item } => (Bytes::from(group), item),
+            Told::Cut { start, item, .. } => (group.filter(|group| layout::start(group) == start)?, item),
         };
-        let name = |item| Scanned { group: group.clone(), item, body, written_ms: None };
-        Ok(self.is_asked_for(&group, item).then(|| name(Bytes::copy_from_slice(item))))
+        Some(Scanned { group, item: Bytes::copy_from_slice(item), body, written_ms: None })
     }
 }
 
@@ -176,7 +191,17 @@ impl Cursor {
 
     /// The name that was found first and not taken.
     fn first(&self) -> Option<(&Bytes, &Bytes)> {
-        self.found.front().map(|name| (&name.group, &name.item))
+        self.found.front().map(place)
+    }
+
+    /// The name and body in a row, if they are asked for; what is nothing of ours is noted.
+    fn take(&mut self, scan: &Scan<'_>, row: Row) -> Option<Scanned> {
+        let sort = row.sort.clone();
+        let Some(found) = scan.read(row) else {
+            self.damaged.add(|| foreign(scan.link, &self.partition, &sort));
+            return None;
+        };
+        scan.is_asked_for(&found.group, &found.item).then_some(found)
     }
 
     /// Reads on, by some `len` items; returns how many bytes of bodies came. It may find nothing
@@ -184,16 +209,20 @@ impl Cursor {
     async fn look_further(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
         assert!(self.is_behind(), "what was found is taken first");
         if !self.groups.is_empty() {
-            return self.look_in_group(scan, len).await;
+            return self.look_in_groups(scan, len).await;
         }
-        let Some(from) = self.from.take().filter(|from| *from <= scan.to) else { return Ok(0) };
+        let Some(from) = self.from.clone().filter(|from| *from <= scan.to) else {
+            self.from = None;
+            return Ok(0);
+        };
         let page = scan.link.query(&self.partition, &from, &scan.to, len, scan.columns).await?;
         self.from = page.more.then(|| next(&page.rows));
         let bytes = body_bytes(&page.rows);
         let mut rows = page.rows.into_iter().peekable();
         while let Some(row) = rows.next() {
             let Some(Told::Cut { bucket, .. }) = layout::read(&row.sort) else {
-                self.found.extend(scan.scanned(&self.partition, row)?);
+                let name = self.take(scan, row);
+                self.found.extend(name);
                 continue;
             };
             let bucket = bucket.to_vec();
@@ -203,52 +232,83 @@ impl Cursor {
             }
             if rows.peek().is_some() || !page.more {
                 // All with this start are on the page: their order is made here.
-                let run = run.into_iter().map(|row| scan.scanned(&self.partition, row));
-                let run: Vec<Option<Scanned>> = run.collect::<Result<_>>()?;
-                let mut run: Vec<Scanned> = run.into_iter().flatten().collect();
-                run.sort_by(|a, b| (&a.group, &a.item).cmp(&(&b.group, &b.item)));
+                let run = run.into_iter().filter_map(|row| self.take(scan, row));
+                let mut run: Vec<Scanned> = run.collect();
+                if let Some(taken) = self.cut_after.take() {
+                    run.retain(|name| name.group > taken);
+                }
+                run.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.found.extend(run);
             } else if self.found.is_empty() {
-                self.groups = self.cut_groups(scan, &bucket).await?;
-                self.from = Some(layout::past(&bucket));
+                // Where to go on if this is not answered, or if there are more.
+                self.from = Some(bucket.clone());
+                if !self.take_cut_groups(scan, &bucket, len).await? {
+                    self.from = Some(layout::past(&bucket));
+                }
             } else {
                 // Next time: what was found comes before it.
                 self.from = Some(bucket);
             }
         }
-        assert!(self.found.iter().is_sorted_by(|a, b| (&a.group, &a.item) < (&b.group, &b.item)));
+        assert!(self.found.iter().is_sorted_by(|a, b| place(a) < place(b)));
         Ok(bytes)
     }
 
-    /// The cut groups with this start that are asked for, in order.
-    async fn cut_groups(&self, scan: &Scan<'_>, bucket: &[u8]) -> Result<VecDeque<(Bytes, Option<Bytes>)>> {
-        let groups = cut(scan.link, &self.partition, bucket).await?;
-        let rest = |group: Bytes| match scan.after {
-            _ if !group.starts_with(scan.prefix) => None,
-            Some(after) if group < after.group => None,
-            Some(after) if group == after.group => Some((group, Some(after.item.clone()?))),
-            Some(_) | None => Some((group, None)),
+    /// Takes the lowest cut groups with this start that are asked for, at most `keep`; says whether
+    /// there are more.
+    async fn take_cut_groups(&mut self, scan: &Scan<'_>, bucket: &[u8], keep: usize) -> Result<bool> {
+        let from = |group: &Bytes| match scan.after {
+            Some(after) if *group < after.group => None,
+            Some(Position { group: last, item }) if group == last => {
+                Some(layout::after_item(group, item.as_ref()?))
+            }
+            Some(_) | None => Some(layout::start(group)),
         };
-        Ok(groups.into_iter().filter_map(rest).collect())
+        let taken = self.cut_after.as_ref();
+        let wanted = |group: &Bytes| {
+            group.starts_with(scan.prefix) && taken.is_none_or(|taken| group > taken) && from(group).is_some()
+        };
+        let groups = cut(scan.link, &self.partition, bucket, keep, wanted, &mut self.damaged).await?;
+        self.cut_after = groups.lowest.last().filter(|_| groups.more).cloned();
+        let groups = groups.lowest.into_iter().filter_map(|group| from(&group).map(|from| (group, from)));
+        self.groups = groups.collect();
+        assert!(self.groups.iter().is_sorted(), "groups are read in order");
+        Ok(self.cut_after.is_some())
     }
 
-    /// Reads on in the first of the cut groups.
-    async fn look_in_group(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
-        let (group, after) = self.groups.front().expect("the caller saw it").clone();
-        let start = layout::start(&group);
-        let from = after.map_or_else(|| start.clone(), |item| layout::after_item(&group, &item));
-        let to = layout::past(&start);
-        let page = scan.link.query(&self.partition, &from, &to, len, scan.columns).await?;
-        let bytes = body_bytes(&page.rows);
-        for row in page.rows {
-            self.found.extend(scan.scanned(&self.partition, row)?);
-        }
-        match self.found.back() {
-            Some(last) if page.more => self.groups[0].1 = Some(last.item.clone()),
-            Some(_) | None => drop(self.groups.pop_front()),
+    /// Reads on in the first of the cut groups, some of them at once.
+    async fn look_in_groups(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
+        let at_once = self.groups.len().min(CUT_AT_ONCE);
+        let partition = &self.partition;
+        let queries = self.groups.iter().take(at_once).map(|(group, from)| async move {
+            let to = layout::past(&layout::start(group));
+            scan.link.query(partition, from, &to, len, scan.columns).await
+        });
+        let pages: Vec<Page> = try_join_all(queries).await?;
+        let mut bytes = 0;
+        for page in pages {
+            // What comes behind a group that goes on is read again when its turn comes.
+            let goes_on = page.more;
+            match goes_on {
+                true => self.groups[0].1 = next(&page.rows),
+                false => drop(self.groups.pop_front()),
+            }
+            bytes += body_bytes(&page.rows);
+            for row in page.rows {
+                let name = self.take(scan, row);
+                self.found.extend(name);
+            }
+            if goes_on {
+                break;
+            }
         }
         Ok(bytes)
     }
+}
+
+/// The place of a name in the order of names.
+fn place(name: &Scanned) -> (&Bytes, &Bytes) {
+    (&name.group, &name.item)
 }
 
 fn body_bytes(rows: &[Row]) -> usize {

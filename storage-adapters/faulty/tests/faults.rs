@@ -145,3 +145,24 @@ async fn short_delays_are_short() {
     // The quickest quarter: a busy machine slows others down, and the timer's steps would slow down all.
     assert!(took[12] < Duration::from_millis(1), "{took:?}");
 }
+
+/// What a probe leaves behind when it is stopped lies where no sweep looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leftovers_of_a_probe_are_in_no_space_that_nodes_scan() {
+    let mut left = 0;
+    for seed in 0..3 {
+        // Deletions fail as other calls do, and the probe then leaves the rest.
+        let store = Arc::new(faulty(seed, Faults { no_answer_never: 0.2, ..Faults::NONE }));
+        let probed: Arc<dyn Store> = store.clone();
+        match seed {
+            0 => drop(conformance::probe(probed).await),
+            _ => drop(conformance::race_probe(probed, 8, 2).await),
+        }
+        for (name, _) in store.inner().objects() {
+            let scanned = [Space::Commit, Space::Version, Space::Blob, Space::Store];
+            assert!(!scanned.contains(&name.space), "{name}");
+            left += 1;
+        }
+    }
+    assert!(left > 0, "no deletion failed");
+}

@@ -263,7 +263,9 @@ impl Tree {
                     return Ok(page);
                 }
                 let Some((group, _)) = key::parts(&found) else {
-                    return Err(self.damaged(&found, "the tree holds a key that is no name"));
+                    page.damaged.add(|| self.no_name(&found));
+                    from = [&found[..], &[0]].concat();
+                    continue;
                 };
                 from = key::group_end(space, &group);
                 page.groups.push(group);
@@ -308,7 +310,10 @@ impl Tree {
                 Some(current) if found.starts_with(&current.0) => current,
                 Some(_) | None => match key::parts(&found) {
                     Some((group, _)) => (key::group_start(space, &group), group),
-                    None => return Err(self.damaged(&found, "the tree holds a key that is no name")),
+                    None => {
+                        page.damaged.add(|| self.no_name(&found));
+                        continue;
+                    }
                 },
             };
             page.names.push(Scanned {
@@ -332,7 +337,15 @@ impl Tree {
     }
 
     pub(crate) fn damaged(&self, key: &[u8], what: &str) -> Error {
-        Error::Damaged(format!("local:{}: {}: {what}", self.dir().display(), shown(key)))
+        Error::Damaged(self.with_place(key, what))
+    }
+
+    fn no_name(&self, key: &[u8]) -> String {
+        self.with_place(key, "the tree holds a key that is no name")
+    }
+
+    fn with_place(&self, key: &[u8], what: &str) -> String {
+        format!("local:{}: {}: {what}", self.dir().display(), shown(key))
     }
 }
 

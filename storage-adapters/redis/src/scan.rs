@@ -3,11 +3,12 @@
 //!
 //! A page has at most [`PAGE_MAX`] names and looks at no more groups than that, so that the server
 //! is held up for two milliseconds or so. Every group in the index has an item, unless foreign
-//! hands took it out; a page of such groups only is empty and says where to go on.
+//! hands took it out; a page of such groups only is empty and says where to go on. A group whose
+//! index of items is something else is reported, and the page goes on behind it.
 
 use std::time::Instant;
 
-use aft_store::{Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Damage, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use redis::Value;
 
@@ -28,7 +29,7 @@ pub(crate) async fn scan(
     assert!(limit > 0, "a page holds at least one name");
     let limit = limit.min(PAGE_MAX);
     let asked = link.asked("scan", &format!("{}/{}", space.as_str(), prefix.escape_ascii()));
-    let mut after = after.cloned();
+    let (mut after, mut damaged) = (after.cloned(), Damage::default());
     loop {
         let run = request(link, space, prefix, after.as_ref(), limit);
         let deadline = Instant::now() + run.timeout();
@@ -36,11 +37,21 @@ pub(crate) async fn scan(
         let page = read(rest).filter(|page| page.is_sound(prefix, after.as_ref(), limit));
         let page = page.ok_or_else(|| not_redis(&asked, "no page of names"))?;
         link.meter.received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
+        for (group, why) in page.damaged {
+            let at = link.layout().items(space, &group);
+            damaged.add(|| {
+                format!(
+                    "{}: something else lies where the index {} of this store belongs: {why}",
+                    link.url,
+                    at.escape_ascii()
+                )
+            });
+        }
         match page.ends {
-            Ends::All => return Ok(ScanPage { names: page.names, more: false }),
-            Ends::Full => return Ok(ScanPage { names: page.names, more: true }),
+            Ends::All => return Ok(ScanPage { names: page.names, more: false, damaged }),
+            Ends::Full => return Ok(ScanPage { names: page.names, more: true, damaged }),
             Ends::Tired(_) if !page.names.is_empty() => {
-                return Ok(ScanPage { names: page.names, more: true });
+                return Ok(ScanPage { names: page.names, more: true, damaged });
             }
             Ends::Tired(last) => after = Some(Position { group: last, item: None }),
         }
@@ -72,6 +83,8 @@ fn request(link: &Link, space: Space, prefix: &[u8], after: Option<&Position>, l
 /// A page as the script answers it.
 struct Page {
     names: Vec<Scanned>,
+    /// Groups whose items cannot be read, each with the server's reason.
+    damaged: Vec<(Bytes, String)>,
     ends: Ends,
 }
 
@@ -92,14 +105,24 @@ fn read(answer: Vec<Value>) -> Option<Page> {
         SCAN_TIRED => Ends::Tired(last),
         _ => return None,
     };
-    let mut names = Vec::new();
+    let (mut names, mut damaged) = (Vec::new(), Vec::new());
     while let Some(group) = answer.next() {
-        let (group, Value::Array(items)) = (text(group)?, answer.next()?) else { return None };
-        for item in items {
-            names.push(Scanned { group: group.clone(), item: text(item)?, body: None, written_ms: None });
+        let group = text(group)?;
+        match answer.next()? {
+            Value::Array(items) => {
+                for item in items {
+                    names.push(Scanned {
+                        group: group.clone(),
+                        item: text(item)?,
+                        body: None,
+                        written_ms: None,
+                    });
+                }
+            }
+            why => damaged.push((group, String::from_utf8_lossy(&text(why)?).into_owned())),
         }
     }
-    Some(Page { names, ends })
+    Some(Page { names, damaged, ends })
 }
 
 fn text(value: Value) -> Option<Bytes> {
@@ -113,11 +136,7 @@ impl Page {
     /// It is in order, holds what was asked for, and goes on.
     fn is_sound(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> bool {
         let place = |name: &Scanned| (name.group.clone(), name.item.clone());
-        let behind = |name: &Scanned| match after {
-            None => true,
-            Some(Position { group, item: Some(item) }) => (&name.group, &name.item) > (group, item),
-            Some(Position { group, item: None }) => name.group > group,
-        };
+        let behind = |name: &Scanned| after.is_none_or(|after| after.is_before(&name.group, &name.item));
         let goes_on = match &self.ends {
             Ends::All => true,
             Ends::Full => !self.names.is_empty(),

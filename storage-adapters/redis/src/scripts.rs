@@ -61,7 +61,7 @@ pub(crate) enum Script {
     /// of items, the bounds of the groups, the group in which the page begins within (empty: none)
     /// and the bound of its items, the largest number of names. After the time, the answer has
     /// [`SCAN_ALL`], [`SCAN_FULL`] or [`SCAN_TIRED`], the last group looked at, and each group with
-    /// a list of its items.
+    /// a list of its items, or with the reason why they cannot be read.
     Scan,
 }
 
@@ -186,7 +186,12 @@ local answer, found, seen = {1, now, 0, first}, 0, 0
 
 local function take(group, bound)
   local room = limit - found
-  local items = redis.call('ZRANGEBYLEX', start .. group, bound, '+', 'LIMIT', 0, room + 1)
+  local items = redis.pcall('ZRANGEBYLEX', start .. group, bound, '+', 'LIMIT', 0, room + 1)
+  if items.err then
+    answer[#answer + 1] = group
+    answer[#answer + 1] = items.err
+    items = {}
+  end
   if #items > room then
     items[#items] = nil
     answer[3] = 1

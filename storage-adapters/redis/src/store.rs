@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aft_store::{
-    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
-    ScanPage, Space, Store, Tag, TimeHeard, Writes,
+    Capabilities, Committed, Costs, Created, Damage, Error, GroupPage, ItemPage, Name, Position, Replaced,
+    Result, ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -257,7 +257,7 @@ impl Store for RedisStore {
         let from = after.map_or_else(|| b"-".to_vec(), |after| bound(b'(', after));
         let key = link.layout().items(space, group);
         let (items, more) = self.range(&asked, &key, &from, b"+", limit).await?;
-        Ok(ItemPage { items, more })
+        Ok(ItemPage { items, more, damaged: Damage::default() })
     }
 
     async fn groups(
@@ -277,6 +277,6 @@ impl Store for RedisStore {
         let to = layout::end_of(prefix).map_or_else(|| b"+".to_vec(), |end| bound(b'(', &end));
         let key = link.layout().groups(space);
         let (groups, more) = self.range(&asked, &key, &from, &to, limit).await?;
-        Ok(GroupPage { groups, more })
+        Ok(GroupPage { groups, more, damaged: Damage::default() })
     }
 }

@@ -9,7 +9,7 @@
 //! | any other refusal with a code of S3 | `Refused`, with what to do |
 //! | no S3 (HTML, broken XML, no ETag, no code) | `NoAnswer`: a write may have been carried out, whatever came back |
 //!
-//! 412 and 404 are no errors: the caller asked a question. MinIO answers a lost write quorum with `SlowDownWrite`, which is therefore no
+//! 412, 404 and 416 are no errors: the caller asked a question. MinIO answers a lost write quorum with `SlowDownWrite`, which is therefore no
 //! promise that nothing was written, and not `Busy`.
 
 use std::error::Error as StdError;
@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     Missing,
     /// 409: another request for the same key was under way; this one took no effect.
     Conflict(String),
+    /// 416: the object has no byte of the range that was asked for.
+    OutOfRange,
     /// 404: no such bucket.
     NoBucket(String),
     /// Anything else.
@@ -46,6 +48,7 @@ impl Failure {
             Failure::NoBucket(text) => Error::Refused(text),
             Failure::Precondition => Error::NoAnswer(not_s3(asked, "a 412 without a condition")),
             Failure::Missing => Error::NoAnswer(not_s3(asked, "a 404 for what needs no key")),
+            Failure::OutOfRange => Error::NoAnswer(not_s3(asked, "a 416 without a range")),
         }
     }
 }
@@ -84,6 +87,7 @@ fn answered(
     match (status, code) {
         (412, _) => return Failure::Precondition,
         (404, "NoSuchKey") => return Failure::Missing,
+        (416, "InvalidRange") => return Failure::OutOfRange,
         (404, "NoSuchBucket") => {
             let remedy = "make the bucket with: aft store init URL";
             return Failure::NoBucket(format!("{asked}: there is no such bucket; {remedy}"));
@@ -159,6 +163,7 @@ mod tests {
         Precondition,
         Missing,
         Conflict,
+        OutOfRange,
         NoBucket,
         NoAnswer,
         Busy,
@@ -170,6 +175,7 @@ mod tests {
         let (is, text) = match answered("s3://b: put k", status, code, Some("said"), Some("eu-west-1")) {
             Failure::Precondition => (Is::Precondition, String::new()),
             Failure::Missing => (Is::Missing, String::new()),
+            Failure::OutOfRange => (Is::OutOfRange, String::new()),
             Failure::Conflict(text) => (Is::Conflict, text),
             Failure::NoBucket(text) => (Is::NoBucket, text),
             Failure::Failed(Error::NoAnswer(text)) => (Is::NoAnswer, text),
@@ -187,6 +193,7 @@ mod tests {
         check(412, "PreconditionFailed", Is::Precondition);
         check(404, "NoSuchKey", Is::Missing);
         check(409, "ConditionalRequestConflict", Is::Conflict);
+        check(416, "InvalidRange", Is::OutOfRange);
         check(500, "InternalError", Is::NoAnswer);
         check(200, "InternalError", Is::NoAnswer);
         check(502, "", Is::NoAnswer);

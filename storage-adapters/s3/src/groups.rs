@@ -4,24 +4,28 @@
 //! groups. The walk keeps a stack of places to go on from, so that a page can start after any group: the place after it in its directory, the place after that directory
 //! in the one above, and so on.
 //!
-//! The directory of groups whose names end in a digest is taken at once: each digest is resolved by reading one object, and the groups are
-//! sorted in memory. They share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key); more than [`HASHED_MAX`] of them are refused.
+//! Groups whose names end in a digest share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key), and are in no order in
+//! their directory. All digests in it are looked at for a page, a thousand at a time; each is resolved by reading one object, and the lowest groups that
+//! the page has room for are kept. Resolved ones are remembered, as a digest never means another group: so a page that takes longer than its caller waits
+//! gets further the next time.
 
-use aft_store::{Error, GroupPage, Result, Space};
+use std::collections::BTreeSet;
+
+use aft_store::{Damage, Error, GroupPage, Result, Space};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::layout::{
     self, Entry, GROUP_SEGMENTS_MAX, Layout, Path, SEAL_BYTES_MAX, after_directory, after_group, past,
 };
-use crate::link::{Link, Page};
+use crate::link::{BATCH_MAX, Link, Page};
 
 /// Listings of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
 const LISTINGS_MAX: usize = 16;
-/// Groups with the same long start: two requests each whenever they are listed.
-const HASHED_MAX: usize = 1_000;
 /// Digests resolved at once.
 pub(crate) const RESOLVES_AT_ONCE: usize = 32;
+/// Objects of a digest that are read until one says its group: whoever put something else among them did so for more than one.
+const RESOLVE_OBJECTS: usize = 4;
 /// How often a digest whose object goes away under the reading is looked at again. Each time somebody deleted it meanwhile.
 const RESOLVES_MAX: usize = 4;
 
@@ -53,31 +57,32 @@ pub(crate) async fn page(
             vec![Place { full, start: last, after: None, after_hashed: None }]
         }
     };
-    let mut groups = Vec::new();
+    let (mut groups, mut damaged) = (Vec::new(), Damage::default());
     let mut listings = 0;
     while let Some(place) = places.pop() {
         if groups.len() == limit || (listings >= LISTINGS_MAX && !groups.is_empty()) {
-            return Ok(GroupPage { groups, more: true });
+            return Ok(GroupPage { groups, more: true, damaged });
         }
         listings += 1;
         let room = limit - groups.len();
         if place.full.len() == GROUP_SEGMENTS_MAX {
-            let mut found = hashed(link, layout, space, &place.full).await?;
-            found.retain(|group| {
+            let wanted = |group: &Bytes| {
                 group.starts_with(prefix) && place.after_hashed.as_ref().is_none_or(|after| group > after)
-            });
-            found.sort();
-            if found.len() > room {
-                groups.extend(found.drain(..room));
-                return Ok(GroupPage { groups, more: true });
+            };
+            // One more than there is room for shows that more follow.
+            let found = hashed(link, layout, space, &place.full, room + 1, wanted, &mut damaged).await?;
+            let more = found.len() > room;
+            groups.extend(found.into_iter().take(room));
+            if more {
+                return Ok(GroupPage { groups, more: true, damaged });
             }
-            groups.append(&mut found);
             continue;
         }
         let directory = layout.directory(space, &place.full);
         let from = format!("{directory}{}", place.start);
         let page = list(link, &from, place.after.as_deref(), room).await?;
         let mut next = if page.more { page.end() } else { None };
+        loose(link, &page, &mut damaged);
         let mut below = None;
         for found in page.directories {
             let segment = found[directory.len()..].trim_end_matches('/');
@@ -94,7 +99,7 @@ pub(crate) async fn page(
                     below = Some(segment.trim_end_matches('+').to_owned());
                     break;
                 }
-                Some(Entry::Group(None)) | None => return Err(foreign(link, &found)),
+                Some(Entry::Group(None)) | None => damaged.add(|| foreign(link, &found)),
             }
         }
         let mut full = place.full.clone();
@@ -106,7 +111,7 @@ pub(crate) async fn page(
             places.push(Place { full, start: String::new(), after: None, after_hashed: None });
         }
     }
-    Ok(GroupPage { groups, more: false })
+    Ok(GroupPage { groups, more: false, damaged })
 }
 
 /// Where to go on after a group that starts with `prefix`: the deepest place last.
@@ -129,74 +134,135 @@ fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> V
     places
 }
 
-/// All groups of a directory of digests, in no order.
-async fn hashed(link: &Link, layout: &Layout, space: Space, full: &[String]) -> Result<Vec<Bytes>> {
-    let digests = futures::stream::iter(digests(link, layout, space, full).await?);
-    let resolved = digests.map(|digest| async move { resolve(link, layout, space, &digest).await });
-    let resolved: Vec<Option<Bytes>> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-    Ok(resolved.into_iter().flatten().collect())
+/// The lowest groups of a directory of digests that are `wanted`, at most `keep` of them.
+async fn hashed(
+    link: &Link,
+    layout: &Layout,
+    space: Space,
+    full: &[String],
+    keep: usize,
+    wanted: impl Fn(&Bytes) -> bool,
+    damaged: &mut Damage,
+) -> Result<BTreeSet<Bytes>> {
+    let (mut lowest, mut after) = (BTreeSet::new(), None);
+    loop {
+        let (digests, next) = digests(link, layout, space, full, after.as_deref(), damaged).await?;
+        let resolved = futures::stream::iter(digests);
+        let resolved = resolved.map(|digest| async move { resolve(link, layout, space, &digest).await });
+        let resolved: Vec<Resolved> = resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        for group in resolved.into_iter().filter_map(|resolved| resolved.or_damage(damaged)) {
+            if wanted(&group) && lowest.insert(group) && lowest.len() > keep {
+                lowest.pop_last();
+            }
+        }
+        let Some(next) = next else { return Ok(lowest) };
+        after = Some(next);
+    }
 }
 
-/// The directories of the groups in a directory of digests.
-///
-/// # Errors
-/// [`Error::Refused`] if there are more than [`HASHED_MAX`]: the keys must be shortened.
+/// A page of the directories of the groups in a directory of digests, and the place to go on from.
 pub(crate) async fn digests(
     link: &Link,
     layout: &Layout,
     space: Space,
     full: &[String],
-) -> Result<Vec<String>> {
+    after: Option<&str>,
+    damaged: &mut Damage,
+) -> Result<(Vec<String>, Option<String>)> {
     let directory = layout.directory(space, full);
-    let page = list(link, &directory, None, HASHED_MAX).await?;
-    if page.more {
-        return Err(Error::Refused(format!(
-            "{}: more than {HASHED_MAX} groups of {} share the long start {directory}, and cannot be listed; shorten the keys",
-            link.url,
-            space.as_str()
-        )));
-    }
-    for digest in &page.directories {
+    let page = list(link, &directory, after, BATCH_MAX).await?;
+    let next = if page.more { page.end() } else { None };
+    loose(link, &page, damaged);
+    let mut digests = page.directories;
+    digests.retain(|digest| {
         let segment = digest[directory.len()..].trim_end_matches('/');
         match layout::entry(space, full, segment) {
-            Some(Entry::Group(None)) => {}
-            Some(Entry::Group(Some(_)) | Entry::Directory) | None => return Err(foreign(link, digest)),
+            Some(Entry::Group(None)) => true,
+            Some(Entry::Group(Some(_)) | Entry::Directory) | None => {
+                damaged.add(|| foreign(link, digest));
+                false
+            }
         }
-    }
-    Ok(page.directories)
+    });
+    Ok((digests, next))
 }
 
-/// The group whose name ends in this digest; `None` if it has no items any more.
-pub(crate) async fn resolve(
-    link: &Link,
-    layout: &Layout,
-    space: Space,
-    digest: &str,
-) -> Result<Option<Bytes>> {
+/// Adds the objects that lie beside the directories of a page: this program makes none there.
+fn loose(link: &Link, page: &Page, damaged: &mut Damage) {
+    // A directory itself, as some programs make it, holds nothing.
+    for object in page.objects.iter().filter(|object| !object.key.ends_with('/')) {
+        damaged.add(|| foreign(link, &object.key));
+    }
+}
+
+/// What the objects below a digest say of the group whose name ends in it.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    /// The group.
+    Group(Bytes),
+    /// Nothing: all of them have gone.
+    Gone,
+    /// Nothing that can be read; the text names an object.
+    Damaged(String),
+}
+
+impl Resolved {
+    /// The group, if it can be known; what cannot be read is added to `damaged`.
+    pub(crate) fn or_damage(self, damaged: &mut Damage) -> Option<Bytes> {
+        match self {
+            Resolved::Group(group) => Some(group),
+            Resolved::Gone => None,
+            Resolved::Damaged(text) => {
+                damaged.add(|| text);
+                None
+            }
+        }
+    }
+}
+
+/// The group whose name ends in this digest, by any of its first objects.
+pub(crate) async fn resolve(link: &Link, layout: &Layout, space: Space, digest: &str) -> Result<Resolved> {
+    if let Some(group) = link.resolved.get(digest) {
+        return Ok(Resolved::Group(group));
+    }
     for _ in 0..RESOLVES_MAX {
-        let items = link.list(digest, false, None, 1).await;
+        let items = link.list(digest, false, None, RESOLVE_OBJECTS).await;
         let items = items.map_err(|failure| failure.into_error(&link.asked("list", digest)))?;
-        let Some(item) = items.objects.first() else { return Ok(None) };
-        if let Some(group) = group_in(link, layout, space, digest, &item.key).await? {
-            return Ok(Some(group));
+        let mut broken = None;
+        let objects = items.objects.iter().filter(|object| object.key != digest);
+        let keys: Vec<&str> = objects.map(|object| object.key.as_str()).collect();
+        for key in &keys {
+            match group_in(link, layout, space, digest, key).await? {
+                Resolved::Group(group) => return Ok(Resolved::Group(group)),
+                Resolved::Gone => {}
+                Resolved::Damaged(text) => broken = broken.or(Some(text)),
+            }
+        }
+        match broken {
+            Some(text) => return Ok(Resolved::Damaged(text)),
+            None if keys.is_empty() => return Ok(Resolved::Gone),
+            None => {}
         }
     }
     Err(Error::NoAnswer(format!("{}: the items of {digest} go faster than they can be read", link.url)))
 }
 
-/// The group that an object below this digest begins with; `None` if the object has gone.
+/// The group that an object below this digest begins with.
 pub(crate) async fn group_in(
     link: &Link,
     layout: &Layout,
     space: Space,
     digest: &str,
     key: &str,
-) -> Result<Option<Bytes>> {
-    let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(None) };
-    match layout::unseal(start) {
-        Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => Ok(Some(group)),
-        Some(_) | None => Err(Error::Damaged(format!("{}: {key} does not begin with its group", link.url))),
-    }
+) -> Result<Resolved> {
+    let Some(start) = link.get_start(key, SEAL_BYTES_MAX).await? else { return Ok(Resolved::Gone) };
+    Ok(match layout::unseal(start) {
+        Some((group, _)) if !group.is_empty() && layout.group(space, &group) == digest => {
+            link.resolved.put(digest, &group);
+            Resolved::Group(group)
+        }
+        Some(_) | None => Resolved::Damaged(format!("{}: {key} does not begin with its group", link.url)),
+    })
 }
 
 async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Result<Page> {
@@ -204,10 +270,7 @@ async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Res
     page.map_err(|failure| failure.into_error(&link.asked("groups", from)))
 }
 
-/// Something stands where only this program writes.
-pub(crate) fn foreign(link: &Link, key: &str) -> Error {
-    Error::Damaged(format!(
-        "{}: {key} is nothing that is written here: keep other objects out of this prefix",
-        link.url
-    ))
+/// The text about something that lies where only this program writes.
+pub(crate) fn foreign(link: &Link, key: &str) -> String {
+    format!("{}: {key} is nothing that is written here: keep other objects out of this prefix", link.url)
 }

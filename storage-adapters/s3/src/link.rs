@@ -3,7 +3,9 @@
 //! Nothing is repeated here, and the SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does.
 //! A request whose time is up is dropped with its connection.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aft_store::Error;
@@ -76,6 +78,9 @@ impl Page {
     }
 }
 
+/// Groups that are remembered: a kilobyte each, and only where keys are so long.
+const RESOLVED_MAX: usize = 20_000;
+
 /// A client for one bucket.
 pub(crate) struct Link {
     client: Client,
@@ -86,11 +91,49 @@ pub(crate) struct Link {
     /// The server's own, as its answers carried it.
     pub(crate) times: Times,
     turns: Semaphore,
+    /// Groups by their digests.
+    pub(crate) resolved: Resolved,
+}
+
+/// Groups whose names end in a digest, by the last segment of their directories. A digest never means
+/// another group, so nothing of it gets stale.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    groups: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Resolved {
+    pub(crate) fn get(&self, digest: &str) -> Option<Bytes> {
+        self.groups.lock().expect("never held across a panic").get(segment(digest)).cloned()
+    }
+
+    pub(crate) fn put(&self, digest: &str, group: &Bytes) {
+        let mut groups = self.groups.lock().expect("never held across a panic");
+        // A copy: a slice would hold all that was read with it.
+        groups.insert(segment(digest).to_owned(), Bytes::copy_from_slice(group));
+        if groups.len() > RESOLVED_MAX {
+            // Digests are read in order, so the first ones are of use again before the last.
+            groups.pop_last();
+        }
+    }
+}
+
+/// The last segment of a directory.
+fn segment(directory: &str) -> &str {
+    directory.trim_end_matches('/').rsplit('/').next().expect("a split has a part")
 }
 
 impl Link {
     pub(crate) fn new(client: Client, bucket: String, url: String, meter: Meter, times: Times) -> Link {
-        Link { client, bucket, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
+        Link {
+            client,
+            bucket,
+            url,
+            meter,
+            times,
+            turns: Semaphore::new(REQUESTS_MAX),
+            resolved: Resolved::default(),
+        }
     }
 
     /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
@@ -165,6 +208,8 @@ impl Link {
                 Ok(Some(start))
             }
             Err(Failure::Missing) => Ok(None),
+            // An empty object has no start.
+            Err(Failure::OutOfRange) => Ok(Some(Bytes::new())),
             Err(failure) => Err(failure.into_error(&asked)),
         }
     }

@@ -7,19 +7,23 @@
 //!
 //! * A directory that lies whole within the page is sorted in memory, after one GET for each group in
 //!   it, which gives the group's name.
-//! * One that does not ends the page before it. Where the page begins with it, it is read group by
-//!   group: two requests for each of its groups, however many of them the page has room for. That is
-//!   the price of more than a page of names that share their first 480 characters.
+//! * One that does not ends the page before it. Where the page begins with it, all of its digests are
+//!   looked at, a thousand at a time, and the lowest groups that the page has room for are read group
+//!   by group: two requests for each group, one more for each of those that the page shows and that
+//!   was resolved before. That is the price of more than a page of names that share their first 480
+//!   characters.
 //!
-//! Nothing is remembered between pages: one that goes on within such a directory reads it again.
+//! Of names nothing is remembered between pages: one that goes on within such a directory looks at it
+//! again. Which group a digest stands for is remembered (`groups`).
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
-use aft_store::{Error, Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Damage, Error, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use crate::groups::{RESOLVES_AT_ONCE, digests, foreign, group_in, resolve};
+use crate::groups::{RESOLVES_AT_ONCE, Resolved, digests, foreign, group_in, resolve};
 use crate::layout::{self, GROUP_SEGMENTS_MAX, Layout, Path, Read, past};
 use crate::link::{BATCH_MAX, Link, Object, Page};
 
@@ -48,16 +52,9 @@ pub(crate) async fn page(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<ScanPage> {
-    // All that start with a prefix come after what is before it, and before what is after it and
-    // does not start so.
-    let after = match after {
-        Some(after) if after.group.starts_with(prefix) => Some(after),
-        Some(after) if after.group > prefix => return Ok(ScanPage::default()),
-        Some(_) | None => None,
-    };
+    let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
     let page = Scan { link, layout, space, prefix, after }.page(limit).await?;
-    assert!(page.names.len() <= limit, "{} names in a page of {limit}", page.names.len());
-    assert!(!page.more || !page.names.is_empty(), "an empty page says that more follow");
+    page.check_invariants(limit);
     Ok(page)
 }
 
@@ -69,11 +66,11 @@ impl Scan<'_> {
         if full.len() < GROUP_SEGMENTS_MAX {
             below.push_str(&last);
         }
-        let mut names: Vec<Scanned> = Vec::new();
+        let (mut names, mut damaged): (Vec<Scanned>, Damage) = Default::default();
         let mut from = self.after.map(|after| self.start(after));
         loop {
             let listed = self.list(&below, from.as_deref(), limit - names.len()).await?;
-            let crowded = self.take_page(&listed, &mut names).await?;
+            let crowded = self.take_page(&listed, &mut names, &mut damaged).await?;
             let Some(full) = crowded else {
                 // A page may give nothing: the neighbours of a prefix, the directories that some
                 // programs make, names of digests up to `after`.
@@ -81,19 +78,20 @@ impl Scan<'_> {
                     from = Some(self.end_of(&listed, &below)?);
                     continue;
                 }
-                return Ok(ScanPage { names, more: listed.more });
+                return Ok(ScanPage { names, more: listed.more, damaged });
             };
             // What was found comes before the directory; the next page begins with it.
             if !names.is_empty() {
-                return Ok(ScanPage { names, more: true });
+                return Ok(ScanPage { names, more: true, damaged });
             }
-            if self.take_directory(&full, limit, &mut names).await? || names.len() == limit {
-                return Ok(ScanPage { names, more: true });
+            let more = self.take_directory(&full, limit, &mut names, &mut damaged).await?;
+            if more || names.len() == limit {
+                return Ok(ScanPage { names, more: true, damaged });
             }
             let behind = past(&self.layout.directory(self.space, &full));
             if !behind.starts_with(&below) {
                 // All that starts with the prefix lies in that directory.
-                return Ok(ScanPage { names, more: false });
+                return Ok(ScanPage { names, more: false, damaged });
             }
             from = Some(behind);
         }
@@ -115,7 +113,12 @@ impl Scan<'_> {
 
     /// Adds the names of a page of the listing. Stops at a directory of digests that goes on
     /// behind the page, and returns its segments.
-    async fn take_page(&self, page: &Page, names: &mut Vec<Scanned>) -> Result<Option<Vec<String>>> {
+    async fn take_page(
+        &self,
+        page: &Page,
+        names: &mut Vec<Scanned>,
+        damaged: &mut Damage,
+    ) -> Result<Option<Vec<String>>> {
         let mut objects = page.objects.as_slice();
         while let Some(object) = objects.first() {
             // A directory itself, as some programs make it, holds nothing.
@@ -139,23 +142,27 @@ impl Scan<'_> {
                     if behind.is_empty() && page.more {
                         return Ok(Some(full));
                     }
-                    names.append(&mut self.sorted(inside).await?);
+                    names.append(&mut self.sorted(inside, damaged).await?);
                     objects = behind;
                 }
-                None => return Err(foreign(self.link, &object.key)),
+                None => {
+                    damaged.add(|| foreign(self.link, &object.key));
+                    objects = &objects[1..];
+                }
             }
         }
         Ok(None)
     }
 
     /// The names of a whole directory of digests that are asked for, in order.
-    async fn sorted(&self, objects: &[Object]) -> Result<Vec<Scanned>> {
+    async fn sorted(&self, objects: &[Object], damaged: &mut Damage) -> Result<Vec<Scanned>> {
         // A group's objects are neighbours: their keys have the digest in common.
         let mut groups: Vec<(String, String, Items)> = Vec::new();
         for object in objects.iter().filter(|object| !object.key.ends_with('/')) {
             let Some(Read::Hashed { digest_len, item, .. }) = self.layout.read(self.space, &object.key)
             else {
-                return Err(foreign(self.link, &object.key));
+                damaged.add(|| foreign(self.link, &object.key));
+                continue;
             };
             let digest = &object.key[..digest_len];
             match groups.last_mut() {
@@ -166,13 +173,12 @@ impl Scan<'_> {
             }
         }
         let groups = futures::stream::iter(groups).map(|(digest, first, items)| async move {
-            let group = self.group(&digest, &first).await?;
-            Ok::<_, Error>(group.map(|group| (group, items)))
+            Ok::<_, Error>((self.group(&digest, &first).await?, items))
         });
-        let groups: Vec<Option<(Bytes, Items)>> =
-            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+        let groups: Vec<(Resolved, Items)> = groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
         let mut names = Vec::with_capacity(objects.len());
-        for (group, items) in groups.into_iter().flatten() {
+        for (resolved, items) in groups {
+            let Some(group) = resolved.or_damage(damaged) else { continue };
             let items = items.into_iter().filter(|(item, _)| self.is_asked_for(&group, item));
             names.extend(items.map(|(item, written_ms)| scanned(group.clone(), item, written_ms)));
         }
@@ -182,62 +188,110 @@ impl Scan<'_> {
 
     /// Adds names of a directory of digests that does not fit a page, up to `limit` of them; says
     /// whether it has more.
-    async fn take_directory(&self, full: &[String], limit: usize, names: &mut Vec<Scanned>) -> Result<bool> {
-        let digests = digests(self.link, self.layout, self.space, full).await?;
-        let groups = futures::stream::iter(digests).map(|digest| async move {
-            let page = self.list(&digest, None, FIRST_NAMES_MAX).await?;
-            let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
-                return Ok(None);
-            };
-            let group = self.group(&digest, &first.key).await?;
-            Ok::<_, Error>(group.map(|group| (group, page)))
-        });
-        let groups: Vec<Option<(Bytes, Page)>> =
-            groups.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
-        let mut groups: Vec<(Bytes, Page)> = groups.into_iter().flatten().collect();
-        groups.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (group, mut page) in groups {
-            if !group.starts_with(self.prefix) || self.is_past(&group) {
-                continue;
-            }
-            let digest = self.layout.group(self.space, &group);
-            // Where the last page stopped within this group, it may be far behind its start.
-            if page.more
-                && let Some(Position { group: last, item: Some(item) }) = self.after
-                && *last == group
-            {
-                let from = format!("{digest}{}", layout::item(item));
-                page = self.list(&digest, Some(&from), limit).await?;
-            }
+    async fn take_directory(
+        &self,
+        full: &[String],
+        limit: usize,
+        names: &mut Vec<Scanned>,
+        damaged: &mut Damage,
+    ) -> Result<bool> {
+        let mut behind: Option<Bytes> = None;
+        loop {
+            // The first names of each group, where they were read to resolve it.
+            let (mut lowest, mut dropped, mut after) = (BTreeMap::<Bytes, Option<Page>>::new(), false, None);
             loop {
-                for object in page.objects.iter().filter(|object| object.key != digest) {
-                    let text = &object.key[digest.len()..];
-                    let item = layout::decode_item(text).ok_or_else(|| foreign(self.link, &object.key))?;
-                    if !self.is_asked_for(&group, &item) {
+                let (listed, next) =
+                    digests(self.link, self.layout, self.space, full, after.as_deref(), damaged).await?;
+                let resolved =
+                    futures::stream::iter(listed).map(|digest| async move { self.first(&digest).await });
+                let resolved: Vec<(Resolved, Option<Page>)> =
+                    resolved.buffer_unordered(RESOLVES_AT_ONCE).try_collect().await?;
+                for (resolved, page) in resolved {
+                    let Some(group) = resolved.or_damage(damaged) else { continue };
+                    let is_behind = behind.as_ref().is_some_and(|behind| group <= *behind);
+                    if !group.starts_with(self.prefix) || self.is_past(&group) || is_behind {
                         continue;
                     }
-                    if names.len() == limit {
-                        return Ok(true);
+                    lowest.insert(group, page);
+                    // Each has a name at least.
+                    if lowest.len() > limit {
+                        lowest.pop_last();
+                        dropped = true;
                     }
-                    names.push(scanned(group.clone(), item, object.written_ms));
                 }
-                if !page.more {
-                    break;
+                let Some(next) = next else { break };
+                after = Some(next);
+            }
+            behind = lowest.last_key_value().map(|(last, _)| last.clone());
+            let pages = futures::stream::iter(lowest).map(|(group, page)| async move {
+                let page = match page {
+                    Some(page) => page,
+                    None => {
+                        let digest = self.layout.group(self.space, &group);
+                        self.list(&digest, None, FIRST_NAMES_MAX).await?
+                    }
+                };
+                Ok::<_, Error>((group, page))
+            });
+            let mut pages = pages.buffered(RESOLVES_AT_ONCE);
+            while let Some((group, mut page)) = pages.try_next().await? {
+                let digest = self.layout.group(self.space, &group);
+                // Where the last page stopped within this group, it may be far behind its start.
+                if page.more
+                    && let Some(Position { group: last, item: Some(item) }) = self.after
+                    && *last == group
+                {
+                    let from = format!("{digest}{}", layout::item(item));
+                    page = self.list(&digest, Some(&from), limit).await?;
                 }
-                let from = self.end_of(&page, &digest)?;
-                page = self.list(&digest, Some(&from), limit).await?;
+                loop {
+                    for object in page.objects.iter().filter(|object| object.key != digest) {
+                        let text = &object.key[digest.len()..];
+                        let Some(item) = layout::decode_item(text) else {
+                            damaged.add(|| foreign(self.link, &object.key));
+                            continue;
+                        };
+                        if !self.is_asked_for(&group, &item) {
+                            continue;
+                        }
+                        if names.len() == limit {
+                            return Ok(true);
+                        }
+                        names.push(scanned(group.clone(), item, object.written_ms));
+                    }
+                    if !page.more {
+                        break;
+                    }
+                    let from = self.end_of(&page, &digest)?;
+                    page = self.list(&digest, Some(&from), limit).await?;
+                }
+            }
+            // Groups of which no name can be read give none.
+            if !dropped || !names.is_empty() {
+                return Ok(dropped);
             }
         }
-        Ok(false)
     }
 
-    /// The group whose name ends in this digest, by its first object or any other; `None` if all
-    /// of them have gone.
-    async fn group(&self, digest: &str, first: &str) -> Result<Option<Bytes>> {
+    /// The group whose name ends in this digest, and its first names where they had to be read.
+    async fn first(&self, digest: &str) -> Result<(Resolved, Option<Page>)> {
+        if let Some(group) = self.link.resolved.get(digest) {
+            return Ok((Resolved::Group(group), None));
+        }
+        let page = self.list(digest, None, FIRST_NAMES_MAX).await?;
+        let Some(first) = page.objects.iter().find(|object| object.key != digest) else {
+            return Ok((Resolved::Gone, None));
+        };
+        let resolved = self.group(digest, &first.key).await?;
+        Ok((resolved, Some(page)))
+    }
+
+    /// The group whose name ends in this digest, by its first object or any other.
+    async fn group(&self, digest: &str, first: &str) -> Result<Resolved> {
         let (link, layout, space) = (self.link, self.layout, self.space);
         match group_in(link, layout, space, digest, first).await? {
-            Some(group) => Ok(Some(group)),
-            None => resolve(link, layout, space, digest).await,
+            Resolved::Group(group) => Ok(Resolved::Group(group)),
+            Resolved::Gone | Resolved::Damaged(_) => resolve(link, layout, space, digest).await,
         }
     }
 
@@ -251,11 +305,7 @@ impl Scan<'_> {
     }
 
     fn is_asked_for(&self, group: &Bytes, item: &Bytes) -> bool {
-        let behind = |after: &Position| {
-            *group > after.group
-                || (*group == after.group && after.item.as_ref().is_some_and(|last| item > last))
-        };
-        group.starts_with(self.prefix) && self.after.is_none_or(behind)
+        group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
     }
 
     async fn list(&self, below: &str, from: Option<&str>, limit: usize) -> Result<Page> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
-    ScanPage, Space, Store, Tag, TimeHeard, Writes,
+    Capabilities, Committed, Costs, Created, Damage, Error, GroupPage, ItemPage, Name, Position, Replaced,
+    Result, ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -297,6 +297,7 @@ impl Store for S3Store {
         let Inner { link, layout, .. } = &*self.inner;
         let directory = layout.group(space, group);
         let mut after = after.map(|item| format!("{directory}{}", layout::item(item)));
+        let mut damaged = Damage::default();
         loop {
             let page = link.list(&directory, false, after.as_deref(), limit).await;
             let page = page.map_err(|failure| failure.into_error(&link.asked("list", &directory)))?;
@@ -305,11 +306,15 @@ impl Store for S3Store {
             let texts = keys.map(|key| (key, &key[directory.len()..]));
             // The directory itself, as some programs make it, holds nothing.
             let texts = texts.filter(|(_, text)| !text.is_empty());
-            let items =
-                texts.map(|(key, text)| layout::decode_item(text).ok_or_else(|| groups::foreign(link, key)));
-            let items = items.collect::<Result<Vec<Bytes>>>()?;
+            let mut items = Vec::new();
+            for (key, text) in texts {
+                match layout::decode_item(text) {
+                    Some(item) => items.push(item),
+                    None => damaged.add(|| groups::foreign(link, key)),
+                }
+            }
             if !items.is_empty() || !page.more {
-                return Ok(ItemPage { items, more: page.more });
+                return Ok(ItemPage { items, more: page.more, damaged });
             }
             if after.is_none() {
                 let text = format!("{}: an empty page of {directory} says that more follow", link.url);

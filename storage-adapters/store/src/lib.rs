@@ -4,6 +4,7 @@
 //! * [`Name`], [`Space`], [`Tag`] – structured names and opaque version tags.
 //! * [`Capabilities`] – what an adapter can do and what it costs to wait for it. [`Costs`] – what its requests cost.
 //! * [`Writes`], [`Committed`] – what one commit writes, in one call. [`ScanPage`] – names across groups, in one call.
+//! * [`Damage`] – what lies among the names and cannot be read as one.
 //! * [`TimeHeard`] – the store's own time, as its answers carried it.
 //! * [`unescaped`] – a part of a store's URL.
 //! * [`Error`] – few kinds, told apart by what may have happened to the call.
@@ -11,6 +12,7 @@
 //!
 //! This crate does not know what a transaction is, and adapters take no protocol decisions.
 
+mod damage;
 mod error;
 mod name;
 mod scan;
@@ -20,6 +22,7 @@ mod url;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use damage::Damage;
 pub use error::{Error, Result};
 pub use name::{Name, Space};
 pub use store::{

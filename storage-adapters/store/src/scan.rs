@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::{Position, Result, ScanPage, Scanned, Space, Store};
+use crate::{Damage, Position, Result, ScanPage, Scanned, Space, Store};
 
 /// Returns one page of a scan, as [`Store::scan`] states it.
 pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
@@ -17,7 +17,7 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
     limit: usize,
 ) -> Result<ScanPage> {
     assert!(limit > 0, "a page holds at least one name");
-    let mut names: Vec<Scanned> = Vec::new();
+    let (mut names, mut damaged): (Vec<Scanned>, Damage) = Default::default();
     // The rest of the group in which the page begins. A group without the prefix holds nothing
     // that is asked for, but what follows it may.
     if let Some(Position { group, item: Some(item) }) = after
@@ -25,8 +25,9 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
     {
         let page = store.list(space, group, Some(item), limit).await?;
         add(&mut names, group, page.items);
+        damaged.append(page.damaged);
         if page.more || names.len() >= limit {
-            return Ok(ScanPage { more: !names.is_empty(), names });
+            return Ok(ScanPage { more: !names.is_empty(), names, damaged });
         }
     }
     let mut after = after.map(|after| after.group.clone());
@@ -34,16 +35,18 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
         // Each group has an item at least, so more groups than names are missing are of no use.
         let page = store.groups(space, prefix, after.as_deref(), limit - names.len()).await?;
         let last = page.groups.last().cloned();
+        damaged.append(page.damaged);
         for group in page.groups {
             let items = store.list(space, &group, None, limit - names.len()).await?;
             add(&mut names, &group, items.items);
+            damaged.append(items.damaged);
             if items.more || names.len() >= limit {
                 let more = items.more || page.more || last.is_some_and(|last| last != group);
-                return Ok(ScanPage { more: more && !names.is_empty(), names });
+                return Ok(ScanPage { more: more && !names.is_empty(), names, damaged });
             }
         }
         if !page.more || last.is_none() {
-            return Ok(ScanPage { names, more: false });
+            return Ok(ScanPage { names, more: false, damaged });
         }
         after = last;
     }
@@ -129,7 +132,7 @@ mod tests {
             let items = self.names.iter().filter(|(of, _)| of == group).map(|(_, item)| item.clone());
             let items = items.filter(|item| after.is_none_or(|after| item[..] > *after));
             let (items, more) = page(items, limit.min(self.page_len_max));
-            Ok(ItemPage { items, more })
+            Ok(ItemPage { items, more, damaged: Damage::default() })
         }
 
         async fn groups(
@@ -145,7 +148,7 @@ mod tests {
                 .into_iter()
                 .filter(|group| group.starts_with(prefix) && after.is_none_or(|after| group[..] > *after));
             let (groups, more) = page(groups, limit.min(self.page_len_max));
-            Ok(GroupPage { groups, more })
+            Ok(GroupPage { groups, more, damaged: Damage::default() })
         }
     }
 
@@ -188,7 +191,7 @@ mod tests {
             let mut found: Vec<(Bytes, Bytes)> = Vec::new();
             loop {
                 let page = at_once(scan_by_groups(&store, SPACE, &prefix, after.as_ref(), limit));
-                let ScanPage { names, more } = page.expect("nothing fails here");
+                let ScanPage { names, more, damaged: _ } = page.expect("nothing fails here");
                 prop_assert!(names.len() <= limit);
                 prop_assert!(!more || !names.is_empty(), "an empty page says that more follow");
                 // A page is as long as it can be unless the store's own pages are shorter.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::scan::scan_by_groups;
-use crate::{Error, Name, Result, Space};
+use crate::{Damage, Error, Name, Result, Space};
 
 /// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
 /// never share a tag. Compare for equality only.
@@ -39,6 +39,8 @@ pub struct ItemPage {
     pub items: Vec<Bytes>,
     /// Whether more may follow after the last item. Never true with no items.
     pub more: bool,
+    /// What was met on the way and is no item of the group.
+    pub damaged: Damage,
 }
 
 /// One page of the groups of a space.
@@ -48,6 +50,8 @@ pub struct GroupPage {
     pub groups: Vec<Bytes>,
     /// Whether more may follow after the last group. Never true with no groups.
     pub more: bool,
+    /// What was met on the way and is no group.
+    pub damaged: Damage,
 }
 
 /// A place in the order of a space's names, exclusive: after one item of a group, or after all of them.
@@ -57,6 +61,35 @@ pub struct Position {
     pub group: Bytes,
     /// The item; `None`: after every item of the group.
     pub item: Option<Bytes>,
+}
+
+impl Position {
+    /// Returns true if this place is before a name.
+    pub fn is_before(&self, group: &[u8], item: &[u8]) -> bool {
+        match &self.item {
+            Some(last) => (&self.group[..], &last[..]) < (group, item),
+            None => self.group[..] < *group,
+        }
+    }
+
+    /// Returns the place from which a scan of the groups with `prefix` goes on: `None` if none of them
+    /// comes after this one. They all come after what is before the prefix, and before what is after it
+    /// and does not start so.
+    pub fn within<'a>(prefix: &[u8], after: Option<&'a Position>) -> Option<Option<&'a Position>> {
+        match after {
+            Some(after) if after.group.starts_with(prefix) => Some(Some(after)),
+            Some(after) if after.group > prefix => None,
+            Some(_) | None => Some(None),
+        }
+    }
+}
+
+impl ScanPage {
+    /// Asserts what holds for every page of a scan for `limit` names.
+    pub fn check_invariants(&self, limit: usize) {
+        assert!(self.names.len() <= limit, "{} names in a page of {limit}", self.names.len());
+        assert!(!self.more || !self.names.is_empty(), "an empty page says that more follow");
+    }
 }
 
 /// One name that a scan found.
@@ -79,6 +112,8 @@ pub struct ScanPage {
     pub names: Vec<Scanned>,
     /// True if more may follow after the last name. Never true with no names.
     pub more: bool,
+    /// What was met on the way and is no name. A later page may meet it again.
+    pub damaged: Damage,
 }
 
 /// All that one commit writes: a record that is created if its name is free, and entries beside it.
@@ -196,7 +231,7 @@ pub struct Units {
 
 /// A flat store of named objects.
 ///
-/// # Contract (protocol, section 9)
+/// # Contract (protocol, section 10)
 /// * `put` is atomic for its name: a `get` sees one whole body or another, never a mix.
 /// * `create` has exactly one winner under any race, also against `put` and `delete` of the name.
 /// * `replace` and `delete_if` act only if the name still holds the content with that tag.
@@ -205,6 +240,7 @@ pub struct Units {
 ///   future was dropped.
 /// * Acknowledged means durable, in the sense that [`Capabilities::durability`] states.
 /// * Every call is safe to repeat, adapters do so themselves only within their own time-outs.
+/// * What somebody else put among a store's names is reported beside the names of a page, and holds up nothing but itself.
 ///
 /// Nothing else is assumed: no transactions, no multi-name atomicity.
 #[async_trait]

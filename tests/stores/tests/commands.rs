@@ -116,6 +116,35 @@ fn a_bucket_is_made_and_probed() {
     assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
 }
 
+/// A store notes the times that all its nodes must have; a node with others is refused until they are changed.
+#[test]
+fn nodes_with_other_times_are_refused() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let (url, keys) = (bucket.url("p"), keys(&bucket.server));
+    let files = tempfile::tempdir().expect("a directory");
+    let config = |timeout_max_ms: u64| {
+        let file = files.path().join(format!("{timeout_max_ms}.toml"));
+        let text = format!("[node]\ntimeout_max_ms = {timeout_max_ms}\n");
+        std::fs::write(&file, text).expect("it is written");
+        file.to_str().expect("it is text").to_owned()
+    };
+    let (short, long) = (config(60_000), config(900_000));
+    let ran = aft(&["store", "init", &url, "--config", &short], keys);
+    assert!(ran.code == Some(0) && ran.stdout.contains("deadlines to 60000 ms"), "{ran:#?}");
+    let sweep = |config: &str| aft(&["maintain", &url, "--for", "1", "--config", config], keys);
+    assert_eq!(sweep(&short).code, Some(0));
+    let both = ["node.timeout_max_ms", "900000 ms on this node", "60000 ms on the store", "--change-times"];
+    sweep(&long).assert_refused(&both);
+    // Asked for without the flag, it says so and changes nothing.
+    let ran = aft(&["store", "init", &url, "--config", &long], keys);
+    assert!(ran.code == Some(0) && ran.stderr.contains("does not work on the store"), "{ran:#?}");
+    sweep(&long).assert_refused(&both);
+    let ran = aft(&["store", "init", &url, "--config", &long, "--change-times"], keys);
+    assert!(ran.code == Some(0) && ran.stdout.contains("deadlines to 900000 ms"), "{ran:#?}");
+    assert_eq!(sweep(&long).code, Some(0));
+    sweep(&short).assert_refused(&["60000 ms on this node", "900000 ms on the store"]);
+}
+
 /// Somebody forgot the prefix, and had a store around another one; or mistyped it, and had one within another.
 #[test]
 fn a_store_is_not_made_where_other_things_stand() {

@@ -247,14 +247,53 @@ async fn a_scan_costs_a_request_more_for_each_hashed_group() {
     );
     expect(&front.take(), &[("LIST version", 1), ("GET version", 2)]);
     // Pages of 4: the first ends before the directory, which does not fit a page; then it is read by
-    // group: itself, a listing and an object of each.
+    // group: itself, and a listing of each.
     let page = store.scan(Space::Version, b"", None, 4).await.unwrap();
     assert_eq!((page.names.len(), page.more), (3, true));
     expect(&front.take(), &[("LIST version", 1)]);
     let after = Position { group: groups[0].clone(), item: None };
     let page = store.scan(Space::Version, b"", Some(&after), 4).await.unwrap();
     assert_eq!((page.names.len(), page.more), (4, true));
-    expect(&front.take(), &[("LIST version", 1 + 1 + 2), ("GET version", 2)]);
+    // Which groups they are was found out above.
+    expect(&front.take(), &[("LIST version", 1 + 1 + 2)]);
+}
+
+/// More groups that share a long start than one listing shows: they come in order all the same, and
+/// each is resolved once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_long_names_than_a_page_are_paged() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    let mut groups: Vec<Bytes> = ["a", "z"].map(Bytes::from).to_vec();
+    groups.extend((0..1_234).map(|end| Bytes::from("b".repeat(600) + &format!("{end:04}"))));
+    groups.sort();
+    let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "i"), Bytes::new());
+    put_all(&*store, groups.iter().map(name)).await;
+    front.take();
+    for limit in [1_000, 700] {
+        let (found, pages) = scan_all(&*store, Space::Version, b"", None, limit).await;
+        assert!(found.iter().map(|one| &one.group).eq(&groups), "{} of {}", found.len(), groups.len());
+        assert!(pages <= 5, "{pages} pages of {limit}");
+    }
+    assert_eq!(counted(&front.take())["GET version"], 1_234);
+    for limit in [1_000, 50] {
+        let (mut found, mut pages) = (Vec::<Bytes>::new(), 0);
+        loop {
+            let after = found.last().cloned();
+            let page = store.groups(Space::Version, b"", after.as_deref(), limit).await.expect("a page");
+            found.extend(page.groups);
+            pages += 1;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(found, groups, "groups by {limit}");
+        assert!(pages <= groups.len() / limit + 3, "{pages} pages of {limit}");
+    }
+    let prefix = [&groups[1][..], b"1"].concat();
+    assert!(store.groups(Space::Version, &prefix[..602], None, 9).await.expect("a page").groups.len() == 9);
+    assert!(!counted(&front.take()).contains_key("GET version"), "each was resolved before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag, Writes};
+use aft_store::{Created, Damage, Error, Name, Position, Replaced, Space, Store, Tag, Writes};
 use aft_store_s3::{Options, S3Store};
 use aft_store_tests::{Act, Behind, Bucket, Front, busy, name, no_answer, redis_speaker, refused};
 use bytes::Bytes;
@@ -206,15 +206,81 @@ async fn one_key_that_stays_fails_the_whole_deletion() {
     assert!(no_answer(&error) && error.to_string().contains("InternalError"), "{error:?}");
 }
 
+/// An object by hand; moto checks no signatures.
+fn put_by_hand(bucket: &Bucket, key: &str) {
+    let url = format!("{}/aft/{}", bucket.server.endpoint(), key.replace('+', "%2B"));
+    let put = std::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "-X", "PUT", "-d", "foreign", &url])
+        .output()
+        .expect("curl starts");
+    assert!(put.status.success(), "{url}: {}", String::from_utf8_lossy(&put.stderr));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_put_there_is_named() {
+async fn what_others_put_there_is_reported_and_stepped_over() {
     let Some((bucket, behind)) = behind().await else { return };
     let store = &behind.store;
-    // A store with another prefix that lies where this one has its versions.
-    let other = bucket.open(&bucket.url("p/version")).await.expect("the server runs");
-    other.put(&name("x"), Bytes::new()).await.unwrap();
-    let error = store.groups(Space::Version, b"", None, 10).await.expect_err("a foreign directory");
-    assert!(matches!(&error, Error::Damaged(text) if text.contains("p/version/version/")), "{error:?}");
+    // Two groups that share three whole segments, and end in a digest; others before and behind.
+    let mut groups = ["a", "z"].map(str::to_owned).to_vec();
+    groups.extend(["1", "2"].map(|end| "b".repeat(600) + end));
+    groups.sort();
+    for group in &groups {
+        let name = Name::new(Space::Version, group.clone(), "item");
+        store.put(&name, Bytes::from("body")).await.expect("all passes");
+    }
+    let full = format!("{}+/", "b".repeat(160)).repeat(3);
+    // Beside the groups, in one of them, beside the digests, below one that would be a digest, and
+    // more of them than a page has names.
+    let foreign = [
+        "notes.txt".to_owned(),
+        "a!/no.item".to_owned(),
+        format!("{full}notes.txt"),
+        format!("{full}{}!/-", "d".repeat(43)),
+    ];
+    for key in &foreign {
+        put_by_hand(&bucket, &format!("p/version/{key}"));
+    }
+    for number in 0..7 {
+        put_by_hand(&bucket, &format!("p/version/m/{number}"));
+    }
+    let check = |call: &str, limit, found: &[Bytes], damaged: Damage, named: &[&str]| {
+        assert_eq!(found, groups, "{call} by {limit}");
+        let texts = damaged.into_texts("p/version");
+        for name in named {
+            assert!(
+                texts.iter().any(|text| text.contains(name)),
+                "{call} by {limit}: no {name} in {texts:?}"
+            );
+        }
+    };
+    let all: Vec<&str> =
+        foreign.iter().map(String::as_str).chain(["p/version/m/0", "p/version/m/6"]).collect();
+    for limit in [1, 2, 3, 1_000] {
+        let (mut found, mut damaged, mut after) = (Vec::new(), Damage::default(), None);
+        loop {
+            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("a page");
+            damaged.append(page.damaged);
+            found.extend(page.names.iter().map(|name| name.group.clone()));
+            let Some(last) = page.names.last().filter(|_| page.more) else { break };
+            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+        }
+        check("scan", limit, &found, damaged, &all);
+        let (mut found, mut damaged) = (Vec::<Bytes>::new(), Damage::default());
+        loop {
+            let after = found.last().cloned();
+            let page = store.groups(Space::Version, b"", after.as_deref(), limit).await.expect("a page");
+            damaged.append(page.damaged);
+            found.extend(page.groups);
+            if !page.more {
+                break;
+            }
+        }
+        check("groups", limit, &found, damaged, &["p/version/notes.txt", "p/version/m/", "ddd"]);
+    }
+    let page = store.list(Space::Version, b"a", None, 1).await.expect("a page");
+    assert_eq!((page.items, page.more), (vec![Bytes::from("item")], true));
+    let page = store.list(Space::Version, b"a", Some(b"item"), 1).await.expect("a page");
+    assert!(page.items.is_empty() && page.damaged.first().is_some_and(|text| text.contains("no.item")));
 }
 
 #[tokio::test]

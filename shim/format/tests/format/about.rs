@@ -3,7 +3,9 @@
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{BlobGroup, Format, Kind, Meta, Stub, VersionEntry};
 use aft_core::store::{Body, Name};
-use aft_format::{About, AboutError, FormatFound, Holds, Race, encode_object, look, read_format};
+use aft_format::{
+    About, AboutError, FormatFound, Holds, Looked, Looking, Race, Times, encode_object, read_format,
+};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -19,6 +21,14 @@ const CAPABILITIES: Capabilities = Capabilities {
     durability: "replicated",
 };
 
+const TIMES: Times = Times {
+    timeout_max_ms: 900_000,
+    recheck_after_ms: 10_000,
+    put_limit_ms: 30_000,
+    skew_max_ms: 2_000,
+    grace_ms: 3_600_000,
+};
+
 fn about() -> About {
     About::new(
         [7; 16],
@@ -26,6 +36,7 @@ fn about() -> About {
         Race::Passed { writers: 8, rounds: 20 },
         "aft 0.2.0",
         1_700_000_000_000,
+        TIMES,
     )
 }
 
@@ -53,7 +64,7 @@ proptest! {
             1 if flags.1 => Race::Exclusive,
             _ => Race::NotProbed,
         };
-        let about = About::new(identity, &capabilities, race, &program, made_ms);
+        let about = About::new(identity, &capabilities, race, &program, made_ms, TIMES);
         prop_assert_eq!(About::decode(&about.encode()), Ok(about.clone()));
         prop_assert!(about.differences(&capabilities).is_empty());
         let format = about.to_format();
@@ -61,6 +72,14 @@ proptest! {
         let (_, body) = encode_object(&Name::Format, &Body::Format(format.clone().into()));
         prop_assert_eq!(read_format(Some(&body)), FormatFound::Readable(format.into(), Box::new(about)));
     }
+}
+
+/// A store from before the times were written says nothing of them.
+#[test]
+fn a_store_without_times_is_read() {
+    let before = About { times: None, ..about() };
+    assert_eq!(About::decode(&before.encode()), Ok(before.clone()));
+    assert!(before.encode().len() < about().encode().len());
 }
 
 /// The message, as far as it is needed to spoil it.
@@ -141,7 +160,13 @@ async fn holding(objects: &[Stored<'_>]) -> Holds {
         let part = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
         store.put(&aft_store::Name::new(*space, part(group), part(item)), part(body)).await.unwrap();
     }
-    look(&store).await.unwrap()
+    let mut looking = Looking::new();
+    loop {
+        match looking.go_on(&store).await.unwrap() {
+            Looked::More(next) => looking = next,
+            Looked::All(holds) => return holds,
+        }
+    }
 }
 
 async fn holding_object(name: Name, body: Body) -> Holds {
@@ -156,8 +181,8 @@ async fn a_store_without_anything_may_be_made() {
     let probe = b"aft-probe-0123/race to create";
     let names = (0..120_u32).map(u32::to_be_bytes).collect::<Vec<_>>();
     let mut objects: Vec<Stored<'_>> =
-        names.iter().map(|item| (Space::Blob, &probe[..], &item[..], &b"1"[..])).collect();
-    objects.push((Space::Commit, probe, b"", b"1"));
+        names.iter().map(|item| (Space::Intent, &probe[..], &item[..], &b"1"[..])).collect();
+    objects.push((Space::Lease, probe, b"", b"1"));
     objects.push((Space::Marker, probe, b"", b"1"));
     objects.push((Space::Node, b"0123", b"", b""));
     let holds = holding(&objects).await;

@@ -1,85 +1,20 @@
-//! A small driver over a store in memory: every call of the core finds what it needs here.
+//! Every call of the core over a store in memory.
 
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
-use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, Value, VersionEntry, Write};
+use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, Value, Write};
 use aft_core::store::{
-    Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag, Writes,
+    Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Writes,
 };
-use aft_format::{
-    Ask, Listing, Scanning, call_error, decode_body, decode_committed, encode_commit, encode_name,
-    encode_object,
-};
-use aft_store::{Error, Replaced, Space, Store};
+use aft_format::{call_error, encode_name};
+use aft_store::{Error, Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 
-/// Runs one call.
+/// The answer to a call, as the core gets it.
 async fn perform(store: &dyn Store, call: Call) -> Answer {
-    run(store, call).await.unwrap_or_else(|error| Answer::Failed(call_error(error)))
-}
-
-async fn run(store: &dyn Store, call: Call) -> Result<Answer, Error> {
-    let replaced = |outcome| match outcome {
-        Replaced::Replaced => Answer::Replaced,
-        Replaced::Changed => Answer::Changed,
-    };
-    Ok(match call {
-        Call::Get(name) | Call::Fetch { at: name, .. } => match store.get(&encode_name(&name)).await? {
-            Some((bytes, tag)) => Answer::Got(Some((decode_body(&name, &bytes)?, Tag(tag.0)))),
-            None => Answer::Got(None),
-        },
-        Call::Put(name, body) => {
-            let (at, bytes) = encode_object(&name, &body);
-            store.put(&at, bytes).await?;
-            Answer::Done
-        }
-        Call::Commit(writes) => {
-            Answer::Committed(decode_committed(store.commit(encode_commit(&writes)).await))
-        }
-        Call::Replace(name, tag, body) => {
-            let (at, bytes) = encode_object(&name, &body);
-            replaced(store.replace(&at, &aft_store::Tag(tag.0), bytes).await?)
-        }
-        Call::Delete(names) => {
-            let names: Vec<aft_store::Name> = names.iter().map(encode_name).collect();
-            store.delete(&names).await?;
-            Answer::Done
-        }
-        Call::DeleteIf(name, tag) => {
-            replaced(store.delete_if(&encode_name(&name), &aft_store::Tag(tag.0)).await?)
-        }
-        Call::List { group, after, limit } => {
-            let mut listing = Listing::new(group, after.as_ref());
-            loop {
-                let page =
-                    store.list(listing.space(), listing.group(), listing.after(), limit as usize).await?;
-                if !listing.take(page) {
-                    break listing.answer();
-                }
-            }
-        }
-        Call::Scan { scan, limit } => {
-            let mut scanning = Scanning::new(&scan);
-            loop {
-                let on = match scanning.ask() {
-                    Ask::Nothing => false,
-                    Ask::Names { space, prefix, after } => {
-                        let page = store.scan(*space, prefix, after.as_ref(), limit as usize).await?;
-                        scanning.take_names(page)
-                    }
-                    Ask::Groups { space, after } => {
-                        let page = store.groups(*space, b"", after.as_deref(), limit as usize).await?;
-                        scanning.take_groups(page)
-                    }
-                };
-                if !on {
-                    break scanning.answer();
-                }
-            }
-        }
-    })
+    aft_format::perform(store, call).await.unwrap_or_else(|error| Answer::Failed(call_error(error)))
 }
 
 const ATTEMPT: AttemptId = AttemptId([1; 16]);
@@ -163,9 +98,9 @@ async fn a_whole_entry_is_one_put() {
     let store = MemoryStore::new();
     let base = record();
     let writes = [base.writes[0].clone()].into();
-    let record = Arc::new(Record { named: false, writes, ..base });
+    let record = Arc::new(Record { named: false, result: None, writes, ..base });
     let (key, entry) = record.entries().remove(0);
-    let name = Name::Version(key, VersionEntry { whole: true, ..entry });
+    let name = Name::Version(key, entry);
     let body = Body::Record(record);
     assert_eq!(perform(&store, Call::Put(name.clone(), body.clone())).await, Answer::Done);
     let Answer::Got(Some((got, _))) = perform(&store, Call::Get(name.clone())).await else {

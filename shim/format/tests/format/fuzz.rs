@@ -53,7 +53,7 @@ fn spaces() -> impl Strategy<Value = Space> {
 fn take_pages(group: Bytes, item: Bytes, body: Option<Bytes>) {
     let key = aft_core::ids::Key::parse("k").unwrap();
     let mut listing = Listing::new(Group::Versions(key), None);
-    listing.take(ItemPage { items: vec![item.clone()], more: false });
+    listing.take(ItemPage { items: vec![item.clone()], ..ItemPage::default() });
     listing.answer();
     for scan in [
         Scan::Versions { prefix: String::new(), after: None },
@@ -64,12 +64,12 @@ fn take_pages(group: Bytes, item: Bytes, body: Option<Bytes>) {
         let (group, item, body) = (group.clone(), item.clone(), body.clone());
         scanning.take_names(ScanPage {
             names: vec![Scanned { group, item, body, written_ms: None }],
-            more: false,
+            ..ScanPage::default()
         });
         scanning.answer();
     }
     let mut scanning = Scanning::new(&Scan::Blobs { after: None });
-    scanning.take_groups(GroupPage { groups: vec![group], more: false });
+    scanning.take_groups(GroupPage { groups: vec![group], ..GroupPage::default() });
     scanning.answer();
 }
 

@@ -127,15 +127,20 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
             ];
             let writes = btree_map(key(), write(attempt, hash), 0..6);
             (about, result, writes).prop_map(
-                move |((named, fingerprint, retention_ms), (result, large_result), writes)| Record {
-                    txn,
-                    hash,
-                    named: named || writes.is_empty(),
-                    fingerprint: fingerprint.map(Fingerprint),
-                    retention_ms,
-                    result,
-                    large_result,
-                    writes: writes.into_iter().collect(),
+                move |((named, fingerprint, retention_ms), (result, large_result), writes)| {
+                    let record = Record {
+                        txn,
+                        hash,
+                        named: named || writes.is_empty(),
+                        fingerprint: fingerprint.map(Fingerprint),
+                        retention_ms,
+                        result,
+                        large_result,
+                        writes: writes.into_iter().collect(),
+                    };
+                    // A whole entry has no record of its own.
+                    let named = record.named || record.is_whole();
+                    Record { named, ..record }
                 },
             )
         })
@@ -150,9 +155,9 @@ pub(crate) fn whole() -> impl Strategy<Value = (Name, Record)> {
             let value = Value { location, size, etag, attributes: Bytes::new() };
             let write = if deletes { Write::Tombstone } else { Write::Put(value) };
             let writes = [(key.clone(), write)].into();
-            let record = Record { named: false, large_result: None, writes, ..record };
+            let record = Record { named: false, result: None, large_result: None, writes, ..record };
             let (_, entry) = record.entries().remove(0);
-            (Name::Version(key, VersionEntry { whole: true, ..entry }), record)
+            (Name::Version(key, entry), record)
         },
     )
 }

@@ -13,8 +13,8 @@ use aft_core::record::{
 use aft_core::store::{Body, Name, Place};
 use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use aft_format::{
-    About, Race, decode_body, decode_name, encode_object, encode_session, fingerprint, own_hash, own_hash_of,
-    request_hash,
+    About, Race, Times, decode_body, decode_name, encode_object, encode_session, fingerprint, own_hash,
+    own_hash_of, request_hash,
 };
 use aft_store::Capabilities;
 use bytes::Bytes;
@@ -112,7 +112,14 @@ fn about() -> About {
         durability: "replicated",
     };
     let race = Race::Passed { writers: 8, rounds: 20 };
-    About::new([7; 16], &capabilities, race, "aft 0.2.0", 1_700_000_000_000)
+    let times = Times {
+        timeout_max_ms: 900_000,
+        recheck_after_ms: 10_000,
+        put_limit_ms: 30_000,
+        skew_max_ms: 2_000,
+        grace_ms: 3_600_000,
+    };
+    About::new([7; 16], &capabilities, race, "aft 0.2.0", 1_700_000_000_000, times)
 }
 
 #[test]
@@ -121,7 +128,8 @@ fn the_store_itself() {
         mark: TXN,
         moved_ms: Some(1_700_000_900_000),
         settled: TxnId::at(Hlc::from_ms(1_699_000_000_000)),
-        about: about().encode(),
+        // As stores have it that were made before the times were written.
+        about: About { times: None, ..about() }.encode(),
     };
     object("format.hex", &Name::Format, &Body::Format(format.into()));
     object("format-new.hex", &Name::Format, &Body::Format(about().to_format().into()));

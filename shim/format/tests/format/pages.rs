@@ -7,7 +7,7 @@ use aft_core::ids::{Key, RequestHash};
 use aft_core::record::{BlobGroup, VersionEntry};
 use aft_core::store::{Answer, Body, Found, FoundRecord, Group, Name, Place, Scan};
 use aft_format::{Ask, Listing, Scanning, encode_name, encode_object};
-use aft_store::{GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
+use aft_store::{Damage, GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use proptest::collection::{btree_set as set_of, vec};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ fn scan(stored: &Stored, prefix: &[u8], after: Option<&Position>, limit: usize) 
         .collect();
     let more = names.len() > limit;
     names.truncate(limit);
-    ScanPage { names, more }
+    ScanPage { names, more, ..ScanPage::default() }
 }
 
 fn groups(stored: &Stored, after: Option<&Bytes>, limit: usize) -> GroupPage {
@@ -51,7 +51,7 @@ fn groups(stored: &Stored, after: Option<&Bytes>, limit: usize) -> GroupPage {
         .collect();
     let more = groups.len() > limit;
     groups.truncate(limit);
-    GroupPage { groups, more }
+    GroupPage { groups, more, ..GroupPage::default() }
 }
 
 /// Answers one call of the core, as a driver does.
@@ -266,7 +266,7 @@ fn page(stored: btree_set::Iter<'_, Bytes>, after: Option<&[u8]>, limit: usize) 
     let mut items: Vec<Bytes> = stored.filter(behind).take(limit + 1).cloned().collect();
     let more = items.len() > limit;
     items.truncate(limit);
-    ItemPage { items, more }
+    ItemPage { items, more, ..ItemPage::default() }
 }
 
 /// A body that a listing brings along is read; one that cannot be is left for a get, which says so.
@@ -283,7 +283,7 @@ fn bodies_of_listed_records() {
     };
     let other = encode_name(&Name::Commit(RequestHash([2; 32]))).group;
     let names = vec![name(at.group, &body), name(other, &body)];
-    assert!(!scanning.take_names(ScanPage { names, more: false }));
+    assert!(!scanning.take_names(ScanPage { names, ..ScanPage::default() }));
     let found = |byte, body| FoundRecord { hash: RequestHash([byte; 32]), body, written_ms: Some(7) };
     let expect = Found::Commits(vec![found(1, Some(Body::Stub(stub))), found(2, None)]);
     assert_eq!(scanning.answer(), Answer::Scanned { found: expect, damaged: Vec::new(), more: false });
@@ -303,13 +303,42 @@ fn texts_of_damaged_names_are_bounded() {
     let mut listing = Listing::new(Group::Versions(Key::parse("k").unwrap()), None);
     let items = |from: u32| (from..from + 1_000).map(|at| Bytes::copy_from_slice(&at.to_be_bytes()));
     for page in 0..10 {
-        assert!(listing.take(ItemPage { items: items(page * 1_000).collect(), more: true }));
+        let items = items(page * 1_000).collect();
+        assert!(listing.take(ItemPage { items, more: true, ..ItemPage::default() }));
     }
     assert!(!listing.take(ItemPage::default()));
     let Answer::Listed { names, damaged, more } = listing.answer() else { panic!("not a listing") };
     assert!(names.is_empty() && !more);
     assert_eq!(damaged.len(), 101);
     assert_eq!(damaged[100], "version: 9900 more names that cannot be read");
+}
+
+/// What a store met and could not read as a name reaches the core beside what could be read.
+#[test]
+fn what_a_store_cannot_name_is_damage_beside_the_rest() {
+    let met = || {
+        let mut damaged = Damage::default();
+        damaged.add(|| "a store: x is nothing of ours".to_owned());
+        damaged
+    };
+    let expect = ["a store: x is nothing of ours"];
+    let mut listing = Listing::new(Group::Versions(Key::parse("k").unwrap()), None);
+    assert!(!listing.take(ItemPage { damaged: met(), ..ItemPage::default() }));
+    let Answer::Listed { names, damaged, more: false } = listing.answer() else { panic!("not a listing") };
+    assert!(names.is_empty() && damaged == expect, "{names:?}, {damaged:?}");
+
+    let mut scanning = Scanning::new(&Scan::Commits { after: None });
+    let group = encode_name(&Name::Commit(RequestHash([2; 32]))).group;
+    let names = vec![Scanned { group, item: Bytes::new(), body: None, written_ms: None }];
+    assert!(!scanning.take_names(ScanPage { names, damaged: met(), more: true }));
+    let Answer::Scanned { found, damaged, more: true } = scanning.answer() else { panic!("not a scan") };
+    assert!(matches!(found, Found::Commits(found) if found.len() == 1));
+    assert_eq!(damaged, expect);
+
+    let mut scanning = Scanning::new(&Scan::Blobs { after: None });
+    assert!(!scanning.take_groups(GroupPage { damaged: met(), ..GroupPage::default() }));
+    let Answer::Scanned { damaged, more: false, .. } = scanning.answer() else { panic!("not a scan") };
+    assert_eq!(damaged, expect);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_format::Race;
-use aft_node::{NodeSettings, Opened, StartError, open_store, start};
+use aft_format::{Race, Times};
+use aft_node::{NodeSettings, Opened, StartError, change_times, open_store, start};
 use aft_store::{Name, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
@@ -15,8 +15,12 @@ use crate::trouble::{Trouble, TroubledStore};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
+fn times(store: &dyn Store) -> Times {
+    Times::of(&NodeSettings::new(&store.capabilities()).core)
+}
+
 async fn open(store: &dyn Store) -> Result<Opened, StartError> {
-    open_store(store, Race::NotProbed, LIMIT).await
+    open_store(store, Race::NotProbed, times(store), LIMIT).await
 }
 
 fn of_store(store: &MemoryStore) -> Vec<Name> {
@@ -99,14 +103,84 @@ async fn a_store_that_does_not_answer() {
     assert!(why.contains("planted"), "{why}");
     store.set(Trouble::Hang);
     let limit = Duration::from_millis(5);
-    let outcome = open_store(&store, Race::NotProbed, limit).await;
+    let outcome = open_store(&store, Race::NotProbed, times(&store), limit).await;
     let Err(StartError::Unavailable(why)) = outcome else { panic!("it was opened") };
     assert!(why.contains("troubled: does not answer"), "{why}");
     let later = tokio::spawn({
         let store = store.clone();
-        async move { open_store(&store, Race::NotProbed, limit).await }
+        async move { open_store(&store, Race::NotProbed, times(&store), limit).await }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
     store.set(Trouble::None);
     assert!(matches!(later.await.unwrap(), Ok(Opened::Marked { is_new: true, .. })));
+}
+
+/// A look goes through eight spaces; a scan that is not answered is repeated, and no other.
+#[tokio::test]
+async fn a_look_repeats_the_call_that_failed_and_no_other() {
+    let store = TroubledStore::new(MemoryStore::new());
+    store.set(Trouble::EveryOtherScan);
+    let opened = open(&store).await;
+    assert!(matches!(opened, Ok(Opened::Marked { is_new: true, .. })), "{opened:?}");
+    // Each of the eight but the first is asked for twice.
+    assert_eq!(store.scans(), 15);
+}
+
+/// A node whose times differ from the store's in a way that harms is refused, until the store has them.
+#[tokio::test]
+async fn nodes_on_a_store_share_their_times() {
+    let store = MemoryStore::shared();
+    let with = async |timeout_max_ms, recheck_after_ms, maintain| {
+        let mut settings = NodeSettings::new(&store.capabilities());
+        settings.core.timeout_max_ms = timeout_max_ms;
+        settings.core.timeout_default_ms = settings.core.timeout_default_ms.min(timeout_max_ms);
+        settings.core.recheck_after_ms = recheck_after_ms;
+        settings.maintain = maintain;
+        start(Arc::new(store.clone()), settings).await
+    };
+    let refused = async |timeout_max_ms, recheck_after_ms, maintain, words: &[&str]| {
+        let outcome = with(timeout_max_ms, recheck_after_ms, maintain).await;
+        let Err(StartError::Refused(why)) = outcome else { panic!("it started: {outcome:?}") };
+        for word in words {
+            assert!(why.contains(word), "{word} is missing in {why}");
+        }
+    };
+    let first = with(50_000, 10_000, false).await.expect("it makes the store");
+    with(50_000, 10_000, true).await.expect("it has the same times");
+    let both = [
+        "memory:",
+        "node.timeout_max_ms",
+        "60000 ms on this node",
+        "50000 ms on the store",
+        "--change-times",
+    ];
+    refused(60_000, 10_000, false, &both).await;
+    refused(40_000, 10_000, false, &["40000 ms on this node", "not wait"]).await;
+    refused(50_000, 20_000, false, &["node.recheck_after_ms", "outlast"]).await;
+    // Who looks more often than others need not wait for them, unless it sweeps.
+    refused(50_000, 5_000, true, &["node.recheck_after_ms", "not wait"]).await;
+    let eager = with(50_000, 5_000, false).await.expect("it sweeps nothing");
+    eager.maintain(true).await;
+
+    let changed = Times { timeout_max_ms: 60_000, ..times(&store) };
+    let before = change_times(&store, changed, LIMIT).await.expect("the store answers");
+    assert_eq!(before.map(|times| times.timeout_max_ms), Some(50_000));
+    assert_eq!(change_times(&store, changed, LIMIT).await, Ok(Some(changed)));
+    refused(50_000, 10_000, false, &["50000 ms on this node", "60000 ms on the store"]).await;
+    with(60_000, 10_000, true).await.expect("it has the new times");
+    drop((first, eager));
+}
+
+/// The process that holds a store alone has no other nodes to agree with.
+#[tokio::test]
+async fn an_exclusive_store_takes_other_times() {
+    let store = MemoryStore::new();
+    for timeout_max_ms in [50_000, 60_000, 40_000] {
+        let node = crate::client::node(Arc::new(store.clone()), |settings| {
+            settings.core.timeout_default_ms = 10_000;
+            settings.core.timeout_max_ms = timeout_max_ms;
+            settings.maintain = true;
+        });
+        write(&node.await, vec![put("k", "v")]).await.unwrap();
+    }
 }

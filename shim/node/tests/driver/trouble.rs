@@ -25,6 +25,8 @@ pub(crate) enum Trouble {
     Panic,
     Refuse,
     Damage,
+    /// Every other scan is not answered.
+    EveryOtherScan,
 }
 
 /// A memory store in trouble. A clone shares everything.
@@ -34,11 +36,12 @@ pub(crate) struct TroubledStore {
     trouble: Arc<AtomicU8>,
     /// How many of the next bodies that are read in pieces break off.
     breaks: Arc<AtomicUsize>,
+    scans: Arc<AtomicUsize>,
 }
 
 impl TroubledStore {
     pub(crate) fn new(inner: MemoryStore) -> TroubledStore {
-        TroubledStore { inner, trouble: Arc::default(), breaks: Arc::default() }
+        TroubledStore { inner, trouble: Arc::default(), breaks: Arc::default(), scans: Arc::default() }
     }
 
     pub(crate) fn set(&self, trouble: Trouble) {
@@ -48,6 +51,11 @@ impl TroubledStore {
     /// The next so many bodies that are read in pieces break off.
     pub(crate) fn break_off(&self, times: usize) {
         self.breaks.store(times, Ordering::SeqCst);
+    }
+
+    /// The number of scans that were asked for.
+    pub(crate) fn scans(&self) -> usize {
+        self.scans.load(Ordering::SeqCst)
     }
 
     /// How many clones there are.
@@ -61,6 +69,7 @@ impl TroubledStore {
             1 => std::future::pending().await,
             2 => panic!("a planted panic"),
             3 => Err(Error::Refused("planted".into())),
+            5 => Ok(()),
             _ => Err(Error::Damaged("planted".into())),
         }
     }
@@ -95,6 +104,10 @@ impl Store for TroubledStore {
         limit: usize,
     ) -> Result<ScanPage> {
         self.meet().await?;
+        let is_second = self.scans.fetch_add(1, Ordering::SeqCst) % 2 == 1;
+        if is_second && self.trouble.load(Ordering::SeqCst) == Trouble::EveryOtherScan as u8 {
+            return Err(Error::NoAnswer("planted".into()));
+        }
         self.inner.scan(space, prefix, after, limit).await
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::scratch::{Scratch, short};
 use super::{Outcome, listing};
-use crate::{Created, Error, Name, Replaced, Space, TIMES_KEPT_MAX};
+use crate::{Created, Error, Name, Replaced, TIMES_KEPT_MAX};
 
 /// Bodies up to this size are tried; a store may take larger ones, but a check should not need its memory.
 pub(super) const LARGE_BODY_BYTES: usize = 1 << 20;
@@ -322,7 +322,7 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
     ensure!(part > 0 && part <= max, "parts of {part} bytes do not fit into bodies of {max}");
     let largest = max.min(LARGE_BODY_BYTES);
     let sizes = [1, 255, 256, 4096, 65_535, 65_536, 65_537, largest - 1, largest];
-    for &space in [Space::Commit, Space::Blob].iter().filter(|space| s.spaces.contains(space)) {
+    for &space in s.races {
         for size in sizes.into_iter().filter(|&size| size <= largest) {
             let name = s.name_in(space, b"large", size.to_string().as_bytes());
             let (one, two, three) = (body(size, 1), body(size, 2), body(size, 3));

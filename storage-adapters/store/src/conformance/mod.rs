@@ -107,14 +107,15 @@ where
     report
 }
 
-/// Runs every check on a store that may be in use: under names of its own in spaces that nobody enumerates, all removed at the end.
+/// Runs every check on a store that may be in use: under names of its own in spaces that no node lists or scans, all
+/// removed at the end.
 pub async fn probe(store: Arc<dyn Store>) -> Report {
     let scratch = Scratch::guest(store, RACE_WRITERS, RACE_ROUNDS);
     on_one(&scratch, CONTRACT.into_iter().chain(RACES)).await
 }
 
 /// Races `writers` writers for one name, `rounds` times: exactly one create may win, exactly one replace per tag, and neither may
-/// overwrite a put. Uses names of its own, all removed at the end.
+/// overwrite a put. Uses names of its own, as [`probe`] does.
 ///
 /// # Panics
 /// If there are fewer than 2 writers or no rounds.

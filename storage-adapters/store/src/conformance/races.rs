@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Outcome;
 use super::contract::ensure;
 use super::scratch::Scratch;
-use crate::{Committed, Created, Error, Name, Replaced, Result, Space, Store, Writes};
+use crate::{Committed, Created, Error, Name, Replaced, Result, Store, Writes};
 
 /// An optimistic update that never gets through within this many tries per writer is a store that answers `Changed` for ever.
 const UPDATE_TRIES_PER_WRITER: usize = 64;
@@ -80,11 +80,6 @@ async fn read_author(s: &Scratch, name: &Name, answers: &[Told]) -> Outcome<Opti
     }
 }
 
-/// The races are run in these spaces: where records and where blobs live, since adapters store them differently.
-fn race_spaces() -> [Space; 2] {
-    [Space::Commit, Space::Blob]
-}
-
 async fn create(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> {
     store.create(&name, body).await.map(Told::Created)
 }
@@ -103,7 +98,7 @@ async fn put(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> {
 }
 
 pub(super) async fn one_create_wins(s: &Scratch) -> Outcome {
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race to create", round.to_string().as_bytes());
             s.will_write(&name);
@@ -117,7 +112,7 @@ pub(super) async fn one_create_wins(s: &Scratch) -> Outcome {
 
 /// Races commits of one record, some of them plain creates: one wins, and its entry is there.
 pub(super) async fn one_commit_wins(s: &Scratch) -> Outcome {
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race to commit", round.to_string().as_bytes());
             let entry = |writer: usize| {
@@ -182,7 +177,7 @@ async fn ensure_one_winner(s: &Scratch, name: &Name, answers: &[Told]) -> Outcom
 }
 
 pub(super) async fn create_never_overwrites_a_put(s: &Scratch) -> Outcome {
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race create put", round.to_string().as_bytes());
             s.will_write(&name);
@@ -214,7 +209,7 @@ pub(super) async fn create_never_overwrites_a_put(s: &Scratch) -> Outcome {
 }
 
 pub(super) async fn create_and_delete_take_turns(s: &Scratch) -> Outcome {
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race create delete", round.to_string().as_bytes());
             s.will_write(&name);
@@ -251,7 +246,7 @@ pub(super) async fn create_and_delete_take_turns(s: &Scratch) -> Outcome {
 
 pub(super) async fn one_replace_wins_per_tag(s: &Scratch) -> Outcome {
     let delete_if = s.store.capabilities().delete_if;
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race to replace", round.to_string().as_bytes());
             s.put(&name, "the first").await?;
@@ -287,7 +282,7 @@ pub(super) async fn one_replace_wins_per_tag(s: &Scratch) -> Outcome {
 }
 
 pub(super) async fn replace_never_overwrites_a_put(s: &Scratch) -> Outcome {
-    for space in race_spaces() {
+    for &space in s.races {
         for round in 0..s.rounds {
             let name = s.name_in(space, b"race replace put", round.to_string().as_bytes());
             s.put(&name, "the first").await?;

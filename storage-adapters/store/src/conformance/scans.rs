@@ -251,8 +251,8 @@ pub(super) async fn scans_bring_the_right_bodies(s: &Scratch) -> Outcome {
     let largest = s.store.capabilities().body_bytes_max.min(LARGE_BODY_BYTES);
     let sizes = [0, 1, 300, 3000, 65_537, largest];
     let mut brought = 0;
-    let spaces = [Space::Commit, Space::Version, Space::Blob];
-    for &space in spaces.iter().filter(|space| s.spaces.contains(space)) {
+    let versions = [Space::Version].into_iter().filter(|space| s.spaces.contains(space));
+    for space in s.races.iter().copied().chain(versions) {
         let mut bodies = BTreeMap::new();
         for size in sizes.into_iter().filter(|&size| size <= largest) {
             for (n, group) in [&b"bodies"[..], b"bodies of others"].into_iter().enumerate() {

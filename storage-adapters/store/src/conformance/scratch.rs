@@ -1,7 +1,9 @@
 //! Names of the checks' own, and calls that say what they were when they fail.
 //!
-//! On a store in use every group starts with a random prefix, and only spaces that no node enumerates are used, so that a running
-//! deployment never sees the checks. Every name that may have been written is remembered, to be removed at the end.
+//! On a store in use every group starts with a random prefix, and only spaces are used that no node
+//! lists or scans ([`GUEST`]), so that a running deployment never sees the checks, nor what one that
+//! was killed left behind. Every name that may have been written is remembered, to be removed at the
+//! end.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,6 +17,10 @@ use crate::{
     Committed, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage, Space, Store, Tag,
     Writes,
 };
+
+/// Spaces that only the first version of the protocol used. Adapters store the first two as they do
+/// records and keys.
+const GUEST: [Space; 3] = [Space::Lease, Space::Marker, Space::Intent];
 
 /// How many names one call removes at the end.
 const CLEAN_UP_NAMES: usize = 200;
@@ -31,32 +37,34 @@ pub(super) struct Scratch {
     prefix: Bytes,
     /// Where the checks may write.
     pub(super) spaces: &'static [Space],
+    /// Where the races are run, and large bodies written, since adapters store these differently.
+    pub(super) races: &'static [Space],
     written: Mutex<BTreeSet<Name>>,
     skipped: Mutex<Option<&'static str>>,
 }
 
 impl Scratch {
     pub(super) fn fresh(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Scratch {
-        Scratch::new(store, Bytes::new(), &Space::ALL, writers, rounds)
+        let races = &[Space::Commit, Space::Blob];
+        Scratch::new(store, Bytes::new(), &Space::ALL, races, writers, rounds)
     }
 
     pub(super) fn guest(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Scratch {
         let prefix = format!("aft-probe-{:032x}/", rand::random::<u128>());
-        // Records are found by their hash, markers by their key, blobs by the attempt: nobody lists these spaces' groups to act on them.
-        let spaces = &[Space::Commit, Space::Marker, Space::Blob];
-        Scratch::new(store, prefix.into(), spaces, writers, rounds)
+        Scratch::new(store, prefix.into(), &GUEST, &GUEST[..2], writers, rounds)
     }
 
     fn new(
         store: Arc<dyn Store>,
         prefix: Bytes,
         spaces: &'static [Space],
+        races: &'static [Space],
         writers: usize,
         rounds: usize,
     ) -> Scratch {
         assert!(writers >= 2 && rounds >= 1, "{writers} writers, {rounds} rounds: nothing to race");
         let (written, skipped) = (Mutex::default(), Mutex::default());
-        Scratch { store, writers, rounds, prefix, spaces, written, skipped }
+        Scratch { store, writers, rounds, prefix, spaces, races, written, skipped }
     }
 
     pub(super) fn url(&self) -> String {

@@ -71,8 +71,7 @@ fn names_that_nobody_can_read_hold_up_nothing_else() {
             Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::Damaged, "{problem:?}"),
             Err(other) => panic!("{other:?}"),
         }
-        // A sweep may meet what the other server's probe of the store leaves for a moment.
-        let is_report = |line: &String| line.contains("cannot be read") && !line.contains("/aft-probe-");
+        let is_report = |line: &String| line.contains("cannot be read");
         let reports: Vec<String> = server.log_lines().into_iter().filter(is_report).collect();
         println!("{} sweeps, {} reports:", client.metric("aft_sweeps_total").await, reports.len());
         reports.iter().for_each(|line| println!("  {line}"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aft_services::Service;
 use aft_store::conformance::{self, Report};
-use aft_store::{Name, Space, Store};
+use aft_store::{Name, Position, Space, Store, Writes};
 use aft_store_tests::{
     Table, check_crowded_scans, check_scans, check_times, passed_but_for_races, put_all, scan_all,
 };
@@ -97,6 +97,41 @@ async fn names_too_long_for_a_key_are_listed_where_they_belong() {
     let longest = groups.iter().find(|group| group.len() == 1_088).expect("it is among them");
     let page = store.list(Space::Version, longest, None, 10).await.expect("the server runs");
     assert!(!page.items.is_empty() && page.items[0] == [0_u8][..], "{page:?}");
+}
+
+/// More groups that share a long start than a page has room for, in each partition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_long_names_are_paged() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.fresh().await;
+    let mut groups: Vec<Bytes> = ["a", "c"].map(Bytes::from).to_vec();
+    groups.extend((0..1_900).map(|end| Bytes::from("b".repeat(900) + &format!("{end:04}"))));
+    groups.sort();
+    let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "i"), Bytes::new());
+    let puts = store.commit(Writes { create: None, puts: groups.iter().map(name).collect() }).await.puts;
+    assert!(puts.iter().all(Result::is_ok));
+    // One with more items than a page of keys.
+    let crowded = groups[1_000].clone();
+    let item =
+        |item: u32| (Name::new(Space::Version, crowded.clone(), item.to_be_bytes().to_vec()), Bytes::new());
+    let puts = store.commit(Writes { create: None, puts: (0..300).map(item).collect() }).await.puts;
+    assert!(puts.iter().all(Result::is_ok));
+    for limit in [1_000, 70] {
+        assert_eq!(all_groups(&*store, Space::Version, b"", limit).await, groups, "in pages of {limit}");
+    }
+    for limit in [1_000, 170] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("the server runs");
+            found.extend(page.names.iter().map(|name| (name.group.clone(), name.item.clone())));
+            let Some(last) = page.names.last().filter(|_| page.more) else { break };
+            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+        }
+        assert!(found.is_sorted_by(|a, b| a < b), "in pages of {limit}");
+        assert_eq!(found.len(), groups.len() + 300);
+        found.dedup_by(|a, b| a.0 == b.0);
+        assert!(found.iter().map(|(group, _)| group).eq(&groups), "in pages of {limit}");
+    }
 }
 
 /// In a group of minutes the items are spread.

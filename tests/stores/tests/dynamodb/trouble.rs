@@ -1,18 +1,20 @@
 //! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy; throttling loses nothing. Method: a
 //! front before DynamoDB Local (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch undone; a SIGKILL.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Committed, Created, Error, Name, Replaced, Space, Store, Tag, Writes};
+use aft_store::{Committed, Created, Damage, Error, Name, Position, Replaced, Space, Store, Tag, Writes};
 use aft_store_dynamodb::{DynamoDbStore, Options};
 use aft_store_tests::{
     Act, Behind, Front, Rewrite, RewriteAnswer, Table, busy, name, no_answer, redis_speaker, refused,
 };
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -57,6 +59,41 @@ async fn failures_are_told_apart() {
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
     let seen = behind.front.take().len();
     assert!((12..=26).contains(&seen), "{seen}");
+}
+
+/// Of the queries of one page, one to each partition, those that fail are asked again, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_asks_again_in_the_partition_that_failed() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let queries = Arc::<AtomicUsize>::default();
+    let fails = {
+        let queries = queries.clone();
+        move |request: &hyper::Request<hyper::body::Incoming>| {
+            let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+            let is_query = target.is_some_and(|target| target.ends_with(".Query"));
+            match is_query && queries.fetch_add(1, Ordering::Relaxed) % 12 == 2 {
+                true => Act::Answer(500, INTERNAL),
+                false => Act::Pass,
+            }
+        }
+    };
+    let front = Front::start(&table.server.endpoint(), fails).await;
+    let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("one query is answered");
+    let groups: Vec<String> = (0..40).map(|number| format!("g{number:02}")).collect();
+    for group in &groups {
+        store.put(&Name::new(Space::Version, group.clone(), "i"), Bytes::new()).await.expect("all passes");
+    }
+    queries.store(0, Ordering::Relaxed);
+    let page = store.scan(Space::Version, b"", None, 1_000).await.expect("seven are answered");
+    assert_eq!(
+        page.names.iter().map(|name| &name.group).collect::<Vec<_>>(),
+        groups.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(queries.swap(0, Ordering::Relaxed), 8 + 1);
+    let page = store.groups(Space::Version, b"", None, 20).await.expect("seven are answered");
+    assert_eq!(page.groups, groups[..20]);
+    let asked = queries.load(Ordering::Relaxed);
+    assert!(asked > 8 && asked < 16, "{asked}");
 }
 
 /// Takes 30 % of a batch's requests out, and says in the answer that they were not processed.
@@ -274,8 +311,8 @@ async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
     assert!(!why.contains(secret), "{why}");
 }
 
-/// A table with another key.
-async fn make_other(table: &Table, name: &str) {
+/// A client for what is done by hand.
+async fn by_hand(table: &Table) -> aws_sdk_dynamodb::Client {
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .region(table.server.region())
         .endpoint_url(table.server.endpoint())
@@ -288,7 +325,76 @@ async fn make_other(table: &Table, name: &str) {
         ))
         .load()
         .await;
-    let made = aws_sdk_dynamodb::Client::new(&config)
+    aws_sdk_dynamodb::Client::new(&config)
+}
+
+/// An item by hand, without a body.
+async fn put_by_hand(client: &aws_sdk_dynamodb::Client, partition: &str, sort: &[u8]) {
+    let put = client
+        .put_item()
+        .table_name("aft")
+        .item("p", AttributeValue::S(partition.to_owned()))
+        .item("s", AttributeValue::B(Blob::new(sort)))
+        .send();
+    Box::pin(put).await.expect("the server runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_put_there_is_reported_and_stepped_over() {
+    let Some(table) = Table::start(Service::DynamoDb).await else { return };
+    let store = table.open(&table.url("p")).await.expect("the server runs");
+    // Short ones in every partition, and some that are cut and share their start.
+    let mut groups: Vec<String> = (0..40).map(|number| format!("g{number:02}")).collect();
+    groups.extend((0..30).map(|number| "h".repeat(900) + &format!("{number:02}")));
+    groups.sort();
+    for group in &groups {
+        let name = Name::new(Space::Version, group.clone(), "item");
+        store.put(&name, Bytes::from("body")).await.expect("the server runs");
+    }
+    let client = by_hand(&table).await;
+    let mut put: Vec<Vec<u8>> = vec![b"a".to_vec(), b"g07\0\x05".to_vec(), b"z\0".to_vec()];
+    // Among those that are cut: one whose group is not there, one that names none.
+    put.push([&[b'h'; 734][..], b"\0\x03", &[7; 32], b"item"].concat());
+    put.push([&[b'h'; 734][..], b"\0\x03", &[0xff; 7]].concat());
+    // More than a page has names.
+    put.extend((0..9).map(|number| vec![b'm', number]));
+    for partition in [0, 3, 7] {
+        for sort in &put {
+            put_by_hand(&client, &format!("p/version/{partition}"), sort).await;
+        }
+    }
+    for limit in [1, 3, 1_000] {
+        let (mut found, mut texts, mut after) = (Vec::new(), BTreeSet::new(), None);
+        loop {
+            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("a page");
+            texts.extend(page.damaged.into_texts("p/version"));
+            found.extend(page.names.iter().map(|name| name.group.clone()));
+            let Some(last) = page.names.last().filter(|_| page.more) else { break };
+            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+        }
+        assert_eq!(found, groups, "scan by {limit}");
+        for said in ["p/version/3:a is nothing", "g07\\x00\\x05", "p/version/7:z\\x00 ", "hhh\\x00\\x03"] {
+            assert!(texts.iter().any(|text| text.contains(said)), "scan by {limit}: no {said} in {texts:#?}");
+        }
+        let (mut found, mut damaged) = (Vec::<Bytes>::new(), Damage::default());
+        loop {
+            let after = found.last().cloned();
+            let page = store.groups(Space::Version, b"", after.as_deref(), limit).await.expect("a page");
+            damaged.append(page.damaged);
+            found.extend(page.groups);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(found, groups, "groups by {limit}");
+        assert!(damaged.first().is_some_and(|text| text.contains("is nothing that is written here")));
+    }
+}
+
+/// A table with another key.
+async fn make_other(table: &Table, name: &str) {
+    let made = by_hand(table)
+        .await
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag, Writes};
+use aft_store::{Created, Damage, Error, Name, Position, Replaced, Space, Store, Tag, Writes};
 use aft_store_redis::RedisStore;
 use aft_store_tests::{busy, name, no_answer, refused};
 use bytes::Bytes;
@@ -179,6 +179,24 @@ async fn what_others_put_there_is_damage() {
     tell::<()>(&mut admin, "SET aft/version/i/h text");
     assert!(damaged(&store.put(&name("h"), Bytes::new()).await.expect_err("text is no index")));
     assert_eq!(store.get(&name("h")).await, Ok(None));
+    // A scan reports it, and goes on behind it.
+    let others = ["a", "z"].map(name);
+    for other in &others {
+        store.put(other, Bytes::new()).await.expect("it is well");
+    }
+    tell::<()>(&mut admin, "ZADD aft/version/g 0 h");
+    for limit in [1, 2, 100] {
+        let (mut found, mut met, mut after) = (Vec::new(), Damage::default(), None);
+        loop {
+            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("a page");
+            met.append(page.damaged);
+            found.extend(page.names.iter().map(|name| name.group.clone()));
+            let Some(last) = page.names.last().filter(|_| page.more) else { break };
+            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+        }
+        assert_eq!(found, others.each_ref().map(|name| name.group.clone()), "by {limit}");
+        assert!(met.first().is_some_and(|text| text.contains("aft/version/i/h")), "by {limit}: {met:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
