@@ -44,7 +44,7 @@ pub struct Host {
     pub paused: Option<(Pause, u64)>,
     /// It was paused without any sign until this true time, and its node has had no answer of the store to a later call.
     pub blind_since_ms: Option<u64>,
-    /// It was paused without any sign, and its store tells whole seconds: answers from before may agree with all that come, and its bounds rest on them.
+    /// It was paused without any sign, and not for so long that answers from before must disagree with all that come: its bounds may rest on them.
     pub misled: bool,
     /// The mark that its node has read last.
     pub(crate) mark_read: Option<TxnId>,
@@ -98,6 +98,9 @@ impl Host {
         }
     }
 }
+
+/// Bounds of the store's time are no further apart than this, where the store tells milliseconds.
+const WIDEST_MS: u64 = 2_000;
 
 impl World {
     /// Starts a fresh node with empty memory.
@@ -170,7 +173,7 @@ impl World {
         let slot = &mut self.hosts[host];
         if kind == Pause::Unseen {
             slot.blind_since_ms = Some(now_ms);
-            slot.misled |= self.store_clock.span_ms > 1;
+            slot.misled |= self.store_clock.span_ms > 1 || span_ms < WIDEST_MS;
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
                 attempt.blind |= attempt.node.is_some() && attempt.node == node;
             }
