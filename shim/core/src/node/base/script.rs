@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::clock::Moment;
-use crate::ids::{Key, TxnId};
+use crate::ids::{Hlc, Key, TxnId};
 use crate::message::Header;
 use crate::store::{Answer, Call};
 
@@ -53,8 +53,8 @@ pub(in crate::node) enum Noted {
     Mark(TxnId, Moment),
     /// The number of the next call, the instant, and the mark that is known.
     Asking(u64, Moment, TxnId),
-    /// Keys.
-    Keys(Vec<Key>),
+    /// Keys to look at, and the newest commit time that the others hold.
+    Keys(Vec<Key>, Hlc),
     /// What must pass before a commit may be reported.
     Wait(Wait),
 }

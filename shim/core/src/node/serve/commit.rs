@@ -162,6 +162,14 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
 }
 
+/// Returns the newest commit time that the index holds of the written keys: a listing there may have
+/// spared the look at them.
+fn newest_known(state: &State, attempt: AttemptId) -> Hlc {
+    let written = state.transactions[&attempt].buffer.keys();
+    let listed = written.filter_map(|key| state.index.known(key)?.versions().first());
+    listed.map(|known| known.txn.time).max().unwrap_or_default()
+}
+
 /// Returns true if a commit time can be taken. A guest may have been frozen with all its clocks, so
 /// it needs an answer to a call that it made since the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
@@ -210,8 +218,14 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
 /// The ending of a commit's preparation.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Prepared {
-    /// Pages of the written keys, newest entries first.
-    Looked { asked_call: u64, asked: Moment, mark: TxnId, pages: Vec<(Key, Vec<VersionEntry>, bool)> },
+    /// Pages of written keys, newest entries first, and the newest time that the others hold.
+    Looked {
+        asked_call: u64,
+        asked: Moment,
+        mark: TxnId,
+        newest: Hlc,
+        pages: Vec<(Key, Vec<VersionEntry>, bool)>,
+    },
     /// The store failed; nothing was sent.
     Failed(Refusal),
 }
@@ -238,9 +252,9 @@ pub(in crate::node) fn prepare_script(
         }
     }
     // How the time is taken depends on the bounds, and so does what must be looked at.
-    let Noted::Keys(keys) = run.once(|| Noted::Keys(keys_to_look_at(state, attempt))) else {
-        unreachable!("the place of keys")
-    };
+    // Those that are spared the look may be evicted from the index before it is over.
+    let noted = run.once(|| Noted::Keys(keys_to_look_at(state, attempt), newest_known(state, attempt)));
+    let Noted::Keys(keys, newest) = noted else { unreachable!("the place of keys") };
     let limit = state.settings.version_page_len;
     let list = |key: &Key| Call::List { group: Group::Versions(key.clone()), after: None, limit };
     let places: Vec<usize> = keys.iter().map(|key| run.start(|| list(key))).collect();
@@ -261,20 +275,21 @@ pub(in crate::node) fn prepare_script(
         let entries = entries.collect();
         pages.push((key, entries, more));
     }
-    Ok(Prepared::Looked { asked_call, asked, mark, pages })
+    Ok(Prepared::Looked { asked_call, asked, mark, newest, pages })
 }
 
 /// Carries a preparation's ending out.
 pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: Prepared) {
-    let (asked_call, asked, mark, pages) = match ending {
-        Prepared::Looked { asked_call, asked, mark, pages } => (asked_call, asked, mark, pages),
+    let (asked_call, asked, mark, mut newest, pages) = match ending {
+        Prepared::Looked { asked_call, asked, mark, newest, pages } => {
+            (asked_call, asked, mark, newest, pages)
+        }
         Prepared::Failed(_) if state.transactions[&attempt].deadline.has_passed(&state.clock) => {
             return end::expire(state, attempt);
         }
         Prepared::Failed(refusal) => return end::reopen(state, attempt, &refusal),
     };
     assert!(asked_call <= state.calls.next_number(), "the keys were asked before they are looked at");
-    let mut newest = Hlc::default();
     let bug = bug_of(&state.settings);
     for (key, entries, more) in &pages {
         newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
@@ -295,10 +310,7 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
     assert!(matches!(transaction.phase, Phase::Preparing(..)), "the time of a commit is taken once");
-    // What lies in the index of the written keys counts as well: a listing there may have spared
-    // the look.
-    let listed = transaction.buffer.keys().filter_map(|key| state.index.known(key)?.versions().first());
-    let listed = listed.map(|known| known.txn.time).max().unwrap_or_default();
+    let listed = newest_known(state, attempt);
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
     let at_ms = match timing(state, bounds) {
