@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aft_core::Node;
 use aft_core::ids::{Key, Session, TxnId};
 use aft_core::message::{Input, Refusal, Verb};
 use aft_core::record::BlobGroup;
@@ -105,7 +106,8 @@ impl World {
         if sent.begins {
             attempt.fresh = request.fresh || slot.role == Role::Guest;
             attempt.told_before = self.audit.told.clone();
-            attempt.mark_known = slot.mark_read == self.store.format.as_ref().map(|format| format.mark);
+            attempt.mark_known =
+                slot.node.as_ref().map(Node::mark) == self.store.format.as_ref().map(|format| format.mark);
             attempt.blind = slot.blind_since_ms.is_some() || slot.misled;
         }
         attempt.open |= sent.begins && request.eager;

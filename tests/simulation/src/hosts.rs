@@ -46,8 +46,6 @@ pub struct Host {
     pub blind_since_ms: Option<u64>,
     /// It was paused without any sign, and not for so long that answers from before must disagree with all that come: its bounds may rest on them.
     pub misled: bool,
-    /// The mark that its node has read last.
-    pub(crate) mark_read: Option<TxnId>,
     /// Waiters, by the reply that each waits for.
     pub(crate) tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -88,7 +86,6 @@ impl Host {
             paused: None,
             blind_since_ms: None,
             misled: false,
-            mark_read: None,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             cache: BTreeSet::new(),
@@ -117,7 +114,6 @@ impl World {
         slot.paused = None;
         slot.blind_since_ms = None;
         slot.misled = false;
-        slot.mark_read = None;
         slot.cache.clear();
         slot.learned.clear();
         slot.given.clear();

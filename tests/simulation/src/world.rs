@@ -216,9 +216,6 @@ impl World {
             Input::Answer(_, Answer::Got(Some((Body::Record(record), _))), _) => {
                 self.hosts[host].given.insert(record.txn, self.now_ms);
             }
-            Input::Answer(_, Answer::Got(Some((Body::Format(format), _))), _) => {
-                self.hosts[host].mark_read = Some(format.mark);
-            }
             Input::Heard(_, tell) => {
                 let now_ms = self.now_ms;
                 self.hosts[host].given.extend(tell.commits.iter().map(|header| (header.txn, now_ms)));
