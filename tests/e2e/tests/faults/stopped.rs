@@ -18,7 +18,7 @@ use futures::future::join_all;
 use hyper::Method;
 use tokio::task::JoinHandle;
 
-use crate::{QUICK, QUICK_SETTINGS, QUICK_TIMEOUT, read_fresh, run, until, write};
+use crate::{QUICK, QUICK_SETTINGS, QUICK_TIMEOUT, insist, read_fresh, run, until, write};
 
 const REQUESTS: usize = 16;
 const LARGE_BYTES: usize = 3 << 20;
@@ -84,7 +84,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
     // What the stopped server had sent before is decided; the other one asks the record.
     let attempts = (0..REQUESTS).map(async |number| {
         let ops = vec![Op::put(key(number), format!("attempt {round}"))];
-        let reply = there.execute(&Begin { ops, ..begin(number) }).await.expect("the server answers");
+        let reply = insist(&there, &Begin { ops, ..begin(number) }).await;
         assert!(reply.committed != reply.replayed, "{reply:?}");
         write(&there, &key(number), &format!("newer {round}")).await;
         reply
