@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aft_core::message::{Input, Note};
-use aft_core::record::Format;
+use aft_core::record::{ENTRY_BYTES_BASE, Format};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, Name};
 
@@ -110,7 +110,9 @@ fn dead_entries_go(ground: Ground) -> Verdict {
     world.expect_mark(98_400, 98_490)?;
     let removed =
         world.notes.iter().map(|note| if let Note::EntriesRemoved(some) = note { *some } else { 0 });
-    demand(removed.sum::<u64>() == 3, "removals are reported")
+    demand(removed.sum::<u64>() == 3, "removals are reported")?;
+    // Three names of a key of one letter, each of its own bytes and the format's.
+    demand(world.reclaimed() == 3 * (ENTRY_BYTES_BASE as u64 + 1), "and the bytes of their names")
 }
 
 fn earlier_time_is_dead(ground: Ground) -> Verdict {
@@ -223,16 +225,26 @@ fn blobs(ground: Ground) -> Verdict {
     world.sweep();
     world.expect("record v, record x, v/0, w/0, x/0, a@100x")?;
     demand(world.notes.contains(&Note::PartsRemoved(1)), "removals are reported")?;
+    // The dead entry; nobody says how long the part was.
+    demand(world.reclaimed() == ENTRY_BYTES_BASE as u64 + 1, "parts of losers are not in the bytes")?;
     demand(!world.store.gets.contains_key(&hash('w')), "nothing is asked about what is not over")
 }
 
 fn large_value_goes(ground: Ground) -> Verdict {
     let lines = ["100x a*: all parts", "200y a: whole"];
     let mut world = World::new(settings(ground), OLD, &lines);
+    let Some(Body::Record(record)) = world.store.body(&Name::Commit(hash('x'))).cloned() else {
+        return Err("the line has a record".into());
+    };
     world.sweeps(1);
     world.expect("record x, x/0, a@200y")?;
+    let names = world.reclaimed();
+    demand(names == ENTRY_BYTES_BASE as u64 + 1, "an entry's name is counted, not the value it leads to")?;
     world.sweeps(1);
-    world.expect("a@200y")
+    world.expect("a@200y")?;
+    let large = record.writes[0].1.meta().size;
+    demand(large > 0 && record.stored_bytes() > record.bytes_max() as u64 + large, "with name and value")?;
+    demand(world.reclaimed() - names == record.stored_bytes(), "the value is counted with its record")
 }
 
 /// Transactions of every kind.

@@ -222,6 +222,11 @@ impl World {
         self.notes.iter().filter(|note| matches!(note, Note::Swept { whole: true })).count()
     }
 
+    /// Returns the bytes that sweeps say they have reclaimed.
+    pub(crate) fn reclaimed(&self) -> u64 {
+        self.notes.iter().map(|note| if let Note::BytesReclaimed(bytes) = note { *bytes } else { 0 }).sum()
+    }
+
     /// Compares the store, without its mark, with a text.
     pub(crate) fn expect(&self, text: &str) -> Result<(), String> {
         self.sound()?;
