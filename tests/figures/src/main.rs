@@ -5,11 +5,12 @@
 //! ```
 //!
 //! * [`plan`] – what is measured, how, and for how long; [`site`], [`stores`] – a store with its server, and `aft` over it.
-//! * [`measure`], [`once`] – run it.
+//! * [`measure`], [`once`], [`counts`] – run it.
 //! * [`chapters`], [`published`] – the figures, their bounds, and what the paper has.
 //! * [`data`], [`write`] – how it is written down; data.json, CSV, plots, page and summary.
 
 mod chapters;
+mod counts;
 mod data;
 mod measure;
 mod once;
