@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("whole entries are commits", whole_entries),
     ("the mark stays below what is not over", mark_follows_the_time),
     ("a mark that has not settled is not moved", unsettled_mark_stays),
+    ("a member's next sweep waits until the mark has settled", member_waits_for_the_mark),
     ("records go when their retention has passed", retention),
     ("retention is judged by the store's time", retention_by_the_stores_time),
     ("a record goes only as it was read", record_used_again),
@@ -158,6 +159,21 @@ fn unsettled_mark_stays(ground: Ground) -> Verdict {
     world.expect("record x, record y, a@95000y, a@100x, b@95000y")?;
     world.expect_mark(99_500, 99_700)?;
     demand(world.store.format().settled == at(90_000), "the mark before had settled")
+}
+
+fn member_waits_for_the_mark(ground: Ground) -> Verdict {
+    let settings = settings(ground);
+    let quick = Settings { sweep_interval_ms: settings.settle_after_ms() / 2, ..settings };
+    let mut world = World::new(quick, OLD, &["100x a: whole"]);
+    let side = world.start();
+    world.step(side, Input::Upkeep(true));
+    for sweeps in 1..=4 {
+        world.run_until_swept(side, sweeps);
+        // A sweep that met an unsettled mark would have moved nothing, and the next one be later.
+        let moves = world.notes.iter().filter(|note| matches!(note, Note::MarkMoved(_))).count();
+        demand(moves == sweeps, &format!("{moves} moves in {sweeps} sweeps"))?;
+    }
+    Ok(())
 }
 
 fn retention(ground: Ground) -> Verdict {
