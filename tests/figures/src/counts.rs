@@ -26,10 +26,10 @@ pub(crate) const FOUR_SERVERS: &str = "aft, four servers";
 
 /// What is counted of a kind of store, all at the same time: nobody asks how long it takes.
 const VARIANTS: [Variant; 4] = [
-    Variant { way: ONE_SERVER, purpose: "count-1-1", servers: 1, writes: 1, per_s: 50.0 },
-    Variant { way: ONE_SERVER, purpose: "count-1-2", servers: 1, writes: 2, per_s: 50.0 },
-    Variant { way: ONE_SERVER, purpose: "count-1-10", servers: 1, writes: 10, per_s: 20.0 },
-    Variant { way: FOUR_SERVERS, purpose: "count-4-2", servers: 4, writes: 2, per_s: 50.0 },
+    Variant { way: ONE_SERVER, purpose: "count-1-1", servers: 1, writes: 1, per_s: 15.0 },
+    Variant { way: ONE_SERVER, purpose: "count-1-2", servers: 1, writes: 2, per_s: 15.0 },
+    Variant { way: ONE_SERVER, purpose: "count-1-10", servers: 1, writes: 10, per_s: 5.0 },
+    Variant { way: FOUR_SERVERS, purpose: "count-4-2", servers: 4, writes: 2, per_s: 15.0 },
 ];
 
 /// Divides the protocol's times: an hour is 15 seconds.
@@ -39,7 +39,7 @@ const KEYS: usize = 500;
 /// A value's size: with its transaction's record well below a KiB.
 const VALUE_BYTES: usize = 100;
 /// The time of the load, before it is scaled.
-const LOAD: Duration = Duration::from_secs(100);
+const LOAD: Duration = Duration::from_secs(220);
 /// The time after which what is superseded must have gone: several sweeps.
 const DRAIN_MAX: Duration = Duration::from_secs(300);
 const CLIENTS: usize = 16;

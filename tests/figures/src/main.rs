@@ -34,7 +34,7 @@ use crate::measure::Choice;
 use crate::plan::Kind;
 use crate::site::Failed;
 
-/// Of the times in the plan: with it all of them, and the keys that are written before, fit 20 minutes.
+/// Of the times in the plan: with it all of them, and the keys that are written before, fit half an hour.
 const SCALE: f64 = 0.9;
 
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ struct Arguments {
     /// Chooses keys, values and fates
     #[arg(long, value_name = "X", default_value_t = 1)]
     seed: u64,
-    /// Multiply the time of every measurement; 0.9 takes some 19 minutes in all
+    /// Multiply the time of every measurement; 0.9 takes some 30 minutes in all
     #[arg(long, value_name = "FACTOR", default_value_t = SCALE, value_parser = factor)]
     scale: f64,
     /// Only these stores: memory, local, redis, dynamodb, s3

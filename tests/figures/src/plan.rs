@@ -235,7 +235,7 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     if embedded || (cloud && kind != Kind::S3) {
         let skewed = Workload { zipf: 1.5, ..standard() };
         for (way, serve) in [(NOT_COLLECTING, Serve::NotCollecting), (COLLECTING, Serve::Collecting)] {
-            add("collecting", way, How::Aft(serve), 0.0, skewed.clone(), 40, 12.0);
+            add("collecting", way, How::Aft(serve), 0.0, skewed.clone(), 40, 30.0);
         }
     }
     if !cloud && matches!(kind, Kind::DynamoDb | Kind::S3) {
