@@ -120,8 +120,8 @@ const MANY_KEYS: usize = 100_000;
 const RATE_CLIENTS: usize = 64;
 /// Before each measurement, in seconds: connections are made, and the load has its rhythm.
 const WARM_UP_S: f64 = 0.25;
-/// The same before collecting is measured, not scaled: by then what was superseded at the beginning goes.
-const WARM_UP_COLLECTING: Duration = Duration::from_secs(20);
+/// The same before collecting is measured: by then what was superseded at the beginning goes, unless it is scaled to much less.
+const WARM_UP_COLLECTING_S: f64 = 22.0;
 /// Clients, as in the paper.
 const CLIENTS: usize = 10;
 
@@ -157,7 +157,7 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     let seconds = |s: f64| Duration::from_secs_f64(s * scale);
     let cloud = speed == Speed::Cloud;
     let mut add = |figure, way, how, x: f64, workload: Workload, clients, s| {
-        let warm_up = if figure == "collecting" { WARM_UP_COLLECTING } else { seconds(WARM_UP_S) };
+        let warm_up = seconds(if figure == "collecting" { WARM_UP_COLLECTING_S } else { WARM_UP_S });
         tasks.push(Task { figure, way, how, x, workload, clients, rate: None, warm_up, time: seconds(s) });
     };
     let usual = How::Aft(Serve::Usual);
