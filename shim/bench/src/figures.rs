@@ -19,6 +19,9 @@ pub struct Figures<W> {
     pub latency_ms: LatencyMs,
     /// Those who saw one: transactions; in the demo functions and audits.
     pub anomalies: Anomalies,
+    /// Transactions that read what was older than their session had committed or read; left out where clients do not go from server to server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions_broken: Option<u64>,
     /// Requests to the store by call, per transaction. Publishing, maintenance and audits that happened meanwhile are included.
     pub requests_per_transaction: BTreeMap<String, f64>,
     /// What those consumed of the units by which the store charges, per transaction; left out where it does not charge so.

@@ -377,6 +377,10 @@ pub enum Note {
     RecordsRemoved(u64),
     /// A sweep removed blob parts.
     PartsRemoved(u64),
+    /// The bytes that removed version entries and commit records took up, about: names, bodies, and
+    /// the large values of a record. Their parts follow it in a later sweep; parts of an attempt
+    /// that did not commit are not in it, since a listing does not say how long they are.
+    BytesReclaimed(u64),
     /// A sweep put version entries that an attempt had not put.
     EntriesRepaired(u64),
     /// A sweep ended.

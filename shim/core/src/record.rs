@@ -188,7 +188,31 @@ pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     bytes
 }
 
+/// The bytes of a version entry's name beside its key and entity tag. The format keeps to it.
+pub const ENTRY_BYTES_BASE: usize = 72;
+
+impl VersionEntry {
+    /// Returns the bytes that the entry takes up in the store under a key, about: its name, and its
+    /// body if it is whole.
+    pub fn stored_bytes(&self, key: &Key) -> u64 {
+        let text = (key.as_str().len() + self.meta.etag.len()) as u64;
+        let name = ENTRY_BYTES_BASE as u64 + text;
+        let body = (RECORD_BYTES_BASE + WRITE_BYTES_BASE) as u64 + text + self.meta.size;
+        if self.whole { name + body } else { name }
+    }
+}
+
 impl Record {
+    /// Returns the bytes that the record takes up in the store with all that only it leads to,
+    /// about: itself, its large values and its large result.
+    pub fn stored_bytes(&self) -> u64 {
+        let large =
+            self.writes.iter().filter_map(|(_, write)| write.value().filter(|_| write.blob().is_some()));
+        let values: u64 = large.map(|value| value.size).sum();
+        let result = self.large_result.as_ref().map_or(0, |result| result.size);
+        (size_of::<RequestHash>() + self.bytes_max()) as u64 + values + result
+    }
+
     /// Returns the bytes of this record when it is stored, at most.
     pub fn bytes_max(&self) -> usize {
         let result = self.result.as_ref().map_or(0, Bytes::len)

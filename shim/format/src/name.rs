@@ -22,7 +22,7 @@
 //! compared as wholes, and a store that garbles names is lost.
 
 use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
-use aft_core::record::{BlobGroup, ETAG_BYTES_MAX, Kind, Meta, VersionEntry};
+use aft_core::record::{BlobGroup, ENTRY_BYTES_BASE, ETAG_BYTES_MAX, Kind, Meta, VersionEntry};
 use aft_core::store::{Group, Name};
 use aft_store::Space;
 use bytes::{BufMut, Bytes};
@@ -39,6 +39,7 @@ pub(crate) const DAMAGED: &[u8] = b"damaged";
 
 /// The longest item: a version entry with the longest etag.
 const ITEM_LEN_MAX: usize = 1 + 8 + 16 + 32 + 1 + 8 + 1 + ETAG_BYTES_MAX + 4 + 1;
+const _: () = assert!(ITEM_LEN_MAX == ENTRY_BYTES_BASE + ETAG_BYTES_MAX);
 const _: () = assert!(ITEM_LEN_MAX <= aft_store::Name::ITEM_BYTES_MAX);
 const _: () = assert!(ETAG_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(Key::BYTES_MAX <= aft_store::Name::GROUP_BYTES_MAX);

@@ -433,6 +433,7 @@ impl EventLoop {
             Note::EntriesRemoved(count) => meters.entries_removed.add_all(*count),
             Note::RecordsRemoved(count) => meters.records_removed.add_all(*count),
             Note::PartsRemoved(count) => meters.parts_removed.add_all(*count),
+            Note::BytesReclaimed(bytes) => meters.bytes_reclaimed.add_all(*bytes),
             Note::EntriesRepaired(count) => {
                 meters.entries_repaired.add_all(*count);
                 info!(count, "put the entries of commits whose nodes had not put them");

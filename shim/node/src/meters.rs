@@ -173,6 +173,7 @@ pub(crate) struct Meters {
     pub(crate) entries_repaired: Count,
     pub(crate) records_removed: Count,
     pub(crate) parts_removed: Count,
+    pub(crate) bytes_reclaimed: Count,
     pub(crate) sweeps: Count,
     pub(crate) sweeps_whole: Count,
     pub(crate) marks_moved: Count,
@@ -256,6 +257,7 @@ impl Meters {
             entries_repaired: Count::new(counter!("aft_entries_repaired_total")),
             records_removed: Count::new(counter!("aft_records_removed_total")),
             parts_removed: Count::new(counter!("aft_parts_removed_total")),
+            bytes_reclaimed: Count::new(counter!("aft_reclaimed_bytes_total")),
             sweeps: Count::new(counter!("aft_sweeps_total")),
             sweeps_whole: Count::new(counter!("aft_sweeps_whole_total")),
             marks_moved: Count::new(counter!("aft_marks_moved_total")),
@@ -363,6 +365,7 @@ impl Meters {
             entries_repaired: self.entries_repaired.get(),
             records_removed: self.records_removed.get(),
             parts_removed: self.parts_removed.get(),
+            bytes_reclaimed: self.bytes_reclaimed.get(),
             sweeps: self.sweeps.get(),
             sweeps_whole: self.sweeps_whole.get(),
             marks_moved: self.marks_moved.get(),
@@ -431,6 +434,11 @@ fn describe() {
     );
     describe_counter!("aft_records_removed_total", "Commit records removed by sweeps");
     describe_counter!("aft_parts_removed_total", "Parts of large values removed by sweeps");
+    describe_counter!(
+        "aft_reclaimed_bytes_total",
+        Unit::Bytes,
+        "Bytes that entries and records took up which sweeps removed, estimated, with the large values of those records"
+    );
     describe_counter!("aft_sweeps_total", "Sweeps that ended");
     describe_counter!("aft_sweeps_whole_total", "Sweeps that covered the whole store");
     describe_counter!("aft_marks_moved_total", "Moves of the mark");

@@ -114,6 +114,9 @@ pub struct Stats {
     pub records_removed: u64,
     /// Parts of large values that sweeps removed.
     pub parts_removed: u64,
+    /// Bytes that entries and records took up which sweeps removed, about: names, bodies, and the large values of a record, whose parts follow
+    /// it in a later sweep. Parts of attempts that did not commit are not in it.
+    pub bytes_reclaimed: u64,
     /// Sweeps that ended.
     pub sweeps: u64,
     /// Of these, those that covered the whole store.

@@ -60,13 +60,22 @@ fn way(arguments: &StandardArguments) -> Way {
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     let way = way(&arguments);
-    if arguments.store.starts_with("https://") {
+    if arguments.store.iter().any(|url| url.starts_with("https://")) {
         return Err("the load speaks http:// only: give --store the address of a server without TLS".into());
     }
-    let target = match (arguments.store.starts_with("http://"), arguments.latency) {
-        (true, None) => Target::Server { url: arguments.store },
-        (true, Some(_)) => return Err("--latency is of a store, and this is a server: name the store".into()),
-        (false, latency) => Target::Store(open(&arguments.store, latency, arguments.seed).await?),
+    let are_servers = arguments.store.iter().all(|url| url.starts_with("http://"));
+    let sessions = !arguments.no_sessions;
+    let target = match (arguments.store.as_slice(), are_servers, arguments.latency) {
+        (_, true, Some(_)) => {
+            return Err("--latency is of a store, and this is a server: name the store".into());
+        }
+        ([url], ..) if !sessions => {
+            return Err(format!("--no-sessions is for clients of several servers, and {url} is one"));
+        }
+        ([url], true, None) => Target::Server { url: url.clone() },
+        ([url], false, latency) => Target::Store(open(url, latency, arguments.seed).await?),
+        (_, true, None) => Target::Servers { urls: arguments.store, sessions },
+        (_, false, _) => return Err("only servers are given several times: name one store".into()),
     };
     Ok(Options {
         target,

@@ -97,9 +97,9 @@ store's answers: it commits while it knows it to skew_max_ms (2 s), and waits up
 commit_wait_max_ms (50 ms) beside a commit so that the later of two writes wins; where that is too
 short it looks at the written keys first.
 
-Superseded versions go in sweeps, one sweep_interval_ms (1 hour) after the other. Any number of
-servers on a store may sweep, and one is enough: --maintain off for the others. aft maintain
-sweeps without serving.
+Superseded versions go in sweeps, one sweep_interval_ms (1 hour; a minute on Redis, which keeps all
+in memory) after the other. Any number of servers on a store may sweep, and one is enough:
+--maintain off for the others. aft maintain sweeps without serving.
 
 A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes
 on meanwhile until the transaction's time is over, and asking again tells how it ended.
@@ -182,17 +182,23 @@ pub(crate) enum BenchWorkload {
 
 /// The paper's standard transaction: two functions, each one write and two reads of 4 KiB, keys by a zipf law.
 ///
-/// A store URL runs a node in this process; an http:// URL drives a server. Exit code 0, or 1 if a run through AFT saw an anomaly.
+/// A store URL runs a node in this process; an http:// URL drives a server. Given several servers of one store, each client goes on to the next
+/// after every transaction, carries its session along, and checks that it sees what it has committed and read. Exit code 0, or 1 if a run through
+/// AFT saw an anomaly, or a session fell behind.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   aft bench standard --store memory: --seconds 10
   aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
+  aft bench standard --store http://10.0.0.1:7400 --store http://10.0.0.2:7400
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
-    /// A store, or a server: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, redis://HOST:PORT/PREFIX, http://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    pub(crate) store: String,
+    /// A store, or one or more servers: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R, redis://HOST:PORT/PREFIX, http://HOST:PORT
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) store: Vec<String>,
+    /// Leave sessions behind when clients go from server to server: shows what sessions are for
+    #[arg(long)]
+    pub(crate) no_sessions: bool,
     /// Without AFT: read and write straight at the store. The same as --way direct
     #[arg(long, conflicts_with = "way")]
     pub(crate) direct: bool,
@@ -476,6 +482,9 @@ fn right(text: &str) -> Result<Right, String> {
 ///
 /// Any number of servers and sweeps may run on a store at once. A sweep that is stopped leaves notes, from which the next one goes on. What is
 /// superseded goes in the sweep after the one that moved the mark above it. Exit code 0 when it has ended or was stopped.
+///
+/// Bytes are estimates: names and bodies of versions and records, and the large values of a record, whose parts go in a later sweep. Parts of
+/// attempts that did not commit are counted as parts alone, since the store does not say how long they are.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

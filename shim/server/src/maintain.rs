@@ -75,7 +75,8 @@ fn removed(stats: &Stats) -> [u64; 5] {
 fn show(what: &str, stats: &Stats) {
     let [entries, records, parts, repaired, sweeps] = removed(stats);
     let age = stats.mark_age_s.map_or_else(|| "unknown".to_owned(), |s| format!("{s} s"));
+    let reclaimed = stats.bytes_reclaimed;
     println!(
-        "{what}: {entries} superseded versions, {records} commit records, {parts} parts of large values; put {repaired} missing entries; {sweeps} whole sweeps; the mark is {age} old"
+        "{what}: {entries} superseded versions, {records} commit records, {parts} parts of large values, about {reclaimed} bytes; put {repaired} missing entries; {sweeps} whole sweeps; the mark is {age} old"
     );
 }

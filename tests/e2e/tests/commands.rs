@@ -111,6 +111,30 @@ fn bench_drives_a_server_and_writes_a_history() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
 }
 
+/// The first sweep moves the mark, the second removes what lies below it.
+#[test]
+fn maintain_reports_what_it_reclaims() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let store = format!("local:{}", directory.path().join("store").display());
+    bench(&["--store", &store, "--keys", "20"]);
+    let sweep = || {
+        let ran = run(&["maintain", &store, "--once"]);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        let line = ran.stdout.lines().find(|line| line.starts_with("removed: "));
+        let line = line.unwrap_or_else(|| panic!("nothing is reported: {ran:#?}"));
+        let number = |after: &str, before: &str| {
+            let (_, rest) = line.split_once(after).expect(line);
+            rest.split_once(before).expect(line).0.parse::<u64>().expect(line)
+        };
+        [number("removed: ", " superseded versions"), number("about ", " bytes")]
+    };
+    assert_eq!(sweep(), [0, 0], "nothing is below the mark");
+    let [versions, bytes] = sweep();
+    // 500 transactions and the preparation over 20 keys; each name is longer than 80 bytes.
+    assert!(versions >= 500 && bytes >= 80 * versions, "{versions} versions, {bytes} bytes");
+    assert_eq!(sweep(), [0, 0], "all of it has gone");
+}
+
 #[test]
 fn exactly_once_holds_through_the_shim_and_not_without() {
     let figures = run(&[

@@ -109,6 +109,8 @@ pub(crate) enum Y {
     Latency,
     /// Transactions a second.
     Throughput,
+    /// Dollars per million transactions.
+    Dollars,
 }
 
 /// One measurement.
@@ -161,7 +163,10 @@ pub(crate) struct Seen {
     pub double: u64,
     /// Requests of which a part happened (exactly-once only).
     pub half: u64,
-    /// Calls to the store per transaction, by call.
+    /// Superseded versions that went meanwhile, per transaction; none where nobody looked.
+    #[serde(with = "float", default)]
+    pub removed: Option<f64>,
+    /// Calls to the store per transaction, by call; requests by the classes of their price where they were counted as such.
     #[serde(with = "float")]
     pub requests: BTreeMap<String, f64>,
     /// Their list price in US dollars per million transactions; none where the store does not charge by request.

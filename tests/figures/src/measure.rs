@@ -8,6 +8,7 @@ use aft_doors::Meters;
 use aft_store::Store;
 use indicatif::ProgressBar;
 
+use crate::counts;
 use crate::data::{Cell, Seen, Speed};
 use crate::once;
 use crate::plan::{How, Kind, Serve, Task, tasks};
@@ -62,11 +63,11 @@ pub(crate) async fn kind(
         let mut place = Place::open(&mut site, speed).await?;
         for task in tasks {
             tell(&format!("{} {} {}", task.figure, task.way, task.x));
-            let seen = place.run(&mut site, speed, &task).await;
+            let seen = place.run(&mut site, speed, &task, choice.scale).await;
             let seen =
                 seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
-            let (store, x) = (kind.name().to_owned(), task.x);
-            let cell = |(way, seen)| (task.figure, Cell { store: store.clone(), speed, way, x, seen });
+            let store = kind.name().to_owned();
+            let cell = |(way, x, seen)| (task.figure, Cell { store: store.clone(), speed, way, x, seen });
             cells.extend(seen.into_iter().map(cell));
             bar.inc(1);
         }
@@ -117,7 +118,8 @@ impl Place {
         site: &mut Site,
         speed: Speed,
         task: &Task,
-    ) -> Result<Vec<(String, Seen)>, Failed> {
+        scale: f64,
+    ) -> Result<Vec<(String, f64, Seen)>, Failed> {
         let (name, seed) = (task.way.to_owned(), site.seed);
         let run = |target, way, dataset| Options {
             target,
@@ -145,17 +147,33 @@ impl Place {
                 let dataset = site.dataset();
                 standard(run(server(served), Way::Shim, dataset)).await?
             }
+            How::Aft(Serve::Counted | Serve::CountedSweeper) => {
+                unreachable!("what is counted has servers of its own")
+            }
             How::Aft(how @ (Serve::Collecting | Serve::NotCollecting)) => {
                 let purpose = if how == Serve::Collecting { "collecting" } else { "not-collecting" };
                 let served = site.serve(site.open(purpose, speed).await?, how).await?;
                 let dataset = site.dataset();
-                let seen = standard(run(server(&served), Way::Shim, dataset)).await;
+                let removed = async {
+                    tokio::time::sleep(task.warm_up).await;
+                    served.node().stats().entries_removed
+                };
+                let load = standard(run(server(&served), Way::Shim, dataset));
+                let (before, seen) = tokio::join!(removed, load);
+                let removed = served.node().stats().entries_removed - before;
                 served.end().await;
-                seen?
+                let seen = seen?;
+                let removed = removed as f64 / seen.transactions as f64;
+                Seen { removed: Some(removed), ..seen }
             }
-            How::ExactlyOnce { requests } => return once::run(site, speed, requests, task.clients).await,
+            How::ExactlyOnce { requests } => {
+                let seen = once::run(site, speed, requests, task.clients).await?;
+                return Ok(seen.into_iter().map(|(way, seen)| (way, task.x, seen)).collect());
+            }
+            How::Requests => return counts::requests(site, scale).await,
+            How::ColdListing => return counts::cold_listing(site).await,
         };
-        Ok(vec![(name, seen)])
+        Ok(vec![(name, task.x, seen)])
     }
 
     async fn end(self) {
@@ -186,6 +204,7 @@ async fn standard(options: Options) -> Result<Seen, Failed> {
         fractured: figures.anomalies.fractured,
         double: 0,
         half: 0,
+        removed: None,
         requests: figures.requests_per_transaction,
         dollars_per_million: figures.cost_per_million_transactions,
         errors: figures.errors,

@@ -57,6 +57,7 @@ fn seen(figures: Figures) -> Seen {
         fractured: figures.halves_seen,
         double: figures.double_effects,
         half: figures.half_effects + figures.lost_effects,
+        removed: None,
         requests: figures.store_requests_per_request,
         dollars_per_million: figures.cost_per_million_requests,
         errors: figures.errors,

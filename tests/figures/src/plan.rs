@@ -75,6 +75,10 @@ pub(crate) enum Serve {
     Collecting,
     /// The same store, and nothing is collected.
     NotCollecting,
+    /// As usual, in hasty times; what it asks of its store is counted.
+    Counted,
+    /// The same, and it sweeps: the only one on its store, as `aft maintain` beside servers that do not.
+    CountedSweeper,
 }
 
 /// How the work is done.
@@ -86,9 +90,13 @@ pub(crate) enum How {
     Without(Way),
     /// `aft bench exactly-once`: all of its ways, so many requests each.
     ExactlyOnce { requests: usize },
+    /// All variants of [`crate::counts::requests`].
+    Requests,
+    /// [`crate::counts::cold_listing`].
+    ColdListing,
 }
 
-/// One measurement; of `ExactlyOnce`, three.
+/// One measurement; of `ExactlyOnce` and of `Requests`, several.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Task {
     pub(crate) figure: &'static str,
@@ -112,8 +120,8 @@ const MANY_KEYS: usize = 100_000;
 const RATE_CLIENTS: usize = 64;
 /// Before each measurement, in seconds: connections are made, and the load has its rhythm.
 const WARM_UP_S: f64 = 0.25;
-/// The same before collecting is measured: by then it keeps the pace of the commits.
-const WARM_UP_COLLECTING_S: f64 = 5.0;
+/// The same before collecting is measured: by then what was superseded at the beginning goes, unless it is scaled to much less.
+const WARM_UP_COLLECTING_S: f64 = 22.0;
 /// Clients, as in the paper.
 const CLIENTS: usize = 10;
 
@@ -128,6 +136,7 @@ pub(crate) const ALONE: &str = "aft, alone on its store";
 pub(crate) const NO_CACHE: &str = "aft without cache";
 pub(crate) const COLLECTING: &str = "aft, collecting";
 pub(crate) const NOT_COLLECTING: &str = "aft, not collecting";
+pub(crate) const COLD: &str = "aft, cold";
 
 /// How many of the most read keys have a value before the load: all of most loads; of the many keys those that get 81 % of the reads at zipf 1.0
 /// and more than 98 % at 1.5.
@@ -226,8 +235,12 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     if embedded || (cloud && kind != Kind::S3) {
         let skewed = Workload { zipf: 1.5, ..standard() };
         for (way, serve) in [(NOT_COLLECTING, Serve::NotCollecting), (COLLECTING, Serve::Collecting)] {
-            add("collecting", way, How::Aft(serve), 0.0, skewed.clone(), 40, 12.0);
+            add("collecting", way, How::Aft(serve), 0.0, skewed.clone(), 40, 30.0);
         }
+    }
+    if !cloud && matches!(kind, Kind::DynamoDb | Kind::S3) {
+        add("cold-listing", COLD, How::ColdListing, 0.0, standard(), 1, 0.0);
+        add("requests", "", How::Requests, 0.0, standard(), CLIENTS, 0.0);
     }
     if kind != Kind::Memory {
         let requests = (if cloud { 300.0 } else { 600.0 } * scale).max(20.0) as usize;

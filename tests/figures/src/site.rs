@@ -16,6 +16,7 @@ use aft_store_memory::MemoryStore;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::counts::hasten;
 use crate::data::Speed;
 use crate::plan::{Kind, Serve, prepared_keys};
 use crate::stores;
@@ -25,10 +26,13 @@ pub(crate) type Failed = String;
 
 /// How long a node may take to end. What it has not published by then nobody needs.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// Divides the times after which superseded transactions are collected (a minute), for the figure about collecting.
-const COLLECT_SOONER: u64 = 30;
-/// So long a call may be late, before that division.
-const COLLECT_GRACE_MS: u64 = 30_000;
+/// The times of the figure about collecting, in milliseconds: versions go some 15 seconds after they were superseded, where they usually stay for
+/// half an hour and more. The error of time is the usual one.
+const COLLECT_DEADLINE_MS: u64 = 2_000;
+const COLLECT_GRACE_MS: u64 = 3_000;
+const COLLECT_RECHECK_MS: u64 = 2_000;
+const COLLECT_PUT_LIMIT_MS: u64 = 1_000;
+const COLLECT_INTERVAL_MS: u64 = 1_000;
 /// A server that is alone on its store need not list a key again for so long: longer than all of this takes.
 const ALONE_MS: u64 = 3_600_000;
 /// Clients that prepare the keys.
@@ -140,17 +144,23 @@ impl Site {
                 settings.value_cache_bytes_max = 0;
             }
             Serve::Collecting | Serve::NotCollecting => {
-                settings.time_divisor = COLLECT_SOONER;
-                settings.core.recheck_after_ms = ALONE_MS;
-                // What is divided is collecting and not the patience with a store that is busy.
-                settings.core.store_patience_ms *= COLLECT_SOONER;
-                settings.core.commit_patience_ms *= COLLECT_SOONER;
+                let core = &mut settings.core;
+                (core.timeout_default_ms, core.timeout_max_ms) = (COLLECT_DEADLINE_MS, COLLECT_DEADLINE_MS);
                 // No call is late here; what a store allows for would put off all collecting until after the measurement.
-                settings.core.grace_ms = settings.core.grace_ms.min(COLLECT_GRACE_MS);
+                if core.grace_ms > 0 {
+                    core.grace_ms = COLLECT_GRACE_MS;
+                }
+                core.recheck_after_ms = COLLECT_RECHECK_MS;
+                core.put_limit_ms = COLLECT_PUT_LIMIT_MS;
+                core.sweep_interval_ms = COLLECT_INTERVAL_MS;
+                core.retention_default_ms = 0;
+                // A record is looked at when its retention may have passed, as it is once a day.
+                core.look_at_all_ms = COLLECT_INTERVAL_MS;
             }
+            Serve::Counted | Serve::CountedSweeper => settings.time_divisor = hasten(&mut settings.core),
         }
         let node = aft_node::start(store, settings).await.map_err(|why| why.to_string())?;
-        node.maintain(how == Serve::Collecting).await;
+        node.maintain(matches!(how, Serve::Collecting | Serve::CountedSweeper)).await;
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(|why| format!("cannot listen: {why}"))?;
         let address = listener.local_addr().map_err(|why| why.to_string())?;
@@ -200,6 +210,11 @@ impl Site {
 }
 
 impl Served {
+    /// Its node.
+    pub(crate) fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+
     /// Ends the node and its doors.
     pub(crate) async fn end(mut self) {
         self.node.drain(DRAIN_MAX).await;

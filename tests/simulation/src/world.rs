@@ -332,6 +332,7 @@ impl World {
             Note::EntriesRemoved(count) => ("entries removed", *count),
             Note::RecordsRemoved(count) => ("records removed", *count),
             Note::PartsRemoved(count) => ("parts removed", *count),
+            Note::BytesReclaimed(count) => ("bytes reclaimed", *count),
             Note::EntriesRepaired(count) => ("entries repaired", *count),
             Note::Swept { whole: true } => ("sweeps", 1),
             Note::Swept { whole: false } => ("sweeps cut short", 1),

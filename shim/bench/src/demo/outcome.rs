@@ -227,6 +227,7 @@ pub(crate) mod tests {
             transactions_per_s: 100.0,
             latency_ms: LatencyMs { p50: 10.0, p95: 20.0, p99: 30.0, max: 40.0 },
             anomalies: Anomalies { own_write: 0, fractured: if direct { 5 } else { 0 } },
+            sessions_broken: None,
             requests_per_transaction: [("put".to_owned(), 4.0)].into(),
             consumed_per_transaction: Default::default(),
             cost_per_million_transactions: None,

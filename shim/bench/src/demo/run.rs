@@ -81,7 +81,7 @@ fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
 /// The run through `aft serve`.
 pub(crate) async fn shim(plan: &Plan<'_>, store: &str, bar: ProgressBar) -> Result<Found> {
     let shim = Shim::start(plan.program, store, plan.settings).await?;
-    let counter = Counter::Server(Server::parse(shim.url(), None)?);
+    let counter = Counter::Servers(vec![Server::parse(shim.url(), None)?]);
     let found = carry_out(plan, shim.url(), store, true, &counter, bar).await;
     shim.stop().await;
     found
@@ -172,6 +172,7 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         transactions_per_s: transactions as f64 / elapsed_s.max(f64::EPSILON),
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: audits.fractured },
+        sessions_broken: None,
         requests_per_transaction: Default::default(),
         consumed_per_transaction: BTreeMap::new(),
         cost_per_million_transactions: None,

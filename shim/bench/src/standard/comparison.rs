@@ -58,6 +58,9 @@ pub async fn compare(options: Options) -> Result<Comparison> {
             let problem = "a server cannot be compared with its store: name the store".to_owned();
             return Err(Error::Server { url: url.clone(), problem });
         }
+        Target::Servers { .. } => {
+            return Err(Error::Options("servers cannot be compared with their store: name the store".into()));
+        }
     };
     let mut ways = vec![Way::Direct];
     if store.transact_get(&[]).await.is_ok() {

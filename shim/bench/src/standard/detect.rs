@@ -73,6 +73,11 @@ impl Detector {
         }
     }
 
+    /// What was read of keys that the attempt had not written itself.
+    pub(crate) fn reads(&self) -> &[(u32, Seen)] {
+        &self.read
+    }
+
     /// The verdict on what was followed so far.
     pub(crate) fn found(&self) -> Found {
         Found { own_write: self.own_write, fractured: self.fractured() }

@@ -10,6 +10,7 @@ use crate::standard::backend::{Backend, Effect, Refused, Work};
 use crate::standard::detect::{Detector, Order};
 use crate::standard::history::Log;
 use crate::standard::plan::{Plan, Planner};
+use crate::standard::session::Floors;
 use crate::standard::target::Clients;
 use crate::standard::value::{Metadata, Values};
 
@@ -34,6 +35,14 @@ pub(crate) struct Load {
     keep_history: bool,
 }
 
+/// One client: its way to the store or the servers, and what it may not fall behind.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) backend: Backend,
+    /// Where it goes from server to server; one server shows its own clients what they did without a session.
+    pub(crate) floors: Option<Floors>,
+}
+
 /// What one client, or all of them, saw.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -41,6 +50,8 @@ pub(crate) struct Tally {
     pub(crate) attempts: u64,
     pub(crate) own_write: u64,
     pub(crate) fractured: u64,
+    /// Transactions that read what was older than their session.
+    pub(crate) sessions_broken: u64,
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) latencies: Latencies,
     pub(crate) log: Log,
@@ -53,6 +64,7 @@ impl Tally {
             attempts: 0,
             own_write: 0,
             fractured: 0,
+            sessions_broken: 0,
             errors: BTreeMap::new(),
             latencies: Latencies::new(),
             log: Log::default(),
@@ -65,6 +77,7 @@ impl Tally {
         self.attempts += other.attempts;
         self.own_write += other.own_write;
         self.fractured += other.fractured;
+        self.sessions_broken += other.sessions_broken;
         for (code, count) in other.errors {
             *self.errors.entry(code).or_default() += count;
         }
@@ -100,10 +113,10 @@ impl Load {
     }
 
     /// Runs one transaction to its end; whether it committed.
-    pub(crate) async fn transaction(&self, backend: &mut Backend, plan: &Plan, tally: &mut Tally) -> bool {
+    pub(crate) async fn transaction(&self, client: &mut Client, plan: &Plan, tally: &mut Tally) -> bool {
         for nth in 0..ATTEMPTS_MAX {
             tally.attempts += 1;
-            let Err(refused) = self.attempt(backend, plan, tally).await else {
+            let Err(refused) = self.attempt(client, plan, tally).await else {
                 tally.transactions += 1;
                 return true;
             };
@@ -120,7 +133,7 @@ impl Load {
         false
     }
 
-    async fn attempt(&self, backend: &mut Backend, plan: &Plan, tally: &mut Tally) -> Result<(), Refused> {
+    async fn attempt(&self, client: &mut Client, plan: &Plan, tally: &mut Tally) -> Result<(), Refused> {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let mut seen = Attempt {
             detector: Detector::default(),
@@ -133,11 +146,19 @@ impl Load {
                 write_set: plan.write_set.clone(),
             },
         };
-        let ended = self.functions(backend, plan, &mut seen).await;
-        if ended.is_ok() {
+        let ended = self.functions(&mut client.backend, plan, &mut seen).await;
+        if let Ok(committed) = &ended {
             let found = seen.detector.found();
             tally.own_write += u64::from(found.own_write);
             tally.fractured += u64::from(found.fractured);
+            if let Some(floors) = &mut client.floors {
+                let reads = seen.detector.reads();
+                tally.sessions_broken += u64::from(floors.is_broken(reads));
+                floors.read(reads);
+                if let Some(order) = committed {
+                    floors.wrote(&plan.write_set, *order);
+                }
+            }
         }
         if let Some(entry) = seen.entry {
             let outcome = ended.as_ref().map_err(|refused| refused.effect);

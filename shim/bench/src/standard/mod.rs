@@ -4,7 +4,7 @@
 //! * `plan`, `value` – what a transaction does, and what a value says of itself.
 //! * `backend` – a server, a node in process, or the store itself.
 //! * `pace`, `load` – when transactions start; how they are run, retried and tallied.
-//! * `detect`, `history` – anomalies, and the history for `aft check`.
+//! * `detect`, `session`, `history` – anomalies, sessions that fall behind, and the history for `aft check`.
 //! * `requests` – what the store was asked.
 //!
 //! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
@@ -20,6 +20,7 @@ mod phases;
 mod plan;
 mod report;
 pub(crate) mod requests;
+mod session;
 pub(crate) mod target;
 mod value;
 
@@ -60,6 +61,7 @@ pub async fn run(options: Options) -> Result<Report> {
         transactions_per_s: tally.transactions as f64 / elapsed_s.max(f64::EPSILON),
         latency_ms: tally.latencies.summary(),
         anomalies: Anomalies { own_write: tally.own_write, fractured: tally.fractured },
+        sessions_broken: matches!(options.target, Target::Servers { .. }).then_some(tally.sessions_broken),
         requests_per_transaction: asked.per_transaction(tally.transactions),
         consumed_per_transaction: asked.units_per_transaction(tally.transactions),
         cost_per_million_transactions: asked.cost_per_million(tally.transactions),

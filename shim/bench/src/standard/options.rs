@@ -143,6 +143,13 @@ pub enum Target {
         /// `http://HOST:PORT`.
         url: String,
     },
+    /// Several servers of one store. A client goes on to the next one after each transaction.
+    Servers {
+        /// `http://HOST:PORT` each; at least two.
+        urls: Vec<String>,
+        /// Clients carry their session from server to server, so that each sees what it has committed and read. Without it they fall behind.
+        sessions: bool,
+    },
     /// A node in this process over this store; or, without the shim, the store itself.
     Store(Arc<dyn Store>),
 }
@@ -209,8 +216,11 @@ impl Options {
     /// Checks what the types do not say.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |text: &str| Err(Error::Options(text.to_owned()));
-        if self.way.is_direct() && matches!(self.target, Target::Server { .. }) {
+        if self.way.is_direct() && matches!(self.target, Target::Server { .. } | Target::Servers { .. }) {
             return wrong("a direct run goes straight to a store: give a store URL, not a server's");
+        }
+        if matches!(&self.target, Target::Servers { urls, .. } if urls.len() < 2) {
+            return wrong("clients go from server to server only where there are two");
         }
         if self.clients == 0 {
             return wrong("at least one client is needed");
@@ -262,6 +272,8 @@ mod tests {
         check(|options| options.way = Way::Direct, "store URL");
         check(|options| options.dataset = Some(Dataset { id: 1, nth: 1 << 15 }), "dataset");
         check(|options| options.clients = 0, "client");
+        let one = Target::Servers { urls: vec!["http://127.0.0.1:7400".into()], sessions: true };
+        check(|options| options.target = one, "two");
         check(|options| options.pace = Pace::Open { per_s: f64::NAN }, "rate");
         check(|options| options.pace = Pace::Open { per_s: 0.0 }, "rate");
         check(|options| options.workload.functions = 0, "function");

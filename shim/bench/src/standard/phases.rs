@@ -6,9 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
-use crate::standard::backend::Backend;
 use crate::standard::history::Log;
-use crate::standard::load::{Load, Tally};
+use crate::standard::load::{Client, Load, Tally};
 use crate::standard::pace::Schedule;
 use crate::standard::plan::Planner;
 use crate::standard::target::Clients;
@@ -22,7 +21,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Phases {
     load: Arc<Load>,
-    backends: Vec<Backend>,
+    clients: Vec<Client>,
     /// The next transaction's number; no number is used twice, so every phase draws other keys.
     number: u64,
     /// What all phases saw.
@@ -41,7 +40,7 @@ impl Phases {
         let planner = Planner::new(options.workload.clone(), seed);
         let values = Values::new(options.workload.value_bytes, seed);
         let load = Load::new(planner, values, &clients, options.history.is_some());
-        Phases { load: Arc::new(load), backends: clients.backends, number: 0, log: Log::default() }
+        Phases { load: Arc::new(load), clients: clients.clients, number: 0, log: Log::default() }
     }
 
     /// Writes or reads every key once, with all clients.
@@ -50,19 +49,19 @@ impl Phases {
     /// If that failed for a key: the target is not fit to be measured.
     pub(crate) async fn prepare(&mut self, how: Prepare, target: &str) -> Result<()> {
         let plans = self.load.preparation(how);
-        let clients = self.backends.len();
+        let clients = self.clients.len();
         let mut tasks = JoinSet::new();
-        for (nth, mut backend) in self.backends.drain(..).enumerate() {
+        for (nth, mut client) in self.clients.drain(..).enumerate() {
             let mine: Vec<_> = plans.iter().skip(nth).step_by(clients).cloned().collect();
             let load = Arc::clone(&self.load);
             tasks.spawn(async move {
                 let mut tally = Tally::new();
                 for plan in mine {
-                    if !load.transaction(&mut backend, &plan, &mut tally).await {
+                    if !load.transaction(&mut client, &plan, &mut tally).await {
                         break;
                     }
                 }
-                (backend, tally)
+                (client, tally)
             });
         }
         let tally = self.join(tasks).await;
@@ -100,20 +99,20 @@ impl Phases {
     }
 
     async fn run(&mut self, length: Length, pace: Pace) -> Measured {
-        let schedule = Arc::new(Schedule::start(length, pace, self.backends.len()));
+        let schedule = Arc::new(Schedule::start(length, pace, self.clients.len()));
         let first = self.number;
         let mut tasks = JoinSet::new();
-        for mut backend in self.backends.drain(..) {
+        for mut client in self.clients.drain(..) {
             let (load, schedule) = (Arc::clone(&self.load), Arc::clone(&schedule));
             tasks.spawn(async move {
                 let mut tally = Tally::new();
                 while let Some(turn) = schedule.next().await {
                     let plan = load.plan(first + turn.nth);
-                    if load.transaction(&mut backend, &plan, &mut tally).await {
+                    if load.transaction(&mut client, &plan, &mut tally).await {
                         tally.latencies.record(turn.start.elapsed());
                     }
                 }
-                (backend, tally)
+                (client, tally)
             });
         }
         let mut tally = self.join(tasks).await;
@@ -124,11 +123,11 @@ impl Phases {
     }
 
     /// Waits for all clients; what they saw together.
-    async fn join(&mut self, mut tasks: JoinSet<(Backend, Tally)>) -> Tally {
+    async fn join(&mut self, mut tasks: JoinSet<(Client, Tally)>) -> Tally {
         let mut all = Tally::new();
         while let Some(ended) = tasks.join_next().await {
-            let (backend, tally) = ended.expect("a client does not panic, and nobody aborts it");
-            self.backends.push(backend);
+            let (client, tally) = ended.expect("a client does not panic, and nobody aborts it");
+            self.clients.push(client);
             all.add(tally);
         }
         all

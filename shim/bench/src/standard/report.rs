@@ -68,9 +68,10 @@ impl Report {
         json(&self.figures)
     }
 
-    /// Whether the run kept what the shim promises: no anomaly, and no answer that breaks the API.
+    /// Whether the run kept what the shim promises: no anomaly, no session that fell behind, and no answer that breaks the API.
     pub fn is_clean(&self) -> bool {
         self.figures.anomalies == Anomalies::default()
+            && self.figures.sessions_broken.unwrap_or_default() == 0
             && !self.figures.errors.contains_key("malformed_answer")
     }
 }
@@ -123,6 +124,8 @@ impl Report {
         ]
         .map(|(what, figure)| (what.to_owned(), figure))
         .into();
+        let broken = figures.sessions_broken.iter();
+        rows.extend(broken.map(|n| ("reads older than their session".to_owned(), n.to_string())));
         let requests = figures.requests_per_transaction.iter();
         rows.extend(
             requests.map(|(call, n)| (format!("store requests/transaction: {call}"), format!("{n:.3}"))),
@@ -180,6 +183,7 @@ mod tests {
             transactions_per_s: 1234.5,
             latency_ms: LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 },
             anomalies: Anomalies { own_write: 0, fractured: 2 },
+            sessions_broken: None,
             requests_per_transaction: [("create".to_owned(), 1.0)].into(),
             consumed_per_transaction: [("write_units".to_owned(), 12.0)].into(),
             cost_per_million_transactions: Some(15.5),
@@ -217,6 +221,18 @@ mod tests {
             })
         );
         assert!(!report().json().contains('\n'));
+    }
+
+    #[test]
+    fn a_broken_session_shows_and_is_not_clean() {
+        let of = |sessions_broken| {
+            let report = report();
+            let anomalies = Anomalies::default();
+            Report { figures: Figures { anomalies, sessions_broken, ..report.figures }, ..report }
+        };
+        assert!(of(None).is_clean() && of(Some(0)).is_clean() && !of(Some(3)).is_clean());
+        assert!(of(Some(3)).json().contains("\"sessions_broken\":3"));
+        assert!(of(Some(3)).to_string().contains("reads older than their session"));
     }
 
     #[test]

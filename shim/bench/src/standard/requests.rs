@@ -21,8 +21,8 @@ const DOLLARS: &str = "aft_store_cost_dollars";
 pub(crate) enum Counter {
     /// Around the store.
     Store(Arc<CountingStore>),
-    /// At the server.
-    Server(Server),
+    /// At the servers; added up.
+    Servers(Vec<Server>),
 }
 
 impl Counter {
@@ -33,12 +33,20 @@ impl Counter {
     pub(crate) async fn asked(&self) -> Result<Asked> {
         match self {
             Counter::Store(store) => Ok(store.asked()),
-            Counter::Server(server) => {
-                let mut connection = Connection::new(server.clone());
-                match connection.call(Method::GET, "/metrics", None, Bytes::new()).await {
-                    Ok(answer) => Ok(parse(&String::from_utf8_lossy(&answer.body))),
-                    Err(why) => Err(Error::Server { url: server.url.clone(), problem: why.to_string() }),
+            Counter::Servers(servers) => {
+                // One text after the other is one text with more nodes.
+                let mut text = String::new();
+                for server in servers {
+                    let mut connection = Connection::new(server.clone());
+                    match connection.call(Method::GET, "/metrics", None, Bytes::new()).await {
+                        Ok(answer) => text.push_str(&String::from_utf8_lossy(&answer.body)),
+                        Err(why) => {
+                            return Err(Error::Server { url: server.url.clone(), problem: why.to_string() });
+                        }
+                    }
+                    text.push('\n');
                 }
+                Ok(parse(&text))
             }
         }
     }

@@ -14,7 +14,9 @@ use crate::http::{Connection, Server};
 use crate::standard::backend::{
     Backend, DirectBackend, NodeBackend, ServerBackend, TransactionsBackend, clean_up,
 };
+use crate::standard::load::Client;
 use crate::standard::requests::Counter;
+use crate::standard::session::Floors;
 use crate::standard::{Options, Target, Token, Way};
 
 /// The time that a node in process may take to finish what is open.
@@ -38,7 +40,7 @@ pub(crate) struct Opened {
 
 #[derive(Debug)]
 enum Kind {
-    Server(Server),
+    Servers { servers: Vec<Server>, sessions: bool },
     Node(NodeHandle),
     Direct(Arc<CountingStore>, Way),
 }
@@ -49,7 +51,7 @@ pub(crate) struct Clients {
     pub(crate) run: u64,
     /// The first attempt's number: no other run on the same values has any of those that follow.
     pub(crate) attempts_from: u64,
-    pub(crate) backends: Vec<Backend>,
+    pub(crate) clients: Vec<Client>,
 }
 
 impl Opened {
@@ -57,9 +59,17 @@ impl Opened {
     pub(crate) async fn open(options: &Options) -> Result<Opened> {
         let (name, kind, counter) = match &options.target {
             Target::Server { url } => {
-                let server = Server::parse(url, options.token.as_ref().map(Token::as_str))?;
-                reach(&server).await?;
-                (url.clone(), Kind::Server(server.clone()), Counter::Server(server))
+                let servers = vec![reach(url, options).await?];
+                let kind = Kind::Servers { servers: servers.clone(), sessions: false };
+                (url.clone(), kind, Counter::Servers(servers))
+            }
+            Target::Servers { urls, sessions } => {
+                let mut servers = Vec::new();
+                for url in urls {
+                    servers.push(reach(url, options).await?);
+                }
+                let kind = Kind::Servers { servers: servers.clone(), sessions: *sessions };
+                (urls.join(" "), kind, Counter::Servers(servers))
             }
             Target::Store(store) => {
                 let counting = Arc::new(CountingStore::new(Arc::clone(store)));
@@ -89,9 +99,14 @@ impl Opened {
 
     /// Fresh clients.
     pub(crate) fn clients(&self) -> Clients {
-        let backend = || match &self.kind {
-            Kind::Server(server) => {
-                Backend::Server(ServerBackend::new(Connection::new(server.clone()), self.run))
+        let backend = |nth: usize| match &self.kind {
+            Kind::Servers { servers, sessions } => {
+                // Clients that begin together begin at different servers.
+                let mut servers = servers.clone();
+                let first = nth % servers.len();
+                servers.rotate_left(first);
+                let connections = servers.into_iter().map(Connection::new).collect();
+                Backend::Server(ServerBackend::new(connections, *sessions, self.run))
             }
             Kind::Node(node) => Backend::Node(NodeBackend::new(node.clone(), self.run)),
             Kind::Direct(store, Way::Transactions) => {
@@ -103,14 +118,16 @@ impl Opened {
                 *way == Way::DirectAtOnce,
             )),
         };
+        let hops = matches!(&self.kind, Kind::Servers { servers, .. } if servers.len() > 1);
+        let client = |nth| Client { backend: backend(nth), floors: hops.then(Floors::default) };
         let attempts_from = u64::from(self.nth) << ATTEMPTS_BITS;
-        Clients { run: self.run, attempts_from, backends: (0..self.clients).map(|_| backend()).collect() }
+        Clients { run: self.run, attempts_from, clients: (0..self.clients).map(client).collect() }
     }
 
     /// Ends a node in process; deletes what a direct run wrote, unless others come after it.
     pub(crate) async fn close(&self, options: &Options) -> Result<()> {
         match &self.kind {
-            Kind::Server(_) => {}
+            Kind::Servers { .. } => {}
             Kind::Node(node) => {
                 node.drain(DRAIN_MAX).await;
             }
@@ -129,11 +146,12 @@ async fn with_transactions(store: Arc<CountingStore>) -> Result<Arc<CountingStor
     }
 }
 
-/// Whether a server answers at all.
-async fn reach(server: &Server) -> Result<()> {
+/// The server of a URL, if it answers at all.
+async fn reach(url: &str, options: &Options) -> Result<Server> {
+    let server = Server::parse(url, options.token.as_ref().map(Token::as_str))?;
     let answer = Connection::new(server.clone()).call(Method::GET, "/healthz", None, Bytes::new()).await;
     match answer {
-        Ok(answer) if answer.status.is_success() => Ok(()),
+        Ok(answer) if answer.status.is_success() => Ok(server),
         Ok(answer) => {
             let problem = format!("/healthz answers {}: is this `aft serve`?", answer.status);
             Err(Error::Server { url: server.url.clone(), problem })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aft_core::message::{Found, Input, Note, Reply};
-use aft_core::record::{Format, Write};
+use aft_core::record::{ENTRY_BYTES_BASE, Format, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, Name};
 
@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     ("whole entries are commits", whole_entries),
     ("the mark stays below what is not over", mark_follows_the_time),
     ("a mark that has not settled is not moved", unsettled_mark_stays),
+    ("a member's next sweep waits until the mark has settled", member_waits_for_the_mark),
     ("records go when their retention has passed", retention),
     ("retention is judged by the store's time", retention_by_the_stores_time),
     ("a record goes only as it was read", record_used_again),
@@ -112,7 +113,9 @@ fn dead_entries_go(ground: Ground) -> Verdict {
     world.expect_mark(98_400, 98_490)?;
     let removed =
         world.notes.iter().map(|note| if let Note::EntriesRemoved(some) = note { *some } else { 0 });
-    demand(removed.sum::<u64>() == 3, "removals are reported")
+    demand(removed.sum::<u64>() == 3, "removals are reported")?;
+    // Three names of a key of one letter, each of its own bytes and the format's.
+    demand(world.reclaimed() == 3 * (ENTRY_BYTES_BASE as u64 + 1), "and the bytes of their names")
 }
 
 fn earlier_time_is_dead(ground: Ground) -> Verdict {
@@ -158,6 +161,21 @@ fn unsettled_mark_stays(ground: Ground) -> Verdict {
     world.expect("record x, record y, a@95000y, a@100x, b@95000y")?;
     world.expect_mark(99_500, 99_700)?;
     demand(world.store.format().settled == at(90_000), "the mark before had settled")
+}
+
+fn member_waits_for_the_mark(ground: Ground) -> Verdict {
+    let settings = settings(ground);
+    let quick = Settings { sweep_interval_ms: settings.settle_after_ms() / 2, ..settings };
+    let mut world = World::new(quick, OLD, &["100x a: whole"]);
+    let side = world.start();
+    world.step(side, Input::Upkeep(true));
+    for sweeps in 1..=4 {
+        world.run_until_swept(side, sweeps);
+        // A sweep that met an unsettled mark would have moved nothing, and the next one be later.
+        let moves = world.notes.iter().filter(|note| matches!(note, Note::MarkMoved(_))).count();
+        demand(moves == sweeps, &format!("{moves} moves in {sweeps} sweeps"))?;
+    }
+    Ok(())
 }
 
 fn retention(ground: Ground) -> Verdict {
@@ -225,16 +243,26 @@ fn blobs(ground: Ground) -> Verdict {
     world.sweep();
     world.expect("record v, record x, v/0, w/0, x/0, a@100x")?;
     demand(world.notes.contains(&Note::PartsRemoved(1)), "removals are reported")?;
+    // The dead entry; nobody says how long the part was.
+    demand(world.reclaimed() == ENTRY_BYTES_BASE as u64 + 1, "parts of losers are not in the bytes")?;
     demand(!world.store.gets.contains_key(&hash('w')), "nothing is asked about what is not over")
 }
 
 fn large_value_goes(ground: Ground) -> Verdict {
     let lines = ["100x a*: all parts", "200y a: whole"];
     let mut world = World::new(settings(ground), OLD, &lines);
+    let Some(Body::Record(record)) = world.store.body(&Name::Commit(hash('x'))).cloned() else {
+        return Err("the line has a record".into());
+    };
     world.sweeps(1);
     world.expect("record x, x/0, a@200y")?;
+    let names = world.reclaimed();
+    demand(names == ENTRY_BYTES_BASE as u64 + 1, "an entry's name is counted, not the value it leads to")?;
     world.sweeps(1);
-    world.expect("a@200y")
+    world.expect("a@200y")?;
+    let large = record.writes[0].1.meta().size;
+    demand(large > 0 && record.stored_bytes() > record.bytes_max() as u64 + large, "with name and value")?;
+    demand(world.reclaimed() - names == record.stored_bytes(), "the value is counted with its record")
 }
 
 /// Transactions of every kind.

@@ -171,6 +171,18 @@ impl World {
         self.stop(side);
     }
 
+    /// Runs a node until so many sweeps have covered the whole store, however long it rests between
+    /// them.
+    pub(crate) fn run_until_swept(&mut self, side: usize, sweeps: usize) {
+        while self.swept_whole() < sweeps {
+            if !self.answer(side) {
+                let wake = self.sides[side].node.next_wake().expect("the next sweep is due");
+                self.pass(wake.saturating_sub(self.mono_ms));
+                self.step(side, Input::Wake);
+            }
+        }
+    }
+
     /// Answers a node's next call, or wakes it if it wants to be woken soon. Returns false if it
     /// rests.
     fn go_on(&mut self, side: usize) -> bool {
@@ -220,6 +232,11 @@ impl World {
 
     pub(crate) fn swept_whole(&self) -> usize {
         self.notes.iter().filter(|note| matches!(note, Note::Swept { whole: true })).count()
+    }
+
+    /// Returns the bytes that sweeps say they have reclaimed.
+    pub(crate) fn reclaimed(&self) -> u64 {
+        self.notes.iter().map(|note| if let Note::BytesReclaimed(bytes) = note { *bytes } else { 0 }).sum()
     }
 
     /// Compares the store, without its mark, with a text.

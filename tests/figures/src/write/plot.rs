@@ -105,7 +105,7 @@ pub(super) fn strokes(figure: &Figure) -> &'static str {
     match (figure.y, figure.has_x()) {
         (Y::Latency, true) => "Solid: median; dashed: 99th percentile. Every panel has a scale of its own.",
         (Y::Latency, false) => "Bar: median; whisker: 99th percentile. Every panel has a scale of its own.",
-        (Y::Throughput, _) => "Every panel has a scale of its own.",
+        (Y::Throughput | Y::Dollars, _) => "Every panel has a scale of its own.",
     }
 }
 
@@ -204,6 +204,7 @@ fn values(figure: &Figure, cell: &Cell) -> [Option<f64>; 2] {
     match figure.y {
         Y::Latency => [cell.seen.p50_ms, cell.seen.p99_ms].map(|value| latency(&cell.seen, value)),
         Y::Throughput => [Some(cell.seen.transactions_per_s).filter(|value| value.is_finite()), None],
+        Y::Dollars => [cell.seen.dollars_per_million.filter(|value| value.is_finite()), None],
     }
 }
 
@@ -212,6 +213,7 @@ fn label(figure: &Figure) -> &'static str {
     match figure.y {
         Y::Latency => "latency, ms",
         Y::Throughput => "transactions/s",
+        Y::Dollars => "dollars per million transactions",
     }
 }
 
@@ -357,7 +359,7 @@ fn bars(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> (String, f6
             Y::Latency => {
                 format!("{}: {} ms, p99 {}", cell.way, text::optional(middle), text::optional(tail))
             }
-            Y::Throughput => format!("{}: {}", cell.way, text::optional(middle)),
+            Y::Throughput | Y::Dollars => format!("{}: {}", cell.way, text::optional(middle)),
         };
         let way = escape(&cell.way);
         let _ = write!(svg, "<g class=\"{}\"><title>{way}</title>", look.class);
@@ -442,7 +444,7 @@ mod tests {
     fn values_that_are_missing_zero_or_no_numbers_do_not_break_a_plot() {
         for odd in [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 5e-324] {
             for mut figure in sample::data().figures {
-                for y in [Y::Latency, Y::Throughput] {
+                for y in [Y::Latency, Y::Throughput, Y::Dollars] {
                     figure.y = y;
                     let mut all = figure.clone();
                     for cell in &mut all.cells {

@@ -239,6 +239,7 @@ fn seen(store: &str, speed: Speed, way: &str, x: f64, nth: usize) -> Seen {
         fractured: none(23),
         double: none(if way == "plain" { 12 } else { 0 }),
         half: none(9),
+        removed: None,
         requests: requests.map(|(call, count)| (call.to_owned(), count)).into(),
         dollars_per_million: (store != "Redis").then_some(if is_ours { 21.93 } else { 11.6 }),
         errors: if nth == 3 { [("conflict".to_owned(), 3)].into() } else { BTreeMap::new() },

@@ -87,6 +87,7 @@ impl Figure {
         match self.y {
             Y::Latency => "p50 · p99",
             Y::Throughput => "txn/s",
+            Y::Dollars => "$",
         }
     }
 
@@ -104,6 +105,7 @@ impl Figure {
             Some(match self.y {
                 Y::Latency => vec![of.p50_ms, of.p99_ms],
                 Y::Throughput => vec![of.transactions_per_s],
+                Y::Dollars => vec![None],
             })
         };
         let compared = is_ours(&cell.way) && cell.way != baseline;
@@ -131,6 +133,7 @@ fn seen(seen: &Seen, y: Y) -> Vec<Option<f64>> {
     match y {
         Y::Latency => vec![latency(seen, seen.p50_ms), latency(seen, seen.p99_ms)],
         Y::Throughput => vec![Some(seen.transactions_per_s)],
+        Y::Dollars => vec![seen.dollars_per_million],
     }
 }
 

@@ -1,6 +1,8 @@
 //! A server's native API, as a client would use it: protobuf bodies, one call a function. The first function's call opens the transaction,
 //! the last one's commits it.
 
+use std::collections::VecDeque;
+
 use aft_wire::http::{Action, Batch, Begin, Code, Format, Op, Problem, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
@@ -11,18 +13,24 @@ use crate::standard::detect::{Order, Seen};
 use crate::standard::load::pause;
 use crate::standard::plan::key_name;
 
-/// One client's connection.
+/// One client's connections: to one server, or to several of one store, which it asks in turn.
 #[derive(Debug)]
 pub(crate) struct ServerBackend {
-    connection: Connection,
+    /// One for each server; the first is that of the attempt under way.
+    connections: VecDeque<Connection>,
     run: u64,
+    /// What the servers said that the client has seen, if it carries that along.
+    session: Option<String>,
+    carries_session: bool,
     /// The open transaction's token.
     transaction: Option<String>,
 }
 
 impl ServerBackend {
-    pub(crate) fn new(connection: Connection, run: u64) -> ServerBackend {
-        ServerBackend { connection, run, transaction: None }
+    /// A client whose first attempt goes to the second of several servers.
+    pub(crate) fn new(connections: VecDeque<Connection>, carries_session: bool, run: u64) -> ServerBackend {
+        assert!(!connections.is_empty(), "a client has a server to ask");
+        ServerBackend { connections, run, session: None, carries_session, transaction: None }
     }
 
     pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
@@ -34,6 +42,7 @@ impl ServerBackend {
             Ok(reply) => reply,
             Err(refused) if last && refused.effect == Effect::Unknown => {
                 let confirmed = self.commit_again(refused, path, body).await?;
+                self.take_session(&confirmed);
                 // The reads were in the answer that was lost.
                 return Ok(Ran { reads: Vec::new(), committed: version(&confirmed)? });
             }
@@ -50,8 +59,16 @@ impl ServerBackend {
             return Err(malformed());
         }
         let committed = if last { version(&reply)? } else { None };
+        self.take_session(&reply);
         let reads = reply.results.iter().map(|read| self.seen(read)).collect::<Result<_, _>>()?;
         Ok(Ran { reads, committed })
+    }
+
+    /// Takes along what a commit's answer says of the session.
+    fn take_session(&mut self, reply: &Reply) {
+        if reply.session.is_some() {
+            self.session.clone_from(&reply.session);
+        }
     }
 
     /// The call's path and body.
@@ -61,7 +78,9 @@ impl ServerBackend {
         let commit = work.last.then_some(true);
         if work.first {
             self.transaction = None;
-            let begin = Begin { ops, commit, ..Begin::default() };
+            self.connections.rotate_left(1);
+            let session = self.session.clone().filter(|_| self.carries_session);
+            let begin = Begin { ops, commit, session, ..Begin::default() };
             return ("/v1/transactions".to_owned(), Format::Protobuf.encode(&begin));
         }
         let transaction = self.transaction.as_deref().expect("an attempt's first function opened it");
@@ -71,7 +90,8 @@ impl ServerBackend {
 
     async fn post(&mut self, path: &str, body: Bytes) -> Result<Reply, Refused> {
         let content_type = Some(Format::Protobuf.content_type());
-        match self.connection.call(Method::POST, path, content_type, body).await {
+        let connection = self.connections.front_mut().expect("a client has a server to ask");
+        match connection.call(Method::POST, path, content_type, body).await {
             Ok(answer) if answer.status.is_success() => decode(&answer),
             Ok(answer) => Err(refused(&answer)),
             Err(NoAnswer::NotSent(_)) => Err(Refused::new("cannot_connect", Effect::NothingRetry)),

@@ -44,7 +44,7 @@ async fn run(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) -> Vec
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(follow(listener, script.into()));
     let connection = Connection::new(Server::parse(&url, None).unwrap());
-    let mut backend = Backend::Server(ServerBackend::new(connection, RUN));
+    let mut backend = Backend::Server(ServerBackend::new([connection].into(), false, RUN));
     let mut ended = Ok(None);
     for (first, last) in [(true, false), (false, true)] {
         let work = Work { puts: vec![(1, Bytes::from_static(b"x"))], gets: &[], first, last };

@@ -250,8 +250,9 @@ pub(super) fn settles_in_ms(state: &State) -> u64 {
     if state.settings.moves_mark_alone() {
         return 0;
     }
-    let moved_ms = state.mark.last().and_then(|seen| seen.format.moved_ms);
-    let (Some(moved_ms), Some(now)) = (moved_ms, state.clock.bounds()) else { return 0 };
+    let (Some(seen), Some(now)) = (state.mark.last(), state.clock.bounds()) else { return 0 };
+    // A mark that this node has just moved was read before its time was noted: it is about now.
+    let moved_ms = seen.format.moved_ms.unwrap_or(now.latest_ms);
     (moved_ms + state.settings.settle_after_ms()).saturating_sub(now.earliest_ms)
 }
 

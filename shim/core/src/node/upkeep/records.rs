@@ -190,9 +190,10 @@ pub(super) fn remove_call(state: &State, record: &Record, tag: &Tag) -> Call {
 }
 
 /// Takes the outcome of a removal. What failed, or met something else, is the next sweep's.
-pub(super) fn removed(state: &mut State, answer: &Answer) {
+pub(super) fn removed(state: &mut State, record: &Record, answer: &Answer) {
     if matches!(answer, Answer::Replaced | Answer::Done) {
         state.note(Note::RecordsRemoved(1));
+        state.note(Note::BytesReclaimed(record.stored_bytes()));
     }
 }
 

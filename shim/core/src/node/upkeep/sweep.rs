@@ -445,7 +445,7 @@ impl Sweep {
             Job::Look(hash) => records::looked(self, state, hash, answer),
             Job::Enter(entering) => verify::entered(self, state, entering, answer),
             Job::Remove(removals) => verify::removed(self, state, removals, &answer),
-            Job::RemoveRecord(..) => records::removed(state, &answer),
+            Job::RemoveRecord(record, _) => records::removed(state, &record, &answer),
             Job::NoteDamage(..) => verify::damage_noted(self, &answer),
             Job::Move => mark::moved(self, &answer),
             Job::SeeMoved => mark::seen_moved(self, state, answer),

@@ -169,6 +169,8 @@ pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Remova
         return dead.for_each(|removal| sweep.fall_below(removal.txn()));
     }
     state.note(Note::EntriesRemoved(removals.len() as u64));
+    let bytes = removals.iter().map(|removal| removal.entry.stored_bytes(&removal.key)).sum();
+    state.note(Note::BytesReclaimed(bytes));
     for Removal { key, entry, is_dead } in &removals {
         match is_dead {
             true => state.index.forget(entry.txn, key),
