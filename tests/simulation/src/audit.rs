@@ -682,8 +682,11 @@ impl Audit {
                 let Some(record) = store.record(hash).cloned() else {
                     return broken("section 10: a stub stays", format!("{name:?}"));
                 };
-                if (store.abilities.delete_if || record.named) && !by_tag {
-                    return broken("section 8: a record goes by tag", format!("{}", record.txn));
+                if record.named && !by_tag {
+                    return broken(
+                        "section 8: a record whose name may be used again goes by tag",
+                        format!("{}", record.txn),
+                    );
                 }
                 self.judge_record_goes(store, &record, scene)
             }

@@ -34,8 +34,10 @@ pub(super) enum Job {
     Enter(Entering),
     /// Delete entries.
     Remove(Vec<Removal>),
-    /// Remove a record.
+    /// Remove a record as it was read.
     RemoveRecord(Arc<Record>, Tag),
+    /// Remove records whose names are never used again, each with its bytes.
+    RemoveUnnamed(Vec<(RequestHash, u64)>),
     /// Note that a record cannot be read.
     NoteDamage(RequestHash, String),
     /// Move the mark.

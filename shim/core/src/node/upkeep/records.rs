@@ -7,8 +7,8 @@
 //! goes when its retention has passed. In between, and above: a later sweep looks.
 //!
 //! It goes by tag, since another sweeper may have removed it, and its request's ID be used again.
-//! Where the store cannot delete by tag, the name of a named request keeps a stub; an unnamed one
-//! is derived from the attempt, and never used again.
+//! Where the store cannot delete by tag, the name of a named request keeps a stub. The name of an
+//! unnamed one is derived from the attempt, and never used again: such records go in batches.
 //!
 //! A listing may say when an object was written. A record from before the mark was looked at by an
 //! earlier sweep; to find out that its retention has not passed yet costs a get. So a process looks
@@ -140,6 +140,9 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
 /// Decides on a record to which no entry of a verified attempt led.
 fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>) {
     if may_remove(state, sweep.basis(), &record) {
+        if !record.named {
+            return sweep.remove_unnamed(&record);
+        }
         return sweep.push(match tag {
             Some(tag) => Job::RemoveRecord(record, tag),
             // The listing brought the record without its tag.
@@ -173,27 +176,32 @@ fn has_retention_passed(state: &State, basis: &Basis, record: &Record) -> bool {
     now_ms >= record.txn.time.ms() + kept_ms
 }
 
-/// Returns the call that removes a record. Planted: without tag.
+/// Returns the call that removes a named record. Planted: without tag.
 pub(super) fn remove_call(state: &State, record: &Record, tag: &Tag) -> Call {
+    assert!(record.named, "an unnamed record goes with others");
     let name = Name::Commit(record.hash);
     if state.planted(Bug::RemoveRecordWithoutTag) {
         return Call::Delete(vec![name]);
     }
-    match (state.settings.delete_if, record.named) {
-        (true, _) => Call::DeleteIf(name, tag.clone()),
-        (false, false) => Call::Delete(vec![name]),
-        (false, true) => {
-            let stub = Stub { txn: record.txn, hash: record.hash };
-            Call::Replace(name, tag.clone(), Body::Stub(stub))
-        }
+    if state.settings.delete_if {
+        return Call::DeleteIf(name, tag.clone());
     }
+    let stub = Stub { txn: record.txn, hash: record.hash };
+    Call::Replace(name, tag.clone(), Body::Stub(stub))
 }
 
-/// Takes the outcome of a removal. What failed, or met something else, is the next sweep's.
-pub(super) fn removed(state: &mut State, record: &Record, answer: &Answer) {
+/// Returns the call that removes unnamed records.
+pub(super) fn remove_unnamed_call(records: &[(RequestHash, u64)]) -> Call {
+    assert!(!records.is_empty(), "a deletion names something");
+    Call::Delete(records.iter().map(|(hash, _)| Name::Commit(*hash)).collect())
+}
+
+/// Takes the outcome of a removal of records with so many bytes. What failed, or met something else,
+/// is the next sweep's.
+pub(super) fn removed(state: &mut State, bytes: &[u64], answer: &Answer) {
     if matches!(answer, Answer::Replaced | Answer::Done) {
-        state.note(Note::RecordsRemoved(1));
-        state.note(Note::BytesReclaimed(record.stored_bytes()));
+        state.note(Note::RecordsRemoved(bytes.len() as u64));
+        state.note(Note::BytesReclaimed(bytes.iter().sum()));
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Hlc, RequestHash, TxnId};
 use crate::message::Note;
-use crate::record::{Kind, VersionEntry};
+use crate::record::{Kind, Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Found, Name, Scan};
 use crate::sweep::HashRange;
 
@@ -111,6 +111,8 @@ pub(super) struct Sweep {
     basis: Option<Basis>,
     /// Entries to be deleted, gathered into batches.
     removals: Vec<Removal>,
+    /// Unnamed records to be deleted, each with its bytes, gathered into batches.
+    unnamed: Vec<(RequestHash, u64)>,
     /// Notes of a sweep that stopped, to go on from or to delete.
     notes: notes::Found,
     is_stopping: bool,
@@ -145,6 +147,7 @@ impl Sweep {
             flow: Flow::new(history.next_place, settings.sweep_calls_max),
             basis: None,
             removals: Vec::new(),
+            unnamed: Vec::new(),
             notes: notes::Found::new(history.salt),
             is_stopping: false,
             end: None,
@@ -173,6 +176,13 @@ impl Sweep {
             "only what is dead goes above the mark"
         );
         self.removals.push(removal);
+    }
+
+    /// Deletes a record whose name is never used again, with others.
+    pub(super) fn remove_unnamed(&mut self, record: &Record) {
+        assert!(!record.named, "a name that may be used again goes by tag");
+        assert!(record.txn <= self.basis().mark(), "what the mark has not passed stays");
+        self.unnamed.push((record.hash, record.stored_bytes()));
     }
 
     /// Meets an entry of a verified attempt.
@@ -370,6 +380,10 @@ impl Sweep {
                 let rest = self.removals.split_off(state.settings.delete_batch_len);
                 Some(Job::Remove(std::mem::replace(&mut self.removals, rest)))
             }
+            None if self.unnamed.len() >= state.settings.delete_batch_len => {
+                let rest = self.unnamed.split_off(state.settings.delete_batch_len);
+                Some(Job::RemoveUnnamed(std::mem::replace(&mut self.unnamed, rest)))
+            }
             None if self.is_stopping => None,
             None => match &self.phase {
                 Phase::Versions(keys) => self.page_if(!keys.is_done()),
@@ -417,6 +431,7 @@ impl Sweep {
             Job::Enter(entering) => return (verify::enter_call(entering), mark::put_limit(state)),
             Job::Remove(removals) => verify::remove_call(removals),
             Job::RemoveRecord(record, tag) => records::remove_call(state, record, tag),
+            Job::RemoveUnnamed(records) => records::remove_unnamed_call(records),
             Job::NoteDamage(hash, what) => Call::Put(Name::Damaged(*hash), Body::Text(what.clone())),
             Job::Move => mark::move_call(self.basis(), state),
             Job::ListParts(group, after) => blobs::list_call(state, *group, after.clone()),
@@ -445,7 +460,11 @@ impl Sweep {
             Job::Look(hash) => records::looked(self, state, hash, answer),
             Job::Enter(entering) => verify::entered(self, state, entering, answer),
             Job::Remove(removals) => verify::removed(self, state, removals, &answer),
-            Job::RemoveRecord(record, _) => records::removed(state, &record, &answer),
+            Job::RemoveRecord(record, _) => records::removed(state, &[record.stored_bytes()], &answer),
+            Job::RemoveUnnamed(records) => {
+                let bytes: Vec<u64> = records.into_iter().map(|(_, bytes)| bytes).collect();
+                records::removed(state, &bytes, &answer);
+            }
             Job::NoteDamage(..) => verify::damage_noted(self, &answer),
             Job::Move => mark::moved(self, &answer),
             Job::SeeMoved => mark::seen_moved(self, state, answer),
@@ -488,6 +507,10 @@ impl Sweep {
         if !self.removals.is_empty() {
             let removals = std::mem::take(&mut self.removals);
             return self.push(Job::Remove(removals));
+        }
+        if !self.unnamed.is_empty() {
+            let unnamed = std::mem::take(&mut self.unnamed);
+            return self.push(Job::RemoveUnnamed(unnamed));
         }
         if self.is_stopping {
             return self.advance_to_the_stop(state.settings.record_bytes_max);
@@ -563,6 +586,7 @@ impl Sweep {
         let batch = state.settings.delete_batch_len + state.settings.scan_page_len as usize;
         let dead = self.removals.iter().filter(|removal| !removal.is_dead).count();
         assert!(dead <= batch, "removals leave in batches");
+        assert!(self.unnamed.len() <= batch, "and so do records");
         match &self.phase {
             Phase::Commits(_) | Phase::Move | Phase::Blobs(_) | Phase::Finish => {
                 assert!(self.window.is_empty(), "attempts are verified before records are looked at");
