@@ -271,8 +271,7 @@ impl Attempt {
 
     /// Returns the true time at which its transaction's time is over at the latest, by clocks that are right.
     pub fn deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
-        let waits = request.named && !request.overlap;
-        let wait_ms = if waits { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
+        let wait_ms = if request.waits() { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
         self.least_deadline_ms(request, settings) + wait_ms + self.stood_ms
     }
 

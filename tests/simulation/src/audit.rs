@@ -145,7 +145,9 @@ impl<'a> Scene<'a> {
     fn is_late(&self, attempt: &Attempt) -> bool {
         let request = &self.requests[attempt.request];
         let over_ms = attempt.deadline_ms(request, self.settings) + self.settings.grace_ms;
-        self.now_ms > over_ms + self.slack_ms()
+        // A begin that waits looks its request up before that as well; its time counts from the look afterwards.
+        let looked_ms = if request.waits() { self.settings.store_patience_ms } else { 0 };
+        self.now_ms > over_ms + looked_ms + self.slack_ms()
     }
 }
 

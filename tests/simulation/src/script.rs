@@ -98,6 +98,11 @@ impl Request {
         }
     }
 
+    /// Returns true if its begin may wait for another attempt.
+    pub fn waits(&self) -> bool {
+        self.named && !self.overlap && self.wait_ms > 0
+    }
+
     /// The request's hash, for an attempt of it.
     pub fn hash_for(&self, attempt: AttemptId) -> RequestHash {
         let mut hash = [0; 32];
