@@ -54,6 +54,21 @@ impl Server {
         Starting::spawn_in(store, more, environment).listening()
     }
 
+    /// The same on a store whose servers had other times and have all ended: the times that nodes
+    /// share are changed first.
+    ///
+    /// # Panics
+    /// As [`Server::start`], and if the times cannot be changed.
+    pub fn start_with_other_times(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
+        // Where one process holds the store, there is nobody to share them with.
+        if !store.starts_with("local:") {
+            let change = [&["store", "init", store, "--change-times"], more].concat();
+            let changed = binary::run_in(&change, environment);
+            assert_eq!(changed.code, Some(0), "{changed:#?}");
+        }
+        Server::start_in(store, more, environment)
+    }
+
     /// Starts a server on a local store's directory.
     ///
     /// # Panics

@@ -136,7 +136,7 @@ fn a_store_dies(kind: Service, blows: Blows) {
         // That the same process goes on, its clients have seen. What is checked is what a new one finds.
         server.kill();
         // With its usual times: one transaction of the check reads hundreds of keys that this process has never heard of.
-        let server = Server::start_in(&url, &[], &environment);
+        let server = Server::start_with_other_times(&url, &[], &environment);
         ledger::visible(&book, &Client::new(server.address())).await;
         ledger::check(&book, &Client::new(server.address())).await;
         drop(store);
