@@ -94,6 +94,7 @@ impl Simulation {
             && !self.world.hosts[host].sweeps
             && !self.world.flights.keys().any(|flight| Some(flight.node) == node)
             && self.world.hosts[host].tickets.is_empty()
+            && self.world.hosts[host].node.as_ref().is_none_or(|node| node.calls_under_way() == 0)
             && !self.world.attempts.iter().any(|attempt| attempt.host == host && committing(attempt))
     }
 
