@@ -124,7 +124,11 @@ impl Simulation {
         match self.fault.below(9) {
             // While it is the only clock that shows a pause, it is not set.
             0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
-                self.set_wall(host)
+                // What it has shown so far is seen first.
+                if self.world.is_awake(host) {
+                    self.world.step(host, Input::Wake)?;
+                }
+                self.set_wall(host);
             }
             1 | 2 => self.stand_still(host)?,
             3 => {
