@@ -40,6 +40,9 @@ pub fn demand_newest(world: &World, reader: &Attempt, all: bool) -> Verdict {
     let reference = Reference::new(&world.audit);
     for (key, seen) in &reader.read {
         let newest = reference.newest(key, all);
+        // Before a sweep has passed, nobody owes what was reported after the reader had begun.
+        let told = reader.told_before.get(key);
+        let newest = newest.filter(|(txn, _)| all || told.is_some_and(|told| told >= txn));
         let right = match (newest, seen) {
             (None, Seen::Absent | Seen::Unlisted) => true,
             (None, Seen::Version(_)) => !all,

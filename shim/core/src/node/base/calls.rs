@@ -349,8 +349,11 @@ impl Calls {
             // of its asker excludes: that one gets a call of its own, which later ones can join.
             if waiting.asked_call >= since {
                 waiting.waiters.extend(waiter);
-                // The new waiter has patience of its own.
-                waiting.limit = Some(limit);
+                // Each waiter has patience of its own: the longest counts.
+                let left_ms = waiting.limit.map_or(u64::MAX, |limit| limit.remaining_ms(clock));
+                if limit.remaining_ms(clock) > left_ms {
+                    waiting.limit = Some(limit);
+                }
                 return;
             }
         }
