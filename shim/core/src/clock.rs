@@ -103,7 +103,7 @@ struct Slip {
     wall_base_ms: i64,
     /// The furthest that it has gone beyond that: a clock that only wavers does not add up.
     wall_ms: u64,
-    /// What it had shown when it was set back.
+    /// The distance that it had shown each time when it was set back, in all.
     carried_ms: u64,
 }
 

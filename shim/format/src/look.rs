@@ -105,7 +105,7 @@ pub struct Looking {
     at: usize,
     /// The last leftover of a probe in it.
     after: Option<Position>,
-    /// What was met in it and is no name.
+    /// Objects in it whose names cannot be read.
     damaged: Damage,
     /// A record whose first byte says which version wrote it.
     record: Option<aft_store::Name>,

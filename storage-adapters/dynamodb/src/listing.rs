@@ -40,7 +40,7 @@ struct Cursor {
     found: VecDeque<Bytes>,
     /// The last group that was taken of those that share their start at `from`, where there are more.
     cut_after: Option<Bytes>,
-    /// What was met and is nothing of ours, since this was last taken.
+    /// Objects met that are nothing of ours, since this was last taken.
     damaged: Damage,
 }
 

@@ -54,7 +54,7 @@ struct Cursor {
     cut_after: Option<Bytes>,
     /// The sort key to go on from; `None` at the end.
     from: Option<Vec<u8>>,
-    /// What was met and is nothing of ours, since this was last taken.
+    /// Objects met that are nothing of ours, since this was last taken.
     damaged: Damage,
 }
 

@@ -146,7 +146,7 @@ async fn short_delays_are_short() {
     assert!(took[12] < Duration::from_millis(1), "{took:?}");
 }
 
-/// What a probe leaves behind when it is stopped lies where no sweep looks.
+/// Checks that a probe that is stopped leaves things only where no sweep looks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leftovers_of_a_probe_are_in_no_space_that_nodes_scan() {
     let mut left = 0;

@@ -195,7 +195,7 @@ fn loose(link: &Link, page: &Page, damaged: &mut Damage) {
     }
 }
 
-/// What the objects below a digest say of the group whose name ends in it.
+/// The findings below a digest about the group whose name ends in it.
 #[derive(Debug)]
 pub(crate) enum Resolved {
     /// The group.

@@ -39,7 +39,7 @@ pub struct ItemPage {
     pub items: Vec<Bytes>,
     /// Whether more may follow after the last item. Never true with no items.
     pub more: bool,
-    /// What was met on the way and is no item of the group.
+    /// Objects met on the way that are no item of the group.
     pub damaged: Damage,
 }
 
@@ -50,7 +50,7 @@ pub struct GroupPage {
     pub groups: Vec<Bytes>,
     /// Whether more may follow after the last group. Never true with no groups.
     pub more: bool,
-    /// What was met on the way and is no group.
+    /// Objects met on the way that are no group.
     pub damaged: Damage,
 }
 
@@ -112,7 +112,7 @@ pub struct ScanPage {
     pub names: Vec<Scanned>,
     /// True if more may follow after the last name. Never true with no names.
     pub more: bool,
-    /// What was met on the way and is no name. A later page may meet it again.
+    /// Objects met on the way whose names cannot be read. A later page may meet them again.
     pub damaged: Damage,
 }
 

@@ -75,7 +75,7 @@ fn redis_keeps_some_minutes() {
     assert!(most <= 2.0 * three_minutes, "{:.2} times what three minutes write", most / three_minutes);
 }
 
-/// What Redis says of itself.
+/// The fields of Redis's own report.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     used: u64,

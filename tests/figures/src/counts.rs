@@ -24,7 +24,7 @@ use crate::site::{Failed, Served, Site};
 pub(crate) const ONE_SERVER: &str = "aft, one server";
 pub(crate) const FOUR_SERVERS: &str = "aft, four servers";
 
-/// What is counted of a kind of store, all at the same time: nobody asks how long it takes.
+/// The counts of one kind of store, taken side by side: nobody asks how long they take.
 const VARIANTS: [Variant; 4] = [
     Variant { way: ONE_SERVER, purpose: "count-1-1", servers: 1, writes: 1, per_s: 15.0 },
     Variant { way: ONE_SERVER, purpose: "count-1-2", servers: 1, writes: 2, per_s: 15.0 },
@@ -202,7 +202,7 @@ async fn count(store: &dyn Store, space: Space) -> Result<usize, Failed> {
     }
 }
 
-/// What several handles of a store have asked for.
+/// The requests of several handles of a store.
 #[derive(Debug, Default)]
 struct Asked {
     costs: Vec<Costs>,
@@ -216,7 +216,7 @@ fn total(stores: &[Arc<dyn Store>]) -> Asked {
 }
 
 impl Asked {
-    /// What was asked for since an earlier moment, by handles that were there then and by later ones.
+    /// Returns the requests since an earlier moment, of handles that were there then and of later ones.
     fn since(self, before: &Asked) -> Asked {
         let mut costs = self.costs;
         for (now, then) in costs.iter_mut().zip(&before.costs) {

@@ -34,7 +34,7 @@ use crate::measure::Choice;
 use crate::plan::Kind;
 use crate::site::Failed;
 
-/// Of the times in the plan: with it all of them, and the keys that are written before, fit half an hour.
+/// The share of the plan's times with which all of it, and the keys written before, fit half an hour.
 const SCALE: f64 = 0.9;
 
 #[derive(Debug, Parser)]

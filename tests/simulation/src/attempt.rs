@@ -157,7 +157,7 @@ pub struct Attempt {
     pub writes: BTreeMap<Key, Write>,
     /// What the batch writes that carries the commit.
     pub carried: BTreeMap<Key, Write>,
-    /// What a batch wrote that carried the commit and was refused: entries of it may still land, and count for nothing.
+    /// Writes of a refused batch that carried the commit: entries of it may still land, and count for nothing.
     pub dropped: BTreeMap<Key, Write>,
     /// Keys that other batches have written since that one was sent.
     pub overtaken: BTreeSet<Key>,

@@ -126,7 +126,7 @@ struct Simulation {
     parked: Vec<Vec<Event>>,
     /// When each host was last paused with writes under way and no sign of it.
     unseen_ms: Vec<u64>,
-    /// When the answer to a get of each name was last damaged on its way.
+    /// The time at which the answer to a get of each name was last damaged on its way.
     damaged_ms: BTreeMap<Name, u64>,
     launched: u64,
     healed: bool,

@@ -73,7 +73,7 @@ impl Detector {
         }
     }
 
-    /// What was read of keys that the attempt had not written itself.
+    /// The reads of keys that the attempt had not written itself.
     pub(crate) fn reads(&self) -> &[(u32, Seen)] {
         &self.read
     }

@@ -39,7 +39,7 @@ pub(crate) struct Load {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) backend: Backend,
-    /// Where it goes from server to server; one server shows its own clients what they did without a session.
+    /// Set where it goes from server to server; one server needs no session for its own clients.
     pub(crate) floors: Option<Floors>,
 }
 

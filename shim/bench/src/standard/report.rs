@@ -68,7 +68,8 @@ impl Report {
         json(&self.figures)
     }
 
-    /// Whether the run kept what the shim promises: no anomaly, no session that fell behind, and no answer that breaks the API.
+    /// Returns true if the run kept what the shim promises: no anomaly, no session that fell behind,
+    /// and no answer that breaks the API.
     pub fn is_clean(&self) -> bool {
         self.figures.anomalies == Anomalies::default()
             && self.figures.sessions_broken.unwrap_or_default() == 0

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use crate::standard::detect::{Order, Seen};
 
-/// What a client has seen of each key.
+/// The newest version of each key that a client has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Floors {
     least: HashMap<u32, Order>,

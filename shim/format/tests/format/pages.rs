@@ -313,7 +313,7 @@ fn texts_of_damaged_names_are_bounded() {
     assert_eq!(damaged[100], "version: 9900 more names that cannot be read");
 }
 
-/// What a store met and could not read as a name reaches the core beside what could be read.
+/// Checks that names which a store could not read reach the core beside those that it could.
 #[test]
 fn what_a_store_cannot_name_is_damage_beside_the_rest() {
     let met = || {

@@ -61,7 +61,7 @@ async fn failures_are_told_apart() {
     assert!((12..=26).contains(&seen), "{seen}");
 }
 
-/// Of the queries of one page, one to each partition, those that fail are asked again, and no other.
+/// Checks that of a page's queries, one to each partition, those that fail are asked again, and no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_asks_again_in_the_partition_that_failed() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };

@@ -19,7 +19,7 @@ pub(crate) struct ServerBackend {
     /// One for each server; the first is that of the attempt under way.
     connections: VecDeque<Connection>,
     run: u64,
-    /// What the servers said that the client has seen, if it carries that along.
+    /// The sessions that servers gave the client, if it carries them along.
     session: Option<String>,
     carries_session: bool,
     /// The open transaction's token.

@@ -55,11 +55,11 @@ pub(in crate::node) enum Noted {
     Asking(u64, Moment, TxnId),
     /// Keys to look at, and the newest commit time that the others hold.
     Keys(Vec<Key>, Hlc),
-    /// What must pass before a commit may be reported.
+    /// The wait before a commit may be reported.
     Wait(Wait),
 }
 
-/// What must pass before a commit may be reported.
+/// The wait before a commit may be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Wait {
     /// Nothing: it may be reported now.

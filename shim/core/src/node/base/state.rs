@@ -178,8 +178,10 @@ impl State {
 
     /// Asks for the mark beside whatever is going on: at the node's first request, once a minute
     /// while it works, and while the store's time is not known, which its answer brings: a
-    /// transaction that began without a time cannot tell how long the process stood still. A listing carries the mark that was known before it; with one that is
-    /// long past, less of what is gone can be distinguished from what never was.
+    /// transaction that began without a time cannot tell how long the process stood still.
+    ///
+    /// A listing carries the mark that was known before it; with one that is long past, less of
+    /// what is gone can be distinguished from what never was.
     pub(in crate::node) fn refresh_mark(&mut self) {
         let known = self.mark.last().map(|seen| seen.asked);
         let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
