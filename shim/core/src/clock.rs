@@ -248,6 +248,14 @@ struct Anchor {
     thaws: u32,
 }
 
+/// The time between a question and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct RoundTrip {
+    ms: u64,
+    /// The monotonic instant at which the answer was heard.
+    heard_mono: u64,
+}
+
 /// Anchors that are kept. An instant without one counts as out of sight after the next pause.
 const ANCHORS_MAX: usize = 8;
 
@@ -268,6 +276,10 @@ pub(crate) struct Clock {
     heard_mono: u64,
     /// The number of calls made before the latest one whose answer carried it, and that one.
     heard_calls: u64,
+    /// The resolution of the store's time, in milliseconds, as last heard.
+    span_ms: u64,
+    /// The quickest round trip of the last minute or so.
+    quickest: Option<RoundTrip>,
     /// The number of pauses of the process so far.
     thaws: u32,
     /// The last commit time that was given out, but for those that followed a version of the
@@ -292,6 +304,8 @@ impl Clock {
             anchors: VecDeque::new(),
             heard_mono: 0,
             heard_calls: 0,
+            span_ms: 1,
+            quickest: None,
             thaws: 0,
             hybrid: Hlc::default(),
             carried: false,
@@ -356,6 +370,12 @@ impl Clock {
         let new = Offset::of(heard, asked.at.slip_ms, now);
         self.heard_mono = now.mono_ms;
         self.heard_calls = self.heard_calls.max(asked_call + 1);
+        self.span_ms = heard.span_ms;
+        let ms = heard.received_mono_ms - heard.sent_mono_ms;
+        let is_old = |quickest: RoundTrip| now.mono_ms - quickest.heard_mono > STALE_AFTER_MS;
+        if self.quickest.is_none_or(|quickest| ms <= quickest.ms || is_old(quickest)) {
+            self.quickest = Some(RoundTrip { ms, heard_mono: now.mono_ms });
+        }
         if self.disputed.is_some_and(|(_, until_mono)| now.mono_ms >= until_mono) {
             self.disputed = None;
         }
@@ -413,6 +433,27 @@ impl Clock {
                 Some(Bounds { earliest_ms, latest_ms })
             }
         }
+    }
+
+    /// Returns the monotonic instant, after this step, at which a question to the store narrows the
+    /// bounds most: when the store's next tick (of its `Date`, the next second) is as likely over as
+    /// not. `None` if a question would not help much.
+    ///
+    /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of its
+    /// round trip; after some of them the width is about a round trip, and drifts from there.
+    pub(crate) fn best_question_mono(&self) -> Option<u64> {
+        let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
+        let round_trip_ms = self.quickest?.ms;
+        // At twice a round trip a quarter of the width would go, and the drift brings it back.
+        if bounds.width_ms() <= 2 * round_trip_ms + 2 {
+            return None;
+        }
+        let likely_ms = bounds.earliest_ms + bounds.width_ms() / 2;
+        // The store reads its clock half a round trip after the question leaves.
+        let read_ms = likely_ms + round_trip_ms / 2;
+        let wait_ms = self.span_ms - read_ms % self.span_ms;
+        assert!((1..=self.span_ms).contains(&wait_ms), "the next tick is at most a tick away");
+        Some(self.now.mono_ms + wait_ms)
     }
 
     /// Returns true if an answer to this call or a later one carried the store's time; always where
@@ -644,6 +685,46 @@ mod tests {
         // Thousands of answers a second, each a chance to round: they leave a round trip and the drift
         // of a second.
         check(4_500, 1, 8, 12);
+    }
+
+    #[test]
+    fn questions_at_the_end_of_a_second_narrow_the_bounds_to_two_round_trips() {
+        let check = |phase_ms: u64, round_trip_ms: u64, questions_max: u64| {
+            let mut clock = clock(Reference::Store, 0);
+            let ask = |clock: &mut Clock, sent: u64| {
+                let received = sent + round_trip_ms;
+                clock.step(at(received), None);
+                // The store may read its clock at any moment of the round trip: here at once.
+                let store_ms = (sent + phase_ms) / 1_000 * 1_000;
+                assert_eq!(hear(clock, answer(sent, received, store_ms, 1_000)), None);
+                let (earliest, latest) = bounds(clock).expect("it was heard");
+                let true_ms = received + phase_ms;
+                assert!(earliest <= true_ms && true_ms <= latest, "the true time is within the bounds");
+            };
+            ask(&mut clock, 0);
+            let mut questions = 0;
+            while let Some(at_mono) = clock.best_question_mono() {
+                assert!(at_mono > clock.mono_ms() && at_mono <= clock.mono_ms() + 1_000, "{at_mono}");
+                questions += 1;
+                assert!(questions <= questions_max, "{phase_ms}, {round_trip_ms}: {:?}", clock.bounds());
+                clock.step(at(at_mono), None);
+                ask(&mut clock, at_mono);
+            }
+            let width_ms = clock.bounds().expect("it was heard").width_ms();
+            assert!(width_ms <= 2 * round_trip_ms + 2, "{phase_ms}, {round_trip_ms}: {width_ms} ms");
+            // They drift apart again, by 12 ms in half a minute.
+            clock.step(at(clock.mono_ms() + 30_000), None);
+            let is_due = clock.best_question_mono().is_some();
+            assert!(is_due || round_trip_ms > 10, "{phase_ms}, {round_trip_ms}");
+        };
+        for phase_ms in [0, 1, 250, 499, 500, 501, 998, 999] {
+            check(phase_ms, 0, 12);
+            check(phase_ms, 3, 10);
+            check(phase_ms, 40, 8);
+            check(phase_ms, 150, 4);
+        }
+        assert_eq!(clock(Reference::Store, 0).best_question_mono(), None, "no answer has told the time");
+        assert_eq!(heard(10_000).best_question_mono(), None, "a store that tells milliseconds");
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl Node {
             ended: Remembered::new(settings.ended_kept_max),
             entered: Remembered::new(settings.entered_kept_max),
             draining: false,
+            sharpens_time: false,
             tells: 0,
             work: VecDeque::new(),
             out: Vec::new(),
@@ -330,6 +331,7 @@ impl Node {
             Timer::Repeat(call) => state.calls.repeat(&state.clock, call),
             Timer::CommitPatience(attempt) => commit::patience_ends(state, attempt),
             Timer::CommitWait(attempt) => commit::pass(state, attempt),
+            Timer::SharpenTime => state.sharpen_time_now(),
             Timer::ScriptPause(task, place) => {
                 if state.tasks.answer(task, place, Answer::Done) {
                     state.work.push_back(Work::Task(task));

@@ -4,9 +4,10 @@
 //! by one node or two, and what is sent and when it is acknowledged is compared with true time.
 
 use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
-use aft_core::store::{Call, Group};
+use aft_core::settings::Settings;
+use aft_core::store::{Call, Group, Name};
 
-use crate::shop::{Shop, hash, key};
+use crate::shop::{Shop, hash, key, value};
 
 fn writes(shop: &Shop) -> usize {
     shop.count(Call::is_write)
@@ -111,6 +112,62 @@ fn of_two_blind_writes_the_later_one_wins_over_a_store_of_whole_seconds() {
             shop.pass(37 * (round % 4));
         }
     }
+}
+
+#[test]
+fn a_node_whose_commits_wait_asks_for_the_time_at_the_end_of_a_second() {
+    let check = |guest: bool,
+                 every_ms: u64,
+                 questions: std::ops::RangeInclusive<usize>,
+                 error_max_ms: u64| {
+        let mut shop = Shop::new(1, &Settings { guest, ..Shop::settings() });
+        shop.span_ms = 1_000;
+        let rounds = 12_000 / every_ms;
+        for round in 0..rounds {
+            let began_ms = shop.now_ms;
+            shop.write(0, None, &["k"], "v");
+            let wait_ms = shop.now_ms - began_ms;
+            if round >= rounds / 2 && !guest {
+                assert!(wait_ms <= error_max_ms + 1, "every {every_ms} ms: {wait_ms} ms in round {round}");
+            }
+            shop.pass(every_ms);
+        }
+        let asked = shop.count(|call| matches!(call, Call::Get(Name::Format)));
+        assert!(questions.contains(&asked), "guest: {guest}, every {every_ms} ms: {asked} questions");
+        let error_ms = shop.time_error_ms(0).expect("it commits");
+        assert!(error_ms <= error_max_ms, "guest: {guest}, every {every_ms} ms: {error_ms} ms");
+    };
+    // One client whose answers never come close to the end of a second but by chance.
+    check(false, 100, 2..=20, 8);
+    check(false, 250, 2..=20, 8);
+    check(false, 2_000, 2..=14, 120);
+    // A guest asks as often as it commits, and nothing that nobody waits for.
+    check(true, 250, 48..=49, 1_000);
+}
+
+#[test]
+fn a_commit_whose_keys_were_listed_in_it_waits_for_nothing() {
+    let check = |fresh: bool, wait_max_ms: u64, waits: bool| {
+        let mut shop = Shop::new(1, &Shop::settings());
+        shop.span_ms = 40;
+        shop.plant(1, shop.true_ms() - 1_000, &["k"], "v", true);
+        assert_eq!(shop.read_fresh(0, "k"), Some("v".into()), "the node has listed the key");
+        let begin = Begin { fresh, ..shop.begin(None) };
+        let attempt = shop.open(0, begin);
+        assert_eq!(shop.get(0, attempt, "k"), Ok(Some("v".into())));
+        let ops = vec![Op::Put(key("k"), value("w"))];
+        let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+        let asked_ms = shop.now_ms;
+        let ran = shop.ask(0, Verb::Run(attempt, batch));
+        assert!(matches!(ran, Ok(Reply::Ran { committed: Some(_), .. })), "{ran:?}");
+        let wait_ms = shop.now_ms - asked_ms;
+        assert!(wait_ms <= wait_max_ms, "fresh: {fresh}: {wait_ms} ms");
+        assert_eq!(wait_ms > 2, waits, "fresh: {fresh}: {wait_ms} ms");
+    };
+    // It was read by a listing that was asked since the transaction began.
+    check(true, 2, false);
+    // It was read by one from before: somebody else may have written since.
+    check(false, 43, true);
 }
 
 #[test]

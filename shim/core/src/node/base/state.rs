@@ -22,7 +22,7 @@ use super::read::{OperationId, Operations};
 use super::remembered::Remembered;
 use super::requests::Requests;
 use super::script::{TaskId, Tasks};
-use super::timers::Timers;
+use super::timers::{Timer, Timers};
 use super::transaction::{Began, CommitWaiter, Transaction};
 
 /// Work that a verb left for one above it, taken up within the same step.
@@ -124,6 +124,8 @@ pub(in crate::node) struct State {
     /// Attempts all of whose entries were seen durable.
     pub(in crate::node) entered: Remembered<AttemptId, ()>,
     pub(in crate::node) draining: bool,
+    /// [`Timer::SharpenTime`] is set.
+    pub(in crate::node) sharpens_time: bool,
     pub(in crate::node) tells: u64,
     /// Empty between steps.
     pub(in crate::node) work: VecDeque<Work>,
@@ -198,6 +200,29 @@ impl State {
     pub(in crate::node) fn ask_time(&mut self) {
         let patience = self.patience();
         self.call_shared(Owner::Mark, || Call::Get(Name::Format), None, self.calls.next_number(), patience);
+    }
+
+    /// Plans a question for the store's time, for the instant at which its answer says most: bounds
+    /// that are far apart have made a commit wait, or list its keys first.
+    ///
+    /// Where the store tells whole seconds, answers narrow the bounds only if they come close to the
+    /// end of one. Those of a single client do not: its commits wait for the bounds, and the wait
+    /// keeps the answers apart. A guest asks nothing that nobody waits for.
+    pub(in crate::node) fn sharpen_time(&mut self) {
+        if self.settings.exclusive || self.settings.guest || self.sharpens_time {
+            return;
+        }
+        let Some(at_mono) = self.clock.best_question_mono() else { return };
+        assert!(at_mono > self.clock.mono_ms(), "a question that is planned is asked in a later step");
+        self.sharpens_time = true;
+        self.timers.set(at_mono, Timer::SharpenTime);
+    }
+
+    /// Asks the question that was planned.
+    pub(in crate::node) fn sharpen_time_now(&mut self) {
+        assert!(self.sharpens_time, "the question was planned");
+        self.sharpens_time = false;
+        self.ask_time();
     }
 
     /// Returns the limit of reads and look-ups that somebody waits for.

@@ -21,6 +21,8 @@ pub(in crate::node) enum Timer {
     CommitPatience(AttemptId),
     /// The store's time may have passed a commit time.
     CommitWait(AttemptId),
+    /// A question for the store's time narrows it down most now.
+    SharpenTime,
     /// A script has paused for long enough, at this place of its own.
     ScriptPause(TaskId, usize),
     /// The next sweep may begin, or goes on.

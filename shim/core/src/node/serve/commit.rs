@@ -131,34 +131,39 @@ enum Timing {
     Lower,
 }
 
-fn timing(state: &State, bounds: Bounds) -> Timing {
+fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
     assert!(bounds.earliest_ms <= bounds.latest_ms, "bounds are in order");
     if state.settings.exclusive {
         Timing::Own
-    } else if bounds.width_ms() <= state.settings.commit_wait_max_ms {
-        Timing::Upper
-    } else {
+    } else if bounds.width_ms() > state.settings.commit_wait_max_ms || unseen_keys(state, attempt).is_empty()
+    {
+        // What the keys hold is known, or worth a look: then there is next to nothing to wait for.
         Timing::Lower
+    } else {
+        Timing::Upper
     }
 }
 
-/// Returns the keys that must be listed before the commit time is taken.
-fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
+/// Returns the keys of the write set that were not listed since the transaction began.
+fn unseen_keys(state: &State, attempt: AttemptId) -> Vec<Key> {
     let transaction = &state.transactions[&attempt];
     // Where one process holds the store, the index is complete for keys that were listed in its
     // life, and its clock is ahead of all its commits.
     let since = if state.settings.exclusive { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
-    let is_known = |key: &Key| {
+    let is_seen = |key: &Key| {
         let listing = state.index.known(key).and_then(|entry| entry.listing());
         listing.is_some_and(|listing| listing.asked_call >= since)
     };
-    match state.clock.bounds().map(|bounds| timing(state, bounds)) {
+    transaction.buffer.keys().filter(|key| !is_seen(key)).cloned().collect()
+}
+
+/// Returns the keys that must be listed before the commit time is taken.
+fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
+    match state.clock.bounds().map(|bounds| timing(state, attempt, bounds)) {
         Some(Timing::Upper) => Vec::new(),
         // Without a time the bounds will be wide.
-        Some(Timing::Own | Timing::Lower) | None => {
-            transaction.buffer.keys().filter(|key| !is_known(key)).cloned().collect()
-        }
+        Some(Timing::Own | Timing::Lower) | None => unseen_keys(state, attempt),
     }
 }
 
@@ -313,7 +318,10 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let listed = newest_known(state, attempt);
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
-    let at_ms = match timing(state, bounds) {
+    if bounds.width_ms() > state.settings.commit_wait_max_ms {
+        state.sharpen_time();
+    }
+    let at_ms = match timing(state, attempt, bounds) {
         Timing::Own | Timing::Upper => bounds.latest_ms,
         Timing::Lower => bounds.earliest_ms,
     };
@@ -507,7 +515,10 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     let wait_ms = match tell::wait_for(state, record.txn) {
         // P10: whoever begins after this moment takes a later time.
         Wait::Over => return acknowledge(state, attempt),
-        Wait::For(wait_ms) => wait_ms,
+        Wait::For(wait_ms) => {
+            state.sharpen_time();
+            wait_ms
+        }
         Wait::Unknown => {
             state.call(Owner::Nobody, Call::Get(Name::Format), Some(deadline));
             TIME_RETRY_MS
