@@ -217,6 +217,8 @@ impl Node {
         for (hash, attempt) in open {
             assert_eq!(state.transactions[&attempt].hash, hash, "a request's attempts are its own");
         }
+        let is_planned = state.timers.has(&Timer::SharpenTime);
+        assert_eq!(is_planned, state.sharpens_time, "a question that is planned is asked");
         assert!(state.out.is_empty() && state.work.is_empty(), "outputs and work leave with their step");
     }
 
