@@ -2,10 +2,12 @@
 //!
 //! Method: gets of one object answer *damaged*; reads and commits around it go on.
 
+use aft_core::ids::{AttemptId, Hlc, TxnId};
 use aft_core::message::{Begin, CommitArgs, Refusal, Reply, Verb};
-use aft_core::store::{Call, CallError, Name};
+use aft_core::record::{VersionEntry, Write};
+use aft_core::store::{Body, Call, CallError, Name};
 
-use crate::shop::{Shop, hash};
+use crate::shop::{Shop, hash, key, value};
 
 fn damaged_record(call: &Call) -> Option<CallError> {
     let is_it = matches!(call, Call::Get(Name::Commit(of)) if *of == hash(7));
@@ -79,4 +81,22 @@ fn a_commit_behind_a_damaged_record_is_in_doubt_and_names_the_damage() {
     shop.fail = |_| None;
     let replayed = shop.ask(1, Verb::Commit(second, CommitArgs::default()));
     assert!(matches!(replayed, Ok(Reply::Replayed(_))), "mended, the record answers: {replayed:?}");
+}
+
+#[test]
+fn a_dead_entry_that_the_mark_has_passed_is_stepped_over() {
+    let mut shop = Shop::new(1, &Shop::settings());
+    let long_ago_ms = shop.true_ms() - 300_000;
+    shop.plant(1, long_ago_ms, &["k"], "a version", true);
+    shop.plant(7, long_ago_ms + 2, &["l"], "the winner", true);
+    // Another attempt of request 7 lost, and left an entry. While the record could not be read, the
+    // mark passed the entry; now it is mended.
+    let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
+    let meta = Write::Put(value("a loser's")).meta();
+    let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 2, whole: false };
+    shop.store.put(Name::Version(key("k"), entry), Body::Empty);
+    shop.set_mark(long_ago_ms + 100_000);
+    assert_eq!(shop.read_fresh(0, "k"), Some("a version".into()));
+    let asked = shop.calls.len();
+    assert!(asked <= 12, "{asked} calls: {:?}", shop.calls);
 }

@@ -35,9 +35,19 @@ pub(in crate::node) struct Known {
     pub(in crate::node) knowledge: Knowledge,
     /// The listing that showed it last, by the number of its first call.
     listed_by: Option<u64>,
-    /// Its record was asked for after this listing, and was not there or names another attempt; by
-    /// the number of the next call.
-    undecided: Option<(u64, u64)>,
+    /// Its record was asked for, and was not there or names another attempt.
+    undecided: Option<Vain>,
+}
+
+/// A look for an entry's record that did not find it.
+#[derive(Debug, Clone, Copy, Hash)]
+struct Vain {
+    /// The listing after which it was asked, by the number of its first call.
+    listing: u64,
+    /// The number of the call after its answer.
+    next_call: u64,
+    /// The same of the first look that was asked when the mark was known to have passed the entry.
+    below_mark: Option<u64>,
 }
 
 impl Known {
@@ -49,7 +59,17 @@ impl Known {
     /// Returns the number of the call after the one that found no record of it, if that was asked
     /// after this listing.
     pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
-        self.undecided.filter(|(of, _)| *of == listing).map(|(_, next_call)| next_call)
+        self.undecided.filter(|vain| vain.listing == listing).map(|vain| vain.next_call)
+    }
+
+    /// Returns true if it is dead for certain: this listing was asked after a look that was made
+    /// below the mark and found no record, and shows the entry still.
+    ///
+    /// At or below the mark a record is not created any more, and it is removed after all entries.
+    /// So the look would have found the record, had there ever been one.
+    pub(in crate::node) fn is_dead(&self, listing: u64) -> bool {
+        let looked = self.undecided.and_then(|vain| vain.below_mark);
+        self.is_listed_by(listing) && looked.is_some_and(|next_call| listing >= next_call)
     }
 
     /// Returns a version that is known by its record and that no listing showed.
@@ -386,14 +406,22 @@ impl Index {
     }
 
     /// Notes that the record of a listed entry is not there, or names another attempt. It was asked
-    /// for by `asked_call`, which tells nothing of a listing that was asked later.
-    pub(in crate::node) fn undecided(&mut self, txn: TxnId, key: &Key, asked_call: u64, next_call: u64) {
+    /// for by `asked_call`, which tells nothing of a listing that was asked later, when the mark was
+    /// known to be at `mark`.
+    pub(in crate::node) fn undecided(
+        &mut self,
+        (txn, key): (TxnId, &Key),
+        (asked_call, mark): (u64, TxnId),
+        next_call: u64,
+    ) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         assert!(asked_call < next_call, "a call is answered after it was made");
         let (Some(listing), Ok(at)) = (entry.listing.as_ref(), entry.place(txn)) else { return };
         let known = &mut entry.versions[at];
         if matches!(known.knowledge, Knowledge::Entry(_)) && listing.asked_call <= asked_call {
-            known.undecided = Some((listing.asked_call, next_call));
+            let before = known.undecided.and_then(|vain| vain.below_mark);
+            let below_mark = before.or((txn <= mark).then_some(next_call));
+            known.undecided = Some(Vain { listing: listing.asked_call, next_call, below_mark });
         }
     }
 
@@ -551,8 +579,9 @@ impl Index {
                 assert!(listing.answered_call <= next_call, "a listing that is kept was answered");
             }
             for known in &entry.versions {
-                if let Some((listing, next)) = known.undecided {
+                if let Some(Vain { listing, next_call: next, below_mark }) = known.undecided {
                     assert!(listing < next && next <= next_call, "a look follows its listing");
+                    assert!(below_mark.is_none_or(|first| first <= next), "the first look comes first");
                 }
                 if let Knowledge::Header(header) = &known.knowledge {
                     assert_eq!(header.txn, known.txn, "a version is its own transaction's");

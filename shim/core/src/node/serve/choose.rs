@@ -283,6 +283,10 @@ impl Look<'_> {
         if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
             return Judgement::Skip;
         }
+        // An operator who mends a damaged record finds such entries, which the mark has passed.
+        if known.is_dead(self.listing.asked_call) {
+            return Judgement::Skip;
+        }
         // Old, and without a record: never committed, or its record was removed after this listing.
         // The mark must be read after the get that found nothing, or a removal between the two
         // would go unseen.

@@ -220,7 +220,7 @@ pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn
                 Some(_) | None => {
                     let next_call = state.calls.next_number();
                     for key in wanted(state, waiting, txn) {
-                        state.index.undecided(txn, &key, waiting.asked_call, next_call);
+                        state.index.undecided((txn, &key), (waiting.asked_call, waiting.mark), next_call);
                     }
                 }
             }
