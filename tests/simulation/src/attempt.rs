@@ -147,6 +147,8 @@ pub struct Attempt {
     pub told_before: BTreeMap<Key, TxnId>,
     /// When it began, its node knew the mark that the store held.
     pub mark_known: bool,
+    /// The least mark that any listing can carry on which it rests.
+    pub mark_least: TxnId,
     /// Its host was paused without any sign, and had not heard the store's time since when the attempt began, or after it.
     pub blind: bool,
     /// What it has seen so far.
@@ -223,6 +225,7 @@ impl Attempt {
             fresh: false,
             told_before: BTreeMap::new(),
             mark_known: false,
+            mark_least: TxnId::ZERO,
             blind: false,
             read: BTreeMap::new(),
             unseen: BTreeSet::new(),

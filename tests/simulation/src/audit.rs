@@ -102,6 +102,20 @@ struct Moved {
     open: BTreeSet<usize>,
 }
 
+impl Moved {
+    /// Returns true if the mark has settled: it stayed in its place, or above, for as long as
+    /// readers and late puts need, by a clock that is ahead by so much.
+    fn has_settled(&self, scene: Scene<'_>, ahead_ms: u64) -> bool {
+        let settings = scene.settings;
+        if settings.exclusive {
+            return self.open.iter().all(|number| !scene.attempts[*number].opened);
+        }
+        // Relation (b) without its tolerance.
+        let wait_ms = settings.settle_after_ms() - settings.skew_max_ms;
+        scene.now_ms + ahead_ms + scene.slack_ms() >= self.at_ms + wait_ms
+    }
+}
+
 /// The part of the world that the auditor needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
@@ -218,20 +232,19 @@ impl Audit {
 
     /// Settles what has stayed in its place for long enough.
     fn settle(&mut self, scene: Scene<'_>) {
-        let settings = scene.settings;
-        // Relation (b) without its tolerance: what readers and late puts need.
-        let wait_ms = settings.settle_after_ms() - settings.skew_max_ms;
-        while let Some(first) = self.moves.first() {
-            let settled = if settings.exclusive {
-                first.open.iter().all(|number| !scene.attempts[*number].opened)
-            } else {
-                scene.now_ms + scene.slack_ms() >= first.at_ms + wait_ms
-            };
-            if !settled {
-                break;
-            }
+        while let Some(first) = self.moves.first()
+            && first.has_settled(scene, 0)
+        {
             self.settled = Some(self.moves.remove(0).mark);
         }
+    }
+
+    /// Returns the newest mark that a reader may count as settled: its upper bound of the store's
+    /// time may be ahead by `skew_max`.
+    pub(crate) fn settled_for_readers(&self, scene: Scene<'_>) -> TxnId {
+        let settled = |moved: &&Moved| moved.has_settled(scene, scene.settings.skew_max_ms);
+        let newest = self.moves.iter().take_while(settled).last();
+        newest.map_or(self.settled_mark(), |moved| moved.mark)
     }
 
     /// Lets an effect land: judges it, performs it, remembers it.

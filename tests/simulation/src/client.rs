@@ -108,6 +108,13 @@ impl World {
             attempt.told_before = self.audit.told.clone();
             attempt.mark_known =
                 slot.node.as_ref().map(Node::mark) == self.store.format.as_ref().map(|format| format.mark);
+            // A fresh transaction uses no listing from before, and a process that holds the store none from
+            // before it knew the mark.
+            attempt.mark_least = if attempt.fresh || self.settings.exclusive {
+                slot.marks.last()
+            } else {
+                slot.marks.in_listings(self.now_ms, self.settings.recheck_after_ms)
+            };
             attempt.blind = slot.blind_since_ms.is_some() || slot.misled;
         }
         attempt.open |= sent.begins && request.eager;

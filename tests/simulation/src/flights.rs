@@ -161,7 +161,7 @@ impl World {
         if self.settings.exclusive { self.own_ms } else { self.store_clock.at(self.now_ms) }
     }
 
-    fn scene(&self) -> Scene<'_> {
+    pub(crate) fn scene(&self) -> Scene<'_> {
         Scene {
             now_ms: self.now_ms,
             store_ms: self.store_ms(),

@@ -25,6 +25,42 @@ pub enum Role {
     Sweeper,
 }
 
+/// The marks that a node knows, and has known of late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KnownMarks {
+    /// The mark that it knows.
+    last: TxnId,
+    /// The instant at which it learned it.
+    since_ms: u64,
+    /// A mark that it has known for as long as any listing in use.
+    before: TxnId,
+}
+
+impl KnownMarks {
+    /// The marks of a node that has not heard of one.
+    const NONE: KnownMarks = KnownMarks { last: TxnId::ZERO, since_ms: 0, before: TxnId::ZERO };
+
+    /// Notes the mark that the node knows now.
+    pub(crate) fn note(&mut self, mark: TxnId, now_ms: u64, recheck_after_ms: u64) {
+        if self.last == mark {
+            return;
+        }
+        let before = self.in_listings(now_ms, recheck_after_ms);
+        *self = KnownMarks { last: mark, since_ms: now_ms, before };
+    }
+
+    /// Returns the mark that the node knows.
+    pub(crate) fn last(&self) -> TxnId {
+        self.last
+    }
+
+    /// Returns the least mark that a listing in use may carry: one that was asked before the node
+    /// learned the last mark carries an older one, and is in use until it is `recheck_after` old.
+    pub(crate) fn in_listings(&self, now_ms: u64, recheck_after_ms: u64) -> TxnId {
+        if now_ms > self.since_ms + recheck_after_ms { self.last } else { self.before }
+    }
+}
+
 /// A process that may run a node.
 #[derive(Debug, Clone, Hash)]
 pub struct Host {
@@ -46,6 +82,8 @@ pub struct Host {
     pub blind_since_ms: Option<u64>,
     /// It was paused without any sign, and not for so long that answers from before must disagree with all that come: its bounds may rest on them.
     pub misled: bool,
+    /// The marks that its node knows.
+    pub(crate) marks: KnownMarks,
     /// Waiters, by the reply that each waits for.
     pub(crate) tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -86,6 +124,7 @@ impl Host {
             paused: None,
             blind_since_ms: None,
             misled: false,
+            marks: KnownMarks::NONE,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             cache: BTreeSet::new(),
@@ -114,6 +153,7 @@ impl World {
         slot.paused = None;
         slot.blind_since_ms = None;
         slot.misled = false;
+        slot.marks = KnownMarks::NONE;
         slot.cache.clear();
         slot.learned.clear();
         slot.given.clear();

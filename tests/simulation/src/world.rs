@@ -234,6 +234,8 @@ impl World {
         let mut outputs = Vec::new();
         node.step(now, input, &mut outputs);
         node.check_invariants();
+        let mark = node.mark();
+        self.hosts[host].marks.note(mark, self.now_ms, self.settings.recheck_after_ms);
         self.last_outputs = outputs.len();
         let cut = self.cut.take();
         for (place, output) in outputs.into_iter().enumerate() {
