@@ -4,130 +4,105 @@
 //! Without the feature `planted-bugs` nothing can turn one on, and the core's test for it is
 //! constantly false.
 
-/// One planted bug. Off by default; at most one at a time.
+/// The tests that must find a planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names are the sentences of section 16, and more of their kind")]
-pub enum Bug {
-    // Reading.
-    TakeHintForVersion,
-    UndecidedNeverAskedAgain,
-    SkipListedWithoutRecord,
-    ReadMarkBeforeGet,
-    ReadMarkBeforeListing,
-    IndexOnlyTheKeyAsked,
-    DropLowerBound,
-    DropUpperBound,
-    TreatAbsentAsNewest,
-    TreatAbsentAsVersionZero,
-    IndexWhateverTheMark,
-    BelieveAbsenceThoughMarkMoved,
-    AbsentAfterRejection,
-    OlderVersionAfterRejection,
-    FreshByOldListing,
-    SkipSecondPage,
-    OrderByTimeOnly,
-    ForgetLaterRanges,
-    ListFromTheStart,
-    TakeDamageForAbsence,
-    // Committing.
-    SendAfterDeadline,
-    DeadlineAfterInput,
-    AcknowledgeRecordAlone,
-    TellBeforeEntries,
-    TakeExistsForSuccess,
-    RepairOnOldMark,
-    CommitUnderNewUuidAfterNoAnswer,
-    IndexAborted,
-    CommitBesideOperations,
-    CheckBoundsOnlyAtFirst,
-    ReopenAfterDamage,
-    BeginWhileDraining,
-    ForgetWaiters,
-    ReplayToAnyWaiter,
-    // Collecting.
-    SupersedeByUndecided,
-    RemoveUndecidedEarly,
-    MarkPassesOpenAttempts,
-    MarkPassesHalfEntered,
-    MarkPassesDeadEntries,
-    DeadEntriesCountForWinner,
-    RemoveUpToTheMark,
-    MarkWithoutTag,
-    TombstoneNotAlone,
-    RemoveUnverifiedRecord,
-    RemoveRecordSupersededAtOneKey,
-    RemoveRecordWithoutTag,
-    RetentionEndsEarly,
-    BlobsGoEarly,
-    LoserBlobsStay,
-    SettleFromSending,
-    // Clocks.
-    OwnClockForRetention,
-    WallClockAlone,
-    TimeBeforeFirstAnswer,
-    IgnoreErrorInAge,
-    SkipCommitWait,
-    IntersectOverStep,
+pub enum Finder {
+    /// Seeds or small worlds: `tests/simulation/tests/planted_bugs.rs`.
+    Simulation,
+    /// Stories of sweeps: `shim/core/tests/sweep`.
+    Sweep,
+    /// A story: `shim/core/tests/stories/planted.rs` names it.
+    Story,
 }
 
-impl Bug {
-    /// Every bug.
-    pub const ALL: [Bug; 56] = [
-        Bug::TakeHintForVersion,
-        Bug::UndecidedNeverAskedAgain,
-        Bug::SkipListedWithoutRecord,
-        Bug::ReadMarkBeforeGet,
-        Bug::ReadMarkBeforeListing,
-        Bug::IndexOnlyTheKeyAsked,
-        Bug::DropLowerBound,
-        Bug::DropUpperBound,
-        Bug::TreatAbsentAsNewest,
-        Bug::TreatAbsentAsVersionZero,
-        Bug::IndexWhateverTheMark,
-        Bug::BelieveAbsenceThoughMarkMoved,
-        Bug::AbsentAfterRejection,
-        Bug::OlderVersionAfterRejection,
-        Bug::FreshByOldListing,
-        Bug::SkipSecondPage,
-        Bug::OrderByTimeOnly,
-        Bug::ForgetLaterRanges,
-        Bug::ListFromTheStart,
-        Bug::TakeDamageForAbsence,
-        Bug::SendAfterDeadline,
-        Bug::DeadlineAfterInput,
-        Bug::AcknowledgeRecordAlone,
-        Bug::TellBeforeEntries,
-        Bug::TakeExistsForSuccess,
-        Bug::RepairOnOldMark,
-        Bug::CommitUnderNewUuidAfterNoAnswer,
-        Bug::IndexAborted,
-        Bug::CommitBesideOperations,
-        Bug::CheckBoundsOnlyAtFirst,
-        Bug::ReopenAfterDamage,
-        Bug::BeginWhileDraining,
-        Bug::ForgetWaiters,
-        Bug::ReplayToAnyWaiter,
-        Bug::SupersedeByUndecided,
-        Bug::RemoveUndecidedEarly,
-        Bug::MarkPassesOpenAttempts,
-        Bug::MarkPassesHalfEntered,
-        Bug::MarkPassesDeadEntries,
-        Bug::DeadEntriesCountForWinner,
-        Bug::RemoveUpToTheMark,
-        Bug::MarkWithoutTag,
-        Bug::TombstoneNotAlone,
-        Bug::RemoveUnverifiedRecord,
-        Bug::RemoveRecordSupersededAtOneKey,
-        Bug::RemoveRecordWithoutTag,
-        Bug::RetentionEndsEarly,
-        Bug::BlobsGoEarly,
-        Bug::LoserBlobsStay,
-        Bug::SettleFromSending,
-        Bug::OwnClockForRetention,
-        Bug::WallClockAlone,
-        Bug::TimeBeforeFirstAnswer,
-        Bug::IgnoreErrorInAge,
-        Bug::SkipCommitWait,
-        Bug::IntersectOverStep,
-    ];
+/// Defines the bugs, each with the tests that must find it, at least one.
+macro_rules! bugs {
+    ($($bug:ident => [$($finder:ident),+],)+) => {
+        /// One planted bug. Off by default; at most one at a time.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[expect(missing_docs, reason = "the names are the sentences of section 16, and more of their kind")]
+        pub enum Bug {
+            $($bug,)+
+        }
+
+        impl Bug {
+            /// Every bug.
+            pub const ALL: [Bug; [$(Bug::$bug),+].len()] = [$(Bug::$bug),+];
+
+            /// Returns the tests that must find the bug.
+            pub fn finders(self) -> &'static [Finder] {
+                match self {
+                    $(Bug::$bug => &[$(Finder::$finder),+],)+
+                }
+            }
+
+            /// Returns the bugs that a kind of tests must find.
+            pub fn found_by(finder: Finder) -> impl Iterator<Item = Bug> {
+                Bug::ALL.into_iter().filter(move |bug| bug.finders().contains(&finder))
+            }
+        }
+    };
+}
+
+bugs! {
+    // Reading.
+    TakeHintForVersion => [Simulation],
+    UndecidedNeverAskedAgain => [Simulation],
+    SkipListedWithoutRecord => [Simulation],
+    ReadMarkBeforeGet => [Simulation],
+    ReadMarkBeforeListing => [Simulation],
+    IndexOnlyTheKeyAsked => [Simulation],
+    DropLowerBound => [Simulation],
+    DropUpperBound => [Simulation],
+    TreatAbsentAsNewest => [Simulation],
+    TreatAbsentAsVersionZero => [Simulation],
+    IndexWhateverTheMark => [Simulation],
+    BelieveAbsenceThoughMarkMoved => [Simulation],
+    AbsentAfterRejection => [Simulation],
+    OlderVersionAfterRejection => [Simulation],
+    FreshByOldListing => [Simulation],
+    SkipSecondPage => [Simulation],
+    OrderByTimeOnly => [Simulation],
+    ForgetLaterRanges => [Simulation],
+    ListFromTheStart => [Story],
+    TakeDamageForAbsence => [Simulation],
+    // Committing.
+    SendAfterDeadline => [Simulation],
+    DeadlineAfterInput => [Simulation],
+    AcknowledgeRecordAlone => [Simulation],
+    TellBeforeEntries => [Simulation],
+    TakeExistsForSuccess => [Simulation],
+    RepairOnOldMark => [Sweep, Simulation],
+    CommitUnderNewUuidAfterNoAnswer => [Simulation],
+    IndexAborted => [Simulation],
+    CommitBesideOperations => [Simulation],
+    CheckBoundsOnlyAtFirst => [Simulation],
+    ReopenAfterDamage => [Simulation],
+    BeginWhileDraining => [Simulation],
+    ForgetWaiters => [Simulation],
+    ReplayToAnyWaiter => [Simulation],
+    // Collecting.
+    SupersedeByUndecided => [Sweep, Simulation],
+    RemoveUndecidedEarly => [Sweep, Simulation],
+    MarkPassesOpenAttempts => [Sweep, Simulation],
+    MarkPassesHalfEntered => [Sweep, Simulation],
+    MarkPassesDeadEntries => [Sweep, Simulation],
+    DeadEntriesCountForWinner => [Sweep, Simulation],
+    RemoveUpToTheMark => [Sweep, Simulation],
+    MarkWithoutTag => [Sweep, Simulation],
+    TombstoneNotAlone => [Sweep, Simulation],
+    RemoveUnverifiedRecord => [Sweep, Simulation],
+    RemoveRecordSupersededAtOneKey => [Sweep, Simulation],
+    RemoveRecordWithoutTag => [Sweep, Simulation],
+    RetentionEndsEarly => [Sweep, Simulation],
+    BlobsGoEarly => [Sweep, Simulation],
+    LoserBlobsStay => [Sweep, Simulation],
+    SettleFromSending => [Sweep, Simulation],
+    // Clocks.
+    OwnClockForRetention => [Sweep, Simulation],
+    WallClockAlone => [Simulation],
+    TimeBeforeFirstAnswer => [Simulation],
+    IgnoreErrorInAge => [Simulation],
+    SkipCommitWait => [Simulation],
+    IntersectOverStep => [Simulation],
 }

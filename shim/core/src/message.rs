@@ -405,6 +405,26 @@ pub enum End {
     Unknown,
 }
 
+impl Begin {
+    /// Returns the opening of a transaction with the defaults: its request has no name, and nothing
+    /// runs at once. What is to differ is replaced: `Begin { batch, ..Begin::new(attempt, hash) }`.
+    pub fn new(attempt: AttemptId, hash: RequestHash) -> Begin {
+        Begin {
+            attempt,
+            hash,
+            named: false,
+            fingerprint: None,
+            timeout_ms: None,
+            wait_ms: 0,
+            overlap: false,
+            session: Session::default(),
+            fresh: false,
+            retention_ms: None,
+            batch: Batch::default(),
+        }
+    }
+}
+
 impl Excess {
     /// Returns the measure by which a record is too large; `actual` is above `limit`.
     pub fn new(of: Measured, actual: usize, limit: usize) -> Excess {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{AttemptId, NodeId, Session};
-use aft_core::message::{Batch, Begin};
+use aft_core::ids::{AttemptId, NodeId};
+use aft_core::message::Begin;
 use aft_format::own_hash;
 use aft_store::TimeHeard;
 use rustix::time::{ClockId, clock_gettime};
@@ -103,19 +103,7 @@ pub fn fresh_attempt() -> AttemptId {
 /// replaced: `Begin { batch, ..fresh_begin() }`.
 pub fn fresh_begin() -> Begin {
     let attempt = fresh_attempt();
-    Begin {
-        attempt,
-        hash: own_hash(attempt),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Session::default(),
-        fresh: false,
-        retention_ms: None,
-        batch: Batch::default(),
-    }
+    Begin::new(attempt, own_hash(attempt))
 }
 
 /// Makes a name for a node's life: the random half of a fresh UUIDv7.

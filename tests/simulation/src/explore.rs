@@ -533,7 +533,7 @@ pub fn clean_after_ms(settings: &Settings) -> u64 {
 pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     let until_ms = world.now_ms + span_ms;
     loop {
-        if let Some(id) = world.flights.keys().next().copied() {
+        if let Some(id) = next_flight(world) {
             complete(world, id)?;
         } else if let Some(id) = world.tells.keys().next().copied() {
             // A tell to a host that stands still is lost: tells are mere freshness.
@@ -554,7 +554,13 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     Ok(())
 }
 
-fn complete(world: &mut World, id: FlightId) -> Verdict {
+/// Returns the oldest call of a host that runs: one that stands still gets its answers when it goes on.
+fn next_flight(world: &World) -> Option<FlightId> {
+    world.flights.iter().find(|(_, flight)| world.is_awake(flight.host)).map(|(id, _)| *id)
+}
+
+/// Lets a call take effect, and answers it.
+pub fn complete(world: &mut World, id: FlightId) -> Verdict {
     assert!(world.is_awake(world.flights[&id].host), "who stands still gets no answer");
     if world.flights[&id].queued {
         return world.send(id).map(|_| ());
@@ -569,7 +575,7 @@ pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
     while world.attempts[number].ended().is_none() {
         if world.client_ready(number) {
             world.client(number)?;
-        } else if let Some(id) = world.flights.keys().next().copied() {
+        } else if let Some(id) = next_flight(world) {
             complete(world, id)?;
         } else if world.now_ms < until_ms {
             let wakes = (0..world.hosts.len()).filter_map(|host| world.next_wake_ms(host));

@@ -10,7 +10,7 @@ use aft_core::store::{Call, Name, Writes};
 
 use crate::clocks::{Pause, StoreClock};
 use crate::draw::{key, small_settings};
-use crate::explore::{Budget, Scenario, run_attempt, run_for};
+use crate::explore::{Budget, Scenario, complete, run_attempt, run_for};
 use crate::hosts::Role;
 use crate::script::{Action, Request, Step};
 use crate::world::World;
@@ -182,6 +182,15 @@ impl Stage {
     fn verb(&mut self, attempt: usize) {
         self.world.client(attempt).unwrap_or_else(|violation| panic!("{violation}"));
         self.pass(1);
+    }
+
+    /// Lets the client of an attempt send its next verb, and answers the first call that it leads to: the next one is under way.
+    fn half_a_verb(&mut self, attempt: usize) {
+        let clean = "nothing is broken before the world begins";
+        self.world.client(attempt).expect(clean);
+        let first = *self.world.flights.keys().next().expect("the verb asks the store");
+        complete(&mut self.world, first).expect(clean);
+        assert!(!self.world.flights.is_empty(), "the answer leads to another call");
     }
 
     /// Lets a host stand still, without any sign of it, while the others do something.
@@ -460,6 +469,22 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     stage.world.store.apply(&Call::Commit(Writes { record: Some(oldest), entries }), now_ms);
     let name = "a reader that nothing wakes, and versions that go";
     all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
+
+    // Then it has listed the key when it comes to stand still, and asks for the record of what it found there. A sweep removes that beside it.
+    let mut stage = Stage::new(bug, &MEMBERS).done(&["K"]);
+    // It knows entries by their listing alone.
+    stage.world.start_again(1);
+    stage.world.timeless = Some(1);
+    let reader = stage.add(fresh("k"), 1);
+    stage.verb(reader);
+    stage.half_a_verb(reader);
+    let stage = stage.unseen(1, |mut stage| {
+        stage.run(writes(1, "K"), 0);
+        let retention_ms = stage.settings().retention_max_ms;
+        stage.settled().passed(retention_ms)
+    });
+    let name = "a reader that nothing wakes between listing and get";
+    all.push(stage.scenario(name, Budget { sweeps: 1, ..Budget::default() }));
 
     // A writer commits beside the sweep that moves the mark, on a node that knew an old one.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "K"]).settled();

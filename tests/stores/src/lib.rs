@@ -5,8 +5,8 @@
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
 //! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`without_looks`], [`expect`] – transactions over a store, and the requests that they took.
-//! * [`check_scans`], [`scan_all`] – scans, held against groups and their items; [`check_times`] –
-//!   the store's time.
+//! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, held against groups and their items;
+//!   [`check_times`] – the store's time.
 //! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
 //! * [`aft`] – the binary, with the credentials of a server.
 
@@ -24,7 +24,7 @@ pub use binary::{Ran, Serving, aft, aft_in, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use races::passed_but_for_races;
-pub use scans::{check_crowded_scans, check_scans, put_all, scan_all};
+pub use scans::{Way, both_ways, check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
 pub use times::check_times;
 pub use transactions::{

@@ -1,5 +1,6 @@
 //! Scans of a store, held against its groups and their items, and against what was written.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aft_store::{Error, Name, Position, Result, ScanPage, Scanned, Space, Store};
@@ -47,6 +48,58 @@ pub async fn scan_all(
         after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
     }
     unreachable!("a scan ends")
+}
+
+/// What one way of paging through a space met ([`both_ways`]).
+#[derive(Debug)]
+pub struct Way {
+    /// The verb, and the size of its pages.
+    how: String,
+    /// The group of every name, or every group, in the order of the pages.
+    groups: Vec<Bytes>,
+    /// The texts about what could not be read, of all pages.
+    damaged: BTreeSet<String>,
+}
+
+/// Reads a whole space in pages of at most `limit`, by its names and by its groups.
+///
+/// # Panics
+/// If a page cannot be read.
+pub async fn both_ways(store: &dyn Store, space: Space, limit: usize) -> [Way; 2] {
+    let way = |verb| Way { how: format!("{verb} by {limit}"), groups: Vec::new(), damaged: BTreeSet::new() };
+    let (mut scan, mut groups) = (way("scan"), way("groups"));
+    let mut after = None;
+    loop {
+        let page = store.scan(space, b"", after.as_ref(), limit).await.expect("a page");
+        scan.damaged.extend(page.damaged.into_texts("this page"));
+        scan.groups.extend(page.names.iter().map(|name| name.group.clone()));
+        let Some(last) = page.names.last().filter(|_| page.more) else { break };
+        after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
+    }
+    loop {
+        let after = groups.groups.last().cloned();
+        let page = store.groups(space, b"", after.as_deref(), limit).await.expect("a page");
+        groups.damaged.extend(page.damaged.into_texts("this page"));
+        groups.groups.extend(page.groups);
+        if !page.more {
+            return [scan, groups];
+        }
+    }
+}
+
+impl Way {
+    /// Checks that exactly these groups were met, and that each of these words is in what is said
+    /// about something that could not be read.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn check(&self, groups: &[String], words: &[&str]) {
+        let Way { how, groups: found, damaged } = self;
+        assert_eq!(found, groups, "{how}");
+        for word in words {
+            assert!(damaged.iter().any(|text| text.contains(word)), "{how}: no {word} in {damaged:#?}");
+        }
+    }
 }
 
 /// Writes these names with these bodies, some at a time.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Created, Damage, Error, Name, Position, Replaced, Space, Store, Tag, Writes};
+use aft_store::{Created, Error, Name, Replaced, Space, Store, Tag, Writes};
 use aft_store_s3::{Options, S3Store};
-use aft_store_tests::{Act, Behind, Bucket, Front, busy, name, no_answer, redis_speaker, refused};
+use aft_store_tests::{Act, Behind, Bucket, Front, both_ways, busy, name, no_answer, redis_speaker, refused};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_LENGTH, ETAG};
@@ -243,39 +243,12 @@ async fn what_others_put_there_is_reported_and_stepped_over() {
     for number in 0..7 {
         put_by_hand(&bucket, &format!("p/version/m/{number}"));
     }
-    let check = |call: &str, limit, found: &[Bytes], damaged: Damage, named: &[&str]| {
-        assert_eq!(found, groups, "{call} by {limit}");
-        let texts = damaged.into_texts("p/version");
-        for name in named {
-            assert!(
-                texts.iter().any(|text| text.contains(name)),
-                "{call} by {limit}: no {name} in {texts:?}"
-            );
-        }
-    };
     let all: Vec<&str> =
         foreign.iter().map(String::as_str).chain(["p/version/m/0", "p/version/m/6"]).collect();
     for limit in [1, 2, 3, 1_000] {
-        let (mut found, mut damaged, mut after) = (Vec::new(), Damage::default(), None);
-        loop {
-            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("a page");
-            damaged.append(page.damaged);
-            found.extend(page.names.iter().map(|name| name.group.clone()));
-            let Some(last) = page.names.last().filter(|_| page.more) else { break };
-            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
-        }
-        check("scan", limit, &found, damaged, &all);
-        let (mut found, mut damaged) = (Vec::<Bytes>::new(), Damage::default());
-        loop {
-            let after = found.last().cloned();
-            let page = store.groups(Space::Version, b"", after.as_deref(), limit).await.expect("a page");
-            damaged.append(page.damaged);
-            found.extend(page.groups);
-            if !page.more {
-                break;
-            }
-        }
-        check("groups", limit, &found, damaged, &["p/version/notes.txt", "p/version/m/", "ddd"]);
+        let [scan, by_group] = both_ways(&**store, Space::Version, limit).await;
+        scan.check(&groups, &all);
+        by_group.check(&groups, &["p/version/notes.txt", "p/version/m/", "ddd"]);
     }
     let page = store.list(Space::Version, b"a", None, 1).await.expect("a page");
     assert_eq!((page.items, page.more), (vec![Bytes::from("item")], true));

@@ -4,6 +4,8 @@ mod clocks;
 mod damage;
 mod entries_first;
 mod freshness;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod reading;
 mod session_floor;
 mod shop;

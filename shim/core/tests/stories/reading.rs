@@ -1,6 +1,7 @@
 //! Goal: the versions that a transaction reads, and the calls that it makes for them.
 
 use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Reply, Verb};
+use aft_core::settings::Settings;
 use aft_core::store::{Call, Scan};
 
 use crate::shop::{Shop, key, value};
@@ -66,6 +67,28 @@ fn a_listing_asks_for_pages_and_not_for_keys() {
     assert_eq!(keys.iter().map(|listed| listed.key.as_str().to_owned()).collect::<Vec<_>>(), names);
     assert_eq!((prefixes, next), (Vec::<String>::new(), None));
     assert_eq!(shop.calls.len(), 2, "{:?}", shop.calls);
+}
+
+/// Lists the keys behind a cursor with far more keys before it than a page has.
+pub(crate) fn asks_for_nothing_before_its_cursor(settings: &Settings) {
+    let mut shop = Shop::new(1, &Settings { scan_page_len: 10, ..settings.clone() });
+    let names: Vec<String> = (0..50).map(|number| format!("key{number:03}")).collect();
+    for name in &names {
+        shop.write(0, None, &[name], "v");
+    }
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    shop.calls.clear();
+    let after = Some(names[44].clone());
+    let list = ListKeys { prefix: "key".into(), after, limit: 10, delimiter: None };
+    let Ok(Reply::Listed { keys, .. }) = shop.ask(0, Verb::List(attempt, list)) else { panic!("a listing") };
+    assert_eq!(keys.iter().map(|listed| listed.key.as_str().to_owned()).collect::<Vec<_>>(), names[45..]);
+    assert_eq!(shop.count(|call| matches!(call, Call::Scan { .. })), 1, "{:?}", shop.calls);
+}
+
+#[test]
+fn a_listing_asks_for_nothing_before_its_cursor() {
+    asks_for_nothing_before_its_cursor(&Shop::settings());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use aft_core::Node;
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, Session, TxnId};
+use aft_core::ids::{AttemptId, Hlc, Key, NodeId, RequestHash, TxnId};
 use aft_core::message::{
     Batch, Begin, CommitArgs, Committed, Found as Read, Input, Note, Op, Output, Refusal, Reply, Ticket, Verb,
 };
@@ -440,19 +440,8 @@ impl Shop {
         let attempt = AttemptId([self.attempts; 16]);
         let mut own = [0xee; 32];
         own[0] = self.attempts;
-        Begin {
-            attempt,
-            hash: request.map_or(RequestHash(own), hash),
-            named: request.is_some(),
-            fingerprint: None,
-            timeout_ms: None,
-            wait_ms: 0,
-            overlap: false,
-            session: Session::default(),
-            fresh: false,
-            retention_ms: None,
-            batch: Batch::default(),
-        }
+        let hash = request.map_or(RequestHash(own), hash);
+        Begin { named: request.is_some(), ..Begin::new(attempt, hash) }
     }
 
     /// Runs a whole transaction of puts.

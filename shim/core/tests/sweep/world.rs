@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aft_core::Node;
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{AttemptId, Hlc, NodeId, RequestHash, Session, TxnId};
+use aft_core::ids::{AttemptId, Hlc, NodeId, RequestHash, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, Input, Note, Op, Output, Refusal, Reply, Ticket, Verb};
 use aft_core::record::{Format, Location, Value};
 use aft_core::settings::Settings;
@@ -283,17 +283,7 @@ pub(crate) fn op(text: &str) -> Op {
 /// Begins a transaction with some operations.
 pub(crate) fn begin(name: char, ops: &str, commits: bool) -> Verb {
     let commit = commits.then(CommitArgs::default);
-    Verb::Begin(Box::new(Begin {
-        attempt: AttemptId([name as u8; 16]),
-        hash: RequestHash([name as u8; 32]),
-        named: false,
-        fingerprint: None,
-        timeout_ms: None,
-        wait_ms: 0,
-        overlap: false,
-        session: Session::default(),
-        fresh: false,
-        retention_ms: None,
-        batch: Batch { ops: ops.split_whitespace().map(op).collect(), commit },
-    }))
+    let batch = Batch { ops: ops.split_whitespace().map(op).collect(), commit };
+    let (attempt, hash) = (AttemptId([name as u8; 16]), RequestHash([name as u8; 32]));
+    Verb::Begin(Box::new(Begin { batch, ..Begin::new(attempt, hash) }))
 }

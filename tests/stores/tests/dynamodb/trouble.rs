@@ -1,16 +1,16 @@
 //! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy; throttling loses nothing. Method: a
 //! front before DynamoDB Local (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch undone; a SIGKILL.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aft_services::Service;
-use aft_store::{Committed, Created, Damage, Error, Name, Position, Replaced, Space, Store, Tag, Writes};
+use aft_store::{Committed, Created, Error, Name, Replaced, Space, Store, Tag, Writes};
 use aft_store_dynamodb::{DynamoDbStore, Options};
 use aft_store_tests::{
-    Act, Behind, Front, Rewrite, RewriteAnswer, Table, busy, name, no_answer, redis_speaker, refused,
+    Act, Behind, Front, Rewrite, RewriteAnswer, Table, both_ways, busy, name, no_answer, redis_speaker,
+    refused,
 };
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
@@ -364,30 +364,10 @@ async fn what_others_put_there_is_reported_and_stepped_over() {
         }
     }
     for limit in [1, 3, 1_000] {
-        let (mut found, mut texts, mut after) = (Vec::new(), BTreeSet::new(), None);
-        loop {
-            let page = store.scan(Space::Version, b"", after.as_ref(), limit).await.expect("a page");
-            texts.extend(page.damaged.into_texts("p/version"));
-            found.extend(page.names.iter().map(|name| name.group.clone()));
-            let Some(last) = page.names.last().filter(|_| page.more) else { break };
-            after = Some(Position { group: last.group.clone(), item: Some(last.item.clone()) });
-        }
-        assert_eq!(found, groups, "scan by {limit}");
-        for said in ["p/version/3:a is nothing", "g07\\x00\\x05", "p/version/7:z\\x00 ", "hhh\\x00\\x03"] {
-            assert!(texts.iter().any(|text| text.contains(said)), "scan by {limit}: no {said} in {texts:#?}");
-        }
-        let (mut found, mut damaged) = (Vec::<Bytes>::new(), Damage::default());
-        loop {
-            let after = found.last().cloned();
-            let page = store.groups(Space::Version, b"", after.as_deref(), limit).await.expect("a page");
-            damaged.append(page.damaged);
-            found.extend(page.groups);
-            if !page.more {
-                break;
-            }
-        }
-        assert_eq!(found, groups, "groups by {limit}");
-        assert!(damaged.first().is_some_and(|text| text.contains("is nothing that is written here")));
+        let [scan, by_group] = both_ways(&*store, Space::Version, limit).await;
+        let said = ["p/version/3:a is nothing", "g07\\x00\\x05", "p/version/7:z\\x00 ", "hhh\\x00\\x03"];
+        scan.check(&groups, &said);
+        by_group.check(&groups, &["is nothing that is written here"]);
     }
 }
 

@@ -1,0 +1,28 @@
+//! Goal: the planted bugs that break no promise are found as well.
+//!
+//! Method: a story that holds without the bug is told again with it, and must fail.
+
+use std::panic::catch_unwind;
+
+use aft_core::bug::{Bug, Finder};
+use aft_core::settings::Settings;
+
+use crate::reading::asks_for_nothing_before_its_cursor;
+use crate::shop::Shop;
+
+/// A story that panics if it does not hold, with the bug that it finds.
+type Story = (Bug, fn(&Settings));
+
+const STORIES: [Story; 1] = [(Bug::ListFromTheStart, asks_for_nothing_before_its_cursor)];
+
+#[test]
+fn every_planted_bug_of_a_story_fails_it() {
+    let missed: Vec<Bug> = Bug::found_by(Finder::Story)
+        .filter(|bug| {
+            let settings = Settings { bug: Some(*bug), ..Shop::settings() };
+            let mut stories = STORIES.iter().filter(|(of, _)| of == bug);
+            !stories.any(|(_, story)| catch_unwind(|| story(&settings)).is_err())
+        })
+        .collect();
+    assert!(missed.is_empty(), "no story fails with {missed:?}");
+}
