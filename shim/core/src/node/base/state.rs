@@ -121,8 +121,8 @@ pub(in crate::node) struct State {
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
-    /// Attempts all of whose entries were seen durable.
-    pub(in crate::node) entered: Remembered<AttemptId, ()>,
+    /// Committed attempts all of whose entries were seen durable.
+    pub(in crate::node) entered: Remembered<AttemptId, TxnId>,
     pub(in crate::node) draining: bool,
     /// [`Timer::SharpenTime`] is set.
     pub(in crate::node) sharpens_time: bool,
@@ -248,6 +248,13 @@ impl State {
         }
         let bug = bug_of(&self.settings);
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
+    }
+
+    /// Returns true if a transaction is known to be committed, with all of its entries durable.
+    pub(in crate::node) fn is_entered(&self, txn: TxnId) -> bool {
+        // An attempt that met a failure and committed again may have left entries under an earlier
+        // time, which are dead.
+        self.entered.get(&txn.attempt) == Some(&txn)
     }
 
     /// Returns true if nothing can have been removed up to a version: the mark has not reached it,

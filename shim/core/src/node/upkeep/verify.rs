@@ -9,6 +9,9 @@
 //! Why a second look: bytes may be damaged on their way. Were the mark to pass on the first, the
 //! record would be read well afterwards, and its missing entries be taken for collected ones.
 //!
+//! A commit that this node has acknowledged, or told somebody of, needs no look: the record was
+//! there, and every entry.
+//!
 //! The whole TxnId is compared: an attempt that met a failure and committed again may have left
 //! entries under an earlier time.
 
@@ -57,6 +60,17 @@ pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
         | Answer::Listed { .. }
         | Answer::Scanned { .. } => Under::Unknown,
     }
+}
+
+/// Takes an attempt all of whose entries were met. Its record is asked for, unless this node knows
+/// that it is there: it has acknowledged the commit itself, or told somebody of it. Nothing above
+/// the mark is removed, so it is there still.
+pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
+    assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
+    if state.is_entered(attempt.txn) {
+        return attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
+    }
+    sweep.push(Job::Verify(attempt));
 }
 
 /// Takes the record that an attempt's entries lead to.

@@ -21,6 +21,7 @@ use super::super::base::state::State;
 use super::flow::{Job, Removal};
 use super::mark::Standing;
 use super::sweep::{End, Phase, Sweep};
+use super::verify;
 
 /// The progress over the version entries, key by key.
 #[derive(Debug, Clone, Default, Hash)]
@@ -167,7 +168,7 @@ fn meet(sweep: &mut Sweep, state: &State, keys: &mut Keys, key: Key, entry: Vers
         Standing::Window if !sweep.is_first_pass() => sweep.meet_verified(&entry),
         Standing::Window => {
             if let Some(attempt) = sweep.window.meet(key, entry) {
-                sweep.push(Job::Verify(attempt));
+                verify::all_met(sweep, state, attempt);
             }
         }
         Standing::Beyond => {}
