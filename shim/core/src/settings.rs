@@ -45,7 +45,8 @@ pub struct Settings {
     /// Ended transactions that are remembered, so that a repeated commit gets its answer again:
     /// some 200 bytes each, 20 MiB in all.
     pub ended_kept_max: usize,
-    /// Attempts that are remembered as entered: all their entries were seen durable.
+    /// Commits that are remembered as entered, all their entries having been seen durable: some 200
+    /// bytes each, 10 MiB in all. A sweep does not look at what is remembered.
     pub entered_kept_max: usize,
     /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,

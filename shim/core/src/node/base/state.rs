@@ -96,6 +96,24 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
+/// A commit whose record and entries were all seen durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Entered {
+    pub(in crate::node) txn: TxnId,
+    /// Its caller named the request.
+    pub(in crate::node) named: bool,
+    pub(in crate::node) retention_ms: u64,
+    /// The bytes that its record takes up in the store, about.
+    pub(in crate::node) bytes: u64,
+}
+
+impl Entered {
+    pub(in crate::node) fn of(record: &Record) -> Entered {
+        let Record { txn, named, retention_ms, .. } = *record;
+        Entered { txn, named, retention_ms, bytes: record.stored_bytes() }
+    }
+}
+
 /// The number of times that the store's time is asked for before a verb that needs it is refused:
 /// one answer bounds it by the round trip and the resolution of the store's clock, several narrow
 /// it down.
@@ -121,8 +139,8 @@ pub(in crate::node) struct State {
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
-    /// Committed attempts all of whose entries were seen durable.
-    pub(in crate::node) entered: Remembered<AttemptId, TxnId>,
+    /// Commits all of whose entries were seen durable.
+    pub(in crate::node) entered: Remembered<RequestHash, Entered>,
     pub(in crate::node) draining: bool,
     /// [`Timer::SharpenTime`] is set.
     pub(in crate::node) sharpens_time: bool,
@@ -250,11 +268,16 @@ impl State {
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
     }
 
+    /// Notes that a transaction is committed, with all of its entries durable.
+    pub(in crate::node) fn note_entered(&mut self, record: &Record) {
+        self.entered.insert(record.hash, Entered::of(record));
+    }
+
     /// Returns true if a transaction is known to be committed, with all of its entries durable.
-    pub(in crate::node) fn is_entered(&self, txn: TxnId) -> bool {
-        // An attempt that met a failure and committed again may have left entries under an earlier
-        // time, which are dead.
-        self.entered.get(&txn.attempt) == Some(&txn)
+    pub(in crate::node) fn is_entered(&self, hash: RequestHash, txn: TxnId) -> bool {
+        // The whole TxnId: an attempt that met a failure and committed again may have left entries
+        // under an earlier time, which are dead.
+        self.entered.get(&hash).is_some_and(|entered| entered.txn == txn)
     }
 
     /// Returns true if nothing can have been removed up to a version: the mark has not reached it,

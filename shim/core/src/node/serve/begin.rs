@@ -200,7 +200,7 @@ pub(in crate::node) fn carry_out(
 pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     let header = Arc::new(Header::of(record, record.is_whole()));
     if !state.planted(Bug::TellBeforeEntries) {
-        state.entered.insert(record.txn.attempt, record.txn);
+        state.note_entered(record);
     }
     state.learn(&header, false, None);
 }

@@ -214,7 +214,7 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let mut session = transaction.session.clone();
     let Some(bounds) = state.clock.bounds() else { return session };
     let reads = transaction.unsure_reads(bounds.latest_ms);
-    let reads = reads.into_iter().filter(|entry| !state.is_entered(entry.txn));
+    let reads = reads.into_iter().filter(|entry| !state.is_entered(entry.hash, entry.txn));
     session.add(reads, Some(bounds), state.settings.recheck_after_ms);
     assert!(session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     session
@@ -544,7 +544,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     let session = tell::session_with(state, &before, &record, whole, &reads);
     assert!(session.newest() >= record.txn.time, "a session covers its client's own commit");
     let committed = Committed { txn: Some(record.txn), session };
-    state.entered.insert(attempt, record.txn);
+    state.note_entered(&record);
     end::end(state, attempt, Outcome::Committed(committed.clone()), Some(record.clone()));
     if !record.writes.is_empty() {
         let header = Arc::new(Header::of(&record, whole));

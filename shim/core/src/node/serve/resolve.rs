@@ -109,7 +109,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
                 let outcome = Outcome::Committed(committed.clone());
                 state.ended.insert(attempt, super::super::base::state::Ended { outcome, ..ended });
             }
-            state.entered.insert(attempt, record.txn);
+            state.note_entered(&record);
             if !record.writes.is_empty() {
                 let header = Arc::new(crate::message::Header::of(&record, whole));
                 state.learn(&header, false, None);

@@ -52,7 +52,7 @@ fn entries_first(
     record: &Record,
 ) -> Result<Result<(), CallError>, Pending> {
     let known = run.once_if(|| {
-        let entered = state.is_entered(record.txn);
+        let entered = state.is_entered(record.hash, record.txn);
         // A mark only grows: at or below an old one is at or below this one.
         entered || record.txn <= state.mark.known() || state.planted(Bug::TellBeforeEntries)
     });
@@ -193,7 +193,7 @@ pub(in crate::node) fn session_with(
     let now = state.clock.bounds();
     let seen_ms = now.map_or(u64::MAX, |now| now.latest_ms);
     let newest = SessionEntry { txn: record.txn, hash: record.hash, whole, seen_ms };
-    let unsure = reads.iter().filter(|entry| !state.is_entered(entry.txn)).copied();
+    let unsure = reads.iter().filter(|entry| !state.is_entered(entry.hash, entry.txn)).copied();
     let mut session = before.clone();
     session.add(unsure.chain([newest]), now, state.settings.recheck_after_ms);
     assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");

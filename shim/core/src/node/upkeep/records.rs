@@ -10,6 +10,9 @@
 //! Where the store cannot delete by tag, the name of a named request keeps a stub. The name of an
 //! unnamed one is derived from the attempt, and never used again: such records go in batches.
 //!
+//! A node knows the records that it has committed itself, or told somebody of, and looks at none of
+//! them but for the tag of one that goes.
+//!
 //! A listing may say when an object was written. A record from before the mark was looked at by an
 //! earlier sweep; to find out that its retention has not passed yet costs a get. So a process looks
 //! at all of them in its first sweep, and again in the first sweep after each day.
@@ -23,7 +26,7 @@ use crate::record::{Record, Stub};
 use crate::store::{Answer, Body, Call, Found, FoundRecord, Name, Scan, Tag};
 use crate::sweep;
 
-use super::super::base::state::State;
+use super::super::base::state::{Entered, State};
 use super::flow::Job;
 use super::mark::{Basis, Standing};
 use super::sweep::{End, Phase, Sweep};
@@ -108,6 +111,9 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     }
     match body {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
+        None if let Some(entered) = state.entered.get(&hash).copied() => {
+            judge_entered(sweep, state, hash, entered)
+        }
         // The name was used: that is all that it says.
         Some(Body::Stub(_)) => {}
         // It is no record, or another's: it is looked at by itself.
@@ -139,15 +145,14 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
 
 /// Decides on a record to which no entry of a verified attempt led.
 fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>) {
-    if may_remove(state, sweep.basis(), &record) {
-        if !record.named {
-            return sweep.remove_unnamed(&record);
-        }
-        return sweep.push(match tag {
-            Some(tag) => Job::RemoveRecord(record, tag),
+    let entered = Entered::of(&record);
+    if may_remove(state, sweep.basis(), &entered) {
+        return match tag {
+            _ if !record.named => sweep.remove_unnamed(record.hash, entered),
+            Some(tag) => sweep.push(Job::RemoveRecord(record, tag)),
             // The listing brought the record without its tag.
-            None => Job::Look(record.hash),
-        });
+            None => sweep.push(Job::Look(record.hash)),
+        };
     }
     match sweep.basis().standing(state, record.txn) {
         Standing::Window => {
@@ -158,15 +163,30 @@ fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>
     }
 }
 
+/// Decides on a record to which no entry of a verified attempt led, and which the node knows: its
+/// entries have stood, so there is nothing to put.
+///
+/// Another attempt may have used the name since, once the record was removed after its retention.
+/// By this sweep's time the retention is not over, so that attempt is beyond the target.
+fn judge_entered(sweep: &mut Sweep, state: &State, hash: RequestHash, entered: Entered) {
+    if !may_remove(state, sweep.basis(), &entered) {
+        return;
+    }
+    match entered.named {
+        true => sweep.push(Job::Look(hash)),
+        false => sweep.remove_unnamed(hash, entered),
+    }
+}
+
 /// Returns true if a record without entries may go. Planted: without regard to the mark.
-fn may_remove(state: &State, basis: &Basis, record: &Record) -> bool {
+fn may_remove(state: &State, basis: &Basis, record: &Entered) -> bool {
     let is_settled = basis.standing(state, record.txn) == Standing::Settled;
     (is_settled || state.planted(Bug::RemoveUnverifiedRecord)) && has_retention_passed(state, basis, record)
 }
 
 /// Returns true if a record's retention has passed by the store's time, at least. Planted: by the
 /// machine's own clock; at once.
-fn has_retention_passed(state: &State, basis: &Basis, record: &Record) -> bool {
+fn has_retention_passed(state: &State, basis: &Basis, record: &Entered) -> bool {
     let by_own_clock = state.planted(Bug::OwnClockForRetention);
     let now_ms = if by_own_clock { state.clock.wall_ms() } else { basis.began_ms() };
     // A record of other settings is kept long enough all the same: a retention outlasts every

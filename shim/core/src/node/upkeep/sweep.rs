@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Hlc, RequestHash, TxnId};
 use crate::message::Note;
-use crate::record::{Kind, Record, VersionEntry};
+use crate::record::{Kind, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Found, Name, Scan};
 use crate::sweep::HashRange;
 
 use super::super::base::calls::{Limit, Owner};
-use super::super::base::state::State;
+use super::super::base::state::{Entered, State};
 use super::blobs::{self, Groups};
 use super::flow::{Flow, Job, Removal};
 use super::mark::{self, Basis, Settling};
@@ -179,10 +179,10 @@ impl Sweep {
     }
 
     /// Deletes a record whose name is never used again, with others.
-    pub(super) fn remove_unnamed(&mut self, record: &Record) {
-        assert!(!record.named, "a name that may be used again goes by tag");
-        assert!(record.txn <= self.basis().mark(), "what the mark has not passed stays");
-        self.unnamed.push((record.hash, record.stored_bytes()));
+    pub(super) fn remove_unnamed(&mut self, hash: RequestHash, entered: Entered) {
+        assert!(!entered.named, "a name that may be used again goes by tag");
+        assert!(entered.txn <= self.basis().mark(), "what the mark has not passed stays");
+        self.unnamed.push((hash, entered.bytes));
     }
 
     /// Meets an entry of a verified attempt.

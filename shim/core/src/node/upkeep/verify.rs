@@ -67,7 +67,7 @@ pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
 /// the mark is removed, so it is there still.
 pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
     assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
-    if state.is_entered(attempt.txn) {
+    if state.is_entered(attempt.hash, attempt.txn) {
         return attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
     }
     sweep.push(Job::Verify(attempt));
