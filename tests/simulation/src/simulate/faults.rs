@@ -213,7 +213,11 @@ impl Simulation {
             1 => {
                 self.world.store.strange_commits.insert("a stranger among the commits".into());
             }
-            2 if self.fault.chance(300) => {
+            // A process that holds its store and cannot read the mark begins at its wall clock. If that
+            // was set back as well, nothing is promised.
+            2 if self.fault.chance(300)
+                && !(self.plan.settings.exclusive && self.plan.clocks.wall_max_ms > 0) =>
+            {
                 self.world.store.unreadable.insert(Name::Format);
             }
             _ if !names.is_empty() => {
