@@ -12,7 +12,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aft_store::{
     Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
@@ -238,11 +238,11 @@ pub(crate) async fn wait(delay: Duration) {
     if delay.is_zero() {
         return;
     }
-    let until = std::time::Instant::now() + delay;
+    let until = Instant::now() + delay;
     if let Some(whole) = delay.checked_sub(TIMER_STEP).filter(|whole| !whole.is_zero()) {
         tokio::time::sleep(whole).await;
     }
-    let rest = until.saturating_duration_since(std::time::Instant::now());
+    let rest = until.saturating_duration_since(Instant::now());
     if !rest.is_zero() {
         let slept = tokio::task::spawn_blocking(move || std::thread::sleep(rest));
         slept.await.expect("sleeping does not panic, and nobody aborts it");
@@ -255,9 +255,13 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         format!("faulty:{}", self.inner.url())
     }
 
-    /// Those of the store inside, with a grace time that covers the longest delay configured so far.
+    /// Those of the store inside, with a grace time that covers the longest delay configured so far, unless that store holds writes to their
+    /// deadlines, however late they come.
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
+        if self.inner.until(Instant::now()).is_some() {
+            return inner;
+        }
         let grace_ms = inner.grace_ms.max(self.course.grace_ms.load(Ordering::Acquire));
         Capabilities { grace_ms, ..inner }
     }
@@ -272,6 +276,11 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn times_heard(&self) -> Vec<TimeHeard> {
         self.inner.times_heard()
+    }
+
+    fn until(&self, deadline: Instant) -> Option<Arc<dyn Store>> {
+        let inner = self.inner.until(deadline)?;
+        Some(Arc::new(FaultyStore { inner, course: self.course.clone() }))
     }
 
     async fn commit(&self, writes: Writes) -> Committed {
