@@ -86,6 +86,8 @@ const DRIFT_PPM: u64 = 200;
 const STALE_AFTER_MS: u64 = 60_000;
 /// After answers disagreed, both count for so long.
 const DISPUTE_MS: u64 = 10_000;
+/// A store whose time ticks more often is asked for no better one: any answer tells it.
+const COARSE_MS: u64 = 10;
 /// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause
 /// of the process.
 pub const THAW_MS: u64 = 1_000;
@@ -435,25 +437,27 @@ impl Clock {
         }
     }
 
-    /// Returns the monotonic instant, after this step, at which a question to the store narrows the
-    /// bounds most: when the store's next tick (of its `Date`, the next second) is as likely over as
-    /// not. `None` if a question would not help much.
+    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a question
+    /// to the store narrows the bounds most: when a tick of its clock (of a `Date`, the next second)
+    /// is as likely over as not. `None` if a question would not help much.
     ///
     /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of its
     /// round trip; after some of them the width is about a round trip, and drifts from there.
-    pub(crate) fn best_question_mono(&self) -> Option<u64> {
+    pub(crate) fn best_question_mono(&self, from_mono: u64) -> Option<u64> {
         let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
         let round_trip_ms = self.quickest?.ms;
-        // Less than a tenth of the width would go, and the drift soon brings it back.
-        if bounds.width_ms() <= round_trip_ms + round_trip_ms / 4 + 2 {
+        let is_coarse = self.span_ms >= COARSE_MS && self.span_ms > round_trip_ms;
+        // Below that hardly more than a millisecond would go, and the drift soon brings it back.
+        if !is_coarse || bounds.width_ms() <= round_trip_ms + round_trip_ms / 4 + 2 {
             return None;
         }
         let likely_ms = bounds.earliest_ms + bounds.width_ms() / 2;
         // The store reads its clock half a round trip after the question leaves.
-        let read_ms = likely_ms + round_trip_ms / 2;
+        let idle_ms = from_mono.saturating_sub(self.now.mono_ms);
+        let read_ms = likely_ms + round_trip_ms / 2 + idle_ms;
         let wait_ms = self.span_ms - read_ms % self.span_ms;
         assert!((1..=self.span_ms).contains(&wait_ms), "the next tick is at most a tick away");
-        Some(self.now.mono_ms + wait_ms)
+        Some(self.now.mono_ms + idle_ms + wait_ms)
     }
 
     /// Returns true if an answer to this call or a later one carried the store's time; always where
@@ -703,8 +707,9 @@ mod tests {
             };
             ask(&mut clock, 0);
             let mut questions = 0;
-            while let Some(at_mono) = clock.best_question_mono() {
-                assert!(at_mono > clock.mono_ms() && at_mono <= clock.mono_ms() + 1_000, "{at_mono}");
+            while let Some(at_mono) = clock.best_question_mono(clock.mono_ms() + 300) {
+                let wait_ms = at_mono - clock.mono_ms();
+                assert!((301..=1_300).contains(&wait_ms), "{wait_ms}");
                 questions += 1;
                 assert!(questions <= questions_max, "{phase_ms}, {round_trip_ms}: {:?}", clock.bounds());
                 clock.step(at(at_mono), None);
@@ -714,7 +719,7 @@ mod tests {
             assert!(width_ms <= round_trip_ms * 5 / 4 + 2, "{phase_ms}, {round_trip_ms}: {width_ms} ms");
             // They drift apart again, by 12 ms in half a minute.
             clock.step(at(clock.mono_ms() + 30_000), None);
-            let is_due = clock.best_question_mono().is_some();
+            let is_due = clock.best_question_mono(0).is_some();
             assert!(is_due || round_trip_ms > 10, "{phase_ms}, {round_trip_ms}");
         };
         for phase_ms in [0, 1, 250, 499, 500, 501, 998, 999] {
@@ -723,8 +728,10 @@ mod tests {
             check(phase_ms, 40, 8);
             check(phase_ms, 150, 6);
         }
-        assert_eq!(clock(Reference::Store, 0).best_question_mono(), None, "no answer has told the time");
-        assert_eq!(heard(10_000).best_question_mono(), None, "a store that tells milliseconds");
+        assert_eq!(clock(Reference::Store, 0).best_question_mono(0), None, "no answer has told the time");
+        let mut fine = heard(10_000);
+        fine.step(at(40_000), None);
+        assert_eq!(fine.best_question_mono(0), None, "a store that tells milliseconds");
     }
 
     #[test]

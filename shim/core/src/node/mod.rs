@@ -69,6 +69,7 @@ impl Node {
             entered: Remembered::new(settings.entered_kept_max),
             draining: false,
             sharpens_time: false,
+            sharpens_from_mono: 0,
             tells: 0,
             work: VecDeque::new(),
             out: Vec::new(),

@@ -127,7 +127,7 @@ fn a_node_whose_commits_wait_asks_for_the_time_at_the_end_of_a_second() {
             let began_ms = shop.now_ms;
             shop.write(0, None, &["k"], "v");
             let wait_ms = shop.now_ms - began_ms;
-            if round >= rounds / 2 && !guest {
+            if round >= rounds * 3 / 4 && !guest {
                 assert!(wait_ms <= error_max_ms + 1, "every {every_ms} ms: {wait_ms} ms in round {round}");
             }
             shop.pass(every_ms);

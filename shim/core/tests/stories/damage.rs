@@ -84,11 +84,11 @@ fn a_commit_behind_a_damaged_record_is_in_doubt_and_names_the_damage() {
 }
 
 #[test]
-fn a_dead_entry_that_the_mark_has_passed_is_stepped_over() {
+fn an_entry_below_the_mark_whose_record_is_not_there_is_dead_or_its_record_was_lost() {
     let mut shop = Shop::new(1, &Shop::settings());
     let long_ago_ms = shop.true_ms() - 300_000;
     shop.plant(1, long_ago_ms, &["k"], "a version", true);
-    shop.plant(7, long_ago_ms + 2, &["l"], "the winner", true);
+    shop.plant(7, long_ago_ms + 2, &["l", "m"], "the winner", true);
     // Another attempt of request 7 lost, and left an entry. While the record could not be read, the
     // mark passed the entry; now it is mended.
     let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
@@ -99,4 +99,15 @@ fn a_dead_entry_that_the_mark_has_passed_is_stepped_over() {
     assert_eq!(shop.read_fresh(0, "k"), Some("a version".into()));
     let asked = shop.calls.len();
     assert!(asked <= 12, "{asked} calls: {:?}", shop.calls);
+    // Nothing at all is there: it may have been a version.
+    shop.store.commits.remove(&hash(7));
+    shop.calls.clear();
+    for name in ["k", "l"] {
+        let begin = Begin { fresh: true, ..shop.begin(None) };
+        let reader = shop.open(0, begin);
+        let refused = shop.get(0, reader, name);
+        assert!(matches!(&refused, Err(Refusal::Damaged(what)) if what.contains(name)), "{refused:?}");
+    }
+    let asked = shop.calls.len();
+    assert!(asked <= 20, "{asked} calls: {:?}", shop.calls);
 }

@@ -9,5 +9,6 @@ mod planted;
 mod reading;
 mod session_floor;
 mod shop;
+mod sweeping;
 mod unknown;
 mod writing;

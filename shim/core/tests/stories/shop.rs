@@ -377,6 +377,12 @@ impl Shop {
         self.run();
     }
 
+    /// Lets a node sweep, or stops it.
+    pub(crate) fn switch_sweeps(&mut self, node: usize, on: bool) {
+        self.step(node, Input::Upkeep(on));
+        self.run();
+    }
+
     /// A node's process does not run for a while; its clocks show it.
     pub(crate) fn freeze(&mut self, ms: u64) {
         self.now_ms += ms;

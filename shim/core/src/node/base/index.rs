@@ -46,8 +46,20 @@ struct Vain {
     listing: u64,
     /// The number of the call after its answer.
     next_call: u64,
-    /// The same of the first look that was asked when the mark was known to have passed the entry.
+    /// It found the record of another attempt, or what was left of one.
+    found_other: bool,
+    /// The number of the call after the answer to the first look that was asked when the mark was
+    /// known to have passed the entry.
     below_mark: Option<u64>,
+}
+
+/// The state of an entry that the mark has passed, and to which no record belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Stray {
+    /// Another attempt has committed under its name: it never was a version.
+    Dead,
+    /// Nothing is there under its name: a sweep would have removed it, so the record was lost.
+    Lost,
 }
 
 impl Known {
@@ -62,14 +74,15 @@ impl Known {
         self.undecided.filter(|vain| vain.listing == listing).map(|vain| vain.next_call)
     }
 
-    /// Returns true if it is dead for certain: this listing was asked after a look that was made
-    /// below the mark and found no record, and shows the entry still.
+    /// Returns what it is if no record belongs to it for certain: this listing was asked after a look
+    /// that was made below the mark and found none, and shows the entry still.
     ///
     /// At or below the mark a record is not created any more, and it is removed after all entries.
-    /// So the look would have found the record, had there ever been one.
-    pub(in crate::node) fn is_dead(&self, listing: u64) -> bool {
-        let looked = self.undecided.and_then(|vain| vain.below_mark);
-        self.is_listed_by(listing) && looked.is_some_and(|next_call| listing >= next_call)
+    /// So the look would have found the record, had it not been lost, or never been there.
+    pub(in crate::node) fn stray(&self, listing: u64) -> Option<Stray> {
+        let vain = self.undecided.filter(|_| self.is_listed_by(listing))?;
+        let is_certain = vain.below_mark.is_some_and(|next_call| listing >= next_call);
+        is_certain.then_some(if vain.found_other { Stray::Dead } else { Stray::Lost })
     }
 
     /// Returns a version that is known by its record and that no listing showed.
@@ -405,13 +418,13 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or names another attempt. It was asked
-    /// for by `asked_call`, which tells nothing of a listing that was asked later, when the mark was
-    /// known to be at `mark`.
+    /// Notes that the record of a listed entry is not there, or is another attempt's. It was asked for
+    /// by `asked_call`, which tells nothing of a listing that was asked later; when it was asked, the
+    /// mark was known to be at `mark`.
     pub(in crate::node) fn undecided(
         &mut self,
         (txn, key): (TxnId, &Key),
-        (asked_call, mark): (u64, TxnId),
+        (asked_call, mark, found_other): (u64, TxnId, bool),
         next_call: u64,
     ) {
         let Some(entry) = self.keys.get_mut(key) else { return };
@@ -421,7 +434,7 @@ impl Index {
         if matches!(known.knowledge, Knowledge::Entry(_)) && listing.asked_call <= asked_call {
             let before = known.undecided.and_then(|vain| vain.below_mark);
             let below_mark = before.or((txn <= mark).then_some(next_call));
-            known.undecided = Some(Vain { listing: listing.asked_call, next_call, below_mark });
+            known.undecided = Some(Vain { listing: listing.asked_call, next_call, found_other, below_mark });
         }
     }
 
@@ -579,7 +592,7 @@ impl Index {
                 assert!(listing.answered_call <= next_call, "a listing that is kept was answered");
             }
             for known in &entry.versions {
-                if let Some(Vain { listing, next_call: next, below_mark }) = known.undecided {
+                if let Some(Vain { listing, next_call: next, below_mark, .. }) = known.undecided {
                     assert!(listing < next && next <= next_call, "a look follows its listing");
                     assert!(below_mark.is_none_or(|first| first <= next), "the first look comes first");
                 }

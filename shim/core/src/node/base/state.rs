@@ -96,7 +96,7 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
-/// A commit whose record and entries were all seen durable.
+/// A commit whose record was there, and all of whose entries were in place, or have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Entered {
     pub(in crate::node) txn: TxnId,
@@ -119,6 +119,10 @@ impl Entered {
 /// it down.
 pub(in crate::node) const TIME_TRIES_MAX: usize = 8;
 
+/// The least time between two questions for the store's time that are planned. A tick wanders a
+/// little within its second, and gets one question.
+const SHARPEN_INTERVAL_MS: u64 = 500;
+
 /// The age at which the mark is read again while the node works.
 const MARK_REFRESH_MS: u64 = 60_000;
 
@@ -139,11 +143,13 @@ pub(in crate::node) struct State {
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
-    /// Commits all of whose entries were seen durable.
+    /// The latest commits that this node has acknowledged, or told somebody of.
     pub(in crate::node) entered: Remembered<RequestHash, Entered>,
     pub(in crate::node) draining: bool,
     /// [`Timer::SharpenTime`] is set.
     pub(in crate::node) sharpens_time: bool,
+    /// The monotonic instant from which the next question for the store's time may be asked.
+    pub(in crate::node) sharpens_from_mono: u64,
     pub(in crate::node) tells: u64,
     /// Empty between steps.
     pub(in crate::node) work: VecDeque<Work>,
@@ -230,7 +236,7 @@ impl State {
         if self.settings.exclusive || self.settings.guest || self.sharpens_time {
             return;
         }
-        let Some(at_mono) = self.clock.best_question_mono() else { return };
+        let Some(at_mono) = self.clock.best_question_mono(self.sharpens_from_mono) else { return };
         assert!(at_mono > self.clock.mono_ms(), "a question that is planned is asked in a later step");
         self.sharpens_time = true;
         self.timers.set(at_mono, Timer::SharpenTime);
@@ -240,6 +246,7 @@ impl State {
     pub(in crate::node) fn sharpen_time_now(&mut self) {
         assert!(self.sharpens_time, "the question was planned");
         self.sharpens_time = false;
+        self.sharpens_from_mono = self.clock.mono_ms() + SHARPEN_INTERVAL_MS;
         self.ask_time();
     }
 
@@ -268,12 +275,13 @@ impl State {
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
     }
 
-    /// Notes that a transaction is committed, with all of its entries durable.
+    /// Notes that a transaction is committed, and that its entries are in place, or have been.
     pub(in crate::node) fn note_entered(&mut self, record: &Record) {
         self.entered.insert(record.hash, Entered::of(record));
     }
 
-    /// Returns true if a transaction is known to be committed, with all of its entries durable.
+    /// Returns true if a transaction is known to be committed, with all of its entries in place, or
+    /// collected.
     pub(in crate::node) fn is_entered(&self, hash: RequestHash, txn: TxnId) -> bool {
         // The whole TxnId: an attempt that met a failure and committed again may have left entries
         // under an earlier time, which are dead.

@@ -23,7 +23,7 @@ use crate::record::VersionEntry;
 use crate::store::{Call, Group, Name};
 
 use super::super::base::calls::Owner;
-use super::super::base::index::{Knowledge, Known, Listing};
+use super::super::base::index::{Knowledge, Known, Listing, Stray};
 use super::super::base::mark::Seen;
 use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
@@ -66,6 +66,8 @@ enum Judgement {
     Missing,
     /// The listing is out of date.
     ListAgain,
+    /// Its record is missing, though the mark says that it was there.
+    Lost,
 }
 
 /// One look at a key, on the listing that it rests on.
@@ -98,7 +100,7 @@ pub(in crate::node) fn choose(
     }
     let met = operation.met.get(key).copied().unwrap_or_default();
     if met.rounds > ROUNDS_MAX {
-        return Choice::Damaged(format!("the entries of {key} name records that are not there"));
+        return Choice::Damaged(missing_records(key));
     }
     if met.values_gone > 1 {
         return Choice::Gone;
@@ -114,6 +116,10 @@ pub(in crate::node) fn choose(
             Choice::Missing
         }
     }
+}
+
+fn missing_records(key: &Key) -> String {
+    format!("the entries of {key} name records that are not there")
 }
 
 /// Waits for the node's first look at the mark. Returns true if it is under way: a listing should
@@ -198,6 +204,7 @@ impl Look<'_> {
                 Judgement::Gone => return Choice::Gone,
                 Judgement::Missing => return Choice::Missing,
                 Judgement::ListAgain => return self.list_again(),
+                Judgement::Lost => return Choice::Damaged(missing_records(self.key)),
             }
             if rejected && self.state.planted(Bug::AbsentAfterRejection) {
                 return self.absent();
@@ -283,9 +290,11 @@ impl Look<'_> {
         if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
             return Judgement::Skip;
         }
-        // An operator who mends a damaged record finds such entries, which the mark has passed.
-        if known.is_dead(self.listing.asked_call) {
-            return Judgement::Skip;
+        match known.stray(self.listing.asked_call) {
+            // The mark passed it while the record could not be read.
+            Some(Stray::Dead) => return Judgement::Skip,
+            Some(Stray::Lost) => return Judgement::Lost,
+            None => {}
         }
         // Old, and without a record: never committed, or its record was removed after this listing.
         // The mark must be read after the get that found nothing, or a removal between the two

@@ -19,10 +19,10 @@
 //! alone.
 //!
 //! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
-//! the store's time has passed the commit time for certain, and a commit time is not before the
-//! store's time. With a small error the time is taken at its upper bound, and the wait runs beside
-//! the round trip. With a large one it is taken at its lower bound, and the written keys are listed
-//! first, so that it is above what they hold.
+//! the store's time has passed the commit time for certain. A later commit takes the upper bound of
+//! the store's time, which is not before that; or it takes the lower bound, where the written keys
+//! were listed since it began, and is above what they hold. The upper bound costs a wait beside the
+//! round trip, the lower one the listings that the transaction has not made already.
 
 use std::sync::Arc;
 
@@ -135,7 +135,8 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
     assert!(bounds.earliest_ms <= bounds.latest_ms, "bounds are in order");
     if state.settings.exclusive {
         Timing::Own
-    } else if bounds.width_ms() > state.settings.commit_wait_max_ms || unseen_keys(state, attempt).is_empty()
+    } else if bounds.width_ms() > state.settings.commit_wait_max_ms
+        || unseen_keys(state, attempt).next().is_none()
     {
         // What the keys hold is known, or worth a look: then there is next to nothing to wait for.
         Timing::Lower
@@ -145,17 +146,17 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
 }
 
 /// Returns the keys of the write set that were not listed since the transaction began.
-fn unseen_keys(state: &State, attempt: AttemptId) -> Vec<Key> {
+fn unseen_keys(state: &State, attempt: AttemptId) -> impl Iterator<Item = &Key> {
     let transaction = &state.transactions[&attempt];
     // Where one process holds the store, the index is complete for keys that were listed in its
     // life, and its clock is ahead of all its commits.
     let since = if state.settings.exclusive { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
-    let is_seen = |key: &Key| {
+    let is_seen = move |key: &Key| {
         let listing = state.index.known(key).and_then(|entry| entry.listing());
         listing.is_some_and(|listing| listing.asked_call >= since)
     };
-    transaction.buffer.keys().filter(|key| !is_seen(key)).cloned().collect()
+    transaction.buffer.keys().filter(move |key| !is_seen(key))
 }
 
 /// Returns the keys that must be listed before the commit time is taken.
@@ -163,7 +164,7 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     match state.clock.bounds().map(|bounds| timing(state, attempt, bounds)) {
         Some(Timing::Upper) => Vec::new(),
         // Without a time the bounds will be wide.
-        Some(Timing::Own | Timing::Lower) | None => unseen_keys(state, attempt),
+        Some(Timing::Own | Timing::Lower) | None => unseen_keys(state, attempt).cloned().collect(),
     }
 }
 
@@ -327,9 +328,7 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     };
     let time = state.clock.tick(after, at_ms);
     assert!(time > after, "a commit comes after all that it read, that its keys hold, and the mark");
-    // The lower bound of the store's time is the least that any clock allows: no version is dated
-    // before the instant at which its time was taken.
-    assert!(time.ms() >= bounds.earliest_ms, "a commit's time is not before the store's");
+    assert!(time.ms() >= bounds.earliest_ms, "a commit's time is not before the store's lower bound");
     let mark = state.mark.known();
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
     let record = transaction.take_time(time);

@@ -217,10 +217,11 @@ pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn
                     state.learn(&header, false, asked.as_ref());
                 }
                 // Not there, or another attempt's.
-                Some(_) | None => {
+                other => {
                     let next_call = state.calls.next_number();
+                    let look = (waiting.asked_call, waiting.mark, other.is_some());
                     for key in wanted(state, waiting, txn) {
-                        state.index.undecided((txn, &key), (waiting.asked_call, waiting.mark), next_call);
+                        state.index.undecided((txn, &key), look, next_call);
                     }
                 }
             }

@@ -10,8 +10,8 @@
 //! Where the store cannot delete by tag, the name of a named request keeps a stub. The name of an
 //! unnamed one is derived from the attempt, and never used again: such records go in batches.
 //!
-//! A node knows the records that it has committed itself, or told somebody of, and looks at none of
-//! them but for the tag of one that goes.
+//! A node looks at no record of an unnamed request that it has committed itself, as long as it
+//! remembers it.
 //!
 //! A listing may say when an object was written. A record from before the mark was looked at by an
 //! earlier sweep; to find out that its retention has not passed yet costs a get. So a process looks
@@ -111,8 +111,8 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     }
     match body {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
-        None if let Some(entered) = state.entered.get(&hash).copied() => {
-            judge_entered(sweep, state, hash, entered)
+        None if let Some(entered) = state.entered.get(&hash).copied().filter(|entered| !entered.named) => {
+            judge_entered(sweep, state, hash, entered);
         }
         // The name was used: that is all that it says.
         Some(Body::Stub(_)) => {}
@@ -163,18 +163,12 @@ fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>
     }
 }
 
-/// Decides on a record to which no entry of a verified attempt led, and which the node knows: its
-/// entries have stood, so there is nothing to put.
-///
-/// Another attempt may have used the name since, once the record was removed after its retention.
-/// By this sweep's time the retention is not over, so that attempt is beyond the target.
+/// Decides on the record of an unnamed request that this node has committed, and to which no entry
+/// of a verified attempt led. Its entries have stood, so there is nothing to put.
 fn judge_entered(sweep: &mut Sweep, state: &State, hash: RequestHash, entered: Entered) {
-    if !may_remove(state, sweep.basis(), &entered) {
-        return;
-    }
-    match entered.named {
-        true => sweep.push(Job::Look(hash)),
-        false => sweep.remove_unnamed(hash, entered),
+    assert!(!entered.named, "another attempt may have used the name since");
+    if may_remove(state, sweep.basis(), &entered) {
+        sweep.remove_unnamed(hash, entered);
     }
 }
 

@@ -9,8 +9,9 @@
 //! Why a second look: bytes may be damaged on their way. Were the mark to pass on the first, the
 //! record would be read well afterwards, and its missing entries be taken for collected ones.
 //!
-//! A commit that this node has acknowledged, or told somebody of, needs no look: the record was
-//! there, and every entry.
+//! A commit of an unnamed request that this node has acknowledged needs no look, if all of its
+//! entries were listed: its record and its entries were durable. One of a named request does: were
+//! its record deleted by hand, another attempt could commit under the name.
 //!
 //! The whole TxnId is compared: an attempt that met a failure and committed again may have left
 //! entries under an earlier time.
@@ -62,12 +63,13 @@ pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
     }
 }
 
-/// Takes an attempt all of whose entries were met. Its record is asked for, unless this node knows
-/// that it is there: it has acknowledged the commit itself, or told somebody of it. Nothing above
-/// the mark is removed, so it is there still.
+/// Takes an attempt all of whose entries were met. Its record is asked for, unless this node has
+/// acknowledged the commit itself, of a request that nobody else can commit: nothing of a committed
+/// transaction above the mark is removed.
 pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
     assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
-    if state.is_entered(attempt.hash, attempt.txn) {
+    let entered = state.entered.get(&attempt.hash);
+    if entered.is_some_and(|entered| entered.txn == attempt.txn && !entered.named) {
         return attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
     }
     sweep.push(Job::Verify(attempt));
