@@ -104,5 +104,6 @@ bugs! {
     TimeBeforeFirstAnswer => [Simulation],
     IgnoreErrorInAge => [Simulation],
     SkipCommitWait => [Simulation],
+    LowerTimeByOldListing => [Simulation],
     IntersectOverStep => [Simulation],
 }

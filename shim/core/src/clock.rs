@@ -287,6 +287,8 @@ pub(crate) struct Clock {
     /// The last commit time that was given out, but for those that followed a version of the
     /// future.
     hybrid: Hlc,
+    /// The first commit time that was given out.
+    first: Option<Hlc>,
     /// Set where one process holds the store, once what its earlier lives gave out was carried over.
     carried: bool,
     /// Reads that have shown no mark.
@@ -310,6 +312,7 @@ impl Clock {
             quickest: None,
             thaws: 0,
             hybrid: Hlc::default(),
+            first: None,
             carried: false,
             markless_reads: 0,
             bug,
@@ -571,6 +574,7 @@ impl Clock {
         let time = Hlc(next).max(Hlc::from_ms(at_ms));
         assert!(time > after && time > self.hybrid, "a commit time is greater than all before it");
         assert!(time >= Hlc::from_ms(at_ms), "a commit time is not before the instant that it is for");
+        self.first.get_or_insert(time);
         // A time that follows a version of the future is that transaction's alone: what the node
         // gives out next is the store's time again.
         if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
@@ -578,6 +582,12 @@ impl Clock {
         }
         assert!(self.hybrid <= time, "the hybrid clock follows what is given out, and nothing else");
         time
+    }
+
+    /// Returns true if a commit time may have been given out by this clock: it is not before the first
+    /// one.
+    pub(crate) fn is_of_this_life(&self, time: Hlc) -> bool {
+        self.first.is_some_and(|first| time >= first)
     }
 
     /// Panics if an invariant is broken.

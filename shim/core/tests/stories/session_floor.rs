@@ -3,9 +3,10 @@
 //! Method: a session token goes from a commit on one node to a begin on another, which has listed
 //! the key a moment before and would answer by that listing.
 
-use aft_core::ids::Session;
+use aft_core::ids::{Session, SessionEntry};
 use aft_core::message::{Begin, CommitArgs, Committed, Reply, Verb};
-use aft_core::store::{Call, Name};
+use aft_core::settings::Settings;
+use aft_core::store::{Body, Call, CallError, Name};
 
 use crate::shop::{Shop, hash};
 
@@ -101,4 +102,22 @@ fn a_token_of_a_record_is_looked_up_and_is_seen_on_another_node() {
     let gets = shop.count(|call| matches!(call, Call::Get(Name::Commit(of)) if *of == hash(7)));
     assert_eq!(gets, 1, "{:?}", shop.calls);
     assert_eq!(shop.count(|call| matches!(call, Call::List { .. })), 0, "{:?}", shop.calls);
+}
+
+#[test]
+fn a_process_that_has_not_read_the_mark_knows_of_no_version_whether_it_was_collected() {
+    let settings = Settings { run_scripts_twice: true, ..Settings::new(true, 0, true) };
+    let mut shop = Shop::new(1, &settings);
+    let long_ago_ms = shop.true_ms() - 10_000_000;
+    shop.plant(7, long_ago_ms, &["k", "l"], "deleted since", false);
+    shop.set_mark(long_ago_ms + 5_000_000);
+    // Its first look at the mark fails; the record behind the session is found.
+    shop.fail = |call| matches!(call, Call::Get(Name::Format)).then(|| CallError::Refused("not now".into()));
+    let Some(Body::Record(record)) = shop.store.commits.get(&hash(7)) else { panic!("it was planted") };
+    let entry = SessionEntry { txn: record.txn, hash: hash(7), whole: false, seen_ms: long_ago_ms };
+    let session = Session { entries: vec![entry], fresh_until_ms: 0 };
+    let begin = Begin { session, ..shop.begin(None) };
+    let reader = shop.open(0, begin);
+    shop.fail = |_| None;
+    assert_eq!(shop.get(0, reader, "k"), Ok(None), "a tombstone has superseded it, and has gone as well");
 }

@@ -293,8 +293,12 @@ impl State {
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
         if self.settings.moves_mark_alone() {
             // The mark follows this node's own attempts, however young they are; and only this node
-            // removes, after it has seen the mark in its place.
-            return txn > self.mark.known();
+            // removes, after it has seen the mark in its place. As long as it has not read the mark,
+            // that is certain of its own commits alone.
+            return match self.mark.last() {
+                Some(seen) => txn > seen.format.mark,
+                None => self.clock.is_of_this_life(txn.time),
+            };
         }
         let Some(bounds) = self.clock.bounds() else { return false };
         let now_ms = if self.planted(Bug::IgnoreErrorInAge) { bounds.earliest_ms } else { bounds.latest_ms };

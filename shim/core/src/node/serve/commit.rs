@@ -150,7 +150,8 @@ fn unseen_keys(state: &State, attempt: AttemptId) -> impl Iterator<Item = &Key> 
     let transaction = &state.transactions[&attempt];
     // Where one process holds the store, the index is complete for keys that were listed in its
     // life, and its clock is ahead of all its commits.
-    let since = if state.settings.exclusive { 0 } else { transaction.began_call };
+    let any_listing = state.settings.exclusive || state.planted(Bug::LowerTimeByOldListing);
+    let since = if any_listing { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
     let is_seen = move |key: &Key| {
         let listing = state.index.known(key).and_then(|entry| entry.listing());
