@@ -22,6 +22,8 @@ async fn superseded_versions_go() {
     let node = node(Arc::new(store.clone()), |settings| {
         settings.maintain = true;
         settings.time_divisor = 1_000;
+        // The longest there is: a machine that is busy may let a write stand for a while.
+        settings.core.timeout_default_ms = settings.core.timeout_max_ms;
         settings.core.sweep_interval_ms = 50_000;
         settings.core.retention_default_ms = 0;
     })
