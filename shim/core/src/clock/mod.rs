@@ -1,0 +1,474 @@
+//! The store's time, and ages: the only clocks that decisions rest on (`docs/protocol.md`, clocks).
+//!
+//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer
+//! bounds the offset between the store's clock and the node's monotonic clock; bounds of several
+//! answers are intersected, and widen as clocks drift. Before the first answer, and after the
+//! process did not run for a while, the time is not known and nothing is decided by it.
+//!
+//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires
+//! (deadlines, listings, repeated calls) expires *at most*: by whichever clock went furthest. So a
+//! process that was frozen with one of its clocks does not believe what it knew before.
+//!
+//! Why an error is on the safe side: every comparison takes the bound that delays what waits and
+//! hastens what expires.
+
+mod offset;
+mod slip;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::bug::Bug;
+use crate::ids::Hlc;
+use offset::Offset;
+use slip::Slip;
+
+/// The clocks at one step, read once by the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Now {
+    /// Milliseconds of a clock that never goes back and does not count suspension
+    /// (`CLOCK_MONOTONIC`). Timers go by it.
+    pub mono_ms: u64,
+    /// Milliseconds of a clock that never goes back and counts suspension (`CLOCK_BOOTTIME`).
+    pub boot_ms: u64,
+    /// Milliseconds since the Unix epoch. May jump.
+    pub wall_ms: u64,
+}
+
+/// The store's time as one answer carried it: at some moment between sending and receiving, the
+/// store's clock read a value in `[at_ms, at_ms + span_ms)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreTime {
+    /// The earliest instant at which the request was sent, by the node's monotonic clock.
+    pub sent_mono_ms: u64,
+    /// The latest instant at which the answer had come, by the node's monotonic clock.
+    pub received_mono_ms: u64,
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    /// The resolution of the store's time, in milliseconds; at least 1.
+    pub span_ms: u64,
+}
+
+/// The clock that is the store's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// The store's own, which its answers carry.
+    Store,
+    /// One process holds the store: its wall clock, but never behind its hybrid clock.
+    Own,
+}
+
+/// The store's time at one step: not before the one, not after the other, in milliseconds since the
+/// epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bounds {
+    /// The earliest that it can be.
+    pub earliest_ms: u64,
+    /// The latest that it can be.
+    pub latest_ms: u64,
+}
+
+impl Bounds {
+    /// Returns the width of the bounds: twice the largest error.
+    pub fn width_ms(self) -> u64 {
+        assert!(self.earliest_ms <= self.latest_ms, "bounds are in order");
+        self.latest_ms - self.earliest_ms
+    }
+}
+
+/// An instant by every clock, for ages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment {
+    at: At,
+    /// The latest that the store's time could be, where it was known.
+    store_ms: Option<u64>,
+    /// The number of pauses of the process before it.
+    thaws: u32,
+}
+
+/// A time that no answer has confirmed for so long is not known any more.
+const STALE_AFTER_MS: u64 = 60_000;
+/// After answers disagreed, both count for so long.
+const DISPUTE_MS: u64 = 10_000;
+/// A store whose time ticks more often is asked for no better one: any answer tells it.
+const COARSE_MS: u64 = 10;
+/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause
+/// of the process.
+pub const THAW_MS: u64 = 1_000;
+
+/// The monotonic clock, and what has slipped by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+struct At {
+    mono_ms: u64,
+    slip_ms: u64,
+}
+
+/// The moment at which the store's time became known, after it was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Anchor {
+    mono_ms: u64,
+    /// The latest that the store's time could be then.
+    store_ms: u64,
+    /// The number of pauses before it.
+    thaws: u32,
+}
+
+/// The time between a question and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct RoundTrip {
+    ms: u64,
+    /// The monotonic instant at which the answer was heard.
+    heard_mono: u64,
+}
+
+/// Anchors that are kept. An instant without one counts as out of sight after the next pause.
+const ANCHORS_MAX: usize = 8;
+
+/// A node's clock.
+#[derive(Debug, Clone, Hash)]
+pub(crate) struct Clock {
+    reference: Reference,
+    now: Now,
+    /// The clocks of the first step.
+    start: Option<Now>,
+    slip: Slip,
+    offset: Option<Offset>,
+    /// Covers answers that disagree, until this monotonic instant.
+    disputed: Option<(Offset, u64)>,
+    /// The last moments at which the time became known, oldest first.
+    anchors: VecDeque<Anchor>,
+    /// The monotonic instant at which the store's time was last heard.
+    heard_mono: u64,
+    /// The number of calls made before the latest one whose answer carried it, and that one.
+    heard_calls: u64,
+    /// The resolution of the store's time, in milliseconds, as last heard.
+    span_ms: u64,
+    /// The quickest round trip of the last minute or so.
+    quickest: Option<RoundTrip>,
+    /// The number of pauses of the process so far.
+    thaws: u32,
+    /// The last commit time that was given out, but for those that followed a version of the
+    /// future.
+    hybrid: Hlc,
+    /// The first commit time that was given out.
+    first: Option<Hlc>,
+    /// Set where one process holds the store, once what its earlier lives gave out was carried over.
+    carried: bool,
+    /// Reads that have shown no mark.
+    markless_reads: u32,
+    bug: Option<Bug>,
+}
+
+impl Clock {
+    pub(crate) fn new(reference: Reference, bug: Option<Bug>) -> Clock {
+        Clock {
+            reference,
+            now: Now::default(),
+            start: None,
+            slip: Slip::default(),
+            offset: None,
+            disputed: None,
+            anchors: VecDeque::new(),
+            heard_mono: 0,
+            heard_calls: 0,
+            span_ms: 1,
+            quickest: None,
+            thaws: 0,
+            hybrid: Hlc::default(),
+            first: None,
+            carried: false,
+            markless_reads: 0,
+            bug,
+        }
+    }
+
+    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns
+    /// the gap, in milliseconds, if the process had not run for a while before it: two of its
+    /// clocks moved apart, or the step comes too late.
+    pub(crate) fn step(&mut self, now: Now, wake_mono: Option<u64>) -> Option<u64> {
+        assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
+        assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
+        let before = std::mem::replace(&mut self.now, now);
+        let Some(start) = self.start else {
+            self.start = Some(now);
+            self.slip = Slip::at_start(now);
+            return None;
+        };
+        self.slip = self.slip.step(start, now);
+        let mono = now.mono_ms - before.mono_ms;
+        let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
+        // A wall clock that is set back says as much about a pause as one that goes ahead: the
+        // clocks moved apart.
+        let wall = (i128::from(now.wall_ms) - i128::from(before.wall_ms)).abs_diff(i128::from(mono));
+        let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
+        let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
+        if gap <= THAW_MS {
+            return None;
+        }
+        self.offset = None;
+        self.disputed = None;
+        self.thaws += 1;
+        let is_unknown = self.reference == Reference::Own || self.offset.is_none();
+        assert!(is_unknown, "nothing that was known of time before a pause is believed after it");
+        Some(gap)
+    }
+
+    /// Learns the store's time from an answer to a call that was made since the last pause, the
+    /// number `asked_call`, at the moment `asked`. Returns the distance, in milliseconds, if it
+    /// disagrees with what was known.
+    pub(crate) fn hear(&mut self, heard: StoreTime, asked: &Moment, asked_call: u64) -> Option<u64> {
+        assert!(heard.sent_mono_ms <= heard.received_mono_ms, "an answer comes after its request");
+        assert!(heard.span_ms >= 1, "a time has a resolution");
+        if self.reference == Reference::Own {
+            return None;
+        }
+        assert_eq!(asked.thaws, self.thaws, "an answer from before a pause is not heard");
+        let knew = self.bounds().is_some();
+        let apart_ms = self.learn(heard, asked, asked_call);
+        let store_ms = self.bounds().expect("it was heard").latest_ms;
+        if !knew {
+            self.anchors.push_back(Anchor { mono_ms: self.now.mono_ms, store_ms, thaws: self.thaws });
+            self.anchors.drain(..self.anchors.len().saturating_sub(ANCHORS_MAX));
+        }
+        apart_ms
+    }
+
+    fn learn(&mut self, heard: StoreTime, asked: &Moment, asked_call: u64) -> Option<u64> {
+        let now = self.at();
+        let new = Offset::of(heard, asked.at.slip_ms, now);
+        self.heard_mono = now.mono_ms;
+        self.heard_calls = self.heard_calls.max(asked_call + 1);
+        self.span_ms = heard.span_ms;
+        let ms = heard.received_mono_ms - heard.sent_mono_ms;
+        let is_old = |quickest: RoundTrip| now.mono_ms - quickest.heard_mono > STALE_AFTER_MS;
+        if self.quickest.is_none_or(|quickest| ms <= quickest.ms || is_old(quickest)) {
+            self.quickest = Some(RoundTrip { ms, heard_mono: now.mono_ms });
+        }
+        if self.disputed.is_some_and(|(_, until_mono)| now.mono_ms >= until_mono) {
+            self.disputed = None;
+        }
+        let Some(known) = self.offset else {
+            self.offset = Some(new);
+            return None;
+        };
+        if let Some((hull, _)) = &mut self.disputed {
+            *hull = hull.hull(new, now);
+        }
+        match known.intersection(new, now) {
+            Some(both) => {
+                self.offset = Some(both);
+                None
+            }
+            None if self.bug == Some(Bug::IntersectOverStep) => None,
+            None => {
+                let hull = self.disputed.map_or(known, |(hull, _)| hull);
+                let hull = hull.hull(known, now).hull(new, now);
+                self.disputed = Some((hull, now.mono_ms + DISPUTE_MS));
+                self.offset = Some(new);
+                let ahead = new.low_at(now) - known.high_at(now);
+                let behind = known.low_at(now) - new.high_at(now);
+                Some(ahead.max(behind).unsigned_abs())
+            }
+        }
+    }
+
+    /// Returns the store's time at this step, if it is known.
+    pub(crate) fn bounds(&self) -> Option<Bounds> {
+        match self.reference {
+            Reference::Own if !self.carried => None,
+            Reference::Own => {
+                let hybrid_ms = if self.bug == Some(Bug::WallClockAlone) { 0 } else { self.hybrid.ms() };
+                let ms = self.now.wall_ms.max(hybrid_ms);
+                assert!(ms >= self.now.wall_ms, "one process's time is not behind its clock");
+                Some(Bounds { earliest_ms: ms, latest_ms: ms })
+            }
+            Reference::Store => {
+                if self.bug == Some(Bug::TimeBeforeFirstAnswer) && self.offset.is_none() {
+                    let ms = self.now.wall_ms;
+                    return Some(Bounds { earliest_ms: ms, latest_ms: ms });
+                }
+                let stale = self.now.mono_ms - self.heard_mono > STALE_AFTER_MS;
+                let offset = self.offset.filter(|_| !stale)?;
+                let offset = match self.disputed {
+                    Some((hull, until_mono)) if self.now.mono_ms < until_mono => hull.hull(offset, self.at()),
+                    Some(_) | None => offset,
+                };
+                let mono = i64::try_from(self.now.mono_ms).expect("times fit into 63 bits");
+                let ms = |offset: i64| u64::try_from(mono + offset).unwrap_or(0);
+                let (low, high) = (offset.low_at(self.at()), offset.high_at(self.at()));
+                let (earliest_ms, latest_ms) = (ms(low), ms(high));
+                assert!(earliest_ms <= latest_ms, "bounds are in order");
+                Some(Bounds { earliest_ms, latest_ms })
+            }
+        }
+    }
+
+    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a question
+    /// to the store narrows the bounds most: when a tick of its clock (of a `Date`, the next second)
+    /// is as likely over as not. `None` if a question would not help much.
+    ///
+    /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of its
+    /// round trip; after some of them the width is about a round trip, and drifts from there.
+    pub(crate) fn best_question_mono(&self, from_mono: u64) -> Option<u64> {
+        let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
+        let round_trip_ms = self.quickest?.ms;
+        let is_coarse = self.span_ms >= COARSE_MS && self.span_ms > round_trip_ms;
+        // Below that hardly more than a millisecond would go, and the drift soon brings it back.
+        if !is_coarse || bounds.width_ms() <= round_trip_ms + round_trip_ms / 4 + 2 {
+            return None;
+        }
+        let likely_ms = bounds.earliest_ms + bounds.width_ms() / 2;
+        // The store reads its clock half a round trip after the question leaves.
+        let idle_ms = from_mono.saturating_sub(self.now.mono_ms);
+        let read_ms = likely_ms + round_trip_ms / 2 + idle_ms;
+        let wait_ms = self.span_ms - read_ms % self.span_ms;
+        assert!((1..=self.span_ms).contains(&wait_ms), "the next tick is at most a tick away");
+        Some(self.now.mono_ms + idle_ms + wait_ms)
+    }
+
+    /// Returns true if an answer to this call or a later one carried the store's time; always where
+    /// the clock is the process's own. Instants would not do: a process may have been frozen, with
+    /// all its clocks, between two events of the same millisecond.
+    pub(crate) fn was_heard_since(&self, call: u64) -> bool {
+        self.reference == Reference::Own || self.offset.is_some() && self.heard_calls > call
+    }
+
+    /// Returns true if the process stood still since an instant, and nothing shows how long: no
+    /// clock of its own need do so, and the store's time is not known now or was not known then.
+    pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
+        let is_known = self.offset.is_some() && self.store_ms_at(then).is_some();
+        self.reference == Reference::Store && then.thaws < self.thaws && !is_known
+    }
+
+    /// Returns the latest that the store's time could be at an instant: as it was known then, or as
+    /// it became known later, before the next pause.
+    fn store_ms_at(&self, then: &Moment) -> Option<u64> {
+        let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.at.mono_ms && anchor.thaws >= then.thaws;
+        then.store_ms.or_else(|| {
+            let anchor = self.anchors.iter().find(is_later)?;
+            let elapsed_ms = anchor.mono_ms - then.at.mono_ms;
+            (anchor.thaws == then.thaws).then(|| anchor.store_ms.saturating_sub(elapsed_ms))
+        })
+    }
+
+    /// Carries the hybrid clock of earlier lives over, where one process holds the store: the mark
+    /// is at or above every commit time that they gave out and that may have gone since. A wall
+    /// clock may have been set back between, so the time is not known before.
+    pub(crate) fn carry_over(&mut self, mark: Hlc) {
+        if self.reference == Reference::Own {
+            self.hybrid = self.hybrid.max(mark);
+            self.carried = true;
+            assert!(self.hybrid >= mark, "commits to come are above the mark");
+        }
+    }
+
+    /// Begins at the wall clock after all, once this many reads have shown that there is no mark:
+    /// damage of it ends collecting, not service (protocol, section 11).
+    pub(crate) fn do_without_mark(&mut self, reads: u32) {
+        if self.reference == Reference::Store || self.carried {
+            return;
+        }
+        self.markless_reads += 1;
+        if self.markless_reads >= reads {
+            self.carry_over(Hlc::default());
+        }
+    }
+
+    /// Returns true if this fault was put in on purpose.
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    fn at(&self) -> At {
+        At { mono_ms: self.now.mono_ms, slip_ms: self.slip.total_ms() }
+    }
+
+    /// Returns this step's monotonic time in milliseconds.
+    pub(crate) fn mono_ms(&self) -> u64 {
+        self.now.mono_ms
+    }
+
+    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted
+    /// bug does.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.now.wall_ms
+    }
+
+    /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.
+    pub(crate) fn moment(&self) -> Moment {
+        let store_ms = match self.reference {
+            Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
+            Reference::Own => None,
+        };
+        Moment { at: self.at(), store_ms, thaws: self.thaws }
+    }
+
+    /// Returns the age of an instant by whichever clock went furthest since, at every step: for what
+    /// expires. A wall clock that was set back in between hides no pause.
+    pub(crate) fn age_at_most_ms(&self, then: &Moment) -> u64 {
+        let counted_ms = self.age_at_least_ms(then) + self.slip.total_ms().saturating_sub(then.at.slip_ms);
+        let store = match (self.store_ms_at(then), self.bounds()) {
+            // By the latest that it can be: it grows when an answer shows that the process stood
+            // still with all its clocks, and not when answers narrow the error down.
+            (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
+            (Some(_) | None, _) => 0,
+        };
+        let age_ms = counted_ms.max(store);
+        assert!(age_ms >= self.age_at_least_ms(then), "an age at most is not below the age at least");
+        age_ms
+    }
+
+    /// Returns the age of an instant by the monotonic clock alone: for what waits.
+    pub(crate) fn age_at_least_ms(&self, then: &Moment) -> u64 {
+        self.now.mono_ms.saturating_sub(then.at.mono_ms)
+    }
+
+    /// Returns how far the hybrid clock is ahead of the store's time, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        self.bounds().map_or(0, |bounds| self.hybrid.ms().saturating_sub(bounds.latest_ms))
+    }
+
+    /// Gives out a commit time: greater than `after` and than those given out before, and not
+    /// before `at_ms`, which lies within the bounds of the store's time.
+    pub(crate) fn tick(&mut self, after: Hlc, at_ms: u64) -> Hlc {
+        let bounds = self.bounds().expect("no commit time is taken before the store's time is known");
+        assert!(bounds.earliest_ms <= at_ms && at_ms <= bounds.latest_ms, "a commit time is the store's");
+        let next = self.hybrid.max(after).0.checked_add(1).expect("commit times do not run out");
+        let time = Hlc(next).max(Hlc::from_ms(at_ms));
+        assert!(time > after && time > self.hybrid, "a commit time is greater than all before it");
+        assert!(time >= Hlc::from_ms(at_ms), "a commit time is not before the instant that it is for");
+        self.first.get_or_insert(time);
+        // A time that follows a version of the future is that transaction's alone: what the node
+        // gives out next is the store's time again.
+        if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
+            self.hybrid = time;
+        }
+        assert!(self.hybrid <= time, "the hybrid clock follows what is given out, and nothing else");
+        time
+    }
+
+    /// Returns true if a commit time may have been given out by this clock: it is not before the first
+    /// one.
+    pub(crate) fn is_of_this_life(&self, time: Hlc) -> bool {
+        self.first.is_some_and(|first| time >= first)
+    }
+
+    /// Panics if an invariant is broken.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.heard_mono <= self.now.mono_ms, "what was heard is in the past");
+        assert!(self.anchors.len() <= ANCHORS_MAX, "anchors are bounded");
+        let ordered = |a: &Anchor, b: &Anchor| a.mono_ms <= b.mono_ms && a.thaws <= b.thaws;
+        assert!(self.anchors.iter().is_sorted_by(|a, b| ordered(a, b)), "anchors come in order");
+        let is_heard = self.offset.is_some() || self.disputed.is_some();
+        assert!(!is_heard || self.reference == Reference::Store, "one process hears no other time");
+        if let Some(offset) = &self.offset {
+            assert!(offset.low_at(self.at()) <= offset.high_at(self.at()), "bounds are in order");
+        }
+        if let (Some((hull, _)), Some(offset)) = (&self.disputed, &self.offset) {
+            let meets = hull.low_at(self.at()) <= offset.high_at(self.at())
+                && hull.high_at(self.at()) >= offset.low_at(self.at());
+            assert!(meets, "a hull covers what is known");
+        }
+    }
+}
