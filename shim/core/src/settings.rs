@@ -45,8 +45,8 @@ pub struct Settings {
     /// Ended transactions that are remembered, so that a repeated commit gets its answer again:
     /// some 200 bytes each, 20 MiB in all.
     pub ended_kept_max: usize,
-    /// Commits of this node that are remembered as entered: their entries were in place, or have been.
-    /// Some 200 bytes each, 10 MiB in all. A sweep reads no unnamed one that is remembered.
+    /// Commits of this node that are remembered as entered: their entries were in place, or have
+    /// been. Some 200 bytes each, 10 MiB in all. A sweep reads no unnamed one that is remembered.
     pub entered_kept_max: usize,
     /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,

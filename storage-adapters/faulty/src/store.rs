@@ -255,8 +255,8 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         format!("faulty:{}", self.inner.url())
     }
 
-    /// Those of the store inside, with a grace time that covers the longest delay configured so far, unless that store holds writes to their
-    /// deadlines, however late they come.
+    /// Those of the store inside, with a grace time that covers the longest delay configured so
+    /// far, unless that store holds writes to their deadlines, however late they come.
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         if self.inner.until(Instant::now()).is_some() {

@@ -108,8 +108,8 @@ impl World {
             attempt.told_before = self.audit.told.clone();
             attempt.mark_known =
                 slot.node.as_ref().map(Node::mark) == self.store.format.as_ref().map(|format| format.mark);
-            // A fresh transaction uses no listing from before, and a process that holds the store none from
-            // before it knew the mark.
+            // A fresh transaction uses no listing from before, and a process that holds the store
+            // none from before it knew the mark.
             attempt.mark_least = if attempt.fresh || self.settings.exclusive {
                 slot.marks.last()
             } else {

@@ -554,7 +554,8 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     Ok(())
 }
 
-/// Returns the oldest call of a host that runs: one that stands still gets its answers when it goes on.
+/// Returns the oldest call of a host that runs: one that stands still gets its answers when it goes
+/// on.
 fn next_flight(world: &World) -> Option<FlightId> {
     world.flights.iter().find(|(_, flight)| world.is_awake(flight.host)).map(|(id, _)| *id)
 }

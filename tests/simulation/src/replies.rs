@@ -413,11 +413,11 @@ impl World {
     /// its listings cannot explain.
     fn judge_gone(&self, attempt: &Attempt) -> bool {
         let deadline_ms = attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
-        // A node that knew the mark at the begin may still rest on an older one, and must refuse once
-        // another has settled above that (seeds 8053821, 8062150, 9028340). A listing that it asked
-        // before it learned the mark carries the older one, and is in use until it ages. And a begin
-        // that waits for another attempt counts its time from the end of the wait: the mark may move
-        // during the wait, unheard, and settle within that time.
+        // A node that knew the mark at the begin may still rest on an older one, and must refuse
+        // once another has settled above that (seeds 8053821, 8062150, 9028340). A listing that it
+        // asked before it learned the mark carries the older one, and is in use until it ages. And
+        // a begin that waits for another attempt counts its time from the end of the wait: the mark
+        // may move during the wait, unheard, and settle within that time.
         let settled_above = self.audit.settled_for_readers(self.scene()) > attempt.mark_least;
         let protected = attempt.mark_known && !settled_above && !attempt.blind && self.now_ms <= deadline_ms;
         // A reader counts a mark as settled before anybody may remove below it.

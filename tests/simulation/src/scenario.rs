@@ -184,7 +184,8 @@ impl Stage {
         self.pass(1);
     }
 
-    /// Lets the client of an attempt send its next verb, and answers the first call that it leads to: the next one is under way.
+    /// Lets the client of an attempt send its next verb, and answers the first call that it leads
+    /// to: the next one is under way.
     fn half_a_verb(&mut self, attempt: usize) {
         let clean = "nothing is broken before the world begins";
         self.world.client(attempt).expect(clean);
@@ -470,7 +471,8 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let name = "a reader that nothing wakes, and versions that go";
     all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
 
-    // Then it has listed the key when it comes to stand still, and asks for the record of what it found there. A sweep removes that beside it.
+    // Then it has listed the key when it comes to stand still, and asks for the record of what it
+    // found there. A sweep removes that beside it.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["K"]);
     // It knows entries by their listing alone.
     stage.world.start_again(1);

@@ -1,5 +1,6 @@
-//! Goal: the tests are tested: every planted bug of the protocol's section 16 that breaks a promise is found, and it is said how fast. Stories find the
-//! others (`shim/core/tests/stories/planted.rs`).
+//! Goal: the tests are tested: every planted bug of the protocol's section 16 that breaks a promise
+//! is found, and it is said how fast. Stories find the others
+//! (`shim/core/tests/stories/planted.rs`).
 //!
 //! Method: with each bug in turn, some seeds from a fixed one on until one breaks a promise, and that seed is clean without the bug; if none does, the
 //! small worlds, until one breaks; then more seeds. That the worlds are clean without a bug is what `small_worlds` tests.

@@ -50,7 +50,7 @@ pub async fn scan_all(
     unreachable!("a scan ends")
 }
 
-/// What one way of paging through a space met ([`both_ways`]).
+/// The names and the damage that one way of paging through a space met ([`both_ways`]).
 #[derive(Debug)]
 pub struct Way {
     /// The verb, and the size of its pages.

@@ -9,7 +9,7 @@
 //! (deadlines, listings, repeated calls) expires *at most*: by whichever clock went furthest. So a
 //! process that was frozen with one of its clocks does not believe what it knew before.
 //!
-//! Why an error is on the safe side: every comparison takes the bound that delays what waits and
+//! An error is on the safe side: every comparison takes the bound that delays what waits and
 //! hastens what expires.
 
 mod offset;
@@ -153,7 +153,8 @@ pub(crate) struct Clock {
     hybrid: Hlc,
     /// The first commit time that was given out.
     first: Option<Hlc>,
-    /// Set where one process holds the store, once what its earlier lives gave out was carried over.
+    /// Set where one process holds the store, once what its earlier lives gave out was carried
+    /// over.
     carried: bool,
     /// Reads that have shown no mark.
     markless_reads: u32,
@@ -304,12 +305,12 @@ impl Clock {
         }
     }
 
-    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a question
-    /// to the store narrows the bounds most: when a tick of its clock (of a `Date`, the next second)
-    /// is as likely over as not. `None` if a question would not help much.
+    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a
+    /// question to the store narrows the bounds most: when a tick of its clock (of a `Date`, the
+    /// next second) is as likely over as not. `None` if a question would not help much.
     ///
-    /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of its
-    /// round trip; after some of them the width is about a round trip, and drifts from there.
+    /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of
+    /// its round trip; after some of them the width is about a round trip, and drifts from there.
     pub(crate) fn best_question_mono(&self, from_mono: u64) -> Option<u64> {
         let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
         let round_trip_ms = self.quickest?.ms;
@@ -404,8 +405,8 @@ impl Clock {
         Moment { at: self.at(), store_ms, thaws: self.thaws }
     }
 
-    /// Returns the age of an instant by whichever clock went furthest since, at every step: for what
-    /// expires. A wall clock that was set back in between hides no pause.
+    /// Returns the age of an instant by whichever clock went furthest since, at every step: for
+    /// what expires. A wall clock that was set back in between hides no pause.
     pub(crate) fn age_at_most_ms(&self, then: &Moment) -> u64 {
         let counted_ms = self.age_at_least_ms(then) + self.slip.total_ms().saturating_sub(then.at.slip_ms);
         let store = match (self.store_ms_at(then), self.bounds()) {
@@ -448,8 +449,8 @@ impl Clock {
         time
     }
 
-    /// Returns true if a commit time may have been given out by this clock: it is not before the first
-    /// one.
+    /// Returns true if a commit time may have been given out by this clock: it is not before the
+    /// first one.
     pub(crate) fn is_of_this_life(&self, time: Hlc) -> bool {
         self.first.is_some_and(|first| time >= first)
     }

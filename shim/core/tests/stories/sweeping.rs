@@ -1,7 +1,7 @@
 //! Goal: a sweep does not ask for what its node knows.
 //!
-//! Method: a node commits, some of it superseded; it sweeps, or another node does, until all that may
-//! go has gone; the gets of records are counted.
+//! Method: a node commits, some of it superseded; it sweeps, or another node does, until all that
+//! may go has gone; the gets of records are counted.
 
 use aft_core::ids::RequestHash;
 use aft_core::settings::Settings;

@@ -213,8 +213,8 @@ impl Simulation {
             1 => {
                 self.world.store.strange_commits.insert("a stranger among the commits".into());
             }
-            // A process that holds its store and cannot read the mark begins at its wall clock. If that
-            // was set back as well, nothing is promised.
+            // A process that holds its store and cannot read the mark begins at its wall clock. If
+            // that was set back as well, nothing is promised.
             2 if self.fault.chance(300)
                 && !(self.plan.settings.exclusive && self.plan.clocks.wall_max_ms > 0) =>
             {

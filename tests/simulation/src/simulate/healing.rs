@@ -111,8 +111,8 @@ impl Simulation {
                     let reader = self.world.attempts[number].clone();
                     return demand_newest(&self.world, &reader, all);
                 }
-                // The first answer since may show that the host stood still, with all of its clocks:
-                // then the attempt's time may be over at once.
+                // The first answer since may show that the host stood still, with all of its
+                // clocks: then the attempt's time may be over at once.
                 Some(Ended::Refused(Refusal::SnapshotGone(_) | Refusal::Lost)) => {
                     let pause = self.plan.settings.recheck_after_ms / 2;
                     self.run_until(self.world.now_ms + pause)?;

@@ -74,8 +74,8 @@ impl Known {
         self.undecided.filter(|vain| vain.listing == listing).map(|vain| vain.next_call)
     }
 
-    /// Returns what it is if no record belongs to it for certain: this listing was asked after a look
-    /// that was made below the mark and found none, and shows the entry still.
+    /// Returns the entry's state if no record belongs to it for certain: this listing was asked
+    /// after a look that was made below the mark and found none, and shows the entry still.
     ///
     /// At or below the mark a record is not created any more, and it is removed after all entries.
     /// So the look would have found the record, had it not been lost, or never been there.
@@ -418,9 +418,9 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or is another attempt's. It was asked for
-    /// by `asked_call`, which tells nothing of a listing that was asked later; when it was asked, the
-    /// mark was known to be at `mark`.
+    /// Notes that the record of a listed entry is not there, or is another attempt's. It was asked
+    /// for by `asked_call`, which tells nothing of a listing that was asked later; when it was
+    /// asked, the mark was known to be at `mark`.
     pub(in crate::node) fn undecided(
         &mut self,
         (txn, key): (TxnId, &Key),

@@ -229,7 +229,7 @@ impl State {
     /// Plans a question for the store's time, for the instant at which its answer says most: bounds
     /// that are far apart have made a commit wait, or list its keys first.
     ///
-    /// Where the store tells whole seconds, answers narrow the bounds only if they come close to the
+    /// Answers of a store that tells whole seconds narrow the bounds only if they come close to the
     /// end of one. Those of a single client do not: its commits wait for the bounds, and the wait
     /// keeps the answers apart. A guest asks nothing that nobody waits for.
     pub(in crate::node) fn sharpen_time(&mut self) {
@@ -280,7 +280,13 @@ impl State {
         self.entered.insert(record.hash, Entered::of(record));
     }
 
-    /// Returns true if a transaction is known to be committed, with all of its entries in place, or
+    /// Returns what is remembered of a commit of an unnamed request, under whose name nothing else
+    /// can be committed.
+    pub(in crate::node) fn own_commit(&self, hash: RequestHash) -> Option<Entered> {
+        self.entered.get(&hash).copied().filter(|entered| !entered.named)
+    }
+
+    /// Returns true if a transaction is known to be committed, its entries being in place or
     /// collected.
     pub(in crate::node) fn is_entered(&self, hash: RequestHash, txn: TxnId) -> bool {
         // The whole TxnId: an attempt that met a failure and committed again may have left entries
@@ -293,8 +299,8 @@ impl State {
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
         if self.settings.moves_mark_alone() {
             // The mark follows this node's own attempts, however young they are; and only this node
-            // removes, after it has seen the mark in its place. As long as it has not read the mark,
-            // that is certain of its own commits alone.
+            // removes, after it has seen the mark in its place. Until it has read the mark, that is
+            // certain of its own commits alone.
             return match self.mark.last() {
                 Some(seen) => txn > seen.format.mark,
                 None => self.clock.is_of_this_life(txn.time),

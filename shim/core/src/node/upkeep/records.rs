@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::RequestHash;
+use crate::ids::{RequestHash, TxnId};
 use crate::message::Note;
 use crate::record::{Record, Stub};
 use crate::store::{Answer, Body, Call, Found, FoundRecord, Name, Scan, Tag};
@@ -111,8 +111,11 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     }
     match body {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
-        None if let Some(entered) = state.entered.get(&hash).copied().filter(|entered| !entered.named) => {
-            judge_entered(sweep, state, hash, entered);
+        // Its entries have stood, so there is nothing to put.
+        None if let Some(own) = state.own_commit(hash) => {
+            if may_remove(state, sweep.basis(), own.txn, own.retention_ms) {
+                sweep.remove_unnamed(hash, own);
+            }
         }
         // The name was used: that is all that it says.
         Some(Body::Stub(_)) => {}
@@ -145,10 +148,9 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
 
 /// Decides on a record to which no entry of a verified attempt led.
 fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>) {
-    let entered = Entered::of(&record);
-    if may_remove(state, sweep.basis(), &entered) {
+    if may_remove(state, sweep.basis(), record.txn, record.retention_ms) {
         return match tag {
-            _ if !record.named => sweep.remove_unnamed(record.hash, entered),
+            _ if !record.named => sweep.remove_unnamed(record.hash, Entered::of(&record)),
             Some(tag) => sweep.push(Job::RemoveRecord(record, tag)),
             // The listing brought the record without its tag.
             None => sweep.push(Job::Look(record.hash)),
@@ -163,31 +165,23 @@ fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>
     }
 }
 
-/// Decides on the record of an unnamed request that this node has committed, and to which no entry
-/// of a verified attempt led. Its entries have stood, so there is nothing to put.
-fn judge_entered(sweep: &mut Sweep, state: &State, hash: RequestHash, entered: Entered) {
-    assert!(!entered.named, "another attempt may have used the name since");
-    if may_remove(state, sweep.basis(), &entered) {
-        sweep.remove_unnamed(hash, entered);
-    }
-}
-
 /// Returns true if a record without entries may go. Planted: without regard to the mark.
-fn may_remove(state: &State, basis: &Basis, record: &Entered) -> bool {
-    let is_settled = basis.standing(state, record.txn) == Standing::Settled;
-    (is_settled || state.planted(Bug::RemoveUnverifiedRecord)) && has_retention_passed(state, basis, record)
+fn may_remove(state: &State, basis: &Basis, txn: TxnId, retention_ms: u64) -> bool {
+    let is_settled = basis.standing(state, txn) == Standing::Settled;
+    (is_settled || state.planted(Bug::RemoveUnverifiedRecord))
+        && has_retention_passed(state, basis, txn, retention_ms)
 }
 
 /// Returns true if a record's retention has passed by the store's time, at least. Planted: by the
 /// machine's own clock; at once.
-fn has_retention_passed(state: &State, basis: &Basis, record: &Entered) -> bool {
+fn has_retention_passed(state: &State, basis: &Basis, txn: TxnId, retention_ms: u64) -> bool {
     let by_own_clock = state.planted(Bug::OwnClockForRetention);
     let now_ms = if by_own_clock { state.clock.wall_ms() } else { basis.began_ms() };
     // A record of other settings is kept long enough all the same: a retention outlasts every
     // attempt that began before the record stood.
-    let least_ms = record.retention_ms.max(state.settings.retention_min_ms());
+    let least_ms = retention_ms.max(state.settings.retention_min_ms());
     let kept_ms = if state.planted(Bug::RetentionEndsEarly) { 0 } else { least_ms };
-    now_ms >= record.txn.time.ms() + kept_ms
+    now_ms >= txn.time.ms() + kept_ms
 }
 
 /// Returns the call that removes a named record. Planted: without tag.

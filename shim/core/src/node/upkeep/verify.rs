@@ -64,12 +64,11 @@ pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
 }
 
 /// Takes an attempt all of whose entries were met. Its record is asked for, unless this node has
-/// acknowledged the commit itself, of a request that nobody else can commit: nothing of a committed
-/// transaction above the mark is removed.
+/// acknowledged the commit itself, of a request that nobody else can commit: nothing of a
+/// committed transaction above the mark is removed.
 pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
     assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
-    let entered = state.entered.get(&attempt.hash);
-    if entered.is_some_and(|entered| entered.txn == attempt.txn && !entered.named) {
+    if state.own_commit(attempt.hash).is_some_and(|own| own.txn == attempt.txn) {
         return attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
     }
     sweep.push(Job::Verify(attempt));
