@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_store::{Created, Error, Name, Space, Store, conformance};
+use aft_store::{
+    Capabilities, Created, Error, GroupPage, ItemPage, Name, Replaced, Result, Space, Store, Tag, conformance,
+};
 use aft_store_faulty::{Call, Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -165,4 +167,83 @@ async fn leftovers_of_a_probe_are_in_no_space_that_nodes_scan() {
         }
     }
     assert!(left > 0, "no deletion failed");
+}
+
+/// A store in memory that holds puts to a deadline, as one does that compares it with its own time.
+#[derive(Debug)]
+struct Held {
+    inner: MemoryStore,
+    until: Option<Instant>,
+}
+
+#[async_trait::async_trait]
+impl Store for Held {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn until(&self, deadline: Instant) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(Held { inner: self.inner.clone(), until: Some(deadline) }))
+    }
+
+    async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
+        self.inner.get(name).await
+    }
+
+    async fn put(&self, name: &Name, body: Bytes) -> Result<()> {
+        match self.until {
+            Some(until) if Instant::now() >= until => Err(Error::NoAnswer("too late".into())),
+            Some(_) | None => self.inner.put(name, body).await,
+        }
+    }
+
+    async fn create(&self, name: &Name, body: Bytes) -> Result<Created> {
+        self.inner.create(name, body).await
+    }
+
+    async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced> {
+        self.inner.replace(name, tag, body).await
+    }
+
+    async fn delete(&self, names: &[Name]) -> Result<()> {
+        self.inner.delete(names).await
+    }
+
+    async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
+        self.inner.delete_if(name, tag).await
+    }
+
+    async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
+        self.inner.list(space, group, after, limit).await
+    }
+
+    async fn groups(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<GroupPage> {
+        self.inner.groups(space, prefix, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_delayed_is_held_to_its_deadline_where_the_store_inside_can() {
+    let faults = Faults::latency_only(Latency::fixed(20_000));
+    let held = FaultyStore::new(Arc::new(Held { inner: MemoryStore::new(), until: None }), 3, faults);
+    assert_eq!(held.capabilities().grace_ms, 0, "nothing takes effect late, however slow it is");
+    let soon = held.until(Instant::now() + Duration::from_millis(1)).expect("the store inside can");
+    assert!(matches!(soon.put(&name(0), Bytes::from("x")).await, Err(Error::NoAnswer(_))));
+    let later = held.until(Instant::now() + Duration::from_secs(60)).expect("the store inside can");
+    later.put(&name(1), Bytes::from("x")).await.unwrap();
+    assert!(held.inner().get(&name(0)).await.unwrap().is_none(), "it came too late");
+    assert!(held.inner().get(&name(1)).await.unwrap().is_some(), "it came in time");
+    let free = faulty(3, faults);
+    assert!(free.until(Instant::now()).is_none(), "the store inside cannot");
+    assert_eq!(free.capabilities().grace_ms, 20, "it may come as late as it is slow");
 }
