@@ -89,6 +89,11 @@ impl Seen {
             .find(|space| at.contains(&format!("{space}/")) || at.contains(&format!("{space}%2F")));
         format!("{method} {}", space.copied().unwrap_or("other"))
     }
+
+    /// Returns true if this reads the object that holds description and mark, which a node also does for the time of the answer.
+    pub fn asks_time(&self) -> bool {
+        ["GET store", "GetItem store"].contains(&self.what().as_str())
+    }
 }
 
 type Rule = dyn Fn(&Request<Incoming>) -> Act + Send + Sync;

@@ -4,7 +4,7 @@
 //! * [`Table`] – a running server with a table of DynamoDB, and stores on it.
 //! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
 //! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
-//! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`without_looks`], [`expect`] – transactions over a store, and the requests that they took.
+//! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`when_time_is_known`], [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
 //! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, held against groups and their items;
 //!   [`check_times`] – the store's time.
 //! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
@@ -28,7 +28,7 @@ pub use scans::{Way, both_ways, check_crowded_scans, check_scans, put_all, scan_
 pub use table::Table;
 pub use times::check_times;
 pub use transactions::{
-    at_once, counted, expect, key, node, put, put_small, read, read_fresh, run, run_named, without_looks,
-    writes,
+    at_once, counted, expect, key, node, put, put_small, read, read_fresh, run, run_named, take_settled,
+    when_time_is_known, writes,
 };
 pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};

@@ -16,6 +16,10 @@ use crate::{Front, Seen};
 /// The time that a node that asks all the time may take to know the store's time within 50 ms.
 const NARROW_MAX: Duration = Duration::from_secs(60);
 
+/// The time within which a planned question for the time is asked and answered: half a second since the last one, a second of the server's, and a
+/// request that is held back.
+const PLANNED_MAX: Duration = Duration::from_millis(2_000);
+
 /// The key of this number.
 pub fn key(number: usize) -> Key {
     Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
@@ -75,24 +79,33 @@ fn value(reply: Reply) -> Bytes {
     }
 }
 
-/// Runs a transaction again and again until no written key is looked at first, which is so once the node knows the store's time within 50 ms: returns
-/// what the last one gave and sent.
+/// Runs a transaction again and again until no written key is listed first and no question for the time is sent beside it, which is so once the
+/// node's bounds of the store's time are narrow. Returns what the last one gave and sent.
 ///
 /// # Panics
-/// If the time is not known so well within a minute.
-pub async fn without_looks<T>(front: &Front, mut transaction: impl AsyncFnMut() -> T) -> (T, Vec<Seen>) {
+/// If the bounds are not narrow within a minute.
+pub async fn when_time_is_known<T>(front: &Front, mut transaction: impl AsyncFnMut() -> T) -> (T, Vec<Seen>) {
     let begun = Instant::now();
     loop {
         front.take();
         let gave = transaction().await;
         let seen = front.take();
-        if !seen.iter().any(|one| ["LIST version", "Query version"].contains(&one.what().as_str())) {
+        let lists = |one: &Seen| ["LIST version", "Query version"].contains(&one.what().as_str());
+        if !seen.iter().any(|one| lists(one) || one.asks_time()) {
             return (gave, seen);
         }
         assert!(begun.elapsed() < NARROW_MAX, "the bounds are wide after {NARROW_MAX:?}");
         // Answers help that come at different places of the server's seconds.
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
+}
+
+/// Takes what came through since the last time, once the question for the time has come that a commit plans if the bounds are wide: at the end of
+/// one of the server's seconds. Returns the rest, and how often the time was asked for.
+pub async fn take_settled(front: &Front) -> (Vec<Seen>, usize) {
+    tokio::time::sleep(PLANNED_MAX).await;
+    let (asked, rest): (Vec<_>, Vec<_>) = front.take().into_iter().partition(Seen::asks_time);
+    (rest, asked.len())
 }
 
 /// How many there were of each [`Seen::what`].
