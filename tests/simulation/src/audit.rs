@@ -52,8 +52,8 @@ pub struct Commit {
     pub landed_ms: u64,
     /// Its one entry is the commit.
     pub whole: bool,
-    /// Somebody knows: by an acknowledgement, a replay, a look-up.
-    pub told: bool,
+    /// When somebody first knew: by an acknowledgement, a replay, a look-up.
+    pub told_ms: Option<u64>,
     /// When each of its version entries first landed.
     pub entered: BTreeMap<Key, u64>,
     /// Keys at which its entry was removed.
@@ -199,10 +199,10 @@ impl Audit {
             .filter(move |record| record.txn >= least && matches!(record.write(key), Some(Write::Tombstone)))
     }
 
-    /// Notes that somebody learns of this commit.
-    pub(crate) fn tell(&mut self, attempt: AttemptId) -> Verdict {
+    /// Notes that somebody learns of this commit now.
+    pub(crate) fn tell(&mut self, attempt: AttemptId, now_ms: u64) -> Verdict {
         let Some(commit) = self.commits.get_mut(&attempt) else { return Ok(()) };
-        commit.told = true;
+        commit.told_ms.get_or_insert(now_ms);
         if !commit.is_entered() {
             return broken(
                 "section 4: entries first: whoever is told of a commit can rely on every entry",
@@ -330,7 +330,7 @@ impl Audit {
             asked_ms: self.asked.get(&id).copied().unwrap_or(scene.now_ms),
             landed_ms: scene.now_ms,
             whole,
-            told: false,
+            told_ms: None,
             entered,
             removed: BTreeSet::new(),
             record_gone: false,
@@ -791,7 +791,7 @@ impl Audit {
 
     fn judge_record_goes(&mut self, store: &StoreModel, record: &Record, scene: Scene<'_>) -> Verdict {
         let commit = self.commits.get(&record.txn.attempt).expect("every record was seen when it landed");
-        let told = if commit.told { "somebody knows of it" } else { "nobody knows of it" };
+        let told = if commit.told_ms.is_some() { "somebody knows of it" } else { "nobody knows of it" };
         if !commit.is_kept_long_enough(scene) {
             return broken(
                 "P5: a record is kept for its request's retention",

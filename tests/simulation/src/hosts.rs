@@ -210,8 +210,15 @@ impl World {
         if kind == Pause::Unseen {
             slot.blind_since_ms = Some(now_ms);
             slot.misled |= self.store_clock.span_ms > 1 || span_ms < WIDEST_MS;
+            // An attempt on a node that has yet to hear the store's time has read and sent nothing that
+            // was answered: its deadline counts from the first answer.
+            let is_timed = slot.node.as_ref().is_some_and(|node| node.time_error_ms().is_some());
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
-                attempt.blind |= attempt.node.is_some() && attempt.node == node;
+                let is_open = attempt.node.is_some() && attempt.node == node;
+                attempt.blind |= is_open;
+                if is_open && !is_timed && attempt.in_flight.values().all(|sent| !sent.begins) {
+                    attempt.stood_ms += span_ms;
+                }
             }
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Witness<'a> {
     pub(crate) store: &'a StoreModel,
     /// Version entries that landed before this time, and are still there, are known to every listing that the read may rest on.
     pub(crate) fresh_ms: u64,
+    /// When the read was asked for: it may have been chosen then.
+    pub(crate) asked_ms: u64,
     /// One process holds the store: its listings do not age, and a commit under way is not known until its own call is answered.
     pub(crate) exclusive: bool,
 }
@@ -173,7 +175,7 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
     let audit = witness.audit;
     for entry in witness.store.entries(key) {
         let Some(commit) = audit.commits.get(&entry.txn.attempt) else { continue };
-        let known = (commit.told || !witness.exclusive)
+        let known = (!witness.exclusive || commit.told_ms.is_some_and(|told_ms| told_ms < witness.asked_ms))
             && commit.landed_ms < witness.fresh_ms
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
         let rejected = attempt.read.iter().filter(|(other, _)| *other != key).any(|(other, seen)| {

@@ -28,7 +28,7 @@ impl<'a> Reference<'a> {
     pub fn newest(&self, key: &Key, all: bool) -> Option<(TxnId, &'a Write)> {
         let mut commits = self.commits.iter().rev();
         commits.find_map(|(txn, commit)| {
-            let counts = all || commit.told || commit.is_entered();
+            let counts = all || commit.told_ms.is_some() || commit.is_entered();
             Some((*txn, commit.record.write(key).filter(|_| counts)?))
         })
     }

@@ -8,7 +8,7 @@ use aft_core::record::BlobGroup;
 use aft_core::store::Body;
 
 use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id};
-use crate::audit::{Verdict, broken};
+use crate::audit::{Commit, Verdict, broken};
 use crate::oracle::{Witness, judge_listing, judge_news, judge_read};
 use crate::world::{Fresh, World};
 
@@ -44,8 +44,10 @@ impl World {
                 let Some((list, more)) = &sent.list else {
                     return broken("a reply answers its verb", format!("Listed for {sent:?}"));
                 };
-                let (fresh_ms, exclusive) = (self.fresh_ms(number, &sent), self.settings.exclusive);
-                let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
+                let (fresh_ms, asked_ms) = (self.fresh_ms(number, &sent), sent.at_ms);
+                let exclusive = self.settings.exclusive;
+                let witness =
+                    Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
                 let attempt = &mut self.attempts[number];
                 judge_listing(attempt, list, (&keys, &prefixes), next.as_deref(), &self.keys, witness)?;
                 if next.is_some() || !prefixes.is_empty() {
@@ -215,15 +217,16 @@ impl World {
         if asked != told {
             return broken("a batch answers every get, in order", format!("{asked:?}, but {told:?}"));
         }
-        let (fresh_ms, exclusive) = (self.fresh_ms(number, sent), self.settings.exclusive);
+        let (fresh_ms, asked_ms, exclusive) =
+            (self.fresh_ms(number, sent), sent.at_ms, self.settings.exclusive);
         let basis_ms = self.attempts[number].basis_ms(sent);
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
-            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
             self.learned(number, basis_ms, read);
         }
-        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, exclusive };
+        let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
         judge_news(&self.attempts[number], &before, witness)?;
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
             if own.is_none() && !before.contains(&read.key) {
@@ -268,7 +271,7 @@ impl World {
         }
         let id = attempt.id;
         self.judge_session(txn, &committed.session)?;
-        self.audit.tell(id)?;
+        self.audit.tell(id, self.now_ms)?;
         self.attempts[number].session_after = committed.session;
         self.attempts[number].conclude(Ended::Committed(Some(txn)));
         Ok(())
@@ -319,7 +322,7 @@ impl World {
             return broken("section 6: another payload is not replayed to", format!("attempt {number}"));
         }
         self.judge_session(replayed.txn, &replayed.session)?;
-        self.audit.tell(replayed.txn.attempt)?;
+        self.audit.tell(replayed.txn.attempt, self.now_ms)?;
         self.attempts[number].session_after = replayed.session.clone();
         self.attempts[number].conclude(Ended::Replayed(replayed.txn));
         Ok(())
@@ -399,7 +402,11 @@ impl World {
             | Refusal::Invalid(_)
             | Refusal::Damaged(_) => false,
         };
-        let false_loss = definite && self.audit.commits.contains_key(&attempt.id);
+        // A commit that is asked for again when its retention has passed finds no record, and nobody
+        // remembers its outcome for longer.
+        let forgotten = |commit: &Commit| repeated && commit.record_gone;
+        let committed = self.audit.commits.get(&attempt.id);
+        let false_loss = definite && committed.is_some_and(|commit| !forgotten(commit));
         if !known || false_loss {
             return broken(
                 "a refusal tells the truth",
@@ -467,6 +474,6 @@ impl World {
         if !known {
             return broken("P5: what is found did commit", format!("{record:?}"));
         }
-        self.audit.tell(record.txn.attempt)
+        self.audit.tell(record.txn.attempt, self.now_ms)
     }
 }

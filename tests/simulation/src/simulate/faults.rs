@@ -192,7 +192,7 @@ impl Simulation {
     fn spoil(&mut self) {
         let heals = self.fault.between(500, 30_000);
         self.after(heals, Event::Mend);
-        let known = self.world.audit.commits.values().filter(|commit| commit.told);
+        let known = self.world.audit.commits.values().filter(|commit| commit.told_ms.is_some());
         let names: Vec<Name> = known
             .filter_map(|commit| {
                 let record = &commit.record;
