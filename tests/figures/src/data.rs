@@ -176,6 +176,34 @@ pub(crate) struct Seen {
     pub errors: BTreeMap<String, u64>,
 }
 
+impl Seen {
+    /// Counts a second run of the same length in: sums of what is counted, means of what is not.
+    pub(crate) fn join(&mut self, other: Seen) {
+        let mean = |one: f64, other: f64| f64::midpoint(one, other);
+        let sum = |one: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>| {
+            for (name, count) in other {
+                *one.entry(name).or_default() += count;
+            }
+        };
+        self.transactions += other.transactions;
+        self.attempts += other.attempts;
+        self.transactions_per_s = mean(self.transactions_per_s, other.transactions_per_s);
+        self.p50_ms = mean(self.p50_ms, other.p50_ms);
+        self.p99_ms = mean(self.p99_ms, other.p99_ms);
+        self.own_write += other.own_write;
+        self.fractured += other.fractured;
+        self.double += other.double;
+        self.half += other.half;
+        self.removed = self.removed.zip(other.removed).map(|(one, other)| mean(one, other));
+        for (name, per_transaction) in &mut self.requests {
+            *per_transaction = mean(*per_transaction, other.requests.get(name).copied().unwrap_or(0.0));
+        }
+        let dollars = self.dollars_per_million.zip(other.dollars_per_million);
+        self.dollars_per_million = dollars.map(|(one, other)| mean(one, other));
+        sum(&mut self.errors, other.errors);
+    }
+}
+
 /// A figure of the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Published {

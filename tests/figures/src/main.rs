@@ -34,6 +34,10 @@ use crate::measure::Choice;
 use crate::plan::Kind;
 use crate::site::Failed;
 
+/// The allocator of `aft`, which this stands for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The share of the plan's times with which all of it, and the keys written before, fit half an hour.
 const SCALE: f64 = 0.9;
 

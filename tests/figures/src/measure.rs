@@ -53,7 +53,7 @@ pub(crate) async fn kind(
     tell("starts");
     let mut site = Site::start(kind, choice.seed, meters.clone()).await?;
     versions.extend(site.service.as_ref().map(|server| (server.service().to_string(), server.version())));
-    let mut cells = Vec::new();
+    let mut cells: Vec<(&'static str, Cell)> = Vec::new();
     for speed in kind.speeds() {
         let tasks = choice.tasks(kind, speed);
         if tasks.is_empty() {
@@ -67,8 +67,15 @@ pub(crate) async fn kind(
             let seen =
                 seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
             let store = kind.name().to_owned();
-            let cell = |(way, x, seen)| (task.figure, Cell { store: store.clone(), speed, way, x, seen });
-            cells.extend(seen.into_iter().map(cell));
+            for (way, x, seen) in seen {
+                let same = |(figure, cell): &&mut (&str, Cell)| {
+                    (*figure, cell.speed, cell.x) == (task.figure, speed, x) && cell.way == way
+                };
+                match cells.iter_mut().find(same) {
+                    Some((_, cell)) => cell.seen.join(seen),
+                    None => cells.push((task.figure, Cell { store: store.clone(), speed, way, x, seen })),
+                }
+            }
             bar.inc(1);
         }
         place.end().await;
@@ -152,8 +159,10 @@ impl Place {
             }
             How::Aft(how @ (Serve::Collecting | Serve::NotCollecting)) => {
                 let purpose = if how == Serve::Collecting { "collecting" } else { "not-collecting" };
-                let served = site.serve(site.open(purpose, speed).await?, how).await?;
                 let dataset = site.dataset();
+                // Each run has a store of its own.
+                let purpose = format!("{purpose}-{}", dataset.nth);
+                let served = site.serve(site.open(&purpose, speed).await?, how).await?;
                 let removed = async {
                     tokio::time::sleep(task.warm_up).await;
                     served.node().stats().entries_removed
