@@ -65,6 +65,7 @@ bugs! {
     OrderByTimeOnly => [Simulation],
     ForgetLaterRanges => [Simulation],
     ListFromTheStart => [Story],
+    BelieveListingsOfTheForgotten => [Story],
     TakeDamageForAbsence => [Simulation],
     // Committing.
     SendAfterDeadline => [Simulation],
@@ -81,6 +82,11 @@ bugs! {
     BeginWhileDraining => [Simulation],
     ForgetWaiters => [Simulation],
     ReplayToAnyWaiter => [Simulation],
+    // Checking.
+    CommitUnchecked => [Simulation],
+    CheckWithoutUnderWay => [Simulation],
+    CheckWithoutRanges => [Simulation],
+    CheckThoughForgotten => [Simulation],
     // Collecting.
     SupersedeByUndecided => [Sweep, Simulation],
     RemoveUndecidedEarly => [Sweep, Simulation],

@@ -57,6 +57,19 @@ pub enum Verb {
     LookUpOf(AttemptId, RequestHash),
 }
 
+/// What a transaction is protected from (protocol, section 13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Isolation {
+    /// It reads whole transactions, and its writes become visible together. Two transactions that
+    /// read the same version may both overwrite it.
+    #[default]
+    ReadAtomic,
+    /// The same, and what it read is the newest there is when it commits: all such transactions
+    /// come to what they would have come to one after the other. One that is overtaken ends in
+    /// [`Refusal::Conflict`]. Only where one process holds the store.
+    Serializable,
+}
+
 /// Opens a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Begin {
@@ -82,6 +95,11 @@ pub struct Begin {
     pub fresh: bool,
     /// The time for which the record is to be kept; clamped to the settings.
     pub retention_ms: Option<u64>,
+    /// The level at which the transaction runs.
+    pub isolation: Isolation,
+    /// The number of conflicts in a row that earlier attempts of the request have met. After
+    /// five of them, what it reads is kept free of others for a second.
+    pub conflicts: u32,
     /// Operations to run at once.
     pub batch: Batch,
 }
@@ -256,6 +274,9 @@ pub struct ListedKey {
 pub enum Refusal {
     /// No compatible version remains for this key: run the request again. Nothing was exposed.
     SnapshotGone(Key),
+    /// Another transaction has written what this one read: run the request again, as a new attempt.
+    /// Nothing was committed. Serializable transactions only.
+    Conflict(Conflict),
     /// A bound is reached: try again after a while.
     Overloaded(Bound),
     /// The transaction's time ran out, or its node dropped it: run the request again.
@@ -292,6 +313,17 @@ pub enum Refusal {
     Invalid(String),
     /// The store holds something damaged or foreign; the text names it.
     Damaged(String),
+}
+
+/// A conflict of a serializable transaction with another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conflict {
+    /// The key that both touched; `None`: so much was committed since the transaction began that it
+    /// is not known any more.
+    pub key: Option<Key>,
+    /// The transaction that came first; it may still be under way. `None`: the key is kept free for
+    /// one that has lost often, or it is not known.
+    pub by: Option<TxnId>,
 }
 
 /// The measure by which a commit record would be too large.
@@ -399,6 +431,8 @@ pub enum End {
     Aborted,
     /// Another attempt of its request had committed.
     LostToOther,
+    /// Another transaction had written what it read.
+    Conflicted,
     /// Its time ran out before a commit was sent.
     Expired,
     /// Its time ran out after a commit may have been sent.
@@ -420,6 +454,8 @@ impl Begin {
             session: Session::default(),
             fresh: false,
             retention_ms: None,
+            isolation: Isolation::default(),
+            conflicts: 0,
             batch: Batch::default(),
         }
     }

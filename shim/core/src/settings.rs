@@ -48,6 +48,10 @@ pub struct Settings {
     /// Commits of this node that are remembered as entered: their entries were in place, or have
     /// been. Some 200 bytes each, 10 MiB in all. A sweep reads no unnamed one that is remembered.
     pub entered_kept_max: usize,
+    /// The keys of commits that have ended which are kept for serializable transactions that were
+    /// open meanwhile; some 200 bytes each. When there are more, the oldest are forgotten, and who
+    /// began before them meets a conflict.
+    pub checked_keys_max: usize,
     /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
     /// Bytes of a stored commit record: the largest body that the store takes.
@@ -125,6 +129,7 @@ impl Settings {
             waiters_max: 64,
             ended_kept_max: 100_000,
             entered_kept_max: 50_000,
+            checked_keys_max: 100_000,
             write_buffer_bytes_max: 1 << 20,
             record_bytes_max: 16 << 20,
             write_set_len_max: 10_000,

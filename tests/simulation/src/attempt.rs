@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aft_core::ids::{AttemptId, Key, NodeId, Session, TxnId};
-use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Refusal, Ticket, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Isolation, ListKeys, Op, Refusal, Ticket, Verb};
 use aft_core::record::{BlobGroup, BlobRef, LargeResult, Location, Value, Write};
 use aft_core::settings::Settings;
 use bytes::Bytes;
@@ -169,6 +169,8 @@ pub struct Attempt {
     pub write_count: u32,
     /// How often its commit was sent.
     pub commits: u32,
+    /// Conflicts in a row that its request has met before.
+    pub conflicts: u32,
     /// Its abort was sent.
     pub abort_sent: bool,
     /// When its opening was sent.
@@ -236,6 +238,7 @@ impl Attempt {
             large_result: None,
             write_count: 0,
             commits: 0,
+            conflicts: 0,
             abort_sent: false,
             begun_ms: 0,
             stood_ms: 0,
@@ -320,6 +323,7 @@ impl Attempt {
             Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::NotServing => {}
             Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried_in_doubt = true,
             Refusal::SnapshotGone(_)
+            | Refusal::Conflict(_)
             | Refusal::Overloaded(_)
             | Refusal::Lost
             | Refusal::InProgress { .. }
@@ -437,6 +441,8 @@ impl Attempt {
             session: self.session.clone(),
             fresh: request.fresh,
             retention_ms: request.retention_ms,
+            isolation: if request.checked { Isolation::Serializable } else { Isolation::ReadAtomic },
+            conflicts: self.conflicts,
             batch,
         }))
     }
@@ -520,6 +526,7 @@ impl Attempt {
             Refusal::Unknown(_) | Refusal::UnknownDamaged(..) => true,
             Refusal::NotServing => self.in_doubt.is_some(),
             Refusal::SnapshotGone(_)
+            | Refusal::Conflict(_)
             | Refusal::Overloaded(_)
             | Refusal::Lost
             | Refusal::InProgress { .. }

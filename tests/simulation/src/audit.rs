@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Key, RequestHash, TxnId};
+use aft_core::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
 use aft_core::message::Refusal;
 use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, VersionEntry, Write};
 use aft_core::settings::Settings;
@@ -52,6 +52,8 @@ pub struct Commit {
     pub landed_ms: u64,
     /// Its one entry is the commit.
     pub whole: bool,
+    /// The life of the host that committed it.
+    pub life: Option<NodeId>,
     /// When somebody first knew: by an acknowledgement, a replay, a look-up.
     pub told_ms: Option<u64>,
     /// When each of its version entries first landed.
@@ -330,6 +332,7 @@ impl Audit {
             asked_ms: self.asked.get(&id).copied().unwrap_or(scene.now_ms),
             landed_ms: scene.now_ms,
             whole,
+            life: scene.attempt(id).and_then(|attempt| attempt.node),
             told_ms: None,
             entered,
             removed: BTreeSet::new(),
@@ -505,6 +508,7 @@ impl Audit {
         }
         self.judge_above_mark(store, record.txn)?;
         self.judge_time(record, attempt, scene)?;
+        self.judge_serial(record, attempt, scene)?;
         self.judge_retention(record, request, whole, scene)?;
         judge_parts(store, record, attempt)?;
         for key in record.writes.iter().map(|(key, _)| key) {
@@ -528,6 +532,90 @@ impl Audit {
                         "{} committed (kept until {kept_until_ms}), and now {} of an attempt begun at {}",
                         earlier.record.txn, record.txn, attempt.begun_ms
                     ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the order of serializable transactions, which is that in which they took their commit
+    /// times: each has read, of every key, what was newest before. Another one that commits now may
+    /// come before one that has committed already.
+    fn judge_serial(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
+        if scene.requests[attempt.request].checked {
+            self.judge_reads(record.txn, attempt)?;
+        }
+        let writer = (attempt.node, record);
+        for later in self.commits.values() {
+            let txn = later.record.txn;
+            let Some(reader) = scene.attempt(txn.attempt) else { continue };
+            if scene.requests[reader.request].checked {
+                let mut reads = reader.read.iter();
+                reads.try_for_each(|(key, seen)| {
+                    self.judge_overtaking((later.life, txn), key, *seen, writer)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what a serializable transaction read, so far as its client has heard of it.
+    pub(crate) fn judge_reads(&self, reader: TxnId, attempt: &Attempt) -> Verdict {
+        for (key, seen) in &attempt.read {
+            for commit in self.commits.values() {
+                self.judge_overtaking((attempt.node, reader), key, *seen, (commit.life, &commit.record))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a serializable reader by one writer: it did not come between the version that was read
+    /// and the reader's own time. Times go up within one life of the process that holds the store;
+    /// after a clock that was set back, a later life's may be below an earlier one's.
+    fn judge_overtaking(
+        &self,
+        (life, reader): (Option<NodeId>, TxnId),
+        key: &Key,
+        seen: Seen,
+        (writers_life, writer): (Option<NodeId>, &Record),
+    ) -> Verdict {
+        let is_other = writer.txn.attempt != reader.attempt;
+        let is_between = is_other && (writers_life, writer.txn) < (life, reader);
+        let is_newer = match (seen, writer.write(key)) {
+            (_, None) => false,
+            (Seen::Version(version), Some(_)) => version < writer.txn,
+            // A deletion may have come after it, and be gone.
+            (Seen::Absent | Seen::Unlisted, Some(Write::Put(_))) => !self.is_deleted(key, writer.txn, reader),
+            (Seen::Absent | Seen::Unlisted, Some(Write::Tombstone)) => false,
+        };
+        if is_between && is_newer {
+            return broken(
+                "section 13: a serializable transaction read what was newest before it",
+                format!("{reader} read {key} as {seen:?}, from before {}", writer.txn),
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns true if a key that `writer` put was deleted since, before `reader`.
+    fn is_deleted(&self, key: &Key, writer: TxnId, reader: TxnId) -> bool {
+        self.tombstones_since(key, writer).any(|deletion| deletion.txn < reader)
+    }
+
+    /// Judges a serializable transaction that only read, and was asked to commit at an instant: what
+    /// had landed by then was not overlooked.
+    pub(crate) fn judge_read_only(&self, attempt: &Attempt, asked_ms: u64) -> Verdict {
+        for (key, seen) in &attempt.read {
+            let Seen::Version(version) = seen else { continue };
+            let newer = self.commits.values().find(|commit| {
+                commit.record.txn > *version
+                    && commit.landed_ms < asked_ms
+                    && commit.record.write(key).is_some()
+            });
+            if let Some(newer) = newer {
+                return broken(
+                    "section 13: a serializable transaction read what was newest before it",
+                    format!("{} read {key} at {version}, not at {}", attempt.id, newer.record.txn),
                 );
             }
         }

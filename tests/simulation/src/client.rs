@@ -202,6 +202,7 @@ impl World {
                 Some(Ended::NodeDied) => "node died",
                 Some(Ended::Refused(refusal)) => match refusal {
                     Refusal::SnapshotGone(_) => "snapshot gone",
+                    Refusal::Conflict(_) => "conflict",
                     Refusal::Overloaded(_) => "overloaded",
                     Refusal::Lost => "lost",
                     Refusal::StoreUnavailable(_) => "store unavailable",

@@ -44,6 +44,8 @@ pub struct Plan {
     pub dwell: u64,
     /// Of a thousand requests, so many begin fresh.
     pub fresh: u64,
+    /// A request is serializable.
+    pub checked: u64,
     /// Clocks.
     pub clocks: ClockPlan,
     /// Faults.
@@ -151,6 +153,7 @@ impl Plan {
         let keys = random.between(2, 5);
         let clocks = draw_clocks(&mut random.branch("clocks"), &settings, coarse, calm);
         let sweep_for_ms = *random.pick(&[300, 1_000]);
+        let mut checks = random.branch("checks");
         Plan {
             roles,
             abilities,
@@ -165,6 +168,7 @@ impl Plan {
             sweep_every_ms: sweep_for_ms * random.between(2, 60),
             dwell: *random.pick(&[0, 50, 50, 500]),
             fresh: *random.pick(&[0, 300, 1_000]),
+            checked: if exclusive { *checks.pick(&[0, 500, 1_000]) } else { 0 },
             clocks,
             faults: draw_faults(&mut random.branch("faults"), calm),
             settings,
@@ -203,6 +207,7 @@ impl Plan {
         request.twice = random.chance(100);
         request.stubborn = random.chance(300);
         request.fresh = random.chance(self.fresh);
+        request.checked = self.checked > 0 && random.chance(self.checked);
         if random.chance(300) {
             request.timeout_ms = Some(random.between(1, self.settings.timeout_max_ms));
         }
@@ -271,6 +276,7 @@ fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_m
     let narrow = random.chance(400);
     settings.ended_kept_max = bound(&mut random, narrow, 100);
     settings.entered_kept_max = bound(&mut random, narrow, 100);
+    settings.checked_keys_max = bound(&mut random, narrow, 100);
     settings.versions_kept_max = bound(&mut random, narrow, 32);
     settings.version_page_len = bound(&mut random, narrow, 16);
     settings.scan_page_len = bound(&mut random, narrow, 100);

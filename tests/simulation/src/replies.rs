@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aft_core::ids::{Key, Session, SessionEntry, TxnId};
-use aft_core::message::{Committed, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket};
+use aft_core::message::{Committed, Conflict, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket};
 use aft_core::record::BlobGroup;
 use aft_core::store::Body;
 
-use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id};
+use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id, attempt_number};
 use crate::audit::{Commit, Verdict, broken};
 use crate::oracle::{Witness, judge_listing, judge_news, judge_read};
 use crate::world::{Fresh, World};
@@ -259,6 +259,9 @@ impl World {
                     format!("attempt {number} committed without a TxnId"),
                 );
             }
+            if self.requests[self.attempts[number].request].checked {
+                self.audit.judge_read_only(&self.attempts[number], sent.at_ms)?;
+            }
             self.attempts[number].conclude(Ended::Committed(None));
             return Ok(());
         };
@@ -270,6 +273,9 @@ impl World {
             );
         }
         let id = attempt.id;
+        if self.requests[attempt.request].checked {
+            self.audit.judge_reads(txn, attempt)?;
+        }
         self.judge_session(txn, &committed.session)?;
         self.audit.tell(id, self.now_ms)?;
         self.attempts[number].session_after = committed.session;
@@ -354,6 +360,9 @@ impl World {
             // Nothing is gone before something may have been removed.
             Refusal::SnapshotGone(_) => self.judge_gone(attempt),
             Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
+            Refusal::Conflict(conflict) => {
+                request.checked && sent.commits && self.judge_conflict(attempt, conflict)
+            }
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
                 // The clock that it waited by may be fast.
@@ -388,7 +397,7 @@ impl World {
         };
         // These mean that nothing was committed and nothing will be.
         let definite = match refusal {
-            Refusal::Lost | Refusal::NotFound | Refusal::SnapshotGone(_) => true,
+            Refusal::Lost | Refusal::NotFound | Refusal::SnapshotGone(_) | Refusal::Conflict(_) => true,
             Refusal::StoreUnavailable(_) => sent.commits,
             Refusal::Overloaded(_)
             | Refusal::InProgress { .. }
@@ -429,6 +438,17 @@ impl World {
         let protected = attempt.mark_known && !settled_above && !attempt.blind && self.now_ms <= deadline_ms;
         // A reader counts a mark as settled before anybody may remove below it.
         self.audit.has_moved() && !protected
+    }
+
+    /// Returns true if a serializable transaction may meet this conflict: another one that asked to
+    /// commit wrote the key that it names. It says nothing of a key that is kept free, or forgotten.
+    fn judge_conflict(&self, attempt: &Attempt, conflict: &Conflict) -> bool {
+        let Some((key, by)) = conflict.key.as_ref().zip(conflict.by) else { return true };
+        let other = self.attempts.get(attempt_number(by.attempt)).filter(|other| other.id == by.attempt);
+        other.is_some_and(|other| {
+            let wrote = other.written().contains(key) || other.dropped.contains_key(key);
+            other.id != attempt.id && other.commits > 0 && wrote
+        })
     }
 
     fn reads_too_much(&self, attempt: &Attempt, sent: &Sent) -> bool {

@@ -228,6 +228,60 @@ pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
     all.extend(times(bug));
     all.extend(overlapping(bug));
     all.extend(ending(bug));
+    all.extend(checking(bug));
+    all
+}
+
+/// Serializable transactions on a store that one process holds (protocol, section 13).
+fn checking(bug: Option<Bug>) -> Vec<Scenario> {
+    let checked = |text: &str, writes: &str| {
+        let gets = text.chars().map(|letter| match letter {
+            'k' => Step::Run(vec![Action::Get(k())]),
+            'l' => Step::Run(vec![Action::Get(l())]),
+            '*' => Step::list_all(),
+            other => panic!("{other} is no read of a small world"),
+        });
+        let puts = writes.chars().map(|letter| match letter {
+            'K' => Action::Put(k()),
+            'L' => Action::Put(l()),
+            'k' => Action::Delete(k()),
+            'l' => Action::Delete(l()),
+            other => panic!("{other} is no key of a small world"),
+        });
+        let mut program: Vec<Step> = gets.collect();
+        program.push(Step::Run(puts.collect()));
+        program.push(Step::Commit);
+        Request { checked: true, ..Request::new(0, program) }
+    };
+    let worlds: [(&str, &[&str], [Request; 3]); 4] = [
+        ("lost update", &["K"], [checked("k", "K"), checked("k", "K"), plain(2, "K")]),
+        ("write skew", &["KL"], [checked("kl", "K"), checked("kl", "L"), plain(2, "K")]),
+        (
+            "a key that is listed as absent and written",
+            &["K"],
+            [checked("*", "K"), checked("k", "L"), checked("l", "L")],
+        ),
+        ("delete, collect, write again", &["K"], [checked("k", "k"), checked("k", "K"), checked("k", "L")]),
+    ];
+    let mut all = Vec::new();
+    for (name, done, requests) in worlds {
+        let mut settings = small_settings(true);
+        settings.bug = bug;
+        let mut stage = Stage::with(settings, &MEMBER).done(done);
+        for (id, request) in requests.into_iter().enumerate() {
+            stage.add(Request { id: 10 + id as u32, ..request }, 0);
+        }
+        let budget = Budget { crashes: 1, ..Budget::default() };
+        all.push(stage.scenario(name, budget));
+    }
+    let mut settings = small_settings(true);
+    settings.bug = bug;
+    let mut stage = Stage::with(settings, &MEMBER).done(&["K"]);
+    let attempt = stage.add(Request { id: 10, ..checked("k", "K") }, 0);
+    stage.again(attempt, 0);
+    stage.add(Request { id: 11, ..checked("k", "K") }, 0);
+    let budget = Budget { crashes: 1, ..Budget::default() };
+    all.push(stage.scenario("two attempts of one request that conflict with each other", budget));
     all
 }
 

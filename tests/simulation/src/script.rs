@@ -58,6 +58,8 @@ pub struct Request {
     pub overlap: bool,
     /// How long an attempt waits for an open one on its node.
     pub wait_ms: u64,
+    /// Its transactions are serializable.
+    pub checked: bool,
     /// Batches and listings do not wait for each other's replies, nor does the end of the program for theirs.
     pub parallel: bool,
     /// A commit is sent twice, the second time before the first is replied to.
@@ -90,6 +92,7 @@ impl Request {
             retention_ms: None,
             overlap: true,
             wait_ms: 0,
+            checked: false,
             parallel: false,
             twice: false,
             stubborn: false,

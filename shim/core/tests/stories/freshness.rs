@@ -3,10 +3,11 @@
 //! Method: one node lists a key, another one writes it, and the first one reads it again; calls
 //! are counted.
 
-use aft_core::message::{Batch, Begin, Op, Reply, Verb};
-use aft_core::store::Call;
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
+use aft_core::settings::Settings;
+use aft_core::store::{Call, CallError, Group};
 
-use crate::shop::{Shop, key};
+use crate::shop::{Shop, key, value};
 
 fn lists(shop: &Shop) -> usize {
     shop.count(|call| matches!(call, Call::List { .. }))
@@ -69,4 +70,43 @@ fn transactions_of_a_guest_are_fresh_without_being_asked_to() {
         shop.write(0, None, &["k"], text);
         assert_eq!(read(&mut shop, false, "k"), (Some(text.into()), 1));
     }
+}
+
+#[test]
+fn a_look_before_a_commit_hides_no_other_commit() {
+    shows_what_was_committed_beside_a_look(&Shop::settings());
+}
+
+/// On a store that one process holds: a commit lists the keys that it writes, one answer is late, and
+/// meanwhile another commit of the other key is acknowledged and forgotten by a full index.
+pub(crate) fn shows_what_was_committed_beside_a_look(settings: &Settings) {
+    let settings = Settings {
+        bug: settings.bug,
+        index_bytes_max: 6_000,
+        run_scripts_twice: true,
+        ..Settings::new(true, 0, true)
+    };
+    let mut shop = Shop::new(1, &settings);
+    let others: Vec<String> = (0..40).map(|number| format!("other/{number}")).collect();
+    let fill = |shop: &mut Shop| {
+        others.iter().for_each(|name| drop(shop.write(0, None, &[name.as_str()], "v")));
+    };
+    shop.write(0, None, &["k", "l"], "old");
+    fill(&mut shop);
+    shop.hold = |call| matches!(call, Call::List { group: Group::Versions(of), .. } if of.as_str() == "l");
+    let ops = ["k", "l"].map(|name| Op::Put(key(name), value("never"))).to_vec();
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(None) };
+    let late = shop.send(0, Verb::Begin(Box::new(begin)));
+    shop.write(0, None, &["k"], "new");
+    fill(&mut shop);
+    shop.fail = |call| match call {
+        Call::Commit(_) => Some(CallError::Refused("the disk is full".into())),
+        _ => None,
+    };
+    shop.release(None);
+    assert!(matches!(shop.reply(0, late), Some(Err(Refusal::StoreUnavailable(_)))));
+    let reader = shop.begin(None);
+    let reader = shop.open(0, reader);
+    assert_eq!(shop.get(0, reader, "k"), Ok(Some("new".into())));
 }

@@ -1,5 +1,6 @@
 //! Stories: one course of events each, seen from outside of the node.
 
+mod checking;
 mod clocks;
 mod damage;
 mod entries_first;

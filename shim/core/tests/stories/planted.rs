@@ -7,13 +7,17 @@ use std::panic::catch_unwind;
 use aft_core::bug::{Bug, Finder};
 use aft_core::settings::Settings;
 
+use crate::freshness::shows_what_was_committed_beside_a_look;
 use crate::reading::asks_for_nothing_before_its_cursor;
 use crate::shop::Shop;
 
 /// A story that panics if it does not hold, with the bug that it finds.
 type Story = (Bug, fn(&Settings));
 
-const STORIES: [Story; 1] = [(Bug::ListFromTheStart, asks_for_nothing_before_its_cursor)];
+const STORIES: [Story; 2] = [
+    (Bug::ListFromTheStart, asks_for_nothing_before_its_cursor),
+    (Bug::BelieveListingsOfTheForgotten, shows_what_was_committed_beside_a_look),
+];
 
 #[test]
 fn every_planted_bug_of_a_story_fails_it() {

@@ -21,6 +21,8 @@ pub(super) struct Client {
     pub(super) known: BTreeMap<Key, TxnId>,
     /// The attempt it waits for, and how often it has retried.
     pub(super) current: Option<(usize, u32)>,
+    /// Conflicts in a row that its request has met.
+    pub(super) conflicts: u32,
 }
 
 impl Simulation {
@@ -91,6 +93,7 @@ impl Simulation {
         let host = self.client_stream.below(self.plan.roles.len() as u64) as usize;
         let number = self.world.new_attempt(request, host, session);
         self.world.attempts[number].known = known;
+        self.world.attempts[number].conflicts = if tries > 0 { self.clients[client].conflicts } else { 0 };
         self.owner.push(Some(client));
         self.clients[client].current = Some((number, tries));
         let delay = self.client_stream.below(self.plan.delay_max_ms + 1);
@@ -143,7 +146,9 @@ impl Simulation {
         let attempt = &self.world.attempts[number];
         let request = attempt.request;
         // An unnamed request is run again only if it surely did not commit.
-        let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0;
+        let conflict = matches!(attempt.ended(), Some(Ended::Refused(Refusal::Conflict(_))));
+        let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0 && !conflict;
+        self.clients[client].conflicts = if conflict { attempt.conflicts + 1 } else { 0 };
         let mut asks = false;
         let again = match attempt.ended().expect("it ended") {
             Ended::Committed(_) | Ended::Replayed(_) => {
@@ -166,6 +171,7 @@ impl Simulation {
                     !unsafe_to_repeat
                 }
                 Refusal::SnapshotGone(_)
+                | Refusal::Conflict(_)
                 | Refusal::Overloaded(_)
                 | Refusal::Lost
                 | Refusal::StoreUnavailable(_)

@@ -192,6 +192,9 @@ pub(in crate::node) struct Index {
     bytes: usize,
     /// Listings asked by an earlier call are stale, however young they look.
     stale_before_call: u64,
+    /// A listing of a key that was forgotten since, asked by an earlier call, may miss a commit that
+    /// was known meanwhile. 0 where listings age, and such a one is of no account soon.
+    forgotten_before_call: u64,
     versions_kept_max: usize,
 }
 
@@ -232,7 +235,8 @@ impl Index {
     /// Returns the knowledge of a key, and marks it as used.
     pub(in crate::node) fn entry(&mut self, key: &Key) -> &mut KeyEntry {
         if !self.keys.contains_key(key) {
-            self.keys.insert(key.clone(), KeyEntry::default());
+            let not_before_call = self.forgotten_before_call;
+            self.keys.insert(key.clone(), KeyEntry { not_before_call, ..KeyEntry::default() });
             self.clock.push_back(key.clone());
             self.weigh(key);
         }
@@ -547,7 +551,9 @@ impl Index {
     }
 
     /// Forgets cold keys until at most `bytes_max` remain, or enough was looked at for one step.
-    pub(in crate::node) fn shrink(&mut self, bytes_max: usize) {
+    /// Where no listing ages, `next_call` is the number of the next call: listings under way do not
+    /// count for what is forgotten.
+    pub(in crate::node) fn shrink(&mut self, bytes_max: usize, next_call: Option<u64>) {
         let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
         while self.bytes > bytes_max && looks > 0 {
             looks -= 1;
@@ -564,6 +570,7 @@ impl Index {
             assert!(self.bytes >= entry.bytes, "the sum has every part");
             self.bytes -= entry.bytes;
             entry.versions.iter().for_each(|known| self.release(known));
+            self.forgotten_before_call = next_call.unwrap_or(0).max(self.forgotten_before_call);
         }
     }
 

@@ -2,6 +2,7 @@
 //! it.
 
 pub(in crate::node) mod calls;
+pub(in crate::node) mod checks;
 pub(in crate::node) mod index;
 pub(in crate::node) mod mark;
 pub(in crate::node) mod read;

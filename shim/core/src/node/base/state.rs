@@ -16,6 +16,7 @@ use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
 
 use super::calls::{Age, Calls, Limit, Owner};
+use super::checks::Checks;
 use super::index::Index;
 use super::mark::MarkView;
 use super::read::{OperationId, Operations};
@@ -91,6 +92,8 @@ pub(in crate::node) enum Outcome {
     Other(Result<crate::message::Replayed, Refusal>),
     /// Another attempt won, with a result that is too large to be remembered: the record has it.
     OtherAtLength,
+    /// Another transaction had written what it read.
+    Conflicted(crate::message::Conflict),
     Aborted,
     Expired,
     Unknown,
@@ -142,6 +145,9 @@ pub(in crate::node) struct State {
     /// Estimated bytes of `transactions`, those of operations under way not included.
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
+    /// Commits that serializable transactions are checked against; empty where several processes
+    /// share the store.
+    pub(in crate::node) checks: Checks,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
     /// The latest commits that this node has acknowledged, or told somebody of.
     pub(in crate::node) entered: Remembered<RequestHash, Entered>,

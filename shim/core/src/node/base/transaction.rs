@@ -11,10 +11,11 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::clock::Moment;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
-use crate::message::{Begin, Header, Read, Ticket};
+use crate::message::{Begin, Conflict, Header, Read, Ticket};
 use crate::record::{BlobGroup, LARGE_RESULT_BYTES, LargeResult, Record, Write, write_bytes_max};
 
 use super::calls::Limit;
+use super::checks::{Checks, Reads};
 
 /// A version in the read set.
 #[derive(Debug, Clone, Hash)]
@@ -110,6 +111,15 @@ pub(in crate::node) struct Began {
     pub(in crate::node) call: u64,
 }
 
+/// What a serializable transaction is checked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Checked {
+    /// The number of commits that had ended when it began.
+    pub(in crate::node) began: u64,
+    /// The number of conflicts that its request has met.
+    pub(in crate::node) conflicts: u32,
+}
+
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Transaction {
     pub(in crate::node) attempt: AttemptId,
@@ -124,6 +134,8 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) session: Session,
     /// Every first read must rest on a listing asked since the begin.
     pub(in crate::node) fresh: bool,
+    /// What it reads is checked when it commits. `None`: read atomic.
+    pub(in crate::node) checked: Option<Checked>,
     /// Store calls made since the begin have this number or a greater one.
     pub(in crate::node) began_call: u64,
     pub(in crate::node) reads: BTreeMap<Key, ReadVersion>,
@@ -177,6 +189,7 @@ impl Transaction {
             deadline_mono,
             session: begin.session.clone(),
             fresh,
+            checked: None,
             began_call,
             reads: BTreeMap::new(),
             ranges: Vec::new(),
@@ -220,7 +233,8 @@ impl Transaction {
     pub(in crate::node) fn prepare(&mut self, result: Option<bytes::Bytes>, waiters: Vec<CommitWaiter>) {
         assert!(matches!(self.phase, Phase::Open), "a commit starts once");
         assert!(!waiters.is_empty(), "somebody asked for the commit");
-        assert!(self.named || !self.buffer.is_empty(), "a commit stores something");
+        let stores = self.named || !self.buffer.is_empty();
+        assert!(stores || self.checked.is_some(), "a commit stores something, or is checked");
         self.phase = Phase::Preparing(result, waiters);
     }
 
@@ -280,6 +294,14 @@ impl Transaction {
             }
             Some(_) | None => self.ranges.push(range),
         }
+    }
+
+    /// Returns the conflict of what it read with a commit, if it is checked and there is one.
+    pub(in crate::node) fn conflict(&self, checks: &Checks, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
+        let Checked { began, .. } = self.checked?;
+        let read = |read: &ReadVersion| read.header.as_ref().map(|header| header.txn);
+        let keys = self.reads.iter().map(|(key, found)| (key.clone(), read(found))).collect();
+        checks.conflict(Reads { attempt: self.attempt, began, keys: &keys, ranges: &self.ranges }, bug)
     }
 
     /// Returns its estimated bytes.

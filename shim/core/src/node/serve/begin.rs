@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
-use crate::message::{Begin, Bound, Header, Refusal, Reply, Ticket};
+use crate::message::{Begin, Bound, Header, Isolation, Refusal, Reply, Ticket};
 use crate::record::Record;
 use crate::store::{Answer, Body, Call, Name};
 
@@ -17,7 +17,7 @@ use super::super::base::requests::Waiter;
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{Purpose, State, Work, refusal_of};
 use super::super::base::timers::Timer;
-use super::super::base::transaction::{Began, Transaction};
+use super::super::base::transaction::{Began, Checked, Transaction};
 use super::{batch, tell};
 
 /// The ending of a begin's script.
@@ -77,6 +77,13 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
     check_attempt(state, begin.attempt)?;
+    if begin.isolation == Isolation::Serializable && !state.settings.exclusive {
+        return Err(Refusal::Invalid(
+            "isolation: serializable is only there where one process holds the store (memory:, local:), and \
+             this one is shared: run the transaction as read_atomic"
+                .into(),
+        ));
+    }
     if begin.session.entries.len() > Session::LEN_MAX {
         return Err(Refusal::Invalid(format!(
             "the session token names {} commits, at most {} are allowed",
@@ -259,6 +266,10 @@ fn open(
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
+    if begin.isolation == Isolation::Serializable {
+        let began = state.checks.open(attempt);
+        transaction.checked = Some(Checked { began, conflicts: begin.conflicts });
+    }
     state.timers.set(deadline_mono, Timer::Deadline(attempt));
     let before = state.transactions.insert(attempt, transaction);
     assert!(before.is_none(), "an attempt opens once");

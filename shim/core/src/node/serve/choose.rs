@@ -27,7 +27,7 @@ use super::super::base::index::{Knowledge, Known, Listing, Stray};
 use super::super::base::mark::Seen;
 use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
-use super::super::base::transaction::{ReadVersion, Rejection};
+use super::super::base::transaction::{Checked, ReadVersion, Rejection};
 
 /// The number of times that an operation lists one key again because something was removed or
 /// entered since. Each round needs a removal at just that moment.
@@ -108,6 +108,9 @@ pub(in crate::node) fn choose(
     if first_look(state, id, operation) {
         return Choice::Missing;
     }
+    if awaits_commit(state, id, operation, key) {
+        return Choice::Missing;
+    }
     match usable_listing(state, operation, key) {
         // Everything else is judged on this one listing, and on marks that are asked after it.
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
@@ -131,6 +134,21 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
     let call = || Call::Get(Name::Format);
     state.call_shared(Owner::FirstMark, call, Some(id), 0, operation.limit);
     true
+}
+
+/// Waits for the end of a commit of the key that is under way, where the transaction is checked:
+/// it would read what is about to be overwritten, and meet a conflict. Returns true if there is one.
+///
+/// After many conflicts it keeps the key free as well.
+fn awaits_commit(state: &mut State, id: OperationId, operation: &Operation, key: &Key) -> bool {
+    let attempt = operation.attempt;
+    let Some(Checked { conflicts, .. }) = state.transactions[&attempt].checked else { return false };
+    state.checks.reserve(key, attempt, conflicts, state.clock.mono_ms());
+    let waits = state.checks.is_under_way(key, attempt);
+    if waits {
+        state.checks.wait(id);
+    }
+    waits
 }
 
 /// Returns the node's last listing of a key if this operation may rest on it; else the call by

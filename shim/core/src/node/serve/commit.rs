@@ -31,7 +31,7 @@ use bytes::Bytes;
 use crate::bug::Bug;
 use crate::clock::{Bounds, Moment};
 use crate::ids::{AttemptId, Hlc, Key, Session, TxnId};
-use crate::message::{Committed, Header, Note, Output, Refusal, Tell};
+use crate::message::{Committed, Conflict, Header, Note, Output, Refusal, Tell};
 use crate::record::{Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
 
@@ -193,7 +193,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
     assert!(!waiters.is_empty(), "somebody asked for the commit");
     assert!(transaction.operations == 0 || beside, "a commit starts when all operations are done");
-    if transaction.buffer.is_empty() && !transaction.named {
+    if transaction.buffer.is_empty() && !transaction.named && transaction.checked.is_none() {
         // Nothing is stored. What was read must be seen by the client's next transactions all the
         // same.
         let session = after_reading(state, attempt);
@@ -204,10 +204,32 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     transaction.prepare(result, waiters);
     let deadline = transaction.deadline;
     set_patience(state, attempt);
+    // Better now than after the look at the store's time.
+    if let Some(found) = conflict(state, attempt) {
+        return end::conflict(state, attempt, &found);
+    }
+    let transaction = &state.transactions[&attempt];
+    if transaction.buffer.is_empty() && !transaction.named {
+        return end::nothing_to_store(state, attempt, after_reading(state, attempt));
+    }
     if is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
         return take_time(state, attempt, Hlc::default());
     }
     state.start_task(Purpose::Prepare(attempt), deadline);
+}
+
+/// Returns the conflict that a transaction meets if it commits in this step.
+fn conflict(state: &State, attempt: AttemptId) -> Option<Conflict> {
+    let transaction = &state.transactions[&attempt];
+    transaction.checked?;
+    if state.planted(Bug::CommitUnchecked) {
+        return None;
+    }
+    let now_mono = state.clock.mono_ms();
+    let reserved = state.checks.reserved_key(attempt, transaction.buffer.keys(), now_mono);
+    let kept_free = reserved.map(|key| Conflict { key: Some(key.clone()), by: None });
+    let bug = bug_of(&state.settings);
+    transaction.conflict(&state.checks, |planted| bug == Some(planted)).or(kept_free)
 }
 
 /// Returns the session after a transaction that only read.
@@ -317,6 +339,10 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
     assert!(matches!(transaction.phase, Phase::Preparing(..)), "the time of a commit is taken once");
+    // In the step in which the time is taken: nothing comes between.
+    if let Some(found) = conflict(state, attempt) {
+        return end::conflict(state, attempt, &found);
+    }
     let listed = newest_known(state, attempt);
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
@@ -335,6 +361,10 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let record = transaction.take_time(time);
     assert!(record.txn > mark, "a commit is above every mark that the node knows");
     let deadline = transaction.deadline;
+    if state.settings.exclusive {
+        let keys = record.writes.iter().map(|(key, _)| key.clone()).collect();
+        state.checks.commit(record.txn, keys);
+    }
     state.start_task(Purpose::Commit(attempt), deadline);
 }
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bug::Bug;
-use crate::ids::{AttemptId, Key};
-use crate::message::{Committed, End, Note, Refusal, Replayed, Reply, Ticket};
+use crate::ids::{AttemptId, Key, Session};
+use crate::message::{Committed, Conflict, End, Note, Refusal, Replayed, Reply, Ticket};
 use crate::record::Record;
 
 use super::super::base::state::{Ended, Outcome, Purpose, State, Work};
 use super::super::base::timers::Timer;
-use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
+use super::super::base::transaction::{Checked, CommitForm, CommitWaiter, Phase, Transaction};
 use super::{commit, read};
 
 /// The longest result of a winner that is remembered: 100,000 of them are some 100 MiB at worst.
@@ -39,6 +39,7 @@ fn end_of(outcome: &Outcome) -> End {
     match outcome {
         Outcome::Committed(_) => End::Committed,
         Outcome::Other(_) | Outcome::OtherAtLength => End::LostToOther,
+        Outcome::Conflicted(_) => End::Conflicted,
         Outcome::Aborted => End::Aborted,
         Outcome::Expired => End::Expired,
         Outcome::Unknown => End::Unknown,
@@ -58,6 +59,7 @@ pub(in crate::node) fn end(
         Outcome::Committed(_)
         | Outcome::Other(_)
         | Outcome::OtherAtLength
+        | Outcome::Conflicted(_)
         | Outcome::Aborted
         | Outcome::Unknown => Refusal::Ended,
     };
@@ -70,6 +72,11 @@ pub(in crate::node) fn end(
     assert!(state.transactions_bytes >= transaction.weighed, "the sum has every part");
     state.transactions_bytes -= transaction.weighed;
     state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
+    let waited = state.checks.end(attempt);
+    state.work.extend(waited.into_iter().map(Work::Operation));
+    if let Some(Checked { began, .. }) = transaction.checked {
+        state.checks.close(began, attempt);
+    }
     state.note(Note::Ended(attempt, end_of(&outcome)));
     if let (Outcome::Committed(committed), Some(record)) = (&outcome, &record) {
         assert_eq!(committed.txn, Some(record.txn), "what is acknowledged is what was written");
@@ -178,8 +185,31 @@ pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: 
 /// The commit took no effect: the transaction is open again.
 pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
+    let waited = state.checks.undo(attempt);
+    state.work.extend(waited.into_iter().map(Work::Operation));
     state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
+}
+
+/// The transaction only read, and what it read holds: nothing is stored.
+pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, session: Session) {
+    let waiters = take_waiters(state, attempt);
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    assert!(transaction.buffer.is_empty(), "what was written is stored");
+    transaction.reopen();
+    let committed = Committed { txn: None, session };
+    end(state, attempt, Outcome::Committed(committed.clone()), None);
+    waiters.into_iter().for_each(|waiter| reply_committed(state, waiter, committed.clone()));
+}
+
+/// Another transaction has written what this one read: nothing of its commit was sent.
+pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &Conflict) {
+    let phase = &state.transactions[&attempt].phase;
+    assert!(matches!(phase, Phase::Preparing(..)), "reads are checked before anything is sent");
+    let waiters = take_waiters(state, attempt);
+    state.transactions.get_mut(&attempt).expect("looked up above").reopen();
+    end(state, attempt, Outcome::Conflicted(found.clone()), None);
+    waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Conflict(found.clone())));
 }
 
 /// The transaction's time is over. Silence is abort, unless a commit may have been sent.
@@ -234,6 +264,7 @@ pub(in crate::node) fn abort(state: &mut State, ticket: Ticket, attempt: Attempt
         }
         None => match state.ended.get(&attempt).map(|ended| end_of(&ended.outcome)) {
             Some(End::Aborted | End::Expired) => state.reply(ticket, Reply::Aborted),
+            Some(End::Conflicted) => state.reply(ticket, Reply::Aborted),
             Some(End::Committed | End::LostToOther) => state.refuse(ticket, Refusal::Ended),
             Some(End::Unknown) => refuse_ended(state, ticket, attempt),
             None => state.refuse(ticket, Refusal::NotFound),
@@ -249,6 +280,7 @@ pub(in crate::node) fn refuse_ended(state: &mut State, ticket: Ticket, attempt: 
             Outcome::Committed(_) | Outcome::Other(_) | Outcome::OtherAtLength | Outcome::Aborted => {
                 Refusal::Ended
             }
+            Outcome::Conflicted(found) => Refusal::Conflict(found.clone()),
             Outcome::Expired => Refusal::Lost,
             Outcome::Unknown => Refusal::Unknown(ended.hash),
         },

@@ -32,6 +32,7 @@ pub(in crate::node) fn commit_again(
     match ended.outcome {
         Outcome::Committed(committed) => end::reply_committed(state, waiter, committed),
         Outcome::Other(verdict) => end::reply_other(state, vec![waiter], &verdict),
+        Outcome::Conflicted(found) => state.refuse(waiter.ticket, Refusal::Conflict(found)),
         Outcome::Aborted => state.refuse(waiter.ticket, Refusal::Ended),
         Outcome::Expired => state.refuse(waiter.ticket, Refusal::Lost),
         Outcome::Unknown | Outcome::OtherAtLength => {

@@ -1,0 +1,257 @@
+//! The commits that serializable transactions are checked against, where one process holds the
+//! store (protocol, section 13).
+//!
+//! Every commit of such a store takes its time in this process. So a version that was read is the
+//! newest of its key still, unless a commit writes the key that was under way when the transaction
+//! began, or took its time since. Those are noted here, and no others.
+//!
+//! ```text
+//!   a commit:       takes its time ─► under way ─► ends ─► forgotten, once every serializable
+//!                                                          transaction that is open began after it
+//!   a transaction:            opens ─────────────► is checked, ends
+//! ```
+//!
+//! A commit counts from the instant at which it takes its time, since it may be durable from then
+//! on; a transaction is checked in the step in which it takes its own. So of two transactions that
+//! read what the other one writes, the second meets the first.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Key, TxnId};
+use crate::message::Conflict;
+
+use super::read::OperationId;
+use super::transaction::ListedRange;
+
+/// The number of conflicts in a row after which what a request reads is kept free of others.
+const PATIENT_CONFLICTS: u32 = 5;
+
+/// The time for which a key is kept free, in milliseconds: several round trips of a client.
+const RESERVED_MS: u64 = 1_000;
+
+/// A key's place in a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Writer {
+    txn: TxnId,
+    /// The number of commits that had ended before it did; `None`: it is under way.
+    ended: Option<u64>,
+}
+
+/// A key that others may not take for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Reservation {
+    attempt: AttemptId,
+    /// The number of conflicts that its request has met.
+    conflicts: u32,
+    until_mono: u64,
+}
+
+/// The commits of a node, as far as open transactions are checked against them.
+#[derive(Debug, Clone, Hash)]
+pub(in crate::node) struct Checks {
+    ended_keys_max: usize,
+    /// The number of commits that have ended.
+    ends: u64,
+    under_way: BTreeMap<AttemptId, (TxnId, Vec<Key>)>,
+    /// Oldest first, each with the number of those before it.
+    ended: VecDeque<(u64, TxnId, Vec<Key>)>,
+    /// Keys in `ended`, each as often as it is there.
+    ended_keys: usize,
+    /// Commits with a smaller number are forgotten.
+    forgotten: u64,
+    /// The commits of both that write a key, in the order of their times.
+    writers: BTreeMap<Key, VecDeque<Writer>>,
+    /// Open serializable transactions, by the number of commits that had ended before.
+    open: BTreeSet<(u64, AttemptId)>,
+    reserved: BTreeMap<Key, Reservation>,
+    /// Reads that wait for the end of a commit under way.
+    waiting: BTreeSet<OperationId>,
+}
+
+/// The reads that are checked.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::node) struct Reads<'a> {
+    pub(in crate::node) attempt: AttemptId,
+    /// The number of commits that had ended when it began.
+    pub(in crate::node) began: u64,
+    /// The keys that were read, with the version found.
+    pub(in crate::node) keys: &'a BTreeMap<Key, Option<TxnId>>,
+    pub(in crate::node) ranges: &'a [ListedRange],
+}
+
+impl Checks {
+    pub(in crate::node) fn new(ended_keys_max: usize) -> Checks {
+        Checks {
+            ended_keys_max,
+            ends: 0,
+            under_way: BTreeMap::new(),
+            ended: VecDeque::new(),
+            ended_keys: 0,
+            forgotten: 0,
+            writers: BTreeMap::new(),
+            open: BTreeSet::new(),
+            reserved: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// Opens a serializable transaction. Returns the number of commits that have ended.
+    pub(in crate::node) fn open(&mut self, attempt: AttemptId) -> u64 {
+        let is_new = self.open.insert((self.ends, attempt));
+        assert!(is_new, "an attempt opens once");
+        self.ends
+    }
+
+    /// Closes a serializable transaction that began after so many ends.
+    pub(in crate::node) fn close(&mut self, began: u64, attempt: AttemptId) {
+        let was_open = self.open.remove(&(began, attempt));
+        assert!(was_open, "only what is open is closed");
+        self.reserved.retain(|_, reservation| reservation.attempt != attempt);
+        self.forget();
+    }
+
+    /// Notes a commit that takes its time.
+    pub(in crate::node) fn commit(&mut self, txn: TxnId, keys: Vec<Key>) {
+        for key in &keys {
+            let writers = self.writers.entry(key.clone()).or_default();
+            let in_order = writers.back().is_none_or(|last| last.txn < txn);
+            assert!(in_order, "one process gives out its commit times in order");
+            writers.push_back(Writer { txn, ended: None });
+        }
+        let before = self.under_way.insert(txn.attempt, (txn, keys));
+        assert!(before.is_none(), "an attempt has one commit under way");
+    }
+
+    /// Notes that an attempt's commit is not under way any more, however it ended. Returns the
+    /// reads that waited for one.
+    pub(in crate::node) fn end(&mut self, attempt: AttemptId) -> BTreeSet<OperationId> {
+        let Some((txn, keys)) = self.under_way.remove(&attempt) else { return BTreeSet::new() };
+        for key in &keys {
+            let writers = self.writers.get_mut(key).expect("a commit under way is noted at its keys");
+            let writer = writers.iter_mut().rev().find(|writer| writer.txn == txn);
+            writer.expect("a commit under way is noted at its keys").ended = Some(self.ends);
+        }
+        self.ended_keys += keys.len();
+        self.ended.push_back((self.ends, txn, keys));
+        self.ends += 1;
+        self.forget();
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Forgets an attempt's commit that took no effect for certain. Returns the reads that waited for
+    /// one.
+    pub(in crate::node) fn undo(&mut self, attempt: AttemptId) -> BTreeSet<OperationId> {
+        let Some((txn, keys)) = self.under_way.remove(&attempt) else { return BTreeSet::new() };
+        keys.iter().for_each(|key| self.strike(key, txn));
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn strike(&mut self, key: &Key, txn: TxnId) {
+        let writers = self.writers.get_mut(key).expect("a commit that is kept is noted at its keys");
+        let at = writers.iter().position(|writer| writer.txn == txn);
+        writers.remove(at.expect("a commit that is kept is noted at its keys"));
+        if writers.is_empty() {
+            self.writers.remove(key);
+        }
+    }
+
+    /// Forgets commits that ended before every open transaction began, and the oldest of too many.
+    fn forget(&mut self) {
+        let oldest = self.open.first().map_or(self.ends, |(began, _)| *began);
+        let keys_max = self.ended_keys_max;
+        let is_kept = |number: u64, keys: usize| number >= oldest && keys <= keys_max;
+        while self.ended.front().is_some_and(|(number, _, _)| !is_kept(*number, self.ended_keys)) {
+            let (number, txn, keys) = self.ended.pop_front().expect("just seen");
+            keys.iter().for_each(|key| self.strike(key, txn));
+            self.forgotten = number + 1;
+            self.ended_keys -= keys.len();
+        }
+    }
+
+    /// Returns true if another attempt's commit of the key is under way.
+    pub(in crate::node) fn is_under_way(&self, key: &Key, attempt: AttemptId) -> bool {
+        let writers = self.writers.get(key).into_iter().flatten();
+        writers.into_iter().any(|writer| writer.ended.is_none() && writer.txn.attempt != attempt)
+    }
+
+    /// Lets a read wait for the end of a commit under way.
+    pub(in crate::node) fn wait(&mut self, operation: OperationId) {
+        assert!(!self.under_way.is_empty(), "a read waits for a commit that is under way");
+        self.waiting.insert(operation);
+    }
+
+    /// Keeps a key free for a while for an attempt whose request has met many conflicts, unless one
+    /// that has met as many came first.
+    pub(in crate::node) fn reserve(&mut self, key: &Key, attempt: AttemptId, conflicts: u32, now_mono: u64) {
+        if conflicts < PATIENT_CONFLICTS {
+            return;
+        }
+        let until_mono = now_mono + RESERVED_MS;
+        let held = self.reserved.get(key).filter(|held| held.until_mono > now_mono);
+        if held.is_none_or(|held| held.attempt != attempt && held.conflicts < conflicts) {
+            self.reserved.insert(key.clone(), Reservation { attempt, conflicts, until_mono });
+        }
+    }
+
+    /// Returns the first of these keys, which an attempt wants to write, that is reserved for
+    /// another one.
+    pub(in crate::node) fn reserved_key<'a>(
+        &self,
+        attempt: AttemptId,
+        keys: impl Iterator<Item = &'a Key>,
+        now_mono: u64,
+    ) -> Option<&'a Key> {
+        let holder = |key: &Key| self.reserved.get(key).filter(|held| held.until_mono > now_mono);
+        keys.into_iter().find(|key| holder(key).is_some_and(|held| held.attempt != attempt))
+    }
+
+    /// Returns the conflict of a transaction's reads with a commit, if there is one.
+    pub(in crate::node) fn conflict(&self, reads: Reads<'_>, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
+        let Reads { attempt, began, keys, ranges } = reads;
+        assert!(began <= self.ends, "a transaction began after commits that have ended");
+        if began < self.forgotten && !bug(Bug::CheckThoughForgotten) {
+            return Some(Conflict { key: None, by: None });
+        }
+        let counts = |writer: &&Writer| {
+            let is_since = writer.ended.map_or(!bug(Bug::CheckWithoutUnderWay), |ended| ended >= began);
+            writer.txn.attempt != attempt && is_since
+        };
+        let newest = |writers: &VecDeque<Writer>| writers.iter().rev().find(counts).map(|writer| writer.txn);
+        for (key, read) in keys {
+            let Some(txn) = self.writers.get(key).and_then(newest) else { continue };
+            if read.is_none_or(|read| read < txn) {
+                return Some(Conflict { key: Some(key.clone()), by: Some(txn) });
+            }
+        }
+        // A key of a listed range that was not read was read as absent.
+        if ranges.is_empty() || bug(Bug::CheckWithoutRanges) {
+            return None;
+        }
+        let in_a_range = |key: &Key| ranges.iter().any(|range| range.contains(key.as_str()));
+        let others = self.writers.iter().filter(|(key, _)| !keys.contains_key(*key));
+        let mut new = others.filter(|(key, _)| in_a_range(key));
+        let found = new.find_map(|(key, writers)| Some((key, newest(writers)?)));
+        found.map(|(key, txn)| Conflict { key: Some(key.clone()), by: Some(txn) })
+    }
+
+    /// Panics if the commits do not fit together. `is_open` tells of an attempt whether it is open.
+    pub(in crate::node) fn check_invariants(&self, is_open: impl Fn(AttemptId) -> bool) {
+        let ended = self.ended.iter().map(|(_, _, keys)| keys.len()).sum::<usize>();
+        assert_eq!(self.ended_keys, ended, "keys of commits that have ended are counted");
+        assert!(ended <= self.ended_keys_max, "what has ended is bounded");
+        let under_way = self.under_way.values().map(|(_, keys)| keys.len()).sum::<usize>();
+        let noted = self.writers.values().map(VecDeque::len).sum::<usize>();
+        assert_eq!(noted, ended + under_way, "a commit is noted at each of its keys");
+        assert!(self.under_way.keys().all(|attempt| is_open(*attempt)), "what is under way is open");
+        assert!(self.open.iter().all(|(_, attempt)| is_open(*attempt)), "what is open has not ended");
+        assert!(self.open.iter().all(|(began, _)| *began <= self.ends), "nothing began after the next end");
+        assert!(!self.open.is_empty() || self.ended.is_empty(), "nothing is kept for nobody");
+        for writers in self.writers.values() {
+            assert!(writers.iter().is_sorted_by(|a, b| a.txn < b.txn), "writers are in the order of time");
+        }
+        let holders = self.reserved.values().map(|reservation| reservation.attempt);
+        assert!(holders.into_iter().all(is_open), "a reservation ends with its attempt");
+        assert!(self.waiting.is_empty() || !self.under_way.is_empty(), "a read waits for what is under way");
+    }
+}

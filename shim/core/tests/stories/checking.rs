@@ -1,0 +1,225 @@
+//! Goal: what a serializable transaction reads is the newest there is when it commits, or it
+//! conflicts and nothing of it is there (protocol, section 13).
+
+use aft_core::ids::AttemptId;
+use aft_core::message::{Batch, Begin, CommitArgs, Conflict, Isolation, ListKeys, Op, Refusal, Reply, Verb};
+use aft_core::settings::Settings;
+use aft_core::store::{Call, CallError};
+
+use crate::shop::{Shop, key, value};
+
+/// A node that holds its store alone, with `stock` at 100 and `price` at 5.
+fn shop_with(settings: Settings) -> Shop {
+    let settings = Settings { timeout_max_ms: 60_000, timeout_default_ms: 10_000, ..settings };
+    let mut shop = Shop::new(1, &settings);
+    shop.write(0, None, &["stock"], "100");
+    shop.write(0, None, &["price"], "5");
+    shop
+}
+
+fn shop() -> Shop {
+    let mut settings = Settings::new(true, 0, true);
+    settings.run_scripts_twice = true;
+    shop_with(settings)
+}
+
+fn open(shop: &mut Shop, conflicts: u32) -> AttemptId {
+    let begin = Begin { isolation: Isolation::Serializable, conflicts, ..shop.begin(None) };
+    shop.open(0, begin)
+}
+
+fn put(shop: &mut Shop, attempt: AttemptId, name: &str, text: &str) {
+    let batch = Batch { ops: vec![Op::Put(key(name), value(text))], commit: None };
+    shop.ask(0, Verb::Run(attempt, batch)).expect("an open transaction takes writes");
+}
+
+fn commit(shop: &mut Shop, attempt: AttemptId) -> Result<Reply, Refusal> {
+    shop.ask(0, Verb::Commit(attempt, CommitArgs::default()))
+}
+
+/// Asserts that a commit met a conflict, and returns it.
+fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
+    match outcome {
+        Err(Refusal::Conflict(conflict)) => conflict,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+#[test]
+fn of_two_that_count_down_the_second_conflicts_and_sends_nothing() {
+    let mut shop = shop();
+    let (first, second) = (open(&mut shop, 0), open(&mut shop, 0));
+    for attempt in [first, second] {
+        assert_eq!(shop.get(0, attempt, "stock"), Ok(Some("100".into())));
+        put(&mut shop, attempt, "stock", "99");
+    }
+    let committed = commit(&mut shop, first);
+    let Ok(Reply::Committed(committed)) = committed else { panic!("{committed:?}") };
+    shop.calls.clear();
+    let found = conflict(commit(&mut shop, second));
+    assert_eq!(found, Conflict { key: Some(key("stock")), by: committed.txn });
+    assert_eq!(shop.count(Call::is_write), 0, "{:?}", shop.calls);
+    // Whoever lost the answer hears the same again; and it is no replay.
+    assert_eq!(conflict(commit(&mut shop, second)), found);
+    let again = open(&mut shop, 1);
+    assert_eq!(shop.get(0, again, "stock"), Ok(Some("99".into())));
+    put(&mut shop, again, "stock", "98");
+    assert!(matches!(commit(&mut shop, again), Ok(Reply::Committed(_))));
+    assert_eq!(shop.read_fresh(0, "stock"), Some("98".into()));
+}
+
+#[test]
+fn who_read_what_another_is_about_to_write_conflicts() {
+    let mut shop = shop();
+    let (first, second) = (open(&mut shop, 0), open(&mut shop, 0));
+    for attempt in [first, second] {
+        shop.get(0, attempt, "stock").expect("it is there");
+        put(&mut shop, attempt, "stock", "99");
+    }
+    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
+    let ticket = shop.send(0, Verb::Commit(first, CommitArgs::default()));
+    assert_eq!(shop.reply(0, ticket), None, "it is under way");
+    // The first may be durable by now.
+    conflict(commit(&mut shop, second));
+    shop.release(None);
+    shop.pass(100);
+    assert!(matches!(shop.reply(0, ticket), Some(Ok(Reply::Committed(_)))));
+}
+
+#[test]
+fn a_read_waits_for_a_commit_under_way_and_sees_it() {
+    let mut shop = shop();
+    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
+    let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(None) };
+    let writer = shop.send(0, Verb::Begin(Box::new(begin)));
+    let reader = open(&mut shop, 0);
+    let get = Batch { ops: vec![Op::Get(key("stock"))], commit: None };
+    let read = shop.send(0, Verb::Run(reader, get));
+    shop.pass(500);
+    assert_eq!((shop.reply(0, writer), shop.reply(0, read)), (None, None));
+    // Who is read atomic does not wait.
+    assert_eq!(shop.read_fresh(0, "stock"), Some("100".into()));
+    shop.release(None);
+    shop.pass(100);
+    assert!(matches!(shop.reply(0, writer), Some(Ok(_))));
+    assert_eq!(shop.get(0, reader, "stock"), Ok(Some("7".into())));
+    put(&mut shop, reader, "stock", "6");
+    assert!(matches!(commit(&mut shop, reader), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn a_read_waits_no_longer_than_for_a_commit_that_fails() {
+    let mut shop = shop();
+    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
+    let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(None) };
+    let writer = shop.send(0, Verb::Begin(Box::new(begin)));
+    let reader = open(&mut shop, 0);
+    let get = Batch { ops: vec![Op::Get(key("stock"))], commit: None };
+    let read = shop.send(0, Verb::Run(reader, get));
+    shop.release(Some(CallError::Refused("the disk is full".into())));
+    shop.pass(100);
+    assert!(matches!(shop.reply(0, writer), Some(Err(_))));
+    assert!(matches!(shop.reply(0, read), Some(Ok(Reply::Ran { .. }))));
+    put(&mut shop, reader, "stock", "99");
+    assert!(matches!(commit(&mut shop, reader), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn of_two_that_read_what_the_other_writes_one_commits() {
+    let mut shop = shop();
+    let (first, second) = (open(&mut shop, 0), open(&mut shop, 0));
+    for (attempt, writes) in [(first, "stock"), (second, "price")] {
+        shop.get(0, attempt, "stock").expect("it is there");
+        shop.get(0, attempt, "price").expect("it is there");
+        put(&mut shop, attempt, writes, "0");
+    }
+    assert!(matches!(commit(&mut shop, first), Ok(Reply::Committed(_))));
+    assert_eq!(conflict(commit(&mut shop, second)).key, Some(key("stock")));
+}
+
+#[test]
+fn a_key_that_was_absent_and_a_listed_range_are_checked() {
+    let mut shop = shop();
+    let absent = open(&mut shop, 0);
+    assert_eq!(shop.get(0, absent, "order/1"), Ok(None));
+    put(&mut shop, absent, "total", "0");
+    let lists = open(&mut shop, 0);
+    let list = ListKeys { prefix: "order/".into(), after: None, limit: 10, delimiter: None };
+    shop.ask(0, Verb::List(lists, list.clone())).expect("it lists");
+    put(&mut shop, lists, "total", "0");
+    let beside = open(&mut shop, 0);
+    shop.ask(0, Verb::List(beside, ListKeys { prefix: "p".into(), ..list })).expect("it lists");
+    put(&mut shop, beside, "count", "1");
+    shop.write(0, None, &["order/1"], "tea");
+    assert_eq!(conflict(commit(&mut shop, absent)).key, Some(key("order/1")));
+    assert_eq!(conflict(commit(&mut shop, lists)).key, Some(key("order/1")));
+    // What changed outside of its range is not its business.
+    assert!(matches!(commit(&mut shop, beside), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn a_transaction_that_only_reads_is_checked_and_one_that_only_writes_needs_no_check() {
+    let mut shop = shop();
+    let reads = open(&mut shop, 0);
+    shop.get(0, reads, "stock").expect("it is there");
+    let holds = open(&mut shop, 0);
+    shop.get(0, holds, "price").expect("it is there");
+    let blind = open(&mut shop, 0);
+    put(&mut shop, blind, "stock", "1");
+    shop.write(0, None, &["stock"], "50");
+    conflict(commit(&mut shop, reads));
+    assert!(matches!(commit(&mut shop, holds), Ok(Reply::Committed(_))));
+    assert!(matches!(commit(&mut shop, blind), Ok(Reply::Committed(_))));
+    assert_eq!(shop.read_fresh(0, "stock"), Some("1".into()));
+}
+
+#[test]
+fn who_has_lost_five_times_is_not_overtaken_again() {
+    let mut shop = shop();
+    let patient = open(&mut shop, 5);
+    shop.get(0, patient, "stock").expect("it is there");
+    let other = open(&mut shop, 0);
+    shop.get(0, other, "stock").expect("it is there");
+    put(&mut shop, other, "stock", "1");
+    assert_eq!(conflict(commit(&mut shop, other)), Conflict { key: Some(key("stock")), by: None });
+    put(&mut shop, patient, "stock", "2");
+    assert!(matches!(commit(&mut shop, patient), Ok(Reply::Committed(_))));
+    // One that never comes back keeps a key free for a second only.
+    let gone = open(&mut shop, 9);
+    shop.get(0, gone, "stock").expect("it is there");
+    shop.pass(1_000);
+    let next = open(&mut shop, 1);
+    shop.get(0, next, "stock").expect("it is there");
+    put(&mut shop, next, "stock", "3");
+    assert!(matches!(commit(&mut shop, next), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn what_is_forgotten_conflicts() {
+    let mut settings = Settings::new(true, 0, true);
+    settings.checked_keys_max = 2;
+    let mut shop = shop_with(settings);
+    let long = open(&mut shop, 0);
+    shop.get(0, long, "stock").expect("it is there");
+    put(&mut shop, long, "total", "0");
+    for name in ["a", "b", "c"] {
+        shop.write(0, None, &[name], "v");
+    }
+    assert_eq!(conflict(commit(&mut shop, long)), Conflict { key: None, by: None });
+    let short = open(&mut shop, 1);
+    shop.get(0, short, "stock").expect("it is there");
+    put(&mut shop, short, "total", "0");
+    assert!(matches!(commit(&mut shop, short), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn a_store_that_is_shared_refuses_the_level_and_says_what_to_do() {
+    let mut shop = Shop::new(1, &Shop::settings());
+    let begin = Begin { isolation: Isolation::Serializable, ..shop.begin(None) };
+    match shop.ask(0, Verb::Begin(Box::new(begin))) {
+        Err(Refusal::Invalid(why)) => assert!(why.contains("read_atomic"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
