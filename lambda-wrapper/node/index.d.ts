@@ -66,6 +66,8 @@ export interface RequestOptions {
   overlap?: boolean
   /** Sees every commit that was acknowledged before the attempt began, on whatever server of the store. */
   fresh?: boolean
+  /** `serializable`: what an attempt reads must still be the newest when it commits, or another one runs; only on a store that one process holds. */
+  isolation?: 'read_atomic' | 'serializable'
   /** Keys to read in the call that opens the transaction, so that getting them costs no call. */
   reads?: string[]
 }

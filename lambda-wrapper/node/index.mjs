@@ -406,14 +406,16 @@ function resultOf (result, requestId) {
   return result.length > 0 && requestId !== null && requestId !== undefined ? { result: result.toString('base64') } : {}
 }
 
-function beginOf (client, requestId, options, waitMs, beside) {
-  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, reads = [] } = options
+function beginOf (client, requestId, options, waitMs, beside, conflicts) {
+  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation, reads = [] } = options
   const begin = {
     request_id: requestId ?? undefined, scope, fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
     session: client.session ?? undefined
   }
   if (overlap || beside) begin.if_open = 'run'
   if (fresh) begin.fresh = true
+  if (isolation !== undefined) begin.isolation = isolation
+  if (conflicts > 0) begin.conflicts = conflicts
   const ops = reads.map(key => ({ get: checked(key) }))
   if (ops.length > 0) begin.ops = ops
   return begin
@@ -886,6 +888,8 @@ class Run {
     this.options = options
     this.pace = new Pace(client._options.runMsMax)
     this.attempts = 0
+    // Attempts that met a conflict.
+    this.conflicts = 0
     // An attempt of this run may still be open: waiting for it would be waiting for its deadline.
     this.beside = false
     // Attempts that may have committed, each with why that is not known.
@@ -899,7 +903,7 @@ class Run {
       const waitMs = Math.min(this.client._options.waitMsMax, this.pace.remaining())
       let error
       try {
-        const begin = beginOf(this.client, this.requestId, this.options, waitMs, this.beside)
+        const begin = beginOf(this.client, this.requestId, this.options, waitMs, this.beside, this.conflicts)
         const reply = await this.client._post('/v1/transactions', begin)
         if (reply.replayed) {
           this.client._committed(reply.session)
@@ -931,6 +935,7 @@ class Run {
     } catch (why) {
       error = harmless(why)
     }
+    if (error.code === 'conflict') this.conflicts += 1
     if (error instanceof Unknown) {
       if (this.requestId === null) throw error // Nobody could tell a second commit from the first.
       this.doubts.push({ transaction, error })

@@ -30,7 +30,7 @@ VECTORS = json.loads((pathlib.Path(__file__).parents[2] / "vectors.json").read_t
 
 PASS, CUT_BEFORE, CUT_AFTER, BAD_GATEWAY = "pass", "cut before", "cut after", "bad gateway"
 ACTIONS = {
-    "snapshot_gone": (409, "retry"), "lost": (409, "retry"), "overloaded": (429, "retry"), "not_serving": (503, "retry"),
+    "snapshot_gone": (409, "retry"), "conflict": (409, "retry"), "lost": (409, "retry"), "overloaded": (429, "retry"), "not_serving": (503, "retry"),
     "store_unavailable": (503, "retry"), "unknown": (503, "unknown"), "in_progress": (409, "conflict"),
     "key_reused": (422, "conflict"), "result_gone": (410, "conflict"), "invalid": (400, "invalid"),
     "not_found": (404, "not_found"), "no_such_path": (404, "not_found"), "unauthorized": (401, "unauthorized"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aft_wire::http::{Begin, IfOpen, Op};
+use aft_wire::http::{Begin, IfOpen, Isolation, Op};
 
 /// A request. Text is a request ID: `client.run("order-17", …)`.
 ///
@@ -17,6 +17,7 @@ pub struct Request {
     retention: Option<Duration>,
     overlap: bool,
     fresh: bool,
+    serializable: bool,
     pub(crate) reads: Vec<String>,
 }
 
@@ -67,18 +68,26 @@ impl Request {
         self
     }
 
+    /// Is overtaken by nobody: what an attempt reads must still be the newest when it commits, or another attempt runs. Without this, two that read the
+    /// same version may both overwrite it. Only on a store that one process holds (`memory:`, `local:`).
+    pub fn serializable(mut self) -> Request {
+        self.serializable = true;
+        self
+    }
+
     /// Reads these keys in the call that opens the transaction, so that getting them costs no call.
     pub fn reads(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Request {
         self.reads = keys.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The opening of an attempt. `beside`: whether an earlier attempt of this very run may still be open.
+    /// The opening of an attempt. `beside`: whether an earlier attempt of this very run may still be open. `conflicts`: how many of them met one.
     pub(crate) fn begin(
         &self,
         timeout: Option<Duration>,
         wait: Duration,
         beside: bool,
+        conflicts: u32,
         session: Option<String>,
     ) -> Begin {
         Begin {
@@ -91,6 +100,8 @@ impl Request {
             session,
             retention_s: self.retention.map(|time| time.as_secs()),
             fresh: self.fresh,
+            isolation: if self.serializable { Isolation::Serializable } else { Isolation::ReadAtomic } as i32,
+            conflicts: Some(conflicts).filter(|conflicts| *conflicts > 0),
             ops: self.reads.iter().map(Op::get).collect(),
             ..Begin::default()
         }

@@ -18,6 +18,7 @@
 
 use std::future::Future;
 
+use aft_wire::http::Code;
 use bytes::Bytes;
 
 use crate::answer::{Fault, or_empty};
@@ -111,6 +112,8 @@ struct Run<'a> {
     request: &'a Request,
     pace: Pace,
     attempts: u32,
+    /// Attempts that met a conflict.
+    conflicts: u32,
     /// There is a function, after which the transaction is committed or aborted.
     has_function: bool,
     /// An attempt of this run may still be open.
@@ -129,7 +132,16 @@ enum Doubts {
 impl<'a> Run<'a> {
     fn new(client: &'a Client, request: &'a Request, has_function: bool) -> Run<'a> {
         let pace = Pace::new(client.settings.run_time_max);
-        Run { client, request, pace, attempts: 0, has_function, beside: false, doubts: Vec::new() }
+        Run {
+            client,
+            request,
+            pace,
+            attempts: 0,
+            conflicts: 0,
+            has_function,
+            beside: false,
+            doubts: Vec::new(),
+        }
     }
 
     fn may_go_on(&self) -> bool {
@@ -157,7 +169,7 @@ impl<'a> Run<'a> {
         let session = self.client.session();
         let wait = self.client.settings.wait().min(self.pace.remaining());
         let timeout = self.client.settings.transaction_timeout;
-        let begin = self.request.begin(timeout, wait, self.beside, session);
+        let begin = self.request.begin(timeout, wait, self.beside, self.conflicts, session);
         let reply = self.client.post_begin("/v1/transactions", &begin).await?;
         if reply.replayed {
             self.client.committed(reply.session.as_deref());
@@ -196,6 +208,7 @@ impl<'a> Run<'a> {
             }
             Err(error) => error,
         };
+        self.conflicts += u32::from(error.code() == Some(Code::Conflict));
         match &error {
             // Nobody could tell a second commit from the first.
             Error::Unknown(_) if self.request.id.is_none() => return Err(error),

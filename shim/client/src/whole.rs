@@ -46,7 +46,7 @@ impl Client {
         loop {
             let wait = self.settings.wait().min(pace.remaining());
             let timeout = self.settings.transaction_timeout;
-            let mut begin = request.begin(timeout, wait, doubt.is_some(), self.session());
+            let mut begin = request.begin(timeout, wait, doubt.is_some(), 0, self.session());
             begin.ops.extend(ops.iter().cloned());
             // Without a request ID nobody comes back for it, and to store it would take the right to write.
             begin.result = Some(result.clone()).filter(|result| !result.is_empty() && request.id.is_some());

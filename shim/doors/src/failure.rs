@@ -1,6 +1,6 @@
 //! Refusals as problem documents: the one place that gives the core's outcomes their codes.
 
-use aft_core::message::{Bound, Excess, Measured, Refusal};
+use aft_core::message::{Bound, Conflict, Excess, Measured, Refusal};
 use aft_wire::http::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -180,6 +180,7 @@ impl From<Refusal> for Failure {
                 retry_after_ms = Some(RETRY_AFTER_MS);
                 (Code::Overloaded, format!("{} at their bound: try again after a while", text_of(bound)))
             }
+            Refusal::Conflict(conflict) => (Code::Conflict, text_of_conflict(&conflict)),
             Refusal::Lost => (
                 Code::Lost,
                 "the transaction's time ran out, or its node dropped it, before a commit: nothing took effect; run the request again".into(),
@@ -231,6 +232,19 @@ impl From<Refusal> for Failure {
         failure.0.actual = beyond.map(|excess| excess.actual as u64);
         failure
     }
+}
+
+fn text_of_conflict(Conflict { key, by }: &Conflict) -> String {
+    let what = match (key, by) {
+        (Some(key), Some(by)) => format!("transaction {by} has written {key:?}, which this one read, or is about to"),
+        (Some(key), None) => {
+            format!("{key:?} is kept free for a moment, for a request that has lost often")
+        }
+        (None, _) => {
+            "so much was committed since the transaction began that it is not known any more whether what it read still holds".into()
+        }
+    };
+    format!("{what}: nothing took effect; run the request again")
 }
 
 fn text_of_excess(Excess { of, actual, limit }: Excess) -> String {
@@ -301,6 +315,8 @@ mod tests {
             assert_eq!(header, retry_after, "{refusal:?}");
         };
         check(Refusal::SnapshotGone(Key::parse("k").unwrap()), 409, Action::Retry, None);
+        let conflict = Conflict { key: Some(Key::parse("k").unwrap()), by: None };
+        check(Refusal::Conflict(conflict), 409, Action::Retry, None);
         check(Refusal::Overloaded(Bound::Transactions), 429, Action::Retry, Some("1"));
         check(Refusal::Lost, 409, Action::Retry, None);
         check(Refusal::StoreUnavailable("why".into()), 503, Action::Retry, Some("1"));

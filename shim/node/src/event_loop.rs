@@ -398,7 +398,7 @@ impl EventLoop {
                 self.waiters.ended(*attempt);
                 match end {
                     End::Unknown => warn!(transaction = %attempt, "transaction ended with unknown outcome"),
-                    End::Committed | End::Aborted | End::LostToOther | End::Expired => {
+                    End::Committed | End::Aborted | End::LostToOther | End::Conflicted | End::Expired => {
                         debug!(transaction = %attempt, ?end, "transaction ended");
                     }
                 }

@@ -102,7 +102,7 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 18] = [
+const REFUSALS: [&str; 19] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
@@ -121,6 +121,7 @@ const REFUSALS: [&str; 18] = [
     "invalid",
     "damaged",
     "unknown_damaged",
+    "conflict",
 ];
 const VERB_QUEUE: usize = 4;
 const IN_PROGRESS: usize = 7;
@@ -145,11 +146,12 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::Invalid(_) => 15,
         Refusal::Damaged(_) => 16,
         Refusal::UnknownDamaged(..) => 17,
+        Refusal::Conflict(_) => 18,
     }
 }
 
 /// How transactions end, as labels.
-const ENDS: [&str; 5] = ["committed", "aborted", "lost_to_other", "expired", "unknown"];
+const ENDS: [&str; 6] = ["committed", "aborted", "lost_to_other", "expired", "unknown", "conflicted"];
 
 /// All meters of a node.
 pub(crate) struct Meters {
@@ -356,6 +358,7 @@ impl Meters {
             committed: ended(End::Committed),
             aborted: ended(End::Aborted),
             lost_to_other: ended(End::LostToOther),
+            conflicted: ended(End::Conflicted),
             expired: ended(End::Expired),
             unknown: ended(End::Unknown),
             replayed: self.replayed.get(),
@@ -384,6 +387,7 @@ fn end_index(end: End) -> usize {
         End::LostToOther => 2,
         End::Expired => 3,
         End::Unknown => 4,
+        End::Conflicted => 5,
     }
 }
 
@@ -465,7 +469,7 @@ fn describe() {
 mod tests {
     use super::*;
     use aft_core::ids::{Key, RequestHash};
-    use aft_core::message::{Excess, Measured};
+    use aft_core::message::{Conflict, Excess, Measured};
 
     #[test]
     fn every_refusal_has_its_own_label() {
@@ -480,6 +484,7 @@ mod tests {
         let excess = Excess { of: Measured::InlineValues, actual: 2, limit: 1 };
         for refusal in [
             Refusal::SnapshotGone(Key::parse("k").unwrap()),
+            Refusal::Conflict(Conflict { key: None, by: None }),
             Refusal::Lost,
             Refusal::StoreUnavailable(String::new()),
             Refusal::InProgress { retry_after_ms: 0 },

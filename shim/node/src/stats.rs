@@ -96,6 +96,8 @@ pub struct Stats {
     pub aborted: u64,
     /// Attempts that found another attempt of their request committed.
     pub lost_to_other: u64,
+    /// Transactions that were overtaken: another one had written what they read.
+    pub conflicted: u64,
     /// Transactions whose time ran out before a commit was sent.
     pub expired: u64,
     /// Transactions whose outcome could not be told.

@@ -569,18 +569,19 @@ class _Request:
     overlap: bool = False
     fresh: bool = False
     reads: Tuple[str, ...] = ()
+    isolation: Optional[str] = None
 
     def path(self, under: str) -> str:
         query = f"?scope={quote(self.scope, safe='')}" if self.scope else ""
         return f"/v1/{under}/{_path(self.id or '')}{query}"
 
-    def begin(self, client: "Client", wait: float, beside: bool) -> Dict[str, Any]:
+    def begin(self, client: "Client", wait: float, beside: bool, conflicts: int) -> Dict[str, Any]:
         timeout = self.timeout if self.timeout is not None else client.transaction_timeout
         begin = {
             "request_id": self.id, "scope": self.scope, "fingerprint": self.fingerprint,
             "timeout_ms": None if timeout is None else int(timeout * 1000), "wait_ms": int(wait * 1000),
             "retention_s": None if self.retention is None else int(self.retention), "session": client.session,
-            "ops": [{"get": _checked(key)} for key in self.reads] or None,
+            "ops": [{"get": _checked(key)} for key in self.reads] or None, "isolation": self.isolation, "conflicts": conflicts or None,
         }
         begin = {name: value for name, value in begin.items() if value is not None}
         if self.overlap or beside:
@@ -649,7 +650,8 @@ class Client:
 
     def run(self, request_id: Optional[str], function: Callable[["Transaction"], Bytes], *,
             scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-            retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = ()) -> Ran:
+            retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = (),
+            isolation: Optional[str] = None) -> Ran:
         """Calls `function(transaction)` until its request has committed once; gives the result of the attempt that did.
 
         The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
@@ -660,10 +662,12 @@ class Client:
         scope: keeps IDs of different functions apart. fingerprint: stands for the payload; another one under the same ID is KeyReused.
         timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
         attempt, because that one is known to be gone. fresh: see every commit that was acknowledged before, on whatever server of the store. reads: keys to read in the call that opens the transaction.
+        isolation: "serializable" to be overtaken by nobody: what an attempt reads must still be the newest when it commits, or another one runs (only on
+        a store that one process holds); "read_atomic" if None.
 
         Raises Unknown if an attempt may have committed; after any other error none has.
         """
-        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads)))
+        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         while True:
             opened = run.open()
             if isinstance(opened, Ran):
@@ -692,13 +696,13 @@ class Client:
     def transaction(self, request_id: Optional[str] = None, *, scope: Optional[str] = None,
                     fingerprint: Optional[str] = None, timeout: Optional[float] = None,
                     retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
-                    reads: Iterable[str] = ()) -> "Transaction":
+                    reads: Iterable[str] = (), isolation: Optional[str] = None) -> "Transaction":
         """Opens a transaction by hand. As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it.
 
         If the request has committed already, `t.replayed` is True, `t.ran` tells, and nothing can be done in it. Nothing is run again: that is what
         `run` is for.
         """
-        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads)))
+        run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         opened = run.open()
         return opened if isinstance(opened, Transaction) else Transaction(self, request_id, {}, opened)
 
@@ -713,7 +717,7 @@ class Client:
         ops = [op._json() for op in ops]
         pace, doubt = _Pace(self.run_seconds_max), None
         while True:
-            begin = request.begin(self, min(self._wait_max, pace.remaining()), doubt is not None)
+            begin = request.begin(self, min(self._wait_max, pace.remaining()), doubt is not None, 0)
             begin["ops"] = ops
             begin.update(_result(result, request_id))
             try:
@@ -1147,6 +1151,8 @@ class _Run:
         self.client, self.request = client, request
         self.pace = _Pace(client.run_seconds_max)
         self.attempts = 0
+        # Attempts that met a conflict.
+        self.conflicts = 0
         # An attempt of this run may still be open: waiting for it would be waiting for its deadline.
         self.beside = False
         # Attempts that may have committed, each with why that is not known.
@@ -1159,7 +1165,7 @@ class _Run:
         while True:
             wait = min(self.client._wait_max, self.pace.remaining())
             try:
-                reply = self.client._post("/v1/transactions", self.request.begin(self.client, wait, self.beside))
+                reply = self.client._post("/v1/transactions", self.request.begin(self.client, wait, self.beside, self.conflicts))
                 if reply.get("replayed"):
                     self.client._committed(reply.get("session"))
                     return self._replay(reply.get("version"), _unbase64(reply.get("result")), reply.get("result_size"))
@@ -1187,6 +1193,7 @@ class _Run:
             return self._replay(ran.version, ran.result, ran.result_size) if ran.replayed else ran
         except AftError as why:
             error = why
+        self.conflicts += error.code == "conflict"
         if isinstance(error, Unknown):
             if not named:
                 raise error  # Nobody could tell a second commit from the first.

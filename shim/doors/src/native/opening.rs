@@ -4,7 +4,7 @@
 //! gone after it, and the call must not fail once it has committed).
 
 use aft_core::ids::{AttemptId, Fingerprint, RequestHash, Session};
-use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal, Reply, Verb};
 use aft_node::NodeHandle;
 use aft_wire::http::{Code, Op};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct Opening {
     pub(crate) session: Session,
     pub(crate) retention_ms: Option<u64>,
     pub(crate) fresh: bool,
+    pub(crate) isolation: Isolation,
+    pub(crate) conflicts: u32,
 }
 
 impl Opening {
@@ -96,6 +98,8 @@ impl Opening {
             session: std::mem::take(&mut self.session),
             retention_ms: self.retention_ms,
             fresh: self.fresh,
+            isolation: self.isolation,
+            conflicts: self.conflicts,
             batch: Batch::default(),
         });
         Ok((begin, guard))
@@ -197,7 +201,12 @@ pub(crate) async fn commit_with(
 /// Whether a transaction is over whose commit was refused so. One that may go on keeps its place until its deadline.
 fn ends(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Lost | Refusal::KeyReused | Refusal::ResultGone | Refusal::NotFound | Refusal::Ended => true,
+        Refusal::Conflict(_)
+        | Refusal::Lost
+        | Refusal::KeyReused
+        | Refusal::ResultGone
+        | Refusal::NotFound
+        | Refusal::Ended => true,
         Refusal::SnapshotGone(_)
         | Refusal::Overloaded(_)
         | Refusal::StoreUnavailable(_)

@@ -1,7 +1,7 @@
 //! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
 
 use aft_core::ids::{AttemptId, RequestHash};
-use aft_core::message::{CommitArgs, Reply, Verb};
+use aft_core::message::{CommitArgs, Isolation, Reply, Verb};
 use aft_format::fingerprint;
 use aft_wire::http::{self, Code, Format, IfOpen};
 use axum::body::Body;
@@ -73,6 +73,17 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         session: call::session(begin.session.as_deref(), &headers)?,
         retention_ms: begin.retention_s.map(|s| s.saturating_mul(1_000)),
         fresh: begin.fresh,
+        isolation: match http::Isolation::try_from(begin.isolation) {
+            Ok(http::Isolation::ReadAtomic) => Isolation::ReadAtomic,
+            Ok(http::Isolation::Serializable) => Isolation::Serializable,
+            Err(_) => {
+                return Err(Failure::invalid(format!(
+                    "isolation is READ_ATOMIC (0) or SERIALIZABLE (1), not {}",
+                    begin.isolation
+                )));
+            }
+        },
+        conflicts: begin.conflicts.unwrap_or(0),
         request_id: begin.request_id,
         scope: begin.scope,
     };

@@ -79,6 +79,7 @@ async fn transfer(node: &NodeHandle, id: &str, pair: usize, amount: i64, rng: &m
             Ok(()) => return,
             Err(
                 Refusal::SnapshotGone(_)
+                | Refusal::Conflict(_)
                 | Refusal::Overloaded(_)
                 | Refusal::Lost
                 | Refusal::StoreUnavailable(_)

@@ -27,5 +27,5 @@ pub use format::{Format, Malformed, RequestBody};
 pub use operation::{OPS_LEN_MAX, Op, OpKind, Put};
 pub use problem::{Action, Code, PROBLEM_CONTENT_TYPE, Problem};
 pub use reply::{Listed, Listing, Read, Reply, Request};
-pub use request::{Batch, Begin, Commit, IfOpen};
+pub use request::{Batch, Begin, Commit, IfOpen, Isolation};
 pub use time::rfc3339;

@@ -122,6 +122,8 @@ macro_rules! codes {
 codes! {
     /// No compatible version of a key remains.
     SnapshotGone = "snapshot_gone", 409, Retry, "The transaction's snapshot is no longer kept";
+    /// Another transaction has written what this one read.
+    Conflict = "conflict", 409, Retry, "Another transaction came first";
     /// The transaction's time ran out, or its node dropped it.
     Lost = "lost", 409, Retry, "The transaction was lost before it committed";
     /// A bound of the server is reached.

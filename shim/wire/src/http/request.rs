@@ -59,6 +59,15 @@ pub struct Begin {
     #[prost(bool, tag = "13")]
     #[serde(skip_serializing_if = "is_false")]
     pub fresh: bool,
+    /// The level at which the transaction runs.
+    #[prost(enumeration = "Isolation", tag = "14")]
+    #[serde(with = "Isolation", skip_serializing_if = "is_zero")]
+    pub isolation: i32,
+    /// The number of conflicts in a row that earlier attempts of the request have met (`conflict`): after five of them, what the transaction reads is
+    /// kept free of others for a second.
+    #[prost(uint32, optional, tag = "15")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<u32>,
 }
 
 /// Runs operations in an open transaction (`POST /v1/transactions/{t}/batch`).
@@ -100,6 +109,17 @@ pub enum IfOpen {
     Run = 1,
 }
 
+/// What a transaction is protected from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
+#[serde(rename_all = "snake_case")]
+#[repr(i32)]
+pub enum Isolation {
+    /// It reads whole transactions, and its writes become visible together.
+    ReadAtomic = 0,
+    /// The same, and what it read is the newest there is when it commits; else it is refused (`conflict`).
+    Serializable = 1,
+}
+
 macro_rules! enumeration_text {
     ($name:ident) => {
         impl $name {
@@ -117,6 +137,7 @@ macro_rules! enumeration_text {
     };
 }
 enumeration_text!(IfOpen);
+enumeration_text!(Isolation);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &i32) -> bool {

@@ -29,12 +29,12 @@ fn begin() -> impl Strategy<Value = Begin> {
         option::of(any::<u64>()),
         0..2i32,
         option::of(".{0,8}"),
-        any::<bool>(),
+        (any::<bool>(), 0..2i32, option::of(any::<u32>())),
         vec(op(), 0..5),
         option::of(any::<bool>()),
         bytes(),
     )
-        .prop_map(|(request_id, scope, ms, if_open, text, fresh, ops, commit, result)| Begin {
+        .prop_map(|(request_id, scope, ms, if_open, text, level, ops, commit, result)| Begin {
             request_id,
             scope,
             fingerprint: text.clone(),
@@ -46,7 +46,9 @@ fn begin() -> impl Strategy<Value = Begin> {
             ops,
             commit,
             result,
-            fresh,
+            fresh: level.0,
+            isolation: level.1,
+            conflicts: level.2,
         })
 }
 
@@ -113,7 +115,7 @@ proptest! {
 #[test]
 fn json_is_as_documented() {
     let body = br#"{
-        "request_id": "order-7", "scope": "checkout", "if_open": "run", "fresh": true, "retention_s": 60,
+        "request_id": "order-7", "scope": "checkout", "if_open": "run", "fresh": true, "retention_s": 60, "isolation": "serializable", "conflicts": 3,
         "ops": [{"get": "a/b"}, {"value": "AQI=", "put": "c"}, {"put": "d", "text": "hi", "content_type": "text/plain"}, {"delete": "e"}],
         "commit": true, "result": "b2s"
     }"#;
@@ -125,6 +127,8 @@ fn json_is_as_documented() {
             scope: Some("checkout".into()),
             if_open: IfOpen::Run as i32,
             fresh: true,
+            isolation: Isolation::Serializable as i32,
+            conflicts: Some(3),
             retention_s: Some(60),
             ops: vec![
                 Op::get("a/b"),

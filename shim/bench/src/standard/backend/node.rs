@@ -114,6 +114,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (code, effect) = match refusal {
         Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),
         Refusal::Overloaded(_) => ("overloaded", Effect::NothingRetry),
+        Refusal::Conflict(_) => ("conflict", Effect::NothingRetry),
         Refusal::Lost => ("lost", Effect::NothingRetry),
         Refusal::StoreUnavailable(_) => ("store_unavailable", Effect::NothingRetry),
         Refusal::NotServing => ("not_serving", Effect::NothingRetry),
