@@ -106,11 +106,12 @@ impl Node {
         self.input(input);
         self.settle();
         if self.state.index.bytes() > self.state.settings.index_bytes_max {
+            let believes = self.state.planted(Bug::BelieveListingsOfTheForgotten);
             let State { settings, calls, index, .. } = &mut self.state;
             // A listing in the look before a commit pins no key. If a commit beside it is
             // acknowledged and forgotten before its answer comes, the answer would hide that commit
             // for as long as listings count.
-            let is_counted = settings.exclusive && settings.bug != Some(Bug::BelieveListingsOfTheForgotten);
+            let is_counted = settings.exclusive && !believes;
             index.shrink(settings.index_bytes_max, is_counted.then(|| calls.next_number()));
         }
         assert!(self.state.work.is_empty(), "work is taken up within its step");

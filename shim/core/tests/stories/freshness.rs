@@ -80,12 +80,9 @@ fn a_look_before_a_commit_hides_no_other_commit() {
 /// On a store that one process holds: a commit lists the keys that it writes, one answer is late, and
 /// meanwhile another commit of the other key is acknowledged and forgotten by a full index.
 pub(crate) fn shows_what_was_committed_beside_a_look(settings: &Settings) {
-    let settings = Settings {
-        bug: settings.bug,
-        index_bytes_max: 6_000,
-        run_scripts_twice: true,
-        ..Settings::new(true, 0, true)
-    };
+    // What is planted stays planted.
+    let mut settings = settings.clone();
+    (settings.exclusive, settings.grace_ms, settings.index_bytes_max) = (true, 0, 6_000);
     let mut shop = Shop::new(1, &settings);
     let others: Vec<String> = (0..40).map(|number| format!("other/{number}")).collect();
     let fill = |shop: &mut Shop| {
