@@ -57,7 +57,7 @@ pub enum Verb {
     LookUpOf(AttemptId, RequestHash),
 }
 
-/// What a transaction is protected from (protocol, section 13).
+/// The level at which a transaction runs (protocol, section 13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Isolation {
     /// It reads whole transactions, and its writes become visible together. Two transactions that

@@ -2,7 +2,9 @@
 //! conflicts and nothing of it is there (protocol, section 13).
 
 use aft_core::ids::AttemptId;
-use aft_core::message::{Batch, Begin, CommitArgs, Conflict, Isolation, ListKeys, Op, Refusal, Reply, Verb};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Conflict, Isolation, ListKeys, Op, Refusal, Reply, Ticket, Verb,
+};
 use aft_core::settings::Settings;
 use aft_core::store::{Call, CallError};
 
@@ -43,6 +45,19 @@ fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
         Err(Refusal::Conflict(conflict)) => conflict,
         other => panic!("no conflict: {other:?}"),
     }
+}
+
+/// Holds a commit of `stock` back, and reads the key beside it. Returns the ticket of the commit, the
+/// reader, and the ticket of the read.
+fn read_beside_a_commit(shop: &mut Shop) -> (Ticket, AttemptId, Ticket) {
+    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
+    let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(None) };
+    let writer = shop.send(0, Verb::Begin(Box::new(begin)));
+    let reader = open(shop, 0);
+    let get = Batch { ops: vec![Op::Get(key("stock"))], commit: None };
+    let read = shop.send(0, Verb::Run(reader, get));
+    (writer, reader, read)
 }
 
 #[test]
@@ -89,13 +104,7 @@ fn who_read_what_another_is_about_to_write_conflicts() {
 #[test]
 fn a_read_waits_for_a_commit_under_way_and_sees_it() {
     let mut shop = shop();
-    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
-    let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
-    let begin = Begin { batch, ..shop.begin(None) };
-    let writer = shop.send(0, Verb::Begin(Box::new(begin)));
-    let reader = open(&mut shop, 0);
-    let get = Batch { ops: vec![Op::Get(key("stock"))], commit: None };
-    let read = shop.send(0, Verb::Run(reader, get));
+    let (writer, reader, read) = read_beside_a_commit(&mut shop);
     shop.pass(500);
     assert_eq!((shop.reply(0, writer), shop.reply(0, read)), (None, None));
     // Who is read atomic does not wait.
@@ -111,13 +120,7 @@ fn a_read_waits_for_a_commit_under_way_and_sees_it() {
 #[test]
 fn a_read_waits_no_longer_than_for_a_commit_that_fails() {
     let mut shop = shop();
-    shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
-    let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
-    let begin = Begin { batch, ..shop.begin(None) };
-    let writer = shop.send(0, Verb::Begin(Box::new(begin)));
-    let reader = open(&mut shop, 0);
-    let get = Batch { ops: vec![Op::Get(key("stock"))], commit: None };
-    let read = shop.send(0, Verb::Run(reader, get));
+    let (writer, reader, read) = read_beside_a_commit(&mut shop);
     shop.release(Some(CallError::Refused("the disk is full".into())));
     shop.pass(100);
     assert!(matches!(shop.reply(0, writer), Some(Err(_))));

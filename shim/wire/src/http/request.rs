@@ -109,7 +109,7 @@ pub enum IfOpen {
     Run = 1,
 }
 
-/// What a transaction is protected from.
+/// The level at which a transaction runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]

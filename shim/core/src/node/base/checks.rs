@@ -22,7 +22,7 @@ use crate::ids::{AttemptId, Key, TxnId};
 use crate::message::Conflict;
 
 use super::read::OperationId;
-use super::transaction::ListedRange;
+use super::transaction::{ListedRange, ReadVersion};
 
 /// The number of conflicts in a row after which what a request reads is kept free of others.
 const PATIENT_CONFLICTS: u32 = 5;
@@ -75,8 +75,7 @@ pub(in crate::node) struct Reads<'a> {
     pub(in crate::node) attempt: AttemptId,
     /// The number of commits that had ended when it began.
     pub(in crate::node) began: u64,
-    /// The keys that were read, with the version found.
-    pub(in crate::node) keys: &'a BTreeMap<Key, Option<TxnId>>,
+    pub(in crate::node) keys: &'a BTreeMap<Key, ReadVersion>,
     pub(in crate::node) ranges: &'a [ListedRange],
 }
 
@@ -220,7 +219,7 @@ impl Checks {
         let newest = |writers: &VecDeque<Writer>| writers.iter().rev().find(counts).map(|writer| writer.txn);
         for (key, read) in keys {
             let Some(txn) = self.writers.get(key).and_then(newest) else { continue };
-            if read.is_none_or(|read| read < txn) {
+            if read.header.as_ref().is_none_or(|read| read.txn < txn) {
                 return Some(Conflict { key: Some(key.clone()), by: Some(txn) });
             }
         }

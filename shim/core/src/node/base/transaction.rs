@@ -111,7 +111,7 @@ pub(in crate::node) struct Began {
     pub(in crate::node) call: u64,
 }
 
-/// What a serializable transaction is checked by.
+/// The means by which a serializable transaction is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Checked {
     /// The number of commits that had ended when it began.
@@ -134,7 +134,7 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) session: Session,
     /// Every first read must rest on a listing asked since the begin.
     pub(in crate::node) fresh: bool,
-    /// What it reads is checked when it commits. `None`: read atomic.
+    /// The means by which its reads are checked when it commits. `None`: read atomic.
     pub(in crate::node) checked: Option<Checked>,
     /// Store calls made since the begin have this number or a greater one.
     pub(in crate::node) began_call: u64,
@@ -299,9 +299,8 @@ impl Transaction {
     /// Returns the conflict of what it read with a commit, if it is checked and there is one.
     pub(in crate::node) fn conflict(&self, checks: &Checks, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
         let Checked { began, .. } = self.checked?;
-        let read = |read: &ReadVersion| read.header.as_ref().map(|header| header.txn);
-        let keys = self.reads.iter().map(|(key, found)| (key.clone(), read(found))).collect();
-        checks.conflict(Reads { attempt: self.attempt, began, keys: &keys, ranges: &self.ranges }, bug)
+        let reads = Reads { attempt: self.attempt, began, keys: &self.reads, ranges: &self.ranges };
+        checks.conflict(reads, bug)
     }
 
     /// Returns its estimated bytes.

@@ -204,16 +204,17 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     transaction.prepare(result, waiters);
     let deadline = transaction.deadline;
     set_patience(state, attempt);
-    // Better now than after the look at the store's time.
+    let transaction = &state.transactions[&attempt];
+    let stores = transaction.named || !transaction.buffer.is_empty();
+    if stores && is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
+        return take_time(state, attempt, Hlc::default());
+    }
+    // Better now than after the look at the keys.
     if let Some(found) = conflict(state, attempt) {
         return end::conflict(state, attempt, &found);
     }
-    let transaction = &state.transactions[&attempt];
-    if transaction.buffer.is_empty() && !transaction.named {
+    if !stores {
         return end::nothing_to_store(state, attempt, after_reading(state, attempt));
-    }
-    if is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
-        return take_time(state, attempt, Hlc::default());
     }
     state.start_task(Purpose::Prepare(attempt), deadline);
 }
