@@ -26,7 +26,7 @@ use crate::bodies::{Bodies, NewFile};
 use crate::chain::Link;
 use crate::home::Acked;
 use crate::key;
-use crate::tree::Tree;
+use crate::tree::{Kept, Tree};
 use crate::value::{self, Body};
 
 /// The most changes that wait. Each but a large commit holds at most a body of the inline size, so
@@ -161,12 +161,14 @@ impl Committer {
         }))
     }
 
-    /// As [`Committer::held`], for a name that is overwritten whatever it holds.
-    fn held_if_sound(&self, batch: &Batch, key: &[u8]) -> Result<Option<Held>> {
-        match self.held(batch, key) {
-            // Its file, if it had one, goes at the next open.
-            Err(Error::Damaged(_)) => Ok(None),
-            held => held,
+    /// Finds how a name's body is kept, for a change that replaces it whatever it is. Most bodies
+    /// are not read for it, so superseded versions cost no I/O when they are deleted.
+    fn kept(&self, batch: &Batch, key: &[u8]) -> Result<Kept> {
+        match batch.held.get(key) {
+            Some(None) => Ok(Kept::Nothing),
+            Some(Some(Held { file: None, .. })) => Ok(Kept::Inline),
+            Some(Some(Held { file: Some(id), .. })) => Ok(Kept::File(*id)),
+            None => self.tree.kept(key),
         }
     }
 
@@ -177,36 +179,30 @@ impl Committer {
         }
         match change {
             Change::Write { key, body, mode } => {
-                let held = match mode {
+                let replaced = match mode {
                     // What is damaged can be overwritten.
-                    WriteMode::Overwrite => self.held_if_sound(batch, &key)?,
-                    WriteMode::IfAbsent | WriteMode::IfTag(_) => self.held(batch, &key)?,
+                    WriteMode::Overwrite => Some(self.kept(batch, &key)?.file()),
+                    WriteMode::IfAbsent => self.held(batch, &key)?.is_none().then_some(None),
+                    WriteMode::IfTag(tag) => {
+                        self.held(batch, &key)?.filter(|held| held.tag == tag).map(|held| held.file)
+                    }
                 };
-                let holds = match mode {
-                    WriteMode::Overwrite => true,
-                    WriteMode::IfAbsent => held.is_none(),
-                    WriteMode::IfTag(tag) => held.is_some_and(|held| held.tag == tag),
-                };
-                if holds {
-                    self.write(batch, key, held, body);
-                }
-                Ok(holds)
+                let Some(old_file) = replaced else { return Ok(false) };
+                self.write(batch, key, old_file, body);
+                Ok(true)
             }
             Change::Delete { keys } => {
                 for key in keys {
-                    match self.held(batch, &key) {
-                        Ok(None) => {}
-                        Ok(Some(held)) => batch.remove(key, Some(held)),
-                        // What is damaged can be deleted. Its file goes at the next open.
-                        Err(Error::Damaged(_)) => batch.remove(key, None),
-                        Err(error) => return Err(error),
+                    match self.kept(batch, &key)? {
+                        Kept::Nothing => {}
+                        kept @ (Kept::Inline | Kept::File(_)) => batch.remove(key, kept.file()),
                     }
                 }
                 Ok(true)
             }
             Change::DeleteIf { key, tag } => match self.held(batch, &key)? {
                 Some(held) if held.tag == tag => {
-                    batch.remove(key, Some(held));
+                    batch.remove(key, held.file);
                     Ok(true)
                 }
                 Some(_) | None => Ok(false),
@@ -231,18 +227,20 @@ impl Committer {
         }
         // All is looked up before anything is taken, so that an error leaves the batch as it was.
         // No key is there twice, so no write of this commit changes what another one replaces.
-        let held = entries.iter().map(|(key, _)| self.held_if_sound(batch, key));
-        let held = held.collect::<Result<Vec<Option<Held>>>>()?;
+        let kept = entries.iter().map(|(key, _)| self.kept(batch, key));
+        let kept = kept.collect::<Result<Vec<Kept>>>()?;
         if let Some((key, body)) = record {
             self.write(batch, key, None, body);
         }
-        for ((key, body), held) in entries.into_iter().zip(held) {
-            self.write(batch, key, held, body);
+        for ((key, body), kept) in entries.into_iter().zip(kept) {
+            self.write(batch, key, kept.file(), body);
         }
         Ok(true)
     }
 
-    fn write(&self, batch: &mut Batch, key: Vec<u8>, old: Option<Held>, body: NewBody) {
+    /// Takes a write into the batch. `old_file` is the file of the body that it replaces, if that
+    /// had one.
+    fn write(&self, batch: &mut Batch, key: Vec<u8>, old_file: Option<u64>, body: NewBody) {
         assert!(batch.writes < 1 << TAG_PLACE_BITS, "two writes of one batch would share a tag");
         let tag = (self.link.number + 1) << TAG_PLACE_BITS | batch.writes;
         batch.writes += 1;
@@ -255,7 +253,7 @@ impl Committer {
                 (Body::File(file), Some(file.id))
             }
         };
-        batch.forget_file(old);
+        batch.forget_file(old_file);
         let value = value::encode(&key, tag, &body);
         batch.held.insert(key.clone(), Some(Held { tag, file }));
         batch.set(key, Some(value));
@@ -311,14 +309,14 @@ impl Batch {
         self.items.insert(key, value);
     }
 
-    fn remove(&mut self, key: Vec<u8>, old: Option<Held>) {
-        self.forget_file(old);
+    fn remove(&mut self, key: Vec<u8>, old_file: Option<u64>) {
+        self.forget_file(old_file);
         self.held.insert(key.clone(), None);
         self.set(key, None);
     }
 
-    fn forget_file(&mut self, old: Option<Held>) {
-        if let Some(id) = old.and_then(|old| old.file) {
+    fn forget_file(&mut self, old_file: Option<u64>) {
+        if let Some(id) = old_file {
             self.set(key::file(id).to_vec(), None);
             self.old_files.push(id);
         }

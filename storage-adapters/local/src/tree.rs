@@ -17,7 +17,7 @@ use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOpt
 
 use crate::chain::{Digest, Link};
 use crate::home::{Acked, Home};
-use crate::value::{self, Value};
+use crate::value::{self, Body, Value};
 use crate::{OpenError, Options, journal, key};
 
 const KEYSPACE: &str = "store";
@@ -26,6 +26,27 @@ const KEYSPACE: &str = "store";
 const PAGE_LEN_MAX: usize = 512;
 /// Neighbours that are looked at one by one before a listing of groups seeks to the next: a seek costs as much as a few steps.
 const STEPS_BEFORE_SEEK: usize = 4;
+
+/// How the body under a name is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// There is none.
+    Nothing,
+    /// In the tree.
+    Inline,
+    /// In the file with this number.
+    File(u64),
+}
+
+impl Kept {
+    /// The number of the body's file, if it has one.
+    pub(crate) fn file(self) -> Option<u64> {
+        match self {
+            Kept::Nothing | Kept::Inline => None,
+            Kept::File(id) => Some(id),
+        }
+    }
+}
 
 /// The tree. Closed when dropped, which waits for its threads.
 pub(crate) struct Tree {
@@ -196,6 +217,25 @@ impl Tree {
             value::decode(key, &value).map_err(|what| self.damaged(key, &format!("{what}, in the tree")))
         };
         found.map(decode).transpose()
+    }
+
+    /// How the body under a name's key is kept. Reads the value only where it may refer to a file:
+    /// its length alone tells of the others.
+    pub(crate) fn kept(&self, key: &[u8]) -> Result<Kept> {
+        let len = self.keyspace.size_of(key).map_err(|error| self.unreadable(key, &error))?;
+        match len {
+            None => Ok(Kept::Nothing),
+            Some(len) if len as usize != value::FILE_REF_BYTES => Ok(Kept::Inline),
+            Some(_) => match self.get(key) {
+                Ok(Some(Value { body: Body::File(file), .. })) => Ok(Kept::File(file.id)),
+                Ok(Some(Value { body: Body::Inline(_), .. })) => Ok(Kept::Inline),
+                Ok(None) => Ok(Kept::Nothing),
+                // What is damaged is replaced all the same. Its file, if it had one, goes at the
+                // next open.
+                Err(Error::Damaged(_)) => Ok(Kept::Inline),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Whether the tree holds this key.

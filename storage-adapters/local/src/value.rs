@@ -15,6 +15,9 @@ use crate::checksum::xxh64;
 const INLINE: u8 = 1;
 const IN_FILE: u8 = 2;
 const HEADER_BYTES: usize = 1 + 8 + 8;
+const FILE_PAYLOAD_BYTES: usize = 8 + 8 + 8;
+/// The length of a value whose body is in a file. A value of any other length holds its body.
+pub(crate) const FILE_REF_BYTES: usize = HEADER_BYTES + FILE_PAYLOAD_BYTES;
 
 /// Where a body too large for the tree lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub(crate) fn encode(key: &[u8], tag: u64, body: &Body) -> Vec<u8> {
             (IN_FILE, &file_payload[..])
         }
     };
+    assert!(kind == INLINE || payload.len() == FILE_PAYLOAD_BYTES, "{} bytes", payload.len());
     let mut value = Vec::with_capacity(HEADER_BYTES + payload.len());
     value.push(kind);
     value.extend_from_slice(&tag.to_le_bytes());
@@ -79,7 +83,7 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Value, &'static str> {
     }
     let body = match (kind, payload.len()) {
         (INLINE, _) => Body::Inline(Bytes::copy_from_slice(payload)),
-        (IN_FILE, 24) => Body::File(FileRef {
+        (IN_FILE, FILE_PAYLOAD_BYTES) => Body::File(FileRef {
             id: u64_at(payload, 0),
             len: u64_at(payload, 8),
             checksum: u64_at(payload, 16),
