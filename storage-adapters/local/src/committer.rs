@@ -26,7 +26,7 @@ use crate::bodies::{Bodies, NewFile};
 use crate::chain::Link;
 use crate::home::Acked;
 use crate::key;
-use crate::tree::{Kept, Tree};
+use crate::tree::Tree;
 use crate::value::{self, Body};
 
 /// The most changes that wait. Each but a large commit holds at most a body of the inline size, so
@@ -101,6 +101,8 @@ pub(crate) struct Committer {
     pub(crate) acked: Acked,
     pub(crate) link: Link,
     pub(crate) poison: Arc<Poison>,
+    /// A body may be in a file: one was when the store was opened, or has been since.
+    pub(crate) any_file: bool,
 }
 
 /// What is known of a name while a batch is made.
@@ -161,19 +163,20 @@ impl Committer {
         }))
     }
 
-    /// Finds how a name's body is kept, for a change that replaces it whatever it is. Most bodies
-    /// are not read for it, so superseded versions cost no I/O when they are deleted.
-    fn kept(&self, batch: &Batch, key: &[u8]) -> Result<Kept> {
+    /// Finds the file of a name's body, if it has one, for a change that replaces the body whatever
+    /// it is. Nothing is looked up before the store holds its first file.
+    fn old_file(&self, batch: &Batch, key: &[u8]) -> Result<Option<u64>> {
+        if !self.any_file {
+            return Ok(None);
+        }
         match batch.held.get(key) {
-            Some(None) => Ok(Kept::Nothing),
-            Some(Some(Held { file: None, .. })) => Ok(Kept::Inline),
-            Some(Some(Held { file: Some(id), .. })) => Ok(Kept::File(*id)),
-            None => self.tree.kept(key),
+            Some(held) => Ok(held.and_then(|held| held.file)),
+            None => self.tree.file_of(key),
         }
     }
 
     /// Takes a change into the batch if its condition holds; whether it does.
-    fn decide(&self, batch: &mut Batch, change: Change) -> Result<bool> {
+    fn decide(&mut self, batch: &mut Batch, change: Change) -> Result<bool> {
         if let Some(poison) = self.poison.get() {
             return Err(refused(poison));
         }
@@ -181,7 +184,7 @@ impl Committer {
             Change::Write { key, body, mode } => {
                 let replaced = match mode {
                     // What is damaged can be overwritten.
-                    WriteMode::Overwrite => Some(self.kept(batch, &key)?.file()),
+                    WriteMode::Overwrite => Some(self.old_file(batch, &key)?),
                     WriteMode::IfAbsent => self.held(batch, &key)?.is_none().then_some(None),
                     WriteMode::IfTag(tag) => {
                         self.held(batch, &key)?.filter(|held| held.tag == tag).map(|held| held.file)
@@ -193,10 +196,9 @@ impl Committer {
             }
             Change::Delete { keys } => {
                 for key in keys {
-                    match self.kept(batch, &key)? {
-                        Kept::Nothing => {}
-                        kept @ (Kept::Inline | Kept::File(_)) => batch.remove(key, kept.file()),
-                    }
+                    // Also if nothing is there: to find that out would cost more.
+                    let old_file = self.old_file(batch, &key)?;
+                    batch.remove(key, old_file);
                 }
                 Ok(true)
             }
@@ -213,7 +215,7 @@ impl Committer {
 
     /// Takes all of a commit into the batch, or, if the record's name is taken, nothing.
     fn decide_commit(
-        &self,
+        &mut self,
         batch: &mut Batch,
         record: Option<(Vec<u8>, NewBody)>,
         entries: Vec<(Vec<u8>, NewBody)>,
@@ -227,20 +229,20 @@ impl Committer {
         }
         // All is looked up before anything is taken, so that an error leaves the batch as it was.
         // No key is there twice, so no write of this commit changes what another one replaces.
-        let kept = entries.iter().map(|(key, _)| self.kept(batch, key));
-        let kept = kept.collect::<Result<Vec<Kept>>>()?;
+        let old_files = entries.iter().map(|(key, _)| self.old_file(batch, key));
+        let old_files = old_files.collect::<Result<Vec<Option<u64>>>>()?;
         if let Some((key, body)) = record {
             self.write(batch, key, None, body);
         }
-        for ((key, body), kept) in entries.into_iter().zip(kept) {
-            self.write(batch, key, kept.file(), body);
+        for ((key, body), old_file) in entries.into_iter().zip(old_files) {
+            self.write(batch, key, old_file, body);
         }
         Ok(true)
     }
 
     /// Takes a write into the batch. `old_file` is the file of the body that it replaces, if that
     /// had one.
-    fn write(&self, batch: &mut Batch, key: Vec<u8>, old_file: Option<u64>, body: NewBody) {
+    fn write(&mut self, batch: &mut Batch, key: Vec<u8>, old_file: Option<u64>, body: NewBody) {
         assert!(batch.writes < 1 << TAG_PLACE_BITS, "two writes of one batch would share a tag");
         let tag = (self.link.number + 1) << TAG_PLACE_BITS | batch.writes;
         batch.writes += 1;
@@ -248,6 +250,7 @@ impl Committer {
             NewBody::Inline(body) => (Body::Inline(body), None),
             NewBody::File(new) => {
                 let file = new.file;
+                self.any_file = true;
                 batch.new_files.push(new);
                 batch.set(key::file(file.id).to_vec(), Some(Vec::new()));
                 (Body::File(file), Some(file.id))
@@ -339,7 +342,8 @@ mod tests {
         let rubbish = rubbish.iter().map(|key| (key.as_bytes().to_vec(), Some(b"rubbish".to_vec())));
         let link = tree.commit(link, rubbish).expect("there is room");
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), |_| Ok(true))?);
-        Ok(Committer { tree: Arc::new(tree), bodies, acked, link, poison: Arc::default() })
+        let any_file = tree.any_file()?;
+        Ok(Committer { tree: Arc::new(tree), bodies, acked, link, poison: Arc::default(), any_file })
     }
 
     fn piece(key: &str) -> (Vec<u8>, NewBody) {
@@ -350,7 +354,7 @@ mod tests {
     /// the batch.
     fn decide(rubbish: &[&str]) -> (Result<bool>, usize) {
         let dir = tempfile::tempdir().expect("there is room");
-        let committer = committer(dir.path(), rubbish).expect("a fresh directory");
+        let mut committer = committer(dir.path(), rubbish).expect("a fresh directory");
         let mut batch = Batch::default();
         let entries = vec![piece("entry 1"), piece("entry 2")];
         let outcome = committer.decide_commit(&mut batch, Some(piece("record")), entries);

@@ -20,7 +20,7 @@ const ESCAPED_ZERO: [u8; 2] = [0x00, 0xff];
 /// The newest link of the commit chain.
 pub(crate) const CHAIN: [u8; 1] = [0x00];
 /// What the keys that say which body files are in use start with.
-const FILE: [u8; 2] = [0x00, b'f'];
+pub(crate) const FILES: [u8; 2] = [0x00, b'f'];
 
 /// The longest key: every byte of the longest group escaped.
 const KEY_BYTES_MAX: usize = 1 + 2 * Name::GROUP_BYTES_MAX + END.len() + Name::ITEM_BYTES_MAX;
@@ -100,7 +100,7 @@ pub(crate) fn groups_end(space: Space, prefix: &[u8]) -> Vec<u8> {
 /// The key that says that a body file is in use.
 pub(crate) fn file(id: u64) -> [u8; 10] {
     let mut key = [0; 10];
-    key[..2].copy_from_slice(&FILE);
+    key[..2].copy_from_slice(&FILES);
     key[2..].copy_from_slice(&id.to_be_bytes());
     key
 }

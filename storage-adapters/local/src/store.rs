@@ -117,8 +117,14 @@ impl LocalStore {
         };
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), in_use)?);
         let (tree, poison) = (Arc::new(tree), Arc::new(Poison::new()));
-        let committer =
-            Committer { tree: tree.clone(), bodies: bodies.clone(), acked, link, poison: poison.clone() };
+        let committer = Committer {
+            any_file: tree.any_file()?,
+            tree: tree.clone(),
+            bodies: bodies.clone(),
+            acked,
+            link,
+            poison: poison.clone(),
+        };
         let (requests, queue) = mpsc::channel(QUEUE_LEN_MAX);
         let committer = std::thread::Builder::new()
             .name("aft-committer".to_owned())

@@ -27,27 +27,6 @@ const PAGE_LEN_MAX: usize = 512;
 /// Neighbours that are looked at one by one before a listing of groups seeks to the next: a seek costs as much as a few steps.
 const STEPS_BEFORE_SEEK: usize = 4;
 
-/// How the body under a name is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// There is none.
-    Nothing,
-    /// In the tree.
-    Inline,
-    /// In the file with this number.
-    File(u64),
-}
-
-impl Kept {
-    /// The number of the body's file, if it has one.
-    pub(crate) fn file(self) -> Option<u64> {
-        match self {
-            Kept::Nothing | Kept::Inline => None,
-            Kept::File(id) => Some(id),
-        }
-    }
-}
-
 /// The tree. Closed when dropped, which waits for its threads.
 pub(crate) struct Tree {
     keyspace: Keyspace,
@@ -219,22 +198,28 @@ impl Tree {
         found.map(decode).transpose()
     }
 
-    /// How the body under a name's key is kept. Reads the value only where it may refer to a file:
-    /// its length alone tells of the others.
-    pub(crate) fn kept(&self, key: &[u8]) -> Result<Kept> {
+    /// The number of the file that holds the body under a name's key, if one does. Reads the value
+    /// only where its length is that of a reference: of most bodies no byte is read.
+    pub(crate) fn file_of(&self, key: &[u8]) -> Result<Option<u64>> {
         let len = self.keyspace.size_of(key).map_err(|error| self.unreadable(key, &error))?;
-        match len {
-            None => Ok(Kept::Nothing),
-            Some(len) if len as usize != value::FILE_REF_BYTES => Ok(Kept::Inline),
-            Some(_) => match self.get(key) {
-                Ok(Some(Value { body: Body::File(file), .. })) => Ok(Kept::File(file.id)),
-                Ok(Some(Value { body: Body::Inline(_), .. })) => Ok(Kept::Inline),
-                Ok(None) => Ok(Kept::Nothing),
-                // What is damaged is replaced all the same. Its file, if it had one, goes at the
-                // next open.
-                Err(Error::Damaged(_)) => Ok(Kept::Inline),
-                Err(error) => Err(error),
-            },
+        if len.is_none_or(|len| len as usize != value::FILE_REF_BYTES) {
+            return Ok(None);
+        }
+        match self.get(key) {
+            Ok(Some(Value { body: Body::File(file), .. })) => Ok(Some(file.id)),
+            Ok(Some(Value { body: Body::Inline(_), .. }) | None) => Ok(None),
+            // What is damaged can be replaced. Its file, if it had one, stays.
+            Err(Error::Damaged(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether any body is in a file.
+    pub(crate) fn any_file(&self) -> std::result::Result<bool, OpenError> {
+        let first = self.keyspace.prefix(key::FILES).next();
+        match first.map(fjall::Guard::key).transpose() {
+            Ok(first) => Ok(first.is_some()),
+            Err(error) => Err(failed(&self.home.dir)(error)),
         }
     }
 
