@@ -46,7 +46,7 @@ pub struct Settings {
     /// some 200 bytes each, 20 MiB in all.
     pub ended_kept_max: usize,
     /// Commits of this node that are remembered as entered: their entries were in place, or have
-    /// been. Some 200 bytes each, 10 MiB in all. A sweep reads no unnamed one that is remembered.
+    /// been. Some 200 bytes each, 40 MiB in all. A sweep reads no unnamed one that is remembered.
     pub entered_kept_max: usize,
     /// The keys of commits that have ended which are kept for serializable transactions that were
     /// open meanwhile; some 200 bytes each. When there are more, the oldest are forgotten, and who
@@ -128,7 +128,7 @@ impl Settings {
             operations_in_transaction_max: 64,
             waiters_max: 64,
             ended_kept_max: 100_000,
-            entered_kept_max: 50_000,
+            entered_kept_max: 200_000,
             checked_keys_max: 100_000,
             write_buffer_bytes_max: 1 << 20,
             record_bytes_max: 16 << 20,
