@@ -1,4 +1,4 @@
-//! Histories and the read-atomic checker: what clients saw, written down, and whether the promises allow it.
+//! Histories and their checker: what clients saw, written down, and whether the promises allow it.
 //!
 //! * [`History`], [`Transaction`], [`Operation`] – an event log whose values name their writer, so that a read
 //!   identifies a version with no help from the system under test.
@@ -28,6 +28,6 @@ pub use history::History;
 pub use ids::{Key, RequestId, SessionId, Stamp, TransactionId, Value};
 pub use key_names::KeyNames;
 pub use recorder::Recorder;
-pub use report::{Counts, Level, Report, Staleness, Stamps};
+pub use report::{Counts, Level, Report, Serializability, Staleness, Stamps};
 pub use transaction::{Operation, Outcome, Transaction};
 pub use violation::{Because, Cycle, Direction, Edge, Promise, Version, Violation};

@@ -21,6 +21,8 @@ pub enum Level {
     ReadCommitted,
     /// As before, in both directions of time, and repeatable: P1 to P4.
     ReadAtomic,
+    /// As if all transactions had run one after the other. Found only if it is asked for.
+    Serializable,
 }
 
 impl fmt::Display for Level {
@@ -29,6 +31,7 @@ impl fmt::Display for Level {
             Self::None => "none",
             Self::ReadCommitted => "read committed",
             Self::ReadAtomic => "read atomic",
+            Self::Serializable => "serializable",
         })
     }
 }
@@ -42,6 +45,20 @@ pub enum Stamps {
     Some,
     /// All: stamps are the order of versions.
     All,
+}
+
+/// Whether one order of all committed transactions explains the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serializability {
+    /// It was not asked for.
+    NotAsked,
+    /// An order was found in which every read returns the newest write before it.
+    Yes,
+    /// There is none.
+    No,
+    /// None was found, and none is excluded: too little is known of the order of versions. With a stamp for every
+    /// writer this does not happen.
+    Unknown,
 }
 
 /// What was in the history.
@@ -88,6 +105,7 @@ pub struct Report {
     pub(crate) counts: Counts,
     pub(crate) stamps: Stamps,
     pub(crate) violations: Vec<Violation>,
+    pub(crate) serializability: Serializability,
     pub(crate) staleness: Option<Staleness>,
 }
 
@@ -96,7 +114,8 @@ impl Report {
     #[must_use]
     pub fn level(&self) -> Level {
         match self.violations.iter().filter_map(Violation::breaks).min() {
-            None => Level::ReadAtomic,
+            None if self.serializability == Serializability::Yes => Level::Serializable,
+            None | Some(Level::Serializable) => Level::ReadAtomic,
             Some(Level::ReadAtomic) => Level::ReadCommitted,
             Some(Level::ReadCommitted | Level::None) => Level::None,
         }
@@ -105,7 +124,13 @@ impl Report {
     /// Whether P1 to P4 hold (and P8, if session order was asked for).
     #[must_use]
     pub fn is_read_atomic(&self) -> bool {
-        self.level() == Level::ReadAtomic
+        self.level() >= Level::ReadAtomic
+    }
+
+    /// Whether one order of all transactions explains the history, if that was asked for.
+    #[must_use]
+    pub const fn serializability(&self) -> Serializability {
+        self.serializability
     }
 
     /// Whether nothing at all was found: read atomic, exactly once, stamps in order.
@@ -145,6 +170,16 @@ impl fmt::Display for Report {
             self.counts;
         let verdict = if self.is_read_atomic() { "yes" } else { "no" };
         writeln!(f, "read atomic: {verdict} (strongest level that holds: {})", self.level())?;
+        match self.serializability {
+            Serializability::NotAsked => {}
+            Serializability::Yes => writeln!(f, "serializable: yes")?,
+            Serializability::No => writeln!(f, "serializable: no")?,
+            Serializability::Unknown => writeln!(
+                f,
+                "serializable: not known; no order of transactions was found, and none is excluded: give stamps to \
+                 those that write"
+            )?,
+        }
         writeln!(
             f,
             "transactions: {committed} committed, {aborted} aborted, {} unknown (of these {unknown_read} read by \

@@ -81,6 +81,23 @@ pub enum Because {
         /// What the reader got instead.
         read: Version,
     },
+    /// The earlier one read a version that the later one replaced (only if serializability is checked).
+    Replaced {
+        /// What was read.
+        read: Version,
+        /// What the later one wrote, which is newer.
+        newer: Version,
+    },
+    /// A reader came after both, and read the later one's version of a key although the earlier one had written that
+    /// key, too (only if serializability is checked).
+    Hidden {
+        /// Who read.
+        reader: TransactionId,
+        /// What was read.
+        read: Version,
+        /// What the earlier one wrote.
+        older: Version,
+    },
 }
 
 /// One step of a [`Cycle`].
@@ -109,6 +126,14 @@ impl fmt::Display for Edge {
                 write!(f, "{before} is stamped {earlier}, and {after} {later}")
             }
             Because::Session { session } => write!(f, "{after} followed {before} in {session}"),
+            Because::Replaced { read, newer } => {
+                write!(f, "{before} read {read}, which {after} replaced with {}={}", newer.key, newer.value)
+            }
+            Because::Hidden { reader, read, older } => write!(
+                f,
+                "{reader} read {read}; {before}, which comes before {reader}, wrote {}={}, so that must be the older one",
+                older.key, older.value
+            ),
             Because::SessionSibling { reader, own, read } => {
                 write!(
                     f,
@@ -143,6 +168,8 @@ pub enum Promise {
     Sessions,
     /// Stamps order transactions, totally, each after everything that it read.
     TotalOrder,
+    /// Transactions come to what they would have come to one after the other (only if asked for).
+    Serializable,
 }
 
 impl fmt::Display for Promise {
@@ -154,6 +181,7 @@ impl fmt::Display for Promise {
             Self::ExactlyOnce => "P5 exactly once",
             Self::Sessions => "P8 sessions",
             Self::TotalOrder => "total order of versions",
+            Self::Serializable => "serializable",
         })
     }
 }
@@ -274,6 +302,7 @@ impl Violation {
             | Self::FutureRead { .. }
             | Self::IntermediateRead { .. } => Promise::NoDirtyRead,
             Self::OwnWriteLost { .. } | Self::NonRepeatableRead { .. } => Promise::OwnWritesAndRepeatable,
+            Self::Cycle(Cycle { breaks: Level::Serializable, .. }) => Promise::Serializable,
             Self::FracturedRead { .. } | Self::Cycle(_) => Promise::ReadAtomic,
             Self::LaterStampRead { .. } | Self::SharedStamp { .. } => Promise::TotalOrder,
             Self::DoubleEffect { .. } => Promise::ExactlyOnce,
@@ -341,7 +370,11 @@ impl fmt::Display for Violation {
                 f.write_str(", which is newer")
             }
             Self::Cycle(cycle) => {
-                write!(f, "cycle of {}: no order of versions explains that", cycle.edges.len())?;
+                let what = match cycle.breaks {
+                    Level::Serializable => "no order of transactions",
+                    Level::None | Level::ReadCommitted | Level::ReadAtomic => "no order of versions",
+                };
+                write!(f, "cycle of {}: {what} explains that", cycle.edges.len())?;
                 cycle.edges.iter().take(EDGES_SHOWN_MAX).try_for_each(|edge| write!(f, "\n    {edge}"))?;
                 match cycle.edges.len().saturating_sub(EDGES_SHOWN_MAX) {
                     0 => Ok(()),

@@ -8,8 +8,17 @@ use std::path::{Path, PathBuf};
 
 use aft_history::{Level, Options, check, check_file, text};
 
-const FOLDERS: [(&str, Level); 3] =
-    [("none", Level::None), ("read-committed", Level::ReadCommitted), ("read-atomic", Level::ReadAtomic)];
+const FOLDERS: [(&str, Level); 4] = [
+    ("none", Level::None),
+    ("read-committed", Level::ReadCommitted),
+    ("read-atomic", Level::ReadAtomic),
+    ("serializable", Level::Serializable),
+];
+
+/// Looks for every level.
+fn options() -> Options {
+    Options { serializable: true, ..Options::default() }
+}
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
@@ -26,9 +35,11 @@ fn each_history_has_the_level_of_its_folder() {
     let mut count = 0;
     for (folder, level) in FOLDERS {
         for path in files(folder) {
-            let report = check_file(&path, &Options::default()).unwrap();
+            let report = check_file(&path, &options()).unwrap();
             assert_eq!(report.level(), level, "{}\n{report}", path.display());
-            assert_eq!(report.is_read_atomic(), level == Level::ReadAtomic);
+            assert_eq!(report.is_read_atomic(), level >= Level::ReadAtomic);
+            let unasked = check_file(&path, &Options::default()).unwrap();
+            assert_eq!(unasked.level(), level.min(Level::ReadAtomic), "{}\n{unasked}", path.display());
             count += 1;
         }
     }
@@ -42,9 +53,9 @@ fn each_violation_is_told_by_its_name() {
             let story = fs::read_to_string(&path).unwrap();
             assert!(story.starts_with("# "), "{} tells no story", path.display());
             let kind = story.lines().find_map(|line| line.strip_prefix("# finds: "));
-            let report = check_file(&path, &Options::default()).unwrap();
+            let report = check_file(&path, &options()).unwrap();
             let Some(kind) = kind else {
-                assert_eq!(level, Level::ReadAtomic, "{} says not what is found", path.display());
+                assert_eq!(level, Level::Serializable, "{} says not what is found", path.display());
                 continue;
             };
             let found =
@@ -82,7 +93,7 @@ fn plain_text_has_operations_only() {
             assert!(lines.lines().all(|line| line.starts_with("w(") || line.starts_with("r(")));
             if history.transactions().iter().all(|transaction| transaction.stamp.is_none()) {
                 let history = text::parse(plain.as_slice()).unwrap();
-                let report = check(&history, &Options::default()).unwrap();
+                let report = check(&history, &options()).unwrap();
                 assert_eq!(report.level(), level, "{}\n{report}", path.display());
             }
         }
@@ -91,7 +102,7 @@ fn plain_text_has_operations_only() {
 
 #[test]
 fn a_session_that_goes_back_is_found_when_asked() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/read-atomic/session-goes-back.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/serializable/session-goes-back.txt");
     let report = check_file(path, &Options { sessions: true, ..Options::default() }).unwrap();
     assert_eq!(report.level(), Level::ReadCommitted, "{report}");
     let told = report.violations()[0].to_string();

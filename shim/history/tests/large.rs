@@ -3,7 +3,7 @@
 //! Method: histories of many shapes that have each tempted a checker into quadratic work, at a size at which a square
 //! would take hours. No clock is read; the test would simply not end.
 
-use aft_history::{Level, Options, Recorder, TransactionId, check, text};
+use aft_history::{History, Level, Options, Recorder, Stamp, Transaction, TransactionId, check, text};
 
 /// Operations of each history, about.
 const OPERATIONS: u64 = 600_000;
@@ -45,6 +45,13 @@ fn one_hot_key() {
         commit(&mut recorder, transaction);
     }
     assert!(check(recorder.history(), &Options::default()).unwrap().is_clean());
+    // Stamps say who replaced whom, without looking at pairs.
+    let mut stamped = History::new();
+    for (stamp, transaction) in (1..).zip(recorder.history().transactions()) {
+        stamped.push(Transaction { stamp: Some(Stamp(stamp)), ..transaction.clone() });
+    }
+    let options = Options { serializable: true, ..Options::default() };
+    assert_eq!(check(&stamped, &options).unwrap().level(), Level::Serializable);
 }
 
 #[test]

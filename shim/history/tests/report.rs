@@ -4,8 +4,8 @@
 //! text out.
 
 use aft_history::{
-    KeyNames, Level, Malformed, Options, Outcome, Readers, Recorder, RequestId, SessionId, Staleness, Stamp,
-    Stamps, Transaction, TransactionId, check, check_file, text,
+    KeyNames, Level, Malformed, Options, Outcome, Readers, Recorder, RequestId, Serializability, SessionId,
+    Staleness, Stamp, Stamps, Transaction, TransactionId, check, check_file, text,
 };
 
 #[track_caller]
@@ -54,6 +54,39 @@ fn each_violation_tells_its_story() {
     says(
         "w(1,10,0,0)\n#@ request 0 5\nw(1,11,1,1)\n#@ request 1 5\nw(1,12,2,-1)",
         &["double effect: T0 and T1 both committed request 5"],
+    );
+}
+
+/// The first violation of a history of which serializability is asked.
+#[track_caller]
+fn is_not_serial(history: &str, violation: &str) {
+    let history = text::parse(history.as_bytes()).expect("the text is a history");
+    let options = Options { serializable: true, ..Options::default() };
+    let report = check(&history, &options).expect("the text is a history");
+    assert_eq!(report.violations().first().map(ToString::to_string).as_deref(), Some(violation));
+    assert_eq!(report.serializability(), Serializability::No);
+    assert!(report.is_read_atomic(), "{report}");
+    assert!(report.to_string().contains("[serializable] cycle"), "{report}");
+}
+
+#[test]
+fn a_lost_update_is_a_cycle_of_two() {
+    is_not_serial(
+        "w(1,10,0,0)\nr(1,10,1,1)\nw(1,11,1,1)\nr(1,10,2,2)\nw(1,12,2,2)",
+        "cycle of 2: no order of transactions explains that\n    \
+           T1 before T2: T1 read k1=10 of T0, which T2 replaced with k1=12\n    \
+           T2 before T1: T2 read k1=10 of T0, which T1 replaced with k1=11",
+    );
+}
+
+#[test]
+fn without_stamps_what_came_after_the_writer_replaced_it() {
+    is_not_serial(
+        "r(4,42,0,0)\nw(1,10,0,0)\nw(2,20,0,0)\nr(2,20,1,1)\nw(3,31,1,1)\nw(1,12,2,2)\nw(4,42,2,2)\nr(3,31,3,3)\nr(1,12,3,3)",
+        "cycle of 3: no order of transactions explains that\n    \
+           T0 before T1: T1 read k2=20 of T0\n    \
+           T1 before T3: T3 read k3=31 of T1\n    \
+           T3 before T0: T3 read k1=12 of T2, which T0 replaced with k1=10",
     );
 }
 

@@ -246,7 +246,8 @@ fn no_lines_make_it_or_the_checker_panic() {
         match text::parse(text.as_bytes()) {
             Ok(history) => {
                 for (readers, sessions) in [(Readers::Committed, false), (Readers::All, true)] {
-                    let report = check(&history, &Options { readers, sessions }).unwrap();
+                    let report =
+                        check(&history, &Options { readers, sessions, ..Options::default() }).unwrap();
                     prop_assert!(report.to_string().starts_with("read atomic: "));
                 }
                 checked.set(checked.get() + 1);

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use aft_history::{Options, Readers, check_file};
+use aft_history::{Level, Options, Readers, check_file};
 
 use crate::commands::CheckArguments;
 use crate::{BAD, Failed};
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
     let options = Options {
         readers: if arguments.all_readers { Readers::All } else { Readers::Committed },
         sessions: arguments.sessions,
+        serializable: arguments.serializable,
     };
     let report = check_file(&arguments.file, &options).map_err(|why| {
         let mut text = why.to_string();
@@ -28,5 +29,9 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
     })?;
     // Whoever reads only the start of it, as `head` does, has seen what he wanted.
     let _ = writeln!(std::io::stdout(), "{report}");
-    Ok(if report.is_read_atomic() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+    let holds = match arguments.serializable {
+        true => report.level() == Level::Serializable,
+        false => report.is_read_atomic(),
+    };
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }

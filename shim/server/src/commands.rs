@@ -375,6 +375,9 @@ pub(crate) struct CheckArguments {
     /// Sessions must see their own commits
     #[arg(long)]
     pub(crate) sessions: bool,
+    /// All transactions must come to what they would have come to one after the other
+    #[arg(long)]
+    pub(crate) serializable: bool,
     /// Judge also what transactions read that did not commit
     #[arg(long)]
     pub(crate) all_readers: bool,

@@ -24,7 +24,7 @@ pub fn judge_history(world: &World) -> Verdict {
     for attempt in &world.attempts {
         history.push(transaction(world, attempt, &ranks));
     }
-    match check(&history, &Options { readers: Readers::All, sessions: false }) {
+    match check(&history, &Options { readers: Readers::All, ..Options::default() }) {
         Ok(report) if report.is_clean() => Ok(()),
         Ok(report) => broken("the history checker agrees", format!("{:?}", report.violations().first())),
         Err(malformed) => broken("the history is one", format!("{malformed:?}")),

@@ -18,6 +18,7 @@
 //!              ├► session      the same for what the reader's own session committed (option)
 //!              └► staleness    how far behind, as a number
 //!            requests    at most one commit a request; stamps unique
+//!            serial      one order for all of it (option)
 //! ```
 //!
 //! The two judgements agree: constraints that stamps satisfy have no cycle. That is asserted. Where some stamps are
@@ -26,8 +27,8 @@
 //! Cost: sorting, and for each reader and each transaction it read from, the smaller of their read and write sets.
 //! No step is quadratic in the number of transactions.
 //!
-//! What is not checked: lost updates and write skew, which read atomicity allows; order across transactions of a
-//! client, unless asked.
+//! Lost updates and write skew, which read atomicity allows, are found if serializability is asked for ([`serial`]);
+//! so is the order across transactions of a client.
 
 /// Whether the tests planted this bug in the checker; never so outside of its own unit tests.
 macro_rules! planted {
@@ -51,6 +52,7 @@ mod order;
 mod planted;
 mod reads;
 mod requests;
+mod serial;
 mod session;
 mod staleness;
 #[cfg(test)]
@@ -63,10 +65,11 @@ pub use index::Malformed;
 use constraints::Constraints;
 use index::Index;
 use order::Order;
+use serial::Serial;
 use session::OwnCommits;
 use staleness::Lags;
 
-use crate::{Counts, History, Outcome, Report, Stamps, Violation};
+use crate::{Counts, History, Outcome, Report, Serializability, Stamps, Violation};
 
 /// Whose reads are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,9 @@ pub struct Options {
     /// Whether a session must see its own acknowledged commits (P8), in the order in which the history lists them.
     /// Off by default: without session tokens the shim promises nothing across transactions.
     pub sessions: bool,
+    /// Whether all committed transactions must come to what they would have come to one after the other. Off by
+    /// default: the shim promises it only at the serializable level.
+    pub serializable: bool,
 }
 
 /// Checks a history.
@@ -103,6 +109,7 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
     let mut constraints = Constraints::default();
     let mut order = Order::default();
     let mut lags = Lags::new(&index);
+    let mut serial = options.serializable.then(Serial::default);
     let mut own_commits = options.sessions.then(OwnCommits::new);
     let mut reads_checked = 0;
 
@@ -113,6 +120,11 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
             constraints.add_reader(&index, reader, &scan.seen);
             order.add_reads(reader, &scan.seen);
             lags.add_reader(&index, reader, &scan.seen);
+            if let Some(serial) = &mut serial
+                && index.is_committed(reader)
+            {
+                serial.add_reader(reader, &scan.seen);
+            }
             if let Some(own_commits) = &own_commits {
                 own_commits.check(&index, reader, &scan.seen, &mut order, &mut violations);
             }
@@ -139,11 +151,26 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
         let cycles = order.stamp_cycles(&index, &constraints, broken);
         violations.extend(cycles.into_iter().map(Violation::Cycle));
     }
+    let serializability = match serial {
+        None => Serializability::NotAsked,
+        Some(_) if violations.iter().any(|found| found.breaks().is_some()) => Serializability::No,
+        Some(serial) => {
+            let (verdict, cycles) = serial.judge(&index, order.sessions());
+            violations.extend(cycles.into_iter().map(Violation::Cycle));
+            verdict
+        }
+    };
     requests::check(&index, &mut violations);
     // Grouped by kind; the sort is stable, so within a kind the order of the history stays.
     violations.sort_by_key(kind);
 
-    Ok(Report { counts: counts(&index, reads_checked), stamps, violations, staleness: lags.summary() })
+    Ok(Report {
+        counts: counts(&index, reads_checked),
+        stamps,
+        violations,
+        serializability,
+        staleness: lags.summary(),
+    })
 }
 
 /// Whether the reads of a transaction are judged.

@@ -79,6 +79,11 @@ impl Order {
         self.session_siblings.push(sibling);
     }
 
+    /// Pairs of transactions that followed each other in a session.
+    pub(crate) fn sessions(&self) -> &[(u32, u32)] {
+        &self.sessions
+    }
+
     /// Who read whom.
     pub(crate) fn reads(&self) -> &[Read] {
         &self.reads
@@ -139,7 +144,7 @@ impl Order {
     /// The arcs that a level demands.
     fn arcs(&self, constraints: &Constraints, level: Level) -> Vec<Arc<Why>> {
         let demanded = |constraint: &Constraint| match level {
-            Level::ReadAtomic => !constraint.for_repeated,
+            Level::Serializable | Level::ReadAtomic => !constraint.for_repeated,
             Level::ReadCommitted | Level::None => constraint.read_committed,
         };
         let reads = self.reads.iter().enumerate().filter(|_| !planted!(ReadEdgesLost));

@@ -39,11 +39,13 @@ pub(crate) enum Plant {
     OwnCommitsForgotten,
     /// Forget in which order a session ran.
     SessionOrderLost,
+    /// Leave out that a reader comes before whoever replaced what it read.
+    AntiDependencyLost,
 }
 
 impl Plant {
     /// Every bug.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::UnknownIsAborted,
         Self::IntermediateIsLast,
         Self::OwnWriteForgotten,
@@ -60,6 +62,7 @@ impl Plant {
         Self::StampChainLost,
         Self::OwnCommitsForgotten,
         Self::SessionOrderLost,
+        Self::AntiDependencyLost,
     ];
 }
 

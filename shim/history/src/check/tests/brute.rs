@@ -20,8 +20,12 @@ pub(super) fn level(history: &History, options: &Options) -> Level {
         return Level::None;
     }
     let orders = brute.orders();
+    let orders: Vec<_> = orders.iter().filter(|order| brute.keeps_to_stamps(order)).collect();
     let holds = |level| orders.iter().any(|order| brute.explains(order, level));
-    if holds(Level::ReadAtomic) {
+    let is_serial = options.serializable && brute.orders().iter().any(|order| brute.is_serial(order));
+    if holds(Level::ReadAtomic) && is_serial {
+        Level::Serializable
+    } else if holds(Level::ReadAtomic) {
         Level::ReadAtomic
     } else if holds(Level::ReadCommitted) {
         Level::ReadCommitted
@@ -117,11 +121,27 @@ impl Brute<'_> {
             };
             orders = orders.into_iter().flat_map(longer).collect();
         }
-        orders.retain(|order| {
-            let stamps: Vec<_> = order.iter().filter_map(|at| self.history[*at].stamp).collect();
-            stamps.is_sorted()
-        });
         orders
+    }
+
+    fn keeps_to_stamps(&self, order: &[usize]) -> bool {
+        order.iter().filter_map(|at| self.history[*at].stamp).is_sorted()
+    }
+
+    /// Whether this is what happened, one after the other, with the versions of each key in the order of stamps.
+    fn is_serial(&self, order: &[usize]) -> bool {
+        let writes = |at: usize, key: Key| self.history[at].writes().filter(|of| of.0 == key).last();
+        let is_sorted = order.iter().flat_map(|at| self.history[*at].writes()).all(|(key, _)| {
+            let writers = order.iter().filter(|at| writes(**at, key).is_some());
+            writers.filter_map(|at| self.history[*at].stamp).is_sorted()
+        });
+        let sees_all = (0..order.len()).all(|place| {
+            self.foreign(order[place]).into_iter().all(|(_, key, from)| {
+                let newest = order[..place].iter().rev().find(|at| writes(**at, key).is_some());
+                from == newest.map_or(From::First, |at| From::Transaction(*at))
+            })
+        });
+        is_sorted && sees_all && self.sessions_hold(order)
     }
 
     /// Whether an order explains all reads.
@@ -133,13 +153,7 @@ impl Brute<'_> {
                 order.iter().position(|of| *of == at).map_or(i64::MAX, |place| i64::try_from(place).unwrap())
             }
         };
-        let sessions_hold = (0..self.history.len()).all(|at| {
-            self.session_before(at).into_iter().all(|before| {
-                self.history[at].outcome != Outcome::Committed
-                    || place(From::Transaction(before)) < place(From::Transaction(at))
-            })
-        });
-        sessions_hold
+        self.sessions_hold(order)
             && self.readers().into_iter().all(|reader| {
                 let foreign = self.foreign(reader);
                 foreign.iter().all(|&(at, key, from)| {
@@ -158,6 +172,15 @@ impl Brute<'_> {
                         })
                 })
             })
+    }
+
+    /// Whether every session's commits stand in its order.
+    fn sessions_hold(&self, order: &[usize]) -> bool {
+        let place = |at: usize| order.iter().position(|of| *of == at);
+        (0..self.history.len()).all(|at| {
+            self.history[at].outcome != Outcome::Committed
+                || self.session_before(at).into_iter().all(|before| place(before) < place(at))
+        })
     }
 
     /// What a transaction's session had committed before it.

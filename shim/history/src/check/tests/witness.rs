@@ -141,6 +141,22 @@ impl Told<'_> {
                 assert_eq!(self.find(edge.after).stamp, Some(*after));
                 assert!(before < after);
             }
+            Because::Replaced { read, newer } => {
+                self.read(edge.before, read);
+                self.wrote(newer);
+                assert_eq!((newer.writer, newer.key), (Some(edge.after), read.key));
+                assert_ne!(read.writer, newer.writer);
+                let stamp = |version: &Version| self.find(version.writer?).stamp;
+                assert!(stamp(read).zip(stamp(newer)).is_none_or(|(read, newer)| read < newer));
+            }
+            Because::Hidden { reader, read, older } => {
+                self.read(*reader, read);
+                self.wrote(older);
+                assert_eq!((older.writer, read.writer), (Some(edge.before), Some(edge.after)));
+                assert_eq!(older.key, read.key);
+                let stamp = |version: &Version| self.find(version.writer?).stamp;
+                assert!(stamp(older).zip(stamp(read)).is_none_or(|(older, read)| older < read));
+            }
             Because::SessionSibling { reader, own, read } => {
                 self.read(*reader, read);
                 self.wrote(own);
