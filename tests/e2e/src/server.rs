@@ -220,7 +220,7 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Spawns a server on a store, at a free port.
+    /// Spawns a server on a store, at a free port unless `more` says where.
     ///
     /// # Panics
     /// If the binary cannot be started.
@@ -233,8 +233,8 @@ impl Starting {
     /// # Panics
     /// As [`Starting::spawn`].
     pub fn spawn_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Starting {
-        let mut arguments = vec!["serve", "--store", store, "--listen", "127.0.0.1:0"];
-        arguments.extend(more);
+        let anywhere: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+        let arguments = [&["serve", "--store", store], anywhere, more].concat();
         let mut child =
             binary::command(&arguments).envs(environment.iter().copied()).spawn().expect("the binary starts");
         let log = Log::default();
