@@ -14,6 +14,8 @@ export interface Ran {
   version: string | null
   /** The size of what it has left, where that is too large to stand in `result`, which is empty then: `Client.result` reads it; else null. */
   resultSize: number | null
+  /** The attempts that this call made: for a run, how often its function was called. 0 if the request had committed before. */
+  attempts: number
 }
 /** How a whole transaction went. `reads` is empty if the commit is known and its reads are not (a replay, perhaps of an earlier sending of this very call). */
 export interface Executed { ran: Ran, reads: Read[] }

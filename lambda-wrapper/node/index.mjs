@@ -191,7 +191,7 @@ function readOf (read) {
 // How a commit went: `result` is its own, a replay's stands in the reply.
 function ranOf (reply, replayed, result) {
   const { version = null, result_size: resultSize = null } = reply
-  return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize }
+  return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize, attempts: replayed ? 0 : 1 }
 }
 
 function rawValue (answer) {
@@ -923,7 +923,7 @@ class Run {
 
   // A commit that was found; perhaps it is one of this run's own.
   replay (ran) {
-    return { ...ran, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
+    return { ...ran, attempts: this.attempts, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
   }
 
   // Commits; null if another attempt is to run.
@@ -931,7 +931,7 @@ class Run {
     let error
     try {
       const ran = await transaction._settle(result, this.pace, this.requestId === null ? Infinity : COMMIT_AGAIN_MAX)
-      return ran.replayed ? this.replay(ran) : ran
+      return ran.replayed ? this.replay(ran) : { ...ran, attempts: this.attempts }
     } catch (why) {
       error = harmless(why)
     }

@@ -214,8 +214,8 @@ test('runs replay and are looked up', async () => {
     return value
   })
   const [first, second] = [await run('one'), await run('two')]
-  assert.deepEqual([first.result.toString(), first.replayed], ['one', false])
-  assert.deepEqual([second.result.toString(), second.replayed, second.version], ['one', true, first.version])
+  assert.deepEqual([first.result.toString(), first.replayed, first.attempts], ['one', false, 1])
+  assert.deepEqual([second.result.toString(), second.replayed, second.version, second.attempts], ['one', true, first.version, 0])
   const found = await client.request(request)
   assert.deepEqual([found.version, found.result.toString(), found.keys], [first.version, 'one', [key]])
   assert.equal(await client.request(fresh()), null)
@@ -243,6 +243,32 @@ test('runs replay and are looked up', async () => {
   await client.run(request, () => {}, { fingerprint: 'a' })
   assert.ok((await client.run(request, () => {}, { fingerprint: 'a' })).replayed)
   await assert.rejects(client.run(request, () => {}, { fingerprint: 'b' }), aft.KeyReused)
+  client.close()
+})
+
+test('serializable runs lose no update', async () => {
+  const [client, key] = [new Client(URL_OF_SERVER, { attemptsMax: 1000 }), fresh()]
+  const number = value => Number(value.bytes.toString())
+  await client.put(key, '100')
+  const told = []
+  const shop = async () => {
+    for (let nth = 0; nth < 10; nth += 1) {
+      const ran = await client.run(null, async t => t.put(key, String(number(await t.get(key)) - 1)), { isolation: 'serializable' })
+      told.push(ran.attempts)
+    }
+  }
+  await Promise.all([...Array(10).keys()].map(shop))
+  assert.deepEqual([number(await client.get(key)), told.length], [0, 100])
+  console.log(`100 orders took ${told.reduce((all, of) => all + of, 0)} attempts`)
+  const behind = await client.begin(null, { isolation: 'serializable' })
+  assert.equal(number(await behind.get(key)), 0)
+  await client.put(key, '7')
+  await behind.put(key, '1')
+  await assert.rejects(behind.commit(), error => error instanceof aft.Retry && error.code === 'conflict')
+  assert.equal(number(await client.get(key)), 7)
+  const { reads, ran } = await client.execute(null, [Op.get(key), Op.put(key, '8')], null, { isolation: 'serializable' })
+  assert.deepEqual([number(reads[0].value), ran.attempts], [7, 1])
+  await assert.rejects(client.run(null, () => {}, { isolation: 'chaos' }), aft.Invalid)
   client.close()
 })
 

@@ -314,8 +314,8 @@ class Verbs(unittest.TestCase):
             return client.run(request, function)
 
         first, second = run("one"), run("two")
-        self.assertEqual((first.result, first.replayed), (b"one", False))
-        self.assertEqual((second.result, second.replayed, second.version), (b"one", True, first.version))
+        self.assertEqual((first.result, first.replayed, first.attempts), (b"one", False, 1))
+        self.assertEqual((second.result, second.replayed, second.version, second.attempts), (b"one", True, first.version, 0))
         found = client.request(request)
         self.assertEqual((found.version, found.result, found.keys), (first.version, b"one", [key]))
         self.assertIsNone(client.request(fresh()))
@@ -343,6 +343,39 @@ class Verbs(unittest.TestCase):
         self.assertTrue(client.run(request, lambda t: None, fingerprint="a").replayed)
         with self.assertRaises(aft_client.KeyReused):
             client.run(request, lambda t: None, fingerprint="b")
+
+    def test_serializable_runs_lose_no_update(self):
+        client, key = Client(URL, attempts_max=1000), fresh()
+        client.put(key, "100")
+        told = []
+
+        def order(t):
+            t.put(key, str(int(t.get(key).bytes) - 1))
+
+        def shop():
+            for _ in range(10):
+                told.append(client.run(None, order, isolation="serializable").attempts)
+
+        threads = [threading.Thread(target=shop) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((client.get(key).bytes, len(told)), (b"0", 100))
+        print(f"100 orders took {sum(told)} attempts", flush=True)
+        with client.transaction(isolation="serializable") as t:
+            t.get(key)
+        behind = client.transaction(isolation="serializable")
+        self.assertEqual(behind.get(key).bytes, b"0")
+        client.put(key, "7")
+        behind.put(key, "1")
+        with self.assertRaises(aft_client.Retry) as raised:
+            behind.commit()
+        self.assertEqual((raised.exception.code, client.get(key).bytes), ("conflict", b"7"))
+        executed = client.execute(None, [Op.get(key), Op.put(key, "8")], isolation="serializable")
+        self.assertEqual((executed.reads[0].value.bytes, executed.ran.attempts), (b"7", 1))
+        with self.assertRaises(aft_client.Invalid):
+            client.run(None, lambda t: None, isolation="chaos")
 
     def test_a_functions_exception_aborts_and_comes_back(self):
         client, request, key, called = Client(URL), fresh(), fresh(), []

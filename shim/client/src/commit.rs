@@ -79,6 +79,7 @@ impl Transaction {
             // The winner's, or this one's own.
             result: if reply.replayed { or_empty(reply.result) } else { own },
             version: reply.version,
+            attempts: 1,
         })
     }
 

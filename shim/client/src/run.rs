@@ -40,6 +40,8 @@ pub struct Ran {
     pub replayed: bool,
     /// The committed transaction's identity; `None` if there was nothing to store.
     pub version: Option<String>,
+    /// The attempts that this call made: for a run, how often its function was called. 0 if the request had committed before.
+    pub attempts: u32,
 }
 
 impl Client {
@@ -178,6 +180,7 @@ impl<'a> Run<'a> {
                 result_size: reply.result_size,
                 replayed: true,
                 version: reply.version,
+                attempts: 0,
             })));
         }
         let transaction = Transaction::new(self.client.clone(), reply, self.request, self.has_function);
@@ -192,20 +195,16 @@ impl<'a> Run<'a> {
     /// A commit that was found; perhaps it is one of this run's own.
     fn replay(&self, found: Ran) -> Ran {
         let of = |version: &String| self.doubts.iter().any(|(doubtful, _)| doubtful.wrote(version));
-        Ran { replayed: !found.version.as_ref().is_some_and(of), ..found }
+        Ran { replayed: !found.version.as_ref().is_some_and(of), attempts: self.attempts, ..found }
     }
 
     /// Commits; `None` if another attempt is to run.
     async fn commit(&mut self, transaction: Transaction, result: Bytes) -> Result<Option<Ran>, Error> {
         let times_max = if self.request.id.is_some() { COMMIT_AGAIN_MAX } else { u32::MAX };
         let error = match transaction.settle(result, &mut self.pace, times_max).await {
-            Ok(mut ran) => {
-                // Another attempt won: perhaps an earlier one of this run, which was in doubt.
-                if ran.replayed {
-                    ran = self.replay(ran);
-                }
-                return Ok(Some(ran));
-            }
+            // Another attempt won: perhaps an earlier one of this run, which was in doubt.
+            Ok(ran) if ran.replayed => return Ok(Some(self.replay(ran))),
+            Ok(ran) => return Ok(Some(Ran { attempts: self.attempts, ..ran })),
             Err(error) => error,
         };
         self.conflicts += u32::from(error.code() == Some(Code::Conflict));
@@ -253,6 +252,7 @@ impl<'a> Run<'a> {
                     result_size: found.result_size,
                     replayed: true,
                     version: Some(found.version),
+                    attempts: 0,
                 }));
             }
             if !self.pace.pause(&why).await {

@@ -59,6 +59,7 @@ impl Client {
                         result_size: reply.result_size,
                         replayed: reply.replayed,
                         version: reply.version,
+                        attempts: u32::from(!reply.replayed),
                     };
                     return Ok(Executed { ran, reads: reply.results });
                 }
@@ -196,5 +197,5 @@ impl Client {
 }
 
 fn written(version: Option<String>) -> Ran {
-    Ran { result: Bytes::new(), result_size: None, replayed: false, version }
+    Ran { result: Bytes::new(), result_size: None, replayed: false, version, attempts: 1 }
 }

@@ -27,16 +27,16 @@ fn number(value: Option<aft_client::Value>) -> u64 {
 }
 
 /// Sells one, and counts the attempts that it takes.
-async fn sell(client: &Client, attempts: &AtomicU64) -> Result<(), Error> {
-    client
+async fn sell(client: &Client, attempts: &AtomicU64) -> Result<u32, Error> {
+    let ran = client
         .run(Request::unnamed().serializable(), |t| async move {
             attempts.fetch_add(1, Ordering::Relaxed);
             let stock = number(t.get("stock").await?);
             t.put("stock", (stock - 1).to_string()).await?;
             Ok::<_, Error>("")
         })
-        .await
-        .map(drop)
+        .await?;
+    Ok(ran.attempts)
 }
 
 async fn count_down(store: &str) {
@@ -47,17 +47,21 @@ async fn count_down(store: &str) {
     let sellers = (0..CLIENTS).map(|_| {
         let (client, attempts) = (client(&server), attempts.clone());
         tokio::spawn(async move {
+            let mut told = 0;
             for _ in 0..ORDERS {
-                sell(&client, &attempts).await.expect("a request gets through");
+                told += u64::from(sell(&client, &attempts).await.expect("a request gets through"));
             }
+            told
         })
     });
+    let mut told = 0;
     for seller in sellers.collect::<Vec<_>>() {
-        seller.await.expect("a seller does not panic");
+        told += seller.await.expect("a seller does not panic");
     }
     let left = number(first.get_fresh("stock").await.expect("an undisturbed server answers"));
     assert_eq!(left, 100 - (CLIENTS * ORDERS) as u64, "of 100, each order takes one");
     let attempts = attempts.load(Ordering::Relaxed);
+    assert_eq!(told, attempts, "each run tells its attempts");
     println!("{store}: {attempts} attempts for {} orders", CLIENTS * ORDERS);
 }
 

@@ -29,7 +29,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Type, Union
 from urllib.parse import quote, urlsplit
 
@@ -244,6 +244,8 @@ class Ran:
     version: Optional[str]
     #: The size of what it has left, where that is too large to stand in `result`, which is empty then: `Client.result` reads it.
     result_size: Optional[int] = None
+    #: The attempts that this call made: for a run, how often its function was called. 0 if the request had committed before.
+    attempts: int = 0
 
 
 @dataclass(frozen=True)
@@ -710,9 +712,10 @@ class Client:
 
     def execute(self, request_id: Optional[str], ops: Iterable[Op], result: Bytes = None, *,
                 scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                retention: Optional[float] = None, overlap: bool = False, fresh: bool = False) -> Executed:
+                retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
+                isolation: Optional[str] = None) -> Executed:
         """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown."""
-        request = _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh)
+        request = _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation)
         result = _bytes(result)
         ops = [op._json() for op in ops]
         pace, doubt = _Pace(self.run_seconds_max), None
@@ -739,7 +742,7 @@ class Client:
         self._committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = _unbase64(reply.get("result")) if replayed else result
-        return Executed(Ran(kept, replayed, reply.get("version"), reply.get("result_size")), [_read(read) for read in reply.get("results", [])])
+        return Executed(Ran(kept, replayed, reply.get("version"), reply.get("result_size"), int(not replayed)), [_read(read) for read in reply.get("results", [])])
 
     def _resolve(self, doubt: AftError, pace: _Pace) -> Dict[str, Any]:
         """What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known."""
@@ -792,7 +795,7 @@ class Client:
                 else:
                     raise error
             self._committed(reply.get("session"))
-            return Ran(b"", False, reply.get("version"))
+            return Ran(b"", False, reply.get("version"), attempts=1)
 
     def _alone(self, key: str) -> str:
         return f"/v1/keys/{_path(_checked(key))}"
@@ -1105,7 +1108,7 @@ class Transaction:
         self._client._committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = _unbase64(reply.get("result")) if replayed else result
-        self.ran = Ran(kept, replayed, reply.get("version"), reply.get("result_size"))
+        self.ran = Ran(kept, replayed, reply.get("version"), reply.get("result_size"), 1)
         return self.ran
 
     def _ask(self, rest: str, message: Dict[str, Any], doubt: Optional[AftError], pace: _Pace,
@@ -1183,14 +1186,14 @@ class _Run:
     def _replay(self, version: Optional[str], result: bytes, result_size: Optional[int]) -> Ran:
         """A commit that was found; perhaps it is one of this run's own."""
         own = any(transaction._wrote(version) for transaction, _ in self.doubts)
-        return Ran(result, not own, version, result_size)
+        return Ran(result, not own, version, result_size, self.attempts)
 
     def commit(self, transaction: Transaction, result: bytes) -> Optional[Ran]:
         """Commits; None if another attempt is to run."""
         named = self.request.id is not None
         try:
             ran = transaction._settle(result, self.pace, COMMIT_AGAIN_MAX if named else None)
-            return self._replay(ran.version, ran.result, ran.result_size) if ran.replayed else ran
+            return self._replay(ran.version, ran.result, ran.result_size) if ran.replayed else replace(ran, attempts=self.attempts)
         except AftError as why:
             error = why
         self.conflicts += error.code == "conflict"
