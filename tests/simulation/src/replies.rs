@@ -390,8 +390,10 @@ impl World {
             // Slow answers, and a pause that ended the waiting for them, are as good as none.
             Refusal::StoreUnavailable(why) => {
                 let timeless = why.contains("the store's time");
+                // The mark was too old for the puts that rest on it by the time that it was there.
+                let slow = why.contains("too slowly");
                 let waited = self.now_ms + 1 >= sent.at_ms + self.settings.store_patience_ms;
-                repeated || waited || timeless || self.met_failure(attempt.host, sent.at_ms)
+                repeated || waited || timeless || slow || self.met_failure(attempt.host, sent.at_ms)
             }
             Refusal::Damaged(what) => repeated || self.met_damage(attempt.host, sent.at_ms, what),
         };

@@ -88,6 +88,10 @@ fn entries_first(
             Ok(()) | Err(CallError::Refused(_) | CallError::Damaged(_)) => break,
         }
     }
+    if outcome == Err(CallError::Expired) {
+        let why = "the store answers too slowly to enter a commit before it is reported";
+        return Ok(Err(CallError::Refused(why.into())));
+    }
     Ok(outcome)
 }
 
