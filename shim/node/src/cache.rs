@@ -28,7 +28,7 @@ fn pending_max(bytes_max: u64) -> u64 {
 /// Values of committed versions.
 #[derive(Debug)]
 pub(crate) struct ValueCache {
-    entries: Cache<(AttemptId, Key), Write>,
+    entries: Cache<(AttemptId, Key), Write, foldhash::fast::RandomState>,
     bytes_max: u64,
     /// Bytes of insertions since what they displaced was last dropped.
     pending: u64,
@@ -43,7 +43,9 @@ impl ValueCache {
             .max_capacity(bytes_max - pending_max(bytes_max))
             .weigher(weigh)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .build();
+            // Attempts are drawn at random, so nobody can aim at one bucket; and a table that grows
+            // hashes all of its keys again.
+            .build_with_hasher(foldhash::fast::RandomState::default());
         ValueCache { entries, bytes_max, pending: 0 }
     }
 

@@ -152,6 +152,11 @@ impl KeyEntry {
         self.not_before_call
     }
 
+    /// Returns true if an operation works on this key, and has a listing to rest on.
+    pub(in crate::node) fn is_in_use(&self) -> bool {
+        self.pins > 0 && self.listing.is_some()
+    }
+
     fn weight(&self, key: &Key) -> usize {
         let hints = self.versions.iter().map(|known| match &known.knowledge {
             Knowledge::Entry(entry) => weights::hint(entry),
@@ -343,11 +348,12 @@ impl Index {
     }
 
     /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is
-    /// cut.
+    /// cut; and none that an operation works on: it may be on its way down to an old version, and
+    /// would start anew with each commit.
     fn trim(&mut self, key: &Key) {
         let kept_max = self.versions_kept_max;
         let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
-        if entry.versions.len() <= 2 * kept_max || entry.listing.is_none() {
+        if entry.versions.len() <= 2 * kept_max || entry.listing.is_none() || entry.pins > 0 {
             return;
         }
         let cut: Vec<Known> = entry.versions.drain(kept_max..).collect();

@@ -91,6 +91,14 @@ pub(in crate::node) enum Phase {
 }
 
 /// The judgement of a candidate against the read set.
+/// Judgements that were made before: what is known already, so they are no part of a state's hash.
+#[derive(Debug, Clone, Default)]
+struct Judged(BTreeMap<TxnId, (u64, Rejection)>);
+
+impl std::hash::Hash for Judged {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Rejection {
     /// It goes with everything that was read.
@@ -142,6 +150,10 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) ranges: Vec<ListedRange>,
     /// The newest transaction of the read set and the floor that wrote the key.
     lower: BTreeMap<Key, Arc<Header>>,
+    /// The number of times that a key or a range was read as absent, or a choice was taken back.
+    absences: u64,
+    /// Judgements of transactions that the bounds come from, each with `absences` at the time.
+    judged: Judged,
     floor: Vec<Arc<Header>>,
     pub(in crate::node) buffer: BTreeMap<Key, Write>,
     /// Bytes of inline values in the buffer.
@@ -194,6 +206,8 @@ impl Transaction {
             reads: BTreeMap::new(),
             ranges: Vec::new(),
             lower: BTreeMap::new(),
+            absences: 0,
+            judged: Judged::default(),
             floor: Vec::new(),
             buffer: BTreeMap::new(),
             inline_bytes: 0,
@@ -283,6 +297,7 @@ impl Transaction {
         let through = range.through.as_deref();
         let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));
         assert!(goes_on, "a range ends behind its start");
+        self.absences += 1;
         match self.ranges.last_mut() {
             Some(last) if *last == range => {}
             Some(last)
@@ -322,7 +337,13 @@ impl Transaction {
             let bound = self.lower.get(&key).map(|bound| bound.txn);
             assert!(bound <= Some(header.txn), "a read never goes back below its lower bound");
             assert!(header.meta(&key).is_some(), "a version's key is in its write set");
-            self.raise(header);
+            // A bound raises all keys of its transaction, so it is raised once: a listing of what
+            // one large commit wrote would walk over all of it for every key.
+            if bound != Some(header.txn) {
+                self.raise(header);
+            }
+        } else {
+            self.absences += 1;
         }
         let before = self.reads.insert(key, ReadVersion { header, delivered: false, mark });
         assert!(before.is_none(), "a key enters the read set once");
@@ -332,6 +353,7 @@ impl Transaction {
     pub(in crate::node) fn take_back(&mut self, key: &Key) {
         let read = self.reads.remove(key).expect("only what is in the read set is taken back");
         assert!(!read.delivered, "what the client has had stays");
+        self.absences += 1;
         self.lower.clear();
         // The bounds that the choice brought go with it; all others stay.
         let known: Vec<Arc<Header>> = self
@@ -379,7 +401,31 @@ impl Transaction {
     /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of
     /// its cowritten keys was read at an older version, absent being older than everything, unless
     /// the key was deleted since.
-    pub(in crate::node) fn rejection(&self, candidate: &Header, bug: impl Fn(Bug) -> bool) -> Rejection {
+    ///
+    /// A candidate that is the key's lower bound was judged when it was first read, or was known
+    /// before the first read; what was read since is not older. So only what was read as absent
+    /// since then counts, and it is judged again only if there is more of that.
+    pub(in crate::node) fn rejection(
+        &mut self,
+        key: &Key,
+        candidate: &Header,
+        bug: impl Fn(Bug) -> bool,
+    ) -> Rejection {
+        let is_bound = self.lower.get(key).is_some_and(|bound| bound.txn == candidate.txn);
+        if !is_bound {
+            return self.judge(candidate, bug);
+        }
+        match self.judged.0.get(&candidate.txn) {
+            Some((absences, judgement)) if *absences == self.absences => *judgement,
+            Some(_) | None => {
+                let judgement = self.judge(candidate, bug);
+                self.judged.0.insert(candidate.txn, (self.absences, judgement));
+                judgement
+            }
+        }
+    }
+
+    fn judge(&self, candidate: &Header, bug: impl Fn(Bug) -> bool) -> Rejection {
         if bug(Bug::DropUpperBound) {
             return Rejection::None;
         }

@@ -33,6 +33,9 @@ use super::super::base::transaction::{Checked, ReadVersion, Rejection};
 /// entered since. Each round needs a removal at just that moment.
 const ROUNDS_MAX: u32 = 64;
 
+/// The records that are asked for ahead on the way down to an older version.
+const RECORDS_AHEAD: usize = 16;
+
 /// The outcome of one look at a key.
 #[derive(Debug)]
 pub(in crate::node) enum Choice {
@@ -195,7 +198,9 @@ fn ask_listing(
 ) {
     assert!(since <= state.calls.next_number(), "a listing is asked by the next call at the latest");
     let owner = Owner::Listing(key.clone(), after.clone());
-    let limit = state.settings.version_page_len;
+    // Most reads need the newest entries. Who goes on looks for an old version of a hot key, and new
+    // ones come meanwhile: it should not take many pages.
+    let limit = if after.is_some() { state.settings.scan_page_len } else { state.settings.version_page_len };
     let call = || Call::List {
         group: Group::Versions(key.clone()),
         after: after.map(|entry| Name::Version(key.clone(), entry)),
@@ -210,7 +215,9 @@ impl Look<'_> {
         let bound = transaction.lower_bound(self.key).cloned();
         let bound = bound.filter(|_| !self.state.planted(Bug::DropLowerBound));
         let mut rejected = false;
-        for known in self.candidates(bound.as_ref()) {
+        let mut at = 0;
+        while let Some(known) = self.candidate(at, bound.as_ref()) {
+            at += 1;
             // The listing goes no further down than this yet.
             if let Some(more) = self.listing.more_after.clone().filter(|more| known.txn < more.txn) {
                 return self.next_page(*more);
@@ -220,7 +227,12 @@ impl Look<'_> {
                 Judgement::Skip => {}
                 Judgement::Passed => rejected = true,
                 Judgement::Gone => return Choice::Gone,
-                Judgement::Missing => return Choice::Missing,
+                Judgement::Missing => {
+                    if rejected {
+                        self.ask_records_below(at, bound.as_ref());
+                    }
+                    return Choice::Missing;
+                }
                 Judgement::ListAgain => return self.list_again(),
                 Judgement::Lost => return Choice::Damaged(missing_records(self.key)),
             }
@@ -253,23 +265,30 @@ impl Look<'_> {
         if believed && explained { self.absent() } else { Choice::Gone }
     }
 
-    /// Returns the candidates, newest first, not below the lower bound: every listed entry, every
-    /// transaction whose record is known, and the lower bound itself, which counts even if the
-    /// index has forgotten it.
-    fn candidates(&mut self, bound: Option<&Arc<Header>>) -> Vec<Known> {
+    /// Returns the candidate at a place of their order, newest first, down to the lower bound: every
+    /// listed entry, every transaction whose record is known, and the lower bound itself, which
+    /// counts even if the index has forgotten it. One at a time: most reads take the first, and a hot
+    /// key has dozens.
+    fn candidate(&mut self, at: usize, bound: Option<&Arc<Header>>) -> Option<Known> {
         let versions = self.state.index.entry(self.key).versions();
-        let above = versions.iter().take_while(|known| bound.is_none_or(|bound| known.txn >= bound.txn));
-        let mut candidates: Vec<Known> = above.cloned().collect();
-        assert!(candidates.is_sorted_by(|a, b| a.txn > b.txn), "candidates come newest first, each once");
-        if let Some(bound) = bound {
-            match candidates.last_mut().filter(|last| last.txn == bound.txn) {
-                Some(last) => last.decide(bound),
-                None => candidates.push(Known::unlisted(bound)),
+        let before = at.checked_sub(1).map(|before| versions.get(before).map(|known| known.txn));
+        let known = versions.get(at);
+        let in_order = known.zip(before.flatten()).is_none_or(|(known, before)| before > known.txn);
+        assert!(in_order, "candidates come newest first, each once");
+        let Some(bound) = bound else { return known.cloned() };
+        match known {
+            Some(known) if known.txn > bound.txn => Some(known.clone()),
+            Some(known) if known.txn == bound.txn => {
+                let mut known = known.clone();
+                known.decide(bound);
+                Some(known)
             }
-            let is_below = |known: &Known| known.txn < bound.txn;
-            assert!(!candidates.iter().any(is_below), "no candidate is below the lower bound");
+            // The bound stands behind all that is above it, and is the last.
+            Some(_) | None => {
+                let is_behind_all = before.is_none_or(|before| before.is_some_and(|txn| txn > bound.txn));
+                is_behind_all.then(|| Known::unlisted(bound))
+            }
         }
-        candidates
     }
 
     fn judge(&mut self, known: &Known) -> Judgement {
@@ -341,8 +360,9 @@ impl Look<'_> {
     fn judge_version(&mut self, header: &Arc<Header>) -> Judgement {
         assert!(header.meta(self.key).is_some(), "a version's key is in its write set");
         let bug = bug_of(&self.state.settings);
-        let transaction = &self.state.transactions[&self.operation.attempt];
-        let rejected = match transaction.rejection(header, |planted| bug == Some(planted)) {
+        let transaction = self.state.transactions.get_mut(&self.operation.attempt);
+        let transaction = transaction.expect("an operation's transaction is open");
+        let rejected = match transaction.rejection(self.key, header, |planted| bug == Some(planted)) {
             Rejection::None => false,
             Rejection::Rejected => true,
             Rejection::UnlessDeleted => {
@@ -384,6 +404,22 @@ impl Look<'_> {
         let call = || Call::Get(Name::Format);
         self.state.call_shared(Owner::Mark, call, Some(self.id), since, self.operation.limit);
         None
+    }
+
+    /// Asks for the records of the next candidates as well: what comes below a version that does not
+    /// go with what was read most often does not either, and one after the other would take longer
+    /// than new ones take to come.
+    fn ask_records_below(&mut self, at: usize, bound: Option<&Arc<Header>>) {
+        let listing = self.listing.asked_call;
+        let versions = self.state.index.entry(self.key).versions();
+        let below = versions.iter().skip(at).take(RECORDS_AHEAD);
+        let below = below.take_while(|known| bound.is_none_or(|bound| known.txn > bound.txn));
+        let unknown = below.filter_map(|known| match &known.knowledge {
+            Knowledge::Entry(entry) if known.undecided_since(listing).is_none() => Some((**entry).clone()),
+            Knowledge::Entry(_) | Knowledge::Header(_) => None,
+        });
+        let unknown: Vec<VersionEntry> = unknown.collect();
+        unknown.iter().for_each(|entry| self.ask_record(entry));
     }
 
     fn ask_record(&mut self, entry: &VersionEntry) {

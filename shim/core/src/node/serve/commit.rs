@@ -323,6 +323,12 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     let bug = bug_of(&state.settings);
     for (key, entries, more) in &pages {
         newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
+        // A page that nobody asked to read would take the listing away from under those who do:
+        // with many commits a second they would never come to an end.
+        let in_use = state.index.known(key).is_some_and(|entry| entry.is_in_use());
+        if in_use && !state.settings.exclusive {
+            continue;
+        }
         let next_call = state.calls.next_number();
         let page = ListedPage { entries, after: None, more: *more, asked, asked_call, next_call, mark };
         state.index.listed(key, page, |planted| bug == Some(planted));
