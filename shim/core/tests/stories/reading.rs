@@ -1,8 +1,9 @@
 //! Goal: the versions that a transaction reads, and the calls that it makes for them.
 
-use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, ListKeys, Op, Reply, Verb};
+use aft_core::record::Write;
 use aft_core::settings::Settings;
-use aft_core::store::{Call, Scan};
+use aft_core::store::{Call, Name, Scan};
 
 use crate::shop::{Shop, key, value};
 
@@ -46,6 +47,70 @@ fn a_transaction_reads_both_keys_of_a_commit_or_neither() {
     shop.write(0, None, &["k", "l"], "new");
     assert_eq!(shop.get(1, attempt, "l"), Ok(Some("old".into())));
     assert_eq!(shop.get(1, attempt, "k"), Ok(Some("old".into())));
+}
+
+/// A reader has read `k`, and both keys were overwritten many times since: it goes down to the old
+/// version of `l`, while its own node commits that key again before each answer that it waits for.
+#[test]
+fn a_read_on_its_way_down_ends_though_its_node_commits_the_key_all_the_time() {
+    let mut settings = Shop::settings();
+    // Commits look at their keys, as where the store's time is not known to the millisecond.
+    settings.commit_wait_max_ms = 0;
+    settings.versions_kept_max = 8;
+    let mut shop = Shop::new(2, &settings);
+    shop.span_ms = 20;
+    shop.write(0, None, &["k", "l"], "old");
+    let begin = Begin { fresh: true, ..shop.begin(None) };
+    let attempt = shop.open(1, begin);
+    assert_eq!(shop.get(1, attempt, "k"), Ok(Some("old".into())));
+    for _ in 0..60 {
+        shop.write(0, None, &["k", "l"], "new");
+    }
+    shop.hold = |call| matches!(call, Call::List { after: Some(_), .. } | Call::Get(Name::Commit(_)));
+    let batch = Batch { ops: vec![Op::Get(key("l"))], commit: None };
+    let ticket = shop.send(1, Verb::Run(attempt, batch));
+    let mut rounds = 0;
+    let reply = loop {
+        if let Some(reply) = shop.reply(1, ticket) {
+            break reply;
+        }
+        rounds += 1;
+        assert!(rounds < 40, "the reader starts anew with each commit");
+        shop.write(1, None, &["k", "l"], "newer");
+        shop.answer_held();
+    };
+    let Ok(Reply::Ran { reads, .. }) = reply else { panic!("{reply:?}") };
+    assert!(
+        matches!(&reads[0].found, Found::Version(_, write) if *write == Write::Put(value("old"))),
+        "{reads:?}"
+    );
+}
+
+/// No clock: with a walk over the whole commit for each of its keys this does not end.
+#[test]
+fn a_listing_of_what_one_large_commit_wrote_ends() {
+    let settings = Settings { run_scripts_twice: false, ..Shop::settings() };
+    let mut shop = Shop::new(1, &settings);
+    shop.checks_invariants = false;
+    let names: Vec<String> = (0..10_000).map(|number| format!("key{number:05}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    shop.write(0, None, &names, "v");
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    let mut after = None;
+    let mut seen = 0;
+    loop {
+        let list = ListKeys { prefix: "key".into(), after, limit: 1_000, delimiter: None };
+        let Ok(Reply::Listed { keys, next, .. }) = shop.ask(0, Verb::List(attempt, list)) else {
+            panic!("a listing")
+        };
+        seen += keys.len();
+        match next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, names.len());
 }
 
 #[test]
