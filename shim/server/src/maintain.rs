@@ -29,8 +29,16 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     node_settings.race = race;
     node_settings.maintain = true;
     let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
-    if let Opened::Unmarked(why) = node.opened() {
-        return Err(why.clone());
+    match node.opened() {
+        Opened::Unmarked(why) => return Err(why.clone()),
+        // A job with a misspelt URL would sweep nothing, and look healthy.
+        Opened::Marked { is_new: true, .. } => {
+            return Err(format!(
+                "{url} held no store: an empty one was made there just now. Is the URL right? A store that \
+                 is to be new is made by `aft store init {url}`"
+            ));
+        }
+        Opened::Marked { is_new: false, .. } => {}
     }
     println!("sweeping {url}");
     let ends_when_swept = arguments.once || arguments.limit.is_some();

@@ -174,7 +174,9 @@ fn judge_bounds(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) 
 fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     let audit = witness.audit;
     for entry in witness.store.entries(key) {
-        let Some(commit) = audit.commits.get(&entry.txn.attempt) else { continue };
+        // An attempt that tried to commit before, at another time, may have left dead entries.
+        let commit = audit.commits.get(&entry.txn.attempt);
+        let Some(commit) = commit.filter(|commit| commit.record.txn == entry.txn) else { continue };
         let known = (!witness.exclusive || commit.told_ms.is_some_and(|told_ms| told_ms < witness.asked_ms))
             && commit.landed_ms < witness.fresh_ms
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
