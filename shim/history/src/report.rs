@@ -47,7 +47,7 @@ pub enum Stamps {
     All,
 }
 
-/// Whether one order of all committed transactions explains the history.
+/// The verdict on whether one order of all committed transactions explains the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serializability {
     /// It was not asked for.
@@ -127,7 +127,7 @@ impl Report {
         self.level() >= Level::ReadAtomic
     }
 
-    /// Whether one order of all transactions explains the history, if that was asked for.
+    /// Returns the verdict on one order of all transactions, if that was asked for.
     #[must_use]
     pub const fn serializability(&self) -> Serializability {
         self.serializability

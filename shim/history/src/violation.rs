@@ -83,19 +83,19 @@ pub enum Because {
     },
     /// The earlier one read a version that the later one replaced (only if serializability is checked).
     Replaced {
-        /// What was read.
+        /// The version that was read.
         read: Version,
-        /// What the later one wrote, which is newer.
+        /// The version that the later one wrote, which is newer.
         newer: Version,
     },
     /// A reader came after both, and read the later one's version of a key although the earlier one had written that
     /// key, too (only if serializability is checked).
     Hidden {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What was read.
+        /// The version that was read.
         read: Version,
-        /// What the earlier one wrote.
+        /// The version that the earlier one wrote.
         older: Version,
     },
 }

@@ -214,7 +214,7 @@ impl Tree {
         }
     }
 
-    /// Whether any body is in a file.
+    /// Returns true if any body is in a file.
     pub(crate) fn any_file(&self) -> std::result::Result<bool, OpenError> {
         let first = self.keyspace.prefix(key::FILES).next();
         match first.map(fjall::Guard::key).transpose() {

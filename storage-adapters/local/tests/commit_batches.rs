@@ -170,3 +170,30 @@ async fn the_largest_commits_do_not_share_tags() {
     let one_more = store.commit(writes(4, 4, ENTRIES + 1)).await;
     assert!(matches!(one_more.created, Some(Err(Error::Refused(_)))), "{:?}", one_more.created);
 }
+
+/// What a name held before is looked up only where a file may have to go: also where the file is
+/// of an earlier life, and where a body in the tree is as long as a reference to a file.
+#[tokio::test]
+async fn a_file_of_an_earlier_life_goes_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = [entry(1, 1), entry(2, 1), entry(3, 1)];
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    for name in &names {
+        store.put(name, Bytes::from(vec![7; LARGE])).await.unwrap();
+    }
+    drop(store);
+    assert_eq!(body_files(dir.path()), 3);
+
+    let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
+    store.delete(&names[..1]).await.unwrap();
+    assert_eq!(body_files(dir.path()), 2, "a deletion removes it");
+    store.put(&names[1], Bytes::from(vec![7; 24])).await.unwrap();
+    assert_eq!(body_files(dir.path()), 1, "an overwrite removes it");
+    let commit = Writes { create: None, puts: vec![(names[2].clone(), Bytes::new())] };
+    assert_eq!(store.commit(commit).await, done(None, 1));
+    assert_eq!(body_files(dir.path()), 0, "a commit removes it");
+    store.delete(&names[1..]).await.unwrap();
+    for name in &names[..2] {
+        assert!(!is_there(&store, name).await, "{name} is deleted");
+    }
+}

@@ -24,10 +24,14 @@ fn help_is_there_for_each_command() {
 
 /// `aft check` on a history.
 fn check(history: &str) -> Ran {
+    check_with(history, &[])
+}
+
+fn check_with(history: &str, more: &[&str]) -> Ran {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let file = directory.path().join("history.txt");
     std::fs::write(&file, history).expect("a file can be written");
-    run(&["check", file.to_str().expect("names of temporary files are text")])
+    run(&[&["check", file.to_str().expect("names of temporary files are text")], more].concat())
 }
 
 #[test]
@@ -40,6 +44,18 @@ fn check_tells_good_histories_from_bad_ones() {
     // Transaction -1 did not commit.
     let dirty = check("w(1,1,0,-1)\nr(1,1,1,1)\n");
     assert_eq!(dirty.code, Some(1), "{dirty:#?}");
+}
+
+#[test]
+fn check_looks_for_one_order_of_all_transactions_if_asked() {
+    let in_turn = "r(1,0,0,0)\nw(1,1,0,0)\nr(1,1,1,1)\nw(1,2,1,1)\n";
+    let ran = check_with(in_turn, &["--serializable"]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("serializable: yes"), "{ran:#?}");
+    // Both found nothing, and both wrote: read atomic, and an update is lost.
+    let lost = "r(1,0,0,0)\nw(1,1,0,0)\nr(1,0,1,1)\nw(1,2,1,1)\n";
+    assert_eq!(check(lost).code, Some(0));
+    let ran = check_with(lost, &["--serializable"]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("serializable: no"), "{ran:#?}");
 }
 
 #[test]
@@ -133,6 +149,13 @@ fn maintain_reports_what_it_reclaims() {
     // 500 transactions and the preparation over 20 keys; each name is longer than 80 bytes.
     assert!(versions >= 500 && bytes >= 80 * versions, "{versions} versions, {bytes} bytes");
     assert_eq!(sweep(), [0, 0], "all of it has gone");
+}
+
+#[test]
+fn maintain_refuses_a_store_that_was_not_there() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let store = format!("local:{}", directory.path().join("misspelt").display());
+    run(&["maintain", &store, "--once"]).assert_refused(&["misspelt", "held no store", "aft store init"]);
 }
 
 #[test]

@@ -24,12 +24,12 @@ const BALANCE: u64 = 100;
 const MOVERS: u64 = 8;
 const KILLS: usize = 12;
 
-/// What every client saw.
+/// The attempts of all clients, as they saw them.
 #[derive(Default)]
 struct Book {
     recorder: Recorder,
     names: KeyNames,
-    /// What the server said of the commits' places in order.
+    /// The commits' places in order, by the server.
     versions: BTreeMap<TransactionId, (u64, u64)>,
     attempts: u64,
     requests: u64,
@@ -133,7 +133,7 @@ fn client(address: &str) -> Client {
         .expect("an address is a URL's")
 }
 
-/// What a request does.
+/// The work of a request.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     /// Opens a hundred accounts from this one on.

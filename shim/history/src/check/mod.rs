@@ -89,8 +89,8 @@ pub struct Options {
     /// Whether a session must see its own acknowledged commits (P8), in the order in which the history lists them.
     /// Off by default: without session tokens the shim promises nothing across transactions.
     pub sessions: bool,
-    /// Whether all committed transactions must come to what they would have come to one after the other. Off by
-    /// default: the shim promises it only at the serializable level.
+    /// Demands that all committed transactions come to what they would have come to one after the
+    /// other. Off by default: the shim promises it only at the serializable level.
     pub serializable: bool,
 }
 

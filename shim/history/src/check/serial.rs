@@ -50,11 +50,11 @@ struct Open {
     read: usize,
     /// Another writer of the key.
     other: u32,
-    /// What that one left in the key.
+    /// The value that this one left in the key.
     value: Value,
 }
 
-/// Why an arc is in the graph. The order is that of preference, where there are several reasons.
+/// The reason for an arc. The order is that of preference, where there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
     /// The later one read the earlier one: the place of the read.
@@ -300,7 +300,7 @@ fn order(index: &Index<'_>, arcs: &[Arc<Why>]) -> Vec<u32> {
     order
 }
 
-/// What leads to what, in bits.
+/// The transactions to which each one leads, in bits.
 struct Closure {
     /// The number of each transaction among the committed ones.
     number: Vec<usize>,
@@ -349,7 +349,7 @@ impl Closure {
         Some(Closure { number, rows })
     }
 
-    /// Whether there is a way from one transaction to the other.
+    /// Returns true if there is a way from one transaction to the other.
     fn leads(&self, from: u32, to: u32) -> bool {
         let (from, to) = (self.number[from as usize], self.number[to as usize]);
         self.rows[from][to / 64] >> (to % 64) & 1 == 1

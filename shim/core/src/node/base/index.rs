@@ -557,7 +557,7 @@ impl Index {
     }
 
     /// Forgets cold keys until at most `bytes_max` remain, or enough was looked at for one step.
-    /// Where no listing ages, `next_call` is the number of the next call: listings under way do not
+    /// `next_call` is the number of the next call where no listing ages: those under way do not
     /// count for what is forgotten.
     pub(in crate::node) fn shrink(&mut self, bytes_max: usize, next_call: Option<u64>) {
         let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());

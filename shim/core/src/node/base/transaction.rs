@@ -90,8 +90,8 @@ pub(in crate::node) enum Phase {
     Passing(Arc<Record>, Vec<CommitWaiter>),
 }
 
-/// The judgement of a candidate against the read set.
-/// Judgements that were made before: what is known already, so they are no part of a state's hash.
+/// Judgements that were made before. They follow from the rest of the state, so its hash leaves
+/// them out.
 #[derive(Debug, Clone, Default)]
 struct Judged(BTreeMap<TxnId, (u64, Rejection)>);
 
@@ -99,6 +99,7 @@ impl std::hash::Hash for Judged {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
+/// The judgement of a candidate against the read set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Rejection {
     /// It goes with everything that was read.

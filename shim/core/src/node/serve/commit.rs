@@ -324,7 +324,8 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     for (key, entries, more) in &pages {
         newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
         // A page that nobody asked to read would take the listing away from under those who do:
-        // with many commits a second they would never come to an end.
+        // with many commits a second they would never come to an end. Where one process holds the
+        // store a key is looked at once, and that listing is kept for good.
         let in_use = state.index.known(key).is_some_and(|entry| entry.is_in_use());
         if in_use && !state.settings.exclusive {
             continue;

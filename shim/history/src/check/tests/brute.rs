@@ -128,7 +128,8 @@ impl Brute<'_> {
         order.iter().filter_map(|at| self.history[*at].stamp).is_sorted()
     }
 
-    /// Whether this is what happened, one after the other, with the versions of each key in the order of stamps.
+    /// Returns true if this is what happened, one after the other, with the versions of each key in
+    /// the order of stamps.
     fn is_serial(&self, order: &[usize]) -> bool {
         let writes = |at: usize, key: Key| self.history[at].writes().filter(|of| of.0 == key).last();
         let is_sorted = order.iter().flat_map(|at| self.history[*at].writes()).all(|(key, _)| {
@@ -174,7 +175,7 @@ impl Brute<'_> {
             })
     }
 
-    /// Whether every session's commits stand in its order.
+    /// Returns true if every session's commits stand in its order.
     fn sessions_hold(&self, order: &[usize]) -> bool {
         let place = |at: usize| order.iter().position(|of| *of == at);
         (0..self.history.len()).all(|at| {
