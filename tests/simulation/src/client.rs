@@ -115,7 +115,7 @@ impl World {
             } else {
                 slot.marks.in_listings(self.now_ms, self.settings.recheck_after_ms)
             };
-            attempt.blind = slot.blind_since_ms.is_some() || slot.misled;
+            attempt.blind = !slot.unheard_ms.is_empty() || slot.misled;
         }
         attempt.open |= sent.begins && request.eager;
         let ticket = self.ticket(host, Waiting::Attempt(number));

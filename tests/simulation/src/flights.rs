@@ -259,9 +259,9 @@ impl World {
         let answer = flight.answer();
         self.remember_values(&flight.call, &answer, flight.host);
         let heard = self.store_time(&flight);
-        let slot = &mut self.hosts[flight.host];
-        if heard.is_some() && slot.blind_since_ms.is_some_and(|at_ms| flight.sent_ms >= at_ms) {
-            slot.blind_since_ms = None;
+        if heard.is_some() {
+            let unheard_ms = &mut self.hosts[flight.host].unheard_ms;
+            unheard_ms.retain(|ended_ms| flight.sent_ms < *ended_ms);
         }
         self.step(flight.host, Input::Answer(id.call, answer, heard))
     }

@@ -78,8 +78,9 @@ pub struct Host {
     pub draining: bool,
     /// It stands still since this true time; nothing reaches its node.
     pub paused: Option<(Pause, u64)>,
-    /// It was paused without any sign until this true time, and its node has had no answer of the store to a later call.
-    pub blind_since_ms: Option<u64>,
+    /// The true times at which pauses without any sign ended of which its node cannot have heard
+    /// yet: it has had no answer of the store to a later call.
+    pub unheard_ms: Vec<u64>,
     /// It was paused without any sign, and not for so long that answers from before must disagree with all that come: its bounds may rest on them.
     pub misled: bool,
     /// The marks that its node knows.
@@ -122,7 +123,7 @@ impl Host {
             sweeps: false,
             draining: false,
             paused: None,
-            blind_since_ms: None,
+            unheard_ms: Vec::new(),
             misled: false,
             marks: KnownMarks::NONE,
             tickets: BTreeMap::new(),
@@ -151,7 +152,7 @@ impl World {
         slot.sweeps = false;
         slot.draining = false;
         slot.paused = None;
-        slot.blind_since_ms = None;
+        slot.unheard_ms.clear();
         slot.misled = false;
         slot.marks = KnownMarks::NONE;
         slot.cache.clear();
@@ -208,7 +209,7 @@ impl World {
         waiting.for_each(|attempt| attempt.stood_ms += span_ms);
         let slot = &mut self.hosts[host];
         if kind == Pause::Unseen {
-            slot.blind_since_ms = Some(now_ms);
+            slot.unheard_ms.push(now_ms);
             slot.misled |= self.store_clock.span_ms > 1 || span_ms < WIDEST_MS;
             // An attempt on a node that has yet to hear the store's time has read and sent nothing that
             // was answered: its deadline counts from the first answer.

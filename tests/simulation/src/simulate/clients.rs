@@ -45,7 +45,8 @@ impl Simulation {
     /// in the store, come first. What a node commits before it has heard of such a pause is beyond the promise.
     fn waits_for_time(&mut self, host: usize) -> Result<bool, crate::audit::Violation> {
         let slot = &self.world.hosts[host];
-        let blind = slot.blind_since_ms.is_some_and(|at_ms| self.unseen_ms[host] != at_ms);
+        // A short pause that came last hides none that came before it.
+        let blind = slot.unheard_ms.iter().any(|ended_ms| self.unseen_ms[host] != *ended_ms);
         if !blind || slot.node.is_none() {
             return Ok(false);
         }
