@@ -126,6 +126,18 @@ impl StoreModel {
         entries.any(|(_, entry)| entry.hash == hash && entry.txn > mark)
     }
 
+    /// Returns true if the mark has passed a dead entry of the key that is alone in its transaction,
+    /// while its record could not be read: whoever reads the key takes it for committed, until it is
+    /// removed by hand (protocol, section 11).
+    pub fn has_passed_dead(&self, key: &Key) -> bool {
+        let mark = self.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
+        self.entries(key).any(|entry| {
+            let is_passed = entry.txn <= mark && self.damaged.contains_key(&entry.hash);
+            let is_dead = self.record(&entry.hash).is_some_and(|record| record.txn != entry.txn);
+            is_passed && is_dead && entry.cowritten == 1 && !entry.whole
+        })
+    }
+
     /// Removes, by hand, entries of a request that are not its record's.
     pub fn remove_dead(&mut self, hash: RequestHash, record: Option<TxnId>) {
         let stays = |entry: &VersionEntry| entry.hash != hash || entry.whole || record == Some(entry.txn);
@@ -370,10 +382,12 @@ impl StoreModel {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Abilities, StoreModel};
     use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
-    use aft_core::record::{Kind, Meta, VersionEntry};
-    use aft_core::store::{Answer, Call, Found, Place, Scan, Writes};
+    use aft_core::record::{Format, Kind, Meta, Record, VersionEntry, Write};
+    use aft_core::store::{Answer, Body, Call, Found, Place, Scan, Writes};
     use bytes::Bytes;
 
     fn entry(time: u64) -> VersionEntry {
@@ -386,6 +400,38 @@ mod tests {
             cowritten: 1,
             whole: false,
         }
+    }
+
+    #[test]
+    fn a_dead_entry_is_passed_that_is_noted_alone_and_below_the_mark() {
+        let key = Key::parse("k").expect("it is a key");
+        let check = |mark: u64, noted: bool, other: VersionEntry, winner: u64, expected: bool| {
+            let mut store = StoreModel::new(Abilities::default());
+            let mark = TxnId::at(Hlc(mark));
+            store.format = Some(Arc::new(Format { mark, ..Format::new(Bytes::new()) }));
+            let record = Record {
+                txn: entry(winner).txn,
+                hash: other.hash,
+                named: true,
+                fingerprint: None,
+                retention_ms: 0,
+                result: None,
+                large_result: None,
+                writes: Arc::from([(key.clone(), Write::Tombstone)]),
+            };
+            store.commits.insert(other.hash, (Body::Record(Arc::new(record)), 0));
+            if noted {
+                store.damaged.insert(other.hash, "it could not be read".into());
+            }
+            store.enter(&key, &other);
+            let said = store.has_passed_dead(&key);
+            assert_eq!(said, expected, "{mark}, noted: {noted}, {other:?}, the winner {winner}");
+        };
+        check(5, true, entry(3), 2, true);
+        check(2, true, entry(3), 2, false);
+        check(5, false, entry(3), 2, false);
+        check(5, true, entry(3), 3, false);
+        check(5, true, VersionEntry { cowritten: 2, ..entry(3) }, 2, false);
     }
 
     /// A scan in pages of any size, from cursor to cursor, gives every name once, in order.

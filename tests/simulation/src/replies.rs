@@ -358,7 +358,7 @@ impl World {
         let repeated = sent.commits && attempt.commits > 1;
         let known = match refusal {
             // Nothing is gone before something may have been removed.
-            Refusal::SnapshotGone(_) => self.judge_gone(attempt),
+            Refusal::SnapshotGone(key) => self.judge_gone(attempt) || self.store.has_passed_dead(key),
             Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
             Refusal::Conflict(conflict) => {
                 request.checked && sent.commits && self.judge_conflict(attempt, conflict)

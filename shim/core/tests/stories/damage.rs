@@ -111,3 +111,31 @@ fn an_entry_below_the_mark_whose_record_is_not_there_is_dead_or_its_record_was_l
     let asked = shop.calls.len();
     assert!(asked <= 20, "{asked} calls: {:?}", shop.calls);
 }
+
+#[test]
+fn a_dead_entry_below_the_mark_that_is_alone_in_its_transaction_counts_until_it_is_deleted() {
+    let check = |write: Write, expected: Result<Option<&str>, Refusal>| {
+        let mut shop = Shop::new(2, &Shop::settings());
+        let long_ago_ms = shop.true_ms() - 300_000;
+        shop.plant(7, long_ago_ms, &["k"], "the winner", true);
+        // As above, but the loser wrote one key.
+        let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
+        let meta = write.meta();
+        let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 1, whole: false };
+        let name = Name::Version(key("k"), entry);
+        shop.store.put(name.clone(), Body::Empty);
+        let read = |shop: &mut Shop, node: usize| {
+            let begin = Begin { fresh: true, ..shop.begin(None) };
+            let reader = shop.open(node, begin);
+            shop.get(node, reader, "k")
+        };
+        let winner = Ok(Some("the winner".to_owned()));
+        assert_eq!(read(&mut shop, 0), winner, "above the mark its record is looked at");
+        shop.set_mark(long_ago_ms + 100_000);
+        assert_eq!(read(&mut shop, 1), expected.map(|text| text.map(str::to_owned)));
+        shop.store.apply(&Call::Delete(vec![name]));
+        assert_eq!(read(&mut shop, 1), winner, "it was deleted by hand");
+    };
+    check(Write::Put(value("a loser's")), Err(Refusal::SnapshotGone(key("k"))));
+    check(Write::Tombstone, Ok(None));
+}

@@ -99,6 +99,9 @@ impl Simulation {
         self.world.requests.push(Request { named: false, fresh, ..Request::new(id, program) });
         let request = self.world.requests.len() - 1;
         for _ in 0..READ_TRIES_MAX {
+            // The mark may have passed dead entries since, which are then removed by hand (protocol,
+            // section 11).
+            self.mend();
             let number = self.world.new_attempt(request, host, Session::default());
             self.owner.push(None);
             self.after(0, Event::Client(number));
