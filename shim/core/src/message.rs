@@ -66,8 +66,18 @@ pub enum Isolation {
     ReadAtomic,
     /// The same, and what it read is the newest there is when it commits: all such transactions
     /// come to what they would have come to one after the other. One that is overtaken ends in
-    /// [`Refusal::Conflict`]. Only where one process holds the store.
+    /// [`Refusal::Conflict`]. Where several processes share the store it is the level of a prefix.
     Serializable,
+}
+
+impl Isolation {
+    /// Returns the level's name, as callers and commands write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Isolation::ReadAtomic => "read_atomic",
+            Isolation::Serializable => "serializable",
+        }
+    }
 }
 
 /// Opens a transaction.
@@ -95,8 +105,9 @@ pub struct Begin {
     pub fresh: bool,
     /// The time for which the record is to be kept; clamped to the settings.
     pub retention_ms: Option<u64>,
-    /// The level at which the transaction runs.
-    pub isolation: Isolation,
+    /// The level at which the transaction runs. `None`: that of the keys that it writes, where
+    /// several processes share the store; else read atomic.
+    pub isolation: Option<Isolation>,
     /// The number of conflicts in a row that earlier attempts of the request have met. After
     /// five of them, what it reads is kept free of others for a second.
     pub conflicts: u32,
@@ -377,6 +388,8 @@ pub struct Header {
     pub hash: RequestHash,
     /// Its write set, in key order.
     pub writes: Arc<[(Key, Meta)]>,
+    /// The version that each write follows, where the store checks its keys.
+    pub follows: Option<Arc<[TxnId]>>,
     /// Its one entry is the commit (protocol, section 3, *whole entries*).
     pub whole: bool,
 }
@@ -454,7 +467,7 @@ impl Begin {
             session: Session::default(),
             fresh: false,
             retention_ms: None,
-            isolation: Isolation::default(),
+            isolation: None,
             conflicts: 0,
             batch: Batch::default(),
         }
@@ -491,7 +504,8 @@ impl Header {
         let writes: Arc<[(Key, Meta)]> =
             record.writes.iter().map(|(key, write)| (key.clone(), meta(write))).collect();
         assert_eq!(writes.len(), record.writes.len(), "a header has the whole write set");
-        let header = Header { txn: record.txn, hash: record.hash, writes, whole };
+        let follows = record.follows.as_ref().map(|follows| follows.versions.clone());
+        let header = Header { txn: record.txn, hash: record.hash, writes, follows, whole };
         header.check_invariants();
         header
     }
@@ -500,7 +514,8 @@ impl Header {
     pub fn of_single(key: &Key, entry: &VersionEntry) -> Header {
         assert_eq!(entry.cowritten, 1, "an entry says all only if its transaction wrote one key");
         let writes = Arc::from([(key.clone(), entry.meta.clone())]);
-        let header = Header { txn: entry.txn, hash: entry.hash, writes, whole: entry.whole };
+        let follows = entry.follows.map(|before| Arc::from([before]));
+        let header = Header { txn: entry.txn, hash: entry.hash, writes, follows, whole: entry.whole };
         header.check_invariants();
         header
     }
@@ -509,6 +524,8 @@ impl Header {
     pub fn check_invariants(&self) {
         assert!(self.writes.is_sorted_by(|(a, _), (b, _)| a < b), "keys are in order, each once");
         assert!(!self.whole || self.writes.len() == 1, "a whole entry is the commit of one key");
+        let fits = |follows: &Arc<[TxnId]>| follows.len() == self.writes.len();
+        assert!(self.follows.as_ref().is_none_or(fits), "every write follows a version, or none does");
     }
 
     /// Returns the version of one key without its bytes, if the transaction wrote it.
@@ -524,10 +541,13 @@ impl Header {
     /// # Panics
     /// If the transaction did not write the key.
     pub fn entry(&self, key: &Key) -> VersionEntry {
-        let meta = self.meta(key).expect("a version's key is in its write set").clone();
+        let at = self.writes.binary_search_by(|(other, _)| other.cmp(key));
+        let at = at.expect("a version's key is in its write set");
+        let meta = self.writes[at].1.clone();
+        let follows = self.follows.as_ref().map(|follows| follows[at]);
         let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
         assert!(cowritten > 0, "a transaction with a version wrote a key");
         assert!(!self.whole || cowritten == 1, "a whole entry is the commit of one key");
-        VersionEntry { txn: self.txn, hash: self.hash, meta, cowritten, whole: self.whole }
+        VersionEntry { txn: self.txn, hash: self.hash, meta, cowritten, whole: self.whole, follows }
     }
 }

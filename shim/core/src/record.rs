@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::{AttemptId, Fingerprint, Key, RequestHash, TxnId};
+use crate::store::{Body, Name};
 
 /// The place of a value's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +166,19 @@ pub struct Record {
     pub large_result: Option<LargeResult>,
     /// The write set, in key order, each key once.
     pub writes: Arc<[(Key, Write)]>,
+    /// The version that each write follows, in the same order, where the store checks its keys
+    /// (protocol, section 13). `None`: its entries are named by their own transaction.
+    pub follows: Option<Follows>,
+}
+
+/// The place of a transaction's writes behind the versions that they follow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Follows {
+    /// The version that each write follows, in key order; [`TxnId::ZERO`] where the key was absent.
+    pub versions: Arc<[TxnId]>,
+    /// Something else was checked between the entries and the record, such as a key that it only
+    /// read. So a single entry is not the commit.
+    pub checks_more: bool,
 }
 
 /// The bytes of a stored commit record beside its writes and its result, at most: identities,
@@ -192,6 +206,43 @@ pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
 pub const ENTRY_BYTES_BASE: usize = 72;
 
 impl VersionEntry {
+    /// Returns the entry's name under a key.
+    pub fn name(&self, key: &Key) -> Name {
+        match self.follows {
+            Some(before) => Name::Successor(key.clone(), before),
+            None => Name::Version(key.clone(), self.clone()),
+        }
+    }
+
+    /// Returns the entry that the body under the name of a checked key's entry says: `None` if it
+    /// counts as none.
+    ///
+    /// # Panics
+    /// If the body is of another kind: a driver has parsed it.
+    pub fn of_lock(body: &Body) -> Option<VersionEntry> {
+        match body {
+            Body::Entry(entry) => Some(entry.clone()),
+            Body::Record(record) => {
+                assert!(record.is_whole(), "only a whole entry has a record for its body");
+                record.entries().pop().map(|(_, entry)| entry)
+            }
+            Body::Free => None,
+            other => panic!("the entry of a checked key is {other:?}"),
+        }
+    }
+
+    /// Returns the body under its name, unless it is whole.
+    ///
+    /// # Panics
+    /// If it is whole: its body is its record.
+    pub fn body(&self) -> Body {
+        assert!(!self.whole, "the body of a whole entry is its record");
+        match self.follows {
+            Some(_) => Body::Entry(self.clone()),
+            None => Body::Empty,
+        }
+    }
+
     /// Returns the bytes that the entry takes up in the store under a key, about: its name, and its
     /// body if it is whole.
     pub fn stored_bytes(&self, key: &Key) -> u64 {
@@ -236,7 +287,8 @@ impl Record {
     pub fn is_whole(&self) -> bool {
         let has_blob = self.writes.iter().any(|(_, write)| write.blob().is_some());
         let has_result = self.result.is_some() || self.large_result.is_some();
-        !self.named && self.writes.len() == 1 && !has_blob && !has_result
+        let checks_more = self.follows.as_ref().is_some_and(|follows| follows.checks_more);
+        !self.named && self.writes.len() == 1 && !has_blob && !has_result && !checks_more
     }
 
     /// Returns every version entry of the transaction, in key order.
@@ -244,14 +296,16 @@ impl Record {
         let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
         let whole = self.is_whole();
         assert!(!whole || cowritten == 1, "a whole entry is the commit of one key");
-        let entry = |write: &Write| VersionEntry {
+        let entry = |at: usize, write: &Write| VersionEntry {
             txn: self.txn,
             hash: self.hash,
             meta: write.meta(),
             cowritten,
             whole,
+            follows: self.follows.as_ref().map(|follows| follows.versions[at]),
         };
-        self.writes.iter().map(|(key, write)| (key.clone(), entry(write))).collect()
+        let writes = self.writes.iter().enumerate();
+        writes.map(|(at, (key, write))| (key.clone(), entry(at, write))).collect()
     }
 
     /// Asserts what holds for every record that this project writes.
@@ -259,6 +313,11 @@ impl Record {
         assert!(self.writes.is_sorted_by(|(a, _), (b, _)| a < b), "keys are in order, each once");
         assert!(self.result.is_none() || self.large_result.is_none(), "a record has one result");
         assert!(self.named || !self.writes.is_empty(), "an unnamed request without writes needs no record");
+        if let Some(follows) = &self.follows {
+            assert_eq!(follows.versions.len(), self.writes.len(), "every write follows a version");
+            let is_after = |before: &TxnId| *before < self.txn;
+            assert!(follows.versions.iter().all(is_after), "a version comes after what it follows");
+        }
         for (key, write) in self.writes.iter() {
             if let Some(blob) = write.blob() {
                 assert_eq!(blob.group.attempt, self.txn.attempt, "the blob of {key} is the attempt's own");
@@ -278,7 +337,9 @@ pub struct Stub {
     pub hash: RequestHash,
 }
 
-/// A hint at one version of a key: "look at this record". All of it is in the entry's name.
+/// A hint at one version of a key: "look at this record". All of it is in the entry's name, but
+/// where the store checks the key: there its name is the version that it follows, and all else is
+/// its body.
 ///
 /// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one
 /// key without a request ID.
@@ -294,6 +355,51 @@ pub struct VersionEntry {
     pub cowritten: u32,
     /// The entry is the commit, and its body the record.
     pub whole: bool,
+    /// The version of the key that it follows, by which it is named; [`TxnId::ZERO`] where the key
+    /// was absent. `None`: it is named by its own transaction.
+    pub follows: Option<TxnId>,
+}
+
+/// What is left under a commit record's name of attempts that may not commit any more: somebody
+/// met their entries, and did not wait for them (protocol, section 13).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aborted {
+    /// The request.
+    pub hash: RequestHash,
+    /// The attempts, in order, at least one. Each that is added changes the object's tag.
+    pub attempts: Vec<AttemptId>,
+    /// The store's time at which the last of them was added, at the latest, in milliseconds.
+    pub at_ms: u64,
+}
+
+impl Aborted {
+    /// Returns the object that excludes one attempt.
+    pub fn new(hash: RequestHash, attempt: AttemptId, at_ms: u64) -> Aborted {
+        Aborted { hash, attempts: vec![attempt], at_ms }
+    }
+
+    /// Returns true if this attempt may not commit.
+    pub fn excludes(&self, attempt: AttemptId) -> bool {
+        self.attempts.binary_search(&attempt).is_ok()
+    }
+
+    /// Returns the same object, which excludes one more attempt.
+    #[must_use]
+    pub fn with(&self, attempt: AttemptId, at_ms: u64) -> Aborted {
+        assert!(!self.excludes(attempt), "an attempt is excluded once");
+        let mut attempts = self.attempts.clone();
+        attempts.push(attempt);
+        attempts.sort_unstable();
+        let aborted = Aborted { hash: self.hash, attempts, at_ms: at_ms.max(self.at_ms) };
+        aborted.check_invariants();
+        aborted
+    }
+
+    /// Asserts what holds for every such object.
+    pub fn check_invariants(&self) {
+        assert!(!self.attempts.is_empty(), "somebody was excluded");
+        assert!(self.attempts.is_sorted_by(|a, b| a < b), "attempts are in order, each once");
+    }
 }
 
 /// The mark and what belongs to it; one object in the store (protocol, sections 2 and 8).

@@ -1,7 +1,12 @@
 //! Every bound and time of the state machine, each with its reason; and the relations between them
 //! (protocol, section 9).
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use crate::clock::Reference;
+use crate::ids::Key;
+use crate::message::Isolation;
 
 /// A node's settings. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +32,15 @@ pub struct Settings {
     pub exclusive: bool,
     /// The store can delete by tag.
     pub delete_if: bool,
+    /// The levels of the keys, by prefix, where several processes share the store. All of them must
+    /// have the same.
+    pub levels: Levels,
+    /// The levels are known. If not, nothing is written to a store that several processes share: an
+    /// entry of one level would break what the others promise at the other one.
+    pub levels_known: bool,
+    /// The age at which the entry of a commit that is not decided is no longer waited for, by who
+    /// wants to write the same key, where the store checks it.
+    pub break_after_ms: u64,
     /// The node lives inside a function's environment: every transaction is fresh, and it sweeps
     /// only when it is asked to.
     pub guest: bool,
@@ -107,6 +121,50 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// The levels of a store's keys, by prefix. The longest prefix that fits counts; what none fits is
+/// read atomic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Levels(BTreeMap<String, Isolation>);
+
+impl Levels {
+    /// Returns levels that give this one to every key.
+    pub fn everywhere(level: Isolation) -> Levels {
+        Levels(BTreeMap::from([(String::new(), level)]))
+    }
+
+    /// Sets the level of a prefix.
+    pub fn set(&mut self, prefix: String, level: Isolation) {
+        self.0.insert(prefix, level);
+    }
+
+    /// Returns the prefix that gives a text its level, and the level.
+    pub fn of(&self, text: &str) -> (&str, Isolation) {
+        let longest = self.0.iter().rfind(|(prefix, _)| text.starts_with(*prefix));
+        longest.map_or(("", Isolation::ReadAtomic), |(prefix, level)| (prefix, *level))
+    }
+
+    /// Returns true if every writer of the key is checked.
+    pub fn checks(&self, key: &Key) -> bool {
+        self.of(key.as_str()).1 == Isolation::Serializable
+    }
+
+    /// Returns all prefixes with their levels, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Isolation)> {
+        self.0.iter().map(|(prefix, level)| (prefix.as_str(), *level))
+    }
+}
+
+/// One line for logs: every prefix with its level, and that of all other keys.
+impl fmt::Display for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (prefix, level) in self.iter().filter(|(prefix, _)| !prefix.is_empty()) {
+            write!(f, "{prefix:?} {}, ", level.as_str())?;
+        }
+        let others = if self.0.keys().all(String::is_empty) { "all keys" } else { "all other keys" };
+        write!(f, "{others} {}", self.of("").1.as_str())
+    }
+}
+
 impl Settings {
     /// Returns the pinned defaults for a store with the given properties.
     pub fn new(exclusive: bool, grace_ms: u64, delete_if: bool) -> Settings {
@@ -121,6 +179,9 @@ impl Settings {
             retention_max_ms: 15 * DAY,
             exclusive,
             delete_if,
+            levels: Levels::default(),
+            levels_known: true,
+            break_after_ms: 1_000,
             guest: false,
             commit_wait_max_ms: 50,
             transactions_max: 10_000,
@@ -160,6 +221,18 @@ impl Settings {
         if self.exclusive { Reference::Own } else { Reference::Store }
     }
 
+    /// Returns true if every writer of the key is checked, and its entries are locks.
+    pub fn locks(&self, key: &Key) -> bool {
+        // Where one process holds the store, transactions choose their level, and no entry is a lock.
+        !self.exclusive && self.levels.checks(key)
+    }
+
+    /// Returns true if writers of some keys are checked by locks.
+    pub fn locks_any(&self) -> bool {
+        let checks = |(_, level): (&str, Isolation)| level == Isolation::Serializable;
+        !self.exclusive && self.levels.iter().any(checks)
+    }
+
     /// Returns true if this process moves the mark by what it knows of its own attempts, and by no
     /// clock: no other process writes, and no call takes effect after its answer (protocol, section
     /// 7, *exclusive stores*).
@@ -187,7 +260,10 @@ impl Settings {
     /// Relation (b): returns the time for which the mark must have been in its place before it is
     /// settled.
     pub fn settle_after_ms(&self) -> u64 {
-        let for_readers = self.timeout_max_ms + self.recheck_after_ms;
+        // A whole entry of a checked key is the commit, and may land late: by then what follows the
+        // same version must not have come and gone.
+        let late_ms = if self.locks_any() { self.grace_ms } else { 0 };
+        let for_readers = self.timeout_max_ms + self.recheck_after_ms + late_ms;
         let for_safety = self.put_limit_ms + self.grace_ms;
         let after_ms = for_readers.max(for_safety) + self.skew_max_ms;
         assert!(after_ms >= for_readers + self.skew_max_ms, "readers that began before have ended");
@@ -246,7 +322,22 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{Levels, Settings};
+    use crate::message::Isolation;
+
+    #[test]
+    fn the_longest_prefix_counts() {
+        let mut levels = Levels::everywhere(Isolation::Serializable);
+        levels.set("shop/".into(), Isolation::ReadAtomic);
+        levels.set("shop/stock/".into(), Isolation::Serializable);
+        let of = |text| levels.of(text);
+        assert_eq!(of("shop/stock/tea"), ("shop/stock/", Isolation::Serializable));
+        assert_eq!(of("shop/stock"), ("shop/", Isolation::ReadAtomic));
+        assert_eq!(of("shop"), ("", Isolation::Serializable));
+        let text = "\"shop/\" read_atomic, \"shop/stock/\" serializable, all other keys serializable";
+        assert_eq!(levels.to_string(), text);
+        assert_eq!(Levels::default().to_string(), "all keys read_atomic");
+    }
 
     #[test]
     fn the_greatest_timeout_is_the_greatest_that_passes() {

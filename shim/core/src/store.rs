@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::{Key, RequestHash, TxnId};
-use crate::record::{BlobGroup, Format, Record, Stub, VersionEntry, Write};
+use crate::record::{Aborted, BlobGroup, Format, Record, Stub, VersionEntry, Write};
 use crate::sweep::Notes;
 
 /// A store call under way, unique in one life of a node. Later calls have greater numbers.
@@ -18,10 +18,14 @@ pub struct CallId(pub u64);
 /// entries newest first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
-    /// A commit record, or the stub of one.
+    /// A commit record, the stub of one, or attempts that may not make one.
     Commit(RequestHash),
-    /// A version entry of a key. It has no body unless it is whole.
+    /// A version entry of a key. It has no body unless it is whole. In the answers of listings and
+    /// scans, and as their cursors, also one of a key that the store checks.
     Version(Key, VersionEntry),
+    /// The version entry of a checked key that follows this version ([`TxnId::ZERO`]: absence). Its
+    /// body is an entry, or a record if the entry is whole.
+    Successor(Key, TxnId),
     /// One part of a blob.
     Blob {
         /// The attempt that wrote it.
@@ -47,6 +51,13 @@ pub enum Body {
     /// The rest under a commit record's name after the record was removed, where the store cannot
     /// delete by tag.
     Stub(Stub),
+    /// The attempts of a request that may not commit, where none has committed.
+    Aborted(Arc<Aborted>),
+    /// The version entry of a checked key.
+    Entry(VersionEntry),
+    /// The rest of the version entry of a checked key, which counts as none, where the store cannot
+    /// delete by tag.
+    Free,
     /// The bytes of a part of a blob.
     Part(Bytes),
     /// The mark and what belongs to it.
@@ -134,6 +145,8 @@ pub enum Call {
     },
     /// Answered by [`Answer::Done`].
     Put(Name, Body),
+    /// Writes a body if nothing is there. Answered by [`Answer::Created`].
+    Create(Name, Body),
     /// Answered by [`Answer::Committed`].
     Commit(Writes),
     /// Answered by [`Answer::Replaced`] or [`Answer::Changed`].
@@ -212,6 +225,8 @@ pub enum Answer {
     Cached(Write),
     /// The acknowledgement of a `Put` or `Delete`.
     Done,
+    /// The outcome of a `Create`.
+    Created(Created),
     /// The outcomes of a `Commit`, piece by piece.
     Committed(Pieces),
     /// The acknowledgement of a `Replace` or `DeleteIf`.
@@ -231,8 +246,10 @@ pub enum Answer {
     Scanned {
         /// Names in order, of the kind that was asked for.
         found: Found,
-        /// Names that could not be read, as text.
+        /// Names and bodies that could not be read, as text.
         damaged: Vec<String>,
+        /// Keys of which the body of an entry could not be read: what is found of them is not all.
+        unread: Vec<Key>,
         /// More may follow; never with nothing found.
         more: bool,
     },
@@ -264,6 +281,7 @@ impl Writes {
         assert!(!record.is_whole(), "a whole entry needs no record");
         for (key, entry) in &self.entries {
             assert!(!entry.whole, "a whole entry is put alone");
+            assert!(entry.follows.is_none(), "an entry that is a lock is created before the record");
             assert_eq!(entry.txn, record.txn, "the entry at {key} is the record's");
             assert_eq!(entry.hash, record.hash, "the entry at {key} leads to the record");
         }
@@ -279,22 +297,41 @@ impl Call {
                 assert!(entry.whole, "only a whole entry has a value");
                 assert_eq!((of, entry.txn), (key, *txn), "a whole entry holds its own version");
             }
+            Call::Fetch { at: Name::Successor(of, before), txn, key } => {
+                assert!(of == key && before < txn, "a whole entry holds its own version");
+            }
             Call::Fetch { at, .. } => {
                 assert!(matches!(at, Name::Commit(_)), "a value is in a record or a whole entry");
             }
             Call::Put(Name::Version(_, entry), body) => {
                 let has_record = matches!(body, Body::Record(record) if record.txn == entry.txn);
                 assert_eq!(entry.whole, has_record, "a whole entry has its record as its body");
+                assert!(entry.follows.is_none(), "an entry that is a lock is never put over another");
+            }
+            Call::Create(name, body) => {
+                let fits = match (name, body) {
+                    (Name::Successor(_, before), Body::Entry(entry)) => entry.follows == Some(*before),
+                    (Name::Successor(_, before), Body::Record(record)) => record.txn > *before,
+                    (Name::Commit(hash), Body::Record(record)) => record.hash == *hash,
+                    (Name::Commit(hash), Body::Aborted(aborted)) => aborted.hash == *hash,
+                    (_, _) => false,
+                };
+                assert!(fits, "{name:?} is not created with {body:?}");
             }
             Call::Put(name, _) => {
-                assert!(!matches!(name, Name::Commit(_)), "a record is created, never put over another");
+                let is_put = !matches!(name, Name::Commit(_) | Name::Successor(..));
+                assert!(is_put, "a record is created, never put over another");
             }
             Call::Commit(writes) => writes.check_invariants(),
             Call::Replace(name, ..) | Call::DeleteIf(name, _) => {
-                let by_tag = matches!(name, Name::Format | Name::Commit(_));
-                assert!(by_tag, "only the mark and records change by tag");
+                let by_tag = matches!(name, Name::Format | Name::Commit(_) | Name::Successor(..));
+                assert!(by_tag, "only the mark, records and locks change by tag");
             }
-            Call::Delete(names) => assert!(!names.is_empty(), "a deletion names something"),
+            Call::Delete(names) => {
+                assert!(!names.is_empty(), "a deletion names something");
+                let is_reused = |name: &Name| matches!(name, Name::Successor(_, TxnId::ZERO));
+                assert!(!names.iter().any(is_reused), "a name that is used again goes by tag");
+            }
             Call::List { group, after, limit } => {
                 assert!(*limit > 0, "a page has a name at least");
                 let is_of_group = match (group, after) {
@@ -312,9 +349,12 @@ impl Call {
     /// Returns true if the call can change the store.
     pub fn is_write(&self) -> bool {
         match self {
-            Call::Put(..) | Call::Commit(_) | Call::Replace(..) | Call::Delete(_) | Call::DeleteIf(..) => {
-                true
-            }
+            Call::Put(..)
+            | Call::Create(..)
+            | Call::Commit(_)
+            | Call::Replace(..)
+            | Call::Delete(_)
+            | Call::DeleteIf(..) => true,
             Call::Get(_) | Call::Fetch { .. } | Call::List { .. } | Call::Scan { .. } => false,
         }
     }

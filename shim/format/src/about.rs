@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use aft_core::message::Isolation;
 use aft_core::record::Format;
+use aft_core::settings::Levels;
 use aft_core::store::{Body, Name};
 use aft_store::Capabilities;
 use bytes::Bytes;
@@ -34,6 +36,8 @@ pub struct About {
     pub made_ms: u64,
     /// The times that all nodes share; `None` in a store that was made before they were written.
     pub times: Option<Times>,
+    /// The levels of the keys, by prefix, where several processes share the store.
+    pub levels: Levels,
 }
 
 /// The abilities of a store that every node on it must agree on.
@@ -102,7 +106,8 @@ impl About {
         let exclusive = race == Race::Exclusive;
         assert!(!exclusive || abilities.exclusive, "a store that many processes write is raced for");
         let (program, times) = (program.to_owned(), Some(times));
-        About { format: FORMAT, identity, abilities, race, program, made_ms, times }
+        let levels = Levels::default();
+        About { format: FORMAT, identity, abilities, race, program, made_ms, times, levels }
     }
 
     /// Returns the bytes for [`Format::about`].
@@ -127,6 +132,7 @@ impl About {
             program: self.program.clone(),
             made_ms: self.made_ms,
             times: self.times.map(Times::to_message),
+            levels: self.levels.iter().map(encode_level).collect(),
         };
         about.encode_to_vec().into()
     }
@@ -159,8 +165,9 @@ impl About {
             abilities;
         let abilities = Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes };
         let times = about.times.as_ref().map(Times::of_message);
+        let levels = decode_levels(&about.levels)?;
         let messages::About { program, made_ms, .. } = about;
-        Ok(About { format, identity, abilities, race, program, made_ms, times })
+        Ok(About { format, identity, abilities, race, program, made_ms, times, levels })
     }
 
     /// Returns the mark of a store that is made now.
@@ -195,6 +202,30 @@ impl About {
         // nobody.
         found
     }
+}
+
+fn encode_level((prefix, level): (&str, Isolation)) -> messages::Level {
+    let isolation = match level {
+        Isolation::ReadAtomic => messages::Isolation::ReadAtomic,
+        Isolation::Serializable => messages::Isolation::Serializable,
+    };
+    messages::Level { prefix: prefix.to_owned(), isolation: isolation.into() }
+}
+
+fn decode_levels(from: &[messages::Level]) -> Result<Levels, AboutError> {
+    if !from.is_sorted_by(|a, b| a.prefix < b.prefix) {
+        return Err(AboutError::Broken("the levels are out of order"));
+    }
+    let mut levels = Levels::default();
+    for level in from {
+        let isolation = match level.isolation() {
+            messages::Isolation::None => return Err(AboutError::Broken("unknown level of a prefix")),
+            messages::Isolation::ReadAtomic => Isolation::ReadAtomic,
+            messages::Isolation::Serializable => Isolation::Serializable,
+        };
+        levels.set(level.prefix.clone(), isolation);
+    }
+    Ok(levels)
 }
 
 impl Abilities {

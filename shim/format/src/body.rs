@@ -13,9 +13,9 @@ use prost::Message;
 use crate::fault::Fault;
 use crate::frame::{self, Gone, Kind};
 use crate::messages;
-use crate::name::{describe, encode_name};
+use crate::name::{describe, encode_entry, encode_name, parse_entry};
 use crate::notes::{decode_format, decode_notes, encode_format, encode_notes};
-use crate::record::{decode_record, decode_stub, encode_record, encode_stub};
+use crate::record::{decode_aborted, decode_record, decode_stub, encode_aborted, encode_record, encode_stub};
 
 /// Returns the store's name and the bytes of an object.
 ///
@@ -38,6 +38,25 @@ pub fn encode_object(name: &Name, body: &Body) -> (aft_store::Name, Bytes) {
             seal(&at, Kind::Record, &encode_record(record))
         }
         (Name::Version(_, entry), Body::Empty) if !entry.whole => Bytes::new(),
+        (Name::Successor(_, before), Body::Entry(entry)) => {
+            assert_eq!(
+                entry.follows,
+                Some(*before),
+                "{}: an entry follows what its name says",
+                describe(name)
+            );
+            assert!(!entry.whole, "the body of a whole entry is its record");
+            seal(&at, Kind::Entry, &messages::Lock { item: encode_entry(entry) })
+        }
+        (Name::Successor(..), Body::Record(record)) => {
+            assert_eq!(check_successor(name, record), Ok(()), "{}", describe(name));
+            seal(&at, Kind::Record, &encode_record(record))
+        }
+        (Name::Successor(..), Body::Free) => seal(&at, Kind::Free, &messages::Free {}),
+        (Name::Commit(hash), Body::Aborted(aborted)) => {
+            assert_eq!(aborted.hash, *hash, "what excludes attempts lies under their own hash");
+            seal(&at, Kind::Aborted, &encode_aborted(aborted))
+        }
         (Name::Blob { .. }, Body::Part(bytes)) => return encode_part(name, std::slice::from_ref(bytes)),
         (Name::Format, Body::Format(format)) => seal(&at, Kind::Format, &encode_format(format)),
         (Name::Damaged(_), Body::Text(text)) => seal(&at, Kind::Text, &messages::Text { text: text.clone() }),
@@ -45,6 +64,7 @@ pub fn encode_object(name: &Name, body: &Body) -> (aft_store::Name, Bytes) {
         (
             Name::Commit(_)
             | Name::Version(..)
+            | Name::Successor(..)
             | Name::Blob { .. }
             | Name::Format
             | Name::Damaged(_)
@@ -73,6 +93,9 @@ fn kind_of(body: &Body) -> &'static str {
     match body {
         Body::Record(_) => "a record",
         Body::Stub(_) => "a stub",
+        Body::Aborted(_) => "attempts that may not commit",
+        Body::Entry(_) => "an entry",
+        Body::Free => "what counts as none",
         Body::Part(_) => "a part",
         Body::Format(_) => "a mark",
         Body::Text(_) => "a text",
@@ -124,6 +147,30 @@ pub(crate) fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
             }
             Ok(Body::Stub(stub))
         }
+        (Name::Commit(hash), Kind::Aborted) => {
+            let aborted = decode_aborted(&message(payload)?)?;
+            if aborted.hash != *hash {
+                return Err(Fault::Broken("it names another request"));
+            }
+            Ok(Body::Aborted(Arc::new(aborted)))
+        }
+        (Name::Successor(_, before), Kind::Entry) => {
+            let messages::Lock { item } = message(payload)?;
+            let entry = VersionEntry { follows: Some(*before), ..parse_entry(&item)? };
+            if entry.whole || *before >= entry.txn {
+                return Err(Fault::Broken("the entry cannot have this name"));
+            }
+            Ok(Body::Entry(entry))
+        }
+        (Name::Successor(..), Kind::Record) => {
+            let record = decode_record(message(payload)?)?;
+            check_successor(name, &record)?;
+            Ok(Body::Record(Arc::new(record)))
+        }
+        (Name::Successor(..), Kind::Free) => {
+            let messages::Free {} = message(payload)?;
+            Ok(Body::Free)
+        }
         (Name::Version(..), Kind::Record) => {
             let record = decode_record(message(payload)?)?;
             check_whole(name, &record)?;
@@ -139,6 +186,7 @@ pub(crate) fn parse_body(name: &Name, bytes: &Bytes) -> Result<Body, Fault> {
         (
             Name::Commit(_)
             | Name::Version(..)
+            | Name::Successor(..)
             | Name::Blob { .. }
             | Name::Format
             | Name::Damaged(_)
@@ -163,6 +211,17 @@ fn check_whole(name: &Name, record: &Record) -> Result<(), Fault> {
         [(of, write)] if of == key && write.meta() == entry.meta => Ok(()),
         [_] => Err(Fault::Broken("the record holds another version")),
         _ => Err(Fault::Broken("a whole entry's record has one key")),
+    }
+}
+
+/// Checks that a record is the body of a whole entry under this name: of its one key, following what
+/// the name says.
+fn check_successor(name: &Name, record: &Record) -> Result<(), Fault> {
+    let Name::Successor(key, before) = name else { panic!("{} follows nothing", describe(name)) };
+    let follows = record.follows.as_ref().map(|follows| &follows.versions[..]);
+    match &record.writes[..] {
+        [(of, _)] if of == key && record.is_whole() && follows == Some(&[*before]) => Ok(()),
+        _ => Err(Fault::Broken("the record is not that of a whole entry under this name")),
     }
 }
 
@@ -286,7 +345,8 @@ mod tests {
     fn whole() -> (Name, messages::Record) {
         let txn = TxnId { time: Hlc(0), attempt: AttemptId([1; 16]) };
         let meta = Meta { kind: core::Kind::Inline, size: 0, etag: Bytes::new() };
-        let entry = core::VersionEntry { txn, hash: RequestHash([7; 32]), meta, cowritten: 1, whole: true };
+        let hash = RequestHash([7; 32]);
+        let entry = core::VersionEntry { txn, hash, meta, cowritten: 1, whole: true, follows: None };
         let mut record = record();
         record.writes.truncate(1);
         (Name::Version(Key::parse("a").unwrap(), entry), record)

@@ -16,21 +16,24 @@ pub fn encode_commit(writes: &Writes) -> aft_store::Writes {
     });
     let put = |(key, entry): &(aft_core::ids::Key, aft_core::record::VersionEntry)| {
         assert!(!entry.whole, "a whole entry is put by itself");
-        encode_object(&Name::Version(key.clone(), entry.clone()), &Body::Empty)
+        encode_object(&entry.name(key), &entry.body())
     };
     aft_store::Writes { create, puts: writes.entries.iter().map(put).collect() }
 }
 
 /// Returns the pieces of a commit's answer.
 pub fn decode_committed(committed: Committed) -> Pieces {
-    let created = |outcome: aft_store::Result<aft_store::Created>| match outcome {
-        Ok(aft_store::Created::Created) => Ok(Created::Created),
-        Ok(aft_store::Created::Exists) => Ok(Created::Exists),
-        Err(error) => Err(call_error(error)),
-    };
     Pieces {
-        record: committed.created.map(created),
+        record: committed.created.map(|outcome| outcome.map(created).map_err(call_error)),
         entries: committed.puts.into_iter().map(|outcome| outcome.map_err(call_error)).collect(),
+    }
+}
+
+/// Returns the outcome of a create.
+pub(crate) fn created(outcome: aft_store::Created) -> Created {
+    match outcome {
+        aft_store::Created::Created => Created::Created,
+        aft_store::Created::Exists => Created::Exists,
     }
 }
 

@@ -47,6 +47,9 @@ pub(crate) enum Kind {
     Format = 4,
     Text = 5,
     Notes = 6,
+    Entry = 7,
+    Aborted = 8,
+    Free = 9,
 }
 
 impl Kind {
@@ -58,6 +61,9 @@ impl Kind {
             4 => Ok(Kind::Format),
             5 => Ok(Kind::Text),
             6 => Ok(Kind::Notes),
+            7 => Ok(Kind::Entry),
+            8 => Ok(Kind::Aborted),
+            9 => Ok(Kind::Free),
             _ => Err(Fault::Broken("unknown kind of body")),
         }
     }
@@ -335,7 +341,7 @@ mod tests {
         check(0, 0, Fault::Broken("format 0, which never was"));
         check(0, 0x21, Fault::Broken("unknown checksum"));
         check(0, 0x20, Fault::Broken("unknown checksum"));
-        check(1, 9, Fault::Broken("unknown kind of body"));
+        check(1, 10, Fault::Broken("unknown kind of body"));
         let record = sealed(Kind::Record, &payload());
         let found = opened(&mut opening(Gone::default()), &record, 100);
         assert_eq!(found, Err(Fault::Broken("the body is of another kind")));

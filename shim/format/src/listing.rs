@@ -6,18 +6,28 @@
 //! that hold damaged names only:
 //!
 //! ```text
-//!   Listing::new ──► store.list(space, group, after, limit) ──► take: true? ask again ──► answer
+//!   Listing::new ──► store.list(space, group, after, limit) ──► take ──► get the bodies that it wants
+//!     ──► resolve: true? ask again ──► answer
 //! ```
+//!
+//! Entries of checked keys are named by what they follow; what they are is in their bodies, which a
+//! store may bring along. A listing of one key wants the newest two and no more at first: most reads
+//! take the first, and the one below it if that is not decided yet.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use aft_core::ids::Key;
+use aft_core::record::VersionEntry;
 use aft_core::store::{Answer, Found, FoundRecord, Group, Name, Place, Scan};
 use aft_store::{Damage, GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
 use bytes::Bytes;
 
-use crate::body::decode_body;
+use crate::body::{decode_body, parse_body};
 use crate::fault::Fault;
 use crate::name::{
-    DAMAGED, blob_group, encode_entry, encode_name, key_group, parse_blob_group, parse_item, parse_name,
+    DAMAGED, blob_group, describe, encode_entry, encode_name, encode_successor, key_group, parse_blob_group,
+    parse_item, parse_name,
 };
 
 /// Returns the text about a name that cannot be read.
@@ -28,6 +38,86 @@ fn unreadable(fault: &Fault, place: &str) -> String {
     }
 }
 
+/// The entries of a checked key of which the first page of a listing gets the bodies: the newest,
+/// and the one below it.
+const BODIES_FIRST: usize = 2;
+/// The same of a later page, or of a page of a scan.
+const BODIES_LATER: usize = 256;
+
+/// The number of times in a row that a page is asked for again, since entries went between their
+/// names and their bodies. Each needs a removal at just that moment.
+const ROUNDS_MAX: u32 = 16;
+
+/// Entries of checked keys whose bodies are wanted, in order.
+#[derive(Debug, Default)]
+struct Wanted {
+    names: Vec<Name>,
+    /// Names that held nothing of account before the page was asked for.
+    free: BTreeSet<Name>,
+    rounds: u32,
+}
+
+/// What the bodies of a page show.
+#[derive(Debug, Default)]
+struct Resolved {
+    found: Vec<(Key, VersionEntry)>,
+    /// The first key whose names are not as they were listed: something has gone meanwhile, and
+    /// something else may have come that the page does not show.
+    changed: Option<Key>,
+}
+
+impl Wanted {
+    /// Returns the names of the store.
+    fn stored(&self) -> Vec<aft_store::Name> {
+        self.names.iter().map(encode_name).collect()
+    }
+
+    /// Takes the bodies, in the order of the names. `damaged` takes those that cannot be read.
+    fn resolve(
+        &mut self,
+        bodies: Vec<Option<Bytes>>,
+        mut damaged: impl FnMut(&Key, aft_store::Error),
+    ) -> Resolved {
+        let names = std::mem::take(&mut self.names);
+        assert_eq!(names.len(), bodies.len(), "every body that is wanted is brought");
+        let mut resolved = Resolved::default();
+        for (name, body) in names.into_iter().zip(bodies) {
+            let Name::Successor(key, _) = &name else { unreachable!("only locks have bodies to bring") };
+            match body.map(|body| parse_lock(&name, &body)) {
+                Some(Ok(Some(entry))) => resolved.found.push(entry),
+                Some(Err(fault)) => damaged(key, fault.at(&describe(&name))),
+                // Free before the page was asked for, and free still.
+                Some(Ok(None)) if self.free.contains(&name) => {}
+                gone => {
+                    resolved.changed.get_or_insert_with(|| key.clone());
+                    if gone.is_some() {
+                        self.free.insert(name);
+                    }
+                }
+            }
+        }
+        resolved
+    }
+
+    /// Counts a page that is asked for again.
+    fn again(&mut self, what: impl FnOnce() -> String) -> Result<(), aft_store::Error> {
+        self.rounds += 1;
+        match self.rounds <= ROUNDS_MAX {
+            true => Ok(()),
+            false => Err(aft_store::Error::Busy(format!("{}: entries go while they are listed", what()))),
+        }
+    }
+}
+
+/// Parses the entry of a checked key; `None` if it counts as none.
+fn parse_lock(name: &Name, body: &Bytes) -> Result<Option<(Key, VersionEntry)>, Fault> {
+    let Name::Successor(key, _) = name else {
+        unreachable!("only entries of checked keys have bodies to parse")
+    };
+    let entry = VersionEntry::of_lock(&parse_body(name, body)?);
+    Ok(entry.map(|entry| (key.clone(), entry)))
+}
+
 /// A listing of one group, from question to answer.
 #[derive(Debug)]
 pub struct Listing {
@@ -35,7 +125,12 @@ pub struct Listing {
     space: Space,
     at: Bytes,
     after: Option<Bytes>,
+    /// The place after which the last page was asked for.
+    page_after: Option<Bytes>,
+    /// Bodies that a page may want.
+    bodies_max: usize,
     names: Vec<Name>,
+    wanted: Wanted,
     damaged: Damage,
     more: bool,
 }
@@ -51,6 +146,7 @@ impl Listing {
             Group::Versions(key) => (Space::Version, key_group(key)),
             Group::Blobs(group) => (Space::Blob, blob_group(group)),
         };
+        let bodies_max = if after.is_some() { BODIES_LATER } else { BODIES_FIRST };
         let after = after.map(|name| {
             let fits = match (&group, name) {
                 (Group::Versions(key), Name::Version(of, _)) => key == of,
@@ -58,9 +154,14 @@ impl Listing {
                 (Group::Versions(_) | Group::Blobs(_), _) => false,
             };
             assert!(fits, "cursor {name:?} is not of {group:?}");
-            encode_name(name).item
+            match name {
+                Name::Version(key, entry) => encode_name(&entry.name(key)).item,
+                name => encode_name(name).item,
+            }
         });
-        Listing { group, space, at, after, names: Vec::new(), damaged: Damage::default(), more: false }
+        let (names, wanted, damaged) = (Vec::new(), Wanted::default(), Damage::default());
+        let page_after = after.clone();
+        Listing { group, space, at, after, page_after, bodies_max, names, wanted, damaged, more: false }
     }
 
     /// Returns the space to list in.
@@ -78,18 +179,23 @@ impl Listing {
         self.after.as_deref()
     }
 
-    /// Takes a page. Returns true if another one is needed: this one held damaged names only, and
-    /// more follow.
+    /// Takes a page. Returns the names of entries whose bodies [`Listing::resolve`] wants.
     ///
     /// # Panics
     /// If the page does not lie behind the one before.
-    pub fn take(&mut self, page: ItemPage) -> bool {
-        let ItemPage { items, more, damaged } = page;
+    pub fn take(&mut self, page: ItemPage) -> Vec<aft_store::Name> {
+        let ItemPage { items, mut more, damaged } = page;
+        self.page_after.clone_from(&self.after);
         self.damaged.append(damaged);
         assert!(!more || !items.is_empty(), "more never follow after no items");
         for item in items {
             assert!(self.after.as_ref().is_none_or(|after| *after < item), "items come in order");
             match parse_item(&self.group, &item) {
+                Ok(Name::Successor(..)) if self.wanted.names.len() == self.bodies_max => {
+                    more = true;
+                    break;
+                }
+                Ok(name @ Name::Successor(..)) => self.wanted.names.push(name),
                 Ok(name) => self.names.push(name),
                 Err(fault) => {
                     self.damaged.add(|| unreadable(&fault, &stored(self.space, &self.at, &item)));
@@ -98,7 +204,35 @@ impl Listing {
             self.after = Some(item);
         }
         self.more = more;
-        self.more && self.names.is_empty()
+        self.wanted.stored()
+    }
+
+    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if another
+    /// page is needed: this one held nothing that can be read, and more follow; or something of it
+    /// has gone, so that it must be asked for again.
+    ///
+    /// # Errors
+    /// [`Busy`](aft_store::Error::Busy) if that happens again and again.
+    /// [`Damaged`](aft_store::Error::Damaged) if a body cannot be read: nobody knows then what the key
+    /// holds.
+    ///
+    /// # Panics
+    /// If there are not as many as are wanted.
+    pub fn resolve(&mut self, bodies: Vec<Option<Bytes>>) -> Result<bool, aft_store::Error> {
+        let mut first_damage = Ok(());
+        let Resolved { mut found, changed } = self.wanted.resolve(bodies, |_, damage| {
+            first_damage = std::mem::replace(&mut first_damage, Ok(())).and(Err(damage));
+        });
+        first_damage?;
+        if let Some(key) = changed {
+            assert!(self.names.is_empty(), "entries of a checked key have no others beside them");
+            self.after.clone_from(&self.page_after);
+            return self.wanted.again(|| key.to_string()).map(|()| true);
+        }
+        // A dead entry may follow what is newer than the version of the one below it.
+        found.sort_by_key(|(_, entry)| Reverse(entry.txn));
+        self.names.extend(found.into_iter().map(|(key, entry)| Name::Version(key, entry)));
+        Ok(self.more && self.names.is_empty())
     }
 
     /// Returns the answer for the core.
@@ -107,6 +241,7 @@ impl Listing {
     /// If another page is needed.
     pub fn answer(self) -> Answer {
         assert!(!self.more || !self.names.is_empty(), "another page is needed");
+        assert!(self.wanted.names.is_empty(), "the bodies that are wanted were brought");
         let damaged = self.damaged.into_texts(self.space.as_str());
         Answer::Listed { names: self.names, damaged, more: self.more }
     }
@@ -139,8 +274,13 @@ pub enum Ask {
 #[derive(Debug)]
 pub struct Scanning {
     ask: Ask,
+    /// The place after which the last page was asked for.
+    page_after: Option<Position>,
     found: Found,
+    wanted: Wanted,
     damaged: Damage,
+    /// Keys of which the body of an entry cannot be read.
+    unread: Vec<Key>,
     more: bool,
 }
 
@@ -182,7 +322,8 @@ impl Scanning {
                 (names(Space::Store, DAMAGED, after), Found::Damaged(Vec::new()))
             }
         };
-        Scanning { ask, found, damaged: Damage::default(), more: false }
+        let (wanted, damaged) = (Wanted::default(), Damage::default());
+        Scanning { ask, page_after: None, found, wanted, damaged, unread: Vec::new(), more: false }
     }
 
     /// Returns the next question to the store.
@@ -190,29 +331,76 @@ impl Scanning {
         &self.ask
     }
 
-    /// Takes the answer to [`Ask::Names`]. Returns true if another page is needed: this one held
-    /// damaged names only, and more follow.
+    /// Takes the answer to [`Ask::Names`]. Returns the names of entries whose bodies
+    /// [`Scanning::resolve`] wants.
     ///
     /// # Panics
     /// If something else was asked, or the page does not lie behind the one before.
-    pub fn take_names(&mut self, page: ScanPage) -> bool {
-        let Scanning { ask: Ask::Names { space, after, .. }, found, damaged, .. } = self else {
+    pub fn take_names(&mut self, page: ScanPage) -> Vec<aft_store::Name> {
+        let Scanning { ask: Ask::Names { space, after, .. }, page_after, found, wanted, damaged, .. } = self
+        else {
             panic!("names were not asked for");
         };
-        let ScanPage { names, more, damaged: met } = page;
+        let ScanPage { names, mut more, damaged: met } = page;
+        page_after.clone_from(after);
         damaged.append(met);
         assert!(!more || !names.is_empty(), "more never follow after no names");
         for name in names {
             let behind = after.as_ref().is_none_or(|after| after.is_before(&name.group, &name.item));
             assert!(behind, "names come in order");
             let at = Position { group: name.group.clone(), item: Some(name.item.clone()) };
-            if let Err(fault) = take_name(*space, name, found) {
+            if wanted.names.len() == BODIES_LATER {
+                more = true;
+                break;
+            }
+            if let Err(fault) = take_name(*space, name, found, wanted) {
                 let item = at.item.as_deref().unwrap_or_default();
                 damaged.add(|| unreadable(&fault, &stored(*space, &at.group, item)));
             }
             *after = Some(at);
         }
-        self.end_page(more)
+        self.more = more;
+        self.wanted.stored()
+    }
+
+    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if another
+    /// page is needed: this one held nothing that can be read, and more follow; or something of it
+    /// has gone. The page ends before the key of that, and if it is the first, is asked for again.
+    ///
+    /// # Errors
+    /// [`Busy`](aft_store::Error::Busy) if that happens again and again.
+    ///
+    /// # Panics
+    /// If there are not as many as are wanted.
+    pub fn resolve(&mut self, bodies: Vec<Option<Bytes>>) -> Result<bool, aft_store::Error> {
+        let (damaged, unread) = (&mut self.damaged, &mut self.unread);
+        let Resolved { found: resolved, changed } = self.wanted.resolve(bodies, |key, damage| {
+            unread.push(key.clone());
+            damaged.add(|| match damage {
+                aft_store::Error::Damaged(text) => text,
+                other => panic!("a body that cannot be read is damage, not {other}"),
+            });
+        });
+        let (Found::Versions(found), Ask::Names { after, .. }) = (&mut self.found, &mut self.ask) else {
+            assert!(resolved.is_empty() && changed.is_none(), "nothing else has bodies to bring");
+            return Ok(self.more && self.is_empty());
+        };
+        found.extend(resolved);
+        if let Some(key) = changed {
+            found.retain(|(of, _)| *of < key);
+            self.more = true;
+            match found.iter().map(|(of, _)| of).max() {
+                Some(last) => *after = Some(Position { group: key_group(last), item: None }),
+                None => {
+                    after.clone_from(&self.page_after);
+                    self.wanted.again(|| key.to_string())?;
+                }
+            }
+        }
+        if found.iter().any(|(_, entry)| entry.follows.is_some()) {
+            found.sort_by(|(a, x), (b, y)| (a, Reverse(x.txn)).cmp(&(b, Reverse(y.txn))));
+        }
+        Ok(self.more && self.is_empty())
     }
 
     /// Takes the answer to [`Ask::Groups`]; as [`Scanning::take_names`].
@@ -236,10 +424,6 @@ impl Scanning {
             }
             *after = Some(group);
         }
-        self.end_page(more)
-    }
-
-    fn end_page(&mut self, more: bool) -> bool {
         self.more = more;
         self.more && self.is_empty()
     }
@@ -259,20 +443,28 @@ impl Scanning {
     /// If another page is needed.
     pub fn answer(self) -> Answer {
         assert!(!self.more || !self.is_empty(), "another page is needed");
+        assert!(self.wanted.names.is_empty(), "the bodies that are wanted were brought");
         let space = match self.ask {
             Ask::Nothing => Space::Version,
             Ask::Names { space, .. } | Ask::Groups { space, .. } => space,
         };
         let damaged = self.damaged.into_texts(space.as_str());
-        Answer::Scanned { found: self.found, damaged, more: self.more }
+        Answer::Scanned { found: self.found, damaged, unread: self.unread, more: self.more }
     }
 }
 
-/// Parses one name, and adds it to what was found.
-fn take_name(space: Space, name: Scanned, found: &mut Found) -> Result<(), Fault> {
+/// Parses one name, and adds it to what was found, or to what is wanted for that.
+fn take_name(space: Space, name: Scanned, found: &mut Found, wanted: &mut Wanted) -> Result<(), Fault> {
     let Scanned { group, item, body, written_ms } = name;
     match (parse_name(space, &group, &item)?, found) {
         (Name::Version(key, entry), Found::Versions(found)) => found.push((key, entry)),
+        // A body that the listing brings along is taken with those that are got, as they are.
+        (name @ Name::Successor(..), Found::Versions(found)) => {
+            match body.map(|body| parse_lock(&name, &body)) {
+                Some(Ok(entry)) => found.extend(entry),
+                Some(Err(_)) | None => wanted.names.push(name),
+            }
+        }
         (Name::Commit(hash), Found::Commits(found)) => {
             // A body that cannot be read is left out: the core gets the record, and hears of the
             // damage as of any other.
@@ -282,6 +474,7 @@ fn take_name(space: Space, name: Scanned, found: &mut Found) -> Result<(), Fault
         (Name::Damaged(hash), Found::Damaged(found)) => found.push(hash),
         (
             Name::Version(..)
+            | Name::Successor(..)
             | Name::Commit(_)
             | Name::Damaged(_)
             | Name::Blob { .. }
@@ -302,7 +495,11 @@ fn encode_place(place: &Place) -> Option<Position> {
     let text = place.key.as_bytes();
     if let Some(entry) = &place.entry {
         assert!(!text.is_empty() && text.len() <= Key::BYTES_MAX, "entries lie under keys");
-        return Some(Position { group: Bytes::copy_from_slice(text), item: Some(encode_entry(entry)) });
+        let item = match &entry.follows {
+            Some(before) => encode_successor(before),
+            None => encode_entry(entry),
+        };
+        return Some(Position { group: Bytes::copy_from_slice(text), item: Some(item) });
     }
     let text = &text[..text.len().min(Key::BYTES_MAX)];
     (!text.is_empty()).then(|| Position { group: Bytes::copy_from_slice(text), item: None })

@@ -37,6 +37,12 @@ pub(crate) struct Record {
     /// In key order.
     #[prost(message, repeated, tag = "9")]
     pub(crate) writes: Vec<Write>,
+    /// Every write follows a version.
+    #[prost(bool, tag = "10")]
+    pub(crate) locks: bool,
+    /// Something else was checked between the entries and the record.
+    #[prost(bool, tag = "11")]
+    pub(crate) checks_more: bool,
 }
 
 /// A large result's place.
@@ -67,6 +73,9 @@ pub(crate) struct Write {
     pub(crate) etag: Bytes,
     #[prost(bytes = "bytes", tag = "7")]
     pub(crate) attributes: Bytes,
+    /// The version that it follows, where the store checks the key. Missing: it was absent.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) follows: Option<Txn>,
 }
 
 /// The kind of a version.
@@ -102,6 +111,30 @@ pub(crate) struct Stub {
     pub(crate) hash: Bytes,
 }
 
+/// Attempts of a request that may not commit.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Aborted {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) hash: Bytes,
+    /// In order.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(crate) attempts: Vec<Bytes>,
+    #[prost(uint64, tag = "3")]
+    pub(crate) at_ms: u64,
+}
+
+/// The version entry of a checked key. Its name says what it follows.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Lock {
+    /// The item that its name would have if the key were not checked.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) item: Bytes,
+}
+
+/// The rest of the version entry of a checked key.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Free {}
+
 /// The mark and its company.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Format {
@@ -134,6 +167,28 @@ pub(crate) struct About {
     /// Missing in stores that were made before it was written.
     #[prost(message, optional, tag = "7")]
     pub(crate) times: Option<Times>,
+    /// In the order of prefixes.
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) levels: Vec<Level>,
+}
+
+/// The level of the keys that start with a prefix.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Level {
+    #[prost(string, tag = "1")]
+    pub(crate) prefix: String,
+    #[prost(enumeration = "Isolation", tag = "2")]
+    pub(crate) isolation: i32,
+}
+
+/// A level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Isolation {
+    /// Never written: a missing field reads so.
+    None = 0,
+    ReadAtomic = 1,
+    Serializable = 2,
 }
 
 /// The times that all nodes on a store share.
@@ -250,9 +305,12 @@ pub(crate) struct CommitsPhase {
 pub(crate) struct Place {
     #[prost(string, tag = "1")]
     pub(crate) key: String,
-    /// The item of the entry's name.
+    /// The item of the entry's name, or of the name that it would have if the key were not checked.
     #[prost(bytes = "bytes", optional, tag = "2")]
     pub(crate) item: Option<Bytes>,
+    /// The version that it follows, where the store checks the key.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) follows: Option<Txn>,
 }
 
 /// An attempt of which not every entry was met.
@@ -271,7 +329,9 @@ pub(crate) struct Pending {
 pub(crate) struct Entry {
     #[prost(string, tag = "1")]
     pub(crate) key: String,
-    /// The item of the entry's name.
+    /// As that of a place.
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) item: Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) follows: Option<Txn>,
 }

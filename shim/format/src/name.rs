@@ -5,6 +5,7 @@
 //! commit   request hash                     (empty)
 //! version  key                              2 · ~time · ~attempt · request hash · kind · size
 //!                                             · etag length · etag · cowritten · whole
+//!          key that is checked              2 · ~time · ~attempt, of the version that it follows
 //! blob     attempt · request hash · time    2 · number · part
 //! store    "format"                         (empty)
 //! store    "notes"                          (empty)
@@ -15,6 +16,9 @@
 //! `aft_core::store::Name` documents; `~` inverts every bit, so that version entries come newest
 //! first. Entries of one transaction (a store holds two of them under one key only if it is
 //! damaged) come in the order of their fields, etags by length and then by bytes.
+//!
+//! The entry of a checked key is named by what it follows, so that one of two that follow the same
+//! version has the name: all else is its body. Such items are shorter than all others.
 //!
 //! The leading 2 is the format number. The first version's items begin with 1, and it calls greater
 //! numbers *newer*. Names that are looked up without a listing carry none: they are the same in
@@ -39,6 +43,8 @@ pub(crate) const DAMAGED: &[u8] = b"damaged";
 
 /// The longest item: a version entry with the longest etag.
 const ITEM_LEN_MAX: usize = 1 + 8 + 16 + 32 + 1 + 8 + 1 + ETAG_BYTES_MAX + 4 + 1;
+/// The item of an entry of a checked key.
+const SUCCESSOR_LEN: usize = 1 + 8 + 16;
 const _: () = assert!(ITEM_LEN_MAX == ENTRY_BYTES_BASE + ETAG_BYTES_MAX);
 const _: () = assert!(ITEM_LEN_MAX <= aft_store::Name::ITEM_BYTES_MAX);
 const _: () = assert!(ETAG_BYTES_MAX <= u8::MAX as usize);
@@ -48,7 +54,7 @@ const _: () = assert!(Key::BYTES_MAX <= aft_store::Name::GROUP_BYTES_MAX);
 pub fn encode_name(name: &Name) -> aft_store::Name {
     let (space, group) = match name {
         Name::Commit(hash) => (Space::Commit, Bytes::copy_from_slice(&hash.0)),
-        Name::Version(key, _) => (Space::Version, key_group(key)),
+        Name::Version(key, _) | Name::Successor(key, _) => (Space::Version, key_group(key)),
         Name::Blob { group, .. } => (Space::Blob, blob_group(group)),
         Name::Format => (Space::Store, Bytes::from_static(MARK)),
         Name::Notes => (Space::Store, Bytes::from_static(NOTES)),
@@ -63,7 +69,11 @@ fn encode_item(name: &Name) -> Bytes {
     item.put_u8(FORMAT);
     match name {
         Name::Commit(_) | Name::Format | Name::Notes => return Bytes::new(),
-        Name::Version(_, entry) => return encode_entry(entry),
+        Name::Version(_, entry) => {
+            assert!(entry.follows.is_none(), "the entry of a checked key has another name");
+            return encode_entry(entry);
+        }
+        Name::Successor(_, before) => return encode_successor(before),
         Name::Blob { group: _, number, part } => {
             item.put_u32(*number);
             item.put_u32(*part);
@@ -73,7 +83,18 @@ fn encode_item(name: &Name) -> Bytes {
     item.into()
 }
 
-/// Returns the item of a version entry.
+/// Returns the item of the entry of a checked key that follows this version.
+pub(crate) fn encode_successor(before: &TxnId) -> Bytes {
+    let mut item = Vec::with_capacity(SUCCESSOR_LEN);
+    item.put_u8(FORMAT);
+    item.put_u64(!before.time.0);
+    item.extend(before.attempt.0.iter().map(|byte| !byte));
+    assert_eq!(item.len(), SUCCESSOR_LEN, "such items are all of one length");
+    item.into()
+}
+
+/// Returns the item of a version entry; of one of a checked key, the item that it would have if the
+/// key were not checked.
 ///
 /// # Panics
 /// If the entry cannot be: the core makes entries from write sets.
@@ -156,8 +177,16 @@ pub(crate) fn parse_name(space: Space, group: &[u8], item: &[u8]) -> Result<Name
         }
         Space::Version => {
             // The number first: a later version may have other groups.
-            let entry = parse_entry(item)?;
-            Ok(Name::Version(parse_key(group)?, entry))
+            match item.len() {
+                SUCCESSOR_LEN => {
+                    let before = parse_successor(item)?;
+                    Ok(Name::Successor(parse_key(group)?, before))
+                }
+                _ => {
+                    let entry = parse_entry(item)?;
+                    Ok(Name::Version(parse_key(group)?, entry))
+                }
+            }
         }
         Space::Blob => {
             let mut rest = Reader::of_item(item)?;
@@ -183,6 +212,9 @@ pub(crate) fn parse_name(space: Space, group: &[u8], item: &[u8]) -> Result<Name
 /// Parses the item of a name within a group that was asked for.
 pub(crate) fn parse_item(group: &Group, item: &[u8]) -> Result<Name, Fault> {
     match group {
+        Group::Versions(key) if item.len() == SUCCESSOR_LEN => {
+            Ok(Name::Successor(key.clone(), parse_successor(item)?))
+        }
         Group::Versions(key) => Ok(Name::Version(key.clone(), parse_entry(item)?)),
         Group::Blobs(group) => parse_name(Space::Blob, &blob_group(group), item),
     }
@@ -212,10 +244,17 @@ pub(crate) fn parse_blob_group(group: &[u8]) -> Result<BlobGroup, Fault> {
     Ok(BlobGroup { attempt, hash, reserved_ms: rest.u64()? })
 }
 
+fn parse_successor(item: &[u8]) -> Result<TxnId, Fault> {
+    let mut rest = Reader::of_item(item)?;
+    let before = rest.txn()?;
+    rest.end()?;
+    Ok(before)
+}
+
+/// Parses the item of a version entry of a key that is not checked.
 pub(crate) fn parse_entry(item: &[u8]) -> Result<VersionEntry, Fault> {
     let mut rest = Reader::of_item(item)?;
-    let time = Hlc(!rest.u64()?);
-    let attempt = AttemptId(rest.take::<16>()?.map(|byte| !byte));
+    let txn = rest.txn()?;
     let hash = RequestHash(rest.take()?);
     let kind = match rest.take()? {
         [1] => Kind::Inline,
@@ -235,7 +274,7 @@ pub(crate) fn parse_entry(item: &[u8]) -> Result<VersionEntry, Fault> {
     };
     rest.end()?;
     let meta = Meta { kind, size, etag };
-    let entry = VersionEntry { txn: TxnId { time, attempt }, hash, meta, cowritten, whole };
+    let entry = VersionEntry { txn, hash, meta, cowritten, whole, follows: None };
     check_entry(&entry)?;
     Ok(entry)
 }
@@ -250,6 +289,11 @@ impl<'a> Reader<'a> {
         let [format] = rest.take()?;
         check_format(format)?;
         Ok(rest)
+    }
+
+    fn txn(&mut self) -> Result<TxnId, Fault> {
+        let time = Hlc(!self.u64()?);
+        Ok(TxnId { time, attempt: AttemptId(self.take::<16>()?.map(|byte| !byte)) })
     }
 
     fn slice(&mut self, len: usize) -> Result<&'a [u8], Fault> {
@@ -281,6 +325,9 @@ pub fn describe(name: &Name) -> String {
     match name {
         Name::Commit(hash) => format!("commit/{hash}"),
         Name::Version(key, entry) => format!("version/{}/{}", key.as_str().escape_debug(), entry.txn),
+        Name::Successor(key, before) => {
+            format!("version/{}/after {before}", key.as_str().escape_debug())
+        }
         Name::Blob { group, number, part } => format!("blob/{}/{number}/{part}", group.attempt),
         Name::Format => "store/format".into(),
         Name::Notes => "store/notes".into(),

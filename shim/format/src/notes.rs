@@ -1,6 +1,7 @@
 //! The mark and a sweep's notes to messages, and back.
 //!
-//! Version entries within notes are the items of their names: one encoding for both.
+//! Version entries within notes are the items of their names, as they are where a key is not
+//! checked, and beside them what they follow: one encoding for both.
 
 use aft_core::ids::{Key, RequestHash, TxnId};
 use aft_core::record::{Format, VersionEntry};
@@ -55,13 +56,16 @@ pub(crate) fn encode_notes(notes: &Notes) -> messages::Notes {
 }
 
 fn encode_place(place: &Place) -> messages::Place {
-    messages::Place { key: place.key.clone(), item: place.entry.as_ref().map(encode_entry) }
+    let follows = place.entry.as_ref().and_then(|entry| entry.follows);
+    let follows = follows.map(|before| encode_txn(&before));
+    messages::Place { key: place.key.clone(), item: place.entry.as_ref().map(encode_entry), follows }
 }
 
 fn encode_pending(pending: &Pending) -> messages::Pending {
     let entry = |(key, entry): &(Key, VersionEntry)| messages::Entry {
         key: key.to_string(),
         item: encode_entry(entry),
+        follows: entry.follows.map(|before| encode_txn(&before)),
     };
     messages::Pending {
         txn: Some(encode_txn(&pending.txn)),
@@ -99,11 +103,20 @@ pub(crate) fn decode_notes(from: messages::Notes) -> Result<Notes, Fault> {
 }
 
 fn decode_place(from: messages::Place) -> Result<Place, Fault> {
-    let entry = from.item.map(|item| parse_entry(&item)).transpose()?;
+    let entry = from.item.map(|item| decode_entry(&item, from.follows.as_ref())).transpose()?;
     if entry.is_some() {
         key(&from.key)?;
     }
     Ok(Place { key: from.key, entry })
+}
+
+fn decode_entry(item: &[u8], follows: Option<&messages::Txn>) -> Result<VersionEntry, Fault> {
+    let follows = follows.map(|before| decode_txn(Some(before))).transpose()?;
+    let entry = VersionEntry { follows, ..parse_entry(item)? };
+    if entry.follows.is_some_and(|before| before >= entry.txn) {
+        return Err(Fault::Broken("an entry follows a version that comes after it"));
+    }
+    Ok(entry)
 }
 
 fn decode_pending(from: messages::Pending) -> Result<Pending, Fault> {
@@ -122,7 +135,7 @@ fn decode_entry_of(
     hash: RequestHash,
     from: &messages::Entry,
 ) -> Result<(Key, VersionEntry), Fault> {
-    let entry = parse_entry(&from.item)?;
+    let entry = decode_entry(&from.item, from.follows.as_ref())?;
     if (entry.txn, entry.hash) != (txn, hash) {
         return Err(Fault::Broken("an entry belongs to another transaction"));
     }

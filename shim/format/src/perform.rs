@@ -3,10 +3,16 @@
 use aft_core::store::{Answer, Body, Call, Name, Tag};
 use aft_store::{Error, Replaced, Store};
 
+use bytes::Bytes;
+use futures::future::try_join_all;
+
 use crate::body::{decode_body, encode_object};
-use crate::commit::{decode_committed, encode_commit};
+use crate::commit::{created, decode_committed, encode_commit};
 use crate::listing::{Ask, Listing, Scanning};
 use crate::name::encode_name;
+
+/// Bodies that one listing gets at once.
+const BODIES_AT_ONCE: usize = 32;
 
 /// Runs a call to its end, however long it takes.
 ///
@@ -19,6 +25,10 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
             let (at, bytes) = encode_object(&name, &body);
             store.put(&at, bytes).await?;
             Answer::Done
+        }
+        Call::Create(name, body) => {
+            let (at, bytes) = encode_object(&name, &body);
+            Answer::Created(created(store.create(&at, bytes).await?))
         }
         Call::Commit(writes) => {
             Answer::Committed(decode_committed(store.commit(encode_commit(&writes)).await))
@@ -40,7 +50,9 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
             loop {
                 let page =
                     store.list(listing.space(), listing.group(), listing.after(), limit as usize).await?;
-                if !listing.take(page) {
+                let wanted = listing.take(page);
+                let bodies = bodies(store, wanted).await?;
+                if !listing.resolve(bodies)? {
                     break listing.answer();
                 }
             }
@@ -52,7 +64,9 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
                     Ask::Nothing => false,
                     Ask::Names { space, prefix, after } => {
                         let page = store.scan(*space, prefix, after.as_ref(), limit as usize).await?;
-                        scanning.take_names(page)
+                        let wanted = scanning.take_names(page);
+                        let bodies = bodies(store, wanted).await?;
+                        scanning.resolve(bodies)?
                     }
                     Ask::Groups { space, after } => {
                         let page = store.groups(*space, b"", after.as_deref(), limit as usize).await?;
@@ -65,6 +79,16 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
             }
         }
     })
+}
+
+/// Gets the bodies of entries of checked keys, some at a time.
+async fn bodies(store: &dyn Store, names: Vec<aft_store::Name>) -> Result<Vec<Option<Bytes>>, Error> {
+    let mut bodies = Vec::with_capacity(names.len());
+    for some in names.chunks(BODIES_AT_ONCE) {
+        let gets = some.iter().map(|name| store.get(name));
+        bodies.extend(try_join_all(gets).await?.into_iter().map(|found| found.map(|(body, _)| body)));
+    }
+    Ok(bodies)
 }
 
 /// Gets a body and its tag. That a record names the request under whose hash it lies, `decode_body` has checked.

@@ -6,7 +6,8 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{
-    BlobGroup, BlobRef, ETAG_BYTES_MAX, Kind, LargeResult, Location, Record, Stub, Value, Write,
+    Aborted, BlobGroup, BlobRef, ETAG_BYTES_MAX, Follows, Kind, LargeResult, Location, Record, Stub, Value,
+    Write,
 };
 use bytes::Bytes;
 
@@ -24,6 +25,10 @@ pub(crate) fn encode_record(record: &Record) -> messages::Record {
         assert_eq!(blob.group.hash, record.hash, "the result leads to its record");
         messages::LargeResult { blob: Some(encode_blob(&blob)), size }
     });
+    let follows = |at: usize| {
+        let before = record.follows.as_ref().map(|follows| follows.versions[at]);
+        before.filter(|before| *before != TxnId::ZERO).map(|before| encode_txn(&before))
+    };
     messages::Record {
         time: record.txn.time.0,
         attempt: copy(&record.txn.attempt.0),
@@ -33,15 +38,22 @@ pub(crate) fn encode_record(record: &Record) -> messages::Record {
         retention_ms: record.retention_ms,
         result: record.result.clone(),
         large_result,
-        writes: record.writes.iter().map(encode_write).collect(),
+        writes: record
+            .writes
+            .iter()
+            .enumerate()
+            .map(|(at, write)| encode_write(write, follows(at)))
+            .collect(),
+        locks: record.follows.is_some(),
+        checks_more: record.follows.as_ref().is_some_and(|follows| follows.checks_more),
     }
 }
 
-fn encode_write((key, write): &(Key, Write)) -> messages::Write {
+fn encode_write((key, write): &(Key, Write), follows: Option<messages::Txn>) -> messages::Write {
     let kind = encode_kind(write.meta().kind).into();
     let key = key.to_string();
     match write {
-        Write::Tombstone => messages::Write { key, kind, ..messages::Write::default() },
+        Write::Tombstone => messages::Write { key, kind, follows, ..messages::Write::default() },
         Write::Put(value) => {
             let (inline, blob) = match &value.location {
                 Location::Inline(bytes) => (bytes.clone(), None),
@@ -49,7 +61,7 @@ fn encode_write((key, write): &(Key, Write)) -> messages::Write {
             };
             let (size, etag, attributes) = (value.size, value.etag.clone(), value.attributes.clone());
             assert!(etag.len() <= ETAG_BYTES_MAX, "an etag of {} bytes", etag.len());
-            messages::Write { key, kind, inline, blob, size, etag, attributes }
+            messages::Write { key, kind, inline, blob, size, etag, attributes, follows }
         }
     }
 }
@@ -76,6 +88,7 @@ pub(crate) fn decode_record(from: messages::Record) -> Result<Record, Fault> {
     let txn = TxnId { time: Hlc(from.time), attempt: AttemptId(array(&from.attempt)?) };
     let hash = RequestHash(array(&from.hash)?);
     let owner = Owner { attempt: txn.attempt, hash };
+    let follows = decode_follows(&from, txn)?;
     let writes = from.writes.into_iter().map(|write| decode_write(owner, write));
     let writes = writes.collect::<Result<Vec<_>, Fault>>()?;
     if !writes.is_sorted_by(|(a, _), (b, _)| a < b) {
@@ -96,9 +109,30 @@ pub(crate) fn decode_record(from: messages::Record) -> Result<Record, Fault> {
         result: from.result,
         large_result: from.large_result.map(|result| decode_large_result(owner, result)).transpose()?,
         writes: writes.into(),
+        follows,
     };
     record.check_invariants();
     Ok(record)
+}
+
+/// Parses what the writes of a record follow.
+fn decode_follows(from: &messages::Record, txn: TxnId) -> Result<Option<Follows>, Fault> {
+    let names_any = from.writes.iter().any(|write| write.follows.is_some());
+    if !from.locks {
+        return match names_any || from.checks_more {
+            true => Err(Fault::Broken("a write follows a version, though its key is not checked")),
+            false => Ok(None),
+        };
+    }
+    let version = |write: &messages::Write| match &write.follows {
+        None => Ok(TxnId::ZERO),
+        Some(before) => decode_txn(Some(before)),
+    };
+    let versions: Vec<TxnId> = from.writes.iter().map(version).collect::<Result<_, Fault>>()?;
+    if versions.iter().any(|before| *before >= txn) {
+        return Err(Fault::Broken("a write follows a version that comes after it"));
+    }
+    Ok(Some(Follows { versions: versions.into(), checks_more: from.checks_more }))
 }
 
 /// The attempt and request to which a record's blobs belong.
@@ -152,6 +186,22 @@ pub(crate) fn encode_stub(stub: &Stub) -> messages::Stub {
 /// Parses a stub. The caller compares it with its name.
 pub(crate) fn decode_stub(from: &messages::Stub) -> Result<Stub, Fault> {
     Ok(Stub { txn: decode_txn(from.txn.as_ref())?, hash: RequestHash(array(&from.hash)?) })
+}
+
+pub(crate) fn encode_aborted(aborted: &Aborted) -> messages::Aborted {
+    aborted.check_invariants();
+    let attempts = aborted.attempts.iter().map(|attempt| copy(&attempt.0)).collect();
+    messages::Aborted { hash: copy(&aborted.hash.0), attempts, at_ms: aborted.at_ms }
+}
+
+/// Parses attempts that may not commit. The caller compares them with their name.
+pub(crate) fn decode_aborted(from: &messages::Aborted) -> Result<Aborted, Fault> {
+    let attempts = from.attempts.iter().map(|attempt| array(attempt).map(AttemptId));
+    let attempts: Vec<AttemptId> = attempts.collect::<Result<_, Fault>>()?;
+    if attempts.is_empty() || !attempts.is_sorted_by(|a, b| a < b) {
+        return Err(Fault::Broken("attempts out of order, or none"));
+    }
+    Ok(Aborted { hash: RequestHash(array(&from.hash)?), attempts, at_ms: from.at_ms })
 }
 
 pub(crate) fn encode_txn(txn: &TxnId) -> messages::Txn {

@@ -21,6 +21,7 @@ pub(crate) fn kind_of(call: &Call) -> CallKind {
         Call::Get(_) => CallKind::Get,
         Call::Fetch { .. } => CallKind::Fetch,
         Call::Put(..) => CallKind::Put,
+        Call::Create(..) => CallKind::Create,
         Call::Commit(_) => CallKind::Commit,
         Call::Replace(..) => CallKind::Replace,
         Call::Delete(_) => CallKind::Delete,
@@ -34,9 +35,12 @@ pub(crate) fn kind_of(call: &Call) -> CallKind {
 pub(crate) fn limit(kind: CallKind, timeouts: &StoreTimeouts) -> Duration {
     match kind {
         CallKind::Get | CallKind::Fetch | CallKind::List | CallKind::Scan => timeouts.read,
-        CallKind::Put | CallKind::Commit | CallKind::Replace | CallKind::Delete | CallKind::DeleteIf => {
-            timeouts.write
-        }
+        CallKind::Put
+        | CallKind::Create
+        | CallKind::Commit
+        | CallKind::Replace
+        | CallKind::Delete
+        | CallKind::DeleteIf => timeouts.write,
         CallKind::PutPart | CallKind::GetPart => timeouts.part,
     }
 }
@@ -46,9 +50,13 @@ pub(crate) fn record_of(call: &Call) -> Option<Arc<Record>> {
     match call {
         Call::Commit(writes) => writes.record.clone(),
         Call::Put(Name::Version(..), Body::Record(record)) => Some(record.clone()),
+        Call::Create(_, Body::Record(record)) | Call::Replace(_, _, Body::Record(record)) => {
+            Some(record.clone())
+        }
         Call::Get(_)
         | Call::Fetch { .. }
         | Call::Put(..)
+        | Call::Create(..)
         | Call::Replace(..)
         | Call::Delete(_)
         | Call::DeleteIf(..)

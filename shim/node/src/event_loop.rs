@@ -347,8 +347,10 @@ impl EventLoop {
             (Ok(Answer::Committed(pieces)), Some(record)) if pieces.record == Some(Ok(Created::Created)) => {
                 self.cache.keep(record);
             }
-            // A whole entry is the commit.
-            (Ok(Answer::Done), Some(record)) => self.cache.keep(record),
+            // A whole entry is the commit; a record whose entries are locks comes by itself.
+            (Ok(Answer::Done | Answer::Created(Created::Created) | Answer::Replaced), Some(record)) => {
+                self.cache.keep(record);
+            }
             (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
                 if let Some(key) = &read {
                     self.cache.keep_read(record, key);
@@ -376,6 +378,8 @@ impl EventLoop {
         warn!(
             times_before = times(before),
             times_now = times(&now),
+            levels_before = %before.levels,
+            levels_now = %now.levels,
             is_same_store = before.identity == now.identity,
             "the store's description of itself has changed since this node started: restart the node with the settings \
              of the others"

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, error, info, warn};
 use crate::clock::{self, Deadline};
 use crate::event_loop::{EventLoop, Item};
 use crate::meters::Meters;
-use crate::opening::{Opened, open_store, times_refusal};
+use crate::opening::{NewStore, Opened, open_store, times_refusal};
 use crate::settings::NodeSettings;
 use crate::stats::Stats;
 use crate::waiters::Outcome;
@@ -84,9 +84,10 @@ pub struct NodeHandle {
 /// # Errors
 /// If the settings break a relation, or the store cannot be used or does not answer.
 pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<NodeHandle, StartError> {
-    let core = settings.scaled_core()?;
+    let mut core = settings.scaled_core()?;
     let times = Times::of(&core);
-    let opened = open_store(&*store, settings.race, times, settings.timeouts.read).await?;
+    let new = NewStore { race: settings.race, times, levels: core.levels.clone() };
+    let opened = open_store(&*store, &new, settings.timeouts.read).await?;
     let mut no_sweeps = None;
     let mark_ms = match &opened {
         Opened::Marked { mark, about, .. } => {
@@ -94,10 +95,19 @@ pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<Node
                 return Err(StartError::Refused(format!("{}: {why}", store.url())));
             }
             no_sweeps = times_refusal(about, &times, true);
+            core.levels = about.levels.clone();
             mark.time.ms().max(about.made_ms)
         }
         Opened::Unmarked(why) => {
-            warn!(why, "the store has no mark: it is served, and nothing is collected");
+            core.levels_known = core.exclusive;
+            match core.levels_known {
+                true => warn!(why, "the store has no mark: it is served, and nothing is collected"),
+                false => warn!(
+                    why,
+                    "the store has no mark, and the levels of its keys are not known: it is read, and nothing is \
+                     written or collected"
+                ),
+            }
             0
         }
     };

@@ -38,7 +38,7 @@ mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start};
-pub use opening::{Opened, change_times, open_store};
+pub use opening::{NewStore, Opened, change_levels, change_times, open_store, read_description};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
 pub use upload::{UPLOAD_PARTS_HELD, Upload};

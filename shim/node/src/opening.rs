@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   read ─► readable ─► serve
-//!     ├───► damaged ─► serve without the mark, and say so: nothing is collected until somebody has mended it
+//!     ├───► damaged ─► serve without the mark, and say so: nothing is collected until somebody has
+//!     │                mended it; nor is anything written where several processes share the store,
+//!     │                since the levels of its keys are not known
 //!     ├───► another version's ─► refuse
 //!     └───► missing ─► look ─► nothing ─► create it ─► read again: of several nodes that make it at once, one has
 //!                        ├───► data without a mark ─► read again, since another node may have made it since ─► serve without the mark
@@ -12,15 +14,19 @@
 //! The mark is not handed to the core from here: it reads it by itself when it needs it, and learns the store's time by the same answer.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::TxnId;
+use aft_core::message::Isolation;
 use aft_core::record::Format;
+use aft_core::settings::Levels;
 use aft_core::store::{Body, Name};
 use aft_format::{
     About, FormatFound, Holds, Looked, Looking, Race, Times, encode_name, encode_object, read_format,
 };
-use aft_store::{Created, Error, Replaced, Store};
+use aft_store::{Created, Error, Replaced, Space, Store, Tag};
+use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -29,10 +35,23 @@ use crate::handle::StartError;
 
 /// Tries of each call before the caller hears that the store is not available: with the pauses some seconds.
 const TRIES: u32 = 8;
+/// Keys asked for in one page, when their levels are compared: a page of S3.
+const KEYS_PAGE_LEN: usize = 1_000;
 /// The pause after a first failure; it doubles.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The program that makes a store, as `store/format` names it.
 const PROGRAM: &str = concat!("aft ", env!("CARGO_PKG_VERSION"));
+
+/// The description that a store gets which is made now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewStore {
+    /// The verdict of the race probe, if there was one.
+    pub race: Race,
+    /// The times that its nodes are to share.
+    pub times: Times,
+    /// The levels of its keys; not kept where one process holds the store.
+    pub levels: Levels,
+}
 
 /// The store's description of itself, as a node found it at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,21 +65,18 @@ pub enum Opened {
         /// It was made just now: the store was empty.
         is_new: bool,
     },
-    /// The mark is lost or damaged; the text says so, and what to do. Reading and committing go on, sweeps do not.
+    /// The mark is lost or damaged; the text says so, and what to do. Reading goes on, sweeps do not;
+    /// nor do commits where several processes share the store, since the levels of its keys are lost
+    /// as well.
     Unmarked(String),
 }
 
-/// Reads the store's description of itself, and makes it where the store is empty: `race` is what is known of races in it, `times` are those that
-/// its nodes are to share. Of a store that was made with other times, a node looks whether it may work on it.
+/// Reads the store's description of itself, and makes it where the store is empty. A store that is
+/// there may say something else than `new`: a node looks whether it may work on it.
 ///
 /// # Errors
 /// [`StartError::Refused`] if the store cannot be used; [`StartError::Unavailable`] if it does not answer. Both texts name the remedy.
-pub async fn open_store(
-    store: &dyn Store,
-    race: Race,
-    times: Times,
-    limit: Duration,
-) -> Result<Opened, StartError> {
+pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> Result<Opened, StartError> {
     let call = Patient { store, limit };
     let name = encode_name(&Name::Format);
     let read = async || -> Result<FormatFound, StartError> {
@@ -78,7 +94,7 @@ pub async fn open_store(
             return Err(StartError::Refused(format!("{}: {why}", store.url())));
         }
         if holds == Holds::Nothing {
-            is_new = make(&call, race, times).await?;
+            is_new = make(&call, new).await?;
         }
         // Another node may have made the store since.
         found = read().await?;
@@ -115,6 +131,19 @@ pub(crate) fn times_refusal(about: &About, own: &Times, sweeps: bool) -> Option<
     of_store.refusal(own, sweeps)
 }
 
+/// Reads the store's description of itself, and makes nothing: `None` if there is none.
+///
+/// # Errors
+/// [`StartError::Refused`] if the description cannot be read, [`StartError::Unavailable`] if the
+/// store does not answer. Both texts name the remedy.
+pub async fn read_description(
+    store: &dyn Store,
+    limit: Duration,
+) -> Result<Option<(Arc<Format>, Box<About>)>, StartError> {
+    let found = Patient { store, limit }.description().await?;
+    Ok(found.map(|Description { format, about, .. }| (format, about)))
+}
+
 /// Writes other times into the store's description of itself, for nodes that start from now on; returns those that it had. Nodes that run must be
 /// stopped before, since they do not change theirs.
 ///
@@ -126,29 +155,83 @@ pub async fn change_times(
     limit: Duration,
 ) -> Result<Option<Times>, StartError> {
     let call = Patient { store, limit };
-    let name = encode_name(&Name::Format);
     loop {
-        let got = call.until_answered(|| store.get(&name)).await.map_err(|error| unavailable(&error))?;
-        let refused = |why: String| StartError::Refused(format!("{}: {why}", store.url()));
-        let Some((body, tag)) = got else {
-            return Err(refused("there is no store/format to be changed".to_owned()));
-        };
-        let (format, about) = match read_format(Some(&body)) {
-            FormatFound::Readable(format, about) => (format, about),
-            FormatFound::Damaged(why) | FormatFound::Refused(why) => return Err(refused(why)),
-            FormatFound::Missing => unreachable!("its body was read"),
-        };
-        if about.times == Some(times) {
-            return Ok(about.times);
+        let before = call.description_to_change().await?;
+        let had = before.about.times;
+        let after = About { times: Some(times), ..(*before.about).clone() };
+        if after == *before.about || call.change(before, &after).await? {
+            return Ok(had);
         }
-        let after = About { times: Some(times), ..(*about).clone() };
-        let after = Format { about: after.encode(), ..(*format).clone() };
-        let (_, body) = encode_object(&Name::Format, &Body::Format(after.into()));
-        // By tag: a sweep may move the mark meanwhile.
-        let replaced = call.until_answered(|| store.replace(&name, &tag, body.clone())).await;
-        if replaced.map_err(|error| unavailable(&error))? == Replaced::Replaced {
-            return Ok(about.times);
+    }
+}
+
+/// Sets the levels of prefixes in the store's description of itself, for nodes that start from now
+/// on; returns all levels that it has then. Nodes that run must be stopped before, since they do not
+/// change theirs.
+///
+/// # Errors
+/// [`StartError::Refused`] if one process holds the store, if there is no description that could be
+/// changed, or if a key that has versions would get another level, with the key's name;
+/// [`StartError::Unavailable`] if the store does not answer.
+pub async fn change_levels(
+    store: &dyn Store,
+    changes: &[(String, Isolation)],
+    limit: Duration,
+) -> Result<Levels, StartError> {
+    let call = Patient { store, limit };
+    if store.capabilities().exclusive {
+        return Err(StartError::Refused(format!(
+            "{}: one process holds this store, and every transaction chooses its level there: no prefix has one",
+            store.url()
+        )));
+    }
+    loop {
+        let before = call.description_to_change().await?;
+        let mut after = (*before.about).clone();
+        changes.iter().for_each(|(prefix, level)| after.levels.set(prefix.clone(), *level));
+        if after == *before.about {
+            return Ok(after.levels);
         }
+        for (prefix, _) in changes {
+            keep_levels(&call, prefix, &before.about.levels, &after.levels).await?;
+        }
+        if call.change(before, &after).await? {
+            return Ok(after.levels);
+        }
+    }
+}
+
+/// Refuses levels by which a key that has versions would get another one: entries of the two levels
+/// have different names.
+async fn keep_levels(
+    call: &Patient<'_>,
+    prefix: &str,
+    before: &Levels,
+    after: &Levels,
+) -> Result<(), StartError> {
+    let store = call.store;
+    let mut last: Option<Bytes> = None;
+    loop {
+        let groups = || store.groups(Space::Version, prefix.as_bytes(), last.as_deref(), KEYS_PAGE_LEN);
+        let page = call.until_answered(groups).await.map_err(|error| unavailable(&error))?;
+        for group in &page.groups {
+            // What is no UTF-8 is damage, and counts as it reads.
+            let key = String::from_utf8_lossy(group);
+            let (was, would_be) = (before.of(&key).1, after.of(&key).1);
+            if was != would_be {
+                return Err(StartError::Refused(format!(
+                    "{}: the level of the prefix {prefix:?} stays as it is, since a key that is {} has versions: \
+                     {key:?}. Give the level to a prefix that holds no keys, or copy the keys to a new store",
+                    store.url(),
+                    was.as_str(),
+                )));
+            }
+        }
+        if !page.more {
+            return Ok(());
+        }
+        last = page.groups.last().cloned();
+        assert!(last.is_some(), "more never follow after no groups");
     }
 }
 
@@ -165,10 +248,15 @@ async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
 }
 
 /// Makes `store/format`. Returns false if another node was faster.
-async fn make(call: &Patient<'_>, race: Race, times: Times) -> Result<bool, StartError> {
+async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     let store = call.store;
     let identity = clock::fresh_identity();
-    let about = About::new(identity, &store.capabilities(), race, PROGRAM, clock::wall_ms(), times);
+    let capabilities = store.capabilities();
+    let NewStore { race, times, levels } = new;
+    let mut about = About::new(identity, &capabilities, *race, PROGRAM, clock::wall_ms(), *times);
+    if !capabilities.exclusive {
+        about.levels = levels.clone();
+    }
     let (name, body) = encode_object(&Name::Format, &Body::Format(about.to_format().into()));
     let created = call.until_answered(|| store.create(&name, body.clone())).await;
     let created = created.map_err(|error| unavailable(&error))?;
@@ -187,7 +275,48 @@ struct Patient<'a> {
     limit: Duration,
 }
 
+/// A description that was read, with the tag that it had.
+struct Description {
+    format: Arc<Format>,
+    about: Box<About>,
+    tag: Tag,
+}
+
 impl Patient<'_> {
+    /// Reads the store's description of itself; `None` if there is none.
+    async fn description(&self) -> Result<Option<Description>, StartError> {
+        let store = self.store;
+        let name = encode_name(&Name::Format);
+        let got = match self.until_answered(|| store.get(&name)).await {
+            Ok(got) => got,
+            Err(Error::Damaged(why)) => return Err(StartError::Refused(format!("{}: {why}", store.url()))),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        let Some((body, tag)) = got else { return Ok(None) };
+        match read_format(Some(&body)) {
+            FormatFound::Readable(format, about) => Ok(Some(Description { format, about, tag })),
+            FormatFound::Damaged(why) | FormatFound::Refused(why) => {
+                Err(StartError::Refused(format!("{}: {why}", store.url())))
+            }
+            FormatFound::Missing => unreachable!("its body was read"),
+        }
+    }
+
+    async fn description_to_change(&self) -> Result<Description, StartError> {
+        let missing = || format!("{}: there is no store/format to be changed", self.store.url());
+        self.description().await?.ok_or_else(|| StartError::Refused(missing()))
+    }
+
+    /// Replaces a description. Returns false if it is not as it was read: a sweep may have moved the
+    /// mark.
+    async fn change(&self, before: Description, after: &About) -> Result<bool, StartError> {
+        let Description { format, tag, .. } = before;
+        let format = Format { about: after.encode(), ..(*format).clone() };
+        let (name, body) = encode_object(&Name::Format, &Body::Format(format.into()));
+        let replaced = self.until_answered(|| self.store.replace(&name, &tag, body.clone())).await;
+        Ok(replaced.map_err(|error| unavailable(&error))? == Replaced::Replaced)
+    }
+
     async fn until_answered<T, F: Future<Output = Result<T, Error>>>(
         &self,
         call: impl Fn() -> F,

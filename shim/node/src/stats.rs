@@ -9,6 +9,8 @@ pub enum CallKind {
     Fetch,
     /// A put.
     Put,
+    /// A create.
+    Create,
     /// A commit: a record and its entries.
     Commit,
     /// A replace.
@@ -29,10 +31,11 @@ pub enum CallKind {
 
 impl CallKind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [CallKind; 11] = [
+    pub const ALL: [CallKind; 12] = [
         CallKind::Get,
         CallKind::Fetch,
         CallKind::Put,
+        CallKind::Create,
         CallKind::Commit,
         CallKind::Replace,
         CallKind::Delete,
@@ -49,6 +52,7 @@ impl CallKind {
             CallKind::Get => "get",
             CallKind::Fetch => "fetch",
             CallKind::Put => "put",
+            CallKind::Create => "create",
             CallKind::Commit => "commit",
             CallKind::Replace => "replace",
             CallKind::Delete => "delete",

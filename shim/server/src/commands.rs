@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use aft_bench::exactly_once::Options as ExactlyOnce;
+use aft_core::ids::Key;
+use aft_core::message::Isolation;
 use aft_doors::Right;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -96,6 +98,10 @@ then; a transaction that begins fresh sees it at once. There a server takes its 
 store's answers: it commits while it knows it to skew_max_ms (2 s), and waits up to
 commit_wait_max_ms (50 ms) beside a commit so that the later of two writes wins; where that is too
 short it looks at the written keys first.
+
+On such a store the level of transactions belongs to the keys. One that is made by the first server
+is serializable for every key; aft store init --isolation makes it with other levels, and aft store
+show lists them.
 
 Superseded versions go in sweeps, one sweep_interval_ms (1 hour; a minute on Redis, which keeps all
 in memory) after the other. Any number of servers on a store may sweep, and one is enough:
@@ -511,6 +517,25 @@ pub(crate) struct MaintainArguments {
     pub(crate) test_time_divisor: Option<u64>,
 }
 
+/// The level that a prefix of keys is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PrefixLevel {
+    pub(crate) prefix: String,
+    pub(crate) level: Isolation,
+}
+
+fn prefix_level(text: &str) -> Result<PrefixLevel, String> {
+    let form = "write PREFIX=LEVEL, where LEVEL is serializable or read_atomic";
+    // A prefix may hold the sign, a level does not.
+    let (prefix, level) = text.rsplit_once('=').ok_or(form)?;
+    let levels = [Isolation::ReadAtomic, Isolation::Serializable];
+    let level = levels.into_iter().find(|known| known.as_str() == level).ok_or(form)?;
+    if prefix.len() > Key::BYTES_MAX {
+        return Err(format!("the prefix is longer than any key, which has {} bytes at most", Key::BYTES_MAX));
+    }
+    Ok(PrefixLevel { prefix: prefix.to_owned(), level })
+}
+
 /// Prepare or examine a store.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArguments {
@@ -525,9 +550,16 @@ pub(crate) enum StoreAction {
     /// Of an s3: store the bucket is made, of a dynamodb: store the table (on-demand); run again, nothing changes. The others make themselves when they are first opened.
     ///
     /// A new store notes the [node] times that all its nodes must have: timeout_max_ms, recheck_after_ms, skew_max_ms.
-    #[command(
-        after_help = "Examples:\n  aft store init 's3://bucket/prefix?region=eu-west-1'\n  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'\n  aft store init 'dynamodb://table?region=eu-west-1'"
-    )]
+    ///
+    /// On an s3:, dynamodb: or redis: store every key is serializable, unless --isolation says
+    /// otherwise when the store is made, or later for a prefix that holds no keys yet. On memory: and
+    /// local: every transaction chooses.
+    #[command(after_help = "\
+Examples:
+  aft store init 's3://bucket/prefix?region=eu-west-1'
+  aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'
+  aft store init 'dynamodb://table?region=eu-west-1'
+  aft store init redis://127.0.0.1:6379/shop --isolation =read_atomic --isolation stock/=serializable")]
     Init {
         /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
         url: String,
@@ -540,9 +572,28 @@ pub(crate) enum StoreAction {
         /// Write the times of the settings into a store that was made with others; first stop its nodes, and wait for the longer deadline and the grace
         #[arg(long)]
         change_times: bool,
+        /// The level of the keys that begin so: serializable or read_atomic. The longest prefix that
+        /// fits counts; without a prefix, the level of all other keys. May be given several times. In
+        /// a store that is there: first stop its nodes, and wait for the longer deadline and the grace
+        #[arg(long, value_name = "PREFIX=LEVEL", value_parser = prefix_level)]
+        isolation: Vec<PrefixLevel>,
         /// Divide all of the protocol's times by N; for tests only
         #[arg(long, value_name = "N", hide = true)]
         test_time_divisor: Option<u64>,
+    },
+    /// Show what a store says of itself: identity, abilities, the times of its nodes, the mark, the
+    /// levels of its keys.
+    ///
+    /// Nothing is made or changed. A local: store must not be open elsewhere.
+    #[command(
+        after_help = "Examples:\n  aft store show redis://127.0.0.1:6379/shop\n  aft store show local:./data --json"
+    )]
+    Show {
+        /// The store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+        url: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Does the store keep the contract that AFT rests on? Races, pages, tags, names.
     ///
@@ -556,4 +607,22 @@ pub(crate) enum StoreAction {
         /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
         url: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_follows_the_last_equals_sign() {
+        let read = |text: &str| prefix_level(text).map(|PrefixLevel { prefix, level }| (prefix, level));
+        assert_eq!(read("shop/=serializable"), Ok(("shop/".into(), Isolation::Serializable)));
+        assert_eq!(read("=read_atomic"), Ok((String::new(), Isolation::ReadAtomic)));
+        assert_eq!(read("a=b=read_atomic"), Ok(("a=b".into(), Isolation::ReadAtomic)));
+        for text in ["shop/", "serializable", "shop/=", "shop/=snapshot", "shop/= serializable"] {
+            assert!(read(text).unwrap_err().contains("PREFIX=LEVEL"), "{text}");
+        }
+        let long = format!("{}=serializable", "k".repeat(Key::BYTES_MAX + 1));
+        assert!(read(&long).unwrap_err().contains("longer than any key"));
+    }
 }

@@ -1,6 +1,7 @@
 //! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
 //!
-//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store`, `maintain`, `credentials` – one file a command.
+//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store` (with `store_show`),
+//!   `maintain`, `credentials` – one file a command.
 //! * `credentials_file`, `tls_files`, `entry` – who gets in, and over what: read at the start and at SIGHUP. `token` – what our own clients present.
 //! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house takes settings from the environment.
 //! * `stores` – store URLs. `logging` – where logs go.
@@ -20,6 +21,7 @@ mod request;
 mod serve;
 mod settings;
 mod store;
+mod store_show;
 mod stores;
 mod tls_files;
 mod token;

@@ -26,7 +26,7 @@ use crate::commands::{LogFormat, ServeArguments, Switch};
 use crate::entry::Entry;
 use crate::settings::{Number, Settings};
 use crate::tls_files::TlsFiles;
-use crate::{Failed, logging, memory, stores};
+use crate::{Failed, logging, memory, store, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
@@ -183,6 +183,10 @@ pub(crate) fn time_divisor(argument: Option<u64>, settings: &Settings) -> u64 {
 /// settings.
 const RECHECK_AFTER_MAX_MS: u64 = aft_format::MERGED_COVER_MS;
 
+/// Returns a node's settings on a store. A new store gets the levels that they name.
+///
+/// # Errors
+/// If a setting is impossible on the store; the text names it.
 pub(crate) fn node_settings(
     capabilities: &Capabilities,
     settings: &Settings,
@@ -190,6 +194,7 @@ pub(crate) fn node_settings(
 ) -> Result<NodeSettings, Failed> {
     let mut node = NodeSettings::new(capabilities);
     node.time_divisor = time_divisor;
+    node.core.levels = store::levels_of_new(capabilities);
     let from = &settings.node;
     set_len(&mut node.core.transactions_max, from.transactions_max);
     set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);

@@ -2,22 +2,40 @@
 
 use std::process::ExitCode;
 
-use aft_node::{Opened, StoreTimeouts, change_times, open_store};
+use aft_core::message::Isolation;
+use aft_core::settings::Levels;
+use aft_node::{NewStore, Opened, StoreTimeouts, change_levels, change_times, open_store};
 use aft_store::conformance::probe;
+use aft_store::{Capabilities, Store};
 
-use crate::commands::{StoreAction, StoreArguments};
+use crate::commands::{PrefixLevel, StoreAction, StoreArguments};
 use crate::serve::{node_settings, probe as probe_races, time_divisor};
 use crate::settings::Settings;
 use crate::stores::Made;
-use crate::{BAD, Failed, logging, stores};
+use crate::{BAD, Failed, logging, store_show, stores};
 
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     match arguments.action {
-        StoreAction::Init { url, among_others, config, change_times: changes, test_time_divisor } => {
+        StoreAction::Init {
+            url,
+            among_others,
+            config,
+            change_times: changes,
+            isolation,
+            test_time_divisor,
+        } => {
             let settings = Settings::load(config.as_deref())?;
+            let asked = asked_levels(&isolation)?;
             let (store, made) = stores::init(&url, among_others).await?;
             let capabilities = store.capabilities();
+            if capabilities.exclusive && !asked.is_empty() {
+                return Err(format!(
+                    "{}: one process holds this store, and every transaction chooses its level there: leave \
+                     --isolation out, and begin transactions with the level",
+                    store.url()
+                ));
+            }
             match made {
                 Made::Bucket(prepared) => {
                     let aft_store_s3::Prepared { bucket, region, .. } = &prepared;
@@ -51,9 +69,13 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             let divisor = time_divisor(test_time_divisor, &settings);
             let times = node_settings(&capabilities, &settings, divisor)?.times();
             let times = times.map_err(|why| why.to_string())?;
-            match open_store(&*store, race, times, limit).await.map_err(|why| why.to_string())? {
+            let mut levels = levels_of_new(&capabilities);
+            asked.iter().for_each(|(prefix, level)| levels.set(prefix.clone(), *level));
+            let new = NewStore { race, times, levels };
+            match open_store(&*store, &new, limit).await.map_err(|why| why.to_string())? {
                 Opened::Marked { about, is_new, .. } => {
-                    let identity: String = about.identity.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let levels = set_levels(&*store, &asked, &about.levels).await?;
+                    let identity = store_show::hex(&about.identity);
                     let made = if is_new { "made now" } else { "made before" };
                     println!("  identity             {identity} ({made}, by {})", about.program);
                     let shared = if changes { Some(times) } else { about.times };
@@ -68,7 +90,12 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                             );
                         }
                     }
+                    match capabilities.exclusive {
+                        true => println!("  levels               chosen by each transaction"),
+                        false => println!("  levels               {levels}"),
+                    }
                 }
+                Opened::Unmarked(why) if !asked.is_empty() => return Err(why),
                 Opened::Unmarked(why) => eprintln!("warning: {why}"),
             }
             println!("  acknowledged means   {}", capabilities.durability);
@@ -79,6 +106,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             println!("  late calls           for up to {} s", capabilities.grace_ms.div_ceil(1_000));
             Ok(ExitCode::SUCCESS)
         }
+        StoreAction::Show { url, json } => store_show::run(&url, json).await,
         StoreAction::Probe { url } => {
             let report = probe(stores::open(&url).await?).await;
             println!("{report}");
@@ -87,6 +115,47 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     }
 }
 
-fn yes_or_no(yes: bool) -> &'static str {
+/// Returns the levels of a store that is made now, where nobody says otherwise: the stronger
+/// promise, since a level that is weaker than the caller thinks shows in nothing but wrong data.
+/// Where one process holds the store, transactions choose.
+pub(crate) fn levels_of_new(capabilities: &Capabilities) -> Levels {
+    match capabilities.exclusive {
+        true => Levels::default(),
+        false => Levels::everywhere(Isolation::Serializable),
+    }
+}
+
+/// Returns the levels that were asked for.
+fn asked_levels(isolation: &[PrefixLevel]) -> Result<Vec<(String, Isolation)>, Failed> {
+    let mut asked = std::collections::BTreeMap::new();
+    for PrefixLevel { prefix, level } in isolation {
+        if asked.insert(prefix.clone(), *level).is_some_and(|other| other != *level) {
+            return Err(format!("--isolation gives the prefix {prefix:?} two levels: give it one"));
+        }
+    }
+    Ok(asked.into_iter().collect())
+}
+
+/// Sets the levels that were asked for in a store that is there; returns all that it has then.
+async fn set_levels(
+    store: &dyn Store,
+    asked: &[(String, Isolation)],
+    before: &Levels,
+) -> Result<Levels, Failed> {
+    if asked.is_empty() {
+        return Ok(before.clone());
+    }
+    let after = change_levels(store, asked, StoreTimeouts::default().read).await;
+    let after = after.map_err(|why| why.to_string())?;
+    if after != *before {
+        eprintln!(
+            "warning: the levels have changed, and nodes learn them when they start: restart every node on the store \
+             before it writes again"
+        );
+    }
+    Ok(after)
+}
+
+pub(crate) fn yes_or_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }

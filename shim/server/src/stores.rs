@@ -74,6 +74,20 @@ pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn 
     }
 }
 
+/// Opens a store that is there: no directory is made for it.
+///
+/// # Errors
+/// As [`open_with`], and if there is no directory, or nothing in it.
+pub(crate) async fn open_made(url: &str) -> Result<Arc<dyn Store>, Failed> {
+    if let Some(("local", dir)) = url.split_once(':').filter(|(_, dir)| !dir.is_empty()) {
+        let holds_something = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if !holds_something {
+            return Err(format!("store {url:?}: there is no store in {dir}: aft store init {url} makes one"));
+        }
+    }
+    open(url).await
+}
+
 /// A URL of no kind that is known, for a message: what stands before an @ may be a password.
 fn shown(url: &str) -> String {
     let Some((_, place)) = url.rsplit_once('@') else { return url.to_owned() };

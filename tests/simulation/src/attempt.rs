@@ -182,6 +182,8 @@ pub struct Attempt {
     pub open: bool,
     /// Its transaction was opened for certain, and has not ended.
     pub opened: bool,
+    /// Its node has said that it committed nothing, whether its client has heard of it or not.
+    pub gave_up: bool,
     /// When the oldest verb was sent whose choices may be held in the read set although its client was not told of them all: it was refused, or its
     /// page was cut.
     pub held_ms: Option<u64>,
@@ -244,6 +246,7 @@ impl Attempt {
             stood_ms: 0,
             open: false,
             opened: false,
+            gave_up: false,
             held_ms: None,
             in_flight: BTreeMap::new(),
             in_doubt: None,
@@ -441,7 +444,7 @@ impl Attempt {
             session: self.session.clone(),
             fresh: request.fresh,
             retention_ms: request.retention_ms,
-            isolation: if request.checked { Isolation::Serializable } else { Isolation::ReadAtomic },
+            isolation: request.checked.then_some(Isolation::Serializable),
             conflicts: self.conflicts,
             batch,
         }))

@@ -134,7 +134,7 @@ pub(crate) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn attempt(&self, id: AttemptId) -> Option<&'a Attempt> {
+    pub(crate) fn attempt(&self, id: AttemptId) -> Option<&'a Attempt> {
         self.attempts.get(attempt_number(id)).filter(|attempt| attempt.id == id)
     }
 
@@ -149,6 +149,11 @@ impl<'a> Scene<'a> {
         // A begin that may have waited for another attempt may also have been opened at once: the auditor does not always know.
         let over_ms = attempt.least_deadline_ms(request, self.settings) + self.settings.grace_ms;
         attempt.begun_ms > 0 && self.now_ms + self.slack_ms() >= over_ms
+    }
+
+    /// Returns true if no call of the attempt can take effect any more, or it is not known.
+    pub(crate) fn is_attempt_over(&self, id: AttemptId) -> bool {
+        self.attempt(id).is_none_or(|attempt| self.is_over(attempt))
     }
 
     /// Returns true if the attempts that were open at a time are over, by the longest deadline. It
@@ -182,8 +187,10 @@ pub struct Audit {
     pub removed_keys: BTreeSet<Key>,
     /// The newest mark that has stayed in its place, or above, for as long as readers need.
     pub settled: Option<TxnId>,
+    /// Transactions that only read checked keys and committed: when their clients heard of it.
+    pub(crate) readers: BTreeMap<AttemptId, u64>,
     /// Entries of transactions without a record: when each landed.
-    hints: BTreeMap<TxnId, BTreeMap<Key, u64>>,
+    pub(crate) hints: BTreeMap<TxnId, BTreeMap<Key, u64>>,
     /// Moves of the mark that have not settled, oldest first.
     moves: Vec<Moved>,
 }
@@ -267,14 +274,36 @@ impl Audit {
                 if let (Name::Version(key, entry), Body::Record(record)) = (name, body) {
                     self.committed(store, record, true, scene);
                     self.entered(key, entry, scene.now_ms);
+                    self.judge_serial(
+                        record,
+                        scene.attempt(record.txn.attempt).expect("judged above"),
+                        scene,
+                    )?;
                 }
                 Ok(answer)
             }
             Call::Commit(_) => self.land_commit(store, call, scene),
-            Call::Replace(name, tag, body) => {
-                if store.holds(name, tag) {
-                    self.judge_replace(store, name, body, scene)?;
+            Call::Create(name, body) => {
+                if store.get(name).is_some() {
+                    return Ok(store.apply(call, scene.store_ms));
                 }
+                self.judge_lock_or_decision(store, name, body, scene)?;
+                let answer = store.apply(call, scene.store_ms);
+                self.lock_or_decision_landed(store, (name, body), scene)?;
+                Ok(answer)
+            }
+            Call::Replace(name, tag, body) => {
+                if !store.holds(name, tag) {
+                    return Ok(store.apply(call, scene.store_ms));
+                }
+                if matches!((name, body), (Name::Successor(..), _) | (_, Body::Record(_) | Body::Aborted(_)))
+                {
+                    self.judge_replaced_lock(store, name, body, scene)?;
+                    let answer = store.apply(call, scene.store_ms);
+                    self.lock_or_decision_landed(store, (name, body), scene)?;
+                    return Ok(answer);
+                }
+                self.judge_replace(store, name, body, scene)?;
                 Ok(store.apply(call, scene.store_ms))
             }
             Call::Delete(names) => {
@@ -308,6 +337,7 @@ impl Audit {
         // A record and its entries may land at once: then the entries are those of a commit.
         if let Some(record) = writes.record.as_ref().filter(|_| wins) {
             self.committed(store, record, false, scene);
+            self.judge_serial(record, scene.attempt(record.txn.attempt).expect("judged above"), scene)?;
         }
         let lost = writes.record.is_some() && !wins && store.abilities.commit_at_once;
         for (key, entry) in writes.entries.iter().filter(|_| !lost) {
@@ -318,7 +348,13 @@ impl Audit {
     }
 
     /// Remembers a commit.
-    fn committed(&mut self, store: &StoreModel, record: &Arc<Record>, whole: bool, scene: Scene<'_>) {
+    pub(crate) fn committed(
+        &mut self,
+        store: &StoreModel,
+        record: &Arc<Record>,
+        whole: bool,
+        scene: Scene<'_>,
+    ) {
         let id = record.txn.attempt;
         if self.commits.contains_key(&id) {
             return;
@@ -327,9 +363,18 @@ impl Audit {
         // Entries that landed before the record count as long as they are there.
         let mut entered = self.hints.remove(&record.txn).unwrap_or_default();
         entered.retain(|key, _| store.has_entry(key, record.txn));
+        let asked_ms = self.asked.get(&id).copied().unwrap_or(scene.now_ms);
+        let asked_ms = match &record.follows {
+            // Its time was taken before its locks, and some may have been waited for.
+            Some(_) => {
+                let taken_ms = record.txn.time.ms() + scene.settings.skew_max_ms + scene.now_ms;
+                asked_ms.min(taken_ms.saturating_sub(scene.store_ms))
+            }
+            None => asked_ms,
+        };
         let commit = Commit {
             record: record.clone(),
-            asked_ms: self.asked.get(&id).copied().unwrap_or(scene.now_ms),
+            asked_ms,
             landed_ms: scene.now_ms,
             whole,
             life: scene.attempt(id).and_then(|attempt| attempt.node),
@@ -403,13 +448,19 @@ impl Audit {
                 broken("section 11: only what is damaged is noted as damaged", format!("{hash}"))
             }
             (Name::Notes, _) => Ok(()),
-            (Name::Commit(_) | Name::Format, _) => {
+            (Name::Commit(_) | Name::Format | Name::Successor(..), _) => {
                 broken("records are created, the mark is replaced, neither is put", format!("{name:?}"))
             }
         }
     }
 
-    fn judge_entry(&self, store: &StoreModel, key: &Key, entry: &VersionEntry, scene: Scene<'_>) -> Verdict {
+    pub(crate) fn judge_entry(
+        &self,
+        store: &StoreModel,
+        key: &Key,
+        entry: &VersionEntry,
+        scene: Scene<'_>,
+    ) -> Verdict {
         let id = entry.txn.attempt;
         // An attempt whose record was refused may commit again under another time; what it left before is dead.
         if let Some(commit) = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn) {
@@ -468,7 +519,13 @@ impl Audit {
     }
 
     /// Judges a record that is about to commit.
-    fn judge_create(&self, store: &StoreModel, record: &Record, whole: bool, scene: Scene<'_>) -> Verdict {
+    pub(crate) fn judge_create(
+        &self,
+        store: &StoreModel,
+        record: &Record,
+        whole: bool,
+        scene: Scene<'_>,
+    ) -> Verdict {
         let Some(attempt) = scene.attempt(record.txn.attempt) else {
             return broken("a record names the attempt that asked for it", format!("{record:?}"));
         };
@@ -508,7 +565,6 @@ impl Audit {
         }
         self.judge_above_mark(store, record.txn)?;
         self.judge_time(record, attempt, scene)?;
-        self.judge_serial(record, attempt, scene)?;
         self.judge_retention(record, request, whole, scene)?;
         judge_parts(store, record, attempt)?;
         for key in record.writes.iter().map(|(key, _)| key) {
@@ -516,7 +572,7 @@ impl Audit {
             let other = store.entries(key).find(|entry| {
                 entry.txn == record.txn
                     && !entry.whole
-                    && !entries.iter().any(|(of, said)| of == key && said == *entry)
+                    && !entries.iter().any(|(of, said)| of == key && said == entry)
             });
             if let Some(other) = other {
                 return broken("a version entry says what its record says", format!("{other:?}: {record:?}"));
@@ -532,90 +588,6 @@ impl Audit {
                         "{} committed (kept until {kept_until_ms}), and now {} of an attempt begun at {}",
                         earlier.record.txn, record.txn, attempt.begun_ms
                     ),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Judges the order of serializable transactions, which is that in which they took their commit
-    /// times: each has read, of every key, what was newest before. Another one that commits now may
-    /// come before one that has committed already.
-    fn judge_serial(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
-        if scene.requests[attempt.request].checked {
-            self.judge_reads(record.txn, attempt)?;
-        }
-        let writer = (attempt.node, record);
-        for later in self.commits.values() {
-            let txn = later.record.txn;
-            let Some(reader) = scene.attempt(txn.attempt) else { continue };
-            if scene.requests[reader.request].checked {
-                let mut reads = reader.read.iter();
-                reads.try_for_each(|(key, seen)| {
-                    self.judge_overtaking((later.life, txn), key, *seen, writer)
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Judges what a serializable transaction read, so far as its client has heard of it.
-    pub(crate) fn judge_reads(&self, reader: TxnId, attempt: &Attempt) -> Verdict {
-        for (key, seen) in &attempt.read {
-            for commit in self.commits.values() {
-                self.judge_overtaking((attempt.node, reader), key, *seen, (commit.life, &commit.record))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Judges a serializable reader by one writer: it did not come between the version that was read
-    /// and the reader's own time. Times go up within one life of the process that holds the store;
-    /// after a clock that was set back, a later life's may be below an earlier one's.
-    fn judge_overtaking(
-        &self,
-        (life, reader): (Option<NodeId>, TxnId),
-        key: &Key,
-        seen: Seen,
-        (writers_life, writer): (Option<NodeId>, &Record),
-    ) -> Verdict {
-        let is_other = writer.txn.attempt != reader.attempt;
-        let is_between = is_other && (writers_life, writer.txn) < (life, reader);
-        let is_newer = match (seen, writer.write(key)) {
-            (_, None) => false,
-            (Seen::Version(version), Some(_)) => version < writer.txn,
-            // A deletion may have come after it, and be gone.
-            (Seen::Absent | Seen::Unlisted, Some(Write::Put(_))) => !self.is_deleted(key, writer.txn, reader),
-            (Seen::Absent | Seen::Unlisted, Some(Write::Tombstone)) => false,
-        };
-        if is_between && is_newer {
-            return broken(
-                "section 13: a serializable transaction read what was newest before it",
-                format!("{reader} read {key} as {seen:?}, from before {}", writer.txn),
-            );
-        }
-        Ok(())
-    }
-
-    /// Returns true if a key that `writer` put was deleted since, before `reader`.
-    fn is_deleted(&self, key: &Key, writer: TxnId, reader: TxnId) -> bool {
-        self.tombstones_since(key, writer).any(|deletion| deletion.txn < reader)
-    }
-
-    /// Judges a serializable transaction that only read, and was asked to commit at an instant: what
-    /// had landed by then was not overlooked.
-    pub(crate) fn judge_read_only(&self, attempt: &Attempt, asked_ms: u64) -> Verdict {
-        for (key, seen) in &attempt.read {
-            let Seen::Version(version) = seen else { continue };
-            let newer = self.commits.values().find(|commit| {
-                commit.record.txn > *version
-                    && commit.landed_ms < asked_ms
-                    && commit.record.write(key).is_some()
-            });
-            if let Some(newer) = newer {
-                return broken(
-                    "section 13: a serializable transaction read what was newest before it",
-                    format!("{} read {key} at {version}, not at {}", attempt.id, newer.record.txn),
                 );
             }
         }
@@ -759,19 +731,17 @@ impl Audit {
                 );
             }
         }
-        for (key, entries) in &store.versions {
-            let dead = entries.keys().map(|(_, entry)| entry).find(|entry| {
-                let committed = self.commits.get(&entry.txn.attempt);
-                passed(entry.txn)
-                    && committed.is_none_or(|commit| commit.record.txn != entry.txn)
-                    && !store.damaged.contains_key(&entry.hash)
-            });
-            if let Some(dead) = dead {
-                return broken(
-                    "section 2: what did not commit has no entry at or below the mark",
-                    format!("{key}: {dead:?}"),
-                );
-            }
+        let dead = store.all_entries().find(|(_, entry)| {
+            let committed = self.commits.get(&entry.txn.attempt);
+            passed(entry.txn)
+                && committed.is_none_or(|commit| commit.record.txn != entry.txn)
+                && !store.damaged.contains_key(&entry.hash)
+        });
+        if let Some((key, dead)) = dead {
+            return broken(
+                "section 2: what did not commit has no entry at or below the mark",
+                format!("{key}: {dead:?}"),
+            );
         }
         Ok(())
     }
@@ -781,6 +751,9 @@ impl Audit {
             return Ok(());
         }
         match name {
+            Name::Commit(hash) if matches!(store.get(name), Some(Body::Aborted(_))) => {
+                self.judge_aborted_goes(store, *hash, by_tag, scene)
+            }
             Name::Commit(hash) => {
                 let Some(record) = store.record(hash).cloned() else {
                     return broken("section 10: a stub stays", format!("{name:?}"));
@@ -794,13 +767,20 @@ impl Audit {
                 self.judge_record_goes(store, &record, scene)
             }
             Name::Version(key, entry) => self.judge_entry_goes(store, key, entry, scene),
+            Name::Successor(key, before) => {
+                let entry = store.get(name).as_ref().and_then(VersionEntry::of_lock);
+                if !by_tag && *before == TxnId::ZERO {
+                    return broken("section 13: a name that is used again goes by tag", format!("{name:?}"));
+                }
+                entry.map_or(Ok(()), |entry| self.judge_entry_goes(store, key, &entry, scene))
+            }
             Name::Blob { group, number, .. } => self.judge_blob_goes(store, *group, *number, scene),
             Name::Damaged(_) | Name::Notes => Ok(()),
             Name::Format => broken("the mark stays", format!("{name:?}")),
         }
     }
 
-    fn judge_entry_goes(
+    pub(crate) fn judge_entry_goes(
         &mut self,
         store: &StoreModel,
         key: &Key,
@@ -817,7 +797,9 @@ impl Audit {
                 || asked.is_some_and(|asked_ms| scene.are_over_since(*asked_ms, scene.now_ms));
             // Its record cannot come while another attempt's is there.
             let lost = store.commits.contains_key(&entry.hash);
-            if !over && !lost {
+            // An attempt gives its own locks up once it has ended without them.
+            let given_up = entry.follows.is_some() && attempt.is_some_and(|attempt| attempt.gave_up);
+            if !over && !lost && !given_up {
                 return broken(
                     "section 8: an undecided entry stays until its attempt is over",
                     format!("{key}: {entry:?}"),

@@ -5,7 +5,8 @@
 
 use aft_core::bug::Bug;
 use aft_core::ids::Key;
-use aft_core::settings::Settings;
+use aft_core::message::Isolation;
+use aft_core::settings::{Levels, Settings};
 
 use crate::clocks::StoreClock;
 use crate::hosts::Role;
@@ -154,6 +155,10 @@ impl Plan {
         let clocks = draw_clocks(&mut random.branch("clocks"), &settings, coarse, calm);
         let sweep_for_ms = *random.pick(&[300, 1_000]);
         let mut checks = random.branch("checks");
+        if !exclusive {
+            settings.levels = draw_levels(&mut random.branch("levels"));
+        }
+        settings.break_after_ms = *random.branch("breaks").pick(&[0, 50, 500]);
         Plan {
             roles,
             abilities,
@@ -168,7 +173,10 @@ impl Plan {
             sweep_every_ms: sweep_for_ms * random.between(2, 60),
             dwell: *random.pick(&[0, 50, 50, 500]),
             fresh: *random.pick(&[0, 300, 1_000]),
-            checked: if exclusive { *checks.pick(&[0, 500, 1_000]) } else { 0 },
+            checked: match settings.levels.iter().count() {
+                0 if !exclusive => 0,
+                _ => *checks.pick(&[0, 500, 1_000]),
+            },
             clocks,
             faults: draw_faults(&mut random.branch("faults"), calm),
             settings,
@@ -208,6 +216,24 @@ impl Plan {
         request.stubborn = random.chance(300);
         request.fresh = random.chance(self.fresh);
         request.checked = self.checked > 0 && random.chance(self.checked);
+        let levels = &self.settings.levels;
+        if levels.iter().next().is_some() && !random.chance(50) {
+            // Most know which level which keys have, and that nothing covers a listing.
+            let locks = |action: &Action| levels.checks(action.key());
+            let one = match request.actions().next() {
+                Some(first) if !request.checked => locks(first),
+                _ => true,
+            };
+            request.program.retain_mut(|step| match step {
+                Step::Run(actions) => {
+                    actions.retain(|action| locks(action) == one);
+                    !actions.is_empty()
+                }
+                Step::Blob(key) => key.as_ref().is_none_or(|key| levels.checks(key) == one),
+                Step::List { .. } => !one,
+                Step::Commit | Step::Abort => true,
+            });
+        }
         if random.chance(300) {
             request.timeout_ms = Some(random.between(1, self.settings.timeout_max_ms));
         }
@@ -236,6 +262,17 @@ fn list(random: &mut Random) -> Step {
     let prefix = (*random.pick(&["", "", "a/", "b/", "b/1"])).to_owned();
     let delimiter = random.chance(300).then(|| "/".to_owned());
     Step::List { prefix, limit, pages, delimiter }
+}
+
+/// Draws the levels of a shared store: none, the same for all keys, or one for each prefix.
+fn draw_levels(random: &mut Random) -> Levels {
+    let mut levels = Levels::default();
+    match random.below(4) {
+        0 | 1 => {}
+        2 => levels.set(String::new(), Isolation::Serializable),
+        _ => levels.set("a/".into(), Isolation::Serializable),
+    }
+    levels
 }
 
 fn draw_roles(random: &mut Random) -> Vec<Role> {

@@ -3,12 +3,16 @@
 //! A commit's record and entries, and the names of a deletion, are *pieces*: each lands at a time of its own, or does not, and the answer says
 //! of each what came of it.
 
+use std::cmp::Reverse;
+
 use aft_core::clock::{Reference, StoreTime};
-use aft_core::ids::NodeId;
+use aft_core::ids::{Key, NodeId};
 use aft_core::message::Input;
-use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Name, Pieces, Writes};
+use aft_core::record::VersionEntry;
+use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Found, Name, Pieces, Writes};
 
 use crate::audit::{Scene, Verdict, Violation};
+use crate::model::sort_entries;
 use crate::world::{Fresh, World};
 
 /// The identity of a store call under way.
@@ -83,6 +87,7 @@ impl Flight {
             Call::Get(_)
             | Call::Fetch { .. }
             | Call::Put(..)
+            | Call::Create(..)
             | Call::Replace(..)
             | Call::DeleteIf(..)
             | Call::List { .. }
@@ -133,6 +138,7 @@ fn split(call: &Call, at_once: bool) -> Vec<Piece> {
         Call::Get(_)
         | Call::Fetch { .. }
         | Call::Put(..)
+        | Call::Create(..)
         | Call::Commit(_)
         | Call::Replace(..)
         | Call::Delete(_)
@@ -256,7 +262,7 @@ impl World {
     /// Answers a call of which every piece has an outcome.
     pub fn answer(&mut self, id: FlightId) -> Verdict {
         let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
-        let answer = flight.answer();
+        let answer = self.resolved(&flight.call, flight.answer());
         self.remember_values(&flight.call, &answer, flight.host);
         let heard = self.store_time(&flight);
         if heard.is_some() {
@@ -264,6 +270,50 @@ impl World {
             unheard_ms.retain(|ended_ms| flight.sent_ms < *ended_ms);
         }
         self.step(flight.host, Input::Answer(id.call, answer, heard))
+    }
+
+    /// Returns the answer to a listing as a driver gives it: it gets the bodies of entries of checked
+    /// keys after their names. If something has gone meanwhile, it lists again.
+    fn resolved(&self, call: &Call, answer: Answer) -> Answer {
+        let now = |key: &Key, entry: &VersionEntry| {
+            let body = entry.follows.and_then(|_| self.store.get(&entry.name(key)));
+            body.as_ref().and_then(VersionEntry::of_lock)
+        };
+        let mut gone = false;
+        let mut resolve = |key: &Key, entry: &mut VersionEntry| {
+            if entry.follows.is_some() {
+                gone |= self.store.unreadable.contains(&entry.name(key));
+                match now(key, entry) {
+                    Some(held) => *entry = held,
+                    None => gone = true,
+                }
+            }
+        };
+        let mut answer = answer;
+        match &mut answer {
+            Answer::Listed { names, .. } => {
+                for name in names.iter_mut() {
+                    if let Name::Version(key, entry) = name {
+                        resolve(&key.clone(), entry);
+                    }
+                }
+            }
+            Answer::Scanned { found: Found::Versions(found), .. } => {
+                found.iter_mut().for_each(|(key, entry)| resolve(key, entry));
+            }
+            _ => {}
+        }
+        if gone {
+            return self.store.clone().apply(call, self.store_clock.at(self.now_ms));
+        }
+        match &mut answer {
+            Answer::Listed { names, .. } => sort_entries(names),
+            Answer::Scanned { found: Found::Versions(found), .. } => {
+                found.sort_by(|(a, x), (b, y)| (a, Reverse(x.txn)).cmp(&(b, Reverse(y.txn))));
+            }
+            _ => {}
+        }
+        answer
     }
 
     /// Returns the store's time as the answer to a call carries it now.
@@ -304,6 +354,8 @@ impl World {
                 (_, _) => return,
             },
             (Call::Put(Name::Version(..), Body::Record(record)), Answer::Done) => record,
+            (Call::Create(_, Body::Record(record)), Answer::Created(Created::Created)) => record,
+            (Call::Replace(_, _, Body::Record(record)), Answer::Replaced) => record,
             _ => return,
         };
         for (key, _) in record.writes.iter() {

@@ -49,6 +49,9 @@ pub struct StoreModel {
     pub commits: BTreeMap<RequestHash, (Body, u64)>,
     /// Version entries of each key. No key has an empty map.
     pub versions: BTreeMap<Key, Entries>,
+    /// Version entries of each key that is checked, by what they follow, newest first. No key has an
+    /// empty map.
+    pub locks: BTreeMap<Key, BTreeMap<Reverse<TxnId>, Body>>,
     /// Parts of blobs by group, number and part.
     pub blobs: BTreeMap<(BlobGroup, u32, u32), Bytes>,
     /// The mark and what belongs to it.
@@ -72,6 +75,15 @@ pub fn tag_of(body: &Body) -> Tag {
     Tag(Bytes::copy_from_slice(&hasher.finish().to_be_bytes()))
 }
 
+/// Sorts version entries, newest first. The names of those of checked keys say what they follow, and a
+/// dead one may follow what is newer than the version below it.
+pub(crate) fn sort_entries(names: &mut [Name]) {
+    names.sort_by_key(|name| match name {
+        Name::Version(_, entry) => Reverse(Some(entry.txn)),
+        _ => Reverse(None),
+    });
+}
+
 impl StoreModel {
     /// Returns a new store, as a server makes it at its first start.
     pub fn new(abilities: Abilities) -> StoreModel {
@@ -87,6 +99,7 @@ impl StoreModel {
                 let held = self.versions.get(key)?.get(&(Reverse(entry.txn), entry.clone()))?;
                 Some(held.clone().map_or(Body::Empty, Body::Record))
             }
+            Name::Successor(key, before) => self.locks.get(key)?.get(&Reverse(*before)).cloned(),
             Name::Blob { group, number, part } => {
                 self.blobs.get(&(*group, *number, *part)).map(|bytes| Body::Part(bytes.clone()))
             }
@@ -104,9 +117,17 @@ impl StoreModel {
         }
     }
 
-    /// Returns every version entry of a key, newest first.
-    pub fn entries(&self, key: &Key) -> impl Iterator<Item = &VersionEntry> {
-        self.versions.get(key).into_iter().flat_map(|entries| entries.keys()).map(|(_, entry)| entry)
+    /// Returns every version entry of a key, in the order of their names.
+    pub fn entries(&self, key: &Key) -> impl Iterator<Item = VersionEntry> + use<'_> {
+        let named = self.versions.get(key).into_iter().flat_map(|entries| entries.keys());
+        let locks = self.locks.get(key).into_iter().flat_map(|locks| locks.values());
+        named.map(|(_, entry)| entry.clone()).chain(locks.filter_map(VersionEntry::of_lock))
+    }
+
+    /// Returns every version entry of every key.
+    pub fn all_entries(&self) -> impl Iterator<Item = (&Key, VersionEntry)> {
+        let keys: BTreeSet<&Key> = self.versions.keys().chain(self.locks.keys()).collect();
+        keys.into_iter().flat_map(|key| self.entries(key).map(move |entry| (key, entry)))
     }
 
     /// Returns true if the transaction has an entry at the key.
@@ -116,14 +137,18 @@ impl StoreModel {
 
     /// Puts an entry by hand.
     pub fn enter(&mut self, key: &Key, entry: &VersionEntry) {
+        if let Some(before) = entry.follows {
+            let locks = self.locks.entry(key.clone()).or_default();
+            locks.entry(Reverse(before)).or_insert_with(|| Body::Entry(entry.clone()));
+            return;
+        }
         let entries = self.versions.entry(key.clone()).or_default();
         entries.entry((Reverse(entry.txn), entry.clone())).or_insert(None);
     }
 
     /// Returns true if a request has entries above the mark.
     pub fn has_entries_above(&self, hash: RequestHash, mark: TxnId) -> bool {
-        let mut entries = self.versions.values().flat_map(|entries| entries.keys());
-        entries.any(|(_, entry)| entry.hash == hash && entry.txn > mark)
+        self.all_entries().any(|(_, entry)| entry.hash == hash && entry.txn > mark)
     }
 
     /// Returns true if the mark has passed a dead entry of the key that is alone in its transaction,
@@ -143,13 +168,19 @@ impl StoreModel {
         let stays = |entry: &VersionEntry| entry.hash != hash || entry.whole || record == Some(entry.txn);
         self.versions.values_mut().for_each(|entries| entries.retain(|(_, entry), _| stays(entry)));
         self.versions.retain(|_, entries| !entries.is_empty());
+        let lock_stays = |body: &Body| VersionEntry::of_lock(body).is_none_or(|entry| stays(&entry));
+        self.locks.values_mut().for_each(|locks| locks.retain(|_, body| lock_stays(body)));
+        self.locks.retain(|_, locks| !locks.is_empty());
     }
 
     fn put(&mut self, name: &Name, body: &Body, store_ms: u64) {
         // What is written again can be read again.
         self.unreadable.remove(name);
         match (name, body) {
-            (Name::Commit(hash), Body::Record(_) | Body::Stub(_)) => {
+            (Name::Successor(key, before), Body::Entry(_) | Body::Record(_) | Body::Free) => {
+                self.locks.entry(key.clone()).or_default().insert(Reverse(*before), body.clone());
+            }
+            (Name::Commit(hash), Body::Record(_) | Body::Stub(_) | Body::Aborted(_)) => {
                 self.commits.insert(*hash, (body.clone(), store_ms));
             }
             (Name::Version(key, entry), Body::Empty) if !entry.whole => {
@@ -188,6 +219,14 @@ impl StoreModel {
                     }
                 }
             }
+            Name::Successor(key, before) => {
+                if let Some(locks) = self.locks.get_mut(key) {
+                    locks.remove(&Reverse(*before));
+                    if locks.is_empty() {
+                        self.locks.remove(key);
+                    }
+                }
+            }
             Name::Blob { group, number, part } => {
                 self.blobs.remove(&(*group, *number, *part));
             }
@@ -206,6 +245,11 @@ impl StoreModel {
             Call::Put(name, body) => {
                 self.put(name, body, store_ms);
                 Answer::Done
+            }
+            Call::Create(name, _) if self.get(name).is_some() => Answer::Created(Created::Exists),
+            Call::Create(name, body) => {
+                self.put(name, body, store_ms);
+                Answer::Created(Created::Created)
             }
             Call::Commit(writes) => Answer::Committed(self.commit(writes, store_ms)),
             Call::Replace(name, tag, body) => {
@@ -237,6 +281,10 @@ impl StoreModel {
     /// Returns true if the name holds a content with this tag.
     pub fn holds(&self, name: &Name, tag: &Tag) -> bool {
         self.get(name).is_some_and(|held| tag_of(&held) == *tag)
+    }
+
+    fn is_unreadable_lock(&self, name: &Name) -> bool {
+        matches!(name, Name::Successor(..)) && self.unreadable.contains(name)
     }
 
     /// Returns the error with which a damaged body answers.
@@ -275,16 +323,16 @@ impl StoreModel {
         let mut names: Vec<Name> = match group {
             Group::Versions(key) => {
                 let after = after.map(|name| match name {
-                    Name::Version(other, entry) if other == key => (Reverse(entry.txn), entry.clone()),
+                    Name::Version(other, entry) if other == key => entry,
                     other => panic!("a cursor of another group: {other:?} in {key}"),
                 });
-                let from = after.map_or(Unbounded, Excluded);
-                let entries = self.versions.get(key).into_iter();
-                entries
-                    .flat_map(|entries| entries.range((from.clone(), Unbounded)))
-                    .take(limit + 1)
-                    .map(|((_, entry), _)| Name::Version(key.clone(), entry.clone()))
-                    .collect()
+                let entries: Vec<VersionEntry> = self.entries_after(key, after).take(limit + 1).collect();
+                // Without the body of an entry of a checked key nobody knows what the key holds.
+                let unreadable = entries.iter().take(limit).map(|entry| entry.name(key));
+                if let Some(name) = unreadable.into_iter().find(|name| self.is_unreadable_lock(name)) {
+                    return Answer::Failed(CallError::Damaged(StoreModel::damage_of(&name)));
+                }
+                entries.into_iter().map(|entry| Name::Version(key.clone(), entry)).collect()
             }
             Group::Blobs(group) => {
                 let after = after.map(|name| match name {
@@ -301,6 +349,7 @@ impl StoreModel {
         };
         let more = names.len() > limit;
         names.truncate(limit);
+        sort_entries(&mut names);
         let damaged = match group {
             // What cannot be read comes with the first page.
             Group::Versions(key) if after.is_none() => self.strangers.get(key).into_iter().cloned().collect(),
@@ -311,18 +360,35 @@ impl StoreModel {
 
     fn scan(&self, scan: &Scan, limit: usize) -> Answer {
         assert!(limit >= 1, "a page holds at least one name");
-        let mut damaged = Vec::new();
+        let (mut damaged, mut unread) = (Vec::new(), Vec::new());
         let (found, more) = match scan {
             Scan::Versions { prefix, after } => {
                 let mut page = self.scan_versions(prefix, after.as_ref(), limit + 1);
                 let more = page.len() > limit;
                 page.truncate(limit);
+                page.sort_by(|(a, x), (b, y)| (a, Reverse(x.txn)).cmp(&(b, Reverse(y.txn))));
+                for (key, entry) in &page {
+                    if self.is_unreadable_lock(&entry.name(key)) {
+                        damaged.push(StoreModel::damage_of(&entry.name(key)));
+                        unread.push(key.clone());
+                    }
+                }
                 let last = page.last().map(|(key, _)| key.clone());
                 let begun = |key: &Key| after.as_ref().is_none_or(|after| key.as_str() > after.key.as_str());
                 let reached = |key: &Key| !more || last.as_ref().is_some_and(|last| key <= last);
                 let here =
                     |key: &&Key| key.as_str().starts_with(prefix.as_str()) && begun(key) && reached(key);
                 damaged.extend(self.strangers.keys().filter(here).map(|key| self.strangers[key].clone()));
+                // The last one stays, to go on from.
+                let readable = |at: usize, (key, entry): &(Key, VersionEntry), len: usize| {
+                    at + 1 == len && more || !self.is_unreadable_lock(&entry.name(key))
+                };
+                let len = page.len();
+                let mut at = 0;
+                page.retain(|found| {
+                    at += 1;
+                    readable(at - 1, found, len)
+                });
                 (Found::Versions(page), more)
             }
             Scan::Commits { after } => {
@@ -358,25 +424,45 @@ impl StoreModel {
                 (Found::Damaged(page), more)
             }
         };
-        Answer::Scanned { found, damaged, more }
+        Answer::Scanned { found, damaged, unread, more }
     }
 
     fn scan_versions(&self, prefix: &str, after: Option<&Place>, limit: usize) -> Vec<(Key, VersionEntry)> {
         let start = after.map_or(prefix, |after| after.key.as_str().max(prefix));
-        let keys = self.versions.range::<str, _>((Included(start), Unbounded));
-        let keys = keys.take_while(|(key, _)| key.as_str().starts_with(prefix));
-        let names = keys.flat_map(|(key, entries)| {
+        let from = (Included(start), Unbounded);
+        let named = self.versions.range::<str, _>(from).map(|(key, _)| key);
+        let keys: BTreeSet<&Key> =
+            named.chain(self.locks.range::<str, _>(from).map(|(key, _)| key)).collect();
+        let keys = keys.into_iter().take_while(|key| key.as_str().starts_with(prefix));
+        let names = keys.flat_map(|key| {
             let from = match after {
                 // The key of the cursor: go on within it, or leave it out.
-                Some(after) if after.key == key.as_str() => {
-                    after.entry.as_ref().map(|entry| Excluded((Reverse(entry.txn), entry.clone())))
-                }
-                Some(_) | None => Some(Unbounded),
+                Some(after) if after.key == key.as_str() => after.entry.as_ref().map(Some),
+                Some(_) | None => Some(None),
             };
-            let entries = from.into_iter().flat_map(move |from| entries.range((from, Unbounded)));
-            entries.map(move |((_, entry), _)| (key.clone(), entry.clone()))
+            let entries = from.into_iter().flat_map(move |from| self.entries_after(key, from));
+            entries.map(move |entry| (key.clone(), entry))
         });
         names.take(limit).collect()
+    }
+
+    /// Returns the entries of a key in the order of their names, those after one of them.
+    fn entries_after<'a>(
+        &'a self,
+        key: &Key,
+        after: Option<&VersionEntry>,
+    ) -> impl Iterator<Item = VersionEntry> + use<'a> {
+        let named = after.map_or(Unbounded, |entry| Excluded((Reverse(entry.txn), entry.clone())));
+        let named = self
+            .versions
+            .get(key)
+            .into_iter()
+            .flat_map(move |entries| entries.range((named.clone(), Unbounded)));
+        let follows = after.and_then(|entry| entry.follows);
+        let follows = follows.map_or(Unbounded, |before| Excluded(Reverse(before)));
+        let locks = self.locks.get(key).into_iter().flat_map(move |locks| locks.range((follows, Unbounded)));
+        let locks = locks.filter_map(|(_, body)| VersionEntry::of_lock(body));
+        named.map(|((_, entry), _)| entry.clone()).chain(locks)
     }
 }
 
@@ -399,6 +485,7 @@ mod tests {
             meta: Meta { kind: Kind::Tombstone, size: 0, etag: Bytes::new() },
             cowritten: 1,
             whole: false,
+            follows: None,
         }
     }
 
@@ -418,6 +505,7 @@ mod tests {
                 result: None,
                 large_result: None,
                 writes: Arc::from([(key.clone(), Write::Tombstone)]),
+                follows: None,
             };
             store.commits.insert(other.hash, (Body::Record(Arc::new(record)), 0));
             if noted {

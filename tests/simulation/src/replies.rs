@@ -219,6 +219,17 @@ impl World {
         }
         let (fresh_ms, asked_ms, exclusive) =
             (self.fresh_ms(number, sent), sent.at_ms, self.settings.exclusive);
+        // What it writes under a lock was read first: the node chose a version beside the others, which
+        // its client is not told.
+        let settings = &self.settings;
+        let attempt = &mut self.attempts[number];
+        let written = sent.writes.keys().chain(attempt.carried.keys().filter(|_| sent.carries));
+        let blind = written.filter(|key| settings.locks(key) && !attempt.read.contains_key(*key));
+        let blind: Vec<Key> = blind.cloned().collect();
+        if !blind.is_empty() {
+            attempt.unseen.extend(blind);
+            attempt.holds(sent);
+        }
         let basis_ms = self.attempts[number].basis_ms(sent);
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
@@ -260,7 +271,7 @@ impl World {
                 );
             }
             if self.requests[self.attempts[number].request].checked {
-                self.audit.judge_read_only(&self.attempts[number], sent.at_ms)?;
+                self.judge_checked_reader(number, sent)?;
             }
             self.attempts[number].conclude(Ended::Committed(None));
             return Ok(());
@@ -273,7 +284,9 @@ impl World {
             );
         }
         let id = attempt.id;
-        if self.requests[attempt.request].checked {
+        if !self.settings.exclusive {
+            self.audit.judge_order(id, self.scene())?;
+        } else if self.requests[attempt.request].checked {
             self.audit.judge_reads(txn, attempt)?;
         }
         self.judge_session(txn, &committed.session)?;
@@ -281,6 +294,17 @@ impl World {
         self.attempts[number].session_after = committed.session;
         self.attempts[number].conclude(Ended::Committed(Some(txn)));
         Ok(())
+    }
+
+    /// Judges a serializable transaction that only read.
+    fn judge_checked_reader(&mut self, number: usize, sent: &Sent) -> Verdict {
+        let attempt = &self.attempts[number];
+        if self.settings.exclusive {
+            return self.audit.judge_read_only(attempt, sent.at_ms);
+        }
+        let id = attempt.id;
+        self.audit.readers.insert(id, self.now_ms);
+        self.audit.judge_order(id, self.scene())
     }
 
     /// Judges a token: it names the commit, or has its bearer begin fresh.
@@ -361,7 +385,9 @@ impl World {
             Refusal::SnapshotGone(key) => self.judge_gone(attempt) || self.store.has_passed_dead(key),
             Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
             Refusal::Conflict(conflict) => {
-                request.checked && sent.commits && self.judge_conflict(attempt, conflict)
+                let mut written = attempt.written().into_iter().chain(attempt.dropped.keys());
+                let locks = written.any(|key| self.settings.locks(key));
+                (request.checked || locks) && sent.commits && self.judge_conflict(attempt, conflict)
             }
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
@@ -378,7 +404,8 @@ impl World {
             Refusal::TooLarge(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
-                all.len() > self.settings.write_set_len_max || self.reads_too_much(attempt, sent)
+                let levels = !self.settings.exclusive && self.settings.levels.iter().next().is_some();
+                levels || all.len() > self.settings.write_set_len_max || self.reads_too_much(attempt, sent)
             }
             // The time may run out within the batch that came with the opening.
             Refusal::Lost => true,

@@ -5,7 +5,8 @@
 
 use aft_core::bug::Bug;
 use aft_core::ids::{Key, Session};
-use aft_core::settings::Settings;
+use aft_core::message::Isolation;
+use aft_core::settings::{Levels, Settings};
 use aft_core::store::{Call, Name, Writes};
 
 use crate::clocks::{Pause, StoreClock};
@@ -157,6 +158,18 @@ impl Stage {
         self.world.upkeep(0, on).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
+    /// Answers the calls of a host until it makes such a one, which is then under way.
+    fn answer_until(&mut self, host: usize, is_it: impl Fn(&Call) -> bool) {
+        loop {
+            let mut own = self.world.flights.iter().filter(|(_, flight)| flight.host == host);
+            if own.clone().any(|(_, flight)| is_it(&flight.call)) {
+                return;
+            }
+            let next = *own.next().expect("such a call is made").0;
+            complete(&mut self.world, next).expect("nothing is broken before the world begins");
+        }
+    }
+
     /// Lets one sweep or two pass over the store.
     fn swept(mut self) -> Stage {
         self.upkeep(true);
@@ -229,30 +242,34 @@ pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
     all.extend(overlapping(bug));
     all.extend(ending(bug));
     all.extend(checking(bug));
+    all.extend(locking(bug));
     all
+}
+
+/// A serializable request: reads keys one after the other, writes the others in one batch, commits.
+fn checked(text: &str, writes: &str) -> Request {
+    let gets = text.chars().map(|letter| match letter {
+        'k' => Step::Run(vec![Action::Get(k())]),
+        'l' => Step::Run(vec![Action::Get(l())]),
+        '*' => Step::list_all(),
+        other => panic!("{other} is no read of a small world"),
+    });
+    let puts = writes.chars().map(|letter| match letter {
+        'K' => Action::Put(k()),
+        'L' => Action::Put(l()),
+        'k' => Action::Delete(k()),
+        'l' => Action::Delete(l()),
+        other => panic!("{other} is no key of a small world"),
+    });
+    let mut program: Vec<Step> = gets.collect();
+    let puts: Vec<Action> = puts.collect();
+    program.extend((!puts.is_empty()).then_some(Step::Run(puts)));
+    program.push(Step::Commit);
+    Request { checked: true, ..Request::new(0, program) }
 }
 
 /// Serializable transactions on a store that one process holds (protocol, section 13).
 fn checking(bug: Option<Bug>) -> Vec<Scenario> {
-    let checked = |text: &str, writes: &str| {
-        let gets = text.chars().map(|letter| match letter {
-            'k' => Step::Run(vec![Action::Get(k())]),
-            'l' => Step::Run(vec![Action::Get(l())]),
-            '*' => Step::list_all(),
-            other => panic!("{other} is no read of a small world"),
-        });
-        let puts = writes.chars().map(|letter| match letter {
-            'K' => Action::Put(k()),
-            'L' => Action::Put(l()),
-            'k' => Action::Delete(k()),
-            'l' => Action::Delete(l()),
-            other => panic!("{other} is no key of a small world"),
-        });
-        let mut program: Vec<Step> = gets.collect();
-        program.push(Step::Run(puts.collect()));
-        program.push(Step::Commit);
-        Request { checked: true, ..Request::new(0, program) }
-    };
     let worlds: [(&str, &[&str], [Request; 3]); 4] = [
         ("lost update", &["K"], [checked("k", "K"), checked("k", "K"), plain(2, "K")]),
         ("write skew", &["KL"], [checked("kl", "K"), checked("kl", "L"), plain(2, "K")]),
@@ -282,6 +299,116 @@ fn checking(bug: Option<Bug>) -> Vec<Scenario> {
     stage.add(Request { id: 11, ..checked("k", "K") }, 0);
     let budget = Budget { crashes: 1, ..Budget::default() };
     all.push(stage.scenario("two attempts of one request that conflict with each other", budget));
+    all
+}
+
+/// Serializable transactions on a store that several processes share (protocol, section 13).
+fn locking(bug: Option<Bug>) -> Vec<Scenario> {
+    let stage = |delete_if: bool| {
+        let mut settings = small_settings(false);
+        settings.bug = bug;
+        settings.delete_if = delete_if;
+        settings.levels = Levels::everywhere(Isolation::Serializable);
+        settings.break_after_ms = 100;
+        Stage::with(settings, &MEMBERS)
+    };
+    let eager = |text: &str, writes: &str| Request { eager: true, ..checked(text, writes) };
+    let mut all = Vec::new();
+    let mut add = |name: &'static str, mut stage: Stage, requests: Vec<Request>, budget: Budget| {
+        for (number, request) in requests.into_iter().enumerate() {
+            stage.add(Request { id: 10 + number as u32, ..request }, number % 2);
+        }
+        all.push(stage.scenario(name, budget));
+    };
+    let plain = |text: &str, writes: &str| Request { named: false, ..eager(text, writes) };
+
+    let crash = Budget { crashes: 1, ..Budget::default() };
+    let splits = Budget { splits: 2, late: 1, no_answers: 1, ..Budget::default() };
+    add("locks: lost update", stage(true).done(&["K"]), vec![eager("k", "K"), eager("k", "K")], splits);
+    add(
+        "locks: lost update, whole",
+        stage(true).done(&["K"]),
+        vec![plain("k", "K"), plain("k", "K")],
+        splits,
+    );
+    add("locks: lost update of an absent key", stage(false), vec![plain("k", "K"), eager("k", "K")], splits);
+    add("locks: write skew", stage(true).done(&["KL"]), vec![eager("kl", "K"), eager("kl", "L")], splits);
+    add(
+        "locks: blind writes cross",
+        stage(true).done(&["KL"]),
+        vec![eager("", "KL"), eager("", "KL")],
+        Budget { splits: 2, ticks: 2, ..Budget::default() },
+    );
+    add(
+        "locks: the read-only anomaly",
+        stage(true).done(&["KL"]),
+        vec![eager("kl", "K"), eager("l", "L"), checked("kl", "")],
+        crash,
+    );
+
+    // A holder that stands still between its locks and its record is broken, and goes on.
+    let mut zombie = stage(true).done(&["K"]);
+    zombie.jumps.push(400);
+    let budget = Budget { holds: 1, pauses: 1, ..Budget::default() };
+    add("locks: a zombie after a break", zombie, vec![eager("k", "K"), eager("k", "K")], budget);
+
+    let mut dead = stage(true).done(&["K"]);
+    dead.jumps.push(400);
+    let budget = Budget { crashes: 1, late: 1, no_answers: 1, ..Budget::default() };
+    add("locks: the lock of a dead attempt", dead, vec![eager("kl", "K"), eager("k", "K")], budget);
+
+    for delete_if in [true, false] {
+        let name = match delete_if {
+            true => "locks: delete, collect, write again",
+            false => "locks: delete, collect, write again, without deletion by tag",
+        };
+        let deleted = stage(delete_if).done(&["K", "k"]).settled().swept();
+        let budget = Budget { sweeps: 1, splits: 1, crashes: 1, ..Budget::default() };
+        add(name, deleted, vec![checked("k", "K"), checked("k", "K")], budget);
+    }
+
+    // One has read a deletion, which is then collected; the other finds nothing.
+    let mut collected = stage(true).done(&["K", "k"]).settled().swept();
+    let reader = collected.add(Request { id: 20, timeout_ms: Some(4_000), ..checked("k", "K") }, 1);
+    collected.verb(reader);
+    collected.verb(reader);
+    collected.upkeep(true);
+    collected.pass(100);
+    collected.upkeep(false);
+    assert!(!collected.world.store.all_entries().any(|(key, _)| *key == k()), "the deletion is collected");
+    let budget = Budget { splits: 2, ..Budget::default() };
+    add("locks: a deletion that is collected under a reader", collected, vec![eager("k", "K")], budget);
+
+    // The same, but the sweep is about to delete it.
+    let mut leaving = stage(true).done(&["K", "k"]).settled().swept();
+    let reader = leaving.add(Request { id: 20, timeout_ms: Some(4_000), ..checked("k", "K") }, 1);
+    leaving.verb(reader);
+    leaving.verb(reader);
+    leaving.upkeep(true);
+    leaving.answer_until(0, |call| matches!(call, Call::Delete(_)));
+    let mut decided = leaving.clone();
+    let budget = Budget { splits: 1, ..Budget::default() };
+    add("locks: a deletion that leaves beside a reader", leaving, vec![eager("k", "K")], budget);
+    // And the reader has found it in its place already.
+    let clean = "nothing is broken before the world begins";
+    (0..2).for_each(|_| decided.world.client(reader).expect(clean));
+    decided.answer_until(1, |call| matches!(call, Call::Create(Name::Commit(_), _)));
+    add("locks: a deletion that leaves behind a lock", decided, vec![eager("k", "K")], Budget::default());
+
+    let mut again = stage(true).done(&["K"]);
+    again.jumps.push(400);
+    let first = again.add(Request { id: 10, ..eager("k", "K") }, 0);
+    again.again(first, 1);
+    again.add(Request { id: 11, ..eager("k", "K") }, 1);
+    let budget = Budget { crashes: 1, holds: 1, ..Budget::default() };
+    all.push(again.scenario("locks: two attempts of one request that conflict with each other", budget));
+
+    let mut swept = stage(true).done(&["K"]);
+    swept.jumps.push(swept.settings().target_lag_ms() + 1);
+    let first = swept.add(Request { id: 10, ..eager("k", "KL") }, 0);
+    swept.again(first, 1);
+    let budget = Budget { crashes: 1, sweeps: 1, late: 1, ..Budget::default() };
+    all.push(swept.scenario("locks: half-locked, swept, run again", budget));
     all
 }
 

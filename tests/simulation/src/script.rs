@@ -13,6 +13,15 @@ pub enum Action {
     Delete(Key),
 }
 
+impl Action {
+    /// Returns the key.
+    pub fn key(&self) -> &Key {
+        match self {
+            Action::Get(key) | Action::Put(key) | Action::Delete(key) => key,
+        }
+    }
+}
+
 /// One step of a program: one verb, or several for a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -99,6 +108,15 @@ impl Request {
             id,
             payload: 0,
         }
+    }
+
+    /// Returns the operations of its batches, in order.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        let batches = self.program.iter().filter_map(|step| match step {
+            Step::Run(actions) => Some(actions),
+            Step::List { .. } | Step::Blob(_) | Step::Commit | Step::Abort => None,
+        });
+        batches.flatten()
     }
 
     /// Returns true if its begin may wait for another attempt.

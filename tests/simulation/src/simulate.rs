@@ -85,7 +85,7 @@ enum Event {
     Send(FlightId),
     Answer(FlightId),
     FromCache(FlightId),
-    Ghost(Ghost),
+    Ghost(Box<Ghost>),
     Tell(TellId, bool),
     Client(usize),
     Launch(usize),

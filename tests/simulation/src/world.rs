@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use aft_core::ids::{Key, NodeId, TxnId};
-use aft_core::message::{Input, Note, Output, Tell};
+use aft_core::message::{End, Input, Note, Output, Tell};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError};
 
@@ -264,7 +264,12 @@ impl World {
                 let damaged = damaged.iter().map(|text| CallError::Damaged(text.clone()));
                 failures.extend(damaged.map(|error| (host, now_ms, error)));
             }
-            Answer::Got(_) | Answer::Cached(_) | Answer::Done | Answer::Replaced | Answer::Changed => {}
+            Answer::Got(_)
+            | Answer::Cached(_)
+            | Answer::Done
+            | Answer::Created(_)
+            | Answer::Replaced
+            | Answer::Changed => {}
         }
     }
 
@@ -274,13 +279,17 @@ impl World {
                 self.hosts[host].calls_made += 1;
                 let id = FlightId { node, call: call_id };
                 self.say(|| format!("  {node}#{} asks: {call:?}", call_id.0));
-                if let Call::Commit(writes) = &call
-                    && let Some(record) = &writes.record
-                {
+                let commits = match &call {
+                    Call::Commit(writes) => writes.record.as_ref().map(|record| record.txn),
+                    Call::Create(_, Body::Record(record)) => Some(record.txn),
+                    Call::Create(_, Body::Entry(entry)) => Some(entry.txn),
+                    _ => None,
+                };
+                if let Some(txn) = commits {
                     if self.settings.exclusive {
-                        self.own_ms = self.own_ms.max(record.txn.time.ms());
+                        self.own_ms = self.own_ms.max(txn.time.ms());
                     }
-                    self.audit.asked.entry(record.txn.attempt).or_insert(self.now_ms);
+                    self.audit.asked.entry(txn.attempt).or_insert(self.now_ms);
                 }
                 self.fly(host, id, call);
                 Ok(())
@@ -316,7 +325,9 @@ impl World {
 
     fn noted(&mut self, host: usize, note: Note) -> Verdict {
         let (name, count) = match &note {
-            Note::Ended(attempt, _) => {
+            Note::Ended(attempt, end) => {
+                self.attempts[attempt_number(*attempt)].gave_up |=
+                    matches!(end, End::Conflicted | End::LostToOther);
                 self.attempts[attempt_number(*attempt)].open = false;
                 self.attempts[attempt_number(*attempt)].opened = false;
                 ("ended", 1)

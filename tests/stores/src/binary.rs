@@ -49,6 +49,20 @@ pub fn aft_in(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     finish(command)
 }
 
+/// Runs curl, and returns what it printed.
+///
+/// # Panics
+/// If it fails.
+pub fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error"])
+        .args(arguments)
+        .output()
+        .expect("curl starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn finish(mut command: Command) -> Ran {
     let output = command.output().expect("the binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -77,8 +91,9 @@ impl Drop for Serving {
 /// If it does not come to listen.
 pub fn serve(store: &str, server: &Server) -> Serving {
     let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0"];
-    let keys = Some((server.access_key(), server.secret_key()));
-    let mut child = command(&arguments, keys).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let mut command = command(&arguments, None);
+    let child = command.envs(server.environment()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("the binary starts");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let mut url = None;
     for line in lines.map_while(Result::ok) {

@@ -20,7 +20,7 @@ mod times;
 mod transactions;
 mod trouble;
 
-pub use binary::{Ran, Serving, aft, aft_in, serve};
+pub use binary::{Ran, Serving, aft, aft_in, curl, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use races::passed_but_for_races;

@@ -1,11 +1,10 @@
 //! Goal: `aft serve`, `bench`, `demo` and `store` work on S3, tell what it costs, and refuse what would break a promise, without showing a
 //! secret. Method: the binary, real servers, and a front that takes the condition off every create.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aft_services::{Server, Service};
-use aft_store_tests::{Act, Bucket, Front, aft, serve};
+use aft_store_tests::{Act, Bucket, Front, aft, curl, serve};
 use hyper::header::IF_NONE_MATCH;
 use serde_json::Value;
 
@@ -14,16 +13,6 @@ const VISIBLE_MAX: Duration = Duration::from_secs(60);
 
 fn keys(server: &Server) -> Option<(&str, &str)> {
     Some((server.access_key(), server.secret_key()))
-}
-
-fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl")
-        .args(["--silent", "--show-error"])
-        .args(arguments)
-        .output()
-        .expect("curl starts");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

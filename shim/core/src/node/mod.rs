@@ -35,7 +35,7 @@ use base::script::{Issued, Memory, Pending, Run, TaskId, Tasks};
 use base::state::{Purpose, State, TIME_TRIES_MAX, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
 use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use serve::{batch, begin, commit, end, list, read, reserve, resolve};
+use serve::{batch, begin, commit, end, list, lock, read, reserve, resolve};
 use upkeep::Upkeep;
 
 /// A node of the shim.
@@ -299,17 +299,19 @@ impl Node {
             Verb::Abort(attempt) => end::abort(state, ticket, attempt),
             Verb::LookUp(hash) => {
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, Name::Commit(hash)), patience);
+                state.start_task(Purpose::LookUp(ticket, Name::Commit(hash), hash), patience);
             }
             Verb::LookUpOf(attempt, otherwise) => {
-                let open = state.transactions.get(&attempt).map(|open| Name::Commit(open.hash));
+                let open = state.transactions.get(&attempt);
+                let open = open.map(|open| (Name::Commit(open.hash), open.hash));
                 // A commit of one key may have no record: its entry is the commit.
-                let of_ended =
-                    |ended: &base::state::Ended| ended.commit.clone().unwrap_or(Name::Commit(ended.hash));
-                let name = open.or_else(|| state.ended.get(&attempt).map(of_ended));
-                let name = name.unwrap_or(Name::Commit(otherwise));
+                let of_ended = |ended: &base::state::Ended| {
+                    (ended.commit.clone().unwrap_or(Name::Commit(ended.hash)), ended.hash)
+                };
+                let found = open.or_else(|| state.ended.get(&attempt).map(of_ended));
+                let (name, hash) = found.unwrap_or((Name::Commit(otherwise), otherwise));
                 let patience = state.patience();
-                state.start_task(Purpose::LookUp(ticket, name), patience);
+                state.start_task(Purpose::LookUp(ticket, name, hash), patience);
             }
         }
     }
@@ -483,10 +485,12 @@ fn run_task(state: &mut State, id: TaskId) {
                 run(state, memory, |run, state| resolve::script(run, state, *attempt, *hash));
             (asked, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
         }
-        Purpose::LookUp(ticket, name) => {
-            let (asked, ending) = run(state, memory, |run, state| begin::look_up_script(run, state, name));
+        Purpose::LookUp(ticket, name, hash) => {
+            let look = |run: &mut Run<'_>, state: &State| begin::look_up_script(run, state, (name, *hash));
+            let (asked, ending) = run(state, memory, look);
             (asked, ending.map(|found| begin::found(state, *ticket, found)))
         }
+        Purpose::Release(record) => run(state, memory, |run, state| lock::release(run, state, record)),
     };
     let limit = task.limit;
     let pending = ended.is_err();

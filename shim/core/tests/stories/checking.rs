@@ -26,7 +26,7 @@ fn shop() -> Shop {
 }
 
 fn open(shop: &mut Shop, conflicts: u32) -> AttemptId {
-    let begin = Begin { isolation: Isolation::Serializable, conflicts, ..shop.begin(None) };
+    let begin = Begin { isolation: Some(Isolation::Serializable), conflicts, ..shop.begin(None) };
     shop.open(0, begin)
 }
 
@@ -215,14 +215,4 @@ fn what_is_forgotten_conflicts() {
     shop.get(0, short, "stock").expect("it is there");
     put(&mut shop, short, "total", "0");
     assert!(matches!(commit(&mut shop, short), Ok(Reply::Committed(_))));
-}
-
-#[test]
-fn a_store_that_is_shared_refuses_the_level_and_says_what_to_do() {
-    let mut shop = Shop::new(1, &Shop::settings());
-    let begin = Begin { isolation: Isolation::Serializable, ..shop.begin(None) };
-    match shop.ask(0, Verb::Begin(Box::new(begin))) {
-        Err(Refusal::Invalid(why)) => assert!(why.contains("read_atomic"), "{why}"),
-        other => panic!("{other:?}"),
-    }
 }

@@ -93,7 +93,7 @@ fn an_entry_below_the_mark_whose_record_is_not_there_is_dead_or_its_record_was_l
     // mark passed the entry; now it is mended.
     let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
     let meta = Write::Put(value("a loser's")).meta();
-    let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 2, whole: false };
+    let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 2, whole: false, follows: None };
     shop.store.put(Name::Version(key("k"), entry), Body::Empty);
     shop.set_mark(long_ago_ms + 100_000);
     assert_eq!(shop.read_fresh(0, "k"), Some("a version".into()));
@@ -121,7 +121,8 @@ fn a_dead_entry_below_the_mark_that_is_alone_in_its_transaction_counts_until_it_
         // As above, but the loser wrote one key.
         let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
         let meta = write.meta();
-        let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 1, whole: false };
+        let entry =
+            VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 1, whole: false, follows: None };
         let name = Name::Version(key("k"), entry);
         shop.store.put(name.clone(), Body::Empty);
         let read = |shop: &mut Shop, node: usize| {

@@ -5,6 +5,7 @@ mod clocks;
 mod damage;
 mod entries_first;
 mod freshness;
+mod locking;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reading;

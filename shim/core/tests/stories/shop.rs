@@ -28,6 +28,8 @@ pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
 pub(crate) struct Store {
     pub(crate) commits: BTreeMap<RequestHash, Body>,
     pub(crate) versions: BTreeMap<Key, BTreeMap<(Reverse<TxnId>, VersionEntry), Body>>,
+    /// Entries of keys that are checked, by what they follow.
+    pub(crate) locks: BTreeMap<Key, BTreeMap<Reverse<TxnId>, Body>>,
     pub(crate) others: BTreeMap<Name, Body>,
 }
 
@@ -40,6 +42,7 @@ impl Store {
         match name {
             Name::Commit(hash) => self.commits.get(hash),
             Name::Version(key, entry) => self.versions.get(key)?.get(&(Reverse(entry.txn), entry.clone())),
+            Name::Successor(key, before) => self.locks.get(key)?.get(&Reverse(*before)),
             other => self.others.get(other),
         }
     }
@@ -49,6 +52,9 @@ impl Store {
             Name::Commit(hash) => drop(self.commits.insert(hash, body)),
             Name::Version(key, entry) => {
                 self.versions.entry(key).or_default().insert((Reverse(entry.txn), entry), body);
+            }
+            Name::Successor(key, before) => {
+                self.locks.entry(key).or_default().insert(Reverse(before), body);
             }
             other => drop(self.others.insert(other, body)),
         }
@@ -62,6 +68,12 @@ impl Store {
                     entries.remove(&(Reverse(entry.txn), entry.clone()));
                 }
                 self.versions.retain(|_, entries| !entries.is_empty());
+            }
+            Name::Successor(key, before) => {
+                if let Some(entries) = self.locks.get_mut(key) {
+                    entries.remove(&Reverse(*before));
+                }
+                self.locks.retain(|_, entries| !entries.is_empty());
             }
             other => drop(self.others.remove(other)),
         }
@@ -83,6 +95,11 @@ impl Store {
             Call::Put(name, body) => {
                 self.put(name.clone(), body.clone());
                 Answer::Done
+            }
+            Call::Create(name, _) if self.get(name).is_some() => Answer::Created(Created::Exists),
+            Call::Create(name, body) => {
+                self.put(name.clone(), body.clone());
+                Answer::Created(Created::Created)
             }
             Call::Commit(writes) => {
                 let record = writes.record.as_ref().map(|record| Ok(self.create(record)));
@@ -114,11 +131,24 @@ impl Store {
         }
     }
 
+    /// Returns every key with its version entries, newest first.
+    fn entries(&self) -> BTreeMap<Key, Vec<VersionEntry>> {
+        let mut all: BTreeMap<Key, Vec<VersionEntry>> = BTreeMap::new();
+        for (key, entries) in &self.versions {
+            all.entry(key.clone()).or_default().extend(entries.keys().map(|(_, entry)| entry.clone()));
+        }
+        for (key, entries) in &self.locks {
+            all.entry(key.clone()).or_default().extend(entries.values().filter_map(VersionEntry::of_lock));
+        }
+        all.values_mut().for_each(|entries| entries.sort_by_key(|entry| Reverse(entry.txn)));
+        all
+    }
+
     fn list(&self, group: &Group, after: Option<&Name>, limit: usize) -> Answer {
         let all: Vec<Name> = match group {
             Group::Versions(key) => {
-                let entries = self.versions.get(key).into_iter().flatten();
-                entries.map(|((_, entry), _)| Name::Version(key.clone(), entry.clone())).collect()
+                let entries = self.entries().remove(key).unwrap_or_default();
+                entries.into_iter().map(|entry| Name::Version(key.clone(), entry)).collect()
             }
             Group::Blobs(of) => {
                 let blobs =
@@ -135,8 +165,9 @@ impl Store {
     fn scan(&self, scan: &Scan, limit: usize) -> Answer {
         let (found, more) = match scan {
             Scan::Versions { prefix, after } => {
-                let keys = self.versions.iter().filter(|(key, _)| key.as_str().starts_with(prefix.as_str()));
-                let all = keys.flat_map(|(key, entries)| entries.keys().map(move |(_, entry)| (key, entry)));
+                let all = self.entries();
+                let keys = all.iter().filter(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+                let all = keys.flat_map(|(key, entries)| entries.iter().map(move |entry| (key, entry)));
                 let later = all.filter(|(key, entry)| match after {
                     None => true,
                     Some(place) if key.as_str() != place.key => key.as_str() > place.key.as_str(),
@@ -159,7 +190,7 @@ impl Store {
             Scan::Blobs { .. } => (Found::Blobs(Vec::new()), false),
             Scan::Damaged { .. } => (Found::Damaged(Vec::new()), false),
         };
-        Answer::Scanned { found, damaged: Vec::new(), more }
+        Answer::Scanned { found, damaged: Vec::new(), unread: Vec::new(), more }
     }
 }
 
@@ -344,6 +375,7 @@ impl Shop {
             result: Some(Bytes::from_static(b"planted")),
             large_result: None,
             writes: keys.iter().map(|name| (key(name), Write::Put(value(text)))).collect(),
+            follows: None,
         });
         if entries {
             for (key, entry) in record.entries() {

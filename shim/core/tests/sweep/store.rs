@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aft_core::ids::{RequestHash, TxnId};
-use aft_core::record::{BlobGroup, Format};
+use aft_core::record::{BlobGroup, Format, VersionEntry};
 use aft_core::store::{
     Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag, Writes,
 };
@@ -15,6 +15,9 @@ fn place(name: &Name) -> (u8, String, u64, [u8; 16], &Name) {
         Name::Version(key, entry) => {
             let attempt = entry.txn.attempt.0.map(|byte| !byte);
             (1, key.as_str().into(), !entry.txn.time.0, attempt, name)
+        }
+        Name::Successor(key, before) => {
+            (1, key.as_str().into(), !before.time.0, before.attempt.0.map(|byte| !byte), name)
         }
         other => (0, String::new(), 0, [0; 16], other),
     }
@@ -103,7 +106,10 @@ impl Store {
     /// Carries a call out.
     pub(crate) fn apply(&mut self, call: &Call) -> Answer {
         let names: Vec<&Name> = match call {
-            Call::Put(name, _) | Call::Replace(name, ..) | Call::DeleteIf(name, _) => vec![name],
+            Call::Put(name, _)
+            | Call::Create(name, _)
+            | Call::Replace(name, ..)
+            | Call::DeleteIf(name, _) => vec![name],
             Call::Delete(names) => names.iter().collect(),
             _ => Vec::new(),
         };
@@ -115,6 +121,11 @@ impl Store {
             Call::Put(name, body) => {
                 self.put(name.clone(), body.clone());
                 Answer::Done
+            }
+            Call::Create(name, _) if self.objects.contains_key(name) => Answer::Created(Created::Exists),
+            Call::Create(name, body) => {
+                self.put(name.clone(), body.clone());
+                Answer::Created(Created::Created)
             }
             Call::Commit(writes) => Answer::Committed(self.commit(writes)),
             Call::Replace(name, tag, body) => {
@@ -191,14 +202,18 @@ impl Store {
             Scan::Versions { prefix, after } => {
                 let of = |name: &Name| match name {
                     Name::Version(key, entry) => Some((key.clone(), entry.clone())),
+                    Name::Successor(key, _) => {
+                        let entry = VersionEntry::of_lock(self.body(name).expect("a name has a body"));
+                        entry.map(|entry| (key.clone(), entry))
+                    }
                     _ => None,
                 };
                 let is_after = |key: &str, name: &Name| match after {
                     None => true,
                     Some(after) if after.key != *key => *after.key < *key,
                     Some(after) => after.entry.as_ref().is_some_and(|entry| {
-                        let Name::Version(key, _) = name else { return false };
-                        place(&Name::Version(key.clone(), entry.clone())) < place(name)
+                        let (Name::Version(key, _) | Name::Successor(key, _)) = name else { return false };
+                        place(&entry.name(key)) < place(name)
                     }),
                 };
                 let found = names.filter_map(|name| of(name).map(|found| (name, found)));
@@ -208,7 +223,12 @@ impl Store {
                 let mut found: Vec<_> = found.map(|(_, found)| found).collect();
                 let more = page(found.len());
                 found.truncate(limit);
-                Answer::Scanned { found: Found::Versions(found), damaged: Vec::new(), more }
+                Answer::Scanned {
+                    found: Found::Versions(found),
+                    damaged: Vec::new(),
+                    unread: Vec::new(),
+                    more,
+                }
             }
             Scan::Commits { after } => {
                 let of = |name: &Name| match name {
@@ -222,7 +242,12 @@ impl Store {
                 let mut found: Vec<FoundRecord> = names.filter_map(of).collect();
                 let more = page(found.len());
                 found.truncate(limit);
-                Answer::Scanned { found: Found::Commits(found), damaged: Vec::new(), more }
+                Answer::Scanned {
+                    found: Found::Commits(found),
+                    damaged: Vec::new(),
+                    unread: Vec::new(),
+                    more,
+                }
             }
             Scan::Blobs { after } => {
                 let of = |name: &Name| match name {
@@ -234,7 +259,7 @@ impl Store {
                 found.dedup();
                 let more = page(found.len());
                 found.truncate(limit);
-                Answer::Scanned { found: Found::Blobs(found), damaged: Vec::new(), more }
+                Answer::Scanned { found: Found::Blobs(found), damaged: Vec::new(), unread: Vec::new(), more }
             }
             Scan::Damaged { after } => {
                 let of = |name: &Name| match name {
@@ -244,7 +269,12 @@ impl Store {
                 let mut found: Vec<RequestHash> = names.filter_map(of).collect();
                 let more = page(found.len());
                 found.truncate(limit);
-                Answer::Scanned { found: Found::Damaged(found), damaged: Vec::new(), more }
+                Answer::Scanned {
+                    found: Found::Damaged(found),
+                    damaged: Vec::new(),
+                    unread: Vec::new(),
+                    more,
+                }
             }
         }
     }

@@ -77,6 +77,7 @@ impl Line {
             result: needs_result.then(|| Bytes::from_static(b"r")),
             large_result: None,
             writes: writes.into(),
+            follows: None,
         });
         assert_eq!(record.is_whole(), whole, "{line}");
         let entries = record.entries().into_iter();
@@ -132,6 +133,7 @@ pub(crate) fn show(store: &Store) -> String {
             let (ms, attempt) = (entry.txn.time.ms(), letter(&entry.txn.attempt.0));
             Some(format!("{key}@{ms}{attempt}{deleted}"))
         }
+        Name::Successor(key, before) => Some(format!("{key}>{}", before.time.ms())),
         Name::Blob { group, part, .. } => Some(format!("{}/{part}", letter(&group.attempt.0))),
         Name::Damaged(hash) => Some(format!("damaged {}", letter(&hash.0))),
         Name::Notes => Some("notes".into()),

@@ -29,7 +29,7 @@ pub(crate) struct Opening {
     pub(crate) session: Session,
     pub(crate) retention_ms: Option<u64>,
     pub(crate) fresh: bool,
-    pub(crate) isolation: Isolation,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) conflicts: u32,
 }
 

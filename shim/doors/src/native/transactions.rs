@@ -74,11 +74,12 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         retention_ms: begin.retention_s.map(|s| s.saturating_mul(1_000)),
         fresh: begin.fresh,
         isolation: match http::Isolation::try_from(begin.isolation) {
-            Ok(http::Isolation::ReadAtomic) => Isolation::ReadAtomic,
-            Ok(http::Isolation::Serializable) => Isolation::Serializable,
+            Ok(http::Isolation::Unspecified) => None,
+            Ok(http::Isolation::ReadAtomic) => Some(Isolation::ReadAtomic),
+            Ok(http::Isolation::Serializable) => Some(Isolation::Serializable),
             Err(_) => {
                 return Err(Failure::invalid(format!(
-                    "isolation is READ_ATOMIC (0) or SERIALIZABLE (1), not {}",
+                    "isolation is READ_ATOMIC (1), SERIALIZABLE (2), or left out (0), not {}",
                     begin.isolation
                 )));
             }

@@ -80,6 +80,35 @@ async fn batches_read_write_and_commit_in_both_encodings() {
     assert_eq!(reply.results[0].value.as_deref(), Some(&b"three"[..]));
 }
 
+/// Overtakes a transaction that was opened so, and returns the status of its commit.
+async fn commit_after_another(server: &Server, begin: &Begin) -> u16 {
+    let headers = [("content-type", Format::Protobuf.content_type())];
+    let answer = server.call("POST", "/v1/transactions", &headers, Format::Protobuf.encode(begin)).await;
+    let begun: Reply = Format::Protobuf.decode(&answer.body).expect("the reply is in the request's encoding");
+    let transaction = begun.transaction.expect("an open transaction has a token");
+    server.call("GET", &format!("/v1/transactions/{transaction}/keys/k"), &[], "").await;
+    assert!(server.call("PUT", "/v1/keys/k", &[], "other").await.reply().version.is_some());
+    server.call("PUT", &format!("/v1/transactions/{transaction}/keys/k"), &[], "own").await;
+    server.post(&format!("/v1/transactions/{transaction}/commit"), "").await.status.as_u16()
+}
+
+/// One process holds this store: what names no level is read atomic.
+#[tokio::test]
+async fn the_level_may_be_left_out() {
+    let server = Server::start().await;
+    for (isolation, status) in [(0, 200), (1, 200), (2, 409)] {
+        let begin = Begin { isolation, ..Begin::default() };
+        assert_eq!(commit_after_another(&server, &begin).await, status, "{isolation}");
+    }
+    let headers = [("content-type", Format::Protobuf.content_type())];
+    let begin = Format::Protobuf.encode(&Begin { isolation: 3, ..Begin::default() });
+    let answer = server.call("POST", "/v1/transactions", &headers, begin).await;
+    assert!(
+        answer.problem().detail.contains("READ_ATOMIC (1), SERIALIZABLE (2), or left out (0)"),
+        "{answer:?}"
+    );
+}
+
 #[tokio::test]
 async fn listing_is_paged_and_sees_own_writes() {
     let server = Server::start().await;

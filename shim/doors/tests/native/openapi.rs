@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::Server;
 use aft_doors::{OPENAPI, ROUTES};
-use aft_wire::http::{Action, Code};
+use aft_wire::http::{Action, Begin, Code, Format, IfOpen, Isolation};
 use serde_json::Value;
 
 fn document() -> Value {
@@ -51,6 +51,32 @@ fn every_code_is_documented_as_it_is() {
     }
     let listed = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
     assert_eq!(listed.as_array().unwrap().len(), Code::ALL.len());
+}
+
+/// Of each enumeration of an opening: what the document lists, in the order of the numbers in
+/// protobuf.
+#[test]
+fn the_values_of_enumerations_are_documented() {
+    let document = document();
+    let properties = &document["components"]["schemas"]["Begin"]["properties"];
+    let json = |begin: Begin, name: &str| {
+        let body: Value = serde_json::from_slice(&Format::Json.encode(&begin)).unwrap();
+        body.get(name).cloned()
+    };
+    let if_open = |number| Begin { if_open: number, ..Begin::default() };
+    let isolation = |number| Begin { isolation: number, ..Begin::default() };
+    // Number 0 is what an opening without the property has.
+    assert_eq!(json(if_open(0), "if_open"), None);
+    assert_eq!(properties["if_open"]["default"], "wait");
+    assert_eq!(json(if_open(1), "if_open").unwrap(), properties["if_open"]["enum"][1]);
+    assert_eq!((IfOpen::try_from(1).is_ok(), IfOpen::try_from(2).is_ok()), (true, false));
+    assert_eq!(json(isolation(0), "isolation"), None);
+    assert_eq!(properties["isolation"].get("default"), None, "0 is no level");
+    let levels = properties["isolation"]["enum"].as_array().unwrap();
+    for (number, level) in (1..).zip(levels) {
+        assert_eq!(&json(isolation(number), "isolation").unwrap(), level);
+    }
+    assert!(Isolation::try_from(levels.len() as i32 + 1).is_err(), "all of them are listed");
 }
 
 #[test]

@@ -236,7 +236,7 @@ async fn a_store_whose_mark_was_lost_is_not_made_again() {
     let (attempt, hash) = (AttemptId([1; 16]), RequestHash([1; 32]));
     let txn = TxnId { time: Hlc(9), attempt };
     let meta = Meta { kind: Kind::Inline, size: 5, etag: Bytes::new() };
-    let entry = VersionEntry { txn, hash, meta, cowritten: 2, whole: false };
+    let entry = VersionEntry { txn, hash, meta, cowritten: 2, whole: false, follows: None };
     let group = BlobGroup { attempt, hash, reserved_ms: 1 };
     let part = Name::Blob { group, number: 0, part: 0 };
     let found = [

@@ -44,6 +44,7 @@ fn record() -> Record {
         result: Some(Bytes::from_static(b"ok")),
         large_result: None,
         writes: writes.into(),
+        follows: None,
     }
 }
 
@@ -72,7 +73,10 @@ async fn a_commit_is_found_by_every_call() {
     }
     let scan = Call::Scan { scan: Scan::Versions { prefix: String::new(), after: None }, limit: 10 };
     let found = Found::Versions(record.entries());
-    assert_eq!(perform(&store, scan).await, Answer::Scanned { found, damaged: Vec::new(), more: false });
+    assert_eq!(
+        perform(&store, scan).await,
+        Answer::Scanned { found, damaged: Vec::new(), unread: Vec::new(), more: false }
+    );
     let scan = Call::Scan { scan: Scan::Commits { after: None }, limit: 10 };
     let Answer::Scanned { found: Found::Commits(found), .. } = perform(&store, scan).await else {
         panic!("no scan")
@@ -124,7 +128,7 @@ async fn marks_blobs_and_damage() {
     let note = Name::Damaged(HASH);
     assert_eq!(perform(&store, Call::Put(note, Body::Text("broken".into()))).await, Answer::Done);
     let scan = Call::Scan { scan: Scan::Damaged { after: None }, limit: 1 };
-    let expect = |found| Answer::Scanned { found, damaged: Vec::new(), more: false };
+    let expect = |found| Answer::Scanned { found, damaged: Vec::new(), unread: Vec::new(), more: false };
     assert_eq!(perform(&store, scan).await, expect(Found::Damaged(vec![HASH])));
 
     let group = BlobGroup { attempt: ATTEMPT, hash: HASH, reserved_ms: 5 };
@@ -159,7 +163,7 @@ async fn a_listing_goes_on_over_damaged_names() {
     assert!(damaged[0].starts_with("version/a/") && damaged[0].contains("first version"), "{}", damaged[0]);
     let scan = Scan::Versions { prefix: String::new(), after: None };
     let scanned = perform(&store, Call::Scan { scan, limit: 2 }).await;
-    let Answer::Scanned { found, damaged, more: _ } = scanned else { panic!("{scanned:?}") };
+    let Answer::Scanned { found, damaged, .. } = scanned else { panic!("{scanned:?}") };
     assert_eq!((found, damaged.len()), (Found::Versions(vec![(key, entry)]), 7));
 }
 

@@ -53,8 +53,11 @@ fn spaces() -> impl Strategy<Value = Space> {
 fn take_pages(group: Bytes, item: Bytes, body: Option<Bytes>) {
     let key = aft_core::ids::Key::parse("k").unwrap();
     let mut listing = Listing::new(Group::Versions(key), None);
-    listing.take(ItemPage { items: vec![item.clone()], ..ItemPage::default() });
-    listing.answer();
+    let wanted = listing.take(ItemPage { items: vec![item.clone()], ..ItemPage::default() });
+    // Without a body, the page is asked for again.
+    if listing.resolve(vec![body.clone(); wanted.len()]) == Ok(false) {
+        listing.answer();
+    }
     for scan in [
         Scan::Versions { prefix: String::new(), after: None },
         Scan::Commits { after: None },
@@ -62,11 +65,13 @@ fn take_pages(group: Bytes, item: Bytes, body: Option<Bytes>) {
     ] {
         let mut scanning = Scanning::new(&scan);
         let (group, item, body) = (group.clone(), item.clone(), body.clone());
-        scanning.take_names(ScanPage {
-            names: vec![Scanned { group, item, body, written_ms: None }],
+        let wanted = scanning.take_names(ScanPage {
+            names: vec![Scanned { group, item, body: body.clone(), written_ms: None }],
             ..ScanPage::default()
         });
-        scanning.answer();
+        if scanning.resolve(vec![body; wanted.len()]) == Ok(false) {
+            scanning.answer();
+        }
     }
     let mut scanning = Scanning::new(&Scan::Blobs { after: None });
     scanning.take_groups(GroupPage { groups: vec![group], ..GroupPage::default() });

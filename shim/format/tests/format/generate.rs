@@ -2,13 +2,13 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
 use aft_core::record::{
-    BlobGroup, BlobRef, ETAG_BYTES_MAX, Format, Kind, LargeResult, Location, Meta, Record, Stub, Value,
-    VersionEntry, Write,
+    Aborted, BlobGroup, BlobRef, ETAG_BYTES_MAX, Follows, Format, Kind, LargeResult, Location, Meta, Record,
+    Stub, Value, VersionEntry, Write,
 };
 use aft_core::store::{Body, Name, Place};
 use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use bytes::Bytes;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set as set_of, vec};
 use proptest::prelude::*;
 
 pub(crate) fn attempt() -> impl Strategy<Value = AttemptId> {
@@ -66,7 +66,15 @@ pub(crate) fn entry() -> impl Strategy<Value = VersionEntry> {
     let cowritten = prop_oneof![1_u32..3, 1_u32..];
     (txn(), hash(), meta(), cowritten, any::<bool>()).prop_map(|(txn, hash, meta, cowritten, whole)| {
         let whole = whole && meta.kind != Kind::Blob && cowritten == 1;
-        VersionEntry { txn, hash, meta, cowritten, whole }
+        VersionEntry { txn, hash, meta, cowritten, whole, follows: None }
+    })
+}
+
+/// The entry of a checked key, not whole.
+pub(crate) fn lock() -> impl Strategy<Value = VersionEntry> {
+    (entry(), txn()).prop_filter_map("something comes after it", |(entry, before)| {
+        let before = Some(before).filter(|before| *before < entry.txn).unwrap_or(TxnId::ZERO);
+        (entry.txn > TxnId::ZERO).then(|| VersionEntry { follows: Some(before), whole: false, ..entry })
     })
 }
 
@@ -88,6 +96,7 @@ pub(crate) fn blob_name() -> impl Strategy<Value = Name> {
 
 pub(crate) fn name() -> impl Strategy<Value = Name> {
     prop_oneof![
+        (key(), txn()).prop_map(|(key, before)| Name::Successor(key, before)),
         hash().prop_map(Name::Commit),
         (key(), entry()).prop_map(|(key, entry)| Name::Version(key, entry)),
         blob_name(),
@@ -137,6 +146,7 @@ pub(crate) fn record() -> BoxedStrategy<Record> {
                         result,
                         large_result,
                         writes: writes.into_iter().collect(),
+                        follows: None,
                     };
                     // A whole entry has no record of its own.
                     let named = record.named || record.is_whole();
@@ -162,6 +172,35 @@ pub(crate) fn whole() -> impl Strategy<Value = (Name, Record)> {
     )
 }
 
+/// A record whose writes follow versions, or none.
+fn locked() -> impl Strategy<Value = Record> {
+    (record(), vec(txn(), 6), any::<bool>()).prop_map(|(record, before, checks_more)| {
+        let earlier = |at: usize| before.get(at).copied().filter(|before| *before < record.txn);
+        let versions = (0..record.writes.len()).map(|at| earlier(at).unwrap_or(TxnId::ZERO)).collect();
+        let follows = (record.txn > TxnId::ZERO).then_some(Follows { versions, checks_more });
+        Record { follows, ..record }
+    })
+}
+
+/// A whole entry that follows a version, or none.
+fn whole_locked() -> impl Strategy<Value = (Name, Record)> {
+    (whole(), txn()).prop_filter_map("something comes after it", |((_, record), before)| {
+        let before = Some(before).filter(|before| *before < record.txn).unwrap_or(TxnId::ZERO);
+        let follows = Some(Follows { versions: [before].into(), checks_more: false });
+        let record = Record { follows, ..record };
+        let (key, entry) = record.entries().remove(0);
+        (record.txn > TxnId::ZERO).then(|| (entry.name(&key), record))
+    })
+}
+
+fn aborted() -> impl Strategy<Value = Aborted> {
+    (hash(), set_of(attempt(), 1..4), any::<u64>()).prop_map(|(hash, attempts, at_ms)| Aborted {
+        hash,
+        attempts: attempts.into_iter().collect(),
+        at_ms,
+    })
+}
+
 fn format() -> impl Strategy<Value = Format> {
     (txn(), txn(), proptest::option::of(any::<u64>()), bytes(64)).prop_map(|(a, b, moved_ms, about)| {
         let (settled, mark) = (a.min(b), a.max(b));
@@ -172,6 +211,7 @@ fn format() -> impl Strategy<Value = Format> {
 fn place() -> impl Strategy<Value = Place> {
     prop_oneof![
         (key(), entry()).prop_map(|(key, entry)| Place { key: key.to_string(), entry: Some(entry) }),
+        (key(), lock()).prop_map(|(key, entry)| Place { key: key.to_string(), entry: Some(entry) }),
         "\\PC{0,20}".prop_map(|key| Place { key, entry: None }),
     ]
 }
@@ -215,6 +255,11 @@ pub(crate) fn object() -> BoxedStrategy<(Name, Body)> {
         1 => (key(), entry()).prop_map(|(key, entry)| {
             (Name::Version(key, VersionEntry { whole: false, ..entry }), Body::Empty)
         }),
+        2 => locked().prop_map(|record| (Name::Commit(record.hash), Body::Record(record.into()))),
+        1 => whole_locked().prop_map(|(name, record)| (name, Body::Record(record.into()))),
+        1 => aborted().prop_map(|aborted| (Name::Commit(aborted.hash), Body::Aborted(aborted.into()))),
+        1 => (key(), txn()).prop_map(|(key, before)| (Name::Successor(key, before), Body::Free)),
+        2 => (key(), lock()).prop_map(|(key, entry)| (entry.name(&key), entry.body())),
     ]
     .boxed()
 }

@@ -7,9 +7,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
+use aft_core::message::Isolation;
 use aft_core::record::{
-    BlobGroup, BlobRef, Format, LargeResult, Location, Record, Stub, Value, VersionEntry, Write,
+    Aborted, BlobGroup, BlobRef, Follows, Format, LargeResult, Location, Record, Stub, Value, VersionEntry,
+    Write,
 };
+use aft_core::settings::Levels;
 use aft_core::store::{Body, Name, Place};
 use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use aft_format::{
@@ -72,6 +75,7 @@ fn record() -> Record {
         result: Some(Bytes::from_static(b"{\"ok\":true}")),
         large_result: None,
         writes: writes.into(),
+        follows: None,
     }
 }
 
@@ -94,6 +98,25 @@ fn entries() {
     let (key, entry) = whole.entries().remove(0);
     let name = Name::Version(key, VersionEntry { whole: true, ..entry });
     object("version-whole.hex", &name, &Body::Record(whole.into()));
+}
+
+/// Entries of checked keys, and what excludes attempts.
+#[test]
+fn locks() {
+    let before = TxnId { time: Hlc::from_ms(1_699_000_000_000), attempt: AttemptId([9; 16]) };
+    let versions = [before, TxnId::ZERO, before].into();
+    let locked = Record { follows: Some(Follows { versions, checks_more: true }), ..record() };
+    object("commit-locked.hex", &Name::Commit(HASH), &Body::Record(locked.clone().into()));
+    let (key, entry) = locked.entries().remove(0);
+    object("successor.hex", &entry.name(&key), &entry.body());
+    object("successor-free.hex", &Name::Successor(key, TxnId::ZERO), &Body::Free);
+    let writes = [record().writes[0].clone()].into();
+    let follows = Some(Follows { versions: [before].into(), checks_more: false });
+    let whole = Record { named: false, fingerprint: None, result: None, writes, follows, ..record() };
+    let (key, entry) = whole.entries().remove(0);
+    object("successor-whole.hex", &entry.name(&key), &Body::Record(whole.into()));
+    let aborted = Aborted::new(HASH, ATTEMPT, 1_700_000_000_500).with(AttemptId([0; 16]), 1_700_000_000_400);
+    object("aborted.hex", &Name::Commit(HASH), &Body::Aborted(aborted.into()));
 }
 
 #[test]
@@ -133,6 +156,11 @@ fn the_store_itself() {
     };
     object("format.hex", &Name::Format, &Body::Format(format.into()));
     object("format-new.hex", &Name::Format, &Body::Format(about().to_format().into()));
+    let mut levels = Levels::everywhere(Isolation::Serializable);
+    levels.set("log/".into(), Isolation::ReadAtomic);
+    let about = About { levels, ..about() };
+    assert_eq!(About::decode(&about.encode()).as_ref(), Ok(&about));
+    object("format-levels.hex", &Name::Format, &Body::Format(about.to_format().into()));
     let text = "commit record cannot be read: checksum";
     object("damaged.hex", &Name::Damaged(HASH), &Body::Text(text.into()));
 }

@@ -42,7 +42,8 @@ fn neighbours() -> impl Strategy<Value = (VersionEntry, VersionEntry)> {
         let meta = pick(2).meta.clone();
         let (cowritten, whole) = (pick(3).cowritten, pick(3).whole);
         let whole = whole && cowritten == 1 && meta.kind != Kind::Blob;
-        let near = VersionEntry { txn: pick(0).txn, hash: pick(1).hash, meta, cowritten, whole };
+        let near =
+            VersionEntry { txn: pick(0).txn, hash: pick(1).hash, meta, cowritten, whole, follows: None };
         (a, near)
     })
 }
@@ -87,8 +88,8 @@ proptest! {
 fn every_field_counts() {
     let meta = Meta { kind: Kind::Inline, size: 5, etag: Bytes::from_static(b"b") };
     let txn = TxnId { time: Hlc(0x0100), attempt: AttemptId([0; 16]) };
-    let base =
-        VersionEntry { txn, hash: RequestHash([1; 32]), meta: meta.clone(), cowritten: 1, whole: false };
+    let hash = RequestHash([1; 32]);
+    let base = VersionEntry { txn, hash, meta: meta.clone(), cowritten: 1, whole: false, follows: None };
     let with = |txn| VersionEntry { txn, ..base.clone() };
     let of = |meta| VersionEntry { meta, ..base.clone() };
     let later = VersionEntry { hash: RequestHash([2; 32]), ..base.clone() };

@@ -54,6 +54,18 @@ fn groups(stored: &Stored, after: Option<&Bytes>, limit: usize) -> GroupPage {
     GroupPage { groups, more, ..GroupPage::default() }
 }
 
+/// Takes a page without entries of checked keys.
+fn take(listing: &mut Listing, page: ItemPage) -> bool {
+    assert!(listing.take(page).is_empty(), "nothing else has a body");
+    listing.resolve(Vec::new()).expect("nothing goes")
+}
+
+/// Takes a page without entries of checked keys.
+fn take_names(scanning: &mut Scanning, page: ScanPage) -> bool {
+    assert!(scanning.take_names(page).is_empty(), "nothing else has a body");
+    scanning.resolve(Vec::new()).expect("nothing goes")
+}
+
 /// Answers one call of the core, as a driver does.
 fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
     let mut scanning = Scanning::new(of);
@@ -62,7 +74,9 @@ fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
             Ask::Nothing => false,
             Ask::Names { space: _, prefix, after } => {
                 let page = scan(stored, prefix, after.as_ref(), limit);
-                scanning.take_names(page)
+                let wanted = scanning.take_names(page);
+                assert!(wanted.is_empty(), "nothing else has a body");
+                scanning.resolve(Vec::new()).expect("nothing goes")
             }
             Ask::Groups { space: _, after } => {
                 let page = groups(stored, after.as_ref(), limit);
@@ -85,7 +99,8 @@ fn walk<T: Clone>(
 ) -> (Vec<T>, BTreeSet<String>) {
     let (mut all, mut texts) = (Vec::<T>::new(), BTreeSet::new());
     loop {
-        let Answer::Scanned { found, damaged, more } = scanned(stored, &question(all.last()), limit) else {
+        let Answer::Scanned { found, damaged, more, .. } = scanned(stored, &question(all.last()), limit)
+        else {
             panic!("a scan was answered otherwise");
         };
         let found = names(found);
@@ -198,7 +213,11 @@ proptest! {
             let mut listing = Listing::new(Group::Versions(key.clone()), all.last());
             prop_assert_eq!((listing.space(), listing.group()), (Space::Version, &b"k"[..]));
             let mut asked = 1;
-            while listing.take(page(stored.iter(), listing.after(), limit)) {
+            loop {
+                let next = page(stored.iter(), listing.after(), limit);
+                if !take(&mut listing, next) {
+                    break;
+                }
                 asked += 1;
                 prop_assert!(asked <= stored.len(), "the same page is asked for again");
             }
@@ -269,6 +288,135 @@ fn page(stored: btree_set::Iter<'_, Bytes>, after: Option<&[u8]>, limit: usize) 
     ItemPage { items, more, ..ItemPage::default() }
 }
 
+/// The newest entries of a checked key, and what a listing does about those that go meanwhile.
+mod locks {
+    use super::*;
+    use aft_core::ids::{AttemptId, Hlc, TxnId};
+    use aft_core::record::{Kind, Meta};
+
+    fn txn(time: u64) -> TxnId {
+        TxnId { time: Hlc(time), attempt: AttemptId([time as u8; 16]) }
+    }
+
+    /// The entry that follows the version of one time and is that of another.
+    fn lock(before: u64, time: u64) -> VersionEntry {
+        let before = if before == 0 { TxnId::ZERO } else { txn(before) };
+        let meta = Meta { kind: Kind::Tombstone, size: 0, etag: Bytes::new() };
+        let hash = RequestHash([time as u8; 32]);
+        VersionEntry { txn: txn(time), hash, meta, cowritten: 2, whole: false, follows: Some(before) }
+    }
+
+    fn key() -> Key {
+        Key::parse("k").unwrap()
+    }
+
+    fn body(entry: &VersionEntry) -> Bytes {
+        encode_object(&entry.name(&key()), &entry.body()).1
+    }
+
+    fn items(entries: &[VersionEntry], more: bool) -> ItemPage {
+        let items = entries.iter().map(|entry| encode_name(&entry.name(&key())).item).collect();
+        ItemPage { items, more, ..ItemPage::default() }
+    }
+
+    fn listed(listing: Listing) -> (Vec<VersionEntry>, bool) {
+        let Answer::Listed { names, damaged, more } = listing.answer() else { panic!("not a listing") };
+        assert!(damaged.is_empty(), "{damaged:?}");
+        let entry = |name| match name {
+            Name::Version(of, entry) if of == key() => entry,
+            other => panic!("{other:?}"),
+        };
+        (names.into_iter().map(entry).collect(), more)
+    }
+
+    #[test]
+    fn a_first_page_wants_the_newest_two_bodies() {
+        let all = [lock(30, 40), lock(20, 30), lock(10, 20)];
+        let mut listing = Listing::new(Group::Versions(key()), None);
+        let wanted = listing.take(items(&all, false));
+        let names: Vec<_> = all[..2].iter().map(|entry| encode_name(&entry.name(&key()))).collect();
+        assert_eq!(wanted, names);
+        let bodies = all[..2].iter().map(|entry| Some(body(entry))).collect();
+        assert_eq!(listing.resolve(bodies), Ok(false));
+        assert_eq!(listed(listing), (all[..2].to_vec(), true));
+        // The next page goes on behind them.
+        let after = Name::Version(key(), all[1].clone());
+        let mut listing = Listing::new(Group::Versions(key()), Some(&after));
+        assert_eq!(listing.after(), Some(&encode_name(&all[1].name(&key())).item[..]));
+        assert_eq!(listing.take(items(&all[2..], false)).len(), 1);
+        assert_eq!(listing.resolve(vec![Some(body(&all[2]))]), Ok(false));
+        assert_eq!(listed(listing), (all[2..].to_vec(), false));
+    }
+
+    /// A dead entry follows a deletion that is gone; the version below it began anew.
+    #[test]
+    fn entries_come_by_their_own_time() {
+        let (dead, version) = (lock(30, 40), lock(0, 50));
+        let mut listing = Listing::new(Group::Versions(key()), None);
+        listing.take(items(&[dead.clone(), version.clone()], false));
+        assert_eq!(listing.resolve(vec![Some(body(&dead)), Some(body(&version))]), Ok(false));
+        assert_eq!(listed(listing), (vec![version, dead], false));
+    }
+
+    #[test]
+    fn what_goes_before_its_body_is_got_is_listed_again() {
+        let (newer, older) = (lock(30, 40), lock(0, 30));
+        let free = encode_object(&older.name(&key()), &Body::Free).1;
+        let mut listing = Listing::new(Group::Versions(key()), None);
+        listing.take(items(std::slice::from_ref(&older), false));
+        assert_eq!(listing.resolve(vec![None]), Ok(true), "something may have come that was not listed");
+        assert_eq!(listing.after(), None);
+        // It is free now, and was it when it was listed?
+        listing.take(items(std::slice::from_ref(&older), false));
+        assert_eq!(listing.resolve(vec![Some(free.clone())]), Ok(true));
+        listing.take(items(&[newer.clone(), older], false));
+        assert_eq!(listing.resolve(vec![Some(body(&newer)), Some(free)]), Ok(false));
+        assert_eq!(listed(listing), (vec![newer], false));
+    }
+
+    #[test]
+    fn a_key_whose_entries_go_all_the_time_is_no_end() {
+        let mut listing = Listing::new(Group::Versions(key()), None);
+        let again = |_| {
+            listing.take(items(&[lock(0, 30)], false));
+            listing.resolve(vec![None])
+        };
+        let ended = (0..100).map(again).find(|outcome| *outcome != Ok(true));
+        assert!(matches!(ended, Some(Err(aft_store::Error::Busy(_)))), "{ended:?}");
+    }
+
+    #[test]
+    fn a_scan_ends_before_a_key_that_has_changed() {
+        let scanned = |key: &str, entry: &VersionEntry, brings: bool| {
+            let (at, body) = encode_object(&entry.name(&Key::parse(key).unwrap()), &entry.body());
+            Scanned { group: at.group, item: at.item, body: brings.then_some(body), written_ms: None }
+        };
+        let names = vec![scanned("a", &lock(0, 10), true), scanned("b", &lock(0, 20), false)];
+        let page = || ScanPage { names: names.clone(), more: false, damaged: Damage::default() };
+        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after: None });
+        assert_eq!(scanning.take_names(page()).len(), 1);
+        assert_eq!(scanning.resolve(vec![None]), Ok(false));
+        let found = vec![(Key::parse("a").unwrap(), lock(0, 10))];
+        let expect = Answer::Scanned {
+            found: Found::Versions(found),
+            damaged: Vec::new(),
+            unread: Vec::new(),
+            more: true,
+        };
+        assert_eq!(scanning.answer(), expect);
+        // It is the first of a page: the page is asked for again.
+        let after = Some(Place { key: "a".into(), entry: None });
+        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after });
+        let only = ScanPage { names: names[1..].to_vec(), ..ScanPage::default() };
+        let before = scanning.ask().clone();
+        scanning.take_names(only);
+        assert_eq!(scanning.resolve(vec![None]), Ok(true));
+        assert_eq!(*scanning.ask(), before);
+        scanning.take_names(ScanPage::default());
+        assert_eq!(scanning.resolve(Vec::new()), Ok(false));
+    }
+}
+
 /// A body that a listing brings along is read; one that cannot be is left for a get, which says so.
 #[test]
 fn bodies_of_listed_records() {
@@ -283,17 +431,25 @@ fn bodies_of_listed_records() {
     };
     let other = encode_name(&Name::Commit(RequestHash([2; 32]))).group;
     let names = vec![name(at.group, &body), name(other, &body)];
-    assert!(!scanning.take_names(ScanPage { names, ..ScanPage::default() }));
+    assert!(!take_names(&mut scanning, ScanPage { names, ..ScanPage::default() }));
     let found = |byte, body| FoundRecord { hash: RequestHash([byte; 32]), body, written_ms: Some(7) };
     let expect = Found::Commits(vec![found(1, Some(Body::Stub(stub))), found(2, None)]);
-    assert_eq!(scanning.answer(), Answer::Scanned { found: expect, damaged: Vec::new(), more: false });
+    assert_eq!(
+        scanning.answer(),
+        Answer::Scanned { found: expect, damaged: Vec::new(), unread: Vec::new(), more: false }
+    );
 }
 
 #[test]
 fn a_prefix_longer_than_every_key_finds_nothing() {
     let of = Scan::Versions { prefix: "k".repeat(Key::BYTES_MAX + 1), after: None };
     assert_eq!(*Scanning::new(&of).ask(), Ask::Nothing);
-    let none = Answer::Scanned { found: Found::Versions(Vec::new()), damaged: Vec::new(), more: false };
+    let none = Answer::Scanned {
+        found: Found::Versions(Vec::new()),
+        damaged: Vec::new(),
+        unread: Vec::new(),
+        more: false,
+    };
     assert_eq!(Scanning::new(&of).answer(), none);
 }
 
@@ -304,9 +460,9 @@ fn texts_of_damaged_names_are_bounded() {
     let items = |from: u32| (from..from + 1_000).map(|at| Bytes::copy_from_slice(&at.to_be_bytes()));
     for page in 0..10 {
         let items = items(page * 1_000).collect();
-        assert!(listing.take(ItemPage { items, more: true, ..ItemPage::default() }));
+        assert!(take(&mut listing, ItemPage { items, more: true, ..ItemPage::default() }));
     }
-    assert!(!listing.take(ItemPage::default()));
+    assert!(!take(&mut listing, ItemPage::default()));
     let Answer::Listed { names, damaged, more } = listing.answer() else { panic!("not a listing") };
     assert!(names.is_empty() && !more);
     assert_eq!(damaged.len(), 101);
@@ -323,15 +479,15 @@ fn what_a_store_cannot_name_is_damage_beside_the_rest() {
     };
     let expect = ["a store: x is nothing of ours"];
     let mut listing = Listing::new(Group::Versions(Key::parse("k").unwrap()), None);
-    assert!(!listing.take(ItemPage { damaged: met(), ..ItemPage::default() }));
+    assert!(!take(&mut listing, ItemPage { damaged: met(), ..ItemPage::default() }));
     let Answer::Listed { names, damaged, more: false } = listing.answer() else { panic!("not a listing") };
     assert!(names.is_empty() && damaged == expect, "{names:?}, {damaged:?}");
 
     let mut scanning = Scanning::new(&Scan::Commits { after: None });
     let group = encode_name(&Name::Commit(RequestHash([2; 32]))).group;
     let names = vec![Scanned { group, item: Bytes::new(), body: None, written_ms: None }];
-    assert!(!scanning.take_names(ScanPage { names, damaged: met(), more: true }));
-    let Answer::Scanned { found, damaged, more: true } = scanning.answer() else { panic!("not a scan") };
+    assert!(!take_names(&mut scanning, ScanPage { names, damaged: met(), more: true }));
+    let Answer::Scanned { found, damaged, more: true, .. } = scanning.answer() else { panic!("not a scan") };
     assert!(matches!(found, Found::Commits(found) if found.len() == 1));
     assert_eq!(damaged, expect);
 

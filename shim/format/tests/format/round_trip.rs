@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Key, RequestHash};
-use aft_core::record::{RECORD_BYTES_BASE, Record, VersionEntry, WRITE_BYTES_BASE, Write, write_bytes_max};
+use aft_core::record::{
+    Follows, RECORD_BYTES_BASE, Record, VersionEntry, WRITE_BYTES_BASE, Write, write_bytes_max,
+};
 use aft_core::store::{Body, Name};
 use aft_format::{
     Gone, PartInPieces, decode_body, decode_name, encode_name, encode_object, encode_part, fingerprint,
@@ -97,6 +99,7 @@ fn the_largest_fields_keep_to_the_bound() {
         (Key::parse("z").unwrap(), Write::Put(value(Location::Inline(vec![0; 3 << 20].into())))),
         (Key::parse("zz").unwrap(), Write::Tombstone),
     ];
+    let just_before = TxnId { time: Hlc(u64::MAX), attempt }.just_below();
     let record = Record {
         txn: TxnId { time: Hlc(u64::MAX), attempt },
         hash,
@@ -106,6 +109,7 @@ fn the_largest_fields_keep_to_the_bound() {
         result: None,
         large_result: Some(LargeResult { blob, size: u64::MAX }),
         writes: writes.into(),
+        follows: Some(Follows { versions: vec![just_before; 3].into(), checks_more: true }),
     };
     assert!(stored_bytes(&record) <= record.bytes_max());
 }
@@ -132,7 +136,13 @@ fn a_tombstone_has_no_size() {
     use aft_core::ids::TxnId;
     use aft_core::record::{Kind, Meta};
     let meta = Meta { kind: Kind::Tombstone, size: 1, etag: Bytes::new() };
-    let entry =
-        VersionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), meta, cowritten: 1, whole: false };
+    let entry = VersionEntry {
+        txn: TxnId::ZERO,
+        hash: RequestHash([0; 32]),
+        meta,
+        cowritten: 1,
+        whole: false,
+        follows: None,
+    };
     encode_name(&Name::Version(Key::parse("k").unwrap(), entry));
 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_core::message::{Begin, Isolation, Refusal};
+use aft_core::settings::Levels;
 use aft_format::{Race, Times};
-use aft_node::{NodeSettings, Opened, StartError, change_times, open_store, start};
+use aft_node::{
+    NewStore, NodeSettings, Opened, StartError, change_levels, change_times, fresh_begin, open_store,
+    read_description, start,
+};
 use aft_store::{Name, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 
-use crate::client::{put, read, write};
+use crate::client::{open as begin, put, read, run, write};
 use crate::trouble::{Trouble, TroubledStore};
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -19,8 +24,12 @@ fn times(store: &dyn Store) -> Times {
     Times::of(&NodeSettings::new(&store.capabilities()).core)
 }
 
+fn new(store: &dyn Store) -> NewStore {
+    NewStore { race: Race::NotProbed, times: times(store), levels: Levels::default() }
+}
+
 async fn open(store: &dyn Store) -> Result<Opened, StartError> {
-    open_store(store, Race::NotProbed, times(store), LIMIT).await
+    open_store(store, &new(store), LIMIT).await
 }
 
 fn of_store(store: &MemoryStore) -> Vec<Name> {
@@ -94,6 +103,106 @@ async fn a_store_without_its_mark_is_served() {
     }
 }
 
+/// Where several processes write, the levels of the keys stand in the description that is lost: what
+/// is there is read, and nothing is written.
+#[tokio::test]
+async fn a_shared_store_without_its_levels_is_read_and_not_written() {
+    let store = MemoryStore::shared();
+    let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
+    write(&node, vec![put("k", "v")]).await.unwrap();
+    let mark = of_store(&store).pop().unwrap();
+    for damage in [Some(Bytes::from_static(b"\x21\x01garbage")), None] {
+        match &damage {
+            Some(body) => store.put(&mark, body.clone()).await.unwrap(),
+            None => store.delete(std::slice::from_ref(&mark)).await.unwrap(),
+        }
+        let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
+        assert_eq!(read(&node, &["k"]).await, Ok(vec![Some(Bytes::from_static(b"v"))]), "{damage:?}");
+        let outcome = write(&node, vec![put("k", "w")]).await;
+        let Err(Refusal::Damaged(why)) = outcome else { panic!("{damage:?}: {outcome:?}") };
+        assert!(why.contains("store/format") && why.contains("restore it"), "{why}");
+        // Nor can a transaction be checked.
+        let serializable = Begin { isolation: Some(Isolation::Serializable), ..fresh_begin() };
+        let outcome = begin(&node, serializable).await;
+        assert!(matches!(outcome, Err(Refusal::Damaged(_))), "{damage:?}: {outcome:?}");
+    }
+    // A node that knew them goes on.
+    write(&node, vec![put("k", "w")]).await.unwrap();
+}
+
+async fn levels_of(store: &MemoryStore) -> Levels {
+    read_description(store, LIMIT).await.unwrap().expect("the store is there").1.levels
+}
+
+/// A node takes the levels from the store; those of its settings are for a store that it makes.
+#[tokio::test]
+async fn levels_are_the_stores() {
+    let store = MemoryStore::shared();
+    assert_eq!(read_description(&store, LIMIT).await, Ok(None));
+    let with = async |levels: &Levels| {
+        let levels = levels.clone();
+        crate::client::node(Arc::new(store.clone()), |settings| settings.core.levels = levels).await
+    };
+    let serializable = Levels::everywhere(Isolation::Serializable);
+    let maker = with(&serializable).await;
+    assert_eq!(levels_of(&store).await, serializable);
+    for node in [maker, with(&Levels::default()).await] {
+        let read_atomic = Begin { isolation: Some(Isolation::ReadAtomic), ..fresh_begin() };
+        let attempt = begin(&node, read_atomic).await.unwrap();
+        let outcome = run(&node, attempt, vec![put("k", "v")]).await;
+        let Err(Refusal::Invalid(why)) = outcome else { panic!("{outcome:?}") };
+        assert!(why.contains("serializable"), "{why}");
+        write(&node, vec![put("k", "v")]).await.unwrap();
+    }
+}
+
+/// The level of a prefix changes while it holds no keys.
+#[tokio::test]
+async fn a_prefix_that_holds_keys_keeps_its_level() {
+    let store = MemoryStore::shared();
+    let change = async |changes: &[(&str, Isolation)]| {
+        let changes: Vec<_> = changes.iter().map(|(prefix, level)| ((*prefix).to_owned(), *level)).collect();
+        change_levels(&store, &changes, LIMIT).await
+    };
+    let (serializable, read_atomic) = (Isolation::Serializable, Isolation::ReadAtomic);
+    let Err(StartError::Refused(why)) = change(&[("", serializable)]).await else { panic!("none is there") };
+    assert!(why.contains("no store/format"), "{why}");
+
+    let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
+    change(&[("cart/", serializable)]).await.expect("it holds nothing");
+    write(&node, vec![put("shop/stock", "v")]).await.unwrap();
+    // A name that sorts before it, and one that only begins alike, are others.
+    change(&[("shop/a", serializable), ("shop/stock2", serializable)]).await.expect("they hold nothing");
+    for prefix in ["", "shop", "shop/stock"] {
+        let before = levels_of(&store).await;
+        let Err(StartError::Refused(why)) = change(&[(prefix, serializable)]).await else {
+            panic!("{prefix:?} was changed")
+        };
+        assert!(why.contains("\"shop/stock\"") && why.contains("read_atomic"), "{why}");
+        assert_eq!(levels_of(&store).await, before);
+    }
+    // What changes the level of no key may be said.
+    let mut levels = levels_of(&store).await;
+    for prefix in ["shop/", "shop/stock"] {
+        levels.set(prefix.to_owned(), read_atomic);
+        for _ in 0..2 {
+            assert_eq!(change(&[(prefix, read_atomic)]).await.as_ref(), Ok(&levels));
+        }
+    }
+    // Keys under a longer prefix with a level of its own keep theirs.
+    levels.set("shop/".to_owned(), serializable);
+    assert_eq!(change(&[("shop/", serializable)]).await, Ok(levels.clone()));
+    assert_eq!(levels_of(&store).await, levels);
+
+    let alone = MemoryStore::new();
+    open(&alone).await.unwrap();
+    let outcome = change_levels(&alone, &[(String::new(), serializable)], LIMIT).await;
+    assert!(
+        matches!(&outcome, Err(StartError::Refused(why)) if why.contains("every transaction")),
+        "{outcome:?}"
+    );
+}
+
 /// A store that does not answer is asked again for a while; one that refuses is not.
 #[tokio::test]
 async fn a_store_that_does_not_answer() {
@@ -103,12 +212,12 @@ async fn a_store_that_does_not_answer() {
     assert!(why.contains("planted"), "{why}");
     store.set(Trouble::Hang);
     let limit = Duration::from_millis(5);
-    let outcome = open_store(&store, Race::NotProbed, times(&store), limit).await;
+    let outcome = open_store(&store, &new(&store), limit).await;
     let Err(StartError::Unavailable(why)) = outcome else { panic!("it was opened") };
     assert!(why.contains("troubled: does not answer"), "{why}");
     let later = tokio::spawn({
         let store = store.clone();
-        async move { open_store(&store, Race::NotProbed, times(&store), limit).await }
+        async move { open_store(&store, &new(&store), limit).await }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
     store.set(Trouble::None);

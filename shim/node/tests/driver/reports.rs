@@ -2,13 +2,14 @@
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aft_core::ids::{AttemptId, Hlc, TxnId};
+use aft_core::message::Isolation;
 use aft_core::record::{Location, Record, Value, Write};
 use aft_core::store::{Body, Name};
 use aft_format::{Times, encode_object, own_hash};
-use aft_node::{NodeSettings, change_times};
+use aft_node::{NodeSettings, change_levels, change_times};
 use aft_store::{Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -75,6 +76,7 @@ async fn write_ahead(store: &MemoryStore, keys: &[&str]) {
             retention_ms: 0,
             result: None,
             large_result: None,
+            follows: None,
             writes: [(key(at), Write::Put(value)), (key(&format!("{at} too")), Write::Tombstone)].into(),
         };
         for (key, entry) in record.entries() {
@@ -117,6 +119,30 @@ async fn damage_that_calls_meet_is_one_line_each() {
         }
     }
     assert_eq!(lines.with("cannot be read"), 2, "{lines:?}");
+}
+
+/// The levels are part of what the nodes share.
+#[tokio::test]
+async fn changed_levels_are_in_the_line() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let store = MemoryStore::shared();
+    let node = node(Arc::new(store.clone()), |settings| {
+        settings.maintain = true;
+        settings.core.sweep_interval_ms = 1;
+        // A sweep waits for a mark to settle, 72 s.
+        settings.time_divisor = 100;
+    })
+    .await;
+    let changes = [("cart/".to_owned(), Isolation::Serializable)];
+    change_levels(&store, &changes, Duration::from_secs(5)).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while lines.with("description of itself") == 0 {
+        assert!(Instant::now() < until, "{:?}: {lines:?}", node.stats());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(lines.with("levels_before=all keys read_atomic"), 1, "{lines:?}");
+    assert_eq!(lines.with("levels_now=\"cart/\" serializable, all other keys read_atomic"), 1, "{lines:?}");
 }
 
 /// A node that works on is warned once of each change of what the nodes share.

@@ -114,10 +114,13 @@ pub enum IfOpen {
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]
 pub enum Isolation {
+    /// That of the keys that it writes, where several servers share the store; else read atomic.
+    #[serde(skip)]
+    Unspecified = 0,
     /// It reads whole transactions, and its writes become visible together.
-    ReadAtomic = 0,
+    ReadAtomic = 1,
     /// The same, and what it read is the newest there is when it commits; else it is refused (`conflict`).
-    Serializable = 1,
+    Serializable = 2,
 }
 
 macro_rules! enumeration_text {

@@ -29,7 +29,7 @@ fn begin() -> impl Strategy<Value = Begin> {
         option::of(any::<u64>()),
         0..2i32,
         option::of(".{0,8}"),
-        (any::<bool>(), 0..2i32, option::of(any::<u32>())),
+        (any::<bool>(), 0..3i32, option::of(any::<u32>())),
         vec(op(), 0..5),
         option::of(any::<bool>()),
         bytes(),
@@ -191,6 +191,7 @@ fn malformed_bodies_name_their_position() {
     check(Format::Json, b"{\n  \"ops\": [,]}", 11 + 1, "expected value");
     check(Format::Json, br#"{"retension_s": 1}"#, 13, "unknown field `retension_s`");
     check(Format::Json, br#"{"if_open": "never"}"#, 18, "unknown variant `never`");
+    check(Format::Json, br#"{"isolation": "unspecified"}"#, 26, "unknown variant `unspecified`");
     check(Format::Json, br#"{"ops": [{"put": "k"}]}"#, 20, "needs \"value\"");
     check(Format::Json, br#"{"ops": [{"get": "k", "text": "v"}]}"#, 33, "belong to \"put\" only");
     check(Format::Json, br#"{"ops": [{"get": "k", "put": "k"}]}"#, 32, "this one has two");

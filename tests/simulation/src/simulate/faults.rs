@@ -194,15 +194,16 @@ impl Simulation {
         self.after(heals, Event::Mend);
         let known = self.world.audit.commits.values().filter(|commit| commit.told_ms.is_some());
         let names: Vec<Name> = known
-            .filter_map(|commit| {
+            .flat_map(|commit| {
                 let record = &commit.record;
-                if !commit.whole {
-                    return (!commit.record_gone).then_some(Name::Commit(record.hash));
-                }
-                let (key, _) = record.writes.first()?;
-                let mut entries = self.world.store.entries(key);
-                let entry = entries.find(|entry| entry.txn == record.txn)?;
-                Some(Name::Version(key.clone(), entry.clone()))
+                let of_record = !commit.whole && !commit.record_gone;
+                // Entries that have a body.
+                let entries = record.writes.iter().filter_map(|(key, _)| {
+                    let mut entries = self.world.store.entries(key);
+                    let entry = entries.find(|entry| entry.txn == record.txn)?;
+                    (entry.whole || entry.follows.is_some()).then(|| entry.name(key))
+                });
+                of_record.then_some(Name::Commit(record.hash)).into_iter().chain(entries)
             })
             .collect();
         match self.fault.below(6) {
@@ -380,6 +381,6 @@ impl Simulation {
         }
         // Often at the last moment: that is where relations between times are tested.
         let delay = if self.net.chance(300) { span } else { self.net.below(span + 1) };
-        self.after(delay, Event::Ghost(ghost));
+        self.after(delay, Event::Ghost(Box::new(ghost)));
     }
 }

@@ -71,8 +71,8 @@ impl Simulation {
     fn verified_after_ms(&self) -> u64 {
         let (settings, store) = (&self.plan.settings, &self.world.store);
         let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
-        let entries = store.versions.values().flat_map(|entries| entries.keys().map(|(_, entry)| entry));
-        let attempts: BTreeSet<TxnId> = entries.map(|entry| entry.txn).filter(|txn| *txn > mark).collect();
+        let attempts: BTreeSet<TxnId> =
+            store.all_entries().map(|(_, entry)| entry.txn).filter(|txn| *txn > mark).collect();
         let sweeps = attempts.len().div_ceil(settings.sweep_window_max) as u64;
         sweeps * (settings.settle_after_ms() + 2 * settings.sweep_interval_ms)
     }

@@ -6,6 +6,7 @@
 mod commits;
 mod fake;
 mod identity;
+mod levels;
 mod requests;
 mod scans;
 mod start;

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::ids::{Key, TxnId};
 use crate::record::VersionEntry;
 use crate::settings::Settings;
-use crate::store::{Answer, Call, CallError, CallId, Created, Name, Pieces, Writes};
+use crate::store::{Answer, Body, Call, CallError, CallId, Created, Name, Pieces, Writes};
 
 use super::read::OperationId;
 use super::script::TaskId;
@@ -261,6 +261,16 @@ fn under_another_attempt(mut writes: Writes) -> Writes {
     writes
 }
 
+/// Returns true if a call replaces a lock, or what a request comes to: whoever made it looks at what
+/// is there.
+fn writes_a_decision(call: &Call) -> bool {
+    match call {
+        Call::Replace(Name::Successor(..), ..) => true,
+        Call::Replace(Name::Commit(_), _, body) => matches!(body, Body::Record(_) | Body::Aborted(_)),
+        _ => false,
+    }
+}
+
 /// The outcome of an answer: final, or the instant at which the call is repeated.
 #[derive(Debug)]
 pub(in crate::node) enum Next {
@@ -309,6 +319,7 @@ impl Calls {
             Call::Get(_)
             | Call::Fetch { .. }
             | Call::Put(..)
+            | Call::Create(..)
             | Call::Replace(..)
             | Call::Delete(_)
             | Call::DeleteIf(..)
@@ -450,6 +461,11 @@ impl Calls {
             (None, Answer::Failed(CallError::Refused(_) | CallError::Busy | CallError::Expired)) if maybe => {
                 Answer::Failed(CallError::NoAnswer)
             }
+            // What is there may be its own.
+            (None, Answer::Created(Created::Exists)) if maybe => Answer::Failed(CallError::NoAnswer),
+            (None, Answer::Changed) if maybe && writes_a_decision(&waiting.call) => {
+                Answer::Failed(CallError::NoAnswer)
+            }
             (None, answer) => answer,
         };
         Next::Final(Box::new(waiting), answer)
@@ -498,8 +514,12 @@ impl Calls {
         self.map.values().filter_map(|waiting| match &waiting.call {
             Call::Commit(Writes { record: Some(record), .. }) => Some(record.txn),
             Call::Put(Name::Version(_, entry), _) => Some(entry.txn),
+            Call::Create(_, Body::Record(record)) | Call::Replace(_, _, Body::Record(record)) => {
+                Some(record.txn)
+            }
             Call::Commit(Writes { record: None, .. })
             | Call::Put(..)
+            | Call::Create(..)
             | Call::Get(_)
             | Call::Fetch { .. }
             | Call::Replace(..)

@@ -52,6 +52,9 @@ pub(in crate::node) enum Purpose {
         batch: Batch,
         /// The outcome of each `Get`; `None`: in `wanted`.
         reads: Vec<(Key, Option<Found>)>,
+        /// Keys that it writes and whose newest version must be known for that: their values are not
+        /// wanted.
+        written: BTreeSet<Key>,
         /// Reply as to a begin.
         begun: bool,
     },
@@ -165,13 +168,17 @@ impl Operations {
                 assert!(met.mark_since == 0 || met.values_gone > 0, "only what was found gone asks so");
             }
             match &operation.purpose {
-                Purpose::Batch { reads, .. } => {
+                Purpose::Batch { reads, written, .. } => {
                     let waited = |(key, own): &(Key, Option<Found>)| {
                         own.is_some() || operation.wanted.contains_key(key)
                     };
                     assert!(reads.iter().all(waited), "what a batch reads is its own or wanted");
-                    let listed = operation.wanted.values().any(|want| matches!(want, Want::Listed));
-                    assert!(!listed, "a batch wants values");
+                    let is_listed =
+                        |(key, want): (&Key, &Want)| matches!(want, Want::Listed) && !written.contains(key);
+                    assert!(
+                        !operation.wanted.iter().any(is_listed),
+                        "a batch wants the values that it reads"
+                    );
                 }
                 Purpose::List(_, listing) => {
                     assert!(listing.is_asked || listing.page.is_none(), "a page was asked for");

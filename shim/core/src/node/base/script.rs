@@ -57,6 +57,8 @@ pub(in crate::node) enum Noted {
     Keys(Vec<Key>, Hlc),
     /// The wait before a commit may be reported.
     Wait(Wait),
+    /// The store's time, at the latest, in milliseconds, if a holder of a lock may be broken.
+    BrokenAt(Option<u64>),
 }
 
 /// The wait before a commit may be reported.

@@ -57,8 +57,10 @@ pub(in crate::node) enum Purpose {
     Reserve(Ticket, AttemptId),
     /// Ask again after an unknown outcome.
     Resolve(Ticket, AttemptId, RequestHash),
-    /// Look a request up.
-    LookUp(Ticket, Name),
+    /// Look a request up, under the name of its commit.
+    LookUp(Ticket, Name, RequestHash),
+    /// Remove the locks of a commit that took no effect.
+    Release(Arc<Record>),
 }
 
 /// A script under way.
@@ -359,6 +361,7 @@ pub(in crate::node) fn refusal_of(answer: &Answer) -> Refusal {
         Answer::Got(None)
         | Answer::Cached(_)
         | Answer::Done
+        | Answer::Created(_)
         | Answer::Committed(_)
         | Answer::Replaced
         | Answer::Changed

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::clock::Moment;
 use crate::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
-use crate::message::{Begin, Conflict, Header, Read, Ticket};
-use crate::record::{BlobGroup, LARGE_RESULT_BYTES, LargeResult, Record, Write, write_bytes_max};
+use crate::message::{Begin, Conflict, Header, Isolation, Read, Ticket};
+use crate::record::{
+    BlobGroup, Follows, LARGE_RESULT_BYTES, LargeResult, Record, VersionEntry, Write, write_bytes_max,
+};
 
 use super::calls::Limit;
 use super::checks::{Checks, Reads};
@@ -26,6 +28,16 @@ pub(in crate::node) struct ReadVersion {
     pub(in crate::node) delivered: bool,
     /// The mark that the node knew before it asked the listing on which the choice rests.
     pub(in crate::node) mark: TxnId,
+    /// Undecided entries of a checked key that the choice passed over and that do not follow it:
+    /// they follow a deletion that is collected. They must be dead when the transaction commits.
+    pub(in crate::node) strays: Vec<VersionEntry>,
+}
+
+impl ReadVersion {
+    /// Returns the version that a write of the key follows.
+    pub(in crate::node) fn version(&self) -> TxnId {
+        self.header.as_ref().map_or(TxnId::ZERO, |header| header.txn)
+    }
 }
 
 /// A range of keys that was listed: a key in it and not in the read set was read as absent.
@@ -143,8 +155,14 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) session: Session,
     /// Every first read must rest on a listing asked since the begin.
     pub(in crate::node) fresh: bool,
-    /// The means by which its reads are checked when it commits. `None`: read atomic.
+    /// The level that was asked for.
+    pub(in crate::node) isolation: Option<Isolation>,
+    /// The means by which its reads are checked when it commits. `None`: read atomic, or as the
+    /// keys that it writes.
     pub(in crate::node) checked: Option<Checked>,
+    /// Its entries are locks, and what it read is checked between them and the record: decided when
+    /// it commits.
+    pub(in crate::node) locks: bool,
     /// Store calls made since the begin have this number or a greater one.
     pub(in crate::node) began_call: u64,
     pub(in crate::node) reads: BTreeMap<Key, ReadVersion>,
@@ -202,7 +220,9 @@ impl Transaction {
             deadline_mono,
             session: begin.session.clone(),
             fresh,
+            isolation: begin.isolation,
             checked: None,
+            locks: false,
             began_call,
             reads: BTreeMap::new(),
             ranges: Vec::new(),
@@ -253,8 +273,21 @@ impl Transaction {
         self.phase = Phase::Preparing(result, waiters);
     }
 
+    /// Returns the versions that its writes follow, if its entries are locks. `checks_more`: so
+    /// does something else than them.
+    fn follows(&self, checks_more: bool) -> Option<Follows> {
+        if !self.locks {
+            return None;
+        }
+        let version = |key: &Key| {
+            let read = self.reads.get(key);
+            read.expect("what is written under a lock was read").version()
+        };
+        Some(Follows { versions: self.buffer.keys().map(version).collect(), checks_more })
+    }
+
     /// Takes the commit time: from here on the commit may be sent. Returns its record.
-    pub(in crate::node) fn take_time(&mut self, time: Hlc) -> Arc<Record> {
+    pub(in crate::node) fn take_time(&mut self, time: Hlc, checks_more: bool) -> Arc<Record> {
         assert!(time > self.newest_seen(), "a commit's time is above all that it read");
         let Phase::Preparing(result, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
             unreachable!("the time of a commit is taken once")
@@ -268,11 +301,21 @@ impl Transaction {
             large_result: self.large_result.filter(|_| result.is_none()),
             result,
             writes: self.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
+            follows: self.follows(checks_more),
         });
         record.check_invariants();
         assert_eq!(record.writes.len(), self.buffer.len(), "a record has the whole buffer");
         self.phase = Phase::Committing(record.clone(), waiters);
         record
+    }
+
+    /// Takes the record of a commit as it was written: its writes may follow other versions than they
+    /// were to.
+    pub(in crate::node) fn was_written_as(&mut self, written: Arc<Record>) {
+        let Phase::Committing(record, _) = &mut self.phase else { unreachable!("it was being written") };
+        assert_eq!(record.txn, written.txn, "what was written is what was to be");
+        assert_eq!(record.writes, written.writes, "what was written is what was to be");
+        *record = written;
     }
 
     /// Notes that the record and every entry are durable: the store's time must pass the commit
@@ -315,7 +358,8 @@ impl Transaction {
     /// Returns the conflict of what it read with a commit, if it is checked and there is one.
     pub(in crate::node) fn conflict(&self, checks: &Checks, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
         let Checked { began, .. } = self.checked?;
-        let reads = Reads { attempt: self.attempt, began, keys: &self.reads, ranges: &self.ranges };
+        let (attempt, delivered_only) = (self.attempt, self.locks);
+        let reads = Reads { attempt, began, keys: &self.reads, ranges: &self.ranges, delivered_only };
         checks.conflict(reads, bug)
     }
 
@@ -333,7 +377,13 @@ impl Transaction {
     }
 
     /// Puts a version into the read set.
-    pub(in crate::node) fn add_read(&mut self, key: Key, header: Option<Arc<Header>>, mark: TxnId) {
+    pub(in crate::node) fn add_read(
+        &mut self,
+        key: Key,
+        header: Option<Arc<Header>>,
+        mark: TxnId,
+        strays: Vec<VersionEntry>,
+    ) {
         if let Some(header) = &header {
             let bound = self.lower.get(&key).map(|bound| bound.txn);
             assert!(bound <= Some(header.txn), "a read never goes back below its lower bound");
@@ -346,7 +396,7 @@ impl Transaction {
         } else {
             self.absences += 1;
         }
-        let before = self.reads.insert(key, ReadVersion { header, delivered: false, mark });
+        let before = self.reads.insert(key, ReadVersion { header, delivered: false, mark, strays });
         assert!(before.is_none(), "a key enters the read set once");
     }
 

@@ -20,7 +20,7 @@ use crate::record::{
 use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, Work};
 use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use super::{end, read};
+use super::{end, level, read};
 
 /// Sizes of a write buffer.
 struct Sizes {
@@ -89,7 +89,11 @@ pub(in crate::node) fn start(
             }
         }
     }
-    drop(written);
+    // What is written under a lock follows a version: a key that was not read is read first.
+    let is_read = |key: &Key| transaction.reads.contains_key(key) || wanted.contains(key);
+    let locked = written.keys().filter(|key| state.settings.locks(key) && !is_read(key));
+    let written: BTreeSet<Key> = locked.map(|key| (*key).clone()).collect();
+    wanted.extend(written.iter().cloned());
     let own = |key: &Key| transaction.buffer.contains_key(key);
     assert!(!wanted.iter().any(own), "own writes are not asked for");
     let gets = batch.ops.iter().filter(|op| matches!(op, Op::Get(_))).count();
@@ -103,14 +107,14 @@ pub(in crate::node) fn start(
     if let Err(refusal) = fit(state, attempt, &batch, &sizes) {
         return state.refuse(ticket, refusal);
     }
-    read::start(state, ticket, attempt, Purpose::Batch { batch, reads, begun }, wanted);
+    read::start(state, ticket, attempt, Purpose::Batch { batch, reads, written, begun }, wanted);
 }
 
 /// Every read of a batch is resolved.
 pub(in crate::node) fn reads_done(state: &mut State, operation: Operation) {
     read::deliver(state, &operation);
     let Operation { ticket, attempt, purpose, wanted, .. } = operation;
-    let Purpose::Batch { batch, reads, begun } = purpose else { unreachable!("a batch") };
+    let Purpose::Batch { batch, reads, begun, written: _ } = purpose else { unreachable!("a batch") };
     assert!(wanted.values().all(Want::is_done), "a batch takes effect when all its reads are done");
     take_effect(state, (ticket, attempt), batch, reads, wanted, begun);
 }
@@ -128,7 +132,8 @@ fn take_effect(
     // While its reads were under way, batches beside it may have taken the room.
     let sizes = sizes_with(state, attempt, &batch);
     let judged = !wanted.is_empty() && state.planted(Bug::CheckBoundsOnlyAtFirst);
-    if let (false, Err(refusal)) = (judged, fit(state, attempt, &batch, &sizes)) {
+    let fits = fit(state, attempt, &batch, &sizes).and_then(|()| level::check_batch(state, attempt, &batch));
+    if let (false, Err(refusal)) = (judged, fits) {
         return state.refuse(ticket, refusal);
     }
     let reads = reads.into_iter().map(|(key, own)| {
@@ -194,11 +199,19 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
     for op in &batch.ops {
         match op {
             Op::Get(key) if !transaction.reads.contains_key(key) => drop(new.insert(key)),
-            Op::Get(_) | Op::Delete(_) | Op::Fingerprint(_) => {}
+            Op::Get(_) | Op::Fingerprint(_) => {}
             Op::Put(_, value) => check_value(transaction, value)?,
+            Op::Delete(_) => {}
             Op::Result(result) => check_blob(transaction, &result.blob)?,
         }
+        if let Op::Put(key, _) | Op::Delete(key) = op
+            && settings.locks(key)
+            && !transaction.reads.contains_key(key)
+        {
+            new.insert(key);
+        }
     }
+    level::check_batch(state, attempt, batch)?;
     let reads = transaction.reads.len() + new.len();
     if reads > settings.read_set_len_max {
         return Err(read::too_many_reads(settings.read_set_len_max));

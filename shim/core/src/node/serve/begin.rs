@@ -77,13 +77,6 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
     check_attempt(state, begin.attempt)?;
-    if begin.isolation == Isolation::Serializable && !state.settings.exclusive {
-        return Err(Refusal::Invalid(
-            "isolation: serializable is only there where one process holds the store (memory:, local:), and \
-             this one is shared: run the transaction as read_atomic"
-                .into(),
-        ));
-    }
     if begin.session.entries.len() > Session::LEN_MAX {
         return Err(Refusal::Invalid(format!(
             "the session token names {} commits, at most {} are allowed",
@@ -129,7 +122,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     // The request comes first: if it has committed, nothing else of the begin matters.
     if let Some(request) = request {
         match run.wait(request)? {
-            Answer::Got(None) => {}
+            // An attempt that was excluded has not committed; this one takes its place.
+            Answer::Got(None | Some((Body::Aborted(_), _))) => {}
             Answer::Got(Some((Body::Record(record), _))) => {
                 return Ok(match tell::may_report(run, state, &record)? {
                     Ok(()) => Ending::Replay(record),
@@ -266,7 +260,7 @@ fn open(
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
-    if begin.isolation == Isolation::Serializable {
+    if begin.isolation == Some(Isolation::Serializable) {
         let began = state.checks.open(attempt);
         transaction.checked = Some(Checked { began, conflicts: begin.conflicts });
     }
@@ -348,10 +342,15 @@ pub(in crate::node) enum Found {
 pub(in crate::node) fn look_up_script(
     run: &mut Run<'_>,
     state: &State,
-    name: &Name,
+    (name, hash): (&Name, RequestHash),
 ) -> Result<Found, Pending> {
     Ok(match run.ask(|| Call::Get(name.clone()))? {
-        Answer::Got(None) => Found::Refuse(Refusal::NotFound),
+        // The name of a whole entry that follows a version may be somebody else's.
+        Answer::Got(Some((Body::Record(record), _))) if record.hash != hash => {
+            Found::Refuse(Refusal::NotFound)
+        }
+        Answer::Got(Some((Body::Entry(_) | Body::Free, _))) => Found::Refuse(Refusal::NotFound),
+        Answer::Got(None | Some((Body::Aborted(_), _))) => Found::Refuse(Refusal::NotFound),
         Answer::Got(Some((Body::Record(record), _))) => match tell::may_report(run, state, &record)? {
             Ok(()) => Found::Record(record),
             Err(error) => Found::Refuse(refusal_of(&Answer::Failed(error))),

@@ -95,7 +95,12 @@ pub(in crate::node) fn choose(
     if let Some(ReadVersion { header, .. }) = transaction.reads.get(key) {
         return header.clone().map_or(Choice::Absent, Choice::Version);
     }
-    if transaction.listed_as_absent(key).is_some() {
+    if let Some(mark) = transaction.listed_as_absent(key) {
+        if state.settings.locks(key) {
+            // A write of it follows what was read.
+            let transaction = state.transactions.get_mut(&operation.attempt).expect("looked up above");
+            transaction.add_read(key.clone(), None, mark, Vec::new());
+        }
         return Choice::Absent;
     }
     if transaction.reads.len() >= state.settings.read_set_len_max {
@@ -313,8 +318,13 @@ impl Look<'_> {
     fn judge_hint(&mut self, known: &Known, entry: &VersionEntry) -> Judgement {
         if self.state.planted(Bug::TakeHintForVersion) {
             let meta = [(self.key.clone(), entry.meta.clone())];
-            let header =
-                Header { txn: entry.txn, hash: entry.hash, writes: Arc::from(meta), whole: entry.whole };
+            let header = Header {
+                txn: entry.txn,
+                hash: entry.hash,
+                writes: Arc::from(meta),
+                follows: entry.follows.map(|before| Arc::from([before])),
+                whole: entry.whole,
+            };
             return self.judge_version(&Arc::new(header));
         }
         if known.was_undecided() && self.state.planted(Bug::UndecidedNeverAskedAgain) {
@@ -424,7 +434,7 @@ impl Look<'_> {
 
     fn ask_record(&mut self, entry: &VersionEntry) {
         let at = match entry.whole {
-            true => Name::Version(self.key.clone(), entry.clone()),
+            true => entry.name(self.key),
             false => Name::Commit(entry.hash),
         };
         let owner = Owner::Record(at.clone(), entry.txn);
@@ -449,22 +459,40 @@ impl Look<'_> {
     }
 
     fn take(self, header: Arc<Header>) -> Choice {
+        let strays = self.strays(Some(header.txn));
         // The mark of the listing goes along: it later tells a deletion from an absence.
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
-        transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark);
+        transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark, strays);
         Choice::Version(header)
     }
 
     fn absent(self) -> Choice {
         let careless = bug_of(&self.state.settings).is_some();
+        let strays = self.strays(None);
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
         // A lower bound above the mark has an entry to come, so the key cannot be gone.
         let bound = transaction.lower_bound(self.key).map(|bound| bound.txn);
         let explained = bound.is_none_or(|bound| bound <= self.listing.mark);
         assert!(explained || careless, "a key is absent below its lower bound only if it was deleted");
-        transaction.add_read(self.key.clone(), None, self.listing.mark);
+        transaction.add_read(self.key.clone(), None, self.listing.mark, strays);
         Choice::Absent
+    }
+
+    /// Returns the undecided entries of a checked key above the version chosen that do not follow
+    /// it. Whoever writes the key next meets the one that does under the name that it takes itself.
+    fn strays(&self, chosen: Option<TxnId>) -> Vec<VersionEntry> {
+        if !self.state.settings.locks(self.key) || self.state.planted(Bug::ForgetStrays) {
+            return Vec::new();
+        }
+        let follows = chosen.unwrap_or(TxnId::ZERO);
+        let versions = self.state.index.known(self.key).map_or(&[][..], |entry| entry.versions());
+        let above = versions.iter().take_while(|known| chosen.is_none_or(|chosen| known.txn > chosen));
+        let entries = above.filter_map(|known| match &known.knowledge {
+            Knowledge::Entry(entry) => Some((**entry).clone()),
+            Knowledge::Header(_) => None,
+        });
+        entries.filter(|entry| entry.follows != Some(follows)).collect()
     }
 }

@@ -41,7 +41,7 @@ use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of, refusal_of};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase};
-use super::{begin, end, resolve, tell};
+use super::{begin, end, level, lock, resolve, tell};
 
 /// The pause before the store's time is looked at again, where it is not known.
 const TIME_RETRY_MS: u64 = 20;
@@ -135,6 +135,9 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
     assert!(bounds.earliest_ms <= bounds.latest_ms, "bounds are in order");
     if state.settings.exclusive {
         Timing::Own
+    } else if state.transactions[&attempt].locks {
+        // Under its locks it follows what was read, or does not commit.
+        Timing::Lower
     } else if bounds.width_ms() > state.settings.commit_wait_max_ms
         || unseen_keys(state, attempt).next().is_none()
     {
@@ -162,6 +165,9 @@ fn unseen_keys(state: &State, attempt: AttemptId) -> impl Iterator<Item = &Key> 
 
 /// Returns the keys that must be listed before the commit time is taken.
 fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
+    if state.transactions[&attempt].locks {
+        return Vec::new();
+    }
     match state.clock.bounds().map(|bounds| timing(state, attempt, bounds)) {
         Some(Timing::Upper) => Vec::new(),
         // Without a time the bounds will be wide.
@@ -205,6 +211,14 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     let deadline = transaction.deadline;
     set_patience(state, attempt);
     let transaction = &state.transactions[&attempt];
+    let writes_locks = level::writes_under_locks(state, transaction);
+    let locks = writes_locks || (transaction.checked.is_some() && !state.settings.exclusive);
+    if locks && !transaction.ranges.is_empty() {
+        // A listing beside the write was under way when that was allowed.
+        return end::reopen(state, attempt, &level::uncovered_listing());
+    }
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    transaction.locks = locks;
     let stores = transaction.named || !transaction.buffer.is_empty();
     if stores && is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
         return take_time(state, attempt, Hlc::default());
@@ -213,7 +227,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     if let Some(found) = conflict(state, attempt) {
         return end::conflict(state, attempt, &found);
     }
-    if !stores {
+    if !stores && !locks {
         return end::nothing_to_store(state, attempt, after_reading(state, attempt));
     }
     state.start_task(Purpose::Prepare(attempt), deadline);
@@ -256,6 +270,8 @@ pub(in crate::node) enum Prepared {
         newest: Hlc,
         pages: Vec<(Key, Vec<VersionEntry>, bool)>,
     },
+    /// It stores nothing, and what it read is the newest there is, or was overtaken.
+    Judged(Result<(), Conflict>),
     /// The store failed; nothing was sent.
     Failed(Refusal),
 }
@@ -280,6 +296,15 @@ pub(in crate::node) fn prepare_script(
             Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
             answer => return Ok(Prepared::Failed(refusal_of(&answer))),
         }
+    }
+    let transaction = &state.transactions[&attempt];
+    if transaction.locks && !transaction.named && transaction.buffer.is_empty() {
+        return Ok(match lock::check_reads(run, state, attempt, None)? {
+            Ok(()) => Prepared::Judged(Ok(())),
+            Err(lock::Stop::Conflict(found) | lock::Stop::Held(found)) => Prepared::Judged(Err(found)),
+            Err(lock::Stop::Lost | lock::Stop::Renamed) => unreachable!("what only reads has no locks"),
+            Err(lock::Stop::Failed(refusal)) => Prepared::Failed(refusal),
+        });
     }
     // How the time is taken depends on the bounds, and so does what must be looked at.
     // Those that are spared the look may be evicted from the index before it is over.
@@ -318,6 +343,10 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
             return end::expire(state, attempt);
         }
         Prepared::Failed(refusal) => return end::reopen(state, attempt, &refusal),
+        Prepared::Judged(Ok(())) => {
+            return end::nothing_to_store(state, attempt, after_reading(state, attempt));
+        }
+        Prepared::Judged(Err(found)) => return end::conflict(state, attempt, &found),
     };
     assert!(asked_call <= state.calls.next_number(), "the keys were asked before they are looked at");
     let bug = bug_of(&state.settings);
@@ -365,11 +394,12 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     assert!(time > after, "a commit comes after all that it read, that its keys hold, and the mark");
     assert!(time.ms() >= bounds.earliest_ms, "a commit's time is not before the store's lower bound");
     let mark = state.mark.known();
+    let checks_more = lock::checks_more(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    let record = transaction.take_time(time);
+    let record = transaction.take_time(time, checks_more);
     assert!(record.txn > mark, "a commit is above every mark that the node knows");
     let deadline = transaction.deadline;
-    if state.settings.exclusive {
+    if state.settings.exclusive || record.follows.is_some() {
         let keys = record.writes.iter().map(|(key, _)| key.clone()).collect();
         state.checks.commit(record.txn, keys);
     }
@@ -385,7 +415,7 @@ pub(in crate::node) fn commit_name(record: &Record) -> Name {
     }
     let (key, entry) = record.entries().pop().expect("a whole entry has a key");
     assert!(entry.whole && entry.txn == record.txn, "a whole entry is the commit");
-    Name::Version(key, entry)
+    entry.name(&key)
 }
 
 /// Returns the record of a transaction that is committing.
@@ -413,14 +443,28 @@ pub(in crate::node) enum Ending {
     Doubt(String),
     /// Nothing took effect: the transaction is as it was.
     Reopen(Refusal),
+    /// Another transaction came first, or has excluded this one: nothing took effect.
+    Conflict(Conflict),
+    /// Nothing took effect, and its one entry, which is the commit, follows another version now: it is
+    /// written under that name.
+    Renamed,
 }
 
-/// Writes a commit.
+/// Writes a commit. Returns its record as it was written, beside what came of it.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
     record: &Arc<Record>,
-) -> Result<Ending, Pending> {
+) -> Result<(Arc<Record>, Ending), Pending> {
+    if record.follows.is_some() {
+        return lock::script(run, state, record);
+    }
+    let ending = write(run, state, record)?;
+    Ok((record.clone(), ending))
+}
+
+/// Writes a commit whose entries are no locks: all of it at once.
+fn write(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     if record.is_whole() {
         let put = || Call::Put(commit_name(record), Body::Record(record.clone()));
         return Ok(match run.ask(put)? {
@@ -459,17 +503,42 @@ fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
 
 /// The record's name was taken: by this attempt's own earlier try, or by another attempt.
 fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
-    match run.ask(|| Call::Get(Name::Commit(record.hash)))? {
+    let found = run.ask(|| Call::Get(Name::Commit(record.hash)))?;
+    if let Answer::Got(Some((Body::Aborted(aborted), tag))) = found {
+        // An earlier attempt had locks, and was excluded.
+        return match lock::replace_aborted(run, state, record, &aborted, tag)? {
+            Some(Ending::Durable) => own_exists(run, state, record),
+            Some(ending) => Ok(ending),
+            None => Ok(Ending::Unknown),
+        };
+    }
+    exists_as(run, state, record, found)
+}
+
+/// This attempt's record is there.
+fn own_exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
+    // Entries that are locks were created before it.
+    if record.writes.is_empty() || record.follows.is_some() {
+        return Ok(Ending::Durable);
+    }
+    // The store may have left the entries undone when it met the record.
+    let put = || Call::Commit(Writes { record: None, entries: record.entries() });
+    match run.ask(put)? {
+        Answer::Committed(pieces) => Ok(all_durable(state, pieces.entries)),
+        answer => unreachable!("entries are put and answered {answer:?}"),
+    }
+}
+
+/// Something is there under the record's name.
+pub(in crate::node) fn exists_as(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &Arc<Record>,
+    found: Answer,
+) -> Result<Ending, Pending> {
+    match found {
         Answer::Got(Some((Body::Record(found), _))) if found.txn == record.txn => {
-            if record.writes.is_empty() {
-                return Ok(Ending::Durable);
-            }
-            // The store may have left the entries undone when it met the record.
-            let put = || Call::Commit(Writes { record: None, entries: record.entries() });
-            match run.ask(put)? {
-                Answer::Committed(pieces) => Ok(all_durable(state, pieces.entries)),
-                answer => unreachable!("entries are put and answered {answer:?}"),
-            }
+            own_exists(run, state, record)
         }
         Answer::Got(Some((Body::Record(winner), _))) => {
             assert!(
@@ -493,9 +562,13 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
 }
 
 /// Carries a commit's ending out.
-pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: Ending) {
+pub(in crate::node) fn carry_out(
+    state: &mut State,
+    attempt: AttemptId,
+    (record, ending): (Arc<Record>, Ending),
+) {
     let transaction = state.transactions.get_mut(&attempt).expect("a commit's script ends with it");
-    assert!(matches!(transaction.phase, Phase::Committing(..)), "what was written was being written");
+    transaction.was_written_as(record);
     let hash = transaction.hash;
     match ending {
         Ending::Durable => {
@@ -524,6 +597,15 @@ pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: 
         // Nothing took effect, and nothing more may be sent.
         Ending::Reopen(_) if transaction.deadline.has_passed(&state.clock) => end::expire(state, attempt),
         Ending::Reopen(refusal) => end::reopen(state, attempt, &refusal),
+        Ending::Renamed => {
+            // If its outcome is not known in the end, the new name answers.
+            let deadline = transaction.deadline;
+            state.start_task(Purpose::Commit(attempt), deadline);
+        }
+        Ending::Conflict(found) => {
+            remove_dead_entries(state, attempt);
+            end::conflict(state, attempt, &found);
+        }
     }
 }
 
@@ -531,10 +613,14 @@ pub(in crate::node) fn carry_out(state: &mut State, attempt: AttemptId, ending: 
 fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
     let transaction = &state.transactions[&attempt];
     let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
-    let names: Vec<Name> =
-        record.entries().into_iter().map(|(key, entry)| Name::Version(key, entry)).collect();
-    assert_eq!(names.len(), record.writes.len(), "an attempt has an entry at every key that it wrote");
     let limit = transaction.deadline;
+    if record.follows.is_some() {
+        // Somebody may have taken a name over.
+        let record = record.clone();
+        return state.start_task(Purpose::Release(record), limit);
+    }
+    let names: Vec<Name> = record.entries().into_iter().map(|(key, entry)| entry.name(&key)).collect();
+    assert_eq!(names.len(), record.writes.len(), "an attempt has an entry at every key that it wrote");
     for batch in names.chunks(state.settings.delete_batch_len) {
         state.call(Owner::Nobody, Call::Delete(batch.to_vec()), Some(limit));
     }
@@ -602,7 +688,8 @@ pub(in crate::node) fn index_aborted(state: &mut State, attempt: AttemptId) {
     let transaction = &state.transactions[&attempt];
     let time = state.clock.tick(transaction.newest_seen(), bounds.latest_ms);
     let writes = transaction.buffer.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
-    let header = Header { txn: TxnId { time, attempt }, hash: transaction.hash, writes, whole: false };
+    let header =
+        Header { txn: TxnId { time, attempt }, hash: transaction.hash, writes, follows: None, whole: false };
     state.learn(&Arc::new(header), true, None);
     state.note(Note::AheadOfTime(TxnId { time, attempt }));
 }

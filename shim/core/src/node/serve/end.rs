@@ -99,7 +99,7 @@ pub(in crate::node) fn end(
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
         Purpose::Reserve(_, of) | Purpose::Prepare(of) | Purpose::Commit(of) => *of == attempt,
-        Purpose::Begin(..) | Purpose::Resolve(..) | Purpose::LookUp(..) => false,
+        Purpose::Begin(..) | Purpose::Resolve(..) | Purpose::LookUp(..) | Purpose::Release(_) => false,
     });
     let ticket = |purpose: Purpose| match purpose {
         Purpose::Reserve(ticket, _) => Some(ticket),
@@ -107,7 +107,8 @@ fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
         | Purpose::Commit(_)
         | Purpose::Begin(..)
         | Purpose::Resolve(..)
-        | Purpose::LookUp(..) => None,
+        | Purpose::LookUp(..)
+        | Purpose::Release(_) => None,
     };
     let carriers = dropped.iter().filter(|task| !matches!(task.purpose, Purpose::Reserve(..))).count();
     assert!(carriers <= 1, "one script at a time carries a commit");
@@ -202,11 +203,19 @@ pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, s
     waiters.into_iter().for_each(|waiter| reply_committed(state, waiter, committed.clone()));
 }
 
-/// Another transaction has written what this one read: nothing of its commit was sent.
+/// Another transaction has written what this one read: nothing of its commit took effect.
 pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &Conflict) {
     let phase = &state.transactions[&attempt].phase;
-    assert!(matches!(phase, Phase::Preparing(..)), "reads are checked before anything is sent");
+    let is_asked = matches!(phase, Phase::Preparing(..) | Phase::Committing(..));
+    assert!(is_asked, "reads are checked when a commit was asked");
     let waiters = take_waiters(state, attempt);
+    let waited = state.checks.undo(attempt);
+    state.work.extend(waited.into_iter().map(Work::Operation));
+    if let Some(key) = found.key.as_ref().filter(|_| !state.settings.exclusive) {
+        // A listing that was young enough to be used was too old for this: the next attempt lists the
+        // key again.
+        state.index.list_again(key, state.calls.next_number());
+    }
     state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     end(state, attempt, Outcome::Conflicted(found.clone()), None);
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Conflict(found.clone())));

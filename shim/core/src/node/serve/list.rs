@@ -21,7 +21,7 @@ use super::super::base::index::ListedPage;
 use super::super::base::read::{Listing, Operation, OperationId, Page, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{ListedRange, Phase, Transaction};
-use super::{end, read};
+use super::{end, level, read};
 
 /// Listed ranges of one transaction; the pages of one listing count as one.
 const RANGES_MAX: usize = 1_000;
@@ -57,6 +57,7 @@ fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refus
     if state.transactions_bytes >= state.settings.transactions_bytes_max {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
+    level::check_listing(state, attempt)?;
     if list.limit == 0 {
         return Err(Refusal::Invalid("a listing's limit is at least 1".into()));
     }
@@ -100,7 +101,7 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
 /// Takes a page of a listing's scan.
 pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting: &Waiting, answer: Answer) {
     let Some(mut operation) = state.operations.take(id) else { return };
-    let Answer::Scanned { found: Found::Versions(names), damaged, more } = answer else {
+    let Answer::Scanned { found: Found::Versions(names), damaged, unread, more } = answer else {
         return read::fail(state, operation, refusal_of(&answer));
     };
     damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
@@ -124,10 +125,17 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
         mark: waiting.mark,
     };
     listing.next = last.as_ref().map(|key| Place { key: key.as_str().to_owned(), entry: None });
+    let covered = range.clone();
     listing.page = Some(Page { range, asked: waiting.asked, asked_call: waiting.asked_call });
     let mut by_key: BTreeMap<Key, Vec<VersionEntry>> = BTreeMap::new();
     for (key, entry) in names {
         by_key.entry(key).or_default().push(entry);
+    }
+    // Of a key with an entry that cannot be read the page does not show all: it is listed by itself,
+    // and that says so.
+    for key in unread.iter().filter(|key| covered.contains(key.as_str())) {
+        by_key.remove(key);
+        want(state, &mut operation, key);
     }
     for (key, entries) in by_key {
         assert!(!entries.is_empty(), "a key is shown by its entries");

@@ -1,7 +1,7 @@
 //! Verbs: what clients wait for.
 //!
 //! ```text
-//!   begin ─► batch ─► read ─► choose          list ─► read ─► choose          commit ─► tell
+//!   begin ─► batch ─► read ─► choose          list ─► read ─► choose          commit ─► lock, tell
 //! ```
 
 pub(in crate::node) mod batch;
@@ -9,7 +9,9 @@ pub(in crate::node) mod begin;
 pub(in crate::node) mod choose;
 pub(in crate::node) mod commit;
 pub(in crate::node) mod end;
+pub(in crate::node) mod level;
 pub(in crate::node) mod list;
+pub(in crate::node) mod lock;
 pub(in crate::node) mod read;
 pub(in crate::node) mod reserve;
 pub(in crate::node) mod resolve;

@@ -101,10 +101,8 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
                     fail(state, operation, Refusal::Damaged(what));
                     return Advance::Failed;
                 }
-                Choice::Absent => match &operation.purpose {
-                    Purpose::Batch { .. } => Want::Found(Found::Absent),
-                    Purpose::List(..) => Want::Listed,
-                },
+                Choice::Absent if wants_no_value(&operation, &key) => Want::Listed,
+                Choice::Absent => Want::Found(Found::Absent),
                 Choice::Version(header) => want_value(state, id, &operation, &key, &header),
             };
             operation.wanted.insert(key, want);
@@ -122,6 +120,11 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     }
 }
 
+/// Returns true if an operation needs a key's version and not its value.
+fn wants_no_value(operation: &Operation, key: &Key) -> bool {
+    matches!(operation.purpose, Purpose::List(..)) || is_only_written(operation, key)
+}
+
 /// Asks for a chosen version's value, unless none is wanted.
 fn want_value(
     state: &mut State,
@@ -130,7 +133,7 @@ fn want_value(
     key: &Key,
     header: &Arc<Header>,
 ) -> Want {
-    if let Purpose::List(..) = operation.purpose {
+    if wants_no_value(operation, key) {
         return Want::Listed;
     }
     let transaction = &state.transactions[&operation.attempt];
@@ -141,7 +144,7 @@ fn want_value(
         return Want::Found(Found::Version(header.txn, Write::Tombstone));
     }
     let at = match header.whole {
-        true => Name::Version(key.clone(), header.entry(key)),
+        true => header.entry(key).name(key),
         false => Name::Commit(header.hash),
     };
     let call = Call::Fetch { at, txn: header.txn, key: key.clone() };
@@ -210,7 +213,8 @@ pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn
         Answer::Got(got) => {
             match got {
                 Some((Body::Record(record), _)) if record.txn == txn => {
-                    let whole = matches!(&waiting.owner, Owner::Record(Name::Version(..), _));
+                    let of_entry = |name: &Name| matches!(name, Name::Version(..) | Name::Successor(..));
+                    let whole = matches!(&waiting.owner, Owner::Record(name, _) if of_entry(name));
                     let header = Arc::new(Header::of(&record, whole));
                     // Only a planted bug asks for which key the record was got.
                     let asked = wanted(state, waiting, txn).into_iter().next();
@@ -342,7 +346,7 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     operation.wanted.keys().for_each(|key| state.index.unpin(key));
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
-    for key in operation.wanted.keys() {
+    for key in operation.wanted.keys().filter(|key| !is_only_written(operation, key)) {
         let Some(read) = transaction.reads.get_mut(key) else {
             let is_absent = transaction.listed_as_absent(key).is_some();
             assert!(is_absent, "what is delivered is in the read set");
@@ -350,6 +354,11 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
         };
         read.delivered = true;
     }
+}
+
+/// Returns true if a key's version was chosen for a write alone, and its client does not hear of it.
+fn is_only_written(operation: &Operation, key: &Key) -> bool {
+    matches!(&operation.purpose, Purpose::Batch { written, .. } if written.contains(key))
 }
 
 /// Forgets a transaction's operations. Returns their tickets.

@@ -76,10 +76,20 @@ pub(in crate::node) fn script(
     // Before the look: what is not there then cannot come any more.
     let over = run.once_if(|| is_over(state));
     let record = match run.ask(|| Call::Get(name()))? {
+        // The name of a whole entry that follows a version is somebody else's: this one cannot land.
+        Answer::Got(Some((Body::Record(record), _))) if record.hash != hash => {
+            return Ok(Resolved::Refuse(Refusal::Lost));
+        }
         Answer::Got(Some((Body::Record(record), _))) => record,
         Answer::Got(Some((Body::Stub(_), _))) => return Ok(Resolved::Refuse(Refusal::ResultGone)),
+        // An attempt that was excluded cannot commit any more.
+        Answer::Got(Some((Body::Aborted(aborted), _))) if aborted.excludes(attempt) => {
+            return Ok(Resolved::Refuse(Refusal::Lost));
+        }
         Answer::Got(None) if at_length => return Ok(Resolved::Refuse(Refusal::ResultGone)),
-        Answer::Got(None) if over => return Ok(Resolved::Refuse(Refusal::Lost)),
+        Answer::Got(None | Some((Body::Aborted(_), _))) if over => {
+            return Ok(Resolved::Refuse(Refusal::Lost));
+        }
         answer if at_length => return Ok(Resolved::Refuse(refusal_of(&answer))),
         Answer::Failed(CallError::Damaged(what)) => {
             return Ok(Resolved::Refuse(Refusal::UnknownDamaged(hash, what)));

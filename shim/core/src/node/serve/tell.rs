@@ -56,8 +56,9 @@ fn entries_first(
         // A mark only grows: at or below an old one is at or below this one.
         entered || record.txn <= state.mark.known() || state.planted(Bug::TellBeforeEntries)
     });
-    // A whole entry is the commit: it is in place.
-    if known || record.writes.is_empty() || record.is_whole() {
+    // A whole entry is the commit: it is in place. So are entries that were created before their
+    // record.
+    if known || record.writes.is_empty() || record.is_whole() || record.follows.is_some() {
         return Ok(Ok(()));
     }
     let mut outcome = Err(CallError::Expired);

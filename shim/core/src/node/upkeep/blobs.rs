@@ -41,7 +41,7 @@ pub(super) fn page_call(groups: &Groups, state: &State) -> Call {
 
 /// Takes a page of attempts that have blobs.
 pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut groups: Groups, answer: Answer) {
-    let Answer::Scanned { found: Found::Blobs(found), damaged, more } = answer else {
+    let Answer::Scanned { found: Found::Blobs(found), damaged, more, .. } = answer else {
         sweep.note_failure(state, &answer);
         return sweep.end(End::broken());
     };
@@ -83,7 +83,7 @@ fn is_in_use(sweep: &Sweep, state: &State, group: &BlobGroup) -> bool {
 pub(super) fn looked(sweep: &mut Sweep, group: BlobGroup, answer: Answer) {
     match verify::under(group.hash, answer) {
         Under::Record(record, _) if record.txn.attempt == group.attempt => {}
-        Under::Record(..) | Under::Nothing => sweep.push(Job::ListParts(group, None)),
+        Under::Record(..) | Under::Aborted(..) | Under::Nothing => sweep.push(Job::ListParts(group, None)),
         Under::Damaged(_) | Under::Unknown => {}
     }
 }

@@ -34,10 +34,16 @@ pub(super) enum Job {
     Enter(Entering),
     /// Delete entries.
     Remove(Vec<Removal>),
+    /// Get an entry that goes by tag: its name may be somebody else's by now.
+    LookAtLock(Removal),
+    /// Delete an entry as it was read.
+    RemoveLock(Removal, Tag),
     /// Remove a record as it was read.
     RemoveRecord(Arc<Record>, Tag),
     /// Remove records whose names are never used again, each with its bytes.
     RemoveUnnamed(Vec<(RequestHash, u64)>),
+    /// Remove what excludes attempts that are over.
+    RemoveAborted(RequestHash, Tag),
     /// Note that a record cannot be read.
     NoteDamage(RequestHash, String),
     /// Move the mark.
@@ -80,6 +86,12 @@ pub(super) struct Removal {
 impl Removal {
     pub(super) fn txn(&self) -> TxnId {
         self.entry.txn
+    }
+
+    /// Returns true if its name may be used again, so that it goes by tag: the name of a dead lock
+    /// can be taken over, and a key that was absent begins anew.
+    pub(super) fn goes_by_tag(&self) -> bool {
+        self.entry.follows.is_some_and(|before| self.is_dead || before == TxnId::ZERO)
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{RequestHash, TxnId};
 use crate::message::Note;
-use crate::record::{Record, Stub};
+use crate::record::{Aborted, Record, Stub};
 use crate::store::{Answer, Body, Call, Found, FoundRecord, Name, Scan, Tag};
 use crate::sweep;
 
@@ -84,7 +84,7 @@ pub(super) fn page_call(commits: &Commits, state: &State) -> Call {
 
 /// Takes a page of commit records.
 pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut commits: Commits, answer: Answer) {
-    let Answer::Scanned { found: Found::Commits(records), damaged, more } = answer else {
+    let Answer::Scanned { found: Found::Commits(records), damaged, more, .. } = answer else {
         sweep.note_failure(state, &answer);
         return sweep.end(End::broken());
     };
@@ -112,7 +112,9 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     match body {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
         // Its entries have stood, so there is nothing to put.
-        None if let Some(own) = state.own_commit(hash) => {
+        None if let Some(own) = state.own_commit(hash)
+            && !sweep.may_have_unread(None) =>
+        {
             if may_remove(state, sweep.basis(), own.txn, own.retention_ms) {
                 sweep.remove_unnamed(hash, own);
             }
@@ -138,6 +140,11 @@ fn was_looked_at(sweep: &Sweep, state: &State, written_ms: Option<u64>) -> bool 
 pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, answer: Answer) {
     match verify::under(hash, answer) {
         Under::Record(record, tag) => judge(sweep, state, record, Some(tag)),
+        Under::Aborted(aborted, tag) => {
+            if may_remove_aborted(sweep, state, &aborted) {
+                sweep.push(Job::RemoveAborted(hash, tag));
+            }
+        }
         Under::Nothing => {}
         Under::Damaged(_) if sweep.doubt(hash) => sweep.push(Job::Look(hash)),
         Under::Damaged(what) => verify::note_damage(sweep, state, hash, what),
@@ -148,6 +155,9 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
 
 /// Decides on a record to which no entry of a verified attempt led.
 fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>) {
+    if sweep.may_have_unread(Some(&record)) {
+        return;
+    }
     if may_remove(state, sweep.basis(), record.txn, record.retention_ms) {
         return match tag {
             _ if !record.named => sweep.remove_unnamed(record.hash, Entered::of(&record)),
@@ -182,6 +192,14 @@ fn has_retention_passed(state: &State, basis: &Basis, txn: TxnId, retention_ms: 
     let least_ms = retention_ms.max(state.settings.retention_min_ms());
     let kept_ms = if state.planted(Bug::RetentionEndsEarly) { 0 } else { least_ms };
     now_ms >= txn.time.ms() + kept_ms
+}
+
+/// Returns true if attempts that were excluded are over, and no node remembers them. It goes by tag
+/// or stays: the next attempt of the request puts its record in its place. Planted: at once.
+fn may_remove_aborted(sweep: &Sweep, state: &State, aborted: &Aborted) -> bool {
+    let over_ms = aborted.at_ms.saturating_add(state.settings.retention_min_ms());
+    let is_over = sweep.basis().began_ms() >= over_ms || state.planted(Bug::ExclusionGoesEarly);
+    is_over && state.settings.delete_if
 }
 
 /// Returns the call that removes a named record. Planted: without tag.

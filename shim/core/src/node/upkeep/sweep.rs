@@ -18,14 +18,15 @@
 use std::collections::BTreeSet;
 
 use crate::bug::Bug;
-use crate::ids::{AttemptId, Hlc, RequestHash, TxnId};
+use crate::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use crate::message::Note;
-use crate::record::{Kind, VersionEntry};
+use crate::record::{Kind, Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Found, Name, Scan};
 use crate::sweep::HashRange;
 
 use super::super::base::calls::{Limit, Owner};
 use super::super::base::state::{Entered, State};
+use super::super::serve::lock;
 use super::blobs::{self, Groups};
 use super::flow::{Flow, Job, Removal};
 use super::mark::{self, Basis, Settling};
@@ -100,6 +101,9 @@ pub(super) struct Sweep {
     pub(super) met: Met,
     /// Hashes of records that cannot be read.
     pub(super) damaged: BTreeSet<RequestHash>,
+    /// Keys of which an entry cannot be read: records that wrote them are kept, since nobody knows
+    /// whether the entry is theirs.
+    unread: BTreeSet<Key>,
     /// Hashes of records that could not be read at the first look.
     doubted: BTreeSet<RequestHash>,
     /// Records that were listed when the sweep was stopped, and not looked at.
@@ -141,6 +145,7 @@ impl Sweep {
             window: Window::new(settings.sweep_window_max),
             met: Met::new(0, HashRange::ALL, settings.sweep_hashes_max),
             damaged: BTreeSet::new(),
+            unread: BTreeSet::new(),
             doubted: BTreeSet::new(),
             unlooked: Vec::new(),
             settling: None,
@@ -159,6 +164,23 @@ impl Sweep {
 
     // For the phases.
 
+    /// Notes keys of which an entry cannot be read.
+    pub(super) fn note_unread(&mut self, keys: Vec<Key>) {
+        self.unread.extend(keys);
+    }
+
+    /// Returns true if an entry of the key cannot be read.
+    pub(super) fn is_unread(&self, key: &Key) -> bool {
+        self.unread.contains(key)
+    }
+
+    /// Returns true if an entry that cannot be read may be one of this record. `None`: it is not
+    /// known what the record wrote.
+    pub(super) fn may_have_unread(&self, record: Option<&Record>) -> bool {
+        let wrote = |record: &Record| record.writes.iter().any(|(key, _)| self.unread.contains(key));
+        !self.unread.is_empty() && record.is_none_or(wrote)
+    }
+
     /// Returns true if a record that could not be read is worth a second look.
     pub(super) fn doubt(&mut self, hash: RequestHash) -> bool {
         self.doubted.insert(hash)
@@ -175,7 +197,10 @@ impl Sweep {
             removal.is_dead || removal.entry.txn <= self.basis().mark(),
             "only what is dead goes above the mark"
         );
-        self.removals.push(removal);
+        match removal.goes_by_tag() {
+            true => self.push(Job::LookAtLock(removal)),
+            false => self.removals.push(removal),
+        }
     }
 
     /// Deletes a record whose name is never used again, with others.
@@ -430,6 +455,11 @@ impl Sweep {
             Job::LookForBlobs(group) => Call::Get(Name::Commit(group.hash)),
             Job::Enter(entering) => return (verify::enter_call(entering), mark::put_limit(state)),
             Job::Remove(removals) => verify::remove_call(removals),
+            Job::LookAtLock(removal) => Call::Get(removal.entry.name(&removal.key)),
+            Job::RemoveLock(removal, tag) => {
+                lock::free_call(state, removal.entry.name(&removal.key), tag.clone())
+            }
+            Job::RemoveAborted(hash, tag) => Call::DeleteIf(Name::Commit(*hash), tag.clone()),
             Job::RemoveRecord(record, tag) => records::remove_call(state, record, tag),
             Job::RemoveUnnamed(records) => records::remove_unnamed_call(records),
             Job::NoteDamage(hash, what) => Call::Put(Name::Damaged(*hash), Body::Text(what.clone())),
@@ -460,6 +490,10 @@ impl Sweep {
             Job::Look(hash) => records::looked(self, state, hash, answer),
             Job::Enter(entering) => verify::entered(self, state, entering, answer),
             Job::Remove(removals) => verify::removed(self, state, removals, &answer),
+            Job::LookAtLock(removal) => verify::lock_looked_at(self, removal, answer),
+            Job::RemoveLock(removal, _) => verify::removed(self, state, vec![removal], &answer),
+            // What failed, or was changed, is looked at by a later sweep.
+            Job::RemoveAborted(..) => {}
             Job::RemoveRecord(record, _) => records::removed(state, &[record.stored_bytes()], &answer),
             Job::RemoveUnnamed(records) => {
                 let bytes: Vec<u64> = records.into_iter().map(|(_, bytes)| bytes).collect();
@@ -489,7 +523,7 @@ impl Sweep {
     }
 
     fn damaged_listed(&mut self, state: &mut State, answer: Answer) {
-        let Answer::Scanned { found: Found::Damaged(hashes), damaged, more } = answer else {
+        let Answer::Scanned { found: Found::Damaged(hashes), damaged, more, .. } = answer else {
             self.note_failure(state, &answer);
             return self.end(End::broken());
         };
@@ -557,6 +591,10 @@ impl Sweep {
 
     fn advance_to_the_stop(&mut self, size_max: usize) {
         match &self.phase {
+            // Notes do not name the keys that cannot be read: the next sweep lists them again.
+            Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) if !self.unread.is_empty() => {
+                self.end(End::stopped());
+            }
             Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) => match notes::of(self, size_max) {
                 Some(notes) => {
                     self.phase = Phase::Saving;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::ids::{Key, RequestHash};
 use crate::message::Note;
-use crate::record::{Record, VersionEntry};
-use crate::store::{Answer, Body, Call, CallError, Name, Pieces, Writes};
+use crate::record::{Aborted, Record, VersionEntry};
+use crate::store::{Answer, Body, Call, CallError, Pieces, Tag, Writes};
 use crate::sweep::Pending;
 
 use super::super::base::state::State;
@@ -36,7 +36,9 @@ const ENTER_TRIES_MAX: u32 = 3;
 /// The record under a name, as an answer shows it.
 #[derive(Debug)]
 pub(super) enum Under {
-    Record(Arc<Record>, crate::store::Tag),
+    Record(Arc<Record>, Tag),
+    /// Attempts that may not commit.
+    Aborted(Arc<Aborted>, Tag),
     /// Nothing, or a stub: no attempt commits under it any more, or none has.
     Nothing,
     /// Something that cannot be read.
@@ -49,12 +51,14 @@ pub(super) enum Under {
 pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
     match answer {
         Answer::Got(Some((Body::Record(record), tag))) if record.hash == hash => Under::Record(record, tag),
+        Answer::Got(Some((Body::Aborted(aborted), tag))) => Under::Aborted(aborted, tag),
         Answer::Got(Some((Body::Stub(_), _)) | None) => Under::Nothing,
         Answer::Got(Some(_)) => Under::Damaged(format!("the object under the commit {hash} is no record")),
         Answer::Failed(CallError::Damaged(what)) => Under::Damaged(what),
         Answer::Failed(_)
         | Answer::Cached(_)
         | Answer::Done
+        | Answer::Created(_)
         | Answer::Committed(_)
         | Answer::Replaced
         | Answer::Changed
@@ -83,7 +87,7 @@ pub(super) fn answered(sweep: &mut Sweep, state: &mut State, attempt: Pending, a
             let missing = record.entries().into_iter().filter(|(key, _)| !is_shown(key)).collect();
             enter(sweep, state, record, missing);
         }
-        Under::Record(..) | Under::Nothing => {
+        Under::Record(..) | Under::Aborted(..) | Under::Nothing => {
             if state.planted(Bug::DeadEntriesCountForWinner) {
                 attempt.entries.iter().for_each(|(_, entry)| sweep.meet_verified(entry));
             }
@@ -116,7 +120,9 @@ pub(super) fn enter(
     record: Arc<Record>,
     entries: Vec<(Key, VersionEntry)>,
 ) {
-    if !entries.is_empty() && must_enter(state) {
+    // Entries that are locks were created before the record: one that is not there was removed by
+    // hand.
+    if !entries.is_empty() && record.follows.is_none() && must_enter(state) {
         sweep.push(Job::Enter(Entering { record, entries, failed: 0 }));
     }
 }
@@ -171,14 +177,31 @@ pub(super) fn damage_noted(sweep: &mut Sweep, answer: &Answer) {
 
 pub(super) fn remove_call(removals: &[Removal]) -> Call {
     assert!(!removals.is_empty(), "a deletion names something");
-    let name = |removal: &Removal| Name::Version(removal.key.clone(), removal.entry.clone());
+    let name = |removal: &Removal| removal.entry.name(&removal.key);
     Call::Delete(removals.iter().map(name).collect())
+}
+
+/// Takes an entry that goes by tag. If something else has its name by now, it has gone.
+pub(super) fn lock_looked_at(sweep: &mut Sweep, removal: Removal, answer: Answer) {
+    match answer {
+        Answer::Got(Some((Body::Entry(entry), tag))) if entry.txn == removal.txn() => {
+            sweep.push(Job::RemoveLock(removal, tag));
+        }
+        Answer::Got(Some((Body::Record(record), tag))) if record.txn == removal.txn() => {
+            sweep.push(Job::RemoveLock(removal, tag));
+        }
+        Answer::Got(_) => {}
+        _ if removal.is_dead => sweep.fall_below(removal.txn()),
+        // What is superseded is met again by the next sweep.
+        _ => {}
+    }
 }
 
 /// Takes the outcome of a deletion of entries, and lets the node's own index know of it.
 pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Removal>, answer: &Answer) {
     assert!(!removals.is_empty(), "a deletion names something");
-    if !matches!(answer, Answer::Done) {
+    // Changed: something else has its name, and it has gone.
+    if !matches!(answer, Answer::Done | Answer::Replaced | Answer::Changed) {
         // What is superseded is met again by the next sweep. What is dead must not be passed.
         let dead = removals.iter().filter(|removal| removal.is_dead);
         return dead.for_each(|removal| sweep.fall_below(removal.txn()));

@@ -116,11 +116,12 @@ pub(super) fn page_call(keys: &Keys, state: &State) -> Call {
 
 /// Takes a page of version entries.
 pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys, answer: Answer) {
-    let Answer::Scanned { found: Found::Versions(entries), damaged, more } = answer else {
+    let Answer::Scanned { found: Found::Versions(entries), damaged, unread, more } = answer else {
         sweep.note_failure(state, &answer);
         return sweep.end(End::broken());
     };
     assert!(!more || !entries.is_empty(), "an empty page is the last");
+    sweep.note_unread(unread);
     if sweep.is_first_pass() {
         damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
     }
@@ -129,13 +130,13 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys
     }
     for (key, entry) in entries {
         if let Some(removal) = keys.go_to(&key, state) {
-            sweep.remove(removal);
+            remove_tombstone(sweep, removal);
         }
         meet(sweep, state, &mut keys, key, entry);
     }
     if !more {
         if let Some(removal) = keys.close(state) {
-            sweep.remove(removal);
+            remove_tombstone(sweep, removal);
         }
         keys.is_done = true;
         // All of the last key: from the notes on, nothing of it is listed again.
@@ -143,6 +144,13 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys
     }
     sweep.shrink_window();
     sweep.phase = Phase::Versions(keys);
+}
+
+/// Removes a tombstone that was listed alone, unless another entry of its key cannot be read.
+fn remove_tombstone(sweep: &mut Sweep, removal: Removal) {
+    if !sweep.is_unread(&removal.key) {
+        sweep.remove(removal);
+    }
 }
 
 /// Takes one entry: notes where it leads, and what follows for it.

@@ -1,0 +1,115 @@
+//! The level of a transaction against that of the keys that it touches, where several processes
+//! share the store (protocol, section 13).
+//!
+//! There the level belongs to a prefix of keys: every writer of a checked key is checked, since its
+//! entries are named by what they follow. A transaction writes keys of one level. One that only
+//! reads may be read atomic anywhere.
+
+use std::collections::BTreeSet;
+
+use crate::ids::{AttemptId, Key};
+use crate::message::{Batch, Isolation, Op, Refusal};
+
+use super::super::base::state::State;
+use super::super::base::transaction::Transaction;
+
+/// Checks the keys that a batch touches.
+pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal> {
+    if state.settings.exclusive {
+        return Ok(());
+    }
+    let transaction = &state.transactions[&attempt];
+    let wants = transaction.isolation;
+    let mut writes = batch.ops.iter().filter(|op| matches!(op, Op::Put(..) | Op::Delete(_)));
+    if !state.settings.levels_known && (writes.next().is_some() || wants == Some(Isolation::Serializable)) {
+        return Err(unknown_levels());
+    }
+    let mut written: BTreeSet<Isolation> =
+        transaction.buffer.keys().next().map(|key| level_of(state, key)).into_iter().collect();
+    for op in &batch.ops {
+        let (key, writes) = match op {
+            Op::Get(key) => (key, false),
+            Op::Put(key, _) | Op::Delete(key) => (key, true),
+            Op::Result(_) | Op::Fingerprint(_) => continue,
+        };
+        let level = level_of(state, key);
+        match (wants, level) {
+            (Some(Isolation::Serializable), Isolation::ReadAtomic) => {
+                return Err(wrong_level(state, key, Isolation::Serializable));
+            }
+            (Some(Isolation::ReadAtomic), Isolation::Serializable) if writes => {
+                return Err(wrong_level(state, key, Isolation::ReadAtomic));
+            }
+            (_, _) => {}
+        }
+        if writes {
+            written.insert(level);
+        }
+    }
+    if written.len() > 1 {
+        return Err(Refusal::Invalid(
+            "the transaction would write keys of two levels, serializable and read_atomic: split the request, \
+             or ask `aft store show` which prefix has which level"
+                .into(),
+        ));
+    }
+    if written.contains(&Isolation::Serializable) && !transaction.ranges.is_empty() {
+        return Err(uncovered_listing());
+    }
+    Ok(())
+}
+
+/// Checks that a transaction may list keys.
+pub(in crate::node) fn check_listing(state: &State, attempt: AttemptId) -> Result<(), Refusal> {
+    let transaction = &state.transactions[&attempt];
+    let is_checked =
+        transaction.isolation == Some(Isolation::Serializable) || writes_under_locks(state, transaction);
+    if !state.settings.exclusive && is_checked {
+        return Err(uncovered_listing());
+    }
+    Ok(())
+}
+
+/// Returns true if a transaction has written keys whose entries are locks.
+pub(in crate::node) fn writes_under_locks(state: &State, transaction: &Transaction) -> bool {
+    // All of them have one level.
+    transaction.buffer.keys().next().is_some_and(|key| state.settings.locks(key))
+}
+
+fn level_of(state: &State, key: &Key) -> Isolation {
+    state.settings.levels.of(key.as_str()).1
+}
+
+fn wrong_level(state: &State, key: &Key, wanted: Isolation) -> Refusal {
+    let (prefix, level) = state.settings.levels.of(key.as_str());
+    let which = match prefix {
+        "" => "on this store keys".into(),
+        prefix => format!("on this store keys that start with {prefix:?}"),
+    };
+    Refusal::Invalid(format!(
+        "isolation: {which} are {}, and {key:?} is one of them: run the transaction at that level, or give a prefix \
+         that holds no keys yet the other one with `aft store init STORE --isolation PREFIX={}`",
+        level.as_str(),
+        wanted.as_str(),
+    ))
+}
+
+/// Returns the refusal of a write to keys whose level is not known.
+fn unknown_levels() -> Refusal {
+    Refusal::Damaged(
+        "the levels of this store's keys are not known, so nothing is written: store/format was missing or damaged \
+         when this node started; restore it from a backup and restart the node, or read the store's keys and write \
+         them to a new prefix"
+            .into(),
+    )
+}
+
+/// Returns the refusal of a listing in a transaction that is checked.
+pub(in crate::node) fn uncovered_listing() -> Refusal {
+    Refusal::Invalid(
+        "a serializable transaction cannot list keys on a store that several processes share: a key that is \
+         added beside it would go unseen. Read the keys by name, or list in a transaction of its own that is \
+         read_atomic"
+            .into(),
+    )
+}

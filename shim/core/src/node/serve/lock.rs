@@ -1,0 +1,523 @@
+//! Commits of keys that the store checks: entries are locks, and the record decides (protocol,
+//! section 13).
+//!
+//! ```text
+//!   lock:   create version/<key>/<what it follows>, each ─► taken? ─► committed: conflict
+//!                                                                     dead:      take it over
+//!                                                                     undecided: wait a little, break it
+//!   check:  the followers of what was only read ─► none, or dead
+//!   decide: create commit/<hash> ─► acknowledge
+//! ```
+//!
+//! Rule. Two transactions that follow the same version of a key want the same name, and one of them
+//! has it. What was only read is checked after every lock is held and before the record is created,
+//! so there is a moment, when the last lock was taken, at which all that was read and written was
+//! the newest there was. That is the transaction's place in the order.
+//!
+//! An undecided holder is *broken*: `commit/<its hash>` is created as *aborted*, naming its attempt.
+//! The create of a record and of this object have one winner between them, so a holder cannot be
+//! broken and commit.
+//!
+//! Who waits: only a transaction that holds no lock, or that is older than the holder. So of any
+//! that wait in a circle one gives up. Nobody waits for a holder whose commit began long ago: who
+//! is older than it breaks it after `break_after_ms`, who is younger after three times that, so
+//! that two do not break each other.
+//!
+//! A collected deletion frees its name. So what follows an old one looks, under its lock, whether
+//! the deletion is there still: if not, others may have begun at absence meanwhile.
+
+use std::sync::Arc;
+
+use crate::bug::Bug;
+use crate::ids::{AttemptId, Key, TxnId};
+use crate::message::{Conflict, Header, Refusal};
+use crate::record::{Aborted, Kind, Record, VersionEntry};
+use crate::store::{Answer, Body, Call, CallError, Created, Name, Tag};
+
+use super::super::base::script::{Noted, Pending, Run};
+use super::super::base::state::{State, refusal_of};
+use super::commit::{Ending, exists_as};
+
+/// Looks at one holder, and tries to take its name over. Each needs another transaction that came in
+/// between.
+const ROUNDS_MAX: usize = 64;
+
+/// The patience of a transaction with a holder that is older, in multiples of the usual one.
+const YOUNGER_WAITS: u64 = 3;
+
+/// The first pause before a holder is looked at again, in milliseconds; they double.
+const PAUSE_MIN_MS: u64 = 8;
+/// The longest of them.
+const PAUSE_MAX_MS: u64 = 128;
+
+/// Why a commit goes no further.
+#[derive(Debug, PartialEq)]
+pub(in crate::node) enum Stop {
+    /// Another transaction came first.
+    Conflict(Conflict),
+    /// Another one that is not decided has what this one wants, and may not be waited for.
+    Held(Conflict),
+    /// Another attempt of the same request has committed.
+    Lost,
+    /// The record follows another version now, and its entry, which is the commit, has another name.
+    Renamed,
+    /// The store failed, or holds something damaged.
+    Failed(Refusal),
+}
+
+/// Who wants a lock, or wants to know that there is none.
+#[derive(Debug, Clone, Copy)]
+struct Who {
+    /// Its transaction; `None`: it only reads.
+    txn: Option<TxnId>,
+    /// It holds locks.
+    holds: bool,
+}
+
+impl Who {
+    /// Returns true if it may wait for a holder.
+    fn may_wait(&self, holder: TxnId) -> bool {
+        !self.holds || self.txn.is_none_or(|own| own < holder)
+    }
+
+    /// Returns the age from which a holder is broken. The younger of two that wait for each other is
+    /// the more patient, so that they do not break one another.
+    fn patience_ms(&self, state: &State, holder: TxnId) -> u64 {
+        let is_older = self.txn.is_some_and(|own| own < holder);
+        state.settings.break_after_ms * if is_older { 1 } else { YOUNGER_WAITS }
+    }
+}
+
+/// Returns true if something is checked between a transaction's entries and its record.
+pub(in crate::node) fn checks_more(state: &State, attempt: AttemptId) -> bool {
+    let transaction = &state.transactions[&attempt];
+    if !transaction.locks {
+        return false;
+    }
+    transaction.reads.iter().any(|(key, read)| {
+        let is_read_only = state.settings.locks(key) && !transaction.buffer.contains_key(key);
+        is_read_only || !read.strays.is_empty() || collectable(state, key, read.header.as_deref()).is_some()
+    })
+}
+
+/// Returns the name of a deletion's entry that may be collected while the transaction is open.
+fn collectable(state: &State, key: &Key, read: Option<&Header>) -> Option<Name> {
+    let header = read?;
+    let meta = header.meta(key).expect("a version's key is in its write set");
+    let is_old = meta.kind == Kind::Tombstone && !state.is_young(header.txn);
+    is_old.then(|| header.entry(key).name(key))
+}
+
+/// Writes a commit whose entries are locks. Returns its record, whose writes may follow other
+/// versions by now, beside what came of it.
+pub(in crate::node) fn script(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &Arc<Record>,
+) -> Result<(Arc<Record>, Ending), Pending> {
+    let late = state.planted(Bug::CheckBeforeLocking);
+    if late && let Err(stop) = check_reads(run, state, record.txn.attempt, Some(record))? {
+        return Ok((record.clone(), ending_of(stop)));
+    }
+    let mut record = record.clone();
+    if let Some(ending) = take_locks(run, state, &mut record)? {
+        return Ok((record, ending));
+    }
+    if record.is_whole() {
+        return Ok((record, Ending::Durable));
+    }
+    if !late && let Err(stop) = check_reads(run, state, record.txn.attempt, Some(&record))? {
+        return Ok((record, ending_of(stop)));
+    }
+    let ending = decide(run, state, &record)?;
+    Ok((record, ending))
+}
+
+/// Takes every lock of a commit: all at once, and then those that somebody else has, one after the
+/// other. `None`: it holds them.
+fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Result<Option<Ending>, Pending> {
+    let entries = record.entries();
+    let create = |(key, entry): &(Key, VersionEntry)| Call::Create(entry.name(key), body(record, entry));
+    let places: Vec<usize> = entries.iter().map(|entry| run.start(|| create(entry))).collect();
+    let answers = run.wait_all(&places)?;
+    let is_held = |answer: &Answer| matches!(answer, Answer::Created(Created::Created));
+    let who = Who { txn: Some(record.txn), holds: answers.iter().any(is_held) };
+    for (at, answer) in answers.into_iter().enumerate() {
+        let mut maybe = answer == Answer::Failed(CallError::NoAnswer);
+        match answer {
+            Answer::Created(Created::Created) => continue,
+            Answer::Created(Created::Exists) | Answer::Failed(CallError::NoAnswer) => {}
+            answer => return Ok(Some(Ending::Reopen(refusal_of(&answer)))),
+        }
+        match take_over(run, state, record, (at, &mut maybe), who)? {
+            Ok(()) => {}
+            Err(Stop::Lost) => {
+                let found = run.ask(|| Call::Get(Name::Commit(record.hash)))?;
+                return exists_as(run, state, record, found).map(Some);
+            }
+            Err(Stop::Renamed) => return Ok(Some(Ending::Renamed)),
+            Err(Stop::Conflict(found)) => return Ok(Some(Ending::Conflict(found))),
+            // A whole entry is the commit: one that was sent may land yet, when the name is free.
+            Err(Stop::Held(_)) if record.is_whole() => return Ok(Some(Ending::Unknown)),
+            Err(Stop::Failed(_)) if maybe && record.is_whole() => return Ok(Some(Ending::Unknown)),
+            Err(stop) => return Ok(Some(ending_of(stop))),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the record of the same transaction, one of whose writes follows another version.
+fn following(record: &Record, at: usize, before: TxnId) -> Arc<Record> {
+    let mut record = record.clone();
+    let follows = record.follows.as_mut().expect("an entry that is a lock follows a version");
+    let mut versions = follows.versions.to_vec();
+    assert!(versions[at] < before, "it goes on to a newer version");
+    versions[at] = before;
+    follows.versions = versions.into();
+    record.check_invariants();
+    Arc::new(record)
+}
+
+fn ending_of(stop: Stop) -> Ending {
+    match stop {
+        Stop::Conflict(found) | Stop::Held(found) => Ending::Conflict(found),
+        Stop::Lost | Stop::Renamed => unreachable!("only of a lock"),
+        Stop::Failed(refusal) => Ending::Reopen(refusal),
+    }
+}
+
+/// Returns the body of an entry.
+fn body(record: &Arc<Record>, entry: &VersionEntry) -> Body {
+    if entry.whole { Body::Record(record.clone()) } else { entry.body() }
+}
+
+/// What a look at somebody else's entry found.
+#[derive(Debug, PartialEq)]
+enum Holder {
+    Committed,
+    /// It is no version, and never will be.
+    Dead,
+    /// It was undecided a moment ago.
+    Undecided,
+}
+
+/// Takes the lock at a place of the record's writes, whose name somebody else has. `maybe`: a write
+/// of this entry had no answer.
+///
+/// A key that its client has not read may follow what was committed meanwhile, if that comes before
+/// the transaction's own time.
+fn take_over(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &mut Arc<Record>,
+    (at, maybe): (usize, &mut bool),
+    who: Who,
+) -> Result<Result<(), Stop>, Pending> {
+    let attempt = record.txn.attempt;
+    let is_blind =
+        |key: &Key| state.transactions[&attempt].reads.get(key).is_some_and(|read| !read.delivered);
+    let mut pause_ms = PAUSE_MIN_MS;
+    for _ in 0..ROUNDS_MAX {
+        let (key, entry) = record.entries().swap_remove(at);
+        let name = entry.name(&key);
+        let (held, tag) = match run.ask(|| Call::Get(name.clone()))? {
+            Answer::Got(Some(held)) => held,
+            // It was given up, or this one goes on to it.
+            Answer::Got(None) => match run.ask(|| Call::Create(name.clone(), body(record, &entry)))? {
+                Answer::Created(Created::Created) => return Ok(Ok(())),
+                Answer::Created(Created::Exists) => continue,
+                Answer::Failed(CallError::NoAnswer) => {
+                    *maybe = true;
+                    continue;
+                }
+                answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
+            },
+            answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
+        };
+        let (by, holder) = match &held {
+            Body::Entry(held) if held.txn == record.txn => return Ok(Ok(())),
+            Body::Record(held) if held.txn == record.txn => return Ok(Ok(())),
+            // Of an earlier commit time, when the store had refused.
+            Body::Entry(held) if held.txn.attempt == attempt => (held.txn, Ok(Holder::Dead)),
+            // A whole entry is a commit.
+            Body::Record(held) => (held.txn, Ok(Holder::Committed)),
+            Body::Free => (TxnId::ZERO, Ok(Holder::Dead)),
+            Body::Entry(held) => match look(run, state, held, who)? {
+                Ok(Holder::Committed) if held.hash == record.hash => return Ok(Err(Stop::Lost)),
+                holder => (held.txn, holder),
+            },
+            other => return Ok(Err(Stop::Failed(misplaced(&name, other)))),
+        };
+        match holder {
+            Ok(Holder::Dead) => {}
+            Ok(Holder::Committed) if is_blind(&key) && by < record.txn => {
+                // Its own entry cannot land here any more.
+                *maybe = false;
+                *record = following(record, at, by);
+                match record.is_whole() {
+                    true => return Ok(Err(Stop::Renamed)),
+                    false => continue,
+                }
+            }
+            Ok(Holder::Committed) => return Ok(Err(conflict(&key, Some(by)))),
+            Ok(Holder::Undecided) if who.may_wait(by) => {
+                run.pause(pause_ms)?;
+                pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
+                continue;
+            }
+            Ok(Holder::Undecided) => return Ok(Err(held_by(&key, Some(by)))),
+            Err(refusal) => return Ok(Err(Stop::Failed(refusal))),
+        }
+        let mut tag = tag;
+        if state.planted(Bug::TakeOverWithoutTag)
+            && let Answer::Got(Some((_, now))) = run.ask(|| Call::Get(name.clone()))?
+        {
+            tag = now;
+        }
+        match run.ask(|| Call::Replace(name.clone(), tag.clone(), body(record, &entry)))? {
+            Answer::Replaced => return Ok(Ok(())),
+            Answer::Changed => {}
+            Answer::Failed(CallError::NoAnswer) => *maybe = true,
+            answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
+        }
+    }
+    let (key, _) = record.entries().swap_remove(at);
+    Ok(Err(held_by(&key, None)))
+}
+
+fn conflict(key: &Key, by: Option<TxnId>) -> Stop {
+    Stop::Conflict(Conflict { key: Some(key.clone()), by })
+}
+
+fn held_by(key: &Key, by: Option<TxnId>) -> Stop {
+    Stop::Held(Conflict { key: Some(key.clone()), by })
+}
+
+fn misplaced(name: &Name, body: &Body) -> Refusal {
+    Refusal::Damaged(format!("a body of another kind under the name of a version entry, {name:?}: {body:?}"))
+}
+
+/// Looks at the holder of a name: its record decides. One that is undecided and old is broken.
+fn look(
+    run: &mut Run<'_>,
+    state: &State,
+    holder: &VersionEntry,
+    who: Who,
+) -> Result<Result<Holder, Refusal>, Pending> {
+    assert!(who.txn != Some(holder.txn), "nobody waits for itself");
+    let name = Name::Commit(holder.hash);
+    for _ in 0..ROUNDS_MAX {
+        let aborted = match run.ask(|| Call::Get(name.clone()))? {
+            Answer::Got(Some((Body::Record(record), _))) => return Ok(Ok(decided(record.txn == holder.txn))),
+            Answer::Got(Some((Body::Stub(stub), _))) => return Ok(Ok(decided(stub.txn == holder.txn))),
+            Answer::Got(Some((Body::Aborted(aborted), _)))
+                if aborted.excludes(holder.txn.attempt) || state.planted(Bug::DeadByAnyExclusion) =>
+            {
+                return Ok(Ok(Holder::Dead));
+            }
+            Answer::Got(Some((Body::Aborted(aborted), tag))) => Some((aborted, tag)),
+            Answer::Got(None) if state.planted(Bug::DeadWithoutRecord) => return Ok(Ok(Holder::Dead)),
+            Answer::Got(None) => None,
+            answer => return Ok(Err(refusal_of(&answer))),
+        };
+        let Noted::BrokenAt(at_ms) = run.once(|| Noted::BrokenAt(may_break(state, holder.txn, who))) else {
+            unreachable!("the place of a time")
+        };
+        let Some(at_ms) = at_ms else { return Ok(Ok(Holder::Undecided)) };
+        let attempt = holder.txn.attempt;
+        let broken = match &aborted {
+            None => {
+                let aborted = || Body::Aborted(Arc::new(Aborted::new(holder.hash, attempt, at_ms)));
+                run.ask(|| Call::Create(name.clone(), aborted()))?
+            }
+            Some((before, tag)) => {
+                let more = || Body::Aborted(Arc::new(before.with(attempt, at_ms)));
+                run.ask(|| Call::Replace(name.clone(), tag.clone(), more()))?
+            }
+        };
+        match broken {
+            Answer::Created(Created::Created) | Answer::Replaced => return Ok(Ok(Holder::Dead)),
+            // It has committed, or somebody else has broken it.
+            Answer::Created(Created::Exists) | Answer::Changed | Answer::Failed(CallError::NoAnswer) => {}
+            answer => return Ok(Err(refusal_of(&answer))),
+        }
+    }
+    Ok(Ok(Holder::Undecided))
+}
+
+fn decided(is_its: bool) -> Holder {
+    if is_its { Holder::Committed } else { Holder::Dead }
+}
+
+/// Returns the store's time, at the latest, if a holder is so old by it, at the least, that nobody
+/// waits for it any more. While the time is not known, nobody is old.
+fn may_break(state: &State, holder: TxnId, who: Who) -> Option<u64> {
+    let now = state.clock.bounds()?;
+    let age_ms = now.earliest_ms.saturating_sub(holder.time.ms());
+    (age_ms >= who.patience_ms(state, holder)).then_some(now.latest_ms)
+}
+
+/// Checks that what a transaction read, and does not write, is the newest there is. `record`: that
+/// of its commit, whose locks are held.
+pub(in crate::node) fn check_reads(
+    run: &mut Run<'_>,
+    state: &State,
+    attempt: AttemptId,
+    record: Option<&Arc<Record>>,
+) -> Result<Result<(), Stop>, Pending> {
+    let transaction = &state.transactions[&attempt];
+    assert!(transaction.locks, "what is checked here is not checked in memory");
+    let who =
+        Who { txn: record.map(|record| record.txn), holds: record.is_some_and(|r| !r.writes.is_empty()) };
+    let read = || transaction.reads.iter().filter(|(key, _)| state.settings.locks(key));
+    let only_read = read().filter(|(key, _)| !transaction.buffer.contains_key(*key));
+    let followers: Vec<(&Key, Name)> =
+        only_read.map(|(key, read)| (key, Name::Successor(key.clone(), read.version()))).collect();
+    // Whether a deletion is old enough to go is asked once: it does not get younger.
+    let mut deletions: Vec<(&Key, Name, TxnId)> = Vec::new();
+    for (key, read) in read() {
+        let is_old = run.once_if(|| collectable(state, key, read.header.as_deref()).is_some());
+        if is_old && !state.planted(Bug::TrustOldDeletions) {
+            let header = read.header.as_deref().expect("only a version is old");
+            deletions.push((key, header.entry(key).name(key), header.txn));
+        }
+    }
+    // All at once: each must hold at one moment, when the last lock was taken.
+    let places: Vec<usize> =
+        followers.iter().map(|(_, name)| run.start(|| Call::Get(name.clone()))).collect();
+    let still: Vec<usize> =
+        deletions.iter().map(|(_, name, _)| run.start(|| Call::Get(name.clone()))).collect();
+    let answers = run.wait_all(&[&places[..], &still].concat())?;
+    for ((key, _, txn), answer) in deletions.iter().zip(&answers[places.len()..]) {
+        match answer {
+            Answer::Got(Some((Body::Entry(entry), _))) if entry.txn == *txn => {}
+            Answer::Got(Some((Body::Record(record), _))) if record.txn == *txn => {}
+            Answer::Got(_) => return Ok(Err(conflict(key, None))),
+            answer => return Ok(Err(Stop::Failed(refusal_of(answer)))),
+        }
+    }
+    for ((key, name), answer) in followers.into_iter().zip(answers) {
+        if let Err(stop) = no_follower(run, state, (key, name, Some(answer)), who)? {
+            return Ok(Err(stop));
+        }
+    }
+    let strays: Vec<(&Key, &VersionEntry)> =
+        read().flat_map(|(key, read)| read.strays.iter().map(move |stray| (key, stray))).collect();
+    for (key, stray) in strays {
+        if let Err(stop) = no_follower(run, state, (key, stray.name(key), None), who)? {
+            return Ok(Err(stop));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Checks that no version is under a name, and none will come there of those that are there now.
+/// `first`: the answer to the first look, if that was made.
+fn no_follower(
+    run: &mut Run<'_>,
+    state: &State,
+    (key, name, mut first): (&Key, Name, Option<Answer>),
+    who: Who,
+) -> Result<Result<(), Stop>, Pending> {
+    let mut pause_ms = PAUSE_MIN_MS;
+    for _ in 0..ROUNDS_MAX {
+        let answer = match first.take() {
+            Some(answer) => answer,
+            None => run.ask(|| Call::Get(name.clone()))?,
+        };
+        let holder = match answer {
+            Answer::Got(None | Some((Body::Free, _))) => return Ok(Ok(())),
+            Answer::Got(Some((Body::Entry(holder), _))) => holder,
+            Answer::Got(Some((Body::Record(held), _))) => return Ok(Err(conflict(key, Some(held.txn)))),
+            Answer::Got(Some((other, _))) => return Ok(Err(Stop::Failed(misplaced(&name, &other)))),
+            answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
+        };
+        if who.txn.is_some_and(|own| own.attempt == holder.txn.attempt) {
+            return Ok(Ok(()));
+        }
+        match look(run, state, &holder, who)? {
+            Ok(Holder::Dead) => return Ok(Ok(())),
+            Ok(Holder::Undecided) if who.may_wait(holder.txn) => {
+                run.pause(pause_ms)?;
+                pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
+            }
+            Ok(Holder::Committed) => return Ok(Err(conflict(key, Some(holder.txn)))),
+            Ok(Holder::Undecided) => return Ok(Err(held_by(key, Some(holder.txn)))),
+            Err(refusal) => return Ok(Err(Stop::Failed(refusal))),
+        }
+    }
+    Ok(Err(held_by(key, None)))
+}
+
+/// Creates the record: with it, the transaction is committed, and every entry is durable already.
+fn decide(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
+    let name = Name::Commit(record.hash);
+    // Whether a try of a create or a replacement may have taken effect.
+    let mut maybe = false;
+    for _ in 0..ROUNDS_MAX {
+        match run.ask(|| Call::Create(name.clone(), Body::Record(record.clone())))? {
+            Answer::Created(Created::Created) => return Ok(Ending::Durable),
+            Answer::Created(Created::Exists) => {}
+            // It is there or not; or it met what an earlier try of its own had left.
+            Answer::Failed(CallError::NoAnswer) => maybe = true,
+            // Nothing took effect: the entries are dead without a record.
+            _ if maybe => return Ok(Ending::Unknown),
+            answer => return Ok(Ending::Reopen(refusal_of(&answer))),
+        }
+        match run.ask(|| Call::Get(name.clone()))? {
+            // An aborted record that was there has been removed.
+            Answer::Got(None) => {}
+            Answer::Got(Some((Body::Aborted(aborted), tag))) => {
+                match replace_aborted(run, state, record, &aborted, tag)? {
+                    Some(Ending::Reopen(_)) if maybe => return Ok(Ending::Unknown),
+                    Some(ending) => return Ok(ending),
+                    None => maybe = true,
+                }
+            }
+            found => return exists_as(run, state, record, found),
+        }
+    }
+    Ok(Ending::Unknown)
+}
+
+/// Puts a record in the place of attempts that were excluded, if its own is not among them. `None`:
+/// something else is there by now, or the outcome is not known.
+pub(in crate::node) fn replace_aborted(
+    run: &mut Run<'_>,
+    state: &State,
+    record: &Arc<Record>,
+    aborted: &Aborted,
+    tag: Tag,
+) -> Result<Option<Ending>, Pending> {
+    aborted.check_invariants();
+    if aborted.excludes(record.txn.attempt) && !state.planted(Bug::CommitThoughExcluded) {
+        return Ok(Some(Ending::Conflict(Conflict { key: None, by: None })));
+    }
+    let replace = || Call::Replace(Name::Commit(record.hash), tag.clone(), Body::Record(record.clone()));
+    Ok(match run.ask(replace)? {
+        Answer::Replaced => Some(Ending::Durable),
+        Answer::Changed | Answer::Failed(CallError::NoAnswer) => None,
+        answer => Some(Ending::Reopen(refusal_of(&answer))),
+    })
+}
+
+/// Gives the locks of a commit up that took no effect: others would wait for them.
+pub(in crate::node) fn release(run: &mut Run<'_>, state: &State, record: &Record) -> Result<(), Pending> {
+    let names: Vec<Name> = record.entries().iter().map(|(key, entry)| entry.name(key)).collect();
+    let places: Vec<usize> = names.iter().map(|name| run.start(|| Call::Get(name.clone()))).collect();
+    let answers = run.wait_all(&places)?;
+    for (name, answer) in names.into_iter().zip(answers) {
+        if let Answer::Got(Some((Body::Entry(entry), tag))) = answer
+            && entry.txn == record.txn
+        {
+            run.start(|| free_call(state, name, tag));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the call that frees a name whose entry is dead, or superseded.
+pub(in crate::node) fn free_call(state: &State, name: Name, tag: Tag) -> Call {
+    assert!(matches!(name, Name::Successor(..)), "only locks are given up");
+    if state.settings.delete_if { Call::DeleteIf(name, tag) } else { Call::Replace(name, tag, Body::Free) }
+}

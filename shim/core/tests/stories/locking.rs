@@ -1,0 +1,360 @@
+//! Goal: where several nodes share the store, writers of a checked key are checked by its entries,
+//! which are named by what they follow: one of two that follow the same version commits, and who
+//! dies on the way holds nobody up for long (protocol, section 13).
+
+use aft_core::ids::{AttemptId, TxnId};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Conflict, Isolation, ListKeys, Op, Refusal, Reply, Ticket, Verb,
+};
+use aft_core::record::Aborted;
+use aft_core::settings::{Levels, Settings};
+use aft_core::store::{Body, Call, CallError, Name};
+
+use crate::shop::{Shop, hash, key, value};
+
+/// Two nodes whose store checks every key but those that start with `plain`.
+fn shop() -> Shop {
+    let mut levels = Levels::everywhere(Isolation::Serializable);
+    levels.set("plain".into(), Isolation::ReadAtomic);
+    Shop::new(2, &Settings { levels, ..Shop::settings() })
+}
+
+fn stocked() -> Shop {
+    let mut shop = shop();
+    shop.write(0, None, &["stock"], "100");
+    shop.write(0, None, &["price"], "5");
+    // By now nothing of it is younger than a listing may be.
+    shop.pass(100);
+    shop
+}
+
+fn open(shop: &mut Shop, node: usize) -> AttemptId {
+    let begin = Begin { isolation: Some(Isolation::Serializable), fresh: true, ..shop.begin(None) };
+    shop.open(node, begin)
+}
+
+fn put(shop: &mut Shop, node: usize, attempt: AttemptId, name: &str, text: &str) {
+    let batch = Batch { ops: vec![Op::Put(key(name), value(text))], commit: None };
+    shop.ask(node, Verb::Run(attempt, batch)).expect("an open transaction takes writes");
+}
+
+fn commit(shop: &mut Shop, node: usize, attempt: AttemptId) -> Result<Reply, Refusal> {
+    shop.ask(node, Verb::Commit(attempt, CommitArgs::default()))
+}
+
+fn txn(outcome: Result<Reply, Refusal>) -> TxnId {
+    match outcome {
+        Ok(Reply::Committed(committed)) => committed.txn.expect("it wrote something"),
+        other => panic!("no commit: {other:?}"),
+    }
+}
+
+fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
+    match outcome {
+        Err(Refusal::Conflict(conflict)) => conflict,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+fn invalid(outcome: Result<Reply, Refusal>) -> String {
+    match outcome {
+        Err(Refusal::Invalid(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Takes one from the stock, up to the commit.
+fn count_down(shop: &mut Shop, node: usize) -> AttemptId {
+    let attempt = open(shop, node);
+    let stock = shop.get(node, attempt, "stock").expect("it can be read").expect("it is there");
+    let stock: u32 = stock.parse().expect("stories write numbers");
+    put(shop, node, attempt, "stock", &(stock - 1).to_string());
+    attempt
+}
+
+/// Two keys of one request: its entries, and apart from them its record.
+fn two_keys(shop: &mut Shop, node: usize, request: u8) -> Ticket {
+    let ops = ["stock", "price"].map(|name| Op::Put(key(name), value("7")));
+    let batch = Batch { ops: ops.into(), commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(Some(request)) };
+    shop.send(node, Verb::Begin(Box::new(begin)))
+}
+
+fn creates_a_record(call: &Call) -> bool {
+    matches!(call, Call::Create(Name::Commit(_), _))
+}
+
+#[test]
+fn of_two_nodes_that_count_down_one_commits() {
+    let mut shop = stocked();
+    let (first, second) = (count_down(&mut shop, 0), count_down(&mut shop, 1));
+    let by = txn(commit(&mut shop, 0, first));
+    let found = conflict(commit(&mut shop, 1, second));
+    assert_eq!(found, Conflict { key: Some(key("stock")), by: Some(by) });
+    // Whoever lost the answer hears the same again.
+    assert_eq!(conflict(commit(&mut shop, 1, second)), found);
+    let again = count_down(&mut shop, 1);
+    txn(commit(&mut shop, 1, again));
+    assert_eq!(shop.read_fresh(0, "stock"), Some("98".into()));
+}
+
+#[test]
+fn a_transaction_of_one_key_is_one_write() {
+    let mut shop = stocked();
+    let attempt = count_down(&mut shop, 0);
+    shop.calls.clear();
+    txn(commit(&mut shop, 0, attempt));
+    assert_eq!(shop.count(Call::is_write), 1, "{:?}", shop.calls);
+    assert!(matches!(&shop.calls[0], Call::Create(Name::Successor(..), Body::Record(_))), "{:?}", shop.calls);
+}
+
+#[test]
+fn a_transaction_writes_its_entries_and_its_record_and_no_more() {
+    let mut shop = stocked();
+    let attempt = open(&mut shop, 0);
+    shop.get(0, attempt, "price").unwrap();
+    ["a", "b"].into_iter().for_each(|name| put(&mut shop, 0, attempt, name, "1"));
+    shop.calls.clear();
+    txn(commit(&mut shop, 0, attempt));
+    // The entries at once, then a look at what was only read, then the record.
+    let kinds = shop.calls.iter().map(|call| match call {
+        Call::Create(Name::Successor(..), Body::Entry(_)) => "entry",
+        Call::Get(Name::Successor(..)) => "look",
+        Call::Create(Name::Commit(_), Body::Record(_)) => "record",
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["entry", "entry", "look", "record"]);
+}
+
+#[test]
+fn a_write_skew_does_not_happen() {
+    let mut shop = stocked();
+    let attempts = [0, 1].map(|node| {
+        let attempt = open(&mut shop, node);
+        ["stock", "price"].into_iter().for_each(|name| drop(shop.get(node, attempt, name).unwrap()));
+        put(&mut shop, node, attempt, ["stock", "price"][node], "0");
+        attempt
+    });
+    txn(commit(&mut shop, 0, attempts[0]));
+    assert_eq!(conflict(commit(&mut shop, 1, attempts[1])).key, Some(key("stock")));
+}
+
+#[test]
+fn who_only_reads_is_checked_and_stores_nothing() {
+    let mut shop = stocked();
+    let reader = open(&mut shop, 1);
+    shop.get(1, reader, "stock").unwrap();
+    let writer = count_down(&mut shop, 0);
+    txn(commit(&mut shop, 0, writer));
+    shop.calls.clear();
+    conflict(commit(&mut shop, 1, reader));
+    let reader = open(&mut shop, 1);
+    assert_eq!(shop.get(1, reader, "stock"), Ok(Some("99".into())));
+    assert!(
+        matches!(commit(&mut shop, 1, reader), Ok(Reply::Committed(committed)) if committed.txn.is_none())
+    );
+    assert_eq!(shop.count(Call::is_write), 0, "{:?}", shop.calls);
+    // At read atomic it is not checked.
+    let begin = shop.begin(None);
+    let reader = shop.open(1, begin);
+    shop.get(1, reader, "stock").unwrap();
+    let writer = count_down(&mut shop, 0);
+    txn(commit(&mut shop, 0, writer));
+    assert!(matches!(commit(&mut shop, 1, reader), Ok(Reply::Committed(_))));
+}
+
+#[test]
+fn the_entries_of_a_dead_attempt_hold_nobody_up_for_long() {
+    let mut shop = stocked();
+    // It has its locks, and its record never comes.
+    shop.hold = creates_a_record;
+    two_keys(&mut shop, 0, 9);
+    shop.hold = |_| false;
+    let attempt = count_down(&mut shop, 1);
+    let before_ms = shop.now_ms;
+    txn(commit(&mut shop, 1, attempt));
+    let waited_ms = shop.now_ms - before_ms;
+    assert!((900..4_000).contains(&waited_ms), "{waited_ms} ms");
+    assert_eq!(shop.read_fresh(0, "stock"), Some("99".into()));
+}
+
+#[test]
+fn a_zombie_does_not_commit_after_it_was_broken() {
+    let mut shop = stocked();
+    shop.hold = creates_a_record;
+    let zombie = two_keys(&mut shop, 0, 9);
+    shop.hold = |_| false;
+    let attempt = count_down(&mut shop, 1);
+    txn(commit(&mut shop, 1, attempt));
+    assert!(matches!(&shop.store.commits[&hash(9)], Body::Aborted(aborted) if aborted.attempts.len() == 1));
+    shop.release(None);
+    shop.pass(1_000);
+    let outcome = shop.reply(0, zombie).expect("it hears of it");
+    assert!(matches!(outcome, Err(Refusal::Conflict(_))), "{outcome:?}");
+    assert_eq!(shop.read_fresh(0, "price"), Some("5".into()));
+    // Its request runs again, and takes the place of what excluded it.
+    let again = two_keys(&mut shop, 1, 9);
+    shop.pass(1_000);
+    assert!(matches!(shop.reply(1, again), Some(Ok(Reply::Begun { committed: Some(_), .. }))));
+    assert!(matches!(&shop.store.commits[&hash(9)], Body::Record(_)));
+    assert_eq!(shop.read_fresh(0, "price"), Some("7".into()));
+}
+
+#[test]
+fn two_attempts_of_one_request_commit_once() {
+    let mut shop = stocked();
+    shop.hold = creates_a_record;
+    let first = two_keys(&mut shop, 0, 9);
+    shop.hold = |_| false;
+    let second = two_keys(&mut shop, 1, 9);
+    // The second meets the locks of the first, which then commits.
+    shop.pass(100);
+    shop.release(None);
+    shop.pass(5_000);
+    let first = shop.reply(0, first).expect("it has ended");
+    assert!(matches!(first, Ok(Reply::Begun { committed: Some(_), .. })), "{first:?}");
+    let second = shop.reply(1, second).expect("it has ended");
+    assert!(matches!(second, Ok(Reply::Replayed(_))), "{second:?}");
+}
+
+#[test]
+fn who_is_overtaken_gives_its_locks_up() {
+    let mut shop = stocked();
+    let attempt = open(&mut shop, 0);
+    shop.get(0, attempt, "stock").unwrap();
+    put(&mut shop, 0, attempt, "price", "6");
+    let writer = count_down(&mut shop, 1);
+    txn(commit(&mut shop, 1, writer));
+    conflict(commit(&mut shop, 0, attempt));
+    shop.run();
+    let price = shop.store.locks[&key("price")].len();
+    assert_eq!(price, 1, "{:?}", shop.store.locks[&key("price")]);
+}
+
+/// A lock that somebody took over is not given up for them.
+#[test]
+fn a_lock_is_given_up_only_by_who_holds_it() {
+    let mut shop = stocked();
+    let attempt = open(&mut shop, 0);
+    shop.get(0, attempt, "stock").unwrap();
+    put(&mut shop, 0, attempt, "price", "6");
+    let writer = count_down(&mut shop, 1);
+    txn(commit(&mut shop, 1, writer));
+    // It is about to give up when another one has waited for long enough.
+    shop.hold = |call| matches!(call, Call::DeleteIf(..));
+    conflict(commit(&mut shop, 0, attempt));
+    shop.hold = |call| matches!(call, Call::DeleteIf(..));
+    let other = open(&mut shop, 1);
+    put(&mut shop, 1, other, "price", "8");
+    txn(commit(&mut shop, 1, other));
+    shop.release(None);
+    assert_eq!(shop.read_fresh(0, "price"), Some("8".into()));
+}
+
+#[test]
+fn a_whole_entry_without_an_answer_is_found_by_its_own_attempt() {
+    let mut shop = stocked();
+    let attempt = count_down(&mut shop, 0);
+    shop.lose = |call| matches!(call, Call::Create(Name::Successor(..), _));
+    let ticket = shop.send(0, Verb::Commit(attempt, CommitArgs::default()));
+    shop.lose = |_| false;
+    shop.pass(1_000);
+    let reply = shop.reply(0, ticket);
+    assert!(matches!(&reply, Some(Ok(Reply::Committed(_)))), "{reply:?}");
+    assert_eq!(shop.read_fresh(1, "stock"), Some("99".into()));
+}
+
+#[test]
+fn a_store_that_refuses_leaves_the_transaction_open() {
+    let mut shop = stocked();
+    let attempt = count_down(&mut shop, 0);
+    shop.fail = |call| call.is_write().then(|| CallError::Refused("no room".into()));
+    let refused = commit(&mut shop, 0, attempt);
+    assert!(matches!(&refused, Err(Refusal::StoreUnavailable(why)) if why == "no room"), "{refused:?}");
+    shop.fail = |_| None;
+    txn(commit(&mut shop, 0, attempt));
+    assert_eq!(shop.read_fresh(1, "stock"), Some("99".into()));
+}
+
+/// Its first commit has left an entry under an earlier time.
+#[test]
+fn an_attempt_takes_its_own_lock_again() {
+    let mut shop = stocked();
+    let ticket = {
+        shop.fail = |call| creates_a_record(call).then(|| CallError::Refused("no room".into()));
+        two_keys(&mut shop, 0, 9)
+    };
+    let attempt = AttemptId([3; 16]);
+    assert!(matches!(shop.reply(0, ticket), Some(Err(Refusal::StoreUnavailable(_)))));
+    shop.fail = |_| None;
+    shop.pass(50);
+    txn(commit(&mut shop, 0, attempt));
+    assert_eq!(shop.read_fresh(1, "price"), Some("7".into()));
+}
+
+#[test]
+fn a_write_follows_what_the_key_held() {
+    let mut shop = stocked();
+    let first = shop.write(1, None, &["stock"], "1").txn.unwrap();
+    let second = shop.write(0, None, &["stock"], "2").txn.unwrap();
+    shop.write(1, None, &["stock"], "3");
+    let names: Vec<TxnId> = shop.store.locks[&key("stock")].keys().map(|before| before.0).collect();
+    assert_eq!(names[..2], [second, first]);
+    assert_eq!(*names.last().unwrap(), TxnId::ZERO);
+}
+
+#[test]
+fn a_level_that_the_keys_do_not_have_is_refused_with_the_command() {
+    let mut shop = stocked();
+    let with = |shop: &mut Shop, isolation: Isolation, op: Op| {
+        let batch = Batch { ops: vec![op], commit: None };
+        let begin = Begin { isolation: Some(isolation), batch, ..shop.begin(None) };
+        shop.ask(0, Verb::Begin(Box::new(begin)))
+    };
+    let get = |name: &str| Op::Get(key(name));
+    let why = invalid(with(&mut shop, Isolation::Serializable, get("plain/1")));
+    assert!(why.contains("--isolation PREFIX=serializable") && why.contains("\"plain\""), "{why}");
+    let why = invalid(with(&mut shop, Isolation::ReadAtomic, Op::Delete(key("stock"))));
+    assert!(why.contains("--isolation PREFIX=read_atomic") && why.contains("serializable"), "{why}");
+    // Reading at read atomic is fine anywhere.
+    assert!(with(&mut shop, Isolation::ReadAtomic, get("stock")).is_ok());
+    let two = vec![Op::Put(key("plain/1"), value("1")), Op::Put(key("stock"), value("1"))];
+    let begin = Begin { batch: Batch { ops: two, commit: None }, ..shop.begin(None) };
+    let why = invalid(shop.ask(0, Verb::Begin(Box::new(begin))));
+    assert!(why.contains("two levels"), "{why}");
+}
+
+#[test]
+fn a_listing_is_not_covered_and_refused() {
+    let mut shop = stocked();
+    let list = || ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: None };
+    let attempt = open(&mut shop, 0);
+    let why = invalid(shop.ask(0, Verb::List(attempt, list())));
+    assert!(why.contains("list"), "{why}");
+    // Nor may a transaction that has listed write a checked key.
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    shop.ask(0, Verb::List(attempt, list())).expect("it is read atomic so far");
+    let batch = Batch { ops: vec![Op::Put(key("stock"), value("1"))], commit: None };
+    invalid(shop.ask(0, Verb::Run(attempt, batch)));
+    let batch = Batch { ops: vec![Op::Put(key("plain/1"), value("1"))], commit: None };
+    shop.ask(0, Verb::Run(attempt, batch)).expect("that is not checked");
+    txn(commit(&mut shop, 0, attempt));
+}
+
+#[test]
+fn an_exclusion_names_attempts_and_goes_when_they_are_over() {
+    let mut shop = stocked();
+    let (one, two) = (AttemptId([1; 16]), AttemptId([2; 16]));
+    let aborted = Aborted::new(hash(9), two, 5).with(one, 3);
+    assert!(aborted.excludes(one) && aborted.excludes(two) && !aborted.excludes(AttemptId([3; 16])));
+    assert_eq!((aborted.attempts.clone(), aborted.at_ms), (vec![one, two], 5));
+    let at_ms = shop.true_ms();
+    shop.store.put(Name::Commit(hash(9)), Body::Aborted(Aborted { at_ms, ..aborted }.into()));
+    shop.switch_sweeps(0, true);
+    let least_ms = Shop::settings().retention_min_ms();
+    shop.pass(least_ms - 1_000);
+    assert!(shop.store.commits.contains_key(&hash(9)), "an attempt may still be on its way");
+    shop.pass(2 * 3_600_000);
+    assert!(!shop.store.commits.contains_key(&hash(9)));
+}

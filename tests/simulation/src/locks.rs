@@ -1,0 +1,185 @@
+//! The auditor of locks: entries that are created if absent, and records that decide over them
+//! (protocol, section 13).
+
+use aft_core::ids::{RequestHash, TxnId};
+use aft_core::record::{Aborted, VersionEntry};
+use aft_core::store::{Body, Name};
+
+use crate::audit::{Audit, Scene, Verdict, broken};
+use crate::model::StoreModel;
+
+impl Audit {
+    /// Judges what is about to be created under a free name.
+    pub(crate) fn judge_lock_or_decision(
+        &self,
+        store: &StoreModel,
+        name: &Name,
+        body: &Body,
+        scene: Scene<'_>,
+    ) -> Verdict {
+        match (name, body) {
+            (Name::Successor(key, before), Body::Entry(entry)) => {
+                if entry.follows != Some(*before) || *before >= entry.txn {
+                    return broken(
+                        "section 13: an entry comes after what it follows",
+                        format!("{name:?}: {entry:?}"),
+                    );
+                }
+                self.judge_followed(key, *before)?;
+                self.judge_entry(store, key, entry, scene)
+            }
+            (Name::Successor(key, before), Body::Record(record)) => {
+                self.judge_followed(key, *before)?;
+                // One that lands a second time, late, is judged by its entry.
+                if !self.commits.contains_key(&record.txn.attempt) {
+                    self.judge_create(store, record, true, scene)?;
+                }
+                let entry = VersionEntry::of_lock(body).expect("a whole entry is one");
+                self.judge_entry(store, key, &entry, scene)
+            }
+            (Name::Commit(hash), Body::Record(record)) => {
+                if record.hash != *hash {
+                    return broken("section 3: a record says what its request said", format!("{record:?}"));
+                }
+                self.judge_create(store, record, false, scene)?;
+                for (key, entry) in record.entries().iter().filter(|(_, entry)| entry.follows.is_some()) {
+                    let held = store.get(&entry.name(key)).as_ref().and_then(VersionEntry::of_lock);
+                    if held.as_ref() != Some(entry) {
+                        return broken(
+                            "section 13: a record is created while every lock of it is held",
+                            format!("{key}: {held:?} instead of {entry:?}"),
+                        );
+                    }
+                }
+                Ok(())
+            }
+            (Name::Commit(hash), Body::Aborted(aborted)) => self.judge_exclusion(*hash, aborted),
+            (name, body) => broken("only locks and decisions are created", format!("{name:?}: {body:?}")),
+        }
+    }
+
+    /// What is followed was a version of the key, or nothing.
+    fn judge_followed(&self, key: &aft_core::ids::Key, before: TxnId) -> Verdict {
+        let commit = self.commits.get(&before.attempt).filter(|commit| commit.record.txn == before);
+        let is_version = commit.is_some_and(|commit| commit.record.write(key).is_some());
+        if before == TxnId::ZERO || is_version {
+            return Ok(());
+        }
+        broken("section 13: an entry follows a version", format!("{key}: {before}"))
+    }
+
+    /// An attempt that is excluded has not committed, or its record has gone long ago.
+    fn judge_exclusion(&self, hash: RequestHash, aborted: &Aborted) -> Verdict {
+        let kept = aborted.attempts.iter().find(|attempt| {
+            self.commits.get(attempt).is_some_and(|commit| !commit.record_gone && !commit.whole)
+        });
+        if let Some(kept) = kept {
+            return broken("section 13: who has committed is not excluded", format!("{hash}: {kept}"));
+        }
+        Ok(())
+    }
+
+    /// Judges a lock or a decision that replaces another one.
+    pub(crate) fn judge_replaced_lock(
+        &mut self,
+        store: &StoreModel,
+        name: &Name,
+        body: &Body,
+        scene: Scene<'_>,
+    ) -> Verdict {
+        let held = store.get(name).expect("a tag matched");
+        match (name, &held, body) {
+            (Name::Successor(key, _), _, Body::Free) => match VersionEntry::of_lock(&held) {
+                Some(entry) => self.judge_entry_goes(store, key, &entry, scene),
+                None => Ok(()),
+            },
+            (Name::Successor(key, _), _, Body::Entry(_) | Body::Record(_)) => {
+                if let Some(before) = VersionEntry::of_lock(&held) {
+                    let commit = self.commits.get(&before.txn.attempt);
+                    let is_version = commit.is_some_and(|commit| commit.record.txn == before.txn);
+                    let by_record = store.record(&before.hash).is_some_and(|record| record.txn != before.txn);
+                    let excluded = match store.commits.get(&before.hash) {
+                        Some((Body::Aborted(aborted), _)) => aborted.excludes(before.txn.attempt),
+                        Some((Body::Stub(_), _)) => true,
+                        _ => false,
+                    };
+                    // An attempt may take its own name again, at a later time.
+                    let own = VersionEntry::of_lock(body)
+                        .is_some_and(|entry| entry.txn.attempt == before.txn.attempt);
+                    let over = scene.is_attempt_over(before.txn.attempt);
+                    if is_version || !(by_record || excluded || own || over) {
+                        return broken(
+                            "section 13: only a dead entry is replaced",
+                            format!("{key}: {before:?} by {body:?}"),
+                        );
+                    }
+                }
+                self.judge_lock_or_decision(store, name, body, scene)
+            }
+            (Name::Commit(_), Body::Aborted(aborted), Body::Record(record)) => {
+                if aborted.excludes(record.txn.attempt) {
+                    return broken("section 13: who is excluded does not commit", format!("{record:?}"));
+                }
+                self.judge_lock_or_decision(store, name, body, scene)
+            }
+            (Name::Commit(hash), Body::Aborted(before), Body::Aborted(aborted)) => {
+                if before.attempts.iter().any(|attempt| !aborted.excludes(*attempt)) {
+                    return broken(
+                        "section 13: who is excluded stays so",
+                        format!("{before:?}, then {aborted:?}"),
+                    );
+                }
+                self.judge_exclusion(*hash, aborted)
+            }
+            (name, held, body) => {
+                broken("no name holds two contents", format!("{name:?}: {held:?}, then {body:?}"))
+            }
+        }
+    }
+
+    /// Remembers what has landed.
+    pub(crate) fn lock_or_decision_landed(
+        &mut self,
+        store: &StoreModel,
+        (name, body): (&Name, &Body),
+        scene: Scene<'_>,
+    ) -> Verdict {
+        match (name, body) {
+            (Name::Successor(key, _), Body::Entry(entry)) => self.entered(key, entry, scene.now_ms),
+            (Name::Successor(key, _), Body::Record(record)) => {
+                self.committed(store, record, true, scene);
+                let entry = VersionEntry::of_lock(body).expect("a whole entry is one");
+                self.entered(key, &entry, scene.now_ms);
+                return self.judge_order(record.txn.attempt, scene);
+            }
+            (Name::Commit(_), Body::Record(record)) => {
+                self.committed(store, record, false, scene);
+                return self.judge_order(record.txn.attempt, scene);
+            }
+            (_, _) => {}
+        }
+        Ok(())
+    }
+
+    /// What excludes attempts goes when all of them are over.
+    pub(crate) fn judge_aborted_goes(
+        &self,
+        store: &StoreModel,
+        hash: RequestHash,
+        by_tag: bool,
+        scene: Scene<'_>,
+    ) -> Verdict {
+        let Some((Body::Aborted(aborted), _)) = store.commits.get(&hash) else { return Ok(()) };
+        let open = aborted.attempts.iter().find(|attempt| !scene.is_attempt_over(**attempt));
+        if let Some(open) = open.filter(|_| by_tag) {
+            return broken(
+                "section 13: an exclusion stays until its attempt is over",
+                format!("{hash}: {open}"),
+            );
+        }
+        if !by_tag {
+            return broken("section 13: an exclusion goes by tag", format!("{hash}"));
+        }
+        Ok(())
+    }
+}

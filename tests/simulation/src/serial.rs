@@ -1,0 +1,244 @@
+//! Serializable transactions: what they read was the newest there was, and there is an order in which
+//! they could have run one after the other (protocol, section 13).
+//!
+//! Where one process holds the store, that order is that of commit times. On a store that is shared
+//! it is any: the transactions of checked keys, what each read, and which was reported before which
+//! began, make a graph that has no circle.
+
+use std::collections::BTreeMap;
+
+use aft_core::ids::{AttemptId, Key, NodeId, TxnId};
+use aft_core::record::{Record, Write};
+
+use crate::attempt::{Attempt, Seen};
+use crate::audit::{Audit, Scene, Verdict, broken};
+
+impl Audit {
+    /// Judges the order of serializable transactions, which is that in which they took their commit
+    /// times: each has read, of every key, what was newest before. Another one that commits now may
+    /// come before one that has committed already.
+    pub(crate) fn judge_serial(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
+        if !scene.settings.exclusive {
+            return self.judge_order(record.txn.attempt, scene);
+        }
+        if scene.requests[attempt.request].checked {
+            self.judge_reads(record.txn, attempt)?;
+        }
+        let writer = (attempt.node, record);
+        for later in self.commits.values() {
+            let txn = later.record.txn;
+            let Some(reader) = scene.attempt(txn.attempt) else { continue };
+            if scene.requests[reader.request].checked {
+                let mut reads = reader.read.iter();
+                reads.try_for_each(|(key, seen)| {
+                    self.judge_overtaking((later.life, txn), key, *seen, writer)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what a serializable transaction read, so far as its client has heard of it.
+    pub(crate) fn judge_reads(&self, reader: TxnId, attempt: &Attempt) -> Verdict {
+        for (key, seen) in &attempt.read {
+            for commit in self.commits.values() {
+                self.judge_overtaking((attempt.node, reader), key, *seen, (commit.life, &commit.record))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a serializable reader by one writer: it did not come between the version that was read
+    /// and the reader's own time. Times go up within one life of the process that holds the store;
+    /// after a clock that was set back, a later life's may be below an earlier one's.
+    fn judge_overtaking(
+        &self,
+        (life, reader): (Option<NodeId>, TxnId),
+        key: &Key,
+        seen: Seen,
+        (writers_life, writer): (Option<NodeId>, &Record),
+    ) -> Verdict {
+        let is_other = writer.txn.attempt != reader.attempt;
+        let is_between = is_other && (writers_life, writer.txn) < (life, reader);
+        let is_newer = match (seen, writer.write(key)) {
+            (_, None) => false,
+            (Seen::Version(version), Some(_)) => version < writer.txn,
+            // A deletion may have come after it, and be gone.
+            (Seen::Absent | Seen::Unlisted, Some(Write::Put(_))) => !self.is_deleted(key, writer.txn, reader),
+            (Seen::Absent | Seen::Unlisted, Some(Write::Tombstone)) => false,
+        };
+        if is_between && is_newer {
+            return broken(
+                "section 13: a serializable transaction read what was newest before it",
+                format!("{reader} read {key} as {seen:?}, from before {}", writer.txn),
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns true if a key that `writer` put was deleted since, before `reader`.
+    fn is_deleted(&self, key: &Key, writer: TxnId, reader: TxnId) -> bool {
+        self.tombstones_since(key, writer).any(|deletion| deletion.txn < reader)
+    }
+
+    /// Judges a serializable transaction that only read, and was asked to commit at an instant: what
+    /// had landed by then was not overlooked.
+    pub(crate) fn judge_read_only(&self, attempt: &Attempt, asked_ms: u64) -> Verdict {
+        for (key, seen) in &attempt.read {
+            let Seen::Version(version) = seen else { continue };
+            let newer = self.commits.values().find(|commit| {
+                commit.record.txn > *version
+                    && commit.landed_ms < asked_ms
+                    && commit.record.write(key).is_some()
+            });
+            if let Some(newer) = newer {
+                return broken(
+                    "section 13: a serializable transaction read what was newest before it",
+                    format!("{} read {key} at {version}, not at {}", attempt.id, newer.record.txn),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges that a transaction of checked keys has a place in an order with all others that have
+    /// committed: the graph of what must come before what has no circle through it.
+    pub(crate) fn judge_order(&self, of: AttemptId, scene: Scene<'_>) -> Verdict {
+        let nodes = self.nodes(scene);
+        if !nodes.contains_key(&of) {
+            return Ok(());
+        }
+        let versions = self.versions(&nodes);
+        let mut seen: BTreeMap<AttemptId, (AttemptId, String)> = BTreeMap::new();
+        let mut waiting = vec![of];
+        while let Some(from) = waiting.pop() {
+            for (to, why) in after(from, &nodes, &versions) {
+                if seen.contains_key(&to) {
+                    continue;
+                }
+                seen.insert(to, (from, why));
+                if to != of {
+                    waiting.push(to);
+                    continue;
+                }
+                let mut story = Vec::new();
+                let mut at = of;
+                while story.is_empty() || at != of {
+                    let (before, why) = &seen[&at];
+                    story.push(why.clone());
+                    at = *before;
+                }
+                story.reverse();
+                return broken(
+                    "section 13: serializable transactions could have run one after the other",
+                    story.join("; "),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the transactions of checked keys that have committed.
+    fn nodes<'a>(&'a self, scene: Scene<'a>) -> BTreeMap<AttemptId, Node<'a>> {
+        let mut nodes = BTreeMap::new();
+        for commit in self.commits.values().filter(|commit| commit.record.follows.is_some()) {
+            let txn = commit.record.txn;
+            let Some(attempt) = scene.attempt(txn.attempt) else { continue };
+            let node = Node {
+                attempt,
+                reads: locked_reads(attempt, scene),
+                record: Some(&commit.record),
+                landed_ms: commit.landed_ms,
+                told_ms: commit.told_ms,
+            };
+            nodes.insert(txn.attempt, node);
+        }
+        for (reader, told_ms) in &self.readers {
+            let Some(attempt) = scene.attempt(*reader) else { continue };
+            let reads = locked_reads(attempt, scene);
+            let (landed_ms, told_ms) = (*told_ms, Some(*told_ms));
+            nodes.insert(*reader, Node { attempt, reads, record: None, landed_ms, told_ms });
+        }
+        nodes
+    }
+
+    /// Returns the versions of each checked key, oldest first, each with what was written.
+    fn versions<'a>(&self, nodes: &BTreeMap<AttemptId, Node<'a>>) -> Versions<'a> {
+        let mut versions: Versions<'a> = BTreeMap::new();
+        for record in nodes.values().filter_map(|node| node.record) {
+            for (key, write) in record.writes.iter() {
+                versions.entry(key).or_default().insert(record.txn, write);
+            }
+        }
+        versions
+    }
+}
+
+type Versions<'a> = BTreeMap<&'a Key, BTreeMap<TxnId, &'a Write>>;
+
+/// A transaction in the order.
+struct Node<'a> {
+    attempt: &'a Attempt,
+    reads: Vec<(&'a Key, Seen)>,
+    record: Option<&'a Record>,
+    /// The instant at which it committed, at the latest.
+    landed_ms: u64,
+    told_ms: Option<u64>,
+}
+
+fn locked_reads<'a>(attempt: &'a Attempt, scene: Scene<'a>) -> Vec<(&'a Key, Seen)> {
+    let reads = attempt.read.iter().filter(|(key, _)| scene.settings.locks(key));
+    reads.map(|(key, seen)| (key, *seen)).collect()
+}
+
+/// Returns the transactions that come after one, each with the reason.
+fn after(
+    from: AttemptId,
+    nodes: &BTreeMap<AttemptId, Node<'_>>,
+    versions: &Versions<'_>,
+) -> Vec<(AttemptId, String)> {
+    let node = &nodes[&from];
+    let mut all = Vec::new();
+    let mut next = |key: &Key, after: TxnId, why: &str| {
+        let later = versions
+            .get(key)
+            .and_then(|of| of.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)).next());
+        if let Some((txn, _)) = later
+            && txn.attempt != from
+        {
+            all.push((txn.attempt, format!("{from} {why} {key} before {}", txn.attempt)));
+        }
+    };
+    for (key, _) in node.record.iter().flat_map(|record| record.writes.iter()) {
+        next(key, node.record.expect("it has writes").txn, "wrote");
+    }
+    for (key, seen) in &node.reads {
+        match seen {
+            Seen::Version(version) => next(key, *version, "read"),
+            Seen::Absent => {
+                // Of several times at which the key was absent it is the last before it committed.
+                let of = versions.get(key);
+                let own = node.record.map(|record| record.txn);
+                let deletions = of.into_iter().flatten().filter(|(txn, write)| {
+                    let landed = nodes[&txn.attempt].landed_ms < node.landed_ms;
+                    landed && own != Some(**txn) && ***write == Write::Tombstone
+                });
+                let last = deletions.map(|(txn, _)| *txn).max().unwrap_or(TxnId::ZERO);
+                next(key, last, "read the absence of");
+            }
+            Seen::Unlisted => {}
+        }
+    }
+    for (other, reader) in nodes.iter().filter(|(other, _)| **other != from) {
+        let reads_own = |record: &Record| {
+            reader.reads.iter().any(|(_, seen)| matches!(seen, Seen::Version(txn) if *txn == record.txn))
+        };
+        if node.record.is_some_and(reads_own) {
+            all.push((*other, format!("{other} read what {from} wrote")));
+        }
+        if node.told_ms.is_some_and(|told_ms| told_ms < reader.attempt.begun_ms) {
+            all.push((*other, format!("{from} was reported before {other} began")));
+        }
+    }
+    all
+}
