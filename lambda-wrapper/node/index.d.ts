@@ -46,7 +46,7 @@ export interface ClientOptions {
   callTimeoutMs?: number
   /** How long a transaction may stay open (the server's default, a minute). */
   transactionTimeoutMs?: number
-  /** How often a run may call its function (10). */
+  /** How often a run may call its function, and a whole transaction may run (10). */
   attemptsMax?: number
   /** After how long a run begins nothing new (60 s). */
   runMsMax?: number
@@ -68,8 +68,19 @@ export interface RequestOptions {
   overlap?: boolean
   /** Sees every commit that was acknowledged before the attempt began, on whatever server of the store. */
   fresh?: boolean
-  /** `serializable`: what an attempt reads must still be the newest when it commits, or another one runs; only on a store that one process holds. */
-  isolation?: 'read_atomic' | 'serializable'
+  /**
+   * The level: `serializable` for `run` and `execute` if left out, null for `begin`.
+   * - `serializable`: an attempt commits only if what it read is still the newest; otherwise it has
+   *   no effect. The check may cost what only reads a round trip to the store.
+   * - `read_atomic`: nothing is checked; two that read the same version may both overwrite it.
+   * - null: the level of the keys that it writes on a shared store (`s3:`, `dynamodb:`, `redis:`),
+   *   read atomic on one that a single process holds (`memory:`, `local:`).
+   *
+   * On a shared store a serializable transaction cannot list keys, and cannot use keys whose prefix
+   * is read atomic: the server refuses both with the reason (`Invalid`). Ask for `read_atomic`
+   * there.
+   */
+  isolation?: 'read_atomic' | 'serializable' | null
   /** Keys to read in the call that opens the transaction, so that getting them costs no call. */
   reads?: string[]
 }
@@ -89,11 +100,23 @@ export class Client {
    * not at all: what it does outside the transaction it must be ready to do again. What it throws aborts the attempt and comes back as it is; after a call of the
    * transaction has failed with a retryable error, a failing `fn` is called again, in a new attempt. Throws `Unknown` if an attempt may have committed; after any other
    * error none has. `requestId` null: no later call can find the outcome.
+   *
+   * A run is serializable unless `isolation` says otherwise. An attempt that was overtaken has no
+   * effect, and another follows after a pause that is drawn at random and grows, until
+   * `attemptsMax` or `runMsMax` is used up: then `Retry`. `attempts` of the result tells how many
+   * there were.
    */
   run(requestId: string | null, fn: (t: Transaction) => Promise<Bytes | void> | Bytes | void, options?: RequestOptions): Promise<Ran>
-  /** Opens a transaction by hand. If the request has committed already, `t.replayed` is true and `t.ran` tells. */
+  /**
+   * Opens a transaction by hand. If the request has committed already, `t.replayed` is true and
+   * `t.ran` tells. Nothing is run again. So the level is left to the store unless `isolation` names
+   * one; the commit of a serializable transaction that was overtaken throws `Retry`.
+   */
   begin(requestId?: string | null, options?: RequestOptions): Promise<Transaction>
-  /** Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is `Unknown`. */
+  /**
+   * Runs operations as one transaction, in one call, in order. Without a request ID a lost answer
+   * is `Unknown`. After a conflict it is sent again, as a run is.
+   */
   execute(requestId: string | null, ops: Operation[], result?: Bytes, options?: RequestOptions): Promise<Executed>
   /** A key's value, read by itself; null if it has none. Fresh: that of the newest commit that was acknowledged before, or a newer one. */
   get(key: string, options?: { fresh?: boolean }): Promise<Value | null>

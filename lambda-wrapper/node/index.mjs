@@ -1,13 +1,18 @@
 // A client of AFT's HTTP API. Node's own modules only; Node 18 or newer.
 //
 //     const client = new Client('http://127.0.0.1:7400')
-//     const ran = await client.run('order-17', async t => {
+//     const ran = await client.run('order-22', async t => {
 //       const stock = await t.get('stock/tea')
-//       await t.put('stock/tea', String(stock ? Number(stock.bytes) - 1 : 0))
-//       await t.put('orders/17', '1 tea')
+//       const left = stock ? Number(stock.bytes) : 0
+//       if (left === 0) return 'sold out'
+//       await t.put('stock/tea', String(left - 1))
+//       await t.put('orders/22', '1 tea')
 //       return 'sold'
 //     })                                    // takes effect once, however often it is called
 //     ran.result, ran.replayed              // <Buffer 'sold'>, false
+//
+// Two runs that read the same stock and both take one from it do not lose an order: runs are
+// serializable, and the one that was overtaken runs again.
 //
 // What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the old
 // one was only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice or in part: the same call on the same
@@ -406,20 +411,24 @@ function resultOf (result, requestId) {
   return result.length > 0 && requestId !== null && requestId !== undefined ? { result: result.toString('base64') } : {}
 }
 
-function beginOf (client, requestId, options, waitMs, beside, conflicts) {
-  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation, reads = [] } = options
+// `level`: what is asked for unless the options say otherwise; null leaves it to the store.
+function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
+  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
   const begin = {
     request_id: requestId ?? undefined, scope, fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
     session: client.session ?? undefined
   }
   if (overlap || beside) begin.if_open = 'run'
   if (fresh) begin.fresh = true
-  if (isolation !== undefined) begin.isolation = isolation
+  if (isolation !== null) begin.isolation = isolation
   if (conflicts > 0) begin.conflicts = conflicts
   const ops = reads.map(key => ({ get: checked(key) }))
   if (ops.length > 0) begin.ops = ops
   return begin
 }
+
+// The level of runs and whole transactions: they run again after a conflict.
+const SERIALIZABLE = 'serializable'
 
 // Sockets whose late errors are heard.
 const heard = new WeakSet()
@@ -457,7 +466,7 @@ export class Client {
   }
 
   async run (requestId, fn, options = {}) {
-    const run = new Run(this, requestId, options)
+    const run = new Run(this, requestId, options, SERIALIZABLE)
     for (;;) {
       const opened = await run.open()
       if (!(opened instanceof Transaction)) return opened
@@ -480,7 +489,7 @@ export class Client {
   }
 
   async begin (requestId, options = {}) {
-    const opened = await new Run(this, requestId, options).open()
+    const opened = await new Run(this, requestId, options, null).open()
     return opened instanceof Transaction ? opened : new Transaction(this, requestId, {}, opened)
   }
 
@@ -488,32 +497,42 @@ export class Client {
     const kept = bytes(result)
     const pace = new Pace(this._options.runMsMax)
     let doubt = null
+    let conflicts = 0
     for (;;) {
-      const begin = beginOf(this, requestId, options, Math.min(this._options.waitMsMax, pace.remaining()), doubt !== null)
+      const waitMs = Math.min(this._options.waitMsMax, pace.remaining())
+      const begin = beginOf(this, requestId, options, SERIALIZABLE, waitMs, doubt !== null, conflicts)
       begin.ops = ops.map(opJson)
       Object.assign(begin, resultOf(kept, requestId))
       let error
       try {
-        return this._executed(await this._post('/v1/execute', begin), kept)
+        return this._executed(await this._post('/v1/execute', begin), kept, conflicts)
       } catch (why) {
         error = committing(why)._about(requestId)
       }
+      if (error instanceof Unknown && (requestId === null || requestId === undefined)) {
+        try {
+          return this._executed(await this._resolve(error, pace), kept, conflicts)
+        } catch (why) {
+          if (!why.retryable) throw why
+          error = why // It is known by now that it did not commit.
+        }
+      }
       if (error instanceof Unknown) {
-        if (requestId === null || requestId === undefined) return this._executed(await this._resolve(error, pace), kept)
         doubt = error
       } else if (!error.retryable && !(error instanceof InProgress)) {
         // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
         throw error instanceof Unauthorized || error instanceof Internal ? doubt ?? error : error
       }
-      if (!await pace.pause(error)) throw doubt ?? error
+      if (error.code === 'conflict') conflicts += 1
+      if (conflicts >= this._options.attemptsMax || !await pace.pause(error)) throw doubt ?? error
     }
   }
 
-  _executed (reply, result) {
+  _executed (reply, result, conflicts) {
     this._committed(reply.session)
     const replayed = reply.replayed ?? false
     const ran = ranOf(reply, replayed, result)
-    return { ran, reads: (reply.results ?? []).map(readOf) }
+    return { ran: { ...ran, attempts: ran.attempts + conflicts }, reads: (reply.results ?? []).map(readOf) }
   }
 
   // What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known.
@@ -882,10 +901,11 @@ export class Transaction {
 // Attempts of one request, one after the other. While a commit is in doubt a named request may run again: one commit record decides for all
 // attempts, and the next opening, or the next commit, is answered with the winner's result.
 class Run {
-  constructor (client, requestId, options) {
+  constructor (client, requestId, options, level) {
     this.client = client
     this.requestId = requestId ?? null
     this.options = options
+    this.level = level
     this.pace = new Pace(client._options.runMsMax)
     this.attempts = 0
     // Attempts that met a conflict.
@@ -903,7 +923,7 @@ class Run {
       const waitMs = Math.min(this.client._options.waitMsMax, this.pace.remaining())
       let error
       try {
-        const begin = beginOf(this.client, this.requestId, this.options, waitMs, this.beside, this.conflicts)
+        const begin = beginOf(this.client, this.requestId, this.options, this.level, waitMs, this.beside, this.conflicts)
         const reply = await this.client._post('/v1/transactions', begin)
         if (reply.replayed) {
           this.client._committed(reply.session)

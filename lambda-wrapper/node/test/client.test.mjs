@@ -246,28 +246,76 @@ test('runs replay and are looked up', async () => {
   client.close()
 })
 
-test('serializable runs lose no update', async () => {
-  const [client, key] = [new Client(URL_OF_SERVER, { attemptsMax: 1000 }), fresh()]
-  const number = value => Number(value.bytes.toString())
-  await client.put(key, '100')
+test("the README's stock is sold once by ten workers", async () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const code = readme.split('```js\n')[1].split('```')[0]
+    .replace('http://127.0.0.1:7400', URL_OF_SERVER)
+    .replace("'aft-client'", JSON.stringify(new URL('../index.mjs', import.meta.url).href))
+  const { client, order } = await import(`data:text/javascript,${encodeURIComponent(`${code}\nexport { client, order }`)}`)
+  await client.put('stock/tea', '100')
   const told = []
   const shop = async () => {
-    for (let nth = 0; nth < 10; nth += 1) {
-      const ran = await client.run(null, async t => t.put(key, String(number(await t.get(key)) - 1)), { isolation: 'serializable' })
-      told.push(ran.attempts)
-    }
+    for (let nth = 0; nth < 11; nth += 1) told.push(await client.run(fresh('order'), order))
   }
   await Promise.all([...Array(10).keys()].map(shop))
-  assert.deepEqual([number(await client.get(key)), told.length], [0, 100])
-  console.log(`100 orders took ${told.reduce((all, of) => all + of, 0)} attempts`)
+  const count = result => told.filter(ran => ran.result.toString() === result).length
+  assert.deepEqual([count('sold'), count('sold out'), text(await client.get('stock/tea'))], [100, 10, '0'])
+  const attempts = told.map(ran => ran.attempts)
+  console.log(`110 orders took ${attempts.reduce((all, of) => all + of, 0)} attempts, at most ${Math.max(...attempts)}`)
+  client.close()
+})
+
+test('conflicts have an end', async () => {
+  for (const conflicts of [0, 2, 9]) {
+    const key = fresh()
+    await interpose((name, before) => before < conflicts ? 'conflict' : PASS, async ({ url }) => {
+      const client = new Client(url)
+      const { reads, ran } = await client.execute(null, [Op.get(key), Op.put(key, '1')])
+      assert.deepEqual([ran.attempts, reads[0].value], [conflicts + 1, null])
+      client.close()
+    })
+  }
+  await interpose(name => name === 'execute' || name === 'commit' ? 'conflict' : PASS, async ({ url, take }) => {
+    const client = new Client(url, { attemptsMax: 3 })
+    const calls = [['execute', () => client.execute(null, [Op.put(fresh(), '1')])], ['commit', () => client.run(null, () => {})]]
+    for (const [name, call] of calls) {
+      await assert.rejects(call, error => error instanceof aft.Retry && error.code === 'conflict')
+      assert.equal(take().filter(other => other === name).length, 3)
+    }
+    client.close()
+  })
+})
+
+test('the levels', async () => {
+  const [client, key] = [new Client(URL_OF_SERVER), fresh()]
+  const conflict = error => error instanceof aft.Retry && error.code === 'conflict'
+  await client.put(key, '0')
+  let called = 0
+  const overtaken = async t => {
+    await t.get(key)
+    if (called === 0) await client.put(key, '7')
+    called += 1
+    await t.put(key, '1')
+  }
+  for (const [isolation, attempts] of [['serializable', 2], ['read_atomic', 1], [null, 1], [undefined, 2]]) {
+    called = 0
+    assert.equal((await client.run(null, overtaken, { isolation })).attempts, attempts, `${isolation}`)
+  }
+  called = 0
+  await assert.rejects(new Client(URL_OF_SERVER, { attemptsMax: 1 }).run(null, overtaken), conflict)
+  assert.equal(called, 1)
+  const byHand = await client.begin()
+  called = 0
+  await overtaken(byHand)
+  await byHand.commit()
   const behind = await client.begin(null, { isolation: 'serializable' })
-  assert.equal(number(await behind.get(key)), 0)
+  assert.equal(text(await behind.get(key)), '1')
   await client.put(key, '7')
-  await behind.put(key, '1')
-  await assert.rejects(behind.commit(), error => error instanceof aft.Retry && error.code === 'conflict')
-  assert.equal(number(await client.get(key)), 7)
-  const { reads, ran } = await client.execute(null, [Op.get(key), Op.put(key, '8')], null, { isolation: 'serializable' })
-  assert.deepEqual([number(reads[0].value), ran.attempts], [7, 1])
+  await behind.put(key, '2')
+  await assert.rejects(behind.commit(), conflict)
+  assert.equal(text(await client.get(key)), '7')
+  const { reads, ran } = await client.execute(null, [Op.get(key), Op.put(key, '8')])
+  assert.deepEqual([text(reads[0].value), ran.attempts], ['7', 1])
   await assert.rejects(client.run(null, () => {}, { isolation: 'chaos' }), aft.Invalid)
   client.close()
 })
@@ -324,7 +372,7 @@ test('calls of a transaction', async () => {
   })
 })
 
-test('vectors', () => {
+test('vectors', async () => {
   for (const { key, path } of VECTORS.paths) assert.equal(aft.encodeName(key), path)
   for (const { one, other, merged } of VECTORS.sessions) {
     assert.equal(aft.mergeSessions(one, other), merged)
@@ -332,6 +380,18 @@ test('vectors', () => {
   }
   for (const { failures, code, retry_after_ms: asked, least_ms: least, most_ms: most } of VECTORS.pauses) {
     assert.deepEqual(aft.pauseRange(failures, code === 'in_progress', asked), [least, most])
+  }
+  for (const { call, asked, sent } of VECTORS.levels) {
+    const client = new Client('http://127.0.0.1:1')
+    const messages = []
+    client._post = async (path, message) => {
+      messages.push(message.isolation ?? null)
+      throw new aft.Invalid('it is not to be sent')
+    }
+    const options = asked === 'nothing' ? {} : { isolation: asked === 'of_the_store' ? null : asked }
+    const calls = { run: () => client.run(null, () => {}, options), begin: () => client.begin(null, options), execute: () => client.execute(null, [], '', options) }
+    await assert.rejects(calls[call], aft.Invalid)
+    assert.deepEqual(messages, [sent], `${call} ${asked}`)
   }
   for (const unreadable of VECTORS.unreadable) assert.throws(() => aft.mergeSessions(unreadable, VECTORS.sessions[1].one))
 })

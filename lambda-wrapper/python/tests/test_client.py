@@ -344,25 +344,59 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.KeyReused):
             client.run(request, lambda t: None, fingerprint="b")
 
-    def test_serializable_runs_lose_no_update(self):
-        client, key = Client(URL, attempts_max=1000), fresh()
-        client.put(key, "100")
-        told = []
+    def test_the_readmes_stock_is_sold_once_by_ten_threads(self):
+        readme = (pathlib.Path(__file__).parents[1] / "README.md").read_text("utf-8")
+        code = readme.split("```python\n")[1].split("```")[0].replace("http://127.0.0.1:7400", URL)
+        names = {}
+        exec(code, names)
+        client, order = names["client"], names["order"]
+        client.put("stock/tea", "100")
 
-        def order(t):
-            t.put(key, str(int(t.get(key).bytes) - 1))
+        def shop(_):
+            return [client.run(fresh("order"), order) for _ in range(11)]
 
-        def shop():
-            for _ in range(10):
-                told.append(client.run(None, order, isolation="serializable").attempts)
+        with ThreadPoolExecutor(10) as threads:
+            told = [ran for shop in threads.map(shop, range(10)) for ran in shop]
+        results = [ran.result for ran in told]
+        self.assertEqual((results.count(b"sold"), results.count(b"sold out")), (100, 10))
+        self.assertEqual(client.get("stock/tea").bytes, b"0")
+        print(f"110 orders took {sum(ran.attempts for ran in told)} attempts, at most {max(ran.attempts for ran in told)}", flush=True)
 
-        threads = [threading.Thread(target=shop) for _ in range(10)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual((client.get(key).bytes, len(told)), (b"0", 100))
-        print(f"100 orders took {sum(told)} attempts", flush=True)
+    def test_conflicts_have_an_end(self):
+        for conflicts in (0, 2, 9):
+            key = fresh()
+            with Interposer(lambda name, before: "conflict" if before < conflicts else PASS) as interposer:
+                executed = Client(interposer.url).execute(None, [Op.get(key), Op.put(key, "1")])
+            self.assertEqual((executed.ran.attempts, executed.reads[0].value), (conflicts + 1, None))
+        with Interposer(lambda name, _: "conflict" if name in ("execute", "commit") else PASS) as interposer:
+            client = Client(interposer.url, attempts_max=3)
+            for name, call in (("execute", lambda: client.execute(None, [Op.put(fresh(), "1")])), ("commit", lambda: client.run(None, lambda t: None))):
+                with self.assertRaises(aft_client.Retry) as raised:
+                    call()
+                self.assertEqual((raised.exception.code, interposer.take().count(name)), ("conflict", 3))
+
+    def test_the_levels(self):
+        client, key = Client(URL), fresh()
+        client.put(key, "0")
+
+        def overtaken(t):
+            t.get(key)
+            if not called:
+                client.put(key, "7")
+            called.append(1)
+            t.put(key, "1")
+
+        for isolation, attempts in (("serializable", 2), ("read_atomic", 1), (None, 1)):
+            called = []
+            self.assertEqual(client.run(None, overtaken, isolation=isolation).attempts, attempts, isolation)
+        called = []
+        with self.assertRaises(aft_client.Retry) as raised:
+            Client(URL, attempts_max=1).run(None, overtaken)
+        self.assertEqual((raised.exception.code, len(called)), ("conflict", 1))
+        with client.transaction() as t:
+            called = []
+            overtaken(t)
+        client.put(key, "0")
         with client.transaction(isolation="serializable") as t:
             t.get(key)
         behind = client.transaction(isolation="serializable")
@@ -372,7 +406,7 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.Retry) as raised:
             behind.commit()
         self.assertEqual((raised.exception.code, client.get(key).bytes), ("conflict", b"7"))
-        executed = client.execute(None, [Op.get(key), Op.put(key, "8")], isolation="serializable")
+        executed = client.execute(None, [Op.get(key), Op.put(key, "8")])
         self.assertEqual((executed.reads[0].value.bytes, executed.ran.attempts), (b"7", 1))
         with self.assertRaises(aft_client.Invalid):
             client.run(None, lambda t: None, isolation="chaos")
@@ -437,6 +471,20 @@ class Verbs(unittest.TestCase):
             least, most = aft_client._pause(vector["failures"], vector["code"] == "in_progress", vector["retry_after_ms"])
             self.assertAlmostEqual(least * 1000, vector["least_ms"])
             self.assertAlmostEqual(most * 1000, vector["most_ms"])
+        levels = {"nothing": {}, "of_the_store": {"isolation": None}}
+        for vector in VECTORS["levels"]:
+            client, sent = Client("http://127.0.0.1:1"), []
+
+            def post(path, message, headers=None):
+                sent.append(message)
+                raise aft_client.Invalid("it is not to be sent")
+            client._post = post
+            asked = levels.get(vector["asked"], {"isolation": vector["asked"]})
+            calls = {"run": lambda: client.run(None, lambda t: None, **asked), "begin": lambda: client.transaction(**asked),
+                     "execute": lambda: client.execute(None, [], **asked)}
+            with self.assertRaises(aft_client.Invalid):
+                calls[vector["call"]]()
+            self.assertEqual([message.get("isolation") for message in sent], [vector["sent"]], vector)
         for text in VECTORS["unreadable"]:
             with self.assertRaises(ValueError):
                 aft_client.merge_sessions(text, VECTORS["sessions"][1]["one"])

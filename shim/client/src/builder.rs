@@ -46,7 +46,7 @@ impl Builder {
         self
     }
 
-    /// How often a run may call its function (10; at least once).
+    /// How often a run may call its function, and a whole transaction may run (10; at least once).
     pub fn attempts_max(mut self, attempts: u32) -> Builder {
         self.settings.attempts_max = attempts.max(1);
         self

@@ -5,22 +5,33 @@
 //! let client = aft_client::Client::new("http://127.0.0.1:7400")?;
 //! let ran = client
 //!     .run("order-23", |t| async move {
-//!         let stock = t.get("stock/tea").await?.map_or(0, |value| value.bytes[0]);
-//!         t.put("stock/tea", vec![stock.saturating_sub(1)]).await?;
-//!         t.put("orders/17", "1 tea").await?;
-//!         Ok::<_, aft_client::Error>("sold")
+//!         let stock = t.get("stock/tea").await?;
+//!         let stock = stock.map(|stock| String::from_utf8_lossy(&stock.bytes).parse::<u64>());
+//!         let left = stock.and_then(Result::ok).unwrap_or(0);
+//!         if left == 0 {
+//!             return Ok::<_, aft_client::Error>("sold out");
+//!         }
+//!         t.put("stock/tea", (left - 1).to_string()).await?;
+//!         t.put("orders/23", "1 tea").await?;
+//!         Ok("sold")
 //!     })
 //!     .await?;
-//! assert_eq!(ran.result, "sold");
+//! println!("{:?} after {} attempts", ran.result, ran.attempts);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! * [`Client`], [`Builder`] – the server, the credential, the times; clones share connections and the session.
 //! * [`Client::run`] – the main entry: runs a function in a transaction until its request has committed once, and gives the result of
-//!   the attempt that did. [`Request`] – how the request is named. [`Ran`] – how it went.
+//!   the attempt that did. [`Request`] – how the request is named, and its level. [`Ran`] – how it
+//!   went.
 //! * [`Client::begin`], [`Transaction`] – a transaction by hand. [`Client::execute`], [`Client::get`], … – whole transactions in one call.
 //! * [`Error`] – few kinds, by what the caller must do.
+//!
+//! # Two runs at once
+//! Runs and whole transactions are serializable: of two that read the same stock and both take one
+//! from it, one commits, and the other runs again. [`Request::isolation`] asks for another level,
+//! which those that list keys on a shared store need ([`Client::run`]).
 //!
 //! # What is tried again, and why that is safe
 //! Decision 0008 has the whole table. A call that cannot commit is repeated freely, in a new transaction: whatever became of the old one was
@@ -46,7 +57,7 @@ mod transport;
 mod value;
 mod whole;
 
-pub use aft_wire::http::{Code, Listed, Op, Problem, Request as Found};
+pub use aft_wire::http::{Code, Isolation, Listed, Op, Problem, Request as Found};
 pub use builder::Builder;
 pub use client::Client;
 pub use error::{Details, Error};

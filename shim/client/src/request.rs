@@ -17,7 +17,7 @@ pub struct Request {
     retention: Option<Duration>,
     overlap: bool,
     fresh: bool,
-    serializable: bool,
+    isolation: Option<Isolation>,
     pub(crate) reads: Vec<String>,
 }
 
@@ -68,10 +68,21 @@ impl Request {
         self
     }
 
-    /// Is overtaken by nobody: what an attempt reads must still be the newest when it commits, or another attempt runs. Without this, two that read the
-    /// same version may both overwrite it. Only on a store that one process holds (`memory:`, `local:`).
-    pub fn serializable(mut self) -> Request {
-        self.serializable = true;
+    /// Sets the level. Without it a run and a whole transaction are serializable, and a transaction
+    /// by hand leaves the level to the store.
+    ///
+    /// * [`Isolation::Serializable`]: what an attempt reads must still be the newest when it
+    ///   commits; otherwise nothing of it takes effect, and a run makes another attempt.
+    /// * [`Isolation::ReadAtomic`]: nothing is checked. Two transactions that read the same version
+    ///   may both overwrite it. For those that only read, that list keys on a shared store, or that
+    ///   use keys which are read atomic there.
+    /// * [`Isolation::Unspecified`]: the level of the keys that it writes on a shared store, read
+    ///   atomic on one that a single process holds.
+    ///
+    /// On a shared store a level that the keys do not have is refused
+    /// ([`Error::Invalid`](crate::Error::Invalid)).
+    pub fn isolation(mut self, level: Isolation) -> Request {
+        self.isolation = Some(level);
         self
     }
 
@@ -81,9 +92,12 @@ impl Request {
         self
     }
 
-    /// The opening of an attempt. `beside`: whether an earlier attempt of this very run may still be open. `conflicts`: how many of them met one.
+    /// Returns the opening of an attempt. `default`: the level if the request names none. `beside`:
+    /// an earlier attempt of this very run may still be open. `conflicts`: how many of them met
+    /// one.
     pub(crate) fn begin(
         &self,
+        default: Isolation,
         timeout: Option<Duration>,
         wait: Duration,
         beside: bool,
@@ -100,7 +114,7 @@ impl Request {
             session,
             retention_s: self.retention.map(|time| time.as_secs()),
             fresh: self.fresh,
-            isolation: if self.serializable { Isolation::Serializable } else { Isolation::ReadAtomic } as i32,
+            isolation: self.isolation.unwrap_or(default) as i32,
             conflicts: Some(conflicts).filter(|conflicts| *conflicts > 0),
             ops: self.reads.iter().map(Op::get).collect(),
             ..Begin::default()
@@ -132,4 +146,37 @@ impl From<String> for Request {
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{run, whole};
+
+    #[test]
+    fn all_clients_ask_for_the_same_levels() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let levels = vectors["levels"].as_array().unwrap();
+        assert!(levels.len() > 8);
+        for vector in levels {
+            let default = match vector["call"].as_str().unwrap() {
+                "run" => run::default_level(true),
+                "begin" => run::default_level(false),
+                "execute" => whole::LEVEL,
+                other => panic!("{other}"),
+            };
+            let request = match vector["asked"].as_str().unwrap() {
+                "nothing" => Request::unnamed(),
+                "of_the_store" => Request::unnamed().isolation(Isolation::Unspecified),
+                "read_atomic" => Request::unnamed().isolation(Isolation::ReadAtomic),
+                "serializable" => Request::unnamed().isolation(Isolation::Serializable),
+                other => panic!("{other}"),
+            };
+            let begin = request.begin(default, None, Duration::ZERO, false, 0, None);
+            let sent = serde_json::to_value(begin).unwrap();
+            let sent = sent.get("isolation").unwrap_or(&serde_json::Value::Null);
+            assert_eq!(sent, &vector["sent"], "{vector}");
+        }
+    }
 }

@@ -18,7 +18,7 @@
 
 use std::future::Future;
 
-use aft_wire::http::Code;
+use aft_wire::http::{Code, Isolation};
 use bytes::Bytes;
 
 use crate::answer::{Fault, or_empty};
@@ -40,12 +40,17 @@ pub struct Ran {
     pub replayed: bool,
     /// The committed transaction's identity; `None` if there was nothing to store.
     pub version: Option<String>,
-    /// The attempts that this call made: for a run, how often its function was called. 0 if the request had committed before.
+    /// The attempts that this call made: for a run, how often its function was called. 0 if the
+    /// request had committed before.
     pub attempts: u32,
 }
 
 impl Client {
     /// Opens a transaction. What can be tried again is.
+    ///
+    /// The level is left to the store unless the request names one ([`Request::isolation`]): on a
+    /// store that a single process holds it is read atomic. A transaction by hand is not run again
+    /// after a conflict, which its commit tells ([`Error::Retry`]).
     ///
     /// # Errors
     /// Any that an opening has; [`Error::InProgress`] if another attempt of the request stayed open for the whole of the run's time.
@@ -59,6 +64,19 @@ impl Client {
     /// The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
     /// again. An error of its own aborts the attempt and is returned as it is. If it fails after a call of its transaction has failed in a way that another attempt may
     /// not ([`Error::is_retryable`]), it runs again.
+    ///
+    /// The run is serializable unless the request says otherwise ([`Request::isolation`]): an
+    /// attempt commits only if what it read is still the newest. One that was overtaken has no
+    /// effect, and another follows after a pause that is drawn at random and grows, until the
+    /// client's attempts or its time are used up
+    /// ([`Builder::attempts_max`](crate::Builder::attempts_max),
+    /// [`Builder::run_time_max`](crate::Builder::run_time_max)); [`Ran::attempts`] tells how many
+    /// there were. The check may cost a run that only reads a round trip to the store:
+    /// `Request::isolation(Isolation::ReadAtomic)` does without it.
+    ///
+    /// On a shared store (`s3:`, `dynamodb:`, `redis:`) a serializable transaction cannot list
+    /// keys, and keys whose prefix is read atomic cannot be used in it: the server refuses both
+    /// with the reason ([`Error::Invalid`]). Ask for [`Isolation::ReadAtomic`] there.
     ///
     /// Dropping the future aborts the transaction that is open; if it is dropped during the commit, the commit may stand.
     ///
@@ -106,6 +124,12 @@ impl Client {
             }
         }
     }
+}
+
+/// Returns the level of an attempt whose request names none. Where there is a function, it can be
+/// called again after a conflict.
+pub(crate) fn default_level(has_function: bool) -> Isolation {
+    if has_function { Isolation::Serializable } else { Isolation::Unspecified }
 }
 
 /// One run.
@@ -171,7 +195,8 @@ impl<'a> Run<'a> {
         let session = self.client.session();
         let wait = self.client.settings.wait().min(self.pace.remaining());
         let timeout = self.client.settings.transaction_timeout;
-        let begin = self.request.begin(timeout, wait, self.beside, self.conflicts, session);
+        let level = default_level(self.has_function);
+        let begin = self.request.begin(level, timeout, wait, self.beside, self.conflicts, session);
         let reply = self.client.post_begin("/v1/transactions", &begin).await?;
         if reply.replayed {
             self.client.committed(reply.session.as_deref());

@@ -3,7 +3,7 @@
 //! A call that commits and is not answered is sent again only if it has a request ID. Without one, all that is left is the transaction's token, if
 //! the server has told it: then it can be asked.
 
-use aft_wire::http::{Begin, Code, Format, Op, Read, Reply, header};
+use aft_wire::http::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
@@ -19,6 +19,19 @@ use crate::transaction::Transaction;
 use crate::transport::Call;
 use crate::value::Value;
 
+/// The level of a whole transaction whose request names none: it can be sent again after a
+/// conflict.
+pub(crate) const LEVEL: Isolation = Isolation::Serializable;
+
+/// The sendings of one whole transaction.
+struct Sendings {
+    pace: Pace,
+    /// An earlier one may have committed: why that is not known.
+    doubt: Option<Error>,
+    /// Those that met a conflict.
+    conflicts: u32,
+}
+
 /// How a whole transaction went: a commit stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Executed {
@@ -31,6 +44,9 @@ pub struct Executed {
 impl Client {
     /// Runs operations as one transaction, in one call, in order; `result` is what later attempts of the request are answered.
     ///
+    /// It is serializable unless the request says otherwise ([`Request::isolation`]), and is sent
+    /// again after a conflict as a run is ([`Client::run`]); [`Ran::attempts`] tells how often.
+    ///
     /// # Errors
     /// Any that a run has; [`Error::Unknown`] for a request without an ID whose answer was lost.
     pub async fn execute(
@@ -41,16 +57,17 @@ impl Client {
     ) -> Result<Executed, Error> {
         let request = request.into();
         let result: Bytes = result.into();
-        let mut pace = Pace::new(self.settings.run_time_max);
-        let mut doubt = None;
+        let pace = Pace::new(self.settings.run_time_max);
+        let mut sendings = Sendings { pace, doubt: None, conflicts: 0 };
         loop {
-            let wait = self.settings.wait().min(pace.remaining());
+            let wait = self.settings.wait().min(sendings.pace.remaining());
             let timeout = self.settings.transaction_timeout;
-            let mut begin = request.begin(timeout, wait, doubt.is_some(), 0, self.session());
+            let (beside, conflicts) = (sendings.doubt.is_some(), sendings.conflicts);
+            let mut begin = request.begin(LEVEL, timeout, wait, beside, conflicts, self.session());
             begin.ops.extend(ops.iter().cloned());
             // Without a request ID nobody comes back for it, and to store it would take the right to write.
             begin.result = Some(result.clone()).filter(|result| !result.is_empty() && request.id.is_some());
-            match self.whole(&begin, request.id.as_deref(), &mut doubt, &mut pace).await {
+            match self.whole(&begin, request.id.as_deref(), &mut sendings).await {
                 Some(outcome) => {
                     let reply = outcome.map_err(|error| error.about(request.id.as_deref(), None))?;
                     let kept = if reply.replayed { or_empty(reply.result) } else { result };
@@ -59,7 +76,7 @@ impl Client {
                         result_size: reply.result_size,
                         replayed: reply.replayed,
                         version: reply.version,
-                        attempts: u32::from(!reply.replayed),
+                        attempts: sendings.conflicts + u32::from(!reply.replayed),
                     };
                     return Ok(Executed { ran, reads: reply.results });
                 }
@@ -73,27 +90,31 @@ impl Client {
         &self,
         begin: &Begin,
         id: Option<&str>,
-        doubt: &mut Option<Error>,
-        pace: &mut Pace,
+        Sendings { pace, doubt, conflicts }: &mut Sendings,
     ) -> Option<Result<Reply, Error>> {
-        let error = match self.post_begin("/v1/execute", begin).await {
+        let mut error = match self.post_begin("/v1/execute", begin).await {
             Ok(reply) => {
                 self.committed(reply.session.as_deref());
                 return Some(Ok(reply));
             }
             Err(fault) => fault.committing(),
         };
+        if matches!(error, Error::Unknown(_)) && id.is_none() {
+            error = match self.resolve(error, pace).await {
+                // It is known by now that it did not commit.
+                Err(why) if why.is_retryable() => why,
+                settled => return Some(settled),
+            };
+        }
         if matches!(error, Error::Unknown(_)) {
-            if id.is_none() {
-                return Some(self.resolve(error, pace).await);
-            }
             *doubt = Some(error.clone());
         } else if !error.is_retryable() && !matches!(error, Error::InProgress(_)) {
             // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
             let definite = !matches!(error, Error::Unauthorized(_) | Error::Internal(_));
             return Some(Err(doubt.take().filter(|_| !definite).unwrap_or(error)));
         }
-        if pace.pause(&error).await {
+        *conflicts += u32::from(error.code() == Some(Code::Conflict));
+        if *conflicts < self.settings.attempts_max && pace.pause(&error).await {
             return None;
         }
         Some(Err(doubt.take().unwrap_or(error)))

@@ -35,6 +35,19 @@ impl RealStore {
         Some(store)
     }
 
+    /// The same, with a store that is made now, with the usual times, and whose keys are all read
+    /// atomic: for tests of what that level costs or allows.
+    ///
+    /// # Panics
+    /// As [`RealStore::start`], and if the store cannot be made.
+    pub fn start_read_atomic(kind: Kind) -> Option<RealStore> {
+        let store = RealStore::start(kind)?;
+        let made = ["store", "init", &store.url(), "--isolation", "=read_atomic"];
+        let made = binary::run_in(&made, &store.environment());
+        assert_eq!(made.code, Some(0), "{made:#?}");
+        Some(store)
+    }
+
     /// The store's URL.
     pub fn url(&self) -> String {
         self.service.store_url()

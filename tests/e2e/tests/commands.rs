@@ -14,6 +14,8 @@ fn help_is_there_for_each_command() {
         &["bench", "exactly-once", "--help"],
         &["demo", "--help"],
         &["check", "--help"],
+        &["store", "init", "--help"],
+        &["store", "show", "--help"],
     ] {
         let ran = run(command);
         assert!(ran.code == Some(0) && ran.stdout.contains("Usage"), "{command:?}: {ran:#?}");

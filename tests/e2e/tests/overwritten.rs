@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 #[test]
 #[ignore = "takes half an hour"]
 fn redis_keeps_some_minutes() {
-    let Some(store) = RealStore::start(Service::Redis) else { return };
+    let Some(store) = RealStore::start_read_atomic(Service::Redis) else { return };
     let minutes = std::env::var("AFT_OVERWRITTEN_MINUTES")
         .map_or(MINUTES, |text| text.parse().expect("AFT_OVERWRITTEN_MINUTES is a number of minutes"));
     let server = store.serve(&[]);

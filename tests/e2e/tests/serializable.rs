@@ -1,17 +1,21 @@
-//! Goal: with serializable transactions no update is lost, and a request that loses again and again gets through.
+//! Goal: runs that name no level lose no update, and a request that loses again and again gets
+//! through.
 //! Method: many clients on few keys of a real server, through the Rust client's `run`; then the sum of what they were told against what is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aft_client::{Client, Error, Request};
+use aft_client::{Begun, Client, Error, Isolation, Op, Request};
 use aft_e2e::client::CallError;
+use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
-use aft_wire::http::{Begin, Code, Isolation};
+use aft_services::Service;
+use aft_wire::http::{Begin, Code};
 
 const CLIENTS: usize = 10;
-const ORDERS: usize = 10;
+/// One more than there is stock for.
+const ORDERS: usize = 11;
 const ACCOUNTS: u64 = 5;
 
 /// More attempts than the default: the clients of these tests do nothing but get in each other's way.
@@ -26,50 +30,90 @@ fn number(value: Option<aft_client::Value>) -> u64 {
     value.map_or(0, |value| String::from_utf8_lossy(&value.bytes).parse().expect("tests write numbers"))
 }
 
-/// Sells one, and counts the attempts that it takes.
-async fn sell(client: &Client, attempts: &AtomicU64) -> Result<u32, Error> {
+/// Sells one, as README.md does, and counts the attempts that it takes.
+async fn sell(client: &Client, attempts: &AtomicU64) -> Result<(bool, u32), Error> {
     let ran = client
-        .run(Request::unnamed().serializable(), |t| async move {
+        .run(Request::unnamed(), |t| async move {
             attempts.fetch_add(1, Ordering::Relaxed);
-            let stock = number(t.get("stock").await?);
-            t.put("stock", (stock - 1).to_string()).await?;
-            Ok::<_, Error>("")
+            let left = number(t.get("stock").await?);
+            if left == 0 {
+                return Ok::<_, Error>("sold out");
+            }
+            t.put("stock", (left - 1).to_string()).await?;
+            Ok("sold")
         })
         .await?;
-    Ok(ran.attempts)
+    Ok((ran.result == "sold", ran.attempts))
 }
 
-async fn count_down(store: &str) {
-    let server = Server::start(store);
-    let first = client(&server);
+/// Ten clients sell a hundred of what there is, on the servers of one store in turn.
+async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Client) {
+    let mut turns = servers.iter().cycle();
+    let mut client = || client(turns.next().expect("there is a server"));
+    let first = client();
     first.put("stock", "100").await.expect("an undisturbed server answers");
+    let begun = Instant::now();
     let attempts = Arc::new(AtomicU64::new(0));
     let sellers = (0..CLIENTS).map(|_| {
-        let (client, attempts) = (client(&server), attempts.clone());
+        let (client, attempts) = (client(), attempts.clone());
         tokio::spawn(async move {
-            let mut told = 0;
+            let mut orders = Vec::new();
             for _ in 0..ORDERS {
-                told += u64::from(sell(&client, &attempts).await.expect("a request gets through"));
+                orders.push(sell(&client, &attempts).await.expect("a request gets through"));
             }
-            told
+            orders
         })
     });
-    let mut told = 0;
+    let mut orders = Vec::new();
     for seller in sellers.collect::<Vec<_>>() {
-        told += seller.await.expect("a seller does not panic");
+        orders.extend(seller.await.expect("a seller does not panic"));
     }
     let left = number(first.get_fresh("stock").await.expect("an undisturbed server answers"));
-    assert_eq!(left, 100 - (CLIENTS * ORDERS) as u64, "of 100, each order takes one");
+    let sold = orders.iter().filter(|(sold, _)| *sold).count();
+    assert_eq!((sold, left), (100, 0), "what there was is sold once");
     let attempts = attempts.load(Ordering::Relaxed);
+    let told: u64 = orders.iter().map(|(_, attempts)| u64::from(*attempts)).sum();
     assert_eq!(told, attempts, "each run tells its attempts");
-    println!("{store}: {attempts} attempts for {} orders", CLIENTS * ORDERS);
+    let took = begun.elapsed();
+    let most = orders.iter().map(|(_, attempts)| attempts).max();
+    println!(
+        "{store}: {attempts} attempts for {} orders, at most {most:?} for one, in {took:?}",
+        orders.len()
+    );
+}
+
+/// A client with its defaults.
+fn usual(server: &Server) -> Client {
+    Client::new(&format!("http://{}", server.address())).expect("an address is a URL's")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_clients_count_down_one_key() {
-    count_down("memory:").await;
+    count_down("memory:", &[Server::start("memory:")], usual).await;
     let directory = tempfile::tempdir().expect("a temporary directory");
-    count_down(&format!("local:{}", directory.path().display())).await;
+    let local = format!("local:{}", directory.path().display());
+    count_down(&local, &[Server::start(&local)], usual).await;
+}
+
+/// The same on two servers of a store that they share.
+async fn count_down_on_two(service: Service) {
+    let Some(store) = RealStore::start(service) else { return };
+    count_down(&store.url(), &[store.serve(&[]), store.serve(&[])], client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_clients_on_two_servers_of_redis_count_down_one_key() {
+    count_down_on_two(Service::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_clients_on_two_servers_of_minio_count_down_one_key() {
+    count_down_on_two(Service::Minio).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_clients_on_two_servers_of_dynamodb_count_down_one_key() {
+    count_down_on_two(Service::DynamoDb).await;
 }
 
 /// Moves money between accounts, and reads them all as often: every reader that commits has seen the whole sum.
@@ -89,7 +133,7 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
                     continue;
                 }
                 let (from, to) = (format!("account/{from}"), format!("account/{to}"));
-                let ran = client.run(Request::unnamed().serializable(), |t| {
+                let ran = client.run(Request::unnamed(), |t| {
                     let (from, to) = (from.clone(), to.clone());
                     async move {
                         let (has, gets) = (number(t.get(&from).await?), number(t.get(&to).await?));
@@ -109,7 +153,7 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
     while !movers.iter().all(tokio::task::JoinHandle::is_finished) {
         let sum = AtomicU64::new(0);
         let sum = &sum;
-        let ran = first.run(Request::unnamed().serializable(), |t| async move {
+        let ran = first.run(Request::unnamed(), |t| async move {
             let mut all = 0;
             for account in 0..ACCOUNTS {
                 all += number(t.get(format!("account/{account}")).await?);
@@ -148,7 +192,7 @@ async fn a_slow_request_gets_through_under_ten_contenders() {
         tokio::spawn(async move {
             let mut sold = 0_u64;
             while !stop.load(Ordering::Relaxed) {
-                let ran = client.run(Request::unnamed().serializable(), |t| async move {
+                let ran = client.run(Request::unnamed(), |t| async move {
                     let count = number(t.get("hot").await?);
                     t.put("hot", (count + 1).to_string()).await?;
                     Ok::<_, Error>("")
@@ -163,7 +207,7 @@ async fn a_slow_request_gets_through_under_ten_contenders() {
     let begun = Instant::now();
     let slow = client(&server);
     let mut attempts = 0;
-    let ran = slow.run(Request::unnamed().serializable(), |t| {
+    let ran = slow.run(Request::unnamed(), |t| {
         attempts += 1;
         async move {
             let count = number(t.get("hot").await?);
@@ -184,6 +228,53 @@ async fn a_slow_request_gets_through_under_ten_contenders() {
     assert!(attempts <= 2 * CLIENTS, "five conflicts, and not many more: {attempts}");
     let count = number(slow.get_fresh("hot").await.expect("an undisturbed server answers"));
     assert_eq!(count, sold, "nothing is lost");
+}
+
+/// Writes what it has read, after somebody else has written it: in its first attempt alone.
+async fn overtaken(client: &Client, request: Request) -> Result<u32, Error> {
+    let calls = AtomicU64::new(0);
+    let calls = &calls;
+    let ran = client.run(request, |t| async move {
+        let count = number(t.get("key").await?);
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+            client.put("key", "7").await?;
+        }
+        t.put("key", (count + 1).to_string()).await?;
+        Ok::<_, Error>("")
+    });
+    ran.await.map(|ran| ran.attempts)
+}
+
+#[tokio::test]
+async fn a_request_chooses_its_level() {
+    let server = Server::start("memory:");
+    let client = client(&server);
+    for (request, attempts) in [
+        (Request::unnamed(), 2),
+        (Request::named("r"), 2),
+        (Request::unnamed().isolation(Isolation::Serializable), 2),
+        (Request::unnamed().isolation(Isolation::ReadAtomic), 1),
+        (Request::unnamed().isolation(Isolation::Unspecified), 1),
+    ] {
+        let told = overtaken(&client, request.clone()).await.expect("a request gets through");
+        assert_eq!(told, attempts, "{request:?}");
+    }
+    let once = Client::builder(&format!("http://{}", server.address())).attempts_max(1).build();
+    let why = overtaken(&once.expect("an address is a URL's"), Request::unnamed()).await;
+    assert!(matches!(&why, Err(why @ Error::Retry(_)) if why.code() == Some(Code::Conflict)), "{why:?}");
+    // By hand the level is left to the store.
+    for (request, stands) in
+        [(Request::unnamed(), true), (Request::unnamed().isolation(Isolation::Serializable), false)]
+    {
+        let Ok(Begun::Open(t)) = client.begin(request).await else { panic!("undisturbed, and not replayed") };
+        t.get("key").await.expect("an undisturbed server answers");
+        client.put("key", "8").await.expect("an undisturbed server answers");
+        t.put("key", "9").await.expect("it takes writes");
+        assert_eq!(t.commit("").await.is_ok(), stands);
+    }
+    let executed = client.execute(Request::unnamed(), vec![Op::get("key"), Op::put("key", "10")], "").await;
+    let executed = executed.expect("an undisturbed server answers");
+    assert_eq!((executed.reads.len(), executed.ran.attempts), (1, 1));
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl Deed {
 /// Runs one request until it has committed.
 async fn run(client: Client, shared: Shared, number: u64, deed: Deed) {
     let attempts = Arc::new(Mutex::new(Vec::new()));
-    let request = Request::named(format!("request-{number}")).serializable();
+    let request = Request::named(format!("request-{number}"));
     let ran = client.run(request, |t| {
         let (shared, attempts) = (shared.clone(), attempts.clone());
         async move {

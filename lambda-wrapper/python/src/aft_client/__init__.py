@@ -4,12 +4,18 @@
 
     def order(t):
         stock = t.get("stock/tea")
-        t.put("stock/tea", str(int(stock.bytes) - 1 if stock else 0))
-        t.put("orders/17", "1 tea")
+        left = int(stock.bytes) if stock else 0
+        if left == 0:
+            return "sold out"
+        t.put("stock/tea", str(left - 1))
+        t.put("orders/21", "1 tea")
         return "sold"
 
     ran = client.run("order-21", order)      # takes effect once, however often it is called
     ran.result, ran.replayed                 # b"sold", False
+
+Two runs that read the same stock and both take one from it do not lose an order: runs are serializable, and the one that was overtaken
+runs again (`Client.run`).
 
 What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the
 old one was only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice or in part: the same call on the
@@ -561,6 +567,10 @@ def _readable(sock: socket.socket) -> bool:
 # --- the client -----------------------------------------------------------------------------------------------------
 
 
+# The level of runs and whole transactions: they run again after a conflict.
+_SERIALIZABLE = "serializable"
+
+
 @dataclass
 class _Request:
     id: Optional[str]
@@ -597,7 +607,8 @@ class Client:
     """A client of one server. Threads may share it: it keeps a pool of connections, and one session.
 
     token: the bearer token to present. connect_timeout, call_timeout: seconds for a connection to open, and for each wait within a call.
-    transaction_timeout: seconds that a transaction may stay open (the server's default, a minute, if None). attempts_max: how often a run may call its function.
+    transaction_timeout: seconds that a transaction may stay open (the server's default, a minute, if None). attempts_max: how often a run may call its
+    function, and a whole transaction may run.
     run_seconds_max: after how long a run begins nothing new. session: whether each transaction sees what this client committed before it began, on
     whatever node. write_buffer_bytes_max: bytes of small writes that wait for the commit call; with 0 each write is a call.
     """
@@ -653,7 +664,7 @@ class Client:
     def run(self, request_id: Optional[str], function: Callable[["Transaction"], Bytes], *,
             scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
             retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = (),
-            isolation: Optional[str] = None) -> Ran:
+            isolation: Optional[str] = _SERIALIZABLE) -> Ran:
         """Calls `function(transaction)` until its request has committed once; gives the result of the attempt that did.
 
         The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
@@ -664,8 +675,17 @@ class Client:
         scope: keeps IDs of different functions apart. fingerprint: stands for the payload; another one under the same ID is KeyReused.
         timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
         attempt, because that one is known to be gone. fresh: see every commit that was acknowledged before, on whatever server of the store. reads: keys to read in the call that opens the transaction.
-        isolation: "serializable" to be overtaken by nobody: what an attempt reads must still be the newest when it commits, or another one runs (only on
-        a store that one process holds); "read_atomic" if None.
+
+        isolation: the level.
+        "serializable" (the default): an attempt commits only if what it read is still the newest. One that
+        was overtaken has no effect, and another follows after a pause that is drawn at random and grows,
+        until the client's attempts or its time are used up: then Retry. `Ran.attempts` tells how many
+        there were. The check may cost a run that only reads a round trip to the store.
+        "read_atomic": nothing is checked; two runs that read the same version may both overwrite it.
+        None: the level of the keys that it writes on a shared store (s3:, dynamodb:, redis:), read atomic
+        on one that a single process holds (memory:, local:).
+        On a shared store a serializable run cannot list keys, and cannot use keys whose prefix is read
+        atomic: the server refuses both with the reason (Invalid). Ask for "read_atomic" there.
 
         Raises Unknown if an attempt may have committed; after any other error none has.
         """
@@ -702,7 +722,9 @@ class Client:
         """Opens a transaction by hand. As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it.
 
         If the request has committed already, `t.replayed` is True, `t.ran` tells, and nothing can be done in it. Nothing is run again: that is what
-        `run` is for.
+        `run` is for. So the level is left to the store unless `isolation` names one: on a store that a
+        single process holds it is read atomic. A serializable transaction that was overtaken raises Retry
+        when it commits.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         opened = run.open()
@@ -713,36 +735,45 @@ class Client:
     def execute(self, request_id: Optional[str], ops: Iterable[Op], result: Bytes = None, *,
                 scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
                 retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
-                isolation: Optional[str] = None) -> Executed:
-        """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown."""
+                isolation: Optional[str] = _SERIALIZABLE) -> Executed:
+        """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown.
+
+        isolation: as in `run`. After a conflict it is sent again, as often as a run calls its function;
+        `Executed.ran.attempts` tells how often it ran.
+        """
         request = _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation)
         result = _bytes(result)
         ops = [op._json() for op in ops]
-        pace, doubt = _Pace(self.run_seconds_max), None
+        pace, doubt, conflicts = _Pace(self.run_seconds_max), None, 0
         while True:
-            begin = request.begin(self, min(self._wait_max, pace.remaining()), doubt is not None, 0)
+            begin = request.begin(self, min(self._wait_max, pace.remaining()), doubt is not None, conflicts)
             begin["ops"] = ops
             begin.update(_result(result, request_id))
             try:
-                return self._executed(self._post("/v1/execute", begin), result)
+                return self._executed(self._post("/v1/execute", begin), result, conflicts)
             except (AftError, _NotSent, _NoAnswer) as why:
                 error = _committing(why)
             error._about(request_id, None)
+            if isinstance(error, Unknown) and request_id is None:
+                try:
+                    return self._executed(self._resolve(error, pace), result, conflicts)
+                except (Retry, Unavailable) as why:
+                    error = why  # It is known by now that it did not commit.
             if isinstance(error, Unknown):
-                if request_id is None:
-                    return self._executed(self._resolve(error, pace), result)
                 doubt = error
             elif not error.retryable and not isinstance(error, InProgress):
                 # Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
                 raise doubt if doubt and isinstance(error, (Unauthorized, Internal)) else error
-            if not pace.pause(error):
+            conflicts += error.code == "conflict"
+            if conflicts >= self.attempts_max or not pace.pause(error):
                 raise doubt or error
 
-    def _executed(self, reply: Dict[str, Any], result: bytes) -> Executed:
+    def _executed(self, reply: Dict[str, Any], result: bytes, conflicts: int) -> Executed:
         self._committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = _unbase64(reply.get("result")) if replayed else result
-        return Executed(Ran(kept, replayed, reply.get("version"), reply.get("result_size"), int(not replayed)), [_read(read) for read in reply.get("results", [])])
+        ran = Ran(kept, replayed, reply.get("version"), reply.get("result_size"), conflicts + int(not replayed))
+        return Executed(ran, [_read(read) for read in reply.get("results", [])])
 
     def _resolve(self, doubt: AftError, pace: _Pace) -> Dict[str, Any]:
         """What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known."""

@@ -86,6 +86,7 @@ async fn retryable_refusals_run_the_request_again() {
         again("get", Act::CutBefore, 1).await;
         again("get", Act::CutAfter, 1).await;
         // Commits.
+        again("batch", Act::Refuse(Code::Conflict), 2).await;
         again("batch", Act::Refuse(Code::Lost), 2).await;
         again("batch", Act::Refuse(Code::NotFound), 2).await;
         again("batch", Act::Refuse(Code::Overloaded), 1).await;
@@ -231,6 +232,34 @@ async fn attempts_and_time_have_an_end() {
     let client = Client::builder(url).run_time_max(Duration::from_millis(300)).build().unwrap();
     let nobody = client.run("r", |_| async { Ok::<_, Error>("") }).await;
     assert!(matches!(nobody, Err(Error::Unavailable(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn conflicts_have_an_end() {
+    let server = Server::start("memory:");
+    for conflicts in [0, 2, 9] {
+        let interposer =
+            Interposer::start(server.address(), first("execute", conflicts, Act::Refuse(Code::Conflict)))
+                .await;
+        let ops = vec![Op::get("k"), Op::put("l", "v")];
+        let executed = crate::client(interposer.address).execute(Request::unnamed(), ops, "").await.unwrap();
+        assert_eq!((executed.ran.attempts as usize, executed.reads.len()), (conflicts + 1, 1));
+    }
+    let interposer = Interposer::start(server.address(), |call, _| match call {
+        "execute" | "commit" => Act::Refuse(Code::Conflict),
+        _ => Act::Pass,
+    })
+    .await;
+    let url = format!("http://{}", interposer.address);
+    let client = Client::builder(&url).attempts_max(3).build().unwrap();
+    let count = |name| interposer.take_calls().iter().filter(|call| *call == name).count();
+    let conflict = |why: Error| matches!(why, Error::Retry(_)) && why.code() == Some(Code::Conflict);
+    let whole = client.execute(Request::unnamed(), vec![Op::put("k", "v")], "").await;
+    assert!(conflict(whole.unwrap_err()));
+    assert_eq!(count("execute"), 3);
+    let run = client.run(Request::unnamed(), |t| async move { t.get("k").await.map(|_| "") }).await;
+    assert!(conflict(run.unwrap_err()));
+    assert_eq!(count("commit"), 3);
 }
 
 #[tokio::test]
