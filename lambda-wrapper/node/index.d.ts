@@ -30,11 +30,23 @@ export interface Found {
   resultSize: number | null
 }
 export type Bytes = string | Uint8Array
-export type Operation = { get: string } | { put: string, value: Buffer, contentType?: string } | { delete: string }
+/**
+ * What must be committed under the key for the call to take effect: no value, a value of this version, or a value of these
+ * bytes. One of them. It does not speak of the transaction's own writes, and needs a serializable transaction, as `run` and
+ * `execute` have it. If it does not hold, the call throws `ConditionFailed`.
+ */
+export interface Condition { ifAbsent?: boolean, ifVersion?: string, ifValue?: Bytes }
+interface Given { if_absent?: boolean, if_version?: string, if_value?: string }
+export type Operation = { get: string } | ({ put: string, value: Buffer, contentType?: string } & Given) | ({ delete: string } & Given) |
+  ({ check: string } & Given) | { add: string, by: number }
 export const Op: {
   get(key: string): Operation
-  put(key: string, value: Bytes, contentType?: string): Operation
-  delete(key: string): Operation
+  put(key: string, value: Bytes, contentType?: string | null, condition?: Condition): Operation
+  delete(key: string, condition?: Condition): Operation
+  /** A condition alone. */
+  check(key: string, condition: Condition): Operation
+  /** Adds to the number that the key holds as decimal text; no value counts as 0. The sum is among the results. The call commits, and has no get. */
+  add(key: string, by: number): Operation
 }
 
 export interface ClientOptions {
@@ -115,15 +127,24 @@ export class Client {
   begin(requestId?: string | null, options?: RequestOptions): Promise<Transaction>
   /**
    * Runs operations as one transaction, in one call, in order. Without a request ID a lost answer
-   * is `Unknown`. After a conflict it is sent again, as a run is.
+   * is `Unknown`. After a conflict it is sent again, as a run is. With a condition or an add, a
+   * request without an ID is given one that is drawn at random: sent again, it does not meet its
+   * own write.
    */
   execute(requestId: string | null, ops: Operation[], result?: Bytes, options?: RequestOptions): Promise<Executed>
   /** A key's value, read by itself; null if it has none. Fresh: that of the newest commit that was acknowledged before, or a newer one. */
   get(key: string, options?: { fresh?: boolean }): Promise<Value | null>
   /** Writes one key by itself. `Unknown` if the answer was lost: it is not sent again, since meanwhile somebody may have written a newer value. */
-  put(key: string, value: Bytes, contentType?: string): Promise<Ran>
+  put(key: string, value: Bytes, contentType?: string | null): Promise<Ran>
+  /** Writes one key by itself if the condition holds, once, however often it is sent. At most what one call takes. */
+  put(key: string, value: Bytes, contentType: string | null | undefined, condition: Condition): Promise<Ran>
   /** Deletes one key by itself; otherwise as `put`. */
-  delete(key: string): Promise<Ran>
+  delete(key: string, condition?: Condition): Promise<Ran>
+  /**
+   * Adds to the number that a key holds as decimal text, once, however often it is sent, and gives the sum. null: it was added,
+   * and the answer that told the sum was lost. A sum beyond 2^53 is rounded.
+   */
+  add(key: string, by?: number): Promise<number | null>
   /** Did the request commit, when, which keys, with what result? null: no commit of it is known. */
   request(requestId: string, options?: { scope?: string }): Promise<Found | null>
   /** What a committed request has left, whatever its size; null if no commit of it is known, or it left nothing. */
@@ -184,6 +205,8 @@ export class KeyReused extends AftError {}
 export class ResultGone extends AftError {}
 /** The call is wrong as it stands. In a transaction, nothing of it took effect. */
 export class Invalid extends AftError {}
+/** A condition of the call does not hold: nothing of the call took effect. Read the key, and decide anew. */
+export class ConditionFailed extends Invalid {}
 /** What the call names does not exist. A key without a value is no error. */
 export class NotFound extends AftError {}
 /** Present credentials that allow the call. */

@@ -20,6 +20,7 @@
 //
 // Values are bytes; text is written as UTF-8. What each call takes and gives stands in index.d.ts.
 
+import { randomUUID } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
 
@@ -101,6 +102,7 @@ export class InProgress extends AftError {}
 export class KeyReused extends AftError {}
 export class ResultGone extends AftError {}
 export class Invalid extends AftError {}
+export class ConditionFailed extends Invalid {}
 export class NotFound extends AftError {}
 export class Unauthorized extends AftError {}
 export class Internal extends AftError {}
@@ -112,7 +114,7 @@ class NoAnswer extends Error {}
 
 const OF_CODE = new Map(Object.entries({
   overloaded: Unavailable, not_serving: Unavailable, store_unavailable: Unavailable, in_progress: InProgress,
-  key_reused: KeyReused, result_gone: ResultGone
+  key_reused: KeyReused, result_gone: ResultGone, condition_failed: ConditionFailed
 }))
 const OF_ACTION = new Map(Object.entries({
   retry: Retry, unknown: Unknown, conflict: Invalid, invalid: Invalid, not_found: NotFound, unauthorized: Unauthorized,
@@ -145,21 +147,42 @@ const committing = why => why instanceof NoAnswer ? new Unknown(why.message) : h
 
 export const Op = Object.freeze({
   get: key => ({ get: checked(key) }),
-  put: (key, value, contentType) => {
-    const op = { put: checked(key), value: bytes(value) }
-    return contentType === undefined ? op : { ...op, contentType }
+  put: (key, value, contentType, condition) => {
+    const op = { put: checked(key), value: bytes(value), ...conditionOf(condition) }
+    return contentType === undefined || contentType === null ? op : { ...op, contentType }
   },
-  delete: key => ({ delete: checked(key) })
+  delete: (key, condition) => ({ delete: checked(key), ...conditionOf(condition) }),
+  check: (key, condition) => {
+    const given = conditionOf(condition)
+    if (Object.keys(given).length === 0) throw new Invalid('a check needs ifAbsent, ifVersion or ifValue: it does nothing else')
+    return { check: checked(key), ...given }
+  },
+  add: (key, by) => {
+    if (!Number.isSafeInteger(by)) throw new Invalid(`an add has a whole number, not ${by}`)
+    return { add: checked(key), by }
+  }
 })
 
-const keyOf = op => op.get ?? op.put ?? op.delete
+// A condition as the server has it.
+function conditionOf ({ ifAbsent = false, ifVersion, ifValue } = {}) {
+  const given = {}
+  if (ifAbsent) given.if_absent = true
+  if (ifVersion !== undefined) given.if_version = ifVersion
+  if (ifValue !== undefined) given.if_value = bytes(ifValue).toString('base64')
+  if (Object.keys(given).length > 1) throw new Invalid('an operation has one of ifAbsent, ifVersion and ifValue')
+  return given
+}
+
+const keyOf = op => op.get ?? op.put ?? op.delete ?? op.check ?? op.add
+const isConditional = op => op.add !== undefined || op.if_absent !== undefined || op.if_version !== undefined || op.if_value !== undefined
 const isGet = op => op.get !== undefined
 const weight = op => 64 + keyOf(op).length + (op.value?.length ?? 0) + (op.contentType?.length ?? 0)
 
 function opJson (op) {
   if (op.put === undefined) return op
-  const json = { put: op.put, value: op.value.toString('base64') }
-  return op.contentType === undefined ? json : { ...json, content_type: op.contentType }
+  const { contentType, ...rest } = op
+  const json = { ...rest, value: op.value.toString('base64') }
+  return contentType === undefined ? json : { ...json, content_type: contentType }
 }
 
 function bytes (value) {
@@ -494,6 +517,8 @@ export class Client {
   }
 
   async execute (requestId, ops, result, options = {}) {
+    // A call that is sent again, since its answer was lost, is then known again, and does not meet its own write.
+    if ((requestId === null || requestId === undefined) && ops.some(isConditional)) requestId = randomUUID()
     const kept = bytes(result)
     const pace = new Pace(this._options.runMsMax)
     let doubt = null
@@ -560,12 +585,21 @@ export class Client {
     }
   }
 
-  async put (key, value, contentType) {
-    const headers = contentType === undefined ? {} : { 'Content-Type': checkedType(contentType) }
+  async put (key, value, contentType, condition) {
+    if (condition !== undefined) return (await this.execute(null, [Op.put(key, value, contentType, condition)])).ran
+    const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
     return this._write('PUT', key, bytes(value), headers)
   }
 
-  async delete (key) { return this._write('DELETE', key, undefined, {}) }
+  async delete (key, condition) {
+    if (condition !== undefined) return (await this.execute(null, [Op.delete(key, condition)])).ran
+    return this._write('DELETE', key, undefined, {})
+  }
+
+  async add (key, by = 1) {
+    const { reads } = await this.execute(null, [Op.add(key, by)])
+    return reads[0]?.value ? Number(reads[0].value.bytes.toString()) : null
+  }
 
   async _write (method, key, body, headers) {
     const path = `/v1/keys/${encodeName(checked(key))}`

@@ -51,7 +51,7 @@ impl Buffer {
         let writes = std::mem::take(&mut self.writes);
         writes
             .into_iter()
-            .map(|(key, put)| put.map_or_else(|| Op::delete(key), |put| Op { kind: Some(OpKind::Put(put)) }))
+            .map(|(key, put)| put.map_or_else(|| Op::delete(key), |put| Op::of(OpKind::Put(put))))
             .collect()
     }
 }

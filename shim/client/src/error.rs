@@ -98,6 +98,11 @@ impl Error {
         self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
     }
 
+    /// Whether a condition of the call did not hold; nothing of the call took effect.
+    pub fn is_condition_failed(&self) -> bool {
+        self.code() == Some(Code::ConditionFailed)
+    }
+
     /// Whether it is certain that nothing was committed, and another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Error::Retry(_) | Error::Unavailable(_))

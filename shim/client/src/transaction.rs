@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use aft_wire::http::{Batch, Code, Format, Listing, Op, OpKind, Put, Read, Reply, header};
+use aft_wire::http::{Add, Batch, Code, Format, Listing, Op, OpKind, Put, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
@@ -205,6 +205,10 @@ impl Transaction {
     /// Several operations in one call, in order, with the writes that wait; gives one result for every get. They take effect together
     /// in the transaction, or not at all.
     ///
+    /// A condition ([`Op::if_absent`] and the others) speaks of what is committed, not of the
+    /// transaction's own writes, and needs a serializable transaction, as [`Client::run`] opens it.
+    /// If it does not hold, the batch is refused ([`Error::is_condition_failed`]).
+    ///
     /// # Errors
     /// Any that its parts have.
     pub async fn batch(&self, ops: Vec<Op>) -> Result<Vec<Read>, Error> {
@@ -255,10 +259,12 @@ impl Transaction {
             let mut state = self.open()?;
             for op in &ops {
                 match &op.kind {
-                    Some(OpKind::Put(Put { key, .. }) | OpKind::Delete(key)) => {
+                    Some(
+                        OpKind::Put(Put { key, .. }) | OpKind::Delete(key) | OpKind::Add(Add { key, .. }),
+                    ) => {
                         state.read.remove(key);
                     }
-                    Some(OpKind::Get(_)) | None => {}
+                    Some(OpKind::Get(_) | OpKind::Check(_)) | None => {}
                 }
             }
             state.buffer.take()
@@ -422,7 +428,7 @@ impl Drop for Inner {
 fn bytes_of(ops: &[Op]) -> usize {
     let bytes = |op: &Op| match &op.kind {
         Some(OpKind::Put(put)) => put.value.len(),
-        Some(OpKind::Get(_) | OpKind::Delete(_)) | None => 0,
+        Some(OpKind::Get(_) | OpKind::Delete(_) | OpKind::Check(_) | OpKind::Add(_)) | None => 0,
     };
     ops.iter().map(bytes).sum()
 }

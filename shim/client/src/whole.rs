@@ -7,6 +7,7 @@ use aft_wire::http::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
+use rand::RngExt as _;
 
 use crate::answer::{self, Fault, malformed, or_empty};
 use crate::client::Client;
@@ -47,7 +48,12 @@ impl Client {
     /// It is serializable unless the request says otherwise ([`Request::isolation`]), and is sent
     /// again after a conflict as a run is ([`Client::run`]); [`Ran::attempts`] tells how often.
     ///
+    /// With a condition ([`Op::if_absent`] and the others) or an [`Op::add`] among the operations, a
+    /// request without an ID is given one that is drawn at random: a call that is sent again, since
+    /// its answer was lost, is then known again, and does not meet its own write.
+    ///
     /// # Errors
+    /// [`Error::is_condition_failed`] if a condition does not hold.
     /// Any that a run has; [`Error::Unknown`] for a request without an ID whose answer was lost.
     pub async fn execute(
         &self,
@@ -55,7 +61,10 @@ impl Client {
         ops: Vec<Op>,
         result: impl Into<Bytes>,
     ) -> Result<Executed, Error> {
-        let request = request.into();
+        let mut request: Request = request.into();
+        if request.id.is_none() && ops.iter().any(Op::is_conditional) {
+            request.id = Some(format!("{:032x}", rand::rng().random::<u128>()));
+        }
         let result: Bytes = result.into();
         let pace = Pace::new(self.settings.run_time_max);
         let mut sendings = Sendings { pace, doubt: None, conflicts: 0 };
@@ -184,6 +193,34 @@ impl Client {
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<Ran, Error> {
         check_key(key.as_ref())?;
         self.write(self.alone(Method::DELETE, key.as_ref())).await
+    }
+
+    /// Writes one key if a condition holds for it, by itself and once, however often it is sent:
+    /// `client.put_if(Op::put("k", "v").if_absent())`. The same with [`Op::delete`].
+    ///
+    /// # Errors
+    /// [`Error::is_condition_failed`] if the condition does not hold; as [`Client::execute`].
+    pub async fn put_if(&self, op: Op) -> Result<Ran, Error> {
+        if op.condition.is_none() {
+            return Err(Error::invalid("the operation has no condition: give it one, or use put or delete"));
+        }
+        Ok(self.execute(Request::unnamed(), vec![op], "").await?.ran)
+    }
+
+    /// Adds to the number that a key holds as decimal text, and returns the sum; a key without a
+    /// value holds 0. By itself and once, however often it is sent. `None`: it was added, and the
+    /// answer that told the sum was lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the key holds no number, or the sum is beyond 64 bits; as
+    /// [`Client::execute`].
+    pub async fn add(&self, key: impl AsRef<str>, by: i64) -> Result<Option<i64>, Error> {
+        let executed = self.execute(Request::unnamed(), vec![Op::add(key.as_ref(), by)], "").await?;
+        let Some(read) = executed.reads.into_iter().next() else { return Ok(None) };
+        let text = read.value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let sum = text.and_then(|text| text.parse().ok());
+        sum.map(Some)
+            .ok_or_else(|| Error::invalid("the server answered an add with something that is no number"))
     }
 
     fn alone(&self, method: Method, key: &str) -> Call {

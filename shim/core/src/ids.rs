@@ -129,6 +129,18 @@ impl TxnId {
         assert!(below < self, "the place below comes first");
         below
     }
+
+    /// Reads a transaction's identity as its `Display` writes it; `None` if the text is none.
+    pub fn parse(text: &str) -> Option<TxnId> {
+        let (time, attempt) = text.split_once('-')?;
+        let (ms, counted) = time.split_once('.')?;
+        let ms: u64 = ms.parse().ok()?;
+        let counted: u16 = counted.parse().ok()?;
+        let attempt = AttemptId(u128::from_str_radix(attempt, 16).ok()?.to_be_bytes());
+        let txn = TxnId { time: Hlc(Hlc::from_ms(ms).0 | u64::from(counted)), attempt };
+        // One form alone: no plus signs, capitals, or zeros before, and no time that was cut.
+        (txn.to_string() == text).then_some(txn)
+    }
 }
 
 impl fmt::Display for TxnId {

@@ -133,10 +133,57 @@ pub enum Op {
     Put(Key, Value),
     /// Write a tombstone.
     Delete(Key),
+    /// Go on only if the key's version is the one that the condition names; else the batch ends in
+    /// [`Refusal::ConditionFailed`], and none of it takes effect. It speaks of what the transaction
+    /// reads there, not of its own writes, so a batch that is sent twice is judged twice alike.
+    /// Serializable transactions only.
+    Check(Key, Condition),
+    /// Add to the number that the key holds, as decimal text, and write the sum; a key without a
+    /// value holds 0. Adds one [`Read`] of the sum to the reply. The batch commits, and reads
+    /// nothing else: then a batch that is sent twice adds once. Serializable transactions only.
+    Add(Key, i64),
     /// The result that later attempts of the request are handed, in a blob of the transaction.
     Result(LargeResult),
     /// The payload's fingerprint, where it was not known when the transaction began.
     Fingerprint(Fingerprint),
+}
+
+impl Op {
+    /// Returns true if the operation's effect depends on what its key holds.
+    pub fn is_conditional(&self) -> bool {
+        match self {
+            Op::Check(..) | Op::Add(..) => true,
+            Op::Get(_) | Op::Put(..) | Op::Delete(_) | Op::Result(_) | Op::Fingerprint(_) => false,
+        }
+    }
+
+    /// Returns true if the operation adds one [`Read`] to the reply.
+    pub fn is_answered(&self) -> bool {
+        match self {
+            Op::Get(_) | Op::Add(..) => true,
+            Op::Put(..) | Op::Delete(_) | Op::Check(..) | Op::Result(_) | Op::Fingerprint(_) => false,
+        }
+    }
+}
+
+/// A condition on the version that a transaction reads under a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// The key has no value.
+    Absent,
+    /// This transaction wrote the key's value.
+    Version(TxnId),
+    /// The key's value has these bytes.
+    Value(Bytes),
+}
+
+/// A condition that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Failed {
+    /// The key.
+    pub key: Key,
+    /// The transaction that wrote the value which is there instead; `None`: there is none.
+    pub found: Option<TxnId>,
 }
 
 /// The arguments of a commit.
@@ -189,14 +236,14 @@ pub enum Reply {
         attempt: AttemptId,
         /// The rest of its time, in milliseconds.
         remaining_ms: u64,
-        /// One for every `Get` of the batch, in order.
+        /// One for every `Get` and `Add` of the batch, in order.
         reads: Vec<Read>,
         /// The commit, if the batch was to commit.
         committed: Option<Committed>,
     },
     /// The batch ran.
     Ran {
-        /// One for every `Get` of the batch, in order.
+        /// One for every `Get` and `Add` of the batch, in order.
         reads: Vec<Read>,
         /// The commit, if the batch was to commit.
         committed: Option<Committed>,
@@ -288,6 +335,9 @@ pub enum Refusal {
     /// Another transaction has written what this one read: run the request again, as a new attempt.
     /// Nothing was committed. Serializable transactions only.
     Conflict(Conflict),
+    /// A condition of the batch did not hold: nothing of the batch took effect, and the transaction
+    /// is as it was.
+    ConditionFailed(Failed),
     /// A bound is reached: try again after a while.
     Overloaded(Bound),
     /// The transaction's time ran out, or its node dropped it: run the request again.

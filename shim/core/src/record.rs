@@ -74,6 +74,10 @@ pub struct LargeResult {
     pub size: u64,
 }
 
+/// The digits of the longest number of 64 bits, with its sign: what an [`Op::Add`](crate::message::Op::Add)
+/// writes at most.
+pub const SUM_BYTES_MAX: usize = 20;
+
 /// The longest entity tag; it is part of names.
 pub const ETAG_BYTES_MAX: usize = 48;
 

@@ -1,6 +1,6 @@
 //! Refusals as problem documents: the one place that gives the core's outcomes their codes.
 
-use aft_core::message::{Bound, Conflict, Excess, Measured, Refusal};
+use aft_core::message::{Bound, Conflict, Excess, Failed, Measured, Refusal};
 use aft_wire::http::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -181,6 +181,14 @@ impl From<Refusal> for Failure {
                 (Code::Overloaded, format!("{} at their bound: try again after a while", text_of(bound)))
             }
             Refusal::Conflict(conflict) => (Code::Conflict, text_of_conflict(&conflict)),
+            Refusal::ConditionFailed(Failed { key, found }) => {
+                let there = match found {
+                    Some(version) => format!("it holds version {version}"),
+                    None => "it has no value".into(),
+                };
+                let what = format!("the condition on {key:?} does not hold ({there})");
+                (Code::ConditionFailed, format!("{what}: nothing of this call took effect; read the key, and decide anew"))
+            }
             Refusal::Lost => (
                 Code::Lost,
                 "the transaction's time ran out, or its node dropped it, before a commit: nothing took effect; run the request again".into(),
@@ -317,6 +325,8 @@ mod tests {
         check(Refusal::SnapshotGone(Key::parse("k").unwrap()), 409, Action::Retry, None);
         let conflict = Conflict { key: Some(Key::parse("k").unwrap()), by: None };
         check(Refusal::Conflict(conflict), 409, Action::Retry, None);
+        let failed = Failed { key: Key::parse("k").unwrap(), found: None };
+        check(Refusal::ConditionFailed(failed), 412, Action::Invalid, None);
         check(Refusal::Overloaded(Bound::Transactions), 429, Action::Retry, Some("1"));
         check(Refusal::Lost, 409, Action::Retry, None);
         check(Refusal::StoreUnavailable("why".into()), 503, Action::Retry, Some("1"));

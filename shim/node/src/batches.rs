@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
-use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, write_bytes_max};
+use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, SUM_BYTES_MAX, write_bytes_max};
 use bytes::Bytes;
 
 use crate::handle::NodeHandle;
@@ -74,7 +74,8 @@ impl NodeHandle {
         let (mut inline_bytes, mut record_bytes) = (0, RECORD_BYTES_BASE + result);
         for op in &batch.ops {
             match op {
-                Op::Get(_) | Op::Fingerprint(_) => {}
+                Op::Get(_) | Op::Check(..) | Op::Fingerprint(_) => {}
+                Op::Add(key, _) => record_bytes += write_bytes_max(key, None) + SUM_BYTES_MAX,
                 Op::Result(_) => record_bytes += LARGE_RESULT_BYTES,
                 Op::Delete(key) => record_bytes += write_bytes_max(key, None),
                 Op::Put(key, value) => {
@@ -123,6 +124,6 @@ fn inline_values(ops: &[Op]) -> impl Iterator<Item = (usize, &Bytes)> {
             Location::Inline(bytes) => Some((at, bytes)),
             Location::Blob(_) => None,
         },
-        Op::Get(_) | Op::Delete(_) | Op::Result(_) | Op::Fingerprint(_) => None,
+        Op::Get(_) | Op::Delete(_) | Op::Check(..) | Op::Add(..) | Op::Result(_) | Op::Fingerprint(_) => None,
     })
 }

@@ -102,7 +102,7 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// Why verbs are refused, as labels.
-const REFUSALS: [&str; 19] = [
+const REFUSALS: [&str; 20] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
@@ -122,6 +122,7 @@ const REFUSALS: [&str; 19] = [
     "damaged",
     "unknown_damaged",
     "conflict",
+    "condition_failed",
 ];
 const VERB_QUEUE: usize = 4;
 const IN_PROGRESS: usize = 7;
@@ -147,6 +148,7 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::Damaged(_) => 16,
         Refusal::UnknownDamaged(..) => 17,
         Refusal::Conflict(_) => 18,
+        Refusal::ConditionFailed(_) => 19,
     }
 }
 
@@ -469,7 +471,7 @@ fn describe() {
 mod tests {
     use super::*;
     use aft_core::ids::{Key, RequestHash};
-    use aft_core::message::{Conflict, Excess, Measured};
+    use aft_core::message::{Conflict, Excess, Failed, Measured};
 
     #[test]
     fn every_refusal_has_its_own_label() {
@@ -485,6 +487,7 @@ mod tests {
         for refusal in [
             Refusal::SnapshotGone(Key::parse("k").unwrap()),
             Refusal::Conflict(Conflict { key: None, by: None }),
+            Refusal::ConditionFailed(Failed { key: Key::parse("k").unwrap(), found: None }),
             Refusal::Lost,
             Refusal::StoreUnavailable(String::new()),
             Refusal::InProgress { retry_after_ms: 0 },

@@ -327,6 +327,7 @@ impl Attempt {
             Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried_in_doubt = true,
             Refusal::SnapshotGone(_)
             | Refusal::Conflict(_)
+            | Refusal::ConditionFailed(_)
             | Refusal::Overloaded(_)
             | Refusal::Lost
             | Refusal::InProgress { .. }
@@ -530,6 +531,7 @@ impl Attempt {
             Refusal::NotServing => self.in_doubt.is_some(),
             Refusal::SnapshotGone(_)
             | Refusal::Conflict(_)
+            | Refusal::ConditionFailed(_)
             | Refusal::Overloaded(_)
             | Refusal::Lost
             | Refusal::InProgress { .. }

@@ -203,6 +203,7 @@ impl World {
                 Some(Ended::Refused(refusal)) => match refusal {
                     Refusal::SnapshotGone(_) => "snapshot gone",
                     Refusal::Conflict(_) => "conflict",
+                    Refusal::ConditionFailed(_) => "condition failed",
                     Refusal::Overloaded(_) => "overloaded",
                     Refusal::Lost => "lost",
                     Refusal::StoreUnavailable(_) => "store unavailable",

@@ -401,7 +401,8 @@ impl World {
                 let met = repeated || self.met_damage(attempt.host, sent.at_ms, what);
                 *of == hash && sent.commits && met
             }
-            Refusal::TooLarge(_) => false,
+            // Nothing here has a condition.
+            Refusal::TooLarge(_) | Refusal::ConditionFailed(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
                 let levels = !self.settings.exclusive && self.settings.levels.iter().next().is_some();
@@ -428,7 +429,8 @@ impl World {
         let definite = match refusal {
             Refusal::Lost | Refusal::NotFound | Refusal::SnapshotGone(_) | Refusal::Conflict(_) => true,
             Refusal::StoreUnavailable(_) => sent.commits,
-            Refusal::Overloaded(_)
+            Refusal::ConditionFailed(_)
+            | Refusal::Overloaded(_)
             | Refusal::InProgress { .. }
             | Refusal::KeyReused
             | Refusal::ResultGone

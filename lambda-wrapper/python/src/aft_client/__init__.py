@@ -35,14 +35,15 @@ import socket
 import ssl
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Type, Union
 from urllib.parse import quote, urlsplit
 
 __all__ = [
     "Client", "Transaction", "Op", "Ran", "Executed", "Value", "Read", "Listed", "Found",
-    "AftError", "Retry", "Unavailable", "Unknown", "InProgress", "KeyReused", "ResultGone", "Invalid", "NotFound",
-    "Unauthorized", "Internal",
+    "AftError", "Retry", "Unavailable", "Unknown", "InProgress", "KeyReused", "ResultGone", "Invalid", "ConditionFailed",
+    "NotFound", "Unauthorized", "Internal",
 ]
 
 Bytes = Union[bytes, bytearray, memoryview, str, None]
@@ -158,6 +159,10 @@ class Invalid(AftError):
     """The call is wrong as it stands. In a transaction, nothing of it took effect."""
 
 
+class ConditionFailed(Invalid):
+    """A condition of the call does not hold: nothing of the call took effect. Read the key, and decide anew."""
+
+
 class NotFound(AftError):
     """What the call names does not exist. A key without a value is no error."""
 
@@ -180,7 +185,7 @@ class _NoAnswer(Exception):
 
 _OF_CODE: Dict[str, Type[AftError]] = {
     "overloaded": Unavailable, "not_serving": Unavailable, "store_unavailable": Unavailable, "in_progress": InProgress,
-    "key_reused": KeyReused, "result_gone": ResultGone,
+    "key_reused": KeyReused, "result_gone": ResultGone, "condition_failed": ConditionFailed,
 }
 _OF_ACTION: Dict[str, Type[AftError]] = {
     "retry": Retry, "unknown": Unknown, "conflict": Invalid, "invalid": Invalid, "not_found": NotFound,
@@ -256,7 +261,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Executed:
-    """How a whole transaction went. `reads` has one entry for every get; none if the commit is known and its reads are not (a replay,
+    """How a whole transaction went. `reads` has one entry for every get and add; none if the commit is known and its reads are not (a replay,
     perhaps of an earlier sending of this very call, or an answer that was lost)."""
     ran: Ran
     reads: List[Read]
@@ -277,26 +282,54 @@ class Found:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation of a batch."""
+    """One operation of a batch.
+
+    A put, a delete or a check may have one condition: `if_absent` (the key has no value), `if_version` (its value is of this version) or `if_value` (its
+    value has these bytes). It speaks of what is committed, not of the transaction's own writes, and needs a serializable transaction, as `Client.run`
+    and `Client.execute` have it. If it does not hold, the call raises ConditionFailed.
+    """
     verb: str
     key: str
     value: Optional[bytes] = None
     content_type: Optional[str] = None
+    condition: Optional[Tuple[str, Union[bool, str]]] = None
+    by: Optional[int] = None
 
     @classmethod
     def get(cls, key: str) -> "Op":
         return cls("get", _checked(key))
 
     @classmethod
-    def put(cls, key: str, value: Bytes, content_type: Optional[str] = None) -> "Op":
-        return cls("put", _checked(key), _bytes(value), content_type)
+    def put(cls, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
+            if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
+        return cls("put", _checked(key), _bytes(value), content_type, _condition(if_absent, if_version, if_value))
 
     @classmethod
-    def delete(cls, key: str) -> "Op":
-        return cls("delete", _checked(key))
+    def delete(cls, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
+        return cls("delete", _checked(key), condition=_condition(False, if_version, if_value))
 
-    def _json(self) -> Dict[str, str]:
-        op = {self.verb: self.key}
+    @classmethod
+    def check(cls, key: str, *, if_absent: bool = False, if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
+        """A condition alone."""
+        condition = _condition(if_absent, if_version, if_value)
+        if condition is None:
+            raise Invalid("a check needs if_absent, if_version or if_value: it does nothing else")
+        return cls("check", _checked(key), condition=condition)
+
+    @classmethod
+    def add(cls, key: str, by: int) -> "Op":
+        """Adds to the number that the key holds as decimal text; no value counts as 0. The sum is among the results. The call commits, and has no get."""
+        return cls("add", _checked(key), by=int(by))
+
+    def _is_conditional(self) -> bool:
+        return self.condition is not None or self.verb == "add"
+
+    def _json(self) -> Dict[str, Any]:
+        op: Dict[str, Any] = {self.verb: self.key}
+        if self.condition is not None:
+            op.update([self.condition])
+        if self.by is not None:
+            op["by"] = self.by
         if self.value is not None:
             op["value"] = base64.b64encode(self.value).decode()
         if self.content_type is not None:
@@ -306,6 +339,19 @@ class Op:
     def _weight(self) -> int:
         around = 64
         return around + len(self.key) + len(self.value or b"") + len(self.content_type or "")
+
+
+def _condition(absent: bool, version: Optional[str], value: Bytes) -> Optional[Tuple[str, Union[bool, str]]]:
+    given: List[Tuple[str, Union[bool, str]]] = []
+    if absent:
+        given.append(("if_absent", True))
+    if version is not None:
+        given.append(("if_version", version))
+    if value is not None:
+        given.append(("if_value", base64.b64encode(_bytes(value)).decode()))
+    if len(given) > 1:
+        raise Invalid("an operation has one of if_absent, if_version and if_value")
+    return given[0] if given else None
 
 
 def _bytes(value: Bytes) -> bytes:
@@ -738,9 +784,15 @@ class Client:
                 isolation: Optional[str] = _SERIALIZABLE) -> Executed:
         """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown.
 
+        With a condition or an `Op.add` among the operations, a request without an ID is given one that is drawn at random: a call that is sent again,
+        since its answer was lost, is then known again, and does not meet its own write.
+
         isolation: as in `run`. After a conflict it is sent again, as often as a run calls its function;
         `Executed.ran.attempts` tells how often it ran.
         """
+        ops = list(ops)
+        if request_id is None and any(op._is_conditional() for op in ops):
+            request_id = uuid.uuid4().hex
         request = _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation)
         result = _bytes(result)
         ops = [op._json() for op in ops]
@@ -802,15 +854,30 @@ class Client:
             if not error.retryable or not pace.pause(error):
                 raise error
 
-    def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> Ran:
+    def put(self, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
+            if_version: Optional[str] = None, if_value: Bytes = None) -> Ran:
         """Writes one key by itself. Unknown if the answer was lost: it is not sent again, since meanwhile somebody may have written a newer value.
-        Where it must be made exactly once, use `run` or `execute` with a request ID."""
+        Where it must be made exactly once, use `run` or `execute` with a request ID.
+
+        With a condition (see `Op`) it is written once, however often it is sent; ConditionFailed if the condition does not hold. Then the value is
+        at most what one call takes."""
+        if _condition(if_absent, if_version, if_value) is not None:
+            op = Op.put(key, value, content_type, if_absent=if_absent, if_version=if_version, if_value=if_value)
+            return self.execute(None, [op]).ran
         headers = {} if content_type is None else {"Content-Type": _content_type(content_type)}
         return self._write("PUT", key, _bytes(value), headers)
 
-    def delete(self, key: str) -> Ran:
+    def delete(self, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None) -> Ran:
         """Deletes one key by itself; otherwise as `put`."""
+        if _condition(False, if_version, if_value) is not None:
+            return self.execute(None, [Op.delete(key, if_version=if_version, if_value=if_value)]).ran
         return self._write("DELETE", key, None, {})
+
+    def add(self, key: str, by: int = 1) -> Optional[int]:
+        """Adds to the number that a key holds as decimal text, and returns the sum; no value counts as 0. It is added once, however often the call is
+        sent. None: it was added, and the answer that told the sum was lost."""
+        reads = self.execute(None, [Op.add(key, by)]).reads
+        return int(reads[0].value.bytes) if reads and reads[0].value else None
 
     def _write(self, method: str, key: str, body: Optional[bytes], headers: Dict[str, str]) -> Ran:
         path, pace = self._alone(key), _Pace(self.run_seconds_max)

@@ -2,6 +2,7 @@
 
 mod checking;
 mod clocks;
+mod conditions;
 mod damage;
 mod entries_first;
 mod freshness;

@@ -15,8 +15,8 @@ use aft_node::UPLOAD_PARTS_HELD;
 use aft_wire::http::{Code, header};
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    IF_MODIFIED_SINCE, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
@@ -36,8 +36,8 @@ use crate::reply;
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Headers of a write that would change what it means, and that nothing here acts on: better refused than passed over.
-const UNSUPPORTED: [HeaderName; 6] =
-    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, CONTENT_RANGE, CONTENT_ENCODING];
+const UNSUPPORTED: [HeaderName; 4] =
+    [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, CONTENT_RANGE, CONTENT_ENCODING];
 
 /// Parts of one value that are read ahead of the one that is sent: one hides the store's latency, two a part that is slow.
 const PARTS_AHEAD: usize = 2;
@@ -185,6 +185,10 @@ pub(crate) async fn respond(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_TYPE, content_type);
+    // What a later write may be made conditional on; an own write has no version yet.
+    if version != header::VERSION_UNCOMMITTED {
+        headers.insert(ETAG, header_value(&format!("\"{version}\"")));
+    }
     headers.insert(header::VERSION, header_value(&version));
     Ok(response)
 }
@@ -294,7 +298,7 @@ pub(crate) async fn blob_content(
 /// The range that the client asks for (RFC 9110, section 14): one, of bytes. Anything else that may be asked is answered with the whole, as the standard has it.
 fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>> {
     let Some(text) = headers.get(RANGE).and_then(|text| text.to_str().ok()) else { return Ok(None) };
-    // Versions have no validator that a client could send with it.
+    // Whether it matches is not looked at: then the whole is right.
     if headers.contains_key(IF_RANGE) {
         return Ok(None);
     }

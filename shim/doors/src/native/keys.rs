@@ -3,7 +3,7 @@
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Op, Reply, Verb};
 use aft_format::TransactionToken;
-use aft_wire::http::{self, OpKind, Put};
+use aft_wire::http::{self, OpIf, OpKind, Put};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use crate::auth::{Caller, Right};
 use crate::failure::{Failure, Result};
 use crate::native::call;
+use crate::native::conditional;
 use crate::native::content::{self, Content, Incoming};
 use crate::native::opening::{self, Asked};
 use crate::native::values::Plan;
@@ -41,20 +42,29 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
 
 pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Write)?;
-    put(&caller, token.attempt, key, request).await.map_err(|failure| failure.of(&token))
+    let condition = conditional::of_headers(request.headers())?;
+    put(&caller, token.attempt, key, condition, request).await.map_err(|failure| failure.of(&token))
 }
 
-async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Body>) -> Result<Response> {
+async fn put(
+    caller: &Caller,
+    attempt: AttemptId,
+    key: Key,
+    condition: Option<OpIf>,
+    request: Request<Body>,
+) -> Result<Response> {
     let Incoming { content_type, content } = Incoming::start(caller, request, "a value").await?;
     match content {
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
-            let plan = Plan::new(caller, vec![http::Op { kind: Some(OpKind::Put(put)) }])?;
+            let plan = Plan::new(caller, vec![http::Op { condition, ..http::Op::of(OpKind::Put(put)) }])?;
             opening::run(caller, attempt, plan, None, Asked::Within).await?;
         }
         Content::Large(large) => {
+            let check = conditional::check(caller, &key, condition.as_ref())?;
             let stored = content::store(caller, attempt, *large).await?;
-            let plan = Plan::of(content::put_large(key, &stored, content_type)?);
+            let mut plan = Plan::of(content::put_large(key, &stored, content_type)?);
+            plan.ops.splice(0..0, check);
             opening::run(caller, attempt, plan, None, Asked::Within).await?;
         }
     }
@@ -63,7 +73,9 @@ async fn put(caller: &Caller, attempt: AttemptId, key: Key, request: Request<Bod
 
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Write)?;
-    let plan = Plan::of(Op::Delete(key));
+    let condition = conditional::of_headers(request.headers())?;
+    let op = http::Op { condition, ..http::Op::delete(key.as_str()) };
+    let plan = Plan::new(&caller, vec![op]).map_err(|failure| failure.of(&token))?;
     opening::run(&caller, token.attempt, plan, None, Asked::Within)
         .await
         .map_err(|failure| failure.of(&token))?;

@@ -1,6 +1,7 @@
 //! The native API's calls, one file a kind.
 
 mod call;
+mod conditional;
 mod content;
 mod idempotency;
 pub(crate) mod keys;

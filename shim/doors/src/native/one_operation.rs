@@ -1,9 +1,9 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
 
 use aft_core::ids::{Key, RequestHash, Session};
-use aft_core::message::{Batch, CommitArgs, Op, Read, Refusal, Replayed, Reply, Verb};
+use aft_core::message::{Batch, CommitArgs, Isolation, Op, Read, Refusal, Replayed, Reply, Verb};
 use aft_format::{encode_session, fingerprint};
-use aft_wire::http::{self, Format, OpKind, Put, header};
+use aft_wire::http::{self, Format, OpIf, OpKind, Put, header};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
@@ -13,6 +13,7 @@ use crate::auth::{Caller, Right};
 use crate::body::{self, Large};
 use crate::failure::Result;
 use crate::native::call::{self, header_value, token};
+use crate::native::conditional;
 use crate::native::content::{self, Content, Incoming};
 use crate::native::idempotency;
 use crate::native::opening::{self, AbortOnDrop, Asked, Opening};
@@ -70,16 +71,17 @@ async fn read_held(
 
 pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (opening, key) = opening(&caller, &request)?;
+    let condition = conditional::of_headers(request.headers())?;
     let reply = body::accepted(request.headers()).unwrap_or_default();
     let Incoming { content_type, content } = Incoming::start(&caller, request, "a value").await?;
     match content {
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
-            run(&caller, opening, http::Op { kind: Some(OpKind::Put(put)) }, reply).await
+            run(&caller, opening, http::Op { condition, ..http::Op::of(OpKind::Put(put)) }, reply).await
         }
         Content::Large(large) => {
             let id = opening.request_id.clone();
-            let outcome = write_large(&caller, opening, key, content_type, *large).await;
+            let outcome = write_large(&caller, opening, (key, condition), content_type, *large).await;
             outcome.map_err(|failure| failure.of_request(id.as_deref()))?.respond(&caller, reply)
         }
     }
@@ -89,13 +91,16 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
 async fn write_large(
     caller: &Caller,
     mut opening: Opening,
-    key: Key,
+    (key, condition): (Key, Option<OpIf>),
     content_type: Option<String>,
     mut large: Large,
 ) -> Result<Outcome> {
+    let check = conditional::check(caller, &key, condition.as_ref())?;
+    // The transaction begins before the node sees the condition.
+    opening.isolation = check.as_ref().map(|_| Isolation::Serializable);
     // All of the payload is known only at its end: the transaction begins without a fingerprint, and gets it with its commit.
     if opening.request_id.is_some() {
-        large.sum_up(&named(&key, content_type.as_deref()));
+        large.sum_up(&named(&key, content_type.as_deref(), condition.as_ref()));
     }
     // It takes as long as its client takes to send it.
     opening.timeout_ms = Some(LONGEST);
@@ -115,6 +120,7 @@ async fn write_large(
     }
     let stored = content::store(caller, attempt, large).await?;
     let mut plan = Plan::of(content::put_large(key, &stored, content_type)?);
+    plan.ops.splice(0..0, check);
     plan.ops.extend(stored.fingerprint.map(Op::Fingerprint));
     let asked = Asked::Whole { id: opening.request_id.as_deref(), scope: opening.scope.as_deref() };
     let outcome = opening::run(caller, attempt, plan, Some(CommitArgs::default()), asked).await?;
@@ -136,9 +142,11 @@ async fn replay(caller: &Caller, hash: RequestHash, replayed: Replayed, mut larg
 }
 
 /// What the fingerprint of a large value covers before its bytes.
-fn named(key: &Key, content_type: Option<&str>) -> Vec<u8> {
+fn named(key: &Key, content_type: Option<&str>, condition: Option<&OpIf>) -> Vec<u8> {
     let mut text = Vec::new();
-    for part in [key.as_str(), content_type.unwrap_or_default()] {
+    let condition = condition.map(|condition| format!("{condition:?}"));
+    let parts = [key.as_str(), content_type.unwrap_or_default()];
+    for part in parts.into_iter().chain(condition.as_deref()) {
         text.extend_from_slice(&(part.len() as u64).to_be_bytes());
         text.extend_from_slice(part.as_bytes());
     }
@@ -148,7 +156,9 @@ fn named(key: &Key, content_type: Option<&str>) -> Vec<u8> {
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (opening, key) = opening(&caller, &request)?;
     let reply = body::accepted(request.headers()).unwrap_or_default();
-    run(&caller, opening, http::Op::delete(key.as_str()), reply).await
+    let condition = conditional::of_headers(request.headers())?;
+    let op = http::Op { condition, ..http::Op::delete(key.as_str()) };
+    run(&caller, opening, op, reply).await
 }
 
 fn opening(caller: &Caller, request: &Request<Body>) -> Result<(Opening, Key)> {

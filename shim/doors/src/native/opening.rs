@@ -128,8 +128,8 @@ async fn open(
     let (remaining_ms, reads) =
         match caller.node.begin(begin).await.map_err(|refusal| told(caller, attempt, refusal, asked))? {
             Reply::Begun { committed: Some(committed), reads, .. } => {
-                assert!(reads.is_empty(), "a commit in the same verb is asked for without reads only");
-                return Ok(Outcome::Committed { committed, results: Results::default() });
+                let results = Results::of_sums(reads, &committed);
+                return Ok(Outcome::Committed { committed, results });
             }
             Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
             Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
@@ -163,7 +163,8 @@ pub(crate) async fn run(
     };
     if let Some(committed) = committed {
         caller.leave(attempt);
-        return Ok(Outcome::Committed { committed, results: Results::default() });
+        let results = Results::of_sums(reads, &committed);
+        return Ok(Outcome::Committed { committed, results });
     }
     let results = resolve(caller, reads).await?;
     match commit {
@@ -208,6 +209,7 @@ fn ends(refusal: &Refusal) -> bool {
         | Refusal::NotFound
         | Refusal::Ended => true,
         Refusal::SnapshotGone(_)
+        | Refusal::ConditionFailed(_)
         | Refusal::Overloaded(_)
         | Refusal::StoreUnavailable(_)
         | Refusal::InProgress { .. }

@@ -13,6 +13,7 @@ use crate::auth::{Caller, Right};
 use crate::body::Large;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
+use crate::native::conditional;
 use crate::native::content::{self, Content, Incoming, Stored};
 use crate::native::opening::{self, Asked};
 use crate::native::requests;
@@ -24,6 +25,11 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     path::query(request.uri().query(), []).map(|[]| ())?;
     let token = call::transaction(&caller, request.uri().path())?;
     caller.need(Right::Write)?;
+    if conditional::of_headers(request.headers())?.is_some() {
+        return Err(Failure::invalid(
+            "a result has no condition: put it on the operations of the transaction",
+        ));
+    }
     let result = async {
         let large = match Incoming::start(&caller, request, "a result").await?.content {
             Content::Whole(whole) => Box::new(Large::of(whole, &caller)),

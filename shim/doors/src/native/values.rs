@@ -1,7 +1,7 @@
 //! Values on their way in and out: operations, content types, reads.
 
 use aft_core::ids::Key;
-use aft_core::message::{Found, Op, Read};
+use aft_core::message::{Committed, Found, Op, Read};
 use aft_core::record::{Location, Value, Write};
 use aft_wire::http::{self, Attributes, Code, OpKind, header};
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
 use crate::auth::{Caller, Load, Right};
 use crate::failure::{Failure, Result};
+use crate::native::conditional;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
 use crate::share::{SMALL_BYTES_MAX, Share};
 
@@ -34,7 +35,7 @@ impl Plan {
         let mut load = Load::default();
         for op in &self.ops {
             match op {
-                Op::Get(key) | Op::Delete(key) => load.add(key, 0),
+                Op::Get(key) | Op::Delete(key) | Op::Check(key, _) | Op::Add(key, _) => load.add(key, 0),
                 Op::Put(key, value) => load.add(key, value.inline_bytes()),
                 Op::Result(_) | Op::Fingerprint(_) => {}
             }
@@ -46,10 +47,12 @@ impl Plan {
     pub(crate) fn new(caller: &Caller, ops: Vec<http::Op>) -> Result<Plan> {
         let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
         for (at, op) in ops.into_iter().enumerate() {
-            let op = checked(caller, op).map_err(|mut failure| {
+            let at_it = |mut failure: Failure| {
                 failure.0.detail = format!("operation {at}: {}", failure.0.detail);
                 failure
-            })?;
+            };
+            plan.ops.extend(conditional::of(caller, &op).map_err(at_it)?);
+            let Some(op) = checked(caller, op).map_err(at_it)? else { continue };
             plan.has_reads |= matches!(op, Op::Get(_));
             plan.ops.push(op);
         }
@@ -57,8 +60,14 @@ impl Plan {
     }
 }
 
-fn checked(caller: &Caller, op: http::Op) -> Result<Op> {
-    Ok(match op.kind {
+/// What an operation does besides its condition.
+fn checked(caller: &Caller, op: http::Op) -> Result<Option<Op>> {
+    Ok(Some(match op.kind {
+        Some(OpKind::Check(_)) => return Ok(None),
+        Some(OpKind::Add(add)) => {
+            caller.key(&add.key, Right::Read)?;
+            Op::Add(caller.key(&add.key, Right::Write)?, add.by)
+        }
         Some(OpKind::Get(key)) => Op::Get(caller.key(&key, Right::Read)?),
         Some(OpKind::Delete(key)) => Op::Delete(caller.key(&key, Right::Write)?),
         Some(OpKind::Put(put)) => {
@@ -71,8 +80,8 @@ fn checked(caller: &Caller, op: http::Op) -> Result<Op> {
             };
             Op::Put(key, value)
         }
-        None => return Err(Failure::invalid("there is none: it needs get, put or delete")),
-    })
+        None => return Err(Failure::invalid("there is none: it needs get, put, delete, check or add")),
+    }))
 }
 
 pub(crate) fn attributes(content_type: Option<String>) -> Result<Bytes> {
@@ -118,6 +127,24 @@ pub(crate) fn found(found: Found) -> Option<(Value, String)> {
 pub(crate) struct Results {
     pub(crate) reads: Vec<http::Read>,
     pub(crate) share: Option<Share>,
+}
+
+impl Results {
+    /// The sums of a call that has committed.
+    pub(crate) fn of_sums(reads: Vec<Read>, committed: &Committed) -> Results {
+        let version = committed.txn.map(|txn| txn.to_string());
+        let sum = |Read { key, found }| {
+            let (value, _) = self::found(found).expect("a sum is a value");
+            let Location::Inline(bytes) = value.location else { unreachable!("a sum is a few digits") };
+            http::Read {
+                key: key.as_str().to_owned(),
+                value: Some(bytes),
+                version: version.clone(),
+                ..http::Read::default()
+            }
+        };
+        Results { reads: reads.into_iter().map(sum).collect(), share: None }
+    }
 }
 
 /// A reply is held as its values and as its encoding at once, in JSON a third longer and in a vector that grows.

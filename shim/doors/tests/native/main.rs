@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_inputs;
+mod conditions;
 mod fuzz;
 mod large_values;
 mod openapi;

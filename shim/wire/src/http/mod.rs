@@ -24,7 +24,7 @@ mod time;
 
 pub use attributes::Attributes;
 pub use format::{Format, Malformed, RequestBody};
-pub use operation::{OPS_LEN_MAX, Op, OpKind, Put};
+pub use operation::{Add, OPS_LEN_MAX, Op, OpIf, OpKind, Put};
 pub use problem::{Action, Code, PROBLEM_CONTENT_TYPE, Problem};
 pub use reply::{Listed, Listing, Read, Reply, Request};
 pub use request::{Batch, Begin, Commit, IfOpen, Isolation};

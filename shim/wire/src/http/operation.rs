@@ -2,7 +2,11 @@
 //!
 //! ```text
 //!   {"get": KEY}   {"put": KEY, "value": BASE64 | "text": STRING, "content_type"?: STRING}   {"delete": KEY}
+//!   {"check": KEY}   {"add": KEY, "by": NUMBER}
 //! ```
+//!
+//! A put, delete or check may have one condition beside it: `"if_absent": true`, `"if_version": VERSION` or `"if_value": BASE64`; a check
+//! has one.
 
 use std::fmt;
 
@@ -20,8 +24,11 @@ pub const OPS_LEN_MAX: usize = 1_000;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Op {
     /// Which; a door refuses an operation without it.
-    #[prost(oneof = "OpKind", tags = "1, 2, 3")]
+    #[prost(oneof = "OpKind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<OpKind>,
+    /// What must hold for the key before the transaction, for the call to take effect.
+    #[prost(oneof = "OpIf", tags = "6, 7, 8")]
+    pub condition: Option<OpIf>,
 }
 
 /// What an operation does.
@@ -36,6 +43,37 @@ pub enum OpKind {
     /// Writes a tombstone.
     #[prost(string, tag = "3")]
     Delete(String),
+    /// Does nothing but hold its condition up.
+    #[prost(string, tag = "4")]
+    Check(String),
+    /// Adds to a number in decimal text; adds one [`Read`](super::Read) of the sum to the reply.
+    #[prost(message, tag = "5")]
+    Add(Add),
+}
+
+/// A condition on what a key holds.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum OpIf {
+    /// It has no value. False is as good as no condition.
+    #[prost(bool, tag = "6")]
+    Absent(bool),
+    /// Its value is of this version.
+    #[prost(string, tag = "7")]
+    Version(String),
+    /// Its value has these bytes.
+    #[prost(bytes = "bytes", tag = "8")]
+    Value(Bytes),
+}
+
+/// A number to add to that of a key.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Add {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The number; may be negative.
+    #[prost(sint64, tag = "2")]
+    pub by: i64,
 }
 
 /// A value for a key.
@@ -55,17 +93,56 @@ pub struct Put {
 impl Op {
     /// Reads a key.
     pub fn get(key: impl Into<String>) -> Op {
-        Op { kind: Some(OpKind::Get(key.into())) }
+        Op::of(OpKind::Get(key.into()))
     }
 
     /// Writes a value without a content type.
     pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Op {
-        Op { kind: Some(OpKind::Put(Put { key: key.into(), value: value.into(), content_type: None })) }
+        Op::of(OpKind::Put(Put { key: key.into(), value: value.into(), content_type: None }))
     }
 
     /// Writes a tombstone.
     pub fn delete(key: impl Into<String>) -> Op {
-        Op { kind: Some(OpKind::Delete(key.into())) }
+        Op::of(OpKind::Delete(key.into()))
+    }
+
+    /// Holds a condition up, and does nothing else.
+    pub fn check(key: impl Into<String>) -> Op {
+        Op::of(OpKind::Check(key.into()))
+    }
+
+    /// Adds to the number that the key holds in decimal text; no value counts as 0.
+    pub fn add(key: impl Into<String>, by: i64) -> Op {
+        Op::of(OpKind::Add(Add { key: key.into(), by }))
+    }
+
+    /// Lets the call take effect only if the key has no value before.
+    #[must_use]
+    pub fn if_absent(self) -> Op {
+        Op { condition: Some(OpIf::Absent(true)), ..self }
+    }
+
+    /// Lets the call take effect only if the key's value is of this version before.
+    #[must_use]
+    pub fn if_version(self, version: impl Into<String>) -> Op {
+        Op { condition: Some(OpIf::Version(version.into())), ..self }
+    }
+
+    /// Lets the call take effect only if the key's value has these bytes before.
+    #[must_use]
+    pub fn if_value(self, value: impl Into<Bytes>) -> Op {
+        Op { condition: Some(OpIf::Value(value.into())), ..self }
+    }
+
+    /// Whether the effect depends on what the key holds: with a condition, or as a sum.
+    pub fn is_conditional(&self) -> bool {
+        let is_none = matches!(self.condition, None | Some(OpIf::Absent(false)));
+        !is_none || matches!(self.kind, Some(OpKind::Add(_)))
+    }
+
+    /// An operation without a condition.
+    pub fn of(kind: OpKind) -> Op {
+        Op { kind: Some(kind), condition: None }
     }
 }
 
@@ -84,6 +161,17 @@ impl Serialize for Op {
                     map.serialize_entry("content_type", content_type)?;
                 }
             }
+            Some(OpKind::Check(key)) => map.serialize_entry("check", key)?,
+            Some(OpKind::Add(add)) => {
+                map.serialize_entry("add", &add.key)?;
+                map.serialize_entry("by", &add.by)?;
+            }
+            None => {}
+        }
+        match &self.condition {
+            Some(OpIf::Absent(absent)) => map.serialize_entry("if_absent", absent)?,
+            Some(OpIf::Version(version)) => map.serialize_entry("if_version", version)?,
+            Some(OpIf::Value(value)) => map.serialize_entry("if_value", &Value(value))?,
             None => {}
         }
         map.end()
@@ -96,9 +184,15 @@ enum Field {
     Get,
     Put,
     Delete,
+    Check,
+    Add,
     Value,
     Text,
     ContentType,
+    By,
+    IfAbsent,
+    IfVersion,
+    IfValue,
 }
 
 impl<'de> Deserialize<'de> for Op {
@@ -114,7 +208,7 @@ impl<'de> Visitor<'de> for OpVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            r#"an operation: {"get": key}, {"put": key, "value": base64} (or "text": string), or {"delete": key}"#,
+            r#"an operation: {"get": key}, {"put": key, "value": base64} (or "text": string), {"delete": key}, {"check": key} with a condition, or {"add": key, "by": number}"#,
         )
     }
 
@@ -124,12 +218,31 @@ impl<'de> Visitor<'de> for OpVisitor {
         let mut verb: Option<(Field, String)> = None;
         let mut value: Option<Bytes> = None;
         let mut content_type: Option<String> = None;
+        let mut by: Option<i64> = None;
+        let mut condition: Option<OpIf> = None;
         while let Some(field) = map.next_key::<Field>()? {
             match field {
-                Field::Get | Field::Put | Field::Delete => {
+                Field::Get | Field::Put | Field::Delete | Field::Check | Field::Add => {
                     if verb.replace((field, map.next_value()?)).is_some() {
                         return Err(de::Error::custom(
-                            "an operation has one of \"get\", \"put\" and \"delete\"; this one has two",
+                            "an operation has one of \"get\", \"put\", \"delete\", \"check\" and \"add\"; this one has two",
+                        ));
+                    }
+                }
+                Field::By => {
+                    if by.replace(map.next_value()?).is_some() {
+                        return Err(de::Error::duplicate_field("by"));
+                    }
+                }
+                Field::IfAbsent | Field::IfVersion | Field::IfValue => {
+                    let given = match field {
+                        Field::IfAbsent => OpIf::Absent(map.next_value()?),
+                        Field::IfVersion => OpIf::Version(map.next_value()?),
+                        _ => OpIf::Value(map.next_value::<Base64>()?.0),
+                    };
+                    if condition.replace(given).is_some() {
+                        return Err(de::Error::custom(
+                            "an operation has one of \"if_absent\", \"if_version\" and \"if_value\"; this one has two",
                         ));
                     }
                 }
@@ -151,6 +264,11 @@ impl<'de> Visitor<'de> for OpVisitor {
                 }
             }
         }
+        if by.is_some() != matches!(verb, Some((Field::Add, _))) {
+            return Err(de::Error::custom(
+                "an \"add\" needs \"by\", a whole number, and nothing else has it",
+            ));
+        }
         let kind = match (verb, value, content_type) {
             (Some((Field::Put, key)), Some(value), content_type) => {
                 OpKind::Put(Put { key, value, content_type })
@@ -160,16 +278,20 @@ impl<'de> Visitor<'de> for OpVisitor {
             }
             (Some((Field::Get, key)), None, None) => OpKind::Get(key),
             (Some((Field::Delete, key)), None, None) => OpKind::Delete(key),
+            (Some((Field::Check, key)), None, None) => OpKind::Check(key),
+            (Some((Field::Add, key)), None, None) => OpKind::Add(Add { key, by: by.unwrap_or_default() }),
             (Some(_), _, _) => {
                 return Err(de::Error::custom(
                     "\"value\", \"text\" and \"content_type\" belong to \"put\" only",
                 ));
             }
             (None, _, _) => {
-                return Err(de::Error::custom("an operation needs \"get\", \"put\" or \"delete\""));
+                return Err(de::Error::custom(
+                    "an operation needs \"get\", \"put\", \"delete\", \"check\" or \"add\"",
+                ));
             }
         };
-        Ok(Op { kind: Some(kind) })
+        Ok(Op { kind: Some(kind), condition })
     }
 }
 

@@ -124,6 +124,8 @@ codes! {
     SnapshotGone = "snapshot_gone", 409, Retry, "The transaction's snapshot is no longer kept";
     /// Another transaction has written what this one read.
     Conflict = "conflict", 409, Retry, "Another transaction came first";
+    /// A condition of the call does not hold.
+    ConditionFailed = "condition_failed", 412, Invalid, "A condition does not hold";
     /// The transaction's time ran out, or its node dropped it.
     Lost = "lost", 409, Retry, "The transaction was lost before it committed";
     /// A bound of the server is reached.

@@ -9,13 +9,21 @@ use proptest::prelude::*;
 use super::*;
 
 fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
+    let kind = prop_oneof![
         ".{0,8}".prop_map(Op::get),
         ".{0,8}".prop_map(Op::delete),
-        (".{0,8}", vec(any::<u8>(), 0..40), option::of(".{0,8}")).prop_map(|(key, value, content_type)| Op {
-            kind: Some(OpKind::Put(Put { key, value: value.into(), content_type }))
+        (".{0,8}", vec(any::<u8>(), 0..40), option::of(".{0,8}")).prop_map(|(key, value, content_type)| {
+            Op::of(OpKind::Put(Put { key, value: value.into(), content_type }))
         }),
-    ]
+        ".{0,8}".prop_map(Op::check),
+        (".{0,8}", any::<i64>()).prop_map(|(key, by)| Op::add(key, by)),
+    ];
+    let condition = prop_oneof![
+        any::<bool>().prop_map(OpIf::Absent),
+        ".{0,8}".prop_map(OpIf::Version),
+        vec(any::<u8>(), 0..40).prop_map(|value| OpIf::Value(value.into())),
+    ];
+    (kind, option::of(condition)).prop_map(|(op, condition)| Op { condition, ..op })
 }
 
 fn bytes() -> impl Strategy<Value = Option<Bytes>> {
@@ -116,7 +124,8 @@ proptest! {
 fn json_is_as_documented() {
     let body = br#"{
         "request_id": "order-7", "scope": "checkout", "if_open": "run", "fresh": true, "retention_s": 60, "isolation": "serializable", "conflicts": 3,
-        "ops": [{"get": "a/b"}, {"value": "AQI=", "put": "c"}, {"put": "d", "text": "hi", "content_type": "text/plain"}, {"delete": "e"}],
+        "ops": [{"get": "a/b"}, {"value": "AQI=", "put": "c"}, {"put": "d", "text": "hi", "content_type": "text/plain"}, {"delete": "e"},
+            {"put": "f", "text": "hi", "if_absent": true}, {"if_version": "1.0-00", "delete": "g"}, {"check": "h", "if_value": "aGk="}, {"add": "i", "by": -2}],
         "commit": true, "result": "b2s"
     }"#;
     let begin: Begin = Format::Json.decode_request(&Bytes::from_static(body)).unwrap();
@@ -133,14 +142,16 @@ fn json_is_as_documented() {
             ops: vec![
                 Op::get("a/b"),
                 Op::put("c", &[1u8, 2][..]),
-                Op {
-                    kind: Some(OpKind::Put(Put {
-                        key: "d".into(),
-                        value: "hi".into(),
-                        content_type: Some("text/plain".into())
-                    }))
-                },
+                Op::of(OpKind::Put(Put {
+                    key: "d".into(),
+                    value: "hi".into(),
+                    content_type: Some("text/plain".into())
+                })),
                 Op::delete("e"),
+                Op::put("f", "hi").if_absent(),
+                Op::delete("g").if_version("1.0-00"),
+                Op::check("h").if_value("hi"),
+                Op::add("i", -2),
             ],
             commit: Some(true),
             result: Some("ok".into()),
@@ -197,6 +208,14 @@ fn malformed_bodies_name_their_position() {
     check(Format::Json, br#"{"ops": [{"get": "k", "put": "k"}]}"#, 32, "this one has two");
     check(Format::Json, br#"{"ops": [{"put": "k", "value": "?"}]}"#, 33, "not base64");
     check(Format::Json, br#"{"ops": [{}]}"#, 10, "needs \"get\"");
+    check(Format::Json, br#"{"ops": [{"add": "k"}]}"#, 20, "needs \"by\"");
+    check(Format::Json, br#"{"ops": [{"get": "k", "by": 1}]}"#, 29, "needs \"by\"");
+    check(
+        Format::Json,
+        br#"{"ops": [{"check": "k", "if_absent": true, "if_version": "v"}]}"#,
+        60,
+        "one of \"if_absent\"",
+    );
     check(Format::Json, b"[]", 0, "expected an object");
     check(Format::Json, br#" ["request", "scope"]"#, 1, "at byte 1 begins a list");
     check(Format::Json, b"null", 0, "begins true, false or null");

@@ -164,6 +164,7 @@ impl Simulation {
             Ended::Refused(refusal) => match refusal {
                 Refusal::KeyReused
                 | Refusal::ResultGone
+                | Refusal::ConditionFailed(_)
                 | Refusal::TooLarge(_)
                 | Refusal::Invalid(_)
                 | Refusal::Damaged(_) => false,

@@ -115,6 +115,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
         Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),
         Refusal::Overloaded(_) => ("overloaded", Effect::NothingRetry),
         Refusal::Conflict(_) => ("conflict", Effect::NothingRetry),
+        Refusal::ConditionFailed(_) => ("condition_failed", Effect::Nothing),
         Refusal::Lost => ("lost", Effect::NothingRetry),
         Refusal::StoreUnavailable(_) => ("store_unavailable", Effect::NothingRetry),
         Refusal::NotServing => ("not_serving", Effect::NothingRetry),

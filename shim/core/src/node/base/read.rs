@@ -50,7 +50,7 @@ pub(in crate::node) enum Purpose {
     Batch {
         /// The batch.
         batch: Batch,
-        /// The outcome of each `Get`; `None`: in `wanted`.
+        /// The outcome of each `Get`, `Check` and `Add`; `None`: in `wanted`.
         reads: Vec<(Key, Option<Found>)>,
         /// Keys that it writes and whose newest version must be known for that: their values are not
         /// wanted.

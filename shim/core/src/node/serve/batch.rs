@@ -2,7 +2,7 @@
 //! 5.1).
 //!
 //! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it,
-//! then its writes enter the buffer, then it commits. That they fit is decided at that instant: the
+//! then its conditions are judged and its sums worked out, then its writes enter the buffer, then it commits. That they fit is decided at that instant: the
 //! writes of other batches in the meantime count, and those that they and this one replace do not.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,9 @@ use crate::record::{
 };
 
 use super::super::base::read::{Operation, Purpose, Want};
-use super::super::base::state::{State, Work};
+use super::super::base::state::{State, Work, bug_of};
 use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use super::{end, level, read};
+use super::{condition, end, level, read};
 
 /// Sizes of a write buffer.
 struct Sizes {
@@ -70,6 +70,10 @@ pub(in crate::node) fn start(
     if let Err(refusal) = check(state, attempt, &batch) {
         return state.refuse(ticket, refusal);
     }
+    // A condition that fails is an answer: it must not rest on what was true long before.
+    if !state.settings.exclusive && batch.ops.iter().any(Op::is_conditional) {
+        state.transactions.get_mut(&attempt).expect("looked up above").fresh = true;
+    }
     let transaction = &state.transactions[&attempt];
     assert!(matches!(transaction.phase, Phase::Open), "a batch runs in an open transaction");
     let mut written: BTreeMap<&Key, Write> = BTreeMap::new();
@@ -80,7 +84,11 @@ pub(in crate::node) fn start(
             Op::Put(key, value) => drop(written.insert(key, Write::Put(value.clone()))),
             Op::Delete(key) => drop(written.insert(key, Write::Tombstone)),
             Op::Result(_) | Op::Fingerprint(_) => {}
-            Op::Get(key) => {
+            Op::Check(key, _) => {
+                wanted.insert(key.clone());
+                reads.push((key.clone(), None));
+            }
+            Op::Get(key) | Op::Add(key, _) => {
                 let own = written.get(key).or_else(|| transaction.buffer.get(key));
                 if own.is_none() {
                     wanted.insert(key.clone());
@@ -94,10 +102,8 @@ pub(in crate::node) fn start(
     let locked = written.keys().filter(|key| state.settings.locks(key) && !is_read(key));
     let written: BTreeSet<Key> = locked.map(|key| (*key).clone()).collect();
     wanted.extend(written.iter().cloned());
-    let own = |key: &Key| transaction.buffer.contains_key(key);
-    assert!(!wanted.iter().any(own), "own writes are not asked for");
-    let gets = batch.ops.iter().filter(|op| matches!(op, Op::Get(_))).count();
-    assert_eq!(reads.len(), gets, "every get is answered");
+    let asking = batch.ops.iter().filter(|op| op.is_answered() || op.is_conditional()).count();
+    assert_eq!(reads.len(), asking, "every operation that reads has its read");
     if wanted.is_empty() {
         state.transactions.get_mut(&attempt).expect("looked up above").operations += 1;
         return take_effect(state, (ticket, attempt), batch, reads, BTreeMap::new(), begun);
@@ -130,12 +136,7 @@ fn take_effect(
 ) {
     state.work.push_back(Work::OperationDone(attempt));
     // While its reads were under way, batches beside it may have taken the room.
-    let sizes = sizes_with(state, attempt, &batch);
-    let judged = !wanted.is_empty() && state.planted(Bug::CheckBoundsOnlyAtFirst);
-    let fits = fit(state, attempt, &batch, &sizes).and_then(|()| level::check_batch(state, attempt, &batch));
-    if let (false, Err(refusal)) = (judged, fits) {
-        return state.refuse(ticket, refusal);
-    }
+    let level = level::check_batch(state, attempt, &batch);
     let reads = reads.into_iter().map(|(key, own)| {
         let found = own.unwrap_or_else(|| match wanted.get(&key) {
             Some(Want::Found(found)) => found.clone(),
@@ -143,8 +144,21 @@ fn take_effect(
         });
         Read { key, found }
     });
-    let reads: Vec<Read> = reads.collect();
+    let mut reads: Vec<Read> = reads.collect();
     let carrier = batch.commit.is_some().then(|| digest(&batch));
+    let mut batch = batch;
+    if level.is_ok() && batch.ops.iter().any(Op::is_conditional) {
+        match condition::settle(batch.ops, reads) {
+            Ok(settled) => (batch.ops, reads) = settled,
+            Err(refusal) => return refuse_condition(state, (ticket, attempt), refusal),
+        }
+    }
+    let sizes = sizes_with(state, attempt, &batch);
+    let judged = !wanted.is_empty() && state.planted(Bug::CheckBoundsOnlyAtFirst);
+    let fits = level.and_then(|()| fit(state, attempt, &batch, &sizes));
+    if let (false, Err(refusal)) = (judged, fits) {
+        return state.refuse(ticket, refusal);
+    }
     let Batch { ops, commit } = batch;
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     for op in ops {
@@ -152,6 +166,7 @@ fn take_effect(
             Op::Get(_) => continue,
             Op::Put(key, value) => (key, Write::Put(value)),
             Op::Delete(key) => (key, Write::Tombstone),
+            Op::Check(..) | Op::Add(..) => unreachable!("they were settled before"),
             Op::Result(result) => {
                 transaction.large_result = Some(result);
                 continue;
@@ -186,6 +201,19 @@ fn take_effect(
     }
 }
 
+/// Refuses a batch whose conditions do not hold, or could not be judged.
+fn refuse_condition(state: &mut State, (ticket, attempt): (Ticket, AttemptId), refusal: Refusal) {
+    let bug = bug_of(&state.settings);
+    let transaction = &state.transactions[&attempt];
+    let overtaken = transaction.conflict(&state.checks, |planted| bug == Some(planted));
+    let refusal = match overtaken {
+        // What it rests on is no longer so: the next attempt judges by what is.
+        Some(found) => Refusal::Conflict(found),
+        None => refusal,
+    };
+    state.refuse(ticket, refusal);
+}
+
 fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal> {
     let settings = &state.settings;
     let transaction = &state.transactions[&attempt];
@@ -198,8 +226,10 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
     let mut new = BTreeSet::new();
     for op in &batch.ops {
         match op {
-            Op::Get(key) if !transaction.reads.contains_key(key) => drop(new.insert(key)),
-            Op::Get(_) | Op::Fingerprint(_) => {}
+            Op::Get(key) | Op::Check(key, _) | Op::Add(key, _) if !transaction.reads.contains_key(key) => {
+                new.insert(key);
+            }
+            Op::Get(_) | Op::Check(..) | Op::Add(..) | Op::Fingerprint(_) => {}
             Op::Put(_, value) => check_value(transaction, value)?,
             Op::Delete(_) => {}
             Op::Result(result) => check_blob(transaction, &result.blob)?,
@@ -212,6 +242,7 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
         }
     }
     level::check_batch(state, attempt, batch)?;
+    condition::check_batch(batch)?;
     let reads = transaction.reads.len() + new.len();
     if reads > settings.read_set_len_max {
         return Err(read::too_many_reads(settings.read_set_len_max));
@@ -222,11 +253,14 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
 /// Returns the sizes of the transaction's write buffer with the batch's writes.
 fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     let transaction = &state.transactions[&attempt];
+    let longest_sum = condition::longest_sum();
     let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
     let mut result = false;
     for op in &batch.ops {
         match op {
-            Op::Get(_) | Op::Fingerprint(_) => {}
+            Op::Get(_) | Op::Check(..) | Op::Fingerprint(_) => {}
+            // The sum is worked out when the batch takes effect, and judged again then.
+            Op::Add(key, _) => drop(last.insert(key, Some(&longest_sum))),
             Op::Put(key, value) => drop(last.insert(key, Some(value))),
             Op::Delete(key) => drop(last.insert(key, None)),
             Op::Result(_) => result = true,

@@ -15,12 +15,15 @@ use super::super::base::transaction::Transaction;
 
 /// Checks the keys that a batch touches.
 pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal> {
+    let transaction = &state.transactions[&attempt];
+    let wants = transaction.isolation;
+    if wants != Some(Isolation::Serializable) && batch.ops.iter().any(Op::is_conditional) {
+        return Err(unchecked_condition());
+    }
     if state.settings.exclusive {
         return Ok(());
     }
-    let transaction = &state.transactions[&attempt];
-    let wants = transaction.isolation;
-    let mut writes = batch.ops.iter().filter(|op| matches!(op, Op::Put(..) | Op::Delete(_)));
+    let mut writes = batch.ops.iter().filter(|op| matches!(op, Op::Put(..) | Op::Delete(_) | Op::Add(..)));
     if !state.settings.levels_known && (writes.next().is_some() || wants == Some(Isolation::Serializable)) {
         return Err(unknown_levels());
     }
@@ -28,8 +31,8 @@ pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Ba
         transaction.buffer.keys().next().map(|key| level_of(state, key)).into_iter().collect();
     for op in &batch.ops {
         let (key, writes) = match op {
-            Op::Get(key) => (key, false),
-            Op::Put(key, _) | Op::Delete(key) => (key, true),
+            Op::Get(key) | Op::Check(key, _) => (key, false),
+            Op::Put(key, _) | Op::Delete(key) | Op::Add(key, _) => (key, true),
             Op::Result(_) | Op::Fingerprint(_) => continue,
         };
         let level = level_of(state, key);
@@ -92,6 +95,15 @@ fn wrong_level(state: &State, key: &Key, wanted: Isolation) -> Refusal {
         level.as_str(),
         wanted.as_str(),
     ))
+}
+
+/// Returns the refusal of a condition in a transaction that is not checked when it commits.
+fn unchecked_condition() -> Refusal {
+    Refusal::Invalid(
+        "a condition (if_absent, if_version, if_value) or an add needs a serializable transaction: open it with \
+         isolation SERIALIZABLE, or send the operation in the call that opens it and leave the isolation out"
+            .into(),
+    )
 }
 
 /// Returns the refusal of a write to keys whose level is not known.

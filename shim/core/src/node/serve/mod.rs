@@ -8,6 +8,7 @@ pub(in crate::node) mod batch;
 pub(in crate::node) mod begin;
 pub(in crate::node) mod choose;
 pub(in crate::node) mod commit;
+mod condition;
 pub(in crate::node) mod end;
 pub(in crate::node) mod level;
 pub(in crate::node) mod list;

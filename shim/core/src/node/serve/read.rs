@@ -38,7 +38,7 @@ pub(in crate::node) fn too_many_reads(limit: usize) -> Refusal {
     Refusal::Invalid(format!("the transaction would read more than {limit} keys: split the request"))
 }
 
-/// Starts reads for a verb of an open transaction. Keys in `wanted` are not in its write buffer.
+/// Starts reads for a verb of an open transaction.
 pub(in crate::node) fn start(
     state: &mut State,
     ticket: Ticket,
@@ -46,8 +46,6 @@ pub(in crate::node) fn start(
     purpose: Purpose,
     wanted: BTreeSet<Key>,
 ) -> OperationId {
-    let buffer = &state.transactions[&attempt].buffer;
-    assert!(!wanted.iter().any(|key| buffer.contains_key(key)), "own writes are not asked for");
     wanted.iter().for_each(|key| state.index.pin(key));
     let operation = Operation {
         ticket,

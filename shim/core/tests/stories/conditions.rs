@@ -1,0 +1,275 @@
+//! Goal: an operation with a condition takes effect only if the condition holds when its transaction
+//! commits, on whatever node, and what is sent twice takes effect once.
+
+use aft_core::ids::{AttemptId, TxnId};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Committed, Condition, Failed, Found, Isolation, Op, Refusal, Reply, Verb,
+};
+use aft_core::record::{Location, Write};
+use aft_core::settings::{Levels, Settings};
+use aft_core::store::Call;
+
+use crate::shop::{Shop, key, value};
+
+/// Two nodes that share a store whose keys are checked, but for those that start with `plain`.
+fn shared() -> Shop {
+    let mut levels = Levels::everywhere(Isolation::Serializable);
+    levels.set("plain".into(), Isolation::ReadAtomic);
+    Shop::new(2, &Settings { levels, ..Shop::settings() })
+}
+
+fn alone() -> Shop {
+    let mut settings = Settings::new(true, 0, true);
+    settings.run_scripts_twice = true;
+    Shop::new(1, &Settings { timeout_max_ms: 60_000, timeout_default_ms: 10_000, ..settings })
+}
+
+fn both(story: impl Fn(&mut Shop, usize)) {
+    story(&mut alone(), 0);
+    story(&mut shared(), 1);
+}
+
+/// Runs operations as a whole transaction. Returns the sums, and the version.
+fn whole(
+    shop: &mut Shop,
+    node: usize,
+    request: Option<u8>,
+    ops: Vec<Op>,
+) -> Result<(Vec<String>, TxnId), Refusal> {
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, ..shop.begin(request) };
+    match shop.ask(node, Verb::Begin(Box::new(begin)))? {
+        Reply::Begun { reads, committed: Some(Committed { txn: Some(txn), .. }), .. } => {
+            let text = |found: &Found| {
+                let Found::Own(Write::Put(value)) = found else { panic!("{found:?} is no sum") };
+                let Location::Inline(bytes) = &value.location else { panic!("a sum is inline") };
+                String::from_utf8(bytes.to_vec()).expect("a sum is text")
+            };
+            Ok((reads.iter().map(|read| text(&read.found)).collect(), txn))
+        }
+        Reply::Replayed(replayed) => Ok((Vec::new(), replayed.txn)),
+        other => panic!("a whole transaction was answered {other:?}"),
+    }
+}
+
+fn put_if(name: &str, text: &str, condition: Condition) -> Vec<Op> {
+    vec![Op::Check(key(name), condition), Op::Put(key(name), value(text))]
+}
+
+fn failed<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> Failed {
+    match outcome {
+        Err(Refusal::ConditionFailed(failed)) => failed,
+        other => panic!("the condition did not fail: {other:?}"),
+    }
+}
+
+fn invalid<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> String {
+    match outcome {
+        Err(Refusal::Invalid(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn open(shop: &mut Shop, node: usize) -> AttemptId {
+    let begin = Begin { isolation: Some(Isolation::Serializable), ..shop.begin(None) };
+    shop.open(node, begin)
+}
+
+#[test]
+fn a_key_is_created_once() {
+    both(|shop, other| {
+        let (_, first) = whole(shop, 0, None, put_if("k", "a", Condition::Absent)).expect("it is absent");
+        let outcome = whole(shop, other, None, put_if("k", "b", Condition::Absent));
+        assert_eq!(failed(outcome), Failed { key: key("k"), found: Some(first) });
+        assert_eq!(shop.read_fresh(other, "k").as_deref(), Some("a"));
+        // Deleted, it is absent again.
+        whole(shop, 0, None, vec![Op::Delete(key("k"))]).expect("it can be deleted");
+        whole(shop, other, None, put_if("k", "c", Condition::Absent)).expect("it is absent again");
+    });
+}
+
+#[test]
+fn a_version_is_followed_once() {
+    both(|shop, other| {
+        let (_, first) = whole(shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
+        let next = put_if("k", "b", Condition::Version(first));
+        let (_, second) = whole(shop, other, None, next.clone()).expect("it is the newest version");
+        assert_eq!(failed(whole(shop, 0, None, next)), Failed { key: key("k"), found: Some(second) });
+        let gone = vec![Op::Check(key("k"), Condition::Version(second)), Op::Delete(key("k"))];
+        whole(shop, 0, None, gone.clone()).expect("it is the newest version");
+        assert_eq!(failed(whole(shop, other, None, gone)), Failed { key: key("k"), found: None });
+    });
+}
+
+#[test]
+fn a_value_is_compared_by_its_bytes() {
+    both(|shop, other| {
+        let is = |text: &str| Condition::Value(text.to_owned().into());
+        assert_eq!(failed(whole(shop, 0, None, put_if("k", "b", is("a")))).found, None);
+        whole(shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
+        whole(shop, other, None, put_if("k", "b", is("a"))).expect("it has these bytes");
+        failed(whole(shop, 0, None, put_if("k", "c", is("a"))));
+        failed(whole(shop, 0, None, put_if("k", "c", is("bb"))));
+    });
+}
+
+#[test]
+fn numbers_are_added_up() {
+    both(|shop, other| {
+        let add = |by| vec![Op::Add(key("n"), by)];
+        assert_eq!(whole(shop, 0, None, add(5)).expect("nothing counts as 0").0, ["5"]);
+        assert_eq!(whole(shop, other, None, add(-7)).expect("it holds a number").0, ["-2"]);
+        let twice = vec![Op::Add(key("n"), 10), Op::Add(key("m"), 1), Op::Add(key("n"), 100)];
+        assert_eq!(whole(shop, 0, None, twice).expect("they hold numbers").0, ["8", "1", "108"]);
+        assert_eq!(shop.read_fresh(other, "n").as_deref(), Some("108"));
+        // An own write before it counts.
+        let over = vec![Op::Put(key("n"), value("1")), Op::Add(key("n"), 1)];
+        assert_eq!(whole(shop, 0, None, over).expect("it holds a number").0, ["2"]);
+        let why = invalid(whole(shop, other, None, add(i64::MAX)));
+        assert!(why.contains("holds 2"), "{why}");
+        whole(shop, 0, None, vec![Op::Put(key("n"), value("two"))]).expect("a blind write");
+        let why = invalid(whole(shop, other, None, add(1)));
+        assert!(why.contains("whole number"), "{why}");
+        assert_eq!(shop.read_fresh(0, "n").as_deref(), Some("two"), "nothing of it took effect");
+    });
+}
+
+#[test]
+fn what_was_sent_twice_is_done_once() {
+    both(|shop, other| {
+        let create = put_if("k", "a", Condition::Absent);
+        let (_, first) = whole(shop, 0, Some(1), create.clone()).expect("it is absent");
+        let (_, again) = whole(shop, other, Some(1), create).expect("the same request");
+        assert_eq!(first, again);
+        let add = vec![Op::Add(key("n"), 1)];
+        let (sums, first) = whole(shop, 0, Some(2), add.clone()).expect("nothing counts as 0");
+        assert_eq!(sums, ["1"]);
+        let (sums, again) = whole(shop, other, Some(2), add).expect("the same request");
+        assert_eq!((sums, first), (Vec::new(), again));
+        assert_eq!(shop.read_fresh(other, "n").as_deref(), Some("1"));
+        // In an open transaction: a batch is judged by what was there before it.
+        let open = open(shop, 0);
+        for _ in 0..2 {
+            let batch = Batch { ops: put_if("new", "a", Condition::Absent), commit: None };
+            shop.ask(0, Verb::Run(open, batch)).expect("it was absent when the transaction began");
+        }
+        let last = Batch { ops: vec![Op::Add(key("n"), 1)], commit: Some(CommitArgs::default()) };
+        for _ in 0..2 {
+            let Reply::Ran { committed: Some(_), .. } =
+                shop.ask(0, Verb::Run(open, last.clone())).expect("it commits once")
+            else {
+                panic!("the batch commits")
+            };
+        }
+        assert_eq!(shop.read_fresh(other, "n").as_deref(), Some("2"));
+    });
+}
+
+#[test]
+fn of_two_that_found_the_same_one_commits() {
+    both(|shop, other| {
+        let attempts = [(0, open(shop, 0)), (other, open(shop, other))];
+        for (node, attempt) in attempts {
+            let batch = Batch { ops: put_if("k", "mine", Condition::Absent), commit: None };
+            shop.ask(node, Verb::Run(attempt, batch)).expect("it is absent for both");
+        }
+        let mut commit = |(node, attempt)| shop.ask(node, Verb::Commit(attempt, CommitArgs::default()));
+        assert!(matches!(commit(attempts[0]), Ok(Reply::Committed(_))));
+        match commit(attempts[1]) {
+            Err(Refusal::Conflict(conflict)) => assert_eq!(conflict.key, Some(key("k"))),
+            other => panic!("no conflict: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_condition_alone_holds_another_keys_write_up() {
+    both(|shop, other| {
+        let (_, lock) = whole(shop, 0, None, vec![Op::Put(key("lock"), value("me"))]).expect("a blind write");
+        let guarded =
+            || vec![Op::Check(key("lock"), Condition::Version(lock)), Op::Put(key("k"), value("a"))];
+        whole(shop, other, None, guarded()).expect("the lock is held");
+        whole(shop, 0, None, vec![Op::Put(key("lock"), value("you"))]).expect("a blind write");
+        failed(whole(shop, other, None, guarded()));
+    });
+}
+
+#[test]
+fn a_failed_condition_leaves_the_transaction_as_it_was() {
+    both(|shop, _| {
+        let attempt = open(shop, 0);
+        let batch = Batch { ops: vec![Op::Put(key("a"), value("1"))], commit: None };
+        shop.ask(0, Verb::Run(attempt, batch)).expect("an open transaction takes writes");
+        let mut ops = vec![Op::Put(key("b"), value("1"))];
+        ops.push(Op::Check(key("c"), Condition::Value("x".into())));
+        failed(shop.ask(0, Verb::Run(attempt, Batch { ops, commit: Some(CommitArgs::default()) })));
+        shop.ask(0, Verb::Commit(attempt, CommitArgs::default())).expect("it is open still");
+        assert_eq!(shop.read_fresh(0, "a").as_deref(), Some("1"));
+        assert_eq!(shop.read_fresh(0, "b"), None, "nothing of the batch took effect");
+    });
+}
+
+#[test]
+fn a_failed_condition_tells_what_is_there_now() {
+    // Another node's commit, which this one's listing does not show: an answer may not rest on it.
+    let mut shop = shared();
+    let (_, first) = whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
+    assert_eq!(shop.read_fresh(1, "k").as_deref(), Some("a"));
+    whole(&mut shop, 0, None, vec![Op::Delete(key("k"))]).expect("a blind write");
+    whole(&mut shop, 1, None, put_if("k", "b", Condition::Absent)).expect("it was deleted before");
+    failed(whole(&mut shop, 0, None, put_if("k", "c", Condition::Version(first))));
+}
+
+#[test]
+fn a_condition_that_was_overtaken_is_a_conflict() {
+    // What it found was overwritten since: its failure would tell of a state that is over.
+    let mut shop = alone();
+    let attempt = open(&mut shop, 0);
+    assert_eq!(shop.get(0, attempt, "k").expect("it can be read"), None);
+    whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
+    let ops = put_if("k", "b", Condition::Value("a".into()));
+    match shop.ask(0, Verb::Run(attempt, Batch { ops, commit: None })) {
+        Err(Refusal::Conflict(conflict)) => assert_eq!(conflict.key, Some(key("k"))),
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+#[test]
+fn conditions_need_a_level_that_checks() {
+    both(|shop, _| {
+        let begin = shop.begin(None);
+        let attempt = shop.open(0, begin);
+        let batch = Batch { ops: put_if("k", "a", Condition::Absent), commit: None };
+        let why = invalid(shop.ask(0, Verb::Run(attempt, batch.clone())));
+        assert!(why.contains("isolation SERIALIZABLE"), "{why}");
+        let begin = Begin { isolation: Some(Isolation::ReadAtomic), batch, ..shop.begin(None) };
+        let why = invalid(shop.ask(0, Verb::Begin(Box::new(begin))));
+        assert!(why.contains("isolation SERIALIZABLE"), "{why}");
+    });
+    let why = invalid(whole(&mut shared(), 0, None, put_if("plain", "a", Condition::Absent)));
+    assert!(why.contains("--isolation"), "{why}");
+}
+
+#[test]
+fn an_add_commits_and_reads_nothing_else() {
+    both(|shop, _| {
+        let attempt = open(shop, 0);
+        let batch = Batch { ops: vec![Op::Add(key("n"), 1)], commit: None };
+        let why = invalid(shop.ask(0, Verb::Run(attempt, batch)));
+        assert!(why.contains("commit"), "{why}");
+        let ops = vec![Op::Add(key("n"), 1), Op::Get(key("m"))];
+        let why = invalid(whole(shop, 0, None, ops));
+        assert!(why.contains("read"), "{why}");
+    });
+}
+
+#[test]
+fn a_condition_costs_no_store_call_where_one_process_holds_the_store() {
+    let mut shop = alone();
+    whole(&mut shop, 0, None, vec![Op::Add(key("n"), 1)]).expect("nothing counts as 0");
+    shop.calls.clear();
+    whole(&mut shop, 0, None, vec![Op::Add(key("n"), 1)]).expect("it holds a number");
+    let writes = shop.count(|call| matches!(call, Call::Put(..) | Call::Commit(_)));
+    assert_eq!(writes, 1, "{:?}", shop.calls);
+    assert_eq!(shop.calls.len(), 2, "the value, and the commit: {:?}", shop.calls);
+}
