@@ -286,6 +286,52 @@ test('conflicts have an end', async () => {
   })
 })
 
+test('conditions and sums', async () => {
+  const [client, key, counter] = [new Client(URL_OF_SERVER), fresh(), fresh()]
+  const fails = call => assert.rejects(call, error => error instanceof aft.ConditionFailed && error instanceof aft.Invalid && error.code === 'condition_failed')
+  const first = await client.put(key, 'a', null, { ifAbsent: true })
+  await fails(() => client.put(key, 'b', null, { ifAbsent: true }))
+  const second = await client.put(key, 'b', 'text/plain', { ifVersion: first.version })
+  const { version, contentType } = await client.get(key)
+  assert.deepEqual([version, contentType], [second.version, 'text/plain'])
+  await fails(() => client.put(key, 'c', null, { ifVersion: first.version }))
+  await fails(() => client.put(key, 'c', null, { ifValue: 'a' }))
+  await client.put(key, 'c', null, { ifValue: Buffer.from('b') })
+  // Of one key for another, in a whole transaction and in a run.
+  await client.execute(null, [Op.check(key, { ifValue: 'c' }), Op.put(counter, '5')])
+  await fails(() => client.execute(null, [Op.check(key, { ifAbsent: true }), Op.put(counter, '6')]))
+  await fails(() => client.run(null, t => t.batch([Op.put(key, 'd', null, { ifAbsent: true })])))
+  await client.run(null, async t => { await t.batch([Op.put(key, 'd', null, { ifValue: 'c' })]) })
+  await fails(() => client.delete(key, { ifValue: 'c' }))
+  await client.delete(key, { ifValue: 'd' })
+  assert.equal(await client.get(key), null)
+  assert.deepEqual([await client.add(counter), await client.add(counter, -8)], [6, -2])
+  await assert.rejects(client.put(key, 'a', null, { ifAbsent: true, ifValue: 'b' }), aft.Invalid)
+  await assert.rejects(client.put(key, 'a', null, { ifVersion: 'x' }), aft.Invalid)
+  await assert.rejects(client.add(counter, 0.5), aft.Invalid)
+  assert.throws(() => Op.check(key), aft.Invalid)
+  client.close()
+})
+
+test('what is sent again does not meet itself', async () => {
+  const direct = new Client(URL_OF_SERVER)
+  for (const act of [CUT_BEFORE, CUT_AFTER, BAD_GATEWAY]) {
+    const [key, counter] = [fresh(), fresh()]
+    await interpose((name, before) => before === 0 ? act : PASS, async ({ url }) => {
+      const client = new Client(url)
+      assert.equal((await client.put(key, 'a', null, { ifAbsent: true })).version, (await direct.get(key)).version, act)
+      client.close()
+    })
+    await interpose((name, before) => before === 0 ? act : PASS, async ({ url }) => {
+      const client = new Client(url)
+      assert.equal(await client.add(counter), act === CUT_AFTER ? null : 1, act)
+      client.close()
+    })
+    assert.equal((await direct.get(counter)).bytes.toString(), '1', act)
+  }
+  direct.close()
+})
+
 test('the levels', async () => {
   const [client, key] = [new Client(URL_OF_SERVER), fresh()]
   const conflict = error => error instanceof aft.Retry && error.code === 'conflict'

@@ -411,6 +411,44 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.Invalid):
             client.run(None, lambda t: None, isolation="chaos")
 
+    def test_conditions_and_sums(self):
+        client, key, counter = Client(URL), fresh(), fresh()
+
+        def fails(call):
+            with self.assertRaises(aft_client.ConditionFailed) as raised:
+                call()
+            self.assertEqual((raised.exception.code, isinstance(raised.exception, aft_client.Invalid)), ("condition_failed", True))
+
+        first = client.put(key, "a", if_absent=True)
+        fails(lambda: client.put(key, "b", if_absent=True))
+        second = client.put(key, "b", "text/plain", if_version=first.version)
+        self.assertEqual((client.get(key).version, client.get(key).content_type), (second.version, "text/plain"))
+        fails(lambda: client.put(key, "c", if_version=first.version))
+        fails(lambda: client.put(key, "c", if_value="a"))
+        client.put(key, "c", if_value=b"b")
+        # Of one key for another, in a whole transaction and in a run.
+        client.execute(None, [Op.check(key, if_value="c"), Op.put(counter, "5")])
+        fails(lambda: client.execute(None, [Op.check(key, if_absent=True), Op.put(counter, "6")]))
+        fails(lambda: client.run(None, lambda t: t.batch([Op.put(key, "d", if_absent=True)])))
+        client.run(None, lambda t: t.batch([Op.put(key, "d", if_value="c")]))
+        fails(lambda: client.delete(key, if_value="c"))
+        client.delete(key, if_value="d")
+        self.assertIsNone(client.get(key))
+        self.assertEqual([client.add(counter), client.add(counter, -8), client.add(fresh(), 2 ** 40)], [6, -2, 2 ** 40])
+        for call in (lambda: client.put(key, "a", if_absent=True, if_value="b"), lambda: Op.check(key), lambda: client.put(key, "a", if_version="x")):
+            with self.assertRaises(aft_client.Invalid):
+                call()
+
+    def test_what_is_sent_again_does_not_meet_itself(self):
+        for act in (CUT_BEFORE, CUT_AFTER, BAD_GATEWAY):
+            key, counter = fresh(), fresh()
+            with Interposer(lambda name, before: act if before == 0 else PASS) as interposer:
+                ran = Client(interposer.url).put(key, "a", if_absent=True)
+            self.assertEqual(Client(URL).get(key).version, ran.version, act)
+            with Interposer(lambda name, before: act if before == 0 else PASS) as interposer:
+                told = Client(interposer.url).add(counter)
+            self.assertEqual((told, Client(URL).get(counter).bytes), (None if act == CUT_AFTER else 1, b"1"), act)
+
     def test_a_functions_exception_aborts_and_comes_back(self):
         client, request, key, called = Client(URL), fresh(), fresh(), []
 

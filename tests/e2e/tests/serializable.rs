@@ -82,6 +82,39 @@ async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Clie
     );
 }
 
+/// Ten clients count up together and elect one of them again and again, on the servers of one store in turn.
+async fn add_and_elect(store: &str, servers: &[Server]) {
+    const TERMS: usize = 10;
+    let mut turns = servers.iter().cycle();
+    let candidates = (0..CLIENTS).map(|candidate| {
+        let client = client(turns.next().expect("there is a server"));
+        tokio::spawn(async move {
+            let (mut sums, mut won) = (Vec::new(), Vec::new());
+            for term in 0..TERMS {
+                sums.push(
+                    client.add("count", 1).await.expect("a request gets through").expect("its answer came"),
+                );
+                let elect = Op::put(format!("leader/{term}"), candidate.to_string()).if_absent();
+                match client.put_if(elect).await {
+                    Ok(_) => won.push(term),
+                    Err(error) => assert!(error.is_condition_failed(), "{error}"),
+                }
+            }
+            (sums, won)
+        })
+    });
+    let (mut sums, mut won) = (Vec::new(), Vec::new());
+    for candidate in candidates.collect::<Vec<_>>() {
+        let (its_sums, its_terms) = candidate.await.expect("a candidate does not panic");
+        sums.extend(its_sums);
+        won.extend(its_terms);
+    }
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=(CLIENTS * TERMS) as i64).collect::<Vec<_>>(), "{store}: each counts one step");
+    won.sort_unstable();
+    assert_eq!(won, (0..TERMS).collect::<Vec<_>>(), "{store}: each term has one leader");
+}
+
 /// A client with its defaults.
 fn usual(server: &Server) -> Client {
     Client::new(&format!("http://{}", server.address())).expect("an address is a URL's")
@@ -89,16 +122,22 @@ fn usual(server: &Server) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_clients_count_down_one_key() {
-    count_down("memory:", &[Server::start("memory:")], usual).await;
+    let memory = [Server::start("memory:")];
+    count_down("memory:", &memory, usual).await;
+    add_and_elect("memory:", &memory).await;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let local = format!("local:{}", directory.path().display());
-    count_down(&local, &[Server::start(&local)], usual).await;
+    let local_server = [Server::start(&local)];
+    count_down(&local, &local_server, usual).await;
+    add_and_elect(&local, &local_server).await;
 }
 
 /// The same on two servers of a store that they share.
 async fn count_down_on_two(service: Service) {
     let Some(store) = RealStore::start(service) else { return };
-    count_down(&store.url(), &[store.serve(&[]), store.serve(&[])], client).await;
+    let servers = [store.serve(&[]), store.serve(&[])];
+    count_down(&store.url(), &servers, client).await;
+    add_and_elect(&store.url(), &servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,3 +253,34 @@ async fn many_writes() {
     let t = open(&client, Request::unnamed()).await;
     assert_eq!(t.list("many/").page_len(250).all().await.unwrap().len(), 900);
 }
+
+/// A call whose answer is lost is sent again, and is known again by the ID that the client drew for it.
+#[tokio::test]
+async fn conditions_and_sums_do_not_meet_themselves() {
+    let server = Server::start("memory:");
+    let direct = client(server.address());
+    for (act, sum) in [(Act::CutBefore, Some(1)), (Act::CutAfter, None), (Act::BadGateway, Some(1))] {
+        let name = format!("{act:?}");
+        let disturbed = || async {
+            let act = act.clone();
+            let script = move |_: &str, before| if before == 0 { act.clone() } else { Act::Pass };
+            client(Interposer::start(server.address(), script).await.address)
+        };
+        let created = disturbed().await.put_if(Op::put(&name, "a").if_absent()).await.unwrap();
+        let found = direct.get(&name).await.unwrap().expect("it was created");
+        assert_eq!(Some(found.version), created.version, "{name}");
+        let counter = format!("counter/{name}");
+        assert_eq!(disturbed().await.add(&counter, 1).await.unwrap(), sum, "{name}");
+        assert_eq!(number(direct.get(&counter).await.unwrap()), 1, "{name}");
+    }
+    let again = direct.put_if(Op::put("CutAfter", "b").if_absent()).await.unwrap_err();
+    assert!(again.is_condition_failed() && matches!(again, Error::Invalid(_)), "{again}");
+    assert!(matches!(direct.put_if(Op::put("k", "b")).await, Err(Error::Invalid(_))), "without a condition");
+    let guarded = direct.run("r", |t| async move {
+        t.put("waits", "x").await?;
+        t.batch(vec![Op::check("CutAfter").if_value("a"), Op::delete("CutAfter")]).await?;
+        Ok::<_, Error>("")
+    });
+    guarded.await.unwrap();
+    assert_eq!(direct.get("CutAfter").await.unwrap(), None);
+}
