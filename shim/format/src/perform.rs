@@ -3,16 +3,10 @@
 use aft_core::store::{Answer, Body, Call, Name, Tag};
 use aft_store::{Error, Replaced, Store};
 
-use bytes::Bytes;
-use futures::future::try_join_all;
-
 use crate::body::{decode_body, encode_object};
 use crate::commit::{created, decode_committed, encode_commit};
 use crate::listing::{Ask, Listing, Scanning};
 use crate::name::encode_name;
-
-/// Bodies that one listing gets at once.
-const BODIES_AT_ONCE: usize = 32;
 
 /// Runs a call to its end, however long it takes.
 ///
@@ -51,7 +45,7 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
                 let page =
                     store.list(listing.space(), listing.group(), listing.after(), limit as usize).await?;
                 let wanted = listing.take(page);
-                let bodies = bodies(store, wanted).await?;
+                let bodies = store.get_bodies(&wanted).await?;
                 if !listing.resolve(bodies)? {
                     break listing.answer();
                 }
@@ -65,7 +59,7 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
                     Ask::Names { space, prefix, after } => {
                         let page = store.scan(*space, prefix, after.as_ref(), limit as usize).await?;
                         let wanted = scanning.take_names(page);
-                        let bodies = bodies(store, wanted).await?;
+                        let bodies = store.get_bodies(&wanted).await?;
                         scanning.resolve(bodies)?
                     }
                     Ask::Groups { space, after } => {
@@ -79,16 +73,6 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
             }
         }
     })
-}
-
-/// Gets the bodies of entries of checked keys, some at a time.
-async fn bodies(store: &dyn Store, names: Vec<aft_store::Name>) -> Result<Vec<Option<Bytes>>, Error> {
-    let mut bodies = Vec::with_capacity(names.len());
-    for some in names.chunks(BODIES_AT_ONCE) {
-        let gets = some.iter().map(|name| store.get(name));
-        bodies.extend(try_join_all(gets).await?.into_iter().map(|found| found.map(|(body, _)| body)));
-    }
-    Ok(bodies)
 }
 
 /// Gets a body and its tag. That a record names the request under whose hash it lies, `decode_body` has checked.

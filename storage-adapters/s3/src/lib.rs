@@ -44,6 +44,7 @@ mod location;
 mod meter;
 mod open;
 mod options;
+mod remembered;
 mod scan;
 mod sortable;
 mod store;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, classify, not_s3};
 use crate::meter::{Class, Meter};
+use crate::remembered::Remembered;
 
 /// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 30 ms a request these are 8,000 requests
 /// a second, more than S3 takes for one prefix.
@@ -54,11 +55,13 @@ pub(crate) enum Only<'a> {
 }
 
 /// An object as a listing shows it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub(crate) key: String,
     /// The time of its last write, in milliseconds since the epoch.
     pub(crate) written_ms: Option<u64>,
+    /// Its ETag, in quotes.
+    pub(crate) tag: Option<String>,
 }
 
 /// One page of objects, in order, without those in directories where a delimiter was asked for.
@@ -93,6 +96,8 @@ pub(crate) struct Link {
     turns: Semaphore,
     /// Groups by their digests.
     pub(crate) resolved: Resolved,
+    /// Bodies by their keys and ETags.
+    pub(crate) remembered: Remembered,
 }
 
 /// Groups whose names end in a digest, by the last segment of their directories. A digest never means
@@ -133,6 +138,7 @@ impl Link {
             times,
             turns: Semaphore::new(REQUESTS_MAX),
             resolved: Resolved::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -301,7 +307,8 @@ impl Link {
             output.is_truncated.ok_or_else(|| broken("a listing that does not say whether it ends"))?;
         let object = |object: aws_sdk_s3::types::Object| {
             let written = object.last_modified.and_then(|time| time.to_millis().ok());
-            Some(Object { key: object.key?, written_ms: written.and_then(|ms| u64::try_from(ms).ok()) })
+            let written_ms = written.and_then(|ms| u64::try_from(ms).ok());
+            Some(Object { key: object.key?, written_ms, tag: object.e_tag.and_then(quoted) })
         };
         let objects: Option<Vec<Object>> =
             output.contents.unwrap_or_default().into_iter().map(object).collect();

@@ -14,7 +14,8 @@
 //!   characters.
 //!
 //! Of names nothing is remembered between pages: one that goes on within such a directory looks at it
-//! again. Which group a digest stands for is remembered (`groups`).
+//! again. Which group a digest stands for is remembered (`groups`), and so are small bodies
+//! (`remembered`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -40,8 +41,8 @@ struct Scan<'a> {
     after: Option<&'a Position>,
 }
 
-/// Items of one group, each with the time at which it was written.
-type Items = Vec<(Bytes, Option<u64>)>;
+/// Items of one group, each with its object.
+type Items = Vec<(Bytes, Object)>;
 
 /// A page of the names of groups that start with `prefix`, those after `after`.
 pub(crate) async fn page(
@@ -53,6 +54,9 @@ pub(crate) async fn page(
     limit: usize,
 ) -> Result<ScanPage> {
     let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
+    if space == Space::Version && prefix.is_empty() && after.is_none() {
+        link.remembered.begin_pass();
+    }
     let page = Scan { link, layout, space, prefix, after }.page(limit).await?;
     page.check_invariants(limit);
     Ok(page)
@@ -131,7 +135,7 @@ impl Scan<'_> {
                     // The end of a prefix's text may stand for its neighbours as well.
                     if group.starts_with(self.prefix) {
                         assert!(self.is_asked_for(&group, &item), "a listing goes on after its start");
-                        names.push(scanned(group, item, object.written_ms));
+                        names.push(self.scanned(group, item, object));
                     }
                     objects = &objects[1..];
                 }
@@ -166,9 +170,9 @@ impl Scan<'_> {
             };
             let digest = &object.key[..digest_len];
             match groups.last_mut() {
-                Some((last, _, items)) if *last == digest => items.push((item, object.written_ms)),
+                Some((last, _, items)) if *last == digest => items.push((item, object.clone())),
                 Some(_) | None => {
-                    groups.push((digest.to_owned(), object.key.clone(), vec![(item, object.written_ms)]));
+                    groups.push((digest.to_owned(), object.key.clone(), vec![(item, object.clone())]));
                 }
             }
         }
@@ -180,7 +184,7 @@ impl Scan<'_> {
         for (resolved, items) in groups {
             let Some(group) = resolved.or_damage(damaged) else { continue };
             let items = items.into_iter().filter(|(item, _)| self.is_asked_for(&group, item));
-            names.extend(items.map(|(item, written_ms)| scanned(group.clone(), item, written_ms)));
+            names.extend(items.map(|(item, object)| self.scanned(group.clone(), item, &object)));
         }
         names.sort_by(|a, b| (&a.group, &a.item).cmp(&(&b.group, &b.item)));
         Ok(names)
@@ -257,7 +261,7 @@ impl Scan<'_> {
                         if names.len() == limit {
                             return Ok(true);
                         }
-                        names.push(scanned(group.clone(), item, object.written_ms));
+                        names.push(self.scanned(group.clone(), item, object));
                     }
                     if !page.more {
                         break;
@@ -295,6 +299,13 @@ impl Scan<'_> {
         }
     }
 
+    /// A name that was found, with its body where that is remembered.
+    fn scanned(&self, group: Bytes, item: Bytes, object: &Object) -> Scanned {
+        let Object { key, written_ms, tag } = object;
+        let body = tag.as_ref().and_then(|tag| self.link.remembered.get(key, tag));
+        Scanned { group, item, body, written_ms: *written_ms }
+    }
+
     /// Says whether a group lies wholly at or before the place after which to go on.
     fn is_past(&self, group: &Bytes) -> bool {
         self.after.is_some_and(|after| match group.cmp(&after.group) {
@@ -320,8 +331,4 @@ impl Scan<'_> {
             Error::NoAnswer(text)
         })
     }
-}
-
-fn scanned(group: Bytes, item: Bytes, written_ms: Option<u64>) -> Scanned {
-    Scanned { group, item, body: None, written_ms }
 }

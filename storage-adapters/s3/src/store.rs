@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Committed, Costs, Created, Damage, Error, GroupPage, ItemPage, Name, Position, Replaced,
-    Result, ScanPage, Space, Store, Tag, TimeHeard, Writes,
+    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, Damage, Error, GroupPage, ItemPage, Name,
+    Position, Replaced, Result, ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::failure::Failure;
@@ -221,6 +222,23 @@ impl Store for S3Store {
                 Err(Error::Damaged(format!("{}: {key} does not begin with its group", link.url)))
             }
         }
+    }
+
+    async fn get_bodies(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let mut bodies = Vec::with_capacity(names.len());
+        for some in names.chunks(BODIES_AT_ONCE) {
+            let got = try_join_all(some.iter().map(|name| self.get(name))).await?;
+            for (name, found) in some.iter().zip(got) {
+                if let Some((body, tag)) = &found
+                    && let Some(tag) = etag(tag)
+                {
+                    link.remembered.put(&layout.key(name), tag, body);
+                }
+                bodies.push(found.map(|(body, _)| body));
+            }
+        }
+        Ok(bodies)
     }
 
     async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {

@@ -26,7 +26,7 @@ pub use damage::Damage;
 pub use error::{Error, Result};
 pub use name::{Name, Space};
 pub use store::{
-    Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Position, Replaced, Requests, ScanPage,
-    Scanned, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Units, Writes,
+    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Position, Replaced,
+    Requests, ScanPage, Scanned, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Units, Writes,
 };
 pub use url::unescaped;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 
 use crate::scan::scan_by_groups;
 use crate::{Damage, Error, Name, Result, Space};
@@ -229,6 +230,9 @@ pub struct Units {
     pub amount: f64,
 }
 
+/// Bodies that [`Store::get_bodies`] gets at once.
+pub const BODIES_AT_ONCE: usize = 32;
+
 /// A flat store of named objects.
 ///
 /// # Contract (protocol, section 10)
@@ -322,6 +326,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// The body under a name, and its tag.
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
+
+    /// The bodies under names that a listing or a scan has just shown, in their order.
+    ///
+    /// An adapter whose listings tell unchanged objects apart may remember them, and give them along with its next
+    /// [`Store::scan`] ([`Scanned::body`]).
+    async fn get_bodies(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        let mut bodies = Vec::with_capacity(names.len());
+        for some in names.chunks(BODIES_AT_ONCE) {
+            let gets = some.iter().map(|name| self.get(name));
+            bodies.extend(try_join_all(gets).await?.into_iter().map(|found| found.map(|(body, _)| body)));
+        }
+        Ok(bodies)
+    }
 
     /// As [`Store::get`], but gives `take` the body's pieces in order, as they arrive; the tag when all have. After an error some may have been given.
     ///

@@ -344,3 +344,36 @@ async fn a_commit_costs_a_request_a_piece_all_at_once() {
     let record = store.get(&Name::new(Space::Commit, "many", "")).await.unwrap().unwrap().0;
     assert_eq!(record, "winner");
 }
+
+/// A scan gives along what was got after an earlier one, as long as it is as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_have_not_changed_are_got_once() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
+    let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
+    // One lies under a digest, with its group in front of its body.
+    let groups = [b"a".to_vec(), b"b".to_vec(), b"c".to_vec(), vec![b'd'; 700]];
+    let names: Vec<Name> = groups.into_iter().map(|group| Name::new(Space::Version, group, "i")).collect();
+    let body = |text: &str, name: &Name| Bytes::from(format!("{text} of {}", char::from(name.group[0])));
+    for name in &names {
+        store.put(name, body("first", name)).await.expect("the server runs");
+    }
+    let scan = || async {
+        let page = store.scan(Space::Version, b"", None, 100).await.expect("the server runs");
+        page.names.into_iter().map(|scanned| scanned.body).collect::<Vec<_>>()
+    };
+    assert_eq!(scan().await, vec![None; 4]);
+    let firsts: Vec<_> = names.iter().map(|name| Some(body("first", name))).collect();
+    assert_eq!(store.get_bodies(&names).await, Ok(firsts.clone()));
+    front.take();
+    assert_eq!(scan().await, firsts);
+    let seen = front.take();
+    assert!(!seen.iter().any(|seen| format!("{seen:?}").contains("GET version")), "{seen:?}");
+    // Changed by anybody, or by this store itself, it is got again; what has gone is not shown.
+    let other = bucket.open(&bucket.url("p")).await.expect("the server runs");
+    other.put(&names[1], body("second", &names[1])).await.expect("the server runs");
+    other.delete(std::slice::from_ref(&names[2])).await.expect("the server runs");
+    assert_eq!(scan().await, [firsts[0].clone(), None, firsts[3].clone()]);
+    assert_eq!(store.get_bodies(&names[1..3]).await, Ok(vec![Some(body("second", &names[1])), None]));
+    assert_eq!(scan().await, [firsts[0].clone(), Some(body("second", &names[1])), firsts[3].clone()]);
+}
