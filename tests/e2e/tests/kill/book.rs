@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use aft_history::{History, KeyNames, Recorder, RequestId, Stamp, TransactionId};
+use aft_e2e::versions::Versions;
+use aft_history::{History, KeyNames, Recorder, RequestId, TransactionId};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -45,26 +46,11 @@ struct Pages {
     recorder: Recorder,
     names: KeyNames,
     /// What the server said of the commits' places in order.
-    versions: BTreeMap<TransactionId, Version>,
+    versions: Versions,
     acknowledged: Vec<Acknowledged>,
     attempts: u64,
     unknown: u64,
     replayed: u64,
-}
-
-/// A TxnId as the API writes it: commit time in milliseconds, counter, attempt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(u64, u64, String);
-
-impl Version {
-    fn parse(text: &str) -> Version {
-        let parse = || {
-            let (time, attempt) = text.split_once('-')?;
-            let (ms, counter) = time.split_once('.')?;
-            Some(Version(ms.parse().ok()?, counter.parse().ok()?, attempt.to_owned()))
-        };
-        parse().unwrap_or_else(|| panic!("not a version: {text:?}"))
-    }
 }
 
 impl Book {
@@ -169,7 +155,7 @@ impl Book {
         }
         pages.recorder.commit(winner, None);
         pages.replayed += u64::from(attempts.last() != Some(&winner));
-        pages.versions.insert(winner, Version::parse(version));
+        pages.versions.insert(winner, version);
         pages.acknowledged.push(request);
     }
 
@@ -195,7 +181,7 @@ impl Book {
         for request in &pages.acknowledged {
             for key in request.keys.iter().filter(|key| **key != request.ledger) {
                 let best = newest.entry(key.clone()).or_insert(request.winner);
-                if pages.versions[&request.winner] > pages.versions[best] {
+                if pages.versions.get(request.winner) > pages.versions.get(*best) {
                     *best = request.winner;
                 }
             }
@@ -206,14 +192,7 @@ impl Book {
     /// The history, with the commits' ranks in the server's order as their stamps.
     pub(crate) fn history(&self) -> History {
         let pages = self.pages();
-        let mut order: Vec<_> = pages.versions.iter().collect();
-        order.sort_by_key(|(_, version)| *version);
-        let ranks: BTreeMap<_, _> = order.into_iter().map(|(id, _)| *id).zip(1..).collect();
-        let stamped = pages.recorder.history().transactions().iter().map(|transaction| {
-            let stamp = ranks.get(&transaction.id).map(|rank| Stamp(*rank));
-            aft_history::Transaction { stamp, ..transaction.clone() }
-        });
-        stamped.collect()
+        pages.versions.stamped(pages.recorder.history())
     }
 
     pub(crate) fn summary(&self) -> String {
