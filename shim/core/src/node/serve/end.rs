@@ -211,10 +211,14 @@ pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &C
     let waiters = take_waiters(state, attempt);
     let waited = state.checks.undo(attempt);
     state.work.extend(waited.into_iter().map(Work::Operation));
-    if let Some(key) = found.key.as_ref().filter(|_| !state.settings.exclusive) {
-        // A listing that was young enough to be used was too old for this: the next attempt lists the
-        // key again.
-        state.index.list_again(key, state.calls.next_number());
+    if !state.settings.exclusive {
+        // A listing that was young enough to be used was too old for this, and so may those of the
+        // other keys be: only one is named, however many have changed. The next attempt lists them
+        // all again, else it would meet one conflict for each.
+        let reads = &state.transactions[&attempt].reads;
+        let keys = reads.keys().filter(|key| state.settings.locks(key)).chain(&found.key);
+        let (keys, next_call) = (keys.cloned().collect::<Vec<Key>>(), state.calls.next_number());
+        keys.iter().for_each(|key| state.index.list_again(key, next_call));
     }
     state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     end(state, attempt, Outcome::Conflicted(found.clone()), None);
