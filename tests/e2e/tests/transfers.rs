@@ -228,7 +228,7 @@ async fn keep_the_sum(start: impl Fn(&str) -> Server, size: Size) -> Shared {
     }
     let mut rng = StdRng::seed_from_u64(1);
     for kill in 0..kills {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(300..1_200))).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(300..900))).await;
         let at = kill % addresses.len();
         servers.remove(at).kill();
         servers.insert(at, start(&addresses[at]));
@@ -299,5 +299,5 @@ async fn transfers_on_two_servers_of_redis_keep_their_sum_under_kill_9() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_on_two_servers_of_minio_keep_their_sum_under_kill_9() {
     // Fewer: to read them all takes three calls each.
-    keep_the_sum_on_two(Service::Minio, 200, 6).await;
+    keep_the_sum_on_two(Service::Minio, 100, 6).await;
 }
