@@ -380,10 +380,10 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Conflict {
     /// The key that both touched; `None`: so much was committed since the transaction began that it
-    /// is not known any more.
+    /// is not known any more, or another one did not wait for its commit any longer.
     pub key: Option<Key>,
     /// The transaction that came first; it may still be under way. `None`: the key is kept free for
-    /// one that has lost often, or it is not known.
+    /// one that has lost often, or has changed by a transaction that is not known.
     pub by: Option<TxnId>,
 }
 

@@ -244,12 +244,14 @@ impl From<Refusal> for Failure {
 
 fn text_of_conflict(Conflict { key, by }: &Conflict) -> String {
     let what = match (key, by) {
-        (Some(key), Some(by)) => format!("transaction {by} has written {key:?}, which this one read, or is about to"),
-        (Some(key), None) => {
-            format!("{key:?} is kept free for a moment, for a request that has lost often")
+        (Some(key), Some(by)) => {
+            format!("transaction {by} has written {key:?}, or is about to, and this one has read or written it too")
         }
+        (Some(key), None) => format!(
+            "{key:?} has changed since this transaction read it, or is kept free for a moment for a request that has lost often"
+        ),
         (None, _) => {
-            "so much was committed since the transaction began that it is not known any more whether what it read still holds".into()
+            "another transaction no longer waited for this one's commit, or so much was committed since it began that it is not known any more whether what it read still holds".into()
         }
     };
     format!("{what}: nothing took effect; run the request again")
