@@ -21,7 +21,8 @@
 //! Who waits: only a transaction that holds no lock, or that is older than the holder. So of any
 //! that wait in a circle one gives up. Nobody waits for a holder whose commit began long ago: who
 //! is older than it breaks it after `break_after_ms`, who is younger after three times that, so
-//! that two do not break each other.
+//! that two do not break each other. Who has little time left does not wait: a conflict is certain, an
+//! outcome at the deadline would not be.
 //!
 //! A collected deletion frees its name. So what follows an old one looks, under its lock, whether
 //! the deletion is there still: if not, others may have begun at absence meanwhile.
@@ -44,6 +45,9 @@ const ROUNDS_MAX: usize = 64;
 
 /// The patience of a transaction with a holder that is older, in multiples of the usual one.
 const YOUNGER_WAITS: u64 = 3;
+
+/// The part of a transaction's time that is left when it stops waiting for a holder.
+const RESERVE: u64 = 8;
 
 /// The first pause before a holder is looked at again, in milliseconds; they double.
 const PAUSE_MIN_MS: u64 = 8;
@@ -86,6 +90,15 @@ impl Who {
         let is_older = self.txn.is_some_and(|own| own < holder);
         state.settings.break_after_ms * if is_older { 1 } else { YOUNGER_WAITS }
     }
+}
+
+/// Returns true if a transaction has time for a pause and for what follows it. One that waits until
+/// its deadline could not tell any more that it has not committed.
+fn has_time(run: &mut Run<'_>, state: &State, attempt: AttemptId, pause_ms: u64) -> bool {
+    run.once_if(|| {
+        let deadline = &state.transactions[&attempt].deadline;
+        deadline.remaining_ms(&state.clock) > pause_ms + deadline.ms / RESERVE
+    })
 }
 
 /// Returns true if something is checked between a transaction's entries and its record.
@@ -260,7 +273,7 @@ fn take_over(
                 }
             }
             Ok(Holder::Committed) => return Ok(Err(conflict(&key, Some(by)))),
-            Ok(Holder::Undecided) if who.may_wait(by) => {
+            Ok(Holder::Undecided) if who.may_wait(by) && has_time(run, state, attempt, pause_ms) => {
                 run.pause(pause_ms)?;
                 pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
                 continue;
@@ -397,14 +410,14 @@ pub(in crate::node) fn check_reads(
         }
     }
     for ((key, name), answer) in followers.into_iter().zip(answers) {
-        if let Err(stop) = no_follower(run, state, (key, name, Some(answer)), who)? {
+        if let Err(stop) = no_follower(run, state, attempt, (key, name, Some(answer)), who)? {
             return Ok(Err(stop));
         }
     }
     let strays: Vec<(&Key, &VersionEntry)> =
         read().flat_map(|(key, read)| read.strays.iter().map(move |stray| (key, stray))).collect();
     for (key, stray) in strays {
-        if let Err(stop) = no_follower(run, state, (key, stray.name(key), None), who)? {
+        if let Err(stop) = no_follower(run, state, attempt, (key, stray.name(key), None), who)? {
             return Ok(Err(stop));
         }
     }
@@ -416,6 +429,7 @@ pub(in crate::node) fn check_reads(
 fn no_follower(
     run: &mut Run<'_>,
     state: &State,
+    attempt: AttemptId,
     (key, name, mut first): (&Key, Name, Option<Answer>),
     who: Who,
 ) -> Result<Result<(), Stop>, Pending> {
@@ -437,7 +451,7 @@ fn no_follower(
         }
         match look(run, state, &holder, who)? {
             Ok(Holder::Dead) => return Ok(Ok(())),
-            Ok(Holder::Undecided) if who.may_wait(holder.txn) => {
+            Ok(Holder::Undecided) if who.may_wait(holder.txn) && has_time(run, state, attempt, pause_ms) => {
                 run.pause(pause_ms)?;
                 pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
             }
