@@ -297,10 +297,16 @@ impl Record {
 
     /// Returns every version entry of the transaction, in key order.
     pub fn entries(&self) -> Vec<(Key, VersionEntry)> {
+        (0..self.writes.len()).map(|at| self.entry(at)).collect()
+    }
+
+    /// Returns the version entry of the write at a place.
+    pub fn entry(&self, at: usize) -> (Key, VersionEntry) {
+        let (key, write) = &self.writes[at];
         let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
         let whole = self.is_whole();
         assert!(!whole || cowritten == 1, "a whole entry is the commit of one key");
-        let entry = |at: usize, write: &Write| VersionEntry {
+        let entry = VersionEntry {
             txn: self.txn,
             hash: self.hash,
             meta: write.meta(),
@@ -308,8 +314,7 @@ impl Record {
             whole,
             follows: self.follows.as_ref().map(|follows| follows.versions[at]),
         };
-        let writes = self.writes.iter().enumerate();
-        writes.map(|(at, (key, write))| (key.clone(), entry(at, write))).collect()
+        (key.clone(), entry)
     }
 
     /// Asserts what holds for every record that this project writes.

@@ -179,16 +179,15 @@ fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Res
     Ok(None)
 }
 
-/// Returns the record of the same transaction, one of whose writes follows another version.
-fn following(record: &Record, at: usize, before: TxnId) -> Arc<Record> {
-    let mut record = record.clone();
+/// Lets one write of a record follow another version. In place, once the record is its script's own:
+/// a wide commit may meet this at each of its keys.
+fn follow(record: &mut Arc<Record>, at: usize, before: TxnId) {
+    let record = Arc::make_mut(record);
+    assert!(before < record.txn, "a version comes after what it follows");
     let follows = record.follows.as_mut().expect("an entry that is a lock follows a version");
-    let mut versions = follows.versions.to_vec();
+    let versions = Arc::make_mut(&mut follows.versions);
     assert!(versions[at] < before, "it goes on to a newer version");
     versions[at] = before;
-    follows.versions = versions.into();
-    record.check_invariants();
-    Arc::new(record)
 }
 
 fn ending_of(stop: Stop) -> Ending {
@@ -231,7 +230,7 @@ fn take_over(
         |key: &Key| state.transactions[&attempt].reads.get(key).is_some_and(|read| !read.delivered);
     let mut pause_ms = PAUSE_MIN_MS;
     for _ in 0..ROUNDS_MAX {
-        let (key, entry) = record.entries().swap_remove(at);
+        let (key, entry) = record.entry(at);
         let name = entry.name(&key);
         let (held, tag) = match run.ask(|| Call::Get(name.clone()))? {
             Answer::Got(Some(held)) => held,
@@ -266,7 +265,7 @@ fn take_over(
             Ok(Holder::Committed) if is_blind(&key) && by < record.txn => {
                 // Its own entry cannot land here any more.
                 *maybe = false;
-                *record = following(record, at, by);
+                follow(record, at, by);
                 match record.is_whole() {
                     true => return Ok(Err(Stop::Renamed)),
                     false => continue,
@@ -294,7 +293,7 @@ fn take_over(
             answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
         }
     }
-    let (key, _) = record.entries().swap_remove(at);
+    let (key, _) = record.entry(at);
     Ok(Err(held_by(&key, None)))
 }
 
