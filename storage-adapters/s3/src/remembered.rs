@@ -65,8 +65,15 @@ impl Remembered {
 
     pub(crate) fn put(&self, key: &str, tag: &str, body: &[u8]) {
         let mut bodies = self.bodies.lock().expect("never held across a panic");
-        if body.len() > BODY_BYTES_MAX || bodies.bytes + weight(body) > BYTES_MAX {
+        if body.len() > BODY_BYTES_MAX {
             return;
+        }
+        if bodies.bytes + weight(body) > BYTES_MAX {
+            if bodies.pass > 0 {
+                return;
+            }
+            // No sweep of this process comes by to forget anything.
+            *bodies = Bodies::default();
         }
         let shown = bodies.pass;
         bodies.bytes += weight(body);
@@ -116,8 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn without_passes_it_begins_anew() {
+        let remembered = Remembered::default();
+        let body = [7; BODY_BYTES_MAX];
+        let most = BYTES_MAX / weight(&body);
+        (0..most + 10).for_each(|key| remembered.put(&key.to_string(), "\"1\"", &body));
+        assert_eq!(remembered.bodies.lock().unwrap().by_id.len(), 10);
+    }
+
+    #[test]
     fn there_is_a_bound() {
         let remembered = Remembered::default();
+        remembered.begin_pass();
         let body = [7; BODY_BYTES_MAX];
         let most = BYTES_MAX / weight(&body);
         (0..most + 10).for_each(|key| remembered.put(&key.to_string(), "\"1\"", &body));
