@@ -241,10 +241,10 @@ fn conditions_need_a_level_that_checks() {
         let attempt = shop.open(0, begin);
         let batch = Batch { ops: put_if("k", "a", Condition::Absent), commit: None };
         let why = invalid(shop.ask(0, Verb::Run(attempt, batch.clone())));
-        assert!(why.contains("isolation SERIALIZABLE"), "{why}");
+        assert!(why.contains("isolation \"serializable\""), "{why}");
         let begin = Begin { isolation: Some(Isolation::ReadAtomic), batch, ..shop.begin(None) };
         let why = invalid(shop.ask(0, Verb::Begin(Box::new(begin))));
-        assert!(why.contains("isolation SERIALIZABLE"), "{why}");
+        assert!(why.contains("isolation \"serializable\""), "{why}");
     });
     let why = invalid(whole(&mut shared(), 0, None, put_if("plain", "a", Condition::Absent)));
     assert!(why.contains("--isolation"), "{why}");

@@ -85,6 +85,13 @@ async fn conditions_and_sums_of_a_batch() {
     failed(&execute(r#"{"delete": "k", "if_value": "YQ=="}"#).await);
     failed(&execute(&guarded).await);
 
+    // A value that is stored in parts, which are there before the condition is judged.
+    let large = "x".repeat(LARGE_BYTES);
+    let create = format!(r#"{{"put": "large", "text": "{large}", "if_absent": true}}"#);
+    assert!(execute(&create).await.reply().committed);
+    failed(&execute(&create).await);
+    failed(&execute(r#"{"delete": "large", "if_value": "YQ=="}"#).await);
+
     let sums = execute(r#"{"add": "n", "by": 5}, {"add": "n", "by": -7}"#).await.reply();
     let texts: Vec<_> = sums.results.iter().map(|read| read.value.as_deref().unwrap()).collect();
     assert_eq!(texts, [&b"5"[..], &b"-2"[..]]);
@@ -140,7 +147,7 @@ async fn bad_conditions_are_refused() {
     }
     let t = server.open().await;
     let key = format!("/v1/transactions/{t}/keys/k");
-    invalid(&server.call("PUT", &key, &[("if-none-match", "*")], "b").await, "isolation SERIALIZABLE");
+    invalid(&server.call("PUT", &key, &[("if-none-match", "*")], "b").await, "isolation \"serializable\"");
     let result = format!("/v1/transactions/{t}/result");
     invalid(&server.call("PUT", &result, &[("if-none-match", "*")], "b").await, "no condition");
 }

@@ -101,7 +101,7 @@ fn wrong_level(state: &State, key: &Key, wanted: Isolation) -> Refusal {
 fn unchecked_condition() -> Refusal {
     Refusal::Invalid(
         "a condition (if_absent, if_version, if_value) or an add needs a serializable transaction: open it with \
-         isolation SERIALIZABLE, or send the operation in the call that opens it and leave the isolation out"
+         isolation \"serializable\", or send the operation in the call that opens it and leave the isolation out"
             .into(),
     )
 }
