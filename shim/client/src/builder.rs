@@ -46,7 +46,7 @@ impl Builder {
         self
     }
 
-    /// How often a run may call its function, and a whole transaction may run (10; at least once).
+    /// The greatest number of attempts of a run or a whole transaction (10; at least one).
     pub fn attempts_max(mut self, attempts: u32) -> Builder {
         self.settings.attempts_max = attempts.max(1);
         self

@@ -98,7 +98,7 @@ impl Error {
         self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
     }
 
-    /// Whether a condition of the call did not hold; nothing of the call took effect.
+    /// Returns true if a condition of the call did not hold; nothing of the call took effect.
     pub fn is_condition_failed(&self) -> bool {
         self.code() == Some(Code::ConditionFailed)
     }

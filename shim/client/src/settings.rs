@@ -11,7 +11,7 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Duration,
     /// How long a transaction may stay open; the server's own default (a minute) if not given.
     pub(crate) transaction_timeout: Option<Duration>,
-    /// How often a run may call its function, and a whole transaction may run.
+    /// The greatest number of attempts of a run or a whole transaction.
     pub(crate) attempts_max: u32,
     /// After how long a run begins nothing new: what most platforms give a function that answers people.
     pub(crate) run_time_max: Duration,

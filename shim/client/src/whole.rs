@@ -38,7 +38,7 @@ struct Sendings {
 pub struct Executed {
     /// How it went. A replay may be that of an earlier sending of this very call, whose answer was lost.
     pub ran: Ran,
-    /// One result for every get, in order; none if the commit is known and its reads are not (a replay, or an answer that was lost).
+    /// One result for every get and add, in order; none if the commit is known and its reads are not (a replay, or an answer that was lost).
     pub reads: Vec<Read>,
 }
 

@@ -105,8 +105,9 @@ pub struct Begin {
     pub fresh: bool,
     /// The time for which the record is to be kept; clamped to the settings.
     pub retention_ms: Option<u64>,
-    /// The level at which the transaction runs. `None`: that of the keys that it writes, where
-    /// several processes share the store; else read atomic.
+    /// The level at which the transaction runs. `None`: serializable if the batch has a condition
+    /// or a sum; else that of the keys that it writes, where several processes share the store;
+    /// else read atomic.
     pub isolation: Option<Isolation>,
     /// The number of conflicts in a row that earlier attempts of the request have met. After
     /// five of them, what it reads is kept free of others for a second.
@@ -503,6 +504,14 @@ pub enum End {
 }
 
 impl Begin {
+    /// Chooses the level where the caller has not, and its batch needs one: a condition must hold
+    /// until the commit. To be done before the batch is taken out of it.
+    pub fn choose_level(&mut self) {
+        if self.isolation.is_none() && self.batch.ops.iter().any(Op::is_conditional) {
+            self.isolation = Some(Isolation::Serializable);
+        }
+    }
+
     /// Returns the opening of a transaction with the defaults: its request has no name, and nothing
     /// runs at once. What is to differ is replaced: `Begin { batch, ..Begin::new(attempt, hash) }`.
     pub fn new(attempt: AttemptId, hash: RequestHash) -> Begin {

@@ -369,7 +369,7 @@ pub struct VersionEntry {
     pub follows: Option<TxnId>,
 }
 
-/// What is left under a commit record's name of attempts that may not commit any more: somebody
+/// The remainder under a commit record's name of attempts that may not commit any more: somebody
 /// met their entries, and did not wait for them (protocol, section 13).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aborted {

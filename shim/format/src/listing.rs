@@ -57,7 +57,7 @@ struct Wanted {
     rounds: u32,
 }
 
-/// What the bodies of a page show.
+/// The entries that the bodies of a page show.
 #[derive(Debug, Default)]
 struct Resolved {
     found: Vec<(Key, VersionEntry)>,

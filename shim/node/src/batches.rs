@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use aft_core::ids::AttemptId;
-use aft_core::message::{Batch, Begin, Excess, Isolation, Op, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
 use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, SUM_BYTES_MAX, write_bytes_max};
 use bytes::Bytes;
 
@@ -26,10 +26,7 @@ impl NodeHandle {
         if self.fits_afresh(&begin.batch) {
             return self.ask(Verb::Begin(begin)).await;
         }
-        // A condition chooses the level, and comes after the begin here.
-        if begin.isolation.is_none() && begin.batch.ops.iter().any(Op::is_conditional) {
-            begin.isolation = Some(Isolation::Serializable);
-        }
+        begin.choose_level();
         let batch = std::mem::take(&mut begin.batch);
         let (attempt, remaining_ms) = match self.ask(Verb::Begin(begin)).await? {
             Reply::Begun { attempt, remaining_ms, .. } => (attempt, remaining_ms),

@@ -1,11 +1,14 @@
-//! Small bodies that were got after a listing had shown them. A listing names the ETag of each object, so the next one gives them along.
+//! Small bodies that were got after a listing had shown them. A listing names the ETag of each
+//! object, so the next one gives them along.
 //!
-//! A sweep goes over all entries of checked keys, and needs their bodies; without this each costs a request in every sweep, and most of them have not
-//! changed since the last.
+//! A sweep goes over all entries of checked keys, and needs their bodies; without this each costs a
+//! request in every sweep, and most of them have not changed since the last.
 //!
-//! Nothing here gets stale: a body is found by key and ETag, and other bytes under the key have another one, on which `replace` rests as well.
-//! What no listing of the whole space has shown for two passes is forgotten. While there is no room, nothing more is remembered: a sweep comes by in the
-//! same order each time, and what is put in the place of others would be gone before it is of use.
+//! Nothing here gets stale: a body is found by key and ETag, and other bytes under the key have
+//! another one, on which `replace` rests as well. A body is forgotten when two listings of the whole
+//! space have not shown it. While there is no room, nothing more is remembered: a sweep comes by in
+//! the same order each time, and what is put in the place of others would be gone before it is of
+//! use.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,9 +18,9 @@ use sha2::{Digest as _, Sha256};
 
 /// The longest body that is remembered: that of an entry without a value has some 100 bytes.
 const BODY_BYTES_MAX: usize = 512;
-/// What bodies may take together: those of some 200,000 entries.
+/// The most that bodies take together: those of some 200,000 entries.
 const BYTES_MAX: usize = 32 << 20;
-/// What a body takes besides its bytes.
+/// The room that a body takes besides its bytes.
 const AROUND_BYTES: usize = 64;
 
 #[derive(Default)]

@@ -84,6 +84,14 @@ fn creates_a_record(call: &Call) -> bool {
     matches!(call, Call::Create(Name::Commit(_), _))
 }
 
+/// Stops node 0 within a commit of request 9, between its locks and its record.
+fn hold_locks(shop: &mut Shop) -> Ticket {
+    shop.hold = creates_a_record;
+    let stopped = two_keys(shop, 0, 9);
+    shop.hold = |_| false;
+    stopped
+}
+
 #[test]
 fn of_two_nodes_that_count_down_one_commits() {
     let mut shop = stocked();
@@ -167,9 +175,7 @@ fn who_only_reads_is_checked_and_stores_nothing() {
 fn the_entries_of_a_dead_attempt_hold_nobody_up_for_long() {
     let mut shop = stocked();
     // It has its locks, and its record never comes.
-    shop.hold = creates_a_record;
-    two_keys(&mut shop, 0, 9);
-    shop.hold = |_| false;
+    hold_locks(&mut shop);
     let attempt = count_down(&mut shop, 1);
     let before_ms = shop.now_ms;
     txn(commit(&mut shop, 1, attempt));
@@ -181,9 +187,7 @@ fn the_entries_of_a_dead_attempt_hold_nobody_up_for_long() {
 #[test]
 fn a_zombie_does_not_commit_after_it_was_broken() {
     let mut shop = stocked();
-    shop.hold = creates_a_record;
-    let zombie = two_keys(&mut shop, 0, 9);
-    shop.hold = |_| false;
+    let zombie = hold_locks(&mut shop);
     let attempt = count_down(&mut shop, 1);
     txn(commit(&mut shop, 1, attempt));
     assert!(matches!(&shop.store.commits[&hash(9)], Body::Aborted(aborted) if aborted.attempts.len() == 1));
@@ -203,9 +207,7 @@ fn a_zombie_does_not_commit_after_it_was_broken() {
 #[test]
 fn two_attempts_of_one_request_commit_once() {
     let mut shop = stocked();
-    shop.hold = creates_a_record;
-    let first = two_keys(&mut shop, 0, 9);
-    shop.hold = |_| false;
+    let first = hold_locks(&mut shop);
     let second = two_keys(&mut shop, 1, 9);
     // The second meets the locks of the first, which then commits.
     shop.pass(100);
@@ -357,4 +359,34 @@ fn an_exclusion_names_attempts_and_goes_when_they_are_over() {
     assert!(shop.store.commits.contains_key(&hash(9)), "an attempt may still be on its way");
     shop.pass(2 * 3_600_000);
     assert!(!shop.store.commits.contains_key(&hash(9)));
+}
+
+#[test]
+fn who_has_no_time_to_wait_says_so_for_certain() {
+    let mut shop = stocked();
+    hold_locks(&mut shop);
+    // Younger than the holder, which it could break after three seconds.
+    let ops = vec![Op::Put(key("stock"), value("7"))];
+    let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+    let begin = Begin { batch, timeout_ms: Some(2_000), ..shop.begin(Some(10)) };
+    conflict(shop.ask(1, Verb::Begin(Box::new(begin))));
+    assert!(!shop.store.commits.contains_key(&hash(10)), "nothing of it is there");
+}
+
+#[test]
+fn after_a_conflict_all_that_was_read_is_listed_again() {
+    let names = ["a", "b", "c", "d"];
+    let mut shop = stocked();
+    shop.write(0, None, &names, "1");
+    let read_all = |shop: &mut Shop| {
+        let begin = Begin { isolation: Some(Isolation::Serializable), ..shop.begin(None) };
+        let attempt = shop.open(0, begin);
+        names.map(|name| shop.get(0, attempt, name).expect("it can be read"));
+        commit(shop, 0, attempt)
+    };
+    assert!(matches!(read_all(&mut shop), Ok(Reply::Committed(_))));
+    // Each by a commit of its own, of which the other node does not hear.
+    names.iter().for_each(|name| drop(shop.write(1, None, &[name], "2")));
+    conflict(read_all(&mut shop));
+    assert!(matches!(read_all(&mut shop), Ok(Reply::Committed(_))), "one conflict, not one for each key");
 }

@@ -60,7 +60,7 @@ impl Plan {
     }
 }
 
-/// What an operation does besides its condition.
+/// Checks an operation besides its condition; a check is nothing more.
 fn checked(caller: &Caller, op: http::Op) -> Result<Option<Op>> {
     Ok(Some(match op.kind {
         Some(OpKind::Check(_)) => return Ok(None),

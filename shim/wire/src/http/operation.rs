@@ -26,7 +26,7 @@ pub struct Op {
     /// Which; a door refuses an operation without it.
     #[prost(oneof = "OpKind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<OpKind>,
-    /// What must hold for the key before the transaction, for the call to take effect.
+    /// The condition on the key before the transaction, for the call to take effect.
     #[prost(oneof = "OpIf", tags = "6, 7, 8")]
     pub condition: Option<OpIf>,
 }
@@ -134,7 +134,7 @@ impl Op {
         Op { condition: Some(OpIf::Value(value.into())), ..self }
     }
 
-    /// Whether the effect depends on what the key holds: with a condition, or as a sum.
+    /// Returns true if the effect depends on what the key holds: with a condition, or as a sum.
     pub fn is_conditional(&self) -> bool {
         let is_none = matches!(self.condition, None | Some(OpIf::Absent(false)));
         !is_none || matches!(self.kind, Some(OpKind::Add(_)))

@@ -2,8 +2,9 @@
 //! 5.1).
 //!
 //! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it,
-//! then its conditions are judged and its sums worked out, then its writes enter the buffer, then it commits. That they fit is decided at that instant: the
-//! writes of other batches in the meantime count, and those that they and this one replace do not.
+//! then its conditions are judged and its sums worked out (`condition`), then its writes enter the
+//! buffer, then it commits. That they fit is decided at that instant: the writes of other batches in
+//! the meantime count, and those that they and this one replace do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
-use crate::message::{Begin, Bound, Header, Isolation, Op, Refusal, Reply, Ticket};
+use crate::message::{Begin, Bound, Header, Isolation, Refusal, Reply, Ticket};
 use crate::record::Record;
 use crate::store::{Answer, Body, Call, Name};
 
@@ -256,10 +256,7 @@ fn open(
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     let fresh = fresh || begin.fresh || state.settings.guest || is_covered_by_fresh(state, &begin.session);
-    // A condition needs the level that holds what it has seen in place until the commit.
-    if begin.isolation.is_none() && begin.batch.ops.iter().any(Op::is_conditional) {
-        begin.isolation = Some(Isolation::Serializable);
-    }
+    begin.choose_level();
     let mut transaction =
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));

@@ -54,7 +54,7 @@ const PAUSE_MIN_MS: u64 = 8;
 /// The longest of them.
 const PAUSE_MAX_MS: u64 = 128;
 
-/// Why a commit goes no further.
+/// The reason why a commit goes no further.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Stop {
     /// Another transaction came first.
@@ -69,7 +69,7 @@ pub(in crate::node) enum Stop {
     Failed(Refusal),
 }
 
-/// Who wants a lock, or wants to know that there is none.
+/// The transaction that wants a lock, or wants to know that there is none.
 #[derive(Debug, Clone, Copy)]
 struct Who {
     /// Its transaction; `None`: it only reads.
@@ -203,7 +203,7 @@ fn body(record: &Arc<Record>, entry: &VersionEntry) -> Body {
     if entry.whole { Body::Record(record.clone()) } else { entry.body() }
 }
 
-/// What a look at somebody else's entry found.
+/// The outcome of a look at somebody else's entry.
 #[derive(Debug, PartialEq)]
 enum Holder {
     Committed,
