@@ -58,7 +58,7 @@ impl Audit {
         }
     }
 
-    /// What is followed was a version of the key, or nothing.
+    /// Judges a lock: it follows a version of the key, or nothing.
     fn judge_followed(&self, key: &aft_core::ids::Key, before: TxnId) -> Verdict {
         let commit = self.commits.get(&before.attempt).filter(|commit| commit.record.txn == before);
         let is_version = commit.is_some_and(|commit| commit.record.write(key).is_some());
@@ -161,7 +161,7 @@ impl Audit {
         Ok(())
     }
 
-    /// What excludes attempts goes when all of them are over.
+    /// Judges a removal: an object that excludes attempts goes when all of them are over.
     pub(crate) fn judge_aborted_goes(
         &self,
         store: &StoreModel,

@@ -381,7 +381,9 @@ fn after_a_conflict_all_that_was_read_is_listed_again() {
     let read_all = |shop: &mut Shop| {
         let begin = Begin { isolation: Some(Isolation::Serializable), ..shop.begin(None) };
         let attempt = shop.open(0, begin);
-        names.map(|name| shop.get(0, attempt, name).expect("it can be read"));
+        for name in names {
+            shop.get(0, attempt, name).expect("it can be read");
+        }
         commit(shop, 0, attempt)
     };
     assert!(matches!(read_all(&mut shop), Ok(Reply::Committed(_))));

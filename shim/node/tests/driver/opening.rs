@@ -82,6 +82,14 @@ async fn a_store_of_the_first_version_is_refused() {
     assert!(matches!(start(Arc::new(store), settings).await, Err(StartError::Refused(_))));
 }
 
+/// Overwrites the mark, or deletes it.
+async fn harm(store: &MemoryStore, mark: &Name, damage: Option<&Bytes>) {
+    match damage {
+        Some(body) => store.put(mark, body.clone()).await.unwrap(),
+        None => store.delete(std::slice::from_ref(mark)).await.unwrap(),
+    }
+}
+
 /// Damage of the mark ends collecting, not service: what is young is read and written.
 #[tokio::test]
 async fn a_store_without_its_mark_is_served() {
@@ -90,10 +98,7 @@ async fn a_store_without_its_mark_is_served() {
     write(&node, vec![put("k", "v"), put("l", "w")]).await.unwrap();
     let mark = of_store(&store).pop().unwrap();
     for damage in [Some(Bytes::from_static(b"\x21\x01garbage")), None] {
-        match &damage {
-            Some(body) => store.put(&mark, body.clone()).await.unwrap(),
-            None => store.delete(std::slice::from_ref(&mark)).await.unwrap(),
-        }
+        harm(&store, &mark, damage.as_ref()).await;
         let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
         let Opened::Unmarked(why) = node.opened() else { panic!("{damage:?}: {:?}", node.opened()) };
         assert!(why.contains("restore") && why.starts_with("memory:"), "{why}");
@@ -103,7 +108,7 @@ async fn a_store_without_its_mark_is_served() {
     }
 }
 
-/// Where several processes write, the levels of the keys stand in the description that is lost: what
+/// The levels of the keys stand in the description that is lost, where several processes write: what
 /// is there is read, and nothing is written.
 #[tokio::test]
 async fn a_shared_store_without_its_levels_is_read_and_not_written() {
@@ -112,10 +117,7 @@ async fn a_shared_store_without_its_levels_is_read_and_not_written() {
     write(&node, vec![put("k", "v")]).await.unwrap();
     let mark = of_store(&store).pop().unwrap();
     for damage in [Some(Bytes::from_static(b"\x21\x01garbage")), None] {
-        match &damage {
-            Some(body) => store.put(&mark, body.clone()).await.unwrap(),
-            None => store.delete(std::slice::from_ref(&mark)).await.unwrap(),
-        }
+        harm(&store, &mark, damage.as_ref()).await;
         let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
         assert_eq!(read(&node, &["k"]).await, Ok(vec![Some(Bytes::from_static(b"v"))]), "{damage:?}");
         let outcome = write(&node, vec![put("k", "w")]).await;

@@ -114,7 +114,8 @@ pub enum IfOpen {
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]
 pub enum Isolation {
-    /// That of the keys that it writes, where several servers share the store; else read atomic.
+    /// Serializable if the call has a condition or a sum; else the level of the keys that it writes,
+    /// where several servers share the store; else read atomic.
     #[serde(skip)]
     Unspecified = 0,
     /// It reads whole transactions, and its writes become visible together.
