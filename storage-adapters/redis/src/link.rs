@@ -10,11 +10,15 @@
 //! clock (`clock`) is known by the connection as well. So nothing that was learned from one server
 //! is believed of another one to which the address leads later.
 //!
+//! Small requests go over several connections, since a server reads no more than 16 KiB of each
+//! before it syncs: over one, two commits of two values of 4 KiB share a sync, however many wait. A
+//! spare one is made when those before it are full, so an idle node has one.
+//!
 //! The client library's own time-outs (half a second for an answer) and its reconnecting manager
 //! are not used: the one would end what is only slow, the other holds requests back and repeats the
 //! handshake where nobody sees it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -56,6 +60,13 @@ const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bodies beyond this size go over a connection of their own, so that small requests do not wait
 /// behind them.
 const LARGE_BYTES: usize = 64 << 10;
+/// Connections for small requests.
+const SMALL_COUNT: usize = 8;
+/// Bytes in flight with which a connection is full: as many as Redis reads of one at a time
+/// (`PROTO_IOBUF_LEN`).
+const FULL_BYTES: usize = 16 << 10;
+/// Bytes of a request beside its bodies: names, digest, moment, identity; roughly.
+const REQUEST_BYTES: usize = 256;
 
 /// A server that does not take a connection, and answer on it, by then is not there or does not
 /// serve.
@@ -67,7 +78,7 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(3);
 /// without.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// One of the connections.
+/// The connections that a request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     Small,
@@ -75,8 +86,6 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    const COUNT: usize = 2;
-
     /// For a body of so many bytes.
     pub(crate) fn of(bytes: usize) -> Lane {
         if bytes > LARGE_BYTES { Lane::Large } else { Lane::Small }
@@ -185,6 +194,8 @@ struct Slot {
     live: Mutex<Option<Live>>,
     /// Held while one is made; why the last attempt failed.
     making: tokio::sync::Mutex<Option<Failed>>,
+    /// Bytes of the requests in flight on it, or that wait for it.
+    in_flight: AtomicUsize,
 }
 
 impl Slot {
@@ -206,13 +217,51 @@ impl Slot {
             *live = None;
         }
     }
+
+    fn bytes(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if a spare connection can be used now, or may be made. One that nobody used
+    /// since its last look expired is made anew, since it may be dead without the system knowing.
+    fn is_open(&self, look_every: Duration) -> bool {
+        if let Some(live) = self.live() {
+            if self.bytes() > 0 || live.is_fresh(look_every) {
+                return true;
+            }
+            self.forget(live.number);
+        }
+        // While one is made, and for a while after a failure, the others carry the load.
+        let Ok(making) = self.making.try_lock() else { return false };
+        making.as_ref().is_none_or(|failed| failed.at.elapsed() >= LOOK_AGAIN)
+    }
 }
 
 /// A turn, and a connection that was looked at.
 struct Ready<'a> {
     _turn: SemaphorePermit<'a>,
-    slot: &'a Slot,
+    place: Place<'a>,
     live: Live,
+}
+
+/// A place on a connection, for so many bytes.
+struct Place<'a> {
+    slot: &'a Slot,
+    bytes: usize,
+}
+
+impl Place<'_> {
+    fn on(slot: &Slot, bytes: usize) -> Place<'_> {
+        slot.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        Place { slot, bytes }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let before = self.slot.in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
+        assert!(before >= self.bytes, "a place is left once");
+    }
 }
 
 /// The answers to some requests, errors of the server among them, and the times around them.
@@ -233,7 +282,8 @@ pub(crate) struct Link {
     /// The time for which a look is believed.
     look_every: Duration,
     turns: Semaphore,
-    slots: [Slot; Lane::COUNT],
+    small: [Slot; SMALL_COUNT],
+    large: Slot,
     connections: AtomicU64,
     /// The terms that looks are held to, once the store is open.
     terms: OnceLock<Terms>,
@@ -268,7 +318,8 @@ impl Link {
             meter: Meter::default(),
             look_every,
             turns: Semaphore::new(REQUESTS_MAX),
-            slots: Default::default(),
+            small: Default::default(),
+            large: Slot::default(),
             connections: AtomicU64::new(0),
             terms: OnceLock::new(),
             times: Times::default(),
@@ -292,7 +343,7 @@ impl Link {
     pub(crate) async fn first_look(&self, asked: &str) -> Result<Seen, Error> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let ready =
-            self.ready(asked, Lane::Small, deadline).await.map_err(|failure| failure.into_error(asked))?;
+            self.ready(asked, Lane::Small, 0, deadline).await.map_err(|failure| failure.into_error(asked))?;
         let seen = ready.live.learned.seen.lock().expect("nobody panics with it in hand");
         let (_, seen) = seen.as_ref().expect("what is ready was looked at");
         Ok(seen.clone())
@@ -313,16 +364,17 @@ impl Link {
     /// The identity that the store has afterwards: this one, or that of somebody who was faster.
     async fn make_identity(&self, asked: &str) -> Result<Bytes, Failure> {
         let deadline = Instant::now() + WRITE_TIMEOUT;
-        let ready = self.ready(asked, Lane::Small, deadline).await?;
+        let ready = self.ready(asked, Lane::Small, 0, deadline).await?;
         let mut set = redis::cmd("SET");
         set.arg(&self.layout.identity()[..]).arg(format!("{:032x}", rand::random::<u128>())).arg("NX");
         let requests = [set, look::identity_get(&self.layout)];
         self.meter.sent(Class::Other, 0);
         self.meter.sent(Class::Other, 0);
-        let answers = self.send(asked, ready.slot, &ready.live, &requests, deadline).await?;
+        let slot = ready.place.slot;
+        let answers = self.send(asked, slot, &ready.live, &requests, deadline).await?;
         let mut identity = None;
         for value in answers.values {
-            identity = Some(self.checked(asked, ready.slot, &ready.live, value)?);
+            identity = Some(self.checked(asked, slot, &ready.live, value)?);
         }
         match identity {
             Some(Value::BulkString(identity)) if !identity.is_empty() => Ok(identity.into()),
@@ -348,7 +400,8 @@ impl Link {
         command: Cmd,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let Ready { _turn, slot, live } = self.ready(asked, lane, deadline).await?;
+        let Ready { _turn, place, live } = self.ready(asked, lane, 0, deadline).await?;
+        let slot = place.slot;
         // The identity is asked for behind it: if it is right then, the data before were the
         // store's. So is the time: after a pause the caller knows none, and any answer must bring it.
         let requests = [command, look::identity_get(&self.layout), redis::cmd("TIME")];
@@ -385,7 +438,9 @@ impl Link {
 
     async fn run_once(&self, asked: &str, run: &Run, deadline: Instant) -> Result<Ran, Failure> {
         let digest = self.digest(asked, run.script, deadline).await?;
-        let Ready { _turn, slot, live } = self.ready(asked, Lane::of(run.bytes), deadline).await?;
+        let lane = Lane::of(run.bytes);
+        let Ready { _turn, place, live } = self.ready(asked, lane, run.bytes, deadline).await?;
+        let slot = place.slot;
         let mut command = redis::cmd("EVALSHA");
         command.arg(digest).arg(1 + run.keys.len()).arg(&self.layout.identity()[..]);
         for key in &run.keys {
@@ -468,7 +523,7 @@ impl Link {
             return;
         }
         // The clock was set back: the other connections most likely lead to the same server.
-        for other in self.slots.iter().filter_map(Slot::live) {
+        for other in self.slots().filter_map(Slot::live) {
             if other.number != live.number {
                 other.clock().forget();
             }
@@ -486,7 +541,8 @@ impl Link {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(script.text());
         let requests = [command];
-        let Ready { _turn, slot, live } = self.ready(asked, Lane::Small, deadline).await?;
+        let Ready { _turn, place, live } = self.ready(asked, Lane::Small, 0, deadline).await?;
+        let slot = place.slot;
         self.meter.sent(Class::Other, 0);
         let mut answers = self.send(asked, slot, &live, &requests, deadline).await?;
         let answer = self.checked(asked, slot, &live, answers.values.pop().unwrap_or(Value::Nil))?;
@@ -506,21 +562,63 @@ impl Link {
         Ok(())
     }
 
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.small.iter().chain([&self.large])
+    }
+
+    /// Chooses a connection for a request with bodies of so many bytes: the first that is not full,
+    /// else the one with the least in flight.
+    fn place(&self, lane: Lane, bytes: usize) -> Place<'_> {
+        let bytes = REQUEST_BYTES + bytes;
+        let (first, spare) = match lane {
+            Lane::Small => self.small.split_first().expect("there is one at least"),
+            Lane::Large => return Place::on(&self.large, bytes),
+        };
+        let has_room = |slot: &Slot| slot.bytes() == 0 || slot.bytes() + bytes <= FULL_BYTES;
+        if has_room(first) {
+            return Place::on(first, bytes);
+        }
+        let mut least = first;
+        for slot in spare {
+            if has_room(slot) && slot.is_open(self.look_every) {
+                return Place::on(slot, bytes);
+            }
+            if slot.live().is_some() && slot.bytes() < least.bytes() {
+                least = slot;
+            }
+        }
+        Place::on(least, bytes)
+    }
+
     /// Waits for a turn, and for a connection on which a recent look found nothing amiss.
-    async fn ready(&self, asked: &str, lane: Lane, deadline: Instant) -> Result<Ready<'_>, Failure> {
+    async fn ready(
+        &self,
+        asked: &str,
+        lane: Lane,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Ready<'_>, Failure> {
         let Some(turn) = by(deadline, self.turns.acquire()).await else {
             let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are in flight");
             return Err(Failure::Failed(Error::Busy(text)));
         };
         let turn = turn.expect("never closed");
-        let slot = &self.slots[lane as usize];
+        let mut place = self.place(lane, bytes);
         let in_time =
             || Failure::Failed(Error::NoAnswer(format!("{asked}: not sent: no connection in time")));
         loop {
-            let live = by(deadline, self.live(asked, slot)).await.ok_or_else(in_time)?;
-            let live = live.map_err(Failure::Failed)?;
+            let slot = place.slot;
+            let live = match by(deadline, self.live(asked, slot)).await.ok_or_else(in_time)? {
+                Ok(live) => live,
+                // A server may have no more connections to give: the first one does.
+                Err(_) if self.is_spare(slot) => {
+                    place = Place::on(&self.small[0], place.bytes);
+                    continue;
+                }
+                Err(error) => return Err(Failure::Failed(error)),
+            };
             if live.is_fresh(self.look_every) {
-                return Ok(Ready { _turn: turn, slot, live });
+                return Ok(Ready { _turn: turn, place, live });
             }
             // One looks, the others wait for what it finds.
             let looking = live.learned.looking.lock();
@@ -531,6 +629,10 @@ impl Link {
             // Else the look failed for another caller, who has left word of it in the slot; or it
             // was good.
         }
+    }
+
+    fn is_spare(&self, slot: &Slot) -> bool {
+        self.small[1..].iter().any(|spare| std::ptr::eq(spare, slot))
     }
 
     /// Looks at the server on a connection in use. If it does not fit, the connection is not used
@@ -628,12 +730,25 @@ impl Link {
                 let Trouble { failure, ends_connection } = classify(asked, &error);
                 if ends_connection {
                     slot.forget(live.number);
+                    self.forget_idle();
                 }
                 Err(failure)
             }
             None => {
                 slot.forget(live.number);
                 Err(Failure::Failed(Error::NoAnswer(format!("{asked}: no answer in time"))))
+            }
+        }
+    }
+
+    /// Forgets the spare connections that nobody uses, since one has ended: they lead to the same
+    /// server, and each would fail one more request.
+    fn forget_idle(&self) {
+        for slot in &self.small[1..] {
+            if slot.bytes() == 0
+                && let Some(live) = slot.live()
+            {
+                slot.forget(live.number);
             }
         }
     }
