@@ -92,6 +92,7 @@ bugs! {
     DeadByAnyExclusion => [Simulation],
     CommitThoughExcluded => [Simulation],
     TakeOverWithoutTag => [Simulation],
+    FollowUndecided => [Simulation],
     TrustOldDeletions => [Simulation],
     ForgetStrays => [Simulation],
     ExclusionGoesEarly => [Simulation],

@@ -27,6 +27,7 @@ use crate::store::{Answer, Body, CallError, CallId, Name};
 use base::calls::{Calls, Next, Owner, Waiting};
 use base::checks::Checks;
 use base::index::Index;
+use base::line::Line;
 use base::mark::MarkView;
 use base::read::{OperationId, Operations, Purpose as ReadPurpose};
 use base::remembered::Remembered;
@@ -67,6 +68,7 @@ impl Node {
             transactions_bytes: 0,
             requests: Requests::default(),
             checks: Checks::new(settings.checked_keys_max),
+            line: Line::default(),
             ended: Remembered::new(settings.ended_kept_max),
             entered: Remembered::new(settings.entered_kept_max),
             draining: false,
@@ -195,6 +197,10 @@ impl Node {
         state.mark.check_invariants(next_call, state.settings.moves_mark_alone());
         state.timers.check_invariants(state.clock.mono_ms());
         state.checks.check_invariants(|attempt| state.transactions.contains_key(&attempt));
+        state.line.check_invariants(
+            |attempt, key| commit::busy_until(state, attempt, key).is_some(),
+            |attempt, at_mono| state.timers.contains(at_mono, &Timer::Turn(attempt)),
+        );
         state.ended.check_invariants();
         state.entered.check_invariants();
         state.clock.check_invariants();
@@ -250,6 +256,9 @@ impl Node {
         let passing = self.state.timers.has(&Timer::CommitWait(attempt));
         match &transaction.phase {
             Phase::Open | Phase::Closing(..) => assert_eq!((preparing, committing), (0, 0), "none is sent"),
+            Phase::Preparing(..) if self.state.line.contains(attempt) => {
+                assert_eq!((preparing, committing), (0, 0), "it waits for its turn");
+            }
             Phase::Preparing(..) => assert_eq!((preparing, committing), (1, 0), "its time is to be taken"),
             Phase::Committing(..) => assert_eq!((preparing, committing), (0, 1), "it is being written"),
             Phase::Passing(..) => assert!(passing, "a durable commit waits for the store's time"),
@@ -345,6 +354,7 @@ impl Node {
             Timer::Repeat(call) => state.calls.repeat(&state.clock, call),
             Timer::CommitPatience(attempt) => commit::patience_ends(state, attempt),
             Timer::CommitWait(attempt) => commit::pass(state, attempt),
+            Timer::Turn(attempt) => commit::take_turn(state, attempt),
             Timer::SharpenTime => state.sharpen_time_now(),
             Timer::ScriptPause(task, place) => {
                 if state.tasks.answer(task, place, Answer::Done) {
@@ -363,6 +373,7 @@ impl Node {
             Work::Begin(ticket, begin) => begin::begin(state, ticket, begin),
             Work::OperationDone(attempt) => commit::operation_done(state, attempt),
             Work::Commit(attempt, result, waiter) => commit::commit(state, attempt, result, waiter, None),
+            Work::Turn(attempt) => commit::take_turn(state, attempt),
             Work::RequestEnded(hash, attempt, record) => begin::request_ended(state, hash, attempt, record),
         }
     }

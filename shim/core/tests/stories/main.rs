@@ -6,6 +6,7 @@ mod conditions;
 mod damage;
 mod entries_first;
 mod freshness;
+mod line;
 mod locking;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -41,6 +41,24 @@ struct Writer {
     ended: Option<u64>,
 }
 
+/// A commit under way.
+#[derive(Debug, Clone, Hash)]
+struct UnderWay {
+    txn: TxnId,
+    keys: Vec<Key>,
+    /// The monotonic instant at which it took its time.
+    since_mono: u64,
+}
+
+/// What waited for a commit that is not under way any more.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Freed {
+    /// Reads that waited for the end of one.
+    pub(in crate::node) operations: BTreeSet<OperationId>,
+    /// The keys that it wrote.
+    pub(in crate::node) keys: Vec<Key>,
+}
+
 /// A key that others may not take for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reservation {
@@ -56,7 +74,7 @@ pub(in crate::node) struct Checks {
     ended_keys_max: usize,
     /// The number of commits that have ended.
     ends: u64,
-    under_way: BTreeMap<AttemptId, (TxnId, Vec<Key>)>,
+    under_way: BTreeMap<AttemptId, UnderWay>,
     /// Oldest first, each with the number of those before it.
     ended: VecDeque<(u64, TxnId, Vec<Key>)>,
     /// Keys in `ended`, each as often as it is there.
@@ -117,7 +135,7 @@ impl Checks {
     }
 
     /// Notes a commit that takes its time.
-    pub(in crate::node) fn commit(&mut self, txn: TxnId, keys: Vec<Key>) {
+    pub(in crate::node) fn commit(&mut self, txn: TxnId, keys: Vec<Key>, since_mono: u64) {
         for key in &keys {
             let writers = self.writers.entry(key.clone()).or_default();
             // One process gives its times out in order, but for those that follow a version of the
@@ -125,32 +143,34 @@ impl Checks {
             let at = writers.partition_point(|writer| writer.txn < txn);
             writers.insert(at, Writer { txn, ended: None });
         }
-        let before = self.under_way.insert(txn.attempt, (txn, keys));
+        let before = self.under_way.insert(txn.attempt, UnderWay { txn, keys, since_mono });
         assert!(before.is_none(), "an attempt has one commit under way");
     }
 
-    /// Notes that an attempt's commit is not under way any more, however it ended. Returns the
-    /// reads that waited for one.
-    pub(in crate::node) fn end(&mut self, attempt: AttemptId) -> BTreeSet<OperationId> {
-        let Some((txn, keys)) = self.under_way.remove(&attempt) else { return BTreeSet::new() };
+    /// Notes that an attempt's commit is not under way any more, however it ended.
+    pub(in crate::node) fn end(&mut self, attempt: AttemptId) -> Freed {
+        let Some(UnderWay { txn, keys, .. }) = self.under_way.remove(&attempt) else {
+            return Freed::default();
+        };
         for key in &keys {
             let writers = self.writers.get_mut(key).expect("a commit under way is noted at its keys");
             let writer = writers.iter_mut().rev().find(|writer| writer.txn == txn);
             writer.expect("a commit under way is noted at its keys").ended = Some(self.ends);
         }
         self.ended_keys += keys.len();
-        self.ended.push_back((self.ends, txn, keys));
+        self.ended.push_back((self.ends, txn, keys.clone()));
         self.ends += 1;
         self.forget();
-        std::mem::take(&mut self.waiting)
+        Freed { operations: std::mem::take(&mut self.waiting), keys }
     }
 
-    /// Forgets an attempt's commit that took no effect for certain. Returns the reads that waited for
-    /// one.
-    pub(in crate::node) fn undo(&mut self, attempt: AttemptId) -> BTreeSet<OperationId> {
-        let Some((txn, keys)) = self.under_way.remove(&attempt) else { return BTreeSet::new() };
+    /// Forgets an attempt's commit that took no effect for certain.
+    pub(in crate::node) fn undo(&mut self, attempt: AttemptId) -> Freed {
+        let Some(UnderWay { txn, keys, .. }) = self.under_way.remove(&attempt) else {
+            return Freed::default();
+        };
         keys.iter().for_each(|key| self.strike(key, txn));
-        std::mem::take(&mut self.waiting)
+        Freed { operations: std::mem::take(&mut self.waiting), keys }
     }
 
     fn strike(&mut self, key: &Key, txn: TxnId) {
@@ -179,6 +199,14 @@ impl Checks {
     pub(in crate::node) fn is_under_way(&self, key: &Key, attempt: AttemptId) -> bool {
         let writers = self.writers.get(key).into_iter().flatten();
         writers.into_iter().any(|writer| writer.ended.is_none() && writer.txn.attempt != attempt)
+    }
+
+    /// Returns the monotonic instant at which the last commit of a key that is under way took its
+    /// time, an attempt's own not counted.
+    pub(in crate::node) fn under_way_since(&self, key: &Key, attempt: AttemptId) -> Option<u64> {
+        let writers = self.writers.get(key).into_iter().flatten();
+        let others = writers.filter(|writer| writer.ended.is_none() && writer.txn.attempt != attempt);
+        others.map(|writer| self.under_way[&writer.txn.attempt].since_mono).max()
     }
 
     /// Lets a read wait for the end of a commit under way.
@@ -246,7 +274,7 @@ impl Checks {
         let ended = self.ended.iter().map(|(_, _, keys)| keys.len()).sum::<usize>();
         assert_eq!(self.ended_keys, ended, "keys of commits that have ended are counted");
         assert!(ended <= self.ended_keys_max, "what has ended is bounded");
-        let under_way = self.under_way.values().map(|(_, keys)| keys.len()).sum::<usize>();
+        let under_way = self.under_way.values().map(|commit| commit.keys.len()).sum::<usize>();
         let noted = self.writers.values().map(VecDeque::len).sum::<usize>();
         assert_eq!(noted, ended + under_way, "a commit is noted at each of its keys");
         assert!(self.under_way.keys().all(|attempt| is_open(*attempt)), "what is under way is open");

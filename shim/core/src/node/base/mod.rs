@@ -4,6 +4,7 @@
 pub(in crate::node) mod calls;
 pub(in crate::node) mod checks;
 pub(in crate::node) mod index;
+pub(in crate::node) mod line;
 pub(in crate::node) mod mark;
 pub(in crate::node) mod read;
 pub(in crate::node) mod remembered;

@@ -16,8 +16,9 @@ use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
 
 use super::calls::{Age, Calls, Limit, Owner};
-use super::checks::Checks;
+use super::checks::{Checks, Freed};
 use super::index::Index;
+use super::line::Line;
 use super::mark::MarkView;
 use super::read::{OperationId, Operations};
 use super::remembered::Remembered;
@@ -39,6 +40,8 @@ pub(in crate::node) enum Work {
     OperationDone(AttemptId),
     /// Commit: the batch that carries it has taken effect.
     Commit(AttemptId, Option<bytes::Bytes>, CommitWaiter),
+    /// A commit that waits in line may start.
+    Turn(AttemptId),
     /// An attempt has ended, with this record or without one that is known of.
     RequestEnded(RequestHash, AttemptId, Option<Arc<Record>>),
 }
@@ -147,9 +150,10 @@ pub(in crate::node) struct State {
     /// Estimated bytes of `transactions`, those of operations under way not included.
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
-    /// Commits that serializable transactions are checked against; empty where several processes
-    /// share the store.
+    /// Commits that serializable transactions are checked against.
     pub(in crate::node) checks: Checks,
+    /// Commits that wait for a lock which another one of this node is taking.
+    pub(in crate::node) line: Line,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
     /// The latest commits that this node has acknowledged, or told somebody of.
     pub(in crate::node) entered: Remembered<RequestHash, Entered>,
@@ -226,6 +230,22 @@ impl State {
         let patience = self.patience();
         let owner = if known.is_none() { Owner::FirstMark } else { Owner::Mark };
         self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
+    }
+
+    /// Lets those go on who waited for an attempt's commit, which is not under way any more, or for
+    /// its turn.
+    pub(in crate::node) fn free(&mut self, attempt: AttemptId, freed: Freed) {
+        // Reads first: with commits always in line, they would wait for ever.
+        self.work.extend(freed.operations.into_iter().map(Work::Operation));
+        self.work.extend(self.line.first_at(&freed.keys).into_iter().map(Work::Turn));
+        self.leave_line(attempt);
+    }
+
+    /// Takes a commit out of the line, if it is there, and looks at those behind it.
+    pub(in crate::node) fn leave_line(&mut self, attempt: AttemptId) {
+        let (looks_mono, behind) = self.line.leave(attempt);
+        looks_mono.into_iter().for_each(|at| self.timers.cancel(at, Timer::Turn(attempt)));
+        self.work.extend(behind.into_iter().map(Work::Turn));
     }
 
     /// Asks for the store's time.

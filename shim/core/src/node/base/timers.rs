@@ -21,6 +21,8 @@ pub(in crate::node) enum Timer {
     CommitPatience(AttemptId),
     /// The store's time may have passed a commit time.
     CommitWait(AttemptId),
+    /// A commit has waited long enough for others of its node that write one of its keys.
+    Turn(AttemptId),
     /// A question for the store's time narrows it down most now.
     SharpenTime,
     /// A script has paused for long enough, at this place of its own.

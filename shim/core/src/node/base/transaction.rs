@@ -273,22 +273,16 @@ impl Transaction {
         self.phase = Phase::Preparing(result, waiters);
     }
 
-    /// Returns the versions that its writes follow, if its entries are locks. `checks_more`: so
-    /// does something else than them.
-    fn follows(&self, checks_more: bool) -> Option<Follows> {
-        if !self.locks {
-            return None;
-        }
-        let version = |key: &Key| {
-            let read = self.reads.get(key);
-            read.expect("what is written under a lock was read").version()
-        };
-        Some(Follows { versions: self.buffer.keys().map(version).collect(), checks_more })
-    }
-
-    /// Takes the commit time: from here on the commit may be sent. Returns its record.
-    pub(in crate::node) fn take_time(&mut self, time: Hlc, checks_more: bool) -> Arc<Record> {
+    /// Takes the commit time: from here on the commit may be sent. Returns its record. `follows`:
+    /// the versions that its writes follow, if its entries are locks.
+    pub(in crate::node) fn take_time(&mut self, time: Hlc, follows: Option<Follows>) -> Arc<Record> {
         assert!(time > self.newest_seen(), "a commit's time is above all that it read");
+        assert_eq!(follows.is_some(), self.locks, "what is written under a lock follows a version");
+        for (key, version) in self.buffer.keys().zip(follows.iter().flat_map(|of| of.versions.iter())) {
+            let read = self.reads.get(key).expect("what is written under a lock was read");
+            let is_newer = *version > read.version() && !read.delivered;
+            assert!(is_newer || *version == read.version(), "a write follows what its client read");
+        }
         let Phase::Preparing(result, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
             unreachable!("the time of a commit is taken once")
         };
@@ -301,7 +295,7 @@ impl Transaction {
             large_result: self.large_result.filter(|_| result.is_none()),
             result,
             writes: self.buffer.iter().map(|(key, write)| (key.clone(), write.clone())).collect(),
-            follows: self.follows(checks_more),
+            follows,
         });
         record.check_invariants();
         assert_eq!(record.writes.len(), self.buffer.len(), "a record has the whole buffer");

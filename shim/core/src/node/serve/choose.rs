@@ -28,6 +28,7 @@ use super::super::base::mark::Seen;
 use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
 use super::super::base::transaction::{Checked, ReadVersion, Rejection};
+use super::read;
 
 /// The number of times that an operation lists one key again because something was removed or
 /// entered since. Each round needs a removal at just that moment.
@@ -116,9 +117,6 @@ pub(in crate::node) fn choose(
     if first_look(state, id, operation) {
         return Choice::Missing;
     }
-    if awaits_commit(state, id, operation, key) {
-        return Choice::Missing;
-    }
     match usable_listing(state, operation, key) {
         // Everything else is judged on this one listing, and on marks that are asked after it.
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
@@ -144,15 +142,32 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
     true
 }
 
-/// Waits for the end of a commit of the key that is under way, where the transaction is checked:
-/// it would read what is about to be overwritten, and meet a conflict. Returns true if there is one.
+/// Waits for the end of commits that are under way, where the transaction is checked: it would read
+/// what is about to be overwritten, and meet a conflict. Returns true if there is one, and then none
+/// of the keys is chosen: what is chosen while another key waits may be overwritten meanwhile.
 ///
-/// After many conflicts it keeps the key free as well.
-fn awaits_commit(state: &mut State, id: OperationId, operation: &Operation, key: &Key) -> bool {
+/// After many conflicts it keeps the keys free as well.
+pub(in crate::node) fn awaits_commits(
+    state: &mut State,
+    id: OperationId,
+    operation: &Operation,
+    keys: &[Key],
+) -> bool {
     let attempt = operation.attempt;
-    let Some(Checked { conflicts, .. }) = state.transactions[&attempt].checked else { return false };
-    state.checks.reserve(key, attempt, conflicts, state.clock.mono_ms());
-    let waits = state.checks.is_under_way(key, attempt);
+    let transaction = &state.transactions[&attempt];
+    let Some(Checked { conflicts, .. }) = transaction.checked else { return false };
+    let is_new =
+        |key: &&Key| !transaction.reads.contains_key(*key) && transaction.listed_as_absent(key).is_none();
+    let keys: Vec<&Key> = keys.iter().filter(is_new).collect();
+    for key in &keys {
+        state.checks.reserve(key, attempt, conflicts, state.clock.mono_ms());
+    }
+    // What is only written waits in line, and follows what is there then.
+    let waits_in_line = |key: &Key| {
+        let is_listed = state.index.known(key).is_some_and(|entry| entry.listing().is_some());
+        is_listed && read::is_only_written(operation, key)
+    };
+    let waits = keys.iter().any(|key| state.checks.is_under_way(key, attempt) && !waits_in_line(key));
     if waits {
         state.checks.wait(id);
     }

@@ -32,15 +32,15 @@ use crate::bug::Bug;
 use crate::clock::{Bounds, Moment};
 use crate::ids::{AttemptId, Hlc, Key, Session, TxnId};
 use crate::message::{Committed, Conflict, Header, Note, Output, Refusal, Tell};
-use crate::record::{Record, VersionEntry};
+use crate::record::{Follows, Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
 
 use super::super::base::calls::Owner;
-use super::super::base::index::ListedPage;
+use super::super::base::index::{Knowledge, Known, ListedPage};
 use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of, refusal_of};
 use super::super::base::timers::Timer;
-use super::super::base::transaction::{CommitWaiter, Phase};
+use super::super::base::transaction::{CommitWaiter, Phase, Transaction};
 use super::{begin, end, level, lock, resolve, tell};
 
 /// The pause before the store's time is looked at again, where it is not known.
@@ -372,6 +372,70 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     take_time(state, attempt, newest);
 }
 
+// The line: others of this node that take the same locks.
+
+/// Returns the monotonic instant until which a commit waits for others that write a key, if there
+/// are some. One that has gone on for long is not waited for: its holder may be broken.
+pub(in crate::node) fn busy_until(state: &State, attempt: AttemptId, key: &Key) -> Option<u64> {
+    let since_mono = state.checks.under_way_since(key, attempt)?;
+    let until_mono = since_mono.saturating_add(state.settings.break_after_ms);
+    (until_mono > state.clock.mono_ms()).then_some(until_mono)
+}
+
+/// Returns true if a commit that takes locks may start now; else lines it up.
+fn is_turn(state: &mut State, attempt: AttemptId) -> bool {
+    let transaction = &state.transactions[&attempt];
+    if !transaction.locks || transaction.buffer.is_empty() {
+        return true;
+    }
+    let keys = || transaction.buffer.keys();
+    let busy_until = keys().filter_map(|key| busy_until(state, attempt, key)).max();
+    if busy_until.is_none() && state.line.is_first(attempt, keys()) {
+        state.leave_line(attempt);
+        return true;
+    }
+    let keys = keys().cloned().collect();
+    let before = state.line.enter(attempt, keys, busy_until);
+    before.into_iter().for_each(|at| state.timers.cancel(at, Timer::Turn(attempt)));
+    busy_until.into_iter().for_each(|at| state.timers.set(at, Timer::Turn(attempt)));
+    false
+}
+
+/// Goes on with a commit in line, if it is its turn.
+pub(in crate::node) fn take_turn(state: &mut State, attempt: AttemptId) {
+    if !state.line.contains(attempt) {
+        return;
+    }
+    let Transaction { phase, deadline, .. } = &state.transactions[&attempt];
+    assert!(matches!(phase, Phase::Preparing(..)), "who waits for a turn has sent nothing");
+    if is_time_known(state, attempt) {
+        return take_time(state, attempt, Hlc::default());
+    }
+    let deadline = *deadline;
+    state.leave_line(attempt);
+    state.start_task(Purpose::Prepare(attempt), deadline);
+}
+
+/// Returns the versions that the writes of a commit follow, in their order. A key of which the
+/// client has not heard follows what this node has committed since, for all that is known.
+fn followed(state: &State, attempt: AttemptId) -> Vec<TxnId> {
+    let transaction = &state.transactions[&attempt];
+    let newest = |key: &Key| {
+        let versions = state.index.known(key)?.versions();
+        let is_committed = |known: &&Known| matches!(known.knowledge, Knowledge::Header(_));
+        let is_taken = |known: &&Known| is_committed(known) || state.planted(Bug::FollowUndecided);
+        let known = versions.iter().find(is_taken).map(|known| known.txn)?;
+        // What is older may be removed by now, and its successor with it.
+        state.is_young(known).then_some(known)
+    };
+    let version = |key: &Key| {
+        let read = &transaction.reads[key];
+        let newest = newest(key).filter(|_| !read.delivered).unwrap_or(TxnId::ZERO);
+        read.version().max(newest)
+    };
+    transaction.buffer.keys().map(version).collect()
+}
+
 /// Takes the commit time, above `newest`, and starts to write.
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
@@ -380,6 +444,10 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     if let Some(found) = conflict(state, attempt) {
         return end::conflict(state, attempt, &found);
     }
+    if !is_turn(state, attempt) {
+        return;
+    }
+    let transaction = &state.transactions[&attempt];
     let listed = newest_known(state, attempt);
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
@@ -395,13 +463,15 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     assert!(time.ms() >= bounds.earliest_ms, "a commit's time is not before the store's lower bound");
     let mark = state.mark.known();
     let checks_more = lock::checks_more(state, attempt);
+    let versions = state.transactions[&attempt].locks.then(|| followed(state, attempt));
+    let follows = versions.map(|versions| Follows { versions: versions.into(), checks_more });
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    let record = transaction.take_time(time, checks_more);
+    let record = transaction.take_time(time, follows);
     assert!(record.txn > mark, "a commit is above every mark that the node knows");
     let deadline = transaction.deadline;
     if state.settings.exclusive || record.follows.is_some() {
         let keys = record.writes.iter().map(|(key, _)| key.clone()).collect();
-        state.checks.commit(record.txn, keys);
+        state.checks.commit(record.txn, keys, state.clock.mono_ms());
     }
     state.start_task(Purpose::Commit(attempt), deadline);
 }

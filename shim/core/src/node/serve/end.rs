@@ -72,8 +72,8 @@ pub(in crate::node) fn end(
     assert!(state.transactions_bytes >= transaction.weighed, "the sum has every part");
     state.transactions_bytes -= transaction.weighed;
     state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
-    let waited = state.checks.end(attempt);
-    state.work.extend(waited.into_iter().map(Work::Operation));
+    let freed = state.checks.end(attempt);
+    state.free(attempt, freed);
     if let Some(Checked { began, .. }) = transaction.checked {
         state.checks.close(began, attempt);
     }
@@ -186,8 +186,8 @@ pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: 
 /// The commit took no effect: the transaction is open again.
 pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
-    let waited = state.checks.undo(attempt);
-    state.work.extend(waited.into_iter().map(Work::Operation));
+    let freed = state.checks.undo(attempt);
+    state.free(attempt, freed);
     state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
 }
@@ -209,8 +209,8 @@ pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &C
     let is_asked = matches!(phase, Phase::Preparing(..) | Phase::Committing(..));
     assert!(is_asked, "reads are checked when a commit was asked");
     let waiters = take_waiters(state, attempt);
-    let waited = state.checks.undo(attempt);
-    state.work.extend(waited.into_iter().map(Work::Operation));
+    let freed = state.checks.undo(attempt);
+    state.free(attempt, freed);
     if !state.settings.exclusive {
         // A listing that was young enough to be used was too old for this, and so may those of the
         // other keys be: only one is named, however many have changed. The next attempt lists them

@@ -79,6 +79,10 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     loop {
         let choosing = operation.wanted.iter().filter(|(_, want)| matches!(want, Want::Choosing));
         let choosing: Vec<Key> = choosing.map(|(key, _)| key.clone()).collect();
+        if choose::awaits_commits(state, id, &operation, &choosing) {
+            state.operations.put_back(id, operation);
+            return Advance::Waiting;
+        }
         for key in choosing {
             let want = match choose(state, id, &operation, &key) {
                 Choice::Missing => continue,
@@ -355,7 +359,7 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
 }
 
 /// Returns true if a key's version was chosen for a write alone, and its client does not hear of it.
-fn is_only_written(operation: &Operation, key: &Key) -> bool {
+pub(in crate::node) fn is_only_written(operation: &Operation, key: &Key) -> bool {
     matches!(&operation.purpose, Purpose::Batch { written, .. } if written.contains(key))
 }
 
