@@ -150,6 +150,16 @@ pub enum Op {
 }
 
 impl Op {
+    /// Returns the key that the operation reads or writes, if it touches one.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Op::Get(key) | Op::Put(key, _) | Op::Delete(key) | Op::Check(key, _) | Op::Add(key, _) => {
+                Some(key)
+            }
+            Op::Result(_) | Op::Fingerprint(_) => None,
+        }
+    }
+
     /// Returns true if the operation's effect depends on what its key holds.
     pub fn is_conditional(&self) -> bool {
         match self {

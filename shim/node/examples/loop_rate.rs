@@ -4,7 +4,11 @@
 //!
 //! Two shapes of the same transaction (five calls; one call with a batch), and two places for the loop: a task among its clients, and a
 //! thread of its own. The loop's share of the work is the same; what differs is the cost of going to and fro between threads.
+//!
+//! Then one and two nodes of one process on a store that several share, each with a core for itself and its clients. What counts is the CPU
+//! time of a transaction: with as many cores as nodes, throughput is the number of nodes over it.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +16,7 @@ use std::time::{Duration, Instant};
 use aft_core::ids::Key;
 use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::record::{Location, Value};
-use aft_node::{NodeHandle, NodeSettings, fresh_begin, start};
+use aft_node::{NodeHandle, NodeSettings, fresh_begin, start, start_several};
 use aft_store::Store;
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -39,6 +43,8 @@ enum Place {
     Thread,
     /// Loop and clients on one thread: the CPU time of a whole transaction.
     OneThread,
+    /// So many nodes on a shared store, and as many threads for them and the clients.
+    Several(usize),
 }
 
 fn key(number: u64) -> Key {
@@ -81,6 +87,16 @@ fn runtime(threads: usize) -> Runtime {
 
 /// Starts a node where it belongs, and gives the runtime of the clients.
 fn place(place: Place) -> (NodeHandle, Runtime) {
+    if let Place::Several(count) = place {
+        let store = Arc::new(MemoryStore::shared());
+        let settings = NodeSettings::new(&store.capabilities());
+        let nodes = NonZeroUsize::new(count).expect("there is one at least");
+        let clients = runtime(count);
+        return (
+            clients.block_on(start_several(store, settings, nodes)).expect("the defaults are right"),
+            clients,
+        );
+    }
     let store = Arc::new(MemoryStore::new());
     let settings = NodeSettings::new(&store.capabilities());
     let starting = async move { start(store, settings).await.expect("the defaults are right") };
@@ -89,6 +105,7 @@ fn place(place: Place) -> (NodeHandle, Runtime) {
             let clients = runtime(if matches!(place, Place::Task) { 2 } else { 1 });
             (clients.block_on(starting), clients)
         }
+        Place::Several(_) => unreachable!("started above"),
         Place::Thread => {
             let (sender, receiver) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
@@ -109,7 +126,8 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn measure(shape: Shape, at: Place, time: Duration) {
+/// Returns the CPU time of a transaction, in microseconds.
+fn measure(shape: Shape, at: Place, time: Duration) -> f64 {
     let (node, clients) = place(at);
     let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let bytes = Bytes::from(vec![7; VALUE_BYTES]);
@@ -137,14 +155,16 @@ fn measure(shape: Shape, at: Place, time: Duration) {
     });
     let done = done.load(Ordering::Relaxed);
     let stats = node.stats();
+    let cpu_us = cpu.as_micros() as f64 / done as f64;
     println!(
         "{shape:?} {at:?}: {:.0} txn/s, {:.1} us of CPU each, {:.2} store calls each, cache hits {:.0} %",
         done as f64 / elapsed.as_secs_f64(),
-        cpu.as_micros() as f64 / done as f64,
+        cpu_us,
         stats.calls_total() as f64 / done as f64,
         100.0 * stats.value_cache_hits as f64
             / (stats.value_cache_hits + stats.value_cache_misses).max(1) as f64,
     );
+    cpu_us
 }
 
 fn main() {
@@ -153,5 +173,10 @@ fn main() {
         for shape in [Shape::FiveCalls, Shape::OneCall] {
             measure(shape, at, Duration::from_secs_f64(seconds));
         }
+    }
+    for shape in [Shape::FiveCalls, Shape::OneCall] {
+        let [one, two] =
+            [1, 2].map(|nodes| measure(shape, Place::Several(nodes), Duration::from_secs_f64(seconds)));
+        println!("{shape:?}: two nodes with a core each do {:.2} times what one does", 2.0 * one / two);
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use aft_core::Node;
 use aft_core::clock::{Now, StoreTime};
-use aft_core::ids::{AttemptId, Key, TxnId};
-use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Ticket, Verb};
+use aft_core::ids::{AttemptId, Key, NodeId, TxnId};
+use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Tell, Ticket, Verb};
 use aft_core::record::{Record, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Created};
@@ -57,6 +57,10 @@ pub(crate) enum Item {
     Forget(AttemptId),
     /// Until when is this transaction open? No answer if it is not.
     OpenUntil { attempt: AttemptId, reply: oneshot::Sender<Deadline> },
+    /// Another node of this process tells of a commit.
+    Heard(NodeId, Tell),
+    /// Another node of this process has written this, and is about to tell of it: its values may be asked for here.
+    Wrote(Arc<Record>),
     /// Start sweeping, or stop.
     Upkeep(bool),
     /// Finish, and stop at this time.
@@ -170,8 +174,7 @@ impl EventLoop {
             match output {
                 Output::Reply(ticket, outcome) => self.reply(ticket, outcome),
                 Output::Call(id, call) => self.call(id, call, cx),
-                // This node has no peers: a tell has no receiver.
-                Output::Tell(_) => {}
+                Output::Tell(tell) => self.tell(&tell),
                 Output::Note(note) => self.note(&note),
             }
         }
@@ -218,11 +221,32 @@ impl EventLoop {
                         let _ = reply.send(deadline);
                     }
                 }
+                Poll::Ready(Some(Item::Heard(from, tell))) => self.step(Input::Heard(from, tell), cx),
+                Poll::Ready(Some(Item::Wrote(record))) => self.cache.keep(&record),
                 Poll::Ready(Some(Item::Upkeep(on))) => self.step(Input::Upkeep(on), cx),
                 Poll::Ready(Some(Item::Drain { until })) => self.drain(until, cx),
             }
         }
         STREAK_LEN_MAX
+    }
+
+    /// Tells the other nodes of this process of a commit, before its client hears of it: what the client asks next, they answer later. One
+    /// whose queue is full goes without, and reads what it would have read without peers.
+    fn tell(&self, tell: &Tell) {
+        self.send_peers(|| Item::Heard(self.shared.id, tell.clone()));
+    }
+
+    fn send_peers(&self, item: impl Fn() -> Item) {
+        let peers = self.shared.peers.get().into_iter().flatten();
+        for peer in peers.filter_map(mpsc::WeakSender::upgrade) {
+            let _ = peer.try_send(item());
+        }
+    }
+
+    /// Keeps the values of a record that this node has written.
+    fn keep(&mut self, record: &Arc<Record>) {
+        self.cache.keep(record);
+        self.send_peers(|| Item::Wrote(record.clone()));
     }
 
     // Verbs and replies.
@@ -345,11 +369,11 @@ impl EventLoop {
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
         match (&outcome, &record) {
             (Ok(Answer::Committed(pieces)), Some(record)) if pieces.record == Some(Ok(Created::Created)) => {
-                self.cache.keep(record);
+                self.keep(record);
             }
             // A whole entry is the commit; a record whose entries are locks comes by itself.
             (Ok(Answer::Done | Answer::Created(Created::Created) | Answer::Replaced), Some(record)) => {
-                self.cache.keep(record);
+                self.keep(record);
             }
             (Ok(Answer::Got(Some((Body::Record(record), _)))), _) => {
                 if let Some(key) = &read {

@@ -16,8 +16,8 @@
 //! * [`Stats`] (`stats`), `meters` – what a node has done, for figures and for Prometheus.
 //! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its rooms.
 //!
-//! The loop is a task of the runtime on which [`start`] is called. A process that runs several nodes, one a core, calls it on as many
-//! runtimes of one thread each; nodes share nothing.
+//! The loop is a task of the runtime on which [`start`] is called. [`start_several`] runs several in one process, behind one handle: each has
+//! its own state and its share of the bounds, a transaction is pinned to one of them, and they tell each other of their commits.
 //!
 //! What is not here: no protocol decision (the core's), no format (aft-format's), no retry of the core's calls (it repeats them itself).
 
@@ -37,7 +37,7 @@ mod values;
 mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
-pub use handle::{Drained, NodeHandle, StartError, State, start};
+pub use handle::{Drained, NodeHandle, StartError, State, start, start_several};
 pub use opening::{NewStore, Opened, change_levels, change_times, open_store, read_description};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};

@@ -99,6 +99,17 @@ impl NodeSettings {
         }
     }
 
+    /// Returns one node's share of the bounds, where a process runs so many.
+    pub(crate) fn shared_by(&self, count: usize) -> NodeSettings {
+        assert!(count > 0, "somebody has a share");
+        NodeSettings {
+            queue_len_max: self.queue_len_max.div_ceil(count),
+            store_calls_max: self.store_calls_max.div_ceil(count),
+            value_cache_bytes_max: self.value_cache_bytes_max / count as u64,
+            ..self.clone()
+        }
+    }
+
     /// Returns the times that all nodes on a store share, as this node has them.
     ///
     /// # Errors
@@ -140,6 +151,20 @@ impl NodeSettings {
         }
         core.check().map_err(StartError::Settings)?;
         Ok(core)
+    }
+}
+
+/// Returns one node's share of the core's bounds, where a process runs so many.
+pub(crate) fn core_shared_by(core: Settings, count: usize) -> Settings {
+    assert!(count > 0, "somebody has a share");
+    Settings {
+        transactions_max: core.transactions_max.div_ceil(count),
+        transactions_bytes_max: core.transactions_bytes_max.div_ceil(count),
+        index_bytes_max: core.index_bytes_max.div_ceil(count),
+        ended_kept_max: core.ended_kept_max.div_ceil(count),
+        entered_kept_max: core.entered_kept_max.div_ceil(count),
+        checked_keys_max: core.checked_keys_max.div_ceil(count),
+        ..core
     }
 }
 

@@ -140,6 +140,49 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Returns the sums with another node's, and of what is known to a degree the worse.
+    pub(crate) fn with(self, other: &Stats) -> Stats {
+        let mut store_calls = self.store_calls;
+        store_calls.iter_mut().zip(other.store_calls).for_each(|(calls, more)| *calls += more);
+        let worse = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b));
+        Stats {
+            open_transactions: self.open_transactions + other.open_transactions,
+            queue_len: self.queue_len + other.queue_len,
+            store_calls_open: self.store_calls_open + other.store_calls_open,
+            store_calls_waiting: self.store_calls_waiting + other.store_calls_waiting,
+            value_cache_bytes: self.value_cache_bytes + other.value_cache_bytes,
+            index_bytes: self.index_bytes + other.index_bytes,
+            transactions_bytes: self.transactions_bytes + other.transactions_bytes,
+            verbs: self.verbs + other.verbs,
+            queue_full: self.queue_full + other.queue_full,
+            store_calls,
+            store_errors: self.store_errors + other.store_errors,
+            value_cache_hits: self.value_cache_hits + other.value_cache_hits,
+            value_cache_misses: self.value_cache_misses + other.value_cache_misses,
+            committed: self.committed + other.committed,
+            aborted: self.aborted + other.aborted,
+            lost_to_other: self.lost_to_other + other.lost_to_other,
+            conflicted: self.conflicted + other.conflicted,
+            expired: self.expired + other.expired,
+            unknown: self.unknown + other.unknown,
+            replayed: self.replayed + other.replayed,
+            replayed_after_wait: self.replayed_after_wait + other.replayed_after_wait,
+            in_progress: self.in_progress + other.in_progress,
+            entries_removed: self.entries_removed + other.entries_removed,
+            entries_repaired: self.entries_repaired + other.entries_repaired,
+            records_removed: self.records_removed + other.records_removed,
+            parts_removed: self.parts_removed + other.parts_removed,
+            bytes_reclaimed: self.bytes_reclaimed + other.bytes_reclaimed,
+            sweeps: self.sweeps + other.sweeps,
+            sweeps_whole: self.sweeps_whole + other.sweeps_whole,
+            marks_moved: self.marks_moved + other.marks_moved,
+            thaws: self.thaws + other.thaws,
+            mark_age_s: worse(self.mark_age_s, other.mark_age_s),
+            time_error_ms: worse(self.time_error_ms, other.time_error_ms),
+            time_ahead_ms: self.time_ahead_ms.max(other.time_ahead_ms),
+        }
+    }
+
     /// Calls to the store of one kind.
     pub fn calls(&self, kind: CallKind) -> u64 {
         self.store_calls[kind as usize]

@@ -20,6 +20,8 @@ mod opening;
 mod reports;
 #[path = "driver/requests.rs"]
 mod requests;
+#[path = "driver/several.rs"]
+mod several;
 #[path = "driver/stops.rs"]
 mod stops;
 #[path = "driver/trouble.rs"]

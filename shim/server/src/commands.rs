@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aft_bench::exactly_once::Options as ExactlyOnce;
@@ -65,8 +66,8 @@ Examples:
     --tls-certificate server.pem --tls-key server.key
 
 Settings file (all entries are optional):
-  [serve]  store, listen, maintain (on or off), drain_ms, memory_bytes_max (from 192 MiB on: every bound that is not set
-           gets its share), credentials, tls_certificate, tls_key, tls_client_ca
+  [serve]  store, listen, nodes, maintain (on or off), drain_ms, memory_bytes_max (from 192 MiB on: every bound that is
+           not set gets its share), credentials, tls_certificate, tls_key, tls_client_ca
   [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max,
            queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms,
            retention_default_ms, commit_patience_ms, recheck_after_ms, skew_max_ms,
@@ -121,6 +122,9 @@ pub(crate) struct ServeArguments {
     /// Where the native API listens: a loopback address, or with --credentials any [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
+    /// Run so many nodes in this process, each with a loop of its own; only on stores that other servers may write to as well [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) nodes: Option<NonZeroUsize>,
     /// Remove superseded versions from time to time [default: on]
     #[arg(long, value_name = "SWITCH")]
     pub(crate) maintain: Option<Switch>,

@@ -8,6 +8,7 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
-    let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
+    let nodes = nodes(&arguments, &settings);
+    let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
     let doors = Doors::guarded(node.clone(), door_settings, meters, entry.access.clone());
@@ -140,6 +142,15 @@ async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &
 fn cut_off() -> ! {
     warn!("a second signal: ending at once");
     std::process::exit(CUT_OFF)
+}
+
+/// The number of nodes in this process.
+fn nodes(arguments: &ServeArguments, settings: &Settings) -> NonZeroUsize {
+    let set = settings.serve.nodes.map(|Number(nodes)| {
+        let nodes = usize::try_from(nodes).ok().and_then(NonZeroUsize::new);
+        nodes.unwrap_or(NonZeroUsize::MAX)
+    });
+    arguments.nodes.or(set).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The address to listen on, if it is safe to do so.

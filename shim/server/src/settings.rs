@@ -57,6 +57,7 @@ pub(crate) struct Settings {
 pub(crate) struct Serve {
     pub(crate) store: Option<String>,
     pub(crate) listen: Option<String>,
+    pub(crate) nodes: Option<Number>,
     pub(crate) drain_ms: Option<Number>,
     pub(crate) maintain: Option<Switch>,
     pub(crate) memory_bytes_max: Option<Number>,

@@ -140,6 +140,15 @@ async fn count_down_on_two(service: Service) {
     add_and_elect(&store.url(), &servers).await;
 }
 
+/// The same on one server that runs three nodes, which are peers to each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_clients_of_three_nodes_in_one_process_count_down_one_key() {
+    let Some(store) = RealStore::start(Service::Redis) else { return };
+    let server = [store.serve(&["--nodes", "3"])];
+    count_down(&store.url(), &server, client).await;
+    add_and_elect(&store.url(), &server).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_clients_on_two_servers_of_redis_count_down_one_key() {
     count_down_on_two(Service::Redis).await;

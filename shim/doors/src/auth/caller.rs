@@ -135,8 +135,18 @@ impl Caller {
         }
     }
 
-    /// A name for a new attempt, which is this caller's.
-    pub(crate) fn fresh_attempt(&self) -> AttemptId {
+    /// A name for a new attempt, which is this caller's. Attempts near the same text run on the same node of this process.
+    pub(crate) fn fresh_attempt_near(&self, text: Option<&[u8]>) -> AttemptId {
+        loop {
+            // Chance gives each node its share: as many draws as there are nodes, on average.
+            let attempt = self.fresh_attempt();
+            if text.is_none_or(|text| self.node.is_near(attempt, text)) {
+                return attempt;
+            }
+        }
+    }
+
+    fn fresh_attempt(&self) -> AttemptId {
         match &self.tenant {
             Some(tenant) => self.access.seal(fresh_attempt(), tenant),
             None => fresh_attempt(),

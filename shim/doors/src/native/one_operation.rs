@@ -32,7 +32,7 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
     let key = caller.key_in_path(path::after(request.uri().path(), PREFIX), Right::Read)?;
     let session = call::session(None, request.headers())?;
     let mut opening = Opening { session, fresh, ..Opening::default() };
-    let (mut begin, guard) = opening.begin(&caller)?;
+    let (mut begin, guard) = opening.begin(&caller, Some(&key))?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };
     let (reads, committed) = match caller.node.ask(Verb::Begin(begin)).await? {
@@ -59,7 +59,7 @@ async fn read_held(
     fresh: bool,
 ) -> Result<(Read, Option<AbortOnDrop>)> {
     let mut opening = Opening { session, fresh, timeout_ms: Some(LONGEST), ..Opening::default() };
-    let (mut begin, held) = opening.begin(caller)?;
+    let (mut begin, held) = opening.begin(caller, Some(&key))?;
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: None };
     match caller.node.ask(Verb::Begin(begin)).await? {
         Reply::Begun { reads, committed: None, .. } => {
@@ -104,7 +104,7 @@ async fn write_large(
     }
     // It takes as long as its client takes to send it.
     opening.timeout_ms = Some(LONGEST);
-    let (begin, guard) = opening.begin(caller)?;
+    let (begin, guard) = opening.begin(caller, Some(&key))?;
     let (attempt, hash) = (begin.attempt, begin.hash);
     Span::current().record("transaction", tracing::field::display(token(caller, attempt)));
     match caller.node.ask(Verb::Begin(begin)).await {

@@ -3,7 +3,7 @@
 //! Most calls are one question to the node. A call that reads and commits is two: the values are read before the commit (a large value might be
 //! gone after it, and the call must not fail once it has committed).
 
-use aft_core::ids::{AttemptId, Fingerprint, RequestHash, Session};
+use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal, Reply, Verb};
 use aft_node::NodeHandle;
 use aft_wire::http::{Code, Op};
@@ -42,7 +42,7 @@ impl Opening {
         commit: Option<CommitArgs>,
     ) -> Result<Outcome> {
         let plan = Plan::new(caller, ops)?;
-        let (begin, guard) = self.begin(caller)?;
+        let (begin, guard) = self.begin(caller, plan.first_key())?;
         let attempt = begin.attempt;
         let token = token(caller, attempt);
         Span::current().record("transaction", tracing::field::display(&token));
@@ -60,8 +60,13 @@ impl Opening {
         Ok(outcome)
     }
 
-    /// The verb for it, which takes the session along; and what ends the transaction unless its client hears of it.
-    pub(crate) fn begin(&mut self, caller: &Caller) -> Result<(Box<Begin>, AbortOnDrop)> {
+    /// The verb for it, which takes the session along; and what ends the transaction unless its client hears of it. `first`: the first key
+    /// that it touches, if that is known.
+    pub(crate) fn begin(
+        &mut self,
+        caller: &Caller,
+        first: Option<&Key>,
+    ) -> Result<(Box<Begin>, AbortOnDrop)> {
         caller.need_to_open()?;
         if let Some(scope) = &self.scope {
             check_name("a scope", scope)?;
@@ -69,9 +74,11 @@ impl Opening {
         if self.scope.is_some() && self.request_id.is_none() {
             return Err(Failure::invalid("a scope belongs to a request ID, and there is none"));
         }
-        let attempt = caller.fresh_attempt();
-        let hash = match &self.request_id {
-            None => caller.own_hash(attempt),
+        let (attempt, hash) = match &self.request_id {
+            None => {
+                let attempt = caller.fresh_attempt_near(first.map(|key| key.as_str().as_bytes()));
+                (attempt, caller.own_hash(attempt))
+            }
             // The commit of a request with a name is stored, even if it wrote nothing.
             Some(id) => {
                 caller.need(Right::Write)?;
@@ -82,7 +89,8 @@ impl Opening {
                 }
                 check_name("a request ID", id)?;
                 Span::current().record("request", id.as_str());
-                caller.request_hash(self.scope.as_deref().unwrap_or_default(), id)
+                let hash = caller.request_hash(self.scope.as_deref().unwrap_or_default(), id);
+                (caller.fresh_attempt_near(Some(&hash.0)), hash)
             }
         };
         let settings = &caller.settings;

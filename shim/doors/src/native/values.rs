@@ -30,6 +30,11 @@ impl Plan {
         Plan { has_reads: matches!(op, Op::Get(_)), ops: vec![op] }
     }
 
+    /// Returns the first key that they touch.
+    pub(crate) fn first_key(&self) -> Option<&Key> {
+        self.ops.iter().find_map(Op::key)
+    }
+
     /// What they take in their transaction.
     pub(crate) fn load(&self) -> Load {
         let mut load = Load::default();

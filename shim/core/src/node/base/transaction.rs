@@ -157,8 +157,8 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) fresh: bool,
     /// The level that was asked for.
     pub(in crate::node) isolation: Option<Isolation>,
-    /// The means by which its reads are checked when it commits. `None`: read atomic, or as the
-    /// keys that it writes.
+    /// The means by which its reads are checked, if it commits as a serializable one. `None`: it
+    /// does not.
     pub(in crate::node) checked: Option<Checked>,
     /// Its entries are locks, and what it read is checked between them and the record: decided when
     /// it commits.
@@ -243,6 +243,11 @@ impl Transaction {
         }
     }
 
+    /// Returns true if it asked to be serializable, whatever it writes.
+    pub(in crate::node) fn is_serializable(&self) -> bool {
+        self.isolation == Some(Isolation::Serializable)
+    }
+
     /// Notes that a commit was asked and waits for operations under way.
     pub(in crate::node) fn close(&mut self, result: Option<bytes::Bytes>, waiter: CommitWaiter) {
         assert!(matches!(self.phase, Phase::Open), "a commit is asked of an open transaction");
@@ -269,7 +274,7 @@ impl Transaction {
         assert!(matches!(self.phase, Phase::Open), "a commit starts once");
         assert!(!waiters.is_empty(), "somebody asked for the commit");
         let stores = self.named || !self.buffer.is_empty();
-        assert!(stores || self.checked.is_some(), "a commit stores something, or is checked");
+        assert!(stores || self.is_serializable(), "a commit stores something, or is checked");
         self.phase = Phase::Preparing(result, waiters);
     }
 

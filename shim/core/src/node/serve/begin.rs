@@ -261,7 +261,9 @@ fn open(
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
-    if begin.isolation == Some(Isolation::Serializable) {
+    // One that names no level may write keys that the store checks.
+    let may_lock = begin.isolation.is_none() && state.settings.locks_any();
+    if begin.isolation == Some(Isolation::Serializable) || may_lock {
         let began = state.checks.open(attempt);
         transaction.checked = Some(Checked { began, conflicts: begin.conflicts });
     }

@@ -156,6 +156,10 @@ pub(in crate::node) fn awaits_commits(
     let attempt = operation.attempt;
     let transaction = &state.transactions[&attempt];
     let Some(Checked { conflicts, .. }) = transaction.checked else { return false };
+    if !transaction.is_serializable() {
+        // It may only read, and then it would wait for nothing.
+        return false;
+    }
     let is_new =
         |key: &&Key| !transaction.reads.contains_key(*key) && transaction.listed_as_absent(key).is_none();
     let keys: Vec<&Key> = keys.iter().filter(is_new).collect();

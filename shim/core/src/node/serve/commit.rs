@@ -41,6 +41,7 @@ use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of, refusal_of};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase, Transaction};
+use super::end::FoundBy;
 use super::{begin, end, level, lock, resolve, tell};
 
 /// The pause before the store's time is looked at again, where it is not known.
@@ -199,7 +200,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
     assert!(!waiters.is_empty(), "somebody asked for the commit");
     assert!(transaction.operations == 0 || beside, "a commit starts when all operations are done");
-    if transaction.buffer.is_empty() && !transaction.named && transaction.checked.is_none() {
+    if transaction.buffer.is_empty() && !transaction.named && !transaction.is_serializable() {
         // Nothing is stored. What was read must be seen by the client's next transactions all the
         // same.
         let session = after_reading(state, attempt);
@@ -212,7 +213,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     set_patience(state, attempt);
     let transaction = &state.transactions[&attempt];
     let writes_locks = level::writes_under_locks(state, transaction);
-    let locks = writes_locks || (transaction.checked.is_some() && !state.settings.exclusive);
+    let locks = writes_locks || (transaction.is_serializable() && !state.settings.exclusive);
     if locks && !transaction.ranges.is_empty() {
         // A listing beside the write was under way when that was allowed.
         return end::reopen(state, attempt, &level::uncovered_listing());
@@ -225,7 +226,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     }
     // Better now than after the look at the keys.
     if let Some(found) = conflict(state, attempt) {
-        return end::conflict(state, attempt, &found);
+        return end::conflict(state, attempt, &found, FoundBy::Node);
     }
     if !stores && !locks {
         return end::nothing_to_store(state, attempt, after_reading(state, attempt));
@@ -236,7 +237,9 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
 /// Returns the conflict that a transaction meets if it commits in this step.
 fn conflict(state: &State, attempt: AttemptId) -> Option<Conflict> {
     let transaction = &state.transactions[&attempt];
-    transaction.checked?;
+    if !transaction.locks && !transaction.is_serializable() {
+        return None;
+    }
     if state.planted(Bug::CommitUnchecked) {
         return None;
     }
@@ -346,7 +349,7 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
         Prepared::Judged(Ok(())) => {
             return end::nothing_to_store(state, attempt, after_reading(state, attempt));
         }
-        Prepared::Judged(Err(found)) => return end::conflict(state, attempt, &found),
+        Prepared::Judged(Err(found)) => return end::conflict(state, attempt, &found, FoundBy::Store),
     };
     assert!(asked_call <= state.calls.next_number(), "the keys were asked before they are looked at");
     let bug = bug_of(&state.settings);
@@ -442,7 +445,7 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     assert!(matches!(transaction.phase, Phase::Preparing(..)), "the time of a commit is taken once");
     // In the step in which the time is taken: nothing comes between.
     if let Some(found) = conflict(state, attempt) {
-        return end::conflict(state, attempt, &found);
+        return end::conflict(state, attempt, &found, FoundBy::Node);
     }
     if !is_turn(state, attempt) {
         return;
@@ -674,7 +677,7 @@ pub(in crate::node) fn carry_out(
         }
         Ending::Conflict(found) => {
             remove_dead_entries(state, attempt);
-            end::conflict(state, attempt, &found);
+            end::conflict(state, attempt, &found, FoundBy::Store);
         }
     }
 }

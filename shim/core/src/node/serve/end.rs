@@ -203,15 +203,24 @@ pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, s
     waiters.into_iter().for_each(|waiter| reply_committed(state, waiter, committed.clone()));
 }
 
+/// Who found a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum FoundBy {
+    /// This node: it knows what came first.
+    Node,
+    /// The store: another node's commit, of which this one may not have heard.
+    Store,
+}
+
 /// Another transaction has written what this one read: nothing of its commit took effect.
-pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &Conflict) {
+pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &Conflict, by: FoundBy) {
     let phase = &state.transactions[&attempt].phase;
     let is_asked = matches!(phase, Phase::Preparing(..) | Phase::Committing(..));
     assert!(is_asked, "reads are checked when a commit was asked");
     let waiters = take_waiters(state, attempt);
     let freed = state.checks.undo(attempt);
     state.free(attempt, freed);
-    if !state.settings.exclusive {
+    if !state.settings.exclusive && by == FoundBy::Store {
         // A listing that was young enough to be used was too old for this, and so may those of the
         // other keys be: only one is named, however many have changed. The next attempt lists them
         // all again, else it would meet one conflict for each.
