@@ -1,12 +1,13 @@
-//! etcd, a replicated key-value store (Apache-2.0): built from source out of Go's modules, and run as a
-//! separate program by the figures alone.
+//! etcd, a replicated key-value store (Apache-2.0): built from source out of Go's modules, and run
+//! as a separate program by the figures alone.
 //!
 //! One member, with its usual settings: what it has acknowledged is fsynced to its log.
 //!
 //! Traps:
-//! * `go install MODULE@VERSION` refuses it, since its `go.mod` replaces modules by folders beside it.
-//!   A module of ours that asks for it is built instead: replacements of others do not count.
-//! * It always listens for other members. Port 0 lets the kernel choose, and nobody ever asks there.
+//! * `go install MODULE@VERSION` refuses it, since its `go.mod` replaces modules by folders beside
+//!   it. A module of ours that asks for it is built instead: replacements of others do not count.
+//! * It always listens for other members. Port 0 lets the kernel choose, and nobody ever asks
+//!   there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +61,8 @@ impl Recipe for Etcd {
         ];
         let go = |arguments: &[&str]| tool::run(Service::Etcd, Path::new("go"), arguments, &environment, say);
         go(&["get", &at, &format!("{MODULE}@{VERSION}")])?;
-        // -v names every package that is compiled: the only sign of life in the minute that this takes.
+        // -v names every package that is compiled: the only sign of life in the minute that this
+        // takes.
         go(&["build", &at, "-v", FLAGS[0], FLAGS[1], "-o=etcd", MODULE])
     }
 

@@ -1,5 +1,6 @@
-//! Powertools for AWS Lambda (MIT-0) with boto3 (Apache-2.0): a library of Python, installed with pip into a
-//! virtual environment for the figures alone. No server: there is a program to run functions with.
+//! Powertools for AWS Lambda (MIT-0) with boto3 (Apache-2.0): a library of Python, installed with
+//! pip into a virtual environment for the figures alone. No server: there is a program to run
+//! functions with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! A program that is none of the services and lives as they do: it never outlives this process, and the
-//! last lines that it prints are kept.
+//! A program that is none of the services and lives as they do: it never outlives this process,
+//! and the last lines that it prints are kept.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

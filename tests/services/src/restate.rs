@@ -1,12 +1,16 @@
-//! Restate, a server for durable execution (BSL-1.1), and its SDK for Node (MIT): installed with npm, and
-//! run as separate programs by the figures alone.
+//! Restate, a server for durable execution (BSL-1.1), and its SDK for Node (MIT): installed with
+//! npm, and run as separate programs by the figures alone.
 //!
-//! One node with its usual settings: what it has acknowledged is in a log of its own that is fsynced.
-//! Only the ingress has a port. What administers it is the socket `one/admin.sock` in its data.
+//! One node with its usual settings: what it has acknowledged is in a log of its own that is
+//! fsynced. Only the ingress has a port. What administers it is the socket `one/admin.sock` in its
+//! data.
 //!
 //! Traps:
 //! * One of the packages has a script that reports its installation: scripts are not run.
-//! * The server tells its makers that it runs, unless it is asked not to.
+//! * The server tells its makers that it runs, unless it is asked not to. At its start it calls a
+//!   host outside all the same, and does without the answer.
+//! * The SDK uses `Promise.withResolvers`, which Node 20 does not have: who serves it there adds
+//!   it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
