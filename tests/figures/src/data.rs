@@ -84,6 +84,10 @@ pub(crate) struct Run {
     /// How long it all took, in seconds, services included, builds not.
     #[serde(with = "float")]
     pub took_s: f64,
+    /// Programs that wanted a processor in the minute before (the load average): what else the
+    /// machine did. None where the system does not tell, and in runs of before it was kept.
+    #[serde(with = "float", default, skip_serializing_if = "Option::is_none")]
+    pub load_before: Option<f64>,
 }
 
 impl Data {

@@ -100,6 +100,7 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     let Arguments { figures, seed, scale, .. } = arguments;
     let choice = Choice { kinds, named_kinds, figures, seed, scale };
     let start = Instant::now();
+    let load_before = load_average();
     let bar = ProgressBar::new(choice.count() as u64).with_style(
         ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}")
             .expect("a constant template"),
@@ -128,6 +129,7 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
         seed,
         command: command(&choice),
         took_s: start.elapsed().as_secs_f64(),
+        load_before,
     };
     let data = Data { run, figures: chapters::figures(&cells) };
     write::all(&data, &root).map_err(unwritten)?;
@@ -166,6 +168,11 @@ fn command(choice: &Choice) -> String {
         words.push(format!("--figures {}", choice.figures.join(",")));
     }
     words.join(" ")
+}
+
+/// Programs that wanted a processor in the last minute, as Linux tells.
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 fn repository() -> PathBuf {

@@ -71,16 +71,6 @@ impl Program {
             std::thread::sleep(POLL_INTERVAL);
         }
     }
-
-    /// Its process's number.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// The last lines that it printed.
-    pub fn log_tail(&self) -> String {
-        self.log.text()
-    }
 }
 
 #[cfg(test)]

@@ -90,11 +90,6 @@ impl Server {
         self.data.path()
     }
 
-    /// Its process's number, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Supervised::id)
-    }
-
     /// Where it listens, as `http://127.0.0.1:PORT`; the same after a restart.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())

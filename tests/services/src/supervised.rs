@@ -64,11 +64,6 @@ impl Supervised {
         self.child.try_wait()
     }
 
-    /// Its number: that of the program, which takes the shell's place.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends the program a signal; not the watcher, which must run while the program is stopped.
     pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
         match self.ended()? {

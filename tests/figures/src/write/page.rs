@@ -53,6 +53,9 @@ pub(super) fn of(data: &Data) -> String {
     ] {
         let _ = write!(html, "<dt>{what}</dt><dd>{value}</dd>");
     }
+    if let Some(load) = data.run.load_before {
+        let _ = write!(html, "<dt>Load average before</dt><dd>{load:.2}</dd>");
+    }
     html.push_str(
         "</dl><p><b>As is</b>: the store is a server on this machine, as fast as it is. <b>Cloud speed</b>: the same server, but every \
          call is delayed by a draw from a log-normal with the cloud's published median and 99th percentile (S3 20 and 120 ms, DynamoDB \
@@ -117,13 +120,11 @@ fn bounds(data: &Data) -> String {
 /// How a figure was measured that is not of the run at the top.
 fn run(run: &Run) -> String {
     format!(
-        "<p>Measured in another run: {}; {}; {}, seed {}, <code>{}</code>, {}.</p>",
+        "<p>Measured in another run: <code>{}</code>; {}; {}; {}.</p>",
+        escape(&run.command),
         escape(&run.machine),
         escape(&text::versions(run)),
-        escape(&run.day),
-        run.seed,
-        escape(&run.command),
-        text::duration(run.took_s)
+        escape(&text::how(run))
     )
 }
 

@@ -28,27 +28,23 @@ pub(super) fn of(data: &Data) -> String {
     // Writing to a string does not fail.
     let _ = write!(
         md,
-        "**Machine**: {}; {}; {}, seed {}, {}. Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
+        "**Machine**: {}; {}; {}. Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
          *As is*: servers on this machine as fast as they are. *Cloud speed*: every call delayed as in the cloud, for ours and for \
          the others alike.\n",
         data.run.machine,
         text::versions(&data.run),
-        data.run.day,
-        data.run.seed,
-        text::duration(data.run.took_s)
+        text::how(&data.run)
     );
     for (run, figures) in data.other_runs() {
         let titles: Vec<&str> = figures.iter().map(|figure| figure.title.as_str()).collect();
         let _ = writeln!(
             md,
-            "Measured in another run (`{}`): *{}*. {}; {}; {}, seed {}, {}.",
+            "Measured in another run (`{}`): *{}*. {}; {}; {}.",
             run.command,
             titles.join("*, *"),
             run.machine,
             text::versions(run),
-            run.day,
-            run.seed,
-            text::duration(run.took_s)
+            text::how(run)
         );
     }
     md.push_str(&bounds(data));

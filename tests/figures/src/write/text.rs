@@ -84,6 +84,13 @@ pub(super) fn versions(run: &Run) -> String {
     versions.join(", ")
 }
 
+/// When and how long a run measured, and what else the machine did.
+pub(super) fn how(run: &Run) -> String {
+    let load = run.load_before.map(|load| format!(", load average {load:.2} before it began"));
+    let took = duration(run.took_s);
+    format!("{}, seed {}, {took}{}", run.day, run.seed, load.unwrap_or_default())
+}
+
 /// What a bound asks for.
 pub(super) fn aim(bound: &Bound) -> String {
     format!("{} {}", if bound.at_least { "≥" } else { "≤" }, x(bound.aim))
