@@ -37,7 +37,7 @@ enum Task {
     Ci,
     /// Fetch the real servers that tests run against, and run them until Ctrl-C.
     Services(services::Arguments),
-    /// Measure the paper's figures against real servers, and write docs/figures/: some 30 minutes.
+    /// Measure the paper's figures against real servers, and write docs/figures/: some 40 minutes.
     Figures(figures::Arguments),
     /// Run the simulator in release.
     Simulate(simulate::Arguments),

@@ -9,7 +9,7 @@ pub(crate) struct Arguments {
     /// Only fetch them, if they are not there yet.
     #[arg(long)]
     fetch: bool,
-    /// Which ones; without names those of the everyday tests (minio, moto, redis, dynamodb) that `AFT_SKIP_SERVICES` does not name. There is also ceph, for long tests.
+    /// Which ones; without names those of the everyday tests (minio, moto, redis, dynamodb) that `AFT_SKIP_SERVICES` does not name. There is also ceph, for long tests, and etcd, restate and powertools, which figures compare with.
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 }

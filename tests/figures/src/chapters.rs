@@ -2,6 +2,7 @@
 
 use crate::counts::{FOUR_SERVERS, ONE_SERVER};
 use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
+use crate::others::{AFT_READ_ATOMIC, AFT_SERIALIZABLE, Other, etcd, powertools, restate};
 use crate::plan::{AFT, AFT_AT_ONCE, ALONE, COLD, COLLECTING, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS};
 use crate::{once, published};
 
@@ -15,7 +16,7 @@ struct Chapter {
     y: Y,
 }
 
-const CHAPTERS: [Chapter; 11] = [
+const CHAPTERS: [Chapter; 15] = [
     Chapter {
         id: "io-latency",
         title: "Latency of writes",
@@ -110,6 +111,38 @@ const CHAPTERS: [Chapter; 11] = [
         x: "",
         y: Y::Latency,
     },
+    Chapter {
+        id: etcd::PUTS,
+        title: "Beside etcd: two puts on the disk",
+        paper: "",
+        about: etcd::PUTS_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: etcd::GETS,
+        title: "Beside etcd: two cached gets",
+        paper: "",
+        about: etcd::GETS_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: restate::TRANSFERS,
+        title: "Beside Restate: a transfer, once",
+        paper: "",
+        about: restate::ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: powertools::TRANSFERS,
+        title: "Beside Powertools: a transfer, once",
+        paper: "",
+        about: powertools::ABOUT,
+        x: "workers",
+        y: Y::Throughput,
+    },
 ];
 
 /// The names of all figures.
@@ -132,6 +165,7 @@ pub(crate) fn figures(cells: &[(&'static str, Cell)]) -> Vec<Figure> {
             bounds: bounds(chapter.id, &Cells(&cells)),
             published: published::of(chapter.id),
             cells,
+            run: None,
         }
     };
     CHAPTERS.iter().map(figure).filter(|figure| !figure.cells.is_empty()).collect()
@@ -163,6 +197,13 @@ impl Cells<'_> {
     ) -> Option<f64> {
         let (one, other) = (self.seen(store, speed, way, x)?, self.seen(store, speed, to, x)?);
         Some(figure(one) / figure(other))
+    }
+
+    /// The least of one way's throughputs over another's at the same points.
+    fn least_throughput(&self, way: &str, to: &str) -> Option<f64> {
+        let throughput = |seen: &Seen| seen.transactions_per_s;
+        let ratio = |cell: &Cell| self.ratio((&cell.store, cell.speed, cell.x), way, to, throughput);
+        self.of(way).filter_map(ratio).reduce(f64::min)
     }
 
     fn of<'a>(&'a self, way: &'a str) -> impl Iterator<Item = &'a Cell> {
@@ -377,7 +418,47 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             let what = "double and half effects in 10,000 requests with an idempotency record, the store with the fewest";
             bound(what.to_owned(), seen, 1.0, true, None);
         }
+        etcd::PUTS | etcd::GETS => {
+            let (what, aim) = match figure {
+                etcd::PUTS => ("two puts, fsynced", 1.5),
+                _ => ("two cached gets", 1.0),
+            };
+            for way in [AFT_READ_ATOMIC, AFT_SERIALIZABLE] {
+                let what = format!("{what}, {}: throughput of {way} / etcd", points(cells, "clients"));
+                bound(what, cells.least_throughput(way, etcd::ETCD), aim, true, None);
+            }
+        }
+        restate::TRANSFERS | powertools::TRANSFERS => {
+            let (other, x, aim) = match figure {
+                restate::TRANSFERS => (Other::Restate, "clients", 15.0),
+                _ => (Other::Powertools, "workers", 2.5),
+            };
+            let what = format!(
+                "a transfer, once, {}: throughput of {AFT_SERIALIZABLE} / {}",
+                points(cells, x),
+                other.name()
+            );
+            bound(what, cells.least_throughput(AFT_SERIALIZABLE, other.name()), aim, true, None);
+            let wrong = |cell: &Cell| {
+                (cell.seen.double + cell.seen.half) as f64 * 10_000.0 / cell.seen.transactions as f64
+            };
+            let seen = cells.of(AFT_SERIALIZABLE).map(wrong).reduce(|one, other| one + other);
+            let what =
+                format!("double and half transfers in 10,000 beside {}, {AFT_SERIALIZABLE}", other.name());
+            bound(what, seen, 0.0, false, None);
+            let twice = |cell: &Cell| cell.seen.double as f64 * 10_000.0 / cell.seen.transactions as f64;
+            let seen = cells.of(AFT_READ_ATOMIC).map(twice).reduce(|one, other| one + other);
+            let what = format!("double transfers in 10,000 beside {}, {AFT_READ_ATOMIC}", other.name());
+            bound(what, seen, 0.0, false, None);
+        }
         _ => {}
     }
     bounds
+}
+
+/// The points of a figure in words, as `1 to 64 clients, the least`.
+fn points(cells: &Cells<'_>, x: &str) -> String {
+    let xs = cells.0.iter().map(|cell| cell.x);
+    let (least, most) = (xs.clone().fold(f64::INFINITY, f64::min), xs.fold(0.0, f64::max));
+    format!("{least} to {most} {x}, the least")
 }

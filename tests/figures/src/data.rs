@@ -58,9 +58,19 @@ mod float {
     }
 }
 
-/// A whole run.
+/// All that was measured, perhaps in several runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
+    /// The run that measured every figure that names no other.
+    #[serde(flatten)]
+    pub run: Run,
+    /// In the paper's order.
+    pub figures: Vec<Figure>,
+}
+
+/// A run: on what, when and how it was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Run {
     /// What it was measured on.
     pub machine: String,
     /// Of `aft` and of the servers, by name.
@@ -74,8 +84,58 @@ pub(crate) struct Data {
     /// How long it all took, in seconds, services included, builds not.
     #[serde(with = "float")]
     pub took_s: f64,
-    /// In the paper's order.
-    pub figures: Vec<Figure>,
+    /// Programs that wanted a processor in the minute before (the load average): what else the
+    /// machine did. None where the system does not tell, and in runs of before it was kept.
+    #[serde(with = "float", default, skip_serializing_if = "Option::is_none")]
+    pub load_before: Option<f64>,
+}
+
+impl Data {
+    /// Takes the figures of an earlier run that this one did not measure; each keeps its own run.
+    /// `ids` are the figures that there are, in their order: an earlier one of another name goes.
+    pub(crate) fn with_earlier<'a>(self, earlier: Data, ids: impl Iterator<Item = &'a str>) -> Data {
+        let of_their_runs = |data: Data| {
+            let run = data.run;
+            let each = move |figure: Figure| (figure.run.clone().unwrap_or_else(|| run.clone()), figure);
+            data.figures.into_iter().map(each)
+        };
+        let newest = self.run.clone();
+        let mut found: Vec<(Run, Figure)> = of_their_runs(self).collect();
+        for (run, figure) in of_their_runs(earlier) {
+            if found.iter().all(|(_, measured)| measured.id != figure.id) {
+                found.push((run, figure));
+            }
+        }
+        // The head is the run of most figures; of two the newer.
+        let count = |run: &Run| found.iter().filter(|(of, _)| of == run).count();
+        let mut head = newest;
+        for (run, _) in &found {
+            if count(run) > count(&head) {
+                head = run.clone();
+            }
+        }
+        let mut figures = Vec::new();
+        for id in ids {
+            let at = found.iter().position(|(_, figure)| figure.id == id);
+            if let Some((run, figure)) = at.map(|at| found.swap_remove(at)) {
+                figures.push(Figure { run: Some(run).filter(|run| *run != head), ..figure });
+            }
+        }
+        Data { run: head, figures }
+    }
+
+    /// The runs of figures that are not of the first, each with its figures.
+    pub(crate) fn other_runs(&self) -> Vec<(&Run, Vec<&Figure>)> {
+        let mut runs: Vec<(&Run, Vec<&Figure>)> = Vec::new();
+        for figure in &self.figures {
+            let Some(run) = &figure.run else { continue };
+            match runs.iter_mut().find(|(known, _)| *known == run) {
+                Some((_, figures)) => figures.push(figure),
+                None => runs.push((run, vec![figure])),
+            }
+        }
+        runs
+    }
 }
 
 /// One of the paper's figures or tables, or one of ours.
@@ -99,6 +159,9 @@ pub(crate) struct Figure {
     pub published: Vec<Published>,
     /// What this project aims at.
     pub bounds: Vec<Bound>,
+    /// The run that measured it, unless it is that of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
 }
 
 /// What a plot draws.
@@ -159,9 +222,9 @@ pub(crate) struct Seen {
     pub own_write: u64,
     /// Transactions that read a version together with one that is too old for it.
     pub fractured: u64,
-    /// Effects that happened twice (exactly-once only).
+    /// Effects that happened twice (where effects are counted).
     pub double: u64,
-    /// Requests of which a part happened (exactly-once only).
+    /// Requests of which a part happened (where effects are counted).
     pub half: u64,
     /// Superseded versions that went meanwhile, per transaction; none where nobody looked.
     #[serde(with = "float", default)]

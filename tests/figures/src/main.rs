@@ -6,6 +6,7 @@
 //!
 //! * [`plan`] – what is measured, how, and for how long; [`site`], [`stores`] – a store with its server, and `aft` over it.
 //! * [`measure`], [`once`], [`counts`] – run it.
+//! * [`others`] – what is compared with etcd, Restate and Powertools, if they can be had.
 //! * [`chapters`], [`published`] – the figures, their bounds, and what the paper has.
 //! * [`data`], [`write`] – how it is written down; data.json, CSV, plots, page and summary.
 
@@ -14,6 +15,7 @@ mod counts;
 mod data;
 mod measure;
 mod once;
+mod others;
 mod plan;
 mod published;
 mod site;
@@ -29,7 +31,7 @@ use aft_doors::Meters;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::data::Data;
+use crate::data::{Data, Run};
 use crate::measure::Choice;
 use crate::plan::Kind;
 use crate::site::Failed;
@@ -38,7 +40,7 @@ use crate::site::Failed;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The share of the plan's times with which all of it, and the keys written before, fit half an hour.
+/// The share of the plan's times with which all of it takes some 40 minutes.
 const SCALE: f64 = 0.9;
 
 #[derive(Debug, Parser)]
@@ -51,10 +53,10 @@ struct Arguments {
     /// Chooses keys, values and fates
     #[arg(long, value_name = "X", default_value_t = 1)]
     seed: u64,
-    /// Multiply the time of every measurement; 0.9 takes some 30 minutes in all
+    /// Multiply the time of every measurement; 0.9 takes some 40 minutes in all
     #[arg(long, value_name = "FACTOR", default_value_t = SCALE, value_parser = factor)]
     scale: f64,
-    /// Only these stores: memory, local, redis, dynamodb, s3
+    /// Only these stores: memory, local, redis, dynamodb, s3 (and comparisons if --figures names them)
     #[arg(long, value_name = "STORE,…", value_delimiter = ',', value_parser = kind)]
     stores: Vec<Kind>,
     /// Only these figures, by their names in docs/figures/
@@ -93,9 +95,12 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     if cfg!(debug_assertions) {
         eprintln!("figures: a development build: its figures say nothing of aft; use `cargo xtask figures`");
     }
-    let kinds = if arguments.stores.is_empty() { Kind::ALL.to_vec() } else { arguments.stores };
-    let choice = Choice { kinds, figures: arguments.figures, seed: arguments.seed, scale: arguments.scale };
+    let named_kinds = !arguments.stores.is_empty();
+    let kinds = if named_kinds { arguments.stores } else { Kind::ALL.to_vec() };
+    let Arguments { figures, seed, scale, .. } = arguments;
+    let choice = Choice { kinds, named_kinds, figures, seed, scale };
     let start = Instant::now();
+    let load_before = load_average();
     let bar = ProgressBar::new(choice.count() as u64).with_style(
         ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}")
             .expect("a constant template"),
@@ -104,24 +109,34 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     let meters = Meters::install();
     let mut cells = Vec::new();
     let mut versions = BTreeMap::from([("aft".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
-    for kind in &choice.kinds {
+    for kind in choice.kinds.iter().filter(|kind| choice.needs(**kind)) {
         cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
     }
+    let others::Outcome { cells: compared, left_out, failed } =
+        others::run(&choice, &bar, &mut versions).await;
+    cells.extend(compared);
     bar.finish_and_clear();
-    let data = Data {
+    for why in left_out.iter().chain(&failed) {
+        eprintln!("figures: {why}");
+    }
+    if cells.is_empty() {
+        return Err("nothing was measured: nothing is written".to_owned());
+    }
+    let run = Run {
         machine: aft_bench::machine(),
         versions,
         day: time::OffsetDateTime::now_utc().date().to_string(),
-        seed: arguments.seed,
+        seed,
         command: command(&choice),
         took_s: start.elapsed().as_secs_f64(),
-        figures: chapters::figures(&cells),
+        load_before,
     };
+    let data = Data { run, figures: chapters::figures(&cells) };
     write::all(&data, &root).map_err(unwritten)?;
     println!(
         "{} measurements in {:.0} s: {}",
         cells.len(),
-        data.took_s,
+        data.run.took_s,
         root.join("docs/figures/index.html").display()
     );
     for bound in data.figures.iter().flat_map(|figure| &figure.bounds) {
@@ -133,7 +148,10 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
             bound.aim
         );
     }
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{} could not be measured, as told above", failed.len())),
+    }
 }
 
 /// What would do the same again.
@@ -142,7 +160,7 @@ fn command(choice: &Choice) -> String {
     if choice.scale != SCALE {
         words.push(format!("--scale {}", choice.scale));
     }
-    if choice.kinds != Kind::ALL {
+    if choice.named_kinds {
         let names: Vec<String> = choice.kinds.iter().map(|kind| kind.name().to_lowercase()).collect();
         words.push(format!("--stores {}", names.join(",")));
     }
@@ -150,6 +168,11 @@ fn command(choice: &Choice) -> String {
         words.push(format!("--figures {}", choice.figures.join(",")));
     }
     words.join(" ")
+}
+
+/// Programs that wanted a processor in the last minute, as Linux tells.
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 fn repository() -> PathBuf {

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use crate::counts;
 use crate::data::{Cell, Seen, Speed};
 use crate::once;
+use crate::others::Other;
 use crate::plan::{How, Kind, Serve, Task, tasks};
 use crate::site::{Failed, Served, Site};
 
@@ -18,6 +19,8 @@ use crate::site::{Failed, Served, Site};
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) kinds: Vec<Kind>,
+    /// Whether stores were named: then only figures that are named as well compare with others.
+    pub(crate) named_kinds: bool,
     /// Only figures with these names; empty: all.
     pub(crate) figures: Vec<String>,
     pub(crate) seed: u64,
@@ -25,16 +28,32 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    /// Whether a figure is measured, on the stores that it is measured on.
+    pub(crate) fn wants(&self, figure: &str) -> bool {
+        self.figures.is_empty() || self.figures.iter().any(|wanted| wanted == figure)
+    }
+
+    /// What AFT is compared with.
+    pub(crate) fn others(&self) -> Vec<Other> {
+        let whole = !self.named_kinds || !self.figures.is_empty();
+        let wanted = |other: &Other| other.figures().iter().any(|figure| self.wants(figure));
+        Other::ALL.into_iter().filter(|other| whole && wanted(other)).collect()
+    }
+
     pub(crate) fn tasks(&self, kind: Kind, speed: Speed) -> Vec<Task> {
-        let chosen =
-            |task: &Task| self.figures.is_empty() || self.figures.iter().any(|figure| figure == task.figure);
-        tasks(kind, speed, self.scale).into_iter().filter(chosen).collect()
+        tasks(kind, speed, self.scale).into_iter().filter(|task| self.wants(task.figure)).collect()
+    }
+
+    /// Whether anything is measured of a kind of store.
+    pub(crate) fn needs(&self, kind: Kind) -> bool {
+        kind.speeds().into_iter().any(|speed| !self.tasks(kind, speed).is_empty())
     }
 
     /// How many measurements there are.
     pub(crate) fn count(&self) -> usize {
         let speeds = |kind: &Kind| kind.speeds().into_iter().map(|speed| (*kind, speed)).collect::<Vec<_>>();
-        self.kinds.iter().flat_map(speeds).map(|(kind, speed)| self.tasks(kind, speed).len()).sum()
+        let stores = self.kinds.iter().flat_map(speeds).map(|(kind, speed)| self.tasks(kind, speed).len());
+        stores.sum::<usize>() + self.others().into_iter().map(|other| other.count(self)).sum::<usize>()
     }
 }
 

@@ -67,6 +67,34 @@ fn everything_is_measured_and_written() {
 }
 
 #[test]
+fn what_cannot_be_had_is_left_out_with_what_to_install() {
+    let root = tempfile::tempdir().expect("a directory can be made");
+    // (what is set, the comparison, what is said of it)
+    let empty = root.path().display().to_string();
+    let said_of = |set: &[(&str, &str)], figures: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aft-figures"));
+        command.args(["--figures", figures, "--root", &empty]).envs(set.iter().copied());
+        let ran = command.output().expect("the program starts");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(!ran.status.success() && said.contains("nothing was measured"), "{said}");
+        assert!(!root.path().join("docs").exists(), "nothing is written");
+        said
+    };
+    let said = said_of(&[("AFT_SKIP_SERVICES", "restate")], "restate-transfers");
+    assert!(said.contains("left out restate-transfers: AFT_SKIP_SERVICES names restate"), "{said}");
+    // No tool is on the search path, and nothing was made before.
+    let nothing = [("PATH", empty.as_str()), ("AFT_SERVICES_DIR", empty.as_str()), ("AFT_SKIP_SERVICES", "")];
+    for (figures, says) in [
+        ("etcd-gets", "left out etcd-puts, etcd-gets: go is not installed"),
+        ("restate-transfers", "install Node >= 20 with npm"),
+        ("powertools-transfers", "install python3 (3.10 or newer) and python3-venv"),
+    ] {
+        let said = said_of(&nothing, figures);
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
 fn what_is_mistyped_is_named() {
     for (arguments, says) in [
         (["--stores", "minio"], "memory, local, redis, dynamodb and s3"),

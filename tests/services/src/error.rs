@@ -66,6 +66,18 @@ pub enum Error {
         /// Its last lines.
         said: String,
     },
+    /// A program did not print what it was waited for. What it said tells why.
+    #[error("{program} {how} and has not said {words:?}; it said:\n{said}")]
+    Silent {
+        /// The program's name.
+        program: String,
+        /// Whether it ended, and how, or how long it was waited for.
+        how: String,
+        /// What it should have printed.
+        words: String,
+        /// Its last lines.
+        said: String,
+    },
     /// It refused a request of the harness.
     #[error("{service} refused to {what}: {how}")]
     Refused {

@@ -29,7 +29,7 @@ impl Home {
     }
 
     /// One service's folder.
-    pub(crate) fn of(&self, service: Service) -> PathBuf {
+    pub fn of(&self, service: Service) -> PathBuf {
         self.0.join(service.name())
     }
 

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`redis`], [`dynamodb`], and for the long tests
-//!   [`ceph`].
+//!   [`ceph`]. The figures compare AFT with others: [`etcd`], [`restate`], [`powertools`] (a library, no server).
 //! * [`home`] – where they are kept; [`fetch`] – how they come there, once; [`tool`] – the programs that make them.
+//! * [`program`] – a program of ours or of the reader's that lives as a service does.
 //! * [`server`] – one that runs; [`supervised`] – its process, that never outlives ours; [`port`], [`health`], [`log`].
 //! * [`skip`] – `AFT_SKIP_SERVICES`.
 //!
@@ -23,6 +24,7 @@
 mod ceph;
 mod dynamodb;
 mod error;
+mod etcd;
 mod fetch;
 mod health;
 mod home;
@@ -30,7 +32,10 @@ mod log;
 mod minio;
 mod moto;
 mod port;
+mod powertools;
+mod program;
 mod redis;
+mod restate;
 mod server;
 mod service;
 mod skip;
@@ -40,5 +45,6 @@ mod tool;
 pub use error::Error;
 pub use fetch::Fetched;
 pub use home::Home;
+pub use program::Program;
 pub use server::Server;
 pub use service::Service;

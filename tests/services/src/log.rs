@@ -23,6 +23,13 @@ impl Log {
         self.lines().back().cloned()
     }
 
+    /// What follows `words` in the last line that has them.
+    pub(crate) fn after(&self, words: &str) -> Option<String> {
+        let lines = self.lines();
+        let found = lines.iter().rev().find_map(|line| line.split_once(words));
+        found.map(|(_, rest)| rest.to_owned())
+    }
+
     /// Reads a pipe to its end.
     pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();

@@ -8,7 +8,7 @@ use clap::Parser;
 /// Where the sample lines put things, as in [`Server::store`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name. There is also ceph, for long tests.
+/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name. There is also ceph, for long tests, and etcd, restate and powertools, which figures compare with.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
@@ -40,9 +40,14 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     // Asked for first: from here on a signal ends the wait below instead of this process, so that the data is removed.
     let signals =
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
-    let servers = services.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
+    let (servers, libraries): (Vec<Service>, Vec<Service>) =
+        services.into_iter().partition(|service| service.serves());
+    for library in libraries {
+        println!("{library}: {}", library.program(&Home::from_environment())?.display());
+    }
+    let servers = servers.iter().map(|service| service.start()).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        if server.store_url().starts_with("s3:") {
+        if server.service().holds_stores() && server.store_url().starts_with("s3:") {
             server.create_bucket(BUCKET)?;
         }
         show(server);
@@ -100,6 +105,9 @@ fn show(server: &Server) {
     println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
     for (name, value) in server.environment() {
         println!("  export {name}={value}");
+    }
+    if !server.service().holds_stores() {
+        return;
     }
     let store = server.store_url();
     if store.starts_with("dynamodb:") {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::service::{Keys, Recipe};
+use crate::tool::GoVersion;
 use crate::{Error, Service, health, tool};
 
 /// The last version: the repository is archived, and its tags are no Go versions.
@@ -22,7 +23,7 @@ const MODULE: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 /// Without symbols and paths of this machine.
 const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
 /// What that version's go.mod asks for.
-const GO_MIN: (u32, u32) = (1, 24);
+const GO_MIN: GoVersion = (1, 24);
 
 const WHY: &str = "MinIO is built from source by `go install`";
 const INSTALL: &str = "install Go >= 1.24";
@@ -47,12 +48,7 @@ impl Recipe for Minio {
     }
 
     fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
-        let refused = |what| Error::Tool { service: Service::Minio, what, why: WHY, install: INSTALL };
-        let said = tool::ask("go", &["env", "GOVERSION"])
-            .ok_or_else(|| refused("go is not installed".to_owned()))?;
-        if version(&said).is_none_or(|version| version < GO_MIN) {
-            return Err(refused(format!("{said} is too old")));
-        }
+        tool::require_go(Service::Minio, GO_MIN, WHY, INSTALL)?;
         // -v names every package that is compiled: the only sign of life in the minutes that this takes.
         let arguments = ["install", "-v", FLAGS[0], FLAGS[1], MODULE];
         let environment = [("GOBIN", directory), ("CGO_ENABLED", Path::new("0"))];
@@ -88,29 +84,4 @@ impl Recipe for Minio {
 /// Beside what it keeps in its home.
 fn drive(data: &Path) -> PathBuf {
     data.join("drive")
-}
-
-/// Of `go1.24.8`, the first two numbers.
-fn version(said: &str) -> Option<(u32, u32)> {
-    let mut numbers = said.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read() {
-        for (said, expect) in [
-            ("go1.24.8", Some((1, 24))),
-            ("go1.19", Some((1, 19))),
-            ("go1.25rc1", Some((1, 25))),
-            ("go2.0 X:nocoverageredesign", Some((2, 0))),
-            ("devel go1.27-abc", None),
-            ("", None),
-        ] {
-            assert_eq!(version(said), expect, "{said}");
-        }
-    }
 }

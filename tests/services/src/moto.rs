@@ -35,30 +35,7 @@ impl Recipe for Moto {
     }
 
     fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
-        // Debian has python3 without the two modules that make a virtual environment.
-        let what = match tool::ask("python3", &["-c", "import venv, ensurepip"]) {
-            Some(_) => None,
-            None if tool::ask("python3", &["--version"]).is_some() => {
-                Some("python3 lacks the module venv or ensurepip")
-            }
-            None => Some("python3 is not installed"),
-        };
-        if let Some(what) = what {
-            let what = what.to_owned();
-            return Err(Error::Tool { service: Service::Moto, what, why: WHY, install: INSTALL });
-        }
-        let path = directory.display().to_string();
-        tool::run(Service::Moto, Path::new("python3"), &["-m", "venv", &path], &[], say)?;
-        let arguments = [
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "--disable-pip-version-check",
-            "--progress-bar=off",
-            PACKAGE,
-        ];
-        tool::run(Service::Moto, &self.program(directory), &arguments, &[], say)
+        tool::make_python(Service::Moto, directory, &[PACKAGE], WHY, INSTALL, say)
     }
 
     fn serve(&self, command: &mut Command, _: &Path, port: u16) {

@@ -1,6 +1,6 @@
 //! One running service: start, SIGKILL, restart on the same port and data, pause.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -31,6 +31,7 @@ pub(crate) const REGION: &str = "us-east-1";
 #[derive(Debug)]
 pub struct Server {
     service: Service,
+    version: String,
     /// What runs, of the fetched.
     program: PathBuf,
     /// None between a kill and a restart.
@@ -44,16 +45,21 @@ pub struct Server {
 
 impl Server {
     pub(crate) fn start(service: Service, home: &Home) -> Result<Server, Error> {
-        if !home.has(service) {
-            return Err(Error::NotFetched { service, home: home.path().to_owned() });
-        }
-        let program = service.recipe().program(&home.of(service));
+        let program = service.program(home)?;
         let data = tempfile::Builder::new()
             .prefix(&format!("aft-{service}-"))
             .tempdir_in(service.recipe().data_root())
             .map_err(Error::io("cannot make a temporary directory"))?;
         let port = Port::find(home)?;
-        let mut server = Server { service, program, process: None, port, data, log: Log::default() };
+        let mut server = Server {
+            service,
+            version: service.version(home),
+            program,
+            process: None,
+            port,
+            data,
+            log: Log::default(),
+        };
         let mut tried = 1;
         loop {
             match server.run() {
@@ -76,8 +82,12 @@ impl Server {
 
     /// Its version, as figures name it.
     pub fn version(&self) -> String {
-        let directory = self.program.parent().expect("a program lies in its directory");
-        self.service.recipe().version(directory)
+        self.version.clone()
+    }
+
+    /// Where its data is, until it is dropped.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// Where it listens, as `http://127.0.0.1:PORT`; the same after a restart.

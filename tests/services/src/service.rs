@@ -9,10 +9,13 @@ use std::str::FromStr;
 
 use crate::ceph::Ceph;
 use crate::dynamodb::DynamoDb;
+use crate::etcd::Etcd;
 use crate::fetch::{self, Fetched};
 use crate::minio::Minio;
 use crate::moto::Moto;
+use crate::powertools::Powertools;
 use crate::redis::Redis;
+use crate::restate::Restate;
 use crate::server::REGION;
 use crate::{Error, Home, Server, skip};
 
@@ -29,11 +32,25 @@ pub enum Service {
     DynamoDb,
     /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
     Ceph,
+    /// etcd: what AFT is compared with, on disk. For the figures: made only if they are asked for.
+    Etcd,
+    /// Restate and its SDK for Node: what AFT is compared with, on disk. For the figures.
+    Restate,
+    /// Powertools for AWS Lambda: what AFT is compared with. No server, but a Python that has it. For the figures.
+    Powertools,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 5] =
-    [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb, Service::Ceph];
+pub(crate) const ALL: [Service; 8] = [
+    Service::Minio,
+    Service::Moto,
+    Service::Redis,
+    Service::DynamoDb,
+    Service::Ceph,
+    Service::Etcd,
+    Service::Restate,
+    Service::Powertools,
+];
 
 /// What one service's file tells of it.
 pub(crate) trait Recipe {
@@ -97,6 +114,9 @@ impl Service {
             Service::Redis => "redis",
             Service::DynamoDb => "dynamodb",
             Service::Ceph => "ceph",
+            Service::Etcd => "etcd",
+            Service::Restate => "restate",
+            Service::Powertools => "powertools",
         }
     }
 
@@ -114,6 +134,32 @@ impl Service {
     /// If it cannot be had.
     pub fn fetch(self, home: &Home, say: &dyn Fn(&str)) -> Result<Fetched, Error> {
         fetch::fetch(self, home, say)
+    }
+
+    /// Returns its program, for who starts it without a [`Server`], as a library has to be.
+    ///
+    /// # Errors
+    /// If it was not fetched.
+    pub fn program(self, home: &Home) -> Result<PathBuf, Error> {
+        if !home.has(self) {
+            return Err(Error::NotFetched { service: self, home: home.path().to_owned() });
+        }
+        Ok(self.recipe().program(&home.of(self)))
+    }
+
+    /// Returns its version as it is in `home`.
+    pub fn version(self, home: &Home) -> String {
+        self.recipe().version(&home.of(self))
+    }
+
+    /// Whether there is a server to start: a library has none.
+    pub fn serves(self) -> bool {
+        self != Service::Powertools
+    }
+
+    /// Whether a store of AFT can be on it: not on what AFT is compared with.
+    pub fn holds_stores(self) -> bool {
+        !matches!(self, Service::Etcd | Service::Restate | Service::Powertools)
     }
 
     /// Starts it at a free port of 127.0.0.1 on an empty data directory of its own, and waits until it serves. Blocks.
@@ -154,6 +200,9 @@ impl Service {
             Service::Redis => &Redis,
             Service::DynamoDb => &DynamoDb,
             Service::Ceph => &Ceph,
+            Service::Etcd => &Etcd,
+            Service::Restate => &Restate,
+            Service::Powertools => &Powertools,
         }
     }
 }
@@ -183,6 +232,9 @@ mod tests {
             assert_eq!(service.to_string().parse::<Service>().expect("its own name"), service);
         }
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
-        assert_eq!(why, "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, ceph");
+        assert_eq!(
+            why,
+            "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, ceph, etcd, restate, powertools"
+        );
     }
 }

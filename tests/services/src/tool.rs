@@ -23,6 +23,63 @@ pub(crate) fn ask(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The first two numbers of a version of Go.
+pub(crate) type GoVersion = (u32, u32);
+
+/// Looks for Go.
+///
+/// # Errors
+/// [`Error::Tool`] if there is none, or one older than `min`.
+pub(crate) fn require_go(
+    service: Service,
+    min: GoVersion,
+    why: &'static str,
+    install: &'static str,
+) -> Result<(), Error> {
+    let refused = |what| Error::Tool { service, what, why, install };
+    let said = ask("go", &["env", "GOVERSION"]).ok_or_else(|| refused("go is not installed".to_owned()))?;
+    match go_version(&said) {
+        Some(version) if version >= min => Ok(()),
+        _ => Err(refused(format!("{said} is too old"))),
+    }
+}
+
+/// Of `go1.24.8`, the first two numbers.
+fn go_version(said: &str) -> Option<GoVersion> {
+    let mut numbers = said.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Makes a virtual environment of Python in `directory`, with `packages`.
+///
+/// # Errors
+/// [`Error::Tool`] if Python or what makes environments is not there; if a tool fails.
+pub(crate) fn make_python(
+    service: Service,
+    directory: &Path,
+    packages: &[&str],
+    why: &'static str,
+    install: &'static str,
+    say: &dyn Fn(&str),
+) -> Result<(), Error> {
+    // Debian has python3 without the two modules that make a virtual environment.
+    let what = match ask("python3", &["-c", "import venv, ensurepip"]) {
+        Some(_) => None,
+        None if ask("python3", &["--version"]).is_some() => {
+            Some("python3 lacks the module venv or ensurepip")
+        }
+        None => Some("python3 is not installed"),
+    };
+    if let Some(what) = what {
+        return Err(Error::Tool { service, what: what.to_owned(), why, install });
+    }
+    let path = directory.display().to_string();
+    run(service, Path::new("python3"), &["-m", "venv", &path], &[], say)?;
+    let quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"];
+    let arguments = [&["-m", "pip", "install"], &quietly[..], packages].concat();
+    run(service, &directory.join("bin/python"), &arguments, &[], say)
+}
+
 /// Runs a tool to its end. It dies with this process, and so do those that it starts.
 pub(crate) fn run(
     service: Service,
@@ -58,5 +115,24 @@ pub(crate) fn run(
             say(&format!("{service}: {:>4} s  {last}", start.elapsed().as_secs()));
         }
         std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_go_are_read() {
+        for (said, expect) in [
+            ("go1.24.8", Some((1, 24))),
+            ("go1.19", Some((1, 19))),
+            ("go1.25rc1", Some((1, 25))),
+            ("go2.0 X:nocoverageredesign", Some((2, 0))),
+            ("devel go1.27-abc", None),
+            ("", None),
+        ] {
+            assert_eq!(go_version(said), expect, "{said}");
+        }
     }
 }

@@ -76,6 +76,13 @@ fn a_missing_tool_is_named_with_what_to_do() {
     let go = "MinIO is built from source by `go install`; install Go >= 1.24, or set AFT_SKIP_SERVICES=minio";
     place.check(&["--fetch", "minio"], false, &["go is not installed", go]);
     place.go("go1.19", GOOD).check(&["--fetch", "minio"], false, &["go1.19 is too old", go]);
+    let go = "etcd is built from source by `go build`; install Go >= 1.26, or set AFT_SKIP_SERVICES=etcd";
+    place.check(&["--fetch", "etcd"], false, &["go1.19 is too old", go]);
+    let node = "install Node >= 20 with npm, on Linux, or set AFT_SKIP_SERVICES=restate";
+    place.check(&["--fetch", "restate"], false, &["node is not installed", node]);
+    place.tool("node", "echo v18.2.0").check(&["--fetch", "restate"], false, &["v18.2.0 is too old", node]);
+    place.tool("node", "echo v22.2.0").check(&["--fetch", "restate"], false, &["npm is not installed", node]);
+    place.check(&["--fetch", "powertools"], false, &["python3 is not installed", "python3-venv"]);
     let python = "install python3 and python3-venv, or set AFT_SKIP_SERVICES=moto";
     place.check(&["--fetch", "moto"], false, &["python3 is not installed", python]);
     place.tool("python3", "[ \"$1\" = --version ]");

@@ -20,6 +20,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::chapters;
 use crate::data::{Data, Speed};
 
 /// Where everything goes, in the repository.
@@ -29,12 +30,25 @@ const DATA: &str = "data.json";
 /// Where the summary goes, in the repository.
 const SUMMARY: &str = "docs/benchmarks.md";
 
-/// Writes everything that is made of what was measured; `root` is the repository's.
+/// Writes everything that is made of what was measured; `root` is the repository's. Figures of
+/// earlier runs that this one did not measure stay, each with its own run.
 pub(crate) fn all(data: &Data, root: &Path) -> io::Result<()> {
     fs::create_dir_all(root.join(FOLDER))?;
-    let mut json = serde_json::to_string_pretty(data)?;
+    let path = root.join(FOLDER).join(DATA);
+    let data = match fs::read(&path) {
+        Ok(earlier) => {
+            let earlier: Data = serde_json::from_slice(&earlier).map_err(|why| {
+                let text = format!("{}: {why}; remove it to begin anew", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
+            data.clone().with_earlier(earlier, chapters::ids())
+        }
+        Err(why) if why.kind() == io::ErrorKind::NotFound => data.clone(),
+        Err(why) => return Err(why),
+    };
+    let mut json = serde_json::to_string_pretty(&data)?;
     json.push('\n');
-    fs::write(root.join(FOLDER).join(DATA), json)?;
+    fs::write(path, json)?;
     // Out of the file, not out of `data`: so what is written now is what is written from the file later.
     again(root)
 }
@@ -117,8 +131,8 @@ mod tests {
         let folder = root.path().join(FOLDER);
         let written = || (files(&folder), files(&root.path().join("docs")));
         let first = written();
-        // data.json and the page; a CSV a figure; a plot a speed, of which one figure has but one.
-        assert_eq!(first.0.len(), 2 + 3 * data.figures.len() - 1);
+        // data.json and the page; a CSV a figure; a plot a speed, of which two figures have but one.
+        assert_eq!(first.0.len(), 2 + 3 * data.figures.len() - 2);
         let read: Data = serde_json::from_str(&fs::read_to_string(folder.join(DATA)).expect("it is there"))
             .expect("it is what was written");
         assert!(read == data, "{read:#?}");
@@ -132,12 +146,48 @@ mod tests {
             document.ends_with("<!-- figures:end -->\n\nmore\n") && !document.contains("Not measured"),
             "{document}"
         );
-        // What an earlier run drew, and this one does not have, would contradict the page.
-        let mut fewer = data;
-        let gone = fewer.figures.remove(0);
-        all(&fewer, root.path()).expect("it can be written");
-        assert!(!folder.join(format!("{}.csv", gone.id)).exists());
-        assert_eq!(files(&folder).len(), first.0.len() - 3);
+    }
+
+    #[test]
+    fn a_run_of_some_figures_keeps_the_others_each_with_its_run() {
+        let root = repository(DOCUMENT);
+        let first = sample::data();
+        all(&first, root.path()).expect("it can be written");
+        let folder = root.path().join(FOLDER);
+        let read = || -> Data {
+            let json = fs::read(folder.join(DATA)).expect("it is there");
+            serde_json::from_slice(&json).expect("it is what was written")
+        };
+        let mut second = sample::data();
+        (second.run.day, second.run.command) = ("2026-12-24".to_owned(), "cargo xtask some".to_owned());
+        second.figures.retain(|figure| figure.id == "clients");
+        second.figures[0].cells.truncate(1);
+        all(&second, root.path()).expect("it can be written");
+        let both = read();
+        assert_eq!(both.run, first.run, "most figures are of the first run");
+        assert_eq!(both.figures.len(), first.figures.len());
+        for (figure, of_first) in both.figures.iter().zip(&first.figures) {
+            match figure.id.as_str() {
+                "clients" => assert_eq!((&figure.run, figure.cells.len()), (&Some(second.run.clone()), 1)),
+                _ => assert_eq!(figure, of_first),
+            }
+        }
+        let document = fs::read_to_string(root.path().join(SUMMARY)).expect("it is there");
+        let page = fs::read_to_string(folder.join("index.html")).expect("it is there");
+        for text in [&document, &page] {
+            assert!(text.contains("2026-11-30") && text.contains("2026-12-24"), "{text}");
+            assert_eq!(text.matches("cargo xtask some").count(), 1, "{text}");
+        }
+        // A run of everything begins anew, and a figure that there is no more goes with its files.
+        let mut gone = first.clone();
+        gone.figures[0].id = "gone".to_owned();
+        gone.figures.truncate(1);
+        let json = serde_json::to_string(&gone).expect("it can be written");
+        fs::write(folder.join(DATA), json).expect("there is room");
+        fs::write(folder.join("gone.csv"), "x").expect("there is room");
+        all(&first, root.path()).expect("it can be written");
+        assert_eq!(read(), first);
+        assert!(!folder.join("gone.csv").exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use aft_bench::svg::escape;
 
-use crate::data::{Cell, Data, Figure, Speed};
+use crate::data::{Cell, Data, Figure, Run, Speed};
 use crate::write::plot;
 use crate::write::table::{Column, Table};
 use crate::write::text;
@@ -44,14 +44,17 @@ pub(super) fn of(data: &Data) -> String {
          with the paper's; ratios of one way to another do. Where ours is slower or dearer, it stands here the same way.</p><dl>",
     );
     for (what, value) in [
-        ("Machine", escape(&data.machine)),
-        ("Versions", escape(&text::versions(data))),
-        ("Day", escape(&data.day)),
-        ("Seed", data.seed.to_string()),
-        ("Command", format!("<code>{}</code>", escape(&data.command))),
-        ("Took", text::duration(data.took_s)),
+        ("Machine", escape(&data.run.machine)),
+        ("Versions", escape(&text::versions(&data.run))),
+        ("Day", escape(&data.run.day)),
+        ("Seed", data.run.seed.to_string()),
+        ("Command", format!("<code>{}</code>", escape(&data.run.command))),
+        ("Took", text::duration(data.run.took_s)),
     ] {
         let _ = write!(html, "<dt>{what}</dt><dd>{value}</dd>");
+    }
+    if let Some(load) = data.run.load_before {
+        let _ = write!(html, "<dt>Load average before</dt><dd>{load:.2}</dd>");
     }
     html.push_str(
         "</dl><p><b>As is</b>: the store is a server on this machine, as fast as it is. <b>Cloud speed</b>: the same server, but every \
@@ -114,13 +117,25 @@ fn bounds(data: &Data) -> String {
     html
 }
 
+/// How a figure was measured that is not of the run at the top.
+fn run(run: &Run) -> String {
+    format!(
+        "<p>Measured in another run: <code>{}</code>; {}; {}; {}.</p>",
+        escape(&run.command),
+        escape(&run.machine),
+        escape(&text::versions(run)),
+        escape(&text::how(run))
+    )
+}
+
 fn section(figure: &Figure) -> String {
     let mut html = format!(
-        "<h2 id=\"{}\">{}{}</h2><p>{}</p><p class=\"legend\">",
+        "<h2 id=\"{}\">{}{}</h2><p>{}</p>{}<p class=\"legend\">",
         escape(&figure.id),
         escape(&figure.title),
         paper(figure),
-        escape(&figure.about)
+        escape(&figure.about),
+        figure.run.as_ref().map(run).unwrap_or_default()
     );
     for (way, look) in plot::looks(figure) {
         let key = look.key(2.0, 6.0);
@@ -238,7 +253,7 @@ mod tests {
         for foreign in ["<script", "http://", "https://", "<link", "NaN", "inf,", "url("] {
             assert!(!html.contains(foreign), "{foreign}");
         }
-        for head in [&data.machine, &data.day, &data.command] {
+        for head in [&data.run.machine, &data.run.day, &data.run.command] {
             assert!(html.contains(&escape(head)), "{head}");
         }
         for head in ["Valkey 9.0.1", "<dd>7</dd>", "45 min 12 s"] {

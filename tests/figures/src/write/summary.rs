@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::data::{Data, Figure};
+use crate::others;
 use crate::write::table::Table;
 use crate::write::text;
 
@@ -27,18 +28,29 @@ pub(super) fn of(data: &Data) -> String {
     // Writing to a string does not fail.
     let _ = write!(
         md,
-        "**Machine**: {}; {}; {}, seed {}, {}. Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
+        "**Machine**: {}; {}; {}. Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
          *As is*: servers on this machine as fast as they are. *Cloud speed*: every call delayed as in the cloud, for ours and for \
          the others alike.\n",
-        data.machine,
-        text::versions(data),
-        data.day,
-        data.seed,
-        text::duration(data.took_s)
+        data.run.machine,
+        text::versions(&data.run),
+        text::how(&data.run)
     );
+    for (run, figures) in data.other_runs() {
+        let titles: Vec<&str> = figures.iter().map(|figure| figure.title.as_str()).collect();
+        let _ = writeln!(
+            md,
+            "Measured in another run (`{}`): *{}*. {}; {}; {}.",
+            run.command,
+            titles.join("*, *"),
+            run.machine,
+            text::versions(run),
+            text::how(run)
+        );
+    }
     md.push_str(&bounds(data));
-    for figure in data.figures.iter().filter(|figure| figure.id == "end-to-end") {
-        md.push_str(&end_to_end(figure));
+    let has_table = |figure: &&Figure| figure.id == "end-to-end" || others::compares(&figure.id);
+    for figure in data.figures.iter().filter(has_table) {
+        md.push_str(&whole(figure));
     }
     md
 }
@@ -60,9 +72,13 @@ fn bounds(data: &Data) -> String {
     md
 }
 
-fn end_to_end(figure: &Figure) -> String {
+/// A figure with every point.
+fn whole(figure: &Figure) -> String {
     let Table { rows, columns } = Table::of(figure);
     let mut md = format!("\n{}\n\n| store |", figure.about);
+    if others::compares(&figure.id) {
+        md.insert_str(0, &format!("\n**{}**\n", figure.title));
+    }
     for column in &columns {
         let _ = write!(md, " {} |", escape(&column.head));
     }
@@ -114,7 +130,7 @@ mod tests {
         for bound in bounds {
             assert_eq!(md.matches(&bound.what.replace('|', "\\|")).count(), 1, "{}", bound.what);
         }
-        assert!(md.contains("**missed**") && md.contains(&data.machine), "{md}");
+        assert!(md.contains("**missed**") && md.contains(&data.run.machine), "{md}");
         assert!(md.contains("(figures/index.html)"), "{md}");
         // Every line of a table has as many cells as the one above it.
         let cells = |line: &str| line.replace("\\|", "").matches('|').count();

@@ -2,6 +2,7 @@
 
 use crate::data::{Cell, Figure, Speed};
 use crate::write::text::{self, NONE};
+use crate::write::view::Counts;
 
 /// A column.
 #[derive(Debug)]
@@ -45,16 +46,24 @@ impl<'a> Table<'a> {
             table.papers(|cell| text::ratios(figure.published_ratios(cell, baseline)));
         }
         let in_ten_thousand = |count, cell: &Cell| text::in_ten_thousand(count, cell.seen.transactions);
-        if figure.counts_effects() {
+        if figure.counts() == Counts::Effects {
             table.ours("happened twice in 10,000", |cell| in_ten_thousand(cell.seen.double, cell));
             table.ours("half done in 10,000", |cell| in_ten_thousand(cell.seen.half, cell));
-        } else {
+        }
+        if figure.counts() == Counts::Anomalies {
             let published = |cell: &Cell| figure.published(&cell.store, &cell.way, cell.x);
             let count = |count: Option<u64>| count.map_or_else(|| NONE.to_owned(), |count| count.to_string());
             table.ours("own-write in 10,000", |cell| in_ten_thousand(cell.seen.own_write, cell));
             table.papers(|cell| count(published(cell).and_then(|of| of.own_write)));
             table.ours("fractured in 10,000", |cell| in_ten_thousand(cell.seen.fractured, cell));
             table.papers(|cell| count(published(cell).and_then(|of| of.fractured)));
+        }
+        if !figure.counts_requests() {
+            table.ours("attempts", |cell| {
+                let attempts = cell.seen.attempts as f64 / cell.seen.transactions as f64;
+                text::fixed(attempts, 3)
+            });
+            return table;
         }
         table.ours("requests", |cell| text::number(cell.seen.requests.values().sum()));
         table.ours("$ per million", |cell| {

@@ -1,6 +1,6 @@
 //! Numbers for people: as many digits as a measurement is good for, and a dash where there is none.
 
-use crate::data::{Bound, Data};
+use crate::data::{Bound, Data, Run};
 
 /// What stands for a number that is not there.
 pub(super) const NONE: &str = "–";
@@ -78,10 +78,17 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// Names and versions of what took part.
-pub(super) fn versions(data: &Data) -> String {
+pub(super) fn versions(run: &Run) -> String {
     let versions: Vec<String> =
-        data.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        run.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     versions.join(", ")
+}
+
+/// When and how long a run measured, and what else the machine did.
+pub(super) fn how(run: &Run) -> String {
+    let load = run.load_before.map(|load| format!(", load average {load:.2} before it began"));
+    let took = duration(run.took_s);
+    format!("{}, seed {}, {took}{}", run.day, run.seed, load.unwrap_or_default())
 }
 
 /// What a bound asks for.

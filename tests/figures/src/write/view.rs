@@ -1,6 +1,18 @@
 //! A figure's stores, ways and points in the order in which they were measured, and one way against another.
 
 use crate::data::{Cell, Figure, Published, Seen, Speed, Y};
+use crate::others::{self, etcd, powertools, restate};
+
+/// What a figure counts beside times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Anomalies of reads.
+    Anomalies,
+    /// Effects that happened twice or in part.
+    Effects,
+    /// What is wrong ends the run.
+    Nothing,
+}
 
 impl Speed {
     /// In file names and CSV.
@@ -53,9 +65,18 @@ impl Figure {
         !self.x.is_empty()
     }
 
-    /// Whether effects were counted rather than anomalies of reads.
-    pub(super) fn counts_effects(&self) -> bool {
-        self.id == "exactly-once"
+    /// What was counted beside times.
+    pub(super) fn counts(&self) -> Counts {
+        match self.id.as_str() {
+            "exactly-once" | restate::TRANSFERS | powertools::TRANSFERS => Counts::Effects,
+            etcd::PUTS | etcd::GETS => Counts::Nothing,
+            _ => Counts::Anomalies,
+        }
+    }
+
+    /// Whether the store's calls were counted.
+    pub(super) fn counts_requests(&self) -> bool {
+        !others::compares(&self.id)
     }
 
     pub(super) fn cell(&self, store: &str, speed: Speed, way: &str, x: f64) -> Option<&Cell> {
@@ -155,6 +176,7 @@ mod tests {
         assert_eq!(baselines("cache"), ["aft without cache", "store's transactions"]);
         assert_eq!(baselines("collecting"), ["aft, not collecting"]);
         assert!(baselines("clients").is_empty());
+        assert_eq!(baselines("etcd-puts"), ["etcd"]);
     }
 
     #[test]

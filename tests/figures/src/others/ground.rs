@@ -1,0 +1,132 @@
+//! What a comparison stands on: a directory on a disk, and `aft serve` as a process of its own,
+//! with its settings as they are by default.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use aft_services::Program;
+
+use crate::site::Failed;
+
+/// How long a server may take until it listens: a second, and more where others work.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// The type that a file system in memory has.
+const TMPFS: &str = "tmpfs";
+
+/// A server of AFT. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AftServer {
+    pub(crate) url: String,
+    _program: Program,
+}
+
+/// Finds the program that cargo put beside this one.
+///
+/// # Errors
+/// If it is not there.
+pub(crate) fn binary() -> Result<PathBuf, Failed> {
+    let here = std::env::current_exe().map_err(|why| format!("cannot find this program: {why}"))?;
+    let binary = here.with_file_name("aft");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    Err(format!(
+        "{} is not there: run `cargo xtask figures`, which builds it, or `cargo build --release -p aft`",
+        binary.display()
+    ))
+}
+
+/// Makes a directory for one server's data: below the one in which the others have theirs.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn folder() -> Result<tempfile::TempDir, Failed> {
+    tempfile::tempdir().map_err(|why| format!("cannot make a directory: {why}"))
+}
+
+/// Checks that what is fsynced below the directory for temporary files reaches a disk.
+///
+/// # Errors
+/// If its file system is one in memory.
+pub(crate) fn on_a_disk() -> Result<(), Failed> {
+    let folder = std::env::temp_dir();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    if kind_of_file_system(&mounts, &folder) == Some(TMPFS) {
+        return Err(format!(
+            "{} is in memory, where an fsync costs nothing: set TMPDIR to a directory on a disk",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Of the lines of `/proc/self/mounts`, the type of what a path lies on.
+fn kind_of_file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (_, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        path.starts_with(place).then_some((place.len(), kind))
+    });
+    // Of two at one place the later hides the earlier.
+    mounts.max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
+}
+
+impl AftServer {
+    /// Starts it on a store, and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not come to listen; with what it said.
+    pub(crate) async fn start(
+        store: &str,
+        environment: &[(&'static str, &'static str)],
+        folder: &Path,
+    ) -> Result<AftServer, Failed> {
+        let (store, environment, folder) = (store.to_owned(), environment.to_vec(), folder.to_owned());
+        let started = tokio::task::spawn_blocking(move || {
+            let arguments = ["serve", "--store", &store, "--listen", "127.0.0.1:0"];
+            let mut program = Program::start(&binary()?, &arguments, &environment, &folder)
+                .map_err(|why| why.to_string())?;
+            let url = program.says("listening on ", START_TIME_MAX).map_err(|why| why.to_string())?;
+            Ok(AftServer { url, _program: program })
+        });
+        started.await.map_err(|why| why.to_string())?
+    }
+}
+
+/// Runs `aft` to its end.
+///
+/// # Errors
+/// If it fails; with what it said.
+pub(crate) async fn aft(
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
+) -> Result<(), Failed> {
+    let ran = tokio::task::spawn_blocking(move || {
+        let line = format!("aft {}", arguments.join(" "));
+        let output = Command::new(binary()?).args(&arguments).envs(environment).output();
+        let output = output.map_err(|why| format!("cannot start {line}: {why}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("`{line}` failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    });
+    ran.await.map_err(|why| why.to_string())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_lies_on_what_was_mounted_last_and_nearest() {
+        let mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /run ext4 rw 0 0\n\
+                      tmpfs /tmp tmpfs rw 0 0\n";
+        let kind = |path: &str| kind_of_file_system(mounts, Path::new(path));
+        assert_eq!(kind("/var/tmp"), Some("ext4"));
+        assert_eq!(kind("/tmp/x"), Some(TMPFS));
+        assert_eq!(kind("/tmpx"), Some("ext4"));
+        assert_eq!(kind("/run/x"), Some("ext4"));
+        assert_eq!(kind_of_file_system("", Path::new("/tmp")), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The least of an HTTP/1.1 client: one kept connection, one call at a time, `TCP_NODELAY`. Every
+//! client of a load has one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long an answer may take: longer than any that is worth a figure.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Connection {
+    /// Connects to `HOST:PORT`.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub(crate) async fn open(host: &str) -> Result<Connection, String> {
+        let stream = TcpStream::connect(host).await.map_err(|why| format!("cannot reach {host}: {why}"))?;
+        stream.set_nodelay(true).map_err(|why| why.to_string())?;
+        Connection::over(stream, host).await
+    }
+
+    /// Connects to a socket of a file system.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub(crate) async fn open_unix(path: &std::path::Path) -> Result<Connection, String> {
+        let cannot = |why| format!("cannot reach {}: {why}", path.display());
+        Connection::over(UnixStream::connect(path).await.map_err(cannot)?, "localhost").await
+    }
+
+    async fn over<S>(stream: S, host: &str) -> Result<Connection, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
+        // Its end shows in the calls.
+        tokio::spawn(connection);
+        Ok(Connection { sender, host: host.to_owned() })
+    }
+
+    /// Sends a call with a body of JSON, or none, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// If the connection broke, or no answer came in time.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        json: String,
+    ) -> Result<Answer, String> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.host);
+        if !json.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(json))).map_err(|why| why.to_string())?;
+        let answer = async {
+            self.sender.ready().await?;
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Answer { status: head.status, headers: head.headers, body })
+        };
+        match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
+            Ok(answer) => answer.map_err(|why| format!("connection broke: {why}")),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+}

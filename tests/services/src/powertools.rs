@@ -1,0 +1,61 @@
+//! Powertools for AWS Lambda (MIT-0) with boto3 (Apache-2.0): a library of Python, installed with
+//! pip into a virtual environment for the figures alone. No server: there is a program to run
+//! functions with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::service::Recipe;
+use crate::{Error, Service, tool};
+
+const VERSION: &str = "3.37.0";
+/// All of it, so that two machines have the same.
+const PACKAGES: [&str; 9] = [
+    "aws-lambda-powertools==3.37.0",
+    "boto3==1.44.8",
+    "botocore==1.44.8",
+    "jmespath==1.1.0",
+    "python-dateutil==2.9.0.post0",
+    "s3transfer==0.19.3",
+    "six==1.17.0",
+    "typing_extensions==4.16.0",
+    "urllib3==2.8.0",
+];
+
+const WHY: &str = "Powertools runs in a virtual environment of Python";
+const INSTALL: &str = "install python3 (3.10 or newer) and python3-venv";
+
+/// Powertools' recipe.
+#[derive(Debug)]
+pub(crate) struct Powertools;
+
+impl Recipe for Powertools {
+    /// A virtual environment knows its own path: moved, it is to be made anew.
+    fn stamp(&self, directory: &Path) -> String {
+        format!("{} in {}\n", PACKAGES.join(" "), directory.display())
+    }
+
+    fn version(&self, _: &Path) -> String {
+        VERSION.to_owned()
+    }
+
+    fn program(&self, directory: &Path) -> PathBuf {
+        directory.join("bin/python")
+    }
+
+    fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
+        tool::make_python(Service::Powertools, directory, &PACKAGES, WHY, INSTALL, say)
+    }
+
+    fn serve(&self, _: &mut Command, _: &Path, _: u16) {
+        panic!("Powertools is no server: ask for its program")
+    }
+
+    fn answers(&self, _: u16) -> bool {
+        panic!("Powertools is no server")
+    }
+
+    fn store_url(&self, _: u16) -> String {
+        panic!("Powertools is no server")
+    }
+}
