@@ -59,9 +59,8 @@ const PIECE_BYTES = 64 << 10
 const ABORT_MS_MAX = 2_000
 // Commits that a session token names, and the bytes of one: time, attempt, request hash.
 const SESSION_LEN_MAX = 8
-const SESSION_FORMAT = 2
 // Format number, and until when transactions are fresh.
-const SESSION_PREFIX_LEN = 1 + 8
+const SESSION_PREFIX_LEN = { 2: 1 + 8, 3: 1 + 8 + 8 + 8 }
 // Of an entry: time, attempt, request hash; then when it was heard of, flags.
 const SESSION_IDENTITY_LEN = 8 + 16 + 32
 const SESSION_ENTRY_LEN = SESSION_IDENTITY_LEN + 8 + 1
@@ -237,33 +236,55 @@ function lookUpPath (under, requestId, scope) {
   return `/v1/${under}/${encodeName(requestId)}${scope ? `?scope=${encodeURIComponent(scope)}` : ''}`
 }
 
+const most = (one, other) => one > other ? one : other
+
+const seenAt = entry => entry.readBigUInt64BE(SESSION_IDENTITY_LEN)
+
+// What a session token says: until when transactions are fresh, the node through which all was seen, after which time that counts, the commits.
+function parseSession (token) {
+  const raw = Buffer.from(token, 'base64url')
+  const prefix = SESSION_PREFIX_LEN[raw[0]]
+  const readable = raw.toString('base64url') === token && prefix !== undefined && raw.length >= prefix
+  if (!readable || (raw.length - prefix) % SESSION_ENTRY_LEN !== 0) throw new Error('not a session token of format 2 or 3')
+  const number = at => at < prefix ? raw.readBigUInt64BE(at) : 0n
+  const entries = []
+  for (let at = prefix; at < raw.length; at += SESSION_ENTRY_LEN) entries.push(raw.subarray(at, at + SESSION_ENTRY_LEN))
+  if (entries.some(entry => entry[SESSION_ENTRY_LEN - 1] > 1)) throw new Error('not a session token')
+  const [fresh, through, mixed] = [1, 9, 17].map(number)
+  const empty = fresh === 0n && through === 0n && mixed === 0n && entries.length === 0
+  return { fresh, through, mixed, entries, empty, seen: entries.map(seenAt).reduce(most, 0n) }
+}
+
+// The node through which both were seen, and after which time that counts: when what was seen through the other node is shown by all.
+function mergeThrough (one, other) {
+  const mixed = most(one.mixed, other.mixed)
+  if (one.through === other.through || other.empty) return { through: one.through, mixed }
+  if (one.empty) return { through: other.through, mixed }
+  const isFirst = one.seen < other.seen || (one.seen === other.seen && one.through < other.through)
+  const [earlier, last] = isFirst ? [one, other] : [other, one]
+  return { through: last.through, mixed: most(most(mixed, earlier.fresh), earlier.seen + SESSION_COVER_MS) }
+}
+
 export function mergeSessions (one, other) {
   // Of two entries of one commit, the one that was heard of last.
   const entries = new Map()
-  let fresh = 0n
-  for (const token of [one, other]) {
-    const raw = Buffer.from(token, 'base64url')
-    const canonical = raw.toString('base64url') === token
-    const whole = (raw.length - SESSION_PREFIX_LEN) % SESSION_ENTRY_LEN === 0
-    if (!canonical || raw[0] !== SESSION_FORMAT || raw.length < SESSION_PREFIX_LEN || !whole) throw new Error('not a session token of format 2')
-    const until = raw.readBigUInt64BE(1)
-    if (until > fresh) fresh = until
-    for (let at = SESSION_PREFIX_LEN; at < raw.length; at += SESSION_ENTRY_LEN) {
-      const entry = raw.subarray(at, at + SESSION_ENTRY_LEN)
-      if (entry[SESSION_ENTRY_LEN - 1] > 1) throw new Error('not a session token')
+  const both = [one, other].map(parseSession)
+  let fresh = most(both[0].fresh, both[1].fresh)
+  for (const session of both) {
+    for (const entry of session.entries) {
       const identity = entry.toString('hex', 0, SESSION_IDENTITY_LEN)
       const known = entries.get(identity)
       if (known === undefined || Buffer.compare(known, entry) < 0) entries.set(identity, entry)
     }
   }
   const newest = [...entries.values()].sort(Buffer.compare).reverse()
-  for (const entry of newest.slice(SESSION_LEN_MAX)) {
-    const until = entry.readBigUInt64BE(SESSION_IDENTITY_LEN) + SESSION_COVER_MS
-    if (until > fresh) fresh = until
-  }
-  const prefix = Buffer.alloc(SESSION_PREFIX_LEN)
-  prefix[0] = SESSION_FORMAT
-  prefix.writeBigUInt64BE(BigInt.asUintN(64, fresh) === fresh ? fresh : 2n ** 64n - 1n, 1)
+  for (const entry of newest.slice(SESSION_LEN_MAX)) fresh = most(fresh, seenAt(entry) + SESSION_COVER_MS)
+  const { through, mixed } = mergeThrough(...both)
+  const format = through === 0n && mixed === 0n ? 2 : 3
+  const prefix = Buffer.alloc(SESSION_PREFIX_LEN[format])
+  prefix[0] = format
+  const numbers = format === 2 ? [fresh] : [fresh, through, mixed]
+  numbers.forEach((number, at) => prefix.writeBigUInt64BE(number < 2n ** 64n ? number : 2n ** 64n - 1n, 1 + 8 * at))
   return Buffer.concat([prefix, ...newest.slice(0, SESSION_LEN_MAX)]).toString('base64url')
 }
 

@@ -61,6 +61,7 @@ bugs! {
     AbsentAfterRejection => [Simulation],
     OlderVersionAfterRejection => [Simulation],
     FreshByOldListing => [Simulation],
+    KnowWhatOthersShowed => [Simulation],
     SkipSecondPage => [Simulation],
     OrderByTimeOnly => [Simulation],
     ForgetLaterRanges => [Simulation],

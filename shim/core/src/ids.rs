@@ -40,8 +40,8 @@ hex_debug!(RequestHash);
 pub struct Fingerprint(pub [u8; 32]);
 hex_debug!(Fingerprint);
 
-/// A node of the shim, for the life of one process: fresh at every start.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A node of the shim, for the life of one process: fresh at every start. 0 is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub u64);
 
 impl fmt::Display for NodeId {
@@ -180,6 +180,12 @@ pub struct Session {
     /// The store's time, in milliseconds, until which transactions of the client are fresh: it
     /// has seen more than the entries name.
     pub fresh_until_ms: u64,
+    /// The node through which the client has seen all that it saw, whether it is named here or
+    /// not: there its transactions need not be fresh. 0: nobody.
+    pub through: NodeId,
+    /// The store's time, in milliseconds, after which that counts: by then every listing shows
+    /// what the client has seen through other nodes.
+    pub mixed_until_ms: u64,
 }
 
 impl Session {
@@ -192,15 +198,29 @@ impl Session {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
     }
 
-    /// Adds transactions that the client hears of now, and drops those that every listing younger
-    /// than `recheck_after_ms` shows. Without a time nothing is dropped.
+    /// Returns true if a node knows all that the client has seen, at this time of the store.
+    pub fn is_known_to(&self, node: NodeId, now_ms: u64) -> bool {
+        self.through == node && node != NodeId::default() && self.mixed_until_ms < now_ms
+    }
+
+    /// Adds transactions that the client hears of now through a node, and drops those that every
+    /// listing younger than `recheck_after_ms` shows. Without a time nothing is dropped.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
         now: Option<Bounds>,
         recheck_after_ms: u64,
+        node: NodeId,
     ) {
         let fresh_until_ms = self.fresh_until_ms;
+        if self.through != node {
+            // What it saw before, if anything, is shown by all listings in a while.
+            if *self != Session::default() {
+                let until_ms = now.map_or(u64::MAX, |now| now.latest_ms.saturating_add(recheck_after_ms));
+                self.mixed_until_ms = self.mixed_until_ms.max(self.fresh_until_ms).max(until_ms);
+            }
+            self.through = node;
+        }
         let mut newest = Hlc::default();
         // What is dropped must be so old at least. A token comes from outside: its times may be any.
         let now_ms = now.map_or(0, |now| now.earliest_ms);

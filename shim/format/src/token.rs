@@ -8,10 +8,14 @@ use aft_core::ids::{AttemptId, Hlc, NodeId, RequestHash, Session, SessionEntry, 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::FORMAT;
-
+/// The format of a session that names no node.
+const PLAIN: u8 = 2;
+/// The format of one that does.
+const THROUGH: u8 = 3;
 /// The format number, and until when transactions of the session are fresh.
 const PREFIX_LEN: usize = 1 + 8;
+/// The node through which all was seen, and after which time that counts.
+const THROUGH_LEN: usize = 8 + 8;
 /// Time, attempt, request hash, when the client heard of it, flags.
 const ENTRY_LEN: usize = 8 + 16 + 32 + 8 + 1;
 /// The flag of a whole entry.
@@ -21,7 +25,8 @@ const WHOLE: u8 = 1;
 pub const MERGED_COVER_MS: u64 = 60_000;
 
 /// The longest session token, as text: doors may refuse longer ones unread.
-pub const SESSION_TOKEN_BYTES_MAX: usize = (PREFIX_LEN + Session::LEN_MAX * ENTRY_LEN).div_ceil(3) * 4;
+pub const SESSION_TOKEN_BYTES_MAX: usize =
+    (PREFIX_LEN + THROUGH_LEN + Session::LEN_MAX * ENTRY_LEN).div_ceil(3) * 4;
 
 /// The reason why a text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,18 +50,23 @@ pub enum TokenError {
     Newer(u8),
 }
 
-/// Returns a session as its client carries it: format number, until when it is fresh, then the
-/// entries (time, attempt, request hash, when it was heard of, flags), in base64url without
+/// Returns a session as its client carries it: format number, until when it is fresh, in format 3 the
+/// node through which all was seen and after which time that counts, then the entries (time, attempt, request hash, when it was heard of, flags), in base64url without
 /// padding. Numbers are big-endian.
 ///
 /// # Panics
 /// If the session has more than [`Session::LEN_MAX`] entries.
 pub fn encode_session(session: &Session) -> String {
-    let Session { entries, fresh_until_ms } = session;
+    let Session { entries, fresh_until_ms, through, mixed_until_ms } = session;
     assert!(entries.len() <= Session::LEN_MAX, "a session of {} entries", entries.len());
-    let mut bytes = Vec::with_capacity(PREFIX_LEN + entries.len() * ENTRY_LEN);
-    bytes.push(FORMAT);
+    let mut bytes = Vec::with_capacity(PREFIX_LEN + THROUGH_LEN + entries.len() * ENTRY_LEN);
+    let is_plain = (*through, *mixed_until_ms) == (NodeId::default(), 0);
+    bytes.push(if is_plain { PLAIN } else { THROUGH });
     bytes.extend(fresh_until_ms.to_be_bytes());
+    if !is_plain {
+        bytes.extend(through.0.to_be_bytes());
+        bytes.extend(mixed_until_ms.to_be_bytes());
+    }
     for entry in entries {
         bytes.extend(entry.txn.time.0.to_be_bytes());
         bytes.extend(entry.txn.attempt.0);
@@ -79,13 +89,26 @@ pub fn decode_session(text: &str) -> Result<Session, TokenError> {
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Garbage)?;
     // The number comes first: all else may mean something different in another format.
-    let rest = match bytes[..] {
+    let (format, rest) = match bytes[..] {
         [] | [0, ..] => return Err(TokenError::Garbage),
         [1, ..] => return Err(TokenError::First),
-        [format, ..] if format > FORMAT => return Err(TokenError::Newer(format)),
-        [_, ref rest @ ..] => rest,
+        [format, ..] if format > THROUGH => return Err(TokenError::Newer(format)),
+        [format, ref rest @ ..] => (format, rest),
     };
-    let (fresh_until_ms, entries) = rest.split_first_chunk().ok_or(TokenError::Garbage)?;
+    let number = |rest| split_number(rest).ok_or(TokenError::Garbage);
+    let (fresh_until_ms, rest) = number(rest)?;
+    let (through, mixed_until_ms, entries) = match format {
+        PLAIN => (0, 0, rest),
+        _ => {
+            let (through, rest) = number(rest)?;
+            let (mixed_until_ms, rest) = number(rest)?;
+            // One text for one session.
+            if (through, mixed_until_ms) == (0, 0) {
+                return Err(TokenError::Garbage);
+            }
+            (through, mixed_until_ms, rest)
+        }
+    };
     if !entries.len().is_multiple_of(ENTRY_LEN) {
         return Err(TokenError::Garbage);
     }
@@ -93,17 +116,24 @@ pub fn decode_session(text: &str) -> Result<Session, TokenError> {
         return Err(TokenError::TooLong);
     }
     let entries = entries.chunks_exact(ENTRY_LEN).map(decode_entry).collect::<Option<_>>();
-    let fresh_until_ms = u64::from_be_bytes(*fresh_until_ms);
-    Ok(Session { entries: entries.ok_or(TokenError::Garbage)?, fresh_until_ms })
+    let entries = entries.ok_or(TokenError::Garbage)?;
+    Ok(Session { entries, fresh_until_ms, through: NodeId(through), mixed_until_ms })
+}
+
+fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*number), rest))
 }
 
 /// Returns one token for two of one client: the union of their entries, the newest first. Those
-/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`].
+/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`]. Seen through two nodes,
+/// all counts as seen through the one that was heard of last, once that time is over for the other.
 ///
 /// # Errors
 /// [`TokenError`] if one of the texts is not of the form that [`encode_session`] gives.
 pub fn merge_sessions(one: &str, other: &str) -> Result<String, TokenError> {
     let (one, other) = (decode_session(one)?, decode_session(other)?);
+    let (through, mixed_until_ms) = merge_through(&one, &other);
     let mut fresh_until_ms = one.fresh_until_ms.max(other.fresh_until_ms);
     let mut entries = one.entries;
     entries.extend(other.entries);
@@ -114,7 +144,29 @@ pub fn merge_sessions(one: &str, other: &str) -> Result<String, TokenError> {
         fresh_until_ms = fresh_until_ms.max(left_out.seen_ms.saturating_add(MERGED_COVER_MS));
     }
     entries.truncate(Session::LEN_MAX);
-    Ok(encode_session(&Session { entries, fresh_until_ms }))
+    Ok(encode_session(&Session { entries, fresh_until_ms, through, mixed_until_ms }))
+}
+
+/// Returns the node through which a merged session was seen, and after which time that counts.
+fn merge_through(one: &Session, other: &Session) -> (NodeId, u64) {
+    let mixed_until_ms = one.mixed_until_ms.max(other.mixed_until_ms);
+    if one.through == other.through {
+        return (one.through, mixed_until_ms);
+    }
+    let is_empty = |session: &Session| *session == Session::default();
+    match (is_empty(one), is_empty(other)) {
+        (true, _) => return (other.through, mixed_until_ms),
+        (_, true) => return (one.through, mixed_until_ms),
+        (false, false) => {}
+    }
+    let seen_ms = |session: &Session| session.entries.iter().map(|entry| entry.seen_ms).max().unwrap_or(0);
+    let [(earlier_ms, _, earlier), (_, through, _)] = {
+        let mut both = [one, other].map(|session| (seen_ms(session), session.through, session));
+        both.sort_by_key(|(seen_ms, through, _)| (*seen_ms, *through));
+        both
+    };
+    let covered_ms = earlier.fresh_until_ms.max(earlier_ms.saturating_add(MERGED_COVER_MS));
+    (through, mixed_until_ms.max(covered_ms))
 }
 
 fn decode_entry(bytes: &[u8]) -> Option<SessionEntry> {

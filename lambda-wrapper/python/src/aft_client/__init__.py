@@ -37,7 +37,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type, Union
 from urllib.parse import quote, urlsplit
 
 __all__ = [
@@ -75,11 +75,11 @@ KEY_BYTES_MAX = 1088
 ANSWER_BYTES_MAX = 256 << 20
 # How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
 ABORT_S_MAX = 2.0
-# Commits that a session token names; the bytes before them (format, until when transactions are fresh); the bytes of one (time, attempt, request
-# hash, when it was heard of, flags), and of its identity.
+# Commits that a session token names; the bytes before them, by its format (format, until when transactions are fresh; in format 3 also the node
+# through which all was seen, and after which time that counts); the bytes of one (time, attempt, request hash, when it was heard of, flags), and
+# of its identity.
 SESSION_LEN_MAX = 8
-SESSION_FORMAT = 2
-SESSION_PREFIX_LEN = 1 + 8
+SESSION_PREFIX_LEN = {2: 1 + 8, 3: 1 + 8 + 8 + 8}
 SESSION_ENTRY_LEN = 8 + 16 + 32 + 8 + 1
 SESSION_IDENTITY_LEN = 8 + 16 + 32
 # For how long a merged session covers commits that had no room in it, by fresh transactions.
@@ -390,32 +390,66 @@ def _path(text: str) -> str:
     return quote(text, safe="/~")
 
 
-def _parse_session(token: str) -> Tuple[int, List[bytes]]:
-    """Until when the session is fresh, and its entries."""
+class _Session(NamedTuple):
+    """What a session token says."""
+
+    # Until when transactions are fresh.
+    fresh: int
+    # The node through which all was seen, and after which time that counts.
+    through: int
+    mixed: int
+    entries: List[bytes]
+
+    def seen(self) -> int:
+        """When its client heard of the last commit that it names."""
+        return max((_seen(entry) for entry in self.entries), default=0)
+
+
+def _seen(entry: bytes) -> int:
+    return int.from_bytes(entry[SESSION_IDENTITY_LEN:SESSION_IDENTITY_LEN + 8], "big")
+
+
+def _parse_session(token: str) -> _Session:
     raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    if not raw or raw[0] != SESSION_FORMAT or len(raw) < SESSION_PREFIX_LEN:
-        raise ValueError(f"not a session token of format {SESSION_FORMAT}")
-    entries = [raw[at:at + SESSION_ENTRY_LEN] for at in range(SESSION_PREFIX_LEN, len(raw), SESSION_ENTRY_LEN)]
+    prefix = SESSION_PREFIX_LEN.get(raw[0] if raw else 0, 0)
+    if prefix == 0 or len(raw) < prefix:
+        raise ValueError("not a session token of format 2 or 3")
+    entries = [raw[at:at + SESSION_ENTRY_LEN] for at in range(prefix, len(raw), SESSION_ENTRY_LEN)]
     if any(len(entry) != SESSION_ENTRY_LEN or entry[-1] > 1 for entry in entries):
         raise ValueError("not a session token")
-    return int.from_bytes(raw[1:SESSION_PREFIX_LEN], "big"), entries
+    fresh, through, mixed = (int.from_bytes(raw[at:at + 8], "big") if at < prefix else 0 for at in (1, 9, 17))
+    return _Session(fresh, through, mixed, entries)
+
+
+def _merge_through(one: _Session, other: _Session) -> Tuple[int, int]:
+    """The node through which both were seen, and after which time that counts: when what was seen through the other node is shown by all."""
+    mixed = max(one.mixed, other.mixed)
+    empty = _Session(0, 0, 0, [])
+    if one.through == other.through or other == empty:
+        return one.through, mixed
+    if one == empty:
+        return other.through, mixed
+    earlier, last = sorted((one, other), key=lambda session: (session.seen(), session.through))
+    return last.through, max(mixed, earlier.fresh, earlier.seen() + SESSION_COVER_MS)
 
 
 def merge_sessions(one: str, other: str) -> str:
     """One token for what two tell of one client's commits: the newest ones; the others are covered by fresh transactions. Raises ValueError if
     one cannot be read."""
-    (fresh_one, entries_one), (fresh_other, entries_other) = _parse_session(one), _parse_session(other)
+    this, that = _parse_session(one), _parse_session(other)
+    through, mixed = _merge_through(this, that)
     # Of two entries of one commit, the one that was heard of last.
     newest: Dict[bytes, bytes] = {}
-    for entry in entries_one + entries_other:
+    for entry in this.entries + that.entries:
         identity = entry[:SESSION_IDENTITY_LEN]
         newest[identity] = max(entry, newest.get(identity, b""))
     entries = sorted(newest.values(), reverse=True)
-    fresh = max(fresh_one, fresh_other)
+    fresh = max(this.fresh, that.fresh)
     for entry in entries[SESSION_LEN_MAX:]:
-        seen = int.from_bytes(entry[SESSION_IDENTITY_LEN:SESSION_IDENTITY_LEN + 8], "big")
-        fresh = max(fresh, min(seen + SESSION_COVER_MS, 2 ** 64 - 1))
-    raw = bytes([SESSION_FORMAT]) + fresh.to_bytes(8, "big") + b"".join(entries[:SESSION_LEN_MAX])
+        fresh = max(fresh, _seen(entry) + SESSION_COVER_MS)
+    numbers = [fresh, through, mixed] if (through, mixed) != (0, 0) else [fresh]
+    prefix = bytes([3 if len(numbers) == 3 else 2]) + b"".join(min(n, 2 ** 64 - 1).to_bytes(8, "big") for n in numbers)
+    raw = prefix + b"".join(entries[:SESSION_LEN_MAX])
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

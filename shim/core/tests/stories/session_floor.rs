@@ -71,6 +71,15 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
     }
     assert_eq!(session.entries.len(), Session::LEN_MAX);
     assert!(session.fresh_until_ms > shop.true_ms(), "what does not fit is covered");
+    // The node that has shown it all lists each key once, and not for every transaction.
+    for round in 0..2 {
+        shop.calls.clear();
+        for name in &names {
+            assert_eq!(read_with(&mut shop, 0, &session, name), Some("mine".into()), "{name}");
+        }
+        let listed = shop.count(|call| matches!(call, Call::List { .. }));
+        assert!(round == 0 || listed == 0, "{:?}", shop.calls);
+    }
     // Without the token the listings of a moment ago are good enough.
     for name in &names {
         assert_eq!(read_with(&mut shop, 1, &Session::default(), name), None, "{name}");
@@ -78,6 +87,32 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
     for name in &names {
         assert_eq!(read_with(&mut shop, 1, &session, name), Some("mine".into()), "{name}");
     }
+}
+
+#[test]
+fn what_was_seen_through_another_node_is_looked_at_for_a_while() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    assert_eq!(shop.read_fresh(0, "k"), None);
+    let of = |shop: &mut Shop, node, session: &Session, name: &str| {
+        let begin = Begin { session: session.clone(), ..shop.begin(None) };
+        commit(shop, node, begin, name, "mine").session
+    };
+    // Through the second node, whose commits the first has not heard of.
+    let mut session = of(&mut shop, 1, &Session::default(), "k");
+    for number in 0..=Session::LEN_MAX {
+        session = of(&mut shop, 1, &session, &number.to_string());
+    }
+    // The first one names what it has shown itself, and not the rest.
+    let session = of(&mut shop, 0, &session, "of the first");
+    assert_eq!(read_with(&mut shop, 0, &session, "k"), Some("mine".into()), "it begins fresh");
+    // By then every listing in use is younger.
+    shop.pass(2 * Shop::settings().recheck_after_ms);
+    shop.read_fresh(0, "k");
+    let session = (0..=Session::LEN_MAX)
+        .fold(session, |session, number| of(&mut shop, 0, &session, &number.to_string()));
+    shop.calls.clear();
+    assert_eq!(read_with(&mut shop, 0, &session, "k"), Some("mine".into()));
+    assert_eq!(shop.count(|call| matches!(call, Call::List { .. })), 0, "{:?}", shop.calls);
 }
 
 #[test]
@@ -115,7 +150,7 @@ fn a_process_that_has_not_read_the_mark_knows_of_no_version_whether_it_was_colle
     shop.fail = |call| matches!(call, Call::Get(Name::Format)).then(|| CallError::Refused("not now".into()));
     let Some(Body::Record(record)) = shop.store.commits.get(&hash(7)) else { panic!("it was planted") };
     let entry = SessionEntry { txn: record.txn, hash: hash(7), whole: false, seen_ms: long_ago_ms };
-    let session = Session { entries: vec![entry], fresh_until_ms: 0 };
+    let session = Session { entries: vec![entry], ..Session::default() };
     let begin = Begin { session, ..shop.begin(None) };
     let reader = shop.open(0, begin);
     shop.fail = |_| None;

@@ -107,7 +107,7 @@ fn session_of(record: &Record) -> Session {
     let seen_ms = now_ms().max(record.txn.time.ms()).saturating_add(MERGED_COVER_MS);
     let whole = record.is_whole();
     let entries = vec![SessionEntry { txn: record.txn, hash: record.hash, whole, seen_ms }];
-    Session { entries, fresh_until_ms: 0 }
+    Session { entries, ..Session::default() }
 }
 
 fn parse_hash(text: &str) -> Option<RequestHash> {

@@ -1,6 +1,6 @@
 //! Strategies for everything that is stored.
 
-use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, Session, SessionEntry, TxnId};
+use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, NodeId, RequestHash, Session, SessionEntry, TxnId};
 use aft_core::record::{
     Aborted, BlobGroup, BlobRef, ETAG_BYTES_MAX, Follows, Format, Kind, LargeResult, Location, Meta, Record,
     Stub, Value, VersionEntry, Write,
@@ -47,8 +47,14 @@ pub(crate) fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 pub(crate) fn session() -> impl Strategy<Value = Session> {
     let entry = (txn(), hash(), any::<bool>(), any::<u64>())
         .prop_map(|(txn, hash, whole, seen_ms)| SessionEntry { txn, hash, whole, seen_ms });
-    (vec(entry, 0..=Session::LEN_MAX), any::<u64>())
-        .prop_map(|(entries, fresh_until_ms)| Session { entries, fresh_until_ms })
+    let through = prop_oneof![Just((0, 0)), (0..3_u64, any::<u64>())];
+    let all = (vec(entry, 0..=Session::LEN_MAX), any::<u64>(), through);
+    all.prop_map(|(entries, fresh_until_ms, (through, mixed_until_ms))| Session {
+        entries,
+        fresh_until_ms,
+        through: NodeId(through),
+        mixed_until_ms,
+    })
 }
 
 pub(crate) fn meta() -> impl Strategy<Value = Meta> {

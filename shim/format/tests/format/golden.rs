@@ -191,7 +191,7 @@ fn notes() {
 fn hashes_and_tokens() {
     let session = |whole, fresh_until_ms| {
         let entry = SessionEntry { txn: TXN, hash: HASH, whole, seen_ms: 1_700_000_000_123 };
-        encode_session(&Session { entries: vec![entry], fresh_until_ms })
+        encode_session(&Session { entries: vec![entry], fresh_until_ms, ..Session::default() })
     };
     check(
         "hashes.hex",

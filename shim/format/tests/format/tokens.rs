@@ -46,6 +46,15 @@ proptest! {
             prop_assert!(has || merged.fresh_until_ms >= covered_ms, "{:?} is lost", entry);
         }
         prop_assert!(merged.fresh_until_ms >= one.fresh_until_ms.max(other.fresh_until_ms));
+        // A node knows all of it only if it knows all of both, or what it has not shown is covered.
+        let node = merged.through;
+        for session in [&one, &other] {
+            let covers = |ms: u64| merged.mixed_until_ms >= ms;
+            let unseen = session.entries.iter().all(|entry| covers(entry.seen_ms.saturating_add(MERGED_COVER_MS)))
+                && covers(session.fresh_until_ms);
+            let is_its = session.through == node || *session == Session::default();
+            prop_assert!(covers(session.mixed_until_ms) && (is_its || unseen), "{:?} in {:?}", session, merged);
+        }
         prop_assert!(merged.entries.iter().all(|entry| one.entries.contains(entry) || other.entries.contains(entry)));
         prop_assert!(merge_sessions(&one_text, "?").is_err());
     }
@@ -68,7 +77,10 @@ fn session_garbage() {
     check(&[0], TokenError::Garbage);
     check(&[1], TokenError::First);
     check(&[1; 1 + 56], TokenError::First);
-    check(&[3], TokenError::Newer(3));
+    check(&[4], TokenError::Newer(4));
+    check(&[3], TokenError::Garbage);
+    // As in format 2, at greater length.
+    check(&[&[3][..], &[0; 24]].concat(), TokenError::Garbage);
     check(&[2], TokenError::Garbage);
     check(&[2; 8], TokenError::Garbage);
     check(&[2; 10], TokenError::Garbage);
@@ -84,7 +96,7 @@ fn session_garbage() {
     assert!(decode_session(&URL_SAFE_NO_PAD.encode(entries(Session::LEN_MAX))).is_ok());
     assert_eq!(decode_session("AgAAAAAAAAAA"), Ok(Session::default()));
     assert_eq!(decode_session("AgAAAAAAAAAA=="), Err(TokenError::Garbage));
-    assert_eq!(decode_session("AgAAAAAAAAAB"), Ok(Session { entries: Vec::new(), fresh_until_ms: 1 }));
+    assert_eq!(decode_session("AgAAAAAAAAAB"), Ok(Session { fresh_until_ms: 1, ..Session::default() }));
 }
 
 /// One transaction that both name is one entry, of the later hearing.
@@ -93,7 +105,7 @@ fn one_transaction_merges_into_one_entry() {
     use aft_core::ids::{RequestHash, SessionEntry, TxnId};
     let session = |seen_ms| {
         let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), whole: true, seen_ms };
-        encode_session(&Session { entries: vec![entry], fresh_until_ms: 0 })
+        encode_session(&Session { entries: vec![entry], ..Session::default() })
     };
     assert_eq!(merge_sessions(&session(1), &session(2)), Ok(session(2)));
     assert_eq!(merge_sessions(&session(2), &session(1)), Ok(session(2)));
@@ -104,7 +116,13 @@ fn one_transaction_merges_into_one_entry() {
 fn the_bound_is_close() {
     use aft_core::ids::{RequestHash, SessionEntry, TxnId};
     let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), whole: true, seen_ms: 1 };
-    let text = encode_session(&Session { entries: vec![entry; Session::LEN_MAX], fresh_until_ms: u64::MAX });
+    let entries = vec![entry; Session::LEN_MAX];
+    let text = encode_session(&Session {
+        entries,
+        fresh_until_ms: u64::MAX,
+        through: NodeId(u64::MAX),
+        mixed_until_ms: u64::MAX,
+    });
     assert!(text.len() + 3 > SESSION_TOKEN_BYTES_MAX, "{} of {SESSION_TOKEN_BYTES_MAX}", text.len());
 }
 

@@ -280,7 +280,8 @@ fn open(
 fn is_covered_by_fresh(state: &State, session: &Session) -> bool {
     // While the store's time is unknown, nothing says that the time of being fresh is over.
     let now_ms = state.clock.bounds().map_or(0, |bounds| bounds.earliest_ms);
-    now_ms < session.fresh_until_ms
+    let node = if state.planted(Bug::KnowWhatOthersShowed) { session.through } else { state.id };
+    now_ms < session.fresh_until_ms && !session.is_known_to(node, now_ms)
 }
 
 /// Returns the milliseconds until every open attempt of a request has ended, at most.

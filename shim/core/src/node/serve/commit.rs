@@ -254,10 +254,14 @@ fn conflict(state: &State, attempt: AttemptId) -> Option<Conflict> {
 fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let transaction = &state.transactions[&attempt];
     let mut session = transaction.session.clone();
-    let Some(bounds) = state.clock.bounds() else { return session };
+    let Some(bounds) = state.clock.bounds() else {
+        // The client has read through this node all the same.
+        session.add([], None, state.settings.recheck_after_ms, state.id);
+        return session;
+    };
     let reads = transaction.unsure_reads(bounds.latest_ms);
     let reads = reads.into_iter().filter(|entry| !state.is_entered(entry.hash, entry.txn));
-    session.add(reads, Some(bounds), state.settings.recheck_after_ms);
+    session.add(reads, Some(bounds), state.settings.recheck_after_ms, state.id);
     assert!(session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     session
 }
