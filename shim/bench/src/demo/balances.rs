@@ -9,8 +9,8 @@
 //! Both levels are on one server of a store of their own. Where one process holds the store, each
 //! transaction names its level. On a shared store the level belongs to the prefix of the keys, and
 //! is set when the store is made; so the demo makes a store beside the one that it was given, and
-//! removes it at the end (a demo that is interrupted leaves it there): the levels of a store in use are
-//! left alone.
+//! removes it at the end. A demo that is interrupted leaves it there. The levels of a store in use
+//! are left alone.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -167,7 +167,7 @@ async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar
     let is_acknowledged = |one: &&Move| acknowledged.contains(&one.request);
     let acknowledged: Vec<Move> = moves.iter().filter(is_acknowledged).copied().collect();
     let Books { sum, overwritten, double_effects } = judge_books(&accounts, &acknowledged);
-    // What the platform did to an attempt itself is no error of anybody's; it has figures of its own.
+    // What the platform did to an attempt itself is nobody's error; it has figures of its own.
     tally.errors.remove(KILLED);
     tally.errors.remove(GIVEN_UP);
     let conflicts = tally.errors.remove(CONFLICT).unwrap_or_default();
