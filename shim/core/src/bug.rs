@@ -95,6 +95,10 @@ bugs! {
     TrustOldDeletions => [Simulation],
     ForgetStrays => [Simulation],
     ExclusionGoesEarly => [Simulation],
+    JudgeConditionsByOldListings => [Simulation],
+    FailConditionsOfTheCommitted => [Simulation],
+    MoveSumsOn => [Simulation],
+    MoveConditionsOn => [Simulation],
     // Collecting.
     SupersedeByUndecided => [Sweep, Simulation],
     RemoveUndecidedEarly => [Sweep, Simulation],
