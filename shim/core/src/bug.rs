@@ -97,6 +97,10 @@ bugs! {
     TrustOldDeletions => [Simulation],
     ForgetStrays => [Simulation],
     ExclusionGoesEarly => [Simulation],
+    JudgeConditionsByOldListings => [Simulation],
+    FailConditionsOfTheCommitted => [Simulation],
+    MoveSumsOn => [Simulation],
+    MoveConditionsOn => [Simulation],
     // Collecting.
     SupersedeByUndecided => [Sweep, Simulation],
     RemoveUndecidedEarly => [Sweep, Simulation],

@@ -169,5 +169,5 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
     } else {
         println!("{outcome}");
     }
-    Ok(if outcome.shim_is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+    Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }

@@ -1,8 +1,10 @@
 //! Goal: the commands that people and programs call by name keep their exit codes and the fields of their JSON.
 //! Method: run the binary to its end, read what it says.
 
-use aft_e2e::binary::{Ran, run};
+use aft_e2e::binary::{Ran, run, run_in};
+use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
+use aft_services::Service;
 use serde_json::Value;
 
 #[test]
@@ -209,6 +211,53 @@ fn the_demo_shows_both_sides() {
     let (direct, shim) = (faults(&figures["runs"]["direct"]), faults(&figures["runs"]["shim"]));
     assert_eq!(shim, 0, "through the shim: {figures:#}");
     assert!(direct > 0, "straight to the store: {figures:#}");
+    both_levels(&figures, 12);
+}
+
+#[test]
+fn the_demo_makes_two_levels_on_redis_and_leaves_none() {
+    let Some(store) = RealStore::start(Service::Redis) else { return };
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let report = directory.path().join("report.html");
+    let report = report.to_str().expect("names of temporary files are text");
+    let url = store.url();
+    let demo = ["demo", "--requests", "200", "--seed", "3", "--store", &url, "--json", "--report", report];
+    let figures = run_in(&demo, &store.environment()).json();
+    assert_eq!(faults(&figures["runs"]["shim"]), 0, "{figures:#}");
+    both_levels(&figures, 40);
+    // Forty transfers of sixteen accounts by eight workers meet.
+    let count = |level: &str, field: &str| figures["balances"][level][field].as_u64().expect("a number");
+    assert!(count("read_atomic", "overwritten") > 0, "{figures:#}");
+    assert!(count("serializable", "conflicts") > 0, "{figures:#}");
+    let page = std::fs::read_to_string(report).expect("the report is there");
+    assert!(page.contains("<th>read_atomic</th><th>serializable</th>"), "{page}");
+    let beside = figures["balances"]["store"].as_str().expect("a URL");
+    let shown = run_in(&["store", "show", beside], &store.environment());
+    shown.assert_refused(&[beside, "there is no store here"]);
+}
+
+#[test]
+fn the_demo_chooses_levels_by_transaction_in_memory() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let report = directory.path().join("report.html");
+    let report = report.to_str().expect("names of temporary files are text");
+    let demo =
+        ["demo", "--requests", "30", "--seed", "5", "--store", "memory:", "--json", "--report", report];
+    both_levels(&run(&demo).json(), 6);
+}
+
+/// Checks the balances: at both levels every transfer got through, at `serializable` exactly.
+fn both_levels(figures: &Value, transfers: u64) {
+    for level in ["read_atomic", "serializable"] {
+        let of = &figures["balances"][level];
+        assert_eq!(of["transfers"], transfers, "{figures:#}");
+        assert_eq!(of["acknowledged"], transfers, "{figures:#}");
+        assert_eq!(of["double_effects"], 0, "{figures:#}");
+    }
+    let serializable = &figures["balances"]["serializable"];
+    assert_eq!(serializable["sum_after"], serializable["sum_before"], "{figures:#}");
+    assert_eq!(serializable["overwritten"], 0, "{figures:#}");
+    assert_eq!(serializable["audits_off"], 0, "{figures:#}");
 }
 
 /// How much went wrong in a run.

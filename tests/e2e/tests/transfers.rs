@@ -301,3 +301,8 @@ async fn transfers_on_two_servers_of_minio_keep_their_sum_under_kill_9() {
     // Fewer: to read them all takes three calls each.
     keep_the_sum_on_two(Service::Minio, 100, 6).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_on_two_servers_of_dynamodb_keep_their_sum_under_kill_9() {
+    keep_the_sum_on_two(Service::DynamoDb, 100, 6).await;
+}

@@ -9,11 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aft_core::ids::{AttemptId, Key, NodeId, Session, TxnId};
-use aft_core::message::{Batch, Begin, CommitArgs, Isolation, ListKeys, Op, Refusal, Ticket, Verb};
-use aft_core::record::{BlobGroup, BlobRef, LargeResult, Location, Value, Write};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Condition, Isolation, ListKeys, Op, Refusal, Ticket, Verb,
+};
+use aft_core::record::{BlobGroup, BlobRef, Kind, LargeResult, Location, Meta, SUM_BYTES_MAX, Value, Write};
 use aft_core::settings::Settings;
 use bytes::Bytes;
 
+use crate::conditional::{Base, Sum, number_left, sum_to_come};
 use crate::script::{Action, Request, Step};
 
 /// Blobs have this many parts: more than one, so that half a blob exists.
@@ -96,6 +99,12 @@ pub struct Sent {
     pub gets: Vec<(Key, Option<Write>)>,
     /// What the batch writes.
     pub writes: BTreeMap<Key, Write>,
+    /// The batch's conditions.
+    pub checks: Vec<(Key, Condition)>,
+    /// What the batch adds, in order, each with the number that it had written there before.
+    pub adds: Vec<(Key, i64, Option<i64>)>,
+    /// What the batch adds to each key that it has not written since.
+    pub sums: BTreeMap<Key, Sum>,
     /// A page of a listing, and how many more are wanted.
     pub list: Option<(ListKeys, u32)>,
     /// This verb commits.
@@ -145,6 +154,8 @@ pub struct Attempt {
     pub fresh: bool,
     /// The newest version of each key that somebody knew to have committed when it began.
     pub told_before: BTreeMap<Key, TxnId>,
+    /// The same for its conditions, if it has any: with the bytes of a value that its record has.
+    pub told_values: BTreeMap<Key, (TxnId, Option<Bytes>)>,
     /// When it began, its node knew the mark that the store held.
     pub mark_known: bool,
     /// The least mark that any listing can carry on which it rests.
@@ -159,6 +170,12 @@ pub struct Attempt {
     pub writes: BTreeMap<Key, Write>,
     /// What the batch writes that carries the commit.
     pub carried: BTreeMap<Key, Write>,
+    /// The conditions of batches that took effect.
+    pub checks: Vec<(Key, Condition)>,
+    /// The conditions of the batch that carries the commit.
+    pub carried_checks: Vec<(Key, Condition)>,
+    /// What that batch adds; `carried` has a place for each.
+    pub sums: BTreeMap<Key, Sum>,
     /// Writes of a refused batch that carried the commit: entries of it may still land, and count for nothing.
     pub dropped: BTreeMap<Key, Write>,
     /// Keys that other batches have written since that one was sent.
@@ -197,6 +214,11 @@ pub struct Attempt {
     pub outcome: Option<Ended>,
 }
 
+/// Returns true if a write may be a sum.
+fn is_sum(meta: &Meta) -> bool {
+    meta.kind == Kind::Inline && (1..=SUM_BYTES_MAX as u64).contains(&meta.size)
+}
+
 /// The attempt's number, from its id.
 pub fn attempt_number(id: AttemptId) -> usize {
     u32::from_be_bytes([id.0[12], id.0[13], id.0[14], id.0[15]]) as usize
@@ -228,6 +250,7 @@ impl Attempt {
             session_after: Session::default(),
             fresh: false,
             told_before: BTreeMap::new(),
+            told_values: BTreeMap::new(),
             mark_known: false,
             mark_least: TxnId::ZERO,
             blind: false,
@@ -235,6 +258,9 @@ impl Attempt {
             unseen: BTreeSet::new(),
             writes: BTreeMap::new(),
             carried: BTreeMap::new(),
+            checks: Vec::new(),
+            carried_checks: Vec::new(),
+            sums: BTreeMap::new(),
             dropped: BTreeMap::new(),
             overtaken: BTreeSet::new(),
             large_result: None,
@@ -313,7 +339,8 @@ impl Attempt {
         let with = record.keys().eq(self.written())
             && record.iter().all(|(key, write)| match (self.carried.get(key), self.writes.get(key)) {
                 (Some(carried), written) => {
-                    write == carried || (self.overtaken.contains(key) && Some(write) == written)
+                    let sum = self.sums.contains_key(key) && is_sum(&write.meta());
+                    sum || write == carried || (self.overtaken.contains(key) && Some(write) == written)
                 }
                 (None, written) => Some(write) == written,
             });
@@ -336,8 +363,18 @@ impl Attempt {
             | Refusal::NotFound
             | Refusal::Ended
             | Refusal::TooLarge(_)
-            | Refusal::Invalid(_) => self.dropped.append(&mut self.carried),
+            | Refusal::Invalid(_) => {
+                self.dropped.append(&mut self.carried);
+                self.carried_checks.clear();
+            }
         }
+    }
+
+    /// Returns true if it may have asked for an entry of a key that says this of the value.
+    pub(crate) fn may_enter(&self, key: &Key, meta: &Meta) -> bool {
+        let metas = [self.carried.get(key), self.writes.get(key), self.dropped.get(key)];
+        let written = metas.into_iter().flatten().any(|write| write.meta() == *meta);
+        written || (self.sums.contains_key(key) && is_sum(meta))
     }
 
     /// Its client was not told of all that this verb may have chosen.
@@ -358,7 +395,9 @@ impl Attempt {
 
     fn inline(&mut self) -> Value {
         self.write_count += 1;
-        let text = Bytes::from(format!("{}.{}", attempt_number(self.id), self.write_count));
+        // A number, so that it can be added to.
+        let number = 1_000 * (attempt_number(self.id) + 1) + self.write_count as usize;
+        let text = Bytes::from(number.to_string());
         Value {
             size: text.len() as u64,
             etag: text.clone(),
@@ -394,12 +433,32 @@ impl Attempt {
                 }
                 Action::Put(key) => {
                     let value = self.inline();
+                    sent.sums.remove(key);
                     sent.writes.insert(key.clone(), Write::Put(value.clone()));
                     Op::Put(key.clone(), value)
                 }
                 Action::Delete(key) => {
+                    sent.sums.remove(key);
                     sent.writes.insert(key.clone(), Write::Tombstone);
                     Op::Delete(key.clone())
+                }
+                Action::Check(key, guard) => {
+                    let condition = guard.condition(self.told_values.get(key));
+                    sent.checks.push((key.clone(), condition.clone()));
+                    Op::Check(key.clone(), condition)
+                }
+                Action::Add(key, by) => {
+                    let own = match sent.sums.get(key) {
+                        // Its own sum of before: the answers tell.
+                        Some(_) => None,
+                        None => sent.writes.get(key).or_else(|| self.writes.get(key)),
+                    };
+                    let number = own.and_then(|own| number_left(Some(own)));
+                    sent.adds.push((key.clone(), *by, number));
+                    let base = if own.is_some() { Base::Own(number) } else { Base::Committed };
+                    sent.sums.entry(key.clone()).or_insert(Sum { base, by: 0 }).by += by;
+                    sent.writes.insert(key.clone(), sum_to_come());
+                    Op::Add(key.clone(), *by)
                 }
             });
         }
@@ -418,6 +477,8 @@ impl Attempt {
             sent.commits = true;
             sent.carries = true;
             self.carried = std::mem::take(&mut sent.writes);
+            self.carried_checks.clone_from(&sent.checks);
+            self.sums.clone_from(&sent.sums);
             self.overtaken.clear();
         }
         Batch { ops, commit: commits.then(|| self.commit_args(request)) }
@@ -526,7 +587,9 @@ impl Attempt {
     pub(crate) fn commits_again(&mut self, request: &Request, refusal: &Refusal) -> bool {
         let allowed = match refusal {
             // A batch that carries the commit may have been refused before or after its writes took effect.
-            Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => self.carried.is_empty(),
+            Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => {
+                self.carried.is_empty() && self.carried_checks.is_empty()
+            }
             Refusal::Unknown(_) | Refusal::UnknownDamaged(..) => true,
             Refusal::NotServing => self.in_doubt.is_some(),
             Refusal::SnapshotGone(_)

@@ -13,6 +13,7 @@ use aft_core::message::Refusal;
 use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Name};
+use bytes::Bytes;
 
 use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::model::StoreModel;
@@ -208,6 +209,20 @@ impl Audit {
             .filter(move |record| record.txn >= least && matches!(record.write(key), Some(Write::Tombstone)))
     }
 
+    /// Returns the newest version of each key that somebody knows to have committed, with the bytes
+    /// of its value if its record has them.
+    pub(crate) fn told_values(&self) -> BTreeMap<Key, (TxnId, Option<Bytes>)> {
+        let of = |(key, txn): (&Key, &TxnId)| {
+            let value = self.write(txn.attempt, key).and_then(Write::value);
+            let bytes = value.and_then(|value| match &value.location {
+                Location::Inline(bytes) => Some(bytes.clone()),
+                Location::Blob(_) => None,
+            });
+            (key.clone(), (*txn, bytes))
+        };
+        self.told.iter().map(of).collect()
+    }
+
     /// Notes that somebody learns of this commit now.
     pub(crate) fn tell(&mut self, attempt: AttemptId, now_ms: u64) -> Verdict {
         let Some(commit) = self.commits.get_mut(&attempt) else { return Ok(()) };
@@ -279,6 +294,7 @@ impl Audit {
                         scene.attempt(record.txn.attempt).expect("judged above"),
                         scene,
                     )?;
+                    self.judge_conditions(record.txn, scene)?;
                 }
                 Ok(answer)
             }
@@ -338,6 +354,7 @@ impl Audit {
         if let Some(record) = writes.record.as_ref().filter(|_| wins) {
             self.committed(store, record, false, scene);
             self.judge_serial(record, scene.attempt(record.txn.attempt).expect("judged above"), scene)?;
+            self.judge_conditions(record.txn, scene)?;
         }
         let lost = writes.record.is_some() && !wins && store.abilities.commit_at_once;
         for (key, entry) in writes.entries.iter().filter(|_| !lost) {
@@ -485,8 +502,7 @@ impl Audit {
             return broken("an entry names the attempt that asked for it", format!("{key}: {entry:?}"));
         };
         let request = &scene.requests[attempt.request];
-        let metas = [attempt.carried.get(key), attempt.writes.get(key), attempt.dropped.get(key)];
-        let written = metas.into_iter().flatten().any(|write| write.meta() == entry.meta);
+        let written = attempt.may_enter(key, &entry.meta);
         let keys = attempt.written().into_iter().chain(attempt.dropped.keys()).collect::<BTreeSet<_>>().len();
         if attempt.commits == 0
             || request.hash_for(id) != entry.hash

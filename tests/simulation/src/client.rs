@@ -13,6 +13,7 @@ use crate::attempt::{Attempt, BLOB_PARTS, Ended, Progress, attempt_id};
 use crate::audit::Verdict;
 use crate::flights::{FlightId, Ghost};
 use crate::hosts::{Role, Waiting};
+use crate::script::Action;
 use crate::world::{Fresh, World};
 
 impl World {
@@ -95,6 +96,9 @@ impl World {
             return Ok(());
         }
         let request = &self.requests[attempt.request];
+        if attempt.progress == Progress::Unbegun && request.actions().any(Action::is_conditional) {
+            attempt.told_values = self.audit.told_values();
+        }
         let Some((verb, mut sent)) = attempt.next_verb(request, self.now_ms) else {
             self.program_over(number);
             return Ok(());
@@ -118,6 +122,9 @@ impl World {
             attempt.blind = !slot.unheard_ms.is_empty() || slot.misled;
         }
         attempt.open |= sent.begins && request.eager;
+        let (checks, adds) = (sent.checks.len() as u64, sent.adds.len() as u64);
+        *self.notes.entry("conditions asked").or_default() += checks;
+        *self.notes.entry("sums asked").or_default() += adds;
         let ticket = self.ticket(host, Waiting::Attempt(number));
         let attempt = &mut self.attempts[number];
         attempt.progress = Progress::Waiting(ticket);

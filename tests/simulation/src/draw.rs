@@ -12,7 +12,7 @@ use crate::clocks::StoreClock;
 use crate::hosts::Role;
 use crate::model::Abilities;
 use crate::random::Random;
-use crate::script::{Action, Request, Step};
+use crate::script::{Action, Guard, Request, Step};
 
 /// Settings and surroundings of one simulation.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct Plan {
     pub fresh: u64,
     /// A request is serializable.
     pub checked: u64,
+    /// Of a thousand serializable requests, so many have conditions or sums.
+    pub conditional: u64,
     /// Clocks.
     pub clocks: ClockPlan,
     /// Faults.
@@ -155,6 +157,7 @@ impl Plan {
         let clocks = draw_clocks(&mut random.branch("clocks"), &settings, coarse, calm);
         let sweep_for_ms = *random.pick(&[300, 1_000]);
         let mut checks = random.branch("checks");
+        let conditional = *random.branch("conditions").pick(&[0, 300, 800]);
         if !exclusive {
             settings.levels = draw_levels(&mut random.branch("levels"));
         }
@@ -177,6 +180,7 @@ impl Plan {
                 0 if !exclusive => 0,
                 _ => *checks.pick(&[0, 500, 1_000]),
             },
+            conditional,
             clocks,
             faults: draw_faults(&mut random.branch("faults"), calm),
             settings,
@@ -216,6 +220,10 @@ impl Plan {
         request.stubborn = random.chance(300);
         request.fresh = random.chance(self.fresh);
         request.checked = self.checked > 0 && random.chance(self.checked);
+        let mut conditions = random.branch("conditions");
+        if request.checked && conditions.chance(self.conditional) {
+            self.add_conditions(&mut conditions, &mut request);
+        }
         let levels = &self.settings.levels;
         if levels.iter().next().is_some() && !random.chance(50) {
             // Most know which level which keys have, and that nothing covers a listing.
@@ -245,6 +253,61 @@ impl Plan {
             request.retention_ms = Some(0); // raised to the least that is allowed
         }
         request
+    }
+
+    /// Gives a request conditions or sums, most of them on one key.
+    fn add_conditions(&self, random: &mut Random, request: &mut Request) {
+        let one = |random: &mut Random| match random.chance(600) {
+            true => self.keys[0].clone(),
+            false => random.pick(&self.keys).clone(),
+        };
+        let guards = [Guard::Absent, Guard::Absent, Guard::Version, Guard::Value];
+        match random.below(5) {
+            // Sums belong to a call that commits; before it the request may read, or write.
+            0 | 1 => {
+                let mut adds = Vec::new();
+                for _ in 0..random.between(1, 3) {
+                    adds.push(Action::Add(one(random), *random.pick(&[1, 10, -7])));
+                }
+                match random.below(4) {
+                    0 => adds.insert(0, Action::Check(one(random), *random.pick(&guards))),
+                    1 => adds.insert(0, Action::Put(one(random))),
+                    2 => adds.push(Action::Delete(one(random))),
+                    _ => {}
+                }
+                let before = match random.below(3) {
+                    0 => Some(Step::Run(vec![Action::Get(one(random))])),
+                    1 => Some(Step::Run(vec![self.action(random)])),
+                    _ => None,
+                };
+                request.program = before.into_iter().chain([Step::Run(adds), Step::Commit]).collect();
+                request.eager = true;
+                request.parallel = false;
+            }
+            // A lock that is taken, or given back.
+            2 => {
+                let key = one(random);
+                let (guard, write) = match random.chance(600) {
+                    true => (Guard::Absent, Action::Put(key.clone())),
+                    false => (Guard::Version, Action::Delete(key.clone())),
+                };
+                request.program = vec![Step::Run(vec![Action::Check(key, guard), write]), Step::Commit];
+            }
+            // Conditions among whatever else it does.
+            _ => {
+                for step in &mut request.program {
+                    let Step::Run(actions) = step else { continue };
+                    let at = random.below(actions.len() as u64 + 1) as usize;
+                    let key = one(random);
+                    let guard = *random.pick(&guards);
+                    if random.chance(500) {
+                        let write = if random.chance(300) { Action::Delete } else { Action::Put };
+                        actions.insert(at, write(key.clone()));
+                    }
+                    actions.insert(at, Action::Check(key, guard));
+                }
+            }
+        }
     }
 
     fn action(&self, random: &mut Random) -> Action {

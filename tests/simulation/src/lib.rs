@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod audit;
 mod client;
 pub mod clocks;
+mod conditional;
 pub mod demand;
 pub mod draw;
 pub mod explore;

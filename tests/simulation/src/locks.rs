@@ -25,11 +25,11 @@ impl Audit {
                         format!("{name:?}: {entry:?}"),
                     );
                 }
-                self.judge_followed(key, *before)?;
+                self.judge_followed(store, key, *before)?;
                 self.judge_entry(store, key, entry, scene)
             }
             (Name::Successor(key, before), Body::Record(record)) => {
-                self.judge_followed(key, *before)?;
+                self.judge_followed(store, key, *before)?;
                 // One that lands a second time, late, is judged by its entry.
                 if !self.commits.contains_key(&record.txn.attempt) {
                     self.judge_create(store, record, true, scene)?;
@@ -59,10 +59,11 @@ impl Audit {
     }
 
     /// Judges a lock: it follows a version of the key, or nothing.
-    fn judge_followed(&self, key: &aft_core::ids::Key, before: TxnId) -> Verdict {
+    fn judge_followed(&self, store: &StoreModel, key: &aft_core::ids::Key, before: TxnId) -> Verdict {
         let commit = self.commits.get(&before.attempt).filter(|commit| commit.record.txn == before);
         let is_version = commit.is_some_and(|commit| commit.record.write(key).is_some());
-        if before == TxnId::ZERO || is_version {
+        // A dead entry that the mark has passed counts as committed until it is removed by hand.
+        if before == TxnId::ZERO || is_version || store.has_passed_dead(key) {
             return Ok(());
         }
         broken("section 13: an entry follows a version", format!("{key}: {before}"))
@@ -150,11 +151,13 @@ impl Audit {
                 self.committed(store, record, true, scene);
                 let entry = VersionEntry::of_lock(body).expect("a whole entry is one");
                 self.entered(key, &entry, scene.now_ms);
-                return self.judge_order(record.txn.attempt, scene);
+                self.judge_order(record.txn.attempt, scene)?;
+                return self.judge_conditions(record.txn, scene);
             }
             (Name::Commit(_), Body::Record(record)) => {
                 self.committed(store, record, false, scene);
-                return self.judge_order(record.txn.attempt, scene);
+                self.judge_order(record.txn.attempt, scene)?;
+                return self.judge_conditions(record.txn, scene);
             }
             (_, _) => {}
         }

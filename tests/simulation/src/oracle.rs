@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use aft_core::ids::{Key, TxnId};
-use aft_core::message::{Found, ListKeys, ListedKey, Read};
+use aft_core::message::{Condition, Found, ListKeys, ListedKey, Read};
 use aft_core::record::{Location, Write};
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Audit, Verdict, blob_parts, broken};
+use crate::audit::{Audit, Commit, Verdict, blob_parts, broken};
 use crate::model::StoreModel;
 
 /// What a read is held against.
@@ -73,6 +73,48 @@ fn judge_version(txn: TxnId, key: &Key, write: &Write, witness: Witness<'_>) -> 
         return broken("P6: the blobs of a committed transaction stay", format!("{key} from {txn}"));
     }
     Ok(())
+}
+
+/// Judges a condition that held, and adds what it tells to what the attempt has seen.
+pub(crate) fn judge_held(
+    attempt: &mut Attempt,
+    (key, condition): (&Key, &Condition),
+    witness: Witness<'_>,
+) -> Verdict {
+    let value_of = |write: &Write| match write.value().map(|value| &value.location) {
+        Some(Location::Inline(bytes)) => Some(bytes.clone()),
+        Some(Location::Blob(_)) | None => None,
+    };
+    let seen = match condition {
+        Condition::Absent => Seen::Unlisted,
+        Condition::Version(txn) => match witness.audit.write(txn.attempt, key) {
+            Some(write @ Write::Put(_)) => {
+                judge_version(*txn, key, write, witness)?;
+                Seen::Version(*txn)
+            }
+            Some(Write::Tombstone) | None => {
+                return broken("P3: only committed versions are read", format!("{key} is of {txn}"));
+            }
+        },
+        Condition::Value(bytes) => {
+            let commits = witness.audit.commits.values();
+            let has = |commit: &&Commit| commit.record.write(key).and_then(value_of).as_ref() == Some(bytes);
+            let mut writers = commits.filter(has).map(|commit| commit.record.txn);
+            match (writers.next(), writers.next()) {
+                (None, _) => {
+                    let text = format!("{key} has the value {bytes:?}");
+                    return broken("P3: only committed versions are read", text);
+                }
+                (Some(txn), None) => Seen::Version(txn),
+                // Sums may be the same: its client does not know which it was.
+                (Some(_), Some(_)) => {
+                    attempt.unseen.insert(key.clone());
+                    return Ok(());
+                }
+            }
+        }
+    };
+    see(attempt, key, seen, witness)
 }
 
 /// Adds one observation to the read set, and judges the set.

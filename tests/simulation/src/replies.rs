@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aft_core::ids::{Key, Session, SessionEntry, TxnId};
-use aft_core::message::{Committed, Conflict, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket};
+use aft_core::message::{
+    Committed, Condition, Conflict, Found, ListKeys, Read, Refusal, Replayed, Reply, Ticket,
+};
 use aft_core::record::BlobGroup;
 use aft_core::store::Body;
 
 use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id, attempt_number};
 use crate::audit::{Commit, Verdict, broken};
-use crate::oracle::{Witness, judge_listing, judge_news, judge_read};
+use crate::conditional::judge_sums;
+use crate::oracle::{Witness, judge_held, judge_listing, judge_news, judge_read};
 use crate::world::{Fresh, World};
 
 /// An index that never forgets for want of room.
@@ -123,6 +126,7 @@ impl World {
                 | Refusal::Damaged(_)
                 | Refusal::Overloaded(_)
                 | Refusal::SnapshotGone(_)
+                | Refusal::ConditionFailed(_)
         );
         if sent.carries {
             attempt.carrier_refused(&refusal);
@@ -212,7 +216,11 @@ impl World {
     }
 
     fn ran(&mut self, number: usize, sent: &Sent, reads: &[Read], committed: Option<Committed>) -> Verdict {
-        let asked: Vec<_> = sent.gets.iter().map(|(key, _)| key).collect();
+        // Who adds reads nothing else in the same call.
+        let asked: Vec<_> = match sent.adds.is_empty() {
+            true => sent.gets.iter().map(|(key, _)| key).collect(),
+            false => sent.adds.iter().map(|(key, ..)| key).collect(),
+        };
         let told: Vec<_> = reads.iter().map(|read| &read.key).collect();
         if asked != told {
             return broken("a batch answers every get, in order", format!("{asked:?}, but {told:?}"));
@@ -223,6 +231,10 @@ impl World {
         // its client is not told.
         let settings = &self.settings;
         let attempt = &mut self.attempts[number];
+        // The client is told a sum, and not which version it began with.
+        let based = sent.adds.iter().map(|(key, ..)| key).filter(|key| !attempt.read.contains_key(*key));
+        let based: Vec<Key> = based.cloned().collect();
+        attempt.unseen.extend(based);
         let written = sent.writes.keys().chain(attempt.carried.keys().filter(|_| sent.carries));
         let blind = written.filter(|key| settings.locks(key) && !attempt.read.contains_key(*key));
         let blind: Vec<Key> = blind.cloned().collect();
@@ -230,12 +242,23 @@ impl World {
             attempt.unseen.extend(blind);
             attempt.holds(sent);
         }
+        judge_sums(sent, reads)?;
+        let reads = if sent.adds.is_empty() { reads } else { &[] };
         let basis_ms = self.attempts[number].basis_ms(sent);
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
         for (read, (_, own)) in reads.iter().zip(&sent.gets) {
             let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
             judge_read(&mut self.attempts[number], own.as_ref(), read, witness)?;
             self.learned(number, basis_ms, read);
+        }
+        for (key, condition) in &sent.checks {
+            let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
+            judge_held(&mut self.attempts[number], (key, condition), witness)?;
+        }
+        *self.notes.entry("conditions held").or_default() += sent.checks.len() as u64;
+        *self.notes.entry("sums answered").or_default() += sent.adds.len() as u64;
+        if !sent.carries {
+            self.attempts[number].checks.extend(sent.checks.iter().cloned());
         }
         let witness = Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
         judge_news(&self.attempts[number], &before, witness)?;
@@ -387,7 +410,9 @@ impl World {
             Refusal::Conflict(conflict) => {
                 let mut written = attempt.written().into_iter().chain(attempt.dropped.keys());
                 let locks = written.any(|key| self.settings.locks(key));
-                (request.checked || locks) && sent.commits && self.judge_conflict(attempt, conflict)
+                // A condition that fails on what was overtaken is not judged.
+                let judged = sent.commits || !sent.checks.is_empty();
+                (request.checked || locks) && judged && self.judge_conflict(attempt, conflict)
             }
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
@@ -401,12 +426,23 @@ impl World {
                 let met = repeated || self.met_damage(attempt.host, sent.at_ms, what);
                 *of == hash && sent.commits && met
             }
-            // Nothing here has a condition.
-            Refusal::TooLarge(_) | Refusal::ConditionFailed(_) => false,
+            Refusal::ConditionFailed(failed) => {
+                self.judge_new_run(number, sent)?;
+                self.audit.judge_failed(attempt, sent, failed, self.scene())?;
+                true
+            }
+            Refusal::TooLarge(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
                 let levels = !self.settings.exclusive && self.settings.levels.iter().next().is_some();
-                levels || all.len() > self.settings.write_set_len_max || self.reads_too_much(attempt, sent)
+                // A value in parts is not compared, and is no number.
+                let by_value =
+                    sent.checks.iter().any(|(_, condition)| matches!(condition, Condition::Value(_)));
+                let in_parts = (by_value || !sent.adds.is_empty()) && self.audit.has_parts();
+                levels
+                    || in_parts
+                    || all.len() > self.settings.write_set_len_max
+                    || self.reads_too_much(attempt, sent)
             }
             // The time may run out within the batch that came with the opening.
             Refusal::Lost => true,

@@ -13,7 +13,7 @@ use crate::clocks::{Pause, StoreClock};
 use crate::draw::{key, small_settings};
 use crate::explore::{Budget, Scenario, complete, run_attempt, run_for};
 use crate::hosts::Role;
-use crate::script::{Action, Request, Step};
+use crate::script::{Action, Guard, Request, Step};
 use crate::world::World;
 
 /// States at which the default search of one world is cut; `AFT_SIM_DEEP=1` raises it.
@@ -55,6 +55,12 @@ fn writes(id: u32, text: &str) -> Request {
 /// The same without a request ID: of one key, a whole entry.
 fn plain(id: u32, text: &str) -> Request {
     Request { named: false, ..writes(id, text) }
+}
+
+/// A serializable request of one batch with conditions or sums, which commits.
+fn conditional(id: u32, actions: Vec<Action>) -> Request {
+    let program = vec![Step::Run(actions), Step::Commit];
+    Request { eager: true, checked: true, ..Request::new(id, program) }
 }
 
 /// Reads keys one after the other, each a verb of its own; `*` lists all at once, `/` page by page.
@@ -409,6 +415,28 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
     swept.again(first, 1);
     let budget = Budget { crashes: 1, sweeps: 1, late: 1, ..Budget::default() };
     all.push(swept.scenario("locks: half-locked, swept, run again", budget));
+
+    let create = || vec![Action::Check(k(), Guard::Absent), Action::Put(k())];
+    let sum = || vec![Action::Add(k(), 1)];
+    let splits = Budget { splits: 2, crashes: 1, no_answers: 1, ..Budget::default() };
+    for (name, actions) in [
+        ("locks: two create a key if it is absent", create as fn() -> Vec<Action>),
+        ("locks: two add to a key", sum),
+    ] {
+        let mut two = stage(true).done(&["K", "k"]);
+        two.add(conditional(20, actions()), 0);
+        two.add(Request { named: false, ..conditional(21, actions()) }, 1);
+        all.push(two.scenario(name, splits));
+    }
+
+    // The second attempt has begun before the first one commits, and meets what that one did.
+    let mut twice = stage(true);
+    let first = twice.add(conditional(20, create()), 0);
+    let again = twice.again(first, 1);
+    twice.world.requests[0].eager = false;
+    twice.verb(again);
+    twice.add(Request { id: 21, ..eager("", "k") }, 1);
+    all.push(twice.scenario("locks: a condition of one request, twice, and a deletion", splits));
     all
 }
 

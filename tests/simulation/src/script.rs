@@ -11,13 +11,40 @@ pub enum Action {
     Put(Key),
     /// Write a tombstone.
     Delete(Key),
+    /// Demand something of the key's committed version.
+    Check(Key, Guard),
+    /// Add to the number that the key holds.
+    Add(Key, i64),
+}
+
+/// What a condition demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// That the key has no value.
+    Absent,
+    /// That its value is of the newest version that the client knew when it began.
+    Version,
+    /// That its value is that version's.
+    Value,
 }
 
 impl Action {
     /// Returns the key.
     pub fn key(&self) -> &Key {
         match self {
-            Action::Get(key) | Action::Put(key) | Action::Delete(key) => key,
+            Action::Get(key)
+            | Action::Put(key)
+            | Action::Delete(key)
+            | Action::Check(key, _)
+            | Action::Add(key, _) => key,
+        }
+    }
+
+    /// Returns true if it belongs to a serializable transaction.
+    pub fn is_conditional(&self) -> bool {
+        match self {
+            Action::Check(..) | Action::Add(..) => true,
+            Action::Get(_) | Action::Put(_) | Action::Delete(_) => false,
         }
     }
 }

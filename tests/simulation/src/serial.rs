@@ -215,18 +215,20 @@ fn after(
     for (key, seen) in &node.reads {
         match seen {
             Seen::Version(version) => next(key, *version, "read"),
-            Seen::Absent => {
+            // A condition tells no more than that there was no value: the deletion may have come at
+            // the same instant.
+            Seen::Absent | Seen::Unlisted => {
+                let until_ms = node.landed_ms + u64::from(*seen == Seen::Unlisted);
                 // Of several times at which the key was absent it is the last before it committed.
                 let of = versions.get(key);
                 let own = node.record.map(|record| record.txn);
                 let deletions = of.into_iter().flatten().filter(|(txn, write)| {
-                    let landed = nodes[&txn.attempt].landed_ms < node.landed_ms;
+                    let landed = nodes[&txn.attempt].landed_ms < until_ms;
                     landed && own != Some(**txn) && ***write == Write::Tombstone
                 });
                 let last = deletions.map(|(txn, _)| *txn).max().unwrap_or(TxnId::ZERO);
                 next(key, last, "read the absence of");
             }
-            Seen::Unlisted => {}
         }
     }
     for (other, reader) in nodes.iter().filter(|(other, _)| **other != from) {

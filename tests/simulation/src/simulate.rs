@@ -429,6 +429,10 @@ impl Simulation {
         counts.extend(self.world.notes.iter().map(|(name, count)| (*name, *count)));
         let committed = self.world.audit.commits.len() as u64;
         counts.insert("commits", committed);
+        let asked = ["conditions asked", "sums asked"]
+            .iter()
+            .any(|name| counts.get(name).is_some_and(|count| *count > 0));
+        counts.insert("seeds with conditions", u64::from(asked));
         counts.insert("events", self.events);
         counts.insert("virtual seconds", (self.world.now_ms - BEGIN_MS) / 1_000);
         counts

@@ -39,6 +39,8 @@ fn no_seed_breaks_a_promise() {
     for rare in [
         "ahead of time",
         "clocks disagree",
+        "condition failed",
+        "conditions held",
         "damage met",
         "damaged",
         "drained",
@@ -56,6 +58,7 @@ fn no_seed_breaks_a_promise() {
         "result gone",
         "snapshot gone",
         "store unavailable",
+        "sums answered",
         "sweeps",
         "sweeps cut short",
         "thawed",

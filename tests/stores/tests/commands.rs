@@ -85,6 +85,13 @@ fn the_demo_runs_on_minio() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     let outcome: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
     assert!(outcome["runs"]["shim"]["cost_per_million_transactions"].is_number(), "{outcome:#}");
+    // The two levels had a store beside the one that was named, and it is gone.
+    let serializable = &outcome["balances"]["serializable"];
+    assert_eq!(serializable["acknowledged"], 4, "{outcome:#}");
+    assert_eq!(serializable["sum_after"], serializable["sum_before"], "{outcome:#}");
+    let beside = outcome["balances"]["store"].as_str().expect("a URL");
+    assert!(beside.contains("/demo-bank-"), "{beside}");
+    aft(&["store", "show", beside], keys(&bucket.server)).assert_refused(&["there is no store here"]);
 }
 
 #[test]

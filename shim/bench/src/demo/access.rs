@@ -1,11 +1,12 @@
 //! How a function or an auditor gets at keys: through the shim, in a transaction, or straight at the store by way of the demo's plain
 //! key-value server. The same few calls either way, so that both runs do the same work.
 
-use aft_wire::http::{Action, Begin, Code, Commit, Format, IfOpen, Op, Problem, Reply};
+use aft_wire::http::{Action, Begin, Code, Commit, Format, IfOpen, Isolation, Op, Problem, Reply};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 
 use crate::demo::order::Ended;
+use crate::demo::platform::Again;
 use crate::http::{Answer, Connection, NoAnswer, Server};
 
 /// Where the plain server keeps keys.
@@ -24,6 +25,15 @@ pub(crate) struct Access {
     transaction: Option<String>,
 }
 
+/// What a transaction is opened with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// The request that it is an attempt of.
+    pub(crate) request: Option<String>,
+    pub(crate) isolation: Isolation,
+    pub(crate) again: Again,
+}
+
 /// What opening a transaction came to.
 #[derive(Debug)]
 pub(crate) enum Opened {
@@ -39,11 +49,17 @@ impl Access {
         Access { connection: Connection::new(server), transaction }
     }
 
-    /// Opens a transaction; for an attempt of a request if one is named. `overlap`: beside other attempts that may still run.
-    pub(crate) async fn begin(&mut self, request: Option<String>, overlap: bool) -> Result<Opened, Ended> {
-        let if_open = if overlap { IfOpen::Run } else { IfOpen::Wait } as i32;
-        let timeout_ms = Some(TRANSACTION_MS);
-        let begin = Begin { request_id: request, if_open, timeout_ms, ..Begin::default() };
+    /// Opens a transaction.
+    pub(crate) async fn begin(&mut self, opening: Opening) -> Result<Opened, Ended> {
+        let Opening { request, isolation, again } = opening;
+        let begin = Begin {
+            request_id: request,
+            if_open: if again.overlap { IfOpen::Run } else { IfOpen::Wait } as i32,
+            timeout_ms: Some(TRANSACTION_MS),
+            isolation: isolation as i32,
+            conflicts: Some(again.conflicts).filter(|conflicts| *conflicts > 0),
+            ..Begin::default()
+        };
         let reply = self.post("/v1/transactions", Format::Json.encode(&begin)).await?;
         match (reply.replayed, reply.transaction) {
             (true, _) => Ok(Opened::Replayed),
@@ -106,21 +122,40 @@ impl Access {
         ended
     }
 
-    /// Writes keys at once: with the shim in one transaction, else one after the other.
+    /// Writes keys one after the other, each by itself.
+    pub(crate) async fn write_each(&mut self, entries: Vec<(String, Vec<u8>)>) -> Result<(), Ended> {
+        for (key, value) in entries {
+            self.put(&key, value).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes keys in one transaction of the shim.
     pub(crate) async fn write_all(
         &mut self,
         entries: Vec<(String, Vec<u8>)>,
-        shim: bool,
+        isolation: Isolation,
     ) -> Result<(), Ended> {
-        if !shim {
-            for (key, value) in entries {
-                self.put(&key, value).await?;
-            }
-            return Ok(());
-        }
         let ops = entries.into_iter().map(|(key, value)| Op::put(key, value)).collect();
-        let begin = Begin { ops, ..Begin::default() };
+        let begin = Begin { ops, isolation: isolation as i32, ..Begin::default() };
         self.post("/v1/execute", Format::Json.encode(&begin)).await.map(|_| ())
+    }
+
+    /// Reads keys in one transaction of the shim, in their order. `fresh`: as they are now.
+    pub(crate) async fn read_all(
+        &mut self,
+        keys: &[String],
+        isolation: Isolation,
+        fresh: bool,
+    ) -> Result<Vec<Option<Bytes>>, Ended> {
+        let ops = keys.iter().map(Op::get).collect();
+        let begin = Begin { ops, isolation: isolation as i32, fresh, ..Begin::default() };
+        let reply = self.post("/v1/execute", Format::Json.encode(&begin)).await?;
+        if reply.results.len() != keys.len() {
+            let problem = format!("{} keys were read, and {} answered", keys.len(), reply.results.len());
+            return Err(Ended::Failed(problem));
+        }
+        Ok(reply.results.into_iter().map(|read| read.value).collect())
     }
 
     async fn post(&mut self, path: &str, body: Bytes) -> Result<Reply, Ended> {

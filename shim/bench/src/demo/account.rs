@@ -1,7 +1,7 @@
 //! An account: what the functions read and write, and what the auditors judge by.
 //!
 //! Accounts come in pairs, `a` and `b`, and money moves within a pair only; so the sum of a pair never changes, and each transfer writes
-//! both accounts. Every account lists the requests that were applied to it: an effect that is there twice, or not at all, or on one side
+//! both accounts. Only where the balances of the two levels are shown, money moves between any two. Every account lists the requests that were applied to it: an effect that is there twice, or not at all, or on one side
 //! only, can be read off the list by its request.
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub(crate) struct Account {
     pub(crate) balance: i64,
     /// The requests that were applied, in the order in which they were.
     pub(crate) applied: Vec<u64>,
-    /// The attempt that wrote this version; it writes the pair's other account too.
+    /// The attempt that wrote this version; it writes the transfer's other account too.
     pub(crate) attempt: u64,
 }
 
@@ -74,9 +74,9 @@ impl Account {
     }
 }
 
-/// The key of a function's entry in the ledger: the second write of each function.
-pub(crate) fn ledger_key(prefix: &str, pair: u32, side: Side, request: u64) -> String {
-    format!("{}/ledger/{request}", side.key(prefix, pair))
+/// The key of a function's entry in the ledger of an account: the second write of each function.
+pub(crate) fn ledger_key(account: &str, request: u64) -> String {
+    format!("{account}/ledger/{request}")
 }
 
 #[cfg(test)]
@@ -94,6 +94,6 @@ mod tests {
     #[test]
     fn keys() {
         assert_eq!(Side::A.key("bank", 3), "bank/pair-3/a");
-        assert_eq!(ledger_key("bank", 3, Side::A.other(), 12), "bank/pair-3/b/ledger/12");
+        assert_eq!(ledger_key(&Side::A.other().key("bank", 3), 12), "bank/pair-3/b/ledger/12");
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::demo::account::{Account, OPENING_BALANCE};
-use crate::demo::fate::Transfer;
+use crate::demo::fate::{Move, Transfer};
 
 /// What one look at a pair showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +77,38 @@ pub(crate) fn judge(pairs: &[(Account, Account)], acknowledged: &[Transfer]) -> 
     end
 }
 
+/// What the end showed where money moves between any two accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Books {
+    /// The sum of all balances.
+    pub(crate) sum: i64,
+    /// Acknowledged requests that are missing in one of their accounts, or in both.
+    pub(crate) overwritten: u64,
+    /// Requests that an account lists more than once.
+    pub(crate) double_effects: u64,
+}
+
+/// Judges all accounts, in the order of their numbers, by the moves that were acknowledged.
+pub(crate) fn judge_books(accounts: &[Account], acknowledged: &[Move]) -> Books {
+    let lists = |account: u32, request: u64| accounts[account as usize].applied.contains(&request);
+    let is_missing = |one: &&Move| !lists(one.from, one.request) || !lists(one.to, one.request);
+    let mut doubled: BTreeSet<u64> = BTreeSet::new();
+    for account in accounts {
+        let mut seen = BTreeSet::new();
+        doubled.extend(account.applied.iter().copied().filter(|request| !seen.insert(*request)));
+    }
+    Books {
+        sum: accounts.iter().map(|account| account.balance).sum(),
+        overwritten: acknowledged.iter().filter(is_missing).count() as u64,
+        double_effects: doubled.len() as u64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Final, judge, look};
-    use crate::demo::account::{Account, Side};
-    use crate::demo::fate::{Fate, Transfer};
+    use super::{Books, Final, judge, judge_books, look};
+    use crate::demo::account::{Account, OPENING_BALANCE, Side};
+    use crate::demo::fate::{Fate, Move, Transfer};
 
     /// An account after these requests of 10 each, last written by an attempt.
     fn account(sign: i64, requests: &[u64], attempt: u64) -> Account {
@@ -141,5 +168,26 @@ mod tests {
         let over = (account(-1, &[], 1), account(1, &[2], 1));
         let end = judge(&[short, over], &[]);
         assert_eq!((end.money_created, end.money_lost, end.double_effects), (10, 10, 1));
+    }
+
+    /// Three accounts; request 1 moves 5 from 0 to 1, request 2 moves 7 from 1 to 2.
+    fn check_books(applied: [&[(u64, i64)]; 3], off: i64, overwritten: u64, double_effects: u64) {
+        let after = |account: Account, (request, amount): &(u64, i64)| account.apply(*request, *amount, 1);
+        let accounts = applied.map(|applied| applied.iter().fold(Account::opening(), after));
+        let one = |request, from, to, amount| Move { request, from, to, amount, fate: Fate::Spared };
+        let sum = 3 * OPENING_BALANCE + off;
+        let books = judge_books(&accounts, &[one(1, 0, 1, 5), one(2, 1, 2, 7)]);
+        assert_eq!(books, Books { sum, overwritten, double_effects });
+    }
+
+    #[test]
+    fn books() {
+        check_books([&[(1, -5)], &[(1, 5), (2, -7)], &[(2, 7)]], 0, 0, 0);
+        // Both read account 1 as it was opened, and the later one overwrote.
+        check_books([&[(1, -5)], &[(2, -7)], &[(2, 7)]], -5, 1, 0);
+        check_books([&[(1, -5)], &[(1, 5)], &[(2, 7)]], 7, 1, 0);
+        // Both sides of a transfer are gone: the sum is right, and yet it is lost.
+        check_books([&[], &[(2, -7)], &[(2, 7)]], 0, 1, 0);
+        check_books([&[(1, -5), (1, -5)], &[(1, 5), (1, 5), (2, -7)], &[(2, 7)]], 0, 0, 1);
     }
 }

@@ -9,11 +9,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep;
 
-use crate::demo::access::Access;
+use crate::demo::access::{Access, Opening};
 use crate::demo::account::{Account, Side};
 use crate::demo::audit;
 use crate::demo::order::Ended;
-use crate::demo::platform::Platform;
+use crate::demo::platform::{Again, Platform};
 
 /// Between the two reads of an audit: as long as a function takes from one call to the next.
 const BETWEEN_READS: Duration = Duration::from_millis(1);
@@ -83,7 +83,8 @@ async fn read_once(
 ) -> Result<(Account, Account), Ended> {
     access.leave();
     if platform.shim {
-        access.begin(None, false).await?;
+        let opening = Opening { request: None, isolation: platform.isolation, again: Again::default() };
+        access.begin(opening).await?;
     }
     let a = read(access, &Side::A.key(&platform.prefix, pair)).await?;
     if !between.is_zero() {

@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::demo::account::Side;
 use crate::demo::order::{Hold, Role};
+use crate::demo::platform::Job;
 
 /// A request: move money within a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,17 @@ pub(crate) struct Transfer {
     pub(crate) request: u64,
     pub(crate) pair: u32,
     pub(crate) from: Side,
+    pub(crate) amount: i64,
+    pub(crate) fate: Fate,
+}
+
+/// A request: move money between any two of some accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Move {
+    /// Counted from 1.
+    pub(crate) request: u64,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
     pub(crate) amount: i64,
     pub(crate) fate: Fate,
 }
@@ -28,6 +40,20 @@ pub(crate) enum Fate {
     Twice,
     /// A function stands still at a point; it is given up and the request is tried again; once that is done, the function goes on.
     Late(Role, Hold),
+}
+
+impl Transfer {
+    /// Returns the platform's job: those of one pair run one after the other.
+    pub(crate) fn job(&self, prefix: &str) -> Job {
+        Job {
+            request: self.request,
+            queue: self.pair,
+            from: self.from.key(prefix, self.pair),
+            to: self.from.other().key(prefix, self.pair),
+            amount: self.amount,
+            fate: self.fate,
+        }
+    }
 }
 
 /// Of a hundred requests, so many are killed, delivered twice, late. Far more than a platform does, so that a short demo shows all.
@@ -55,6 +81,19 @@ fn transfer(request: u64, pairs: u32, random: &mut StdRng) -> Transfer {
     }
 }
 
+/// Draws moves between `accounts` accounts, at least two, in order.
+pub(crate) fn moves(requests: u64, accounts: u32, seed: u64) -> Vec<Move> {
+    assert!(accounts >= 2, "money moves between two accounts");
+    let mut random = StdRng::seed_from_u64(seed);
+    let draw = |request| {
+        let from = random.random_range(0..accounts);
+        let to = (from + random.random_range(1..accounts)) % accounts;
+        let amount = random.random_range(1..=AMOUNT_MAX);
+        Move { request, from, to, amount, fate: fate(&mut random) }
+    };
+    (1..=requests).map(draw).collect()
+}
+
 fn fate(random: &mut StdRng) -> Fate {
     let role = if random.random_bool(0.5) { Role::Debit } else { Role::Credit };
     let draw = random.random_range(0..100);
@@ -73,7 +112,7 @@ fn fate(random: &mut StdRng) -> Fate {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fate, transfers};
+    use super::{Fate, moves, transfers};
 
     #[test]
     fn the_seed_decides_everything() {
@@ -89,5 +128,14 @@ mod tests {
         assert!((20..80).contains(&count(|fate| matches!(fate, Fate::Twice))));
         assert!((15..65).contains(&count(|fate| matches!(fate, Fate::Late(..)))));
         assert!(all.iter().all(|transfer| transfer.pair < 16 && transfer.amount > 0));
+    }
+
+    #[test]
+    fn moves_are_between_two_accounts() {
+        let all = moves(500, 3, 1);
+        assert_eq!(all, moves(500, 3, 1));
+        assert!(all.iter().all(|one| one.from != one.to && one.from < 3 && one.to < 3 && one.amount > 0));
+        let between = |from, to| all.iter().filter(|one| (one.from, one.to) == (from, to)).count();
+        assert!((40..130).contains(&between(2, 0)) && (40..130).contains(&between(0, 1)));
     }
 }

@@ -27,7 +27,7 @@ pub async fn run(order: &str) -> ExitCode {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     match serde_json::from_str(order) {
         Ok(Order::Ping) => say(&Said::Ended(Ended::Done)),
-        Ok(Order::Serve { parent, arguments }) => return serve(parent, &arguments),
+        Ok(Order::Become { parent, arguments }) => return become_program(parent, &arguments),
         Ok(Order::Function(task)) => {
             let ended = match carry_out(&task).await {
                 Ok(ended) | Err(ended) => ended,
@@ -45,22 +45,22 @@ pub async fn run(order: &str) -> ExitCode {
 /// What the names of settings in the environment start with.
 const SETTINGS: &[u8] = b"AFT_";
 
-/// Becomes the server; the death signal stays.
-fn serve(parent: u32, arguments: &[String]) -> ExitCode {
+/// Becomes the program with other arguments; the death signal stays.
+fn become_program(parent: u32, arguments: &[String]) -> ExitCode {
     if std::os::unix::process::parent_id() != parent {
         return ExitCode::FAILURE;
     }
     match std::env::current_exe() {
         Ok(program) => {
-            let mut server = Command::new(program);
-            server.arg("serve").args(arguments);
+            let mut command = Command::new(program);
+            command.args(arguments);
             // The demo shows the defaults, whatever the settings are of a server that is run from the same shell.
             let settings = std::env::vars_os().map(|(name, _)| name);
             for name in settings.filter(|name| name.as_encoded_bytes().starts_with(SETTINGS)) {
-                server.env_remove(name);
+                command.env_remove(name);
             }
-            let why = server.exec();
-            eprintln!("cannot become the server: {why}");
+            let why = command.exec();
+            eprintln!("cannot become aft {}: {why}", arguments.join(" "));
         }
         Err(why) => eprintln!("cannot find the running program: {why}"),
     }
@@ -70,23 +70,22 @@ fn serve(parent: u32, arguments: &[String]) -> ExitCode {
 async fn carry_out(task: &Task) -> Result<Ended, Ended> {
     let server = Server::parse(&task.server, None).map_err(|why| Ended::Failed(why.to_string()))?;
     let mut access = Access::new(server, task.transaction.clone());
-    let (side, amount) = match task.role {
-        Role::Debit => (task.from, -task.amount),
-        Role::Credit => (task.from.other(), task.amount),
+    let (key, amount) = match task.role {
+        Role::Debit => (&task.from, -task.amount),
+        Role::Credit => (&task.to, task.amount),
     };
     if task.role == Role::Credit {
-        let debited = read(&mut access, &task.from.key(&task.prefix, task.pair)).await?;
+        let debited = read(&mut access, &task.from).await?;
         if debited.attempt != task.attempt {
             say(&Said::OwnWriteMissed);
         }
     }
-    let key = side.key(&task.prefix, task.pair);
-    let account = read(&mut access, &key).await?;
+    let account = read(&mut access, key).await?;
     hold(task, Hold::Read);
-    access.put(&key, account.apply(task.request, amount, task.attempt).encode()).await?;
+    access.put(key, account.apply(task.request, amount, task.attempt).encode()).await?;
     hold(task, Hold::Wrote);
     let entry = format!("{amount} by attempt {}", task.attempt);
-    access.put(&ledger_key(&task.prefix, task.pair, side, task.request), entry.into_bytes()).await?;
+    access.put(&ledger_key(key, task.request), entry.into_bytes()).await?;
     match task.role {
         Role::Debit => Ok(Ended::Done),
         Role::Credit => access.commit().await,

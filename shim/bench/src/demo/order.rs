@@ -2,17 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::demo::account::Side;
-
 /// What a process is started for; its only argument, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     /// Say that you are here.
     Ping,
-    /// Become `aft serve` with these arguments. By way of this order, so that the server dies with the demo, however that ends.
-    Serve {
-        /// The demo's process: if it is gone already, there is nothing to serve.
+    /// Become `aft` with these arguments. By way of this order, so that a server dies with the demo, however that ends.
+    Become {
+        /// The demo's process: if it is gone already, there is nothing to do.
         parent: u32,
         arguments: Vec<String>,
     },
@@ -29,16 +27,14 @@ pub(crate) struct Task {
     pub(crate) server: String,
     /// The attempt's transaction; none without the shim.
     pub(crate) transaction: Option<String>,
-    /// What all keys of the run start with.
-    pub(crate) prefix: String,
     /// The request.
     pub(crate) request: u64,
     /// The attempt.
     pub(crate) attempt: u64,
-    /// The pair of accounts.
-    pub(crate) pair: u32,
-    /// Where the money comes from.
-    pub(crate) from: Side,
+    /// The key of the account that the money comes from.
+    pub(crate) from: String,
+    /// The key of the account that it goes to.
+    pub(crate) to: String,
     /// How much.
     pub(crate) amount: i64,
     /// Where to stop and wait for a byte on standard input, or for the end.

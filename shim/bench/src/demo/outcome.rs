@@ -1,5 +1,6 @@
-//! What both runs found: an object for programs, a table side by side for people.
+//! What both runs found, and both levels: an object for programs, tables side by side for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -52,6 +53,8 @@ pub struct Scale {
 pub struct Outcome {
     /// Both runs.
     pub runs: Runs,
+    /// Transfers through the shim without an order, at both levels.
+    pub balances: Balances,
     /// What they were measured on.
     pub machine: String,
     /// Where the HTML report is.
@@ -67,6 +70,98 @@ pub struct Runs {
     pub direct: RunFigures,
     /// Through the shim.
     pub shim: RunFigures,
+}
+
+/// Transfers through the shim between any two accounts at the same time, at both levels.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Balances {
+    /// The store's URL.
+    pub store: String,
+    /// Lost updates are possible.
+    pub read_atomic: LevelFigures,
+    /// The sum of all balances stays.
+    pub serializable: LevelFigures,
+}
+
+/// The figures of one level.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LevelFigures {
+    /// Accounts.
+    pub accounts: u32,
+    /// Transfers that were asked for.
+    pub transfers: u64,
+    /// Those that were acknowledged.
+    pub acknowledged: u64,
+    /// Attempts of them all.
+    pub attempts: u64,
+    /// Attempts that were told `conflict`: another transfer of an account came first.
+    pub conflicts: u64,
+    /// Functions killed between their writes.
+    pub kills: u64,
+    /// Requests delivered twice at once.
+    pub duplicates: u64,
+    /// Functions that went on after their request had been carried out by another attempt.
+    pub zombies: u64,
+    /// The sum of all balances before the first transfer.
+    pub sum_before: i64,
+    /// The sum of all balances after the last process has ended.
+    pub sum_after: i64,
+    /// Acknowledged transfers that are missing in one of their accounts, or in both, in the end.
+    pub overwritten: u64,
+    /// Transfers that an account lists more than once.
+    pub double_effects: u64,
+    /// Reads of all accounts in one transaction, at the same level, while the transfers went on.
+    pub audits: u64,
+    /// Those whose sum was another one than before.
+    pub audits_off: u64,
+    /// Attempts that failed, by code, but for conflicts.
+    pub errors: BTreeMap<String, u64>,
+    /// Acknowledged transfers a second.
+    pub transfers_per_s: f64,
+}
+
+impl LevelFigures {
+    /// Returns by how much the sum of all balances changed.
+    pub fn sum_off(&self) -> i64 {
+        self.sum_after - self.sum_before
+    }
+
+    /// Returns true if no money appeared or went, nothing acknowledged was overwritten, nothing was
+    /// done twice, and nobody saw another sum meanwhile.
+    pub fn is_exact(&self) -> bool {
+        self.sum_off() == 0 && self.overwritten + self.double_effects + self.audits_off == 0
+    }
+
+    /// The figures for people.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let row = |what, text: String, is_wrong, part| Row { what, text, is_wrong, part };
+        let fate = |what, n: u64| row(what, n.to_string(), false, Part::Fates);
+        let wrong = |what, n: u64| row(what, n.to_string(), n > 0, Part::Balances);
+        let sum = |what, n: i64| row(what, n.to_string(), false, Part::Balances);
+        let run = |what, text: String| row(what, text, false, Part::Run);
+        let off = match self.sum_off() {
+            0 => "0".to_owned(),
+            off => format!("{off:+}"),
+        };
+        vec![
+            fate("transfers", self.transfers),
+            fate("attempts", self.attempts),
+            fate("functions killed between writes", self.kills),
+            fate("transfers delivered twice at once", self.duplicates),
+            fate("zombies: functions back after the retry", self.zombies),
+            sum("sum of all balances before", self.sum_before),
+            sum("sum of all balances after", self.sum_after),
+            row("money created or lost", off, self.sum_off() != 0, Part::Balances),
+            wrong("acknowledged transfers that were overwritten", self.overwritten),
+            wrong("transfers carried out more than once", self.double_effects),
+            wrong("audits that saw another sum", self.audits_off),
+            run("conflicts, each followed by another attempt", self.conflicts.to_string()),
+            run("transfers not acknowledged", self.transfers.saturating_sub(self.acknowledged).to_string()),
+            run("audits", self.audits.to_string()),
+            run("errors", self.errors.values().sum::<u64>().to_string()),
+            run("transfers/s", format!("{:.1}", self.transfers_per_s)),
+        ]
+    }
 }
 
 impl RunFigures {
@@ -114,7 +209,7 @@ impl RunFigures {
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) text: String,
-    /// It is something that the shim promises not to happen, and it happened.
+    /// It should not happen, and it happened. Through the shim that breaks a promise, but for the level `read_atomic` among the balances.
     pub(crate) is_wrong: bool,
     pub(crate) part: Part,
 }
@@ -126,6 +221,8 @@ pub(crate) enum Part {
     Fates,
     /// What should be nought.
     Promises,
+    /// The sum of all balances, and what should be nought beside it.
+    Balances,
     /// How the run went.
     Run,
 }
@@ -135,23 +232,31 @@ impl Part {
         match self {
             Part::Fates => "What was asked, and what befell it",
             Part::Promises => "What must not happen",
+            Part::Balances => "What became of the money",
             Part::Run => "How the run went",
         }
     }
 }
 
 /// What the demo did, for people. Honest about what the platform contributes, and what stands in for the store.
-pub(crate) const EXPLANATION: [&str; 4] = [
+pub(crate) const EXPLANATION: [&str; 5] = [
     "Each transfer is two functions (debit, credit), each a process of its own. Both runs carry out the same requests with the same fates.",
     "direct: functions write as they go, by way of a plain key-value server, since an embedded store opens in one process only.",
     "shim: the same functions, in a transaction of `aft serve`; every retry is a new attempt under the same request ID.",
     "Requests of one pair of accounts run one after the other (a queue with FIFO by key); attempts of one request overlap freely.",
+    "levels: the same functions and fates once more, between any two accounts and without such an order, each level with its own accounts.",
 ];
 
 impl Outcome {
-    /// Whether the run through the shim kept every promise: the exit code's ground.
+    /// Whether the run through the shim kept every promise.
     pub fn shim_is_clean(&self) -> bool {
         self.runs.shim.is_clean()
+    }
+
+    /// Whether the run through the shim kept every promise, and the transfers at `serializable` the sum of all balances: the exit code's ground.
+    /// What the level `read_atomic` came to does not count: it promises nothing of a sum.
+    pub fn is_clean(&self) -> bool {
+        self.shim_is_clean() && self.balances.serializable.is_exact()
     }
 
     /// One JSON object, on one line.
@@ -159,11 +264,16 @@ impl Outcome {
         #[derive(Serialize)]
         struct Object<'a> {
             runs: &'a Runs,
+            balances: &'a Balances,
             machine: &'a str,
             report: String,
         }
-        let object =
-            Object { runs: &self.runs, machine: &self.machine, report: self.report.display().to_string() };
+        let object = Object {
+            runs: &self.runs,
+            balances: &self.balances,
+            machine: &self.machine,
+            report: self.report.display().to_string(),
+        };
         json(&object)
     }
 
@@ -181,32 +291,67 @@ impl Outcome {
     }
 }
 
+impl Balances {
+    /// The verdict in one sentence.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match (self.read_atomic.is_exact(), self.serializable.is_exact()) {
+            (false, true) => {
+                "At serializable the sum of all balances is what it was. At read_atomic transfers overwrote each other, which that level allows."
+            }
+            (true, true) => {
+                "At serializable the sum of all balances is what it was; and at read_atomic, which promises nothing of it, as it happened."
+            }
+            (_, false) => {
+                "The transfers at serializable did not keep the sum of all balances: a promise is broken. Please report this with the seed."
+            }
+        }
+    }
+}
+
+/// Two columns of figures as a table.
+fn table(header: [&str; 3], left: &[Row], right: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    let mark = |row: &Row| format!("{}{}", row.text, if row.is_wrong { " ✗" } else { "  " });
+    for (left, right) in left.iter().zip(right) {
+        table.add_row(vec![left.what.to_owned(), mark(left), mark(right)]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(vec!["bank transfers", "direct", "shim"]);
-        let mark = |row: &Row| format!("{}{}", row.text, if row.is_wrong { " ✗" } else { "  " });
-        for (direct, shim) in self.runs.direct.rows().iter().zip(&self.runs.shim.rows()) {
-            table.add_row(vec![direct.what.to_owned(), mark(direct), mark(shim)]);
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        writeln!(f, "{table}")?;
+        let (direct, shim) = (self.runs.direct.rows(), self.runs.shim.rows());
+        writeln!(f, "{}", table(["bank transfers", "direct", "shim"], &direct, &shim))?;
+        let Balances { read_atomic, serializable, .. } = &self.balances;
+        let (left, right) = (read_atomic.rows(), serializable.rows());
+        writeln!(
+            f,
+            "{}",
+            table(["two levels, through the shim", "read_atomic", "serializable"], &left, &right)
+        )?;
         for line in EXPLANATION {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "\n{}\n", self.verdict())?;
+        writeln!(f, "\n{}\n{}\n", self.verdict(), self.balances.verdict())?;
         for (name, run) in [("direct", &self.runs.direct), ("shim", &self.runs.shim)] {
             for (code, count) in &run.common.errors {
+                writeln!(f, "errors   {name}: {code} {count}")?;
+            }
+        }
+        for (name, level) in [("read_atomic", read_atomic), ("serializable", serializable)] {
+            for (code, count) in &level.errors {
                 writeln!(f, "errors   {name}: {code} {count}")?;
             }
         }
         writeln!(f, "machine  {}", self.machine)?;
         let (direct, shim) = (&self.runs.direct.common.store, &self.runs.shim.common.store);
         let removed = if self.stores_removed { " (removed)" } else { "" };
-        writeln!(f, "stores   {direct} and {shim}{removed}")?;
+        writeln!(f, "stores   {direct}, {shim} and {}{removed}", self.balances.store)?;
         writeln!(f, "seed     {}", self.runs.shim.common.seed)?;
         write!(f, "report   {}", self.report.display())
     }
@@ -216,7 +361,7 @@ impl fmt::Display for Outcome {
 pub(crate) mod tests {
     use serde_json::Value;
 
-    use super::{Outcome, RunFigures, Runs, Scale};
+    use super::{Balances, LevelFigures, Outcome, RunFigures, Runs, Scale};
     use crate::figures::{Anomalies, Figures};
     use crate::latency::LatencyMs;
 
@@ -251,9 +396,33 @@ pub(crate) mod tests {
         }
     }
 
+    fn level(exact: bool) -> LevelFigures {
+        LevelFigures {
+            accounts: 16,
+            transfers: 150,
+            acknowledged: 150,
+            attempts: 180,
+            conflicts: if exact { 30 } else { 0 },
+            kills: 20,
+            duplicates: 12,
+            zombies: 9,
+            sum_before: 16_000_000,
+            sum_after: if exact { 16_000_000 } else { 15_999_588 },
+            overwritten: if exact { 0 } else { 11 },
+            double_effects: 0,
+            audits: 100,
+            audits_off: if exact { 0 } else { 60 },
+            errors: Default::default(),
+            transfers_per_s: 80.0,
+        }
+    }
+
     pub(crate) fn outcome() -> Outcome {
         let runs = Runs { direct: figures(true), shim: figures(false) };
-        Outcome { runs, machine: "2 cores".into(), report: "/tmp/report.html".into(), stores_removed: true }
+        let store = "local:elsewhere".into();
+        let balances = Balances { store, read_atomic: level(false), serializable: level(true) };
+        let report = "/tmp/report.html".into();
+        Outcome { runs, balances, machine: "2 cores".into(), report, stores_removed: true }
     }
 
     #[test]
@@ -284,6 +453,35 @@ pub(crate) mod tests {
         }
         assert_eq!(object["runs"]["shim"]["half_done"], 0);
         assert_eq!(object["runs"]["direct"]["anomalies"]["fractured"], 5);
+        let balances = &object["balances"];
+        assert_eq!(balances["read_atomic"]["sum_after"], 15_999_588);
+        assert_eq!(balances["serializable"]["sum_after"], balances["serializable"]["sum_before"]);
+        assert_eq!(balances["serializable"]["conflicts"], 30);
+    }
+
+    fn check_level(change: impl FnOnce(&mut LevelFigures)) {
+        let mut outcome = outcome();
+        assert!(outcome.is_clean(), "what read_atomic came to breaks no promise: {outcome:?}");
+        change(&mut outcome.balances.serializable);
+        assert!(!outcome.is_clean() && outcome.shim_is_clean(), "{outcome:?}");
+        assert!(outcome.to_string().contains("a promise is broken"), "{outcome}");
+    }
+
+    #[test]
+    fn a_sum_that_changed_at_serializable_is_not_clean() {
+        check_level(|level| level.sum_after += 1);
+        check_level(|level| level.sum_after -= 1);
+        check_level(|level| level.overwritten = 1);
+        check_level(|level| level.double_effects = 1);
+        check_level(|level| level.audits_off = 1);
+    }
+
+    #[test]
+    fn luck_at_read_atomic_is_no_claim() {
+        let mut outcome = outcome();
+        outcome.balances.read_atomic = level(true);
+        assert!(outcome.is_clean());
+        assert!(outcome.to_string().contains("promises nothing of it"), "{outcome}");
     }
 
     fn check(change: impl FnOnce(&mut RunFigures)) {
@@ -314,7 +512,10 @@ pub(crate) mod tests {
             "fractured reads",
             "5 ✗",
             "exactly once",
-            "local:somewhere (removed)",
+            "local:somewhere and local:elsewhere (removed)",
+            "serializable",
+            "-412 ✗",
+            "overwrote each other",
             "seed     7",
             "report.html",
         ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::demo::outcome::{EXPLANATION, Outcome, Row};
+use crate::demo::outcome::{Balances, EXPLANATION, Outcome, Row};
 use crate::demo::plot::{Mark, Plot, Series};
 use crate::demo::run::Found;
 use crate::demo::timeline::{Entries, Event};
@@ -48,7 +48,19 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
          <h1>Bank transfers, without the shim and with it</h1><p class=\"verdict\">{}</p>",
         escape(outcome.verdict())
     );
-    html.push_str(&table(outcome));
+    let (left, right) = (outcome.runs.direct.rows(), outcome.runs.shim.rows());
+    html.push_str(&table(["direct", "shim"], &left, &right));
+    let Balances { read_atomic, serializable, .. } = &outcome.balances;
+    let _ = write!(
+        html,
+        "<h2>Balances at the two levels</h2><p class=\"verdict\">{}</p>{}<p>Transfers between any two of {} accounts, at the \
+         same time, through the shim. Two that read the same balance may both commit at <code>read_atomic</code>, and the later one \
+         overwrites what the earlier one did; at <code>serializable</code> one of the two is told <code>conflict</code>, and runs \
+         again.</p>",
+        escape(outcome.balances.verdict()),
+        table(["read_atomic", "serializable"], &read_atomic.rows(), &serializable.rows()),
+        serializable.accounts,
+    );
     let _ =
         write!(html, "<h2>Money that should not be there, or is missing</h2>{LEGEND}{}", money(direct, shim));
     html.push_str(
@@ -67,11 +79,12 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     let shim = &outcome.runs.shim.common;
     let _ = writeln!(
         html,
-        "</ul><p>Machine: {}<br>Store of the direct run: {}<br>Store of the run through the shim: {}<br>The same requests with the \
+        "</ul><p>Machine: {}<br>Store of the direct run: {}<br>Store of the run through the shim: {}<br>Store of the balances: {}<br>The same requests with the \
          same fates again: <code>aft demo --requests {} --seed {}</code></p></body></html>",
         escape(&outcome.machine),
         escape(&outcome.runs.direct.common.store),
         escape(&shim.store),
+        escape(&outcome.balances.store),
         shim.workload.requests,
         shim.seed
     );
@@ -86,19 +99,19 @@ fn text(line: &str) -> String {
         .collect()
 }
 
-fn table(outcome: &Outcome) -> String {
-    let mut html = String::from("<table><thead><tr><th></th><th>direct</th><th>shim</th></tr></thead>");
-    let (direct, shim) = (outcome.runs.direct.rows(), outcome.runs.shim.rows());
-    let rows: Vec<(&Row, &Row)> = direct.iter().zip(&shim).collect();
+fn table(columns: [&str; 2], left: &[Row], right: &[Row]) -> String {
+    let [one, other] = columns;
+    let mut html = format!("<table><thead><tr><th></th><th>{one}</th><th>{other}</th></tr></thead>");
+    let rows: Vec<(&Row, &Row)> = left.iter().zip(right).collect();
     for part in rows.chunk_by(|(one, _), (next, _)| one.part == next.part) {
         let _ = write!(
             html,
             "<tbody><tr><th colspan=\"3\" scope=\"rowgroup\">{}</th></tr>",
             part[0].0.part.as_str()
         );
-        for (direct, shim) in part {
-            let _ = write!(html, "<tr><td>{}</td>", direct.what);
-            for row in [direct, shim] {
+        for (left, right) in part {
+            let _ = write!(html, "<tr><td>{}</td>", left.what);
+            for row in [left, right] {
                 let (class, mark) = if row.is_wrong { (" class=\"wrong\"", "✗ ") } else { ("", "") };
                 let _ = write!(html, "<td{class}>{mark}{}</td>", row.text);
             }
@@ -208,6 +221,7 @@ mod tests {
         assert!(html.contains("<td class=\"wrong\">✗ 5</td><td>0</td>"), "{html}");
         assert!(html.contains("<code>aft serve</code>") && !html.contains('`'), "{html}");
         assert!(html.contains("aft demo --requests 600 --seed 7"), "{html}");
-        assert_eq!(html.matches("<tbody>").count(), 3);
+        assert!(html.contains("<td class=\"wrong\">✗ -412</td><td>0</td>"), "{html}");
+        assert_eq!(html.matches("<tbody>").count(), 6);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Requests of one pair of accounts are carried out one after the other, the next when the last is acknowledged (a FIFO by key, as queues
 //! offer it); attempts of *one* request overlap freely. Read atomicity does not promise that two different requests, which read the same
-//! balance at the same time, do not overwrite each other: that is the platform's or the caller's part.
+//! balance at the same time, do not overwrite each other: that is the platform's or the caller's part, or a serializable transaction's. What
+//! either level comes to without such an order is what `balances` shows: there requests go to workers whatever their accounts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,14 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use aft_wire::http::{Code, Isolation};
 use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::demo::access::{Access, Opened};
+use crate::demo::access::{Access, Opened, Opening};
 use crate::demo::account::OPENING_ATTEMPT;
-use crate::demo::fate::{Fate, Transfer};
+use crate::demo::fate::Fate;
 use crate::demo::order::{Ended, Hold, Order, Role, Said, Task};
 use crate::demo::process::Function;
 use crate::demo::timeline::{Event, Timeline};
@@ -26,10 +28,30 @@ use crate::latency::Latencies;
 
 /// How long a function may take from one word to the next, before it is killed: a thousand times what it takes.
 const FUNCTION_MAX: Duration = Duration::from_secs(20);
-/// Attempts of one request before it is given up.
+/// Attempts of one request before it is given up, conflicts aside.
 const ATTEMPTS_MAX: u32 = 10;
+/// Conflicts of one request before it is given up: each means that another request has committed.
+const CONFLICTS_MAX: u32 = 100;
+/// The longest pause after a conflict; the pause grows by [`CONFLICT_PAUSE_MS`] with each.
+const CONFLICT_PAUSE_MAX_MS: u64 = 100;
+const CONFLICT_PAUSE_MS: u64 = 10;
 /// How long after the acknowledgement a late function goes on: so that later requests of its pair are done, or under way.
 const LATE_BY: std::ops::Range<u64> = 30..200;
+
+/// A transfer as the platform carries it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Its number, from which its request ID is made.
+    pub(crate) request: u64,
+    /// The jobs of one queue are carried out one after the other.
+    pub(crate) queue: u32,
+    /// The key of the account that the money comes from.
+    pub(crate) from: String,
+    /// The key of the account that it goes to.
+    pub(crate) to: String,
+    pub(crate) amount: i64,
+    pub(crate) fate: Fate,
+}
 
 /// What a run needs to know to carry out transfers.
 #[derive(Debug)]
@@ -39,6 +61,8 @@ pub(crate) struct Platform {
     /// Whether the shim stands at the server's address; else the plain server does.
     pub(crate) shim: bool,
     pub(crate) prefix: String,
+    /// The level of transactions; `Unspecified`: the store's, or the server's default.
+    pub(crate) isolation: Isolation,
     pub(crate) timeline: Timeline,
     pub(crate) bar: ProgressBar,
     attempts: AtomicU64,
@@ -50,7 +74,8 @@ pub(crate) struct Platform {
 /// What the platform saw.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    pub(crate) acknowledged: Vec<Transfer>,
+    /// The numbers of requests.
+    pub(crate) acknowledged: Vec<u64>,
     pub(crate) attempts: u64,
     pub(crate) kills: u64,
     pub(crate) duplicates: u64,
@@ -78,6 +103,15 @@ enum Kind {
     },
 }
 
+/// What came before an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Again {
+    /// Other attempts of the request may still run: do not wait for them.
+    pub(crate) overlap: bool,
+    /// How often the request met a conflict.
+    pub(crate) conflicts: u32,
+}
+
 /// What an attempt that runs by itself tells the request that it belongs to.
 #[derive(Debug)]
 enum News {
@@ -93,6 +127,7 @@ impl Platform {
         server: Server,
         shim: bool,
         prefix: String,
+        isolation: Isolation,
         bar: ProgressBar,
     ) -> Platform {
         let tally = Tally {
@@ -110,6 +145,7 @@ impl Platform {
             server,
             shim,
             prefix,
+            isolation,
             timeline: Timeline::start(),
             bar,
             attempts: AtomicU64::new(OPENING_ATTEMPT + 1),
@@ -118,15 +154,15 @@ impl Platform {
         }
     }
 
-    /// Carries out all transfers, by so many workers; each worker has pairs of its own, and so keeps their order.
-    pub(crate) async fn carry_out(self: &Arc<Self>, transfers: &[Transfer], workers: u32) {
+    /// Carries out all jobs, by so many workers; each worker has queues of its own, and so keeps their order.
+    pub(crate) async fn carry_out(self: &Arc<Self>, jobs: &[Job], workers: u32) {
         let mut tasks = JoinSet::new();
         for worker in 0..workers {
-            let mine = transfers.iter().filter(|transfer| transfer.pair % workers == worker).copied();
+            let mine = jobs.iter().filter(|job| job.queue % workers == worker).cloned();
             let (platform, mine) = (Arc::clone(self), mine.collect::<Vec<_>>());
             tasks.spawn(async move {
-                for transfer in mine {
-                    platform.request(transfer).await;
+                for job in mine {
+                    platform.request(job).await;
                 }
             });
         }
@@ -161,53 +197,63 @@ impl Platform {
     }
 
     /// One request, tried until it is done.
-    async fn request(self: &Arc<Self>, transfer: Transfer) {
+    async fn request(self: &Arc<Self>, job: Job) {
         let start = Instant::now();
         let (release, late) = oneshot::channel();
-        let mut ended = match transfer.fate {
-            Fate::Spared => self.attempt(transfer, None, false).await,
+        let mut ended = match job.fate {
+            Fate::Spared => self.attempt(&job, None, Again::default()).await,
             Fate::Killed(role, hold) => {
                 let kill = Interruption { role, hold, kind: Kind::Kill };
-                self.attempt(transfer, Some(kill), false).await
+                self.attempt(&job, Some(kill), Again::default()).await
             }
-            Fate::Twice => self.twice(transfer).await,
-            Fate::Late(role, hold) => self.late(transfer, role, hold, late).await,
+            Fate::Twice => self.twice(&job).await,
+            Fate::Late(role, hold) => self.late(&job, role, hold, late).await,
         };
-        for nth in 1..ATTEMPTS_MAX {
+        let (mut failures, mut conflicts) = (0, 0);
+        while failures < ATTEMPTS_MAX && conflicts < CONFLICTS_MAX {
             match &ended {
                 Ended::Done | Ended::Replayed => break,
-                Ended::Retry(code) => self.error(code),
-                // It is safe to try again: with the same request ID it is carried out at most once.
-                Ended::Unknown => self.error("unknown"),
+                Ended::Retry(code) if code == CONFLICT => {
+                    self.error(code);
+                    conflicts += 1;
+                    // Two that met once must not meet again at the same pace.
+                    let longest_ms = (CONFLICT_PAUSE_MS * u64::from(conflicts)).min(CONFLICT_PAUSE_MAX_MS);
+                    sleep(Duration::from_millis(rand::random_range(1..=longest_ms))).await;
+                }
+                // An outcome that is not known is safe to try again: with the same request ID it is carried out at most once.
+                Ended::Retry(_) | Ended::Unknown => {
+                    self.error(if let Ended::Retry(code) = &ended { code } else { "unknown" });
+                    failures += 1;
+                    sleep(Duration::from_millis(u64::from(failures))).await;
+                }
                 Ended::Failed(code) => {
                     self.error(code);
                     break;
                 }
             }
-            sleep(Duration::from_millis(u64::from(nth))).await;
             // The earlier attempt is dead, or is given up: do not wait for it.
-            ended = self.attempt(transfer, None, true).await;
+            ended = self.attempt(&job, None, Again { overlap: true, conflicts }).await;
         }
         if matches!(ended, Ended::Done | Ended::Replayed) {
             let mut tally = self.tally();
-            tally.acknowledged.push(transfer);
+            tally.acknowledged.push(job.request);
             tally.latencies.record(start.elapsed());
         } else {
             self.error("gave_up");
         }
         let span = LATE_BY.end - LATE_BY.start;
         // Nobody waits if the request had another fate.
-        let _ = release.send(Duration::from_millis(LATE_BY.start + transfer.request * 37 % span));
+        let _ = release.send(Duration::from_millis(LATE_BY.start + job.request * 37 % span));
         self.bar.inc(1);
     }
 
     /// Two attempts at the same time; the first that is done decides, and the other goes on.
-    async fn twice(self: &Arc<Self>, transfer: Transfer) -> Ended {
+    async fn twice(self: &Arc<Self>, job: &Job) -> Ended {
         self.tally().duplicates += 1;
         self.timeline.note(Event::Twice);
         let (news, mut told) = mpsc::channel(2);
         for _ in 0..2 {
-            self.straggle(transfer, None, true, news.clone());
+            self.straggle(job, None, Again { overlap: true, conflicts: 0 }, news.clone());
         }
         drop(news);
         let mut last = Ended::Retry("function_failed".into());
@@ -223,14 +269,14 @@ impl Platform {
     /// An attempt of which a function stands still until it is released. It is given up as soon as it does.
     async fn late(
         self: &Arc<Self>,
-        transfer: Transfer,
+        job: &Job,
         role: Role,
         hold: Hold,
         release: oneshot::Receiver<Duration>,
     ) -> Ended {
         let (news, mut told) = mpsc::channel(2);
         let kind = Kind::Late { stopped: news.clone(), release };
-        self.straggle(transfer, Some(Interruption { role, hold, kind }), false, news);
+        self.straggle(job, Some(Interruption { role, hold, kind }), Again::default(), news);
         match told.recv().await {
             Some(News::Ended(ended)) => ended,
             Some(News::Stopped) | None => Ended::Retry(GIVEN_UP.into()),
@@ -240,24 +286,24 @@ impl Platform {
     /// Starts an attempt that nobody has to wait for.
     fn straggle(
         self: &Arc<Self>,
-        transfer: Transfer,
+        job: &Job,
         interruption: Option<Interruption>,
-        overlap: bool,
+        again: Again,
         news: mpsc::Sender<News>,
     ) {
-        let platform = Arc::clone(self);
+        let (platform, job) = (Arc::clone(self), job.clone());
         self.stragglers.lock().expect(POISONED).spawn(async move {
-            let ended = platform.attempt(transfer, interruption, overlap).await;
+            let ended = platform.attempt(&job, interruption, again).await;
             // The request may be acknowledged by now.
             let _ = news.send(News::Ended(ended)).await;
         });
     }
 
     /// One attempt: both functions, one after the other.
-    async fn attempt(&self, transfer: Transfer, interruption: Option<Interruption>, overlap: bool) -> Ended {
+    async fn attempt(&self, job: &Job, interruption: Option<Interruption>, again: Again) -> Ended {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         self.tally().attempts += 1;
-        let transaction = match self.begin(transfer, overlap).await {
+        let transaction = match self.begin(job, again).await {
             Ok(transaction) => transaction,
             Err(ended) => return ended,
         };
@@ -268,12 +314,11 @@ impl Platform {
                 role,
                 server: self.server.url.clone(),
                 transaction: transaction.clone(),
-                prefix: self.prefix.clone(),
-                request: transfer.request,
+                request: job.request,
                 attempt,
-                pair: transfer.pair,
-                from: transfer.from,
-                amount: transfer.amount,
+                from: job.from.clone(),
+                to: job.to.clone(),
+                amount: job.amount,
                 hold: mine.as_ref().map(|interruption| interruption.hold),
             };
             let ended = match Function::start(&self.program, &Order::Function(task)) {
@@ -289,13 +334,14 @@ impl Platform {
     }
 
     /// Opens the attempt's transaction, if there is the shim.
-    async fn begin(&self, transfer: Transfer, overlap: bool) -> Result<Option<String>, Ended> {
+    async fn begin(&self, job: &Job, again: Again) -> Result<Option<String>, Ended> {
         if !self.shim {
             return Ok(None);
         }
         let mut access = Access::new(self.server.clone(), None);
-        let request = format!("{}-transfer-{}", self.prefix, transfer.request);
-        match access.begin(Some(request), overlap).await? {
+        let request = format!("{}-transfer-{}", self.prefix, job.request);
+        let begin = Opening { request: Some(request), isolation: self.isolation, again };
+        match access.begin(begin).await? {
             Opened::Open(transaction) => Ok(Some(transaction)),
             Opened::Replayed => Err(Ended::Replayed),
         }
@@ -348,3 +394,5 @@ const POISONED: &str = "nothing panics while it holds this lock";
 /// Codes of what the platform itself did to an attempt.
 pub(crate) const KILLED: &str = "killed";
 pub(crate) const GIVEN_UP: &str = "given_up";
+/// The code of a serializable transaction that another one has overtaken.
+pub(crate) const CONFLICT: &str = Code::Conflict.as_str();

@@ -93,6 +93,33 @@ impl Function {
     }
 }
 
+/// Returns the order to become the program with these arguments.
+fn become_program(arguments: &[&str]) -> Order {
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    Order::Become { parent: std::process::id(), arguments }
+}
+
+/// Runs `aft` with these arguments to its end.
+///
+/// # Errors
+/// If it fails, with what it said.
+pub(crate) async fn aft(program: &Path, arguments: &[&str]) -> Result<()> {
+    let output = command(program, &become_program(arguments)).stdin(Stdio::null()).output();
+    let output =
+        timeout(SERVER_START_MAX, output).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let output = output.map_err(Error::io(format!("running {}", program.display())))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(Error::Options(format!(
+                "aft {} failed: {said}",
+                arguments[..2.min(arguments.len())].join(" ")
+            )))
+        }
+    }
+}
+
 /// Whether the program carries out orders at all.
 ///
 /// # Errors
@@ -127,9 +154,8 @@ impl Shim {
     /// If it ends, or does not say where it listens; with what it said.
     pub(crate) async fn start(program: &Path, store: &str, settings: &Path) -> Result<Shim> {
         let settings = settings.to_string_lossy();
-        let arguments = ["--store", store, "--listen", "127.0.0.1:0", "--config", &settings];
-        let arguments = arguments.map(str::to_owned).to_vec();
-        let mut child = command(program, &Order::Serve { parent: std::process::id(), arguments })
+        let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0", "--config", &settings];
+        let mut child = command(program, &become_program(&arguments))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -171,6 +197,12 @@ impl Shim {
         if timeout(SERVER_STOP_MAX, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone: it owes nothing.
+    pub(crate) async fn kill(mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill().await;
     }
 }
 

@@ -1,12 +1,13 @@
 //! One of the demo's two runs: open the accounts, carry out the transfers while auditors look on, wait for the last process, judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aft_store::{Name, Store};
+use aft_wire::http::Isolation;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
@@ -73,16 +74,16 @@ fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
     let accounts =
         (0..plan.scale.pairs).flat_map(|pair| [Side::A, Side::B].map(|side| side.key(&plan.prefix, pair)));
     let entries = plan.transfers.iter().flat_map(|transfer| {
-        [Side::A, Side::B].map(|side| ledger_key(&plan.prefix, transfer.pair, side, transfer.request))
+        [Side::A, Side::B].map(|side| ledger_key(&side.key(&plan.prefix, transfer.pair), transfer.request))
     });
     accounts.chain(entries).map(|key| plain::name(&key))
 }
 
-/// The run through `aft serve`.
-pub(crate) async fn shim(plan: &Plan<'_>, store: &str, bar: ProgressBar) -> Result<Found> {
+/// The run through `aft serve`. `shown` is the store's URL without secrets.
+pub(crate) async fn shim(plan: &Plan<'_>, store: &str, shown: &str, bar: ProgressBar) -> Result<Found> {
     let shim = Shim::start(plan.program, store, plan.settings).await?;
     let counter = Counter::Servers(vec![Server::parse(shim.url(), None)?]);
-    let found = carry_out(plan, shim.url(), store, true, &counter, bar).await;
+    let found = carry_out(plan, shim.url(), shown, true, &counter, bar).await;
     shim.stop().await;
     found
 }
@@ -100,12 +101,23 @@ async fn carry_out(
     let mut access = Access::new(server.clone(), None);
     for pair in 0..plan.scale.pairs {
         let open = |side: Side| (side.key(&plan.prefix, pair), Account::opening().encode());
-        let opened = access.write_all([Side::A, Side::B].map(open).into(), shim).await;
+        let accounts = [Side::A, Side::B].map(open).into();
+        let opened = match shim {
+            true => access.write_all(accounts, Isolation::Unspecified).await,
+            false => access.write_each(accounts).await,
+        };
         opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
     }
     let before = counter.asked().await?;
-    let platform =
-        Arc::new(Platform::new(plan.program.to_owned(), server, shim, plan.prefix.clone(), bar.clone()));
+    let platform = Platform::new(
+        plan.program.to_owned(),
+        server,
+        shim,
+        plan.prefix.clone(),
+        Isolation::Unspecified,
+        bar.clone(),
+    );
+    let platform = Arc::new(platform);
     let (audits, elapsed_s) = work(plan, &platform).await;
     let asked = counter.asked().await?.since(&before);
 
@@ -120,7 +132,9 @@ async fn carry_out(
     }
     bar.finish_and_clear();
     let tally = platform.take_tally();
-    let end = judge(&pairs, &tally.acknowledged);
+    let acknowledged: BTreeSet<u64> = tally.acknowledged.iter().copied().collect();
+    let acknowledged = plan.transfers.iter().filter(|transfer| acknowledged.contains(&transfer.request));
+    let end = judge(&pairs, &acknowledged.copied().collect::<Vec<_>>());
     let latencies = tally.latencies.clone();
     let mut figures = figures(plan, tally, audits, end, elapsed_s);
     let transactions = figures.common.transactions;
@@ -140,7 +154,8 @@ async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
         let (platform, stop) = (Arc::clone(platform), Arc::clone(&stop));
         auditors.spawn(audit(platform, plan.scale.pairs, plan.seed ^ nth, stop));
     }
-    platform.carry_out(plan.transfers, plan.scale.workers).await;
+    let jobs: Vec<_> = plan.transfers.iter().map(|transfer| transfer.job(&plan.prefix)).collect();
+    platform.carry_out(&jobs, plan.scale.workers).await;
     let elapsed_s = platform.timeline.now_s();
     platform.wait_for_stragglers().await;
     stop.store(true, Ordering::Relaxed);

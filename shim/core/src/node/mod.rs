@@ -36,7 +36,7 @@ use base::script::{Issued, Memory, Pending, Run, TaskId, Tasks};
 use base::state::{Purpose, State, TIME_TRIES_MAX, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
 use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use serve::{batch, begin, commit, end, list, lock, read, reserve, resolve};
+use serve::{batch, begin, commit, end, failed, list, lock, read, reserve, resolve};
 use upkeep::Upkeep;
 
 /// A node of the shim.
@@ -214,10 +214,13 @@ impl Node {
                 state.requests.attempts(transaction.hash).contains(attempt),
                 "an open attempt's request is known"
             );
-            let reserves = |task: &&Task| matches!(&task.purpose, Purpose::Reserve(_, of) if of == attempt);
-            let operations = state.operations.of(*attempt).len();
-            let reserving = state.tasks.purposes().filter(reserves).count();
-            assert_eq!(operations + reserving, transaction.operations, "operations under way are counted");
+            let is_verb = |task: &&Task| match &task.purpose {
+                Purpose::Reserve(_, of) | Purpose::Failed { attempt: of, .. } => of == attempt,
+                _ => false,
+            };
+            let operations =
+                state.operations.of(*attempt).len() + state.tasks.purposes().filter(is_verb).count();
+            assert_eq!(operations, transaction.operations, "operations under way are counted");
             assert!(transaction.began_call <= next_call, "a transaction began before the next call");
             assert!(!state.ended.contains(attempt), "an open attempt has not ended");
             let deadline = Timer::Deadline(*attempt);
@@ -490,6 +493,12 @@ fn run_task(state: &mut State, id: TaskId) {
         Purpose::Reserve(ticket, attempt) => {
             let (asked, ending) = run(state, memory, |run, state| reserve::script(run, state, *attempt));
             (asked, ending.map(|refusal| reserve::carry_out(state, *ticket, *attempt, refusal)))
+        }
+        Purpose::Failed { ticket, attempt, failed, replays } => {
+            let hash = state.transactions[attempt].hash;
+            let (asked, ending) = run(state, memory, |run, state| failed::script(run, state, hash));
+            let carry_out = |found| failed::carry_out(state, (*ticket, *attempt), failed, *replays, found);
+            (asked, ending.map(carry_out))
         }
         Purpose::Resolve(ticket, attempt, hash) => {
             let (asked, ending) =

@@ -234,6 +234,91 @@ fn a_condition_that_was_overtaken_is_a_conflict() {
     }
 }
 
+/// Found by simulation: seeds 50000892 and 50000161.
+#[test]
+fn a_condition_does_not_fail_by_what_was_read_from_an_old_listing() {
+    let mut shop = shared();
+    assert_eq!(shop.read_fresh(1, "k"), None);
+    whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
+    // A key is read once in a transaction, and this listing is young enough for a read.
+    let attempt = open(&mut shop, 1);
+    assert_eq!(shop.get(1, attempt, "k").expect("it can be read"), None);
+    let ops = put_if("k", "b", Condition::Value("a".into()));
+    match shop.ask(1, Verb::Run(attempt, Batch { ops: ops.clone(), commit: None })) {
+        Err(Refusal::Conflict(conflict)) => assert_eq!(conflict.key, Some(key("k"))),
+        other => panic!("it held before the transaction began: {other:?}"),
+    }
+    // The same for what was read because it is written, of which the client has not heard.
+    whole(&mut shop, 0, None, vec![Op::Put(key("l"), value("a"))]).expect("a blind write");
+    assert_eq!(shop.read_fresh(1, "l").as_deref(), Some("a"));
+    whole(&mut shop, 0, None, vec![Op::Delete(key("l"))]).expect("a blind write");
+    let attempt = open(&mut shop, 1);
+    let batch = Batch { ops: vec![Op::Put(key("l"), value("b"))], commit: None };
+    shop.ask(1, Verb::Run(attempt, batch)).expect("an open transaction takes writes");
+    let batch = Batch { ops: put_if("l", "b", Condition::Absent), commit: None };
+    let outcome = shop.ask(1, Verb::Run(attempt, batch));
+    assert!(matches!(outcome, Err(Refusal::Conflict(_))), "it was absent all the while: {outcome:?}");
+
+    // The next attempt rests on nothing old, whoever lists the key before it reads.
+    let begin = Begin { isolation: Some(Isolation::Serializable), conflicts: 1, ..shop.begin(None) };
+    let attempt = shop.open(1, begin);
+    whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("c"))]).expect("a blind write");
+    assert_eq!(shop.get(1, attempt, "k").expect("it can be read").as_deref(), Some("c"));
+    failed(shop.ask(1, Verb::Run(attempt, Batch { ops, commit: None })));
+}
+
+/// Found by simulation: seeds 50009744 and 50009805.
+#[test]
+fn a_condition_does_not_fail_by_a_version_that_fits_what_was_read_before() {
+    let mut shop = shared();
+    let pair = |text: &str| vec![Op::Put(key("k"), value(text)), Op::Put(key("l"), value(text))];
+    whole(&mut shop, 0, None, pair("a")).expect("a blind write");
+    assert_eq!(shop.read_fresh(1, "l").as_deref(), Some("a"));
+    whole(&mut shop, 0, None, vec![Op::Delete(key("k")), Op::Put(key("l"), value("b"))])
+        .expect("a blind write");
+    // What is newest under `k` does not go with what was read under `l`: the version before does.
+    let attempt = open(&mut shop, 1);
+    assert_eq!(shop.get(1, attempt, "l").expect("it can be read").as_deref(), Some("a"));
+    let batch = Batch { ops: put_if("k", "c", Condition::Absent), commit: None };
+    match shop.ask(1, Verb::Run(attempt, batch)) {
+        Err(Refusal::Conflict(conflict)) => assert_eq!(conflict.key, Some(key("k"))),
+        other => panic!("it was absent before the transaction began: {other:?}"),
+    }
+}
+
+/// Found by simulation: seed 50000044.
+#[test]
+fn a_condition_that_its_own_request_made_false_is_a_replay() {
+    both(|shop, other| {
+        let again = |shop: &mut Shop, node| {
+            let begin = shop.begin(Some(1));
+            let isolation = Some(Isolation::Serializable);
+            shop.open(node, Begin { isolation, overlap: true, ..begin })
+        };
+        let last = || Batch { ops: put_if("k", "a", Condition::Absent), commit: Some(CommitArgs::default()) };
+        // Three more attempts, which began before one committed.
+        let winner = again(shop, 0);
+        let late = [(other, again(shop, other)), (0, again(shop, 0)), (other, again(shop, other))];
+        let first = match shop.ask(0, Verb::Run(winner, last())) {
+            Ok(Reply::Ran { committed: Some(Committed { txn: Some(txn), .. }), .. }) => txn,
+            other => panic!("it is absent: {other:?}"),
+        };
+        let replayed = |outcome: Result<Reply, Refusal>| match outcome {
+            Ok(Reply::Replayed(replayed)) => assert_eq!(replayed.txn, first),
+            other => panic!("the request has committed: {other:?}"),
+        };
+        replayed(shop.ask(late[0].0, Verb::Run(late[0].1, last())));
+        // A batch that goes on has no place for a replay: the next attempt is told.
+        let batch = Batch { commit: None, ..last() };
+        assert_eq!(shop.ask(late[1].0, Verb::Run(late[1].1, batch)), Err(Refusal::Lost));
+        // Nor is it somebody else's write that counts, if the request came before it.
+        whole(shop, 0, None, vec![Op::Put(key("k"), value("b"))]).expect("a blind write");
+        replayed(shop.ask(late[2].0, Verb::Run(late[2].1, last())));
+        // Another request is told what is there.
+        failed(whole(shop, other, Some(2), put_if("k", "c", Condition::Absent)));
+    });
+}
+
 #[test]
 fn conditions_need_a_level_that_checks() {
     both(|shop, _| {

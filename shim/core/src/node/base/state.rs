@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::bug::Bug;
 use crate::clock::Clock;
 use crate::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
-use crate::message::{Begin, Header, Note, Output, Refusal, Reply, Ticket};
+use crate::message::{Begin, Failed, Header, Note, Output, Refusal, Reply, Ticket};
 use crate::record::Record;
 use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
@@ -58,6 +58,14 @@ pub(in crate::node) enum Purpose {
     Commit(AttemptId),
     /// Learn the store's time before a place for a large value is reserved.
     Reserve(Ticket, AttemptId),
+    /// Look for a commit of the request whose condition failed.
+    Failed {
+        ticket: Ticket,
+        attempt: AttemptId,
+        failed: Failed,
+        /// Its caller may be answered with a replay.
+        replays: bool,
+    },
     /// Ask again after an unknown outcome.
     Resolve(Ticket, AttemptId, RequestHash),
     /// Look a request up, under the name of its commit.

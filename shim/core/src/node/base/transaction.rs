@@ -26,11 +26,21 @@ pub(in crate::node) struct ReadVersion {
     pub(in crate::node) header: Option<Arc<Header>>,
     /// The client has had it. Until then the choice may be taken back.
     pub(in crate::node) delivered: bool,
-    /// The mark that the node knew before it asked the listing on which the choice rests.
-    pub(in crate::node) mark: TxnId,
+    /// The listing on which the choice rests.
+    pub(in crate::node) basis: Basis,
     /// Undecided entries of a checked key that the choice passed over and that do not follow it:
     /// they follow a deletion that is collected. They must be dead when the transaction commits.
     pub(in crate::node) strays: Vec<VersionEntry>,
+}
+
+/// What a choice needs of the listing on which it rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::node) struct Basis {
+    /// The mark that the node knew before it asked for it.
+    pub(in crate::node) mark: TxnId,
+    /// The choice is the newest version that had committed when the transaction began, or a newer
+    /// one: the listing was asked since, and nothing newer in it was passed over.
+    pub(in crate::node) newest: bool,
 }
 
 impl ReadVersion {
@@ -380,7 +390,7 @@ impl Transaction {
         &mut self,
         key: Key,
         header: Option<Arc<Header>>,
-        mark: TxnId,
+        basis: Basis,
         strays: Vec<VersionEntry>,
     ) {
         if let Some(header) = &header {
@@ -395,7 +405,7 @@ impl Transaction {
         } else {
             self.absences += 1;
         }
-        let before = self.reads.insert(key, ReadVersion { header, delivered: false, mark, strays });
+        let before = self.reads.insert(key, ReadVersion { header, delivered: false, basis, strays });
         assert!(before.is_none(), "a key enters the read set once");
     }
 
@@ -489,7 +499,7 @@ impl Transaction {
                     }
                     continue;
                 }
-                Some(ReadVersion { header: None, mark, .. }) => *mark,
+                Some(ReadVersion { header: None, basis, .. }) => basis.mark,
                 None => match self.listed_as_absent(key) {
                     Some(mark) => mark,
                     None => continue,
@@ -508,7 +518,7 @@ impl Transaction {
 
     /// Returns the least mark that any of its reads rests on; `None` if it has read nothing.
     pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
-        let reads = self.reads.values().map(|read| read.mark);
+        let reads = self.reads.values().map(|read| read.basis.mark);
         let least = reads.chain(self.ranges.iter().map(|range| range.mark)).min();
         assert_eq!(least.is_none(), self.reads.is_empty() && self.ranges.is_empty(), "each has a mark");
         least
@@ -541,7 +551,7 @@ impl Transaction {
                     Some(sibling) => sibling.txn >= header.txn,
                     // Deleted after this version, or the read set is broken; the listing's mark is
                     // the witness.
-                    None => header.txn <= sibling.mark,
+                    None => header.txn <= sibling.basis.mark,
                 };
                 assert!(
                     whole,

@@ -19,9 +19,9 @@ use crate::record::{
 };
 
 use super::super::base::read::{Operation, Purpose, Want};
-use super::super::base::state::{State, Work, bug_of};
+use super::super::base::state::{State, Work};
 use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use super::{condition, end, level, read};
+use super::{condition, end, failed, level, read};
 
 /// Sizes of a write buffer.
 struct Sizes {
@@ -72,7 +72,8 @@ pub(in crate::node) fn start(
         return state.refuse(ticket, refusal);
     }
     // A condition that fails is an answer: it must not rest on what was true long before.
-    if !state.settings.exclusive && batch.ops.iter().any(Op::is_conditional) {
+    let old = state.settings.exclusive || state.planted(Bug::JudgeConditionsByOldListings);
+    if !old && batch.ops.iter().any(Op::is_conditional) {
         state.transactions.get_mut(&attempt).expect("looked up above").fresh = true;
     }
     let transaction = &state.transactions[&attempt];
@@ -151,7 +152,10 @@ fn take_effect(
     if level.is_ok() && batch.ops.iter().any(Op::is_conditional) {
         match condition::settle(batch.ops, reads) {
             Ok(settled) => (batch.ops, reads) = settled,
-            Err(refusal) => return refuse_condition(state, (ticket, attempt), refusal),
+            Err(refusal) => {
+                let replays = begun || batch.commit.is_some();
+                return failed::refuse(state, (ticket, attempt), refusal, replays);
+            }
         }
     }
     let sizes = sizes_with(state, attempt, &batch);
@@ -200,19 +204,6 @@ fn take_effect(
             state.work.push_back(Work::Commit(attempt, commit.result, CommitWaiter::new(ticket, form)));
         }
     }
-}
-
-/// Refuses a batch whose conditions do not hold, or could not be judged.
-fn refuse_condition(state: &mut State, (ticket, attempt): (Ticket, AttemptId), refusal: Refusal) {
-    let bug = bug_of(&state.settings);
-    let transaction = &state.transactions[&attempt];
-    let overtaken = transaction.conflict(&state.checks, |planted| bug == Some(planted));
-    let refusal = match overtaken {
-        // What it rests on is no longer so: the next attempt judges by what is.
-        Some(found) => Refusal::Conflict(found),
-        None => refusal,
-    };
-    state.refuse(ticket, refusal);
 }
 
 fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal> {

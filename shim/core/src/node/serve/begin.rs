@@ -255,8 +255,11 @@ fn open(
     // record was there is still open, and it would run a second time.
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
-    let fresh = fresh || begin.fresh || state.settings.guest || is_covered_by_fresh(state, &begin.session);
     begin.choose_level();
+    // What made its last attempt conflict may have been an old listing.
+    let checked = begin.isolation == Some(Isolation::Serializable) && !state.settings.exclusive;
+    let fresh = fresh || begin.fresh || state.settings.guest || (checked && begin.conflicts > 0);
+    let fresh = fresh || is_covered_by_fresh(state, &begin.session);
     let mut transaction =
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));

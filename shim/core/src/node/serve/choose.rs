@@ -27,7 +27,7 @@ use super::super::base::index::{Knowledge, Known, Listing, Stray};
 use super::super::base::mark::Seen;
 use super::super::base::read::{Met, Operation, OperationId};
 use super::super::base::state::{State, bug_of};
-use super::super::base::transaction::{Checked, ReadVersion, Rejection};
+use super::super::base::transaction::{Basis, Checked, ReadVersion, Rejection};
 use super::read;
 
 /// The number of times that an operation lists one key again because something was removed or
@@ -100,7 +100,8 @@ pub(in crate::node) fn choose(
         if state.settings.locks(key) {
             // A write of it follows what was read.
             let transaction = state.transactions.get_mut(&operation.attempt).expect("looked up above");
-            transaction.add_read(key.clone(), None, mark, Vec::new());
+            let basis = Basis { mark, newest: state.settings.exclusive };
+            transaction.add_read(key.clone(), None, basis, Vec::new());
         }
         return Choice::Absent;
     }
@@ -247,7 +248,7 @@ impl Look<'_> {
                 return self.next_page(*more);
             }
             match self.judge(&known) {
-                Judgement::Take(header) => return self.take(header),
+                Judgement::Take(header) => return self.take(header, rejected),
                 Judgement::Skip => {}
                 Judgement::Passed => rejected = true,
                 Judgement::Gone => return Choice::Gone,
@@ -261,7 +262,7 @@ impl Look<'_> {
                 Judgement::Lost => return Choice::Damaged(missing_records(self.key)),
             }
             if rejected && self.state.planted(Bug::AbsentAfterRejection) {
-                return self.absent();
+                return self.absent(rejected);
             }
         }
         if let Some(more) = self.listing.more_after.clone()
@@ -272,7 +273,7 @@ impl Look<'_> {
         // No version is left. Nothing speaks against absence: the listing shows everything that is
         // not above every mark.
         if bound.is_none() && !rejected && met.values_gone == 0 {
-            return self.absent();
+            return self.absent(rejected);
         }
         // Otherwise something hides below what was rejected, or the lower bound itself has gone:
         // only if nothing was removed behind what this transaction rests on does the listing tell
@@ -286,7 +287,7 @@ impl Look<'_> {
             None => true,
         };
         let believed = nothing_removed || self.state.planted(Bug::BelieveAbsenceThoughMarkMoved);
-        if believed && explained { self.absent() } else { Choice::Gone }
+        if believed && explained { self.absent(rejected) } else { Choice::Gone }
     }
 
     /// Returns the candidate at a place of their order, newest first, down to the lower bound: every
@@ -477,26 +478,34 @@ impl Look<'_> {
         Choice::ListedAgain
     }
 
-    fn take(self, header: Arc<Header>) -> Choice {
-        let strays = self.strays(Some(header.txn));
+    fn take(self, header: Arc<Header>, rejected: bool) -> Choice {
+        let (strays, basis) = (self.strays(Some(header.txn)), self.basis(rejected));
         // The mark of the listing goes along: it later tells a deletion from an absence.
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
-        transaction.add_read(self.key.clone(), Some(header.clone()), self.listing.mark, strays);
+        transaction.add_read(self.key.clone(), Some(header.clone()), basis, strays);
         Choice::Version(header)
     }
 
-    fn absent(self) -> Choice {
+    fn absent(self, rejected: bool) -> Choice {
         let careless = bug_of(&self.state.settings).is_some();
-        let strays = self.strays(None);
+        let (strays, basis) = (self.strays(None), self.basis(rejected));
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
         // A lower bound above the mark has an entry to come, so the key cannot be gone.
         let bound = transaction.lower_bound(self.key).map(|bound| bound.txn);
         let explained = bound.is_none_or(|bound| bound <= self.listing.mark);
         assert!(explained || careless, "a key is absent below its lower bound only if it was deleted");
-        transaction.add_read(self.key.clone(), None, self.listing.mark, strays);
+        transaction.add_read(self.key.clone(), None, basis, strays);
         Choice::Absent
+    }
+
+    /// Returns what the choice rests on. `rejected` says that a newer version was passed over.
+    fn basis(&self, rejected: bool) -> Basis {
+        let began_call = self.state.transactions[&self.operation.attempt].began_call;
+        // No listing ages where one process holds the store.
+        let is_fresh = self.state.settings.exclusive || self.listing.asked_call >= began_call;
+        Basis { mark: self.listing.mark, newest: is_fresh && !rejected }
     }
 
     /// Returns the undecided entries of a checked key above the version chosen that do not follow

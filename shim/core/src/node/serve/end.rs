@@ -12,7 +12,7 @@ use crate::ids::{AttemptId, Key, Session};
 use crate::message::{Committed, Conflict, End, Note, Refusal, Replayed, Reply, Ticket};
 use crate::record::Record;
 
-use super::super::base::state::{Ended, Outcome, Purpose, State, Work};
+use super::super::base::state::{Ended, Outcome, Purpose, State, Task, Work};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{Checked, CommitForm, CommitWaiter, Phase, Transaction};
 use super::{commit, read};
@@ -98,11 +98,14 @@ pub(in crate::node) fn end(
 /// for one of them alone.
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
-        Purpose::Reserve(_, of) | Purpose::Prepare(of) | Purpose::Commit(of) => *of == attempt,
+        Purpose::Reserve(_, of)
+        | Purpose::Failed { attempt: of, .. }
+        | Purpose::Prepare(of)
+        | Purpose::Commit(of) => *of == attempt,
         Purpose::Begin(..) | Purpose::Resolve(..) | Purpose::LookUp(..) | Purpose::Release(_) => false,
     });
     let ticket = |purpose: Purpose| match purpose {
-        Purpose::Reserve(ticket, _) => Some(ticket),
+        Purpose::Reserve(ticket, _) | Purpose::Failed { ticket, .. } => Some(ticket),
         Purpose::Prepare(_)
         | Purpose::Commit(_)
         | Purpose::Begin(..)
@@ -110,7 +113,8 @@ fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
         | Purpose::LookUp(..)
         | Purpose::Release(_) => None,
     };
-    let carriers = dropped.iter().filter(|task| !matches!(task.purpose, Purpose::Reserve(..))).count();
+    let carries = |task: &&Task| matches!(task.purpose, Purpose::Prepare(_) | Purpose::Commit(_));
+    let carriers = dropped.iter().filter(carries).count();
     assert!(carriers <= 1, "one script at a time carries a commit");
     dropped.into_iter().filter_map(|task| ticket(task.purpose)).collect()
 }
@@ -220,18 +224,28 @@ pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &C
     let waiters = take_waiters(state, attempt);
     let freed = state.checks.undo(attempt);
     state.free(attempt, freed);
-    if !state.settings.exclusive && by == FoundBy::Store {
-        // A listing that was young enough to be used was too old for this, and so may those of the
-        // other keys be: only one is named, however many have changed. The next attempt lists them
-        // all again, else it would meet one conflict for each.
-        let reads = &state.transactions[&attempt].reads;
-        let keys = reads.keys().filter(|key| state.settings.locks(key)).chain(&found.key);
-        let (keys, next_call) = (keys.cloned().collect::<Vec<Key>>(), state.calls.next_number());
-        keys.iter().for_each(|key| state.index.list_again(key, next_call));
+    if by == FoundBy::Store {
+        list_reads_again(state, attempt, found.key.as_ref());
     }
     state.transactions.get_mut(&attempt).expect("looked up above").reopen();
     end(state, attempt, Outcome::Conflicted(found.clone()), None);
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Conflict(found.clone())));
+}
+
+/// Has the keys that a transaction read listed again, where several processes share the store, and
+/// the one that its conflict names.
+///
+/// A listing that was young enough to be used was too old for this, and so may those of the other
+/// keys be: only one is named, however many have changed. The next attempt lists them all again,
+/// else it would meet one conflict for each.
+pub(super) fn list_reads_again(state: &mut State, attempt: AttemptId, named: Option<&Key>) {
+    if state.settings.exclusive {
+        return;
+    }
+    let reads = &state.transactions[&attempt].reads;
+    let keys = reads.keys().filter(|key| state.settings.locks(key)).chain(named);
+    let (keys, next_call) = (keys.cloned().collect::<Vec<Key>>(), state.calls.next_number());
+    keys.iter().for_each(|key| state.index.list_again(key, next_call));
 }
 
 /// The transaction's time is over. Silence is abort, unless a commit may have been sent.

@@ -10,6 +10,7 @@ pub(in crate::node) mod choose;
 pub(in crate::node) mod commit;
 mod condition;
 pub(in crate::node) mod end;
+pub(in crate::node) mod failed;
 pub(in crate::node) mod level;
 pub(in crate::node) mod list;
 pub(in crate::node) mod lock;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Key, TxnId};
-use crate::message::{Found, Header, Note, Refusal, Ticket};
+use crate::message::{Found, Header, Note, Op, Refusal, Ticket};
 use crate::record::{Kind, VersionEntry, Write};
 use crate::store::{Answer, Body, Call, CallError, Name};
 
@@ -346,9 +346,20 @@ pub(in crate::node) fn fail(state: &mut State, operation: Operation, refusal: Re
 /// Marks an operation's reads as delivered: its client gets them now.
 pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     operation.wanted.keys().for_each(|key| state.index.unpin(key));
+    let bug = bug_of(&state.settings);
+    let moves_on = |op: &Op, key: &Key| match op {
+        Op::Add(of, _) => of == key && bug == Some(Bug::MoveSumsOn),
+        Op::Check(of, _) => of == key && bug == Some(Bug::MoveConditionsOn),
+        _ => false,
+    };
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
-    for key in operation.wanted.keys().filter(|key| !is_only_written(operation, key)) {
+    let moves_on = |key: &Key| match &operation.purpose {
+        Purpose::Batch { batch, .. } => batch.ops.iter().any(|op| moves_on(op, key)),
+        Purpose::List(..) => false,
+    };
+    let stays = |key: &&Key| !is_only_written(operation, key) && !moves_on(key);
+    for key in operation.wanted.keys().filter(stays) {
         let Some(read) = transaction.reads.get_mut(key) else {
             let is_absent = transaction.listed_as_absent(key).is_some();
             assert!(is_absent, "what is delivered is in the read set");

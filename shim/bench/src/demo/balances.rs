@@ -1,0 +1,304 @@
+//! Balances at the two levels of the shim: transfers between any two of a few accounts, at the same
+//! time, first at `read_atomic`, then at `serializable`.
+//!
+//! The functions and their fates are those of the two runs; only the order of the requests is gone.
+//! Two transactions that read the same balance may both commit at `read_atomic`: the later one
+//! overwrites what the earlier one did (a lost update), and the sum of all balances is another. At
+//! `serializable` one of the two is told `conflict`, and runs again.
+//!
+//! Both levels are on one server of a store of their own. Where one process holds the store, each
+//! transaction names its level. On a shared store the level belongs to the prefix of the keys, and
+//! is set when the store is made; so the demo makes a store beside the one that it was given, and
+//! removes it at the end. A demo that is interrupted leaves it there. The levels of a store in use
+//! are left alone.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aft_store::{Name, Scanned, Space, Store};
+use aft_wire::http::Isolation;
+use indicatif::ProgressBar;
+use tokio::time::sleep;
+
+use crate::demo::access::Access;
+use crate::demo::account::{Account, OPENING_BALANCE};
+use crate::demo::audit::{Books, judge_books};
+use crate::demo::fate::{Move, moves};
+use crate::demo::order::Ended;
+use crate::demo::outcome::{Balances, LevelFigures};
+use crate::demo::platform::{CONFLICT, GIVEN_UP, Job, KILLED, Platform};
+use crate::demo::process::{self, Shim};
+use crate::error::{Error, Result};
+use crate::http::Server;
+
+/// Two for each worker: most transfers meet another one of the same account, and yet go on.
+const ACCOUNTS: u32 = 16;
+/// Of the requests of a run, one in so many is carried out again at each level.
+const SHARE: u64 = 5;
+/// Between two audits; each reads every account.
+const BETWEEN_AUDITS: Duration = Duration::from_millis(10);
+/// Attempts of the last read of all accounts, when nobody writes any more.
+const READ_TRIES_MAX: u32 = 10;
+/// Names listed and deleted in one call.
+const PAGE_LEN: usize = 100;
+
+/// The store of the balances, and what is needed to run them.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) program: &'a Path,
+    /// The server's settings file.
+    pub(crate) settings: &'a Path,
+    /// The store's URL. Nothing is in it yet.
+    pub(crate) store: &'a str,
+    /// The same without secrets.
+    pub(crate) shown: &'a str,
+    /// Several servers may share the store: its keys have levels.
+    pub(crate) shared: bool,
+    /// Requests of each of the two runs.
+    pub(crate) requests: u64,
+    pub(crate) workers: u32,
+    pub(crate) seed: u64,
+    /// The start of all keys.
+    pub(crate) prefix: String,
+}
+
+impl Plan<'_> {
+    /// Returns the number of transfers at each level.
+    pub(crate) fn transfers(&self) -> u64 {
+        self.requests.div_ceil(SHARE)
+    }
+
+    fn prefix_of(&self, level: Isolation) -> String {
+        format!("{}-{}", self.prefix, name(level))
+    }
+}
+
+fn name(level: Isolation) -> &'static str {
+    match level {
+        Isolation::ReadAtomic => "read_atomic",
+        Isolation::Serializable => "serializable",
+        Isolation::Unspecified => unreachable!("each of the two levels is named"),
+    }
+}
+
+/// Runs the transfers at both levels. `bar` makes the progress bar of a level.
+///
+/// # Errors
+/// If the store cannot be made, the server cannot be started, or the accounts cannot be opened or
+/// read.
+pub(crate) async fn balances(plan: &Plan<'_>, bar: impl Fn(&'static str) -> ProgressBar) -> Result<Balances> {
+    if plan.shared {
+        make_store(plan).await?;
+    }
+    let shim = Shim::start(plan.program, plan.store, plan.settings).await?;
+    let both = async {
+        let read_atomic = at_level(plan, shim.url(), Isolation::ReadAtomic, bar("at read_atomic")).await?;
+        let serializable =
+            at_level(plan, shim.url(), Isolation::Serializable, bar("at serializable")).await?;
+        Ok(Balances { store: plan.shown.to_owned(), read_atomic, serializable })
+    };
+    let both = both.await;
+    // It would wait for the transactions of functions that were killed.
+    shim.kill().await;
+    both
+}
+
+/// Makes a shared store with a level for each of the two prefixes.
+async fn make_store(plan: &Plan<'_>) -> Result<()> {
+    let level = |level| format!("{}/={}", plan.prefix_of(level), name(level));
+    let (read_atomic, serializable) = (level(Isolation::ReadAtomic), level(Isolation::Serializable));
+    let settings = plan.settings.to_string_lossy();
+    // Its prefix is drawn at random: what lies around it is no mistake.
+    let arguments = ["store", "init", plan.store, "--among-others", "--config", &settings];
+    let levels = ["--isolation", &read_atomic, "--isolation", &serializable];
+    process::aft(plan.program, &[&arguments[..], &levels[..]].concat()).await
+}
+
+/// Deletes everything in a store that was made for the balances.
+///
+/// # Errors
+/// If the store does not answer.
+pub(crate) async fn remove_store(store: &dyn Store) -> Result<()> {
+    for space in Space::ALL {
+        loop {
+            let page = store.scan(space, b"", None, PAGE_LEN).await?;
+            let name = |scanned: Scanned| Name::new(space, scanned.group, scanned.item);
+            let names: Vec<Name> = page.names.into_iter().map(name).collect();
+            if names.is_empty() {
+                break;
+            }
+            store.delete(&names).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar) -> Result<LevelFigures> {
+    let server = Server::parse(url, None)?;
+    let failed = |problem: String| Error::Server { url: url.to_owned(), problem };
+    let prefix = plan.prefix_of(level);
+    let keys: Vec<String> = (0..ACCOUNTS).map(|account| key(&prefix, account)).collect();
+    let opening = keys.iter().map(|key| (key.clone(), Account::opening().encode())).collect();
+    let opened = Access::new(server.clone(), None).write_all(opening, level).await;
+    opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
+
+    let moves = moves(plan.transfers(), ACCOUNTS, plan.seed);
+    let program = plan.program.to_owned();
+    let platform = Platform::new(program, server.clone(), true, prefix.clone(), level, bar.clone());
+    let platform = Arc::new(platform);
+    let stop = Arc::new(AtomicBool::new(false));
+    let auditor = tokio::spawn(audit(server.clone(), keys.clone(), level, Arc::clone(&stop)));
+    let jobs: Vec<Job> = moves.iter().map(|one| job(one, &prefix)).collect();
+    platform.carry_out(&jobs, plan.workers).await;
+    let elapsed_s = platform.timeline.now_s();
+    platform.wait_for_stragglers().await;
+    stop.store(true, Ordering::Relaxed);
+    let audits = auditor.await.expect("the auditor does not panic, and nobody aborts it");
+    bar.finish_and_clear();
+
+    let accounts = read_at_the_end(server, &keys, level).await;
+    let accounts =
+        accounts.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?;
+    let mut tally = platform.take_tally();
+    let acknowledged: BTreeSet<u64> = tally.acknowledged.iter().copied().collect();
+    let is_acknowledged = |one: &&Move| acknowledged.contains(&one.request);
+    let acknowledged: Vec<Move> = moves.iter().filter(is_acknowledged).copied().collect();
+    let Books { sum, overwritten, double_effects } = judge_books(&accounts, &acknowledged);
+    // What the platform did to an attempt itself is nobody's error; it has figures of its own.
+    tally.errors.remove(KILLED);
+    tally.errors.remove(GIVEN_UP);
+    let conflicts = tally.errors.remove(CONFLICT).unwrap_or_default();
+    if audits.failed > 0 {
+        tally.errors.insert("audit_failed".to_owned(), audits.failed);
+    }
+    Ok(LevelFigures {
+        accounts: ACCOUNTS,
+        transfers: plan.transfers(),
+        acknowledged: acknowledged.len() as u64,
+        attempts: tally.attempts,
+        conflicts,
+        kills: tally.kills,
+        duplicates: tally.duplicates,
+        zombies: tally.zombies,
+        sum_before: opening_sum(),
+        sum_after: sum,
+        overwritten,
+        double_effects,
+        audits: audits.count,
+        audits_off: audits.off,
+        errors: tally.errors,
+        transfers_per_s: acknowledged.len() as f64 / elapsed_s.max(f64::EPSILON),
+    })
+}
+
+/// Returns the sum of all balances when the accounts are opened.
+fn opening_sum() -> i64 {
+    i64::from(ACCOUNTS) * OPENING_BALANCE
+}
+
+fn key(prefix: &str, account: u32) -> String {
+    format!("{prefix}/account-{account}")
+}
+
+/// Returns the platform's job. The requests are dealt out to the workers, whatever their accounts.
+fn job(one: &Move, prefix: &str) -> Job {
+    Job {
+        request: one.request,
+        queue: (one.request & u64::from(u32::MAX)) as u32,
+        from: key(prefix, one.from),
+        to: key(prefix, one.to),
+        amount: one.amount,
+        fate: one.fate,
+    }
+}
+
+/// What the auditor saw.
+#[derive(Debug, Default)]
+struct Audits {
+    /// Reads of all accounts.
+    count: u64,
+    /// Those whose sum was not what it should be.
+    off: u64,
+    /// Those that were refused, but for conflicts.
+    failed: u64,
+}
+
+/// Reads all accounts in one transaction of the same level, again and again.
+async fn audit(server: Server, keys: Vec<String>, level: Isolation, stop: Arc<AtomicBool>) -> Audits {
+    let mut access = Access::new(server, None);
+    let mut audits = Audits::default();
+    while !stop.load(Ordering::Relaxed) {
+        match read(&mut access, &keys, level, false).await {
+            Ok(accounts) => {
+                let sum: i64 = accounts.iter().map(|account| account.balance).sum();
+                audits.count += 1;
+                audits.off += u64::from(sum != opening_sum());
+            }
+            // Somebody wrote an account meanwhile: the next look is another.
+            Err(Ended::Retry(code)) if code == CONFLICT => {}
+            Err(_) => audits.failed += 1,
+        }
+        sleep(BETWEEN_AUDITS).await;
+    }
+    audits
+}
+
+/// Reads all accounts when every process has ended.
+async fn read_at_the_end(
+    server: Server,
+    keys: &[String],
+    level: Isolation,
+) -> std::result::Result<Vec<Account>, Ended> {
+    let mut access = Access::new(server, None);
+    let mut ended = Ended::Unknown;
+    for _ in 0..READ_TRIES_MAX {
+        match read(&mut access, keys, level, true).await {
+            Ok(accounts) => return Ok(accounts),
+            Err(failed @ Ended::Failed(_)) => return Err(failed),
+            Err(other) => ended = other,
+        }
+        sleep(BETWEEN_AUDITS).await;
+    }
+    Err(ended)
+}
+
+async fn read(
+    access: &mut Access,
+    keys: &[String],
+    level: Isolation,
+    fresh: bool,
+) -> std::result::Result<Vec<Account>, Ended> {
+    let values = access.read_all(keys, level, fresh).await?;
+    let accounts = keys.iter().zip(values).map(|(key, value)| {
+        let account = value.as_deref().and_then(Account::decode);
+        account.ok_or_else(|| Ended::Failed(format!("there is no account {key}")))
+    });
+    accounts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aft_store::{Name, Space, Store};
+    use aft_store_memory::MemoryStore;
+    use bytes::Bytes;
+
+    use super::{PAGE_LEN, remove_store};
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_store_that_is_removed() {
+        let store = MemoryStore::new();
+        for number in 0..2 * PAGE_LEN + 1 {
+            for space in [Space::Commit, Space::Version] {
+                let name = Name::new(space, format!("group-{number}"), "item");
+                store.put(&name, Bytes::from_static(b"x")).await.unwrap();
+            }
+        }
+        remove_store(&store).await.unwrap();
+        for space in Space::ALL {
+            assert!(store.scan(space, b"", None, 1).await.unwrap().names.is_empty(), "{space:?}");
+        }
+    }
+}
