@@ -20,6 +20,10 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{Began, Checked, Transaction};
 use super::{batch, tell};
 
+/// The number of conflicts in a row after which a request's attempts are fresh, on a store whose
+/// listings age: before that, what it read is listed again by itself.
+const FRESH_FROM_CONFLICTS: u32 = 3;
+
 /// The ending of a begin's script.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Ending {
@@ -256,9 +260,11 @@ fn open(
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     begin.choose_level();
-    // What made its last attempt conflict may have been an old listing.
+    // What it read may have been listed before each of its attempts, for others: a condition on it
+    // would conflict again and again.
     let checked = begin.isolation == Some(Isolation::Serializable) && !state.settings.exclusive;
-    let fresh = fresh || begin.fresh || state.settings.guest || (checked && begin.conflicts > 0);
+    let fresh =
+        fresh || begin.fresh || state.settings.guest || (checked && begin.conflicts >= FRESH_FROM_CONFLICTS);
     let fresh = fresh || is_covered_by_fresh(state, &begin.session);
     let mut transaction =
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
