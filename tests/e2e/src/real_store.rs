@@ -31,6 +31,7 @@ impl RealStore {
                 assert_eq!(made.code, Some(0), "{made:#?}");
             }
             Kind::Redis => {}
+            Kind::Etcd | Kind::Restate | Kind::Powertools => panic!("no store of this project is on {kind}"),
         }
         Some(store)
     }

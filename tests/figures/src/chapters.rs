@@ -2,8 +2,11 @@
 
 use crate::counts::{FOUR_SERVERS, ONE_SERVER};
 use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
+use crate::levels;
 use crate::others::{AFT_READ_ATOMIC, AFT_SERIALIZABLE, Other, etcd, powertools, restate};
-use crate::plan::{AFT, AFT_AT_ONCE, ALONE, COLD, COLLECTING, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS};
+use crate::plan::{
+    AFT, AFT_AT_ONCE, ALONE, COLD, COLLECTING, Kind, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS,
+};
 use crate::{once, published};
 
 /// A figure without its cells.
@@ -16,7 +19,7 @@ struct Chapter {
     y: Y,
 }
 
-const CHAPTERS: [Chapter; 15] = [
+const CHAPTERS: [Chapter; 18] = [
     Chapter {
         id: "io-latency",
         title: "Latency of writes",
@@ -110,6 +113,30 @@ const CHAPTERS: [Chapter; 15] = [
         about: once::ABOUT,
         x: "",
         y: Y::Latency,
+    },
+    Chapter {
+        id: levels::COST,
+        title: "What the serializable level costs",
+        paper: "",
+        about: levels::COST_ABOUT,
+        x: "clients",
+        y: Y::Latency,
+    },
+    Chapter {
+        id: levels::HOT,
+        title: "One key that everybody wants",
+        paper: "",
+        about: levels::HOT_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: levels::MANY,
+        title: "Redis with many clients",
+        paper: "",
+        about: levels::MANY_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
     },
     Chapter {
         id: etcd::PUTS,
@@ -426,6 +453,42 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             for way in [AFT_READ_ATOMIC, AFT_SERIALIZABLE] {
                 let what = format!("{what}, {}: throughput of {way} / etcd", points(cells, "clients"));
                 bound(what, cells.least_throughput(way, etcd::ETCD), aim, true, None);
+            }
+        }
+        levels::COST => {
+            for store in ["memory", "local"] {
+                let ratio =
+                    cells.ratio((store, Speed::AsIs, 1.0), AFT_SERIALIZABLE, AFT_READ_ATOMIC, |seen| {
+                        seen.p50_ms
+                    });
+                let what =
+                    format!("{store}: median of a transfer without contention, serializable / read atomic");
+                bound(what, ratio, 1.1, false, None);
+            }
+        }
+        levels::HOT => {
+            for kind in Kind::ALL {
+                let per_s = |clients: f64| {
+                    let seen = cells.seen(kind.name(), Speed::AsIs, AFT_SERIALIZABLE, clients)?;
+                    Some(seen.transactions_per_s)
+                };
+                let ratio = per_s(16.0).zip(per_s(1.0)).map(|(many, one)| many / one);
+                let what = format!("{}: commits of 16 clients on one key / of a single one", kind.name());
+                bound(what, ratio, 0.5, true, None);
+            }
+        }
+        levels::MANY => {
+            for way in [AFT_READ_ATOMIC, AFT_SERIALIZABLE] {
+                let per_s =
+                    |clients: f64| Some(cells.seen("Redis", Speed::AsIs, way, clients)?.transactions_per_s);
+                let ratio = per_s(64.0).zip(per_s(10.0)).map(|(many, few)| many / few);
+                bound(
+                    format!("Redis with fsync, {way}: two puts, 64 clients / 10 clients"),
+                    ratio,
+                    1.2,
+                    true,
+                    None,
+                );
             }
         }
         restate::TRANSFERS | powertools::TRANSFERS => {

@@ -13,6 +13,7 @@
 mod chapters;
 mod counts;
 mod data;
+mod levels;
 mod measure;
 mod once;
 mod others;
@@ -112,6 +113,7 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     for kind in choice.kinds.iter().filter(|kind| choice.needs(**kind)) {
         cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
     }
+    cells.extend(levels::run(&choice, &bar).await?);
     let others::Outcome { cells: compared, left_out, failed } =
         others::run(&choice, &bar, &mut versions).await;
     cells.extend(compared);

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 
 use crate::counts;
 use crate::data::{Cell, Seen, Speed};
+use crate::levels;
 use crate::once;
 use crate::others::Other;
 use crate::plan::{How, Kind, Serve, Task, tasks};
@@ -53,7 +54,8 @@ impl Choice {
     pub(crate) fn count(&self) -> usize {
         let speeds = |kind: &Kind| kind.speeds().into_iter().map(|speed| (*kind, speed)).collect::<Vec<_>>();
         let stores = self.kinds.iter().flat_map(speeds).map(|(kind, speed)| self.tasks(kind, speed).len());
-        stores.sum::<usize>() + self.others().into_iter().map(|other| other.count(self)).sum::<usize>()
+        let others = self.others().into_iter().map(|other| other.count(self));
+        stores.sum::<usize>() + others.sum::<usize>() + levels::count(self)
     }
 }
 

@@ -16,10 +16,10 @@
 //! install.
 
 pub(crate) mod etcd;
-mod ground;
+pub(crate) mod ground;
 mod grpc;
 mod http;
-mod load;
+pub(crate) mod load;
 pub(crate) mod powertools;
 pub(crate) mod restate;
 mod transfers;
@@ -46,7 +46,7 @@ pub(crate) const AFT_READ_ATOMIC: &str = "aft, read atomic";
 pub(crate) const AFT_SERIALIZABLE: &str = "aft, serializable";
 
 /// How AFT takes part: the way's name, the level, and the prefix of its keys.
-const LEVELS: [(&str, Isolation, &str); 2] =
+pub(crate) const LEVELS: [(&str, Isolation, &str); 2] =
     [(AFT_READ_ATOMIC, Isolation::ReadAtomic, "ra/"), (AFT_SERIALIZABLE, Isolation::Serializable, "ser/")];
 
 /// What was measured, and what was left out with the reason.
@@ -96,7 +96,7 @@ impl Other {
 }
 
 /// How often each way is measured at each point.
-const ROUNDS: usize = 2;
+pub(crate) const ROUNDS: usize = 2;
 
 /// The points of a figure.
 fn xs(figure: &str) -> &'static [usize] {
@@ -183,14 +183,16 @@ struct Side {
 
 /// Cells of several rounds, joined.
 #[derive(Debug, Default)]
-struct Rounds {
-    cells: Vec<(&'static str, Cell)>,
+pub(crate) struct Rounds {
+    pub(crate) cells: Vec<(&'static str, Cell)>,
 }
 
 impl Rounds {
-    fn add(&mut self, figure: &'static str, store: &str, way: &str, x: usize, seen: Seen) {
+    pub(crate) fn add(&mut self, figure: &'static str, store: &str, way: &str, x: usize, seen: Seen) {
         let x = x as f64;
-        let same = |(id, cell): &&mut (&str, Cell)| *id == figure && cell.x == x && cell.way == way;
+        let same = |(id, cell): &&mut (&str, Cell)| {
+            *id == figure && cell.store == store && cell.x == x && cell.way == way
+        };
         match self.cells.iter_mut().find(same) {
             Some((_, cell)) => cell.seen.join(seen),
             None => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::data::{Data, Figure};
+use crate::levels;
 use crate::others;
 use crate::write::table::Table;
 use crate::write::text;
@@ -48,7 +49,7 @@ pub(super) fn of(data: &Data) -> String {
         );
     }
     md.push_str(&bounds(data));
-    let has_table = |figure: &&Figure| figure.id == "end-to-end" || others::compares(&figure.id);
+    let has_table = |figure: &&Figure| figure.id == "end-to-end" || is_own_part(figure);
     for figure in data.figures.iter().filter(has_table) {
         md.push_str(&whole(figure));
     }
@@ -72,11 +73,16 @@ fn bounds(data: &Data) -> String {
     md
 }
 
+/// Whether a figure stands under its own title.
+fn is_own_part(figure: &Figure) -> bool {
+    others::compares(&figure.id) || levels::shows(&figure.id)
+}
+
 /// A figure with every point.
 fn whole(figure: &Figure) -> String {
     let Table { rows, columns } = Table::of(figure);
     let mut md = format!("\n{}\n\n| store |", figure.about);
-    if others::compares(&figure.id) {
+    if is_own_part(figure) {
         md.insert_str(0, &format!("\n**{}**\n", figure.title));
     }
     for column in &columns {

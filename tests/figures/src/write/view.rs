@@ -1,6 +1,7 @@
 //! A figure's stores, ways and points in the order in which they were measured, and one way against another.
 
 use crate::data::{Cell, Figure, Published, Seen, Speed, Y};
+use crate::levels;
 use crate::others::{self, etcd, powertools, restate};
 
 /// What a figure counts beside times.
@@ -69,14 +70,14 @@ impl Figure {
     pub(super) fn counts(&self) -> Counts {
         match self.id.as_str() {
             "exactly-once" | restate::TRANSFERS | powertools::TRANSFERS => Counts::Effects,
-            etcd::PUTS | etcd::GETS => Counts::Nothing,
+            etcd::PUTS | etcd::GETS | levels::COST | levels::HOT | levels::MANY => Counts::Nothing,
             _ => Counts::Anomalies,
         }
     }
 
     /// Whether the store's calls were counted.
     pub(super) fn counts_requests(&self) -> bool {
-        !others::compares(&self.id)
+        !others::compares(&self.id) && !levels::shows(&self.id)
     }
 
     pub(super) fn cell(&self, store: &str, speed: Speed, way: &str, x: f64) -> Option<&Cell> {
