@@ -22,7 +22,7 @@ use super::{batch, tell};
 
 /// The number of conflicts in a row after which a request's attempts are fresh, on a store whose
 /// listings age: before that, what it read is listed again by itself.
-const FRESH_FROM_CONFLICTS: u32 = 3;
+const FRESH_FROM_CONFLICTS: u32 = 5;
 
 /// The ending of a begin's script.
 #[derive(Debug, PartialEq)]
