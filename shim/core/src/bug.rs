@@ -61,7 +61,7 @@ bugs! {
     AbsentAfterRejection => [Simulation],
     OlderVersionAfterRejection => [Simulation],
     FreshByOldListing => [Simulation],
-    KnowWhatOthersShowed => [Simulation],
+    KnowWhatOthersShowed => [Story],
     SkipSecondPage => [Simulation],
     OrderByTimeOnly => [Simulation],
     ForgetLaterRanges => [Simulation],

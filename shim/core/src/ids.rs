@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::clock::Bounds;
+use crate::settings::Settings;
 
 macro_rules! hex_debug {
     ($name:ident) => {
@@ -204,14 +205,16 @@ impl Session {
     }
 
     /// Adds transactions that the client hears of now through a node, and drops those that every
-    /// listing younger than `recheck_after_ms` shows. Without a time nothing is dropped.
+    /// listing younger than the settings' `recheck_after_ms` shows. Without a time nothing is dropped.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
         now: Option<Bounds>,
-        recheck_after_ms: u64,
+        settings: &Settings,
         node: NodeId,
     ) {
+        let (recheck_after_ms, len_max) = (settings.recheck_after_ms, settings.session_len_max);
+        assert!(len_max <= Session::LEN_MAX, "a token has room for a session");
         let fresh_until_ms = self.fresh_until_ms;
         if self.through != node {
             // What it saw before, if anything, is shown by all listings in a while.
@@ -232,8 +235,8 @@ impl Session {
             }
         }
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.txn));
-        if self.entries.len() > Session::LEN_MAX {
-            self.entries.truncate(Session::LEN_MAX);
+        if self.entries.len() > len_max {
+            self.entries.truncate(len_max);
             let until_ms = now.map_or(u64::MAX, |now| now.latest_ms + recheck_after_ms);
             self.fresh_until_ms = self.fresh_until_ms.max(until_ms);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::clock::Reference;
-use crate::ids::Key;
+use crate::ids::{Key, Session};
 use crate::message::Isolation;
 
 /// A node's settings. Times are milliseconds.
@@ -66,6 +66,8 @@ pub struct Settings {
     /// open meanwhile; some 200 bytes each. When there are more, the oldest are forgotten, and who
     /// began before them meets a conflict.
     pub checked_keys_max: usize,
+    /// Transactions that a session names; at most [`Session::LEN_MAX`].
+    pub session_len_max: usize,
     /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
     /// Bytes of a stored commit record: the largest body that the store takes.
@@ -191,6 +193,7 @@ impl Settings {
             ended_kept_max: 100_000,
             entered_kept_max: 200_000,
             checked_keys_max: 100_000,
+            session_len_max: Session::LEN_MAX,
             write_buffer_bytes_max: 1 << 20,
             record_bytes_max: 16 << 20,
             write_set_len_max: 10_000,

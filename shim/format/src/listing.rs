@@ -225,13 +225,21 @@ impl Listing {
         });
         first_damage?;
         if let Some(key) = changed {
-            assert!(self.names.is_empty(), "entries of a checked key have no others beside them");
+            self.names.clear();
             self.after.clone_from(&self.page_after);
             return self.wanted.again(|| key.to_string()).map(|()| true);
         }
         // A dead entry may follow what is newer than the version of the one below it.
         found.sort_by_key(|(_, entry)| Reverse(entry.txn));
+        let is_mixed = !found.is_empty() && !self.names.is_empty();
         self.names.extend(found.into_iter().map(|(key, entry)| Name::Version(key, entry)));
+        if is_mixed {
+            // A server that was not stopped when the key's level changed wrote it at the old one.
+            self.names.sort_by_key(|name| match name {
+                Name::Version(_, entry) => Reverse(entry.txn),
+                other => unreachable!("a group of versions holds {other:?}"),
+            });
+        }
         Ok(self.more && self.names.is_empty())
     }
 

@@ -24,6 +24,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Clients at once.
 const CLIENTS: u64 = 32;
+/// Clients at once of a node on a shared store, where each commit waits for the store's time: enough to keep its core busy.
+const CLIENTS_OF_SHARED: u64 = 512;
 /// Keys, read and written evenly.
 const KEYS: u64 = 1_000;
 /// Bytes of a value: the paper's.
@@ -144,7 +146,11 @@ fn measure(shape: Shape, at: Place, time: Duration) -> f64 {
                 }
             })
         };
-        let running: Vec<_> = (0..CLIENTS).map(client).collect();
+        let clients = match at {
+            Place::Several(nodes) => nodes as u64 * CLIENTS_OF_SHARED,
+            Place::Task | Place::Thread | Place::OneThread => CLIENTS,
+        };
+        let running: Vec<_> = (0..clients).map(client).collect();
         let (cpu, since) = (cpu_time(), Instant::now());
         tokio::time::sleep(time).await;
         over.store(true, Ordering::Relaxed);

@@ -408,6 +408,14 @@ impl EventLoop {
             "the store's description of itself has changed since this node started: restart the node with the settings \
              of the others"
         );
+        if before.levels != now.levels && !self.shared.settings.core.exclusive {
+            // What it writes at a level that its keys had before would be checked by nobody.
+            error!(
+                "the levels of this store's keys have changed since this node started, so it stops: start it again"
+            );
+            self.drain_until = Some(tokio::time::Instant::now());
+            self.shared.state.send_replace(State::Draining);
+        }
         self.about = Some(Box::new(now));
     }
 

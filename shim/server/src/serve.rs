@@ -68,6 +68,13 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             "listening on {listen} without TLS: tokens and values cross the network as they are; give --tls-certificate and --tls-key, or have a proxy before it speak TLS"
         );
     }
+    let nodes = nodes(&arguments, &settings);
+    if nodes.get() > 1 && (url.starts_with("local:") || url.starts_with("memory:")) {
+        // Before the store is made.
+        return Err(format!(
+            "--nodes {nodes} on {url}: one process holds this store, and a single node must know of every commit there"
+        ));
+    }
     let store = stores::open_with(url, &settings).await?;
     // What is shown from here on: the URL may hold a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
@@ -82,7 +89,6 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
-    let nodes = nodes(&arguments, &settings);
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();

@@ -4,7 +4,7 @@
 //! run of a few virtual minutes. Bounds are small enough to be met; in a share of the seeds every bounded memory holds from one to five things.
 
 use aft_core::bug::Bug;
-use aft_core::ids::Key;
+use aft_core::ids::{Key, Session};
 use aft_core::message::Isolation;
 use aft_core::settings::{Levels, Settings};
 
@@ -385,6 +385,7 @@ fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_m
     settings.sweep_window_max = bound(&mut random, narrow, 1_000);
     settings.sweep_hashes_max = bound(&mut random, narrow, 1_000);
     settings.index_bytes_max = if narrow { *random.pick(&[1, 2, 2_000, 6_000]) } else { 1 << 20 };
+    settings.session_len_max = *random.branch("sessions").pick(&[1, 2, Session::LEN_MAX]);
     settings
 }
 

@@ -9,14 +9,16 @@ use aft_core::settings::Settings;
 
 use crate::freshness::shows_what_was_committed_beside_a_look;
 use crate::reading::asks_for_nothing_before_its_cursor;
+use crate::session_floor::sees_on_another_node_what_its_token_does_not_name;
 use crate::shop::Shop;
 
 /// A story that panics if it does not hold, with the bug that it finds.
 type Story = (Bug, fn(&Settings));
 
-const STORIES: [Story; 2] = [
+const STORIES: [Story; 3] = [
     (Bug::ListFromTheStart, asks_for_nothing_before_its_cursor),
     (Bug::BelieveListingsOfTheForgotten, shows_what_was_committed_beside_a_look),
+    (Bug::KnowWhatOthersShowed, sees_on_another_node_what_its_token_does_not_name),
 ];
 
 #[test]

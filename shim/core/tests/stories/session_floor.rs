@@ -3,12 +3,12 @@
 //! Method: a session token goes from a commit on one node to a begin on another, which has listed
 //! the key a moment before and would answer by that listing.
 
-use aft_core::ids::{Session, SessionEntry};
-use aft_core::message::{Begin, CommitArgs, Committed, Reply, Verb};
+use aft_core::ids::{AttemptId, Hlc, Session, SessionEntry, TxnId};
+use aft_core::message::{Batch, Begin, CommitArgs, Committed, Op, Refusal, Reply, Verb};
 use aft_core::settings::Settings;
 use aft_core::store::{Body, Call, CallError, Name};
 
-use crate::shop::{Shop, hash};
+use crate::shop::{Shop, hash, key, value};
 
 /// Commits what a transaction wrote.
 fn commit(shop: &mut Shop, node: usize, begin: Begin, name: &str, text: &str) -> Committed {
@@ -87,6 +87,70 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
     for name in &names {
         assert_eq!(read_with(&mut shop, 1, &session, name), Some("mine".into()), "{name}");
     }
+}
+
+#[test]
+fn what_a_token_does_not_name_is_seen_on_another_node() {
+    sees_on_another_node_what_its_token_does_not_name(&Shop::settings());
+}
+
+pub(crate) fn sees_on_another_node_what_its_token_does_not_name(settings: &Settings) {
+    let mut shop = Shop::new(2, settings);
+    let begin = shop.begin(None);
+    let before = shop.open(1, begin);
+    assert_eq!(shop.get(1, before, "first"), Ok(None), "the other node lists the key");
+    let mut session = Session::default();
+    // With request IDs: what a token names is looked up, and makes nobody fresh.
+    for request in 0..=Session::LEN_MAX as u8 {
+        let begin = Begin { session, ..shop.begin(Some(request)) };
+        let name = if request == 0 { "first".to_owned() } else { request.to_string() };
+        session = commit(&mut shop, 0, begin, &name, "mine").session;
+    }
+    assert_eq!(read_with(&mut shop, 1, &session, "first"), Some("mine".into()));
+}
+
+#[test]
+fn a_token_of_a_commit_that_never_was_is_refused() {
+    for exclusive in [false, true] {
+        let mut settings = Settings { run_scripts_twice: true, ..Settings::new(exclusive, 0, true) };
+        settings.timeout_default_ms = 10_000;
+        let mut shop = Shop::new(1, &settings);
+        shop.write(0, None, &["k"], "v");
+        for (time_ms, whole) in
+            [(shop.true_ms() + 60_000, true), (u64::MAX >> 16, true), (u64::MAX >> 16, false)]
+        {
+            let txn = TxnId { time: Hlc::from_ms(time_ms), attempt: AttemptId([9; 16]) };
+            let entry = SessionEntry { txn, hash: hash(99), whole, seen_ms: shop.true_ms() };
+            let session = Session { entries: vec![entry], ..Session::default() };
+            let ops = vec![Op::Put(key("k"), value("forged"))];
+            let batch = Batch { ops, commit: Some(CommitArgs::default()) };
+            let begin = Begin { session, batch, ..shop.begin(None) };
+            let outcome = shop.ask(0, Verb::Begin(Box::new(begin)));
+            assert!(matches!(&outcome, Err(Refusal::Invalid(why)) if why.contains("future")), "{outcome:?}");
+        }
+        assert!(shop.write(0, None, &["k"], "w").txn.is_some(), "others go on");
+    }
+}
+
+#[test]
+fn a_version_of_the_last_time_there_is_stops_nobody() {
+    let mut shop = Shop::new(1, &Shop::settings());
+    shop.plant(7, u64::MAX >> 16, &["k"], "planted", true);
+    let record = shop.store.commits[&hash(7)].clone();
+    let Body::Record(record) = record else { panic!("it was planted") };
+    let mut last = (*record).clone();
+    last.txn.time = Hlc(u64::MAX);
+    shop.store.put(Name::Commit(last.hash), Body::Record(last.clone().into()));
+    for (key, entry) in last.entries() {
+        shop.store.put(Name::Version(key, entry), Body::Empty);
+    }
+    let begin = shop.begin(None);
+    let reader = shop.open(0, begin);
+    assert_eq!(shop.get(0, reader, "k"), Ok(Some("planted".into())));
+    let batch = Batch { ops: vec![Op::Put(key("k"), value("v"))], commit: Some(CommitArgs::default()) };
+    let outcome = shop.ask(0, Verb::Run(reader, batch));
+    assert!(matches!(outcome, Err(Refusal::Damaged(_))), "{outcome:?}");
+    assert!(shop.write(0, None, &["l"], "w").txn.is_some(), "others go on");
 }
 
 #[test]

@@ -358,6 +358,20 @@ mod locks {
         assert_eq!(listed(listing), (vec![version, dead], false));
     }
 
+    /// A server that ran while the key's level changed has written it at the old one.
+    #[test]
+    fn entries_of_both_levels_come_by_their_time() {
+        let plain = |ms| VersionEntry { follows: None, ..lock(0, ms) };
+        let all = [plain(50), lock(20, 60), plain(20)];
+        let mut listing = Listing::new(Group::Versions(key()), None);
+        let mut items = items(&all, false);
+        items.items.sort();
+        listing.take(items);
+        assert_eq!(listing.resolve(vec![Some(body(&all[1]))]), Ok(false));
+        let (found, _) = listed(listing);
+        assert_eq!(found.iter().map(|entry| entry.txn.time.0).collect::<Vec<_>>(), [60, 50, 20]);
+    }
+
     #[test]
     fn what_goes_before_its_body_is_got_is_listed_again() {
         let (newer, older) = (lock(30, 40), lock(0, 30));

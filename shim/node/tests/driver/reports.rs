@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aft_core::ids::{AttemptId, Hlc, TxnId};
-use aft_core::message::Isolation;
+use aft_core::message::{Isolation, Refusal};
 use aft_core::record::{Location, Record, Value, Write};
 use aft_core::store::{Body, Name};
 use aft_format::{Times, encode_object, own_hash};
-use aft_node::{NodeSettings, change_levels, change_times};
+use aft_node::{NodeSettings, change_levels, change_times, fresh_begin};
 use aft_store::{Space, Store};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::client::{key, node, read};
+use crate::client::{key, node, open, read};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -121,9 +121,9 @@ async fn damage_that_calls_meet_is_one_line_each() {
     assert_eq!(lines.with("cannot be read"), 2, "{lines:?}");
 }
 
-/// The levels are part of what the nodes share.
+/// The levels are part of what the nodes share: one that started with others stops.
 #[tokio::test]
-async fn changed_levels_are_in_the_line() {
+async fn changed_levels_are_in_the_line_and_stop_the_node() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let store = MemoryStore::shared();
@@ -143,6 +143,9 @@ async fn changed_levels_are_in_the_line() {
     }
     assert_eq!(lines.with("levels_before=all keys read_atomic"), 1, "{lines:?}");
     assert_eq!(lines.with("levels_now=\"cart/\" serializable, all other keys read_atomic"), 1, "{lines:?}");
+    tokio::time::timeout(Duration::from_secs(10), node.stopped()).await.expect("it does not go on");
+    assert_eq!(lines.with("so it stops"), 1, "{lines:?}");
+    assert!(matches!(open(&node, fresh_begin()).await, Err(Refusal::NotServing)));
 }
 
 /// A node that works on is warned once of each change of what the nodes share.

@@ -532,6 +532,13 @@ impl Transaction {
         newest
     }
 
+    /// Returns true if its session names a commit that was not found, with a time above this one.
+    pub(in crate::node) fn session_is_ahead_of(&self, ms: u64) -> bool {
+        let read = || self.reads.values().filter_map(|read| read.header.as_ref());
+        let is_found = |txn: TxnId| self.floor.iter().chain(read()).any(|header| header.txn == txn);
+        self.session.entries.iter().any(|entry| entry.txn.time.ms() > ms && !is_found(entry.txn))
+    }
+
     /// Panics if the read set is not atomic, or the buffer is not what was counted.
     pub(in crate::node) fn check_invariants(&self) {
         let inline_bytes: usize = self.buffer.values().map(Write::inline_bytes).sum();

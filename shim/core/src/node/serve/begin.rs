@@ -147,6 +147,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
                 continue;
             }
             Seen::Whole => {
+                // A version of the future may have it, and is read. A commit asks whether it was.
                 fresh = true;
                 continue;
             }
@@ -159,14 +160,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             // It is removed, or was never a commit. What was acknowledged is read by a fresh
             // transaction; only a token from the future that nobody gave is a mistake.
             Answer::Got(_) => {
-                let ahead = run.once_if(|| {
-                    let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
-                    latest_ms.is_some_and(|ms| entry.txn.time.ms() > ms + state.settings.skew_max_ms)
-                });
-                if ahead {
-                    return Ok(Ending::Refuse(Refusal::Invalid(
-                        "the session token names a commit of the future that the store does not have: drop the token".into(),
-                    )));
+                if is_ahead(run, state, &entry) {
+                    return Ok(Ending::Refuse(ahead_of_time()));
                 }
                 fresh = true;
             }
@@ -176,6 +171,22 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     assert!(floor.len() <= begin.session.entries.len(), "the floor is of the session");
     assert!(fresh || floor.len() == begin.session.entries.len(), "what is not in the floor makes it fresh");
     Ok(Ending::Open { floor, fresh })
+}
+
+/// Returns true if a commit that a token names, and that is not found, would be of the future. While
+/// the store's time is not known, the commit of the transaction asks again.
+fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
+    run.once_if(|| {
+        let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
+        latest_ms.is_some_and(|ms| entry.txn.time.ms() > ms.saturating_add(state.settings.skew_max_ms))
+    })
+}
+
+/// Returns the refusal of a token that nobody gave out: a commit after it would be of the future too.
+pub(in crate::node) fn ahead_of_time() -> Refusal {
+    Refusal::Invalid(
+        "the session token names a commit of the future that the store does not have: drop the token".into(),
+    )
 }
 
 /// Carries a begin's ending out.

@@ -256,12 +256,12 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let mut session = transaction.session.clone();
     let Some(bounds) = state.clock.bounds() else {
         // The client has read through this node all the same.
-        session.add([], None, state.settings.recheck_after_ms, state.id);
+        session.add([], None, &state.settings, state.id);
         return session;
     };
     let reads = transaction.unsure_reads(bounds.latest_ms);
     let reads = reads.into_iter().filter(|entry| !state.is_entered(entry.hash, entry.txn));
-    session.add(reads, Some(bounds), state.settings.recheck_after_ms, state.id);
+    session.add(reads, Some(bounds), &state.settings, state.id);
     assert!(session.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
     session
 }
@@ -458,6 +458,13 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let listed = newest_known(state, attempt);
     let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
+    if transaction.session_is_ahead_of(bounds.latest_ms.saturating_add(state.settings.skew_max_ms)) {
+        return end::reopen(state, attempt, &begin::ahead_of_time());
+    }
+    if after == Hlc(u64::MAX) {
+        let what = "a version that the transaction read, or overwrites, has the last time there is: none can follow it";
+        return end::reopen(state, attempt, &Refusal::Damaged(what.into()));
+    }
     if bounds.width_ms() > state.settings.commit_wait_max_ms {
         state.sharpen_time();
     }

@@ -200,7 +200,7 @@ pub(in crate::node) fn session_with(
     let newest = SessionEntry { txn: record.txn, hash: record.hash, whole, seen_ms };
     let unsure = reads.iter().filter(|entry| !state.is_entered(entry.hash, entry.txn)).copied();
     let mut session = before.clone();
-    session.add(unsure.chain([newest]), now, state.settings.recheck_after_ms, state.id);
+    session.add(unsure.chain([newest]), now, &state.settings, state.id);
     assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");
     session
 }
