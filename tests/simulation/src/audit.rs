@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aft_core::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
+use aft_core::ids::{AttemptId, Key, NodeId, RequestHash, SessionEntry, TxnId};
 use aft_core::message::Refusal;
 use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, VersionEntry, Write};
 use aft_core::settings::Settings;
@@ -623,7 +623,15 @@ impl Audit {
                 );
             }
         }
-        if attempt.session.entries.iter().any(|entry| entry.txn.time >= txn.time && entry.txn != txn) {
+        // The time of a commit that is not found is believed up to a bound above the store's, which was
+        // this at the least when the commit took its own. Where one process holds the store, its own clock
+        // counts, which may have been set back since.
+        let since_ms = scene.now_ms.saturating_sub(attempt.begun_ms);
+        let believed_ms = scene.store_ms.saturating_sub(since_ms).min(txn.time.ms());
+        let is_above = |entry: &SessionEntry| {
+            entry.txn.time >= txn.time && entry.txn != txn && entry.txn.time.ms() <= believed_ms
+        };
+        if !scene.settings.exclusive && attempt.session.entries.iter().any(is_above) {
             return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
         }
         // Beyond the promise: a node may not have heard yet that the store's clock is another than a minute ago.

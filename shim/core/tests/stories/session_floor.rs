@@ -110,7 +110,7 @@ pub(crate) fn sees_on_another_node_what_its_token_does_not_name(settings: &Setti
 }
 
 #[test]
-fn a_token_of_a_commit_that_never_was_is_refused() {
+fn a_token_of_a_commit_that_never_was_moves_no_time() {
     for exclusive in [false, true] {
         let mut settings = Settings { run_scripts_twice: true, ..Settings::new(exclusive, 0, true) };
         settings.timeout_default_ms = 10_000;
@@ -125,8 +125,14 @@ fn a_token_of_a_commit_that_never_was_is_refused() {
             let ops = vec![Op::Put(key("k"), value("forged"))];
             let batch = Batch { ops, commit: Some(CommitArgs::default()) };
             let begin = Begin { session, batch, ..shop.begin(None) };
-            let outcome = shop.ask(0, Verb::Begin(Box::new(begin)));
-            assert!(matches!(&outcome, Err(Refusal::Invalid(why)) if why.contains("future")), "{outcome:?}");
+            match shop.ask(0, Verb::Begin(Box::new(begin))) {
+                Ok(Reply::Begun { committed: Some(committed), .. }) if whole => {
+                    let time_ms = committed.txn.expect("it wrote something").time.ms();
+                    assert!(time_ms <= shop.true_ms() + 10, "it has the store's time");
+                }
+                Err(Refusal::Invalid(why)) if !whole => assert!(why.contains("future"), "{why}"),
+                outcome => panic!("{outcome:?}"),
+            }
         }
         assert!(shop.write(0, None, &["k"], "w").txn.is_some(), "others go on");
     }

@@ -163,6 +163,9 @@ pub(in crate::node) struct Transaction {
     /// The monotonic instant at which its timer fires.
     pub(in crate::node) deadline_mono: u64,
     pub(in crate::node) session: Session,
+    /// The times of commits that its session names, and that were not found, are believed up to
+    /// this one: its commit asks when it takes its own.
+    pub(in crate::node) believed_ms: u64,
     /// Every first read must rest on a listing asked since the begin.
     pub(in crate::node) fresh: bool,
     /// The level that was asked for.
@@ -229,6 +232,7 @@ impl Transaction {
             deadline,
             deadline_mono,
             session: begin.session.clone(),
+            believed_ms: u64::MAX,
             fresh,
             isolation: begin.isolation,
             checked: None,
@@ -527,16 +531,22 @@ impl Transaction {
     /// Returns the newest commit time that this transaction has seen; its own is greater.
     pub(in crate::node) fn newest_seen(&self) -> Hlc {
         let reads = self.reads.values().filter_map(|read| read.header.as_ref()).map(|header| header.txn.time);
-        let newest = reads.max().unwrap_or_default().max(self.session.newest());
-        assert!(newest >= self.session.newest(), "a session's commits were seen");
-        newest
+        let is_believed =
+            |entry: &&SessionEntry| entry.txn.time.ms() <= self.believed_ms || self.is_found(entry.txn);
+        let session = self.session.entries.iter().filter(is_believed).map(|entry| entry.txn.time).max();
+        reads.max().max(session).unwrap_or_default()
     }
 
-    /// Returns true if its session names a commit that was not found, with a time above this one.
+    /// Returns true if its session names a commit that was not found, with a time above this one: of
+    /// a version of the future, or of a token that nobody gave out. Its time is not believed, and
+    /// the written keys are looked at instead.
     pub(in crate::node) fn session_is_ahead_of(&self, ms: u64) -> bool {
-        let read = || self.reads.values().filter_map(|read| read.header.as_ref());
-        let is_found = |txn: TxnId| self.floor.iter().chain(read()).any(|header| header.txn == txn);
-        self.session.entries.iter().any(|entry| entry.txn.time.ms() > ms && !is_found(entry.txn))
+        self.session.entries.iter().any(|entry| entry.txn.time.ms() > ms && !self.is_found(entry.txn))
+    }
+
+    fn is_found(&self, txn: TxnId) -> bool {
+        let read = self.reads.values().filter_map(|read| read.header.as_ref());
+        self.floor.iter().chain(read).any(|header| header.txn == txn)
     }
 
     /// Panics if the read set is not atomic, or the buffer is not what was counted.

@@ -147,7 +147,6 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
                 continue;
             }
             Seen::Whole => {
-                // A version of the future may have it, and is read. A commit asks whether it was.
                 fresh = true;
                 continue;
             }
@@ -173,8 +172,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     Ok(Ending::Open { floor, fresh })
 }
 
-/// Returns true if a commit that a token names, and that is not found, would be of the future. While
-/// the store's time is not known, the commit of the transaction asks again.
+/// Returns true if a commit that a token names, and whose record is not found, would be of the future.
 fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
     run.once_if(|| {
         let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
@@ -182,8 +180,8 @@ fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
     })
 }
 
-/// Returns the refusal of a token that nobody gave out: a commit after it would be of the future too.
-pub(in crate::node) fn ahead_of_time() -> Refusal {
+/// Returns the refusal of a token that nobody gave out.
+fn ahead_of_time() -> Refusal {
     Refusal::Invalid(
         "the session token names a commit of the future that the store does not have: drop the token".into(),
     )

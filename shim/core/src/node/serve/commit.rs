@@ -141,6 +141,8 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
         Timing::Lower
     } else if bounds.width_ms() > state.settings.commit_wait_max_ms
         || unseen_keys(state, attempt).next().is_none()
+        || state.transactions[&attempt]
+            .session_is_ahead_of(bounds.latest_ms.saturating_add(state.settings.skew_max_ms))
     {
         // What the keys hold is known, or worth a look: then there is next to nothing to wait for.
         Timing::Lower
@@ -454,13 +456,12 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     if !is_turn(state, attempt) {
         return;
     }
-    let transaction = &state.transactions[&attempt];
-    let listed = newest_known(state, attempt);
-    let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
-    if transaction.session_is_ahead_of(bounds.latest_ms.saturating_add(state.settings.skew_max_ms)) {
-        return end::reopen(state, attempt, &begin::ahead_of_time());
-    }
+    let believed_ms = bounds.latest_ms.saturating_add(state.settings.skew_max_ms);
+    let listed = newest_known(state, attempt);
+    let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
+    transaction.believed_ms = believed_ms;
+    let after = transaction.newest_seen().max(newest).max(listed).max(state.mark.known().time);
     if after == Hlc(u64::MAX) {
         let what = "a version that the transaction read, or overwrites, has the last time there is: none can follow it";
         return end::reopen(state, attempt, &Refusal::Damaged(what.into()));
