@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 /// Clients at once.
 const CLIENTS: u64 = 32;
 /// Clients at once of a node on a shared store, where each commit waits for the store's time: enough to keep its core busy.
-const CLIENTS_OF_SHARED: u64 = 512;
+const CLIENTS_OF_SHARED: u64 = 128;
 /// Keys, read and written evenly.
 const KEYS: u64 = 1_000;
 /// Bytes of a value: the paper's.
