@@ -113,10 +113,12 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     for kind in choice.kinds.iter().filter(|kind| choice.needs(**kind)) {
         cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
     }
-    cells.extend(levels::run(&choice, &bar).await?);
-    let others::Outcome { cells: compared, left_out, failed } =
-        others::run(&choice, &bar, &mut versions).await;
-    cells.extend(compared);
+    let (mut left_out, mut failed) = (Vec::new(), Vec::new());
+    for outcome in [levels::run(&choice, &bar).await, others::run(&choice, &bar, &mut versions).await] {
+        cells.extend(outcome.cells);
+        left_out.extend(outcome.left_out);
+        failed.extend(outcome.failed);
+    }
     bar.finish_and_clear();
     for why in left_out.iter().chain(&failed) {
         eprintln!("figures: {why}");
