@@ -61,7 +61,7 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// What a handle and a loop share.
+/// The state that a handle and a loop share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
@@ -251,7 +251,7 @@ impl NodeHandle {
         self.shared().id
     }
 
-    /// What the nodes are doing: stopped, as soon as one of them is.
+    /// Returns the state of the nodes: stopped, as soon as one of them is.
     pub fn ready(&self) -> State {
         let states = self.members.iter().map(Member::state);
         let furthest = states.max_by_key(|state| match state {
@@ -355,13 +355,13 @@ impl NodeHandle {
         Drained { cut_off: cut_off.into_iter().sum() }
     }
 
-    /// What the nodes have done, together.
+    /// Returns the counts of all nodes, together.
     pub fn stats(&self) -> Stats {
         let stats = self.members.iter().map(|member| member.shared.meters.stats());
         stats.reduce(|all, more| all.with(&more)).expect("a handle has a node")
     }
 
-    /// What the first node shares with its loop: settings and store are the same for all.
+    /// Returns the first node's share of the state: settings and store are the same for all.
     pub(crate) fn shared(&self) -> &Shared {
         &self.members[0].shared
     }

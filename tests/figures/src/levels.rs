@@ -41,11 +41,11 @@ const BALANCE_LEN: usize = 100;
 const VALUE_LEN: usize = 4 << 10;
 /// The key that everybody wants.
 const COUNTER: &str = "ser/counter";
-/// Who counts does nothing else, and is not to give up.
+/// The attempts of one run: a client here does nothing but count, and is not to give up.
 const ATTEMPTS_MAX: u32 = 10_000;
 const WARM_UP_S: f64 = 0.5;
 const TIME_S: f64 = 2.5;
-/// Of an AWS bucket or table, so that it is told from others.
+/// The name of a bucket, a table or a prefix.
 const NAME: &str = "figures";
 
 /// The stores on which a figure is measured.
@@ -77,7 +77,7 @@ fn wanted(choice: &Choice, kind: Kind) -> Vec<&'static str> {
     FIGURES.iter().filter(is_wanted).copied().collect()
 }
 
-/// How many measurements there are, each round of one counted.
+/// Counts the measurements, each round of one.
 pub(crate) fn count(choice: &Choice) -> usize {
     let figures = choice.kinds.iter().flat_map(|kind| wanted(choice, *kind));
     let points = figures.map(points).map(|(ways, clients)| ways.len() * clients.len());
@@ -147,7 +147,7 @@ async fn measure(
 struct Place {
     aft: AftServer,
     _service: Option<Server>,
-    /// Of its data: removed after its server has ended.
+    /// The folder of its data: removed after its server has ended.
     _folder: TempDir,
 }
 

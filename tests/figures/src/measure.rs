@@ -20,7 +20,7 @@ use crate::site::{Failed, Served, Site};
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) kinds: Vec<Kind>,
-    /// Whether stores were named: then only figures that are named as well compare with others.
+    /// True if stores were named: then only figures that are named as well compare with others.
     pub(crate) named_kinds: bool,
     /// Only figures with these names; empty: all.
     pub(crate) figures: Vec<String>,
@@ -29,12 +29,12 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Whether a figure is measured, on the stores that it is measured on.
+    /// Returns true if a figure is measured, on the stores that it is measured on.
     pub(crate) fn wants(&self, figure: &str) -> bool {
         self.figures.is_empty() || self.figures.iter().any(|wanted| wanted == figure)
     }
 
-    /// What AFT is compared with.
+    /// The products that AFT is compared with.
     pub(crate) fn others(&self) -> Vec<Other> {
         let whole = !self.named_kinds || !self.figures.is_empty();
         let wanted = |other: &Other| other.figures().iter().any(|figure| self.wants(figure));
@@ -45,7 +45,7 @@ impl Choice {
         tasks(kind, speed, self.scale).into_iter().filter(|task| self.wants(task.figure)).collect()
     }
 
-    /// Whether anything is measured of a kind of store.
+    /// Returns true if anything is measured of a kind of store.
     pub(crate) fn needs(&self, kind: Kind) -> bool {
         kind.speeds().into_iter().any(|speed| !self.tasks(kind, speed).is_empty())
     }

@@ -71,9 +71,9 @@ pub enum Error {
     Silent {
         /// The program's name.
         program: String,
-        /// Whether it ended, and how, or how long it was waited for.
+        /// The way in which it ended, or the time for which it was waited for.
         how: String,
-        /// What it should have printed.
+        /// The text that it should have printed.
         words: String,
         /// Its last lines.
         said: String,

@@ -18,7 +18,7 @@ use crate::{Error, Service, health, tool};
 
 const MODULE: &str = "go.etcd.io/etcd/server/v3";
 const VERSION: &str = "v3.7.3";
-/// What that version's go.mod asks for.
+/// The version of Go that its go.mod asks for.
 const GO_MIN: GoVersion = (1, 26);
 /// Without symbols and paths of this machine.
 const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];

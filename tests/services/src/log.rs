@@ -23,7 +23,7 @@ impl Log {
         self.lines().back().cloned()
     }
 
-    /// What follows `words` in the last line that has them.
+    /// Returns the text after `words` in the last line that has them.
     pub(crate) fn after(&self, words: &str) -> Option<String> {
         let lines = self.lines();
         let found = lines.iter().rev().find_map(|line| line.split_once(words));

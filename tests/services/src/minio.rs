@@ -22,7 +22,7 @@ use crate::{Error, Service, health, tool};
 const MODULE: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
 /// Without symbols and paths of this machine.
 const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
-/// What that version's go.mod asks for.
+/// The version of Go that its go.mod asks for.
 const GO_MIN: GoVersion = (1, 24);
 
 const WHY: &str = "MinIO is built from source by `go install`";

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::log::Log;
 use crate::supervised::{self, Supervised};
 
-/// How often a line is looked for.
+/// The pause between two looks for a line.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A running program. Killed when dropped, and when this process dies.

@@ -108,7 +108,7 @@ fn machine() -> &'static str {
     }
 }
 
-/// Of `v20.20.2`, the first number.
+/// Returns the first number of a version such as `v20.20.2`.
 fn version(said: &str) -> Option<u32> {
     said.strip_prefix('v')?.split('.').next()?.parse().ok()
 }

@@ -85,7 +85,7 @@ impl Server {
         self.version.clone()
     }
 
-    /// Where its data is, until it is dropped.
+    /// The directory of its data, until it is dropped.
     pub fn data(&self) -> &Path {
         self.data.path()
     }

@@ -152,12 +152,12 @@ impl Service {
         self.recipe().version(&home.of(self))
     }
 
-    /// Whether there is a server to start: a library has none.
+    /// Returns true if there is a server to start: a library has none.
     pub fn serves(self) -> bool {
         self != Service::Powertools
     }
 
-    /// Whether a store of AFT can be on it: not on what AFT is compared with.
+    /// Returns true if a store of AFT can be on it: not on what AFT is compared with.
     pub fn holds_stores(self) -> bool {
         !matches!(self, Service::Etcd | Service::Restate | Service::Powertools)
     }

@@ -44,7 +44,7 @@ pub(crate) fn require_go(
     }
 }
 
-/// Of `go1.24.8`, the first two numbers.
+/// Returns the first two numbers of a version such as `go1.24.8`.
 fn go_version(said: &str) -> Option<GoVersion> {
     let mut numbers = said.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))

@@ -101,9 +101,9 @@ pub struct Sent {
     pub writes: BTreeMap<Key, Write>,
     /// The batch's conditions.
     pub checks: Vec<(Key, Condition)>,
-    /// What the batch adds, in order, each with the number that it had written there before.
+    /// The sums of the batch, in order, each with the number that it had written there before.
     pub adds: Vec<(Key, i64, Option<i64>)>,
-    /// What the batch adds to each key that it has not written since.
+    /// The number that the batch adds to each key that it has not written since.
     pub sums: BTreeMap<Key, Sum>,
     /// A page of a listing, and how many more are wanted.
     pub list: Option<(ListKeys, u32)>,

@@ -25,7 +25,7 @@ pub(crate) struct Access {
     transaction: Option<String>,
 }
 
-/// What a transaction is opened with.
+/// The arguments of a transaction's opening.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// The request that it is an attempt of.

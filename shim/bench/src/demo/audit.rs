@@ -77,7 +77,7 @@ pub(crate) fn judge(pairs: &[(Account, Account)], acknowledged: &[Transfer]) -> 
     end
 }
 
-/// What the end showed where money moves between any two accounts.
+/// The sums at the end, where money moves between any two accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Books {
     /// The sum of all balances.

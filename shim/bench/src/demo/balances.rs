@@ -36,7 +36,7 @@ use crate::http::Server;
 
 /// Two for each worker: most transfers meet another one of the same account, and yet go on.
 const ACCOUNTS: u32 = 16;
-/// Of the requests of a run, one in so many is carried out again at each level.
+/// The share of a run's requests, as one in so many, that is carried out again at each level.
 const SHARE: u64 = 5;
 /// Between two audits; each reads every account.
 const BETWEEN_AUDITS: Duration = Duration::from_millis(10);
@@ -215,7 +215,7 @@ fn job(one: &Move, prefix: &str) -> Job {
     }
 }
 
-/// What the auditor saw.
+/// The auditor's findings.
 #[derive(Debug, Default)]
 struct Audits {
     /// Reads of all accounts.

@@ -248,7 +248,7 @@ pub(crate) const EXPLANATION: [&str; 5] = [
 ];
 
 impl Outcome {
-    /// Whether the run through the shim kept every promise.
+    /// Returns true if the run through the shim kept every promise.
     pub fn shim_is_clean(&self) -> bool {
         self.runs.shim.is_clean()
     }

@@ -103,12 +103,12 @@ enum Kind {
     },
 }
 
-/// What came before an attempt.
+/// The attempts that came before one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Again {
     /// Other attempts of the request may still run: do not wait for them.
     pub(crate) overlap: bool,
-    /// How often the request met a conflict.
+    /// The number of conflicts that the request met.
     pub(crate) conflicts: u32,
 }
 

@@ -135,7 +135,7 @@ impl Caller {
         }
     }
 
-    /// A name for a new attempt, which is this caller's. Attempts near the same text run on the same node of this process.
+    /// Makes a name for a new attempt, which is this caller's. Attempts near the same text run on the same node of this process.
     pub(crate) fn fresh_attempt_near(&self, text: Option<&[u8]>) -> AttemptId {
         loop {
             // Chance gives each node its share: as many draws as there are nodes, on average.

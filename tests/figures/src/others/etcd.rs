@@ -41,7 +41,7 @@ const PAGE: u32 = 100;
 const WARM_UP_S: f64 = 0.5;
 const TIME_S: f64 = 2.5;
 
-/// What a transaction does.
+/// The operations of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Puts,
@@ -52,7 +52,7 @@ enum What {
 struct Place {
     etcd: Server,
     aft: AftServer,
-    /// Of the data of AFT: removed after its server has ended.
+    /// The folder of AFT's data: removed after its server has ended.
     _folder: TempDir,
 }
 
@@ -214,7 +214,7 @@ struct Draw {
 }
 
 impl Draw {
-    /// What it writes to both keys.
+    /// Returns the text that it writes to both keys.
     fn value(self) -> String {
         let [one, other] = self.keys;
         let text = format!("{}-{}-{one:04}-{other:04}-", self.client, self.nth);

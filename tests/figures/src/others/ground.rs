@@ -9,7 +9,7 @@ use aft_services::Program;
 
 use crate::site::Failed;
 
-/// How long a server may take until it listens: a second, and more where others work.
+/// The time that a server may take until it listens: a second, and more where others work.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// The type that a file system in memory has.
 const TMPFS: &str = "tmpfs";
@@ -61,7 +61,7 @@ pub(crate) fn on_a_disk() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Of the lines of `/proc/self/mounts`, the type of what a path lies on.
+/// Returns the type of the file system that a path lies on, by the lines of `/proc/self/mounts`.
 fn kind_of_file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');

@@ -13,9 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
+/// The time that an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// What stands before a message: a flag for compression, and four bytes of its length.
+/// The bytes before a message: a flag for compression, and four of its length.
 const PREFIX_LEN: usize = 5;
 
 /// Keys from `key` up to `range_end`; one key if that is empty. Linearizable unless asked

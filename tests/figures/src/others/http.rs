@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How long an answer may take: longer than any that is worth a figure.
+/// The time that an answer may take: longer than any that is worth a figure.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// One connection.

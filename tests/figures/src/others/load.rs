@@ -28,7 +28,7 @@ pub(crate) trait Caller: Send + 'static {
     fn call(&mut self) -> impl Future<Output = Result<u64, String>> + Send;
 }
 
-/// How long it runs.
+/// The time for which it runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Length {
     /// The load runs so long before the measurement.
@@ -36,7 +36,7 @@ pub(crate) struct Length {
     pub(crate) time: Duration,
 }
 
-/// What one client saw.
+/// The measurements of one client.
 struct Part<C> {
     caller: C,
     latencies: Histogram<u64>,

@@ -34,7 +34,7 @@ use crate::data::{Cell, Seen, Speed};
 use crate::measure::Choice;
 use crate::site::Failed;
 
-/// What AFT is compared with.
+/// The products that AFT is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Other {
     Etcd,
@@ -45,24 +45,24 @@ pub(crate) enum Other {
 pub(crate) const AFT_READ_ATOMIC: &str = "aft, read atomic";
 pub(crate) const AFT_SERIALIZABLE: &str = "aft, serializable";
 
-/// How AFT takes part: the way's name, the level, and the prefix of its keys.
+/// The ways in which AFT takes part: the name, the level, and the prefix of its keys.
 pub(crate) const LEVELS: [(&str, Isolation, &str); 2] =
     [(AFT_READ_ATOMIC, Isolation::ReadAtomic, "ra/"), (AFT_SERIALIZABLE, Isolation::Serializable, "ser/")];
 
-/// What was measured, and what was left out with the reason.
+/// The cells that were measured, and the figures that were left out, with the reason.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) cells: Vec<(&'static str, Cell)>,
-    /// What this machine lacks: what it is, and what to install.
+    /// The things that this machine lacks, with what to install.
     pub(crate) left_out: Vec<String>,
-    /// What was there and failed.
+    /// The comparisons that were there and failed.
     pub(crate) failed: Vec<String>,
 }
 
 impl Other {
     pub(crate) const ALL: [Other; 3] = [Other::Etcd, Other::Restate, Other::Powertools];
 
-    /// Its name: of its way in a figure, too.
+    /// Returns its name: of its way in a figure, too.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Other::Etcd => etcd::ETCD,
@@ -88,14 +88,14 @@ impl Other {
         }
     }
 
-    /// How many cells it measures, each round of one counted.
+    /// Counts the cells that it measures, each round of one.
     pub(crate) fn count(self, choice: &Choice) -> usize {
         let points = self.figures().iter().filter(|id| choice.wants(id)).map(|id| xs(id).len());
         points.sum::<usize>() * ROUNDS * (1 + LEVELS.len())
     }
 }
 
-/// How often each way is measured at each point.
+/// The number of times that each way is measured at each point.
 pub(crate) const ROUNDS: usize = 2;
 
 /// The points of a figure.
@@ -108,7 +108,7 @@ fn xs(figure: &str) -> &'static [usize] {
     }
 }
 
-/// Whether a figure is one of these.
+/// Returns true if a figure is one of these.
 pub(crate) fn compares(figure: &str) -> bool {
     Other::ALL.iter().any(|other| other.figures().contains(&figure))
 }
@@ -174,7 +174,7 @@ fn ways(round: usize, other: &'static str) -> Vec<Side> {
     ways
 }
 
-/// Who is measured: the other one, or AFT at a level with the prefix of its keys.
+/// The side that is measured: the other one, or AFT at a level with the prefix of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Side {
     way: &'static str,

@@ -46,7 +46,7 @@ const TIME_S: f64 = 4.0;
 const LEARNS_TIME: Duration = Duration::from_secs(8);
 /// Workers that make the first load, which is not measured.
 const FIRST_WORKERS: usize = 4;
-/// How long a script may take beyond the time of its load.
+/// The time that a script may take beyond that of its load.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 const SCRIPT: &str = include_str!("transfers.py");
@@ -59,7 +59,7 @@ struct Place {
     folder: TempDir,
 }
 
-/// What the script prints of a load.
+/// The output of the script for a load.
 #[derive(Debug, Deserialize)]
 struct Printed {
     transactions: u64,

@@ -41,7 +41,7 @@ pub(crate) const ABOUT: &str = "A transfer between two of 1,000 accounts under a
 const STORE: &str = "local";
 const WARM_UP_S: f64 = 1.0;
 const TIME_S: f64 = 4.0;
-/// How long a process of Node may take until it serves.
+/// The time that a process of Node may take until it serves.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Accounts that are asked for at once.
 const READERS: u32 = 16;
@@ -215,7 +215,7 @@ async fn accounts_of_aft(url: &str, level: Isolation, prefix: &str) -> Result<Ve
     Ok(accounts)
 }
 
-/// As the clients write it.
+/// Returns a level's name as the clients write it.
 pub(crate) fn level_name(level: Isolation) -> &'static str {
     match level {
         Isolation::ReadAtomic => "read_atomic",

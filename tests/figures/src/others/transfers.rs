@@ -15,17 +15,17 @@ use crate::data::Seen;
 use crate::others::load::Caller;
 
 pub(crate) const ACCOUNTS: u32 = 1_000;
-/// What an account holds before its first transfer: more than any run takes from it.
+/// The balance of an account before its first transfer: more than any run takes from it.
 pub(crate) const OPENING: i64 = 1_000_000;
-/// How often a request is sent that fails: as a caller would that wants it done.
+/// The number of times that a request is sent that fails: as a caller would that wants it done.
 const SENDINGS_MAX: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Of each client's requests, every so many is sent again at the end.
+/// The share of each client's requests, as one in so many, that is sent again at the end.
 const AGAIN_EVERY: u64 = 97;
 /// And at most so many of a client.
 const AGAIN_MAX: usize = 10;
 
-/// What one account, or all of them together, holds.
+/// The holdings of one account, or of all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) balance: i64,
@@ -123,7 +123,7 @@ impl<B: Bank> Caller for Clerk<B> {
     }
 }
 
-/// What a run has to account for.
+/// The sums that a run has to account for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Accounts {
     /// Requests that were acknowledged.

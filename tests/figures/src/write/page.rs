@@ -117,7 +117,7 @@ fn bounds(data: &Data) -> String {
     html
 }
 
-/// How a figure was measured that is not of the run at the top.
+/// Tells how a figure was measured that is not of the run at the top.
 fn run(run: &Run) -> String {
     format!(
         "<p>Measured in another run: <code>{}</code>; {}; {}; {}.</p>",

@@ -73,7 +73,7 @@ fn bounds(data: &Data) -> String {
     md
 }
 
-/// Whether a figure stands under its own title.
+/// Returns true if a figure stands under its own title.
 fn is_own_part(figure: &Figure) -> bool {
     others::compares(&figure.id) || levels::shows(&figure.id)
 }

@@ -84,7 +84,7 @@ pub(super) fn versions(run: &Run) -> String {
     versions.join(", ")
 }
 
-/// When and how long a run measured, and what else the machine did.
+/// Tells when and how long a run measured, and what else the machine did.
 pub(super) fn how(run: &Run) -> String {
     let load = run.load_before.map(|load| format!(", load average {load:.2} before it began"));
     let took = duration(run.took_s);

@@ -4,7 +4,7 @@ use crate::data::{Cell, Figure, Published, Seen, Speed, Y};
 use crate::levels;
 use crate::others::{self, etcd, powertools, restate};
 
-/// What a figure counts beside times.
+/// The things that a figure counts beside times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counts {
     /// Anomalies of reads.
@@ -66,7 +66,7 @@ impl Figure {
         !self.x.is_empty()
     }
 
-    /// What was counted beside times.
+    /// Returns the things that were counted beside times.
     pub(super) fn counts(&self) -> Counts {
         match self.id.as_str() {
             "exactly-once" | restate::TRANSFERS | powertools::TRANSFERS => Counts::Effects,
@@ -75,7 +75,7 @@ impl Figure {
         }
     }
 
-    /// Whether the store's calls were counted.
+    /// Returns true if the store's calls were counted.
     pub(super) fn counts_requests(&self) -> bool {
         !others::compares(&self.id) && !levels::shows(&self.id)
     }

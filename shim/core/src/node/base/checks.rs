@@ -50,7 +50,7 @@ struct UnderWay {
     since_mono: u64,
 }
 
-/// What waited for a commit that is not under way any more.
+/// Those who waited for a commit that is not under way any more.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Freed {
     /// Reads that waited for the end of one.

@@ -33,7 +33,7 @@ pub(in crate::node) struct ReadVersion {
     pub(in crate::node) strays: Vec<VersionEntry>,
 }
 
-/// What a choice needs of the listing on which it rests.
+/// The part of a listing that a choice rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Basis {
     /// The mark that the node knew before it asked for it.

@@ -207,7 +207,7 @@ pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, s
     waiters.into_iter().for_each(|waiter| reply_committed(state, waiter, committed.clone()));
 }
 
-/// Who found a conflict.
+/// The finder of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum FoundBy {
     /// This node: it knows what came first.
