@@ -28,7 +28,7 @@ const STORES: &[&str] = &[
 const ALL_OF_OURS: &[&str] = &[
     "aft-core",
     "aft-format",
-    "aft-wire",
+    "aft-api",
     "aft-node",
     "aft-client",
     "aft-doors",
@@ -49,12 +49,12 @@ const ALL_OF_OURS: &[&str] = &[
 const RULES: &[Rule] = &[
     Rule { name: "aft-core", folder: "shim/core", may_use: &[] },
     Rule { name: "aft-format", folder: "shim/format", may_use: &["aft-core", "aft-store"] },
-    Rule { name: "aft-wire", folder: "shim/wire", may_use: &[] },
+    Rule { name: "aft-api", folder: "shim/api", may_use: &[] },
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-format", "aft-store"] },
-    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-format", "aft-wire"] },
-    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-format", "aft-wire", "aft-node"] },
+    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-format", "aft-api"] },
+    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-format", "aft-api", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
-    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-wire", "aft-node", "aft-history", "aft-store"] },
+    Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-api", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
@@ -248,7 +248,7 @@ fn planted_edges_are_found() {
     check("aft-format", edge("aft-core"), &[]);
     check("aft-format", edge("aft-store"), &[]);
     check("aft-format", dev("aft-store-memory"), &[]);
-    check("aft-format", edge("aft-wire"), &["aft-format depends on aft-wire: not in its row of the table"]);
+    check("aft-format", edge("aft-api"), &["aft-format depends on aft-api: not in its row of the table"]);
     check(
         "aft-format",
         edge("aft-store-memory"),

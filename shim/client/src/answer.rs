@@ -1,6 +1,6 @@
 //! What an answer means.
 
-use aft_wire::http::{Action, Malformed, Problem, header};
+use aft_api::{Action, Malformed, Problem, header};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Deserialize;

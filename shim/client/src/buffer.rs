@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use aft_wire::http::{Op, OpKind, Put};
+use aft_api::{Op, OpKind, Put};
 
 use crate::settings::BUFFERED_WRITES_MAX;
 use crate::value::Value;

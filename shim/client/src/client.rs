@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aft_wire::http::{Begin, Format, Reply, Request as Found};
+use aft_api::{Begin, Format, Reply, Request as Found};
 use bytes::Bytes;
 use hyper::Method;
 

@@ -16,7 +16,7 @@
 //! writes. A batch with the commit that the node has seen is answered with the outcome; while it is under way, `ended`, and by then its writes
 //! are in the transaction, so that a bare commit waits for the same outcome. The batch has no gets: with them a repetition has no answer.
 
-use aft_wire::http::{Batch, Code, Commit, Format, Reply};
+use aft_api::{Batch, Code, Commit, Format, Reply};
 use bytes::Bytes;
 
 use crate::answer::{Fault, or_empty};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aft_wire::http::{Action, Code, Problem};
+use aft_api::{Action, Code, Problem};
 
 /// Why there is no result.
 #[derive(Debug, Clone, thiserror::Error)]

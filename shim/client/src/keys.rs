@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use aft_wire::http::Listed;
+use aft_api::Listed;
 
 use crate::error::Error;
 use crate::path::encode;

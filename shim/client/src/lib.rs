@@ -57,7 +57,7 @@ mod transport;
 mod value;
 mod whole;
 
-pub use aft_wire::http::{Code, Isolation, Listed, Op, Problem, Request as Found};
+pub use aft_api::{Code, Isolation, Listed, Op, Problem, Request as Found};
 pub use builder::Builder;
 pub use client::Client;
 pub use error::{Details, Error};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aft_wire::http::{Begin, IfOpen, Isolation, Op};
+use aft_api::{Begin, IfOpen, Isolation, Op};
 
 /// A request. Text is a request ID: `client.run("order-17", …)`.
 ///

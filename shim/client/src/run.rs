@@ -18,7 +18,7 @@
 
 use std::future::Future;
 
-use aft_wire::http::{Code, Isolation};
+use aft_api::{Code, Isolation};
 use bytes::Bytes;
 
 use crate::answer::{Fault, or_empty};

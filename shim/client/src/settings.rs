@@ -45,7 +45,7 @@ impl Settings {
 /// A larger value is sent at once, as a raw body: what it costs is bytes, not calls.
 pub(crate) const BUFFERED_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Writes that wait for the commit call: half of what one call may have, so that a batch's own operations fit beside them.
-pub(crate) const BUFFERED_WRITES_MAX: usize = aft_wire::http::OPS_LEN_MAX / 2;
+pub(crate) const BUFFERED_WRITES_MAX: usize = aft_api::OPS_LEN_MAX / 2;
 /// The most bytes of writes that may wait: half of the smallest body limit that servers have by default.
 pub(crate) const WRITE_BUFFER_BYTES_LIMIT: usize = 4 << 20;
 /// The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
@@ -65,5 +65,5 @@ pub(crate) const COMMIT_AGAIN_MAX: u32 = 3;
 /// The longest key, as the server has it: a bucket's name and 1 KiB.
 pub(crate) const KEY_BYTES_MAX: usize = 1_088;
 
-const _: () = assert!(BUFFERED_WRITES_MAX < aft_wire::http::OPS_LEN_MAX);
+const _: () = assert!(BUFFERED_WRITES_MAX < aft_api::OPS_LEN_MAX);
 const _: () = assert!(BUFFERED_VALUE_BYTES_MAX <= WRITE_BUFFER_BYTES_LIMIT);

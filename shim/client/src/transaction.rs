@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use aft_wire::http::{Add, Batch, Code, Format, Listing, Op, OpKind, Put, Read, Reply, header};
+use aft_api::{Add, Batch, Code, Format, Listing, Op, OpKind, Put, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aft_wire::http::header;
+use aft_api::header;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};

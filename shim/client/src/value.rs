@@ -1,6 +1,6 @@
 //! Values as a transaction reads them.
 
-use aft_wire::http::{Put, Read, header};
+use aft_api::{Put, Read, header};
 use bytes::Bytes;
 
 /// The content type of a value that was written without one.

@@ -3,7 +3,7 @@
 //! A call that commits and is not answered is sent again only if it has a request ID. Without one, all that is left is the transaction's token, if
 //! the server has told it: then it can be asked.
 
-use aft_wire::http::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
+use aft_api::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;

@@ -1,8 +1,8 @@
 //! Bodies: read within a limit and a time, decoded and encoded.
 
+use aft_api::{Code, Format, RequestBody};
 use aft_core::ids::Fingerprint;
 use aft_format::FingerprintOfPieces;
-use aft_wire::http::{Code, Format, RequestBody};
 use axum::body::{Body, HttpBody};
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};

@@ -1,7 +1,7 @@
 //! Refusals as problem documents: the one place that gives the core's outcomes their codes.
 
+use aft_api::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use aft_core::message::{Bound, Conflict, Excess, Failed, Measured, Refusal};
-use aft_wire::http::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};

@@ -21,7 +21,7 @@
 //! holds what was to be sent to it: a large reply within the bound for all large bodies (`share`, `reply`), and for a time (`stall`).
 //!
 //! # Never a 500
-//! Whatever a client sends and whatever the store does has a code of its own (`aft_wire::http::Code`). What remains is a broken invariant,
+//! Whatever a client sends and whatever the store does has a code of its own (`aft_api::Code`). What remains is a broken invariant,
 //! which panics: the connection is cut, and the node says why in its log. Two answers come from the HTTP library and have no body: 400 for bytes that
 //! are no HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!

@@ -1,8 +1,8 @@
 //! Keys, tokens and queries out of a request's target, percent-decoded with care: what is not UTF-8 is refused by position, never replaced.
 
+use aft_api::Code;
 use aft_core::ids::{Key, KeyError};
 use aft_format::TransactionToken;
-use aft_wire::http::Code;
 
 use crate::failure::{Failure, Result};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aft_api::Code;
 use aft_node::NodeHandle;
-use aft_wire::http::Code;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use aft_api::Code;
 use aft_node::PARTS_BYTES_AT_ONCE;
-use aft_wire::http::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::{Quota, Tenant};

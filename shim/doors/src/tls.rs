@@ -211,7 +211,7 @@ pub fn certificate_time(certificate: &[u8]) -> Option<String> {
 }
 
 fn text_of(time: UnixTime) -> String {
-    aft_wire::http::rfc3339(time.as_secs().saturating_mul(1_000))
+    aft_api::rfc3339(time.as_secs().saturating_mul(1_000))
 }
 
 /// A stream of which the first bytes have been read already.

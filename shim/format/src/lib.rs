@@ -15,6 +15,7 @@
 //! * [`Times`] (`times`) – the times that all nodes on a store share.
 //! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
+//! * [`Attributes`] (`attributes`) – the bytes that a door keeps with a value.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
 //!   call, as text.
 //!
@@ -26,6 +27,7 @@
 //!    [`aft_store::Error::Damaged`], and the text names the object.
 
 mod about;
+mod attributes;
 mod body;
 mod commit;
 mod fault;
@@ -42,6 +44,7 @@ mod times;
 mod token;
 
 pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
+pub use attributes::Attributes;
 pub use body::{PartInPieces, decode_body, encode_object, encode_part};
 pub use commit::{call_error, decode_committed, encode_commit};
 pub use frame::Gone;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aft_api::{Code, Format, Problem, Request as Found};
 use aft_doors::Secret;
-use aft_wire::http::{Code, Format, Problem, Request as Found};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::header::{AUTHORIZATION, HeaderValue};

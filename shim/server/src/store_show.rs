@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
+use aft_api::rfc3339;
 use aft_core::ids::TxnId;
 use aft_core::message::Isolation;
 use aft_core::record::Format;
 use aft_core::settings::Levels;
 use aft_format::{Abilities, About, Race};
 use aft_node::{StoreTimeouts, read_description};
-use aft_wire::http::rfc3339;
 use serde_json::{Value, json};
 
 use crate::store::yes_or_no;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aft_wire::http::{Batch, Begin, Commit, Format, Listing, Problem, Reply, Request};
+use aft_api::{Batch, Begin, Commit, Format, Listing, Problem, Reply, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Response, StatusCode};

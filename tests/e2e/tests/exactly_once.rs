@@ -1,9 +1,9 @@
 //! Goal: attempts of one request that overlap have one effect and one result, as a client sees it over HTTP.
 //! Method: `if_open: "run"` on one server, attempts interleaved by hand; and the same with the default, which waits.
 
+use aft_api::{Begin, Code, Commit, Format, IfOpen, Op};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::Server;
-use aft_wire::http::{Begin, Code, Commit, Format, IfOpen, Op};
 
 fn begin(id: &str, if_open: IfOpen) -> Begin {
     Begin { request_id: Some(id.to_owned()), if_open: if_open as i32, ..Begin::default() }

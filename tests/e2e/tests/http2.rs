@@ -1,9 +1,9 @@
 //! Goal: a client that speaks HTTP/2 without asking first (h2c with prior knowledge, as proxies and gRPC stacks do) is served like any other.
 //! Method: a real server, and a client that has no HTTP/1.
 
+use aft_api::{Batch, Begin, Code, Commit, Op};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::Server;
-use aft_wire::http::{Batch, Begin, Code, Commit, Op};
 use hyper::{Method, Version};
 
 #[tokio::test]

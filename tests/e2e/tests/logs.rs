@@ -5,10 +5,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code, Commit, Op};
 use aft_e2e::binary;
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local, send};
-use aft_wire::http::{Begin, Code, Commit, Op};
 use serde_json::Value;
 
 /// How long a line may take from the server to here.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code};
 use aft_client::{Begun, Client, Error, Isolation, Op, Request};
 use aft_e2e::client::CallError;
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_services::Service;
-use aft_wire::http::{Begin, Code};
 
 const CLIENTS: usize = 10;
 /// One more than there is stock for.

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code, Commit, Op, Reply};
 use aft_e2e::binary::{Ran, run};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local};
-use aft_wire::http::{Begin, Code, Commit, Op, Reply};
 use hyper::Method;
 
 /// How long a server may take to end when nothing is open.

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aft_api::{Begin, Code, Op};
 use aft_e2e::binary::{Ran, run};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::Server;
-use aft_wire::http::{Begin, Code, Op};
 use hyper::Method;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 

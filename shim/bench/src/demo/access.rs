@@ -1,7 +1,7 @@
 //! How a function or an auditor gets at keys: through the shim, in a transaction, or straight at the store by way of the demo's plain
 //! key-value server. The same few calls either way, so that both runs do the same work.
 
-use aft_wire::http::{Action, Begin, Code, Commit, Format, IfOpen, Isolation, Op, Problem, Reply};
+use aft_api::{Action, Begin, Code, Commit, Format, IfOpen, Isolation, Op, Problem, Reply};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aft_api::Isolation;
 use aft_store::{Name, Scanned, Space, Store};
-use aft_wire::http::Isolation;
 use indicatif::ProgressBar;
 use tokio::time::sleep;
 

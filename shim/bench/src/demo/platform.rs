@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aft_wire::http::{Code, Isolation};
+use aft_api::{Code, Isolation};
 use indicatif::ProgressBar;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aft_api::Isolation;
 use aft_store::{Name, Store};
-use aft_wire::http::Isolation;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 

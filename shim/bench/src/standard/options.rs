@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_api::OPS_LEN_MAX;
 use aft_store::Store;
-use aft_wire::http::OPS_LEN_MAX;
 use serde::Serialize;
 
 use crate::error::{Error, Result};

@@ -351,7 +351,7 @@ impl Drop for Quota {
 
 #[cfg(test)]
 mod tests {
-    use aft_wire::http::Code;
+    use aft_api::Code;
 
     use super::*;
     use crate::auth::{Rights, TokenHash};

@@ -1,9 +1,9 @@
 //! What a call says of its transaction: the token, the session, the request's name.
 
+use aft_api::{Code, header};
 use aft_core::ids::{AttemptId, Session};
 use aft_core::message::Refusal;
 use aft_format::{TransactionToken, decode_session};
-use aft_wire::http::{Code, header};
 use axum::http::{HeaderMap, HeaderValue};
 use tracing::Span;
 

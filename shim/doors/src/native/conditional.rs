@@ -1,8 +1,8 @@
 //! Conditions of writes: beside an operation of a batch, or in the headers of a single write (RFC 9110, section 13). A version is the entity tag.
 
+use aft_api::{self as api, OpIf, OpKind};
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Op};
-use aft_wire::http::{self, OpIf, OpKind};
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
 
@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::path::excerpt;
 
 /// The condition of an operation, as one of its own that comes before it.
-pub(crate) fn of(caller: &Caller, op: &http::Op) -> Result<Option<Op>> {
+pub(crate) fn of(caller: &Caller, op: &api::Op) -> Result<Option<Op>> {
     let key = match &op.kind {
         Some(OpKind::Check(key) | OpKind::Delete(key)) => key,
         Some(OpKind::Put(put)) => &put.key,

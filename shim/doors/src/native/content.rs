@@ -8,11 +8,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use aft_api::{Code, header};
 use aft_core::ids::{AttemptId, Fingerprint, Key};
 use aft_core::message::{Op, Read};
 use aft_core::record::{BlobRef, Location, Value};
 use aft_node::UPLOAD_PARTS_HELD;
-use aft_wire::http::{Code, header};
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,

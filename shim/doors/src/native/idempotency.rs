@@ -1,6 +1,6 @@
 //! The header `Idempotency-Key`: bare, as most clients send it, or a quoted string, as draft-ietf-httpapi-idempotency-key-header asks.
 
-use aft_wire::http::header;
+use aft_api::header;
 use axum::http::HeaderMap;
 
 use crate::failure::{Failure, Result};

@@ -1,9 +1,9 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key in a transaction; values are raw bodies.
 
+use aft_api::{self as api, OpIf, OpKind, Put};
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Op, Reply, Verb};
 use aft_format::TransactionToken;
-use aft_wire::http::{self, OpIf, OpKind, Put};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -57,7 +57,7 @@ async fn put(
     match content {
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
-            let plan = Plan::new(caller, vec![http::Op { condition, ..http::Op::of(OpKind::Put(put)) }])?;
+            let plan = Plan::new(caller, vec![api::Op { condition, ..api::Op::of(OpKind::Put(put)) }])?;
             opening::run(caller, attempt, plan, None, Asked::Within).await?;
         }
         Content::Large(large) => {
@@ -74,7 +74,7 @@ async fn put(
 pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Response> {
     let (token, key) = target(&caller, &request, Right::Write)?;
     let condition = conditional::of_headers(request.headers())?;
-    let op = http::Op { condition, ..http::Op::delete(key.as_str()) };
+    let op = api::Op { condition, ..api::Op::delete(key.as_str()) };
     let plan = Plan::new(&caller, vec![op]).map_err(|failure| failure.of(&token))?;
     opening::run(&caller, token.attempt, plan, None, Asked::Within)
         .await

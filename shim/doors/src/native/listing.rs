@@ -1,7 +1,7 @@
 //! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=&delimiter=`: the keys that exist in the transaction's snapshot, in order.
 
+use aft_api::{Listed, Listing, header};
 use aft_core::message::{ListKeys, Reply, Verb};
-use aft_wire::http::{Listed, Listing, header};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;

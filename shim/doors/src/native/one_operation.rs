@@ -1,9 +1,9 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
 
+use aft_api::{self as api, Format, OpIf, OpKind, Put, header};
 use aft_core::ids::{Key, RequestHash, Session};
 use aft_core::message::{Batch, CommitArgs, Isolation, Op, Read, Refusal, Replayed, Reply, Verb};
 use aft_format::{encode_session, fingerprint};
-use aft_wire::http::{self, Format, OpIf, OpKind, Put, header};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
@@ -77,7 +77,7 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     match content {
         Content::Whole(whole) => {
             let put = Put { key: key.as_str().to_owned(), value: whole.bytes.clone(), content_type };
-            run(&caller, opening, http::Op { condition, ..http::Op::of(OpKind::Put(put)) }, reply).await
+            run(&caller, opening, api::Op { condition, ..api::Op::of(OpKind::Put(put)) }, reply).await
         }
         Content::Large(large) => {
             let id = opening.request_id.clone();
@@ -157,7 +157,7 @@ pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Res
     let (opening, key) = opening(&caller, &request)?;
     let reply = body::accepted(request.headers()).unwrap_or_default();
     let condition = conditional::of_headers(request.headers())?;
-    let op = http::Op { condition, ..http::Op::delete(key.as_str()) };
+    let op = api::Op { condition, ..api::Op::delete(key.as_str()) };
     run(&caller, opening, op, reply).await
 }
 
@@ -174,9 +174,9 @@ fn opening(caller: &Caller, request: &Request<Body>) -> Result<(Opening, Key)> {
     Ok((opening, key))
 }
 
-async fn run(caller: &Caller, mut opening: Opening, op: http::Op, reply: Format) -> Result<Response> {
+async fn run(caller: &Caller, mut opening: Opening, op: api::Op, reply: Format) -> Result<Response> {
     if opening.request_id.is_some() {
-        let batch = http::Batch { ops: vec![op.clone()], commit: Some(true), result: None };
+        let batch = api::Batch { ops: vec![op.clone()], commit: Some(true), result: None };
         opening.fingerprint = Some(fingerprint(&Format::Protobuf.encode(&batch)));
     }
     let outcome = opening.run(caller, vec![op], Some(CommitArgs::default())).await?;

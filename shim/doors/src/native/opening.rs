@@ -3,10 +3,10 @@
 //! Most calls are one question to the node. A call that reads and commits is two: the values are read before the commit (a large value might be
 //! gone after it, and the call must not fail once it has committed).
 
+use aft_api::{Code, Op};
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal, Reply, Verb};
 use aft_node::NodeHandle;
-use aft_wire::http::{Code, Op};
 use std::time::Duration;
 use tracing::Span;
 

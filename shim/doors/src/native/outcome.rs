@@ -1,8 +1,8 @@
 //! How a call on a transaction went, and its reply.
 
+use aft_api::{Format, Reply, header, rfc3339};
 use aft_core::message::{Committed, Replayed};
 use aft_format::{TransactionToken, encode_session};
-use aft_wire::http::{Format, Reply, header, rfc3339};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use aft_api::{Code, Request as Found, header, rfc3339};
 use aft_core::ids::{RequestHash, Session, SessionEntry};
 use aft_core::message::{Refusal, Reply, Verb};
 use aft_core::record::Record;
 use aft_format::{MERGED_COVER_MS, TransactionToken, encode_session};
-use aft_wire::http::{Code, Request as Found, header, rfc3339};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;

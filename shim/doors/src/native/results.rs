@@ -1,9 +1,9 @@
 //! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, `GET /v1/results/{id}` reads it for as long as the request is kept.
 
+use aft_api::{Code, header};
 use aft_core::ids::Key;
 use aft_core::message::{Op, Refusal};
 use aft_core::record::LargeResult;
-use aft_wire::http::{Code, header};
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use aft_api::Code;
 use aft_node::State as NodeState;
-use aft_wire::http::Code;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderValue;

@@ -1,9 +1,9 @@
 //! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
 
+use aft_api::{self as api, Code, Format, IfOpen};
 use aft_core::ids::{AttemptId, RequestHash};
 use aft_core::message::{CommitArgs, Isolation, Reply, Verb};
 use aft_format::fingerprint;
-use aft_wire::http::{self, Code, Format, IfOpen};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -30,7 +30,7 @@ pub(crate) async fn execute(caller: Caller, request: Request<Body>) -> Result<Re
 async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Response> {
     no_parameters(&request)?;
     let headers = request.headers().clone();
-    let call = body::message::<http::Begin>(caller, request).await?;
+    let call = body::message::<api::Begin>(caller, request).await?;
     let mut begin = call.message;
     if let Some(id) = idempotency::request_id(&headers)?
         && *begin.request_id.get_or_insert_with(|| id.clone()) != id
@@ -73,10 +73,10 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         session: call::session(begin.session.as_deref(), &headers)?,
         retention_ms: begin.retention_s.map(|s| s.saturating_mul(1_000)),
         fresh: begin.fresh,
-        isolation: match http::Isolation::try_from(begin.isolation) {
-            Ok(http::Isolation::Unspecified) => None,
-            Ok(http::Isolation::ReadAtomic) => Some(Isolation::ReadAtomic),
-            Ok(http::Isolation::Serializable) => Some(Isolation::Serializable),
+        isolation: match api::Isolation::try_from(begin.isolation) {
+            Ok(api::Isolation::Unspecified) => None,
+            Ok(api::Isolation::ReadAtomic) => Some(Isolation::ReadAtomic),
+            Ok(api::Isolation::Serializable) => Some(Isolation::Serializable),
             Err(_) => {
                 return Err(Failure::invalid(format!(
                     "isolation is READ_ATOMIC (1), SERIALIZABLE (2), or left out (0), not {}",
@@ -92,8 +92,8 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
 }
 
 /// Stands for a whole transaction: the same in JSON and in protobuf.
-fn fingerprint_of(ops: &[http::Op], args: &CommitArgs) -> aft_core::ids::Fingerprint {
-    let batch = http::Batch { ops: ops.to_vec(), commit: Some(true), result: args.result.clone() };
+fn fingerprint_of(ops: &[api::Op], args: &CommitArgs) -> aft_core::ids::Fingerprint {
+    let batch = api::Batch { ops: ops.to_vec(), commit: Some(true), result: args.result.clone() };
     fingerprint(&Format::Protobuf.encode(&batch))
 }
 
@@ -143,7 +143,7 @@ fn commit_args(
 pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Response> {
     let request_hash = repeated(&caller, &request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
-    let call = body::message::<http::Batch>(&caller, request).await?;
+    let call = body::message::<api::Batch>(&caller, request).await?;
     let batch = call.message;
     let commit = commit_args(&caller, batch.commit == Some(true), batch.result, request_hash)?;
     let outcome = if here {
@@ -159,7 +159,7 @@ pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Resp
 async fn run(
     caller: &Caller,
     attempt: AttemptId,
-    ops: Vec<http::Op>,
+    ops: Vec<api::Op>,
     commit: Option<CommitArgs>,
 ) -> Result<Outcome> {
     opening::run(caller, attempt, Plan::new(caller, ops)?, commit, Asked::Within).await
@@ -168,7 +168,7 @@ async fn run(
 pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
     let request_hash = repeated(&caller, &request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
-    let call = body::message::<http::Commit>(&caller, request).await?;
+    let call = body::message::<api::Commit>(&caller, request).await?;
     let result = call.message.result;
     let args = commit_args(&caller, true, result, request_hash)?.expect("this call commits");
     let outcome = if here {

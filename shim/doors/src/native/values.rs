@@ -1,9 +1,10 @@
 //! Values on their way in and out: operations, content types, reads.
 
+use aft_api::{self as api, Code, OpKind, header};
 use aft_core::ids::Key;
 use aft_core::message::{Committed, Found, Op, Read};
 use aft_core::record::{Location, Value, Write};
-use aft_wire::http::{self, Attributes, Code, OpKind, header};
+use aft_format::Attributes;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
@@ -49,7 +50,7 @@ impl Plan {
     }
 
     /// Checks operations: what they are, and whether the caller may.
-    pub(crate) fn new(caller: &Caller, ops: Vec<http::Op>) -> Result<Plan> {
+    pub(crate) fn new(caller: &Caller, ops: Vec<api::Op>) -> Result<Plan> {
         let mut plan = Plan { ops: Vec::with_capacity(ops.len()), has_reads: false };
         for (at, op) in ops.into_iter().enumerate() {
             let at_it = |mut failure: Failure| {
@@ -66,7 +67,7 @@ impl Plan {
 }
 
 /// Checks an operation besides its condition; a check is nothing more.
-fn checked(caller: &Caller, op: http::Op) -> Result<Option<Op>> {
+fn checked(caller: &Caller, op: api::Op) -> Result<Option<Op>> {
     Ok(Some(match op.kind {
         Some(OpKind::Check(_)) => return Ok(None),
         Some(OpKind::Add(add)) => {
@@ -130,7 +131,7 @@ pub(crate) fn found(found: Found) -> Option<(Value, String)> {
 /// Reads with their values, and the share of the reply that they will be in.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    pub(crate) reads: Vec<http::Read>,
+    pub(crate) reads: Vec<api::Read>,
     pub(crate) share: Option<Share>,
 }
 
@@ -141,11 +142,11 @@ impl Results {
         let sum = |Read { key, found }| {
             let (value, _) = self::found(found).expect("a sum is a value");
             let Location::Inline(bytes) = value.location else { unreachable!("a sum is a few digits") };
-            http::Read {
+            api::Read {
                 key: key.as_str().to_owned(),
                 value: Some(bytes),
                 version: version.clone(),
-                ..http::Read::default()
+                ..api::Read::default()
             }
         };
         Results { reads: reads.into_iter().map(sum).collect(), share: None }
@@ -182,8 +183,8 @@ pub(crate) async fn resolve(caller: &Caller, reads: Vec<Read>) -> Result<Results
     Ok(Results { reads, share })
 }
 
-async fn resolve_one(caller: &Caller, read: Read) -> Result<http::Read> {
-    let mut result = http::Read { key: read.key.as_str().to_owned(), ..http::Read::default() };
+async fn resolve_one(caller: &Caller, read: Read) -> Result<api::Read> {
+    let mut result = api::Read { key: read.key.as_str().to_owned(), ..api::Read::default() };
     if let Some((value, version)) = found(read.found) {
         result.content_type = content_type(&read.key, &value)?;
         result.version = Some(version);

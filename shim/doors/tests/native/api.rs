@@ -1,7 +1,7 @@
 //! Goal: every row of the API does what the design says. Method: a real node over a store in memory, over a real socket.
 
 use crate::support::Server;
-use aft_wire::http::{Batch, Begin, Code, Format, Listing, Op, Reply, Request};
+use aft_api::{Batch, Begin, Code, Format, Listing, Op, Reply, Request};
 use bytes::Bytes;
 
 #[tokio::test]

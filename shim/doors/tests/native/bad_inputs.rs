@@ -2,9 +2,9 @@
 //! Method: one bad call after another against a real node, over a real socket; then the good state is looked at.
 
 use crate::support::Server;
+use aft_api::{Action, Begin, Code, Format, Op, Problem};
 use aft_store::{Capabilities, Store as _};
 use aft_store_memory::MemoryStore;
-use aft_wire::http::{Action, Begin, Code, Format, Op, Problem};
 
 async fn refused(server: &Server, method: &str, path: &str, body: &str) -> Problem {
     server.call(method, path, &[("content-type", "application/json")], body.to_owned()).await.problem()

@@ -1,7 +1,7 @@
 //! Goal: conditional writes and sums over HTTP, in a batch and in headers. Method: a real node over a store in memory, over a real socket.
 
 use crate::support::{Answer, Server};
-use aft_wire::http::{Action, Code};
+use aft_api::{Action, Code};
 
 const LARGE_BYTES: usize = 3 << 20;
 

@@ -2,7 +2,7 @@
 //! them almost right, over a real socket. A call that takes longer than `support` allows fails.
 
 use crate::support::Server;
-use aft_wire::http::{Format, Problem};
+use aft_api::{Format, Problem};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -145,7 +145,7 @@ proptest! {
     fn any_body_is_decoded_or_refused(body in body()) {
         let body = bytes::Bytes::from(body);
         for format in [Format::Json, Format::Protobuf] {
-            if let Err(why) = format.decode_request::<aft_wire::http::Begin>(&body) {
+            if let Err(why) = format.decode_request::<aft_api::Begin>(&body) {
                 prop_assert!(why.position <= body.len() && !why.detail.is_empty());
             }
         }

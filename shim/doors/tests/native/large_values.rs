@@ -2,9 +2,9 @@
 //!
 //! Method: a store whose parts are of 8 MiB, values of two and a half of them, bodies with and without an announced size, clients that go away.
 
+use aft_api::{Code, header};
 use aft_store::{Name, Space, Store as _};
 use aft_store_memory::MemoryStore;
-use aft_wire::http::{Code, header};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

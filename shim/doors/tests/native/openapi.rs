@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::support::Server;
+use aft_api::{Action, Begin, Code, Format, IfOpen, Isolation};
 use aft_doors::{OPENAPI, ROUTES};
-use aft_wire::http::{Action, Begin, Code, Format, IfOpen, Isolation};
 use serde_json::Value;
 
 fn document() -> Value {

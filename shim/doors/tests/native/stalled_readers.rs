@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use aft_wire::http::{Action, Code};
+use aft_api::{Action, Code};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_api::{Format, Problem, Reply};
 use aft_doors::{Access, Doors, Meters, Settings, Tls};
 use aft_node::{NodeHandle, NodeSettings};
 use aft_store::Store as _;
 use aft_store_memory::MemoryStore;
-use aft_wire::http::{Format, Problem, Reply};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aft_api::{Code, Format, Listing, Request};
 use aft_doors::{Access, Book, Credential, Limits, ROUTES, Right, Rights, TokenHash};
 use aft_store_memory::MemoryStore;
-use aft_wire::http::{Code, Format, Listing, Request};
 use bytes::Bytes;
 
 use crate::support::{Answer, Server};

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use aft_api::{Code, PROBLEM_CONTENT_TYPE, Problem};
 use aft_e2e::client::Client;
-use aft_wire::http::{Code, PROBLEM_CONTENT_TYPE, Problem};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aft_api::Problem;
 use aft_client::{Begun, Client, Code, Error, Op, Ran, Request};
 use aft_e2e::server::Server;
-use aft_wire::http::Problem;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -8,12 +8,12 @@
 
 use std::time::Duration;
 
+use aft_api::{Begin, Op};
 use aft_e2e::client::Client;
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_e2e::wall_clock::WallClock;
 use aft_services::Service;
-use aft_wire::http::{Begin, Op};
 use futures::future::join_all;
 
 use crate::{QUICK, QUICK_SETTINGS, read_fresh, run, until, values, write};

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use aft_api::{Begin, Code, Op};
 use aft_e2e::client::{CallError, Client, encode};
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_services::Service;
 use aft_store::{Name, Space, Store as _};
 use aft_store_redis::{Options, RedisStore};
-use aft_wire::http::{Begin, Code, Op};
 use bytes::Bytes;
 use hyper::Method;
 

@@ -7,10 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Op};
 use aft_e2e::client::Client;
 use aft_e2e::real_store::RealStore;
 use aft_services::Service;
-use aft_wire::http::{Begin, Op};
 use futures::future::join_all;
 
 use crate::{read_fresh, run, write};

@@ -22,8 +22,8 @@ mod stopped;
 
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code, Op, Reply};
 use aft_e2e::client::{CallError, Client};
-use aft_wire::http::{Begin, Code, Op, Reply};
 use bytes::Bytes;
 
 /// The protocol's times on Redis, divided so that seconds show what takes minutes: transactions last

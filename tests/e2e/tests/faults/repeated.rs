@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use aft_api::{Begin, Code, Commit, Format, Op, Reply};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local};
-use aft_wire::http::{Begin, Code, Commit, Format, Op, Reply};
 use futures::StreamExt as _;
 
 use crate::run;

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code, Op, Reply};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_services::Service;
-use aft_wire::http::{Begin, Code, Op, Reply};
 
 use crate::{run, until};
 

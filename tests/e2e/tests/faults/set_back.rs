@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aft_api::{Begin, OPS_LEN_MAX, Op};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local};
 use aft_e2e::wall_clock::WallClock;
-use aft_wire::http::{Begin, OPS_LEN_MAX, Op};
 use tokio::task::JoinSet;
 
 use crate::{read_fresh, run, values};

@@ -9,11 +9,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use aft_api::{Begin, Code, Commit, Op};
 use aft_e2e::client::{CallError, Client};
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_services::Service;
-use aft_wire::http::{Begin, Code, Commit, Op};
 use futures::future::join_all;
 use hyper::Method;
 use tokio::task::JoinHandle;

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use aft_api::{Begin, Code, Op, Reply};
 use aft_e2e::client::{CallError, Client};
 use aft_history::{Options, Readers, check as check_history};
-use aft_wire::http::{Begin, Code, Op, Reply};
 use futures::StreamExt;
 
 use crate::book::{Acknowledged, Book, parse_value, value_of};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_api::{Action, Batch, Begin, Code, Op, Reply};
 use aft_e2e::client::{CallError, Client, Result};
 use aft_history::TransactionId;
-use aft_wire::http::{Action, Batch, Begin, Code, Op, Reply};
 use rand::RngExt;
 use rand::rngs::StdRng;
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_api::{Action, Batch, Begin, Code, Commit, Format, IfOpen, Op, Problem, Read, Reply};
 use aft_e2e::client::{CallError, Client, Result};
 use aft_history::{RequestId, TransactionId};
-use aft_wire::http::{Action, Batch, Begin, Code, Commit, Format, IfOpen, Op, Problem, Read, Reply};
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use aft_wire::http::{Action, Batch, Begin, Code, Format, Op, Problem, Read, Reply, header};
+use aft_api::{Action, Batch, Begin, Code, Format, Op, Problem, Read, Reply, header};
 use bytes::Bytes;
 use hyper::Method;
 

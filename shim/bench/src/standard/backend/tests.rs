@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use aft_wire::http::{Code, Format, Problem, Read, Reply};
+use aft_api::{Code, Format, Problem, Read, Reply};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

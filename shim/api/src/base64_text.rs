@@ -42,19 +42,14 @@ pub(super) mod option {
     use super::{Bytes, Deserializer, Serializer};
     use serde::Deserialize;
 
-    pub(in crate::http) fn serialize<S: Serializer>(
-        bytes: &Option<Bytes>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
         match bytes {
             Some(bytes) => super::serialize(bytes, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(in crate::http) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Bytes>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
         #[derive(Deserialize)]
         struct Text(#[serde(with = "super")] Bytes);
         Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::operation::{OPS_LEN_MAX, too_many_ops};
+use crate::operation::{OPS_LEN_MAX, too_many_ops};
 
 /// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,15 +106,15 @@ pub trait RequestBody: prost::Message + Default + DeserializeOwned {
     const OPS_TAG: Option<u32>;
 }
 
-impl RequestBody for super::Begin {
+impl RequestBody for crate::Begin {
     const OPS_TAG: Option<u32> = Some(10);
 }
 
-impl RequestBody for super::Batch {
+impl RequestBody for crate::Batch {
     const OPS_TAG: Option<u32> = Some(1);
 }
 
-impl RequestBody for super::Commit {
+impl RequestBody for crate::Commit {
     const OPS_TAG: Option<u32> = None;
 }
 

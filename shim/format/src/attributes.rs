@@ -1,4 +1,5 @@
-//! What a door keeps with a value. Opaque to the core; it stands in commit records, so its field numbers are durable and never reused.
+//! The attributes that a door keeps with a value. The core does not look into them. They are part of
+//! commit records, so their field numbers are durable and never reused.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,15 +13,15 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// The attributes as a commit record holds them; without any, no bytes.
+    /// Encodes the attributes as a commit record holds them; without any, the result is empty.
     pub fn to_bytes(&self) -> Bytes {
         self.encode_to_vec().into()
     }
 
-    /// The attributes that a commit record holds. Unknown fields (of a newer door) are skipped.
+    /// Decodes the attributes of a commit record. Unknown fields (of a newer door) are skipped.
     ///
     /// # Errors
-    /// If the bytes are no attributes.
+    /// Returns an error if `bytes` are not a protobuf message of this type.
     pub fn from_bytes(bytes: &Bytes) -> Result<Attributes, prost::DecodeError> {
         Attributes::decode(&bytes[..])
     }
