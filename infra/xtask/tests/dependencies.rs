@@ -51,7 +51,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-format", folder: "shim/format", may_use: &["aft-core", "aft-store"] },
     Rule { name: "aft-api", folder: "shim/api", may_use: &[] },
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-format", "aft-store"] },
-    Rule { name: "aft-client", folder: "shim/client", may_use: &["aft-format", "aft-api"] },
+    Rule { name: "aft-client", folder: "shim/clients/rust", may_use: &["aft-format", "aft-api"] },
     Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-core", "aft-format", "aft-api", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
     Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-api", "aft-node", "aft-history", "aft-store"] },

@@ -1,5 +1,5 @@
 //! Goal: the clients in other languages pass their own tests. Method: each language's tests run as a child process against a server started here. What all clients
-//! must agree on stands in `lambda-wrapper/vectors.json`, which the Rust client's unit tests read as well.
+//! must agree on stands in `shim/clients/vectors.json`, which the Rust client's unit tests read as well.
 //!
 //! `AFT_SKIP_SERVICES=python,node` leaves a language out, and says so; its test then counts as skipped. `AFT_CLIENT_SEED` chooses the cuts.
 
@@ -16,7 +16,7 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 
 fn folder(name: &str) -> PathBuf {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    root.expect("tests/e2e lies two folders below the root").join("lambda-wrapper").join(name)
+    root.expect("tests/e2e lies two folders below the root").join("shim/clients").join(name)
 }
 
 fn is_skipped(name: &str) -> bool {
@@ -52,7 +52,7 @@ fn check(name: &str, program: &str, arguments: &[&str], at_least: &str, package:
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let ran = finish(&mut command, TIME_MAX);
     println!("{}{}", ran.stdout, ran.stderr);
-    assert_eq!(ran.code, Some(0), "the tests of lambda-wrapper/{name} failed; what they said stands above");
+    assert_eq!(ran.code, Some(0), "the tests of shim/clients/{name} failed; what they said stands above");
 }
 
 #[test]

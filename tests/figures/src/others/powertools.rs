@@ -178,5 +178,5 @@ impl Place {
 fn client_of_python() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let root = root.expect("tests/figures lies two folders below the root");
-    root.join("lambda-wrapper/python/src").display().to_string()
+    root.join("shim/clients/python/src").display().to_string()
 }

@@ -228,7 +228,7 @@ pub(crate) fn level_name(level: Isolation) -> &'static str {
 fn client_of_node() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let root = root.expect("tests/figures lies two folders below the root");
-    root.join("lambda-wrapper/node/index.mjs").display().to_string()
+    root.join("shim/clients/node/index.mjs").display().to_string()
 }
 
 impl Function {

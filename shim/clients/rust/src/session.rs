@@ -32,8 +32,7 @@ mod tests {
 
     #[test]
     fn all_clients_merge_alike() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../vectors.json")).unwrap();
         let sessions = vectors["sessions"].as_array().unwrap();
         assert!(sessions.len() > 5);
         for vector in sessions {

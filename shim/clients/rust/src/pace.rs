@@ -66,8 +66,7 @@ mod tests {
 
     #[test]
     fn all_clients_pause_alike() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../vectors.json")).unwrap();
         let pauses = vectors["pauses"].as_array().unwrap();
         assert!(pauses.len() > 8);
         for vector in pauses {

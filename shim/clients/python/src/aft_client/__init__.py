@@ -1212,7 +1212,7 @@ class Transaction:
             except (AftError, _NotSent, _NoAnswer):
                 pass  # Silence is abort too.
 
-    # --- the commit. The table of answers stands in shim/client/src/commit.rs.
+    # --- the commit. The table of answers stands in shim/clients/rust/src/commit.rs.
 
     def _settle(self, result: bytes, pace: _Pace, times_max: Optional[int]) -> Ran:
         self._open()

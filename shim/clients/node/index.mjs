@@ -890,7 +890,7 @@ export class Transaction {
     }
   }
 
-  // The table of answers stands in shim/client/src/commit.rs.
+  // The table of answers stands in shim/clients/rust/src/commit.rs.
   async _settle (result, pace, timesMax) {
     this._open()
     if (this._torn !== null) {

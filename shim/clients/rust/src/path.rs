@@ -32,8 +32,7 @@ mod tests {
 
     #[test]
     fn all_clients_encode_alike() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../vectors.json")).unwrap();
         let paths = vectors["paths"].as_array().unwrap();
         assert!(paths.len() > 10);
         for vector in paths {

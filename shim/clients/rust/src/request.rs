@@ -155,8 +155,7 @@ mod tests {
 
     #[test]
     fn all_clients_ask_for_the_same_levels() {
-        let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../lambda-wrapper/vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../vectors.json")).unwrap();
         let levels = vectors["levels"].as_array().unwrap();
         assert!(levels.len() > 8);
         for vector in levels {
