@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal};
 use aft_core::record::{Location, Value};
-use aft_node::{NodeHandle, NodeSettings, fresh_begin, start, start_several};
+use aft_node::{Begun, NodeHandle, NodeSettings, fresh_begin, start, start_several};
 use aft_store::Store;
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -67,16 +67,16 @@ async fn transaction(node: &NodeHandle, shape: Shape, number: u64, bytes: &Bytes
         Shape::OneCall => {
             let ops = reads.into_iter().chain([write]).collect();
             let batch = Batch { ops, commit: Some(CommitArgs::default()) };
-            node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await?;
+            node.begin(Box::new(Begin { batch, ..fresh_begin() })).await?;
         }
         Shape::FiveCalls => {
-            let Reply::Begun { attempt, .. } = node.ask(Verb::Begin(Box::new(fresh_begin()))).await? else {
+            let Begun::Open { attempt, .. } = node.begin(Box::new(fresh_begin())).await? else {
                 panic!("a fresh request is not replayed")
             };
             for op in reads.into_iter().chain([write]) {
-                node.ask(Verb::Run(attempt, Batch { ops: vec![op], commit: None })).await?;
+                node.run(attempt, Batch { ops: vec![op], commit: None }).await?;
             }
-            node.ask(Verb::Commit(attempt, CommitArgs::default())).await?;
+            node.commit(attempt, CommitArgs::default()).await?;
         }
     }
     Ok(())

@@ -9,12 +9,12 @@
 use std::time::Instant;
 
 use aft_core::ids::AttemptId;
-use aft_core::message::{Batch, Begin, Excess, Op, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, Excess, Op, Refusal};
 use aft_core::record::{LARGE_RESULT_BYTES, Location, RECORD_BYTES_BASE, SUM_BYTES_MAX, write_bytes_max};
 use bytes::Bytes;
 
 use crate::handle::NodeHandle;
-use crate::waiters::Outcome;
+use crate::verbs::{Begun, Ran};
 
 impl NodeHandle {
     /// Opens a transaction and runs its batch, whose values may be of any size and come as [`Location::Inline`].
@@ -22,23 +22,25 @@ impl NodeHandle {
     /// # Errors
     /// As [`NodeHandle::run`]; nothing stays open then. If values had to be stored in parts, the transaction was opened before: whoever drops
     /// this future forgets it ([`NodeHandle::forget`]).
-    pub async fn begin(&self, mut begin: Box<Begin>) -> Outcome {
+    pub async fn begin(&self, mut begin: Box<Begin>) -> Result<Begun, Refusal> {
         if self.fits_afresh(&begin.batch) {
-            return self.ask(Verb::Begin(begin)).await;
+            return self.begin_inline(begin).await;
         }
         begin.choose_level();
         let batch = std::mem::take(&mut begin.batch);
-        let (attempt, remaining_ms) = match self.ask(Verb::Begin(begin)).await? {
-            Reply::Begun { attempt, remaining_ms, .. } => (attempt, remaining_ms),
-            reply => return Ok(reply),
+        let (attempt, remaining_ms) = match self.begin_inline(begin).await? {
+            Begun::Open { attempt, remaining_ms, .. } => (attempt, remaining_ms),
+            Begun::Replayed(replayed) => return Ok(Begun::Replayed(replayed)),
+            begun @ Begun::Committed { .. } => panic!("an empty opening was answered {begun:?}"),
         };
         let since = Instant::now();
         match self.run(attempt, batch).await {
-            Ok(Reply::Ran { reads, committed }) => {
+            Ok(Ran::Open { reads }) => {
                 let remaining_ms = remaining_ms.saturating_sub(since.elapsed().as_millis() as u64);
-                Ok(Reply::Begun { attempt, remaining_ms, reads, committed })
+                Ok(Begun::Open { attempt, remaining_ms, reads })
             }
-            Ok(reply) => Ok(reply),
+            Ok(Ran::Committed { committed, reads }) => Ok(Begun::Committed { committed, reads }),
+            Ok(Ran::Replayed(replayed)) => Ok(Begun::Replayed(replayed)),
             Err(refusal) => {
                 self.forget(attempt).await;
                 Err(refusal)
@@ -49,15 +51,15 @@ impl NodeHandle {
     /// Runs a batch in an open transaction. Its values may be of any size and come as [`Location::Inline`].
     ///
     /// # Errors
-    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if a part could not be stored: then nothing of the batch took effect.
-    pub async fn run(&self, attempt: AttemptId, mut batch: Batch) -> Outcome {
+    /// As [`NodeHandle::commit`]; [`Refusal::StoreUnavailable`] if a part could not be stored: then nothing of the batch took effect.
+    pub async fn run(&self, attempt: AttemptId, mut batch: Batch) -> Result<Ran, Refusal> {
         let settings = &self.shared().settings;
         let inline_bytes: usize = inline_values(&batch.ops).map(|(_, bytes)| bytes.len()).sum();
         // What is too much whatever else the transaction holds need not be asked.
         let surplus = inline_bytes.saturating_sub(settings.core.write_buffer_bytes_max);
         self.spill(attempt, &mut batch.ops, surplus).await?;
         loop {
-            match self.ask(Verb::Run(attempt, batch.clone())).await {
+            match self.run_inline(attempt, batch.clone()).await {
                 Err(Refusal::TooLarge(Excess { of, actual, limit })) => {
                     if !self.spill(attempt, &mut batch.ops, actual - limit).await? {
                         return Err(Refusal::TooLarge(Excess { of, actual, limit }));

@@ -308,7 +308,7 @@ impl NodeHandle {
     /// # Errors
     /// As the core refuses; [`Bound::VerbQueue`] if the queue is full; [`Refusal::NotServing`] if the node has stopped; and
     /// [`Refusal::Unknown`] if it stopped while this verb's commit may have been under way.
-    pub async fn ask(&self, verb: Verb) -> Outcome {
+    pub(crate) async fn ask(&self, verb: Verb) -> Outcome {
         let member = match &verb {
             Verb::Begin(begin) => self.member(begin.attempt),
             Verb::Run(attempt, _) | Verb::List(attempt, _) | Verb::Commit(attempt, _) => {

@@ -1,7 +1,7 @@
 //! The driver: one event loop that owns the state machine, and everything that the state machine must not touch.
 //!
 //! ```text
-//!   NodeHandle::ask ──► bounded queue ──► event loop ──► Node::step ──► replies, store calls, notes
+//!   NodeHandle::run ──► bounded queue ──► event loop ──► Node::step ──► replies, store calls, notes
 //!                                             ▲                              │
 //!                                             └── answers ◄── value cache ◄──┴──► Store
 //! ```
@@ -10,6 +10,7 @@
 //! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – a store as it is found, and made where it is empty.
 //! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
+//! * [`NodeHandle::commit`], [`NodeHandle::list`] … (`verbs`) – one typed method for each verb.
 //! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
 //!   has no room in the commit record goes in parts, past the event loop.
 //! * [`NodeHandle::upload`], [`Upload`] (`upload`), [`NodeHandle::read_part`] – large values part by part, as they arrive and as they leave.
@@ -34,6 +35,7 @@ mod settings;
 mod stats;
 mod upload;
 mod values;
+mod verbs;
 mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
@@ -43,3 +45,4 @@ pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};
 pub use upload::{UPLOAD_PARTS_HELD, Upload};
 pub use values::PARTS_BYTES_AT_ONCE;
+pub use verbs::{Begun, Ended, Page, Ran};

@@ -50,7 +50,7 @@ impl NodeHandle {
     /// Begins to store a large value of an open transaction.
     ///
     /// # Errors
-    /// As [`NodeHandle::ask`]; [`Refusal::StoreUnavailable`] if the store's time is not known.
+    /// As [`NodeHandle::list`]; [`Refusal::StoreUnavailable`] if the store's time is not known.
     pub async fn upload(&self, attempt: AttemptId) -> Result<Upload, Refusal> {
         let (group, number) = self.reserve_blob(attempt).await?;
         Ok(Upload {

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{Batch, Refusal, Reply, Verb};
-use aft_core::record::{BlobGroup, BlobRef, Location, Value};
+use aft_core::message::{Batch, Refusal};
+use aft_core::record::{BlobRef, Location, Value};
 use aft_core::store::{Body, Name};
 use aft_format::{Gone, PartInPieces, decode_body, describe, encode_name, encode_part};
 use aft_store::Error;
@@ -71,14 +71,6 @@ impl NodeHandle {
         Ok(blobs)
     }
 
-    /// Reserves the place of the attempt's next blob: its group, and its number there.
-    pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<(BlobGroup, u32), Refusal> {
-        match self.ask(Verb::ReserveBlob(attempt)).await? {
-            Reply::Reserved { group, number } => Ok((group, number)),
-            reply => panic!("a reservation was answered {reply:?}"),
-        }
-    }
-
     /// Stores a part, whose bytes come in pieces, while its transaction is open.
     pub(crate) async fn store_part(&self, name: Name, pieces: Vec<Bytes>) -> Result<(), Refusal> {
         let Name::Blob { group, .. } = name else { panic!("{name:?} is no part of a blob") };
@@ -87,7 +79,7 @@ impl NodeHandle {
         for again in 0..PART_TRIES {
             let Some(deadline) = self.open_until(group.attempt).await else {
                 // An empty batch is refused with the reason.
-                return Err(match self.ask(Verb::Run(group.attempt, Batch::default())).await {
+                return Err(match self.run_inline(group.attempt, Batch::default()).await {
                     Ok(_) => Refusal::Lost,
                     Err(refusal) => refusal,
                 });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, Op, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Op};
 use aft_core::record::{Location, Value};
 use aft_node::{NodeSettings, fresh_begin, start};
 use aft_store::{
@@ -97,7 +97,7 @@ async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usi
         };
         let ops = vec![Op::Put(Key::parse(&format!("bench/{commit:08}")).unwrap(), value)];
         let begin = Begin { batch: Batch { ops, commit: Some(CommitArgs::default()) }, ..fresh_begin() };
-        node.ask(Verb::Begin(Box::new(begin))).await.unwrap();
+        node.begin(Box::new(begin)).await.unwrap();
     }
     // Everything has landed, and the levels are told.
     tokio::time::sleep(PAUSE).await;

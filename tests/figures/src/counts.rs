@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aft_bench::standard::{Dataset, Length, Options, Pace, Prepare, Target, Workload, run as bench};
 use aft_core::ids::Key;
-use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, ListKeys, Op};
 use aft_core::record::{Location, Value};
 use aft_core::settings::Settings;
 use aft_node::{NodeHandle, fresh_begin};
@@ -289,28 +289,23 @@ async fn write(node: &NodeHandle, key: u32) -> Result<(), Failed> {
         Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() };
     let batch = Batch { ops: vec![Op::Put(key, value)], commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, ..fresh_begin() };
-    node.ask(Verb::Begin(Box::new(begin))).await.map(drop).map_err(|why| format!("a write: {why:?}"))
+    node.begin(Box::new(begin)).await.map(drop).map_err(|why| format!("a write: {why:?}"))
 }
 
 /// Lists all keys in one transaction; their number.
 async fn list(node: &NodeHandle) -> Result<usize, Failed> {
     let begin = fresh_begin();
     let attempt = begin.attempt;
-    let opened = node.ask(Verb::Begin(Box::new(begin))).await;
+    let opened = node.begin(Box::new(begin)).await;
     opened.map_err(|why| format!("a begin: {why:?}"))?;
     let (mut listed, mut after) = (0, None);
     loop {
         let page = ListKeys { prefix: String::new(), after, limit: LISTED, delimiter: None };
-        match node.ask(Verb::List(attempt, page)).await {
-            Ok(Reply::Listed { keys, next, .. }) => {
-                listed += keys.len();
-                match next {
-                    Some(next) => after = Some(next),
-                    None => return Ok(listed),
-                }
-            }
-            Ok(reply) => panic!("a listing was answered {reply:?}"),
-            Err(why) => return Err(format!("a listing: {why:?}")),
+        let page = node.list(attempt, page).await.map_err(|why| format!("a listing: {why:?}"))?;
+        listed += page.keys.len();
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(listed),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_core::ids::{Key, RequestHash};
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op};
 use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, NodeSettings, fresh_begin};
+use aft_node::{Begun, NodeHandle, NodeSettings, fresh_begin};
 use aft_store::{Name, Space, Store, Writes};
 use bytes::Bytes;
 
@@ -46,16 +46,16 @@ pub async fn node(store: Arc<dyn Store>) -> NodeHandle {
 }
 
 /// One transaction in one call.
-pub async fn run(node: &NodeHandle, ops: Vec<Op>) -> Reply {
+pub async fn run(node: &NodeHandle, ops: Vec<Op>) -> Begun {
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
-    node.ask(Verb::Begin(Box::new(Begin { batch, ..fresh_begin() }))).await.expect("nothing is in the way")
+    node.begin(Box::new(Begin { batch, ..fresh_begin() })).await.expect("nothing is in the way")
 }
 
 /// The same for a request that has an ID, which is this byte over and over as a hash.
-pub async fn run_named(node: &NodeHandle, id: u8, ops: Vec<Op>) -> Reply {
+pub async fn run_named(node: &NodeHandle, id: u8, ops: Vec<Op>) -> Begun {
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, hash: RequestHash([id; 32]), named: true, ..fresh_begin() };
-    node.ask(Verb::Begin(Box::new(begin))).await.expect("nothing is in the way")
+    node.begin(Box::new(begin)).await.expect("nothing is in the way")
 }
 
 /// Reads one key in a transaction of its own.
@@ -67,12 +67,12 @@ pub async fn read(node: &NodeHandle, number: usize) -> Bytes {
 pub async fn read_fresh(node: &NodeHandle, number: usize) -> Bytes {
     let batch = Batch { ops: vec![Op::Get(key(number))], commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, fresh: true, ..fresh_begin() };
-    value(node.ask(Verb::Begin(Box::new(begin))).await.expect("nothing is in the way"))
+    value(node.begin(Box::new(begin)).await.expect("nothing is in the way"))
 }
 
 /// The one value that a transaction read.
-fn value(reply: Reply) -> Bytes {
-    let Reply::Begun { reads, .. } = reply else { panic!("a fresh request is not replayed") };
+fn value(begun: Begun) -> Bytes {
+    let Begun::Committed { reads, .. } = begun else { panic!("a fresh request is not replayed") };
     match &reads[0].found {
         Found::Version(_, Write::Put(Value { location: Location::Inline(bytes), .. })) => bytes.clone(),
         other => panic!("{other:?}"),

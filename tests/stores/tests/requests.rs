@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use aft_core::message::Reply;
+use aft_node::Begun;
 use aft_services::Service;
 use aft_store::{Committed, Costs, Created, Name, Position, Space, Store, Writes};
 use aft_store_s3::S3Store;
@@ -61,7 +61,7 @@ async fn a_transaction_costs_what_it_should() {
     let before = store.costs().expect("it charges");
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
-    assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    assert!(matches!(reply, Begun::Committed { .. }), "{reply:?}");
     // Its own node knows the value, and looked a moment ago whether another one had written the key.
     assert_eq!(read(&writer, 3).await, "value 3");
     // Nothing is owed: nothing comes after the answer but one more question for the time, if the
@@ -148,7 +148,7 @@ async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
     expect(&seen, &[("GET commit", 1), ("PUT commit", 1), ("PUT version", 1)]);
     // The same request again finds its result.
     let again = run_named(&writer, id, vec![put_small(1)]).await;
-    assert!(matches!(again, Reply::Replayed(_)), "{again:?}");
+    assert!(matches!(again, Begun::Replayed(_)), "{again:?}");
     let (seen, _) = take_settled(&front).await;
     assert!(seen.len() <= 1 && seen.iter().all(|one| one.what() == "GET commit"), "{:?}", counted(&seen));
 }

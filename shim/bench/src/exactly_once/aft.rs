@@ -5,10 +5,10 @@
 //! (`if_open: run` of the native API), as does a second delivery. The commit record decides.
 
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal};
 use aft_core::record::{Location, Value, Write};
 use aft_format::request_hash;
-use aft_node::{NodeHandle, fresh_begin};
+use aft_node::{Begun, NodeHandle, Ran, fresh_begin};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -41,9 +41,9 @@ impl Shim {
 
     async fn run(&self, attempt: &Attempt, op: Op) -> Answer<Vec<Read>> {
         let batch = Batch { ops: vec![op], commit: None };
-        match self.node.ask(Verb::Run(attempt.id, batch)).await.map_err(failed)? {
-            Reply::Ran { reads, .. } => Ok(reads),
-            reply => panic!("a batch was answered {reply:?}"),
+        match self.node.run(attempt.id, batch).await.map_err(failed)? {
+            Ran::Open { reads } => Ok(reads),
+            ran => panic!("a batch was answered {ran:?}"),
         }
     }
 }
@@ -78,10 +78,10 @@ impl Way for Shim {
             overlap: true,
             ..fresh_begin()
         };
-        match self.node.ask(Verb::Begin(Box::new(begin))).await.map_err(failed)? {
-            Reply::Begun { .. } => Ok(Claim::Work),
-            Reply::Replayed(_) => Ok(Claim::Answered),
-            reply => panic!("an opening was answered {reply:?}"),
+        match self.node.begin(Box::new(begin)).await.map_err(failed)? {
+            Begun::Open { .. } => Ok(Claim::Work),
+            Begun::Replayed(_) => Ok(Claim::Answered),
+            begun @ Begun::Committed { .. } => panic!("an opening was answered {begun:?}"),
         }
     }
 
@@ -97,10 +97,7 @@ impl Way for Shim {
 
     async fn finish(&self, attempt: &Attempt) -> Answer<()> {
         let commit = CommitArgs { result: Some(Bytes::from_static(RESULT.as_bytes())), request: None };
-        match self.node.ask(Verb::Commit(attempt.id, commit)).await.map_err(failed)? {
-            Reply::Committed(_) | Reply::Replayed(_) => Ok(()),
-            reply => panic!("a commit was answered {reply:?}"),
-        }
+        self.node.commit(attempt.id, commit).await.map(drop).map_err(failed)
     }
 
     async fn look(&self, request: u64) -> Answer<Counts> {
@@ -108,12 +105,12 @@ impl Way for Shim {
         let batch = Batch { ops, commit: Some(CommitArgs::default()) };
         let begin = Begin { batch, ..fresh_begin() };
         let attempt: AttemptId = begin.attempt;
-        match self.node.ask(Verb::Begin(Box::new(begin))).await.map_err(failed)? {
-            Reply::Begun { reads, .. } => match &reads[..] {
+        match self.node.begin(Box::new(begin)).await.map_err(failed)? {
+            Begun::Committed { reads, .. } => match &reads[..] {
                 [a, b] => Ok(Counts { a: count(a)?, b: count(b)? }),
                 reads => panic!("two reads of {attempt} were answered with {}", reads.len()),
             },
-            reply => panic!("an opening was answered {reply:?}"),
+            begun => panic!("an opening was answered {begun:?}"),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use aft_api::{self as api, OpIf, OpKind, Put};
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{Batch, Op, Reply, Verb};
+use aft_core::message::{Batch, Op};
 use aft_format::TransactionToken;
+use aft_node::Ran;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -29,9 +30,9 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
     let plan = Plan::of(Op::Get(key));
     caller.load(token.attempt, || plan.load()).map_err(|failure| failure.of(&token))?;
     let batch = Batch { ops: plan.ops, commit: None };
-    let reads = match caller.node.ask(Verb::Run(token.attempt, batch)).await {
-        Ok(Reply::Ran { reads, .. }) => reads,
-        Ok(reply) => panic!("a batch was answered {reply:?}"),
+    let reads = match caller.node.run(token.attempt, batch).await {
+        Ok(Ran::Open { reads }) => reads,
+        Ok(ran) => panic!("a read was answered {ran:?}"),
         Err(refusal) => return Err(Failure::from(refusal).of(&token)),
     };
     let read = reads.into_iter().next().expect("one get has one read");

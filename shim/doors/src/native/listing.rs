@@ -1,7 +1,8 @@
 //! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=&delimiter=`: the keys that exist in the transaction's snapshot, in order.
 
 use aft_api::{Listed, Listing, header};
-use aft_core::message::{ListKeys, Reply, Verb};
+use aft_core::message::ListKeys;
+use aft_node::Page;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -43,11 +44,8 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
     }
     let limit = if below.is_some() { 1 } else { limit };
     let ask = ListKeys { prefix, after, limit, delimiter };
-    let (keys, prefixes, next) = match caller.node.ask(Verb::List(token.attempt, ask)).await {
-        Ok(Reply::Listed { keys, prefixes, next }) => (keys, prefixes, next),
-        Ok(reply) => panic!("a listing was answered {reply:?}"),
-        Err(refusal) => return Err(Failure::from(refusal).of(&token)),
-    };
+    let listed = caller.node.list(token.attempt, ask).await;
+    let Page { keys, prefixes, next } = listed.map_err(|refusal| Failure::from(refusal).of(&token))?;
     let load = || {
         let mut load = Load::default();
         keys.iter().for_each(|listed| load.add(&listed.key, 0));

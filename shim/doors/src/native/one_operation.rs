@@ -2,8 +2,9 @@
 
 use aft_api::{self as api, Format, OpIf, OpKind, Put, header};
 use aft_core::ids::{Key, RequestHash, Session};
-use aft_core::message::{Batch, CommitArgs, Isolation, Op, Read, Refusal, Replayed, Reply, Verb};
+use aft_core::message::{Batch, CommitArgs, Isolation, Op, Read, Refusal, Replayed};
 use aft_format::{encode_session, fingerprint};
+use aft_node::Begun;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
@@ -35,9 +36,9 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
     let (mut begin, guard) = opening.begin(&caller, Some(&key))?;
     // Nothing is written: the commit stores nothing, and a value that is gone after it is gone without harm.
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: Some(CommitArgs::default()) };
-    let (reads, committed) = match caller.node.ask(Verb::Begin(begin)).await? {
-        Reply::Begun { reads, committed: Some(committed), .. } => (reads, committed),
-        reply => panic!("a read was answered {reply:?}"),
+    let (reads, committed) = match caller.node.begin(begin).await? {
+        Begun::Committed { committed, reads } => (reads, committed),
+        begun => panic!("a read was answered {begun:?}"),
     };
     guard.ended();
     let read = reads.into_iter().next().expect("one get has one read");
@@ -61,11 +62,11 @@ async fn read_held(
     let mut opening = Opening { session, fresh, timeout_ms: Some(LONGEST), ..Opening::default() };
     let (mut begin, held) = opening.begin(caller, Some(&key))?;
     begin.batch = Batch { ops: vec![Op::Get(key)], commit: None };
-    match caller.node.ask(Verb::Begin(begin)).await? {
-        Reply::Begun { reads, committed: None, .. } => {
+    match caller.node.begin(begin).await? {
+        Begun::Open { reads, .. } => {
             Ok((reads.into_iter().next().expect("one get has one read"), Some(held)))
         }
-        reply => panic!("a read was answered {reply:?}"),
+        begun => panic!("a read was answered {begun:?}"),
     }
 }
 
@@ -107,12 +108,12 @@ async fn write_large(
     let (begin, guard) = opening.begin(caller, Some(&key))?;
     let (attempt, hash) = (begin.attempt, begin.hash);
     Span::current().record("transaction", tracing::field::display(token(caller, attempt)));
-    match caller.node.ask(Verb::Begin(begin)).await {
-        Ok(Reply::Begun { committed: None, .. }) => {}
-        Ok(Reply::Replayed(replayed)) => {
+    match caller.node.begin(begin).await {
+        Ok(Begun::Open { .. }) => {}
+        Ok(Begun::Replayed(replayed)) => {
             return replay(caller, hash, replayed, large).await;
         }
-        Ok(reply) => panic!("a begin was answered {reply:?}"),
+        Ok(begun) => panic!("an empty opening was answered {begun:?}"),
         Err(refusal) => {
             large.skip().await;
             return Err(refusal.into());
@@ -131,10 +132,7 @@ async fn write_large(
 /// Another attempt has committed: whether with this payload, its end tells.
 async fn replay(caller: &Caller, hash: RequestHash, replayed: Replayed, mut large: Large) -> Result<Outcome> {
     large.read_on().await?;
-    let theirs = match caller.node.ask(Verb::LookUp(hash)).await? {
-        Reply::Found(record) => record.fingerprint,
-        reply => panic!("a look-up was answered {reply:?}"),
-    };
+    let theirs = caller.node.look_up(hash).await?.fingerprint;
     match (theirs, large.fingerprint()) {
         (Some(theirs), Some(ours)) if theirs != ours => Err(Refusal::KeyReused.into()),
         _ => Ok(Outcome::Replayed(replayed)),

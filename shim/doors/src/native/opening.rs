@@ -5,8 +5,8 @@
 
 use aft_api::{Code, Op};
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash, Session};
-use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal, Reply, Verb};
-use aft_node::NodeHandle;
+use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal};
+use aft_node::{Begun, Ended, NodeHandle, Ran};
 use std::time::Duration;
 use tracing::Span;
 
@@ -135,13 +135,12 @@ async fn open(
     begin.batch.ops = plan.ops;
     let (remaining_ms, reads) =
         match caller.node.begin(begin).await.map_err(|refusal| told(caller, attempt, refusal, asked))? {
-            Reply::Begun { committed: Some(committed), reads, .. } => {
+            Begun::Committed { committed, reads } => {
                 let results = Results::of_sums(reads, &committed);
                 return Ok(Outcome::Committed { committed, results });
             }
-            Reply::Begun { remaining_ms, reads, committed: None, .. } => (remaining_ms, reads),
-            Reply::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
-            reply => panic!("a begin was answered {reply:?}"),
+            Begun::Open { remaining_ms, reads, .. } => (remaining_ms, reads),
+            Begun::Replayed(replayed) => return Ok(Outcome::Replayed(replayed)),
         };
     let results = resolve(caller, reads).await?;
     match commit {
@@ -161,19 +160,18 @@ pub(crate) async fn run(
     caller.load(attempt, || plan.load())?;
     let at_once = commit.clone().filter(|_| !plan.has_reads);
     let ran = caller.node.run(attempt, Batch { ops: plan.ops, commit: at_once }).await;
-    let (reads, committed) = match ran.map_err(|refusal| told(caller, attempt, refusal, asked))? {
-        Reply::Ran { reads, committed } => (reads, committed),
-        Reply::Replayed(replayed) => {
+    let reads = match ran.map_err(|refusal| told(caller, attempt, refusal, asked))? {
+        Ran::Open { reads } => reads,
+        Ran::Committed { committed, reads } => {
+            caller.leave(attempt);
+            let results = Results::of_sums(reads, &committed);
+            return Ok(Outcome::Committed { committed, results });
+        }
+        Ran::Replayed(replayed) => {
             caller.leave(attempt);
             return Ok(Outcome::Replayed(replayed));
         }
-        reply => panic!("a batch was answered {reply:?}"),
     };
-    if let Some(committed) = committed {
-        caller.leave(attempt);
-        let results = Results::of_sums(reads, &committed);
-        return Ok(Outcome::Committed { committed, results });
-    }
     let results = resolve(caller, reads).await?;
     match commit {
         Some(args) => commit_with(caller, attempt, args, results, asked).await,
@@ -189,14 +187,13 @@ pub(crate) async fn commit_with(
     results: Results,
     asked: Asked<'_>,
 ) -> Result<Outcome> {
-    let answer = caller.node.ask(Verb::Commit(attempt, args)).await;
+    let answer = caller.node.commit(attempt, args).await;
     if answer.as_ref().map_or_else(ends, |_| true) {
         caller.leave(attempt);
     }
     match answer {
-        Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
-        Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
-        Ok(reply) => panic!("a commit was answered {reply:?}"),
+        Ok(Ended::Committed(committed)) => Ok(Outcome::Committed { committed, results }),
+        Ok(Ended::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         // A commit of what has committed, or is about to, is answered with the outcome; what ran out of time is lost.
         Err(Refusal::Ended) => {
             let detail =
@@ -302,10 +299,9 @@ pub(crate) async fn of_another_life(
 ) -> Result<Outcome> {
     let request = request.unwrap_or_else(|| caller.own_hash(attempt));
     let args = CommitArgs { result: None, request: Some(request) };
-    match caller.node.ask(Verb::Commit(attempt, args)).await {
-        Ok(Reply::Committed(committed)) => Ok(Outcome::Committed { committed, results: Results::default() }),
-        Ok(Reply::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
-        Ok(reply) => panic!("a commit was answered {reply:?}"),
+    match caller.node.commit(attempt, args).await {
+        Ok(Ended::Committed(committed)) => Ok(Outcome::Committed { committed, results: Results::default() }),
+        Ok(Ended::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
         Err(Refusal::Unknown(_)) => {
             let detail = "the transaction's node is gone, and a commit may have been sent before: repeat the commit with the request's ID as Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
             Err(Failure::new(Code::Unknown, detail).of(&token(caller, attempt)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aft_api::{Code, Request as Found, header, rfc3339};
 use aft_core::ids::{RequestHash, Session, SessionEntry};
-use aft_core::message::{Refusal, Reply, Verb};
+use aft_core::message::Refusal;
 use aft_core::record::Record;
 use aft_format::{MERGED_COVER_MS, TransactionToken, encode_session};
 use axum::body::Body;
@@ -25,7 +25,7 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
     let [scope, by] = path::query(target.query(), ["scope", "by"])?;
     let id = path::decode(path::after(target.path(), prefix), "the request ID", false)?;
     Span::current().record("request", id.as_str());
-    let verb = match by.as_deref() {
+    let found = match by.as_deref() {
         None | Some("id") => {
             if id.is_empty() {
                 return Err(Failure::invalid("a request ID has at least one byte"));
@@ -33,7 +33,7 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
             check_name("a request ID", &id)?;
             let scope = scope.unwrap_or_default();
             check_name("a scope", &scope)?;
-            Verb::LookUp(caller.request_hash(&scope, &id))
+            caller.node.look_up(caller.request_hash(&scope, &id)).await
         }
         // The hash holds the tenant: another one's transaction gives the hash of nothing.
         Some("transaction") => match id.parse::<TransactionToken>() {
@@ -41,8 +41,8 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
                 let own = caller.own_hash(token.attempt);
                 // Of a request with a name, only the node that the transaction was open on knows which.
                 match token.node == caller.node.id() && caller.opened(&token.attempt) {
-                    true => Verb::LookUpOf(token.attempt, own),
-                    false => Verb::LookUp(own),
+                    true => caller.node.look_up_of(token.attempt, own).await,
+                    false => caller.node.look_up(own).await,
                 }
             }
             Err(_) => {
@@ -52,9 +52,10 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
         // A record does not say whose it is.
         Some("hash") => {
             caller.need_to_see_all()?;
-            Verb::LookUp(parse_hash(&id).ok_or_else(|| {
+            let hash = parse_hash(&id).ok_or_else(|| {
                 Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
-            })?)
+            })?;
+            caller.node.look_up(hash).await
         }
         Some(other) => {
             return Err(Failure::invalid(format!(
@@ -63,9 +64,8 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
             )));
         }
     };
-    match caller.node.ask(verb).await {
-        Ok(Reply::Found(record)) => Ok(record),
-        Ok(reply) => panic!("a look-up was answered {reply:?}"),
+    match found {
+        Ok(record) => Ok(record),
         Err(Refusal::NotFound) => {
             let detail = match by.as_deref() {
                 Some("transaction") => {

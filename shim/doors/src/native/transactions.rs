@@ -2,7 +2,7 @@
 
 use aft_api::{self as api, Code, Format, IfOpen};
 use aft_core::ids::{AttemptId, RequestHash};
-use aft_core::message::{CommitArgs, Isolation, Reply, Verb};
+use aft_core::message::{CommitArgs, Isolation};
 use aft_format::fingerprint;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -182,14 +182,9 @@ pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Res
 pub(crate) async fn abort(caller: Caller, request: Request<Body>) -> Result<Response> {
     no_parameters(&request)?;
     let token = call::transaction(&caller, request.uri().path())?;
-    match caller.node.ask(Verb::Abort(token.attempt)).await {
-        Ok(Reply::Aborted) => {
-            caller.leave(token.attempt);
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
-        Ok(reply) => panic!("an abort was answered {reply:?}"),
-        Err(refusal) => Err(Failure::from(refusal).of(&token)),
-    }
+    caller.node.abort(token.attempt).await.map_err(|refusal| Failure::from(refusal).of(&token))?;
+    caller.leave(token.attempt);
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// A parameter that the call does not take is a mistake of the caller.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Begin, Op, Refusal, Reply, Verb};
-use aft_node::NodeHandle;
+use aft_core::message::{Begin, Op, Refusal};
+use aft_node::{Begun, NodeHandle};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
@@ -42,10 +42,10 @@ async fn attempt(
 ) -> Result<(), Refusal> {
     let (node, id) = (&node, &id);
     let begin = Box::new(Begin { overlap: true, ..begin_named(id) });
-    let attempt = match node.ask(Verb::Begin(begin)).await? {
-        Reply::Begun { attempt, .. } => attempt,
-        Reply::Replayed(_) => return Ok(()),
-        reply => panic!("begin was answered {reply:?}"),
+    let attempt = match node.begin(begin).await? {
+        Begun::Open { attempt, .. } => attempt,
+        Begun::Replayed(_) => return Ok(()),
+        begun => panic!("begin was answered {begun:?}"),
     };
     let [a, b] = names(pair);
     let reads = client::run(node, attempt, vec![Op::Get(key(&a)), Op::Get(key(&b))]).await?;

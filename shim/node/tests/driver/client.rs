@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
-use aft_core::message::{
-    Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Replayed, Reply, Verb,
-};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal};
 use aft_core::record::{Location, Value, Write};
 use aft_format::request_hash;
-use aft_node::{NodeHandle, NodeSettings, State, fresh_begin, start};
+use aft_node::{Begun, Ended, NodeHandle, NodeSettings, Ran, State, fresh_begin, start};
 use aft_store::Store;
 use bytes::Bytes;
 
@@ -44,16 +42,16 @@ pub(crate) fn begin_named(id: &str) -> Begin {
 
 /// Opens a transaction; a replay is not expected.
 pub(crate) async fn open(node: &NodeHandle, begin: Begin) -> Result<AttemptId, Refusal> {
-    match node.ask(Verb::Begin(Box::new(begin))).await? {
-        Reply::Begun { attempt, .. } => Ok(attempt),
-        reply => panic!("begin was answered {reply:?}"),
+    match node.begin(Box::new(begin)).await? {
+        Begun::Open { attempt, .. } => Ok(attempt),
+        begun => panic!("begin was answered {begun:?}"),
     }
 }
 
 pub(crate) async fn run(node: &NodeHandle, attempt: AttemptId, ops: Vec<Op>) -> Result<Vec<Read>, Refusal> {
-    match node.ask(Verb::Run(attempt, Batch { ops, commit: None })).await? {
-        Reply::Ran { reads, committed: None } => Ok(reads),
-        reply => panic!("a batch was answered {reply:?}"),
+    match node.run(attempt, Batch { ops, commit: None }).await? {
+        Ran::Open { reads } => Ok(reads),
+        ran => panic!("a batch was answered {ran:?}"),
     }
 }
 
@@ -67,32 +65,21 @@ pub(crate) fn inline(read: &Read) -> Option<Bytes> {
     }
 }
 
-/// How a commit ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    Committed(Committed),
-    Replayed(Replayed),
-}
-
-pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) -> Result<End, Refusal> {
+pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) -> Result<Ended, Refusal> {
     let args = CommitArgs { result: Some(Bytes::copy_from_slice(result.as_bytes())), request: None };
-    match node.ask(Verb::Commit(attempt, args)).await? {
-        Reply::Committed(committed) => Ok(End::Committed(committed)),
-        Reply::Replayed(replayed) => Ok(End::Replayed(replayed)),
-        reply => panic!("a commit was answered {reply:?}"),
-    }
+    node.commit(attempt, args).await
 }
 
 /// Reads keys in a transaction of their own.
 pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<Bytes>>, Refusal> {
     let attempt = open(node, fresh_begin()).await?;
     let reads = run(node, attempt, keys.iter().map(|at| Op::Get(key(at))).collect()).await;
-    let _ = node.ask(Verb::Abort(attempt)).await;
+    let _ = node.abort(attempt).await;
     Ok(reads?.iter().map(inline).collect())
 }
 
 /// Writes keys in a transaction of their own.
-pub(crate) async fn write(node: &NodeHandle, puts: Vec<Op>) -> Result<End, Refusal> {
+pub(crate) async fn write(node: &NodeHandle, puts: Vec<Op>) -> Result<Ended, Refusal> {
     let attempt = open(node, fresh_begin()).await?;
     run(node, attempt, puts).await?;
     commit(node, attempt, "").await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Bound, Refusal, Verb};
+use aft_core::message::{Bound, Refusal};
 use aft_node::fresh_begin;
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
@@ -70,7 +70,7 @@ async fn cancelled_asks_leave_nothing() {
                 let attempt = open(&node, fresh_begin()).await?;
                 run(&node, attempt, vec![put(&format!("k/{n}"), "v")]).await?;
                 read(&node, &["k/1"]).await?;
-                node.ask(Verb::Abort(attempt)).await
+                node.abort(attempt).await
             };
             let _ = tokio::time::timeout(patience, whole).await;
         }));
@@ -78,7 +78,7 @@ async fn cancelled_asks_leave_nothing() {
     // Begins whose caller is gone before the loop runs.
     let mut unheard = 0;
     for _ in 0..100 {
-        let ask = node.ask(Verb::Begin(Box::new(fresh_begin())));
+        let ask = node.begin(Box::new(fresh_begin()));
         unheard += u64::from(futures::FutureExt::now_or_never(ask).is_none());
     }
     for caller in callers {
@@ -98,7 +98,7 @@ async fn cancelled_asks_leave_nothing() {
 #[tokio::test]
 async fn an_unheard_begin_is_aborted() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    assert!(futures::FutureExt::now_or_never(node.ask(Verb::Begin(Box::new(fresh_begin())))).is_none());
+    assert!(futures::FutureExt::now_or_never(node.begin(Box::new(fresh_begin()))).is_none());
     write(&node, vec![put("k", "v")]).await.unwrap();
     read(&node, &["k"]).await.unwrap();
     tokio::task::yield_now().await;

@@ -3,40 +3,41 @@
 use std::sync::Arc;
 
 use aft_core::ids::Fingerprint;
-use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Replayed, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Refusal, Replayed};
+use aft_node::{Begun, Ended};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::client::{End, begin_named, commit, hash, node, open, put, read, run, write};
+use crate::client::{begin_named, commit, hash, node, open, put, read, run, write};
 
 /// A whole request in one call.
-fn whole(id: &str, value: &str) -> Verb {
+fn whole(id: &str, value: &str) -> Box<Begin> {
     let commit = Some(CommitArgs { result: Some(Bytes::copy_from_slice(value.as_bytes())), request: None });
     let batch = Batch { ops: vec![put("k", value.to_owned())], commit };
-    Verb::Begin(Box::new(Begin { batch, wait_ms: 1_000, ..begin_named(id) }))
+    Box::new(Begin { batch, wait_ms: 1_000, ..begin_named(id) })
 }
 
 #[tokio::test]
 async fn a_repeated_request_is_replayed() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    assert!(matches!(node.ask(whole("r", "one")).await, Ok(Reply::Begun { committed: Some(_), .. })));
-    let Ok(Reply::Replayed(Replayed { result, .. })) = node.ask(whole("r", "two")).await else {
+    assert!(matches!(node.begin(whole("r", "one")).await, Ok(Begun::Committed { .. })));
+    let Ok(Begun::Replayed(Replayed { result, .. })) = node.begin(whole("r", "two")).await else {
         panic!("the request ran twice")
     };
     assert_eq!(result, Some(Bytes::from_static(b"one")));
     assert_eq!(read(&node, &["k"]).await, Ok(vec![Some(Bytes::from_static(b"one"))]));
     let other = Begin { fingerprint: Some(Fingerprint([2; 32])), ..begin_named("r") };
-    assert_eq!(node.ask(Verb::Begin(Box::new(other))).await, Err(Refusal::KeyReused));
+    assert_eq!(node.begin(Box::new(other)).await, Err(Refusal::KeyReused));
     assert_eq!(node.stats().replayed, 1);
 }
 
 #[tokio::test]
 async fn of_many_duplicates_at_once_one_runs() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    let outcomes = join_all((0..20).map(|n| node.ask(whole("r", &n.to_string())))).await;
-    let ran = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Begun { .. }))).count();
-    let replayed = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Replayed(_)))).count();
+    let outcomes = join_all((0..20).map(|n| node.begin(whole("r", &n.to_string())))).await;
+    let ran = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Begun::Committed { .. }))).count();
+    let replayed = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Begun::Replayed(_)))).count();
     assert_eq!((ran, replayed), (1, 19), "{outcomes:?}");
     assert_eq!(node.stats().replayed, 19);
 }
@@ -46,18 +47,18 @@ async fn a_duplicate_waits_and_then_is_told_that_one_is_in_progress() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
     let first = open(&node, begin_named("r")).await.unwrap();
     let second = Begin { wait_ms: 20, ..begin_named("r") };
-    let refusal = node.ask(Verb::Begin(Box::new(second))).await;
+    let refusal = node.begin(Box::new(second)).await;
     assert!(matches!(refusal, Err(Refusal::InProgress { .. })), "{refusal:?}");
     assert_eq!(node.stats().in_progress, 1);
     run(&node, first, vec![put("k", "v")]).await.unwrap();
-    assert!(matches!(commit(&node, first, "done").await, Ok(End::Committed(_))));
+    assert!(matches!(commit(&node, first, "done").await, Ok(Ended::Committed(_))));
 }
 
 /// What waiting spared is counted apart from what a record that was there spared.
 #[tokio::test]
 async fn duplicates_that_waited_are_counted() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    let duplicate = |wait_ms| node.ask(Verb::Begin(Box::new(Begin { wait_ms, ..begin_named("r") })));
+    let duplicate = |wait_ms| node.begin(Box::new(Begin { wait_ms, ..begin_named("r") }));
     let first = open(&node, begin_named("r")).await.unwrap();
     let beside = Begin { overlap: true, ..begin_named("r") };
     let beside = open(&node, beside).await.unwrap();
@@ -67,24 +68,24 @@ async fn duplicates_that_waited_are_counted() {
             commit(&node, first, "done").await
         });
     assert!(matches!(impatient, Err(Refusal::InProgress { .. })), "{impatient:?}");
-    assert!(matches!(ended, Ok(End::Committed(_))), "{ended:?}");
+    assert!(matches!(ended, Ok(Ended::Committed(_))), "{ended:?}");
     for outcome in waited {
-        let Ok(Reply::Replayed(Replayed { result, .. })) = outcome else { panic!("{outcome:?}") };
+        let Ok(Begun::Replayed(Replayed { result, .. })) = outcome else { panic!("{outcome:?}") };
         assert_eq!(result, Some(Bytes::from_static(b"done")));
     }
     assert_eq!((node.stats().replayed, node.stats().replayed_after_wait), (3, 3));
     // These did not wait: one ran beside the winner, one came after it.
-    assert!(matches!(commit(&node, beside, "late").await, Ok(End::Replayed(_))));
-    assert!(matches!(duplicate(5_000).await, Ok(Reply::Replayed(_))));
+    assert!(matches!(commit(&node, beside, "late").await, Ok(Ended::Replayed(_))));
+    assert!(matches!(duplicate(5_000).await, Ok(Begun::Replayed(_))));
     assert_eq!((node.stats().replayed, node.stats().replayed_after_wait), (5, 3));
 }
 
 #[tokio::test]
 async fn requests_are_looked_up() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
-    assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotFound));
-    node.ask(whole("r", "one")).await.unwrap();
-    let Ok(Reply::Found(record)) = node.ask(Verb::LookUp(hash("r"))).await else { panic!("not found") };
+    assert_eq!(node.look_up(hash("r")).await, Err(Refusal::NotFound));
+    node.begin(whole("r", "one")).await.unwrap();
+    let Ok(record) = node.look_up(hash("r")).await else { panic!("not found") };
     assert_eq!(record.result, Some(Bytes::from_static(b"one")));
 }
 

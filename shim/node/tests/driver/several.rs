@@ -4,14 +4,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Op, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Op, Refusal};
 use aft_core::settings::Levels;
-use aft_node::{CallKind, Drained, NodeHandle, NodeSettings, StartError, State, fresh_begin, start_several};
+use aft_node::{
+    Begun, CallKind, Drained, Ended, NodeHandle, NodeSettings, StartError, State, fresh_begin, start_several,
+};
 use aft_store::Store;
 use aft_store_memory::MemoryStore;
 use futures::future::join_all;
 
-use crate::client::{End, begin_named, commit, open, put, read, run, write};
+use crate::client::{begin_named, commit, open, put, read, run, write};
 
 const COUNT: usize = 3;
 
@@ -37,7 +39,7 @@ async fn a_commit_of_one_is_read_by_all_at_once() {
     let before = nodes.stats();
     for round in 0..20 {
         let text = round.to_string();
-        assert!(matches!(write(&nodes, vec![put("k", text.clone())]).await, Ok(End::Committed(_))));
+        assert!(matches!(write(&nodes, vec![put("k", text.clone())]).await, Ok(Ended::Committed(_))));
         for _ in 0..5 * COUNT {
             assert_eq!(read(&nodes, &["k"]).await.unwrap(), [Some(text.clone().into())]);
         }
@@ -72,17 +74,17 @@ async fn a_request_takes_effect_once_wherever_its_attempts_run() {
         let id = request.to_string();
         let attempts = (0..10).map(|_| async {
             let begin = Begin { wait_ms: 5_000, ..begin_named(&id) };
-            match nodes.ask(Verb::Begin(Box::new(begin))).await? {
-                Reply::Begun { attempt, .. } => {
+            match nodes.begin(Box::new(begin)).await? {
+                Begun::Open { attempt, .. } => {
                     run(&nodes, attempt, vec![put("k", "v")]).await?;
                     commit(&nodes, attempt, "done").await
                 }
-                Reply::Replayed(replayed) => Ok(End::Replayed(replayed)),
+                Begun::Replayed(replayed) => Ok(Ended::Replayed(replayed)),
                 reply => panic!("{reply:?}"),
             }
         });
         let ends = join_all(attempts).await;
-        let committed = ends.iter().filter(|end| matches!(end, Ok(End::Committed(_)))).count();
+        let committed = ends.iter().filter(|end| matches!(end, Ok(Ended::Committed(_)))).count();
         assert_eq!(committed, 1, "{ends:?}");
     }
 }
@@ -96,8 +98,8 @@ async fn a_count_loses_nothing() {
             let ops = vec![Op::Add(crate::client::key("count"), 1)];
             let batch = Batch { ops, commit: Some(CommitArgs::default()) };
             let isolation = Some(Isolation::Serializable);
-            match nodes.ask(Verb::Begin(Box::new(Begin { batch, isolation, ..fresh_begin() }))).await {
-                Ok(Reply::Begun { committed: Some(_), .. }) => added += 1,
+            match nodes.begin(Box::new(Begin { batch, isolation, ..fresh_begin() })).await {
+                Ok(Begun::Committed { .. }) => added += 1,
                 Err(Refusal::Conflict(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
                 other => panic!("{other:?}"),
             }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::{Refusal, Verb};
-use aft_node::{Drained, State, fresh_begin};
+use aft_core::message::Refusal;
+use aft_node::{Drained, Ended, State, fresh_begin};
 use aft_store_memory::MemoryStore;
 
-use crate::client::{End, begin_named, commit, hash, node, open, put, read, run, write};
+use crate::client::{begin_named, commit, hash, node, open, put, read, run, write};
 use crate::trouble::{Trouble, TroubledStore};
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_drained_node_finishes_what_is_open() {
     }
     assert_eq!(serving.ready(), State::Draining);
     assert_eq!(open(&serving, fresh_begin()).await, Err(Refusal::NotServing));
-    assert!(matches!(commit(&serving, attempt, "").await, Ok(End::Committed(_))));
+    assert!(matches!(commit(&serving, attempt, "").await, Ok(Ended::Committed(_))));
     assert_eq!(drain.await.unwrap(), Drained { cut_off: 0 });
     assert_eq!(serving.ready(), State::Stopped);
     assert_eq!(open(&serving, fresh_begin()).await, Err(Refusal::NotServing));
@@ -74,7 +74,7 @@ async fn a_broken_node_turns_everybody_away() {
     assert_eq!(hangs.await.unwrap(), Err(Refusal::Unknown(hash("waits"))));
     node.stopped().await;
     assert_eq!(node.ready(), State::Stopped);
-    assert_eq!(node.ask(Verb::LookUp(hash("r"))).await, Err(Refusal::NotServing));
+    assert_eq!(node.look_up(hash("r")).await, Err(Refusal::NotServing));
     node.drain(Duration::from_secs(1)).await;
 }
 

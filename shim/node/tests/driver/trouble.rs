@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aft_core::message::{Begin, Op, Refusal, Verb};
+use aft_core::message::{Begin, Op, Refusal};
 use aft_node::{StoreTimeouts, fresh_begin};
 use aft_store::{
     Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
@@ -219,7 +219,7 @@ async fn a_store_that_refuses_and_one_that_is_damaged() {
         };
         assert!(expected, "{trouble:?}: {outcome:?}");
         store.set(Trouble::None);
-        let _ = node.ask(Verb::Abort(attempt)).await;
+        let _ = node.abort(attempt).await;
     }
     assert!(node.stats().store_errors >= 2);
     write(&node, vec![put("k", "v")]).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Refusal};
 use aft_core::record::{BlobRef, Location, Value, Write};
-use aft_node::{CallKind, NodeHandle, fresh_begin};
+use aft_node::{Begun, CallKind, NodeHandle, fresh_begin};
 use aft_store::{Capabilities, Space, Store};
 use aft_store_faulty::{Faults, FaultyStore, Latency};
 use aft_store_memory::MemoryStore;
@@ -125,7 +125,7 @@ async fn values_that_do_not_fit_together() {
         .await
         .unwrap()
     {
-        Reply::Begun { attempt, committed: None, .. } => attempt,
+        Begun::Open { attempt, .. } => attempt,
         reply => panic!("{reply:?}"),
     };
     check(attempt, &lens, &spilled).await;
@@ -287,7 +287,7 @@ async fn an_ended_transaction_stores_no_part() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
     let attempt = open(&node, fresh_begin()).await.unwrap();
-    node.ask(Verb::Abort(attempt)).await.unwrap();
+    node.abort(attempt).await.unwrap();
     let batch = Batch { ops: vec![Op::Put(key("k"), value(300_000))], commit: None };
     let outcome = node.run(attempt, batch).await;
     assert!(matches!(outcome, Err(Refusal::Ended | Refusal::NotFound | Refusal::Lost)), "{outcome:?}");

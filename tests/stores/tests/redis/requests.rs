@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_core::message::Reply;
+use aft_node::Begun;
 use aft_node::NodeHandle;
 use aft_services::Server;
 use aft_store::Store as _;
@@ -41,7 +41,7 @@ async fn a_transaction_costs_what_it_should() {
     // identity itself. Redis tells the time so finely that no written key is looked at first.
     let mut grown = Grown::new(&mut admin, &store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
-    assert!(matches!(reply, Reply::Begun { committed: Some(_), .. }), "{reply:?}");
+    assert!(matches!(reply, Begun::Committed { .. }), "{reply:?}");
     assert_eq!(grown.calls(&mut admin), [1, 2 * 2 + 1, 0]);
     assert_eq!(grown.counted(&store), [1, 2, 0]);
     // Nothing is owed: nothing comes after the answer.

@@ -1,9 +1,9 @@
 //! A node in this process: the same verbs as the native API's calls, without HTTP.
 
 use aft_core::ids::{AttemptId, Key, TxnId};
-use aft_core::message::{Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal, Reply, Verb};
+use aft_core::message::{Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal};
 use aft_core::record::{Location, Value, Write};
-use aft_node::{NodeHandle, fresh_attempt, fresh_begin};
+use aft_node::{Begun, Ended, NodeHandle, fresh_attempt, fresh_begin};
 use bytes::Bytes;
 
 use super::{COMMIT_AGAIN_MAX, Effect, Ran, Refused, Work, proves_no_commit, seen};
@@ -30,20 +30,28 @@ impl NodeBackend {
         let puts = work.puts.into_iter().map(|(key, value)| Op::Put(name(key), inline(value)));
         let ops = puts.chain(work.gets.iter().map(|key| Op::Get(name(*key)))).collect();
         let batch = Batch { ops, commit: last.then(CommitArgs::default) };
-        let verb = if work.first {
+        // An attempt of a fresh request is never replayed.
+        let outcome = if work.first {
             let begin = Begin { batch, ..fresh_begin() };
             self.attempt = begin.attempt;
-            Verb::Begin(Box::new(begin))
+            self.node.begin(Box::new(begin)).await.map(|begun| match begun {
+                Begun::Open { reads, .. } => (reads, None),
+                Begun::Committed { reads, committed } => (reads, Some(committed)),
+                Begun::Replayed(_) => panic!("an opening was answered {begun:?}"),
+            })
         } else {
-            Verb::Run(self.attempt, batch)
+            self.node.run(self.attempt, batch).await.map(|ran| match ran {
+                aft_node::Ran::Open { reads } => (reads, None),
+                aft_node::Ran::Committed { reads, committed } => (reads, Some(committed)),
+                aft_node::Ran::Replayed(_) => panic!("a batch was answered {ran:?}"),
+            })
         };
-        match self.node.ask(verb).await {
-            Ok(Reply::Begun { reads, committed, .. } | Reply::Ran { reads, committed }) => {
+        match outcome {
+            Ok((reads, committed)) => {
                 assert!(reads.len() == gets && committed.is_some() == last, "a batch is answered whole");
                 let reads = reads.into_iter().map(|read| self.seen(read)).collect();
                 Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
             }
-            Ok(reply) => panic!("a batch was answered {reply:?}"),
             Err(Refusal::Unknown(_) | Refusal::UnknownDamaged(..)) if last => self.commit_again().await,
             Err(refusal) => Err(refused(&refusal)),
         }
@@ -53,14 +61,13 @@ impl NodeBackend {
     async fn commit_again(&self) -> Result<Ran, Refused> {
         for nth in 0..COMMIT_AGAIN_MAX {
             tokio::time::sleep(pause(nth)).await;
-            match self.node.ask(Verb::Commit(self.attempt, CommitArgs::default())).await {
-                Ok(Reply::Committed(committed)) => {
+            match self.node.commit(self.attempt, CommitArgs::default()).await {
+                Ok(Ended::Committed(committed)) => {
                     return Ok(Ran { reads: Vec::new(), committed: place(&committed) });
                 }
-                Ok(Reply::Replayed(replayed)) => {
+                Ok(Ended::Replayed(replayed)) => {
                     return Ok(Ran { reads: Vec::new(), committed: Some(order(&replayed.txn)) });
                 }
-                Ok(reply) => panic!("a commit was answered {reply:?}"),
                 Err(refusal) => {
                     let refused = refused(&refusal);
                     if proves_no_commit(refused.code) {

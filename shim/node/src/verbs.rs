@@ -1,0 +1,169 @@
+//! The verbs of a node, one typed method each: the one way in for doors and for drivers of load.
+//!
+//! The core answers every verb with one [`Reply`], of which a verb has only a few. The methods here
+//! narrow it down, so that no caller has to say what the node cannot answer. [`NodeHandle::begin`]
+//! and [`NodeHandle::run`], which take values of any size, are in `batches`.
+
+use std::sync::Arc;
+
+use aft_core::ids::{AttemptId, RequestHash};
+use aft_core::message::{
+    Batch, Begin, CommitArgs, Committed, ListKeys, ListedKey, Read, Refusal, Replayed, Reply, Verb,
+};
+use aft_core::record::{BlobGroup, Record};
+
+use crate::handle::NodeHandle;
+
+/// The outcome of an opening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The transaction is open.
+    Open {
+        /// Its attempt.
+        attempt: AttemptId,
+        /// The rest of its time, in milliseconds.
+        remaining_ms: u64,
+        /// One for every `Get` and `Add` of the batch, in order.
+        reads: Vec<Read>,
+    },
+    /// The batch committed.
+    Committed {
+        /// The commit.
+        committed: Committed,
+        /// One for every `Get` and `Add` of the batch, in order.
+        reads: Vec<Read>,
+    },
+    /// Another attempt of the request had committed, or did meanwhile; this one has no effect.
+    Replayed(Replayed),
+}
+
+/// The outcome of a batch in an open transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ran {
+    /// The batch ran, and the transaction stays open.
+    Open {
+        /// One for every `Get` and `Add` of the batch, in order.
+        reads: Vec<Read>,
+    },
+    /// The batch committed.
+    Committed {
+        /// The commit.
+        committed: Committed,
+        /// One for every `Get` and `Add` of the batch, in order.
+        reads: Vec<Read>,
+    },
+    /// Another attempt of the request had committed, or did meanwhile; this one has no effect.
+    Replayed(Replayed),
+}
+
+/// The outcome of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The transaction committed.
+    Committed(Committed),
+    /// Another attempt of the request had committed, or did meanwhile; this one has no effect.
+    Replayed(Replayed),
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Keys that exist in the transaction's snapshot, in order.
+    pub keys: Vec<ListedKey>,
+    /// Common prefixes under which a key exists, in order.
+    pub prefixes: Vec<String>,
+    /// Continue after this text, exclusive; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl NodeHandle {
+    /// Lists keys in an open transaction.
+    ///
+    /// # Errors
+    /// Returns the core's refusal; [`Refusal::Overloaded`] if the queue is full; and
+    /// [`Refusal::NotServing`] if the node has stopped.
+    pub async fn list(&self, attempt: AttemptId, keys: ListKeys) -> Result<Page, Refusal> {
+        match self.ask(Verb::List(attempt, keys)).await? {
+            Reply::Listed { keys, prefixes, next } => Ok(Page { keys, prefixes, next }),
+            reply => panic!("a listing was answered {reply:?}"),
+        }
+    }
+
+    /// Commits an open transaction. A commit that is repeated returns the outcome of the first.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::list`]; and [`Refusal::Unknown`] if the node stopped while the commit may
+    /// have been in flight: look the request up, or commit again.
+    pub async fn commit(&self, attempt: AttemptId, args: CommitArgs) -> Result<Ended, Refusal> {
+        match self.ask(Verb::Commit(attempt, args)).await? {
+            Reply::Committed(committed) => Ok(Ended::Committed(committed)),
+            Reply::Replayed(replayed) => Ok(Ended::Replayed(replayed)),
+            reply => panic!("a commit was answered {reply:?}"),
+        }
+    }
+
+    /// Aborts an open transaction: nothing of it takes effect.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::list`]; [`Refusal::Ended`] if the transaction has committed or is committing.
+    pub async fn abort(&self, attempt: AttemptId) -> Result<(), Refusal> {
+        match self.ask(Verb::Abort(attempt)).await? {
+            Reply::Aborted => Ok(()),
+            reply => panic!("an abort was answered {reply:?}"),
+        }
+    }
+
+    /// Returns the commit record of a request.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] if no commit of the request is known; else as [`NodeHandle::list`].
+    pub async fn look_up(&self, request: RequestHash) -> Result<Arc<Record>, Refusal> {
+        self.found(Verb::LookUp(request)).await
+    }
+
+    /// Returns the commit record of an attempt's request; of `request` if the node does not
+    /// remember the attempt.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::look_up`].
+    pub async fn look_up_of(&self, attempt: AttemptId, request: RequestHash) -> Result<Arc<Record>, Refusal> {
+        self.found(Verb::LookUpOf(attempt, request)).await
+    }
+
+    async fn found(&self, verb: Verb) -> Result<Arc<Record>, Refusal> {
+        match self.ask(verb).await? {
+            Reply::Found(record) => Ok(record),
+            reply => panic!("a look-up was answered {reply:?}"),
+        }
+    }
+
+    /// Reserves the place of the attempt's next blob: its group, and its number there.
+    pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<(BlobGroup, u32), Refusal> {
+        match self.ask(Verb::ReserveBlob(attempt)).await? {
+            Reply::Reserved { group, number } => Ok((group, number)),
+            reply => panic!("a reservation was answered {reply:?}"),
+        }
+    }
+
+    /// Opens a transaction and runs its batch, whose values the core takes as they are.
+    pub(crate) async fn begin_inline(&self, begin: Box<Begin>) -> Result<Begun, Refusal> {
+        Ok(match self.ask(Verb::Begin(begin)).await? {
+            Reply::Begun { reads, committed: Some(committed), .. } => Begun::Committed { committed, reads },
+            Reply::Begun { attempt, remaining_ms, reads, committed: None } => {
+                Begun::Open { attempt, remaining_ms, reads }
+            }
+            Reply::Replayed(replayed) => Begun::Replayed(replayed),
+            reply => panic!("a begin was answered {reply:?}"),
+        })
+    }
+
+    /// Runs a batch, whose values the core takes as they are.
+    pub(crate) async fn run_inline(&self, attempt: AttemptId, batch: Batch) -> Result<Ran, Refusal> {
+        Ok(match self.ask(Verb::Run(attempt, batch)).await? {
+            Reply::Ran { reads, committed: Some(committed) } => Ran::Committed { committed, reads },
+            Reply::Ran { reads, committed: None } => Ran::Open { reads },
+            Reply::Replayed(replayed) => Ran::Replayed(replayed),
+            reply => panic!("a batch was answered {reply:?}"),
+        })
+    }
+}
