@@ -1,4 +1,4 @@
-//! A store that counts the calls to another: what a transaction costs, by call.
+//! A store that counts the calls to another store, for the cost of a transaction by call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,21 +12,22 @@ use aft_store::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// Calls by their names in the trait. Calls that were never made are left out.
+/// Numbers of calls, by the method's name in the trait. Calls that were never made are left out.
 pub(crate) type Calls = BTreeMap<String, u64>;
 
-/// What was asked of a store by one moment, or between two.
+/// The requests to a store up to a moment, or between two.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Asked {
     pub(crate) calls: Calls,
-    /// What its requests cost, in US dollars, if it charges for them.
+    /// The price of the requests in US dollars, if the store charges for them.
     pub(crate) dollars: Option<f64>,
-    /// What they consumed, where it charges by units.
+    /// The billing units that they consumed, if the store charges by units.
     pub(crate) units: BTreeMap<String, f64>,
 }
 
 impl Asked {
-    /// From an earlier moment to this one. Nothing if a count stands lower than it did: the server was started anew, and what it did before is not known.
+    /// Returns the difference from `before` to `self`. It is empty if any count has fallen: the
+    /// server was restarted, and its counts from before are lost.
     pub(crate) fn since(&self, before: &Asked) -> Asked {
         let fell = |now: Option<&u64>, then: &u64| now.is_none_or(|now| now < then);
         if before.calls.iter().any(|(call, then)| fell(self.calls.get(call), then)) {
@@ -40,19 +41,19 @@ impl Asked {
         Asked { calls: calls_between(&before.calls, &self.calls), dollars, units: units.collect() }
     }
 
-    /// Calls per transaction, by call.
+    /// Returns the calls per transaction, by call.
     pub(crate) fn per_transaction(&self, transactions: u64) -> BTreeMap<String, f64> {
         let per_transaction =
             |(call, count): (&String, &u64)| (call.clone(), share(*count as f64, transactions));
         self.calls.iter().map(per_transaction).collect()
     }
 
-    /// Units per transaction.
+    /// Returns the billing units per transaction, by unit.
     pub(crate) fn units_per_transaction(&self, transactions: u64) -> BTreeMap<String, f64> {
         self.units.iter().map(|(unit, amount)| (unit.clone(), share(*amount, transactions))).collect()
     }
 
-    /// US dollars per million transactions.
+    /// Returns the price in US dollars per million transactions, if the store charges.
     pub(crate) fn cost_per_million(&self, transactions: u64) -> Option<f64> {
         self.dollars.map(|dollars| share(dollars * 1e6, transactions))
     }
@@ -62,15 +63,15 @@ fn share(of: f64, transactions: u64) -> f64 {
     of / transactions.max(1) as f64
 }
 
-/// Counts every call, then passes it on.
+/// A decorator that counts each call, then passes it on.
 #[derive(Debug)]
 pub(crate) struct CountingStore {
     inner: Arc<dyn Store>,
-    /// Shared with the handles that hold writes to deadlines.
+    /// Shared with the stores that [`Store::until`] returns.
     counts: Arc<[AtomicU64; CALLS.len()]>,
 }
 
-/// The trait's calls that go to the store.
+/// The names of the trait's methods that send requests to the store, in the order of [`Call`].
 const CALLS: [&str; 12] = [
     "get",
     "put",
@@ -103,12 +104,12 @@ enum Call {
 }
 
 impl CountingStore {
-    /// Counts from now on.
+    /// Wraps `inner`, with all counts at 0.
     pub(crate) fn new(inner: Arc<dyn Store>) -> CountingStore {
         CountingStore { inner, counts: Default::default() }
     }
 
-    /// The calls so far, and what they cost.
+    /// Returns the calls so far and their costs.
     pub(crate) fn asked(&self) -> Asked {
         let costs = self.inner.costs();
         let units = costs.iter().flat_map(|costs| &costs.consumed);
@@ -119,7 +120,7 @@ impl CountingStore {
         }
     }
 
-    /// The calls so far.
+    /// Returns the calls so far.
     fn calls(&self) -> Calls {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         CALLS.iter().zip(counts).filter(|(_, n)| *n > 0).map(|(call, n)| ((*call).to_owned(), n)).collect()
@@ -131,7 +132,7 @@ impl CountingStore {
     }
 }
 
-/// What was called between two moments.
+/// Returns the calls made between two moments.
 fn calls_between(before: &Calls, after: &Calls) -> Calls {
     let earlier = |call: &str| before.get(call).copied().unwrap_or_default();
     let grown = after.iter().map(|(call, count)| (call.clone(), count.saturating_sub(earlier(call))));
@@ -241,7 +242,7 @@ mod tests {
     use super::{Asked, CALLS, Call, Calls, CountingStore, calls_between};
 
     #[test]
-    fn names_stand_at_their_numbers() {
+    fn each_call_indexes_its_name() {
         assert_eq!(CALLS[Call::Get as usize], "get");
         assert_eq!(CALLS[Call::DeleteIf as usize], "delete_if");
         assert_eq!(CALLS[Call::Groups as usize], "groups");
@@ -262,13 +263,13 @@ mod tests {
         assert_eq!(between.per_transaction(10)["put"], 2.0);
         assert!((between.cost_per_million(10).unwrap() - 40_000.0).abs() < 1e-6);
         assert_eq!(asked(1, None).since(&asked(0, None)).cost_per_million(10), None);
-        // A server that was started anew.
+        // A count that has fallen means that the server was restarted.
         assert_eq!(asked(9, Some(0.05)).since(&asked(10, Some(0.1))), Asked::default());
         assert_eq!(Asked::default().since(&asked(10, Some(0.1))), Asked::default());
     }
 
     #[tokio::test]
-    async fn counts_what_goes_through() {
+    async fn each_call_is_counted_under_its_name() {
         let store = CountingStore::new(Arc::new(MemoryStore::new()));
         let name = Name::new(Space::Commit, "a", "");
         store.put(&name, "x".into()).await.unwrap();
@@ -281,7 +282,8 @@ mod tests {
         assert_eq!(after["put"], 2);
     }
 
-    /// A commit and a scan are one call each, here and for the store inside, which counts as well.
+    /// A commit and a scan each count as one call, in this store and in the counting store inside
+    /// it.
     #[tokio::test]
     async fn commits_and_scans_go_through_as_one_call() {
         let inner = Arc::new(CountingStore::new(Arc::new(MemoryStore::new())));

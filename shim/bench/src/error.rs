@@ -1,46 +1,48 @@
-//! Why a run could not be carried out.
+//! The reasons why a run could not be carried out.
 
-/// The outcome of setting up and carrying out a run.
+/// The result of setting up or carrying out a run.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Why a run has no report. Each text says what to do.
+/// The reason why a run has no report. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An option, or a combination of options, makes no sense. The text names it and the remedy.
+    /// An option, or a combination of options, is invalid. The text names it and says how to fix
+    /// it.
     #[error("{0}")]
     Options(String),
-    /// The server could not be reached, or does not answer as the native API does.
+    /// The server could not be reached, or its answers are not those of the native API.
     #[error("server {url}: {problem}")]
     Server {
         /// The server's URL.
         url: String,
-        /// What happened, and what to check.
+        /// The problem, and what to check.
         problem: String,
     },
-    /// A store refused or did not answer, outside of what the load generator counts as a failed transaction.
+    /// A store returned an error or did not answer, in a call that is not part of a measured
+    /// transaction.
     #[error("store: {0}")]
     Store(#[from] aft_store::Error),
-    /// The node in process could not start.
+    /// The node in this process could not start.
     #[error("node: {0}")]
     Node(String),
-    /// What a run left could not be counted after it. The text names what, and why.
+    /// The effects that a run left in the store could not be counted. The text says which, and why.
     #[error("audit: {0}; run it again when the store answers")]
     Audit(String),
-    /// The run was told to end (Ctrl-C, or a request to terminate) and has ended its processes.
+    /// The run was interrupted (SIGINT or SIGTERM), and has ended its processes.
     #[error("interrupted")]
     Interrupted,
-    /// A file or a process.
+    /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation that was attempted.
         what: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// An error of the system, with what was attempted.
+    /// Returns a function that wraps a system error in [`Error::Io`], with `what` as the operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }

@@ -1,4 +1,5 @@
-//! What every run tells, as one JSON object: the names are stable, and the same for the benchmark and for both runs of the demo.
+//! The results of a run, as one JSON object. Its field names are stable, and the same for the
+//! benchmark and for both runs of the demo.
 
 use std::collections::BTreeMap;
 
@@ -6,53 +7,60 @@ use serde::Serialize;
 
 use crate::latency::LatencyMs;
 
-/// The fields that every run has. `W` is the load, which differs.
+/// The fields that every run has. `W` describes the load, which differs between runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures<W> {
-    /// Transactions that committed (without the shim: that ran to their end). In the demo: requests that were acknowledged.
+    /// Transactions that committed (without the shim: that finished). In the demo: requests that
+    /// were acknowledged.
     pub transactions: u64,
-    /// Attempts that they took, those that failed included.
+    /// Attempts that those transactions took, failed ones included.
     pub attempts: u64,
-    /// Of those transactions, how many a second.
+    /// Committed transactions per second.
     pub transactions_per_s: f64,
-    /// From when a transaction started (open pace: was due) to its acknowledgement, all of its attempts included.
+    /// The time from a transaction's start (open pace: from when it was due) to its
+    /// acknowledgement, all of its attempts included.
     pub latency_ms: LatencyMs,
-    /// Those who saw one: transactions; in the demo functions and audits.
+    /// The number of transactions that saw an anomaly; in the demo, of functions and audits.
     pub anomalies: Anomalies,
-    /// Transactions that read what was older than their session had committed or read; left out where clients do not go from server to server.
+    /// Transactions that read something older than their session had committed or read. Left out
+    /// unless clients move between servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions_broken: Option<u64>,
-    /// Requests to the store by call, per transaction. Publishing, maintenance and audits that happened meanwhile are included.
+    /// Requests to the store per transaction, by call. Publishing, maintenance and audits during
+    /// the run are included.
     pub requests_per_transaction: BTreeMap<String, f64>,
-    /// What those consumed of the units by which the store charges, per transaction; left out where it does not charge so.
+    /// The store's billing units that those requests consumed, per transaction. Left out if the
+    /// store does not charge by units.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub consumed_per_transaction: BTreeMap<String, f64>,
-    /// The list price of those requests in US dollars, per million transactions; null where the store does not charge by request. Storage and traffic are not
-    /// in it.
+    /// The list price of those requests in US dollars, per million transactions; null if the store
+    /// does not charge by request. Storage and traffic are not included.
     pub cost_per_million_transactions: Option<f64>,
-    /// Attempts that failed, by code; `gave_up` and `not_started` count transactions. What the demo does to an attempt on purpose is not
-    /// here.
+    /// Attempts that failed, by code; `gave_up` and `not_started` count transactions. Attempts that
+    /// the demo kills or delays on purpose are not counted.
     pub errors: BTreeMap<String, u64>,
-    /// Gives the same keys, or requests and fates, again.
+    /// The seed. The same seed draws the same keys (in the demo: the same requests and fates).
     pub seed: u64,
-    /// The store's URL, or the server's.
+    /// The URL of the store, or of the server.
     pub store: String,
-    /// The load.
+    /// The description of the load.
     pub workload: W,
-    /// Whether the shim was left out.
+    /// True if the run went directly to the store, without the shim.
     pub direct: bool,
 }
 
-/// How many saw an anomaly of a kind (see the paper's table 2).
+/// Numbers of transactions (in the demo: of functions and audits) that saw an anomaly, by kind
+/// (table 2 of the paper).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Anomalies {
-    /// Read a key that they had written, and got another write.
+    /// Transactions that read a key after writing it, and got somebody else's write.
     pub own_write: u64,
-    /// Read a version together with one that is too old for it, or read a key twice and got two versions.
+    /// Transactions that read a version together with one that is too old for it, or read a key
+    /// twice and got two versions.
     pub fractured: u64,
 }
 
-/// One JSON object, on one line.
+/// Returns `figures` as one JSON object on one line.
 pub(crate) fn json(figures: &impl Serialize) -> String {
     serde_json::to_string(figures).expect("figures are finite numbers and texts under text keys")
 }

@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 client: one kept-alive connection, one call at a time, `TCP_NODELAY`.
+//! A small HTTP/1.1 client: one persistent connection, one call at a time, `TCP_NODELAY`.
 //!
-//! The load generator shares the machine with the server that it measures, so it does little: no pool, no redirects, no retries. Those are
-//! decisions of the callers, who count them.
+//! The load generator shares the machine with the server that it measures, so this client does
+//! little: no pool, no redirects, no retries. Callers decide about retries, and count them.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-/// How long one call may take: above the server's own time-out for a store that does not answer, so that its answer, not ours, is counted.
+/// The timeout of one call. It is longer than the server's own timeout for a store that does not
+/// answer, so that the server's answer is counted, not this timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A server's address, parsed once.
@@ -33,20 +34,24 @@ impl Server {
     /// Parses `http://HOST:PORT`.
     ///
     /// # Errors
-    /// If the URL has another form, or the token is not text for a header.
+    /// Returns [`Error::Server`] if the URL has another form, or if the token cannot be sent in a
+    /// header. The message says what to correct.
     pub(crate) fn parse(url: &str, token: Option<&str>) -> Result<Server> {
         if url.contains('@') {
-            // Not repeated: what stands before the @ is a secret.
-            let problem = "a server takes bearer tokens, no user and password: see --token-file".to_owned();
+            // The message does not repeat the URL: the part before the @ is a secret.
+            let problem =
+                "servers accept bearer tokens, not a user and password in the URL: use --token-file"
+                    .to_owned();
             return Err(Error::Server { url: "http://…".to_owned(), problem });
         }
         let wrong = |problem: &str| Error::Server { url: url.to_owned(), problem: problem.to_owned() };
-        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("only http:// URLs are served"))?;
+        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("the URL must begin with http://"))?;
         let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
-            return Err(wrong("a server's URL is http://HOST:PORT, without a path"));
+            return Err(wrong("the URL must be http://HOST:PORT, without a path"));
         }
-        let host = HeaderValue::from_str(authority).map_err(|_| wrong("the host is not text"))?;
+        let host = HeaderValue::from_str(authority)
+            .map_err(|_| wrong("the host has characters that a header cannot hold"))?;
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -60,25 +65,25 @@ impl Server {
     }
 }
 
-/// One answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
 }
 
-/// No answer came: what was asked may have happened, or not.
+/// A call without an answer. The operation may have happened or not, unless nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoAnswer {
-    /// There is no connection: nothing was sent.
-    #[error("cannot connect: {0}; is the server running there?")]
+    /// No connection could be opened, so nothing was sent.
+    #[error("cannot connect: {0}; check that the server is running at this address")]
     NotSent(String),
-    /// The connection broke or the time ran out after the call had been sent.
+    /// The connection broke, or the call timed out, after the request had been sent.
     #[error("no answer: {0}")]
     Broken(String),
 }
 
-/// A connection; opens itself when it is needed.
+/// A connection, which is opened when it is first needed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: Server,
@@ -86,15 +91,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Not yet open.
+    /// Returns a connection that is not open yet.
     pub(crate) fn new(server: Server) -> Connection {
         Connection { server, sender: None }
     }
 
-    /// Sends a call and waits for the whole answer. A connection that fails is closed; the next call opens another.
+    /// Sends a call and waits for the whole answer. A connection that fails is closed; the next
+    /// call opens a new one.
     ///
     /// # Errors
-    /// [`NoAnswer`]; any answer with a status is an [`Answer`].
+    /// Returns [`NoAnswer`] if no complete response came. A response with any status is an
+    /// [`Answer`].
     pub(crate) async fn call(
         &mut self,
         method: Method,
@@ -110,7 +117,7 @@ impl Connection {
             let body = body.collect().await.map_err(broken)?.to_bytes();
             Ok(Answer { status: head.status, body })
         });
-        let answer = answered.await.unwrap_or_else(|_| Err(broken("the time ran out")));
+        let answer = answered.await.unwrap_or_else(|_| Err(broken("the call timed out")));
         if answer.is_err() {
             self.sender = None;
         }
@@ -138,10 +145,10 @@ impl Connection {
         request
     }
 
-    /// The open connection, opened if need be.
+    /// Returns the open connection, opening one if necessary.
     async fn sender(&mut self) -> std::result::Result<&mut http1::SendRequest<Full<Bytes>>, NoAnswer> {
         let open = match self.sender.take() {
-            // The server may have closed an idle connection; then a new one is opened before anything is sent.
+            // The server may have closed an idle connection; then open a new one before sending.
             Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
             None => None,
         };
@@ -157,7 +164,8 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        // Ends when the sender is dropped or the server closes; a failure shows in the call under way.
+        // The task ends when the sender is dropped or the server closes; a failure is reported by
+        // the call in flight.
         tokio::spawn(async move {
             let _ = connection.await;
         });

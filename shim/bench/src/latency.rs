@@ -1,40 +1,41 @@
-//! Latencies in a histogram of bounded memory and error.
+//! Latencies, recorded in a histogram with bounded memory and bounded error.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// The longest latency that is told apart: longer ones count as this, and any transaction that takes so long is a finding of its own.
+/// The longest latency that the histogram distinguishes; longer ones are recorded as this. A
+/// transaction that takes this long is a finding in itself.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// Three digits: an error of at most 0.1 %.
+/// The significant digits that the histogram keeps: an error of at most 0.1 %.
 const DIGITS: u8 = 3;
 
-/// Latencies, in microseconds inside.
+/// A histogram of latencies, in microseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Latencies {
     histogram: Histogram<u64>,
 }
 
 impl Latencies {
-    /// None yet.
+    /// Returns an empty histogram.
     pub(crate) fn new() -> Latencies {
         let longest = u64::try_from(LONGEST.as_micros()).expect("fifteen minutes in microseconds fit");
         let histogram = Histogram::new_with_max(longest, DIGITS).expect("the bounds are constants that fit");
         Latencies { histogram }
     }
 
-    /// Adds one.
+    /// Records one latency.
     pub(crate) fn record(&mut self, latency: Duration) {
         self.histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Adds all of another.
+    /// Adds all latencies of `other`.
     pub(crate) fn add(&mut self, other: &Latencies) {
         self.histogram.add(&other.histogram).expect("all have the same bounds");
     }
 
-    /// The figures.
+    /// Returns the percentiles that reports show.
     pub(crate) fn summary(&self) -> LatencyMs {
         LatencyMs {
             p50: self.quantile_ms(0.50),
@@ -44,7 +45,8 @@ impl Latencies {
         }
     }
 
-    /// The latency that a share (0 to 1) of all did not pass, in milliseconds; 0 without any.
+    /// Returns the latency that the fraction `share` (0 to 1) of all did not exceed, in
+    /// milliseconds; 0 if nothing was recorded.
     pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
         self.histogram.value_at_quantile(share) as f64 / 1_000.0
     }
@@ -53,13 +55,13 @@ impl Latencies {
 /// Percentiles in milliseconds; all 0 if nothing was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencyMs {
-    /// Half were at least as fast.
+    /// The median.
     pub p50: f64,
-    /// 95 % were.
+    /// The 95th percentile.
     pub p95: f64,
-    /// 99 % were.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The slowest.
+    /// The longest latency.
     pub max: f64,
 }
 

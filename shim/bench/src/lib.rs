@@ -1,15 +1,21 @@
 //! Workloads, the load generator and the demo: what `aft bench` and `aft demo` run.
 //!
-//! * [`standard`] – the paper's standard transaction, against a server, a node in process, or straight against a store; latencies,
-//!   anomalies, store requests per transaction.
-//! * [`demo`] – bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it.
-//! * [`exactly_once`] – requests that die halfway, plain, with an idempotency record and through the shim: double and half effects.
-//! * [`svg`] – what plots share: axes with round ticks, their numbers, text in markup.
-//! * [`Figures`], [`LatencyMs`] – what a run tells, the same in both.
-//! * [`machine`] – what it was measured on, in a line.
-//! * [`Error`] – why a run could not be carried out. What a run *finds* is in its report, not here.
+//! * [`standard`] – the paper's standard transaction, run against a server, against a node in this
+//!   process, or directly against a store. It reports latencies, anomalies, and store requests per
+//!   transaction.
+//! * [`demo`] – bank transfers by real processes that are killed, run twice, and finish late; first
+//!   without the shim, then with it.
+//! * [`exactly_once`] – requests whose functions die halfway, run plainly, with an idempotency
+//!   record, and through the shim. It counts double and half effects.
+//! * [`svg`] – shared parts of plots: axes with round ticks, their labels, escaped text.
+//! * [`Figures`], [`LatencyMs`] – the results of a run, with the same fields for [`standard`] and
+//!   [`demo`].
+//! * [`machine`] – the machine that a run was measured on, in one line.
+//! * [`Error`] – the reason why a run could not be carried out. The faults that a run *finds* are
+//!   in its report, not here.
 //!
-//! This crate reads no command line, no environment and no settings file; the binary does, and hands over plain options.
+//! This crate reads no command line, environment or settings file. The binary does, and passes
+//! plain options.
 
 mod counting;
 pub mod demo;

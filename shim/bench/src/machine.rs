@@ -1,9 +1,9 @@
-//! What a figure was measured on. A number without its machine says nothing.
+//! The machine that a figure was measured on. A figure means nothing without it.
 
 use std::fs;
 use std::thread;
 
-/// The machine and the program in one line, as far as the system tells.
+/// Describes the machine and the program in one line, as far as the system reports them.
 pub fn describe() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut parts = vec![format!("{cores} cores")];
@@ -18,13 +18,13 @@ pub fn describe() -> String {
     parts.join(" · ")
 }
 
-/// The program's version, and whether the compiler optimised it: a figure of a debug build is no figure.
+/// Returns the program's version and build profile. Figures from a debug build are not comparable.
 pub(crate) fn version() -> String {
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
     format!("aft {} ({build})", env!("CARGO_PKG_VERSION"))
 }
 
-/// The text after the first `name … :` of a file of `/proc`.
+/// Returns the text after the first `name … :` in a file of `/proc`.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;

@@ -1,25 +1,25 @@
-//! What every plot needs, whatever it draws: axes with round ticks, their numbers, text that markup does not misread.
+//! Shared parts of plots: axes with round ticks, their labels, and escaped text.
 
-/// Ticks of an axis, about.
+/// The approximate number of ticks on an axis.
 const TICKS: f64 = 5.0;
 
-/// Where an axis starts and ends, and the distance of its ticks.
+/// The range of an axis and the distance between its ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Axis {
-    /// Where it starts.
+    /// The start of the axis.
     pub low: f64,
-    /// Where it ends.
+    /// The end of the axis.
     pub high: f64,
-    /// From one tick to the next.
+    /// The distance from one tick to the next.
     pub step: f64,
 }
 
 impl Axis {
-    /// An axis over these values, with round ticks; 0 is always on it.
+    /// Returns an axis that covers `values` and 0, and starts and ends at a round tick.
     pub fn over(values: impl Iterator<Item = f64>) -> Axis {
         let (low, high) =
             values.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-        // What is too small to be divided makes no ticks.
+        // All values are 0, or too close to it to be divided into ticks.
         let high = if high - low < f64::MIN_POSITIVE { low + 1.0 } else { high };
         let rough = (high - low) / TICKS;
         let magnitude = 10_f64.powf(rough.log10().floor());
@@ -28,38 +28,39 @@ impl Axis {
         Axis { low: (low / step).floor() * step, high: (high / step).ceil() * step, step }
     }
 
-    /// The same, that ends with the greatest value instead of at a tick: no empty space after the last point.
+    /// Returns an axis like [`Axis::over`], but one that ends at the greatest value instead of at a
+    /// tick, so that there is no empty space after the last point.
     pub fn up_to(values: impl Iterator<Item = f64> + Clone) -> Axis {
         let high = values.clone().fold(0.0, f64::max);
         let axis = Axis::over(values);
         if high > 0.0 { Axis { high, ..axis } } else { axis }
     }
 
-    /// How far along the axis a value is: 0 at its start, 1 at its end.
+    /// Returns the position of `value` along the axis: 0 at its start, 1 at its end.
     pub fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// Where its ticks are.
+    /// Returns the values at the ticks.
     pub fn ticks(&self) -> impl Iterator<Item = f64> {
-        // A little more than the whole number that it may be: rounding must not cost the last tick.
+        // The small surplus keeps rounding errors from losing the last tick.
         let count = ((self.high - self.low) / self.step + 1e-6).floor() as usize;
         (0..=count).map(|nth| self.low + self.step * nth as f64)
     }
 }
 
-/// A tick's number without needless digits.
+/// Formats the label of a tick without unnecessary digits.
 pub fn number(value: f64) -> String {
     let text = if value.abs() >= 10.0 || value == value.round() {
         format!("{value:.0}")
     } else {
         format!("{value:.2}").trim_end_matches('0').to_owned()
     };
-    // A minus is as wide as a digit; a hyphen is not.
+    // Use a minus sign, which is as wide as a digit; a hyphen is not.
     if text == "-0" { "0".to_owned() } else { text.replace('-', "\u{2212}") }
 }
 
-/// Text as it stands in markup, between tags or between double quotes.
+/// Escapes text for markup, between tags or between double quotes.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn markup_does_not_misread_text() {
+    fn text_is_escaped_for_markup() {
         assert_eq!(escape("<a&\">"), "&lt;a&amp;&quot;&gt;");
     }
 }

@@ -1,11 +1,13 @@
-//! Draws keys by a zipf law: key `i` (from 0) with a probability in proportion to `1 / (i + 1)^z`.
+//! Draws keys from a Zipf distribution: key `i` (from 0) with a probability in proportion to `1 /
+//! (i + 1)^z`.
 //!
-//! A table of cumulated probabilities and a binary search: exact for every exponent, 1.0 included (where the usual closed forms divide
-//! by zero), and about ten comparisons for a thousand keys.
+//! It uses a table of cumulative probabilities and a binary search. This is exact for every
+//! exponent, 1.0 included (where the usual closed forms divide by zero), and takes about ten
+//! comparisons for a thousand keys.
 
 use rand::{Rng, RngExt};
 
-/// The most keys of a table: 10 million take 80 MB. The paper goes up to 100,000.
+/// The maximum number of keys in a table: 10 million take 80 MB. The paper goes up to 100,000.
 pub(crate) const KEYS_MAX: usize = 10_000_000;
 
 /// A sampler over `0..keys`.
@@ -16,10 +18,11 @@ pub(crate) struct Zipf {
 }
 
 impl Zipf {
-    /// A sampler.
+    /// Returns a sampler over `0..keys` with the given exponent `z`.
     ///
     /// # Panics
-    /// If there are no keys or too many, or the exponent is not a number from 0 to 3: options are checked before.
+    /// If `keys` is 0 or above [`KEYS_MAX`], or `exponent` is not between 0 and 3. Options are
+    /// checked before.
     pub(crate) fn new(keys: usize, exponent: f64) -> Zipf {
         assert!((1..=KEYS_MAX).contains(&keys), "{keys} keys");
         assert!((0.0..=3.0).contains(&exponent), "exponent {exponent}");
@@ -37,7 +40,7 @@ impl Zipf {
         Zipf { cumulated }
     }
 
-    /// One key.
+    /// Draws one key.
     pub(crate) fn draw(&self, random: &mut impl Rng) -> u32 {
         let point: f64 = random.random();
         let key = self.cumulated.partition_point(|entry| *entry <= point);
@@ -52,7 +55,7 @@ mod tests {
 
     use super::Zipf;
 
-    /// Every key's frequency is within five standard deviations of what the law says.
+    /// Checks that each key's frequency is within five standard deviations of its expected value.
     fn check(keys: usize, exponent: f64) {
         const DRAWS: u32 = 200_000;
         let zipf = Zipf::new(keys, exponent);
