@@ -34,7 +34,7 @@ pub enum Error {
     /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// The operation that was attempted.
+        /// The failure in words: "cannot …".
         what: String,
         /// The system's error.
         source: std::io::Error,
@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a function that wraps a system error in [`Error::Io`], with `what` as the operation.
+    /// Returns a function that wraps a system error in [`Error::Io`]. `what` begins with "cannot".
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }

@@ -1,5 +1,6 @@
-//! How a function or an auditor gets at keys: through the shim, in a transaction, or straight at the store by way of the demo's plain
-//! key-value server. The same few calls either way, so that both runs do the same work.
+//! Access to keys for functions and auditors: through the shim in a transaction, or directly to the
+//! store by way of the demo's plain key-value server. The calls are the same either way, so that
+//! both runs do the same work.
 
 use aft_api::{Action, Begin, Code, Commit, Format, IfOpen, Isolation, Op, Problem, Reply};
 use bytes::Bytes;
@@ -9,47 +10,48 @@ use crate::demo::order::Ended;
 use crate::demo::platform::Again;
 use crate::http::{Answer, Connection, NoAnswer, Server};
 
-/// Where the plain server keeps keys.
+/// The path prefix of keys on the plain server.
 pub(crate) const PLAIN_PATH: &str = "/plain/";
-/// How often a commit whose outcome is not known is asked for again.
+/// The maximum number of times that a commit is sent while its outcome is unknown.
 const COMMIT_AGAIN_MAX: u32 = 5;
 
-/// How long an attempt may take: it takes some 20 ms, and a late one a few hundred more.
+/// The timeout of a transaction: an attempt usually takes some 20 ms, and a late one a few hundred
+/// more.
 const TRANSACTION_MS: u64 = 20_000;
 
 /// Reads and writes of one attempt, or of one audit.
 #[derive(Debug)]
 pub(crate) struct Access {
     connection: Connection,
-    /// The open transaction; none without the shim.
+    /// The open transaction. `None` without the shim.
     transaction: Option<String>,
 }
 
-/// The arguments of a transaction's opening.
+/// The arguments for opening a transaction.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// The request that it is an attempt of.
+    /// The ID of the request that the transaction is an attempt of.
     pub(crate) request: Option<String>,
     pub(crate) isolation: Isolation,
     pub(crate) again: Again,
 }
 
-/// What opening a transaction came to.
+/// The result of opening a transaction.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    /// It is open.
+    /// The transaction is open, and has this ID.
     Open(String),
-    /// The request had committed: nothing to do.
+    /// The request has committed already, so there is nothing to do.
     Replayed,
 }
 
 impl Access {
-    /// In an open transaction, or without one.
+    /// Returns access to `server`, inside `transaction` if there is one.
     pub(crate) fn new(server: Server, transaction: Option<String>) -> Access {
         Access { connection: Connection::new(server), transaction }
     }
 
-    /// Opens a transaction.
+    /// Opens a transaction, which later calls use.
     pub(crate) async fn begin(&mut self, opening: Opening) -> Result<Opened, Ended> {
         let Opening { request, isolation, again } = opening;
         let begin = Begin {
@@ -67,7 +69,7 @@ impl Access {
                 self.transaction = Some(transaction.clone());
                 Ok(Opened::Open(transaction))
             }
-            (false, None) => Err(Ended::Failed("a begin was answered without a transaction".into())),
+            (false, None) => Err(Ended::Failed("the server's answer to begin has no transaction".into())),
         }
     }
 
@@ -76,7 +78,7 @@ impl Access {
         self.transaction = None;
     }
 
-    /// A key's value.
+    /// Returns a key's value.
     pub(crate) async fn get(&mut self, key: &str) -> Result<Option<Bytes>, Ended> {
         let answer = self.connection.call(Method::GET, &self.path(key), None, Bytes::new()).await;
         let answer = answer.map_err(no_answer)?;
@@ -98,7 +100,8 @@ impl Access {
         if answer.status.is_success() { Ok(()) } else { Err(refused(&answer)) }
     }
 
-    /// Commits the transaction; without the shim there is nothing to do. An outcome that is not known is asked for again.
+    /// Commits the transaction. Without the shim there is nothing to commit. A commit whose outcome
+    /// is unknown is sent again.
     pub(crate) async fn commit(&mut self) -> Result<Ended, Ended> {
         let Some(transaction) = self.transaction.clone() else { return Ok(Ended::Done) };
         let path = format!("/v1/transactions/{transaction}/commit");
@@ -122,7 +125,7 @@ impl Access {
         ended
     }
 
-    /// Writes keys one after the other, each by itself.
+    /// Writes keys one after the other, each in a request of its own.
     pub(crate) async fn write_each(&mut self, entries: Vec<(String, Vec<u8>)>) -> Result<(), Ended> {
         for (key, value) in entries {
             self.put(&key, value).await?;
@@ -141,7 +144,8 @@ impl Access {
         self.post("/v1/execute", Format::Json.encode(&begin)).await.map(|_| ())
     }
 
-    /// Reads keys in one transaction of the shim, in their order. `fresh`: as they are now.
+    /// Reads keys in one transaction of the shim, and returns their values in order. `fresh`: the
+    /// newest committed values.
     pub(crate) async fn read_all(
         &mut self,
         keys: &[String],
@@ -152,7 +156,8 @@ impl Access {
         let begin = Begin { ops, isolation: isolation as i32, fresh, ..Begin::default() };
         let reply = self.post("/v1/execute", Format::Json.encode(&begin)).await?;
         if reply.results.len() != keys.len() {
-            let problem = format!("{} keys were read, and {} answered", keys.len(), reply.results.len());
+            let problem =
+                format!("{} keys were read, but the answer has {}", keys.len(), reply.results.len());
             return Err(Ended::Failed(problem));
         }
         Ok(reply.results.into_iter().map(|read| read.value).collect())
@@ -164,7 +169,8 @@ impl Access {
         if answer.status.is_success() { decode(&answer) } else { Err(refused(&answer)) }
     }
 
-    /// Keys of the demo are made of letters, digits, `-` and `/`, and need no escapes.
+    /// Returns the path of a key. Keys of the demo consist of letters, digits, `-` and `/`, and
+    /// need no escapes.
     fn path(&self, key: &str) -> String {
         match &self.transaction {
             Some(transaction) => format!("/v1/transactions/{transaction}/keys/{key}"),
@@ -176,14 +182,15 @@ impl Access {
 fn decode(answer: &Answer) -> Result<Reply, Ended> {
     Format::Json
         .decode(&answer.body)
-        .map_err(|why| Ended::Failed(format!("an answer that is no reply: {why}")))
+        .map_err(|why| Ended::Failed(format!("cannot parse the server's reply: {why}")))
 }
 
 fn problem(answer: &Answer) -> Option<Problem> {
     serde_json::from_slice(&answer.body).ok()
 }
 
-/// Before the commit, a lost answer leaves nothing behind: the attempt is over, another may run.
+/// Returns the outcome of a call without an answer, before the commit. Nothing was committed, so
+/// the attempt is over and another may run.
 fn no_answer(why: NoAnswer) -> Ended {
     match why {
         NoAnswer::NotSent(_) => Ended::Retry("cannot_connect".into()),
@@ -192,6 +199,7 @@ fn no_answer(why: NoAnswer) -> Ended {
 }
 
 fn refused(answer: &Answer) -> Ended {
+    // Without a problem document (the plain server has none) the status decides.
     let Some(problem) = problem(answer) else {
         return match answer.status.is_server_error() {
             true => Ended::Retry(format!("status_{}", answer.status.as_u16())),
@@ -202,7 +210,7 @@ fn refused(answer: &Answer) -> Ended {
     match (problem.action, problem.code) {
         (Action::Retry, _) | (Action::Conflict, Code::InProgress) => Ended::Retry(code),
         (Action::Unknown, _) => Ended::Unknown,
-        // A late attempt finds its transaction gone: nothing of it was committed.
+        // A late attempt finds that its transaction has ended; none of it was committed.
         (Action::NotFound, _) | (Action::Invalid, Code::Ended) => Ended::Retry(code),
         (Action::Conflict | Action::Invalid | Action::Unauthorized | Action::Internal, _) => {
             Ended::Failed(code)

@@ -1,14 +1,16 @@
-//! An account: what the functions read and write, and what the auditors judge by.
+//! Accounts, which the functions read and write, and by which the auditors judge.
 //!
-//! Accounts come in pairs, `a` and `b`, and money moves within a pair only; so the sum of a pair never changes, and each transfer writes
-//! both accounts. Only where the balances of the two levels are shown, money moves between any two. Every account lists the requests that were applied to it: an effect that is there twice, or not at all, or on one side
-//! only, can be read off the list by its request.
+//! Accounts come in pairs, `a` and `b`, and money moves only within a pair. So the sum of a pair
+//! never changes, and each transfer writes both accounts. (Only in `balances` does money move
+//! between any two accounts.) Each account lists the requests that were applied to it, so an effect
+//! that is there twice, not at all, or on one side only, can be read off the list.
 
 use serde::{Deserialize, Serialize};
 
-/// What every account holds at first: more than a run can move out of one, so that no transfer is refused.
+/// The balance of a new account: more than a run can move out of one, so that no transfer is
+/// rejected.
 pub(crate) const OPENING_BALANCE: i64 = 1_000_000;
-/// The attempt that opened the accounts.
+/// The number of the attempt that opened the accounts.
 pub(crate) const OPENING_ATTEMPT: u64 = 0;
 
 /// A side of a pair.
@@ -20,7 +22,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// The other side.
+    /// Returns the other side.
     pub(crate) fn other(self) -> Side {
         match self {
             Side::A => Side::B,
@@ -28,7 +30,7 @@ impl Side {
         }
     }
 
-    /// An account's key.
+    /// Returns an account's key.
     pub(crate) fn key(self, prefix: &str, pair: u32) -> String {
         let side = match self {
             Side::A => "a",
@@ -38,24 +40,24 @@ impl Side {
     }
 }
 
-/// What stands under an account's key.
+/// The value of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Account {
-    /// Money.
+    /// The balance.
     pub(crate) balance: i64,
-    /// The requests that were applied, in the order in which they were.
+    /// The requests that were applied, in order.
     pub(crate) applied: Vec<u64>,
-    /// The attempt that wrote this version; it writes the transfer's other account too.
+    /// The attempt that wrote this version, and the transfer's other account.
     pub(crate) attempt: u64,
 }
 
 impl Account {
-    /// An account nobody has used.
+    /// Returns a new account.
     pub(crate) fn opening() -> Account {
         Account { balance: OPENING_BALANCE, applied: Vec::new(), attempt: OPENING_ATTEMPT }
     }
 
-    /// The account after a request moved so much in (or out, if negative).
+    /// Returns the account after `request` moved `amount` in (or out, if negative).
     pub(crate) fn apply(mut self, request: u64, amount: i64, attempt: u64) -> Account {
         self.balance += amount;
         self.applied.push(request);
@@ -63,18 +65,19 @@ impl Account {
         self
     }
 
-    /// As bytes.
+    /// Encodes the account as JSON.
     pub(crate) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an account is numbers under text keys")
     }
 
-    /// From bytes; `None` if they are no account.
+    /// Decodes an account; `None` if `bytes` is not one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Account> {
         serde_json::from_slice(bytes).ok()
     }
 }
 
-/// The key of a function's entry in the ledger of an account: the second write of each function.
+/// Returns the key of a function's entry in the ledger of an account: the second write of each
+/// function.
 pub(crate) fn ledger_key(account: &str, request: u64) -> String {
     format!("{account}/ledger/{request}")
 }
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn keys_name_the_pair_and_the_side() {
         assert_eq!(Side::A.key("bank", 3), "bank/pair-3/a");
         assert_eq!(ledger_key(&Side::A.other().key("bank", 3), 12), "bank/pair-3/b/ledger/12");
     }

@@ -1,4 +1,4 @@
-//! Auditors: they read pairs of accounts all the while, as any other client might.
+//! Auditors: clients that read pairs of accounts throughout a run, as any other client might.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,27 +15,28 @@ use crate::demo::audit;
 use crate::demo::order::Ended;
 use crate::demo::platform::{Again, Platform};
 
-/// Between the two reads of an audit: as long as a function takes from one call to the next.
+/// The pause between the two reads of an audit: about as long as a function takes between two
+/// calls.
 const BETWEEN_READS: Duration = Duration::from_millis(1);
-/// Between two audits, so that auditors leave the machine to the functions.
+/// The pause between two audits, so that auditors leave the processor to the functions.
 const BETWEEN_AUDITS: Duration = Duration::from_millis(4);
-/// Attempts of one read before it is given up.
+/// The number of attempts after which a read is abandoned.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// What an auditor saw.
+/// The findings of an auditor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Audits {
-    /// Looks that came to an end.
+    /// Completed audits.
     pub(crate) count: u64,
-    /// Requests that were seen half done.
+    /// The numbers of requests that were seen half done.
     pub(crate) half_done: BTreeSet<u64>,
-    /// Looks whose two accounts came from different attempts.
+    /// Audits whose two accounts came from different attempts.
     pub(crate) fractured: u64,
-    /// Looks that could not be made.
+    /// Audits that failed.
     pub(crate) failed: u64,
 }
 
-/// Looks at pairs, chosen at random, until told to stop.
+/// Audits randomly chosen pairs until `stop` is set.
 pub(crate) async fn audit(platform: Arc<Platform>, pairs: u32, seed: u64, stop: Arc<AtomicBool>) -> Audits {
     let mut random = StdRng::seed_from_u64(seed);
     let mut audits = Audits::default();
@@ -57,7 +58,8 @@ pub(crate) async fn audit(platform: Arc<Platform>, pairs: u32, seed: u64, stop: 
     audits
 }
 
-/// Both accounts of a pair; with the shim in one transaction, which is run again if it must be.
+/// Reads both accounts of a pair; through the shim in one transaction, which is retried if
+/// necessary.
 pub(crate) async fn read_pair(
     platform: &Platform,
     access: &mut Access,
@@ -98,5 +100,5 @@ async fn read_once(
 async fn read(access: &mut Access, key: &str) -> Result<Account, Ended> {
     let value = access.get(key).await?;
     let account = value.as_deref().and_then(Account::decode);
-    account.ok_or_else(|| Ended::Failed(format!("there is no account {key}")))
+    account.ok_or_else(|| Ended::Failed(format!("account {key} is missing or damaged")))
 }

@@ -1,16 +1,16 @@
-//! Balances at the two levels of the shim: transfers between any two of a few accounts, at the same
-//! time, first at `read_atomic`, then at `serializable`.
+//! Balances at the two isolation levels of the shim: transfers between any two of a few accounts at
+//! the same time, first at `read_atomic`, then at `serializable`.
 //!
-//! The functions and their fates are those of the two runs; only the order of the requests is gone.
-//! Two transactions that read the same balance may both commit at `read_atomic`: the later one
-//! overwrites what the earlier one did (a lost update), and the sum of all balances is another. At
-//! `serializable` one of the two is told `conflict`, and runs again.
+//! The functions and their fates are the same as in the two runs; only the order of the requests is
+//! gone. Two transactions that read the same balance may both commit at `read_atomic`: the later
+//! one overwrites the earlier one (a lost update), and the sum of all balances changes. At
+//! `serializable` one of the two is rejected with `conflict`, and retried.
 //!
-//! Both levels are on one server of a store of their own. Where one process holds the store, each
+//! Both levels use one server on a store of their own. Where one process holds the store, each
 //! transaction names its level. On a shared store the level belongs to the prefix of the keys, and
-//! is set when the store is made; so the demo makes a store beside the one that it was given, and
-//! removes it at the end. A demo that is interrupted leaves it there. The levels of a store in use
-//! are left alone.
+//! is set when the store is created; so the demo creates a store beside the one that it was given,
+//! and removes it at the end. A demo that is interrupted leaves it there. The levels of a store in
+//! use are not changed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,34 +34,35 @@ use crate::demo::process::{self, Shim};
 use crate::error::{Error, Result};
 use crate::http::Server;
 
-/// Two for each worker: most transfers meet another one of the same account, and yet go on.
+/// The number of accounts: two per worker, so that most transfers conflict with another one, and
+/// yet make progress.
 const ACCOUNTS: u32 = 16;
-/// The share of a run's requests, as one in so many, that is carried out again at each level.
+/// The divisor of a run's requests: one in `SHARE` is carried out again at each level.
 const SHARE: u64 = 5;
-/// Between two audits; each reads every account.
+/// The pause between two audits, each of which reads every account.
 const BETWEEN_AUDITS: Duration = Duration::from_millis(10);
-/// Attempts of the last read of all accounts, when nobody writes any more.
+/// The number of attempts to read all accounts at the end, when nobody writes any more.
 const READ_TRIES_MAX: u32 = 10;
-/// Names listed and deleted in one call.
+/// The number of names listed and deleted in one call.
 const PAGE_LEN: usize = 100;
 
-/// The store of the balances, and what is needed to run them.
+/// The store of the balances, and the settings of their runs.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) program: &'a Path,
-    /// The server's settings file.
+    /// The path of the server's settings file.
     pub(crate) settings: &'a Path,
-    /// The store's URL. Nothing is in it yet.
+    /// The URL of the store, which is still empty.
     pub(crate) store: &'a str,
-    /// The same without secrets.
+    /// The store's URL without secrets.
     pub(crate) shown: &'a str,
-    /// Several servers may share the store: its keys have levels.
+    /// True if several servers may share the store, so that its keys have levels.
     pub(crate) shared: bool,
-    /// Requests of each of the two runs.
+    /// The number of requests in each of the two runs.
     pub(crate) requests: u64,
     pub(crate) workers: u32,
     pub(crate) seed: u64,
-    /// The start of all keys.
+    /// The prefix of all keys.
     pub(crate) prefix: String,
 }
 
@@ -84,11 +85,11 @@ fn name(level: Isolation) -> &'static str {
     }
 }
 
-/// Runs the transfers at both levels. `bar` makes the progress bar of a level.
+/// Runs the transfers at both levels. `bar` returns the progress bar of a level.
 ///
 /// # Errors
-/// If the store cannot be made, the server cannot be started, or the accounts cannot be opened or
-/// read.
+/// Returns an error if the store cannot be created, the server cannot be started, or the accounts
+/// cannot be opened or read.
 pub(crate) async fn balances(plan: &Plan<'_>, bar: impl Fn(&'static str) -> ProgressBar) -> Result<Balances> {
     if plan.shared {
         make_store(plan).await?;
@@ -101,26 +102,26 @@ pub(crate) async fn balances(plan: &Plan<'_>, bar: impl Fn(&'static str) -> Prog
         Ok(Balances { store: plan.shown.to_owned(), read_atomic, serializable })
     };
     let both = both.await;
-    // It would wait for the transactions of functions that were killed.
+    // Kill the server: a drain would wait for the transactions of killed functions.
     shim.kill().await;
     both
 }
 
-/// Makes a shared store with a level for each of the two prefixes.
+/// Creates a shared store with a level for each of the two prefixes.
 async fn make_store(plan: &Plan<'_>) -> Result<()> {
     let level = |level| format!("{}/={}", plan.prefix_of(level), name(level));
     let (read_atomic, serializable) = (level(Isolation::ReadAtomic), level(Isolation::Serializable));
     let settings = plan.settings.to_string_lossy();
-    // Its prefix is drawn at random: what lies around it is no mistake.
+    // The store's prefix is random, so other stores around it are expected: hence `--among-others`.
     let arguments = ["store", "init", plan.store, "--among-others", "--config", &settings];
     let levels = ["--isolation", &read_atomic, "--isolation", &serializable];
     process::aft(plan.program, &[&arguments[..], &levels[..]].concat()).await
 }
 
-/// Deletes everything in a store that was made for the balances.
+/// Deletes everything in a store that was created for the balances.
 ///
 /// # Errors
-/// If the store does not answer.
+/// Returns [`Error::Store`] if the store does not answer. Objects may remain then.
 pub(crate) async fn remove_store(store: &dyn Store) -> Result<()> {
     for space in Space::ALL {
         loop {
@@ -143,8 +144,9 @@ async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar
     let keys: Vec<String> = (0..ACCOUNTS).map(|account| key(&prefix, account)).collect();
     let opening = keys.iter().map(|key| (key.clone(), Account::opening().encode())).collect();
     let opened = Access::new(server.clone(), None).write_all(opening, level).await;
-    opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
+    opened.map_err(|why| failed(format!("cannot open the accounts: {why:?}")))?;
 
+    // Transfers and one auditor at the same time.
     let moves = moves(plan.transfers(), ACCOUNTS, plan.seed);
     let program = plan.program.to_owned();
     let platform = Platform::new(program, server.clone(), true, prefix.clone(), level, bar.clone());
@@ -159,15 +161,17 @@ async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar
     let audits = auditor.await.expect("the auditor does not panic, and nobody aborts it");
     bar.finish_and_clear();
 
+    // Every process has ended: read the final accounts, and judge by these.
     let accounts = read_at_the_end(server, &keys, level).await;
     let accounts =
-        accounts.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?;
+        accounts.map_err(|why| failed(format!("cannot read the accounts after the run: {why:?}")))?;
     let mut tally = platform.take_tally();
     let acknowledged: BTreeSet<u64> = tally.acknowledged.iter().copied().collect();
     let is_acknowledged = |one: &&Move| acknowledged.contains(&one.request);
     let acknowledged: Vec<Move> = moves.iter().filter(is_acknowledged).copied().collect();
     let Books { sum, overwritten, double_effects } = judge_books(&accounts, &acknowledged);
-    // What the platform did to an attempt itself is nobody's error; it has figures of its own.
+    // The platform killed and abandoned these attempts itself: they are not errors, and have
+    // figures of their own. So have conflicts.
     tally.errors.remove(KILLED);
     tally.errors.remove(GIVEN_UP);
     let conflicts = tally.errors.remove(CONFLICT).unwrap_or_default();
@@ -203,7 +207,8 @@ fn key(prefix: &str, account: u32) -> String {
     format!("{prefix}/account-{account}")
 }
 
-/// Returns the platform's job. The requests are dealt out to the workers, whatever their accounts.
+/// Returns the job for the platform. Workers take the requests in turn, regardless of their
+/// accounts.
 fn job(one: &Move, prefix: &str) -> Job {
     Job {
         request: one.request,
@@ -218,15 +223,15 @@ fn job(one: &Move, prefix: &str) -> Job {
 /// The auditor's findings.
 #[derive(Debug, Default)]
 struct Audits {
-    /// Reads of all accounts.
+    /// Completed reads of all accounts.
     count: u64,
-    /// Those whose sum was not what it should be.
+    /// Reads whose sum was wrong.
     off: u64,
-    /// Those that were refused, but for conflicts.
+    /// Reads that failed, except by conflicts.
     failed: u64,
 }
 
-/// Reads all accounts in one transaction of the same level, again and again.
+/// Reads all accounts in one transaction at `level`, repeatedly, until `stop` is set.
 async fn audit(server: Server, keys: Vec<String>, level: Isolation, stop: Arc<AtomicBool>) -> Audits {
     let mut access = Access::new(server, None);
     let mut audits = Audits::default();
@@ -237,7 +242,7 @@ async fn audit(server: Server, keys: Vec<String>, level: Isolation, stop: Arc<At
                 audits.count += 1;
                 audits.off += u64::from(sum != opening_sum());
             }
-            // Somebody wrote an account meanwhile: the next look is another.
+            // An account was written during the read; the next audit starts over.
             Err(Ended::Retry(code)) if code == CONFLICT => {}
             Err(_) => audits.failed += 1,
         }
@@ -246,7 +251,7 @@ async fn audit(server: Server, keys: Vec<String>, level: Isolation, stop: Arc<At
     audits
 }
 
-/// Reads all accounts when every process has ended.
+/// Reads all accounts after every process has ended.
 async fn read_at_the_end(
     server: Server,
     keys: &[String],
@@ -274,7 +279,7 @@ async fn read(
     let values = access.read_all(keys, level, fresh).await?;
     let accounts = keys.iter().zip(values).map(|(key, value)| {
         let account = value.as_deref().and_then(Account::decode);
-        account.ok_or_else(|| Ended::Failed(format!("there is no account {key}")))
+        account.ok_or_else(|| Ended::Failed(format!("account {key} is missing or damaged")))
     });
     accounts.collect()
 }

@@ -1,4 +1,4 @@
-//! What befalls each request: drawn from the seed, the same in both runs.
+//! The transfers and their fates, drawn from the seed and the same in both runs.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -7,10 +7,10 @@ use crate::demo::account::Side;
 use crate::demo::order::{Hold, Role};
 use crate::demo::platform::Job;
 
-/// A request: move money within a pair.
+/// A request to move money within a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transfer {
-    /// Counted from 1.
+    /// The request's number, from 1.
     pub(crate) request: u64,
     pub(crate) pair: u32,
     pub(crate) from: Side,
@@ -18,10 +18,10 @@ pub(crate) struct Transfer {
     pub(crate) fate: Fate,
 }
 
-/// A request: move money between any two of some accounts.
+/// A request to move money between any two accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Move {
-    /// Counted from 1.
+    /// The request's number, from 1.
     pub(crate) request: u64,
     pub(crate) from: u32,
     pub(crate) to: u32,
@@ -29,21 +29,23 @@ pub(crate) struct Move {
     pub(crate) fate: Fate,
 }
 
-/// What befalls a request's first attempt.
+/// The fault that the platform injects into a request's first attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Nothing.
+    /// No fault.
     Spared,
-    /// A function is killed at a point, and the request is tried again.
+    /// A function is killed at a point, and the request is retried.
     Killed(Role, Hold),
     /// The request is delivered twice at the same time.
     Twice,
-    /// A function stands still at a point; it is given up and the request is tried again; once that is done, the function goes on.
+    /// A function is paused at a point. Its attempt is abandoned and the request is retried; once
+    /// the retry is done, the function continues.
     Late(Role, Hold),
 }
 
 impl Transfer {
-    /// Returns the platform's job: those of one pair run one after the other.
+    /// Returns the job for the platform, which carries out the jobs of one pair one after the
+    /// other.
     pub(crate) fn job(&self, prefix: &str) -> Job {
         Job {
             request: self.request,
@@ -56,16 +58,17 @@ impl Transfer {
     }
 }
 
-/// Of a hundred requests, so many are killed, delivered twice, late. Far more than a platform does, so that a short demo shows all.
+/// The percentage of requests that are killed, delivered twice, and late. That is far more than on
+/// a real platform, so that a short demo shows every fault.
 const KILLED: u32 = 12;
 const TWICE: u32 = 8;
 const LATE: u32 = 6;
 const _: () = assert!(KILLED + TWICE + LATE < 50, "most requests are spared");
 
-/// The most money in one transfer.
+/// The largest amount of one transfer.
 const AMOUNT_MAX: i64 = 100;
 
-/// The transfers of a run, in order.
+/// Draws the transfers of a run, in order.
 pub(crate) fn transfers(requests: u64, pairs: u32, seed: u64) -> Vec<Transfer> {
     let mut random = StdRng::seed_from_u64(seed);
     (1..=requests).map(|request| transfer(request, pairs, &mut random)).collect()
@@ -81,7 +84,7 @@ fn transfer(request: u64, pairs: u32, random: &mut StdRng) -> Transfer {
     }
 }
 
-/// Draws moves between `accounts` accounts, at least two, in order.
+/// Draws `requests` moves between `accounts` accounts (at least two), in order.
 pub(crate) fn moves(requests: u64, accounts: u32, seed: u64) -> Vec<Move> {
     assert!(accounts >= 2, "money moves between two accounts");
     let mut random = StdRng::seed_from_u64(seed);
@@ -98,12 +101,12 @@ fn fate(random: &mut StdRng) -> Fate {
     let role = if random.random_bool(0.5) { Role::Debit } else { Role::Credit };
     let draw = random.random_range(0..100);
     if draw < KILLED {
-        // Between its writes.
+        // Between the function's two writes, which leaves its work half done.
         Fate::Killed(role, Hold::Wrote)
     } else if draw < KILLED + TWICE {
         Fate::Twice
     } else if draw < KILLED + TWICE + LATE {
-        // Before its writes, which so come last.
+        // Before the function's writes, which then come after those of the retry.
         Fate::Late(role, Hold::Read)
     } else {
         Fate::Spared

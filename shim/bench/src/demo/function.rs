@@ -1,12 +1,14 @@
-//! A function of the demo's platform: a process of its own, started by the demo as `aft demo-function ORDER`.
+//! A function of the demo's platform: a process that the demo starts as `aft demo-function ORDER`.
 //!
 //! ```text
-//!   debit   read the balance · write it, less the amount · write a ledger entry
-//!   credit  look at the debit · read the balance · write it, plus the amount · write a ledger entry · commit
+//!   debit   read the balance · write it minus the amount · write a ledger entry
+//!   credit  read the debited account · read the balance · write it plus the amount · write a
+//!   ledger entry · commit
 //! ```
 //!
-//! An ordinary function, that does nothing about being run twice or killed. It may be told to stop at a point and wait; then the demo
-//! kills it there, or lets it go on when it is long given up.
+//! It is an ordinary function, which does nothing to protect itself against being killed or run
+//! twice. Its order may say to stop at a point and wait. Then the demo kills it there, or lets it
+//! continue long after its attempt was abandoned.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -19,11 +21,13 @@ use crate::demo::account::{Account, ledger_key};
 use crate::demo::order::{Ended, Hold, Order, Role, Said, Task};
 use crate::http::Server;
 
-/// Carries out one order: the hidden subcommand `demo-function`, whose single positional argument is passed on as it stands.
+/// Carries out one order: the hidden subcommand `demo-function`, whose only argument is `order`.
 ///
-/// Speaks on standard output, in lines that the demo reads. The exit code says only whether the order was understood.
+/// It writes messages to standard output, in lines that the demo reads. The exit code only says
+/// whether the order was understood.
 pub async fn run(order: &str) -> ExitCode {
-    // However the demo ends, its processes end with it. (Nothing to be done if the system refuses; the demo kills them too.)
+    // When the demo's process ends for any reason, this one ends with it. An error is ignored: the
+    // demo kills its processes as well.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     match serde_json::from_str(order) {
         Ok(Order::Ping) => say(&Said::Ended(Ended::Done)),
@@ -35,18 +39,19 @@ pub async fn run(order: &str) -> ExitCode {
             say(&Said::Ended(ended));
         }
         Err(why) => {
-            eprintln!("demo-function is for the demo's own use; its order is not understood: {why}");
+            eprintln!("demo-function is for internal use by aft demo; cannot parse its order: {why}");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
 }
 
-/// What the names of settings in the environment start with.
+/// The prefix of settings in the environment.
 const SETTINGS: &[u8] = b"AFT_";
 
-/// Becomes the program with other arguments; the death signal stays.
+/// Replaces this process by `aft` with `arguments`. The death signal is kept.
 fn become_program(parent: u32, arguments: &[String]) -> ExitCode {
+    // The parent died before the death signal was set.
     if std::os::unix::process::parent_id() != parent {
         return ExitCode::FAILURE;
     }
@@ -54,15 +59,16 @@ fn become_program(parent: u32, arguments: &[String]) -> ExitCode {
         Ok(program) => {
             let mut command = Command::new(program);
             command.args(arguments);
-            // The demo shows the defaults, whatever the settings are of a server that is run from the same shell.
+            // Remove settings meant for other servers run from the same shell: the demo shows the
+            // defaults.
             let settings = std::env::vars_os().map(|(name, _)| name);
             for name in settings.filter(|name| name.as_encoded_bytes().starts_with(SETTINGS)) {
                 command.env_remove(name);
             }
             let why = command.exec();
-            eprintln!("cannot become aft {}: {why}", arguments.join(" "));
+            eprintln!("cannot execute aft {}: {why}", arguments.join(" "));
         }
-        Err(why) => eprintln!("cannot find the running program: {why}"),
+        Err(why) => eprintln!("cannot find the path of the running program: {why}"),
     }
     ExitCode::FAILURE
 }
@@ -74,6 +80,7 @@ async fn carry_out(task: &Task) -> Result<Ended, Ended> {
         Role::Debit => (&task.from, -task.amount),
         Role::Credit => (&task.to, task.amount),
     };
+    // The second function checks that it sees the first one's write.
     if task.role == Role::Credit {
         let debited = read(&mut access, &task.from).await?;
         if debited.attempt != task.attempt {
@@ -95,22 +102,23 @@ async fn carry_out(task: &Task) -> Result<Ended, Ended> {
 async fn read(access: &mut Access, key: &str) -> Result<Account, Ended> {
     let value = access.get(key).await?;
     let account = value.as_deref().and_then(Account::decode);
-    account.ok_or_else(|| Ended::Failed(format!("there is no account {key}")))
+    account.ok_or_else(|| Ended::Failed(format!("account {key} is missing or damaged")))
 }
 
-/// Stops if this is the point to stop at, until a byte comes. The end of the input is the end of the demo.
+/// Stops if `here` is the point where the order says to stop, until a byte arrives on standard
+/// input. The end of the input means that the demo has ended.
 fn hold(task: &Task, here: Hold) {
     if task.hold != Some(here) {
         return;
     }
     say(&Said::Held);
-    // Blocking is the point: the process stands still, connections and all.
+    // This blocks the whole process on purpose, connections included.
     if std::io::stdin().read_exact(&mut [0]).is_err() {
         std::process::exit(1);
     }
 }
 
-/// Says a line. If nobody listens any more, nobody misses it.
+/// Writes a message to standard output. Errors are ignored: then the demo no longer reads.
 fn say(said: &Said) {
     let mut line = serde_json::to_string(said).expect("what is said is text");
     line.push('\n');

@@ -1,18 +1,24 @@
-//! Bank transfers made of real processes that are killed, run twice and come back late; without the shim, then with it, then at both of
-//! its levels.
+//! Bank transfers by real processes that are killed, run twice, and finish late: first without the
+//! shim, then through it, then at both of its isolation levels.
 //!
-//! * [`Options`] – what the demo is told; [`Outcome`] – what was found.
-//! * [`function`] – the processes: the hidden subcommand `demo-function`.
-//! * `fate`, `account`, `order` – what is done, to whom, and how processes are told.
-//! * `platform`, `process`, `access`, `plain` – a small serverless platform; the shim or a plain server beneath it.
-//! * `auditor`, `audit` – who looks on, and what they conclude. Conclusions rest on the accounts alone.
-//! * `balances` – transfers without an order, at `read_atomic` and at `serializable`: the sum of all balances.
-//! * `run`, `timeline`, `page`, `plot` – one run, what happened when, the HTML report.
+//! * [`Options`] – the settings of the demo; [`Outcome`] – its results.
+//! * [`function`] – the code of the processes: the hidden subcommand `demo-function`.
+//! * `fate`, `account`, `order` – the transfers and what happens to them; the accounts; the
+//!   messages between the demo and its processes.
+//! * `platform`, `process`, `access`, `plain` – a small serverless platform, and below it the shim
+//!   or a plain server.
+//! * `auditor`, `audit` – clients that read accounts during a run, and the conclusions, which are
+//!   drawn from the accounts alone.
+//! * `balances` – transfers without an order, at `read_atomic` and at `serializable`, and the sum
+//!   of all balances.
+//! * `run`, `timeline`, `page`, `plot` – one run, its events over time, the HTML report.
 //!
-//! # How the figures come about
-//! Money moves within fixed pairs of accounts. An account's value lists the requests that were applied to it, in the order in which they
-//! were, and names the attempt that wrote it. So a pair shows by itself whether a transfer is half done (listed on one side only), whether
-//! a read is fractured (two writers), and in the end whether a request had its effect once, twice or not at all.
+//! # How faults are found
+//! Money moves within fixed pairs of accounts. An account's value lists the requests applied to it,
+//! in order, and names the attempt that wrote it. A pair of accounts therefore shows whether a
+//! transfer is half done (it is listed on one side only), whether a read is fractured (the two
+//! sides have different writers), and, at the end, whether a request took effect once, twice or not
+//! at all.
 
 mod access;
 mod account;
@@ -46,28 +52,32 @@ use crate::machine;
 use folder::Folder;
 use run::Plan;
 
-/// Requests under way at once: more than two cores can do, so that the platform is never idle, and few enough for a request to take
-/// some tens of milliseconds.
+/// Requests in flight at once: more than two cores can process, so that the platform is never idle,
+/// and few enough that a request takes some tens of milliseconds.
 const WORKERS: u32 = 8;
-/// Pairs of accounts at least: two a worker, so that a late function meets later requests of its pair.
+/// The minimum number of pairs of accounts: two per worker, so that a late function meets later
+/// requests of its pair.
 const PAIRS_MIN: u64 = 16;
-/// Requests of one pair, about: an account lists them all, and every function reads and writes that list.
+/// The approximate number of requests per pair. It is bounded because an account lists them all,
+/// and each function reads and writes that list.
 const REQUESTS_OF_A_PAIR: u64 = 200;
 
-/// Runs the demo: the work straight to the store, then through `aft serve`, both with the same seed; then transfers at both levels. Draws progress on standard error
-/// (if that is a terminal) and writes the HTML report; prints nothing else.
+/// Runs the demo: the transfers directly against the store, then through `aft serve`, both with the
+/// same seed; then transfers at both levels. Draws progress on standard error (if that is a
+/// terminal) and writes the HTML report; prints nothing else.
 ///
 /// # Errors
-/// If the store or the server cannot be started, or a file cannot be written; and if the process is told to end meanwhile.
+/// Returns an error if the store or the server cannot be started, if a file cannot be written, or
+/// if the process receives SIGINT or SIGTERM.
 pub async fn run(options: Options) -> Result<Outcome> {
     tokio::select! {
         outcome = all_runs(options) => outcome,
-        // What is dropped here takes its processes and its directory along.
+        // Dropping the runs ends their processes and removes their directory.
         interrupted = interrupted() => Err(interrupted),
     }
 }
 
-/// Waits for Ctrl-C or a request to terminate.
+/// Waits for SIGINT (Ctrl-C) or SIGTERM.
 async fn interrupted() -> Error {
     let terminated = signal(SignalKind::terminate());
     match terminated {
@@ -75,30 +85,39 @@ async fn interrupted() -> Error {
             _ = tokio::signal::ctrl_c() => Error::Interrupted,
             _ = terminated.recv() => Error::Interrupted,
         },
-        Err(why) => Error::io("listening for signals")(why),
+        Err(why) => Error::io("cannot listen for signals")(why),
     }
 }
 
 async fn all_runs(options: Options) -> Result<Outcome> {
-    let open = options.open.ok_or_else(|| Error::Options("the demo needs a way to open stores".into()))?;
+    // Check the options and the program before anything is created.
+    let open = options
+        .open
+        .ok_or_else(|| Error::Options("the caller of the demo must set `Options::open`".into()))?;
     let program = match options.program {
         Some(program) => program,
-        None => std::env::current_exe().map_err(Error::io("finding the running program"))?,
+        None => std::env::current_exe().map_err(Error::io("cannot find the path of the running program"))?,
     };
     if options.requests == 0 {
-        return Err(Error::Options("at least one request is needed".into()));
+        return Err(Error::Options(
+            "the demo needs at least one request: set --requests to 1 or more".into(),
+        ));
     }
     process::probe(&program).await?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let folder = Folder::create()?;
+    // A random prefix keeps runs apart that use the same store.
     let prefix = format!("bank-{:08x}", rand::random::<u32>());
     let stores = stores(options.store.as_deref(), &folder, &prefix);
     let pairs = options.requests.div_ceil(REQUESTS_OF_A_PAIR).max(PAIRS_MIN);
-    let pairs = u32::try_from(pairs).map_err(|_| Error::Options("so many requests take years".into()))?;
+    let pairs = u32::try_from(pairs).map_err(|_| {
+        Error::Options("--requests is too large: it would take years; choose a smaller number".into())
+    })?;
     let transfers = fate::transfers(options.requests, pairs, seed);
-    // An empty one: the demo shows the defaults, not the settings of the directory in which it is started.
+    // An empty settings file: the demo shows the defaults, not the settings in its working
+    // directory.
     let settings = folder.path().join("aft.toml");
-    std::fs::write(&settings, "").map_err(Error::io("writing the server's settings"))?;
+    std::fs::write(&settings, "").map_err(Error::io("cannot write the server's settings"))?;
     let plan = Plan {
         program: &program,
         settings: &settings,
@@ -108,16 +127,17 @@ async fn all_runs(options: Options) -> Result<Outcome> {
         prefix: prefix.clone(),
     };
 
-    let open =
-        async |url: String| (open.0)(url).await.map_err(|why| Error::Options(format!("the store: {why}")));
+    let open = async |url: String| {
+        (open.0)(url).await.map_err(|why| Error::Options(format!("cannot open the store: {why}")))
+    };
     let store = open(stores.direct.clone()).await?;
     let shared = !store.capabilities().exclusive;
-    // The URL of a shared store may hold a password.
+    // Reports show the store's own form of its URL, since the given one may hold a password.
     let shown = match shared {
         true => Stores { balances: beside(&store.url(), &prefix), shim: store.url(), direct: store.url() },
         false => stores.clone(),
     };
-    let direct = run::direct(&plan, store, bar("straight to the store", options.requests)).await?;
+    let direct = run::direct(&plan, store, bar("directly to the store", options.requests)).await?;
     let shim = run::shim(&plan, &stores.shim, &shown.shim, bar("through the shim", options.requests)).await?;
 
     let balances = balances::Plan {
@@ -133,7 +153,7 @@ async fn all_runs(options: Options) -> Result<Outcome> {
     };
     let transfers = balances.transfers();
     let found = balances::balances(&balances, |level| bar(level, transfers)).await;
-    // The store beside another one is the demo's own, however far it came.
+    // On a shared store the balances have a store made for them: remove it even if they failed.
     let removed = match shared {
         true => balances::remove_store(&*open(stores.balances.clone()).await?).await,
         false => Ok(()),
@@ -150,11 +170,12 @@ async fn all_runs(options: Options) -> Result<Outcome> {
         stores_removed: options.store.is_none(),
     };
     let page = page::page(&outcome, &direct, &shim);
-    std::fs::write(&report, page).map_err(Error::io(format!("writing the report {}", report.display())))?;
+    std::fs::write(&report, page)
+        .map_err(Error::io(format!("cannot write the report {}", report.display())))?;
     Ok(outcome)
 }
 
-/// A store's URL for each run.
+/// The URL of each run's store.
 #[derive(Clone)]
 struct Stores {
     direct: String,
@@ -162,8 +183,9 @@ struct Stores {
     balances: String,
 }
 
-/// Embedded stores get a directory for each run. Other stores are shared by the two runs, whose names do not meet; the balances get a
-/// store beside it, whose prefix ends with `name`.
+/// Returns the URL of each run's store. Embedded stores get a directory for each run. On other
+/// stores the first two runs share one store, with names that do not collide, and the balances get
+/// a store beside it, whose prefix ends with `name`.
 fn stores(url: Option<&str>, folder: &Folder, name: &str) -> Stores {
     let within = |folder: PathBuf| {
         let url = |name: &str| format!("local:{}", folder.join(name).display());
@@ -178,7 +200,9 @@ fn stores(url: Option<&str>, folder: &Folder, name: &str) -> Stores {
     }
 }
 
-/// Returns the URL of a store beside another one, by a longer prefix. One without a prefix is left as it is: it is gone with its process.
+/// Returns the URL of a store beside the one at `url`, by extending its prefix with `name`. A URL
+/// without a place for a prefix (`memory:`) is returned unchanged: that store ends with its
+/// process.
 fn beside(url: &str, name: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (place, query) = match rest.split_once('?') {
@@ -186,7 +210,7 @@ fn beside(url: &str, name: &str) -> String {
         None => (rest, String::new()),
     };
     let place = place.trim_end_matches('/');
-    // A password before the @ may have a slash.
+    // A password before the @ may contain a slash, so look for the prefix after the @ only.
     let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
     let joint = if host.contains('/') { '-' } else { '/' };
     format!("{scheme}://{place}{joint}{name}{query}")
@@ -208,7 +232,7 @@ mod tests {
     use super::stores;
 
     #[test]
-    fn stores_of_the_runs() {
+    fn each_run_gets_its_own_store() {
         let folder = Folder::create().unwrap();
         let path = folder.path().display().to_string();
         let check = |url: Option<&str>, direct: &str, shim: &str, balances: &str| {

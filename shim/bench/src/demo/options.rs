@@ -1,4 +1,4 @@
-//! What the demo is told.
+//! The settings of the demo.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use aft_store::Store;
 use futures::future::BoxFuture;
 
-/// Opens the store of a URL: the binary names concrete stores, this crate does not.
+/// A function that opens the store at a URL. The binary provides it, because this crate names no
+/// concrete stores.
 #[derive(Clone)]
 pub struct OpenStore(pub Arc<dyn Fn(String) -> Opening + Send + Sync>);
 
-/// A store that is being opened; a failure is a text for people.
+/// A store that is being opened; the error is a message for people.
 pub type Opening = BoxFuture<'static, Result<Arc<dyn Store>, String>>;
 
 impl fmt::Debug for OpenStore {
@@ -20,21 +21,25 @@ impl fmt::Debug for OpenStore {
     }
 }
 
-/// Everything that the demo is told.
+/// The settings of the demo.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Transfers in each of the two runs.
+    /// The number of transfers in each of the first two runs.
     pub requests: u64,
-    /// Chooses accounts, amounts and fates. `None`: a fresh one, which the outcome names.
+    /// The seed that draws accounts, amounts and fates. `None`: a random one, which the outcome
+    /// reports.
     pub seed: Option<u64>,
-    /// The kind of store, as a URL. `None`: `local:` in a temporary directory that goes with the demo. In a `local:DIR` the two runs use a
-    /// directory each.
+    /// The URL of the store. `None`: a `local:` store in a temporary directory, which is removed at
+    /// the end. In a `local:DIR` each run uses a directory of its own.
     pub store: Option<String>,
-    /// Where the HTML report goes. `None`: `aft-demo-SEED.html` in the system's directory for temporary files.
+    /// The path of the HTML report. `None`: `aft-demo-SEED.html` in the system's directory for
+    /// temporary files.
     pub report: Option<PathBuf>,
-    /// The binary `aft`, started as `aft serve …` and as `aft demo-function ORDER`. `None`: the running program.
+    /// The path of the `aft` binary, started as `aft serve …` and as `aft demo-function ORDER`.
+    /// `None`: the running program.
     pub program: Option<PathBuf>,
-    /// Opens the store for the direct run.
+    /// Opens the store of the direct run, and afterwards the balances' store in order to remove it.
+    /// It must be set.
     pub open: Option<OpenStore>,
 }
 

@@ -1,16 +1,18 @@
-//! What the demo and its processes say to each other: one order as the only argument, and lines on standard output.
+//! The messages between the demo and its processes: one order as the only argument, then lines on
+//! standard output.
 
 use serde::{Deserialize, Serialize};
 
-/// What a process is started for; its only argument, as JSON.
+/// The order that a process is started for: its only argument, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// Say that you are here.
+    /// Report success at once.
     Ping,
-    /// Become `aft` with these arguments. By way of this order, so that a server dies with the demo, however that ends.
+    /// Become `aft` with these arguments. Started through this order, a server dies with the demo,
+    /// for whatever reason the demo ends.
     Become {
-        /// The demo's process: if it is gone already, there is nothing to do.
+        /// The process ID of the demo. If it is gone already, there is nothing to do.
         parent: u32,
         arguments: Vec<String>,
     },
@@ -21,23 +23,23 @@ pub(crate) enum Order {
 /// One function of a transfer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Task {
-    /// Which.
+    /// The function to carry out.
     pub(crate) role: Role,
-    /// `http://HOST:PORT`.
+    /// The server's URL, `http://HOST:PORT`.
     pub(crate) server: String,
-    /// The attempt's transaction; none without the shim.
+    /// The attempt's transaction. `None` without the shim.
     pub(crate) transaction: Option<String>,
-    /// The request.
+    /// The request's number.
     pub(crate) request: u64,
-    /// The attempt.
+    /// The attempt's number.
     pub(crate) attempt: u64,
     /// The key of the account that the money comes from.
     pub(crate) from: String,
-    /// The key of the account that it goes to.
+    /// The key of the account that the money goes to.
     pub(crate) to: String,
-    /// How much.
+    /// The amount of money.
     pub(crate) amount: i64,
-    /// Where to stop and wait for a byte on standard input, or for the end.
+    /// The point at which to stop and wait for a byte on standard input, or for its end.
     pub(crate) hold: Option<Hold>,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Task {
 pub(crate) enum Role {
     /// Takes the money from one account.
     Debit,
-    /// Gives it to the other, and commits.
+    /// Adds the money to the other account, and commits.
     Credit,
 }
 
@@ -55,9 +57,9 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Hold {
-    /// The balance was read, nothing written.
+    /// The balance was read, and nothing written yet.
     Read,
-    /// The new balance was written; the ledger entry was not.
+    /// The new balance was written, but not the ledger entry.
     Wrote,
 }
 
@@ -65,26 +67,27 @@ pub(crate) enum Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Said {
-    /// It stands at the point that its order named, and waits.
+    /// The function holds at the point that its order names, and waits.
     Held,
-    /// It read an account that its own attempt had written, and got another attempt's version.
+    /// The function read an account that its own attempt had written, and got another attempt's
+    /// version.
     OwnWriteMissed,
-    /// It is done.
+    /// The function has ended.
     Ended(Ended),
 }
 
-/// How a function ended.
+/// The outcome of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ended {
-    /// It did its work; the last function of a transfer has committed too.
+    /// The function did its work. The last function of a transfer has committed as well.
     Done,
-    /// Another attempt of the request had committed: this one has no effect.
+    /// Another attempt of the request has committed, so this one has no effect.
     Replayed,
-    /// Nothing was committed; another attempt may succeed. With the code of the refusal.
+    /// Nothing was committed, and another attempt may succeed. Holds the error's code.
     Retry(String),
-    /// It may have committed.
+    /// The outcome is unknown: the attempt may have committed.
     Unknown,
-    /// It cannot succeed. With what happened.
+    /// Nothing was committed, and another attempt cannot succeed. Holds the reason.
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! What both runs found, and both levels: an object for programs, tables side by side for people.
+//! The results of the demo: a JSON object for programs, and tables side by side for people.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,129 +10,133 @@ use serde::Serialize;
 
 use crate::figures::{Anomalies, Figures, json};
 
-/// What one run found: what every run tells, and what only the demo knows.
+/// The results of one run: the common figures, and those that only the demo has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunFigures {
-    /// Latencies: from the request to its acknowledgement: two processes at least, and all attempts. Anomalies: functions that did not see what
-    /// their attempt had written; audits whose two accounts came from different attempts.
+    /// The common figures. Latencies are from the request to its acknowledgement: at least two
+    /// processes, and all attempts. Anomalies are functions that did not see what their attempt had
+    /// written, and audits whose two accounts came from different attempts.
     #[serde(flatten)]
     pub common: Figures<Scale>,
-    /// Requests of which an audit saw one half without the other, or that stayed so.
+    /// Requests that an audit saw half done, or that stayed half done.
     pub half_done: u64,
     /// Requests that were carried out more than once.
     pub double_effects: u64,
-    /// Requests that were acknowledged, and of which a part or all is missing in the end.
+    /// Acknowledged requests of which at least one effect is missing at the end.
     pub lost_effects: u64,
-    /// Money that came from nowhere.
+    /// Money that appeared from nowhere, over all pairs that have too much.
     pub money_created: i64,
-    /// Money that is gone.
+    /// Money that disappeared, over all pairs that have too little.
     pub money_lost: i64,
     /// Functions killed between their writes.
     pub kills: u64,
-    /// Requests delivered twice at once.
+    /// Requests delivered twice at the same time.
     pub duplicates: u64,
-    /// Functions that went on after their request had been carried out by another attempt.
+    /// Functions that continued after another attempt had carried out their request.
     pub zombies: u64,
-    /// Looks at a pair of accounts.
+    /// Audits of a pair of accounts.
     pub audits: u64,
 }
 
 /// The load of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Scale {
-    /// Transfers.
+    /// The number of transfers.
     pub requests: u64,
-    /// Pairs of accounts.
+    /// The number of pairs of accounts.
     pub pairs: u32,
-    /// Requests under way at once.
+    /// The number of requests in flight at once.
     pub workers: u32,
 }
 
-/// What both runs found. `Display` is the table for people, [`Outcome::json`] the object for programs.
+/// The results of the demo. `Display` prints the tables for people; [`Outcome::json`] returns the
+/// object for programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Both runs.
+    /// The results of the direct run and of the run through the shim.
     pub runs: Runs,
-    /// Transfers through the shim without an order, at both levels.
+    /// The results of the transfers through the shim without an order, at both levels.
     pub balances: Balances,
-    /// What they were measured on.
+    /// The machine that the demo ran on.
     pub machine: String,
-    /// Where the HTML report is.
+    /// The path of the HTML report.
     pub report: PathBuf,
-    /// The stores were the demo's own, and went with it.
+    /// True if the stores belonged to the demo, and were removed.
     pub stores_removed: bool,
 }
 
-/// The two runs, over the same requests with the same fates.
+/// The results of the two runs, over the same requests with the same fates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Runs {
-    /// Straight to the store.
+    /// The run directly against the store.
     pub direct: RunFigures,
-    /// Through the shim.
+    /// The run through the shim.
     pub shim: RunFigures,
 }
 
-/// Transfers through the shim between any two accounts at the same time, at both levels.
+/// The results of transfers through the shim between any two accounts at the same time, at both
+/// levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Balances {
     /// The store's URL.
     pub store: String,
-    /// Lost updates are possible.
+    /// The level `read_atomic`, at which lost updates are possible.
     pub read_atomic: LevelFigures,
-    /// The sum of all balances stays.
+    /// The level `serializable`, at which the sum of all balances is preserved.
     pub serializable: LevelFigures,
 }
 
 /// The figures of one level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelFigures {
-    /// Accounts.
+    /// The number of accounts.
     pub accounts: u32,
-    /// Transfers that were asked for.
+    /// The number of requested transfers.
     pub transfers: u64,
-    /// Those that were acknowledged.
+    /// The number of acknowledged transfers.
     pub acknowledged: u64,
-    /// Attempts of them all.
+    /// The number of attempts of all transfers.
     pub attempts: u64,
-    /// Attempts that were told `conflict`: another transfer of an account came first.
+    /// Attempts rejected with `conflict`: another transfer of one of their accounts committed
+    /// first.
     pub conflicts: u64,
     /// Functions killed between their writes.
     pub kills: u64,
-    /// Requests delivered twice at once.
+    /// Requests delivered twice at the same time.
     pub duplicates: u64,
-    /// Functions that went on after their request had been carried out by another attempt.
+    /// Functions that continued after another attempt had carried out their request.
     pub zombies: u64,
     /// The sum of all balances before the first transfer.
     pub sum_before: i64,
     /// The sum of all balances after the last process has ended.
     pub sum_after: i64,
-    /// Acknowledged transfers that are missing in one of their accounts, or in both, in the end.
+    /// Acknowledged transfers that are missing at the end in at least one of their accounts.
     pub overwritten: u64,
     /// Transfers that an account lists more than once.
     pub double_effects: u64,
-    /// Reads of all accounts in one transaction, at the same level, while the transfers went on.
+    /// Audits: reads of all accounts in one transaction of the same level, during the transfers.
     pub audits: u64,
-    /// Those whose sum was another one than before.
+    /// Audits that saw a sum different from `sum_before`.
     pub audits_off: u64,
-    /// Attempts that failed, by code, but for conflicts.
+    /// Attempts that failed, by code, except conflicts.
     pub errors: BTreeMap<String, u64>,
-    /// Acknowledged transfers a second.
+    /// Acknowledged transfers per second.
     pub transfers_per_s: f64,
 }
 
 impl LevelFigures {
-    /// Returns by how much the sum of all balances changed.
+    /// Returns the change of the sum of all balances.
     pub fn sum_off(&self) -> i64 {
         self.sum_after - self.sum_before
     }
 
-    /// Returns true if no money appeared or went, nothing acknowledged was overwritten, nothing was
-    /// done twice, and nobody saw another sum meanwhile.
+    /// Returns true if the sum is unchanged, no acknowledged transfer was overwritten, none was
+    /// carried out twice, and no audit saw a different sum.
     pub fn is_exact(&self) -> bool {
         self.sum_off() == 0 && self.overwritten + self.double_effects + self.audits_off == 0
     }
 
-    /// The figures for people.
+    /// Returns the rows of the table for people.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let row = |what, text: String, is_wrong, part| Row { what, text, is_wrong, part };
         let fate = |what, n: u64| row(what, n.to_string(), false, Part::Fates);
@@ -148,13 +152,13 @@ impl LevelFigures {
             fate("attempts", self.attempts),
             fate("functions killed between writes", self.kills),
             fate("transfers delivered twice at once", self.duplicates),
-            fate("zombies: functions back after the retry", self.zombies),
+            fate("zombies: functions that came back after the retry", self.zombies),
             sum("sum of all balances before", self.sum_before),
             sum("sum of all balances after", self.sum_after),
             row("money created or lost", off, self.sum_off() != 0, Part::Balances),
             wrong("acknowledged transfers that were overwritten", self.overwritten),
             wrong("transfers carried out more than once", self.double_effects),
-            wrong("audits that saw another sum", self.audits_off),
+            wrong("audits that saw a different sum", self.audits_off),
             run("conflicts, each followed by another attempt", self.conflicts.to_string()),
             run("transfers not acknowledged", self.transfers.saturating_sub(self.acknowledged).to_string()),
             run("audits", self.audits.to_string()),
@@ -165,7 +169,7 @@ impl LevelFigures {
 }
 
 impl RunFigures {
-    /// Whether every request was carried out exactly once, and nobody saw anything else.
+    /// Returns true if every request was carried out exactly once and no anomaly was seen.
     pub fn is_clean(&self) -> bool {
         let wrong = self.half_done + self.double_effects + self.lost_effects;
         wrong == 0
@@ -174,7 +178,7 @@ impl RunFigures {
             && self.common.transactions == self.common.workload.requests
     }
 
-    /// The figures for people: what, how much, and whether it is something that should not be.
+    /// Returns the rows of the table for people.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let fate = |what, n: u64| Row { what, text: n.to_string(), is_wrong: false, part: Part::Fates };
         let wrong = |what, n: u64| Row { what, text: n.to_string(), is_wrong: n > 0, part: Part::Promises };
@@ -186,7 +190,7 @@ impl RunFigures {
             fate("attempts", self.common.attempts),
             fate("functions killed between writes", self.kills),
             fate("requests delivered twice at once", self.duplicates),
-            fate("zombies: functions back after the retry", self.zombies),
+            fate("zombies: functions that came back after the retry", self.zombies),
             wrong("requests not acknowledged", missing),
             wrong("money created", self.money_created.unsigned_abs()),
             wrong("money lost", self.money_lost.unsigned_abs()),
@@ -204,12 +208,13 @@ impl RunFigures {
     }
 }
 
-/// A line of the table.
+/// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) text: String,
-    /// It should not happen, and it happened. Through the shim that breaks a promise, but for the level `read_atomic` among the balances.
+    /// True if the figure counts a fault that did occur. Through the shim that is a broken promise,
+    /// except at the level `read_atomic` among the balances.
     pub(crate) is_wrong: bool,
     pub(crate) part: Part,
 }
@@ -217,34 +222,35 @@ pub(crate) struct Row {
 /// The parts of the table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// What was asked, and what befell it.
+    /// The requests and the injected faults.
     Fates,
-    /// What should be nought.
+    /// Faults, which should be 0.
     Promises,
-    /// The sum of all balances, and what should be nought beside it.
+    /// The sum of all balances, and the faults beside it, which should be 0.
     Balances,
-    /// How the run went.
+    /// Other figures of the run.
     Run,
 }
 
 impl Part {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Part::Fates => "What was asked, and what befell it",
+            Part::Fates => "Requests and injected faults",
             Part::Promises => "What must not happen",
-            Part::Balances => "What became of the money",
-            Part::Run => "How the run went",
+            Part::Balances => "The money",
+            Part::Run => "The run",
         }
     }
 }
 
-/// What the demo did, for people. Honest about what the platform contributes, and what stands in for the store.
+/// The explanation of the demo for people. It says plainly what the platform contributes, and what
+/// takes the place of the store.
 pub(crate) const EXPLANATION: [&str; 5] = [
-    "Each transfer is two functions (debit, credit), each a process of its own. Both runs carry out the same requests with the same fates.",
-    "direct: functions write as they go, by way of a plain key-value server, since an embedded store opens in one process only.",
-    "shim: the same functions, in a transaction of `aft serve`; every retry is a new attempt under the same request ID.",
-    "Requests of one pair of accounts run one after the other (a queue with FIFO by key); attempts of one request overlap freely.",
-    "levels: the same functions and fates once more, between any two accounts and without such an order, each level with its own accounts.",
+    "Each transfer is two functions (debit, then credit), each in a process of its own. Both runs carry out the same requests, with the same injected faults.",
+    "direct: each function writes to the store immediately, through a plain key-value server (only one process can open an embedded store).",
+    "shim: the same functions, in a transaction of `aft serve`; each retry is a new attempt with the same request ID.",
+    "Requests of one pair of accounts run one after the other (as from a FIFO queue by key); attempts of one request may overlap.",
+    "levels: the same functions and faults again, now between any two accounts and without that order; each level has its own accounts.",
 ];
 
 impl Outcome {
@@ -253,13 +259,14 @@ impl Outcome {
         self.runs.shim.is_clean()
     }
 
-    /// Whether the run through the shim kept every promise, and the transfers at `serializable` the sum of all balances: the exit code's ground.
-    /// What the level `read_atomic` came to does not count: it promises nothing of a sum.
+    /// Returns true if the run through the shim kept every promise, and the transfers at
+    /// `serializable` kept the sum of all balances. The exit code depends on this. The results at
+    /// `read_atomic` do not count, because that level promises nothing about a sum.
     pub fn is_clean(&self) -> bool {
         self.shim_is_clean() && self.balances.serializable.is_exact()
     }
 
-    /// One JSON object, on one line.
+    /// Returns the results as one JSON object on one line.
     pub fn json(&self) -> String {
         #[derive(Serialize)]
         struct Object<'a> {
@@ -277,38 +284,40 @@ impl Outcome {
         json(&object)
     }
 
-    /// The verdict in one sentence.
+    /// Returns the verdict on the two runs in one or two sentences.
     pub(crate) fn verdict(&self) -> &'static str {
         match (self.runs.direct.is_clean(), self.shim_is_clean()) {
             (false, true) => {
-                "Through the shim every request was carried out exactly once; straight to the store they were not."
+                "Through the shim every request was carried out exactly once. Directly against the store, they were not."
             }
             (true, true) => {
-                "Every request was carried out exactly once. The direct run was lucky: try more requests."
+                "Every request was carried out exactly once in both runs. The direct run was lucky: try again with more --requests."
             }
-            (_, false) => "The run through the shim broke a promise. Please report this with the seed.",
+            (_, false) => {
+                "The run through the shim broke a promise. Please report this bug, with the seed below."
+            }
         }
     }
 }
 
 impl Balances {
-    /// The verdict in one sentence.
+    /// Returns the verdict on the two levels in one or two sentences.
     pub(crate) fn verdict(&self) -> &'static str {
         match (self.read_atomic.is_exact(), self.serializable.is_exact()) {
             (false, true) => {
-                "At serializable the sum of all balances is what it was. At read_atomic transfers overwrote each other, which that level allows."
+                "At serializable the sum of all balances did not change. At read_atomic transfers overwrote each other, which that level allows."
             }
             (true, true) => {
-                "At serializable the sum of all balances is what it was; and at read_atomic, which promises nothing of it, as it happened."
+                "At serializable the sum of all balances did not change. This time it did not change at read_atomic either, but that level promises nothing about it."
             }
             (_, false) => {
-                "The transfers at serializable did not keep the sum of all balances: a promise is broken. Please report this with the seed."
+                "The transfers at serializable did not keep the balances exact: a promise is broken. Please report this bug, with the seed below."
             }
         }
     }
 }
 
-/// Two columns of figures as a table.
+/// Returns a table of two columns of figures.
 fn table(header: [&str; 3], left: &[Row], right: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
@@ -461,7 +470,7 @@ pub(crate) mod tests {
 
     fn check_level(change: impl FnOnce(&mut LevelFigures)) {
         let mut outcome = outcome();
-        assert!(outcome.is_clean(), "what read_atomic came to breaks no promise: {outcome:?}");
+        assert!(outcome.is_clean(), "the results at read_atomic break no promise: {outcome:?}");
         change(&mut outcome.balances.serializable);
         assert!(!outcome.is_clean() && outcome.shim_is_clean(), "{outcome:?}");
         assert!(outcome.to_string().contains("a promise is broken"), "{outcome}");
@@ -477,11 +486,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn luck_at_read_atomic_is_no_claim() {
+    fn an_unchanged_sum_at_read_atomic_is_not_claimed_as_a_promise() {
         let mut outcome = outcome();
         outcome.balances.read_atomic = level(true);
         assert!(outcome.is_clean());
-        assert!(outcome.to_string().contains("promises nothing of it"), "{outcome}");
+        assert!(outcome.to_string().contains("promises nothing about it"), "{outcome}");
     }
 
     fn check(change: impl FnOnce(&mut RunFigures)) {

@@ -1,4 +1,4 @@
-//! The HTML report: one file, nothing from elsewhere, readable in light and dark.
+//! The HTML report: one self-contained file, readable in light and dark mode.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::demo::run::Found;
 use crate::demo::timeline::{Entries, Event};
 use crate::svg::escape;
 
-/// Points of a latency curve.
+/// The number of points of a latency curve.
 const CURVE_POINTS: u32 = 200;
 
 const STYLE: &str = "
@@ -36,7 +36,7 @@ circle.direct{fill:var(--direct)}circle.shim{fill:var(--shim)}
 const LEGEND: &str =
     "<p><span class=\"key direct\"></span>direct <span class=\"key shim\"></span>through the shim</p>";
 
-/// The report.
+/// Returns the report as HTML.
 pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     let mut html = String::new();
     // Writing to a string does not fail.
@@ -45,33 +45,34 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>aft demo</title><style>{STYLE}</style></head><body>\
-         <h1>Bank transfers, without the shim and with it</h1><p class=\"verdict\">{}</p>",
+         <h1>Bank transfers, without and with the shim</h1><p class=\"verdict\">{}</p>",
         escape(outcome.verdict())
     );
     let (left, right) = (outcome.runs.direct.rows(), outcome.runs.shim.rows());
     html.push_str(&table(["direct", "shim"], &left, &right));
+    // The second table: both isolation levels.
     let Balances { read_atomic, serializable, .. } = &outcome.balances;
     let _ = write!(
         html,
-        "<h2>Balances at the two levels</h2><p class=\"verdict\">{}</p>{}<p>Transfers between any two of {} accounts, at the \
-         same time, through the shim. Two that read the same balance may both commit at <code>read_atomic</code>, and the later one \
-         overwrites what the earlier one did; at <code>serializable</code> one of the two is told <code>conflict</code>, and runs \
-         again.</p>",
+        "<h2>Balances at the two isolation levels</h2><p class=\"verdict\">{}</p>{}<p>Transfers through the shim between any two of {} \
+         accounts, at the same time. Two that read the same balance may both commit at <code>read_atomic</code>, and the later one \
+         overwrites the earlier one. At <code>serializable</code> one of the two is rejected with <code>conflict</code>, and retried.</p>",
         escape(outcome.balances.verdict()),
         table(["read_atomic", "serializable"], &read_atomic.rows(), &serializable.rows()),
         serializable.accounts,
     );
-    let _ =
-        write!(html, "<h2>Money that should not be there, or is missing</h2>{LEGEND}{}", money(direct, shim));
+    // Two plots: money over time, then latencies.
+    let _ = write!(html, "<h2>Money created or lost</h2>{LEGEND}{}", money(direct, shim));
     html.push_str(
-        "<p>What auditors saw while the runs went on: the sum of all pairs' balances, less what it should be, which is 0. \
-         A line ends with its run. The marks below are of the direct run: functions killed between their writes, requests delivered \
-         twice at once, and functions back after another attempt had done their work. The run through the shim had the same.</p>",
+        "<p>What auditors saw during the runs: the sum of the balances of all pairs, minus the correct sum; 0 is right. \
+         A line ends with its run. The marks below show the faults injected into the direct run: functions killed between their writes, \
+         requests delivered twice at once, and functions that came back after another attempt had done their work. The run through the \
+         shim had the same faults.</p>",
     );
-    let _ = write!(html, "<h2>How long a request takes</h2>{LEGEND}{}", latencies(direct, shim));
+    let _ = write!(html, "<h2>Latency of a request</h2>{LEGEND}{}", latencies(direct, shim));
     html.push_str(
-        "<p>From the request to its acknowledgement: two processes, all attempts. The share of requests that were at least \
-         as fast; the slowest 1 % are left out.</p><h2>How it was done</h2><ul>",
+        "<p>Latency is the time from the request to its acknowledgement, over two processes and all attempts. The curve shows the share \
+         of requests that were at least as fast; the slowest 1 % are left out.</p><h2>How the demo works</h2><ul>",
     );
     for line in EXPLANATION {
         let _ = write!(html, "<li>{}</li>", text(line));
@@ -79,8 +80,8 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     let shim = &outcome.runs.shim.common;
     let _ = writeln!(
         html,
-        "</ul><p>Machine: {}<br>Store of the direct run: {}<br>Store of the run through the shim: {}<br>Store of the balances: {}<br>The same requests with the \
-         same fates again: <code>aft demo --requests {} --seed {}</code></p></body></html>",
+        "</ul><p>Machine: {}<br>Store of the direct run: {}<br>Store of the run through the shim: {}<br>Store of the balances: {}<br>To \
+         run the same requests with the same faults again: <code>aft demo --requests {} --seed {}</code></p></body></html>",
         escape(&outcome.machine),
         escape(&outcome.runs.direct.common.store),
         escape(&shim.store),
@@ -91,7 +92,7 @@ pub(crate) fn page(outcome: &Outcome, direct: &Found, shim: &Found) -> String {
     html
 }
 
-/// Text with what stands between backquotes as code.
+/// Returns `line` as markup, with the parts between backquotes as code.
 fn text(line: &str) -> String {
     let parts = line.split('`').enumerate();
     parts
@@ -134,7 +135,7 @@ fn money(direct: &Found, shim: &Found) -> String {
         title: "money created or lost over time",
         x_label: "seconds",
         y_label: "units of money",
-        // The one that should be a straight line goes below the one that is not.
+        // The flat line is drawn first, so that the other one does not hide it.
         series: vec![
             Series { name: "shim", points: money_off(&shim.timeline), steps: true },
             Series { name: "direct", points: money_off(&direct.timeline), steps: true },
@@ -145,7 +146,8 @@ fn money(direct: &Found, shim: &Found) -> String {
     .svg()
 }
 
-/// The money of all pairs beyond what it should be, as far as auditors have seen; one point a change.
+/// Returns the surplus of all pairs together over time, as far as auditors have seen it; one point
+/// per change.
 fn money_off(timeline: &Entries) -> Vec<(f64, f64)> {
     let mut last_by_pair = BTreeMap::new();
     let mut total = 0;
@@ -217,7 +219,8 @@ mod tests {
             assert!(!html.contains(foreign), "{foreign}");
         }
         assert_eq!(html.matches("<svg").count(), 2);
-        // What went wrong is told by more than a colour; commands look like commands; the run can be had again.
+        // Faults are marked by more than a colour, commands look like commands, and the command
+        // that repeats the run is shown.
         assert!(html.contains("<td class=\"wrong\">✗ 5</td><td>0</td>"), "{html}");
         assert!(html.contains("<code>aft serve</code>") && !html.contains('`'), "{html}");
         assert!(html.contains("aft demo --requests 600 --seed 7"), "{html}");

@@ -1,7 +1,8 @@
-//! A plain key-value server over a store, for the run without the shim: `GET` and `PUT /plain/KEY`, and nothing else.
+//! A plain key-value server over a store, for the run without the shim. It offers `GET` and `PUT
+//! /plain/KEY`, and nothing else.
 //!
-//! An embedded store can be opened by one process only, and functions are processes; so something must stand between. It adds nothing and
-//! holds nothing back: every `PUT` is one put, every `GET` one get.
+//! Only one process can open an embedded store, and functions are processes of their own, so a
+//! server must be in between. It adds nothing: every `PUT` is one put, every `GET` one get.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,26 +22,27 @@ use tokio::task::JoinSet;
 use crate::demo::access::PLAIN_PATH;
 use crate::error::{Error, Result};
 
-/// A running server; ends when dropped.
+/// A running server, which ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Plain {
     address: SocketAddr,
-    /// The one task that accepts; it owns the connections' tasks, so that dropping this ends all.
+    /// The task that accepts connections. It owns the connections' tasks, so dropping this ends all
+    /// of them.
     _accepting: JoinSet<()>,
 }
 
 impl Plain {
-    /// Serves a store on a free port of the loopback interface.
+    /// Serves `store` on a free port of the loopback interface.
     pub(crate) async fn start(store: Arc<dyn Store>) -> Result<Plain> {
-        let listening = Error::io("listening for the plain server");
+        let listening = Error::io("cannot open a port for the plain server");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(listening)?;
-        let address = listener.local_addr().map_err(Error::io("reading the plain server's address"))?;
+        let address = listener.local_addr().map_err(Error::io("cannot read the plain server's address"))?;
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, store));
         Ok(Plain { address, _accepting: accepting })
     }
 
-    /// `http://HOST:PORT`.
+    /// Returns the server's URL, `http://HOST:PORT`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -49,7 +51,7 @@ impl Plain {
 async fn accept(listener: TcpListener, store: Arc<dyn Store>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        // A client that dies takes its connection along.
+        // Remove the tasks of connections that have ended.
         while connections.try_join_next().is_some() {}
         let store = Arc::clone(&store);
         connections.spawn(async move {
@@ -96,11 +98,11 @@ async fn carry_out(
     }
 }
 
-/// The longest key; the demo's have a few dozen bytes.
+/// The maximum length of a key in bytes; the demo's keys have a few dozen.
 const KEY_BYTES_MAX: usize = 512;
 
-/// Among the commit records, where nothing enumerates names and no record's (a hash) can meet it; so a value takes the path that the
-/// shim's records take, and is as durable.
+/// Returns the name of a key's object. It is in [`Space::Node`], apart from the objects of the
+/// protocol.
 pub(crate) fn name(key: &str) -> Name {
     Name::new(Space::Node, format!("demo-plain/{key}"), "")
 }
@@ -116,7 +118,7 @@ mod tests {
     use crate::http::Server;
 
     #[tokio::test]
-    async fn gives_back_what_was_put() {
+    async fn a_get_returns_the_last_put_value() {
         let plain = Plain::start(Arc::new(MemoryStore::new())).await.unwrap();
         let mut access = Access::new(Server::parse(&plain.url(), None).unwrap(), None);
         assert_eq!(access.get("bank/a").await.unwrap(), None);

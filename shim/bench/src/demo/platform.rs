@@ -1,9 +1,12 @@
-//! A small serverless platform: it starts a process for each function, and does to some what platforms do.
+//! A small serverless platform: it starts a process for each function, and injects the faults that
+//! real platforms show.
 //!
-//! Requests of one pair of accounts are carried out one after the other, the next when the last is acknowledged (a FIFO by key, as queues
-//! offer it); attempts of *one* request overlap freely. Read atomicity does not promise that two different requests, which read the same
-//! balance at the same time, do not overwrite each other: that is the platform's or the caller's part, or a serializable transaction's. What
-//! either level comes to without such an order is what `balances` shows: there requests go to workers whatever their accounts.
+//! Requests of one pair of accounts are carried out one after the other: the next one starts when
+//! the last one is acknowledged (FIFO by key, as queues offer it). Attempts of *one* request
+//! overlap freely. Read atomicity does not prevent two different requests that read the same
+//! balance at the same time from overwriting each other. Preventing that is up to the platform, the
+//! caller, or a serializable transaction. `balances` shows both levels without such an order:
+//! there, requests go to workers regardless of their accounts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,55 +29,58 @@ use crate::demo::timeline::{Event, Timeline};
 use crate::http::Server;
 use crate::latency::Latencies;
 
-/// How long a function may take from one word to the next, before it is killed: a thousand times what it takes.
+/// The longest time between two messages of a function, after which it is killed: a thousand times
+/// what it usually takes.
 const FUNCTION_MAX: Duration = Duration::from_secs(20);
-/// Attempts of one request before it is given up, conflicts aside.
+/// The number of attempts after which a request is abandoned, not counting conflicts.
 const ATTEMPTS_MAX: u32 = 10;
-/// Conflicts of one request before it is given up: each means that another request has committed.
+/// The number of conflicts after which a request is abandoned: each means that another request has
+/// committed.
 const CONFLICTS_MAX: u32 = 100;
 /// The longest pause after a conflict; the pause grows by [`CONFLICT_PAUSE_MS`] with each.
 const CONFLICT_PAUSE_MAX_MS: u64 = 100;
 const CONFLICT_PAUSE_MS: u64 = 10;
-/// How long after the acknowledgement a late function goes on: so that later requests of its pair are done, or under way.
+/// The range of delays, in milliseconds after the acknowledgement, after which a late function
+/// continues. By then later requests of its pair are done or in flight.
 const LATE_BY: std::ops::Range<u64> = 30..200;
 
-/// A transfer as the platform carries it out.
+/// A transfer, as the platform carries it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
-    /// Its number, from which its request ID is made.
+    /// The transfer's number, which its request ID contains.
     pub(crate) request: u64,
-    /// The jobs of one queue are carried out one after the other.
+    /// The queue's number. The jobs of one queue are carried out one after the other.
     pub(crate) queue: u32,
     /// The key of the account that the money comes from.
     pub(crate) from: String,
-    /// The key of the account that it goes to.
+    /// The key of the account that the money goes to.
     pub(crate) to: String,
     pub(crate) amount: i64,
     pub(crate) fate: Fate,
 }
 
-/// What a run needs to know to carry out transfers.
+/// The state of the platform during one run.
 #[derive(Debug)]
 pub(crate) struct Platform {
     pub(crate) program: PathBuf,
     pub(crate) server: Server,
-    /// Whether the shim stands at the server's address; else the plain server does.
+    /// True if `server` is the shim; false if it is the plain server.
     pub(crate) shim: bool,
     pub(crate) prefix: String,
-    /// The level of transactions; `Unspecified`: the store's, or the server's default.
+    /// The isolation level of transactions. `Unspecified`: the default of the store or the server.
     pub(crate) isolation: Isolation,
     pub(crate) timeline: Timeline,
     pub(crate) bar: ProgressBar,
     attempts: AtomicU64,
     tally: Mutex<Tally>,
-    /// Attempts that go on after their request was acknowledged.
+    /// Attempts that nobody waits for: they may continue after their request was acknowledged.
     stragglers: Mutex<JoinSet<()>>,
 }
 
-/// What the platform saw.
+/// The platform's counts of one run.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// The numbers of requests.
+    /// The numbers of the acknowledged requests.
     pub(crate) acknowledged: Vec<u64>,
     pub(crate) attempts: u64,
     pub(crate) kills: u64,
@@ -85,7 +91,7 @@ pub(crate) struct Tally {
     pub(crate) latencies: Latencies,
 }
 
-/// What is to befall a function of an attempt.
+/// A fault to inject into one function of an attempt.
 #[derive(Debug)]
 struct Interruption {
     role: Role,
@@ -96,28 +102,29 @@ struct Interruption {
 #[derive(Debug)]
 enum Kind {
     Kill,
-    /// Stop it; say so; go on when told.
+    /// Pause the function and report it on `stopped`; continue after the delay that `release`
+    /// brings.
     Late {
         stopped: mpsc::Sender<News>,
         release: oneshot::Receiver<Duration>,
     },
 }
 
-/// The attempts that came before one.
+/// The history of a request before an attempt.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Again {
-    /// Other attempts of the request may still run: do not wait for them.
+    /// Earlier attempts of the request may still be running; do not wait for them.
     pub(crate) overlap: bool,
-    /// The number of conflicts that the request met.
+    /// The number of conflicts so far.
     pub(crate) conflicts: u32,
 }
 
-/// What an attempt that runs by itself tells the request that it belongs to.
+/// The messages from an attempt in its own task to the request's task.
 #[derive(Debug)]
 enum News {
-    /// One of its functions stands still.
+    /// One of the attempt's functions is paused.
     Stopped,
-    /// It ended.
+    /// The attempt ended.
     Ended(Ended),
 }
 
@@ -154,7 +161,8 @@ impl Platform {
         }
     }
 
-    /// Carries out all jobs, by so many workers; each worker has queues of its own, and so keeps their order.
+    /// Carries out all `jobs` with `workers` workers. Each queue belongs to one worker, which keeps
+    /// its order.
     pub(crate) async fn carry_out(self: &Arc<Self>, jobs: &[Job], workers: u32) {
         let mut tasks = JoinSet::new();
         for worker in 0..workers {
@@ -171,13 +179,13 @@ impl Platform {
         }
     }
 
-    /// Waits for what still runs of requests that were acknowledged long ago.
+    /// Waits for the attempts that continued after their requests were acknowledged.
     pub(crate) async fn wait_for_stragglers(&self) {
         let mut stragglers = std::mem::take(&mut *self.stragglers.lock().expect(POISONED));
         while stragglers.join_next().await.is_some() {}
     }
 
-    /// What was seen. Attempts that still run are not waited for.
+    /// Takes the counts of the run. It does not wait for attempts that are still running.
     pub(crate) fn take_tally(&self) -> Tally {
         let empty = Tally {
             acknowledged: Vec::new(),
@@ -196,7 +204,7 @@ impl Platform {
         *self.tally().errors.entry(code.to_owned()).or_default() += 1;
     }
 
-    /// One request, tried until it is done.
+    /// Carries out one request: its first attempt with its fate, then retries until it is done.
     async fn request(self: &Arc<Self>, job: Job) {
         let start = Instant::now();
         let (release, late) = oneshot::channel();
@@ -216,11 +224,12 @@ impl Platform {
                 Ended::Retry(code) if code == CONFLICT => {
                     self.error(code);
                     conflicts += 1;
-                    // Two that met once must not meet again at the same pace.
+                    // A random pause keeps two requests from colliding again and again.
                     let longest_ms = (CONFLICT_PAUSE_MS * u64::from(conflicts)).min(CONFLICT_PAUSE_MAX_MS);
                     sleep(Duration::from_millis(rand::random_range(1..=longest_ms))).await;
                 }
-                // An outcome that is not known is safe to try again: with the same request ID it is carried out at most once.
+                // An unknown outcome is safe to retry: with the same request ID at most one attempt
+                // takes effect.
                 Ended::Retry(_) | Ended::Unknown => {
                     self.error(if let Ended::Retry(code) = &ended { code } else { "unknown" });
                     failures += 1;
@@ -231,7 +240,7 @@ impl Platform {
                     break;
                 }
             }
-            // The earlier attempt is dead, or is given up: do not wait for it.
+            // The earlier attempt is dead or abandoned, so do not wait for it.
             ended = self.attempt(&job, None, Again { overlap: true, conflicts }).await;
         }
         if matches!(ended, Ended::Done | Ended::Replayed) {
@@ -241,13 +250,16 @@ impl Platform {
         } else {
             self.error("gave_up");
         }
+        // The request is done: a function that was paused may continue after a delay, which the
+        // request's number decides.
         let span = LATE_BY.end - LATE_BY.start;
-        // Nobody waits if the request had another fate.
+        // Nobody receives this if the request had another fate.
         let _ = release.send(Duration::from_millis(LATE_BY.start + job.request * 37 % span));
         self.bar.inc(1);
     }
 
-    /// Two attempts at the same time; the first that is done decides, and the other goes on.
+    /// Runs two attempts at the same time. The first one that is done decides; the other one
+    /// continues.
     async fn twice(self: &Arc<Self>, job: &Job) -> Ended {
         self.tally().duplicates += 1;
         self.timeline.note(Event::Twice);
@@ -266,7 +278,8 @@ impl Platform {
         last
     }
 
-    /// An attempt of which a function stands still until it is released. It is given up as soon as it does.
+    /// Runs an attempt one of whose functions is paused until `release`. The attempt is abandoned
+    /// as soon as the function pauses.
     async fn late(
         self: &Arc<Self>,
         job: &Job,
@@ -283,7 +296,7 @@ impl Platform {
         }
     }
 
-    /// Starts an attempt that nobody has to wait for.
+    /// Starts an attempt in a task of its own, which reports to `news`.
     fn straggle(
         self: &Arc<Self>,
         job: &Job,
@@ -294,12 +307,12 @@ impl Platform {
         let (platform, job) = (Arc::clone(self), job.clone());
         self.stragglers.lock().expect(POISONED).spawn(async move {
             let ended = platform.attempt(&job, interruption, again).await;
-            // The request may be acknowledged by now.
+            // The receiver is gone if the request has been acknowledged already.
             let _ = news.send(News::Ended(ended)).await;
         });
     }
 
-    /// One attempt: both functions, one after the other.
+    /// Runs one attempt: both functions, one after the other.
     async fn attempt(&self, job: &Job, interruption: Option<Interruption>, again: Again) -> Ended {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         self.tally().attempts += 1;
@@ -333,7 +346,7 @@ impl Platform {
         Ended::Done
     }
 
-    /// Opens the attempt's transaction, if there is the shim.
+    /// Opens the attempt's transaction. Without the shim there is none.
     async fn begin(&self, job: &Job, again: Again) -> Result<Option<String>, Ended> {
         if !self.shim {
             return Ok(None);
@@ -347,7 +360,7 @@ impl Platform {
         }
     }
 
-    /// Follows a function to its end, and does to it what is to befall it.
+    /// Follows a function to its end, and injects its fault, if it has one.
     async fn follow(&self, mut function: Function, mut interruption: Option<Interruption>) -> Ended {
         let mut was_late = false;
         loop {
@@ -357,6 +370,8 @@ impl Platform {
             };
             match (said, interruption.take().map(|interruption| interruption.kind)) {
                 (Said::OwnWriteMissed, kept) => {
+                    // The fault waits for the function's next message. It applies wherever the
+                    // function holds next, so role and point no longer matter.
                     self.tally().own_write += 1;
                     interruption =
                         kept.map(|kind| Interruption { role: Role::Credit, hold: Hold::Read, kind });
@@ -371,17 +386,18 @@ impl Platform {
                     function.stop();
                     self.tally().zombies += 1;
                     let _ = stopped.send(News::Stopped).await;
-                    // If the request is dropped, so is the delay.
+                    // Without a sender the request was dropped, and the delay with it.
                     sleep(release.await.unwrap_or_default()).await;
                     self.timeline.note(Event::Late);
                     function.go_on().await;
                     was_late = true;
                 }
-                // It was told to go on, or never to hold.
+                // The fault was injected already, or there is none here: let the function continue.
                 (Said::Held, None) => function.go_on().await,
                 (Said::Ended(ended), _) => {
                     function.end().await;
-                    // Its attempt was given up: no function follows.
+                    // The attempt was abandoned while this function was paused, so no further
+                    // function follows.
                     let given_up = was_late && ended == Ended::Done;
                     return if given_up { Ended::Retry(GIVEN_UP.into()) } else { ended };
                 }
@@ -391,8 +407,8 @@ impl Platform {
 }
 
 const POISONED: &str = "nothing panics while it holds this lock";
-/// Codes of what the platform itself did to an attempt.
+/// The codes of attempts that the platform killed or abandoned itself.
 pub(crate) const KILLED: &str = "killed";
 pub(crate) const GIVEN_UP: &str = "given_up";
-/// The code of a serializable transaction that another one has overtaken.
+/// The code of a serializable transaction that lost to another one.
 pub(crate) const CONFLICT: &str = Code::Conflict.as_str();

@@ -1,4 +1,5 @@
-//! Line plots as inline SVG: no scripts, no files, colours by classes that the page defines for light and dark.
+//! Line plots as inline SVG: no scripts, no external files. Colours come from classes that the page
+//! defines for light and dark mode.
 
 use std::fmt::Write as _;
 
@@ -7,10 +8,10 @@ use crate::svg::{Axis, number};
 /// A line of a plot.
 #[derive(Debug)]
 pub(crate) struct Series<'a> {
-    /// Its name, and its class in the page's style.
+    /// The name of the series, which is also its class in the page's style.
     pub(crate) name: &'a str,
     pub(crate) points: Vec<(f64, f64)>,
-    /// Draw steps: the value holds until the next point.
+    /// True to draw steps: a value holds until the next point.
     pub(crate) steps: bool,
 }
 
@@ -18,7 +19,7 @@ pub(crate) struct Series<'a> {
 #[derive(Debug)]
 pub(crate) struct Mark {
     pub(crate) x: f64,
-    /// Which row of marks, from 0.
+    /// The row of marks, from 0.
     pub(crate) row: usize,
 }
 
@@ -30,23 +31,23 @@ pub(crate) struct Plot<'a> {
     pub(crate) y_label: &'a str,
     pub(crate) series: Vec<Series<'a>>,
     pub(crate) marks: Vec<Mark>,
-    /// Names of the rows of marks.
+    /// The names of the rows of marks.
     pub(crate) mark_rows: Vec<&'a str>,
 }
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 250.0;
-// The margins and the rows have room for the larger text that the page asks for where it is narrow.
+// The margins and rows leave space for the larger text that the page uses on narrow screens.
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 54.0;
 const MARK_ROW: f64 = 22.0;
-/// The length of a tick's own line.
+/// The length of a tick mark on the horizontal axis.
 const TICK: f64 = 4.0;
 
 impl Plot<'_> {
-    /// The plot as an SVG element.
+    /// Returns the plot as an SVG element.
     pub(crate) fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| series.points.iter().copied());
         let xs = Axis::up_to(points().map(|(x, _)| x).chain(self.marks.iter().map(|mark| mark.x)));
@@ -59,6 +60,7 @@ impl Plot<'_> {
         // Writing to a string does not fail.
         let _ =
             write!(svg, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", self.title);
+        // The horizontal grid with its labels; the line at 0 is an axis.
         for tick in ys.ticks() {
             let at = y(tick);
             let class = if tick == 0.0 { "axis" } else { "grid" };
@@ -71,7 +73,9 @@ impl Plot<'_> {
                 number(tick)
             );
         }
+        // The horizontal axis with its ticks.
         let floor = HEIGHT - BOTTOM;
+        // The names of both axes.
         let _ = write!(svg, "<path class=\"axis\" d=\"M{LEFT} {floor}H{:.1}\"/>", WIDTH - RIGHT);
         for tick in xs.ticks() {
             let _ = write!(
@@ -92,6 +96,7 @@ impl Plot<'_> {
             (TOP + HEIGHT - BOTTOM) / 2.0,
             self.y_label
         );
+        // Rows of marks below the plot.
         for (nth, name) in self.mark_rows.iter().enumerate() {
             let at = HEIGHT + MARK_ROW * nth as f64;
             let _ = write!(
@@ -106,6 +111,7 @@ impl Plot<'_> {
             }
             let _ = write!(svg, "<path class=\"mark\" d=\"{path}\"/>");
         }
+        // The lines, each with a dot at its last point.
         for series in &self.series {
             let mut path = String::new();
             for (nth, (px, py)) in series.points.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The demo's processes: functions, and the server under test. None outlives its owner here.
+//! The demo's processes: functions, and the server under test. Each is killed when its owner here
+//! is dropped.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,15 +13,17 @@ use tokio::time::timeout;
 use crate::demo::order::{Ended, Order, Said};
 use crate::error::{Error, Result};
 
-/// How long a function may take to leave.
+/// The longest time that a function may take to exit after its last message.
 const FUNCTION_END_MAX: Duration = Duration::from_secs(5);
-/// How long the server may take until it says where it listens: it recovers what it finds, which is nothing.
+/// The longest time until the server reports its address. It recovers what it finds in the store,
+/// which is empty.
 const SERVER_START_MAX: Duration = Duration::from_secs(30);
-/// How long it may take to drain. Transactions of functions that were killed are still open; nobody waits for those.
+/// The longest time for the server to drain. Transactions of killed functions are still open, and
+/// nobody waits for them.
 const SERVER_STOP_MAX: Duration = Duration::from_secs(2);
-/// What the server says when it is ready.
+/// The text in the server's output that precedes its address when it is ready.
 const LISTENING: &str = "listening on http://";
-/// How much of what a process says about a failure is passed on.
+/// The maximum number of bytes of a process's error output that a message repeats.
 const COMPLAINT_BYTES_MAX: u64 = 2_000;
 
 fn command(program: &Path, order: &Order) -> Command {
@@ -30,7 +33,7 @@ fn command(program: &Path, order: &Order) -> Command {
     command
 }
 
-/// A function under way.
+/// A running function.
 #[derive(Debug)]
 pub(crate) struct Function {
     child: Child,
@@ -39,7 +42,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts a process for an order.
+    /// Starts a process that carries out `order`.
     pub(crate) fn start(program: &Path, order: &Order) -> std::io::Result<Function> {
         let mut child = command(program, order)
             .stdin(Stdio::piped())
@@ -51,33 +54,34 @@ impl Function {
         Ok(Function { child, input, said: BufReader::new(output).lines() })
     }
 
-    /// The next thing that it says. A process that ends without a word has failed.
+    /// Waits for the next message of the function. A process that ends without one has failed.
     pub(crate) async fn next(&mut self) -> Said {
         let line = self.said.next_line().await.ok().flatten();
         let said = line.and_then(|line| serde_json::from_str(&line).ok());
         said.unwrap_or_else(|| Said::Ended(Ended::Retry("function_failed".into())))
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone.
+    /// Kills the process with SIGKILL, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         // It may have ended by itself.
         let _ = self.child.kill().await;
     }
 
-    /// Takes the processor away from it, in the middle of whatever it does.
+    /// Pauses the process with SIGSTOP, at any point of its work.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Gives the processor back, and lets it go on from where it waits.
+    /// Continues the process with SIGCONT, and lets it go on from the point where it holds.
     pub(crate) async fn go_on(&mut self) {
         self.signal(Signal::CONT);
-        // If it is gone, `next` tells.
+        // If the process is gone, `next` reports that.
         let _ = self.input.write_all(b"\n").await;
         let _ = self.input.flush().await;
     }
 
-    /// Waits until it is gone, which it is at once when it has said that it ended; else it is killed.
+    /// Waits until the process is gone, which should be soon after its last message; kills it
+    /// otherwise.
     pub(crate) async fn end(mut self) {
         if timeout(FUNCTION_END_MAX, self.child.wait()).await.is_err() {
             self.kill().await;
@@ -87,27 +91,27 @@ impl Function {
     fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
-            // The process is not yet waited for, so the number is still its own.
+            // The process has not been waited for, so its number cannot belong to another process.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// Returns the order to become the program with these arguments.
+/// Returns the order to become `aft` with `arguments`.
 fn become_program(arguments: &[&str]) -> Order {
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     Order::Become { parent: std::process::id(), arguments }
 }
 
-/// Runs `aft` with these arguments to its end.
+/// Runs `aft` with `arguments` until it exits.
 ///
 /// # Errors
-/// If it fails, with what it said.
+/// Returns an error if `aft` cannot be started, takes too long, or fails; with its error output.
 pub(crate) async fn aft(program: &Path, arguments: &[&str]) -> Result<()> {
     let output = command(program, &become_program(arguments)).stdin(Stdio::null()).output();
     let output =
         timeout(SERVER_START_MAX, output).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let output = output.map_err(Error::io(format!("running {}", program.display())))?;
+    let output = output.map_err(Error::io(format!("cannot run {}", program.display())))?;
     match output.status.success() {
         true => Ok(()),
         false => {
@@ -120,12 +124,12 @@ pub(crate) async fn aft(program: &Path, arguments: &[&str]) -> Result<()> {
     }
 }
 
-/// Whether the program carries out orders at all.
+/// Checks that `program` carries out orders.
 ///
 /// # Errors
-/// If it does not, with what it said.
+/// Returns an error if it does not, with its error output.
 pub(crate) async fn probe(program: &Path) -> Result<()> {
-    let failed = || Error::io(format!("starting {}", program.display()));
+    let failed = || Error::io(format!("cannot start {}", program.display()));
     let output = command(program, &Order::Ping).stdin(Stdio::null()).output();
     let output =
         timeout(SERVER_START_MAX, output).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -135,7 +139,9 @@ pub(crate) async fn probe(program: &Path) -> Result<()> {
         Ok(Said::Ended(Ended::Done)) => Ok(()),
         Ok(_) | Err(_) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(failed()(std::io::Error::other(format!("it does not carry out demo-function: {said}"))))
+            Err(failed()(std::io::Error::other(format!(
+                "it does not answer as `aft demo-function` does: {said}"
+            ))))
         }
     }
 }
@@ -148,10 +154,11 @@ pub(crate) struct Shim {
 }
 
 impl Shim {
-    /// Starts `aft serve` over a store, on a free port, with this file of settings.
+    /// Starts `aft serve` over `store`, on a free port, with the settings file `settings`.
     ///
     /// # Errors
-    /// If it ends, or does not say where it listens; with what it said.
+    /// Returns an error if the server ends, or does not report its address in time; with its error
+    /// output.
     pub(crate) async fn start(program: &Path, store: &str, settings: &Path) -> Result<Shim> {
         let settings = settings.to_string_lossy();
         let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0", "--config", &settings];
@@ -160,13 +167,13 @@ impl Shim {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(Error::io(format!("starting {}", program.display())))?;
+            .map_err(Error::io(format!("cannot start {}", program.display())))?;
         let output = child.stdout.take().expect("the output is piped");
         let mut said = BufReader::new(output).lines();
         let mut complaints = child.stderr.take().expect("the error output is piped");
         match timeout(SERVER_START_MAX, listening(&mut said)).await {
             Ok(Some(url)) => {
-                // Read on, or the server would wait for us to read.
+                // Keep reading both outputs, or the server would block on a full pipe.
                 tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
                 tokio::spawn(async move {
                     let _ = tokio::io::copy(&mut complaints, &mut tokio::io::sink()).await;
@@ -177,18 +184,18 @@ impl Shim {
                 let _ = child.kill().await;
                 let mut text = String::new();
                 let _ = complaints.take(COMPLAINT_BYTES_MAX).read_to_string(&mut text).await;
-                let problem = format!("it did not say where it listens: {}", text.trim());
+                let problem = format!("it did not report its address: {}", text.trim());
                 Err(Error::Server { url: "aft serve".into(), problem })
             }
         }
     }
 
-    /// `http://HOST:PORT`.
+    /// Returns the server's URL, `http://HOST:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Asks it to drain and leave, and waits; kills it if it does not.
+    /// Asks the server to drain and exit, and waits; kills it if that takes too long.
     pub(crate) async fn stop(mut self) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
@@ -199,14 +206,15 @@ impl Shim {
         }
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone: it owes nothing.
+    /// Kills the server with SIGKILL, and waits until it is gone. Nothing acknowledged is lost by
+    /// that.
     pub(crate) async fn kill(mut self) {
         // It may have ended by itself.
         let _ = self.child.kill().await;
     }
 }
 
-/// Reads lines until one says where the server listens.
+/// Reads lines until one holds the server's address, and returns its URL. `None`: the output ended.
 async fn listening(said: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
     while let Some(line) = said.next_line().await.ok()? {
         if let Some((_, address)) = line.split_once(LISTENING) {

@@ -1,4 +1,5 @@
-//! One of the demo's two runs: open the accounts, carry out the transfers while auditors look on, wait for the last process, judge.
+//! One of the demo's first two runs: opens the accounts, carries out the transfers while auditors
+//! read, waits for the last process, and judges the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,23 +29,24 @@ use crate::http::Server;
 use crate::latency::Latencies;
 use crate::standard::requests::Counter;
 
-/// Auditors; two keep every pair in sight and take little of the machine.
+/// The number of auditors: two see each pair often, and use little of the machine.
 const AUDITORS: u64 = 2;
 
-/// What both runs are made of.
+/// The settings that both runs share.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) program: &'a Path,
-    /// The server's settings file.
+    /// The path of the server's settings file.
     pub(crate) settings: &'a Path,
     pub(crate) transfers: &'a [Transfer],
     pub(crate) scale: Scale,
     pub(crate) seed: u64,
-    /// What all keys start with: fresh, so that a store that outlives the demo can be used again.
+    /// The prefix of all keys, drawn at random so that a store that outlives the demo can be used
+    /// again.
     pub(crate) prefix: String,
 }
 
-/// What a run found.
+/// The results of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) figures: RunFigures,
@@ -52,24 +54,24 @@ pub(crate) struct Found {
     pub(crate) latencies: Latencies,
 }
 
-/// The run without the shim: functions write straight to the store, as they go.
+/// Runs the transfers without the shim: functions write directly to the store as they go.
 pub(crate) async fn direct(plan: &Plan<'_>, store: Arc<dyn Store>, bar: ProgressBar) -> Result<Found> {
     let url = store.url();
     let counting = Arc::new(CountingStore::new(store));
     let plain = Plain::start(Arc::clone(&counting) as _).await?;
     let counter = Counter::Store(Arc::clone(&counting));
     let found = carry_out(plan, &plain.url(), &url, false, &counter, bar).await?;
-    // A store that is not the demo's own is left as it was found.
+    // Leave the store as it was found: it may not belong to the demo.
     for names in keys(plan).collect::<Vec<_>>().chunks(DELETE_LEN_MAX) {
         counting.delete(names).await?;
     }
     Ok(found)
 }
 
-/// Names deleted in one call.
+/// The number of names deleted in one call.
 const DELETE_LEN_MAX: usize = 100;
 
-/// Every name that a direct run may have written.
+/// Returns the name of every object that a direct run may have written.
 fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
     let accounts =
         (0..plan.scale.pairs).flat_map(|pair| [Side::A, Side::B].map(|side| side.key(&plan.prefix, pair)));
@@ -79,7 +81,7 @@ fn keys(plan: &Plan<'_>) -> impl Iterator<Item = Name> {
     accounts.chain(entries).map(|key| plain::name(&key))
 }
 
-/// The run through `aft serve`. `shown` is the store's URL without secrets.
+/// Runs the transfers through `aft serve`. `shown` is the store's URL without secrets.
 pub(crate) async fn shim(plan: &Plan<'_>, store: &str, shown: &str, bar: ProgressBar) -> Result<Found> {
     let shim = Shim::start(plan.program, store, plan.settings).await?;
     let counter = Counter::Servers(vec![Server::parse(shim.url(), None)?]);
@@ -98,6 +100,7 @@ async fn carry_out(
 ) -> Result<Found> {
     let server = Server::parse(url, None)?;
     let failed = |problem: String| Error::Server { url: url.to_owned(), problem };
+    // Open the accounts before counting requests: opening them is not part of the load.
     let mut access = Access::new(server.clone(), None);
     for pair in 0..plan.scale.pairs {
         let open = |side: Side| (side.key(&plan.prefix, pair), Account::opening().encode());
@@ -106,7 +109,7 @@ async fn carry_out(
             true => access.write_all(accounts, Isolation::Unspecified).await,
             false => access.write_each(accounts).await,
         };
-        opened.map_err(|why| failed(format!("the accounts could not be opened: {why:?}")))?;
+        opened.map_err(|why| failed(format!("cannot open the accounts: {why:?}")))?;
     }
     let before = counter.asked().await?;
     let platform = Platform::new(
@@ -121,12 +124,14 @@ async fn carry_out(
     let (audits, elapsed_s) = work(plan, &platform).await;
     let asked = counter.asked().await?.since(&before);
 
+    // Every process has ended: read the final accounts, and judge by these.
     let mut pairs = Vec::new();
     for pair in 0..plan.scale.pairs {
         let read = read_pair(&platform, &mut access, pair, Duration::ZERO).await;
         let (a, b) =
-            read.map_err(|why| failed(format!("the accounts could not be read at the end: {why:?}")))?;
-        // The curve ends at what the figures are made of.
+            read.map_err(|why| failed(format!("cannot read the accounts after the run: {why:?}")))?;
+        // A last sample, so that the report's curve ends at the values that the figures are made
+        // of.
         platform.timeline.sample(pair, look(&a, &b).money_off);
         pairs.push((a, b));
     }
@@ -146,7 +151,8 @@ async fn carry_out(
     Ok(Found { figures, timeline: platform.timeline.take(), latencies })
 }
 
-/// Transfers and auditors, until the last process has ended; and how long the transfers took.
+/// Runs transfers and auditors until the last process has ended. Returns what the auditors saw, and
+/// how long the transfers took, in seconds.
 async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut auditors = JoinSet::new();
@@ -156,6 +162,7 @@ async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
     }
     let jobs: Vec<_> = plan.transfers.iter().map(|transfer| transfer.job(&plan.prefix)).collect();
     platform.carry_out(&jobs, plan.scale.workers).await;
+    // Late functions do not count as load time, but auditors go on until they have ended.
     let elapsed_s = platform.timeline.now_s();
     platform.wait_for_stragglers().await;
     stop.store(true, Ordering::Relaxed);
@@ -173,7 +180,8 @@ async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
 fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s: f64) -> RunFigures {
     let transactions = tally.acknowledged.len() as u64;
     let mut errors = tally.errors;
-    // What the platform did to an attempt itself is no error of anybody's; it has figures of its own.
+    // The platform killed and abandoned these attempts itself: they are not errors, and have
+    // figures of their own.
     errors.remove(KILLED);
     errors.remove(GIVEN_UP);
     if audits.failed > 0 {

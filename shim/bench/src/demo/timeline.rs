@@ -1,68 +1,68 @@
-//! What happened when, for the report's plots.
+//! The events of a run over time, for the report's plots.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-/// What befell a function.
+/// A fault that was injected into a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It was killed.
+    /// The function was killed.
     Killed,
-    /// Its request was delivered twice.
+    /// The function's request was delivered twice.
     Twice,
-    /// It went on after it had been given up.
+    /// The function continued after its attempt had been abandoned.
     Late,
 }
 
-/// What an auditor saw at one moment.
+/// An auditor's observation of a pair at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sample {
-    /// Seconds since the start.
+    /// The time of the audit, in seconds since the start.
     pub(crate) at_s: f64,
     pub(crate) pair: u32,
-    /// What the pair held beyond what it should.
+    /// The sum of the pair minus the sum that it should have.
     pub(crate) money_off: i64,
 }
 
-/// Events and samples of one run, bounded by the run's length.
+/// The events and samples of one run. Their number is bounded by the length of the run.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     start: Instant,
     entries: Mutex<Entries>,
 }
 
-/// What a timeline holds.
+/// The contents of a timeline.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Entries {
-    /// Seconds since the start, and what happened.
+    /// The events, each with its time in seconds since the start.
     pub(crate) events: Vec<(f64, Event)>,
     pub(crate) samples: Vec<Sample>,
 }
 
 impl Timeline {
-    /// Starts now.
+    /// Returns an empty timeline that starts now.
     pub(crate) fn start() -> Timeline {
         Timeline { start: Instant::now(), entries: Mutex::default() }
     }
 
-    /// Seconds since the start.
+    /// Returns the seconds since the start.
     pub(crate) fn now_s(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
 
-    /// Something happened now.
+    /// Records an event at the current time.
     pub(crate) fn note(&self, event: Event) {
         let now = self.now_s();
         self.entries().events.push((now, event));
     }
 
-    /// An auditor looked now.
+    /// Records an audit at the current time.
     pub(crate) fn sample(&self, pair: u32, money_off: i64) {
         let at_s = self.now_s();
         self.entries().samples.push(Sample { at_s, pair, money_off });
     }
 
-    /// What it holds.
+    /// Takes the contents.
     pub(crate) fn take(&self) -> Entries {
         std::mem::take(&mut *self.entries())
     }
