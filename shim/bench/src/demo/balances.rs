@@ -112,7 +112,7 @@ async fn make_store(plan: &Plan<'_>) -> Result<()> {
     let level = |level| format!("{}/={}", plan.prefix_of(level), name(level));
     let (read_atomic, serializable) = (level(Isolation::ReadAtomic), level(Isolation::Serializable));
     let settings = plan.settings.to_string_lossy();
-    // The store's prefix is random, so other stores around it are expected: hence `--among-others`.
+    // The store's prefix is random, so other stores around it are expected (`--among-others`).
     let arguments = ["store", "init", plan.store, "--among-others", "--config", &settings];
     let levels = ["--isolation", &read_atomic, "--isolation", &serializable];
     process::aft(plan.program, &[&arguments[..], &levels[..]].concat()).await

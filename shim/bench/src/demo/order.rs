@@ -84,10 +84,10 @@ pub(crate) enum Ended {
     Done,
     /// Another attempt of the request has committed, so this one has no effect.
     Replayed,
-    /// Nothing was committed, and another attempt may succeed. Holds the error's code.
+    /// The attempt committed nothing, and another may succeed. Holds the error's code.
     Retry(String),
     /// The outcome is unknown: the attempt may have committed.
     Unknown,
-    /// Nothing was committed, and another attempt cannot succeed. Holds the reason.
+    /// The attempt committed nothing, and another cannot succeed. Holds the reason.
     Failed(String),
 }

@@ -22,7 +22,7 @@ pub struct RunFigures {
     pub half_done: u64,
     /// Requests that were carried out more than once.
     pub double_effects: u64,
-    /// Acknowledged requests of which at least one effect is missing at the end.
+    /// Acknowledged requests with at least one effect missing at the end.
     pub lost_effects: u64,
     /// Money that appeared from nowhere, over all pairs that have too much.
     pub money_created: i64,

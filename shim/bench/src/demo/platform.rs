@@ -122,7 +122,7 @@ pub(crate) struct Again {
 /// The messages from an attempt in its own task to the request's task.
 #[derive(Debug)]
 enum News {
-    /// One of the attempt's functions is paused.
+    /// A function of the attempt is paused.
     Stopped,
     /// The attempt ended.
     Ended(Ended),

@@ -1,8 +1,9 @@
-//! Through a node in this process: the request's ID names it, and its two functions share one transaction, a call for each step as over
-//! HTTP.
+//! Functions through a node in this process. The request's ID names the request, and its two
+//! functions share one transaction, with one call per step as over HTTP.
 //!
-//! A function dies without a word to the node, whose transaction stays open until its time is over; the next attempt begins beside it
-//! (`if_open: run` of the native API), as does a second delivery. The commit record decides.
+//! A function that dies does not notify the node, so its transaction stays open until its timeout.
+//! The next attempt begins beside it (`if_open: run` of the native API), and so does a second
+//! delivery. The commit record decides.
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Begin, CommitArgs, Found, Op, Read, Refusal};
@@ -17,14 +18,14 @@ use crate::exactly_once::record::RESULT;
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
 use crate::standard::backend::{inline, refused_by_node};
 
-/// Whose requests these are: those of a server without credentials.
+/// The tenant of the requests: that of a server without credentials.
 const TENANT: &str = "local";
 
 /// The counters of one run, as keys of a node.
 #[derive(Debug)]
 pub(crate) struct Shim {
     node: NodeHandle,
-    /// What the run's keys and request IDs begin with.
+    /// The prefix of the run's keys and request IDs.
     prefix: String,
     values: Values,
 }
@@ -52,7 +53,7 @@ fn failed(refusal: Refusal) -> Failed {
     Failed(refused_by_node(&refusal).code)
 }
 
-/// What was read of a counter.
+/// Returns the count in a read of a counter.
 fn count(read: &Read) -> Answer<u64> {
     let write = match &read.found {
         Found::Absent => return Ok(0),
@@ -60,7 +61,7 @@ fn count(read: &Read) -> Answer<u64> {
     };
     match write {
         Write::Put(Value { location: Location::Inline(bytes), .. }) => decode(bytes).ok_or(Failed("damaged")),
-        // Counters are small, and nobody deletes them.
+        // Counters are small and never deleted.
         Write::Put(Value { location: Location::Blob(_), .. }) | Write::Tombstone => Err(Failed("damaged")),
     }
 }

@@ -1,7 +1,7 @@
-//! One attempt: the two functions of a request, which die where their fate says.
+//! One attempt: the two functions of a request, which die at the point that their fate names.
 //!
-//! Dying *before* a call, the attempt does not make it. Dying *after* it, the call is made, and nobody sees what it was answered. Either way
-//! nothing is cleaned up: the dead do not.
+//! An attempt that dies *before* a call does not make it. An attempt that dies *after* a call makes
+//! it, but does not see the answer. Either way nothing is cleaned up, as in a real crash.
 
 use std::time::Instant;
 
@@ -11,16 +11,16 @@ use crate::exactly_once::counter::Counter;
 use crate::exactly_once::fate::{Fate, Side, Step};
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The request is answered: carried out now, or by an attempt before.
+    /// The request was answered: it was carried out now, or by an earlier attempt.
     Done,
-    /// Another attempt was at it.
+    /// Another attempt was carrying out the request.
     InProgress,
-    /// It died as drawn.
+    /// The attempt died at its point.
     Crashed,
-    /// A call failed, or its time was over, under this code.
+    /// A call failed or timed out. Holds the error's code.
     Failed(&'static str),
 }
 
@@ -53,7 +53,8 @@ struct Life {
 
 impl Life {
     async fn step<T>(&self, step: Step, call: impl Future<Output = Answer<T>>) -> Result<T, Ended> {
-        // A function's own work takes its time too: a store that answers at once is not to hide what overlaps.
+        // Give other attempts a turn, as a function's own work would: on a store that answers at
+        // once, attempts would not overlap otherwise.
         tokio::task::yield_now().await;
         if self.fate == Fate::Dies(step, Side::Before) {
             return Err(Ended::Crashed);
@@ -87,7 +88,7 @@ mod tests {
     use crate::exactly_once::fate::{Fate, Side, Step};
     use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
 
-    /// Writes down which calls are made.
+    /// Records which calls are made.
     #[derive(Debug)]
     struct Recorder {
         made: Mutex<Vec<Step>>,
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    /// All steps, in their order.
+    /// All steps, in order.
     const ALL: [Step; 6] = [
         Step::Claim,
         Step::Read(Counter::A),
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_claimed_by_another_is_not_worked_on() {
+    async fn a_request_that_another_attempt_claimed_is_not_executed() {
         let late = Fate::Dies(Step::Finish, Side::Before);
         check(Claim::Answered, None, late, &ALL[..1], Ended::Done).await;
         check(Claim::InProgress, None, late, &ALL[..1], Ended::InProgress).await;
@@ -165,7 +166,7 @@ mod tests {
     async fn an_attempt_ends_with_a_call_that_fails() {
         let fails = Some(Step::Write(Counter::A));
         check(Claim::Work, fails, Fate::Survives, &ALL[..3], Ended::Failed("busy")).await;
-        // The dying function does not see that it failed.
+        // A function that dies after the call does not see that it failed.
         check(Claim::Work, fails, Fate::Dies(ALL[2], Side::After), &ALL[..3], Ended::Crashed).await;
     }
 

@@ -1,4 +1,5 @@
-//! The end of a run: what every request has left, counted when nobody works any more.
+//! The audit at the end of a run: it reads the counters of every request when no attempt runs any
+//! more.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +9,26 @@ use crate::error::{Error, Result};
 use crate::exactly_once::counter::Counts;
 use crate::exactly_once::way::{Failed, Way};
 
-/// Requests that are looked at at once.
+/// The number of requests that are audited at the same time.
 const AT_ONCE: usize = 16;
-/// Looks at one request, before the audit is given up.
+/// The number of failed looks at one request after which the audit fails.
 const LOOKS_MAX: u32 = 5;
 
-/// What the counters of all requests tell.
+/// The findings from the counters of all requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Final {
-    /// Requests of which an effect is there more than once.
+    /// Requests with an effect that happened more than once.
     pub(crate) double_effects: u64,
-    /// Requests of which one effect is there and the other is not.
+    /// Requests with one effect and not the other.
     pub(crate) half_effects: u64,
-    /// Requests that were acknowledged, and left nothing.
+    /// Acknowledged requests without any effect.
     pub(crate) lost_effects: u64,
 }
 
-/// Reads the counters of so many requests.
+/// Reads the counters of requests `0..requests`.
 ///
 /// # Errors
-/// If one of them cannot be read.
+/// Returns [`Error::Audit`] if the counters of a request cannot be read, with its number.
 pub(crate) async fn count(way: &dyn Way, requests: u64) -> Result<Vec<Counts>> {
     let looks = futures::stream::iter(0..requests).map(|request| look(way, request)).buffered(AT_ONCE);
     looks.collect::<Vec<_>>().await.into_iter().collect()
@@ -44,7 +45,7 @@ async fn look(way: &dyn Way, request: u64) -> Result<Counts> {
     Err(Error::Audit(format!("the counters of request {request} cannot be read after the run: {}", last.0)))
 }
 
-/// Judges the counts of requests, from 0 on.
+/// Judges the counts of all requests, which are numbered from 0.
 pub(crate) fn judge(counts: &[Counts], acknowledged: &BTreeSet<u64>) -> Final {
     let mut end = Final::default();
     for (request, counts) in (0..).zip(counts) {
@@ -64,7 +65,8 @@ mod tests {
     fn faults_are_counted_by_request() {
         let counts = [(1, 1), (0, 0), (0, 0), (1, 0), (0, 1), (2, 1), (3, 0)].map(|(a, b)| Counts { a, b });
         let end = judge(&counts, &[0, 1, 3, 5].into());
-        // Request 1 was acknowledged and left nothing; request 2 was given up, and rightly left nothing.
+        // Request 1 was acknowledged without an effect. Request 2 was abandoned, so it may have
+        // none.
         assert_eq!(end, Final { double_effects: 2, half_effects: 3, lost_effects: 1 });
         assert_eq!(judge(&counts[..1], &[0].into()), Final::default());
     }

@@ -1,6 +1,7 @@
-//! A request's two counters: what one effect is.
+//! The two counters of a request, which make its effects visible.
 //!
-//! A value is a count (8 bytes, big-endian) and filler that does not compress. No value: the count is 0.
+//! A value is a count (8 bytes, big-endian) followed by incompressible filler. A missing value
+//! means a count of 0.
 
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// The bytes of the count itself.
+/// The size of the count itself, in bytes.
 pub(crate) const COUNT_BYTES: usize = 8;
 
-/// One of a request's two counters: the first function counts up one, the second one the other.
+/// One of a request's two counters. The first function increments `A`, the second one `B`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Counter {
     A,
@@ -19,10 +20,10 @@ pub(crate) enum Counter {
 }
 
 impl Counter {
-    /// In the order in which they are written.
+    /// Both counters, in the order in which they are written.
     pub(crate) const ALL: [Counter; 2] = [Counter::A, Counter::B];
 
-    /// A counter's name after its request's.
+    /// Returns the last part of a counter's name, after its request's.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Counter::A => "a",
@@ -39,37 +40,37 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// One effect is there and the other is not.
+    /// Returns true if one effect happened and the other did not.
     pub(crate) fn is_half(self) -> bool {
         (self.a > 0) != (self.b > 0)
     }
 
-    /// An effect is there more than once.
+    /// Returns true if an effect happened more than once.
     pub(crate) fn is_double(self) -> bool {
         self.a > 1 || self.b > 1
     }
 
-    /// No effect is there.
+    /// Returns true if no effect happened.
     pub(crate) fn is_nothing(self) -> bool {
         self.a == 0 && self.b == 0
     }
 }
 
-/// Makes values of one size.
+/// An encoder for values of one size.
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     filler: Arc<[u8]>,
 }
 
 impl Values {
-    /// Values of `value_bytes` each, at least [`COUNT_BYTES`].
+    /// Returns an encoder for values of `value_bytes` each, at least [`COUNT_BYTES`].
     pub(crate) fn new(value_bytes: usize, seed: u64) -> Values {
         let mut filler = vec![0; value_bytes.saturating_sub(COUNT_BYTES)];
         StdRng::seed_from_u64(seed).fill_bytes(&mut filler);
         Values { filler: filler.into() }
     }
 
-    /// A counter's value.
+    /// Encodes a counter's value.
     pub(crate) fn encode(&self, count: u64) -> Bytes {
         let mut bytes = BytesMut::with_capacity(COUNT_BYTES + self.filler.len());
         bytes.put_u64(count);
@@ -78,7 +79,7 @@ impl Values {
     }
 }
 
-/// Reads a counter's value; `None` if it is none.
+/// Decodes the count in a counter's value; `None` if `bytes` is too short to be one.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<u64> {
     bytes.try_get_u64().ok()
 }
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_as_what() {
+    fn counts_are_half_double_or_nothing() {
         let check = |a, b, half, double, nothing| {
             let counts = Counts { a, b };
             let found = (counts.is_half(), counts.is_double(), counts.is_nothing());

@@ -1,24 +1,25 @@
-//! What befalls each attempt: a function of the seed, the request, the delivery and the attempt, and of nothing else. So all three ways
-//! meet the same fates.
+//! The fate of each attempt: a function of the seed, the request, the delivery and the attempt
+//! alone, so that it is the same in all three ways.
 //!
-//! The steps are those that every way has in common; a way that does nothing at one of them (plain functions claim nothing) can be killed
-//! there all the same.
+//! The steps are common to all ways. An attempt can also die at a step where its way does nothing
+//! (plain functions claim nothing).
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::exactly_once::counter::Counter;
 
-/// What an attempt does, in this order. Each is one call, but for a claim that meets another one's record.
+/// The steps of an attempt, in order. Each is one call, except a claim that meets another attempt's
+/// record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
-    /// Nothing · create the record, or take it over · begin the transaction.
+    /// Plain: nothing. Record: create the record, or take it over. Shim: begin the transaction.
     Claim,
     /// Read a counter.
     Read(Counter),
-    /// Write it one higher.
+    /// Write a counter, incremented by one.
     Write(Counter),
-    /// Nothing · say in the record that it is done · commit.
+    /// Plain: nothing. Record: mark the record as done. Shim: commit.
     Finish,
 }
 
@@ -33,64 +34,64 @@ impl Step {
     ];
 }
 
-/// Where an attempt dies with respect to a step's call.
+/// The point of an attempt's death, relative to a step's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     /// The call is not made.
     Before,
-    /// The call is made; its answer is never seen.
+    /// The call is made, but its answer is not seen.
     After,
 }
 
-/// What befalls an attempt.
+/// The fate of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
-    /// Nothing.
+    /// The attempt does not die.
     Survives,
-    /// It dies, if it comes so far.
+    /// The attempt dies at this point, if it gets that far.
     Dies(Step, Side),
 }
 
-/// Which attempt it is.
+/// The position of an attempt in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Which {
-    /// From 0.
+    /// The request's number, from 0.
     pub(crate) request: u64,
-    /// 0, or 1 for the second delivery of a request that is delivered twice.
+    /// The delivery: 0, or 1 for the second delivery of a request that is delivered twice.
     pub(crate) delivery: u32,
-    /// Of this delivery, from 1.
+    /// The attempt's number within the delivery, from 1.
     pub(crate) attempt: u32,
 }
 
-/// Draws fates.
+/// The seed and shares from which fates are drawn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fates {
     pub(crate) seed: u64,
-    /// The share of attempts that die.
+    /// The share of attempts that die, 0 to 1.
     pub(crate) crashes: f64,
-    /// The share of requests that are delivered twice.
+    /// The share of requests that are delivered twice, 0 to 1.
     pub(crate) duplicates: f64,
 }
 
 impl Fates {
-    /// The fate of an attempt.
+    /// Draws the fate of an attempt.
     pub(crate) fn of(&self, which: Which) -> Fate {
         let mut random =
             self.random(which.request, u64::from(which.delivery) << 32 | u64::from(which.attempt));
-        // Both are always drawn: another share of crashes moves no point.
+        // Always draw both, so that a different share of crashes does not move the points.
         let (dies, point) = (random.random_bool(self.crashes), random.random_range(0..2 * Step::ALL.len()));
         let side = if point % 2 == 0 { Side::Before } else { Side::After };
         if dies { Fate::Dies(Step::ALL[point / 2], side) } else { Fate::Survives }
     }
 
-    /// How often a request is delivered.
+    /// Returns how often a request is delivered.
     pub(crate) fn deliveries(&self, request: u64) -> u32 {
-        // No attempt has the number 0.
+        // Attempts are numbered from 1, so 0 gives an independent draw.
         if self.random(request, 0).random_bool(self.duplicates) { 2 } else { 1 }
     }
 
     fn random(&self, request: u64, which: u64) -> StdRng {
-        // `seed_from_u64` mixes; the odd factors keep neighbours apart.
+        // `seed_from_u64` mixes the bits; the odd factors keep neighbouring numbers apart.
         let request = request.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         StdRng::seed_from_u64(self.seed ^ request.rotate_left(17) ^ which.wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
     }
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_is_died_at_before_and_after() {
+    fn attempts_die_before_and_after_every_step() {
         let mut counts: BTreeMap<Fate, u32> = BTreeMap::new();
         for fate in drawn(fates(1, 0.5)) {
             *counts.entry(fate).or_default() += 1;
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_at_their_ends() {
+    fn shares_of_0_and_1_are_exact() {
         assert!(drawn(fates(1, 0.0)).iter().all(|fate| *fate == Fate::Survives));
         assert!(!drawn(fates(1, 1.0)).contains(&Fate::Survives));
         let twice = |fates: Fates| (0..2_000).filter(|request| fates.deliveries(*request) == 2).count();
@@ -146,9 +147,9 @@ mod tests {
         assert_eq!(twice(Fates { duplicates: 1.0, ..fates(1, 0.0) }), 2_000);
     }
 
-    /// More crashes kill more attempts, and the same ones at the same points.
+    /// A larger share kills more attempts, and the same ones at the same points.
     #[test]
-    fn another_share_moves_no_point() {
+    fn a_different_share_does_not_move_the_points() {
         let (few, many) = (drawn(fates(1, 0.1)), drawn(fates(1, 0.9)));
         for (few, many) in few.into_iter().zip(many) {
             assert!(few == Fate::Survives || few == many, "{few:?} became {many:?}");

@@ -1,15 +1,17 @@
-//! Exactly once under crashes: plain functions, functions with an idempotency record, and functions through the shim, side by side.
+//! Exactly-once execution under crashes: plain functions, functions with an idempotency record, and
+//! functions through the shim, side by side.
 //!
-//! A request has an ID and two functions. Each makes one effect that is not idempotent by itself: it reads a counter that belongs to the
-//! request alone, and writes it one higher. Afterwards every request's counters say how often it took effect: `(1, 1)` is right. Functions
-//! die at points that a seed draws, the same for all three ways, before and after each call; the store and the node do not die here (other
-//! tests kill those).
+//! A request has an ID and two functions. Each function has one effect that is not idempotent by
+//! itself: it reads a counter that belongs to this request only, and writes it incremented by one.
+//! At the end, the counters of a request show how often it took effect: `(1, 1)` is right.
+//! Functions die at points that are drawn from a seed, the same for all three ways, before and
+//! after each call. The store and the node do not die here (other tests kill those).
 //!
-//! * [`Options`] – what a run is told; [`Report`], [`Figures`] – what it found.
-//! * `fate` – where each attempt dies. `counter` – what an effect is.
-//! * `way` – the seam; `plain`, `record`, `aft` – the three ways behind it.
-//! * `attempt`, `platform` – an attempt's steps; deliveries, retries, readers.
-//! * `audit` – what is left when all have ended.
+//! * [`Options`] – the settings of a run; [`Report`], [`Figures`] – its results.
+//! * `fate` – the point at which each attempt dies. `counter` – the effects.
+//! * `way` – the trait; `plain`, `record`, `aft` – its three implementations.
+//! * `attempt`, `platform` – the steps of an attempt; deliveries, retries and readers.
+//! * `audit` – the effects that are left after the run.
 
 mod aft;
 mod attempt;
@@ -41,16 +43,18 @@ use platform::Platform;
 use record::Recorded;
 use way::Way;
 
-/// What names of all runs begin with.
+/// The prefix of all names and keys.
 const PREFIX: &str = "bench-exactly-once";
 
-/// Runs the requests in all three ways, one after the other over the same store, with the same fates. Prints nothing.
+/// Runs the requests in all three ways, one after the other on the same store and with the same
+/// fates. Prints nothing.
 ///
-/// What the plain ways wrote is deleted afterwards; what the shim wrote stays, as after any request.
+/// The objects of the first two ways are deleted afterwards; those of the shim remain, as after any
+/// request.
 ///
 /// # Errors
-/// If the options contradict each other or the store, the node does not start, or the counters cannot be read after a run. Attempts that
-/// fail are counted in the report.
+/// Returns an error if the options are invalid or do not fit the store, if the node does not start,
+/// or if the counters cannot be read after a run. Attempts that fail are counted in the report.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
     options.check(&*store)?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
@@ -58,7 +62,7 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
         store: Arc::clone(&store),
         fates: Fates { seed, crashes: options.crashes, duplicates: options.duplicates },
         values: Values::new(options.value_bytes, seed),
-        // Runs on one store do not meet, whatever their seeds.
+        // A random prefix keeps runs on one store apart, even with the same seed.
         prefix: format!("{PREFIX}/{:016x}", rand::random::<u64>()),
         options,
     };
@@ -66,7 +70,7 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
     Ok(Report::new(runs, &run.options, seed, store.url()))
 }
 
-/// What the three ways have in common.
+/// The settings that the three ways share.
 struct Run {
     store: Arc<dyn Store>,
     options: Options,
@@ -94,13 +98,15 @@ impl Run {
         Ok(figures)
     }
 
-    /// A way that goes straight to the store.
+    /// Measures a way that accesses the store directly.
     async fn straight(&self, store: &CountingStore, way: Arc<dyn Way>) -> Result<Figures> {
         let before = store.asked();
         let tally = self.load(Arc::clone(&way)).await;
         let ended = store.asked();
         let counts = audit::count(&*way, self.options.requests).await?;
         let audit = store.asked().since(&ended);
+        // The readers' calls are not the requests' own. An audit is one look at each request, so
+        // its calls give the cost of a look.
         let asked = without_looks(ended.since(&before), &audit, tally.looks, self.options.requests);
         let end = audit::judge(&counts, &tally.acknowledged);
         Ok(Figures::new(self.options.requests, &tally, end, &asked))
@@ -112,11 +118,12 @@ impl Run {
         let node = target::start(Arc::clone(&counting) as _).await?;
         let way = |node| Shim::new(node, format!("{}/aft", self.prefix), self.values.clone());
         let tally = self.load(Arc::new(way(node.clone()))).await;
-        // Transactions of the dead are open until their time is over.
+        // Transactions of dead attempts stay open until their timeout.
         node.drain(self.options.function_timeout + target::DRAIN_MAX).await;
-        // With what was published after the commits; and with the looks, which the node answers mostly from its cache.
+        // These requests include what was published after the commits. They also include the looks,
+        // which the node mostly answers from its cache.
         let asked = counting.asked().since(&before);
-        // What another node finds in the store.
+        // Audit through another node, which reads everything from the store.
         let auditor = target::start(Arc::clone(&self.store)).await?;
         let counts = audit::count(&way(auditor.clone()), self.options.requests).await;
         auditor.drain(target::DRAIN_MAX).await;
@@ -129,7 +136,8 @@ impl Run {
     }
 }
 
-/// What was asked, less what the readers asked: the audit, which is one look at each request and nothing else, tells what a look takes.
+/// Subtracts the readers' calls from `asked`. The audit is exactly one look at each request, so it
+/// gives the cost of a look.
 fn without_looks(mut asked: Asked, audit: &Asked, looks: u64, requests: u64) -> Asked {
     for (call, count) in &mut asked.calls {
         let of_audit = audit.calls.get(call).copied().unwrap_or_default();

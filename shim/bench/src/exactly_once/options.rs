@@ -1,4 +1,4 @@
-//! What a run is told.
+//! The settings of a run.
 
 use std::time::Duration;
 
@@ -7,43 +7,51 @@ use aft_store::Store;
 use crate::error::{Error, Result};
 use crate::exactly_once::counter::COUNT_BYTES;
 
-/// Two counters of this size fit one commit record without parts, which is how small values travel.
+/// The maximum size of a counter's value: two of this size fit in one commit record without parts,
+/// which is how small values are stored.
 const VALUE_BYTES_MAX: usize = 256 * 1024;
-/// A function that may run longer is no function: the longest that platforms allow.
+/// The maximum function timeout: the longest that platforms allow.
 const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
-/// Far above what platforms wait, and a multiple of it is still a time.
+/// The maximum retry delay: far above what platforms wait, and small enough that multiples of it do
+/// not overflow.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Everything that a run is told; the same for all three ways.
+/// The settings of a run, the same for all three ways.
 ///
-/// The times keep the proportions of a function of 30 s that a platform calls again a minute after it failed and two minutes after it
-/// failed again, thirty times faster. So a retry never comes before the record of a dead attempt has expired, which is the record's best
-/// case: with an expiry beyond the retry delay, retries would be refused.
+/// The default times are thirty times shorter than on a platform, in the same proportion: a
+/// function of 30 s that is retried one minute after the first failure and two minutes after the
+/// second. So a retry never comes before the record of a dead attempt has expired, which is the
+/// record's best case: if it expired after the retry delay, retries would be rejected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Requests in each of the three runs.
+    /// The number of requests in each of the three runs.
     pub requests: u64,
-    /// Clients; each starts a request when the first attempt of its last one has ended. Retries run beside them, as on a platform.
+    /// The number of clients. Each starts a request when the first attempt of its last one has
+    /// ended. Retries run beside them, as on a platform.
     pub clients: usize,
-    /// The share of attempts that are drawn to die, 0 to 1; each at a point of its own.
+    /// The share of attempts that die, 0 to 1; each at a point of its own.
     pub crashes: f64,
     /// The share of requests that are delivered twice at the same time, 0 to 1.
     pub duplicates: f64,
-    /// Attempts of a delivery before it is given up, the first one included. (3: two retries, as for asynchronous calls of AWS Lambda.)
+    /// The number of attempts after which a delivery is abandoned, the first one included. (3 means
+    /// two retries, as for asynchronous calls of AWS Lambda.)
     pub attempts: u32,
-    /// How long an attempt may run before the platform ends it. As long is a record in progress, and as long the transaction stays open.
+    /// The time after which the platform ends an attempt. It is also the time that a record is in
+    /// progress, and the timeout of the transaction.
     pub function_timeout: Duration,
-    /// From an attempt that failed to the one after it; before the third one twice as long, and so on. A delivery that is refused because
-    /// another one is in progress comes again after this, as often as needed.
+    /// The delay from a failed attempt to the second one. It is twice as long before the third one,
+    /// and so on. A delivery that is rejected because another one is in progress is retried after
+    /// this delay, as often as necessary.
     pub retry_delay: Duration,
-    /// Tasks that look at both counters of requests under way, all the time. Their calls to the store are not counted as the requests',
-    /// except through the shim, where they share its cache.
+    /// The number of tasks that read both counters of requests in flight, all the time. Their calls
+    /// to the store are not counted as the requests' own, except through the shim, where they share
+    /// its cache.
     pub readers: usize,
-    /// The size of a counter's value.
+    /// The size of a counter's value in bytes.
     pub value_bytes: usize,
-    /// Draws fates. `None`: a fresh one, which the report names.
+    /// The seed that draws fates. `None`: a random one, which the report shows.
     pub seed: Option<u64>,
-    /// What was typed, for the report: this crate does not read the command line.
+    /// The command line, for the report. This crate does not read it itself.
     pub command: Option<String>,
 }
 
@@ -66,27 +74,29 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Checks what the types do not say, and what the store can hold.
+    /// Checks the settings against each other and against what the store can hold.
     pub(crate) fn check(&self, store: &dyn Store) -> Result<()> {
         let wrong = |text: String| Err(Error::Options(text));
         if self.requests == 0 || self.clients == 0 || self.attempts == 0 {
-            return wrong("at least one request, one client and one attempt are needed".to_owned());
+            return wrong("the run needs at least one request, one client and one attempt".to_owned());
         }
         for (what, share) in [("crashes", self.crashes), ("duplicates", self.duplicates)] {
             if !(0.0..=1.0).contains(&share) {
-                return wrong(format!("the share of {what} is between 0 and 1, not {share}"));
+                return wrong(format!("the share of {what} must be between 0 and 1, not {share}"));
             }
         }
         if !(Duration::from_millis(1)..=FUNCTION_TIMEOUT_MAX).contains(&self.function_timeout) {
-            return wrong("a function's time is between a millisecond and 15 minutes".to_owned());
+            return wrong("the function timeout must be between 1 ms and 15 minutes".to_owned());
         }
-        // A delivery that was refused is not to come again at once, for ever.
+        // Without a delay, a rejected delivery would be retried in a busy loop.
         if !(Duration::from_millis(1)..=RETRY_DELAY_MAX).contains(&self.retry_delay) {
-            return wrong("the retry delay is between a millisecond and an hour".to_owned());
+            return wrong("the retry delay must be between 1 ms and 1 hour".to_owned());
         }
         let most = VALUE_BYTES_MAX.min(store.capabilities().body_bytes_max / 4);
         if !(COUNT_BYTES..=most).contains(&self.value_bytes) {
-            return wrong(format!("a counter has between {COUNT_BYTES} and {most} bytes here"));
+            return wrong(format!(
+                "the value size must be between {COUNT_BYTES} and {most} bytes on this store"
+            ));
         }
         Ok(())
     }
@@ -109,13 +119,13 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_options_are_rejected() {
         check(|options| options.requests = 0, "one request");
         check(|options| options.clients = 0, "one client");
         check(|options| options.attempts = 0, "one attempt");
         check(|options| options.crashes = 1.5, "crashes");
         check(|options| options.duplicates = f64::NAN, "duplicates");
-        check(|options| options.function_timeout = Duration::ZERO, "function's time");
+        check(|options| options.function_timeout = Duration::ZERO, "function timeout");
         check(|options| options.retry_delay = Duration::ZERO, "retry delay");
         check(|options| options.retry_delay = Duration::MAX, "retry delay");
         check(|options| options.value_bytes = 7, "between 8 and");

@@ -1,4 +1,4 @@
-//! Without protection: one function after the other, each straight at the store.
+//! Functions without protection: one after the other, each directly against the store.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::exactly_once::counter::{Counter, Counts, Values, decode};
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
 use crate::standard::backend::refused_by_store;
 
-/// Names deleted in one call.
+/// The number of names deleted in one call.
 const DELETE_LEN_MAX: usize = 100;
 
 /// The counters of one run, under plain names.
 #[derive(Debug)]
 pub(crate) struct Plain {
     pub(crate) store: Arc<dyn Store>,
-    /// What the run's names begin with.
+    /// The prefix of the run's names.
     prefix: String,
     values: Values,
 }
@@ -26,13 +26,13 @@ impl Plain {
         Plain { store, prefix, values }
     }
 
-    /// Among the commit records, where nothing enumerates names and no record's (a hash) can meet it; so a value takes the path that the
-    /// shim's records take, and is as durable.
+    /// Returns the name of an item of a request. It is in [`Space::Node`], apart from the objects
+    /// of the protocol.
     pub(crate) fn name(&self, request: u64, item: &str) -> Name {
         Name::new(Space::Node, format!("{}/{request:010}/{item}", self.prefix), "")
     }
 
-    /// Deletes what the run left of so many requests: these items of each.
+    /// Deletes these `items` of each of the requests `0..requests`.
     pub(crate) async fn clean_up(&self, requests: u64, items: &[&str]) -> aft_store::Result<()> {
         let names = (0..requests).flat_map(|request| items.iter().map(move |item| self.name(request, item)));
         let names: Vec<Name> = names.collect();
@@ -50,7 +50,7 @@ impl Plain {
     }
 }
 
-/// A function that meets an error fails, and what it wrote stays.
+/// Returns the failure of a function whose call failed. What the function wrote before remains.
 pub(crate) fn failed(why: aft_store::Error) -> Failed {
     Failed(refused_by_store(why).code)
 }

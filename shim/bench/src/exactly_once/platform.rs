@@ -1,13 +1,15 @@
-//! The platform: it delivers requests, some of them twice at once, and delivers again what failed.
+//! The platform: it delivers requests, some of them twice at the same time, and retries failed
+//! deliveries.
 //!
 //! ```text
 //!   client   request ─► first attempt of each delivery ─► next request
-//!                              │ failed, or refused
-//!   beside              wait ──┴─► next attempt ─► … ─► done, or given up
+//!                              │ failed, or rejected
+//!   beside              wait ──┴─► next attempt ─► … ─► done, or abandoned
 //! ```
 //!
-//! Each delivery is tried on its own account, as events of a queue are: that its twin was answered does not stop it. A request is
-//! acknowledged when one of its deliveries is done, and given up when all of them are.
+//! Each delivery is retried independently, as events of a queue are: an answer to its twin does not
+//! stop it. A request is acknowledged when one of its deliveries is done, and abandoned when all of
+//! them are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,12 +26,13 @@ use crate::exactly_once::fate::{Fates, Which};
 use crate::exactly_once::way::{Attempt, Way};
 use crate::latency::Latencies;
 
-/// Between two looks of one reader: as often as can be without taking the machine from those who are looked at.
+/// The pause between two looks of one reader: as short as possible without taking the processor
+/// from the requests.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 
 const POISONED: &str = "nobody panics while holding the lock";
 
-/// One run of all requests in one way.
+/// The state of one run of all requests in one way.
 #[derive(Debug)]
 pub(crate) struct Platform {
     way: Arc<dyn Way>,
@@ -37,23 +40,23 @@ pub(crate) struct Platform {
     fates: Fates,
     next: AtomicU64,
     tally: Mutex<Tally>,
-    /// Requests of which a delivery is not over.
+    /// The numbers of requests with an open delivery.
     under_way: Mutex<BTreeSet<u64>>,
-    /// Deliveries that are to be tried again.
+    /// Deliveries that are being retried.
     again: Mutex<JoinSet<()>>,
-    /// The last delivery is over.
+    /// True when the last delivery is over.
     over: AtomicBool,
 }
 
-/// What the platform saw.
+/// The platform's counts of one run.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Executions of a request's functions, those that were refused included.
+    /// Executions of a request's functions, rejected ones included.
     pub(crate) attempts: u64,
     pub(crate) crashes: u64,
     /// Requests that were delivered twice at the same time.
     pub(crate) duplicates: u64,
-    /// Attempts that met another one at work.
+    /// Attempts that were rejected because another one was in progress.
     pub(crate) refused: u64,
     pub(crate) acknowledged: BTreeSet<u64>,
     pub(crate) given_up: u64,
@@ -61,9 +64,9 @@ pub(crate) struct Tally {
     pub(crate) halves_seen: u64,
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) latencies: Latencies,
-    /// Until the first attempt of the last request had ended.
+    /// The time until the first attempt of the last request had ended.
     pub(crate) load_time: Duration,
-    /// Requests that were acknowledged by then.
+    /// Requests that were acknowledged within `load_time`.
     pub(crate) acknowledged_in_load: usize,
 }
 
@@ -86,12 +89,12 @@ impl Tally {
     }
 }
 
-/// One request, with all that is delivered of it.
+/// One request with all of its deliveries.
 #[derive(Debug)]
 struct Request {
     number: u64,
     start: Instant,
-    /// Deliveries that are not over.
+    /// The number of deliveries that are not over.
     open: AtomicU64,
 }
 
@@ -109,7 +112,7 @@ impl Platform {
         }
     }
 
-    /// Runs all requests until the last delivery is over; what was seen.
+    /// Runs all requests until the last delivery is over, and returns the counts.
     pub(crate) async fn run(self: Arc<Self>) -> Tally {
         let mut readers = JoinSet::new();
         for _ in 0..self.options.readers {
@@ -122,15 +125,17 @@ impl Platform {
         }
         join(clients).await;
         {
+            // The throughput is measured up to here: afterwards only retries run.
             let mut tally = self.tally();
             tally.load_time = start.elapsed();
             tally.acknowledged_in_load = tally.acknowledged.len();
         }
-        // Only clients add to them, and these have ended.
+        // Only clients add retries, and they have ended.
         let again = std::mem::take(&mut *self.again.lock().expect(POISONED));
         join(again).await;
         assert!(self.under_way().is_empty(), "every delivery is over");
-        // Each ends its look: half a one would be counted at the store and not here.
+        // Readers finish their look: otherwise part of it would be counted at the store but not
+        // here.
         self.over.store(true, Ordering::Release);
         join(readers).await;
         std::mem::replace(&mut *self.tally(), Tally::new())
@@ -154,7 +159,8 @@ impl Platform {
         }
     }
 
-    /// Delivers a request, and waits for the first attempt of each delivery.
+    /// Delivers a request, and waits for the first attempt of each delivery. Retries run in tasks
+    /// of their own.
     async fn request(self: &Arc<Self>, number: u64) {
         let deliveries = self.fates.deliveries(number);
         self.tally().duplicates += u64::from(deliveries > 1);
@@ -175,7 +181,7 @@ impl Platform {
         join(first).await;
     }
 
-    /// Delivers again until it is over.
+    /// Retries a delivery until it is over.
     async fn delivery(self: Arc<Self>, request: Arc<Request>, delivery: u32, mut again: Again) {
         loop {
             tokio::time::sleep(again.after).await;
@@ -186,7 +192,7 @@ impl Platform {
         }
     }
 
-    /// One attempt; which one follows, and after how long. `None`: the delivery is over.
+    /// Runs one attempt. Returns the attempt that follows; `None` if the delivery is over.
     async fn attempt(&self, request: &Request, delivery: u32, nth: u32) -> Option<Again> {
         let fate = self.fates.of(Which { request: request.number, delivery, attempt: nth });
         let deadline = Instant::now() + self.options.function_timeout;
@@ -201,6 +207,7 @@ impl Platform {
                 }
             }
             Ended::InProgress => {
+                // A rejection does not use up an attempt.
                 tally.refused += 1;
                 return Some(Again { attempt: nth, after: self.options.retry_delay });
             }
@@ -210,6 +217,7 @@ impl Platform {
         if ended != Ended::Done && nth < self.options.attempts {
             return Some(Again { attempt: nth + 1, after: self.options.retry_delay * nth });
         }
+        // This delivery is over. After the last one the request is acknowledged or abandoned.
         if request.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             tally.given_up += u64::from(!tally.acknowledged.contains(&request.number));
             self.under_way().remove(&request.number);
@@ -217,7 +225,7 @@ impl Platform {
         None
     }
 
-    /// Looks at requests under way, as other code might.
+    /// Looks at random requests in flight until the run is over, as other clients might.
     async fn read(self: Arc<Self>) {
         while !self.over.load(Ordering::Acquire) {
             let chosen = {
@@ -225,7 +233,8 @@ impl Platform {
                 let nth = rand::rng().random_range(0..under_way.len().max(1));
                 under_way.iter().nth(nth).copied()
             };
-            // A look that failed has seen nothing; whether calls fail is counted where the work is done.
+            // A failed look has seen nothing, and is not counted: failures are counted in the
+            // attempts.
             if let Some(request) = chosen
                 && let Ok(counts) = self.way.look(request).await
             {
@@ -238,7 +247,7 @@ impl Platform {
     }
 }
 
-/// The attempt that follows a failed or refused one.
+/// The attempt that follows a failed or rejected one.
 #[derive(Debug, Clone, Copy)]
 struct Again {
     attempt: u32,

@@ -1,25 +1,30 @@
-//! With an idempotency record, as people do it today (Powertools for AWS Lambda and its like): a record per request beside the data.
+//! Functions with an idempotency record, as is common today (Powertools for AWS Lambda and similar
+//! libraries): one record per request, beside the data.
 //!
 //! ```text
-//!   create    "in progress, expires at …", if there is no record        → the work is ours
-//!             there is one: done                                         → answered from it
-//!                           in progress, not expired                     → refused, comes again later
-//!                           in progress, expired: replace it, if it is still that one → the work is ours
-//!   work      straight at the store
-//!   put       "done, with this result"
+//!   create   "in progress, expires at …", if there is no record  → this attempt does the work
+//!            if there is a record:
+//!              done                      → answer with its result
+//!              in progress, not expired  → rejected; retry later
+//!              in progress, expired      → replace it if it is unchanged; this attempt does the
+//!              work
+//!   work     directly against the store
+//!   put      "done, with this result"
 //! ```
 //!
-//! Where there is a choice, the record has its best case:
+//! Where there is a choice, the record gets the best case:
 //!
-//! * Reads are consistent, the clock is the same for all attempts, and takeovers have one winner.
-//! * A record in progress expires when its function's time is over, and the platform ends a function then: an attempt begins no call
-//!   after another one took over from it.
-//! * A delivery that is refused does not use up one of its attempts.
-//! * A function whose call fails leaves its record to expire. (To delete it, as is usual, invites the retry sooner, to the same effect.)
-//! * Records never expire once they are done.
+//! * Reads are consistent, all attempts share one clock, and of concurrent takeovers one wins.
+//! * A record in progress expires at the deadline of its function, and the platform ends the
+//!   function then. So an attempt begins no call after another one has taken over.
+//! * A rejected delivery does not use up one of its attempts.
+//! * A function whose call fails leaves its record to expire. (Deleting the record, as is usual,
+//!   allows the retry earlier, with the same effect.)
+//! * Records that are done never expire.
 //!
-//! What remains is what no record beside the data can mend: an attempt that dies between its effects and the word "done" leaves effects that
-//! the next one cannot know of.
+//! The remaining fault cannot be fixed by any record beside the data: an attempt that dies between
+//! its effects and marking the record as done leaves effects that the next attempt does not know
+//! about.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,16 +38,16 @@ use crate::exactly_once::plain::{Plain, failed};
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
 use crate::figures::json;
 
-/// The record's name after its request's.
+/// The last part of a record's name, after its request's.
 pub(crate) const RECORD: &str = "record";
-/// What a request that was carried out is answered.
+/// The result of a request that was carried out.
 pub(crate) const RESULT: &str = "done";
 
 /// Functions over one store, with a record for each request.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     data: Plain,
-    /// The clock of the records: milliseconds since then.
+    /// The start of the clock of the records, which counts milliseconds.
     start: Instant,
 }
 
@@ -51,7 +56,7 @@ pub(crate) struct Recorded {
 #[serde(tag = "status", rename_all = "snake_case")]
 enum Record {
     InProgress {
-        /// By the run's clock.
+        /// The time of expiry by the run's clock, in milliseconds.
         expires_ms: u64,
     },
     Done {
@@ -64,13 +69,13 @@ impl Recorded {
         Recorded { data: Plain::new(store, prefix, values), start: Instant::now() }
     }
 
-    /// Deletes what the run left of so many requests.
+    /// Deletes the counters and records of requests `0..requests`.
     pub(crate) async fn clean_up(&self, requests: u64) -> aft_store::Result<()> {
         let [a, b] = Counter::ALL.map(Counter::as_str);
         self.data.clean_up(requests, &[a, b, RECORD]).await
     }
 
-    /// Rounded up: never before the function's time is over.
+    /// Returns the expiry of an attempt's record, rounded up: never before the function's deadline.
     fn expires_ms(&self, attempt: &Attempt) -> u64 {
         millis(attempt.deadline.saturating_duration_since(self.start)) + 1
     }
@@ -100,7 +105,7 @@ impl Way for Recorded {
             Record::InProgress { .. } => {
                 match store.replace(&name, &tag, ours.into()).await.map_err(failed)? {
                     Replaced::Replaced => Ok(Claim::Work),
-                    // Another one was faster.
+                    // Another attempt took over first.
                     Replaced::Changed => Ok(Claim::InProgress),
                 }
             }
@@ -149,7 +154,7 @@ mod tests {
         let claim = async |time| way.claim(&attempt(time)).await;
         assert_eq!(claim(short).await, Ok(Claim::Work));
         tokio::time::sleep(Duration::from_millis(3)).await;
-        // It has expired: one takes it over, for an hour.
+        // The record has expired: an attempt takes it over, for an hour.
         assert_eq!(claim(long).await, Ok(Claim::Work));
         assert_eq!(claim(long).await, Ok(Claim::InProgress));
         way.finish(&attempt(long)).await.unwrap();
@@ -159,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_that_take_over_one_wins() {
+    async fn one_of_two_concurrent_takeovers_wins() {
         let store = Arc::new(MemoryStore::new());
         let way = Recorded::new(store, "test".to_owned(), Values::new(8, 1));
         assert_eq!(way.claim(&attempt(Duration::ZERO)).await, Ok(Claim::Work));

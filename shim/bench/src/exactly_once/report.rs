@@ -1,4 +1,4 @@
-//! What a run found: an object for programs, a table for people.
+//! The results of a run: a JSON object for programs, a table for people.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,94 +15,97 @@ use crate::figures::json;
 use crate::latency::LatencyMs;
 use crate::machine;
 
-/// What a run found in all three ways. `Display` is the table for people, [`Report::json`] the object for programs.
+/// The results of a run in all three ways. `Display` prints the table for people; [`Report::json`]
+/// returns the object for programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The figures of each way.
     pub runs: Runs,
-    /// What the run was told.
+    /// The settings of the run.
     pub workload: Load,
-    /// Gives the same fates again.
+    /// The seed; the same seed draws the same fates.
     pub seed: u64,
     /// The store's URL.
     pub store: String,
-    /// What the run was measured on.
+    /// The machine that the run was measured on.
     pub machine: String,
-    /// What was typed, if the caller said so.
+    /// The command line, if the caller set it.
     pub command: Option<String>,
 }
 
 /// The figures of each way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Runs {
-    /// Without protection.
+    /// The run without protection.
     pub plain: Figures,
-    /// With an idempotency record.
+    /// The run with an idempotency record.
     pub record: Figures,
-    /// Through the shim.
+    /// The run through the shim.
     pub aft: Figures,
 }
 
-/// What one way came to.
+/// The figures of one way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
     /// Requests that were sent.
     pub requests: u64,
-    /// Attempts that they took, those that died or were refused included.
+    /// Attempts that the requests took, those that died or were rejected included.
     pub attempts: u64,
-    /// Attempts that died as drawn.
+    /// Attempts that died at their point.
     pub crashes: u64,
     /// Requests that were delivered twice at the same time.
     pub duplicates: u64,
-    /// Attempts that were refused because another one was in progress.
+    /// Attempts that were rejected because another one was in progress.
     pub refused: u64,
-    /// Requests of which a delivery was answered.
+    /// Requests with a delivery that was answered.
     pub acknowledged: u64,
-    /// Requests of which every delivery failed as often as it was tried. They may have taken effect: whole, or not at all, is right.
+    /// Requests whose deliveries all used up their attempts. They may have taken effect, but only
+    /// as a whole.
     pub given_up: u64,
-    /// Requests of which an effect was there more than once at the end.
+    /// Requests with an effect that happened more than once, at the end.
     pub double_effects: u64,
-    /// Requests of which one effect was there at the end and the other was not.
+    /// Requests with one effect and not the other, at the end.
     pub half_effects: u64,
-    /// Looks at requests under way that found one effect and not the other.
+    /// Looks at requests in flight that found one effect and not the other.
     pub halves_seen: u64,
-    /// Looks at requests under way.
+    /// Looks at requests in flight.
     pub looks: u64,
-    /// Acknowledged requests of which no effect was there at the end.
+    /// Acknowledged requests without any effect at the end.
     pub lost_effects: u64,
-    /// From the first delivery to the acknowledgement, waiting for retries included.
+    /// The time from the first delivery to the acknowledgement, waiting for retries included.
     pub latency_ms: LatencyMs,
-    /// Of the acknowledged requests, how many a second, while there were new ones to start.
+    /// Acknowledged requests per second, while there were new ones to start.
     pub acknowledged_per_s: f64,
-    /// Requests to the store by call, per request that was sent; retries and publishing included, and through the shim
-    /// the looks.
+    /// Requests to the store per request sent, by call. Retries and publishing are included;
+    /// through the shim, looks are included as well.
     pub store_requests_per_request: BTreeMap<String, f64>,
-    /// The list price of those in US dollars, per million requests; null where the store does not charge by request.
+    /// The list price of those requests to the store in US dollars, per million requests sent; null
+    /// if the store does not charge by request.
     pub cost_per_million_requests: Option<f64>,
-    /// Attempts that failed otherwise, by code.
+    /// Attempts that failed for other reasons, by code.
     pub errors: BTreeMap<String, u64>,
 }
 
-/// What the run was told, as the JSON object tells it.
+/// The settings of the run, as in the JSON object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Load {
-    /// Requests in each way.
+    /// The number of requests in each way.
     pub requests: u64,
-    /// Clients.
+    /// The number of clients.
     pub clients: usize,
-    /// The share of attempts that were to die.
+    /// The share of attempts that died, 0 to 1.
     pub crashes: f64,
-    /// The share of requests that were delivered twice.
+    /// The share of requests that were delivered twice, 0 to 1.
     pub duplicates: f64,
-    /// Attempts of a delivery.
+    /// The maximum number of attempts of a delivery.
     pub attempts: u32,
-    /// How long an attempt might run, and a record be in progress.
+    /// The timeout of an attempt, which is also the time that a record is in progress.
     pub function_timeout_ms: f64,
-    /// Before the second attempt.
+    /// The delay before the second attempt.
     pub retry_delay_ms: f64,
-    /// Tasks that looked at requests under way.
+    /// The number of tasks that looked at requests in flight.
     pub readers: usize,
-    /// The size of a counter's value.
+    /// The size of a counter's value in bytes.
     pub value_bytes: usize,
 }
 
@@ -140,7 +143,8 @@ impl Figures {
         }
     }
 
-    /// Whether every request that was acknowledged took effect once and whole, and no other one in part.
+    /// Returns true if every acknowledged request took effect exactly once and as a whole, and no
+    /// other request took effect in part.
     pub fn is_clean(&self) -> bool {
         self.double_effects + self.half_effects + self.halves_seen + self.lost_effects == 0
     }
@@ -151,13 +155,13 @@ impl Figures {
             ("attempts", self.attempts.to_string()),
             ("crashes", self.crashes.to_string()),
             ("delivered twice", self.duplicates.to_string()),
-            ("refused: in progress", self.refused.to_string()),
+            ("rejected: in progress", self.refused.to_string()),
             ("acknowledged", self.acknowledged.to_string()),
             ("given up", self.given_up.to_string()),
             ("double effects", fault(self.double_effects)),
             ("half effects", fault(self.half_effects)),
             ("lost effects", fault(self.lost_effects)),
-            ("halves seen meanwhile", fault(self.halves_seen)),
+            ("halves seen during the run", fault(self.halves_seen)),
             ("looks", self.looks.to_string()),
             ("latency p50, ms", format!("{:.3}", self.latency_ms.p50)),
             ("latency p99, ms", format!("{:.3}", self.latency_ms.p99)),
@@ -176,7 +180,7 @@ impl Figures {
     }
 }
 
-/// A number that should be 0.
+/// Formats a count that should be 0, with a mark if it is not.
 fn fault(number: u64) -> String {
     if number == 0 { "0".to_owned() } else { format!("{number} ✗") }
 }
@@ -197,13 +201,14 @@ impl Report {
         Report { runs, workload, seed, store, machine: machine::describe(), command: options.command.clone() }
     }
 
-    /// One JSON object, on one line.
+    /// Returns the results as one JSON object on one line.
     pub fn json(&self) -> String {
         let Report { runs, workload, seed, store, .. } = self;
         json(&Object { runs, seed: *seed, store, workload })
     }
 
-    /// Whether the run through the shim kept what it promises. Of the other two, faults are what is measured.
+    /// Returns true if the run through the shim kept its promises. In the other two runs, faults
+    /// are what is measured.
     pub fn is_clean(&self) -> bool {
         self.runs.aft.is_clean()
     }
@@ -217,6 +222,7 @@ impl fmt::Display for Report {
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(vec!["exactly once", "plain", "record", "aft"]);
         let columns = [&self.runs.plain, &self.runs.record, &self.runs.aft].map(Figures::rows);
+        // The ways make different calls, so the rows are those that any of them has.
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in columns.iter().flatten() {
             if !names.contains(&name.as_str()) {
@@ -239,12 +245,12 @@ impl fmt::Display for Report {
         writeln!(f, "store     {}", self.store)?;
         writeln!(
             f,
-            "workload  {} requests, {} clients, {} B; {} of attempts die, {} of requests are delivered twice",
+            "workload  {} requests, {} clients, values of {} B; share of attempts that die: {}, of requests delivered twice: {}",
             load.requests, load.clients, load.value_bytes, load.crashes, load.duplicates
         )?;
         writeln!(
             f,
-            "platform  {} attempts, {} ms each, {} ms before the second; {} readers",
+            "platform  up to {} attempts per delivery, timeout {} ms, {} ms before the second; {} readers",
             load.attempts, load.function_timeout_ms, load.retry_delay_ms, load.readers
         )?;
         write!(f, "seed      {}", self.seed)?;

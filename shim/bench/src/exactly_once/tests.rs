@@ -1,5 +1,6 @@
-//! Goal: the bench tells protected requests from unprotected ones, and invents no fault of its own.
-//! Method: small runs over `memory:` with a fixed seed; what each way must and must not show.
+//! Goal: the benchmark distinguishes protected requests from unprotected ones, and reports no
+//! faults that did not happen. Method: small runs over `memory:` with a fixed seed, and checks of
+//! the faults that each way must and must not show.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use aft_store_memory::MemoryStore;
 use super::{Options, Report, run, without_looks};
 use crate::counting::Asked;
 
-/// Times that no machine's pause makes up: for runs in which no retry is waited for.
+/// A timeout that no pause of the machine exceeds, for runs in which no retry is waited for.
 const LONG: Duration = Duration::from_secs(60);
 
 fn options() -> Options {
@@ -44,7 +45,8 @@ async fn crashes_leave_double_and_half_effects_unless_through_the_shim() {
     let aft = &report.runs.aft;
     assert!(report.is_clean(), "{aft:?}");
     assert!(aft.crashes > 50 && aft.acknowledged > 200 && aft.looks > 0, "{aft:?}");
-    // The same fates; but attempts that were answered from a record do not come as far.
+    // The fates are the same, but attempts that are answered from a record do not reach later
+    // steps.
     for run in [&report.runs.plain, &report.runs.record, aft] {
         assert_eq!(run.duplicates, report.runs.plain.duplicates);
         assert_eq!(run.acknowledged + run.given_up, 300, "{run:?}");
@@ -69,12 +71,12 @@ async fn without_crashes_and_duplicates_all_three_are_clean() {
         (Some(2.0), Some(3.0), Some(1.0))
     );
     assert_eq!((of(&report.runs.aft, "commit"), of(&report.runs.aft, "put")), (Some(1.0), None));
-    // What went past the shim is gone.
+    // The objects of the ways without the shim are deleted.
     let straight = |name: &Name| name.space == Space::Node && name.group.starts_with(b"bench-exactly-once");
     assert!(!store.objects().iter().any(|(name, _)| straight(name)));
 }
 
-/// What the record is good for: it keeps two deliveries apart as long as nobody dies.
+/// A record keeps two deliveries apart as long as no attempt dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_is_enough_against_duplicates_alone() {
     let twice = Options { crashes: 0.0, duplicates: 1.0, requests: 100, readers: 0, ..options() };
@@ -87,25 +89,25 @@ async fn a_record_is_enough_against_duplicates_alone() {
 }
 
 #[test]
-fn looks_are_taken_off_at_what_the_audit_says_that_they_take() {
+fn looks_are_subtracted_at_the_cost_that_the_audit_shows() {
     let asked = |calls: &[(&str, u64)], dollars| Asked {
         calls: calls.iter().map(|(call, count)| ((*call).to_owned(), *count)).collect(),
         dollars,
         ..Asked::default()
     };
     let run = || asked(&[("get", 1_000), ("put", 300)], Some(5.0));
-    // 100 requests were audited with 200 gets, for a dollar: a look is two gets, for a cent.
+    // The audit of 100 requests took 200 gets and one dollar: a look is two gets and costs a cent.
     let audit = asked(&[("get", 200)], Some(1.0));
     let rest = without_looks(run(), &audit, 150, 100);
     assert_eq!(rest.calls, asked(&[("get", 700), ("put", 300)], None).calls);
     assert!((rest.dollars.unwrap() - 3.5).abs() < 1e-9, "{rest:?}");
     assert_eq!(without_looks(run(), &audit, 0, 100), run());
-    // A call that only readers made is not there at all.
+    // A call that only readers made disappears.
     let gets = asked(&[("get", 300)], None);
     assert_eq!(without_looks(gets, &asked(&[("get", 200)], None), 150, 100), asked(&[], None));
 }
 
-/// Looks cost calls too, and these are not the requests'.
+/// Looks need calls as well, but these are not the requests' own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn looks_are_not_counted_as_requests_to_the_store() {
     let dying = |readers| Options { crashes: 1.0, attempts: 2, duplicates: 0.0, readers, ..options() };
@@ -119,7 +121,7 @@ async fn looks_are_not_counted_as_requests_to_the_store() {
     assert_eq!(of(&seen), of(&unseen));
 }
 
-/// Attempts that all die leave every request given up, and through the shim nothing else.
+/// Attempts that all die leave every request abandoned, and through the shim no other fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_always_die_are_given_up() {
     let (_, report) = report(Options { crashes: 1.0, duplicates: 0.0, requests: 100, ..options() }).await;
@@ -127,7 +129,8 @@ async fn requests_that_always_die_are_given_up() {
     assert_eq!((plain.acknowledged, plain.given_up, plain.attempts), (0, 100, 300), "{plain:?}");
     assert!(plain.half_effects > 0, "{plain:?}");
     assert!(report.is_clean(), "{aft:?}");
-    // A commit whose answer was not seen is answered to the next attempt, which dies only later than that.
+    // A later attempt gets the answer to a commit whose own answer was not seen, and it dies only
+    // after that.
     assert!(aft.crashes > 200 && (1..50).contains(&aft.acknowledged), "{aft:?}");
 }
 

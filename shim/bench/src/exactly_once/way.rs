@@ -1,7 +1,7 @@
-//! The seam between an attempt and what protects it, if anything does.
+//! The trait between an attempt and the mechanism that protects it, if there is one.
 //!
-//! An attempt claims its request, reads and writes its counters, and finishes. What each of these asks of the store is the way's own matter;
-//! where the attempt dies is not.
+//! An attempt claims its request, reads and writes its counters, and finishes. Each implementation
+//! decides which requests to the store these steps need, but not where the attempt dies.
 
 use std::time::{Duration, Instant};
 
@@ -10,57 +10,57 @@ use async_trait::async_trait;
 
 use crate::exactly_once::counter::{Counter, Counts};
 
-/// An attempt, as a way sees it.
+/// An attempt, as the implementations of [`Way`] see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
-    /// The request that it is of.
+    /// The number of the attempt's request.
     pub(crate) request: u64,
-    /// Its own name, fresh for each attempt.
+    /// The attempt's own ID, which is unique.
     pub(crate) id: AttemptId,
-    /// When the platform ends it.
+    /// The time at which the platform ends the attempt.
     pub(crate) deadline: Instant,
 }
 
 impl Attempt {
-    /// What remains of its time.
+    /// Returns the time until the deadline.
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The work is this attempt's.
+    /// This attempt carries out the request.
     Work,
-    /// The work was done before: the request is answered with the result of then.
+    /// The request was carried out before, and is answered with that result.
     Answered,
-    /// Another attempt is at it: come again later.
+    /// Another attempt is in progress; retry later.
     InProgress,
 }
 
-/// A call failed, under this code; the attempt is over.
+/// A call that failed, with the error's code. The attempt is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed(pub(crate) &'static str);
 
-/// A store's or a node's answer, or a code.
+/// The result of a call to a store or a node.
 pub(crate) type Answer<T> = Result<T, Failed>;
 
-/// How a request's functions reach the store.
+/// A way for a request's functions to access the store.
 #[async_trait]
 pub(crate) trait Way: Send + Sync + std::fmt::Debug {
-    /// Before the first function.
+    /// Claims the request, before the first function.
     async fn claim(&self, attempt: &Attempt) -> Answer<Claim>;
 
-    /// A counter's count.
+    /// Reads a counter's count.
     async fn read(&self, attempt: &Attempt, counter: Counter) -> Answer<u64>;
 
     /// Sets a counter's count.
     async fn write(&self, attempt: &Attempt, counter: Counter, count: u64) -> Answer<()>;
 
-    /// After the last function.
+    /// Completes the request, after the last function.
     async fn finish(&self, attempt: &Attempt) -> Answer<()>;
 
-    /// Both counts as others see them now.
+    /// Reads both counts, as other clients see them now.
     async fn look(&self, request: u64) -> Answer<Counts>;
 }
