@@ -1,4 +1,5 @@
-//! Runs of the standard transaction one after the other over the same store: without the shim, in every way that the store has, then with it.
+//! Comparison of runs of the standard transaction on the same store: without the shim, in every way
+//! that the store has, then with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,54 +13,61 @@ use crate::figures::{Figures, json};
 use crate::standard::report::workload_text;
 use crate::standard::{Options, Report, Shape, Target, Way, run};
 
-/// Reports side by side. `Display` is the table for people, [`Comparison::json`] the object for programs.
+/// The reports side by side. `Display` prints the table for people; [`Comparison::json`] returns
+/// the object for programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Without the shim, in the order in which they ran; the first is [`Way::Direct`].
+    /// The runs without the shim, in the order in which they ran. The first is [`Way::Direct`].
     pub without: Vec<(Way, Report)>,
-    /// Through a node.
+    /// The run through a node.
     pub shim: Report,
 }
 
-/// Rows whose ratio says nothing: in a closed loop they only follow the throughput.
+/// Rows without a meaningful ratio: in a closed loop they only follow the throughput.
 const COUNTS: [&str; 3] = ["transactions", "attempts", "seconds"];
 
-/// The shim's figures as multiples of those without it.
+/// The shim's figures, as multiples of those of a run without it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
-    /// Of the latency's median.
+    /// The ratio of the median latencies.
     pub p50: f64,
-    /// Of its 99th percentile.
+    /// The ratio of the 99th percentiles of latency.
     pub p99: f64,
-    /// Of the throughput.
+    /// The ratio of the throughputs.
     pub transactions_per_s: f64,
 }
 
 #[derive(Serialize)]
 struct Object<'a> {
-    /// By the name of the way.
+    /// The figures of each run, by the name of its way.
     runs: BTreeMap<&'a str, &'a Figures<Shape>>,
-    /// Over the direct run.
+    /// The ratio of the shim to the direct run.
     ratio: Ratio,
-    /// Over the store's own transactions, where it has them.
+    /// The ratio of the shim to the store's own transactions, if it has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_transactions: Option<Ratio>,
 }
 
-/// Runs the load without the shim, by the store's own transactions where it has them, and then with the shim, with the same seed. Prints
-/// nothing.
+/// Runs the load without the shim, then with the store's own transactions if it has them, then with
+/// the shim, all with the same seed. Prints nothing.
 ///
 /// # Errors
-/// As [`run`]; and if the target is a server, which cannot be gone around.
+/// Returns the errors of [`run`]. Returns an error as well if the target is a server, since the
+/// store behind it cannot be accessed directly.
 pub async fn compare(options: Options) -> Result<Comparison> {
     let store = match &options.target {
         Target::Store(store) => store,
         Target::Server { url } => {
-            let problem = "a server cannot be compared with its store: name the store".to_owned();
+            let problem =
+                "this is a server, and a comparison needs direct access to the store: give the store's URL"
+                    .to_owned();
             return Err(Error::Server { url: url.clone(), problem });
         }
         Target::Servers { .. } => {
-            return Err(Error::Options("servers cannot be compared with their store: name the store".into()));
+            return Err(Error::Options(
+                "a comparison needs direct access to the store: give the store's URL instead of the servers'"
+                    .into(),
+            ));
         }
     };
     let mut ways = vec![Way::Direct];
@@ -76,7 +84,7 @@ pub async fn compare(options: Options) -> Result<Comparison> {
 }
 
 impl Comparison {
-    /// The shim's figures as multiples of another way's, if that ran.
+    /// Returns the shim's figures as multiples of those of the way `to`, if it ran.
     pub fn ratio(&self, to: Way) -> Option<Ratio> {
         let (_, other) = self.without.iter().find(|(way, _)| *way == to)?;
         let (shim, other) = (&self.shim.figures, &other.figures);
@@ -87,7 +95,7 @@ impl Comparison {
         })
     }
 
-    /// One JSON object, on one line.
+    /// Returns the figures as one JSON object on one line.
     pub fn json(&self) -> String {
         let key = |way| if way == Way::Transactions { "transactions" } else { "direct" };
         let without = self.without.iter().map(|(way, report)| (key(*way), &report.figures));
@@ -112,6 +120,7 @@ impl fmt::Display for Comparison {
             .set_header(header);
         let without: Vec<_> = self.without.iter().map(|(_, report)| report.rows()).collect();
         let shim = self.shim.rows();
+        // The ways make different calls, so the rows are those that any of them has.
         let mut seen: Vec<&String> = Vec::new();
         for (name, _) in shim.iter().chain(without.iter().flatten()) {
             if seen.contains(&name) {

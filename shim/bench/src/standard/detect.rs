@@ -1,15 +1,19 @@
-//! Finds anomalies in what one transaction saw, as the paper counts them (section 6.1.2, table 2).
+//! Detection of anomalies in what one transaction saw, counted as in the paper (section 6.1.2,
+//! table 2).
 //!
-//! * *Own write*: a key that the transaction had written before was read, and another write came back.
-//! * *Fractured*: a version `k_i` was read together with a version `l_j` of a key `l` that `i` wrote as well, and `j` is older than `i`.
-//!   With `k = l` this is a read that did not repeat. A key read as absent has the oldest version of all.
+//! * *Own write*: the transaction read a key that it had written before, and got another write.
+//! * *Fractured*: a version `k_i` was read together with a version `l_j` of a key `l` that `i`
+//!   wrote as well, and `j` is older than `i`. With `k = l` this is a read that did not repeat. An
+//!   absent key counts as the oldest version of all.
 //!
-//! A transaction counts once for each kind. Reads of keys that the transaction had written itself can be own-write anomalies only.
+//! A transaction counts at most once for each kind. Reads of keys that the transaction had written
+//! itself can only be own-write anomalies.
 //!
-//! The order of versions is what the shim says it is; straight at a store, where nobody orders writes, it is the writers' start times, as
-//! in the paper. The write set always comes from inside the value.
+//! The order of versions is the one that the shim reports. Directly against a store, where writes
+//! have no order, it is that of the writers' start times, as in the paper. The write set always
+//! comes from inside the value.
 
-/// A place in the order of versions; [`Order::ABSENT`] comes first.
+/// A place in the order of versions; [`Order::ABSENT`] is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Order {
     time: u64,
@@ -17,10 +21,10 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Of a key without a value.
+    /// The place of a key without a value.
     pub(crate) const ABSENT: Order = Order { time: 0, tie: 0 };
 
-    /// A version that was made at a time, ties broken by its writer's name.
+    /// Returns the place of a version made at `time`, with ties broken by its writer's name.
     pub(crate) const fn new(time: u64, tie: u128) -> Order {
         Order { time, tie }
     }
@@ -29,11 +33,11 @@ impl Order {
 /// A version as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Its place in the order of versions.
+    /// The version's place in the order of versions.
     pub(crate) order: Order,
-    /// Names the write; 0 if the key had no value.
+    /// The number of the write; 0 if the key had no value.
     pub(crate) number: u64,
-    /// What its writer wrote, ascending; empty if the key had no value.
+    /// The keys that its writer wrote, ascending; empty if the key had no value.
     pub(crate) write_set: Vec<u32>,
 }
 
@@ -42,30 +46,30 @@ impl Seen {
     pub(crate) const ABSENT: Seen = Seen { order: Order::ABSENT, number: 0, write_set: Vec::new() };
 }
 
-/// Which anomalies a transaction saw.
+/// The anomalies that a transaction saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Found {
     pub(crate) own_write: bool,
     pub(crate) fractured: bool,
 }
 
-/// Follows one attempt.
+/// A detector that follows one attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Detector {
-    /// Key and number of each write, in program order.
+    /// The key and number of each write, in program order.
     written: Vec<(u32, u64)>,
-    /// What was read of keys that were not written before.
+    /// The reads of keys that the attempt had not written before.
     read: Vec<(u32, Seen)>,
     own_write: bool,
 }
 
 impl Detector {
-    /// The attempt wrote a key.
+    /// Records a write of the attempt.
     pub(crate) fn write(&mut self, key: u32, number: u64) {
         self.written.push((key, number));
     }
 
-    /// The attempt read a key.
+    /// Records a read of the attempt.
     pub(crate) fn read(&mut self, key: u32, seen: Seen) {
         match self.written.iter().rev().find(|(written, _)| *written == key) {
             Some((_, number)) => self.own_write |= *number != seen.number,
@@ -73,12 +77,12 @@ impl Detector {
         }
     }
 
-    /// The reads of keys that the attempt had not written itself.
+    /// Returns the reads of keys that the attempt had not written itself.
     pub(crate) fn reads(&self) -> &[(u32, Seen)] {
         &self.read
     }
 
-    /// The verdict on what was followed so far.
+    /// Returns the anomalies found so far.
     pub(crate) fn found(&self) -> Found {
         Found { own_write: self.own_write, fractured: self.fractured() }
     }
@@ -100,7 +104,8 @@ mod tests {
     const L: u32 = 2;
     const M: u32 = 3;
 
-    /// A write, or a read of what the writer numbered so wrote along with other keys.
+    /// A write of a key with a number; a read of the version with that number and write set; or a
+    /// read of an absent key.
     enum Step {
         Write(u32, u64),
         Read(u32, u64, &'static [u32]),
@@ -124,10 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn clean() {
+    fn consistent_reads_are_no_anomaly() {
         check(&[], false, false);
         check(&[Read(K, 5, &[K, L]), Read(L, 5, &[K, L])], false, false);
-        // A newer l beside an older k is fine, unless that l came with a newer k.
+        // A newer l beside an older k is allowed, unless that l was written together with a newer
+        // k.
         check(&[Read(K, 5, &[K, L]), Read(L, 6, &[L])], false, false);
         check(&[Read(K, 5, &[K]), Read(L, 4, &[L]), Absent(M)], false, false);
         check(&[Read(K, 5, &[K, L]), Read(K, 5, &[K, L])], false, false);
@@ -136,16 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn own_writes_that_are_missing() {
+    fn a_read_that_misses_an_own_write_is_found() {
         check(&[Write(K, 9), Read(K, 5, &[K])], true, false);
         check(&[Write(K, 9), Absent(K)], true, false);
         check(&[Write(K, 9), Write(K, 10), Read(K, 9, &[K])], true, false);
-        // Read before it was written: nobody's anomaly.
+        // The read came before the write: no anomaly.
         check(&[Read(K, 5, &[K]), Write(K, 9), Read(K, 9, &[K])], false, false);
     }
 
     #[test]
-    fn fractures() {
+    fn fractured_and_unrepeatable_reads_are_found() {
         check(&[Read(K, 5, &[K, L]), Read(L, 4, &[L])], false, true);
         check(&[Read(L, 4, &[L]), Read(K, 5, &[K, L])], false, true);
         check(&[Read(K, 5, &[K, L]), Absent(L)], false, true);

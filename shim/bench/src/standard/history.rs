@@ -1,7 +1,8 @@
-//! What the clients saw, written down for `aft check`.
+//! The history of what the clients saw, written for `aft check`.
 //!
-//! Keys are the load's key numbers, values the numbers inside them (0: nothing that this run wrote), and every attempt is a transaction in a
-//! session of its own. The order that the shim gave to commits becomes a rank.
+//! Keys are the load's key numbers, and values are the numbers inside them (0: a value that this
+//! run did not write). Every attempt is a transaction in a session of its own. The order that the
+//! shim gave to commits becomes a rank.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,19 +14,19 @@ use crate::error::{Error, Result};
 use crate::standard::backend::Effect;
 use crate::standard::detect::Order;
 
-/// Attempts that ended, and their places in the order of versions where they are known.
+/// Attempts that ended, with their places in the order of versions where they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     entries: Vec<(Transaction, Option<Order>)>,
 }
 
 impl Log {
-    /// An attempt that begins.
+    /// Returns the entry of an attempt that begins.
     pub(crate) fn entry(attempt: u64) -> Transaction {
         Transaction::alone(TransactionId::new(attempt))
     }
 
-    /// An attempt that ended.
+    /// Adds an attempt that ended.
     pub(crate) fn push(&mut self, mut entry: Transaction, ended: std::result::Result<Option<Order>, Effect>) {
         entry.outcome = match ended {
             Ok(_) => Outcome::Committed,
@@ -35,15 +36,15 @@ impl Log {
         self.entries.push((entry, ended.ok().flatten()));
     }
 
-    /// Adds another client's.
+    /// Adds the entries of another client.
     pub(crate) fn add(&mut self, mut other: Log) {
         self.entries.append(&mut other.entries);
     }
 
-    /// Writes the file.
+    /// Writes the history to the file `path`.
     pub(crate) fn write(mut self, path: &Path) -> Result<()> {
         self.rank();
-        let failed = || Error::io(format!("writing the history {}", path.display()));
+        let failed = || Error::io(format!("cannot write the history {}", path.display()));
         let mut file = BufWriter::new(File::create(path).map_err(failed())?);
         for (entry, _) in &self.entries {
             text::write_transaction(&mut file, entry).map_err(failed())?;
@@ -51,7 +52,7 @@ impl Log {
         file.flush().map_err(failed())
     }
 
-    /// Replaces places in the order by ranks.
+    /// Computes each entry's rank from its place in the order.
     fn rank(&mut self) {
         let mut orders: Vec<Order> = self.entries.iter().filter_map(|(_, order)| *order).collect();
         orders.sort_unstable();
@@ -71,7 +72,7 @@ mod tests {
     use crate::standard::detect::Order;
 
     #[test]
-    fn outcomes_and_ranks() {
+    fn entries_get_their_outcomes_and_ranks() {
         let mut log = Log::default();
         log.push(Log::entry(0), Ok(Some(Order::new(9, 0))));
         log.push(Log::entry(1), Err(Effect::Unknown));

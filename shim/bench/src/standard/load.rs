@@ -1,4 +1,5 @@
-//! The load: clients that run transactions, retry what may be retried, and tally what they saw.
+//! The load: clients that run transactions, retry them where that is allowed, and count what they
+//! saw.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +15,18 @@ use crate::standard::session::Floors;
 use crate::standard::target::Clients;
 use crate::standard::value::{Metadata, Values};
 
-/// Attempts of one transaction before it is given up: with the pauses between them about two seconds, far above what a refusal lasts
-/// when things are well.
+/// The number of attempts after which a transaction is abandoned. With the pauses between them they
+/// take about two seconds, far longer than a rejection lasts under normal conditions.
 const ATTEMPTS_MAX: u32 = 24;
 /// The longest pause before another attempt.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// The most writes of one attempt: a write's number is its attempt's number and 16 bits.
+/// The maximum number of writes in one attempt: a write's number consists of its attempt's number
+/// and 16 bits.
 pub(crate) const WRITES_MAX: usize = 1_000;
 
 const _: () = assert!(WRITES_MAX < 1 << 16, "a write's place fits its number");
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 pub(crate) struct Load {
     planner: Planner,
@@ -35,22 +37,24 @@ pub(crate) struct Load {
     keep_history: bool,
 }
 
-/// One client: its way to the store or the servers, and what it may not fall behind.
+/// One client: its access to the store or the servers, and the versions that its session must not
+/// fall behind.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) backend: Backend,
-    /// Set where it goes from server to server; one server needs no session for its own clients.
+    /// The floors of the session, if the client moves between servers. Clients of one server need
+    /// no session.
     pub(crate) floors: Option<Floors>,
 }
 
-/// What one client, or all of them, saw.
+/// The counts of one client, or of all of them.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) transactions: u64,
     pub(crate) attempts: u64,
     pub(crate) own_write: u64,
     pub(crate) fractured: u64,
-    /// Transactions that read what was older than their session.
+    /// Transactions that read something older than their session had seen.
     pub(crate) sessions_broken: u64,
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) latencies: Latencies,
@@ -71,7 +75,7 @@ impl Tally {
         }
     }
 
-    /// Adds another client's.
+    /// Adds the counts of another client.
     pub(crate) fn add(&mut self, other: Tally) {
         self.transactions += other.transactions;
         self.attempts += other.attempts;
@@ -102,17 +106,17 @@ impl Load {
         Load { planner, values, run: clients.run, attempts, keep_history }
     }
 
-    /// What the transaction of a number does.
+    /// Returns the plan of the transaction with this number.
     pub(crate) fn plan(&self, number: u64) -> Plan {
         self.planner.plan(number)
     }
 
-    /// Transactions that write or read every key once.
+    /// Returns transactions that write or read every key once.
     pub(crate) fn preparation(&self, how: Prepare) -> Vec<Plan> {
         self.planner.preparation(how)
     }
 
-    /// Runs one transaction to its end; whether it committed.
+    /// Runs one transaction until it commits or is abandoned. Returns true if it committed.
     pub(crate) async fn transaction(&self, client: &mut Client, plan: &Plan, tally: &mut Tally) -> bool {
         for nth in 0..ATTEMPTS_MAX {
             tally.attempts += 1;
@@ -124,6 +128,8 @@ impl Load {
             match refused.effect {
                 Effect::Nothing | Effect::Unknown => return false,
                 Effect::NothingRetry => {
+                    // Wait as long as the server asked, within reason, but at least the usual
+                    // pause.
                     let asked = Duration::from_millis(refused.retry_after_ms.unwrap_or_default());
                     tokio::time::sleep(pause(nth).max(asked.min(PAUSE_MAX))).await;
                 }
@@ -148,6 +154,7 @@ impl Load {
         };
         let ended = self.functions(&mut client.backend, plan, &mut seen).await;
         if let Ok(committed) = &ended {
+            // Only committed transactions count: the shim promises nothing to others.
             let found = seen.detector.found();
             tally.own_write += u64::from(found.own_write);
             tally.fractured += u64::from(found.fractured);
@@ -161,13 +168,14 @@ impl Load {
             }
         }
         if let Some(entry) = seen.entry {
+            // The history holds all attempts, whatever their outcome.
             let outcome = ended.as_ref().map_err(|refused| refused.effect);
             tally.log.push(entry, outcome.copied());
         }
         ended.map(|_| ())
     }
 
-    /// Runs the functions of one attempt, one after the other.
+    /// Runs the functions of one attempt in order. Returns the place of its writes, if it is known.
     async fn functions(
         &self,
         backend: &mut Backend,
@@ -192,7 +200,7 @@ impl Load {
     }
 }
 
-/// One attempt as its client sees it.
+/// The observations of one attempt by its client.
 struct Attempt {
     detector: Detector,
     entry: Option<aft_history::Transaction>,
@@ -200,7 +208,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Notes the next write; what its value says of itself.
+    /// Records the next write, and returns the metadata for its value.
     fn write(&mut self, key: u32) -> &Metadata {
         self.metadata.number += 1;
         self.detector.write(key, self.metadata.number);
@@ -211,7 +219,8 @@ impl Attempt {
     }
 }
 
-/// How long to wait before the attempt after the `nth` (from 0): a millisecond, doubling.
+/// Returns the pause after the failure of attempt `nth` (from 0): a millisecond, doubled each time,
+/// up to [`PAUSE_MAX`].
 pub(crate) fn pause(nth: u32) -> Duration {
     Duration::from_millis(1_u64 << nth.min(16)).min(PAUSE_MAX)
 }

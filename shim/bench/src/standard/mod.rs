@@ -1,13 +1,17 @@
-//! The paper's standard transaction as a load: two functions, each one write and two reads of 4 KiB, keys by a zipf law (its section 6).
+//! The paper's standard transaction as a load: two functions, each with one write and two reads of
+//! 4 KiB, and keys drawn from a Zipf distribution (section 6 of the paper).
 //!
-//! * [`Options`] – what a run is told; [`Report`] – what it found; [`Comparison`] – what two found, without the shim and with it.
-//! * `plan`, `value` – what a transaction does, and what a value says of itself.
-//! * `backend` – a server, a node in process, or the store itself.
-//! * `pace`, `load` – when transactions start; how they are run, retried and tallied.
-//! * `detect`, `session`, `history` – anomalies, sessions that fall behind, and the history for `aft check`.
-//! * `requests` – what the store was asked.
+//! * [`Options`] – the settings of a run; [`Report`] – its results; [`Comparison`] – the results of
+//!   runs without the shim and with it, side by side.
+//! * `plan`, `value` – the keys of each transaction; the contents of a value.
+//! * `backend` – access to a server, to a node in this process, or to the store itself.
+//! * `pace`, `load` – the times at which transactions start; how they are run, retried and counted.
+//! * `detect`, `session`, `history` – anomalies, sessions that read stale versions, and the history
+//!   for `aft check`.
+//! * `requests` – counts of the requests to the store.
 //!
-//! One run is three phases over the same clients: every key is written once, the load warms up, the load is measured.
+//! A run has three phases with the same clients: every key is written once, the load warms up, the
+//! load is measured.
 
 pub(crate) mod backend;
 mod comparison;
@@ -36,8 +40,8 @@ use target::Opened;
 /// Runs the load and measures it. Prints nothing.
 ///
 /// # Errors
-/// If the options contradict each other, the target cannot be reached or prepared, or the history cannot be written. Transactions that fail
-/// are counted in the report.
+/// Returns an error if the options contradict each other, if the target cannot be reached or
+/// prepared, or if the history cannot be written. Transactions that fail are counted in the report.
 pub async fn run(options: Options) -> Result<Report> {
     options.check()?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));

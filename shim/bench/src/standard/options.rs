@@ -1,4 +1,4 @@
-//! What a run of the standard transaction is told.
+//! The settings of a run of the standard transaction.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,34 +12,37 @@ use crate::error::{Error, Result};
 use crate::standard::load::WRITES_MAX;
 use crate::zipf::KEYS_MAX;
 
-/// Everything that a run of the standard transaction is told. The default is the paper's figure 3: 10 clients, 1,000 keys, zipf 1.0,
-/// 10,000 transactions, closed loop.
+/// The settings of a run of the standard transaction. The default is the paper's figure 3: 10
+/// clients, 1,000 keys, Zipf exponent 1.0, 10,000 transactions, closed loop.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the load is driven against.
+    /// The target of the load.
     pub target: Target,
-    /// How the work is done.
+    /// The way in which functions access the target.
     pub way: Way,
     /// The shape of a transaction and of the data.
     pub workload: Workload,
-    /// How much is measured.
+    /// The length of the measurement.
     pub length: Length,
-    /// How long the load runs before the measurement starts. `None`: 1 second if the length is a time, nothing if it is a number.
+    /// The time that the load runs before the measurement starts. `None`: 1 second if the length is
+    /// a time, no warm-up if it is a number.
     pub warm_up: Option<Duration>,
-    /// When transactions start.
+    /// The times at which transactions start.
     pub pace: Pace,
-    /// Clients; each has one connection and at most one transaction under way.
+    /// The number of clients. Each has one connection and at most one transaction in flight.
     pub clients: usize,
-    /// Chooses keys and values. `None`: a fresh one, which the report names.
+    /// The seed that draws keys and values. `None`: a random one, which the report shows.
     pub seed: Option<u64>,
-    /// Writes the history (warm-up and preparation included) to this file, in the stable text format. It is kept in memory until the run
-    /// is over: some 300 bytes a transaction.
+    /// The file to which the history (warm-up and preparation included) is written, in the stable
+    /// text format. The history is kept in memory until the end of the run: some 300 bytes per
+    /// transaction.
     pub history: Option<PathBuf>,
-    /// A bearer token for the server.
+    /// The bearer token for the server.
     pub token: Option<Token>,
-    /// Keys that stay from run to run. `None`: this run has its own, and deletes what it wrote without the shim.
+    /// The keys that several runs share. `None`: the run has its own, and deletes what it wrote
+    /// without the shim.
     pub dataset: Option<Dataset>,
-    /// What was typed, for the report: this crate does not read the command line.
+    /// The command line, for the report. This crate does not read it itself.
     pub command: Option<String>,
 }
 
@@ -62,12 +65,12 @@ impl Default for Options {
     }
 }
 
-/// A bearer token: shown to nobody but the server.
+/// A bearer token, which is sent to the server only and never printed.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// The token with this text.
+    /// Returns the token with this text.
     pub fn new(text: String) -> Token {
         Token(text)
     }
@@ -83,28 +86,30 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// How a transaction's functions reach the store.
+/// A way in which a transaction's functions access the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// Through AFT.
+    /// The functions run through AFT.
     Shim,
-    /// Without it: every function writes and reads straight at the store, under plain names, as it goes. Only for [`Target::Store`].
+    /// Without AFT: every function writes and reads directly against the store, under plain names,
+    /// as it goes. Only for [`Target::Store`].
     Direct,
-    /// The same, but a function's writes are under way all at once, and then its reads.
+    /// Like `Direct`, but all writes of a function are in flight at once, and then all of its
+    /// reads.
     DirectAtOnce,
-    /// By the store's own transactions, as the paper ran them: one for the reads of each function, and one for all writes at the end. Only for a
-    /// [`Target::Store`] that has them.
+    /// With the store's own transactions, as the paper ran them: one for the reads of each
+    /// function, and one for all writes at the end. Only for a [`Target::Store`] that has them.
     Transactions,
 }
 
 impl Way {
-    /// Whether the shim is left out.
+    /// Returns true for the ways without the shim.
     pub fn is_direct(self) -> bool {
         self != Way::Shim
     }
 
-    /// Its name in tables.
+    /// Returns the name of the way in tables.
     pub fn name(self) -> &'static str {
         match self {
             Way::Shim => "shim",
@@ -115,61 +120,63 @@ impl Way {
     }
 }
 
-/// Keys that several runs share: what one wrote the next finds, and knows for this load's.
+/// Keys that several runs share: each run finds the values of the runs before, and recognises them
+/// as this load's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dataset {
-    /// Tells its values apart from everybody else's.
+    /// The ID in its values, which distinguishes them from all others.
     pub id: u64,
-    /// Which run on it this is: below 32,768, and no number twice.
+    /// The number of the run on this dataset: below 32,768, and used only once.
     pub nth: u16,
 }
 
-/// What happens to the keys before the load. Not measured.
+/// The preparation of the keys before the load, which is not measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prepare {
-    /// Every key is written once, so that reads find values.
+    /// Write every key once, so that reads find values.
     Write,
-    /// Every key is read once, so that a node that has just started knows them.
+    /// Read every key once, so that a node that has just started knows them.
     Read,
-    /// Nothing.
+    /// Do nothing.
     Nothing,
 }
 
-/// What a load is driven against.
+/// The target of a load.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A server's native API.
     Server {
-        /// `http://HOST:PORT`.
+        /// The server's URL, `http://HOST:PORT`.
         url: String,
     },
-    /// Several servers of one store. A client goes on to the next one after each transaction.
+    /// Several servers of one store. A client moves to the next one after each transaction.
     Servers {
-        /// `http://HOST:PORT` each; at least two.
+        /// The servers' URLs, each `http://HOST:PORT`; at least two.
         urls: Vec<String>,
-        /// Clients carry their session from server to server, so that each sees what it has committed and read. Without it they fall behind.
+        /// True if clients carry their session from server to server, so that each sees what it has
+        /// committed and read. Otherwise they may read stale versions.
         sessions: bool,
     },
-    /// A node in this process over this store; or, without the shim, the store itself.
+    /// A node in this process over this store; without the shim, the store itself.
     Store(Arc<dyn Store>),
 }
 
 /// The shape of a transaction and of the data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// Functions in a transaction; each costs one call to a server.
+    /// The number of functions in a transaction; each costs one call to a server.
     pub functions: usize,
-    /// Reads in a function, after its writes.
+    /// The number of reads in a function, after its writes.
     pub reads: usize,
-    /// Writes in a function.
+    /// The number of writes in a function.
     pub writes: usize,
     /// The size of a value in bytes, the detector's metadata included.
     pub value_bytes: usize,
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: usize,
-    /// The exponent of the law by which keys are chosen: 0 (all alike) to 3.
+    /// The exponent of the Zipf distribution of keys, from 0 (uniform) to 3.
     pub zipf: f64,
-    /// What happens to the keys before the load.
+    /// The preparation of the keys before the load.
     pub prepare: Prepare,
 }
 
@@ -187,69 +194,76 @@ impl Default for Workload {
     }
 }
 
-/// How much is measured.
+/// The length of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// So many transactions.
+    /// A number of transactions.
     Transactions(u64),
-    /// For so long.
+    /// A period of time.
     For(Duration),
 }
 
-/// When transactions start.
+/// The times at which transactions start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// Each client starts its next transaction when its last one has ended (the paper's way). Latency counts from the start.
+    /// Each client starts its next transaction when its last one has ended, as in the paper.
+    /// Latency counts from the start.
     Closed,
-    /// Transactions are due at a fixed rate, whether earlier ones have ended or not. Latency counts from when a transaction was *due*, so
-    /// that a stall is not hidden by the clients that it held up.
+    /// Transactions are due at a fixed rate, even if earlier ones have not ended. Latency counts
+    /// from the time when a transaction was *due*, so that a stall is not hidden by the clients
+    /// that it blocked.
     Open {
-        /// Transactions a second, over all clients.
+        /// Transactions per second, over all clients.
         per_s: f64,
     },
 }
 
-/// Every client holds a transaction's values; larger ones are no load but a copy.
+/// The maximum size of a value in bytes. Each client holds the values of a transaction in memory,
+/// and larger ones would only measure copying.
 const VALUE_BYTES_MAX: usize = 64 << 20;
 
 impl Options {
-    /// Checks what the types do not say.
+    /// Checks the settings beyond what their types guarantee.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |text: &str| Err(Error::Options(text.to_owned()));
         if self.way.is_direct() && matches!(self.target, Target::Server { .. } | Target::Servers { .. }) {
-            return wrong("a direct run goes straight to a store: give a store URL, not a server's");
+            return wrong("a direct run accesses the store itself: give a store URL, not a server's");
         }
         if matches!(&self.target, Target::Servers { urls, .. } if urls.len() < 2) {
-            return wrong("clients go from server to server only where there are two");
+            return wrong(
+                "clients move between servers only if there are at least two: give another server's URL",
+            );
         }
         if self.clients == 0 {
-            return wrong("at least one client is needed");
+            return wrong("the run needs at least one client");
         }
         if let Pace::Open { per_s } = self.pace
             && !(per_s.is_finite() && per_s > 0.0)
         {
-            return wrong("the rate is a positive number of transactions a second");
+            return wrong("the rate must be a positive number of transactions per second");
         }
         let w = &self.workload;
         if w.functions == 0 || w.reads + w.writes == 0 {
             return wrong(
-                "a transaction has at least one function, and a function at least one read or write",
+                "a transaction needs at least one function, and a function at least one read or write",
             );
         }
         if w.functions.saturating_mul(w.writes) > WRITES_MAX || w.reads + w.writes > OPS_LEN_MAX {
-            return wrong("a transaction has at most 1,000 writes, and a function at most 1,000 operations");
+            return wrong(
+                "a transaction can have at most 1,000 writes, and a function at most 1,000 operations",
+            );
         }
         if w.value_bytes > VALUE_BYTES_MAX {
-            return wrong("a value has at most 64 MiB");
+            return wrong("a value can have at most 64 MiB");
         }
         if !(1..=KEYS_MAX).contains(&w.keys) {
-            return wrong("the number of keys is between 1 and 10,000,000");
+            return wrong("the number of keys must be between 1 and 10,000,000");
         }
         if self.dataset.is_some_and(|dataset| dataset.nth >= 1 << 15) {
-            return wrong("the runs on one dataset have numbers below 32,768");
+            return wrong("the number of a run on a dataset must be below 32,768");
         }
         if !(0.0..=3.0).contains(&w.zipf) {
-            return wrong("the zipf exponent is between 0 and 3");
+            return wrong("the zipf exponent must be between 0 and 3");
         }
         Ok(())
     }
@@ -268,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_options_are_rejected() {
         check(|options| options.way = Way::Direct, "store URL");
         check(|options| options.dataset = Some(Dataset { id: 1, nth: 1 << 15 }), "dataset");
         check(|options| options.clients = 0, "client");

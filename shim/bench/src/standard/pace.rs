@@ -1,4 +1,5 @@
-//! When transactions start: as soon as a client is free (closed), or at a stated rate whatever happens (open).
+//! The times at which transactions start: as soon as a client is free (closed), or at a fixed rate
+//! (open).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::standard::{Length, Pace};
 
-/// Hands out the transactions of one phase to its clients.
+/// The schedule of one phase, which hands out transactions to the clients.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,
@@ -16,21 +17,22 @@ pub(crate) struct Schedule {
     pace: Pace,
     claimed: AtomicU64,
     started: AtomicU64,
-    /// One permit for each transaction that is due (open pace), and at the end one for each client.
+    /// One permit for each transaction that is due (open pace), and at the end one for each client,
+    /// which ends it.
     due: Arc<Semaphore>,
 }
 
-/// A transaction's turn.
+/// The turn of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// Its place in the phase, from 0.
+    /// The transaction's place in the phase, from 0.
     pub(crate) nth: u64,
-    /// When it was to start: from here its latency counts.
+    /// The time at which it was to start, from which its latency counts.
     pub(crate) start: Instant,
 }
 
 impl Schedule {
-    /// Starts a phase now, for so many clients.
+    /// Starts a phase now, for this number of `clients`.
     pub(crate) fn start(length: Length, pace: Pace, clients: usize) -> Schedule {
         let schedule = Schedule {
             start: Instant::now(),
@@ -43,8 +45,8 @@ impl Schedule {
         if let Pace::Open { per_s } = pace {
             let (start, due) = (schedule.start, Arc::clone(&schedule.due));
             let total = schedule.due_in_all(per_s);
-            // A thread, because the runtime's timers are good to a millisecond only, and a late start would count as latency. It ends by
-            // itself; nobody waits for it.
+            // Use a thread, because the runtime's timers have a resolution of a millisecond, and a
+            // late start would count as latency. It ends by itself; nobody waits for it.
             std::thread::spawn(move || {
                 for nth in 0..total {
                     let wait = offset(nth, per_s).saturating_sub(start.elapsed());
@@ -59,7 +61,7 @@ impl Schedule {
         schedule
     }
 
-    /// The next transaction's turn; waits until it is due. `None`: the phase is over.
+    /// Waits until the next transaction is due, and returns its turn. `None`: the phase is over.
     pub(crate) async fn next(&self) -> Option<Turn> {
         let turn = self.claim().await;
         self.started.fetch_add(u64::from(turn.is_some()), Ordering::Relaxed);
@@ -86,7 +88,8 @@ impl Schedule {
         }
     }
 
-    /// Transactions that were due and never started, because the phase had run for twice its time: the rate is beyond what the target can do.
+    /// Returns the number of transactions that were due and never started, because the phase had
+    /// run for twice its time: the rate exceeds what the target can do.
     pub(crate) fn not_started(&self) -> u64 {
         match self.pace {
             Pace::Closed => 0,
@@ -96,12 +99,12 @@ impl Schedule {
         }
     }
 
-    /// Turns that were claimed, those after the end included.
+    /// Returns the number of turns that were claimed, including those after the end.
     pub(crate) fn claimed(&self) -> u64 {
         self.claimed.load(Ordering::Relaxed)
     }
 
-    /// How long the phase has run.
+    /// Returns the time since the phase started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -118,7 +121,7 @@ impl Schedule {
     }
 }
 
-/// When the transaction at a place is due, counted from the start.
+/// Returns the time at which transaction `nth` is due, from the start of the phase.
 fn offset(nth: u64, per_s: f64) -> Duration {
     Duration::from_secs_f64(nth as f64 / per_s)
 }
@@ -131,7 +134,7 @@ mod tests {
     use crate::standard::{Length, Pace};
 
     #[tokio::test]
-    async fn closed_hands_out_exactly_so_many() {
+    async fn a_closed_pace_hands_out_the_exact_number() {
         let schedule = Schedule::start(Length::Transactions(3), Pace::Closed, 1);
         let mut turns = Vec::new();
         while let Some(turn) = schedule.next().await {
@@ -141,9 +144,9 @@ mod tests {
         assert_eq!(schedule.not_started(), 0);
     }
 
-    /// A client that comes late gets turns whose start lies in the past: the wait is part of the latency.
+    /// A late client gets turns that start in the past: the wait is part of the latency.
     #[tokio::test]
-    async fn open_counts_from_when_it_was_due() {
+    async fn an_open_pace_counts_latency_from_the_due_time() {
         let schedule = Schedule::start(Length::Transactions(5), Pace::Open { per_s: 1_000.0 }, 1);
         tokio::time::sleep(Duration::from_millis(50)).await;
         let first = schedule.next().await.expect("the first is due");
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn open_gives_up_after_twice_its_time() {
+    async fn an_open_pace_stops_after_twice_its_time() {
         let time = Duration::from_millis(20);
         let schedule = Schedule::start(Length::For(time), Pace::Open { per_s: 1_000.0 }, 1);
         tokio::time::sleep(3 * time).await;

@@ -1,4 +1,4 @@
-//! The phases of a run: prepare, warm up, measure; the same clients throughout.
+//! The phases of a run: preparation, warm-up, measurement; with the same clients throughout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +14,22 @@ use crate::standard::target::Clients;
 use crate::standard::value::Values;
 use crate::standard::{Length, Options, Pace, Prepare};
 
-/// The warm-up before a measurement that lasts a time: long enough for caches and connections.
+/// The warm-up before a measurement whose length is a time: long enough for caches and connections.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Clients and their load.
+/// The clients and their load.
 #[derive(Debug)]
 pub(crate) struct Phases {
     load: Arc<Load>,
     clients: Vec<Client>,
-    /// The next transaction's number; no number is used twice, so every phase draws other keys.
+    /// The number of the next transaction. Numbers are used only once, so each phase draws
+    /// different keys.
     number: u64,
-    /// What all phases saw.
+    /// The history of all phases.
     log: Log,
 }
 
-/// What the measured phase saw.
+/// The results of the measured phase.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) tally: Tally,
@@ -46,12 +47,14 @@ impl Phases {
     /// Writes or reads every key once, with all clients.
     ///
     /// # Errors
-    /// If that failed for a key: the target is not fit to be measured.
+    /// Returns [`Error::Server`] if that failed for a key: then the target cannot be measured. The
+    /// message counts the failures by code.
     pub(crate) async fn prepare(&mut self, how: Prepare, target: &str) -> Result<()> {
         let plans = self.load.preparation(how);
         let clients = self.clients.len();
         let mut tasks = JoinSet::new();
         for (nth, mut client) in self.clients.drain(..).enumerate() {
+            // Deal out the transactions evenly.
             let mine: Vec<_> = plans.iter().skip(nth).step_by(clients).cloned().collect();
             let load = Arc::clone(&self.load);
             tasks.spawn(async move {
@@ -66,7 +69,8 @@ impl Phases {
         }
         let tally = self.join(tasks).await;
         if tally.transactions < plans.len() as u64 {
-            let problem = format!("the keys could not be prepared before the run: {:?}", tally.errors);
+            let problem =
+                format!("cannot prepare the keys before the run; failures by code: {:?}", tally.errors);
             return Err(Error::Server { url: target.to_owned(), problem });
         }
         self.log.add(tally.log);
@@ -93,7 +97,7 @@ impl Phases {
         measured
     }
 
-    /// The history of all phases.
+    /// Takes the history of all phases.
     pub(crate) fn take_log(&mut self) -> Log {
         std::mem::take(&mut self.log)
     }
@@ -122,7 +126,7 @@ impl Phases {
         Measured { tally, elapsed }
     }
 
-    /// Waits for all clients; what they saw together.
+    /// Waits for all clients, and returns the sum of their counts.
     async fn join(&mut self, mut tasks: JoinSet<(Client, Tally)>) -> Tally {
         let mut all = Tally::new();
         while let Some(ended) = tasks.join_next().await {

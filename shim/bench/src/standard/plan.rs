@@ -1,4 +1,4 @@
-//! What each transaction does: a function of the seed and of the transaction's number, whoever runs it and whenever.
+//! The operations of each transaction: a function of the seed and the transaction's number alone.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -6,25 +6,25 @@ use rand::rngs::StdRng;
 use crate::standard::{Prepare, Workload};
 use crate::zipf::Zipf;
 
-/// One transaction.
+/// The operations of one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// In order; each runs after the one before.
+    /// The functions, in order; each runs after the one before.
     pub(crate) functions: Vec<Function>,
-    /// Every key that is written, ascending, each once.
+    /// The keys that are written, ascending, each once.
     pub(crate) write_set: Vec<u32>,
 }
 
-/// One function: its writes, then its reads.
+/// A function: its writes, then its reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Function {
-    /// Keys, in order.
+    /// The keys to write, in order.
     pub(crate) writes: Vec<u32>,
-    /// Keys, in order.
+    /// The keys to read, in order.
     pub(crate) reads: Vec<u32>,
 }
 
-/// Makes plans.
+/// A generator of plans.
 #[derive(Debug)]
 pub(crate) struct Planner {
     workload: Workload,
@@ -32,7 +32,8 @@ pub(crate) struct Planner {
     seed: u64,
 }
 
-/// Values in one transaction of the preparation: below what any store keeps in one record, so that none lies elsewhere.
+/// The maximum number of bytes of values in one transaction of the preparation: less than any store
+/// keeps in one record, so that values are stored inside the record.
 const PREPARE_BYTES_MAX: usize = 128 * 1024;
 
 impl Planner {
@@ -41,9 +42,9 @@ impl Planner {
         Planner { workload, zipf, seed }
     }
 
-    /// The transaction of a number.
+    /// Returns the plan of the transaction with this number.
     pub(crate) fn plan(&self, number: u64) -> Plan {
-        // Neighbouring seeds give unrelated sequences: `seed_from_u64` mixes.
+        // `seed_from_u64` mixes the bits, so neighbouring numbers give unrelated sequences.
         let mut random = StdRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut keys = |count| (0..count).map(|_| self.zipf.draw(&mut random)).collect::<Vec<_>>();
         let functions = (0..self.workload.functions)
@@ -52,7 +53,7 @@ impl Planner {
         Plan::new(functions)
     }
 
-    /// Transactions that write or read every key once.
+    /// Returns transactions that write or read every key once.
     pub(crate) fn preparation(&self, how: Prepare) -> Vec<Plan> {
         let keys = u32::try_from(self.workload.keys).expect("options bound the keys");
         let at_once = PREPARE_BYTES_MAX / self.workload.value_bytes.max(1);
@@ -82,7 +83,7 @@ impl Plan {
     }
 }
 
-/// A key's name.
+/// Returns a key's name.
 pub(crate) fn key_name(key: u32) -> String {
     format!("bench/{key:08}")
 }
@@ -93,7 +94,7 @@ mod tests {
     use crate::standard::{Prepare, Workload};
 
     #[test]
-    fn the_standard_shape() {
+    fn a_plan_has_the_standard_shape_and_depends_on_seed_and_number() {
         let planner = Planner::new(Workload::default(), 1);
         let plan = planner.plan(17);
         assert_eq!(plan.functions.len(), 2);

@@ -1,4 +1,5 @@
-//! What a run of the standard transaction found: an object for programs, a table for people.
+//! The results of a run of the standard transaction: a JSON object for programs, a table for
+//! people.
 
 use std::fmt;
 
@@ -10,37 +11,38 @@ use crate::figures::{Anomalies, Figures, json};
 use crate::machine;
 use crate::standard::{Options, Pace, Workload};
 
-/// What a run found. `Display` is the table for people, [`Report::json`] the object for programs.
+/// The results of a run. `Display` prints the table for people; [`Report::json`] returns the object
+/// for programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// The object's fields.
+    /// The fields of the JSON object.
     pub figures: Figures<Shape>,
-    /// What the run was measured on.
+    /// The machine that the run was measured on.
     pub machine: String,
-    /// What was typed, if the caller said so.
+    /// The command line, if the caller set it.
     pub command: Option<String>,
-    /// How long the measurement took, in seconds.
+    /// The duration of the measurement, in seconds.
     pub elapsed_s: f64,
 }
 
-/// The load, as the JSON object tells it.
+/// The load, as in the JSON object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shape {
-    /// Functions in a transaction.
+    /// The number of functions in a transaction.
     pub functions: usize,
-    /// Reads in a function.
+    /// The number of reads in a function.
     pub reads: usize,
-    /// Writes in a function.
+    /// The number of writes in a function.
     pub writes: usize,
-    /// The size of a value.
+    /// The size of a value in bytes.
     pub value_bytes: usize,
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: usize,
-    /// The exponent of the law by which they are chosen.
+    /// The exponent of the Zipf distribution of keys.
     pub zipf: f64,
-    /// Clients.
+    /// The number of clients.
     pub clients: usize,
-    /// Transactions a second that were due; null for a closed loop.
+    /// The rate at which transactions were due, per second; null for a closed loop.
     pub rate: Option<f64>,
 }
 
@@ -63,13 +65,13 @@ impl Shape {
 }
 
 impl Report {
-    /// One JSON object, on one line.
+    /// Returns the figures as one JSON object on one line.
     pub fn json(&self) -> String {
         json(&self.figures)
     }
 
-    /// Returns true if the run kept what the shim promises: no anomaly, no session that fell behind,
-    /// and no answer that breaks the API.
+    /// Returns true if the run kept what the shim promises: no anomaly, no session that read stale
+    /// versions, and no answer that breaks the API.
     pub fn is_clean(&self) -> bool {
         self.figures.anomalies == Anomalies::default()
             && self.figures.sessions_broken.unwrap_or_default() == 0
@@ -104,7 +106,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Keeps the column of figures from wrapping on a narrow terminal.
+/// The minimum width of the column of figures, which keeps it from wrapping on a narrow terminal.
 const FIGURES_WIDTH: u16 = 14;
 
 impl Report {
@@ -156,13 +158,13 @@ pub(crate) fn workload_text(shape: &Shape) -> String {
     )
 }
 
-/// A number of things: "1 write", "2 writes".
+/// Formats a number of things: "1 write", "2 writes".
 fn count(number: usize, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 impl Report {
-    /// The report of a run.
+    /// Returns the report of a run.
     pub(crate) fn new(figures: Figures<Shape>, command: Option<String>, elapsed_s: f64) -> Report {
         Report { figures, machine: machine::describe(), command, elapsed_s }
     }
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_not_many() {
+    fn one_thing_is_in_the_singular() {
         let text = workload_text(&Shape::new(&Workload::default(), &Options::default()));
         assert!(text.starts_with("2 functions × (1 write + 2 reads) of 4096 B, 1000 keys, "), "{text}");
     }

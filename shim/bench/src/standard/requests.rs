@@ -1,4 +1,5 @@
-//! How many requests the store got: counted in process, or read from a server's `/metrics`.
+//! The number of requests to the store: counted in this process, or read from a server's
+//! `/metrics`.
 
 use std::sync::Arc;
 
@@ -9,32 +10,33 @@ use crate::counting::{Asked, CountingStore};
 use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
 
-/// The counter of a server's calls to its store, by the label `call`.
+/// The metric that counts a server's calls to its store, by the label `call`.
 const CALLS: &str = "aft_store_calls_total";
-/// What those calls consumed, by the label `unit`, if it charges so.
+/// The metric of the billing units that those calls consumed, by the label `unit`; absent if the
+/// store does not charge by units.
 const CONSUMED: &str = "aft_store_consumed";
-/// What those calls cost at the store's prices, if it charges by request.
+/// The metric of the price of those calls; absent if the store does not charge by request.
 const DOLLARS: &str = "aft_store_cost_dollars";
 
-/// Where calls are counted.
+/// The place where calls are counted.
 #[derive(Debug)]
 pub(crate) enum Counter {
-    /// Around the store.
+    /// In this process, by a decorator of the store.
     Store(Arc<CountingStore>),
-    /// At the servers; added up.
+    /// At the servers; their counts are added up.
     Servers(Vec<Server>),
 }
 
 impl Counter {
-    /// The calls so far, and what they cost.
+    /// Returns the calls so far, and what they cost.
     ///
     /// # Errors
-    /// If the server does not answer.
+    /// Returns [`Error::Server`] if a server does not answer.
     pub(crate) async fn asked(&self) -> Result<Asked> {
         match self {
             Counter::Store(store) => Ok(store.asked()),
             Counter::Servers(servers) => {
-                // One text after the other is one text with more nodes.
+                // Concatenated metrics parse as those of one process with more nodes.
                 let mut text = String::new();
                 for server in servers {
                     let mut connection = Connection::new(server.clone());
@@ -52,7 +54,7 @@ impl Counter {
     }
 }
 
-/// The metrics' values; several nodes in one process are added up.
+/// Parses the metrics; the values of several nodes are added up.
 fn parse(metrics: &str) -> Asked {
     let mut asked = Asked::default();
     for line in metrics.lines() {

@@ -1,10 +1,13 @@
-//! The versions that one client may not fall behind: those that it has committed or read, whichever server it asks next.
+//! The versions that one client must not fall behind: those that it has committed or read, on any
+//! server.
 //!
-//! A session is promised what its transactions committed and read (protocol, section 1). A version that was read brings the whole write set of
-//! its transaction along, which its value names. Versions only count when the transaction that met them committed: its answer hands the client
-//! the session that covers them.
+//! A session is promised what its transactions committed and read (section 1 of the protocol). A
+//! version that was read brings in the whole write set of its transaction, which its value names.
+//! Versions only count when the transaction that read them has committed: its answer gives the
+//! client the session that covers them.
 //!
-//! The keys are this run's alone: a value of somebody else counts as absent, and so as older than any.
+//! The keys belong to this run alone: a value of another run counts as absent, and so as older than
+//! any other.
 
 use std::collections::HashMap;
 
@@ -17,7 +20,7 @@ pub(crate) struct Floors {
 }
 
 impl Floors {
-    /// Returns true if a read is older than what the session had seen of its key.
+    /// Returns true if a read is older than what the session has seen of its key.
     pub(crate) fn is_broken(&self, reads: &[(u32, Seen)]) -> bool {
         reads.iter().any(|(key, seen)| self.least.get(key).is_some_and(|least| seen.order < *least))
     }
@@ -70,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_sees_what_it_read_with_all_that_was_written_beside_it() {
+    fn a_session_sees_what_it_read_and_the_writes_committed_with_it() {
         let mut floors = Floors::default();
         floors.read(&[read(K, 5, &[K, L])]);
         check(&floors, read(K, 4, &[K]), true);
         check(&floors, read(L, 4, &[L]), true);
         check(&floors, read(L, 5, &[K, L]), false);
-        // An older version of a key takes nothing back.
+        // Reading an older version does not lower the floor.
         floors.read(&[read(K, 3, &[K])]);
         check(&floors, read(K, 4, &[K]), true);
         floors.read(&[(K, Seen::ABSENT)]);

@@ -1,4 +1,4 @@
-//! Opens what the load is driven against, and leaves it as it was found.
+//! The target of the load: opens it, and leaves it as it was found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,20 @@ use crate::standard::requests::Counter;
 use crate::standard::session::Floors;
 use crate::standard::{Options, Target, Token, Way};
 
-/// The time that a node in process may take to finish what is open.
+/// The longest time for a node in this process to finish open transactions.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// Attempts of one run on a dataset: more than there is time for, and a write's number (this, the run's 15 bits, and 16 more) fits 64 bits.
+/// The bits for attempts of one run on a dataset: more attempts than there is time for. A write's
+/// number (these bits, 15 for the run, 16 for the write) fits in 64 bits.
 const ATTEMPTS_BITS: u32 = 32;
 
 /// An open target.
 #[derive(Debug)]
 pub(crate) struct Opened {
     name: String,
-    /// Tells this run's values and plain names apart from those of other runs.
+    /// The ID of the run, which distinguishes its values and plain names from those of other runs.
     run: u64,
-    /// Which run on the same values it is.
+    /// The number of the run on its dataset.
     nth: u16,
     clients: usize,
     kind: Kind,
@@ -49,13 +50,14 @@ enum Kind {
 #[derive(Debug)]
 pub(crate) struct Clients {
     pub(crate) run: u64,
-    /// The first attempt's number: no other run on the same values has any of those that follow.
+    /// The number of the first attempt. No other run on the same dataset uses the numbers that
+    /// follow.
     pub(crate) attempts_from: u64,
     pub(crate) clients: Vec<Client>,
 }
 
 impl Opened {
-    /// Opens the target that the options name.
+    /// Opens the target that `options` name.
     pub(crate) async fn open(options: &Options) -> Result<Opened> {
         let (name, kind, counter) = match &options.target {
             Target::Server { url } => {
@@ -87,21 +89,21 @@ impl Opened {
         Ok(Opened { name, run, nth, clients: options.clients, kind, counter })
     }
 
-    /// The store's URL, or the server's.
+    /// Returns the URL of the store or of the servers.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where requests to the store are counted.
+    /// Returns the counter of requests to the store.
     pub(crate) fn counter(&self) -> &Counter {
         &self.counter
     }
 
-    /// Fresh clients.
+    /// Returns new clients.
     pub(crate) fn clients(&self) -> Clients {
         let backend = |nth: usize| match &self.kind {
             Kind::Servers { servers, sessions } => {
-                // Clients that begin together begin at different servers.
+                // Clients start at different servers, to spread the load.
                 let mut servers = servers.clone();
                 let first = nth % servers.len();
                 servers.rotate_left(first);
@@ -124,7 +126,8 @@ impl Opened {
         Clients { run: self.run, attempts_from, clients: (0..self.clients).map(client).collect() }
     }
 
-    /// Ends a node in process; deletes what a direct run wrote, unless others come after it.
+    /// Drains a node in this process. Deletes what a direct run wrote, unless other runs use the
+    /// same dataset.
     pub(crate) async fn close(&self, options: &Options) -> Result<()> {
         match &self.kind {
             Kind::Servers { .. } => {}
@@ -138,7 +141,7 @@ impl Opened {
     }
 }
 
-/// The store, if it has transactions of its own.
+/// Returns the store, if it has transactions of its own.
 async fn with_transactions(store: Arc<CountingStore>) -> Result<Arc<CountingStore>> {
     match store.transact_get(&[]).await {
         Ok(_) => Ok(store),
@@ -146,14 +149,15 @@ async fn with_transactions(store: Arc<CountingStore>) -> Result<Arc<CountingStor
     }
 }
 
-/// The server of a URL, if it answers at all.
+/// Returns the server at `url`, if it answers.
 async fn reach(url: &str, options: &Options) -> Result<Server> {
     let server = Server::parse(url, options.token.as_ref().map(Token::as_str))?;
     let answer = Connection::new(server.clone()).call(Method::GET, "/healthz", None, Bytes::new()).await;
     match answer {
         Ok(answer) if answer.status.is_success() => Ok(server),
         Ok(answer) => {
-            let problem = format!("/healthz answers {}: is this `aft serve`?", answer.status);
+            let problem =
+                format!("/healthz answers {}; check that `aft serve` runs at this address", answer.status);
             Err(Error::Server { url: server.url.clone(), problem })
         }
         Err(why) => Err(Error::Server { url: server.url.clone(), problem: why.to_string() }),
@@ -163,7 +167,8 @@ async fn reach(url: &str, options: &Options) -> Result<Server> {
 /// Starts a node in this process.
 pub(crate) async fn start(store: Arc<dyn Store>) -> Result<NodeHandle> {
     let mut settings = NodeSettings::new(&store.capabilities());
-    // A store that is only made slow states a grace of a second or so.
+    // A store that was slowed down artificially states a grace of about a second, and the node
+    // requires a skew below it.
     let core = &mut settings.core;
     if core.grace_ms > 0 {
         core.skew_max_ms = core.skew_max_ms.min(core.grace_ms / 2);

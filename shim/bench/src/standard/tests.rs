@@ -1,5 +1,5 @@
-//! Goal: whole runs, small ones, have the shape that they should. Method: straight at the memory store, which nothing protects, and through
-//! a node in process.
+//! Goal: small complete runs have the expected results. Method: runs directly against the memory
+//! store, which nothing protects, and through a node in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ async fn a_run_through_a_node_has_no_anomalies() {
     assert_eq!(report.figures.transactions, 500);
     assert_eq!(report.figures.anomalies, Anomalies::default());
     assert!(report.is_clean());
-    // Of one key, a commit is one put.
+    // A commit of one key is one put.
     let requests = &report.figures.requests_per_transaction;
     assert!(requests["commit"] + requests["put"] >= 1.0 && requests["commit"] > 0.5, "{requests:?}");
     let history = aft_history::text::parse(text.as_bytes()).unwrap();
@@ -68,16 +68,17 @@ async fn a_direct_run_needs_a_store() {
 }
 
 #[tokio::test]
-async fn at_once_costs_the_same_requests() {
+async fn direct_at_once_makes_the_same_requests() {
     let store = MemoryStore::new();
     let report = run(options(&store, Way::DirectAtOnce)).await.unwrap();
     assert_eq!(report.figures.requests_per_transaction["put"], 2.0);
     assert_eq!(report.figures.requests_per_transaction["get"], 4.0);
 }
 
-/// Two transactions of reads and one of writes, except where a function reads only what its own request wrote.
+/// Each transaction needs two store transactions for reads and one for writes, except that a
+/// function that reads only its own request's writes needs none for reads.
 #[tokio::test]
-async fn by_the_stores_transactions() {
+async fn the_stores_transactions_read_and_write_in_batches() {
     let store = MemoryStore::new();
     let report = run(options(&store, Way::Transactions)).await.unwrap();
     let requests = &report.figures.requests_per_transaction;

@@ -1,13 +1,13 @@
 //! The bytes of a value: metadata for the detector, then filler.
 //!
-//! As in the paper (section 6.1.2), every value carries who wrote it, when, and what else was written with it, so that a reader can tell an
-//! anomaly with no help from the system:
+//! As in the paper (section 6.1.2), each value says who wrote it, when, and what else was written
+//! with it, so that a reader can detect an anomaly without help from the system:
 //!
 //! ```text
 //!   magic 8 | run 8 | attempt 8 | number 8 | time 8 | count 2 | keys 4 × count | filler …        (50 bytes for two writes)
 //! ```
 //!
-//! The filler does not compress: a store that compresses gets no gift.
+//! The filler is incompressible, so that a store that compresses has no advantage.
 
 use std::sync::Arc;
 
@@ -18,41 +18,42 @@ use rand::{Rng, SeedableRng};
 const MAGIC: &[u8; 8] = b"aftbench";
 const FIXED_BYTES: usize = 8 + 8 + 8 + 8 + 8 + 2;
 
-/// What a value says of itself.
+/// The metadata in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    /// Tells runs apart that use one server one after the other.
+    /// The ID of the run, since several runs may use one server in turn.
     pub(crate) run: u64,
-    /// The attempt that wrote it, unique in a run.
+    /// The number of the attempt that wrote the value, unique in a run.
     pub(crate) attempt: u64,
-    /// Unique in a run, and never 0: names this very write.
+    /// The number of this write, unique in a run and never 0.
     pub(crate) number: u64,
-    /// When the attempt began, in nanoseconds since the Unix epoch.
+    /// The time at which the attempt began, in nanoseconds since the Unix epoch.
     pub(crate) time_ns: u64,
-    /// Every key that the attempt writes, ascending.
+    /// The keys that the attempt writes, ascending.
     pub(crate) write_set: Vec<u32>,
 }
 
-/// The bytes that a transaction of so many writes needs for metadata.
+/// Returns the size of the metadata of a transaction with this number of `writes`, in bytes.
 pub(crate) fn metadata_bytes(writes: usize) -> usize {
     FIXED_BYTES + 4 * writes
 }
 
-/// Makes values of one size.
+/// An encoder for values of one size.
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     filler: Arc<[u8]>,
 }
 
 impl Values {
-    /// Values of `value_bytes` each (or as long as their metadata, if that is longer).
+    /// Returns an encoder for values of `value_bytes` each (or as long as their metadata, if that
+    /// is longer).
     pub(crate) fn new(value_bytes: usize, seed: u64) -> Values {
         let mut filler = vec![0; value_bytes];
         StdRng::seed_from_u64(seed).fill_bytes(&mut filler);
         Values { filler: filler.into() }
     }
 
-    /// The value of one write.
+    /// Encodes the value of one write.
     pub(crate) fn encode(&self, metadata: &Metadata) -> Bytes {
         let head = metadata_bytes(metadata.write_set.len());
         let mut bytes = BytesMut::with_capacity(self.filler.len().max(head));
@@ -70,7 +71,7 @@ impl Values {
     }
 }
 
-/// Reads a value's metadata; `None` if it is no value of this load.
+/// Decodes a value's metadata; `None` if the value is not of this load.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Metadata> {
     bytes = bytes.strip_prefix(MAGIC)?;
     let run = bytes.try_get_u64().ok()?;

@@ -1,7 +1,8 @@
-//! Straight at the store, without the shim: every write is visible at once under a plain name, and nothing holds a transaction together.
+//! The backend without the shim: every write goes directly to the store and is visible at once
+//! under a plain name, and nothing holds a transaction together.
 //!
-//! The names lie in the space of commit records, where nothing enumerates them and no record's name (a hash) can meet them; so a value takes
-//! the same path through an adapter, with the same durability, as the shim's records do. They are deleted after the run.
+//! The names are in [`Space::Node`], apart from the objects of the protocol. They are deleted after
+//! the run.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::{Effect, Ran, Refused, Work, seen};
 use crate::standard::detect::{Order, Seen};
 use crate::standard::load::WRITES_MAX;
 
-/// Names deleted in one call.
+/// The number of names deleted in one call.
 const DELETE_LEN_MAX: u32 = 100;
 
 /// One client's access to the store.
@@ -21,7 +22,7 @@ const DELETE_LEN_MAX: u32 = 100;
 pub(crate) struct DirectBackend {
     store: Arc<dyn Store>,
     run: u64,
-    /// A function's writes are under way all at once, and then its reads.
+    /// True if all writes of a function are in flight at once, and then all of its reads.
     at_once: bool,
 }
 
@@ -53,7 +54,8 @@ impl DirectBackend {
     }
 }
 
-/// A value that was written without the shim. Nobody orders plain writes: their writers' clocks have to do, as in the paper.
+/// Returns a value that was written without the shim. Plain writes have no order of their own, so
+/// the clocks of their writers decide, as in the paper.
 pub(super) fn plain(run: u64, bytes: &[u8]) -> Seen {
     seen(run, |of| Order::new(of.time_ns, u128::from(of.attempt)), bytes)
 }
@@ -62,7 +64,8 @@ pub(super) fn name(run: u64, key: u32) -> Name {
     Name::new(Space::Node, format!("bench-direct/{run:016x}/{key:08}"), "")
 }
 
-/// A plain function that meets an error fails, and what it wrote stays.
+/// Returns the failure of a plain function whose call failed. What the function wrote before
+/// remains.
 pub(crate) fn refused(why: aft_store::Error) -> Refused {
     match why {
         aft_store::Error::NoAnswer(_) => Refused::new("no_answer", Effect::NothingRetry),
@@ -72,7 +75,7 @@ pub(crate) fn refused(why: aft_store::Error) -> Refused {
     }
 }
 
-/// Deletes what the run left.
+/// Deletes the objects of a run with this number of `keys`.
 pub(crate) async fn clean_up(store: &dyn Store, run: u64, keys: usize) -> aft_store::Result<()> {
     let keys = u32::try_from(keys).expect("options bound the keys");
     for first in (0..keys).step_by(DELETE_LEN_MAX as usize) {

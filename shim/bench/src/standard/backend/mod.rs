@@ -1,7 +1,8 @@
-//! What runs a transaction's functions: a server, a node in process, or the store itself.
+//! The backends that run a transaction's functions: a server, a node in this process, or the store
+//! itself.
 //!
-//! A backend is one client's: it has at most one attempt under way, and knows where that attempt stands. It reports how calls ended; what is
-//! tried again, and how often, is decided in `load`, in one place for all.
+//! A backend belongs to one client: it has at most one attempt in flight, and knows its state. It
+//! reports how calls ended; `load` decides which are retried, and how often, for all backends.
 
 mod direct;
 mod node;
@@ -18,16 +19,17 @@ use bytes::Bytes;
 use crate::standard::detect::{Order, Seen};
 use crate::standard::value::{self, Metadata};
 
-/// How often a commit whose outcome is not known is asked for again, before it is counted as unknown.
+/// The maximum number of repeated requests for a commit's outcome, after which it is counted as
+/// unknown.
 const COMMIT_AGAIN_MAX: u32 = 5;
 
-/// Whether a refusal of a repeated commit proves that the first one did nothing. Others (a full queue, a node that drains) speak of the
-/// call alone.
+/// Returns true if this rejection of a repeated commit proves that the first one had no effect.
+/// Other rejections (a full queue, a node that drains) concern only the call itself.
 fn proves_no_commit(code: &str) -> bool {
     ["lost", "snapshot_gone"].contains(&code)
 }
 
-/// One client's way to run transactions.
+/// One client's access to the target.
 #[derive(Debug)]
 pub(crate) enum Backend {
     /// A server's native API.
@@ -40,47 +42,49 @@ pub(crate) enum Backend {
     Transactions(TransactionsBackend),
 }
 
-/// A function's work, with the bytes to write.
+/// The work of a function, with the bytes to write.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
-    /// Written first, in order.
+    /// The keys and values to write first, in order.
     pub(crate) puts: Vec<(u32, Bytes)>,
-    /// Read then, in order.
+    /// The keys to read after that, in order.
     pub(crate) gets: &'a [u32],
-    /// Whether it is the attempt's first function.
+    /// True for the attempt's first function.
     pub(crate) first: bool,
-    /// Whether it is the attempt's last, after which the attempt commits.
+    /// True for the attempt's last function, after which the attempt commits.
     pub(crate) last: bool,
 }
 
-/// What a function came to.
+/// The result of a function.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// One for each `get`, in order; fewer only if the answer that held them was lost and the commit confirmed later.
+    /// The reads, one for each `get`, in order. There are fewer only if the answer that held them
+    /// was lost and the commit was confirmed later.
     pub(crate) reads: Vec<Seen>,
-    /// The place of the attempt's writes in the order of versions, if it committed and the backend knows.
+    /// The place of the attempt's writes in the order of versions, if it committed and the backend
+    /// knows the place.
     pub(crate) committed: Option<Order>,
 }
 
-/// Why a function has no result. The attempt is over.
+/// The reason why a function has no result. The attempt is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// The code, as it is counted.
+    /// The code under which the failure is counted.
     pub(crate) code: &'static str,
-    /// What may have happened.
+    /// The possible effect of the attempt.
     pub(crate) effect: Effect,
-    /// When to try again, if the other side said so.
+    /// The delay before a retry that the other side asked for.
     pub(crate) retry_after_ms: Option<u64>,
 }
 
-/// What an attempt that did not end well may have done.
+/// The possible effect of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing was committed; another attempt may succeed.
+    /// The attempt committed nothing; another one may succeed.
     NothingRetry,
-    /// Nothing was committed, and another attempt would end the same way.
+    /// The attempt committed nothing, and another one would end the same way.
     Nothing,
-    /// It may have committed, and asking again did not tell.
+    /// The attempt may have committed, and repeated requests did not show its outcome.
     Unknown,
 }
 
@@ -102,7 +106,8 @@ impl Backend {
     }
 }
 
-/// A value as the detector takes it. `run` is this run; a value of another run, or of somebody else, counts as the initial state.
+/// Returns a value as the detector takes it. `run` is this run; a value of any other origin counts
+/// as absent.
 fn seen(run: u64, order: impl FnOnce(&Metadata) -> Order, bytes: &[u8]) -> Seen {
     match value::decode(bytes) {
         Some(metadata) if metadata.run == run => {

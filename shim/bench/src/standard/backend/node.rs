@@ -1,4 +1,5 @@
-//! A node in this process: the same verbs as the native API's calls, without HTTP.
+//! The backend for a node in this process: the same operations as the native API's calls, without
+//! HTTP.
 
 use aft_core::ids::{AttemptId, Key, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, Committed, Found, Op, Read, Refusal};
@@ -16,7 +17,7 @@ use crate::standard::plan::key_name;
 pub(crate) struct NodeBackend {
     node: NodeHandle,
     run: u64,
-    /// The attempt under way.
+    /// The attempt in flight.
     attempt: AttemptId,
 }
 
@@ -57,7 +58,7 @@ impl NodeBackend {
         }
     }
 
-    /// Asks for the commit again until its outcome is known.
+    /// Repeats the commit until its outcome is known.
     async fn commit_again(&self) -> Result<Ran, Refused> {
         for nth in 0..COMMIT_AGAIN_MAX {
             tokio::time::sleep(pause(nth)).await;
@@ -76,7 +77,8 @@ impl NodeBackend {
                     if refused.effect == Effect::Nothing {
                         return Err(Refused { effect: Effect::Unknown, ..refused });
                     }
-                    // Unknown still, or this call was turned away, which says nothing of the first one.
+                    // The outcome is still unknown, or this call was rejected, which says nothing
+                    // about the first one.
                 }
             }
         }
@@ -86,13 +88,13 @@ impl NodeBackend {
     fn seen(&self, read: Read) -> Seen {
         let (order, write) = match read.found {
             Found::Absent => return Seen::ABSENT,
-            // The detector compares the numbers of own writes, and never their places.
+            // For own writes the detector compares numbers, never places.
             Found::Own(write) => (Order::ABSENT, write),
             Found::Version(txn, write) => (order(&txn), write),
         };
         match write {
             Write::Put(Value { location: Location::Inline(bytes), .. }) => seen(self.run, |_| order, &bytes),
-            // Not of this load, which writes inline values only.
+            // This load writes inline values only, so this one is not its own.
             Write::Put(Value { location: Location::Blob(_), .. }) | Write::Tombstone => Seen::ABSENT,
         }
     }
@@ -102,7 +104,7 @@ fn name(key: u32) -> Key {
     Key::parse(&key_name(key)).expect("the load's key names are short and not empty")
 }
 
-/// A value that travels in the commit record.
+/// Returns a value that is stored inside the commit record.
 pub(crate) fn inline(bytes: Bytes) -> Value {
     let size = bytes.len() as u64;
     Value { location: Location::Inline(bytes), size, etag: Bytes::new(), attributes: Bytes::new() }
@@ -116,7 +118,7 @@ fn order(txn: &TxnId) -> Order {
     Order::new(txn.time.0, u128::from_be_bytes(txn.attempt.0))
 }
 
-/// The refusal under the code that the native API gives it.
+/// Returns the failure with the code that the native API gives it.
 pub(crate) fn refused(refusal: &Refusal) -> Refused {
     let (code, effect) = match refusal {
         Refusal::SnapshotGone(_) => ("snapshot_gone", Effect::NothingRetry),

@@ -1,5 +1,5 @@
-//! A server's native API, as a client would use it: protobuf bodies, one call a function. The first function's call opens the transaction,
-//! the last one's commits it.
+//! The backend for a server's native API, as a client would use it: protobuf bodies, one call per
+//! function. The first function's call opens the transaction, the last one's commits it.
 
 use std::collections::VecDeque;
 
@@ -13,21 +13,22 @@ use crate::standard::detect::{Order, Seen};
 use crate::standard::load::pause;
 use crate::standard::plan::key_name;
 
-/// One client's connections: to one server, or to several of one store, which it asks in turn.
+/// One client's connections: to one server, or to several of one store, which it uses in turn.
 #[derive(Debug)]
 pub(crate) struct ServerBackend {
-    /// One for each server; the first is that of the attempt under way.
+    /// One connection for each server. The first is that of the attempt in flight.
     connections: VecDeque<Connection>,
     run: u64,
-    /// The sessions that servers gave the client, if it carries them along.
+    /// The session token from the last commit.
     session: Option<String>,
+    /// True if the client presents its session token to servers.
     carries_session: bool,
     /// The open transaction's token.
     transaction: Option<String>,
 }
 
 impl ServerBackend {
-    /// A client whose first attempt goes to the second of several servers.
+    /// Returns a client. With several servers, its first attempt goes to the second one.
     pub(crate) fn new(connections: VecDeque<Connection>, carries_session: bool, run: u64) -> ServerBackend {
         assert!(!connections.is_empty(), "a client has a server to ask");
         ServerBackend { connections, run, session: None, carries_session, transaction: None }
@@ -37,16 +38,17 @@ impl ServerBackend {
         let gets = work.gets.len();
         let (first, last) = (work.first, work.last);
         let (path, body) = self.message(work);
+        // The body is kept, to send the same call again if the outcome is unknown.
         let answer = self.post(&path, body.clone()).await;
         let reply = match answer {
             Ok(reply) => reply,
             Err(refused) if last && refused.effect == Effect::Unknown => {
                 let confirmed = self.commit_again(refused, path, body).await?;
                 self.take_session(&confirmed);
-                // The reads were in the answer that was lost.
+                // The reads were in the lost answer.
                 return Ok(Ran { reads: Vec::new(), committed: version(&confirmed)? });
             }
-            // A call that does not commit leaves nothing behind, whether it was carried out or not.
+            // A call that does not commit leaves nothing behind, even if it was executed.
             Err(refused) if refused.effect == Effect::Unknown => {
                 return Err(Refused { effect: Effect::NothingRetry, ..refused });
             }
@@ -64,14 +66,14 @@ impl ServerBackend {
         Ok(Ran { reads, committed })
     }
 
-    /// Takes along what a commit's answer says of the session.
+    /// Keeps the session token of a commit's answer.
     fn take_session(&mut self, reply: &Reply) {
         if reply.session.is_some() {
             self.session.clone_from(&reply.session);
         }
     }
 
-    /// The call's path and body.
+    /// Returns the path and body of the call. A first function moves on to the next server.
     fn message(&mut self, work: Work<'_>) -> (String, Bytes) {
         let puts = work.puts.into_iter().map(|(key, value)| Op::put(key_name(key), value));
         let ops = puts.chain(work.gets.iter().map(|key| Op::get(key_name(*key)))).collect();
@@ -99,15 +101,18 @@ impl ServerBackend {
         }
     }
 
-    /// Sends the commit's call again until its outcome is known. The same call: if the first one never arrived, a bare commit would commit the
-    /// attempt without its last function's writes. `ended` says that the first one did arrive; then a bare commit asks.
+    /// Sends the commit's call again until its outcome is known. It repeats the same call: if the
+    /// first one never arrived, a bare commit would commit the attempt without its last function's
+    /// writes. The code `ended` proves that the first one did arrive; from then on a bare commit is
+    /// sent.
     async fn commit_again(
         &mut self,
         first: Refused,
         mut path: String,
         mut body: Bytes,
     ) -> Result<Reply, Refused> {
-        // Without a token (the opening call was to commit as well, and its answer was lost) there is nothing to ask for.
+        // Without a transaction token there is nothing to repeat: the opening call was to commit as
+        // well, and its answer was lost.
         let Some(transaction) = self.transaction.clone() else { return Err(first) };
         let mut last = first;
         for nth in 0..COMMIT_AGAIN_MAX {
@@ -120,9 +125,9 @@ impl ServerBackend {
                     (path, body) = (format!("/v1/transactions/{transaction}/commit"), Bytes::new());
                 }
                 Err(refused) if proves_no_commit(refused.code) => return Err(refused),
-                // This call was turned away; that says nothing of the first one.
+                // This call was rejected, which says nothing about the first one.
                 Err(refused) if refused.effect == Effect::NothingRetry => {}
-                // It knows nothing of the transaction: no proof of either.
+                // The server does not know the transaction, which proves nothing about its outcome.
                 Err(refused) => return Err(Refused { effect: Effect::Unknown, ..refused }),
             }
         }
@@ -132,7 +137,7 @@ impl ServerBackend {
     fn seen(&self, read: &Read) -> Result<Seen, Refused> {
         let Some(value) = &read.value else { return Ok(Seen::ABSENT) };
         let order = match read.version.as_deref() {
-            // Its own write: the detector compares numbers, and never this place.
+            // An own write: the detector compares numbers, never this place.
             Some(header::VERSION_UNCOMMITTED) => Order::ABSENT,
             Some(version) => parse_version(version).ok_or_else(malformed)?,
             None => return Err(malformed()),
@@ -145,7 +150,8 @@ fn decode(answer: &Answer) -> Result<Reply, Refused> {
     Format::Protobuf.decode(&answer.body).map_err(|_| malformed())
 }
 
-/// An answer that breaks the API: a finding, counted under a name of its own.
+/// Returns the failure for an answer that breaks the API. That is a finding, with a code of its
+/// own.
 fn malformed() -> Refused {
     Refused::new("malformed_answer", Effect::Nothing)
 }
@@ -161,7 +167,7 @@ fn refused(answer: &Answer) -> Refused {
             };
             Refused { code: problem.code.as_str(), effect, retry_after_ms: problem.retry_after_ms }
         }
-        // Not the native API's: a proxy's, perhaps.
+        // The answer is not the native API's; it may come from a proxy.
         Err(_) => Refused::new("foreign_answer", Effect::Unknown),
     }
 }
@@ -173,7 +179,8 @@ fn version(reply: &Reply) -> Result<Option<Order>, Refused> {
     }
 }
 
-/// A version's text is a TxnId: `MS.COUNTER-ATTEMPT`, the attempt in hexadecimal.
+/// Parses a version, which is the text of a TxnId: `MS.COUNTER-ATTEMPT`, with the attempt in
+/// hexadecimal.
 fn parse_version(text: &str) -> Option<Order> {
     let (time, attempt) = text.split_once('-')?;
     let (ms, counter) = time.split_once('.')?;

@@ -1,5 +1,5 @@
-//! Goal: what a client concludes from a server's answers, above all from those that leave the outcome open. Method: a server that follows a
-//! script, call by call.
+//! Goal: clients draw the right conclusions from a server's answers, above all from those that
+//! leave the outcome open. Method: a server that follows a script, call by call.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use super::{Backend, Effect, Refused, ServerBackend, Work};
 use crate::http::{Connection, Server};
 use crate::standard::detect::{Order, Seen};
 
-/// What the server does with one call.
+/// The server's reaction to one call.
 enum Answer {
     Reply(Reply),
     Problem(Code),
@@ -32,12 +32,13 @@ fn committed() -> Answer {
     Say(Reply { committed: true, version: Some(VERSION.into()), ..Reply::default() })
 }
 
-/// Two functions without operations against a server that answers so; what the second came to, and how many answers were used.
+/// Runs an attempt of two functions against a server that follows `script`. Checks the result of
+/// the last function that ran, and that all answers were used.
 async fn check(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) {
     drop(run(script, expect).await);
 }
 
-/// The same; gives the paths of the calls.
+/// Does the same as [`check`], and returns the paths of the calls.
 async fn run(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) -> Vec<String> {
     let calls = script.len();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,7 +60,7 @@ async fn run(script: Vec<Answer>, expect: Result<Option<Order>, Refused>) -> Vec
     paths
 }
 
-/// Gives the answers that were not used, and the paths of the calls.
+/// Follows the script. Returns the answers that were not used, and the paths of the calls.
 async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> (VecDeque<Answer>, Vec<String>) {
     let mut paths = Vec::new();
     while !script.is_empty() {
@@ -83,7 +84,7 @@ async fn follow(listener: TcpListener, mut script: VecDeque<Answer>) -> (VecDequ
     (script, paths)
 }
 
-/// Reads a head and its body; the path, if there was one.
+/// Reads a request's head and body, and returns its path; `None` at the end of the connection.
 async fn read_call(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -115,7 +116,7 @@ async fn a_commit_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_asks_for_a_retry_ends_the_attempt() {
+async fn a_rejected_call_ends_the_attempt() {
     let gone = Refused::new("snapshot_gone", Effect::NothingRetry);
     check(vec![opened(), Refuse(Code::SnapshotGone)], Err(gone)).await;
     let overloaded = Refused::new("overloaded", Effect::NothingRetry);
@@ -124,30 +125,31 @@ async fn a_refusal_that_asks_for_a_retry_ends_the_attempt() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_asked_for_again() {
+async fn a_commit_of_unknown_outcome_is_repeated() {
     check(vec![opened(), Refuse(Code::Unknown), committed()], at_7()).await;
     check(vec![opened(), Cut, committed()], at_7()).await;
     check(vec![opened(), Cut, Cut, Refuse(Code::Unknown), committed()], at_7()).await;
-    // Turned away at the second try: the first may have committed all the same.
+    // The second call is rejected, but the first may have committed all the same.
     check(vec![opened(), Cut, Refuse(Code::Overloaded), committed()], at_7()).await;
     let lost = Refused::new("lost", Effect::NothingRetry);
     check(vec![opened(), Cut, Refuse(Code::Lost)], Err(lost)).await;
 }
 
-/// The call that was not answered may never have arrived: a bare commit in its place would commit without the last function's writes.
+/// The unanswered call may never have arrived: a bare commit in its place would commit without the
+/// last function's writes.
 #[tokio::test]
 async fn the_whole_call_is_sent_again() {
     let (batch, commit) = ("/v1/transactions/t/batch", "/v1/transactions/t/commit");
     let paths = run(vec![opened(), Cut, committed()], at_7()).await;
     assert_eq!(paths[1..], [batch, batch]);
-    // It had arrived, and is under way or done: its writes are in.
+    // The call had arrived, so its writes are in: a bare commit is enough.
     let paths = run(vec![opened(), Cut, Refuse(Code::Ended), Cut, committed()], at_7()).await;
     assert_eq!(paths[1..], [batch, batch, commit, commit]);
 }
 
 /// A server that has forgotten the transaction proves nothing about its commit.
 #[tokio::test]
-async fn an_outcome_that_nobody_knows_stays_unknown() {
+async fn an_outcome_that_the_server_does_not_know_stays_unknown() {
     let forgotten = Refused::new("not_found", Effect::Unknown);
     check(vec![opened(), Cut, Refuse(Code::NotFound)], Err(forgotten)).await;
     let mut script = vec![opened(), Cut];
@@ -156,7 +158,7 @@ async fn an_outcome_that_nobody_knows_stays_unknown() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_before_the_commit_left_nothing() {
+async fn a_lost_answer_before_the_commit_leaves_no_effect() {
     check(vec![Cut], Err(Refused::new("no_answer", Effect::NothingRetry))).await;
 }
 
@@ -170,6 +172,6 @@ async fn an_answer_that_breaks_the_api_is_a_finding() {
 }
 
 #[test]
-fn values_of_others_count_as_the_initial_state() {
+fn a_foreign_value_counts_as_absent() {
     assert_eq!(super::seen(RUN, |_| Order::new(1, 1), b"something else"), Seen::ABSENT);
 }

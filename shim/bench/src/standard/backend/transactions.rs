@@ -1,5 +1,6 @@
-//! The store's own transactions, as the paper ran them beside the shim: one for the reads of each function, and one for all writes, after the
-//! last of them. A function that reads what its request has written finds it in the request's own memory, as a program would have it.
+//! The backend for the store's own transactions, as the paper ran them beside the shim: one for the
+//! reads of each function, and one for all writes after the last function. A function that reads
+//! what its request has written finds it in memory, as a real program would.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::standard::detect::Seen;
 pub(crate) struct TransactionsBackend {
     store: Arc<dyn Store>,
     run: u64,
-    /// What the attempt under way will write, each key once.
+    /// The writes of the attempt in flight, each key once.
     puts: Vec<(u32, Bytes)>,
 }
 
