@@ -138,6 +138,7 @@ impl LevelFigures {
 
     /// Returns the rows of the table for people.
     pub(crate) fn rows(&self) -> Vec<Row> {
+        // The part of the table depends on the kind of figure, and only faults can be wrong.
         let row = |what, text: String, is_wrong, part| Row { what, text, is_wrong, part };
         let fate = |what, n: u64| row(what, n.to_string(), false, Part::Fates);
         let wrong = |what, n: u64| row(what, n.to_string(), n > 0, Part::Balances);
@@ -343,6 +344,7 @@ impl fmt::Display for Outcome {
             "{}",
             table(["two levels, through the shim", "read_atomic", "serializable"], &left, &right)
         )?;
+        // After the tables: how they came about, the verdicts, the errors, and where things are.
         for line in EXPLANATION {
             writeln!(f, "{line}")?;
         }

@@ -316,6 +316,7 @@ impl Platform {
     async fn attempt(&self, job: &Job, interruption: Option<Interruption>, again: Again) -> Ended {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         self.tally().attempts += 1;
+        // Both functions work in one transaction, which the last one commits.
         let transaction = match self.begin(job, again).await {
             Ok(transaction) => transaction,
             Err(ended) => return ended,
@@ -323,6 +324,7 @@ impl Platform {
         let mut interruption = interruption;
         for role in [Role::Debit, Role::Credit] {
             let mine = interruption.take_if(|interruption| interruption.role == role);
+            // Only the function that the fault names is told to hold.
             let task = Task {
                 role,
                 server: self.server.url.clone(),
@@ -336,9 +338,10 @@ impl Platform {
             };
             let ended = match Function::start(&self.program, &Order::Function(task)) {
                 Ok(function) => self.follow(function, mine).await,
-                Err(why) => Ended::Failed(format!("a process could not be started: {why}")),
+                Err(why) => Ended::Failed(format!("cannot start a process: {why}")),
             };
             match ended {
+                // The second function only runs if the first one did its work.
                 Ended::Done if role == Role::Debit => {}
                 ended => return ended,
             }

@@ -162,6 +162,7 @@ impl Shim {
     pub(crate) async fn start(program: &Path, store: &str, settings: &Path) -> Result<Shim> {
         let settings = settings.to_string_lossy();
         let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0", "--config", &settings];
+        // Start through an order, so that the server dies with the demo.
         let mut child = command(program, &become_program(&arguments))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -181,6 +182,7 @@ impl Shim {
                 Ok(Shim { child, url })
             }
             Ok(None) | Err(_) => {
+                // Kill the server first, so that its error output ends.
                 let _ = child.kill().await;
                 let mut text = String::new();
                 let _ = complaints.take(COMPLAINT_BYTES_MAX).read_to_string(&mut text).await;

@@ -71,6 +71,7 @@ impl Way for Shim {
     async fn claim(&self, attempt: &Attempt) -> Answer<Claim> {
         let id = format!("{}/{:010}", self.prefix, attempt.request);
         let timeout_ms = u64::try_from(attempt.remaining().as_millis()).expect("options bound the time");
+        // All attempts of a request have its ID, and do not wait for each other (`overlap`).
         let begin = Begin {
             attempt: attempt.id,
             hash: request_hash(TENANT, "", &id),

@@ -76,6 +76,7 @@ pub(crate) struct Fates {
 impl Fates {
     /// Draws the fate of an attempt.
     pub(crate) fn of(&self, which: Which) -> Fate {
+        // The delivery and the attempt together select the sequence of draws.
         let mut random =
             self.random(which.request, u64::from(which.delivery) << 32 | u64::from(which.attempt));
         // Always draw both, so that a different share of crashes does not move the points.

@@ -93,11 +93,13 @@ fn millis(duration: Duration) -> u64 {
 impl Way for Recorded {
     async fn claim(&self, attempt: &Attempt) -> Answer<Claim> {
         let (store, name) = (&self.data.store, self.data.name(attempt.request, RECORD));
+        // The first attempt creates the record; of concurrent ones, one wins.
         let ours = json(&Record::InProgress { expires_ms: self.expires_ms(attempt) });
         match store.create(&name, ours.clone().into()).await.map_err(failed)? {
             Created::Created => return Ok(Claim::Work),
             Created::Exists => {}
         }
+        // The record exists: its state decides.
         let (bytes, tag) = store.get(&name).await.map_err(failed)?.ok_or(Failed("record_gone"))?;
         match serde_json::from_slice(&bytes).map_err(|_| Failed("damaged"))? {
             Record::Done { .. } => Ok(Claim::Answered),

@@ -169,6 +169,7 @@ impl Figures {
         ]
         .map(|(what, figure)| (what.to_owned(), figure))
         .into();
+        // The rows below depend on the store and on the calls that the way makes.
         let requests = self.store_requests_per_request.iter();
         rows.extend(requests.map(|(call, n)| (format!("store requests/request: {call}"), format!("{n:.3}"))));
         let total = self.store_requests_per_request.values().sum::<f64>();

@@ -70,10 +70,12 @@ pub async fn compare(options: Options) -> Result<Comparison> {
             ));
         }
     };
+    // A store without transactions rejects even an empty read.
     let mut ways = vec![Way::Direct];
     if store.transact_get(&[]).await.is_ok() {
         ways.push(Way::Transactions);
     }
+    // All runs draw the same keys.
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let of = |way| run(Options { way, seed: Some(seed), ..options.clone() });
     let mut without = Vec::new();

@@ -125,6 +125,7 @@ impl Load {
                 return true;
             };
             tally.error(refused.code);
+            // A transaction of unknown outcome is not retried: both attempts could commit.
             match refused.effect {
                 Effect::Nothing | Effect::Unknown => return false,
                 Effect::NothingRetry => {
@@ -140,6 +141,7 @@ impl Load {
     }
 
     async fn attempt(&self, client: &mut Client, plan: &Plan, tally: &mut Tally) -> Result<(), Refused> {
+        // Each attempt has a number of its own, since a failed one may have written values.
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let mut seen = Attempt {
             detector: Detector::default(),
@@ -160,6 +162,7 @@ impl Load {
             tally.fractured += u64::from(found.fractured);
             if let Some(floors) = &mut client.floors {
                 let reads = seen.detector.reads();
+                // Compare with the floors first, then raise them.
                 tally.sessions_broken += u64::from(floors.is_broken(reads));
                 floors.read(reads);
                 if let Some(order) = committed {
@@ -186,6 +189,7 @@ impl Load {
         for (nth, function) in plan.functions.iter().enumerate() {
             let puts =
                 function.writes.iter().map(|key| (*key, self.values.encode(seen.write(*key)))).collect();
+            // The first function opens the transaction, and the last one commits it.
             let (first, last) = (nth == 0, nth + 1 == plan.functions.len());
             let ran = backend.run(Work { puts, gets: &function.reads, first, last }).await?;
             for (key, version) in function.reads.iter().zip(ran.reads) {

@@ -49,9 +49,11 @@ pub async fn run(options: Options) -> Result<Report> {
     let mut phases = Phases::new(&options, seed, opened.clients());
     phases.prepare(options.workload.prepare, opened.name()).await?;
     phases.warm_up(&options).await;
+    // Requests to the store are counted during the measurement only.
     let before = opened.counter().asked().await?;
     let measured = phases.measure(&options).await;
     let asked = opened.counter().asked().await?.since(&before);
+    // Close before writing the history, so that a failed write leaves no objects in the store.
     opened.close(&options).await?;
     if let Some(path) = &options.history {
         phases.take_log().write(path)?;

@@ -226,6 +226,7 @@ impl Options {
     /// Checks the settings beyond what their types guarantee.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |text: &str| Err(Error::Options(text.to_owned()));
+        // The target and the way.
         if self.way.is_direct() && matches!(self.target, Target::Server { .. } | Target::Servers { .. }) {
             return wrong("a direct run accesses the store itself: give a store URL, not a server's");
         }
@@ -234,6 +235,7 @@ impl Options {
                 "clients move between servers only if there are at least two: give another server's URL",
             );
         }
+        // The load.
         if self.clients == 0 {
             return wrong("the run needs at least one client");
         }
@@ -242,6 +244,8 @@ impl Options {
         {
             return wrong("the rate must be a positive number of transactions per second");
         }
+        // The shape. A function is one call, which bounds its operations, and the numbers of writes
+        // bound a transaction's writes.
         let w = &self.workload;
         if w.functions == 0 || w.reads + w.writes == 0 {
             return wrong(

@@ -79,9 +79,12 @@ impl Schedule {
                 };
                 (!over).then_some(Turn { nth, start: now })
             }
+            // Wait for a permit. The permits of the end find no transaction left, and end their
+            // clients.
             Pace::Open { per_s } => {
                 self.due.acquire().await.expect("the semaphore is never closed").forget();
                 let nth = self.claimed.fetch_add(1, Ordering::Relaxed);
+                // A target that cannot keep up is not driven for ever.
                 let over = nth >= self.due_in_all(per_s) || self.is_hopeless();
                 (!over).then(|| Turn { nth, start: self.start + offset(nth, per_s) })
             }

@@ -68,6 +68,7 @@ impl Phases {
             });
         }
         let tally = self.join(tasks).await;
+        // A key that could not be prepared would make reads cheaper than they are.
         if tally.transactions < plans.len() as u64 {
             let problem =
                 format!("cannot prepare the keys before the run; failures by code: {:?}", tally.errors);
@@ -112,6 +113,8 @@ impl Phases {
                 let mut tally = Tally::new();
                 while let Some(turn) = schedule.next().await {
                     let plan = load.plan(first + turn.nth);
+                    // Latency counts from the turn, and includes all attempts. Failed transactions
+                    // have none.
                     if load.transaction(&mut client, &plan, &mut tally).await {
                         tally.latencies.record(turn.start.elapsed());
                     }

@@ -58,6 +58,7 @@ impl Counter {
 fn parse(metrics: &str) -> Asked {
     let mut asked = Asked::default();
     for line in metrics.lines() {
+        // Lines without labels, such as comments, are not among these metrics.
         let Some((name, rest)) = line.split_once('{') else { continue };
         let Some((labels, value)) = rest.split_once('}') else { continue };
         let Ok(value) = value.trim().parse::<f64>() else { continue };

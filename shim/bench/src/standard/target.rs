@@ -61,6 +61,7 @@ impl Opened {
     pub(crate) async fn open(options: &Options) -> Result<Opened> {
         let (name, kind, counter) = match &options.target {
             Target::Server { url } => {
+                // Check that servers answer before the run starts, rather than count failures.
                 let servers = vec![reach(url, options).await?];
                 let kind = Kind::Servers { servers: servers.clone(), sessions: false };
                 (url.clone(), kind, Counter::Servers(servers))
@@ -84,6 +85,7 @@ impl Opened {
                 (store.url(), kind, counter)
             }
         };
+        // A random ID for a run of its own, so that the values of earlier runs count as absent.
         let run = options.dataset.map_or_else(rand::random, |dataset| dataset.id);
         let nth = options.dataset.map_or(0, |dataset| dataset.nth);
         Ok(Opened { name, run, nth, clients: options.clients, kind, counter })

@@ -4,7 +4,8 @@
 //! with it, so that a reader can detect an anomaly without help from the system:
 //!
 //! ```text
-//!   magic 8 | run 8 | attempt 8 | number 8 | time 8 | count 2 | keys 4 × count | filler …        (50 bytes for two writes)
+//!   magic 8 | run 8 | attempt 8 | number 8 | time 8 | count 2 | keys 4 × count | filler …
+//!   (50 bytes for two writes)
 //! ```
 //!
 //! The filler is incompressible, so that a store that compresses has no advantage.

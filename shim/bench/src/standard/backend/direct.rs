@@ -33,6 +33,7 @@ impl DirectBackend {
 
     pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
         let under_way = if self.at_once { WRITES_MAX } else { 1 };
+        // All writes end before the reads begin, as in every backend.
         let puts: Vec<_> = work.puts.into_iter().map(|(key, value)| self.put(key, value)).collect();
         stream::iter(puts).buffered(under_way).try_collect::<()>().await.map_err(refused)?;
         let gets: Vec<_> = work.gets.iter().map(|key| self.get(*key)).collect();

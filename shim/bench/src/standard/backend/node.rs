@@ -31,7 +31,8 @@ impl NodeBackend {
         let puts = work.puts.into_iter().map(|(key, value)| Op::Put(name(key), inline(value)));
         let ops = puts.chain(work.gets.iter().map(|key| Op::Get(name(*key)))).collect();
         let batch = Batch { ops, commit: last.then(CommitArgs::default) };
-        // An attempt of a fresh request is never replayed.
+        // As over HTTP, the first function's call also opens the transaction. An attempt of a fresh
+        // request is never replayed.
         let outcome = if work.first {
             let begin = Begin { batch, ..fresh_begin() };
             self.attempt = begin.attempt;
@@ -53,6 +54,7 @@ impl NodeBackend {
                 let reads = reads.into_iter().map(|read| self.seen(read)).collect();
                 Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
             }
+            // Only a commit can leave its outcome open.
             Err(Refusal::Unknown(_) | Refusal::UnknownDamaged(..)) if last => self.commit_again().await,
             Err(refusal) => Err(refused(&refusal)),
         }

@@ -57,6 +57,7 @@ impl ServerBackend {
         if first {
             self.transaction.clone_from(&reply.transaction);
         }
+        // The answer must hold all reads, commit exactly if asked, and name the open transaction.
         if reply.results.len() != gets || last != reply.committed || (!last && self.transaction.is_none()) {
             return Err(malformed());
         }

@@ -27,9 +27,11 @@ impl TransactionsBackend {
 
     pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
         if work.first {
+            // Forget the writes of an earlier attempt that failed.
             self.puts.clear();
         }
         for (key, value) in work.puts {
+            // The store's transactions take each key once: the last write counts.
             self.puts.retain(|(other, _)| *other != key);
             self.puts.push((key, value));
         }
@@ -43,6 +45,7 @@ impl TransactionsBackend {
 
     async fn read(&self, gets: &[u32]) -> Result<Vec<Seen>, Error> {
         let own = |key: u32| self.puts.iter().find(|(other, _)| *other == key).map(|(_, value)| value);
+        // Ask the store only for keys that the attempt has not written, each once.
         let mut asked: Vec<u32> = gets.iter().copied().filter(|key| own(*key).is_none()).collect();
         asked.sort_unstable();
         asked.dedup();
