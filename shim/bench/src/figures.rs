@@ -62,5 +62,5 @@ pub struct Anomalies {
 
 /// Returns `figures` as one JSON object on one line.
 pub(crate) fn json(figures: &impl Serialize) -> String {
-    serde_json::to_string(figures).expect("figures are finite numbers and texts under text keys")
+    serde_json::to_string(figures).expect("figures consist of finite numbers and strings under string keys")
 }

@@ -67,7 +67,7 @@ impl Account {
 
     /// Encodes the account as JSON.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("an account is numbers under text keys")
+        serde_json::to_vec(self).expect("an account consists of numbers under string keys")
     }
 
     /// Decodes an account; `None` if `bytes` is not one.

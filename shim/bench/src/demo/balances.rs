@@ -37,7 +37,7 @@ use crate::http::Server;
 /// The number of accounts: two per worker, so that most transfers conflict with another one, and
 /// yet make progress.
 const ACCOUNTS: u32 = 16;
-/// The divisor of a run's requests: one in `SHARE` is carried out again at each level.
+/// The divisor for the number of transfers at each level: a fifth of a run's requests.
 const SHARE: u64 = 5;
 /// The pause between two audits, each of which reads every account.
 const BETWEEN_AUDITS: Duration = Duration::from_millis(10);

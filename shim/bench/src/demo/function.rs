@@ -120,7 +120,7 @@ fn hold(task: &Task, here: Hold) {
 
 /// Writes a message to standard output. Errors are ignored: then the demo no longer reads.
 fn say(said: &Said) {
-    let mut line = serde_json::to_string(said).expect("what is said is text");
+    let mut line = serde_json::to_string(said).expect("a message consists of strings");
     line.push('\n');
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());

@@ -32,10 +32,10 @@ use crate::latency::Latencies;
 /// The longest time between two messages of a function, after which it is killed: a thousand times
 /// what it usually takes.
 const FUNCTION_MAX: Duration = Duration::from_secs(20);
-/// The number of attempts after which a request is abandoned, not counting conflicts.
+/// The maximum number of retries of one request, not counting those after conflicts.
 const ATTEMPTS_MAX: u32 = 10;
-/// The number of conflicts after which a request is abandoned: each means that another request has
-/// committed.
+/// The maximum number of retries of one request after conflicts. Each conflict means that another
+/// request has committed.
 const CONFLICTS_MAX: u32 = 100;
 /// The longest pause after a conflict; the pause grows by [`CONFLICT_PAUSE_MS`] with each.
 const CONFLICT_PAUSE_MAX_MS: u64 = 100;

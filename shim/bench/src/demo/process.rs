@@ -27,7 +27,7 @@ const LISTENING: &str = "listening on http://";
 const COMPLAINT_BYTES_MAX: u64 = 2_000;
 
 fn command(program: &Path, order: &Order) -> Command {
-    let order = serde_json::to_string(order).expect("an order is texts and numbers");
+    let order = serde_json::to_string(order).expect("an order consists of strings and numbers");
     let mut command = Command::new(program);
     command.arg("demo-function").arg(order).kill_on_drop(true);
     command

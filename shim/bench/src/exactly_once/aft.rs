@@ -89,7 +89,7 @@ impl Way for Shim {
 
     async fn read(&self, attempt: &Attempt, counter: Counter) -> Answer<u64> {
         let reads = self.run(attempt, Op::Get(self.key(attempt.request, counter))).await?;
-        count(reads.first().expect("one read is answered with one"))
+        count(reads.first().expect("the reply to one read has one read"))
     }
 
     async fn write(&self, attempt: &Attempt, counter: Counter, to: u64) -> Answer<()> {
@@ -110,7 +110,7 @@ impl Way for Shim {
         match self.node.begin(Box::new(begin)).await.map_err(failed)? {
             Begun::Committed { reads, .. } => match &reads[..] {
                 [a, b] => Ok(Counts { a: count(a)?, b: count(b)? }),
-                reads => panic!("two reads of {attempt} were answered with {}", reads.len()),
+                reads => panic!("attempt {attempt} made two reads, but the reply has {}", reads.len()),
             },
             begun => panic!("an opening was answered {begun:?}"),
         }

@@ -6,8 +6,7 @@
 //!            if there is a record:
 //!              done                      → answer with its result
 //!              in progress, not expired  → rejected; retry later
-//!              in progress, expired      → replace it if it is unchanged; this attempt does the
-//!              work
+//!              in progress, expired      → replace it if unchanged; this attempt does the work
 //!   work     directly against the store
 //!   put      "done, with this result"
 //! ```

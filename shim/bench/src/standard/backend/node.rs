@@ -50,7 +50,10 @@ impl NodeBackend {
         };
         match outcome {
             Ok((reads, committed)) => {
-                assert!(reads.len() == gets && committed.is_some() == last, "a batch is answered whole");
+                assert!(
+                    reads.len() == gets && committed.is_some() == last,
+                    "the reply to a batch is complete"
+                );
                 let reads = reads.into_iter().map(|read| self.seen(read)).collect();
                 Ok(Ran { reads, committed: committed.and_then(|committed| place(&committed)) })
             }

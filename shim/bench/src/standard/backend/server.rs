@@ -30,7 +30,7 @@ pub(crate) struct ServerBackend {
 impl ServerBackend {
     /// Returns a client. With several servers, its first attempt goes to the second one.
     pub(crate) fn new(connections: VecDeque<Connection>, carries_session: bool, run: u64) -> ServerBackend {
-        assert!(!connections.is_empty(), "a client has a server to ask");
+        assert!(!connections.is_empty(), "a client has at least one server");
         ServerBackend { connections, run, session: None, carries_session, transaction: None }
     }
 
@@ -93,7 +93,7 @@ impl ServerBackend {
 
     async fn post(&mut self, path: &str, body: Bytes) -> Result<Reply, Refused> {
         let content_type = Some(Format::Protobuf.content_type());
-        let connection = self.connections.front_mut().expect("a client has a server to ask");
+        let connection = self.connections.front_mut().expect("a client has at least one server");
         match connection.call(Method::POST, path, content_type, body).await {
             Ok(answer) if answer.status.is_success() => decode(&answer),
             Ok(answer) => Err(refused(&answer)),

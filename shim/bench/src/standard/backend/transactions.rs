@@ -54,7 +54,8 @@ impl TransactionsBackend {
         let seen = |key: &u32| match own(*key) {
             Some(value) => plain(self.run, value),
             None => {
-                let nth = asked.binary_search(key).expect("what is not its own was asked for");
+                let nth =
+                    asked.binary_search(key).expect("every key that is not the attempt's own was requested");
                 found[nth].as_ref().map_or(Seen::ABSENT, |bytes| plain(self.run, bytes))
             }
         };
