@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_doors::{Access, Book, Credential, Doors, Limits, Meters, Rights, Settings, TokenHash, router};
+use aft_access::{Access, Book, Credential, Limits, Rights, TokenHash};
+use aft_doors::{Doors, Meters, Settings, router};
 use aft_node::NodeSettings;
 use aft_store::Store as _;
 use aft_store_memory::MemoryStore;

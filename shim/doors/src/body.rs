@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-use crate::auth::Caller;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::reply;
 use crate::share::{Meter, SMALL_BYTES_MAX, Share, with_copies};

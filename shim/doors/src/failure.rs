@@ -1,5 +1,6 @@
 //! Refusals as problem documents: the one place that gives the core's outcomes their codes.
 
+use aft_access::{Denied, Unauthorized};
 use aft_api::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use aft_core::message::{Bound, Conflict, Excess, Failed, Measured, Refusal};
 use axum::body::Body;
@@ -7,7 +8,6 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use metrics::counter;
-use std::time::Duration;
 use tracing::{debug, warn};
 
 /// When to try again after a bound was reached or the node did not serve: bounds clear within some ten milliseconds, a node within seconds.
@@ -69,43 +69,10 @@ impl Failure {
         Failure::new(Code::Damaged, format!("{what} ({DAMAGED_REMEDY})"))
     }
 
-    /// Nobody is known who makes this call. What the client presented is not repeated, here or in the log.
-    pub(crate) fn unauthorized(why: Unauthorized) -> Failure {
-        counter!("aft_http_unauthorized_total", "reason" => why.as_str()).increment(1);
-        Failure::new(Code::Unauthorized, why.text())
-    }
-
     /// The credential does not allow the call; `reason` is one of a few, for metrics.
     pub(crate) fn forbidden(reason: &'static str, detail: String) -> Failure {
         counter!("aft_http_unauthorized_total", "reason" => reason).increment(1);
         Failure::new(Code::Forbidden, detail)
-    }
-
-    /// The credential has not this right.
-    pub(crate) fn lacks(name: &str, right: &str) -> Failure {
-        let detail = format!(
-            "the credential {name:?} has no right to {right}: have it added to its allow, or use another"
-        );
-        Failure::forbidden("right", detail)
-    }
-
-    /// The key, or the prefix of a listing, is not the credential's.
-    pub(crate) fn outside(name: &str, prefix: &str, key: &str) -> Failure {
-        let key = crate::path::excerpt(key);
-        let detail =
-            format!("the credential {name:?} is for keys that begin with {prefix:?}, and {key:?} does not");
-        Failure::forbidden("prefix", detail)
-    }
-
-    /// A credential is at a limit of its own.
-    pub(crate) fn limited(name: &str, limit: &str, at: u64, wait: Duration) -> Failure {
-        let detail = format!(
-            "the credential {name:?} is at its limit {limit} = {at}: try again after a while, or have it raised"
-        );
-        let mut failure = Failure::new(Code::Overloaded, detail);
-        failure.0.limit = Some(at);
-        failure.0.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
-        failure
     }
 
     /// Adds the transaction that the call was about.
@@ -125,38 +92,51 @@ impl Failure {
     }
 }
 
-/// Why nobody is known who makes a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unauthorized {
-    Missing,
-    Malformed,
-    Unknown,
-    Certificate,
-    Expired,
+/// Returns the sentence for a caller that is not known. It does not repeat what the call presented.
+const fn text_of_unauthorized(why: Unauthorized) -> &'static str {
+    match why {
+        Unauthorized::Missing => {
+            "this server asks for a credential: send the header Authorization: Bearer TOKEN"
+        }
+        Unauthorized::Malformed => "the header Authorization stands once, and is Bearer TOKEN",
+        Unauthorized::Unknown => "no credential has this token",
+        Unauthorized::Certificate => {
+            "no credential names this client certificate: have one added, or send the header Authorization: Bearer TOKEN"
+        }
+        Unauthorized::Expired => "the credential has expired: have it renewed",
+    }
 }
 
-impl Unauthorized {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Unauthorized::Missing => "missing",
-            Unauthorized::Malformed => "malformed",
-            Unauthorized::Unknown => "unknown",
-            Unauthorized::Certificate => "certificate",
-            Unauthorized::Expired => "expired",
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Unauthorized::Missing => {
-                "this server asks for a credential: send the header Authorization: Bearer TOKEN"
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Failure {
+        match denied {
+            Denied::Unauthorized(why) => {
+                counter!("aft_http_unauthorized_total", "reason" => why.as_str()).increment(1);
+                Failure::new(Code::Unauthorized, text_of_unauthorized(why))
             }
-            Unauthorized::Malformed => "the header Authorization stands once, and is Bearer TOKEN",
-            Unauthorized::Unknown => "no credential has this token",
-            Unauthorized::Certificate => {
-                "no credential names this client certificate: have one added, or send the header Authorization: Bearer TOKEN"
+            Denied::Right { name, right } => {
+                let right = right.as_str();
+                let detail = format!(
+                    "the credential {name:?} has no right to {right}: have it added to its allow, or use another"
+                );
+                Failure::forbidden("right", detail)
             }
-            Unauthorized::Expired => "the credential has expired: have it renewed",
+            Denied::Prefix { name, prefix, key } => {
+                let key = crate::path::excerpt(&key);
+                let detail = format!(
+                    "the credential {name:?} is for keys that begin with {prefix:?}, and {key:?} does not"
+                );
+                Failure::forbidden("prefix", detail)
+            }
+            Denied::Limit { name, limit, at, wait } => {
+                let detail = format!(
+                    "the credential {name:?} is at its limit {limit} = {at}: try again after a while, or have it raised"
+                );
+                let mut failure = Failure::new(Code::Overloaded, detail);
+                failure.0.limit = Some(at);
+                failure.0.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+                failure
+            }
         }
     }
 }

@@ -10,7 +10,6 @@
 //! * [`router`] – the API as a service; [`ROUTES`] – what it consists of; [`OPENAPI`] – the same for clients.
 //! * [`serve`], [`serve_with`] – accepts connections until told to stop, then finishes what is under way. [`Tls`] – what may stand before them.
 //! * [`Meters`] – Prometheus.
-//! * [`Access`], [`Book`], [`Credential`] (`auth`) – who gets in, what each may do, and how much.
 //!
 //! # A client that goes away
 //! loses nothing that was acknowledged. A call whose client has disconnected is dropped where it waits: a verb that the node has taken is
@@ -26,13 +25,14 @@
 //! are no HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!
 //! # Who gets in
-//! is in `auth`: every handler of the API takes a `Caller`, which has a tenant; without one there is no key, no transaction and no request to
+//! is in `aft-access`: every handler of the API takes a `Caller`, which has a tenant; without one there is no key, no transaction and no request to
 //! speak of. Without credentials everybody is the tenant `local`, and the binary binds to loopback.
 //!
 //! What is not here: no protocol decision, no durable format, no file of credentials (the binary's).
 
 mod auth;
 mod body;
+mod caller;
 mod failure;
 mod listener;
 mod meters;
@@ -46,10 +46,6 @@ mod share;
 mod stall;
 mod tls;
 
-pub use auth::{
-    Access, Book, BookError, CREDENTIALS_MAX, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right,
-    Rights, Secret, TOKENS_MAX, TokenHash,
-};
 pub use listener::{serve, serve_with};
 pub use meters::Meters;
 pub use openapi::OPENAPI;

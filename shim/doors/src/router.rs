@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use aft_access::Access;
 use aft_api::Code;
 use aft_node::NodeHandle;
 use axum::Router;
@@ -15,7 +16,6 @@ use axum::routing::{MethodRouter, get, post, put};
 use metrics::{counter, histogram};
 use tracing::{Instrument as _, debug_span};
 
-use crate::auth::Access;
 use crate::body;
 use crate::failure::Failure;
 use crate::meters::Meters;

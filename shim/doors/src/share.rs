@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
+use aft_access::{Quota, Tenant};
 use aft_api::Code;
 use aft_node::PARTS_BYTES_AT_ONCE;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::{Quota, Tenant};
 use crate::failure::{Failure, Result};
 
 /// Bodies up to this size need no share: connections bound them.
@@ -74,7 +74,7 @@ impl Meter {
     /// Counts bytes that have come.
     pub(crate) fn charge(&self, bytes: usize) {
         if let Some(tenant) = &self.tenant {
-            tenant.usage.charge(&tenant.credential, bytes);
+            tenant.charge(bytes);
         }
     }
 
@@ -97,7 +97,7 @@ impl Meter {
         }
         // The tenant's own limit first: then it is told of that, and of the others' load only if it has room itself.
         let quota = match &self.tenant {
-            Some(tenant) => Some(tenant.usage.hold(&tenant.credential, need.saturating_mul(UNIT_BYTES))?),
+            Some(tenant) => Some(tenant.hold(need.saturating_mul(UNIT_BYTES))?),
             None => None,
         };
         let units = &self.bodies.units;

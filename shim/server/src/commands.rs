@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use aft_access::Right;
 use aft_bench::exactly_once::Options as ExactlyOnce;
 use aft_core::ids::Key;
 use aft_core::message::Isolation;
-use aft_doors::Right;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Transactions for functions that are retried, run twice, or die halfway.

@@ -6,12 +6,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aft_doors::{Limits, PREFIX_BYTES_MAX, Right, Secret};
+use aft_access::file::{self as credentials_file, is_name};
+use aft_access::{Limits, PREFIX_BYTES_MAX, Right, Secret};
 use toml::Value;
 
 use crate::Failed;
 use crate::commands::{AddArguments, CredentialsAction, CredentialsArguments};
-use crate::credentials_file::{self, is_name};
 
 pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
     match arguments.action {

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aft_doors::{Access, Limits, Settings, Tls};
+use aft_access::file as credentials_file;
+use aft_access::{Access, Limits};
+use aft_doors::{Settings, Tls};
 use aft_node::NodeSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use crate::Failed;
 use crate::tls_files::TlsFiles;
-use crate::{Failed, credentials_file};
 
 /// What a credential has whose file does not say, as a share of what the server has in all: two or three tenants at their limits leave the others room.
 const SHARE: usize = 4;

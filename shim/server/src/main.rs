@@ -12,7 +12,6 @@ mod bench;
 mod check;
 mod commands;
 mod credentials;
-mod credentials_file;
 mod entry;
 mod logging;
 mod maintain;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aft_access::Secret;
 use aft_api::{Code, Format, Problem, Request as Found};
-use aft_doors::Secret;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::header::{AUTHORIZATION, HeaderValue};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use aft_doors::Secret;
+use aft_access::Secret;
 
 use crate::Failed;
 use crate::settings::TOKEN;

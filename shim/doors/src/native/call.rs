@@ -7,7 +7,7 @@ use aft_format::{TransactionToken, decode_session};
 use axum::http::{HeaderMap, HeaderValue};
 use tracing::Span;
 
-use crate::auth::Caller;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::path;
 use crate::settings::NAME_BYTES_MAX;

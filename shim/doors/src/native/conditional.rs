@@ -1,12 +1,13 @@
 //! Conditions of writes: beside an operation of a batch, or in the headers of a single write (RFC 9110, section 13). A version is the entity tag.
 
+use aft_access::Right;
 use aft_api::{self as api, OpIf, OpKind};
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Op};
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::auth::{Caller, Right};
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::path::excerpt;
 

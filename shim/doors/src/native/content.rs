@@ -24,8 +24,8 @@ use bytes::Bytes;
 use futures::stream::unfold;
 use tokio::sync::mpsc;
 
-use crate::auth::Caller;
 use crate::body::{self, Large, Started, Whole};
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::header_value;
 use crate::native::opening::AbortOnDrop;

@@ -1,5 +1,6 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key in a transaction; values are raw bodies.
 
+use aft_access::Right;
 use aft_api::{self as api, OpIf, OpKind, Put};
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{Batch, Op};
@@ -9,7 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::{Caller, Right};
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call;
 use crate::native::conditional;

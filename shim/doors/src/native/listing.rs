@@ -1,5 +1,6 @@
 //! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=&delimiter=`: the keys that exist in the transaction's snapshot, in order.
 
+use aft_access::Load;
 use aft_api::{Listed, Listing, header};
 use aft_core::message::ListKeys;
 use aft_node::Page;
@@ -7,8 +8,8 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 
-use crate::auth::{Caller, Load};
 use crate::body;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call;
 use crate::path;
@@ -48,7 +49,7 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
     let Page { keys, prefixes, next } = listed.map_err(|refusal| Failure::from(refusal).of(&token))?;
     let load = || {
         let mut load = Load::default();
-        keys.iter().for_each(|listed| load.add(&listed.key, 0));
+        keys.iter().for_each(|listed| load.add(listed.key.as_str().len(), 0));
         load
     };
     caller.load(token.attempt, load).map_err(|failure| failure.of(&token))?;

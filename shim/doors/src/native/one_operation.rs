@@ -1,5 +1,6 @@
 //! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
 
+use aft_access::Right;
 use aft_api::{self as api, Format, OpIf, OpKind, Put, header};
 use aft_core::ids::{Key, RequestHash, Session};
 use aft_core::message::{Batch, CommitArgs, Isolation, Op, Read, Refusal, Replayed};
@@ -10,8 +11,8 @@ use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
 use tracing::Span;
 
-use crate::auth::{Caller, Right};
 use crate::body::{self, Large};
+use crate::caller::Caller;
 use crate::failure::Result;
 use crate::native::call::{self, header_value, token};
 use crate::native::conditional;

@@ -3,6 +3,7 @@
 //! Most calls are one question to the node. A call that reads and commits is two: the values are read before the commit (a large value might be
 //! gone after it, and the call must not fail once it has committed).
 
+use aft_access::Right;
 use aft_api::{Code, Op};
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash, Session};
 use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Refusal};
@@ -10,7 +11,7 @@ use aft_node::{Begun, Ended, NodeHandle, Ran};
 use std::time::Duration;
 use tracing::Span;
 
-use crate::auth::{Caller, Place, Right};
+use crate::caller::{Caller, Place};
 use crate::failure::{Failure, NOT_SAID, Result, damaged_in_doubt, look_up_by_transaction};
 use crate::native::call::{check_name, token};
 use crate::native::outcome::Outcome;

@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::auth::Caller;
 use crate::body;
+use crate::caller::Caller;
 use crate::failure::Result;
 use crate::native::call::header_value;
 use crate::native::values::Results;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aft_access::Right;
 use aft_api::{Code, Request as Found, header, rfc3339};
 use aft_core::ids::{RequestHash, Session, SessionEntry};
 use aft_core::message::Refusal;
@@ -12,8 +13,8 @@ use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
 use tracing::Span;
 
-use crate::auth::{Caller, Right};
 use crate::body;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::{check_name, header_value};
 use crate::native::outcome::now_ms;

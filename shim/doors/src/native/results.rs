@@ -1,5 +1,6 @@
 //! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, `GET /v1/results/{id}` reads it for as long as the request is kept.
 
+use aft_access::Right;
 use aft_api::{Code, header};
 use aft_core::ids::Key;
 use aft_core::message::{Op, Refusal};
@@ -9,8 +10,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::{Caller, Right};
 use crate::body::Large;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
 use crate::native::conditional;

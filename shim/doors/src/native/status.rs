@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aft_access::Right;
 use aft_api::Code;
 use aft_node::State as NodeState;
 use axum::body::Body;
@@ -10,7 +11,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 
-use crate::auth::{Caller, Right};
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::openapi::OPENAPI;
 use crate::router::Doors;

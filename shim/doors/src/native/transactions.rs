@@ -1,5 +1,6 @@
 //! `POST /v1/transactions`, its `batch`, `commit` and `abort`, and `POST /v1/execute`.
 
+use aft_access::Right;
 use aft_api::{self as api, Code, Format, IfOpen};
 use aft_core::ids::{AttemptId, RequestHash};
 use aft_core::message::{CommitArgs, Isolation};
@@ -9,8 +10,8 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use crate::auth::{Caller, Right};
 use crate::body;
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, check_name};
 use crate::native::idempotency;

@@ -1,5 +1,6 @@
 //! Values on their way in and out: operations, content types, reads.
 
+use aft_access::{Load, Right};
 use aft_api::{self as api, Code, OpKind, header};
 use aft_core::ids::Key;
 use aft_core::message::{Committed, Found, Op, Read};
@@ -8,7 +9,7 @@ use aft_format::Attributes;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
-use crate::auth::{Caller, Load, Right};
+use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::conditional;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
@@ -41,8 +42,10 @@ impl Plan {
         let mut load = Load::default();
         for op in &self.ops {
             match op {
-                Op::Get(key) | Op::Delete(key) | Op::Check(key, _) | Op::Add(key, _) => load.add(key, 0),
-                Op::Put(key, value) => load.add(key, value.inline_bytes()),
+                Op::Get(key) | Op::Delete(key) | Op::Check(key, _) | Op::Add(key, _) => {
+                    load.add(key.as_str().len(), 0)
+                }
+                Op::Put(key, value) => load.add(key.as_str().len(), value.inline_bytes()),
                 Op::Result(_) | Op::Fingerprint(_) => {}
             }
         }

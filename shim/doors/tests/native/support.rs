@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_access::Access;
 use aft_api::{Format, Problem, Reply};
-use aft_doors::{Access, Doors, Meters, Settings, Tls};
+use aft_doors::{Doors, Meters, Settings, Tls};
 use aft_node::{NodeHandle, NodeSettings};
 use aft_store::Store as _;
 use aft_store_memory::MemoryStore;

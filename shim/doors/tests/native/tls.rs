@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_doors::{Access, Book, Credential, Limits, Rights, Tls, TlsMaterial, TokenHash};
+use aft_access::{Access, Book, Credential, Limits, Rights, TokenHash};
+use aft_doors::{Tls, TlsMaterial};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};

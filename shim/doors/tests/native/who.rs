@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aft_access::{Access, Book, Credential, Limits, Right, Rights, TokenHash};
 use aft_api::{Code, Format, Listing, Request};
-use aft_doors::{Access, Book, Credential, Limits, ROUTES, Right, Rights, TokenHash};
+use aft_doors::ROUTES;
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 

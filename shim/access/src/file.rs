@@ -12,13 +12,17 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use aft_doors::{
-    Book, BookError, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right, TOKENS_MAX, TokenHash,
-};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::Failed;
+use crate::access::Access;
+use crate::credential::{
+    Book, BookError, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right, Rights, TOKENS_MAX,
+};
+use crate::secret::TokenHash;
+
+/// A sentence for people: the file, the line, and what belongs there.
+type Failed = String;
 
 /// Far above what the most credentials take.
 const BYTES_MAX: u64 = 4 << 20;
@@ -27,8 +31,9 @@ const OTHERS: u32 = 0o077;
 
 /// Credentials out of a file.
 #[derive(Debug)]
-pub(crate) struct Credentials {
-    pub(crate) credentials: Vec<Credential>,
+pub struct Credentials {
+    /// The credentials, in the order of the file.
+    pub credentials: Vec<Credential>,
     /// Where each begins, for what is wrong between two of them.
     lines: Vec<usize>,
     file: String,
@@ -38,7 +43,7 @@ pub(crate) struct Credentials {
 ///
 /// # Errors
 /// If the file cannot be read, others than its owner may, or something in it is wrong; the text has the line.
-pub(crate) fn read(path: &Path, limits: Limits) -> Result<Credentials, Failed> {
+pub fn read(path: &Path, limits: Limits) -> Result<Credentials, Failed> {
     let text = text(path)?.ok_or_else(|| {
         format!("credentials file {}: there is none; aft credentials add makes one", path.display())
     })?;
@@ -46,7 +51,7 @@ pub(crate) fn read(path: &Path, limits: Limits) -> Result<Credentials, Failed> {
 }
 
 /// The text of a file that only its owner may read; `None` if it is not there.
-pub(crate) fn text(path: &Path) -> Result<Option<String>, Failed> {
+pub fn text(path: &Path) -> Result<Option<String>, Failed> {
     let wrong = |why: &dyn std::fmt::Display| format!("credentials file {}: {why}", path.display());
     let file = match File::open(path) {
         Ok(file) => file,
@@ -74,7 +79,7 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, Failed> {
 }
 
 /// Reads the text of a credentials file.
-pub(crate) fn parse(text: &str, file: &str, limits: Limits) -> Result<Credentials, Failed> {
+pub fn parse(text: &str, file: &str, limits: Limits) -> Result<Credentials, Failed> {
     let reader = Reader { text, file };
     let document = DeTable::parse(text).map_err(|why| {
         // The message tells what was expected; what stands there, it does not.
@@ -103,7 +108,7 @@ impl Credentials {
     ///
     /// # Errors
     /// If two could be taken for one another.
-    pub(crate) fn book(self) -> Result<Book, Failed> {
+    pub fn book(self) -> Result<Book, Failed> {
         let Credentials { credentials, lines, file } = self;
         Book::new(credentials).map_err(|why| told(&file, &lines, &why))
     }
@@ -112,7 +117,7 @@ impl Credentials {
     ///
     /// # Errors
     /// As [`Credentials::book`]; then the others stay.
-    pub(crate) fn replace(self, access: &aft_doors::Access) -> Result<usize, Failed> {
+    pub fn replace(self, access: &Access) -> Result<usize, Failed> {
         let Credentials { credentials, lines, file } = self;
         let count = credentials.len();
         access.replace(credentials).map_err(|why| told(&file, &lines, &why))?;
@@ -177,7 +182,7 @@ fn credential(
 }
 
 /// Whether a credential may have this name: it stands in metrics, logs and problems.
-pub(crate) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
@@ -201,11 +206,7 @@ fn tokens(reader: &Reader<'_>, entries: &mut Entries<'_, '_>) -> Result<Vec<Toke
     }
 }
 
-fn rights(
-    reader: &Reader<'_>,
-    entries: &mut Entries<'_, '_>,
-    at: usize,
-) -> Result<aft_doors::Rights, Failed> {
+fn rights(reader: &Reader<'_>, entries: &mut Entries<'_, '_>, at: usize) -> Result<Rights, Failed> {
     const WHAT: &str = "allow is a list of \"read\", \"write\" and \"admin\"";
     let value = entries.take("allow").ok_or_else(|| reader.wrong(at, WHAT))?;
     let DeValue::Array(list) = value.get_ref() else { return Err(reader.wrong(value.span().start, WHAT)) };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-use crate::auth::secret::TokenHash;
-use crate::auth::usage::Usage;
+use crate::secret::TokenHash;
+use crate::usage::Usage;
 
 /// Credentials of one book. Every token is compared with every call's: a thousand tokens take some microseconds.
 pub const CREDENTIALS_MAX: usize = 1_000;
@@ -163,11 +163,18 @@ impl BookError {
     }
 }
 
-/// A credential, and what is under way on its behalf.
+/// A credential, and the usage that counts against its limits.
 #[derive(Debug)]
-pub(crate) struct Tenant {
+pub struct Tenant {
     pub(crate) credential: Credential,
     pub(crate) usage: Arc<Usage>,
+}
+
+impl Tenant {
+    /// Returns the credential.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
 }
 
 /// All credentials.
@@ -176,7 +183,7 @@ pub struct Book {
     /// Each token beside the index of its credential: one flat list, read from end to end for every call.
     tokens: Vec<(TokenHash, u32)>,
     certificates: HashMap<String, usize>,
-    pub(crate) tenants: Vec<Arc<Tenant>>,
+    tenants: Vec<Arc<Tenant>>,
 }
 
 impl Book {
@@ -185,11 +192,16 @@ impl Book {
     /// # Errors
     /// If two of them could be taken for one another, or there is none.
     pub fn new(credentials: Vec<Credential>) -> Result<Book, BookError> {
-        Book::following(credentials, &[])
+        Book::build(credentials, &[])
     }
 
-    /// A book that takes the place of another: what is under way of a tenant that both have goes on counting.
-    pub(crate) fn following(credentials: Vec<Credential>, before: &[Arc<Tenant>]) -> Result<Book, BookError> {
+    /// Makes a book that takes the place of another: the usage of a tenant that both have goes on
+    /// counting.
+    pub(crate) fn following(credentials: Vec<Credential>, before: &Book) -> Result<Book, BookError> {
+        Book::build(credentials, &before.tenants)
+    }
+
+    fn build(credentials: Vec<Credential>, before: &[Arc<Tenant>]) -> Result<Book, BookError> {
         match credentials.len() {
             0 => return Err(BookError::Empty),
             count if count > CREDENTIALS_MAX => return Err(BookError::TooMany(count)),

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aft_core::ids::{AttemptId, Key};
 use metrics::{Counter, Gauge, counter, gauge};
 
-use crate::auth::credential::{Credential, Limits};
-use crate::failure::{Failure, Result};
+use crate::credential::{Credential, Limits, Tenant};
+use crate::denied::Denied;
 
 /// Over which time rates are measured: a burst of one second's worth is let through.
 const BURST: Duration = Duration::from_secs(1);
@@ -23,7 +22,10 @@ const OPERATION_BYTES: usize = 256;
 /// What a transaction's values hold in memory at most: what is beyond goes to the store in parts.
 const VALUES_BYTES_MAX: usize = 1 << 20;
 
-/// What is under way of one tenant.
+/// The name of a piece of open work, such as the attempt of a transaction.
+type Id = [u8; 16];
+
+/// The usage of one tenant.
 pub(crate) struct Usage {
     since: Instant,
     calls: Rate,
@@ -36,7 +38,7 @@ pub(crate) struct Usage {
 /// Open transactions.
 #[derive(Debug, Default)]
 struct Open {
-    places: HashMap<AttemptId, Held>,
+    places: HashMap<Id, Held>,
     /// What all of them hold.
     bytes: usize,
     /// None of them ends by itself before this.
@@ -60,14 +62,15 @@ impl Held {
 
 /// What operations take in their transaction.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Load {
+pub struct Load {
     operations_bytes: usize,
     values_bytes: usize,
 }
 
 impl Load {
-    pub(crate) fn add(&mut self, key: &Key, value_bytes: usize) {
-        self.operations_bytes += OPERATION_BYTES + key.as_str().len();
+    /// Adds an operation on a key of `key_bytes` that writes `value_bytes`, or reads and writes none.
+    pub fn add(&mut self, key_bytes: usize, value_bytes: usize) {
+        self.operations_bytes += OPERATION_BYTES + key_bytes;
         self.values_bytes = self.values_bytes.saturating_add(value_bytes);
     }
 }
@@ -143,7 +146,7 @@ impl Usage {
     }
 
     /// Counts a call, if there is room for it.
-    pub(crate) fn call(&self, of: &Credential) -> Result<()> {
+    pub(crate) fn call(&self, of: &Credential) -> Result<(), Denied> {
         self.meters.calls.increment(1);
         let now = self.now();
         if of.limits.bytes_per_s.is_some()
@@ -168,7 +171,7 @@ impl Usage {
     }
 
     /// A place for a transaction that is being opened.
-    pub(crate) fn enter(&self, of: &Credential, attempt: AttemptId) -> Result<()> {
+    pub(crate) fn enter(&self, of: &Credential, attempt: Id) -> Result<(), Denied> {
         let most = of.limits.open_transactions_max;
         let mut open = self.open();
         if open.places.len() >= most {
@@ -184,7 +187,7 @@ impl Usage {
     }
 
     /// Room for operations of an open transaction.
-    pub(crate) fn load(&self, of: &Credential, attempt: AttemptId, load: Load) -> Result<()> {
+    pub(crate) fn load(&self, of: &Credential, attempt: Id, load: Load) -> Result<(), Denied> {
         let most = of.limits.open_bytes_max;
         let mut open = self.open();
         if !open.load(attempt, load, most) {
@@ -198,7 +201,7 @@ impl Usage {
     }
 
     /// The call that opened the transaction is over; it stays open for so long at most.
-    pub(crate) fn stay(&self, attempt: AttemptId, remaining: Duration) {
+    pub(crate) fn stay(&self, attempt: Id, remaining: Duration) {
         let until = Instant::now() + remaining;
         let mut open = self.open();
         // It may have ended meanwhile.
@@ -209,7 +212,7 @@ impl Usage {
     }
 
     /// The transaction has ended.
-    pub(crate) fn leave(&self, attempt: AttemptId) {
+    pub(crate) fn leave(&self, attempt: Id) {
         let mut open = self.open();
         if let Some(held) = open.places.remove(&attempt) {
             open.bytes -= held.bytes();
@@ -222,7 +225,7 @@ impl Usage {
     }
 
     /// A share of what large bodies of this tenant may hold.
-    pub(crate) fn hold(self: &Arc<Usage>, of: &Credential, bytes: usize) -> Result<Quota> {
+    pub(crate) fn hold(self: &Arc<Usage>, of: &Credential, bytes: usize) -> Result<Quota, Denied> {
         let most = of.limits.bodies_bytes_max;
         let add = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= most);
         match self.bodies_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
@@ -235,10 +238,60 @@ impl Usage {
         u64::try_from(self.since.elapsed().as_nanos()).expect("584 years in nanoseconds")
     }
 
-    fn refusal(&self, of: &Credential, limit: Limit, wait: Duration) -> Failure {
+    fn refusal(&self, of: &Credential, limit: Limit, wait: Duration) -> Denied {
         let at = Limit::ALL.iter().position(|other| *other == limit).expect("every limit is there");
         self.meters.limited[at].increment(1);
-        Failure::limited(&of.name, limit.as_str(), limit.of(&of.limits), wait)
+        Denied::Limit { name: of.name.clone(), limit: limit.as_str(), at: limit.of(&of.limits), wait }
+    }
+}
+
+impl Tenant {
+    /// Counts a call.
+    ///
+    /// # Errors
+    /// Returns [`Denied::Limit`] if the tenant is over its rate of calls or bytes.
+    pub fn call(&self) -> Result<(), Denied> {
+        self.usage.call(&self.credential)
+    }
+
+    /// Counts bytes that came in or will go out. The calls after them wait for those beyond the
+    /// limit.
+    pub fn charge(&self, bytes: usize) {
+        self.usage.charge(&self.credential, bytes);
+    }
+
+    /// Takes a place for the open work `id`, until [`Tenant::leave`].
+    ///
+    /// # Errors
+    /// Returns [`Denied::Limit`] if the tenant has as much open as it may.
+    pub fn enter(&self, id: [u8; 16]) -> Result<(), Denied> {
+        self.usage.enter(&self.credential, id)
+    }
+
+    /// Takes memory for operations of the open work `id`.
+    ///
+    /// # Errors
+    /// Returns [`Denied::Limit`] if the tenant's open work holds as much as it may.
+    pub fn load(&self, id: [u8; 16], load: Load) -> Result<(), Denied> {
+        self.usage.load(&self.credential, id, load)
+    }
+
+    /// Keeps the place of `id` for at most `remaining`: the call that opened the work is over.
+    pub fn stay(&self, id: [u8; 16], remaining: Duration) {
+        self.usage.stay(id, remaining);
+    }
+
+    /// Gives up the place of `id` and its memory.
+    pub fn leave(&self, id: [u8; 16]) {
+        self.usage.leave(id);
+    }
+
+    /// Takes a share of what large bodies of this tenant may hold.
+    ///
+    /// # Errors
+    /// Returns [`Denied::Limit`] if they hold as much as they may.
+    pub fn hold(&self, bytes: usize) -> Result<Quota, Denied> {
+        self.usage.hold(&self.credential, bytes)
     }
 }
 
@@ -250,7 +303,7 @@ impl std::fmt::Debug for Usage {
 
 impl Open {
     /// Counts what operations take, if there is room for it.
-    fn load(&mut self, attempt: AttemptId, load: Load, most: usize) -> bool {
+    fn load(&mut self, attempt: Id, load: Load, most: usize) -> bool {
         // One that has ended meanwhile holds nothing, and will be told.
         let Some(held) = self.places.get_mut(&attempt) else { return true };
         let after = Held {
@@ -295,7 +348,7 @@ impl Rate {
     }
 
     /// Takes so many, or says how long to wait.
-    fn take(&self, amount: u64, per_s: u64, now: u64) -> std::result::Result<(), Duration> {
+    fn take(&self, amount: u64, per_s: u64, now: u64) -> Result<(), Duration> {
         let step = |paid: u64| {
             let next = paid.max(now).saturating_add(cost(amount, per_s));
             (next - now <= BURST.as_nanos() as u64).then_some(next)
@@ -324,19 +377,23 @@ fn cost(amount: u64, per_s: u64) -> u64 {
 
 /// A part of what large bodies of a tenant hold. Given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Quota {
+pub struct Quota {
     usage: Arc<Usage>,
     bytes: usize,
 }
 
 impl Quota {
-    pub(crate) fn merge(&mut self, mut other: Quota) {
+    /// Adds another quota of the same tenant.
+    ///
+    /// # Panics
+    /// Panics if the tenants differ.
+    pub fn merge(&mut self, mut other: Quota) {
         assert!(Arc::ptr_eq(&self.usage, &other.usage), "a body has one tenant");
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Gives back what is beyond so many bytes.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
+    /// Gives back the part beyond `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;
         self.usage.bodies_bytes.fetch_sub(surplus, Ordering::Relaxed);
@@ -351,10 +408,9 @@ impl Drop for Quota {
 
 #[cfg(test)]
 mod tests {
-    use aft_api::Code;
-
     use super::*;
-    use crate::auth::{Rights, TokenHash};
+    use crate::credential::Rights;
+    use crate::secret::TokenHash;
 
     fn credential(limits: Limits) -> Credential {
         Credential {
@@ -368,17 +424,18 @@ mod tests {
         }
     }
 
-    fn refused<T: std::fmt::Debug>(outcome: Result<T>, limit: &str) {
-        let problem = outcome.unwrap_err().0;
-        assert!(problem.code == Code::Overloaded && problem.detail.contains(limit), "{problem:?}");
-        assert!(problem.retry_after_ms.is_some() && problem.limit.is_some(), "{problem:?}");
+    fn refused<T: std::fmt::Debug>(outcome: Result<T, Denied>, limit: &str) {
+        match outcome.unwrap_err() {
+            Denied::Limit { limit: at, wait, .. } => assert!(at == limit && wait > Duration::ZERO),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn places_are_bounded_and_given_back() {
         let of = credential(Limits { open_transactions_max: 2, ..Limits::NONE });
         let usage = Usage::new("shop");
-        let attempt = |n: u8| AttemptId([n; 16]);
+        let attempt = |n: u8| [n; 16];
         usage.enter(&of, attempt(1)).unwrap();
         usage.enter(&of, attempt(2)).unwrap();
         refused(usage.enter(&of, attempt(3)), "open_transactions_max");
@@ -397,10 +454,10 @@ mod tests {
     fn what_open_transactions_hold_is_bounded_and_given_back() {
         let of = credential(Limits { open_bytes_max: 3 << 20, ..Limits::NONE });
         let usage = Usage::new("shop");
-        let attempt = |n: u8| AttemptId([n; 16]);
+        let attempt = |n: u8| [n; 16];
         let load = |value_bytes: usize| {
             let mut load = Load::default();
-            load.add(&Key::parse("k").unwrap(), value_bytes);
+            load.add(1, value_bytes);
             load
         };
         for n in 1..=2 {

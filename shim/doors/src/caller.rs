@@ -7,14 +7,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_access::{Credential, Denied, Load, Right, Tenant};
 use aft_core::ids::{AttemptId, Key, RequestHash};
 use aft_format::{own_hash, own_hash_of, request_hash};
 use aft_node::fresh_attempt;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::credential::{Credential, Right, Tenant};
-use crate::auth::{Load, Peer};
+use crate::auth::{Peer, presented};
 use crate::failure::{Failure, Result};
 use crate::path;
 use crate::router::Doors;
@@ -33,10 +33,14 @@ impl FromRequestParts<Arc<Doors>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(head: &mut Parts, doors: &Arc<Doors>) -> Result<Caller> {
-        let tenant = doors.access.tenant(&head.headers, head.extensions.get::<Peer>())?;
-        if let Some(tenant) = &tenant {
-            tenant.usage.call(&tenant.credential)?;
-        }
+        let tenant = if doors.access.is_open() {
+            None
+        } else {
+            let presented = presented(&head.headers, head.extensions.get::<Peer>()).map_err(Denied::from)?;
+            let tenant = doors.access.tenant(presented)?;
+            tenant.call()?;
+            Some(tenant)
+        };
         Ok(Caller { doors: doors.clone(), tenant })
     }
 }
@@ -56,14 +60,14 @@ impl Caller {
     }
 
     fn credential(&self) -> Option<&Credential> {
-        self.tenant.as_ref().map(|tenant| &tenant.credential)
+        self.tenant.as_ref().map(|tenant| tenant.credential())
     }
 
     /// Demands a right.
     pub(crate) fn need(&self, right: Right) -> Result<()> {
         match self.credential() {
             Some(credential) if !credential.rights.allow(right) => {
-                Err(Failure::lacks(&credential.name, right.as_str()))
+                Err(Denied::Right { name: credential.name.clone(), right }.into())
             }
             Some(_) | None => Ok(()),
         }
@@ -95,7 +99,7 @@ impl Caller {
         let key = path::parse_key(text)?;
         match self.credential() {
             Some(credential) if !text.starts_with(credential.prefix.as_str()) => {
-                Err(Failure::outside(&credential.name, &credential.prefix, text))
+                Err(outside(credential, text))
             }
             Some(_) | None => Ok(key),
         }
@@ -111,9 +115,7 @@ impl Caller {
         self.need(Right::Read)?;
         match self.credential() {
             Some(credential) if credential.prefix.starts_with(asked) => Ok(credential.prefix.clone()),
-            Some(credential) if !asked.starts_with(&credential.prefix) => {
-                Err(Failure::outside(&credential.name, &credential.prefix, asked))
-            }
+            Some(credential) if !asked.starts_with(&credential.prefix) => Err(outside(credential, asked)),
             Some(_) | None => Ok(asked.to_owned()),
         }
     }
@@ -130,7 +132,7 @@ impl Caller {
     /// The name of the request of an attempt of this caller's, if it was opened without one.
     pub(crate) fn own_hash(&self, attempt: AttemptId) -> RequestHash {
         match &self.tenant {
-            Some(tenant) => own_hash_of(&tenant.credential.name, attempt),
+            Some(tenant) => own_hash_of(&tenant.credential().name, attempt),
             None => own_hash(attempt),
         }
     }
@@ -148,20 +150,20 @@ impl Caller {
 
     fn fresh_attempt(&self) -> AttemptId {
         match &self.tenant {
-            Some(tenant) => self.access.seal(fresh_attempt(), tenant),
+            Some(tenant) => AttemptId(self.access.seal(fresh_attempt().0, tenant)),
             None => fresh_attempt(),
         }
     }
 
     /// Whether an attempt of this process is this caller's.
     pub(crate) fn opened(&self, attempt: &AttemptId) -> bool {
-        self.tenant.as_ref().is_none_or(|tenant| self.access.is_of(attempt, tenant))
+        self.tenant.as_ref().is_none_or(|tenant| self.access.is_of(&attempt.0, tenant))
     }
 
     /// A place for a transaction that is being opened.
     pub(crate) fn enter(&self, attempt: AttemptId) -> Result<Place> {
         if let Some(tenant) = &self.tenant {
-            tenant.usage.enter(&tenant.credential, attempt)?;
+            tenant.enter(attempt.0)?;
         }
         Ok(Place { tenant: self.tenant.clone(), attempt })
     }
@@ -169,7 +171,7 @@ impl Caller {
     /// Room for operations of an open transaction.
     pub(crate) fn load(&self, attempt: AttemptId, load: impl FnOnce() -> Load) -> Result<()> {
         match &self.tenant {
-            Some(tenant) => tenant.usage.load(&tenant.credential, attempt, load()),
+            Some(tenant) => Ok(tenant.load(attempt.0, load())?),
             None => Ok(()),
         }
     }
@@ -177,7 +179,7 @@ impl Caller {
     /// A transaction has ended.
     pub(crate) fn leave(&self, attempt: AttemptId) {
         if let Some(tenant) = &self.tenant {
-            tenant.usage.leave(attempt);
+            tenant.leave(attempt.0);
         }
     }
 
@@ -197,6 +199,12 @@ impl Caller {
     }
 }
 
+/// The refusal of a key, or of a listing's prefix, that is not the credential's.
+fn outside(credential: &Credential, key: &str) -> Failure {
+    let Credential { name, prefix, .. } = credential;
+    Denied::Prefix { name: name.clone(), prefix: prefix.clone(), key: key.to_owned() }.into()
+}
+
 /// A place among a tenant's open transactions. Given up when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -208,7 +216,7 @@ impl Place {
     /// The call is over, and the transaction stays open for so long at most.
     pub(crate) fn stay(mut self, remaining: Duration) {
         if let Some(tenant) = self.tenant.take() {
-            tenant.usage.stay(self.attempt, remaining);
+            tenant.stay(self.attempt.0, remaining);
         }
     }
 }
@@ -216,7 +224,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(tenant) = &self.tenant {
-            tenant.usage.leave(self.attempt);
+            tenant.leave(self.attempt.0);
         }
     }
 }
