@@ -1,20 +1,21 @@
-//! What lies among the names of a store and is no name.
+//! Objects among the names of a store that cannot be read as names.
 
-/// Texts that one [`Damage`] keeps; the rest are counted. A hundred show a person the pattern.
+/// The most texts that one [`Damage`] keeps; the rest are counted. A hundred show a person the
+/// pattern.
 const TEXTS_MAX: usize = 100;
 
-/// What a page met and could not read as a name: texts that say where each lies, in the order in
-/// which they were met. It holds up nothing but itself (protocol, section 11): the page goes on
-/// behind it.
+/// The objects that a page found and could not read as names, each as a text that says where it
+/// lies, in the order in which they were found. They do not end the page: it continues behind them
+/// (protocol, section 11).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Damage {
     texts: Vec<String>,
-    /// Those beyond the texts.
+    /// The number of objects beyond those in `texts`.
     others: u64,
 }
 
 impl Damage {
-    /// Adds one; `text` says where it lies and what is wrong with it.
+    /// Adds one object; `text` says where it lies and what is wrong with it.
     pub fn add(&mut self, text: impl FnOnce() -> String) {
         assert!(self.texts.len() <= TEXTS_MAX, "{} texts are kept", self.texts.len());
         if self.texts.len() < TEXTS_MAX {
@@ -24,7 +25,7 @@ impl Damage {
         }
     }
 
-    /// Adds all that another page met.
+    /// Adds the objects that a later page found.
     pub fn append(&mut self, later: Damage) {
         let Damage { texts, others } = later;
         for text in texts {
@@ -33,18 +34,22 @@ impl Damage {
         self.others += others;
     }
 
-    /// Returns true if nothing was met.
+    /// Returns true if no such object was found.
     pub fn is_empty(&self) -> bool {
-        assert!(self.others == 0 || !self.texts.is_empty(), "what is counted comes after texts");
+        assert!(
+            self.others == 0 || !self.texts.is_empty(),
+            "objects are counted only after the texts are full"
+        );
         self.texts.is_empty()
     }
 
-    /// Returns the text of the first one that was met.
+    /// Returns the text of the first object that was found.
     pub fn first(&self) -> Option<&str> {
         self.texts.first().map(String::as_str)
     }
 
-    /// Returns the texts, and a last one with the number of the others, in `place`.
+    /// Returns the texts. If there are more objects than texts, a last text has their number and
+    /// says that they lie in `place`.
     pub fn into_texts(mut self, place: &str) -> Vec<String> {
         if self.others > 0 {
             self.texts.push(format!("{place}: {} more names that cannot be read", self.others));

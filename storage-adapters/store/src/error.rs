@@ -1,26 +1,28 @@
-//! What can go wrong with a call to a store, told apart by what the caller may conclude.
+//! The errors of calls to a store, one kind for each conclusion that a caller may draw.
 
 /// The outcome of a call to a store.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call to a store has no result.
+/// The reason for which a call to a store has no result.
 ///
-/// The kinds are few on purpose: each says what may have happened to the call's effect, which is all that a caller can act
-/// on. The text names the store, the call and the remedy.
+/// The kinds are few on purpose: each says what may have happened to the call's effect, and a
+/// caller can act on nothing else. The text names the store, the call and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No answer came: the call may take effect now, later (within [`Capabilities::grace_ms`](crate::Capabilities)) or never.
-    /// Repeat it; every call is safe to repeat.
+    /// A call without an answer: it may take effect now, later (within
+    /// [`Capabilities::grace_ms`](crate::Capabilities)) or never. Retry it; every call is safe to
+    /// repeat.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// The store asks for less (throttling, a full queue). The call took no effect. Repeat it after a while.
+    /// A call rejected because of load (throttling, a full queue). It took no effect. Retry it
+    /// after a delay.
     #[error("the store is busy: {0}")]
     Busy(String),
-    /// The store cannot take this call, now or later, as it stands: wrong credentials, a missing bucket, a value beyond its limit.
-    /// The call took no effect; repeating it is no use before somebody mends the cause.
+    /// A call that the store rejects now and would reject again: wrong credentials, a missing
+    /// bucket, a body beyond its limit. It took no effect. Retry it only after the cause is fixed.
     #[error("the store refused: {0}")]
     Refused(String),
-    /// What the store holds under this name is not what was written there. The text names what is damaged.
+    /// An object that does not hold what was written under its name. The text names it.
     #[error("damaged: {0}")]
     Damaged(String),
 }

@@ -1,14 +1,16 @@
-//! The storage seam: what the shim asks of a store, and nothing more.
+//! The storage seam: the interface between the shim and a store.
 //!
 //! * [`Store`] – the trait that every adapter implements, with its contract.
 //! * [`Name`], [`Space`], [`Tag`] – structured names and opaque version tags.
-//! * [`Capabilities`] – what an adapter can do and what it costs to wait for it. [`Costs`] – what its requests cost.
-//! * [`Writes`], [`Committed`] – what one commit writes, in one call. [`ScanPage`] – names across groups, in one call.
-//! * [`Damage`] – what lies among the names and cannot be read as one.
-//! * [`TimeHeard`] – the store's own time, as its answers carried it.
-//! * [`unescaped`] – a part of a store's URL.
-//! * [`Error`] – few kinds, told apart by what may have happened to the call.
-//! * `conformance` (feature) – one suite that every adapter's tests and `aft store probe` run.
+//! * [`Capabilities`] – the features and limits of an adapter. [`Costs`] – the number and the price
+//!   of its requests.
+//! * [`Writes`], [`Committed`] – the writes of one commit, made in one call, and their outcome.
+//!   [`ScanPage`] – names across groups, listed in one call.
+//! * [`Damage`] – objects among the names that cannot be read as names.
+//! * [`TimeHeard`] – the store's own time, as carried by one of its answers.
+//! * [`unescaped`] – decodes the %-escapes in a part of a store's URL.
+//! * [`Error`] – a few kinds, which differ in whether the call may have taken effect.
+//! * `conformance` (feature) – the suite that every adapter's tests and `aft store probe` run.
 //!
 //! This crate does not know what a transaction is, and adapters take no protocol decisions.
 

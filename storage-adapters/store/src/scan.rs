@@ -1,14 +1,14 @@
-//! The scan of stores that have none of their own: by groups and their items.
+//! The default scan, for stores without one of their own: lists the groups, then the items of each.
 //!
-//! A page costs one call of [`Store::groups`] and one of [`Store::list`] a group, so this suits
-//! stores whose requests cost nothing, and tests. Between two of those calls anything may be
-//! written or deleted; as with pages of any listing, a name that was there all the time is found.
+//! A page costs one call of [`Store::groups`], and one of [`Store::list`] for each group, so this
+//! suits stores whose requests cost nothing, and tests. Names may be written and deleted between
+//! two of these calls. As with every paged listing, a name that exists all the time is found.
 
 use bytes::Bytes;
 
 use crate::{Damage, Position, Result, ScanPage, Scanned, Space, Store};
 
-/// Returns one page of a scan, as [`Store::scan`] states it.
+/// Returns one page of a scan, as [`Store::scan`] specifies it.
 pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
     store: &S,
     space: Space,
@@ -18,8 +18,8 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
 ) -> Result<ScanPage> {
     assert!(limit > 0, "a page holds at least one name");
     let (mut names, mut damaged): (Vec<Scanned>, Damage) = Default::default();
-    // The rest of the group in which the page begins. A group without the prefix holds nothing
-    // that is asked for, but what follows it may.
+    // First comes the rest of the group in which the page begins. If that group lacks the prefix,
+    // none of its items match, but later groups may.
     if let Some(Position { group, item: Some(item) }) = after
         && group.starts_with(prefix)
     {
@@ -32,7 +32,7 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
     }
     let mut after = after.map(|after| after.group.clone());
     loop {
-        // Each group has an item at least, so more groups than names are missing are of no use.
+        // Each group has at least one item, so the page needs no more groups than it lacks names.
         let page = store.groups(space, prefix, after.as_deref(), limit - names.len()).await?;
         let last = page.groups.last().cloned();
         damaged.append(page.damaged);
@@ -41,6 +41,8 @@ pub(crate) async fn scan_by_groups<S: Store + ?Sized>(
             add(&mut names, &group, items.items);
             damaged.append(items.damaged);
             if items.more || names.len() >= limit {
+                // The page is full. More follow in this group, in a later group of this page, or in
+                // later pages.
                 let more = items.more || page.more || last.is_some_and(|last| last != group);
                 return Ok(ScanPage { more: more && !names.is_empty(), names, damaged });
             }
@@ -59,7 +61,8 @@ fn add(names: &mut Vec<Scanned>, group: &Bytes, items: Vec<Bytes>) {
 
 #[cfg(test)]
 mod tests {
-    //! The pages of random scans over random names are held against a filter over the sorted names.
+    //! Goal: the pages of a scan hold the right names, in order. Method: random scans over random
+    //! names are compared with a filter over the sorted names.
 
     use std::collections::BTreeSet;
     use std::pin::pin;
@@ -73,14 +76,14 @@ mod tests {
 
     const SPACE: Space = Space::Version;
 
-    /// A store that can only list, and whose pages are at most so long, whatever was asked for.
+    /// A store that can only list, and whose pages hold at most `page_len_max` names.
     #[derive(Debug)]
     struct Listed {
         names: BTreeSet<(Bytes, Bytes)>,
         page_len_max: usize,
     }
 
-    /// The first `limit` of these, and whether there are others.
+    /// Returns the first `limit` names of `found`, and true if there are more.
     fn page(found: impl Iterator<Item = Bytes>, limit: usize) -> (Vec<Bytes>, bool) {
         let mut found = found.peekable();
         let page = found.by_ref().take(limit).collect();
@@ -94,7 +97,7 @@ mod tests {
         }
 
         fn capabilities(&self) -> Capabilities {
-            unreachable!("a scan does not ask")
+            unreachable!("a scan does not use the capabilities")
         }
 
         async fn get(&self, _: &Name) -> Result<Option<(Bytes, Tag)>> {
@@ -152,11 +155,11 @@ mod tests {
         }
     }
 
-    /// The result of a call that completes on its first poll.
+    /// Returns the result of a call that must complete on its first poll.
     fn at_once<T>(call: impl Future<Output = T>) -> T {
         match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => result,
-            Poll::Pending => panic!("nothing here waits"),
+            Poll::Pending => panic!("a call did not complete on its first poll"),
         }
     }
 
@@ -167,7 +170,8 @@ mod tests {
         }
     }
 
-    /// Bytes that collide, continue one another, and lie at the ends of the order.
+    /// Generates byte strings that are often equal, often prefixes of each other, and often at the
+    /// ends of the byte order.
     fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
         let byte = prop_oneof![Just(0x00), Just(b'a'), Just(b'b'), Just(0xff)];
         prop::collection::vec(byte, len).prop_map(Bytes::from)
@@ -175,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pages_are_those_of_the_sorted_names(
+        fn the_pages_of_a_scan_hold_the_sorted_names(
             names in prop::collection::btree_set((bytes(1..4), bytes(0..3)), 0..24),
             prefix in bytes(0..3),
             after in prop::option::of((bytes(1..4), prop::option::of(bytes(0..3)))),
@@ -194,7 +198,7 @@ mod tests {
                 let ScanPage { names, more, damaged: _ } = page.expect("nothing fails here");
                 prop_assert!(names.len() <= limit);
                 prop_assert!(!more || !names.is_empty(), "an empty page says that more follow");
-                // A page is as long as it can be unless the store's own pages are shorter.
+                // A page is full, unless the store's own pages are shorter.
                 if page_len_max >= limit {
                     prop_assert_eq!(names.len(), limit.min(expected.len() - found.len()));
                 }

@@ -10,15 +10,16 @@ use futures::future::try_join_all;
 use crate::scan::scan_by_groups;
 use crate::{Damage, Error, Name, Result, Space};
 
-/// An opaque token for one content of one name. Two puts of equal bytes may have different tags; different contents under one name
-/// never share a tag. Compare for equality only.
+/// An opaque token for one content of one name. Two puts of equal bytes may have different tags;
+/// different contents under one name never share a tag. Compare for equality only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub Bytes);
 
 /// The answer of [`Store::create`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
-    /// The name did not exist, and now holds the given body. Of any number of racing creates, one gets this answer.
+    /// The name did not exist, and now holds the given body. If several creates race, exactly one
+    /// gets this answer.
     Created,
     /// The name existed already; nothing changed.
     Exists,
@@ -29,7 +30,7 @@ pub enum Created {
 pub enum Replaced {
     /// The tag matched; the change is made.
     Replaced,
-    /// The name holds something else by now, or nothing; nothing changed.
+    /// The name holds another content by now, or does not exist; nothing changed.
     Changed,
 }
 
@@ -38,9 +39,9 @@ pub enum Replaced {
 pub struct ItemPage {
     /// Items in byte order.
     pub items: Vec<Bytes>,
-    /// Whether more may follow after the last item. Never true with no items.
+    /// True if more items may follow the last one. Always false if `items` is empty.
     pub more: bool,
-    /// Objects met on the way that are no item of the group.
+    /// Objects found on the way that are not items of the group.
     pub damaged: Damage,
 }
 
@@ -49,23 +50,24 @@ pub struct ItemPage {
 pub struct GroupPage {
     /// Groups that hold at least one item, in byte order.
     pub groups: Vec<Bytes>,
-    /// Whether more may follow after the last group. Never true with no groups.
+    /// True if more groups may follow the last one. Always false if `groups` is empty.
     pub more: bool,
-    /// Objects met on the way that are no group.
+    /// Objects found on the way that do not belong to a group.
     pub damaged: Damage,
 }
 
-/// A place in the order of a space's names, exclusive: after one item of a group, or after all of them.
+/// A position in the order of a space's names: just after one item of a group, or just after all
+/// items of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The group. It need not exist.
     pub group: Bytes,
-    /// The item; `None`: after every item of the group.
+    /// The item, which need not exist either. `None` means after every item of the group.
     pub item: Option<Bytes>,
 }
 
 impl Position {
-    /// Returns true if this place is before a name.
+    /// Returns true if the name of `group` and `item` comes after this position.
     pub fn is_before(&self, group: &[u8], item: &[u8]) -> bool {
         match &self.item {
             Some(last) => (&self.group[..], &last[..]) < (group, item),
@@ -73,9 +75,11 @@ impl Position {
         }
     }
 
-    /// Returns the place from which a scan of the groups with `prefix` goes on: `None` if none of them
-    /// comes after this one. They all come after what is before the prefix, and before what is after it
-    /// and does not start so.
+    /// Returns the position after which a scan of the groups with `prefix` starts if it continues
+    /// after `after`.
+    ///
+    /// The result is `None` if no group with the prefix comes after `after`, and `Some(None)` if
+    /// all of them do: the groups with a prefix are neighbours in byte order.
     pub fn within<'a>(prefix: &[u8], after: Option<&'a Position>) -> Option<Option<&'a Position>> {
         match after {
             Some(after) if after.group.starts_with(prefix) => Some(Some(after)),
@@ -86,7 +90,7 @@ impl Position {
 }
 
 impl ScanPage {
-    /// Asserts what holds for every page of a scan for `limit` names.
+    /// Asserts the invariants of a page of a scan for `limit` names.
     pub fn check_invariants(&self, limit: usize) {
         assert!(self.names.len() <= limit, "{} names in a page of {limit}", self.names.len());
         assert!(!self.more || !self.names.is_empty(), "an empty page says that more follow");
@@ -100,9 +104,10 @@ pub struct Scanned {
     pub group: Bytes,
     /// The name's item.
     pub item: Bytes,
-    /// The body, where the store's listing brings it along for nothing.
+    /// The body, if the store's listing includes it at no extra cost.
     pub body: Option<Bytes>,
-    /// The time at which the object was last written, by the store's clock, in milliseconds since the epoch, where the store's listing says so.
+    /// The time at which the object was last written, by the store's clock, in milliseconds since
+    /// the epoch, if the store's listing reports it.
     pub written_ms: Option<u64>,
 }
 
@@ -111,25 +116,28 @@ pub struct Scanned {
 pub struct ScanPage {
     /// Names in byte order of groups, and of items within a group.
     pub names: Vec<Scanned>,
-    /// True if more may follow after the last name. Never true with no names.
+    /// True if more names may follow the last one. Always false if `names` is empty.
     pub more: bool,
-    /// Objects met on the way whose names cannot be read. A later page may meet them again.
+    /// Objects found on the way whose names cannot be read. A later page may report them again.
     pub damaged: Damage,
 }
 
-/// All that one commit writes: a record that is created if its name is free, and entries beside it.
+/// The writes of one commit: a record, which is created if its name does not exist, and entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Writes {
-    /// Created if absent. `None`: the entries alone.
+    /// The record, created if absent. `None` if the commit has entries alone.
     pub create: Option<(Name, Bytes)>,
-    /// Written whatever was there. No name twice.
+    /// The entries; each overwrites what its name holds. No name is written twice, the record's
+    /// included.
     pub puts: Vec<(Name, Bytes)>,
 }
 
-/// The outcome of [`Store::commit`], piece by piece: a store may carry out any of the pieces and not the others.
+/// The outcome of [`Store::commit`], piece by piece: a store may carry out any of the pieces and
+/// not the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// The outcome of the create; `None` if there was none. If the name existed, the puts may have been left undone.
+    /// The outcome of the create; `None` if there was none. If the name existed, the store may have
+    /// skipped the puts.
     pub created: Option<Result<Created>>,
     /// The outcome of each put, in order.
     pub puts: Vec<Result<()>>,
@@ -139,7 +147,7 @@ impl Writes {
     /// Checks that no name is written twice.
     ///
     /// # Panics
-    /// If one is: the caller names its entries by keys, and each key once.
+    /// Panics if one is: the caller names its entries by keys, and writes each key once.
     pub fn assert_distinct(&self) {
         let created = self.create.iter().map(|(name, _)| name);
         let mut names: Vec<&Name> = created.chain(self.puts.iter().map(|(name, _)| name)).collect();
@@ -151,7 +159,7 @@ impl Writes {
 }
 
 impl Committed {
-    /// The same outcome for every piece of `writes`: this error.
+    /// Returns the outcome in which every piece of `writes` failed with `error`.
     pub fn failed(writes: &Writes, error: &Error) -> Committed {
         Committed {
             created: writes.create.as_ref().map(|_| Err(error.clone())),
@@ -160,134 +168,150 @@ impl Committed {
     }
 }
 
-/// The store's own time as one answer carried it. At some moment between `sent` and `received` the store's clock read a value in
-/// `[at_ms, at_ms + span_ms)`.
+/// The store's own time, as carried by one answer. At some moment between `sent` and `received` the
+/// store's clock read a value in `[at_ms, at_ms + span_ms)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeHeard {
-    /// The earliest instant at which the request was sent.
+    /// The earliest instant at which the request may have been sent.
     pub sent: Instant,
-    /// The latest instant at which its answer had come.
+    /// The latest instant at which its answer may have arrived.
     pub received: Instant,
-    /// Milliseconds since the epoch.
+    /// The earliest value that the clock may have read, in milliseconds since the epoch.
     pub at_ms: u64,
     /// The resolution of the store's time, in milliseconds: 1,000 for an HTTP `Date`.
     pub span_ms: u64,
 }
 
-/// The number of times that a store keeps until [`Store::times_heard`] takes them; the oldest is dropped.
+/// The most times that a store keeps until [`Store::times_heard`] takes them. Beyond it the oldest
+/// is dropped.
 pub const TIMES_KEPT_MAX: usize = 64;
 
-/// What a store can do, and what must be assumed of it.
+/// The features and limits of a store, and the delays to expect of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// [`Store::delete_if`] works.
+    /// True if the store supports [`Store::delete_if`].
     pub delete_if: bool,
-    /// This process is the only one that can write here while it runs (embedded stores).
+    /// True if no other process can write to the store while this one runs (embedded stores).
     pub exclusive: bool,
-    /// A call without an answer takes effect within this time or never, in milliseconds; 0 where a call cannot outlive its caller.
+    /// The time, in milliseconds, within which a call without an answer takes effect, if it ever
+    /// does; 0 if a call cannot outlive its caller.
     ///
-    /// It counts from the deadline that the call was given, where the store can hold it to one
-    /// ([`Store::until`]), else from the moment at which it was made.
+    /// The time counts from the call's deadline if the store enforces one ([`Store::until`]), else
+    /// from the moment at which the call was made.
     pub grace_ms: u64,
     /// The largest body of one object, in bytes.
     pub body_bytes_max: usize,
     /// The size of a part of a large value, in bytes.
     pub blob_part_bytes: usize,
-    /// What "acknowledged" means here, for people: for instance `fsynced` or `in memory only`.
+    /// The meaning of "acknowledged" on this store, as a text for people: for instance `fsynced` or
+    /// `in memory only`.
     pub durability: &'static str,
 }
 
-/// What calls have cost so far, at a store's own prices.
+/// The cost of the calls made so far, at the store's own prices.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Costs {
-    /// Requests by the classes by which the store charges.
+    /// The requests sent, by the classes by which the store charges.
     pub requests: Vec<Requests>,
-    /// Where the store charges by what requests consume and not by their number: that.
+    /// The units consumed, if the store charges by consumption and not by the number of requests.
     pub consumed: Vec<Units>,
-    /// Bytes of bodies that were sent.
+    /// The bytes of bodies sent.
     pub bytes_sent: u64,
-    /// Bytes of bodies that came.
+    /// The bytes of bodies received.
     pub bytes_received: u64,
     /// The price of those requests, in US dollars.
     pub dollars: f64,
 }
 
-/// Requests that have one price.
+/// The requests of one class, which have one price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requests {
-    /// Their class, as a label: for instance `get`.
+    /// The class, as a label: for instance `get`.
     pub class: &'static str,
-    /// How many were sent.
+    /// The number of requests sent.
     pub count: u64,
 }
 
-/// What was consumed of one unit by which a store charges.
+/// The consumption of one unit by which a store charges.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Units {
     /// The unit, as a label: for instance `write_units`.
     pub unit: &'static str,
-    /// How much.
+    /// The amount consumed.
     pub amount: f64,
 }
 
-/// Bodies that [`Store::get_bodies`] gets at once.
+/// The most bodies that [`Store::get_bodies`] gets at once.
 pub const BODIES_AT_ONCE: usize = 32;
 
 /// A flat store of named objects.
 ///
 /// # Contract (protocol, section 10)
-/// * `put` is atomic for its name: a `get` sees one whole body or another, never a mix.
+/// * `put` is atomic for its name: a `get` sees one body, whole, never a mix of two.
 /// * `create` has exactly one winner under any race, also against `put` and `delete` of the name.
 /// * `replace` and `delete_if` act only if the name still holds the content with that tag.
-/// * After an acknowledged put, create or replace, `get`, `list` and `groups` see it, from anywhere.
-/// * A call that ends in [`Error::NoAnswer`](crate::Error::NoAnswer) may take effect now, later within `grace_ms`, or never. So may a call whose
-///   future was dropped.
+/// * After an acknowledged put, create or replace, every `get`, `list`, `groups` and `scan` sees
+///   it, from any process.
+/// * A call that ends in [`Error::NoAnswer`](crate::Error::NoAnswer) may take effect now, later
+///   within `grace_ms`, or never. The same holds for a call whose future was dropped.
 /// * Acknowledged means durable, in the sense that [`Capabilities::durability`] states.
-/// * Every call is safe to repeat, adapters do so themselves only within their own time-outs.
-/// * What somebody else put among a store's names is reported beside the names of a page, and holds up nothing but itself.
+/// * Every call is safe to repeat. Adapters retry on their own only within their own timeouts.
+/// * An object that another program put among a store's names is reported as [`Damage`] beside the
+///   names of a page, and does not keep anything else from being read.
 ///
 /// Nothing else is assumed: no transactions, no multi-name atomicity.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// The store's URL, without secrets, for messages.
+    /// Returns the store's URL, without secrets, for messages.
     fn url(&self) -> String;
 
-    /// What this store can do.
+    /// Returns the features and limits of this store.
     fn capabilities(&self) -> Capabilities;
 
-    /// Why this store takes no more writes as long as the process lives, if something has put an end to them: whoever watches over the process
-    /// should start it again.
+    /// Returns the reason for which this store takes no more writes in this process, or `None`
+    /// while it takes them. With a reason, the process has to be restarted by its supervisor.
     fn ended(&self) -> Option<String> {
         None
     }
 
-    /// What the calls of this process have cost so far, if the store charges by request.
+    /// Returns the cost of this process's calls so far, if the store charges by request.
     fn costs(&self) -> Option<Costs> {
         None
     }
 
-    /// The bodies under several names at one moment, in their order, where the store has transactions of its own; elsewhere
-    /// [`Error::Refused`](crate::Error::Refused). The shim needs none: this is what it is compared with. [`Error::Busy`](crate::Error::Busy) if another
-    /// transaction was in the way. No name twice.
+    /// Returns the bodies under `names` as of one moment, in the order of `names`, by a transaction
+    /// of the store's own. No name may occur twice. The shim does not use such transactions; its
+    /// benchmark compares it with them.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`](crate::Error::Refused) if the store has no transactions of its
+    /// own, and [`Error::Busy`](crate::Error::Busy) if another transaction conflicted with this
+    /// one: retry it after a delay.
     async fn transact_get(&self, _names: &[Name]) -> Result<Vec<Option<Bytes>>> {
         Err(no_transactions(&self.url()))
     }
 
-    /// Writes all of these bodies at one moment or none; otherwise as [`Store::transact_get`].
+    /// Writes all of `bodies` at one moment, or none of them; otherwise like
+    /// [`Store::transact_get`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Store::transact_get`].
     async fn transact_put(&self, _bodies: Vec<(Name, Bytes)>) -> Result<()> {
         Err(no_transactions(&self.url()))
     }
 
-    /// The times that answers carried since the last call, oldest first, at most [`TIMES_KEPT_MAX`]. Stores that one process holds have none:
-    /// the process's own clock is theirs.
+    /// Returns the times that answers carried since the last call, oldest first, at most
+    /// [`TIMES_KEPT_MAX`]. A store that one process holds has none: its clock is the process's own.
     fn times_heard(&self) -> Vec<TimeHeard> {
         Vec::new()
     }
 
-    /// Writes what one commit writes, in as few requests and round trips as the store can. The create is sent first.
+    /// Performs the writes of one commit, in as few requests and round trips as the store can. The
+    /// create is sent first.
     ///
-    /// Pieces are independent: each has the outcome that its own [`Store::create`] or [`Store::put`] would have. A store that finds the name of
-    /// the create taken may leave the puts undone, and then answers `Ok` for them.
+    /// Pieces are independent: each has the outcome that its own [`Store::create`] or
+    /// [`Store::put`] would have. A store that finds the name of the create taken may skip the
+    /// puts, and then answers `Ok` for them.
     async fn commit(&self, writes: Writes) -> Committed {
         writes.assert_distinct();
         let Writes { create, puts } = writes;
@@ -302,8 +326,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         Committed { created, puts }
     }
 
-    /// The names of a space whose group starts with `prefix`, across groups, in byte order of groups and items, those after `after`, at most
-    /// `limit` (at least 1). One request a page where the store can; a page may be shorter than the limit and still say that more follow.
+    /// Returns a page of the names of a space whose group starts with `prefix`, across groups, in
+    /// byte order of groups and items: those after `after`, at most `limit` (at least 1).
+    ///
+    /// A page takes one request if the store can do so. It may be shorter than `limit` and still
+    /// say that more follow.
     async fn scan(
         &self,
         space: Space,
@@ -314,23 +341,23 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         scan_by_groups(self, space, prefix, after, limit).await
     }
 
-    /// A handle on this store whose writes take effect before `deadline`, or within
-    /// [`Capabilities::grace_ms`] after it, or never, however long they are on their way and
-    /// whether or not somebody still waits for them. `None` where a store cannot hold a write to a
-    /// deadline: then the grace counts from the moment at which the call was made.
+    /// Returns a handle on this store whose writes take effect before `deadline`, or within
+    /// [`Capabilities::grace_ms`] after it, or never, however long they are in transit and even if
+    /// nobody waits for them any more. Returns `None` if the store cannot enforce a deadline; the
+    /// grace then counts from the moment at which a call was made.
     ///
-    /// Calls made on the store itself are held to time-outs of its own.
+    /// Calls made on the store itself are bounded by the store's own timeouts.
     fn until(&self, _deadline: Instant) -> Option<Arc<dyn Store>> {
         None
     }
 
-    /// The body under a name, and its tag.
+    /// Returns the body under a name and its tag, or `None` if the name does not exist.
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>>;
 
-    /// The bodies under names that a listing or a scan has just shown, in their order.
+    /// Returns the bodies under `names`, which a listing or a scan has just shown, in their order.
     ///
-    /// An adapter whose listings tell unchanged objects apart may remember them, and give them along with its next
-    /// [`Store::scan`] ([`Scanned::body`]).
+    /// An adapter whose listings show which objects are unchanged may cache the bodies, and return
+    /// them with its next [`Store::scan`] ([`Scanned::body`]).
     async fn get_bodies(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
         let mut bodies = Vec::with_capacity(names.len());
         for some in names.chunks(BODIES_AT_ONCE) {
@@ -340,16 +367,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         Ok(bodies)
     }
 
-    /// As [`Store::get`], but gives `take` the body's pieces in order, as they arrive; the tag when all have. After an error some may have been given.
+    /// Passes the pieces of the body under a name to `take`, in order, as they arrive; then returns
+    /// the tag. Otherwise like [`Store::get`]. After an error `take` may have received some of the
+    /// pieces.
     ///
-    /// For large bodies that go on elsewhere: an adapter that gets them piece by piece need not put them together.
+    /// This is for large bodies that are passed on: an adapter that receives them in pieces need
+    /// not assemble them.
     async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
         let Some((body, tag)) = self.get(name).await? else { return Ok(None) };
         take(body);
         Ok(Some(tag))
     }
 
-    /// Writes a body, whatever was there.
+    /// Writes a body, and overwrites the old one if there is one.
     async fn put(&self, name: &Name, body: Bytes) -> Result<()>;
 
     /// Writes a body if the name does not exist.
@@ -358,18 +388,25 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Writes a body if the name still holds the content with this tag.
     async fn replace(&self, name: &Name, tag: &Tag, body: Bytes) -> Result<Replaced>;
 
-    /// Deletes names; those that do not exist count as deleted. Not atomic over the names: on an error any of them may be gone.
+    /// Deletes `names`; those that do not exist count as deleted. The call is not atomic: after an
+    /// error any of the names may be gone.
     async fn delete(&self, names: &[Name]) -> Result<()>;
 
-    /// Deletes a name if it still holds the content with this tag. A store without the capability answers
-    /// [`Error::Refused`](crate::Error::Refused).
+    /// Deletes a name if it still holds the content with this tag.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`](crate::Error::Refused) if the store cannot do so: see
+    /// [`Capabilities::delete_if`].
     async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced>;
 
-    /// The items of a group, in byte order, those after `after` (exclusive), at most `limit` (at least 1). A page may be shorter than the
-    /// limit and still say that more follow.
+    /// Returns a page of the items of a group, in byte order: those after `after` (exclusive), at
+    /// most `limit` (at least 1). A page may be shorter than `limit` and still say that more
+    /// follow.
     async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage>;
 
-    /// The groups of a space that start with `prefix`, in byte order, those after `after` (exclusive), at most `limit` (at least 1).
+    /// Returns a page of the groups of a space that start with `prefix`, in byte order: those after
+    /// `after` (exclusive), at most `limit` (at least 1). A page may be shorter than `limit` and
+    /// still say that more follow.
     async fn groups(
         &self,
         space: Space,

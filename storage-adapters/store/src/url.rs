@@ -1,9 +1,12 @@
-//! What the URLs of stores have in common.
+//! Decoding of the URLs of stores.
 
 use percent_encoding::percent_decode_str;
 
-/// A part of a URL with its %-escapes resolved; `None` if one is broken, or if the bytes are no UTF-8. The library lets a broken one stand for itself; here it is
-/// most likely a `%` of a password that was not written `%25`.
+/// Returns `text`, a part of a URL, with its %-escapes decoded. Returns `None` if an escape is
+/// malformed or the result is not UTF-8.
+///
+/// The library leaves a malformed escape unchanged. Here it is rejected, since it is most likely a
+/// `%` in a password that should have been written `%25`.
 pub fn unescaped(text: &str) -> Option<String> {
     let is_whole = |after: &str| {
         after.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -19,7 +22,7 @@ mod tests {
     use super::unescaped;
 
     #[test]
-    fn escapes_are_resolved_or_refused() {
+    fn escapes_are_decoded_and_malformed_ones_rejected() {
         let check = |text: &str, expect: Option<&str>| {
             assert_eq!(unescaped(text).as_deref(), expect, "{text}");
         };
