@@ -1,8 +1,8 @@
-//! Commits: a record and the entries beside it, in one call.
+//! Checks of commits: a record and the entries beside it, in one call.
 //!
 //! A store may carry out any piece and not another, as long as each piece's answer is true. So the
-//! checks ask of every piece that answered `Ok` that it is there, and of a taken name that nothing
-//! was written over it; they do not ask for all or nothing.
+//! checks require that a piece whose answer is `Ok` is there, and that a taken name is not
+//! overwritten. They do not require all or nothing.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,22 +13,28 @@ use super::listing;
 use super::scratch::{CALLS_AT_ONCE, Scratch, short};
 use crate::{Committed, Created, Error, Name, Writes};
 
-/// Entries of one commit: more than any store takes in one batch of conditional or plain writes
-/// (DynamoDB: 25 and 100), and more than are sent at once.
+/// The number of entries of a large commit: more than any store takes in one batch of plain or
+/// conditional writes (DynamoDB: 25 and 100), and more than are sent at once.
 const MANY_ENTRIES: usize = 200;
 
-/// Checks that the pieces hold what was written, whether one or many.
+/// Checks that the store holds every one of `pieces`.
 async fn ensure_hold(s: &Scratch, pieces: &[(Name, Bytes)]) -> Outcome {
     let reads: Vec<_> = pieces.iter().map(|(name, _)| s.get_some(name)).collect();
     let reads: Vec<_> = futures::stream::iter(reads).buffered(CALLS_AT_ONCE).collect().await;
     for ((name, body), read) in pieces.iter().zip(reads) {
         let (read, _) = read?;
-        ensure!(read == body, "{}: committed {} bytes, read {} others", short(name), body.len(), read.len());
+        ensure!(
+            read == body,
+            "{}: committed {} bytes, read {} other bytes",
+            short(name),
+            body.len(),
+            read.len()
+        );
     }
     Ok(())
 }
 
-/// Checks that every piece answered that it was carried out, and that it was.
+/// Checks that the answer of every piece says that it was carried out, and that the store holds it.
 async fn ensure_whole(s: &Scratch, writes: &Writes, committed: &Committed) -> Outcome {
     if let Some((name, body)) = &writes.create {
         ensure!(
@@ -54,7 +60,7 @@ pub(super) async fn commit_writes_every_piece(s: &Scratch) -> Outcome {
             (s.name_in(s.spaces[i], group.as_bytes(), space.as_str().as_bytes()), body)
         };
         let puts: Vec<(Name, Bytes)> = (0..s.spaces.len()).map(entry).collect();
-        // An entry is written whatever was there.
+        // An entry overwrites what its name holds: some of the names exist already.
         for (name, _) in puts.iter().step_by(2) {
             s.put(name, "older").await?;
         }
@@ -70,7 +76,7 @@ pub(super) async fn commit_writes_every_piece(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// Ways in which a name can be taken.
+/// The ways in which a name can be taken.
 #[derive(Debug, Clone, Copy)]
 enum TakenBy {
     Create,
@@ -89,9 +95,11 @@ pub(super) async fn commit_of_a_taken_name_overwrites_nothing(s: &Scratch) -> Ou
                 TakenBy::Put => s.put(&record, "first").await?,
                 TakenBy::Commit => drop(s.commit(&first()).await?),
             }
+            // One entry of the losing commit would overwrite something, one would be new.
             let held = s.name_in(space, b"entry that was there", item.as_bytes());
             let new = s.name_in(space, b"entry of a loser", item.as_bytes());
             s.put(&held, "before").await?;
+            // A loser has lost even if its body is the winner's.
             for body in ["second", "first"] {
                 let writes = Writes {
                     create: Some((record.clone(), body.into())),
@@ -107,7 +115,7 @@ pub(super) async fn commit_of_a_taken_name_overwrites_nothing(s: &Scratch) -> Ou
                 ensure!(refused.is_none(), "an entry beside a taken name answered {refused:?}");
                 let (read, _) = s.get_some(&record).await?;
                 ensure!(read == "first", "{record} was taken ({by:?}), and a commit made it {read:?}");
-                // The entries may have been written or left undone.
+                // The store may have written the entries or skipped them.
                 let (read, _) = s.get_some(&held).await?;
                 ensure!(read == "before" || read == "loser", "{held} holds {read:?}, which nobody wrote");
                 let read = s.get(&new).await?.map(|(read, _)| read);
@@ -116,6 +124,7 @@ pub(super) async fn commit_of_a_taken_name_overwrites_nothing(s: &Scratch) -> Ou
                     "{new} holds {read:?}, which nobody wrote"
                 );
             }
+            // Once the record is deleted, its name is free for a commit again.
             s.delete(std::slice::from_ref(&record)).await?;
             let committed = s.commit(&first()).await?;
             ensure_whole(s, &first(), &committed).await?;
@@ -134,7 +143,7 @@ pub(super) async fn commit_of_entries_alone(s: &Scratch) -> Outcome {
                 ensure_whole(s, &writes, &committed).await?;
             }
         }
-        // Nothing at all, which is not an error.
+        // A commit of nothing at all is not an error.
         s.commit(&Writes::default()).await?;
     }
     Ok(())
@@ -152,7 +161,7 @@ pub(super) async fn commit_takes_many_entries(s: &Scratch) -> Outcome {
     ensure_whole(s, &writes, &committed).await?;
     let groups = listing::all_groups(s, space, b"one of many", MANY_ENTRIES).await?;
     let expected: Vec<Bytes> = (0..MANY_ENTRIES).map(|i| s.group(key(i).as_bytes())).collect();
-    ensure!(groups == expected, "of {MANY_ENTRIES} entries' groups {} are listed", groups.len());
+    ensure!(groups == expected, "{} groups are listed, not those of {MANY_ENTRIES} entries", groups.len());
     Ok(())
 }
 
@@ -167,7 +176,7 @@ pub(super) async fn commit_bodies_reach_their_bound(s: &Scratch) -> Outcome {
         };
         let committed = s.commit(&writes).await?;
         ensure_whole(s, &writes, &committed).await?;
-        // A loser of the same size writes nothing over the winner.
+        // A loser of the same size must not overwrite the winner.
         let winner = writes.create.clone();
         let loser = winner.as_ref().map(|(name, _)| (name.clone(), body(size, 6)));
         let lost = s.commit(&Writes { create: loser, puts: Vec::new() }).await?;
@@ -184,8 +193,8 @@ pub(super) async fn commit_answers_for_each_piece(s: &Scratch) -> Outcome {
         return Ok(());
     }
     let too_large = Bytes::from(vec![7; max + 1]);
-    // The piece that cannot be written: the record, the middle one of the entries, and that again
-    // without a record.
+    // The piece that is too large: the record (case 0), the middle entry (1), and the middle entry
+    // of a commit without a record (2).
     for (case, record) in [(0, Some(&too_large)), (1, None), (2, None)] {
         let name = |group: &[u8]| s.name(group, format!("case {case}").as_bytes());
         let middle = if case == 0 { Bytes::from("fits") } else { too_large.clone() };
@@ -199,6 +208,8 @@ pub(super) async fn commit_answers_for_each_piece(s: &Scratch) -> Outcome {
             ],
         };
         let committed = s.commit(&writes).await?;
+        // One list of answers for the record and the entries. The names are new, so `Exists` is an
+        // error.
         let created = committed.created.iter().map(|created| match created {
             Ok(Created::Created) => Ok(()),
             Ok(Created::Exists) => Err(Error::Damaged("it answered Exists".to_owned())),
@@ -208,12 +219,16 @@ pub(super) async fn commit_answers_for_each_piece(s: &Scratch) -> Outcome {
         for ((name, body), answer) in writes.create.iter().chain(&writes.puts).zip(answers) {
             match answer {
                 Ok(()) => {
-                    ensure!(body.len() <= max, "a commit took {name} of {} bytes", body.len());
+                    ensure!(
+                        body.len() <= max,
+                        "a commit accepted {name} with {} bytes, but the most is {max}",
+                        body.len()
+                    );
                     ensure_hold(s, &[(name.clone(), body.clone())]).await?;
                 }
                 Err(Error::Refused(_)) => {
                     let read = s.get(name).await?;
-                    ensure!(read.is_none(), "{name} was refused by a commit, and is there");
+                    ensure!(read.is_none(), "a commit refused {name}, but it exists");
                 }
                 Err(error) => return Err(format!("commit of {name}: {error}")),
             }

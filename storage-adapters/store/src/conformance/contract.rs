@@ -1,4 +1,4 @@
-//! What each call promises on its own, without races.
+//! Checks of each call's contract on its own, without races.
 
 use std::time::Instant;
 
@@ -8,11 +8,12 @@ use super::scratch::{Scratch, short};
 use super::{Outcome, listing};
 use crate::{Created, Error, Name, Replaced, TIMES_KEPT_MAX};
 
-/// Bodies up to this size are tried; a store may take larger ones, but a check should not need its memory.
+/// The largest body that is tried, in bytes. A store may take larger ones, but a check should not
+/// need the memory for them.
 pub(super) const LARGE_BODY_BYTES: usize = 1 << 20;
-/// More names than any store takes in one batch (DynamoDB: 25, S3: 1000).
+/// A number of names beyond what any store takes in one batch (DynamoDB: 25, S3: 1000).
 const MANY_NAMES: usize = 1050;
-/// A body one byte beyond the bound is tried only up to this bound.
+/// The largest bound of a store, in bytes, for which a body one byte beyond it is tried.
 pub(super) const REFUSED_BODY_BYTES_MAX: usize = 64 << 20;
 
 macro_rules! ensure {
@@ -50,7 +51,10 @@ pub(super) async fn put_is_read_back_and_overwrites(s: &Scratch) -> Outcome {
 pub(super) async fn create_writes_only_once(s: &Scratch) -> Outcome {
     for &space in s.spaces {
         let name = s.name_in(space, b"create", b"item");
-        ensure!(s.create(&name, "first").await? == Created::Created, "create of {name} found something");
+        ensure!(
+            s.create(&name, "first").await? == Created::Created,
+            "the first create of {name} answered Exists"
+        );
         for body in ["second", "first"] {
             let again = s.create(&name, body).await?;
             ensure!(again == Created::Exists, "a second create of {name} answered Created");
@@ -124,7 +128,7 @@ pub(super) async fn delete_deletes(s: &Scratch) -> Outcome {
         for _ in 0..2 {
             s.delete(&[never.clone(), gone.clone(), nowhere.clone()]).await?;
             ensure!(s.get(&gone).await?.is_none(), "{gone} is there after its delete");
-            ensure!(s.get(&kept).await?.is_some(), "{kept} went with the delete of its neighbour");
+            ensure!(s.get(&kept).await?.is_some(), "{kept} is gone after the delete of other names");
             let items = s.list(space, b"delete", None, 10).await?.items;
             ensure!(items == ["kept"], "after a delete the group lists {items:?}");
         }
@@ -190,9 +194,12 @@ pub(super) async fn empty_bodies_and_items(s: &Scratch) -> Outcome {
         let other = s.name_in(space, b"empty", b"x");
         ensure!(
             s.create(&empty_item, "").await? == Created::Created,
-            "create of {empty_item} found something"
+            "the first create of {empty_item} answered Exists"
         );
-        ensure!(s.create(&empty_item, "").await? == Created::Exists, "an empty body counts as no body");
+        ensure!(
+            s.create(&empty_item, "").await? == Created::Exists,
+            "a create over an empty body answered Created"
+        );
         s.put(&other, "").await?;
         let (read, tag) = s.get_some(&empty_item).await?;
         ensure!(read.is_empty(), "an empty body reads as {read:?}");
@@ -211,7 +218,7 @@ pub(super) async fn empty_bodies_and_items(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// Byte strings that trip encodings of names.
+/// Byte strings that break careless encodings of names, in byte order.
 pub(super) const AWKWARD: [&[u8]; 26] = [
     b"\x00",
     b"\x00\x00",
@@ -251,7 +258,10 @@ pub(super) async fn names_are_arbitrary_bytes(s: &Scratch) -> Outcome {
     }
     for (i, name) in names.iter().enumerate() {
         let made = s.create(name, i.to_string()).await?;
-        ensure!(made == Created::Created, "{name} is taken for another name");
+        ensure!(
+            made == Created::Created,
+            "{name} is new, but its create answered Exists: it is confused with another name"
+        );
     }
     for (i, name) in names.iter().enumerate() {
         let (read, _) = s.get_some(name).await?;
@@ -265,7 +275,7 @@ pub(super) async fn names_are_arbitrary_bytes(s: &Scratch) -> Outcome {
         ensure!(s.get(name).await?.is_none(), "{name} is there after its delete");
     }
     for name in kept {
-        ensure!(s.get(name).await?.is_some(), "{name} went with the delete of other names");
+        ensure!(s.get(name).await?.is_some(), "{name} is gone after the delete of other names");
     }
     Ok(())
 }
@@ -281,7 +291,11 @@ pub(super) async fn names_reach_their_bounds(s: &Scratch) -> Outcome {
                     let item = vec![item_fill; Name::ITEM_BYTES_MAX];
                     let name = Name::new(space, group.clone(), item);
                     let made = s.create(&name, format!("{fill} {item_fill} {}", group.len())).await?;
-                    ensure!(made == Created::Created, "{} is taken for another name", short(&name));
+                    ensure!(
+                        made == Created::Created,
+                        "{} is new, but its create answered Exists: it is confused with another name",
+                        short(&name)
+                    );
                     let (read, _) = s.get_some(&name).await?;
                     ensure!(
                         read == format!("{fill} {item_fill} {}", group.len()),
@@ -304,7 +318,8 @@ pub(super) async fn names_reach_their_bounds(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// A body of a given size whose content depends on its position, so that a part out of place is seen.
+/// Returns a body of `len` bytes. Its content depends on `seed` and on the position, so that a
+/// misplaced part is seen.
 pub(super) fn body(len: usize, seed: u64) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = std::iter::repeat_with(|| {
@@ -328,14 +343,14 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
             let (one, two, three) = (body(size, 1), body(size, 2), body(size, 3));
             ensure!(
                 s.create(&name, one.clone()).await? == Created::Created,
-                "create of {name} found something"
+                "the first create of {name} answered Exists"
             );
             let (read, tag) = s.get_some(&name).await?;
             ensure!(read == one, "{name}: a body of {size} bytes was not read back as created");
             let pieces = s.get_pieces(&name).await?;
             ensure!(
                 pieces.as_ref() == Some(&(read, tag.clone())),
-                "{name}: a body of {size} bytes was not read in pieces as it was whole"
+                "{name}: a body of {size} bytes reads differently in pieces and in one"
             );
             ensure!(
                 s.create(&name, two.clone()).await? == Created::Exists,
@@ -389,7 +404,7 @@ pub(super) async fn spaces_do_not_mix(s: &Scratch) -> Outcome {
         let name = s.name_in(space, b"same", b"same");
         ensure!(
             s.create(&name, space.as_str()).await? == Created::Created,
-            "{name} is taken for that of another space"
+            "{name} is new, but its create answered Exists: it is confused with a name in another space"
         );
         s.put(&s.name_in(space, space.as_str().as_bytes(), b""), "").await?;
     }
@@ -405,7 +420,10 @@ pub(super) async fn spaces_do_not_mix(s: &Scratch) -> Outcome {
     s.delete(&[first]).await?;
     for &space in &s.spaces[1..] {
         let name = s.name_in(space, b"same", b"same");
-        ensure!(s.get(&name).await?.is_some(), "{name} went with the same name of another space");
+        ensure!(
+            s.get(&name).await?.is_some(),
+            "{name} is gone after the delete of the same name in another space"
+        );
     }
     Ok(())
 }
@@ -414,27 +432,32 @@ pub(super) async fn times_heard_are_sound(s: &Scratch) -> Outcome {
     let earlier = s.store.times_heard();
     let name = s.name(b"times", b"item");
     s.put(&name, "").await?;
-    // More answers than are kept.
+    // More answers come than times are kept.
     for _ in 0..=TIMES_KEPT_MAX {
         s.get_some(&name).await?;
     }
     let (times, now) = (s.store.times_heard(), Instant::now());
     for time in &times {
         ensure!(time.sent <= time.received, "an answer came before its request was sent: {time:?}");
-        ensure!(time.received <= now, "an answer has not come yet: {time:?}");
-        ensure!(time.span_ms > 0, "a time without a span holds at no moment: {time:?}");
+        ensure!(time.received <= now, "an answer is said to come in the future: {time:?}");
+        ensure!(time.span_ms > 0, "the span of a time is 0, so the clock never read it: {time:?}");
     }
     for times in [&earlier, &times] {
         ensure!(times.len() <= TIMES_KEPT_MAX, "{} times were kept", times.len());
         ensure!(times.is_sorted_by_key(|time| time.received), "times do not come oldest first");
     }
+    // Times are returned once.
     let again = s.store.times_heard();
     for taken in [&earlier, &times] {
         let repeated = again.iter().find(|time| taken.contains(time));
-        ensure!(repeated.is_none(), "a time that was taken is there again: {repeated:?}");
+        ensure!(repeated.is_none(), "a time that was returned before is returned again: {repeated:?}");
     }
     if s.store.capabilities().exclusive {
-        ensure!(times.is_empty(), "a store that one process holds heard {} times", times.len());
+        ensure!(
+            times.is_empty(),
+            "a store that one process holds returned {} times of a server",
+            times.len()
+        );
     }
     if times.is_empty() {
         s.skip("the store's answers carry no time");

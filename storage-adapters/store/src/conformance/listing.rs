@@ -1,7 +1,8 @@
-//! Order, pages and prefixes.
+//! Checks of listings: order, pages and prefixes.
 //!
-//! A page may be shorter than its limit and still say that more follow. So every check follows the pages to their end, and looks
-//! on the way that each is in order, within its limit, and not empty while it promises more.
+//! A page may be shorter than its limit and still say that more follow. So every check follows the
+//! pages to the end. Each page must be in order, within its limit, and not empty if it says that
+//! more follow.
 
 use bytes::Bytes;
 
@@ -10,13 +11,13 @@ use super::contract::{AWKWARD, ensure};
 use super::scratch::Scratch;
 use crate::{Name, Space};
 
-/// What a listing of items or of groups has in common.
+/// A page of items or of groups.
 struct Page {
     found: Vec<Bytes>,
     more: bool,
 }
 
-/// Takes one page into `found`; whether another is to be asked for.
+/// Appends a page to `found`. Returns true if another page is to be read.
 fn take(found: &mut Vec<Bytes>, page: Page, after: Option<&Bytes>, limit: usize) -> Outcome<bool> {
     let Page { found: page, more } = page;
     ensure!(page.len() <= limit, "a page of {} although the limit was {limit}", page.len());
@@ -28,7 +29,7 @@ fn take(found: &mut Vec<Bytes>, page: Page, after: Option<&Bytes>, limit: usize)
     Ok(more)
 }
 
-/// Every item of a group, in pages of at most `limit`.
+/// Returns every item of a group, read in pages of at most `limit`.
 pub(super) async fn all_items(s: &Scratch, space: Space, group: &[u8], limit: usize) -> Outcome<Vec<Bytes>> {
     items_after(s, space, group, None, limit).await
 }
@@ -51,7 +52,8 @@ async fn items_after(
     }
 }
 
-/// Every group with a prefix, in pages of at most `limit`, in full.
+/// Returns every group with a prefix, read in pages of at most `limit`. The groups are full,
+/// scratch prefix included.
 pub(super) async fn all_groups(
     s: &Scratch,
     space: Space,
@@ -81,9 +83,10 @@ async fn groups_after(
 
 pub(super) async fn items_come_in_byte_order(s: &Scratch) -> Outcome {
     for &space in s.spaces {
-        // Written last to first, so that an order of arrival is seen.
+        // Written from last to first, so that a store that lists in order of arrival is found.
         let names: Vec<Name> = AWKWARD.iter().rev().map(|item| s.name_in(space, b"order", item)).collect();
         s.put_all(&names).await?;
+        // Groups next to this one, whose items must not be listed.
         s.put(&s.name_in(space, b"orde", b"before"), "").await?;
         s.put(&s.name_in(space, b"order\x00", b"after"), "").await?;
         s.put(&s.name_in(space, b"orderr", b"after"), "").await?;
@@ -135,15 +138,15 @@ pub(super) async fn groups_come_in_byte_order_and_are_paged(s: &Scratch) -> Outc
         let rest = groups_after(s, space, b"", Some(group.clone()), 5).await?;
         ensure!(rest == groups[i + 1..], "after {group:?}: {rest:?}");
     }
-    // What lies between two groups, but is none: a group's neighbour in byte order.
+    // A position between two groups that is not a group itself.
     let between: Bytes = [&groups[0][..], b"\x00\x00\x00"].concat().into();
     let rest = groups_after(s, space, b"", Some(between.clone()), 5).await?;
     let expected: Vec<Bytes> = groups.iter().filter(|group| **group > between).cloned().collect();
-    ensure!(rest == expected, "after {between:?}, which is no group: {rest:?}");
+    ensure!(rest == expected, "after {between:?}, which is not a group: {rest:?}");
     Ok(())
 }
 
-/// Groups that continue one another, at the ends of the order of bytes as well.
+/// Groups that are prefixes of each other, also at the ends of the byte order.
 pub(super) const PREFIXED: [&[u8]; 16] = [
     b"a",
     b"a\x00",
@@ -162,7 +165,7 @@ pub(super) const PREFIXED: [&[u8]; 16] = [
     b"\xff\xff",
     b"\xff\xff\xff",
 ];
-/// Prefixes of some of them, of all and of none.
+/// Prefixes of some of [`PREFIXED`], of all and of none.
 pub(super) const PREFIXES: [&[u8]; 15] = [
     b"",
     b"a",
@@ -194,7 +197,7 @@ pub(super) async fn groups_are_chosen_by_prefix(s: &Scratch) -> Outcome {
             let prefix = prefix.escape_ascii();
             ensure!(found == expected, "prefix {prefix} in pages of {limit}: {found:?}, not {expected:?}");
         }
-        // An `after` before, at and behind the prefix.
+        // The values of `after` are before, at and behind the prefix.
         for after in [&b"A"[..], b"a", b"a\xff", b"a\xff\xff\xff", b"\xff\xff", b"\xff\xff\xff\xff"] {
             let after = s.group(after);
             let rest: Vec<Bytes> = expected.iter().filter(|group| **group > after).cloned().collect();

@@ -1,15 +1,19 @@
-//! One suite that every adapter passes, and that looks at a user's store before it is trusted.
+//! The conformance suite, which every adapter passes, and which checks a user's store before it is
+//! trusted.
 //!
 //! * [`run`] – every check, each on a fresh store: for adapters' tests.
-//! * [`probe`] – the same checks on a store in use, under names of its own, which it removes: for `aft store probe`.
-//! * [`race_probe`] – only the races: does `create` have exactly one winner? Before a node serves.
+//! * [`probe`] – the same checks on a store in use, under names of its own, which it removes: for
+//!   `aft store probe`.
+//! * [`race_probe`] – the races alone (does `create` have exactly one winner?), before a node
+//!   serves.
 //! * [`Report`] – named checks with their verdicts.
 //!
-//! The checks rest on the contract of [`Store`] and on nothing else. They are themselves tested with stores that break it
-//! (`storage-adapters/memory/tests/planted_bugs.rs`): each planted bug is found.
+//! The checks rest on the contract of [`Store`] and on nothing else. They are tested themselves,
+//! with stores that break the contract (`storage-adapters/memory/tests/planted_bugs.rs`): each
+//! planted bug is found.
 //!
-//! This is not a proof: a race that a store loses once in a million tries will pass. And it says nothing of durability, which each adapter
-//! tests in its own way.
+//! The suite is not a proof: a store that loses a race once in a million tries will pass. It says
+//! nothing about durability, which each adapter tests in its own way.
 
 mod commits;
 mod contract;
@@ -28,12 +32,12 @@ use scratch::Scratch;
 
 pub use report::{Check, Report, Verdict};
 
-/// How many writers race for one name in [`run`] and [`probe`].
+/// The number of writers that race for one name in [`run`] and [`probe`].
 pub const RACE_WRITERS: usize = 32;
-/// How often they do.
+/// The number of rounds of each race in [`run`] and [`probe`].
 pub const RACE_ROUNDS: usize = 8;
 
-/// A value, or the reason why a check fails.
+/// A value, or the reason for which a check fails.
 type Outcome<T = ()> = std::result::Result<T, String>;
 type Checking<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 type CheckFn = for<'a> fn(&'a Scratch) -> Checking<'a>;
@@ -91,7 +95,7 @@ const RACES: [(&str, CheckFn); 7] = checks![
     races::no_update_is_lost,
 ];
 
-/// Runs every check, each on a fresh, empty store that `make` gives.
+/// Runs every check, each on a fresh, empty store that `make` returns.
 pub async fn run<F, M>(make: F) -> Report
 where
     F: Fn() -> M,
@@ -107,18 +111,18 @@ where
     report
 }
 
-/// Runs every check on a store that may be in use: under names of its own in spaces that no node lists or scans, all
-/// removed at the end.
+/// Runs every check on a store that may be in use, under names of its own in spaces that no node
+/// lists or scans. Removes all of them at the end.
 pub async fn probe(store: Arc<dyn Store>) -> Report {
     let scratch = Scratch::guest(store, RACE_WRITERS, RACE_ROUNDS);
     on_one(&scratch, CONTRACT.into_iter().chain(RACES)).await
 }
 
-/// Races `writers` writers for one name, `rounds` times: exactly one create may win, exactly one replace per tag, and neither may
-/// overwrite a put. Uses names of its own, as [`probe`] does.
+/// Races `writers` writers for one name, `rounds` times: exactly one create may win, exactly one
+/// replace per tag, and neither may overwrite a put. Uses names of its own, as [`probe`] does.
 ///
 /// # Panics
-/// If there are fewer than 2 writers or no rounds.
+/// Panics if `writers` is less than 2 or `rounds` is 0.
 pub async fn race_probe(store: Arc<dyn Store>, writers: usize, rounds: usize) -> Report {
     let scratch = Scratch::guest(store, writers, rounds);
     on_one(&scratch, RACES.into_iter()).await
@@ -129,6 +133,7 @@ async fn on_one(scratch: &Scratch, checks: impl Iterator<Item = (&'static str, C
     for (name, check) in checks {
         let outcome = check(scratch).await;
         report.add(name, outcome, scratch);
+        // After each check, so that a probe that is stopped leaves little behind.
         let cleaned = scratch.clean_up().await;
         if cleaned.is_err() {
             report.add("names_of_the_probe_are_removed", cleaned, scratch);

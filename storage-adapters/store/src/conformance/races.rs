@@ -1,8 +1,9 @@
-//! What must hold when many write one name at once.
+//! Checks of races: many writers of one name at once.
 //!
-//! Each writer is a task of its own, and all start at a barrier. Nothing is assumed of the order in which they run. So each
-//! check states what holds for *every* order, and fails on an outcome that no order explains. A writer without an answer may or may not have
-//! written; where that leaves more than one explanation, all are allowed.
+//! Each writer is a task of its own, and all start at a barrier. Nothing is assumed about the order
+//! in which they run: a check states what holds for *every* order, and fails on an outcome that no
+//! order explains. A writer without an answer may or may not have written; if that leaves several
+//! explanations, all are allowed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use super::contract::ensure;
 use super::scratch::Scratch;
 use crate::{Committed, Created, Error, Name, Replaced, Result, Store, Writes};
 
-/// An optimistic update that never gets through within this many tries per writer is a store that answers `Changed` for ever.
+/// The most tries of an optimistic update, for each writer of the race. If an update never succeeds
+/// within them, the store answers `Changed` for ever.
 const UPDATE_TRIES_PER_WRITER: usize = 64;
 
-/// What one writer of a race did and was told.
+/// The call that one writer of a race made, with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
     Put,
@@ -30,7 +32,8 @@ enum Told {
     NoAnswer,
 }
 
-/// Starts one task a writer, all at once; their answers in order.
+/// Starts one task for each writer, all at once, and returns their answers in the order of the
+/// writers.
 async fn race<W, F>(s: &Scratch, writers: usize, write: W) -> Outcome<Vec<Told>>
 where
     W: Fn(usize, Arc<dyn Store>) -> F,
@@ -65,7 +68,7 @@ fn writers_told(answers: &[Told], told: &Told) -> Vec<usize> {
     answers.iter().enumerate().filter(|(_, answer)| *answer == told).map(|(writer, _)| writer).collect()
 }
 
-/// Who wrote this body.
+/// Returns the writer whose body `read` is.
 fn author(answers: &[Told], read: &Bytes) -> Option<usize> {
     (0..answers.len()).find(|&writer| body(writer) == read)
 }
@@ -84,7 +87,7 @@ async fn create(store: Arc<dyn Store>, name: Name, body: Bytes) -> Result<Told> 
     store.create(&name, body).await.map(Told::Created)
 }
 
-/// Commits a record and one entry beside it. A piece without an answer leaves all without.
+/// Commits a record and one entry beside it. If either has no answer, the writer has none.
 async fn commit(store: Arc<dyn Store>, name: Name, entry: Name, body: Bytes) -> Result<Told> {
     let writes = Writes { create: Some((name, body.clone())), puts: vec![(entry, body)] };
     let Committed { created, puts } = store.commit(writes).await;
@@ -110,7 +113,8 @@ pub(super) async fn one_create_wins(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// Races commits of one record, some of them plain creates: one wins, and its entry is there.
+/// Checks that of racing commits of one record, some of them plain creates, one wins, and that its
+/// entry is there.
 pub(super) async fn one_commit_wins(s: &Scratch) -> Outcome {
     for &space in s.races {
         for round in 0..s.rounds {
@@ -120,7 +124,8 @@ pub(super) async fn one_commit_wins(s: &Scratch) -> Outcome {
             };
             s.will_write(&name);
             (0..s.writers).for_each(|writer| s.will_write(&entry(writer)));
-            // Not the last one: where one thread runs all, it is the first to go on at the barrier.
+            // The last writer commits: if one thread runs all of them, it is the first to pass the
+            // barrier.
             let creates = |writer: usize| writer % 4 == 1;
             let answers = race(s, s.writers, |writer, store| {
                 let (name, entry) = (name.clone(), entry(writer));
@@ -136,7 +141,7 @@ pub(super) async fn one_commit_wins(s: &Scratch) -> Outcome {
             for (writer, told) in answers.iter().enumerate().filter(|(writer, _)| !creates(*writer)) {
                 let name = entry(writer);
                 let held = s.get(&name).await?.map(|(held, _)| held);
-                // A loser's entry may have been left undone.
+                // The store may have skipped a loser's entry.
                 let may_be_missing = Some(writer) != winner || *told == Told::NoAnswer;
                 ensure!(
                     held.as_ref().map_or(may_be_missing, |held| *held == body(writer)),
@@ -193,11 +198,11 @@ pub(super) async fn create_never_overwrites_a_put(s: &Scratch) -> Outcome {
             })
             .await?;
             let winners = writers_told(&answers, &Told::Created(Created::Created));
-            ensure!(winners.len() <= 1, "{name}: writers {winners:?} were all told Created");
+            ensure!(winners.len() <= 1, "{name}: the creates of writers {winners:?} all answered Created");
             let holds = read_author(s, &name, &answers).await?;
             let put_answered = answers.contains(&Told::Put);
             if put_answered {
-                // A create can only win before the first put, and every put overwrites it.
+                // A create can only win before the first put, which then overwrites it.
                 ensure!(
                     holds.is_some_and(puts),
                     "{name} holds what {holds:?} created, although a put was acknowledged: a create overwrote it"
@@ -225,17 +230,19 @@ pub(super) async fn create_and_delete_take_turns(s: &Scratch) -> Outcome {
             })
             .await?;
             let winners = writers_told(&answers, &Told::Created(Created::Created));
+            // A create wins on the missing name, and at most once more after each delete.
             let deleters = (0..s.writers).filter(|&writer| deletes(writer)).count();
             ensure!(
                 winners.len() <= deleters + 1,
-                "{name}: {deleters} deletes, but {} creates were told Created",
+                "{name}: {deleters} deletes, but {} creates answered Created",
                 winners.len()
             );
+            // Only a create that won, or one without an answer, may have written.
             if let Some(holds) = read_author(s, &name, &answers).await? {
                 let may_hold = winners.contains(&holds) || answers[holds] == Told::NoAnswer;
                 ensure!(
                     may_hold,
-                    "{name} holds what writer {holds} wrote, who was told {:?}",
+                    "{name} holds what writer {holds} wrote, whose call answered {:?}",
                     answers[holds]
                 );
             }
@@ -251,6 +258,7 @@ pub(super) async fn one_replace_wins_per_tag(s: &Scratch) -> Outcome {
             let name = s.name_in(space, b"race to replace", round.to_string().as_bytes());
             s.put(&name, "the first").await?;
             let (_, tag) = s.get_some(&name).await?;
+            // In every other round, some of the writers delete with the tag instead.
             let deletes = move |writer: usize| delete_if && round % 2 == 1 && writer.is_multiple_of(4);
             let answers = race(s, s.writers, |writer, store| {
                 let (name, tag) = (name.clone(), tag.clone());
@@ -265,10 +273,13 @@ pub(super) async fn one_replace_wins_per_tag(s: &Scratch) -> Outcome {
             let mut winners = writers_told(&answers, &Told::Replaced(Replaced::Replaced));
             winners.extend(writers_told(&answers, &Told::DeletedIf(Replaced::Replaced)));
             let unanswered = writers_told(&answers, &Told::NoAnswer);
-            ensure!(winners.len() <= 1, "{name}: for one tag, writers {winners:?} were all told Replaced");
+            ensure!(
+                winners.len() <= 1,
+                "{name}: with one tag, the calls of writers {winners:?} all answered Replaced"
+            );
             ensure!(
                 winners.len() == 1 || !unanswered.is_empty(),
-                "{name}: none of {} replaces with the current tag was told Replaced",
+                "{name}: none of {} calls with the current tag answered Replaced",
                 answers.len()
             );
             if let Some(&winner) = winners.first() {
@@ -299,7 +310,11 @@ pub(super) async fn replace_never_overwrites_a_put(s: &Scratch) -> Outcome {
             })
             .await?;
             let winners = writers_told(&answers, &Told::Replaced(Replaced::Replaced));
-            ensure!(winners.len() <= 1, "{name}: for one tag, writers {winners:?} were all told Replaced");
+            ensure!(
+                winners.len() <= 1,
+                "{name}: with one tag, the calls of writers {winners:?} all answered Replaced"
+            );
+            // A replace can only win before the first put, which then overwrites it.
             if answers.contains(&Told::Put) {
                 let holds = read_author(s, &name, &answers).await?;
                 ensure!(
@@ -312,7 +327,8 @@ pub(super) async fn replace_never_overwrites_a_put(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// Every writer adds one to a number, by reading it and replacing what it read.
+/// Checks that no increment is lost if every writer adds one to a number, by reading and replacing
+/// it.
 pub(super) async fn no_update_is_lost(s: &Scratch) -> Outcome {
     let writers = s.writers.min(8);
     let tries = writers * UPDATE_TRIES_PER_WRITER;
@@ -323,6 +339,8 @@ pub(super) async fn no_update_is_lost(s: &Scratch) -> Outcome {
         async move {
             for _ in 0..tries {
                 let Some((read, tag)) = store.get(&name).await? else { break };
+                // Something else than a number becomes one that no count reaches, and fails the
+                // check.
                 let number: usize = String::from_utf8_lossy(&read).parse().unwrap_or(usize::MAX / 2);
                 let answer = store.replace(&name, &tag, (number + 1).to_string().into()).await?;
                 if answer == Replaced::Replaced {
@@ -337,14 +355,14 @@ pub(super) async fn no_update_is_lost(s: &Scratch) -> Outcome {
     let unanswered = writers_told(&answers, &Told::NoAnswer).len();
     ensure!(
         added + unanswered == writers,
-        "{} of {writers} writers never got through",
+        "{} of {writers} writers did not succeed in {tries} tries",
         writers - added - unanswered
     );
     let (read, _) = s.get_some(&name).await?;
     let read: usize = String::from_utf8_lossy(&read).parse().map_err(|_| format!("{name} holds {read:?}"))?;
     ensure!(
         (added..=added + unanswered).contains(&read),
-        "{added} writers added one to {name} and were told so, {unanswered} had no answer, but it holds {read}"
+        "{added} increments of {name} were acknowledged and {unanswered} had no answer, but it holds {read}"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the checks found.
+//! The report of a run: the checks and their verdicts.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use super::{Outcome, Scratch};
 pub enum Verdict {
     /// The store keeps to the contract here.
     Passed,
-    /// It does not; the text says what happened.
+    /// The store breaks the contract here; the text says how.
     Failed(String),
-    /// The store does not claim to be able to do this.
+    /// The check does not apply to this store; the text says why.
     Skipped(&'static str),
 }
 
 /// One check and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was checked, as a statement that holds if it passed.
+    /// The name of the check: a statement that is true if it passed, with `_` for spaces.
     pub name: &'static str,
-    /// Whether it does.
+    /// The verdict on the statement.
     pub verdict: Verdict,
 }
 
@@ -34,12 +34,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether no check failed.
+    /// Returns true if no check failed.
     pub fn passed(&self) -> bool {
         self.failures().next().is_none()
     }
 
-    /// The checks that failed, with the reason.
+    /// Returns the checks that failed, with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.checks.iter().filter_map(|check| match &check.verdict {
             Verdict::Failed(reason) => Some((check.name, reason.as_str())),
@@ -47,7 +47,7 @@ impl Report {
         })
     }
 
-    /// Panics with the whole report unless every check passed: for tests.
+    /// Panics with the whole report if a check failed. For tests.
     pub fn assert_passed(&self) {
         assert!(self.passed(), "{self}");
     }

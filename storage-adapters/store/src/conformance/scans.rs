@@ -1,8 +1,8 @@
-//! Scans: the names of a space across its groups.
+//! Checks of scans: the names of a space across its groups.
 //!
-//! As with listings, every check follows the pages to their end, and looks on the way that each is
-//! in order, within its limit, behind what came before, and not empty while it promises more. Only
-//! names of the checks' own are asked for: each scan has their prefix.
+//! As with listings, every check follows the pages to the end. Each page must be in order, within
+//! its limit, behind the page before, and not empty if it says that more follow. Each scan has the
+//! scratch prefix, so it finds only the checks' own names.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::listing::{PREFIXED, PREFIXES, all_groups, all_items};
 use super::scratch::Scratch;
 use crate::{Name, Position, Scanned, Space, Writes};
 
-/// A group and an item: the order of a scan is the order of these.
+/// A group and an item; scans are in the order of these.
 type Place = (Bytes, Bytes);
 
 fn place(found: &Scanned) -> Place {
@@ -37,8 +37,8 @@ fn follows((group, item): &Place, after: &Position) -> bool {
     }
 }
 
-/// Everything that a scan finds, in pages of at most `limit`. The prefix is the scratch form's, the
-/// position is given in full.
+/// Returns everything that a scan finds, in pages of at most `limit` names. The scratch prefix is
+/// added to `prefix`; `after` is a full position.
 async fn scan_all(
     s: &Scratch,
     space: Space,
@@ -80,7 +80,7 @@ async fn places_after(
     Ok(scan_all(s, space, prefix, after, limit).await?.iter().map(place).collect())
 }
 
-/// The same names by groups and their items.
+/// Returns the same names, listed by groups and their items.
 async fn by_groups(s: &Scratch, space: Space, prefix: &[u8]) -> Outcome<Vec<Place>> {
     let mut places = Vec::new();
     for group in all_groups(s, space, prefix, usize::MAX).await? {
@@ -97,8 +97,8 @@ fn sorted_places(names: &[Name]) -> Vec<Place> {
     places
 }
 
-/// Some items of the `i`-th group: one or several, the empty one and the extremes among them,
-/// the shorter ones not always first.
+/// Returns the items of the `i`-th group: one to four, with the empty item and the ends of the
+/// order among them, not sorted by length.
 fn items_of(i: usize) -> &'static [&'static [u8]] {
     const ITEMS: [&[u8]; 4] = [b"\xff", b"", b"\x00b", b"a"];
     &ITEMS[..1 + i % ITEMS.len()]
@@ -106,7 +106,7 @@ fn items_of(i: usize) -> &'static [&'static [u8]] {
 
 pub(super) async fn scans_come_in_byte_order(s: &Scratch) -> Outcome {
     for &space in s.spaces {
-        // Written last to first, so that an order of arrival is seen.
+        // Written from last to first, so that a store that lists in order of arrival is found.
         let groups = AWKWARD.iter().enumerate().rev();
         let names = groups.flat_map(|(i, group)| items_of(i).iter().map(move |item| (group, item)));
         let names: Vec<Name> = names.map(|(group, item)| s.name_in(space, group, item)).collect();
@@ -120,7 +120,7 @@ pub(super) async fn scans_come_in_byte_order(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// A few groups that continue one another, of one item and of several.
+/// Returns the names of a few groups that are prefixes of each other, with one item or several.
 fn paged_names(s: &Scratch, space: Space) -> Vec<Name> {
     let groups: [&[u8]; 6] = [b"p", b"p\x00", b"p\x00\xff", b"pa", b"pb", b"p\xff"];
     let names = groups
@@ -151,13 +151,13 @@ pub(super) async fn scans_resume_anywhere(s: &Scratch) -> Outcome {
     let all = sorted_places(&names);
     let mut positions: Vec<Position> = all.iter().map(after_item).collect();
     positions.extend(all.iter().map(|(group, _)| after_group(group)));
-    // Items and groups that never were, beside those that are.
+    // Positions of items and groups that never existed, close to those that do.
     for (group, item) in &all {
         positions.push(after_item(&(group.clone(), [&item[..], b"+"].concat().into())));
         positions.push(after_item(&([&group[..], b"+"].concat().into(), item.clone())));
         positions.push(after_group(&[&group[..], b"+"].concat().into()));
     }
-    // Before all of them and behind all of them, with the prefix and without it.
+    // Positions before all names and behind all names, with the prefix and without it.
     for group in [&b"o"[..], b"p", b"p\xff\xff", b"q"] {
         positions.push(after_item(&(s.group(group), Bytes::new())));
         positions.push(after_group(&s.group(group)));
@@ -179,12 +179,13 @@ pub(super) async fn scans_resume_after_what_is_gone(s: &Scratch) -> Outcome {
     names.sort();
     let all = sorted_places(&names);
     for (i, name) in names.iter().enumerate() {
-        // The names before this one are there, so that a scan that starts over is seen.
+        // The names before this one exist, so that a scan that starts over is found.
         s.delete(std::slice::from_ref(name)).await?;
         let rest = places_after(s, space, b"p", Some(after_item(&all[i])), 3).await?;
         ensure!(rest == all[i + 1..], "after {name}, which is gone: {rest:?}");
         s.put(name, "").await?;
     }
+    // The same with a whole group deleted.
     for group in names.chunk_by(|a, b| a.group == b.group) {
         s.delete(group).await?;
         let gone = &group[0].group;
@@ -217,7 +218,7 @@ pub(super) async fn scans_are_chosen_by_prefix(s: &Scratch) -> Outcome {
             let prefix = prefix.escape_ascii();
             ensure!(found == expected, "prefix {prefix} in pages of {limit}: {found:?}, not {expected:?}");
         }
-        // Positions before, at and behind the prefix.
+        // The positions are before, at and behind the prefix.
         for after in [&b"A"[..], b"a", b"a\xff", b"a\xff\xff\xff", b"\xff\xff", b"\xff\xff\xff\xff"] {
             let group = s.group(after);
             for after in [after_group(&group), after_item(&(group.clone(), b"\x00".as_slice().into()))] {
@@ -258,6 +259,7 @@ pub(super) async fn scans_bring_the_right_bodies(s: &Scratch) -> Outcome {
             for (n, group) in [&b"bodies"[..], b"bodies of others"].into_iter().enumerate() {
                 let name = s.name_in(space, group, format!("{size:07}").as_bytes());
                 let (older, newer) = (body(size / 2, n as u64), body(size, 7 + n as u64));
+                // Overwritten, so that a scan that brings a stale body is found.
                 s.put(&name, older).await?;
                 s.put(&name, newer.clone()).await?;
                 bodies.insert((name.group, name.item), newer);
@@ -265,8 +267,9 @@ pub(super) async fn scans_bring_the_right_bodies(s: &Scratch) -> Outcome {
         }
         for limit in [3, 100] {
             let found = scan_all(s, space, b"bodies", None, limit).await?;
-            ensure!(found.len() == bodies.len(), "{} of {} were found", found.len(), bodies.len());
+            ensure!(found.len() == bodies.len(), "a scan found {} of {} names", found.len(), bodies.len());
             for found in found {
+                // A scan may leave out any body, but may not bring a wrong one.
                 let Some(body) = &found.body else { continue };
                 brought += 1;
                 let right = bodies.get(&place(&found)) == Some(body);

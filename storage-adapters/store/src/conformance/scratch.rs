@@ -1,9 +1,9 @@
-//! Names of the checks' own, and calls that say what they were when they fail.
+//! Names for the checks, and store calls whose errors say which call failed.
 //!
-//! On a store in use every group starts with a random prefix, and only spaces are used that no node
-//! lists or scans ([`GUEST`]), so that a running deployment never sees the checks, nor what one that
-//! was killed left behind. Every name that may have been written is remembered, to be removed at the
-//! end.
+//! On a store in use, every group starts with a random prefix and lies in a space that no node
+//! lists or scans ([`GUEST`]). So a running deployment never sees the names of a check, not even
+//! those that a killed check left behind. Every name that may have been written is recorded, to be
+//! removed at the end.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -18,28 +18,31 @@ use crate::{
     Writes,
 };
 
-/// Spaces that only the first version of the protocol used. Adapters store the first two as they do
-/// records and keys.
+/// The spaces that a guest uses: those that only the first version of the protocol used. Adapters
+/// store the first two in the ways in which they store records and keys.
 const GUEST: [Space; 3] = [Space::Lease, Space::Marker, Space::Intent];
 
-/// How many names one call removes at the end.
+/// The most names that one call removes at the end.
 const CLEAN_UP_NAMES: usize = 200;
-/// The number of calls under way at once when many names are to be written or read.
+/// The most calls in flight when many names are written or read.
 pub(super) const CALLS_AT_ONCE: usize = 32;
 
 pub(super) struct Scratch {
     pub(super) store: Arc<dyn Store>,
-    /// How many race for one name.
+    /// The number of writers that race for one name.
     pub(super) writers: usize,
-    /// How often.
+    /// The number of rounds of each race.
     pub(super) rounds: usize,
-    /// What every group starts with; empty on a fresh store.
+    /// The prefix of every group; empty on a fresh store.
     prefix: Bytes,
-    /// Where the checks may write.
+    /// The spaces in which the checks may write.
     pub(super) spaces: &'static [Space],
-    /// Where the races are run, and large bodies written, since adapters store these differently.
+    /// The spaces in which races are run and large bodies are written: two, since adapters store
+    /// them in different ways.
     pub(super) races: &'static [Space],
+    /// The names that may have been written and are not removed yet.
     written: Mutex<BTreeSet<Name>>,
+    /// The reason for which the running check does not apply, if it does not.
     skipped: Mutex<Option<&'static str>>,
 }
 
@@ -62,7 +65,10 @@ impl Scratch {
         writers: usize,
         rounds: usize,
     ) -> Scratch {
-        assert!(writers >= 2 && rounds >= 1, "{writers} writers, {rounds} rounds: nothing to race");
+        assert!(
+            writers >= 2 && rounds >= 1,
+            "{writers} writers, {rounds} rounds: a race needs 2 writers and 1 round"
+        );
         let (written, skipped) = (Mutex::default(), Mutex::default());
         Scratch { store, writers, rounds, prefix, spaces, races, written, skipped }
     }
@@ -71,7 +77,7 @@ impl Scratch {
         self.store.url()
     }
 
-    /// Notes that the running check does not apply.
+    /// Records that the running check does not apply, and why.
     pub(super) fn skip(&self, why: &'static str) {
         *self.skipped.lock().expect("never held across a panic") = Some(why);
     }
@@ -80,19 +86,19 @@ impl Scratch {
         self.skipped.lock().expect("never held across a panic").take()
     }
 
-    /// The scratch form of a group or a prefix of groups.
+    /// Returns `group`, a group or a prefix of groups, with the scratch prefix before it.
     pub(super) fn group(&self, group: &[u8]) -> Bytes {
         [&self.prefix[..], group].concat().into()
     }
 
-    /// A group as long as groups may be, that starts with `start`.
+    /// Returns a group of the maximum length that starts with `start` and goes on with `fill`.
     pub(super) fn longest_group(&self, start: &[u8], fill: u8) -> Bytes {
         let mut group = [&self.prefix[..], start].concat();
         group.resize(Name::GROUP_BYTES_MAX, fill);
         group.into()
     }
 
-    /// A name in the first space.
+    /// Returns a name in the first space.
     pub(super) fn name(&self, group: &[u8], item: &[u8]) -> Name {
         self.name_in(self.spaces[0], group, item)
     }
@@ -101,12 +107,12 @@ impl Scratch {
         Name::new(space, self.group(group), Bytes::copy_from_slice(item))
     }
 
-    /// Remembers a name that may be written.
+    /// Records a name that may be written, so that it is removed at the end.
     pub(super) fn will_write(&self, name: &Name) {
         self.written.lock().expect("never held across a panic").insert(name.clone());
     }
 
-    /// Removes every name that may have been written, and looks whether they are gone.
+    /// Removes every name that may have been written.
     pub(super) async fn clean_up(&self) -> Outcome {
         let names = std::mem::take(&mut *self.written.lock().expect("never held across a panic"));
         let names = Vec::from_iter(names);
@@ -120,7 +126,7 @@ impl Scratch {
         said(self.store.get(name), || format!("get {}", short(name))).await
     }
 
-    /// The pieces of a body, put together, and its tag.
+    /// Returns a body, assembled from its pieces, and its tag.
     pub(super) async fn get_pieces(&self, name: &Name) -> Outcome<Option<(Bytes, Tag)>> {
         let mut body = Vec::new();
         let mut take = |piece: Bytes| body.extend_from_slice(&piece);
@@ -133,7 +139,7 @@ impl Scratch {
         }
     }
 
-    /// The body and tag of a name that must exist.
+    /// Returns the body and tag of a name that must exist.
     pub(super) async fn get_some(&self, name: &Name) -> Outcome<(Bytes, Tag)> {
         self.get(name)
             .await?
@@ -145,7 +151,7 @@ impl Scratch {
         said(self.store.put(name, body.into()), || format!("put {}", short(name))).await
     }
 
-    /// Puts many names, the body being the item.
+    /// Puts many names, each with its item as its body.
     pub(super) async fn put_all(&self, names: &[Name]) -> Outcome {
         let puts: Vec<_> = names.iter().map(|name| self.put(name, name.item.clone())).collect();
         let mut puts = futures::stream::iter(puts).buffer_unordered(CALLS_AT_ONCE);
@@ -160,7 +166,7 @@ impl Scratch {
         said(self.store.create(name, body.into()), || format!("create {}", short(name))).await
     }
 
-    /// The outcome of a commit, which has an answer for every piece.
+    /// Commits, and checks that there is an answer for every piece.
     pub(super) async fn commit(&self, writes: &Writes) -> Outcome<Committed> {
         writes.create.iter().chain(&writes.puts).for_each(|(name, _)| self.will_write(name));
         let committed = self.store.commit(writes.clone()).await;
@@ -202,8 +208,8 @@ impl Scratch {
         said(self.store.list(space, &group, after, limit), || format!("list {}", group.escape_ascii())).await
     }
 
-    /// One page of the names whose groups start with the scratch form of `prefix`; `after` is given
-    /// in full.
+    /// Returns a page of the names whose groups start with the scratch prefix and `prefix`. `after`
+    /// is a full position, scratch prefix included.
     pub(super) async fn scan(
         &self,
         space: Space,
@@ -216,7 +222,8 @@ impl Scratch {
         said(scan, || format!("scan of {} after {:?}", prefix.escape_ascii(), after)).await
     }
 
-    /// One page of the groups that start with the scratch form of `prefix`; `after` is given in full.
+    /// Returns a page of the groups that start with the scratch prefix and `prefix`. `after` is a
+    /// full group, scratch prefix included.
     pub(super) async fn groups(
         &self,
         space: Space,
@@ -234,7 +241,7 @@ async fn said<T>(call: impl Future<Output = Result<T>>, what: impl FnOnce() -> S
     call.await.map_err(|error| format!("{}: {error}", what()))
 }
 
-/// A name for messages, cut where it is very long.
+/// Formats a name for messages; a very long one is cut.
 pub(super) fn short(name: &Name) -> String {
     const CHARS_MAX: usize = 120;
     let full = name.to_string();
