@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let rate = |start: Instant| OBJECTS as f64 / start.elapsed().as_secs_f64() / 1e6;
         println!("create {:.2} M/s", rate(start));
-        println!("{} bytes an object, without its body", (resident_bytes() - resident) / OBJECTS);
+        println!("{} bytes per object, without its body", (resident_bytes() - resident) / OBJECTS);
         let start = Instant::now();
         for name in &names {
             store.get(name).await?;

@@ -1,17 +1,18 @@
-//! A store in memory: the reference for the other adapters, and what the simulator and the tests run on.
+//! A store in memory: the reference for the other adapters, and the store under the simulator and
+//! the tests.
 //!
 //! * [`MemoryStore`] – the store; a clone shares the objects.
 //!
 //! # Requests and cost
-//! None: every call walks B-trees under one uncontended lock, completes on its first poll and never
-//! yields, so a single-threaded simulator may call it in any order and stay deterministic. A commit
-//! holds the lock once, and writes every piece that fits the bound on bodies, or, if the record's
-//! name is taken, nothing; each piece costs well under a microsecond. A page of a scan is one walk,
-//! and brings the bodies along: they are shared, not copied.
+//! There are no requests: every call walks B-trees under one uncontended lock, completes on its
+//! first poll and never yields. So a single-threaded simulator may call the store in any order and
+//! stay deterministic. A commit takes the lock once, and writes every piece that fits the bound on
+//! bodies, or nothing if the record's name is taken; each piece costs well under a microsecond. A
+//! page of a scan is one walk and includes the bodies, which are shared, not copied.
 //!
 //! # What it is not
-//! Durable. What is acknowledged is gone with the process. It does not copy bodies either: a body that is a slice of a larger buffer keeps
-//! that buffer alive.
+//! It is not durable: acknowledged writes are lost when the process ends. And it does not copy
+//! bodies: a body that is a slice of a larger buffer keeps that buffer alive.
 
 mod objects;
 mod store;

@@ -1,7 +1,7 @@
-//! The store: an ordered map for each space, all under one lock, and one counter for tags.
+//! The store: an ordered map for each space and one counter for tags, all under one lock.
 //!
-//! One lock and no shards: the callers are event loops of one thread, and every call holds it for less than a microsecond.
-//! Nothing awaits while it is held.
+//! There is one lock and no shards, since the callers are single-threaded event loops, and a call
+//! holds the lock for less than a microsecond. Nothing awaits while the lock is held.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,17 +15,18 @@ use bytes::Bytes;
 
 use crate::objects::{Object, Objects};
 
-/// The largest body: the same as that of the embedded store, so that tests on this one meet the same bound.
+/// The largest body, in bytes: the same as in the embedded store, so that tests on this store meet
+/// the same bound.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// The size of a part of a large value: the same as that of the embedded store.
+/// The size of a part of a large value, in bytes: the same as in the embedded store.
 const BLOB_PART_BYTES: usize = 8 << 20;
 
-/// A store in memory. A clone shares the objects (and has capabilities of its own).
+/// A store in memory. A clone shares the objects but has its own capabilities.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     capabilities: Capabilities,
-    /// Of a body that is read in pieces, each but the last.
+    /// The size of each piece but the last of a body that is read in pieces, in bytes.
     piece_bytes: usize,
 }
 
@@ -65,7 +66,7 @@ impl State {
 }
 
 impl MemoryStore {
-    /// An empty store, held by this process alone.
+    /// Makes an empty store, held by this process alone.
     pub fn new() -> MemoryStore {
         let capabilities = Capabilities {
             delete_if: true,
@@ -78,27 +79,38 @@ impl MemoryStore {
         MemoryStore { state: Arc::default(), capabilities, piece_bytes: usize::MAX }
     }
 
-    /// An empty store that several nodes of one process share: as [`MemoryStore::new`], but not exclusive. Give each node a clone.
+    /// Makes an empty store that several nodes of one process share: like [`MemoryStore::new`], but
+    /// not exclusive. Give each node a clone.
     pub fn shared() -> MemoryStore {
         let mut store = MemoryStore::new();
         store.capabilities.exclusive = false;
         store
     }
 
-    /// The same objects with other capabilities, for tests that stand in for another store. The bound on bodies and the lack of
-    /// [`Store::delete_if`] are kept to.
+    /// Returns a handle on the same objects with other capabilities, for tests that imitate another
+    /// store. Of these, the bound on bodies and a lack of [`Store::delete_if`] are enforced.
+    ///
+    /// # Panics
+    /// Panics if a part of a large value is larger than the largest body.
     pub fn with_capabilities(self, capabilities: Capabilities) -> MemoryStore {
-        assert!(capabilities.blob_part_bytes <= capabilities.body_bytes_max, "a part fits into a body");
+        assert!(
+            capabilities.blob_part_bytes <= capabilities.body_bytes_max,
+            "a part of a large value must fit into a body"
+        );
         MemoryStore { capabilities, ..self }
     }
 
-    /// The same objects, whose bodies come in pieces of so many bytes where they are asked for in pieces, as they do from a server.
+    /// Returns a handle on the same objects whose [`Store::get_pieces`] passes on pieces of
+    /// `piece_bytes` bytes, as from a server.
+    ///
+    /// # Panics
+    /// Panics if `piece_bytes` is 0.
     pub fn in_pieces(self, piece_bytes: usize) -> MemoryStore {
-        assert!(piece_bytes > 0, "a piece has bytes");
+        assert!(piece_bytes > 0, "a piece must hold at least one byte");
         MemoryStore { piece_bytes, ..self }
     }
 
-    /// Every object, by space, group and item in order: for auditors.
+    /// Returns every object, ordered by space, group and item. For auditors.
     pub fn objects(&self) -> Vec<(Name, Bytes)> {
         let state = self.state();
         let mut all = Vec::new();
@@ -144,7 +156,7 @@ impl Store for MemoryStore {
         self.capabilities.clone()
     }
 
-    /// Where several nodes share the store its clock is the process's own, to the millisecond.
+    /// Returns the process's own clock, to the millisecond, if several nodes share the store.
     fn times_heard(&self) -> Vec<TimeHeard> {
         if self.capabilities.exclusive {
             return Vec::new();
@@ -160,6 +172,7 @@ impl Store for MemoryStore {
     }
 
     async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        // All bodies are checked before the first is written, so that a refusal writes nothing.
         bodies.iter().try_for_each(|(name, body)| self.fits(name, body))?;
         let mut state = self.state();
         bodies.into_iter().for_each(|(name, body)| state.insert(&name, body));
@@ -174,7 +187,7 @@ impl Store for MemoryStore {
             None => None,
             Some((name, body)) => match self.fits(&name, &body) {
                 Err(error) => Some(Err(error)),
-                // The entries of a loser are dead: they stay undone.
+                // The entries of a losing commit are dead, so they are not written.
                 Ok(()) if state.find(&name).is_some() => {
                     return Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); puts.len()] };
                 }

@@ -1,5 +1,5 @@
-//! Goal: the reference keeps to the contract. Method: the conformance suite, on fresh stores and as a guest on one that holds data, where
-//! it must leave nothing behind.
+//! Goal: the reference store keeps to the contract. Method: the conformance suite, on fresh stores
+//! and as a guest on a store that holds data, where it must leave nothing behind.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Goal: the conformance suite finds what it is there to find. Method: stores that break the contract, each in one way that a real store or
-//! a careless adapter breaks it; the suite must fail on each, in the check that is about it, both on fresh stores and as a guest.
+//! Goal: the conformance suite finds stores that break the contract. Method: stores that each break
+//! it in one way, as a real store or a careless adapter might. The suite must fail on each, in the
+//! check for that promise, both on fresh stores and as a guest.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -15,104 +16,104 @@ use aft_store_memory::MemoryStore;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// The ways to break the contract, and the way not to.
+/// The ways in which [`Broken`] breaks the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
-    /// Keeps to it.
+    /// Keeps to the contract.
     None,
-    /// Checks, then puts: two writers may both win.
+    /// Looks for the name, then puts: two writers may both win.
     CreateRaces,
-    /// As S3-compatible servers that do not know `If-None-Match`.
+    /// Overwrites, like an S3-compatible server that does not know `If-None-Match`.
     CreateIgnoresExistence,
-    /// Answers as it should, but the loser's body stays.
+    /// Answers correctly, but writes the loser's body.
     CreateLoserOverwrites,
-    /// Checks the tag, then puts.
+    /// Checks the tag, then puts: two writers may both win.
     ReplaceRaces,
-    /// As servers that do not know `If-Match`.
+    /// Overwrites, like a server that does not know `If-Match`.
     ReplaceIgnoresTag,
-    /// As servers that do not know `If-Match` on deletes.
+    /// Deletes, like a server that does not know `If-Match` on deletes.
     DeleteIfIgnoresTag,
-    /// Tags are the body's length.
+    /// Uses the body's length as the tag.
     TagsCollide,
-    /// Every page says that it is the last.
+    /// Says of every page that it is the last.
     ListDropsSecondPage,
-    /// `after` is inclusive.
+    /// Takes `after` as inclusive.
     ListRepeatsAfter,
-    /// Items come in the order of their length.
+    /// Sorts items by length.
     ItemsUnordered,
-    /// Groups come in reverse.
+    /// Lists groups in reverse order.
     GroupsUnordered,
-    /// The end of a prefix's range is computed by adding one to its last byte, which overflows.
+    /// Computes the end of a prefix's range by adding one to the last byte, which overflows.
     PrefixEndWraps,
-    /// Group and item are joined by a slash.
+    /// Joins group and item with a slash.
     NamesAreJoined,
-    /// Names are made UTF-8.
+    /// Converts names to UTF-8, lossily.
     NamesAreLossy,
-    /// The space is not part of the name.
+    /// Ignores the space of a name.
     SpacesMix,
-    /// A batch of deletes is cut at 1000 names.
+    /// Cuts a batch of deletes at 1000 names.
     DeleteStopsAtBatch,
-    /// An empty body counts as no object.
+    /// Takes an empty body for a missing object.
     EmptyBodyIsNone,
-    /// Bodies are cut at 64 KiB.
+    /// Cuts bodies at 64 KiB.
     BodiesAreCut,
-    /// The second piece of a body comes first.
+    /// Passes on the second piece of a body first.
     PiecesAreSwapped,
-    /// The last entry is not written, and answers as if it were.
+    /// Does not write the last entry, and answers as if it did.
     CommitDropsLastPut,
-    /// Entries are created if they are absent.
+    /// Creates entries if they are absent, and does not overwrite.
     CommitPutsOnlyCreate,
-    /// Answers as it should, but the record is the loser's.
+    /// Answers correctly, but writes the loser's record.
     CommitOverwritesTaken,
-    /// A record of the same bytes counts as written by this call.
+    /// Takes a record of the same bytes for one written by this call.
     CommitForgetsOwnRecord,
-    /// Without a record the entries are forgotten.
+    /// Does not write the entries of a commit without a record.
     CommitNeedsRecord,
-    /// A commit is cut at 100 entries.
+    /// Cuts a commit at 100 entries.
     CommitStopsAtBatch,
-    /// Bodies are cut at 64 KiB when they are committed.
+    /// Cuts the bodies of a commit at 64 KiB.
     CommitCutsBodies,
-    /// All pieces are written that can be, and all are refused if one is.
+    /// Writes the pieces that fit, but answers that all entries were refused if one was.
     CommitAnswersAsOne,
-    /// A piece that is refused answers as if it were written.
+    /// Answers for a refused entry as if it were written.
     CommitRefusesNothing,
     /// Looks for the record, then puts it.
     CommitRaces,
-    /// Items of a group come in the order of their length.
+    /// Sorts the items of a group by length.
     ScanItemsUnordered,
-    /// Names are ordered as group and item in one.
+    /// Sorts names by group and item joined.
     ScanOrdersJoinedNames,
-    /// The empty item is not found.
+    /// Leaves out empty items.
     ScanSkipsEmptyItems,
-    /// Every page says that it is the last.
+    /// Says of every page that it is the last.
     ScanDropsSecondPage,
-    /// A page starts with the name after which it was asked for.
+    /// Starts a page with the name after which it should start.
     ScanRepeatsAfter,
-    /// A page starts with a group that no page has shown.
+    /// Starts a page with the next group, and skips the rest of the last one.
     ScanSkipsRestOfGroup,
-    /// A page ends with a group, beyond its limit.
+    /// Returns one name more than the limit.
     ScanExceedsLimit,
-    /// After all items of a group come those of the group again.
+    /// Starts again inside a group if the page should start after all of its items.
     ScanRepeatsGroup,
-    /// A page starts with the group if the item after which it was asked for is gone.
+    /// Starts a page with the whole group if the item after which it should start is gone.
     ScanLosesThePlace,
-    /// As [`Bug::PrefixEndWraps`].
+    /// Computes the end of a prefix's range as [`Bug::PrefixEndWraps`] does.
     ScanPrefixEndWraps,
-    /// Only the group that is the prefix is found.
+    /// Finds only the group that equals the prefix.
     ScanPrefixIsAGroup,
-    /// Every scan is one of the first space.
+    /// Scans the first space, whichever was asked for.
     ScanSpacesMix,
-    /// Each name has the body of the one before.
+    /// Returns each name with the body of the name before it.
     ScanBodiesAreNeighbours,
-    /// Deleted names are still found.
+    /// Still finds deleted names.
     ScanShowsDeleted,
-    /// Committed names are not found.
+    /// Does not find committed names.
     ScanMissesCommits,
-    /// Answers came before their requests were sent.
+    /// Reports answers as received before their requests were sent.
     TimesRunBackwards,
-    /// Times stay after they were taken.
+    /// Returns times again after they were taken.
     TimesRepeat,
-    /// Times are kept until they are taken, however many.
+    /// Keeps times without a bound until they are taken.
     TimesPileUp,
 }
 
@@ -167,10 +168,10 @@ const ALL: [Bug; 47] = [
 ];
 
 impl Bug {
-    /// A check that must fail.
+    /// Returns the check that must fail.
     fn found_by(self) -> &'static str {
         match self {
-            Bug::None => unreachable!("nothing is to be found"),
+            Bug::None => unreachable!("a store without a bug has no failing check"),
             Bug::CreateRaces => "one_create_wins",
             Bug::CreateIgnoresExistence | Bug::CreateLoserOverwrites => "create_writes_only_once",
             Bug::ReplaceRaces => "one_replace_wins_per_tag",
@@ -212,7 +213,7 @@ impl Bug {
         }
     }
 
-    /// Whether the race probe alone, which runs before a node serves, must find it.
+    /// Returns true if the race probe alone, which runs before a node serves, must find the bug.
     fn found_by_race_probe(self) -> bool {
         use Bug::*;
         matches!(
@@ -229,6 +230,7 @@ impl Bug {
     }
 }
 
+/// A store in memory with one bug.
 #[derive(Debug)]
 struct Broken {
     inner: MemoryStore,
@@ -243,6 +245,7 @@ impl Broken {
         self.bug == bug
     }
 
+    /// Returns the name under which the bug stores `name`.
     fn name(&self, name: &Name) -> Name {
         let mut name = name.clone();
         if self.is(Bug::SpacesMix) {
@@ -261,7 +264,7 @@ impl Broken {
         name
     }
 
-    /// Hears the store's time, as an answer of a server brings it.
+    /// Records a time, as carried by the answer of a server.
     fn hear(&self, sent: Instant) {
         let received = match self.is(Bug::TimesRunBackwards) {
             true => sent.checked_sub(Duration::from_millis(1)).unwrap(),
@@ -274,7 +277,7 @@ impl Broken {
         times.push(TimeHeard { sent, received, at_ms: 1_700_000_000_000, span_ms: 1000 });
     }
 
-    /// A commit whose record is looked for, then put.
+    /// Looks for the record of a commit, then puts it.
     async fn commit_racing(&self, name: &Name, body: Bytes) -> Result<Created> {
         if self.inner.get(name).await?.is_some() {
             return Ok(Created::Exists);
@@ -283,7 +286,7 @@ impl Broken {
         self.inner.put(name, body).await.map(|()| Created::Created)
     }
 
-    /// A page of names, broken by the bugs that look at no more than that.
+    /// Breaks a page of names, for the bugs that need no more than the page.
     fn break_page(&self, space: Space, after: Option<&Position>, limit: usize, page: &mut ScanPage) {
         let names = &mut page.names;
         match self.bug {
@@ -365,16 +368,18 @@ impl Store for Broken {
             }
             _ => {}
         }
+        // A racing commit writes its record apart from the entries.
         let record = writes.create.clone();
         let racing = writes.create.take_if(|_| self.is(Bug::CommitRaces));
         let mut committed = self.inner.commit(writes).await;
+        // Entries that the bug dropped answer as if they were written.
         committed.puts.resize(all_puts, Ok(()));
         if let Some((name, body)) = racing {
             committed.created = Some(self.commit_racing(&name, body).await);
         }
         match (self.bug, record) {
             (Bug::CommitOverwritesTaken, Some((name, body))) => {
-                // One that is too large overwrites nothing.
+                // A body that is too large overwrites nothing.
                 let _refused = self.inner.put(&name, body).await;
             }
             (Bug::CommitForgetsOwnRecord, Some((name, body))) => {
@@ -404,6 +409,7 @@ impl Store for Broken {
         let mixed = self.is(Bug::SpacesMix) || self.is(Bug::ScanSpacesMix);
         let space = if mixed { Space::Commit } else { space };
         let mut after = after.cloned();
+        // Bugs that change the position from which the scan starts.
         match (self.bug, &mut after) {
             (Bug::ScanPrefixEndWraps, _) if prefix.last() == Some(&0xff) => return Ok(ScanPage::default()),
             (Bug::ScanSkipsRestOfGroup, Some(after)) => after.item = None,
@@ -557,20 +563,20 @@ fn broken(bug: Bug) -> Arc<dyn Store> {
     Arc::new(Broken { inner: MemoryStore::shared(), bug, deleted, committed, times })
 }
 
-/// The failures of a report must contain the check that is about the bug.
+/// Checks that the report of a broken store has a failure of the check that must find the bug.
 fn check(bug: Bug, report: &conformance::Report) {
     let found = report.failures().any(|(name, _)| name == bug.found_by());
     assert!(found, "{bug:?} was not found by {}:\n{report}", bug.found_by());
 }
 
-/// The suite finds the bug, and not the store around it.
+/// Shows that the suite finds the bugs and nothing about the store around them.
 #[tokio::test]
 async fn without_a_bug_nothing_is_found() {
     conformance::run(async || broken(Bug::None)).await.assert_passed();
     conformance::probe(broken(Bug::None)).await.assert_passed();
 }
 
-/// Each check of commits, scans and times has a bug that it finds.
+/// Shows that each check of commits, scans and times finds at least one bug.
 #[tokio::test]
 async fn every_check_of_commits_and_scans_finds_a_bug() {
     let report = conformance::probe(broken(Bug::None)).await;

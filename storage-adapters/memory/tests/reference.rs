@@ -1,5 +1,6 @@
-//! Goal: the promises that only this store makes hold: calls complete on the first poll, clones share the objects, capabilities can be
-//! set and are kept to, and a group's two forms (one item inline, many in a tree) look the same. Method: calls polled by hand.
+//! Goal: the promises that only this store makes hold: calls complete on the first poll, clones
+//! share the objects, capabilities can be set and are enforced, and a group's two forms (one item
+//! inline, many in a tree) behave the same. Method: calls are polled by hand.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +10,7 @@ use aft_store::{Capabilities, Committed, Created, Error, Name, Replaced, Space, 
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 
-/// The result of a call that must complete on its first poll.
+/// Returns the result of a call that must complete on its first poll.
 fn at_once<T>(call: impl Future<Output = T>) -> T {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
@@ -49,7 +50,7 @@ fn a_group_grows_and_shrinks() {
 }
 
 #[test]
-fn capabilities_are_kept_to() {
+fn configured_capabilities_are_enforced() {
     let base = MemoryStore::new().capabilities();
     let capabilities = Capabilities { delete_if: false, body_bytes_max: 4, blob_part_bytes: 4, ..base };
     let store = MemoryStore::new().with_capabilities(capabilities);
@@ -61,7 +62,7 @@ fn capabilities_are_kept_to() {
     assert_eq!(at_once(store.replace(&version("a"), &tag, Bytes::from("6"))), Ok(Replaced::Changed));
 }
 
-/// A loser's entries stay undone, whatever they would have overwritten, and the record stays.
+/// Shows that a losing commit writes none of its entries and leaves the record as it is.
 #[test]
 fn a_commit_of_a_taken_name_writes_nothing() {
     let store = MemoryStore::new();
@@ -85,7 +86,7 @@ fn a_scan_is_one_page_of_names_and_bodies() {
     let page = at_once(store.scan(Space::Version, b"key", None, 100)).unwrap();
     let bodies: Vec<_> = page.names.iter().map(|found| found.body.as_deref().unwrap()).collect();
     assert_eq!(bodies, [&b""[..], b"a", b"b", b"x"]);
-    assert!(!page.more, "a page that ends with the last name says so");
+    assert!(!page.more, "the page holds the last name, so no more follow");
 }
 
 #[test]
