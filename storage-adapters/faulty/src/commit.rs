@@ -1,4 +1,4 @@
-//! The course of a commit: its pieces go apart, or all of them meet one fate.
+//! The course of a commit: each piece has a fate of its own, or all of them have the same one.
 //!
 //! ```text
 //! draw ─ wait ─┬─ busy or never: no effect ─────────────────► error
@@ -7,8 +7,8 @@
 //!                                                     └─ again late ─► answer; spawned
 //! ```
 //!
-//! So a record may be there without its entries, and entries without their record, for a while or
-//! for good; and an answer says of each piece no more than is true of it.
+//! So a record may exist without its entries, and entries without their record, for a while or for
+//! good. Each piece's answer is true of that piece.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -21,21 +21,23 @@ use crate::faults::{Fate, Plan};
 use crate::store::{FaultyStore, wait};
 use crate::{Call, Counts, Faults};
 
-/// One piece of a commit. Of several, the create comes first.
+/// One piece of a commit. The create comes before the puts.
 #[derive(Debug, Clone)]
 enum Piece {
     Create(Name, Bytes),
     Put(Name, Bytes),
 }
 
-/// The outcome of one piece: of a create with its answer.
+/// The outcome of one piece: for a create `Some` answer, for a put `None`.
 type Answer = Result<Option<Created>>;
 
-/// Neighbouring pieces that meet one fate.
+/// Neighbouring pieces that have the same fate.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) fate: Fate,
+    /// The delay of an effect that comes late.
     pub(crate) late: Duration,
+    /// The places of the pieces in the commit.
     pub(crate) pieces: Range<usize>,
 }
 
@@ -48,11 +50,13 @@ pub(crate) struct CommitPlan {
 }
 
 impl CommitPlan {
-    /// Draws the course of a commit of this many pieces. What is drawn depends on their number and
-    /// on nothing else.
+    /// Draws the course of a commit of `pieces` pieces. The number of values drawn depends on
+    /// `pieces` alone.
     pub(crate) fn draw(faults: &Faults, pieces: usize, rng: &mut impl Rng) -> CommitPlan {
         let whole = faults.draw(rng);
         let is_whole = rng.random::<f64>() < faults.commit_whole;
+        // Drawn even if the commit is whole, so that `commit_whole` does not change what later
+        // calls draw.
         let apart: Vec<_> = (0..pieces).map(|_| faults.draw(rng)).collect();
         let parts = match is_whole {
             true => vec![Part { fate: whole.fate, late: whole.late, pieces: 0..pieces }],
@@ -65,7 +69,7 @@ impl CommitPlan {
         CommitPlan { before: whole.before, after: whole.after, parts }
     }
 
-    /// Counts one call, and each fault that its parts meet.
+    /// Counts one call, and the fault of each of its parts.
     pub(crate) fn count(&self, counts: &mut Counts) {
         counts.calls += 1;
         self.parts.iter().for_each(|part| counts.count_fate(part.fate));
@@ -107,13 +111,14 @@ fn committed_of(answers: Vec<Answer>, has_create: bool) -> Committed {
 }
 
 impl<S: Store + ?Sized> FaultyStore<S> {
-    /// Runs a commit as drawn.
+    /// Draws the course of a commit and runs it.
     pub(crate) async fn run_commit(&self, writes: Writes) -> Committed {
         writes.assert_distinct();
         let has_create = writes.create.is_some();
         let pieces = pieces_of(writes);
         let CommitPlan { before, after, parts } = self.draw_commit(pieces.len());
         wait(before).await;
+        // First the parts that take no effect now: their errors are known.
         let mut answers: Vec<Answer> = vec![Ok(None); pieces.len()];
         let mut now: Vec<usize> = Vec::new();
         for Part { fate, late, pieces: places } in &parts {
@@ -136,6 +141,8 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         for (place, answer) in now.into_iter().zip(self.commit_pieces(&together).await) {
             answers[place] = answer;
         }
+        // Then the faults that come after the effect. They change the answers of pieces that
+        // succeeded.
         for Part { fate, late, pieces: places } in parts {
             let answers = &mut answers[places.clone()];
             match fate {
@@ -157,6 +164,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         committed_of(answers, has_create)
     }
 
+    /// Commits pieces on the store inside. Returns their answers, in order.
     async fn commit_pieces(&self, pieces: &[Piece]) -> Vec<Answer> {
         if pieces.is_empty() {
             return Vec::new();
@@ -166,6 +174,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         answers
     }
 
+    /// Commits pieces on the store inside after the delay `late`, with nobody waiting.
     fn land_pieces(&self, late: Duration, pieces: &[Piece]) {
         if pieces.is_empty() {
             return;

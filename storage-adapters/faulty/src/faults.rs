@@ -1,7 +1,7 @@
-//! What to inject, and how it is drawn: plain data and pure functions of a random stream.
+//! The faults to inject, and how they are drawn: plain data and pure functions of a random stream.
 //!
-//! Every call draws the same number of values, whatever the settings. So one probability can be changed without another run's
-//! decisions moving with it.
+//! Every call draws the same number of values under all settings. So a change of one probability
+//! does not shift the values that later calls draw.
 
 use std::time::Duration;
 
@@ -10,28 +10,30 @@ use rand::{Rng, RngExt};
 /// A distribution of delays, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Latency {
-    /// No delay: the call does not even yield.
+    /// No delay. The call does not even yield.
     None,
-    /// Uniform between two bounds, both inclusive.
+    /// A uniform distribution between two bounds, both inclusive.
     Uniform {
-        /// The shortest.
+        /// The shortest delay.
         min_us: u64,
-        /// The longest.
+        /// The longest delay.
         max_us: u64,
     },
-    /// Log-normal, the usual shape of services: most calls near the median, a long tail. Cut off at ten times the 99th percentile.
+    /// A log-normal distribution, the usual shape of services: most calls near the median, and a
+    /// long tail. It is cut off at ten times the 99th percentile.
     LogNormal {
-        /// Half of the delays are below.
+        /// The median: half of the delays are below it.
         median_us: u64,
-        /// 99 in 100 are below; more than the median.
+        /// The 99th percentile: 99 in 100 delays are below it. Greater than the median.
         p99_us: u64,
     },
 }
 
 /// The 99th percentile of the standard normal distribution.
 const NORMAL_P99: f64 = 2.326_347_9;
-/// The longest delay that a log-normal distribution gives, as a multiple of its 99th percentile: one draw in a million is beyond it
-/// for the profiles below, and a bound lets [`FaultyStore`](crate::FaultyStore) state a grace time.
+/// The longest delay that a log-normal distribution gives, as a multiple of its 99th percentile:
+/// one draw in a million is beyond it for the profiles below, and a bound lets
+/// [`FaultyStore`](crate::FaultyStore) state a grace time.
 const TAIL_P99_MULTIPLE: u64 = 10;
 
 impl Latency {
@@ -42,12 +44,12 @@ impl Latency {
     /// Redis in the same zone: about half a millisecond.
     pub const REDIS: Latency = Latency::LogNormal { median_us: 500, p99_us: 2_000 };
 
-    /// The same delay each time.
+    /// Returns the distribution that always gives the same delay.
     pub const fn fixed(us: u64) -> Latency {
         Latency::Uniform { min_us: us, max_us: us }
     }
 
-    /// No delay is longer.
+    /// Returns the longest delay that the distribution gives.
     pub const fn max(self) -> Duration {
         match self {
             Latency::None => Duration::ZERO,
@@ -56,7 +58,7 @@ impl Latency {
         }
     }
 
-    /// One delay. Draws two values.
+    /// Draws a delay. Always takes two values from `rng`.
     pub(crate) fn draw(self, rng: &mut impl Rng) -> Duration {
         let (one, two): (f64, f64) = (rng.random(), rng.random());
         match self {
@@ -68,6 +70,7 @@ impl Latency {
             Latency::LogNormal { median_us, p99_us } => {
                 assert!(0 < median_us && median_us < p99_us, "median {median_us} us, p99 {p99_us} us");
                 let sigma = (p99_us as f64 / median_us as f64).ln() / NORMAL_P99;
+                // Box and Muller's transform of two uniform values.
                 let normal = (-2.0 * (1.0 - one).ln()).sqrt() * (std::f64::consts::TAU * two).cos();
                 let us = median_us as f64 * (sigma * normal).exp();
                 Duration::from_micros(us as u64).min(self.max())
@@ -76,37 +79,41 @@ impl Latency {
     }
 }
 
-/// The faults to inject. Probabilities are per call, or per piece of a commit, between 0 and 1; the first
-/// six exclude each other and sum to at most 1.
+/// The faults to inject. Probabilities are for each call, or each piece of a commit, and between 0
+/// and 1. The first six exclude each other and sum to at most 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faults {
-    /// The delay of every call. A random share of it passes before the effect, the rest after.
+    /// The delay of every call. A random share of it passes before the effect, the rest after it.
     pub latency: Latency,
-    /// Probability: the call takes effect, and its answer is lost.
+    /// The probability that the call takes effect and its answer is lost.
     pub no_answer_done: f64,
-    /// Probability: the call is not answered, and takes effect after a delay drawn from `late`. (A read is just not answered.)
+    /// The probability that the call is not answered and takes effect after a delay drawn from
+    /// `late`. (A read is just not answered.)
     pub no_answer_late: f64,
-    /// Probability: the call is not answered, and never takes effect.
+    /// The probability that the call is not answered and never takes effect.
     pub no_answer_never: f64,
-    /// Probability: the store says [`Busy`](aft_store::Error::Busy).
+    /// The probability that the store answers [`Busy`](aft_store::Error::Busy).
     pub busy: f64,
-    /// Probability: the call is executed twice, one right after the other, and the second answer is given. So a create that won may
-    /// answer `Exists`, as happens when a client library repeats a request whose answer it lost.
+    /// The probability that the call is executed twice in a row and the second answer is returned.
+    /// So a create that won may answer `Exists`, as happens when a client library repeats a request
+    /// whose answer was lost.
     pub twice: f64,
-    /// Probability: the call is answered, and lands once more after a delay drawn from `late`, as when a client library
-    /// gave up on a first try that was still under way.
+    /// The probability that the call is answered and takes effect once more after a delay drawn
+    /// from `late`, as when a client library timed out on a first try that was still in flight.
     pub again_late: f64,
-    /// Probability, for a delete of several names only, drawn apart: a random part of them is deleted, and no answer is given.
+    /// The probability, drawn separately and only for a delete of several names, that a random part
+    /// of them is deleted and no answer is returned.
     pub delete_partial: f64,
-    /// Probability, for a commit only, drawn apart: all of its pieces meet one fate, as in a store
-    /// that carries it out at once. Otherwise each piece meets its own, with these probabilities.
+    /// The probability, drawn separately and only for a commit, that all of its pieces have the
+    /// same fate, as in a store that carries them out as one. Otherwise each piece has its own,
+    /// with the probabilities above.
     pub commit_whole: f64,
-    /// The delay of what lands late.
+    /// The delay of effects that come late.
     pub late: Latency,
 }
 
 impl Faults {
-    /// Nothing at all.
+    /// No faults and no delays.
     pub const NONE: Faults = Faults {
         latency: Latency::None,
         no_answer_done: 0.0,
@@ -120,13 +127,13 @@ impl Faults {
         late: Latency::None,
     };
 
-    /// Only delays: a stand-in for a remote store, for benchmarks.
+    /// Returns settings with delays and no faults, which imitate a remote store for benchmarks.
     pub const fn latency_only(latency: Latency) -> Faults {
         Faults { latency, ..Faults::NONE }
     }
 
-    /// Everything, each with probability `each` (at most 1/6), landing up to `late` later. Every
-    /// other commit meets its fate as a whole.
+    /// Returns settings with every fault, each with probability `each` (at most 1/6). Late effects
+    /// come after a delay drawn from `late`. Half of the commits have one fate as a whole.
     pub const fn all(each: f64, latency: Latency, late: Latency) -> Faults {
         Faults {
             latency,
@@ -142,8 +149,10 @@ impl Faults {
         }
     }
 
+    /// Checks the probabilities.
+    ///
     /// # Panics
-    /// If a probability is out of range or they sum to more than 1.
+    /// Panics if a probability is out of range, or the first six sum to more than 1.
     pub(crate) fn check(&self) {
         let each = self.probabilities().map(|(_, probability)| probability);
         assert!(each.iter().all(|p| (0.0..=1.0).contains(p)), "probabilities in {self:?}");
@@ -163,12 +172,13 @@ impl Faults {
         ]
     }
 
-    /// What is to happen to one call.
+    /// Draws the course of one call.
     pub(crate) fn draw(&self, rng: &mut impl Rng) -> Plan {
         let delay = self.latency.draw(rng);
         let before = delay.mul_f64(rng.random());
         let late = self.late.draw(rng);
         let (partial, share): (f64, f64) = (rng.random(), rng.random());
+        // The six fates share the interval from 0 to 1; the rest of it is an answered call.
         let mut left = rng.random::<f64>();
         let mut fate = Fate::Answered;
         for (candidate, probability) in self.probabilities() {
@@ -188,7 +198,8 @@ impl Faults {
     }
 }
 
-/// What happens to a call, apart from delays.
+/// The fate of a call, apart from delays: one for each of the first six probabilities of
+/// [`Faults`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Answered,
@@ -207,7 +218,7 @@ pub(crate) struct Plan {
     pub(crate) after: Duration,
     pub(crate) late: Duration,
     pub(crate) fate: Fate,
-    /// Only this share of the names of a delete takes effect.
+    /// The share of the names that a partial delete removes; `None` if a delete is not partial.
     pub(crate) partial: Option<f64>,
 }
 
@@ -247,30 +258,30 @@ impl Call {
     ];
 }
 
-/// Numbers of calls, and of what was injected into them. Of a commit whose pieces went apart,
-/// each piece's fault counts.
+/// The number of calls, and of the faults injected into them. If the pieces of a commit have fates
+/// of their own, each piece's fault counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Calls, whatever became of them.
+    /// All calls, with or without a fault.
     pub calls: u64,
-    /// Took effect, answer lost.
+    /// Calls that took effect and whose answer was lost.
     pub no_answer_done: u64,
-    /// Not answered, to land later.
+    /// Calls that were not answered and take effect later.
     pub no_answer_late: u64,
-    /// Not answered, never to land.
+    /// Calls that were not answered and never take effect.
     pub no_answer_never: u64,
-    /// Told that the store is busy.
+    /// Calls that were answered with `Busy`.
     pub busy: u64,
-    /// Executed twice.
+    /// Calls that were executed twice.
     pub twice: u64,
-    /// Answered, to land once more.
+    /// Calls that were answered and take effect once more.
     pub again_late: u64,
     /// Deletes that deleted a part of their names.
     pub delete_partial: u64,
 }
 
 impl Counts {
-    /// All faults, of any kind; delays are not counted.
+    /// Returns the number of faults of all kinds. Delays are not counted.
     pub fn faults(&self) -> u64 {
         let unanswered = self.no_answer_done + self.no_answer_late + self.no_answer_never;
         unanswered + self.busy + self.twice + self.again_late + self.delete_partial

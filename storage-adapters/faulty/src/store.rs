@@ -1,4 +1,4 @@
-//! The decorator: one course for every call, whichever it is.
+//! The decorator: the same course for every kind of call.
 //!
 //! ```text
 //! draw ─ wait ─┬─ Busy, never ──────────────────► no effect, error
@@ -6,8 +6,9 @@
 //!              └─ effect (once or twice) ─ wait ─► answer, or none
 //! ```
 //!
-//! What lands late is a spawned task; [`FaultyStore::quiesce`] waits until none is left. A call whose future is dropped before its effect has
-//! none, and after its effect has it: both are within the contract.
+//! An effect that comes late is a spawned task; [`FaultyStore::quiesce`] waits until none is left.
+//! If the future of a call is dropped before the effect, there is none; if it is dropped after it,
+//! the effect stays. The contract allows both.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ use crate::{
     faults::{Fate, Plan},
 };
 
-/// A store with faults around another one. A clone shares everything.
+/// A decorator that injects faults into the calls to another store. A clone shares everything.
 #[derive(Debug)]
 pub struct FaultyStore<S: Store + ?Sized> {
     inner: Arc<S>,
@@ -43,13 +44,15 @@ impl<S: Store + ?Sized> Clone for FaultyStore<S> {
     }
 }
 
+/// The state that clones share.
 #[derive(Debug)]
 struct Course {
     state: Mutex<State>,
-    /// The longest that a call without an answer has been able to take since the start, in milliseconds.
+    /// The longest delay of a call without an answer under any faults set so far, in milliseconds.
     grace_ms: AtomicU64,
-    /// How many are still to land.
+    /// The number of effects that are still pending.
     landing: AtomicUsize,
+    /// Notified when the last pending effect is done.
     landed: Notify,
 }
 
@@ -60,7 +63,8 @@ struct State {
     counts: [Counts; Call::ALL.len()],
 }
 
-/// Counts one that is still to land, until dropped: also when its task is cancelled with its runtime.
+/// A pending effect, counted until this is dropped. That happens even if its task is cancelled with
+/// the runtime.
 struct Landing(Arc<Course>);
 
 impl Landing {
@@ -79,10 +83,11 @@ impl Drop for Landing {
 }
 
 impl<S: Store + ?Sized> FaultyStore<S> {
-    /// A store with these faults around `inner`. The same seed and the same order of calls give the same faults.
+    /// Makes a store that injects `faults` into the calls to `inner`. The same seed and the same
+    /// order of calls give the same faults.
     ///
     /// # Panics
-    /// If a probability is out of range.
+    /// Panics if a probability is out of range, or the first six sum to more than 1.
     pub fn new(inner: Arc<S>, seed: u64, faults: Faults) -> FaultyStore<S> {
         let state =
             State { rng: StdRng::seed_from_u64(seed), faults: Faults::NONE, counts: Default::default() };
@@ -97,7 +102,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         store
     }
 
-    /// The store inside, without faults: for auditors.
+    /// Returns the store inside, without faults. For auditors.
     pub fn inner(&self) -> &Arc<S> {
         &self.inner
     }
@@ -105,23 +110,26 @@ impl<S: Store + ?Sized> FaultyStore<S> {
     /// Changes the faults, from the next call on.
     ///
     /// # Panics
-    /// If a probability is out of range.
+    /// Panics if a probability is out of range, or the first six sum to more than 1.
     pub fn set_faults(&self, faults: Faults) {
         faults.check();
         let grace = faults.latency.max() + faults.late.max();
         let grace_ms = u64::try_from(grace.as_micros().div_ceil(1000)).expect("delays are far below 2^64 ms");
+        // Never lowered: calls made under earlier faults may still be pending.
         self.course.grace_ms.fetch_max(grace_ms, Ordering::AcqRel);
         self.state().faults = faults;
     }
 
-    /// Switches every fault and delay off, from the next call on. What is under way still lands: see [`FaultyStore::quiesce`].
+    /// Switches every fault and delay off, from the next call on. Effects that are pending still
+    /// come: see [`FaultyStore::quiesce`].
     pub fn heal(&self) {
         self.set_faults(Faults::NONE);
     }
 
-    /// Waits until nothing is left to land.
+    /// Waits until no effect is pending.
     pub async fn quiesce(&self) {
         loop {
+            // Registered before the count is read, so that no notification is missed.
             let landed = self.course.landed.notified();
             if self.course.landing.load(Ordering::Acquire) == 0 {
                 return;
@@ -130,12 +138,12 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         }
     }
 
-    /// What was injected into calls of one class.
+    /// Returns the number of calls of one class and of the faults injected into them.
     pub fn counts(&self, call: Call) -> Counts {
         self.state().counts[call as usize]
     }
 
-    /// What was injected into all calls.
+    /// Returns the number of all calls and of the faults injected into them.
     pub fn counts_total(&self) -> Counts {
         let mut total = Counts::default();
         self.state().counts.iter().for_each(|counts| total.add(counts));
@@ -146,6 +154,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         self.course.state.lock().expect("drawing does not panic: faults are checked when they are set")
     }
 
+    /// Draws the course of a call, and counts it.
     fn draw(&self, call: Call, may_be_partial: bool) -> Plan {
         let mut state = self.state();
         let State { rng, faults, counts } = &mut *state;
@@ -154,7 +163,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         plan
     }
 
-    /// Draws the course of a commit of this many pieces.
+    /// Draws the course of a commit of `pieces` pieces.
     pub(crate) fn draw_commit(&self, pieces: usize) -> CommitPlan {
         let mut state = self.state();
         let State { rng, faults, counts } = &mut *state;
@@ -171,7 +180,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))
     }
 
-    /// Runs a call that changes nothing.
+    /// Runs a call that changes nothing. A lost answer is its only fault apart from `Busy`.
     async fn read<T, F: Future<Output = Result<T>> + Send>(&self, call: Call, effect: F) -> Result<T> {
         let plan = self.draw(call, false);
         wait(plan.before).await;
@@ -184,7 +193,8 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         result
     }
 
-    /// Runs a call that changes something, as planned. `effect` makes one execution of it, which owns what it needs.
+    /// Runs a call that changes something, as `plan` says. `effect` makes one execution of it,
+    /// which owns its arguments.
     async fn write<T, F, E>(&self, call: Call, plan: Plan, effect: E) -> Result<T>
     where
         T: Send + 'static,
@@ -218,22 +228,24 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         result
     }
 
+    /// Spawns `effect`, to run after the delay `late` and count as pending until it is done.
     pub(crate) fn land<T: Send>(&self, late: Duration, effect: impl Future<Output = T> + Send + 'static) {
         let landing = Landing::new(&self.course);
         tokio::spawn(async move {
             wait(late).await;
-            // Nobody is left to tell of an error: this call is one without an answer.
+            // An error has no receiver, since the caller has its answer already.
             drop(effect.await);
             drop(landing);
         });
     }
 }
 
-/// So much of a delay is not left to the runtime's timer.
+/// The end of a delay that is not left to the runtime's timer.
 const TIMER_STEP: Duration = Duration::from_millis(2);
 
-/// Waits as long as it says: the runtime's timer goes by whole milliseconds and rounds up, which would make a store of half a millisecond one of two. The last
-/// of them are slept in a thread of their own.
+/// Waits for `delay`, precisely. The runtime's timer counts whole milliseconds and rounds up, so a
+/// store of half a millisecond would seem one of two. So the last [`TIMER_STEP`] is slept on a
+/// blocking thread.
 pub(crate) async fn wait(delay: Duration) {
     if delay.is_zero() {
         return;
@@ -255,8 +267,9 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         format!("faulty:{}", self.inner.url())
     }
 
-    /// Those of the store inside, with a grace time that covers the longest delay configured so
-    /// far, unless that store holds writes to their deadlines, however late they come.
+    /// Returns the capabilities of the store inside, with a grace time that covers the longest
+    /// delay configured so far. If that store enforces deadlines, its own grace time holds, however
+    /// late a write comes.
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         if self.inner.until(Instant::now()).is_some() {
@@ -347,6 +360,7 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
     async fn delete(&self, names: &[Name]) -> Result<()> {
         let may_be_partial = names.len() > 1;
         let plan = self.draw(Call::Delete, may_be_partial);
+        // A partial delete: the last names, in place of any other fault.
         if let Some(share) = plan.partial.filter(|_| may_be_partial) {
             wait(plan.before).await;
             let part = (names.len() as f64 * share) as usize;

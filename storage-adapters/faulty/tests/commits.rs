@@ -1,6 +1,6 @@
-//! Goal: of a commit each piece meets a fate of its own, or all meet one; each answer says no more
-//! than is true; and commits, scans and times reach the store inside as such. Method: the memory
-//! store inside, which shows what took effect, and a store inside that notes what was asked.
+//! Goal: each piece of a commit has a fate of its own, or all have the same one; each answer is
+//! true; and commits, scans and times are passed to the store inside as such. Method: the memory
+//! store inside, which shows what took effect, and a store inside that records its calls.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn writes(entries: usize) -> Writes {
     }
 }
 
-/// The answers of the pieces, one letter a piece, the record first.
+/// Returns the answers of the pieces, one letter for each, the record first.
 fn letters(committed: &Committed) -> String {
     let letter = |error: &Error| match error {
         Error::NoAnswer(_) => 'n',
@@ -51,15 +51,15 @@ fn letters(committed: &Committed) -> String {
     created.into_iter().chain(puts).collect()
 }
 
-/// The pieces that are there, one letter a piece.
+/// Returns one sign for each piece, the record first: `+` if it exists, `-` if not.
 fn there(store: &FaultyStore<MemoryStore>, entries: usize) -> String {
     let names: Vec<Name> = store.inner().objects().into_iter().map(|(name, _)| name).collect();
     let pieces = std::iter::once(record()).chain((0..entries).map(entry));
     pieces.map(|piece| if names.contains(&piece) { '+' } else { '-' }).collect()
 }
 
-/// Each fault alone, always, for pieces that go apart and for a commit that goes as a whole: what
-/// is answered, what is there at once, and what at last.
+/// Checks `faults`, one fault that always happens, for pieces with fates of their own and for a
+/// whole commit: the answers, and the pieces that exist at once and at last.
 async fn check(faults: Faults, answers: &str, at_once: &str, at_last: &str) {
     for commit_whole in [0.0, 1.0] {
         let store = faulty(3, Faults { commit_whole, ..faults });
@@ -76,7 +76,7 @@ async fn check(faults: Faults, answers: &str, at_once: &str, at_last: &str) {
 }
 
 #[tokio::test]
-async fn each_fault_does_what_it_says() {
+async fn each_fault_has_its_documented_effect_on_commits() {
     let late = Latency::fixed(5_000);
     check(Faults { no_answer_done: 1.0, ..Faults::NONE }, "nnnn", "++++", "++++").await;
     check(Faults { no_answer_late: 1.0, late, ..Faults::NONE }, "nnnn", "----", "++++").await;
@@ -87,7 +87,7 @@ async fn each_fault_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn without_faults_a_commit_is_one_of_the_store_inside() {
+async fn without_faults_a_commit_is_passed_to_the_store_inside() {
     let store = faulty(1, Faults::NONE);
     assert_eq!(letters(&store.commit(writes(ENTRIES)).await), "cppp");
     assert_eq!(there(&store, ENTRIES), "++++");
@@ -98,10 +98,10 @@ async fn without_faults_a_commit_is_one_of_the_store_inside() {
     assert_eq!(store.counts(Call::Commit), Counts { calls: 4, ..Counts::default() });
 }
 
-/// Every mix of record and entry comes up: both, one without the other, none; now and at last. What
-/// answered `Ok` is there, and what was never to land is not.
+/// Shows that every mix of record and entry comes up, at once and at last: both, one without the
+/// other, neither. A piece that answered `Ok` exists, and one that answered `Busy` does not.
 #[tokio::test]
-async fn pieces_meet_their_fates_independently() {
+async fn pieces_have_independent_fates() {
     let faults = Faults {
         no_answer_done: 0.15,
         no_answer_late: 0.25,
@@ -123,8 +123,12 @@ async fn pieces_meet_their_fates_independently() {
             answers.chars().zip(at_once[seed as usize].chars()).zip(at_last[seed as usize].chars())
         {
             match answer {
-                'c' | 'p' => assert_eq!((once, last), ('+', '+'), "seed {seed}: answered and not there"),
-                'b' => assert_eq!((once, last), ('-', '-'), "seed {seed}: busy, and there"),
+                'c' | 'p' => assert_eq!(
+                    (once, last),
+                    ('+', '+'),
+                    "seed {seed}: a piece answered Ok, but does not exist"
+                ),
+                'b' => assert_eq!((once, last), ('-', '-'), "seed {seed}: a piece answered Busy, but exists"),
                 'n' => late_one_by_one |= (once, last) == ('-', '+'),
                 other => panic!("seed {seed}: {other}"),
             }
@@ -135,7 +139,7 @@ async fn pieces_meet_their_fates_independently() {
         assert!(at_last.iter().any(|there| there == mix), "{mix} never came up at last: {at_last:?}");
     }
     assert!(late_one_by_one, "no piece landed late");
-    // A large commit has all fates in one.
+    // A large commit has pieces of every fate.
     let store = faulty(7, faults);
     let committed = store.commit(writes(60)).await;
     for letter in ['p', 'n', 'b'] {
@@ -149,9 +153,9 @@ async fn pieces_meet_their_fates_independently() {
     assert_eq!(counts.calls, 1);
 }
 
-/// A commit as a whole is there whole or not at all, at every moment.
+/// Shows that a commit with one fate exists whole or not at all, at every moment.
 #[tokio::test]
-async fn a_whole_commit_has_no_halves() {
+async fn a_commit_with_one_fate_is_never_partial() {
     let faults = Faults { commit_whole: 1.0, ..Faults::all(0.15, Latency::None, Latency::fixed(2_000)) };
     let mut seen = Vec::new();
     for seed in 0..40 {
@@ -203,7 +207,7 @@ async fn a_scan_is_delayed_or_not_answered() {
     assert_eq!(store.counts(Call::List).calls + store.counts(Call::Groups).calls, 0);
 }
 
-/// A store that notes what it was asked, and that has heard one time.
+/// A store that records its calls, and returns the times that it was made with.
 #[derive(Debug, Default)]
 struct Noting {
     inner: MemoryStore,

@@ -1,5 +1,5 @@
-//! Goal: what is injected is what was asked for, can be switched off, and stays within the contract. Method: the memory store inside, which
-//! shows what took effect; delays of a few milliseconds.
+//! Goal: the configured faults are injected, can be switched off, and stay within the contract.
+//! Method: the memory store inside, which shows what took effect; delays of a few milliseconds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn name(item: usize) -> Name {
     Name::new(Space::Version, "key", item.to_string())
 }
 
-/// What a run of creates, puts and deletes was told, one letter a call.
+/// Runs `calls` creates. Returns their answers, one letter for each.
 async fn run(store: &FaultyStore<MemoryStore>, calls: usize) -> String {
     let mut told = String::new();
     for i in 0..calls {
@@ -63,7 +63,8 @@ async fn the_same_seed_gives_the_same_faults() {
     }
 }
 
-/// Each fault alone, always: what the caller is told, whether the effect is there at once, and whether it is after quiescing.
+/// Checks `faults`, one fault that always happens: the answer, whether the effect is visible at
+/// once, and whether it is after quiescing.
 async fn check(faults: Faults, told: &str, at_once: bool, at_last: bool) {
     let there = async |store: &FaultyStore<MemoryStore>| {
         store.inner().get(&name(0)).await.expect("memory does not fail").is_some()
@@ -79,7 +80,7 @@ async fn check(faults: Faults, told: &str, at_once: bool, at_last: bool) {
 }
 
 #[tokio::test]
-async fn each_fault_does_what_it_says() {
+async fn each_fault_has_its_documented_effect() {
     let late = Latency::fixed(5_000);
     check(Faults { no_answer_done: 1.0, ..Faults::NONE }, "n", true, true).await;
     check(Faults { no_answer_late: 1.0, late, ..Faults::NONE }, "n", false, true).await;
@@ -94,10 +95,10 @@ async fn an_answered_call_may_land_again() {
     let store = faulty(3, Faults { again_late: 1.0, late: Latency::fixed(5_000), ..Faults::NONE });
     store.put(&name(0), Bytes::from("x")).await.unwrap();
     store.heal();
-    assert_eq!(store.capabilities().grace_ms, 5, "the grace time covers what is still under way");
+    assert_eq!(store.capabilities().grace_ms, 5, "the grace time covers effects that are still pending");
     store.delete(&[name(0)]).await.unwrap();
     store.quiesce().await;
-    assert!(store.get(&name(0)).await.unwrap().is_some(), "the late landing came after the delete");
+    assert!(store.get(&name(0)).await.unwrap().is_some(), "the late effect should come after the delete");
 }
 
 #[tokio::test]
@@ -127,11 +128,12 @@ async fn a_delay_has_the_median_that_was_asked_for() {
     }
     delays.sort();
     let median = delays[delays.len() / 2];
-    // The two halves of the delay are rounded up to timer ticks of 1 ms each; a busy machine adds more.
+    // A median of 60 draws is near the one that was asked for; a busy machine adds to the delays.
     assert!(median > Duration::from_millis(3) && median < Duration::from_millis(30), "{median:?}");
 }
 
-/// Half a millisecond is not two: clouds' latencies would be told apart from the timer's steps only above some milliseconds.
+/// Shows that a delay of half a millisecond does not become two. Otherwise the timer's steps would
+/// hide the latencies of fast stores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_delays_are_short() {
     let store = FaultyStore::new(Arc::new(MemoryStore::new()), 1, Faults::latency_only(Latency::fixed(500)));
@@ -144,16 +146,17 @@ async fn short_delays_are_short() {
     }
     took.sort();
     assert!(took[0] >= Duration::from_micros(500), "{took:?}");
-    // The quickest quarter: a busy machine slows others down, and the timer's steps would slow down all.
+    // The fastest quarter is checked: a busy machine slows down others, but the timer's steps would
+    // slow down all.
     assert!(took[12] < Duration::from_millis(1), "{took:?}");
 }
 
-/// Checks that a probe that is stopped leaves things only where no sweep looks.
+/// Shows that a probe that cannot clean up leaves objects only in spaces that no sweep reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leftovers_of_a_probe_are_in_no_space_that_nodes_scan() {
     let mut left = 0;
     for seed in 0..3 {
-        // Deletions fail as other calls do, and the probe then leaves the rest.
+        // Deletes fail as other calls do, and the probe then leaves objects behind.
         let store = Arc::new(faulty(seed, Faults { no_answer_never: 0.2, ..Faults::NONE }));
         let probed: Arc<dyn Store> = store.clone();
         match seed {
@@ -166,10 +169,11 @@ async fn leftovers_of_a_probe_are_in_no_space_that_nodes_scan() {
             left += 1;
         }
     }
-    assert!(left > 0, "no deletion failed");
+    assert!(left > 0, "no delete failed, so nothing was left behind: choose other seeds");
 }
 
-/// A store in memory that holds puts to a deadline, as one does that compares it with its own time.
+/// A store in memory that enforces the deadline of puts, like a store that compares it with its own
+/// time.
 #[derive(Debug)]
 struct Held {
     inner: MemoryStore,
@@ -233,17 +237,23 @@ impl Store for Held {
 }
 
 #[tokio::test]
-async fn a_write_that_is_delayed_is_held_to_its_deadline_where_the_store_inside_can() {
+async fn a_deadline_of_the_store_inside_bounds_delayed_writes() {
     let faults = Faults::latency_only(Latency::fixed(20_000));
     let held = FaultyStore::new(Arc::new(Held { inner: MemoryStore::new(), until: None }), 3, faults);
-    assert_eq!(held.capabilities().grace_ms, 0, "nothing takes effect late, however slow it is");
-    let soon = held.until(Instant::now() + Duration::from_millis(1)).expect("the store inside can");
+    assert_eq!(
+        held.capabilities().grace_ms,
+        0,
+        "no write takes effect after its deadline, however long its delay"
+    );
+    let soon =
+        held.until(Instant::now() + Duration::from_millis(1)).expect("the store inside enforces deadlines");
     assert!(matches!(soon.put(&name(0), Bytes::from("x")).await, Err(Error::NoAnswer(_))));
-    let later = held.until(Instant::now() + Duration::from_secs(60)).expect("the store inside can");
+    let later =
+        held.until(Instant::now() + Duration::from_secs(60)).expect("the store inside enforces deadlines");
     later.put(&name(1), Bytes::from("x")).await.unwrap();
-    assert!(held.inner().get(&name(0)).await.unwrap().is_none(), "it came too late");
-    assert!(held.inner().get(&name(1)).await.unwrap().is_some(), "it came in time");
+    assert!(held.inner().get(&name(0)).await.unwrap().is_none(), "the put came after its deadline");
+    assert!(held.inner().get(&name(1)).await.unwrap().is_some(), "the put came before its deadline");
     let free = faulty(3, faults);
-    assert!(free.until(Instant::now()).is_none(), "the store inside cannot");
-    assert_eq!(free.capabilities().grace_ms, 20, "it may come as late as it is slow");
+    assert!(free.until(Instant::now()).is_none(), "the store inside does not enforce deadlines");
+    assert_eq!(free.capabilities().grace_ms, 20, "a write may take effect as late as the longest delay");
 }
