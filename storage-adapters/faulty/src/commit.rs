@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! draw ─ wait ─┬─ busy or never: no effect ─────────────────► error
-//!              ├─ late ─► spawned: wait, effect                no answer at once
+//!              ├─ late ─► spawned: wait, effect               no answer at once
 //!              └─ the others together, in one commit ─┬─ once or twice ─► answer, or none
 //!                                                     └─ again late ─► answer; spawned
 //! ```
