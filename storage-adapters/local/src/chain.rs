@@ -1,13 +1,16 @@
-//! The commit chain: every batch carries a number, one more than that of the batch before, and a digest of itself and of the chain so far.
+//! The commit chain: every batch has a number, one more than that of the batch before, and a digest
+//! of itself and of the chain so far.
 //!
-//! The tree's own recovery takes a damaged batch in its journal for the torn end of an unfinished write, and silently drops it and all that
-//! follow. With the numbers, a batch that is missing is seen, and with the digest, one that is damaged.
+//! The tree's own recovery takes a damaged batch in its journal for the torn end of an unfinished
+//! write, and silently drops it and all that follow. The numbers reveal a missing batch, and the
+//! digests a damaged one.
 //!
-//! The newest link stands in the tree under a fixed key, and is the last item of its batch in the journal.
+//! The newest link is stored in the tree under a fixed key, and is the last item of its batch in
+//! the journal.
 
 use crate::checksum::xxh64;
 
-/// One link: what the last item of every batch holds.
+/// One link of the chain: the value of the last item of every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Link {
     /// The batch's number. The first is 1.
@@ -36,21 +39,22 @@ impl Link {
     }
 }
 
-/// The digest of a batch in the making.
+/// The digest of a batch that is being built.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Digest(u64);
 
 impl Digest {
-    /// Of an empty batch after the one with this number and digest.
+    /// Returns the digest of an empty batch that follows the batch with `number` and `digest`.
     pub(crate) fn after(number: u64, digest: u64) -> Digest {
         Digest(xxh64(&(number + 1).to_le_bytes(), digest))
     }
 
-    /// Takes the batch's next item, a value or a deletion.
+    /// Adds the batch's next item: a value, or a deletion if `value` is `None`.
     pub(crate) fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
         let seed = xxh64(key, self.0);
         self.0 = match value {
             Some(value) => xxh64(value, seed),
+            // Another seed, so that a deletion differs from an empty value.
             None => xxh64(b"", !seed),
         };
     }

@@ -1,7 +1,8 @@
-//! XXH64: 64 bits of checksum at memory speed, without a dependency.
+//! XXH64: a checksum of 64 bits at memory speed, without a dependency.
 //!
-//! It finds accidents (flipped bits, lost and misplaced pieces), not adversaries. The algorithm is Yann Collet's, public, and its value is
-//! durable: it stands in every stored value and in every link of the commit chain.
+//! It detects accidents (flipped bits, lost and misplaced pieces), not deliberate changes. The
+//! algorithm is Yann Collet's, and public. Checksums are durable: every stored value and every link
+//! of the commit chain holds one.
 
 const PRIMES: [u64; 5] = [
     0x9E37_79B1_85EB_CA87,
@@ -19,9 +20,11 @@ fn word(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes.try_into().expect("callers pass chunks of 8"))
 }
 
-/// The XXH64 checksum of `bytes`. Pass one checksum as the seed of the next to cover several pieces, boundaries included.
+/// Returns the XXH64 checksum of `bytes`. Pass one checksum as the seed of the next to cover
+/// several pieces, boundaries included.
 pub(crate) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let mut stripes = bytes.chunks_exact(32);
+    // Whole stripes of 32 bytes go through four lanes, which are then mixed.
     let mut hash = if bytes.len() >= 32 {
         let mut lanes = [
             seed.wrapping_add(PRIMES[0]).wrapping_add(PRIMES[1]),
@@ -47,6 +50,7 @@ pub(crate) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     };
     hash = hash.wrapping_add(bytes.len() as u64);
 
+    // The rest is taken in words of 8 bytes, then one of 4, then single bytes.
     let mut words = stripes.remainder().chunks_exact(8);
     for input in &mut words {
         hash = (hash ^ round(0, word(input))).rotate_left(27).wrapping_mul(PRIMES[0]).wrapping_add(PRIMES[3]);
@@ -64,6 +68,7 @@ pub(crate) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
         hash = (hash ^ u64::from(byte).wrapping_mul(PRIMES[4])).rotate_left(11).wrapping_mul(PRIMES[0]);
     }
 
+    // Last, every bit of the input is spread over all bits of the result.
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(PRIMES[1]);
     hash ^= hash >> 29;

@@ -1,8 +1,10 @@
-//! Why a directory was not opened. Each kind is a different thing for an operator to do.
+//! The reasons for which a directory is not opened. Each kind asks the operator for a different
+//! action.
 
 use std::path::{Path, PathBuf};
 
-/// Why [`LocalStore::open`](crate::LocalStore::open) refused. Nothing in the directory was changed, unless the text says so.
+/// The reason for which [`LocalStore::open`](crate::LocalStore::open) failed. No acknowledged data
+/// was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory holds something else. Choose another one, or an empty one.
@@ -10,7 +12,7 @@ pub enum OpenError {
     Foreign {
         /// The directory.
         dir: PathBuf,
-        /// Something that it holds.
+        /// A file or directory in it.
         found: String,
     },
     /// A newer version wrote the directory. Run that version, or a later one.
@@ -18,15 +20,15 @@ pub enum OpenError {
     Newer {
         /// The directory.
         dir: PathBuf,
-        /// What its format file says.
+        /// The content of its format file.
         says: String,
     },
     /// Another process has the directory open. Stop it, or choose another directory.
-    #[error("{} is in use by the process {pid}; one process a directory", dir.display())]
+    #[error("cannot open the store: another process holds the lock on {} (pid {pid}); stop it or choose another directory", dir.display())]
     Held {
         /// The directory.
         dir: PathBuf,
-        /// The process that holds it, as it wrote it into the lock file.
+        /// The id of the process that holds it, as written in the lock file.
         pid: String,
     },
     /// Acknowledged data is damaged or missing. Restore the directory from a copy.
@@ -34,15 +36,15 @@ pub enum OpenError {
     Damaged {
         /// The directory.
         dir: PathBuf,
-        /// What is damaged, by file and place.
+        /// The damage, by file and place.
         what: String,
     },
-    /// The file system did not do what it was asked.
+    /// A call to the file system failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried, on which path.
+        /// The action that failed, and its path.
         what: String,
-        /// The file system's answer.
+        /// The error of the file system.
         source: std::io::Error,
     },
 }
@@ -52,7 +54,7 @@ impl OpenError {
         OpenError::Damaged { dir: dir.to_owned(), what: what.into() }
     }
 
-    /// For `map_err`: says what was tried.
+    /// Returns a function for `map_err`, which adds the action `what` and its path.
     pub(crate) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
         let what = format!("{what} {}", path.display());
         move |source| OpenError::Io { what, source }

@@ -1,19 +1,25 @@
-//! A look at the tree's journals before the tree opens them.
+//! A check of the tree's journals before the tree opens them.
 //!
-//! The tree takes whatever it cannot read in a journal for the torn end of the last, unfinished write: it drops it *and everything behind it*.
-//! That is right for a torn end, and silent loss for a damaged middle. So this looks first:
+//! The tree takes anything in a journal that it cannot read for the torn end of the last,
+//! unfinished write: it drops it *and everything behind it*. That is right for a torn end, but a
+//! silent loss if the middle is damaged. So this module checks first:
 //!
-//! * Batches are numbered without gaps ([`Link`]), across journals too. A gap is a loss.
+//! * Batches are numbered without gaps ([`Link`]), across journals too. A gap means that batches
+//!   are lost.
 //! * Each batch's own digest must match, and the tree's sequence numbers must rise.
-//! * Behind bytes that are no batch, every position is tried: a whole batch there proves that the bytes before it had been synced, since
-//!   a batch is only written when the one before it is durable. That is damage.
-//! * If nothing follows, the mark of what was acknowledged ([`Acked`](crate::home::Acked)) decides: bytes behind it are a torn end, and are cut off.
+//! * Behind bytes that are not a batch, every position is tried. A whole batch there proves that
+//!   the bytes before it had been synced, since a batch is only written when the one before it is
+//!   durable. So those bytes are damaged.
+//! * If no batch follows, the number of the newest acknowledged batch
+//!   ([`Acked`](crate::home::Acked)) decides: bytes behind that batch are a torn end, and are cut
+//!   off.
 //!
 //! The layout is that of fjall 3 (`FJL` 3), without compression:
 //!
 //! ```text
 //! batch: start (1) │ items (4) │ seqno (8) ║ item ... ║ end (1) │ checksum (8) │ "FJL" 3
-//! item:  item (1) │ type (1) │ compression (1) │ keyspace (8) │ key length (2) │ value length (4) │ stored length (4) │ key │ value
+//! item:  item (1) │ type (1) │ compression (1) │ keyspace (8) │ key length (2)
+//!        │ value length (4) │ stored length (4) │ key │ value
 //! ```
 
 use std::fs::OpenOptions;
@@ -31,12 +37,12 @@ const TOMBSTONE: u8 = 1;
 const NOT_COMPRESSED: u8 = 0;
 const TRAILER: &[u8] = b"FJL\x03";
 
-/// What the journals hold.
+/// The first and the last batch of all journals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Journals {
-    /// The first batch's link.
+    /// The link of the first batch.
     pub(crate) first: Option<Link>,
-    /// The last batch's link.
+    /// The link of the last batch.
     pub(crate) last: Option<Link>,
 }
 
@@ -44,11 +50,11 @@ pub(crate) struct Journals {
 struct Batch {
     seqno: u64,
     link: Link,
-    /// Where the next one starts.
+    /// The position at which the next batch starts.
     end: usize,
 }
 
-/// Takes pieces from the front of some bytes.
+/// A reader that takes pieces from `bytes`, from the front.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -74,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// One item's type, key and value.
+/// Reads one item: its type, key and value.
 fn item<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8], &'a [u8])> {
     reader.is(ITEM)?;
     let kind = reader.byte()?;
@@ -91,7 +97,7 @@ fn item<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8], &'a [u8])> {
     Some((kind, key, value))
 }
 
-/// The whole, undamaged batch at this position, if there is one.
+/// Returns the batch at this position, or `None` if there is no whole and undamaged one.
 fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
     let mut reader = Reader { bytes, at };
     reader.is(START)?;
@@ -99,7 +105,8 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
     let seqno = u64::from_le_bytes(reader.array()?);
     let after_start = reader.at;
 
-    // The digest is seeded with the link, which comes last: first find the link, then go over the items again.
+    // The digest is seeded with the link, which is the last item. So the first pass finds the link,
+    // and a second one computes the digest.
     let mut link = None;
     for i in 0..items {
         let (_, key, value) = item(&mut reader)?;
@@ -127,7 +134,12 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
     (digest.finish() == link.digest).then_some(Batch { seqno, link, end })
 }
 
-/// Looks at all journals of a tree, and cuts a torn end off, unless batches up to `acked` are not all before it.
+/// Checks all journals of the tree in `tree`, and cuts off torn ends. `acked` is the number of the
+/// newest acknowledged batch, if it is known.
+///
+/// # Errors
+/// Returns [`OpenError::Damaged`] if an acknowledged batch is damaged or missing, and
+/// [`OpenError::Io`] if a journal cannot be read or cut.
 pub(crate) fn scan(dir: &Path, tree: &Path, acked: Option<u64>) -> Result<Journals, OpenError> {
     let mut found = Journals::default();
     let mut seqno = None;
@@ -136,6 +148,7 @@ pub(crate) fn scan(dir: &Path, tree: &Path, acked: Option<u64>) -> Result<Journa
         let bytes = std::fs::read(&path).map_err(OpenError::io("cannot read", &path))?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut at = 0;
+        // Walk over the whole batches at the start of the journal.
         while let Some(batch) = batch(&bytes, at) {
             let Batch { seqno: batch_seqno, link, end } = batch;
             if let Some(last) = found.last
@@ -159,9 +172,10 @@ pub(crate) fn scan(dir: &Path, tree: &Path, acked: Option<u64>) -> Result<Journa
         }
         let rest = &bytes[at..];
         let Some(dirt) = rest.iter().position(|&byte| byte != 0) else {
-            // Space that was reserved and not used.
+            // Only reserved space follows, which was not used.
             continue;
         };
+        // Bytes that are not a batch: damage if a batch follows, else perhaps a torn end.
         if let Some((later, place)) = later_batch(&bytes, at + 1) {
             let next = found.last.map_or(1, |last| last.number + 1);
             let what = format!(
@@ -173,12 +187,13 @@ pub(crate) fn scan(dir: &Path, tree: &Path, acked: Option<u64>) -> Result<Journa
         tracing::warn!(journal = %path.display(), at, dirt = at + dirt, "a journal ends in an unfinished write");
         torn.push((path, at));
     }
+    // Torn ends are cut only after all journals were read, when the last batch is known.
     let last = found.last.map_or(0, |last| last.number);
     for (path, at) in torn {
         if let Some(acked) = acked.filter(|&acked| acked > last) {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
             let what = format!(
-                "journal {file}: batch {} at byte {at} is damaged; it had been acknowledged, as all up to {acked}",
+                "journal {file}: batch {} at byte {at} is damaged; it had been acknowledged, like all batches up to {acked}",
                 last + 1
             );
             return Err(OpenError::damaged(dir, what));
@@ -193,7 +208,7 @@ pub(crate) fn scan(dir: &Path, tree: &Path, acked: Option<u64>) -> Result<Journa
     Ok(found)
 }
 
-/// The journals in the order in which they were written.
+/// Returns the journals in the order in which they were written.
 fn journal_paths(tree: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut journals = Vec::new();
     for entry in std::fs::read_dir(tree).map_err(OpenError::io("cannot list", tree))? {
@@ -206,7 +221,7 @@ fn journal_paths(tree: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(journals.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The first whole batch at any position from `from` on.
+/// Returns the first whole batch at or after `from`, and its position.
 fn later_batch(bytes: &[u8], from: usize) -> Option<(Link, usize)> {
     let starts = (from..bytes.len()).filter(|&at| bytes[at] == START && bytes.get(at + 13) == Some(&ITEM));
     starts.into_iter().find_map(|at| batch(bytes, at).map(|batch| (batch.link, at)))

@@ -1,14 +1,16 @@
-//! Names as keys of the tree.
+//! The encoding of names as keys of the tree.
 //!
 //! ```text
-//! space (1 byte) │ group, 0x00 written as 0x00 0xff │ 0x00 0x00 │ item, as it is
+//! space (1 byte) │ group, 0x00 written as 0x00 0xff │ 0x00 0x00 │ item, unescaped
 //! ```
 //!
-//! Byte order of keys is the order of (space, group, item): the end mark 0x00 0x00 sorts before everything that may continue a group, an escaped
-//! zero (0x00 0xff) included. So all items of a group are neighbours, and 0x00 0x01 in the place of the end mark is a position after all
-//! items of a group and before the next one: from group to group is one seek, however many items lie between.
+//! The byte order of keys is the order of (space, group, item): the end mark 0x00 0x00 sorts before
+//! everything that may continue a group, even before an escaped zero (0x00 0xff). So all items of a
+//! group are neighbours. With 0x00 0x01 in place of the end mark, a key is a position after all
+//! items of a group and before the next group. So one seek leads from group to group, however many
+//! items lie between them.
 //!
-//! Keys of the store's own start with 0x00, which is no space.
+//! The store's own keys start with 0x00, which is not a space.
 
 use aft_store::{Name, Space};
 use bytes::Bytes;
@@ -17,24 +19,24 @@ const END: [u8; 2] = [0x00, 0x00];
 const AFTER_END: [u8; 2] = [0x00, 0x01];
 const ESCAPED_ZERO: [u8; 2] = [0x00, 0xff];
 
-/// The newest link of the commit chain.
+/// The key of the newest link of the commit chain.
 pub(crate) const CHAIN: [u8; 1] = [0x00];
-/// What the keys that say which body files are in use start with.
+/// The prefix of the keys that say which body files are in use.
 pub(crate) const FILES: [u8; 2] = [0x00, b'f'];
 
-/// The longest key: every byte of the longest group escaped.
+/// The longest key, in bytes: the longest group, with every byte escaped, and the longest item.
 const KEY_BYTES_MAX: usize = 1 + 2 * Name::GROUP_BYTES_MAX + END.len() + Name::ITEM_BYTES_MAX;
 // The journal of the tree has 16 bits for the length of a key.
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
-/// The key of a name.
+/// Returns the key of a name.
 pub(crate) fn of(name: &Name) -> Vec<u8> {
     let mut key = group_start(name.space, &name.group);
     key.extend_from_slice(&name.item);
     key
 }
 
-/// The name of a key, if it is one.
+/// Returns the name whose key this is, or `None` if it is not the key of a name.
 pub(crate) fn name(key: &[u8]) -> Option<Name> {
     let (group, item) = parts(key)?;
     let space = Space::ALL.into_iter().find(|&space| space as u8 == key[0])?;
@@ -43,7 +45,7 @@ pub(crate) fn name(key: &[u8]) -> Option<Name> {
     fits.then(|| Name::new(space, group, Bytes::copy_from_slice(item)))
 }
 
-/// The group and the item of the key of a name.
+/// Returns the group and the item in the key of a name, or `None` if the key is malformed.
 pub(crate) fn parts(key: &[u8]) -> Option<(Bytes, &[u8])> {
     let (_, mut rest) = key.split_first()?;
     let mut group = Vec::with_capacity(rest.len());
@@ -60,21 +62,21 @@ pub(crate) fn parts(key: &[u8]) -> Option<(Bytes, &[u8])> {
     }
 }
 
-/// The start of the keys of all items of a group; with an item behind it, that item's key.
+/// Returns the prefix of the keys of a group's items. An item appended to it makes the item's key.
 pub(crate) fn group_start(space: Space, group: &[u8]) -> Vec<u8> {
     let mut key = groups_start(space, group);
     key.extend_from_slice(&END);
     key
 }
 
-/// A position after all items of a group and before every later group.
+/// Returns a position after all items of a group and before every later group.
 pub(crate) fn group_end(space: Space, group: &[u8]) -> Vec<u8> {
     let mut key = groups_start(space, group);
     key.extend_from_slice(&AFTER_END);
     key
 }
 
-/// What the keys of all groups with this prefix start with, and no others.
+/// Returns the prefix of the keys of all groups that start with `prefix`, and of no other keys.
 pub(crate) fn groups_start(space: Space, prefix: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + prefix.len() + END.len() + 32);
     key.push(space as u8);
@@ -87,17 +89,19 @@ pub(crate) fn groups_start(space: Space, prefix: &[u8]) -> Vec<u8> {
     key
 }
 
-/// A position after the keys of all groups with this prefix, and before every later one.
+/// Returns a position after the keys of all groups that start with `prefix`, and before every later
+/// key.
 pub(crate) fn groups_end(space: Space, prefix: &[u8]) -> Vec<u8> {
     let mut key = groups_start(space, prefix);
-    // The next string of bytes that does not continue this one: trailing 0xff have none, the byte
-    // before them is one more. The byte of the space is never 0xff.
+    // The next byte string that does not start with this one: trailing 0xff have no successor and
+    // are dropped, and the byte before them is increased by one. A byte is always left, since the
+    // space is never 0xff.
     while key.pop_if(|last| *last == 0xff).is_some() {}
     *key.last_mut().expect("a space is never 0xff") += 1;
     key
 }
 
-/// The key that says that a body file is in use.
+/// Returns the key that says that the body file `id` is in use.
 pub(crate) fn file(id: u64) -> [u8; 10] {
     let mut key = [0; 10];
     key[..2].copy_from_slice(&FILES);
@@ -111,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes in which the awkward ones are common.
+    /// Generates bytes in which awkward values are frequent.
     fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(0x00), Just(0x01), Just(0xfe), Just(0xff), Just(b'/'), any::<u8>()];
         prop::collection::vec(byte, len)

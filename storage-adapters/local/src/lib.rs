@@ -1,37 +1,51 @@
-//! The embedded durable store: a directory on a local disk, on an LSM tree (fjall).
+//! The embedded durable store: a directory on a local disk, kept in an LSM tree (fjall).
 //!
-//! * [`LocalStore`] – the store; [`Options`] – how to open it; [`OpenError`] – why it refused.
+//! * [`LocalStore`] – the store; [`Options`] – its settings; [`OpenError`] – the reasons for which
+//!   a directory is not opened.
 //!
 //! # Requests and cost
-//! A write costs its share of one sync: one thread merges all that is queued into one batch. A
-//! commit of any number of small pieces is one change of one batch, so one sync for it and for
-//! everything else that arrived meanwhile, and it is there whole or not at all: a record is never
-//! there without its entries. A commit whose record exists writes nothing; if any piece is refused,
-//! all are. A body beyond 64 KiB is a file of its own, with two syncs of its own. A read costs
-//! microseconds when its blocks are in memory. A page of a scan is one walk of up to 512 names,
+//! A write costs its share of one sync: one thread merges all queued writes into one batch. A
+//! commit of any number of small pieces is one change of one batch. So it shares one sync with
+//! everything else that arrived meanwhile, and it exists whole or not at all: a record never exists
+//! without its entries. A commit whose record exists writes nothing; if any piece is refused, all
+//! are. A body over 64 KiB is a file of its own, which takes two syncs of its own. A read takes
+//! microseconds if its blocks are in memory. A page of a scan is one walk over up to 512 names,
 //! without bodies.
 //!
 //! # What an acknowledgement means
-//! The journal is synced to the disk (`fdatasync`). What a read returns is always durable: see `tree`.
+//! A write is acknowledged once the journal is synced to the disk (`fdatasync`). A read returns
+//! durable data only: see `tree`.
 //!
 //! # Which damage is found, and when
-//! | damage | found |
-//! |---|---|
-//! | flipped or overwritten bytes in a journal, anywhere before the end of its last acknowledged batch | at open: refused, with file and place |
-//! | a journal cut short, zeroed, or missing | at open: refused, if an acknowledged batch was in it that the tables do not have |
-//! | the end of the journal lost or damaged after a *power cut*, in the batches acknowledged since `ACKED` was last written back (seconds) | only if whole batches follow it; else it looks like a torn end, and is cut off |
-//! | flipped bytes in a table, a value log or a body file | when it is read: `Damaged`, naming the object; table metadata at open |
-//! | a missing table, value log or manifest | at open: refused |
-//! | a missing body file | when it is read: `Damaged` |
-//! | a value under another name, or another version of a value under its own name in a table | the former when it is read; the latter not |
-//! | the whole directory replaced by an older copy | not |
-//! | the file `ACKED` removed | a warning; for that one open, a lost end of the journal goes unseen |
+//! At open, which then fails and names the file and the place:
+//! * flipped or overwritten bytes in a journal, anywhere before the end of its last acknowledged
+//!   batch;
+//! * a journal that is cut short, zeroed or missing, if it held an acknowledged batch that the
+//!   tables do not have;
+//! * damage to the metadata of tables;
+//! * a missing table, value log or manifest.
 //!
-//! Not adversaries: checksums are not signatures. And not a disk that acknowledges syncs that it did not do, beyond what the table says.
+//! When the object is read, which then fails with `Damaged` and names the object:
+//! * flipped bytes in a table, a value log or a body file;
+//! * a missing body file;
+//! * a value under another name.
+//!
+//! Not found, or not always:
+//! * after a *power cut*, a lost or damaged end of the journal, in the batches acknowledged since
+//!   `ACKED` was last written back (seconds). It is found only if whole batches follow it;
+//!   otherwise it looks like a torn end, and is cut off;
+//! * another version of a value under its own name in a table;
+//! * an older copy in place of the whole directory;
+//! * the removal of the file `ACKED`. The open logs a warning, and this one time does not see a
+//!   lost end of the journal.
+//!
+//! Deliberate changes are not found either, since checksums are not signatures. Nor is a disk that
+//! acknowledges syncs without doing them, beyond what the lists say.
 //!
 //! # What it is not
-//! Shared: one process a directory. Fast to list over what was just deleted: an LSM tree walks over deletions until they are
-//! compacted away.
+//! It is not shared: one process at a time opens a directory. And it is not fast at listing names
+//! beside many that were just deleted: an LSM tree walks over deletions until they are compacted
+//! away.
 
 mod bodies;
 mod chain;

@@ -1,9 +1,11 @@
-//! Where a read of the tree runs: on the caller's thread while reads are fast, on the runtime's blocking threads while they are not.
+//! The threads on which reads of the tree run: the caller's while reads are fast, the runtime's
+//! blocking threads while they are not.
 //!
-//! A read that finds its blocks in memory takes a few microseconds; handing it to another thread and back takes tens. A read that goes to
-//! the disk takes long enough to hold up everything else on an event loop. Which it will be is not known before. So reads are timed: after a slow
-//! one, all go to other threads for a while, and then one is tried again. That bounds what the event loop loses to the disk to one
-//! slow read per [`AWAY_MS`].
+//! A read that finds its blocks in memory takes a few microseconds; handing it to another thread
+//! and back takes tens. A read that goes to the disk takes long enough to delay everything else on
+//! an event loop. It is not known beforehand which one a read will be. So reads are timed: after a
+//! slow one, all reads run on other threads for a while, and then one is tried again. So the event
+//! loop loses at most one slow read per [`AWAY_MS`] to the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,18 +14,19 @@ use std::time::{Duration, Instant};
 use aft_store::{Error, Result};
 use tokio::sync::Semaphore;
 
-/// A read that took longer went to the disk, or its thread was held up.
+/// The time beyond which a read is slow: it went to the disk, or its thread was preempted.
 const SLOW: Duration = Duration::from_micros(300);
-/// How long reads stay away from the caller's thread after a slow one.
+/// The time for which reads run on other threads after a slow one, in milliseconds.
 const AWAY_MS: u64 = 50;
-/// The most reads on other threads at once: enough to keep a disk's queue filled. More would only hold threads.
+/// The most reads on other threads at once: enough to fill a disk's queue. More would only occupy
+/// threads.
 const AWAY_READS_MAX: usize = 32;
 
-/// Decides where reads run.
+/// The choice of the thread for each read.
 #[derive(Debug)]
 pub(crate) struct Reads {
     start: Instant,
-    /// Until when reads run on other threads, in milliseconds since `start`.
+    /// The end of the time for which reads run on other threads, in milliseconds since `start`.
     away_until_ms: AtomicU64,
     away: Semaphore,
 }
@@ -37,7 +40,7 @@ impl Reads {
         }
     }
 
-    /// Runs a read that is usually fast.
+    /// Runs a read that is usually fast: on the caller's thread, unless a read was slow just now.
     pub(crate) async fn run<T, F>(self: &Arc<Self>, read: F) -> Result<T>
     where
         T: Send + 'static,
@@ -55,7 +58,7 @@ impl Reads {
         result
     }
 
-    /// Runs a read that is never fast.
+    /// Runs a read that is never fast, on another thread.
     pub(crate) async fn run_away<T, F>(&self, read: F) -> Result<T>
     where
         T: Send + 'static,

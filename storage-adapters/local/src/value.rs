@@ -1,12 +1,15 @@
-//! What the tree holds under a name.
+//! The encoding of the values that the tree holds under names.
 //!
 //! ```text
-//! kind (1) │ tag (8) │ checksum (8) │ the body                                      kind 1: inline
-//! kind (1) │ tag (8) │ checksum (8) │ file (8) │ length (8) │ body's checksum (8)   kind 2: in a file beside the tree
+//! kind 1, inline:
+//!     kind (1) │ tag (8) │ checksum (8) │ the body
+//! kind 2, in a file beside the tree:
+//!     kind (1) │ tag (8) │ checksum (8) │ file (8) │ length (8) │ body's checksum (8)
 //! ```
 //!
-//! The checksum covers the key, the kind, the tag and all that follows. So a value that is damaged, cut, or stands under another's name is
-//! found when it is read, whatever the layers below checked. Integers are little-endian.
+//! The checksum covers the key, the kind, the tag and all that follows. So a value that is damaged,
+//! cut short or stored under another name is detected when it is read, even if the layers below
+//! miss it. Integers are little-endian.
 
 use bytes::Bytes;
 
@@ -16,13 +19,14 @@ const INLINE: u8 = 1;
 const IN_FILE: u8 = 2;
 const HEADER_BYTES: usize = 1 + 8 + 8;
 const FILE_PAYLOAD_BYTES: usize = 8 + 8 + 8;
-/// The length of a value whose body is in a file. A value of any other length holds its body.
+/// The length of a value whose body is in a file, in bytes. A value of any other length holds its
+/// body.
 pub(crate) const FILE_REF_BYTES: usize = HEADER_BYTES + FILE_PAYLOAD_BYTES;
 
-/// Where a body too large for the tree lies.
+/// The place of a body that is too large for the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileRef {
-    /// Names the file; never used again for another body.
+    /// The number of the file, which is never used for another body.
     pub(crate) id: u64,
     /// The body's length in bytes.
     pub(crate) len: u64,
@@ -40,7 +44,7 @@ pub(crate) enum Body {
 /// A decoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
-    /// Names this content; never used again for another.
+    /// The tag of this content, which is never used for another content.
     pub(crate) tag: u64,
     pub(crate) body: Body,
 }
@@ -53,7 +57,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }
 
-/// The stored form of a body under a key.
+/// Returns the value to store for a body under `key`.
 pub(crate) fn encode(key: &[u8], tag: u64, body: &Body) -> Vec<u8> {
     let file_payload;
     let (kind, payload) = match body {
@@ -72,7 +76,10 @@ pub(crate) fn encode(key: &[u8], tag: u64, body: &Body) -> Vec<u8> {
     value
 }
 
-/// The value stored under a key, or what is wrong with it.
+/// Decodes the value stored under `key`.
+///
+/// # Errors
+/// Returns a text that says what is wrong with the value if it is damaged or of an unknown kind.
 pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Value, &'static str> {
     if value.len() < HEADER_BYTES {
         return Err("the stored value is shorter than its header");
