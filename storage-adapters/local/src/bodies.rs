@@ -1,13 +1,14 @@
-//! Bodies too large for the tree: one file each, beside it.
+//! Bodies that are too large for the tree: one file each, beside it.
 //!
-//! A large value in the tree would be written to the journal, to a table, and again by every compaction. A file is written once.
+//! A large value in the tree would be written to the journal, to a table, and again by every
+//! compaction. A file is written once.
 //!
 //! 1. The body is written under a number that was never used, and synced, and so is the directory.
-//! 2. Then the entry that refers to it is committed. That is the moment at which it exists.
-//! 3. When an entry goes, its file goes after the commit of that.
+//! 2. Then the entry that refers to it is committed. From that moment on the body exists.
+//! 3. When an entry is removed, its file is removed after the commit of the removal.
 //!
-//! A crash between 1 and 2, or within 3, leaves a file without an entry, which the next open removes. No temporary name and no rename is
-//! needed: the entry decides.
+//! A crash between 1 and 2, or within 3, leaves a file without an entry, which the next open
+//! removes. No temporary name and no rename is needed, since the entry decides.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -29,7 +30,8 @@ pub(crate) struct Bodies {
     next: AtomicU64,
 }
 
-/// A written body that no entry refers to yet. Dropped without [`NewFile::keep`], it is removed.
+/// A written body that no entry refers to yet. Its file is removed if this is dropped without
+/// [`NewFile::keep`].
 #[derive(Debug)]
 pub(crate) struct NewFile {
     pub(crate) file: FileRef,
@@ -38,7 +40,7 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// An entry refers to it, or may.
+    /// Keeps the file, since an entry refers to it or may do so.
     pub(crate) fn keep(mut self) {
         self.keep = true;
     }
@@ -56,8 +58,8 @@ fn remove(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        // It takes room until the next open, and nothing else.
-        tracing::warn!(path = %path.display(), %error, "cannot remove a body that is no longer in use");
+        // The file only takes up space, until the next open removes it.
+        tracing::warn!(path = %path.display(), %error, "cannot remove the file of a body that is no longer in use; the next open will try again");
     }
 }
 
@@ -66,7 +68,7 @@ fn path(dir: &Path, id: u64) -> PathBuf {
 }
 
 impl Bodies {
-    /// Opens the directory, and removes files that `in_use` does not know.
+    /// Opens the directory, and removes the files for which `in_use` returns false.
     pub(crate) fn open(
         dir: PathBuf,
         in_use: impl Fn(u64) -> Result<bool, OpenError>,
@@ -84,7 +86,7 @@ impl Bodies {
         Ok(Bodies { dir, next: AtomicU64::new(next) })
     }
 
-    /// Writes a body, durably.
+    /// Writes a body to a new file, and makes it durable.
     pub(crate) fn write(&self, body: &Bytes) -> std::io::Result<NewFile> {
         let id = self.next.fetch_add(1, Ordering::AcqRel);
         let path = path(&self.dir, id);
@@ -100,7 +102,8 @@ impl Bodies {
         Ok(new)
     }
 
-    /// The body in a file; `None` if there is no such file; what is wrong with it.
+    /// Reads the body in a file. Returns `None` if the file does not exist, and a text if the body
+    /// is damaged.
     pub(crate) fn read(&self, file: FileRef) -> std::io::Result<Option<Result<Bytes, String>>> {
         let path = path(&self.dir, file.id);
         let body = match std::fs::read(&path) {
@@ -114,7 +117,7 @@ impl Bodies {
         Ok(Some(Ok(body)))
     }
 
-    /// Removes the file of an entry that is gone.
+    /// Removes the file of an entry that was removed.
     pub(crate) fn remove(&self, id: u64) {
         remove(&path(&self.dir, id));
     }

@@ -1,19 +1,23 @@
-//! The one thread that writes: it takes what is queued, decides the conditions, commits all of it as one batch with one sync, and answers.
+//! The only thread that writes: it takes the queued changes, decides their conditions, commits them
+//! as one batch with one sync, and answers.
 //!
 //! ```text
-//! callers ─► queue (bounded) ─► take all ─► decide each against tree + batch ─► one batch, one sync ─► mark ─► answer all
-//!                                  ▲                                                                              │
-//!                                  └────────── meanwhile the next ones queue up ◄─────────────────────────────────┘
+//! callers ─► queue (bounded) ─► take all ─► decide each on tree + batch ─► one batch, one sync
+//!                                 ▲                                                │
+//!                                 │                                          advance ACKED
+//!                                 │                                                │
+//!                                 └── meanwhile, the next changes queue up ◄── answer all
 //! ```
 //!
-//! Since only this thread writes, "the tree plus what this batch changed" *is* the state, and a
-//! condition decided on it holds when the batch is committed. A commit of many pieces is decided as
-//! one: all of them are in the batch, or none, and the batch is written whole or not at all; so a
-//! record is never there without its entries. Nobody is answered before the sync, not even the
-//! loser of a create: the winner may be in the same batch.
+//! Since only this thread writes, the tree plus the changes of this batch *is* the state, and a
+//! condition decided on it still holds when the batch is committed. A commit of many pieces is
+//! decided as one: either all of them are in the batch or none, and the batch is written whole or
+//! not at all. So a record never exists without its entries. No caller is answered before the sync,
+//! not even the loser of a create, since the winner may be in the same batch.
 //!
-//! An error of a commit poisons the store: what the disk holds is then unknown, and a later sync that succeeds would prove nothing
-//! (fsync reports an error once). Reads go on; writes are refused until the process is restarted, which reads the disk afresh.
+//! An error of a commit poisons the store: the content of the disk is then unknown, and a later
+//! sync that succeeds would prove nothing (fsync reports an error once). Reads still work. Writes
+//! are refused until the process is restarted, which reads the disk again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -29,24 +33,28 @@ use crate::key;
 use crate::tree::Tree;
 use crate::value::{self, Body};
 
-/// The most changes that wait. Each but a large commit holds at most a body of the inline size, so
-/// this bounds memory; a caller that finds the queue full gets `Busy`, and slows down.
+/// The most changes in the queue. Each but a large commit holds at most a body of the inline size,
+/// so this bounds memory. A caller that finds the queue full gets `Busy`, and slows down.
 pub(crate) const QUEUE_LEN_MAX: usize = 4096;
-/// The most changes of one batch: it bounds how long the first of them waits for the rest to be decided.
+/// The most changes of one batch. It bounds the time for which the first of them waits until the
+/// rest are decided.
 const BATCH_LEN_MAX: usize = 1024;
-/// A batch is committed when it holds this much: beyond it, syncs cost as much as their bytes, and merging more gains nothing.
+/// The size at which a batch is committed, in bytes. Beyond it, writing the bytes costs as much as
+/// the sync, and merging more gains nothing.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// A batch is committed when it holds this many bodies: see the assertion below.
+/// The number of bodies at which a batch is committed: see the assertion below.
 const BATCH_WRITES_MAX: u64 = 1 << 15;
 /// The most pieces of one commit. The largest write set of a transaction has 10,000 keys.
 pub(crate) const COMMIT_LEN_MAX: usize = 1 << 15;
-/// A tag is the batch's number and, in its low bits, the write's place in the batch.
+/// The low bits of a tag, which hold the write's place in its batch. The others hold the batch's
+/// number.
 const TAG_PLACE_BITS: u32 = 16;
-// A batch that is not full yet takes one more commit, and every write of it has a place.
+// A batch that is not full yet may take one more commit of the maximum length, and each of its
+// writes needs a place.
 const _: () = assert!(BATCH_WRITES_MAX + COMMIT_LEN_MAX as u64 <= 1 << TAG_PLACE_BITS);
 const _: () = assert!(BATCH_LEN_MAX as u64 <= BATCH_WRITES_MAX);
 
-/// When a write takes effect.
+/// The condition under which a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteMode {
     Overwrite,
@@ -54,7 +62,7 @@ pub(crate) enum WriteMode {
     IfTag(u64),
 }
 
-/// A body on its way in.
+/// A body to be written.
 #[derive(Debug)]
 pub(crate) enum NewBody {
     Inline(Bytes),
@@ -76,14 +84,14 @@ pub(crate) enum Change {
         key: Vec<u8>,
         tag: u64,
     },
-    /// All of these writes if nothing is held under the key of the record, or if there is none.
+    /// Writes all of the pieces if there is no record, or if the key of the record holds nothing.
     Commit {
         record: Option<(Vec<u8>, NewBody)>,
         entries: Vec<(Vec<u8>, NewBody)>,
     },
 }
 
-/// A change, and where the answer goes: whether its condition held.
+/// A change, and the channel for its answer: true if its condition held.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
@@ -92,7 +100,7 @@ pub(crate) struct Request {
     pub(crate) answer: oneshot::Sender<Result<bool>>,
 }
 
-/// Why the store takes no more writes.
+/// The reason for which the store takes no more writes, once there is one.
 pub(crate) type Poison = OnceLock<String>;
 
 pub(crate) struct Committer {
@@ -101,31 +109,31 @@ pub(crate) struct Committer {
     pub(crate) acked: Acked,
     pub(crate) link: Link,
     pub(crate) poison: Arc<Poison>,
-    /// A body may be in a file: one was when the store was opened, or has been since.
+    /// True if a body may be in a file: one was when the store was opened, or has been since.
     pub(crate) any_file: bool,
 }
 
-/// What is known of a name while a batch is made.
+/// The tag of a name's content, and the file of its body if it is in one.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     tag: u64,
     file: Option<u64>,
 }
 
-/// A batch in the making.
+/// A batch that is being built.
 #[derive(Default)]
 struct Batch {
-    /// By key, so that a key changed twice is written once, with its last value.
+    /// The changes by key, so that a key changed twice is written once, with its last value.
     items: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// What names changed in this batch hold now.
+    /// The contents that this batch gives to the names that it changes, by key.
     held: BTreeMap<Vec<u8>, Option<Held>>,
     bytes: usize,
     writes: u64,
     answers: Vec<(oneshot::Sender<Result<bool>>, Result<bool>)>,
     rooms: Vec<OwnedSemaphorePermit>,
-    /// Files that entries of this batch refer to.
+    /// The files that entries of this batch refer to.
     new_files: Vec<NewFile>,
-    /// Files to which nothing refers once the batch is committed.
+    /// The files that nothing refers to once the batch is committed.
     old_files: Vec<u64>,
 }
 
@@ -146,10 +154,11 @@ impl Committer {
             self.commit(batch);
         }
         if let Err(error) = self.acked.sync() {
-            tracing::warn!(%error, "cannot sync the mark of what was acknowledged");
+            tracing::warn!(%error, "cannot sync the file ACKED at the end");
         }
     }
 
+    /// Returns what a name holds, with the changes of the batch.
     fn held(&self, batch: &Batch, key: &[u8]) -> Result<Option<Held>> {
         if let Some(held) = batch.held.get(key) {
             return Ok(*held);
@@ -163,8 +172,8 @@ impl Committer {
         }))
     }
 
-    /// Finds the file of a name's body, if it has one, for a change that replaces the body whatever
-    /// it is. Nothing is looked up before the store holds its first file.
+    /// Finds the file of a name's body, if it has one, for a change that replaces the body without
+    /// a condition. Nothing is looked up before the store holds its first file.
     fn old_file(&self, batch: &Batch, key: &[u8]) -> Result<Option<u64>> {
         if !self.any_file {
             return Ok(None);
@@ -175,7 +184,7 @@ impl Committer {
         }
     }
 
-    /// Takes a change into the batch if its condition holds; whether it does.
+    /// Adds a change to the batch if its condition holds. Returns true if it does.
     fn decide(&mut self, batch: &mut Batch, change: Change) -> Result<bool> {
         if let Some(poison) = self.poison.get() {
             return Err(refused(poison));
@@ -183,7 +192,7 @@ impl Committer {
         match change {
             Change::Write { key, body, mode } => {
                 let replaced = match mode {
-                    // What is damaged can be overwritten.
+                    // A damaged old value is not an error here, so it can be overwritten.
                     WriteMode::Overwrite => Some(self.old_file(batch, &key)?),
                     WriteMode::IfAbsent => self.held(batch, &key)?.is_none().then_some(None),
                     WriteMode::IfTag(tag) => {
@@ -196,7 +205,8 @@ impl Committer {
             }
             Change::Delete { keys } => {
                 for key in keys {
-                    // Also if nothing is there: to find that out would cost more.
+                    // A deletion is written even if the name does not exist: finding that out would
+                    // cost more.
                     let old_file = self.old_file(batch, &key)?;
                     batch.remove(key, old_file);
                 }
@@ -213,7 +223,7 @@ impl Committer {
         }
     }
 
-    /// Takes all of a commit into the batch, or, if the record's name is taken, nothing.
+    /// Adds a whole commit to the batch, or nothing if the record's name is taken.
     fn decide_commit(
         &mut self,
         batch: &mut Batch,
@@ -224,11 +234,11 @@ impl Committer {
         if let Some((key, _)) = &record
             && self.held(batch, key)?.is_some()
         {
-            // The entries of a loser are dead: they stay undone.
+            // The entries of a losing commit are dead, so they are not written.
             return Ok(false);
         }
-        // All is looked up before anything is taken, so that an error leaves the batch as it was.
-        // No key is there twice, so no write of this commit changes what another one replaces.
+        // Everything is looked up before anything is added, so that an error leaves the batch as it
+        // was. No key occurs twice, so no write of this commit changes what another one replaces.
         let old_files = entries.iter().map(|(key, _)| self.old_file(batch, key));
         let old_files = old_files.collect::<Result<Vec<Option<u64>>>>()?;
         if let Some((key, body)) = record {
@@ -240,8 +250,8 @@ impl Committer {
         Ok(true)
     }
 
-    /// Takes a write into the batch. `old_file` is the file of the body that it replaces, if that
-    /// had one.
+    /// Adds a write to the batch. `old_file` is the file of the body that it replaces, if that had
+    /// one.
     fn write(&mut self, batch: &mut Batch, key: Vec<u8>, old_file: Option<u64>, body: NewBody) {
         assert!(batch.writes < 1 << TAG_PLACE_BITS, "two writes of one batch would share a tag");
         let tag = (self.link.number + 1) << TAG_PLACE_BITS | batch.writes;
@@ -252,6 +262,7 @@ impl Committer {
                 let file = new.file;
                 self.any_file = true;
                 batch.new_files.push(new);
+                // Marks the file as in use, so that the next open keeps it.
                 batch.set(key::file(file.id).to_vec(), Some(Vec::new()));
                 (Body::File(file), Some(file.id))
             }
@@ -262,18 +273,18 @@ impl Committer {
         batch.set(key, Some(value));
     }
 
-    /// Makes a batch durable, then answers everybody in it.
+    /// Makes a batch durable, then answers its callers.
     fn commit(&mut self, batch: Batch) {
         let Batch { items, answers, rooms, new_files, old_files, .. } = batch;
         let committed = if items.is_empty() { Ok(()) } else { self.make_durable(items) };
-        // What the batch held in memory is in the tree or gone.
+        // The bodies of large commits are in the tree or dropped, so their memory is free.
         drop(rooms);
-        // Entries that refer to these files are in the journal, even if in doubt.
+        // Entries in the journal refer to these files, or may do so if the commit failed.
         new_files.into_iter().for_each(NewFile::keep);
         match committed {
             Ok(()) => {
                 for (answer, outcome) in answers {
-                    // A caller that has gone away does not want to know.
+                    // An error means that the caller does not wait any more.
                     let _gone = answer.send(outcome);
                 }
                 old_files.into_iter().for_each(|id| self.bodies.remove(id));
@@ -282,6 +293,8 @@ impl Committer {
                 tracing::error!(dir = %self.tree.dir().display(), what, "the store takes no more writes");
                 let poison = self.poison.get_or_init(|| what);
                 for (answer, outcome) in answers {
+                    // The batch may survive a restart or not. So every outcome is unknown but the
+                    // errors.
                     let in_doubt = outcome.and_then(|_| Err(Error::NoAnswer(poison.clone())));
                     let _gone = answer.send(in_doubt);
                 }
@@ -289,17 +302,19 @@ impl Committer {
         }
     }
 
+    /// Commits a batch to the tree, and records it as acknowledged.
     fn make_durable(&mut self, items: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> std::result::Result<(), String> {
         let failed = |error: &dyn std::fmt::Display, what: &str| {
-            format!("local:{}: {what}: {error}; restart to go on", self.tree.dir().display())
+            format!(
+                "local:{}: {what}: {error}; restart the process to write again",
+                self.tree.dir().display()
+            )
         };
         let link = self
             .tree
             .commit(self.link, items.into_iter())
             .map_err(|error| failed(&error, "a commit failed"))?;
-        self.acked
-            .advance(link.number)
-            .map_err(|error| failed(&error, "cannot mark what is acknowledged"))?;
+        self.acked.advance(link.number).map_err(|error| failed(&error, "cannot write the file ACKED"))?;
         assert_eq!(link.number, self.link.number + 1, "one batch, one link");
         self.link = link;
         Ok(())
@@ -318,6 +333,7 @@ impl Batch {
         self.set(key, None);
     }
 
+    /// Takes a file out of use, to be removed after the commit.
     fn forget_file(&mut self, old_file: Option<u64>) {
         if let Some(id) = old_file {
             self.set(key::file(id).to_vec(), None);
@@ -327,7 +343,7 @@ impl Batch {
 }
 
 pub(crate) fn refused(poison: &str) -> Error {
-    Error::Refused(format!("no more writes since an earlier one failed: {poison}"))
+    Error::Refused(format!("the store takes no more writes since an earlier one failed: {poison}"))
 }
 
 #[cfg(test)]
@@ -336,7 +352,8 @@ mod tests {
     use crate::home::Home;
     use crate::{OpenError, Options};
 
-    /// A committer without its thread, over a tree that holds rubbish under these keys.
+    /// Makes a committer without its thread, over a tree that holds damaged values under the keys
+    /// in `rubbish`.
     fn committer(dir: &std::path::Path, rubbish: &[&str]) -> std::result::Result<Committer, OpenError> {
         let (tree, link, acked) = Tree::open(Home::take(dir)?, &Options::default())?;
         let rubbish = rubbish.iter().map(|key| (key.as_bytes().to_vec(), Some(b"rubbish".to_vec())));
@@ -350,8 +367,8 @@ mod tests {
         (key.as_bytes().to_vec(), NewBody::Inline(Bytes::from("body")))
     }
 
-    /// Decides a commit of a record and two entries. Returns its outcome, and how much of it is in
-    /// the batch.
+    /// Decides a commit of a record and two entries. Returns its outcome, and the number of items
+    /// in the batch.
     fn decide(rubbish: &[&str]) -> (Result<bool>, usize) {
         let dir = tempfile::tempdir().expect("there is room");
         let mut committer = committer(dir.path(), rubbish).expect("a fresh directory");

@@ -24,7 +24,7 @@ pub enum OpenError {
         says: String,
     },
     /// Another process has the directory open. Stop it, or choose another directory.
-    #[error("cannot open the store: another process holds the lock on {} (pid {pid}); stop it or choose another directory", dir.display())]
+    #[error("another process holds the lock on {} (pid {pid}); stop it or choose another directory", dir.display())]
     Held {
         /// The directory.
         dir: PathBuf,

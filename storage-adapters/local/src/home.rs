@@ -1,17 +1,18 @@
-//! The directory: whose it is, who holds it, and what it acknowledged.
+//! The directory: its format, its lock, and the number of its newest acknowledged batch.
 //!
 //! ```text
-//! AFT-STORE   "AFT-STORE 1"; written when all the rest is there
-//! LOCK        flocked by the process that has it open, whose id it holds
+//! AFT-STORE   "AFT-STORE 1"; written when all the rest is complete
+//! LOCK        holds the id and the flock of the process that has the directory open
 //! ACKED       the number of the newest acknowledged batch, at least as far as the last write-back
-//! DAMAGED     why it was refused, where looking again would no longer show it
+//! DAMAGED     damage found at an open, if a later open might not find it again
 //! tree/       the LSM tree and its journals
 //! bodies/     bodies too large for the tree, a file each
 //! ```
 //!
-//! `ACKED` is overwritten in place after every sync and before the acknowledgement, and not synced itself: that would double the cost of a
-//! commit. So it survives the death of the process exactly, and a power cut with the state of the last write-back (seconds ago). It is never
-//! ahead of the journal. A journal that ends before it has lost acknowledged batches.
+//! `ACKED` is overwritten in place after every sync and before the acknowledgement. It is not
+//! synced itself, which would double the cost of a commit. So after the death of the process it is
+//! exact, and after a power cut it has the state of the last write-back, seconds ago. It is never
+//! ahead of the journal: if a journal ends before it, acknowledged batches are lost.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -24,25 +25,25 @@ use crate::OpenError;
 use crate::checksum::xxh64;
 
 pub(crate) const FORMAT_FILE: &str = "AFT-STORE";
-/// What the format file says. The number is durable.
+/// The content of the format file. The number is durable.
 pub(crate) const FORMAT: &str = "AFT-STORE 1";
 const FORMAT_INITIALISING: &str = "AFT-STORE 1 initialising";
 const LOCK_FILE: &str = "LOCK";
 const ACKED_FILE: &str = "ACKED";
 const DAMAGED_FILE: &str = "DAMAGED";
 
-/// A directory that this process holds, until dropped.
+/// A directory that this process holds, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) dir: PathBuf,
-    /// Whether the store in it is still to be made.
+    /// True if the store in it is still to be made.
     pub(crate) is_new: bool,
-    /// Releases the directory when it is closed, which happens last.
+    /// The lock on the directory: released when this is closed, after everything else.
     _lock: File,
 }
 
 impl Home {
-    /// Takes the directory, making it if there is none.
+    /// Locks the directory, and makes it if it does not exist.
     pub(crate) fn take(dir: &Path) -> Result<Home, OpenError> {
         if dir.is_file() {
             let what = format!("{} is a file; name a directory", dir.display());
@@ -62,7 +63,8 @@ impl Home {
         };
         let home = Home { dir, is_new, _lock: lock };
         if is_new {
-            // An earlier try may have died half way. Nothing was acknowledged before the format file says that all is there.
+            // An earlier try may have died half way; its parts are removed. Nothing is acknowledged
+            // before the format file is complete.
             home.write_format(FORMAT_INITIALISING)?;
             for part in [home.tree_dir(), home.bodies_dir()] {
                 if part.exists() {
@@ -83,29 +85,31 @@ impl Home {
         self.dir.join("bodies")
     }
 
-    /// States that all parts of the store are there and durable.
+    /// Records that all parts of the store are complete and durable.
     pub(crate) fn is_made(&self) -> Result<(), OpenError> {
         self.write_format(FORMAT)
     }
 
-    /// Refuses if an earlier look found damage.
+    /// Returns an error if an earlier open found damage.
     pub(crate) fn refuse_if_known_damaged(&self) -> Result<(), OpenError> {
         let path = self.dir.join(DAMAGED_FILE);
         match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(OpenError::io("cannot read", &path)(error)),
             Ok(what) => {
-                let remedy = "restore a copy, or remove the file DAMAGED to go on with what is left";
+                let remedy =
+                    "restore the directory from a copy, or remove the file DAMAGED to open what is left";
                 Err(OpenError::damaged(&self.dir, format!("{} ({remedy})", what.trim())))
             }
         }
     }
 
-    /// Keeps a finding for the next try to open, which might not see it again.
+    /// Records damage for the next open, which might not find it again. Returns the error to
+    /// report.
     pub(crate) fn note_damage(&self, what: &str) -> OpenError {
         let path = self.dir.join(DAMAGED_FILE);
         if let Err(error) = std::fs::write(&path, what) {
-            tracing::warn!(path = %path.display(), %error, "cannot note that the store is damaged");
+            tracing::warn!(path = %path.display(), %error, "cannot record that the store is damaged");
         }
         OpenError::damaged(&self.dir, what)
     }
@@ -123,7 +127,10 @@ impl Home {
     }
 }
 
-/// What the format file says, or that the directory is empty.
+/// Returns the content of the format file, or `None` if the directory is empty.
+///
+/// # Errors
+/// Returns [`OpenError::Foreign`] if there is no such file, but others are.
 fn read_format(dir: &Path) -> Result<Option<String>, OpenError> {
     let path = dir.join(FORMAT_FILE);
     match std::fs::read_to_string(&path) {
@@ -134,6 +141,7 @@ fn read_format(dir: &Path) -> Result<Option<String>, OpenError> {
     for entry in std::fs::read_dir(dir).map_err(OpenError::io("cannot list", dir))? {
         let entry = entry.map_err(OpenError::io("cannot list", dir))?;
         let found = entry.file_name().to_string_lossy().into_owned();
+        // An earlier open that died early leaves these two files.
         if !["AFT-STORE.new", LOCK_FILE].contains(&found.as_str()) {
             return Err(OpenError::Foreign { dir: dir.to_owned(), found });
         }
@@ -141,6 +149,7 @@ fn read_format(dir: &Path) -> Result<Option<String>, OpenError> {
     Ok(None)
 }
 
+/// Locks the directory, and writes this process's id into the lock file.
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK_FILE);
     let mut file = OpenOptions::new()
@@ -168,7 +177,7 @@ pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The number of the newest acknowledged batch, as a file.
+/// The file with the number of the newest acknowledged batch.
 #[derive(Debug)]
 pub(crate) struct Acked {
     file: File,
@@ -177,7 +186,7 @@ pub(crate) struct Acked {
 impl Acked {
     const BYTES: usize = 16;
 
-    /// Opens the mark; with the number that it held, if there was one.
+    /// Opens the file, and returns it with the number that it holds, if there is one.
     pub(crate) fn open(home: &Home) -> Result<(Acked, Option<u64>), OpenError> {
         let path = home.dir.join(ACKED_FILE);
         let mut file = OpenOptions::new()
@@ -191,7 +200,7 @@ impl Acked {
         file.read_to_end(&mut bytes).map_err(OpenError::io("cannot read", &path))?;
         if bytes.is_empty() {
             if !home.is_new {
-                tracing::warn!(path = %path.display(), "no mark of what was acknowledged: a lost end of the journal would go unseen this time");
+                tracing::warn!(path = %path.display(), "the file ACKED is missing or empty: this time, a lost end of the journal is not noticed");
             }
             return Ok((Acked { file }, None));
         }
@@ -200,7 +209,7 @@ impl Acked {
             Some(number) => Ok((Acked { file }, Some(number))),
             None => {
                 let what = format!(
-                    "the file {ACKED_FILE} does not match its checksum (remove it to go on without it)"
+                    "the file {ACKED_FILE} does not match its checksum (remove it to open the store without this check)"
                 );
                 Err(OpenError::damaged(&home.dir, what))
             }
@@ -214,7 +223,8 @@ impl Acked {
         bytes
     }
 
-    /// States that the batch with this number, and all before, are durable and about to be acknowledged.
+    /// Records that the batch with this number, and all before it, are durable and about to be
+    /// acknowledged.
     pub(crate) fn advance(&self, number: u64) -> std::io::Result<()> {
         self.file.write_all_at(&Acked::encode(number), 0)
     }

@@ -1,4 +1,5 @@
-//! The store: names to keys, bodies to the tree or to files, calls to the committer or to reads.
+//! The store: maps names to keys, puts bodies into the tree or into files, and hands writes to the
+//! committer and reads to the tree.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,40 +25,46 @@ use crate::tree::Tree;
 use crate::value::Body;
 use crate::{OpenError, key};
 
-/// The largest body.
+/// The largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// The size of a part of a large value.
+/// The size of a part of a large value, in bytes.
 const BLOB_PART_BYTES: usize = 8 << 20;
-/// Bodies beyond this size are files of their own: from here on, a file's two syncs cost less than writing the body to the journal, to a
-/// table, and through compactions.
+/// The largest body that is kept in the tree, in bytes. A larger one is a file of its own, whose
+/// two syncs cost less than writing the body to the journal, to a table, and through compactions.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX && INLINE_BYTES_MAX < BLOB_PART_BYTES);
-/// The most body files being written at once: each holds its body in memory, and the disk gains nothing from more.
+/// The most body files written at once. Each holds its body in memory, and the disk gains nothing
+/// from more.
 const FILE_WRITES_MAX: usize = 8;
-/// The most bytes of names and inline bodies of one commit: room for the longest names of the
+/// The most bytes of names and inline bodies of one commit: enough for the longest names of the
 /// largest write set.
 const COMMIT_BYTES_MAX: usize = 32 << 20;
-/// The most bytes of large commits that wait or are being written, beside what the queue bounds.
+/// The most bytes of large commits in the queue or being written. The queue's length does not bound
+/// them.
 const LARGE_COMMITS_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(COMMIT_BYTES_MAX <= LARGE_COMMITS_BYTES_MAX);
-/// Pages of up to this many names of a scan are read where gets are: longer ones belong to somebody
-/// who walks over the store, and should not hold up the others.
+/// The longest page of a scan, in names, that is read where gets are. A longer one belongs to a
+/// caller that walks over the store, which should not delay the others.
 const SHORT_SCAN_LEN_MAX: usize = 32;
-/// A write that is not answered by then is stuck behind a disk that does not answer, or behind compactions that cannot keep up.
+/// The time after which a write is reported as without an answer. By then the disk does not
+/// respond, or compactions cannot keep up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a read looks again when the file of its body goes away under it. Each time somebody overwrote the name meanwhile.
+/// The most tries of a read whose body file disappears while it reads. Each time another call has
+/// overwritten the name.
 const BODY_READS_MAX: usize = 16;
 
-/// How to open a [`LocalStore`].
+/// The settings of a [`LocalStore`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Memory for blocks of the tree, in bytes.
+    /// The memory for cached blocks of the tree, in bytes.
     pub cache_bytes: u64,
-    /// Size at which the tree's memory table is written out, in bytes, as the tree counts them: a table of small entries takes up to half as much again.
-    /// One is filled while up to four are written out; then writes wait. Decided when the directory is made.
+    /// The size at which the tree's memory table is written out, in bytes, as the tree counts them:
+    /// a table of small entries takes up to half as much again. One table is filled while up to
+    /// four are written out; then writes wait. Fixed when the directory is made.
     pub memtable_bytes: u64,
-    /// Keep larger values apart from the tables, so that compactions do not move them. Decided when the directory is made.
+    /// True to keep larger values apart from the tables, so that compactions do not move them.
+    /// Fixed when the directory is made.
     pub separate_values: bool,
 }
 
@@ -67,8 +74,8 @@ impl Default for Options {
     }
 }
 
-/// The embedded durable store: one directory, one process. A clone shares it; the last one to go closes it, which waits for the
-/// writes under way.
+/// The embedded durable store: one directory, one process. A clone shares it. Dropping the last
+/// clone closes it, which waits for the writes in flight.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     inner: Arc<Inner>,
@@ -81,32 +88,35 @@ struct Inner {
     bodies: Arc<Bodies>,
     reads: Arc<Reads>,
     file_writes: Semaphore,
-    /// In units of [`INLINE_BYTES_MAX`].
+    /// The free memory for large commits, in units of [`INLINE_BYTES_MAX`].
     large_commits: Arc<Semaphore>,
     poison: Arc<Poison>,
-    /// `None` once it is being closed.
+    /// The queue of the committer; `None` once the store is being closed.
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<JoinHandle<()>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // The committer ends when the queue is closed and empty.
         drop(self.requests.take());
         if let Some(committer) = self.committer.take()
             && committer.join().is_err()
         {
-            tracing::error!("the committer had panicked");
+            tracing::error!("the committer thread panicked");
         }
     }
 }
 
 impl LocalStore {
-    /// Opens the store in a directory, making it if the directory is empty or not there. Reads the journals; so it may take seconds after a
-    /// crash, and blocks: call it before the event loop, or from a thread that may block.
+    /// Opens the store in `dir`, and makes it if `dir` is empty or does not exist. It reads the
+    /// journals, so it blocks, and may take seconds after a crash: call it before the event loop
+    /// starts, or from a thread that may block.
     ///
     /// # Errors
-    /// If the directory holds something else, was written by a newer version, is held by another process, or has lost or damaged
-    /// acknowledged data.
+    /// Returns an error if the directory holds something else, was written by a newer version, is
+    /// held by another process, or has lost or damaged acknowledged data. [`OpenError`] says what
+    /// to do for each.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> std::result::Result<LocalStore, OpenError> {
         let home = Home::take(dir.as_ref())?;
         let is_new = home.is_new;
@@ -144,7 +154,7 @@ impl LocalStore {
         Ok(LocalStore { inner: Arc::new(inner) })
     }
 
-    /// Whether this opening has made the store.
+    /// Returns true if this call of [`LocalStore::open`] made the store.
     pub fn is_new(&self) -> bool {
         self.inner.is_new
     }
@@ -153,13 +163,18 @@ impl LocalStore {
         self.change_with_room(change, None).await
     }
 
+    /// Queues a change, with the memory of a large commit, and waits for its answer.
     async fn change_with_room(&self, change: Change, room: Option<OwnedSemaphorePermit>) -> Result<bool> {
         let (answer, answered) = oneshot::channel();
-        let requests = self.inner.requests.as_ref().expect("open until the last clone goes");
+        let requests =
+            self.inner.requests.as_ref().expect("the queue is open until the last clone is dropped");
         match requests.try_send(Request { change, room, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Err(Error::Busy(format!("{}: {QUEUE_LEN_MAX} writes are waiting", self.url())));
+                return Err(Error::Busy(format!(
+                    "{}: {QUEUE_LEN_MAX} writes are in the queue; retry later",
+                    self.url()
+                )));
             }
             Err(TrySendError::Closed(_)) => return Err(self.stopped()),
         }
@@ -167,7 +182,11 @@ impl LocalStore {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Error::NoAnswer(format!("{}: the committer stopped", self.url()))),
             Err(_) => {
-                let what = format!("{}: not written within {} s", self.url(), WRITE_TIMEOUT.as_secs());
+                let what = format!(
+                    "{}: a write was not done within {} s; the disk may be stuck",
+                    self.url(),
+                    WRITE_TIMEOUT.as_secs()
+                );
                 Err(Error::NoAnswer(what))
             }
         }
@@ -183,7 +202,8 @@ impl LocalStore {
         self.change(Change::Write { key: key::of(name), body, mode }).await
     }
 
-    /// Writes all of a commit, or nothing if the name of its record is taken; whether it was free.
+    /// Writes all of a commit, or nothing if the name of its record is taken. Returns true if it
+    /// was free.
     async fn write_all(&self, writes: &Writes) -> Result<bool> {
         let Writes { create, puts } = writes;
         let (mut len, mut inline_bytes) = (0, 0);
@@ -201,8 +221,9 @@ impl LocalStore {
             )));
         }
         let room = self.room(inline_bytes)?;
-        // Bodies that are files come first, one after the other: at most the record is that large,
-        // or the only entry. On an error those that were written go with their handles.
+        // Bodies that are files are written first, one after the other: only the record can be that
+        // large, or the only entry. After an error, the files written so far are removed when their
+        // handles are dropped.
         let record = match create {
             Some((name, body)) => Some((key::of(name), self.new_body(name, body.clone()).await?)),
             None => None,
@@ -214,7 +235,10 @@ impl LocalStore {
         self.change_with_room(Change::Commit { record, entries }, room).await
     }
 
-    /// Takes room in memory for a commit that holds more than one body of the inline size.
+    /// Reserves memory for a commit that holds more than one body of the inline size.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] if large commits use up the memory already.
     fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>> {
         let units = u32::try_from(bytes / INLINE_BYTES_MAX).expect("a commit is bounded");
         if units == 0 {
@@ -224,7 +248,10 @@ impl LocalStore {
             Ok(room) => Ok(Some(room)),
             Err(_) => {
                 let waiting = LARGE_COMMITS_BYTES_MAX >> 20;
-                Err(Error::Busy(format!("{}: {waiting} MiB of large commits are waiting", self.url())))
+                Err(Error::Busy(format!(
+                    "{}: {waiting} MiB of large commits are in the queue; retry later",
+                    self.url()
+                )))
             }
         }
     }
@@ -238,7 +265,7 @@ impl LocalStore {
         Err(Error::Refused(what))
     }
 
-    /// Makes a body ready to be committed: a large one is written to a file of its own.
+    /// Prepares a body to be committed: a large one is written to a file of its own.
     async fn new_body(&self, name: &Name, body: Bytes) -> Result<NewBody> {
         match body.len() <= INLINE_BYTES_MAX {
             true => Ok(NewBody::Inline(body)),
@@ -264,12 +291,13 @@ impl LocalStore {
     }
 }
 
-/// The tag as callers see it.
+/// Returns the form of a tag that callers see.
 fn tag(tag: u64) -> Tag {
     Tag(Bytes::copy_from_slice(&tag.to_be_bytes()))
 }
 
-/// The tag as the tree holds it; `None` if no content of this store ever had it.
+/// Returns the form of a tag that the tree holds; `None` if no content of this store ever had the
+/// tag.
 fn number(tag: &Tag) -> Option<u64> {
     tag.0[..].try_into().ok().map(u64::from_be_bytes)
 }
@@ -299,8 +327,8 @@ impl Store for LocalStore {
         }
     }
 
-    /// Writes all pieces in one batch with one sync, or none: on an error each has that error, and
-    /// beside a taken record the entries stay undone.
+    /// Writes all pieces in one batch with one sync, or none of them. After an error each piece has
+    /// that error. If the record's name is taken, the entries are not written.
     async fn commit(&self, writes: Writes) -> Committed {
         writes.assert_distinct();
         if writes.create.is_none() && writes.puts.is_empty() {
@@ -317,7 +345,8 @@ impl Store for LocalStore {
         }
     }
 
-    /// Reads one page in one walk over the tree, names only: bodies may lie elsewhere.
+    /// Reads one page in one walk over the tree. It has names alone, since bodies may lie
+    /// elsewhere.
     async fn scan(
         &self,
         space: Space,
@@ -350,7 +379,8 @@ impl Store for LocalStore {
             match self.inner.reads.run_away(read).await? {
                 Some(Ok(body)) => return Ok(Some((body, tag(value.tag)))),
                 Some(Err(what)) => return Err(self.inner.tree.damaged(&key, &what)),
-                // Overwritten or deleted since the entry was read: look again. Still the same entry: the file is lost.
+                // The name was overwritten or deleted since its entry was read, so look again. If
+                // the entry is still the same, the file is lost.
                 None => {
                     let (tree, at) = (self.inner.tree.clone(), key.clone());
                     let again = self.inner.reads.run(move || tree.get(&at)).await?;
@@ -360,7 +390,10 @@ impl Store for LocalStore {
                 }
             }
         }
-        Err(Error::NoAnswer(format!("{}: {name} is overwritten faster than it can be read", self.url())))
+        Err(Error::NoAnswer(format!(
+            "{}: {name} was overwritten {BODY_READS_MAX} times while it was read; retry",
+            self.url()
+        )))
     }
 
     async fn put(&self, name: &Name, body: Bytes) -> Result<()> {

@@ -1,10 +1,11 @@
 //! The tree: opening it, reading from it, and committing a batch to it.
 //!
-//! One keyspace holds all spaces, so that one flush order and one chain cover everything.
+//! One keyspace holds all spaces, so that one order of flushes and one chain cover everything.
 //!
-//! What a read may see: fjall 3 commits a batch in this order, under its journal lock (`batch/mod.rs`, `commit`): write to the journal, sync it,
-//! then apply to the memtable. A batch whose sync fails is never applied, and the database refuses writes from then on. So whatever a read
-//! finds is durable, acknowledged or about to be, and nothing that was read can vanish in a crash.
+//! A read finds durable data only. fjall 3 commits a batch in this order, under its journal lock
+//! (`batch/mod.rs`, `commit`): write to the journal, sync it, then apply to the memtable. A batch
+//! whose sync fails is never applied, and the database refuses writes from then on. So what a read
+//! finds is durable, and acknowledged or about to be: a crash cannot remove it.
 
 use std::io::ErrorKind;
 use std::ops::Bound;
@@ -21,10 +22,11 @@ use crate::value::{self, Body, Value};
 use crate::{OpenError, Options, journal, key};
 
 const KEYSPACE: &str = "store";
-/// The most items or groups of one page, whatever the caller's limit: a page is read in one go, and should not hold up a thread for more
-/// than about a millisecond.
+/// The most items or groups of one page, even if the caller's limit is higher: a page is read in
+/// one go, and should not occupy a thread for more than about a millisecond.
 const PAGE_LEN_MAX: usize = 512;
-/// Neighbours that are looked at one by one before a listing of groups seeks to the next: a seek costs as much as a few steps.
+/// The most keys that a listing of groups steps over before it seeks to the next group: a seek
+/// costs as much as a few steps.
 const STEPS_BEFORE_SEEK: usize = 4;
 
 /// The tree. Closed when dropped, which waits for its threads.
@@ -41,10 +43,11 @@ impl std::fmt::Debug for Tree {
     }
 }
 
+/// Opens the database in `path` and its keyspace, and makes them if they do not exist.
 fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace)> {
     let database = Database::builder(path)
         .cache_size(options.cache_bytes)
-        // The journal is scanned at start by `journal`, which reads it as it is.
+        // The module `journal` reads the journal at open, and does not decompress.
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
         .open()?;
@@ -62,13 +65,17 @@ fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace
     Ok((database, keyspace))
 }
 
-/// Without one of these the tree takes what is left for rubbish of an interrupted making: it would make an empty database, or delete all tables.
-/// Keyspace 0 is its own list of keyspaces, 1 is ours.
+/// The files without which the tree takes the rest for the remains of an interrupted creation: it
+/// would make an empty database, or delete all tables. Keyspace 0 is the tree's own list of
+/// keyspaces, 1 is ours.
 const PARTS_THAT_MUST_BE_THERE: [&str; 3] = ["version", "keyspaces/0/current", "keyspaces/1/current"];
 
-/// Values from this size on lie in value logs, not in tables: compactions move small entries only.
+/// The smallest value, in bytes, that lies in a value log and not in a table, so that compactions
+/// move small entries only.
 const SEPARATED_BYTES_MIN: u32 = 2048;
 
+/// Returns a function that maps an error of the tree. Data that is missing, cut short or invalid is
+/// damage; other errors of the file system are not.
 fn failed(dir: &Path) -> impl Fn(fjall::Error) -> OpenError {
     move |error| match error {
         fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))
@@ -79,19 +86,20 @@ fn failed(dir: &Path) -> impl Fn(fjall::Error) -> OpenError {
         {
             OpenError::Io { what: format!("cannot open the tree in {}", dir.display()), source }
         }
-        fjall::Error::Locked => OpenError::Held { dir: dir.to_owned(), pid: "(unknown)".to_owned() },
+        fjall::Error::Locked => OpenError::Held { dir: dir.to_owned(), pid: "unknown".to_owned() },
         error => OpenError::damaged(dir, format!("the tree does not open: {error}")),
     }
 }
 
 impl Tree {
-    /// Opens the tree in a directory, making it if the directory is new, and looks whether all that was acknowledged is there.
+    /// Opens the tree in a directory, and makes it if the directory is new. Checks that all
+    /// acknowledged batches are there.
     pub(crate) fn open(home: Home, options: &Options) -> std::result::Result<(Tree, Link, Acked), OpenError> {
         let (acked, acked_number) = Acked::open(&home)?;
         if home.is_new {
             let (tree, link) = Tree::make(home, options)?;
             let durable = acked.advance(link.number).and_then(|()| acked.sync());
-            durable.map_err(OpenError::io("cannot write the mark in", &tree.home.dir))?;
+            durable.map_err(OpenError::io("cannot write the file ACKED in", &tree.home.dir))?;
             tree.home.is_made()?;
             return Ok((tree, link, acked));
         }
@@ -102,6 +110,7 @@ impl Tree {
                 return Err(OpenError::damaged(&dir, format!("tree/{part} is missing")));
             }
         }
+        // Before the database is opened, which drops what it cannot read in the journals.
         let journals = journal::scan(&dir, &path, acked_number)?;
         let (database, keyspace) = database(&path, options).map_err(failed(&dir))?;
         let tree = Tree { keyspace, database, home };
@@ -118,14 +127,18 @@ impl Tree {
         Ok((tree, link))
     }
 
-    /// The newest link, once everything that was acknowledged is known to be there.
+    /// Checks that all acknowledged batches are there, and returns the newest link.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Damaged`] if any is missing, and records it for the next open, which
+    /// might not find it again.
     fn check(&self, journals: journal::Journals, acked: Option<u64>) -> std::result::Result<Link, OpenError> {
         let failed = failed(&self.home.dir);
         let newest = self.keyspace.get(key::CHAIN).map_err(&failed)?;
         let Some(link) = newest.and_then(|link| Link::decode(&link)) else {
             return Err(self.home.note_damage("the commit chain is missing from the tree"));
         };
-        // What the tables alone hold, without what was replayed from the journals.
+        // The newest link in the tables alone, without what was replayed from the journals.
         let flushed = match self.keyspace.tree.get_highest_persisted_seqno() {
             None => None,
             Some(seqno) => {
@@ -133,6 +146,8 @@ impl Tree {
             }
         };
         let flushed = flushed.and_then(|link| Link::decode(&link)).map_or(0, |link| link.number);
+        // The journals must continue where the tables end, the tree must have taken over all of
+        // them, and it must reach the newest acknowledged batch.
         if let Some(first) = journals.first
             && first.number > flushed + 1
         {
@@ -144,7 +159,7 @@ impl Tree {
         }
         if let Some(last) = journals.last.filter(|last| last.number > link.number) {
             let what = format!(
-                "the journals end with batch {}, but the tree took over only {}",
+                "the journals end with batch {}, but the tree took over batches up to {} only",
                 last.number, link.number
             );
             return Err(self.home.note_damage(&what));
@@ -167,8 +182,8 @@ impl Tree {
         self.home.bodies_dir()
     }
 
-    /// Writes these items as one batch, atomically, and syncs it. On an error the batch may or may not survive a restart, and
-    /// every later commit fails.
+    /// Writes `items` as one batch, atomically, and syncs it. Returns its link. After an error the
+    /// batch may or may not survive a restart, and every later commit fails.
     pub(crate) fn commit(
         &self,
         last: Link,
@@ -189,7 +204,7 @@ impl Tree {
         Ok(link)
     }
 
-    /// The value under a name's key.
+    /// Returns the value under a name's key.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let found = self.keyspace.get(key).map_err(|error| self.unreadable(key, &error))?;
         let decode = |value: fjall::UserValue| {
@@ -198,8 +213,8 @@ impl Tree {
         found.map(decode).transpose()
     }
 
-    /// The number of the file that holds the body under a name's key, if one does. Reads the value
-    /// only where its length is that of a reference: of most bodies no byte is read.
+    /// Returns the number of the file that holds the body under a name's key, if one does. Reads
+    /// the value only if its length is that of a reference, so most bodies are not read.
     pub(crate) fn file_of(&self, key: &[u8]) -> Result<Option<u64>> {
         let len = self.keyspace.size_of(key).map_err(|error| self.unreadable(key, &error))?;
         if len.is_none_or(|len| len as usize != value::FILE_REF_BYTES) {
@@ -208,7 +223,7 @@ impl Tree {
         match self.get(key) {
             Ok(Some(Value { body: Body::File(file), .. })) => Ok(Some(file.id)),
             Ok(Some(Value { body: Body::Inline(_), .. }) | None) => Ok(None),
-            // What is damaged can be replaced. Its file, if it had one, stays.
+            // A damaged value can be replaced. Its file, if it had one, stays.
             Err(Error::Damaged(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -223,7 +238,7 @@ impl Tree {
         }
     }
 
-    /// Whether the tree holds this key.
+    /// Returns true if the tree holds this key.
     pub(crate) fn holds(&self, key: &[u8]) -> Result<bool> {
         self.keyspace.contains_key(key).map_err(|error| self.unreadable(key, &error))
     }
@@ -268,7 +283,7 @@ impl Tree {
             None => start.clone(),
         };
         let mut page = GroupPage::default();
-        // Each turn seeks once, then walks as long as the next group is near.
+        // Each turn seeks once, then steps on as long as the next group is near.
         'seek: loop {
             let mut steps = 0;
             for entry in self.keyspace.range(from.clone()..) {
@@ -276,6 +291,7 @@ impl Tree {
                 if !found.starts_with(&start) {
                     return Ok(page);
                 }
+                // Still an item of the group before.
                 if found[..] < from[..] {
                     steps += 1;
                     if steps > STEPS_BEFORE_SEEK {
@@ -316,14 +332,15 @@ impl Tree {
             Some(Position { group, item: None }) => Bound::Included(key::group_end(space, group)),
             None => Bound::Included(start.clone()),
         };
-        // A position before the prefix is no reason to walk there; one behind it leaves nothing.
+        // A position before the prefix starts the walk at the prefix; one behind it leaves nothing.
         let from = match from {
             Bound::Included(at) | Bound::Excluded(at) if at < start => Bound::Included(start),
             Bound::Included(at) | Bound::Excluded(at) if at >= end => return Ok(ScanPage::default()),
             from => from,
         };
         let mut page = ScanPage::default();
-        // The group of the name before, and what the keys of its items start with.
+        // The group of the name before, and the prefix of its items' keys: most names need no new
+        // group.
         let mut current: Option<(Vec<u8>, Bytes)> = None;
         for entry in self.keyspace.range((from, Bound::Excluded(end))) {
             let found = entry.key().map_err(|error| self.unreadable(prefix, &error))?;
@@ -352,12 +369,13 @@ impl Tree {
         Ok(page)
     }
 
+    /// Maps an error of the tree at `key`: errors of the file system may pass, others are damage.
     fn unreadable(&self, key: &[u8], error: &fjall::Error) -> Error {
         match error {
             fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => Error::NoAnswer(
                 format!("local:{}: cannot read {}: {error}", self.dir().display(), shown(key)),
             ),
-            error => self.damaged(key, &format!("the tree cannot be read there: {error}")),
+            error => self.damaged(key, &format!("the tree cannot be read at this key: {error}")),
         }
     }
 
@@ -366,7 +384,7 @@ impl Tree {
     }
 
     fn no_name(&self, key: &[u8]) -> String {
-        self.with_place(key, "the tree holds a key that is no name")
+        self.with_place(key, "the tree holds a key that is not a name")
     }
 
     fn with_place(&self, key: &[u8], what: &str) -> String {
