@@ -1,9 +1,9 @@
-//! Measures commits a second and their latency at several numbers of concurrent callers, then how
-//! fast their entries are scanned. A commit is a small transaction of two keys: a record and two
-//! entries, either in one call, or as a create and two puts in parallel.
+//! Measures the rate and the latency of commits at several numbers of concurrent callers, then the
+//! rate at which their entries are scanned. A commit is a small transaction of two keys: a record
+//! and two entries, either in one call, or as a create and two puts in parallel.
 //!
-//! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row] [record bytes]`; with `INLINE_VALUES=1` all
-//! values lie in tables.
+//! `cargo run --release -p aft-store-local --example commit_rate [directory] [seconds a row]
+//! [record bytes]`; with `INLINE_VALUES=1` all values are kept in tables.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     for callers in CALLERS {
         for way in [Way::Pieces, Way::Call] {
+            // The batches of the run show how many commits share one sync.
             let before = batches(&dir)?;
             let time = Duration::from_secs(seconds);
             let mut latencies = runtime.block_on(commit_for(&store, way, callers, time, record_bytes));
@@ -60,7 +61,7 @@ enum Way {
     Call,
 }
 
-/// The number of the newest acknowledged batch; each has been synced once.
+/// Returns the number of the newest acknowledged batch. Each batch is synced once.
 fn batches(dir: &Path) -> std::io::Result<u64> {
     let acked = std::fs::read(dir.join("ACKED"))?;
     Ok(u64::from_le_bytes(*acked.first_chunk().expect("an open store has one")))
@@ -94,7 +95,7 @@ async fn scan_all(store: &LocalStore) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes that do not compress.
+/// Returns `len` bytes that do not compress.
 fn noise(seed: u64, len: usize) -> Bytes {
     let mut state = seed | 1;
     let words = std::iter::repeat_with(|| {

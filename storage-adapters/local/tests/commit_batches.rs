@@ -1,6 +1,6 @@
-//! Goal: a commit is one batch, so one sync, however many pieces it has; and it is there whole or
-//! not at all. Method: the file `ACKED` holds the number of the newest acknowledged batch, and
-//! every batch is synced once; so the number is read before and after.
+//! Goal: a commit of any number of pieces is one batch, and so one sync, and it exists whole or not
+//! at all. Method: the file `ACKED` holds the number of the newest acknowledged batch, and every
+//! batch is synced once. So the number is read before and after.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -10,7 +10,7 @@ use aft_store::{Committed, Created, Error, Name, Space, Store, Writes};
 use aft_store_local::{LocalStore, Options};
 use bytes::Bytes;
 
-/// More than the store writes inline.
+/// The size of a body that is too large to be inline, in bytes.
 const LARGE: usize = 100_000;
 
 fn batches(dir: &Path) -> u64 {
@@ -18,8 +18,8 @@ fn batches(dir: &Path) -> u64 {
     u64::from_le_bytes(*acked.first_chunk().unwrap())
 }
 
-/// Counts the files of bodies once the writes answered before are done with theirs: a file is
-/// removed after the answer, and before the next write.
+/// Counts the body files after earlier writes have removed theirs. A file is removed after the
+/// answer and before the next write, so this makes one more write first.
 async fn body_files_at_rest(store: &LocalStore, dir: &Path) -> usize {
     store.delete(&[record(usize::MAX)]).await.unwrap();
     body_files(dir)
@@ -37,7 +37,7 @@ fn entry(key: usize, attempt: usize) -> Name {
     Name::new(Space::Version, format!("key {key}"), format!("{attempt}"))
 }
 
-/// A record with entries of its own.
+/// Returns the writes of a record with entries of its own.
 fn writes(request: usize, attempt: usize, entries: usize) -> Writes {
     Writes {
         create: Some((record(request), attempt.to_string().into())),
@@ -67,7 +67,7 @@ async fn a_commit_is_one_batch() {
     expect(1, "a record and 200 entries");
     assert_eq!(store.commit(writes(1, 2, 200)).await, done(Some(Created::Exists), 200));
     expect(0, "a loser");
-    assert!(!is_there(&store, &entry(0, 2)).await, "a loser's entries stay undone");
+    assert!(!is_there(&store, &entry(0, 2)).await, "a losing commit wrote an entry");
     assert_eq!(store.commit(Writes { create: None, ..writes(1, 2, 200) }).await, done(None, 200));
     expect(1, "entries alone");
     assert_eq!(
@@ -82,9 +82,9 @@ async fn a_commit_is_one_batch() {
     }
 }
 
-/// A large record is a file, which is there only if the commit is.
+/// Shows that a large body is a file, which exists only if its commit does.
 #[tokio::test]
-async fn large_bodies_come_and_go_with_their_commit() {
+async fn body_files_exist_only_with_their_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
     let large = |attempt: usize| {
@@ -98,12 +98,12 @@ async fn large_bodies_come_and_go_with_their_commit() {
     assert_eq!(store.commit(large(1)).await, done(Some(Created::Created), 3));
     assert_eq!((batches(dir.path()) - before, body_files(dir.path())), (1, 2));
     assert_eq!(store.commit(large(2)).await, done(Some(Created::Exists), 3));
-    assert_eq!(body_files(dir.path()), 2, "a loser's files are left");
+    assert_eq!(body_files(dir.path()), 2, "a losing commit left its files behind");
     assert_eq!(store.get(&record(1)).await.unwrap().unwrap().0, vec![1; LARGE]);
-    // An entry is written whatever was there: its old file goes.
+    // An entry overwrites what its name holds, and the old file is removed.
     let puts = vec![(entry(1, 1), Bytes::from("small"))];
     assert_eq!(store.commit(Writes { create: None, puts }).await, done(None, 1));
-    // It goes after the answer, and before the store is closed.
+    // It is removed after the answer, and before the store is closed.
     drop(store);
     assert_eq!(body_files(dir.path()), 1);
 }
@@ -121,7 +121,7 @@ async fn a_commit_that_is_refused_in_part_is_refused_whole() {
     assert!(committed.puts.iter().all(|put| matches!(put, Err(Error::Refused(_)))), "{committed:?}");
     assert_eq!((batches(dir.path()) - before, body_files(dir.path())), (0, 0));
     assert!(!is_there(&store, &record(1)).await && !is_there(&store, &entry(0, 1)).await);
-    // More bytes of names and bodies than one commit may have.
+    // Then a commit with more bytes of names and bodies than one may have.
     let mut bodies = writes(1, 1, 600);
     bodies.puts.iter_mut().for_each(|(_, body)| *body = Bytes::from(vec![0; 60_000]));
     let committed = store.commit(bodies).await;
@@ -130,12 +130,12 @@ async fn a_commit_that_is_refused_in_part_is_refused_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commits_at_once_share_batches_and_one_wins() {
+async fn concurrent_commits_share_batches_and_one_wins_per_request() {
     const COMMITS: usize = 128;
     let dir = tempfile::tempdir().unwrap();
     let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
     let before = batches(dir.path());
-    // Every fourth is one more attempt of the request before it.
+    // Every fourth commit is a second attempt of the request before it.
     let request = |attempt: usize| attempt - usize::from(attempt % 4 == 3);
     let commits = (0..COMMITS).map(|attempt| {
         let store = store.clone();
@@ -157,8 +157,8 @@ async fn commits_at_once_share_batches_and_one_wins() {
     assert!((1..=COMMITS as u64).contains(&taken), "{taken} batches");
 }
 
-/// The numbers of a batch's writes have 16 bits in a tag; commits of that many are split into
-/// batches, and each of them stays whole.
+/// Shows that commits whose writes do not fit into one batch are split between batches, each commit
+/// whole. A write's place in its batch has 16 bits in the tag.
 #[tokio::test]
 async fn the_largest_commits_do_not_share_tags() {
     const ENTRIES: usize = (1 << 15) - 1;
@@ -178,10 +178,11 @@ async fn the_largest_commits_do_not_share_tags() {
     assert!(matches!(one_more.created, Some(Err(Error::Refused(_)))), "{:?}", one_more.created);
 }
 
-/// What a name held before is looked up only where a file may have to go: also where the file is
-/// of an earlier life, and where a body in the tree is as long as a reference to a file.
+/// Shows that the body file of a name is removed with the name, even if an earlier process wrote
+/// it. The old value is looked up only if a file may have to be removed; one body in the tree has
+/// the length of a reference to a file.
 #[tokio::test]
-async fn a_file_of_an_earlier_life_goes_with_its_name() {
+async fn a_body_file_from_before_the_restart_is_removed_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let names = [entry(1, 1), entry(2, 1), entry(3, 1)];
     let store = LocalStore::open(dir.path(), &Options::default()).unwrap();

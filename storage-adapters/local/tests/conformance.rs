@@ -1,5 +1,6 @@
-//! Goal: the embedded store keeps to the contract, and what it keeps is there after it is opened again. Method: the conformance suite on
-//! fresh directories, the same values read before and after a reopening.
+//! Goal: the embedded store keeps to the contract, and its data is there after it is opened again.
+//! Method: the conformance suite on fresh directories; the same values are read before and after
+//! reopening.
 
 use std::sync::Arc;
 
@@ -27,11 +28,11 @@ async fn a_probe_leaves_nothing_behind() {
         assert!(store.groups(space, b"", None, 1).await.unwrap().groups.is_empty(), "{space:?}");
     }
     let bodies = std::fs::read_dir(dir.path().join("bodies")).unwrap().count();
-    assert_eq!(bodies, 0, "body files are left");
+    assert_eq!(bodies, 0, "the probe left body files behind");
 }
 
 fn body(i: usize) -> Bytes {
-    // Some inline, some in files.
+    // Some bodies are inline, some in files.
     let len = if i.is_multiple_of(5) { 70_000 + i } else { 10 * i };
     Bytes::from(vec![i as u8; len])
 }
@@ -55,7 +56,8 @@ async fn everything_is_there_after_reopening() {
             assert_eq!((read, &tag), (body(i), &tags[i]), "{}", name(i));
             assert_eq!(store.create(&name(i), Bytes::new()).await, Ok(Created::Exists));
         }
-        // A tag from before still names the content, and a new content gets a tag that was never used.
+        // A tag from before the reopening still matches its content, and a new content gets a tag
+        // that was never used.
         assert_eq!(store.replace(&name(1), &tags[1], body(1)).await, Ok(Replaced::Replaced));
         let (_, tag) = store.get(&name(1)).await.unwrap().unwrap();
         assert!(!tags.contains(&tag));
@@ -64,7 +66,7 @@ async fn everything_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn a_body_that_nothing_refers_to_goes_at_the_next_open() {
+async fn a_body_file_without_an_entry_is_removed_at_the_next_open() {
     let dir = tempfile::tempdir().unwrap();
     let name = Name::new(Space::Blob, "attempt", "0");
     let store = LocalStore::open(dir.path(), &Options::default()).unwrap();
@@ -77,7 +79,8 @@ async fn a_body_that_nothing_refers_to_goes_at_the_next_open() {
     assert_eq!(store.get(&name).await.unwrap().unwrap().0, body(0));
 }
 
-/// A page is bounded, whatever the limit: a long scan holds up nobody else.
+/// Shows that a page is bounded under every limit, so that a long scan does not delay other
+/// callers.
 #[tokio::test]
 async fn scans_come_in_bounded_pages() {
     const GROUPS: usize = 40;

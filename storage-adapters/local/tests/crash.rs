@@ -1,10 +1,11 @@
-//! Goal: what was acknowledged survives the death of the process and a full disk; nothing is
-//! created twice; a commit is there whole or not at all. Method: this test binary runs itself as a
-//! child that writes and prints each acknowledgement; the parent kills it with SIGKILL at random
-//! moments, or lets it run into a limit on the size of files, then opens the directory and looks
-//! for everything that was printed.
+//! Goal: acknowledged writes survive the death of the process and a full disk; nothing is created
+//! twice; a commit exists whole or not at all. Method: this test binary runs itself as a child that
+//! writes and prints each acknowledgement. The parent kills it with SIGKILL at random moments, or
+//! lets it run into a limit on the size of files; then it opens the directory and looks for
+//! everything that was printed.
 //!
-//! A process's death keeps what the kernel was given, so this does not test the sync itself: that needs a power cut.
+//! After a process's death the kernel still has all that was written, so this does not test the
+//! sync itself: that needs a power cut.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -37,7 +38,7 @@ fn counter(caller: usize) -> Name {
     Name::new(Space::Node, "counter", caller.to_string())
 }
 
-/// What a caller writes as its i-th; every 16th is large enough for a file.
+/// Returns the `i`-th body of a caller; every 16th is large enough for a file.
 fn body(round: usize, caller: usize, i: usize) -> Bytes {
     let len = if i % 16 == 7 { 66_000 } else { 10 + i % 3000 };
     let text = format!("round {round} caller {caller} i {i} ");
@@ -49,7 +50,7 @@ fn say(line: &str) {
     writeln!(out, "{line}").expect("the parent reads");
 }
 
-/// The child: does nothing unless the parent asks for it.
+/// Runs as the child; does nothing unless the parent has set the environment variables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_that_writes_until_killed() {
     let (Ok(dir), Ok(round)) = (std::env::var(DIR), std::env::var(ROUND)) else { return };
@@ -65,7 +66,7 @@ async fn child_that_writes_until_killed() {
                 store
                     .put(&counter(caller), Bytes::from(format!("{round} {i}")))
                     .await
-                    .expect("no failures here");
+                    .expect("writes do not fail before the kill");
                 say(&format!("counter {caller} {i}"));
                 let raced = store.create(&shared(round, i), Bytes::from(caller.to_string())).await;
                 if raced == Ok(Created::Created) {
@@ -79,7 +80,7 @@ async fn child_that_writes_until_killed() {
     }
 }
 
-/// Everything that was acknowledged so far.
+/// All writes that were acknowledged so far.
 #[derive(Default)]
 struct Acknowledged {
     own: Vec<(usize, usize, usize)>,
@@ -87,17 +88,17 @@ struct Acknowledged {
     counters: BTreeMap<usize, (usize, usize)>,
 }
 
-/// Keeps what children have said, and holds the store to it.
+/// A record of the acknowledgements of children, and a check of the store against it.
 trait Ledger {
-    /// Takes a line of the child of this round.
+    /// Records a line printed by the child of this round.
     fn take(&mut self, round: usize, line: &str);
 
-    /// Looks at the store that the child has left.
+    /// Checks the store that the child left.
     async fn check(&self, store: &LocalStore);
 }
 
-/// The words of an acknowledgement: what of which caller, and the caller's number for it. Other lines
-/// are the test harness talking, or were cut off by the kill.
+/// Returns the words of an acknowledgement: its kind, the caller, and the caller's number for it.
+/// Other lines come from the test harness, or were cut off by the kill.
 fn acknowledgement(line: &str) -> Option<(&str, usize, usize)> {
     let words: Vec<&str> = line.split(' ').collect();
     let [what, caller, i] = words[..] else { return None };
@@ -122,7 +123,7 @@ impl Ledger for Acknowledged {
         for &(round, caller, i) in &self.own {
             let name = own(round, caller, i);
             let found = store.get(&name).await.unwrap();
-            let (read, _) = found.unwrap_or_else(|| panic!("{name} was acknowledged and is gone"));
+            let (read, _) = found.unwrap_or_else(|| panic!("{name} was acknowledged, but is missing"));
             assert_eq!(read, body(round, caller, i), "{name}");
         }
         for (&(round, i), caller) in &self.shared {
@@ -134,7 +135,7 @@ impl Ledger for Acknowledged {
             let read = String::from_utf8(read.to_vec()).unwrap();
             let (read_round, read_i) = read.split_once(' ').unwrap();
             let read: (usize, usize) = (read_round.parse().unwrap(), read_i.parse().unwrap());
-            // The next one may have been on its way.
+            // The next write may have been in flight.
             assert!(
                 read >= (round, i),
                 "counter of caller {caller} went back from {:?} to {read:?}",
@@ -151,7 +152,7 @@ fn child(dir: &Path, test: &str, round: usize) -> Command {
     command
 }
 
-/// Runs a child again and again, kills it each time, and has the ledger look at what it left.
+/// Runs a child [`KILLS`] times, kills it each time, and checks what it left against the ledger.
 async fn kill_again_and_again(test: &str, ledger: &mut impl Ledger) {
     let dir = tempfile::tempdir().unwrap();
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
@@ -160,7 +161,8 @@ async fn kill_again_and_again(test: &str, ledger: &mut impl Ledger) {
     for round in 0..KILLS {
         let mut child = child(dir.path(), test, round).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Count from the first acknowledgement, so that no round is all start-up. One round in three is killed while it starts.
+        // Two rounds in three are killed some time after the first acknowledgements, one in three
+        // while it starts.
         let mut before = 0;
         if round % 3 != 2 {
             for line in lines.by_ref() {
@@ -174,6 +176,7 @@ async fn kill_again_and_again(test: &str, ledger: &mut impl Ledger) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
+        // Read on while the child runs, so that it never blocks on a full pipe.
         let reading = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
         std::thread::sleep(Duration::from_micros(state % 250_000));
         child.kill().unwrap();
@@ -194,7 +197,7 @@ async fn acknowledged_writes_survive_kills() {
     assert!(acknowledged.own.len() > 100, "only {} writes were acknowledged", acknowledged.own.len());
 }
 
-/// One commit of a caller: of a record of its own, or of one for which all callers race.
+/// One commit of a caller: of a record of its own, or of a record for which all callers race.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Committing {
     raced: bool,
@@ -212,7 +215,8 @@ impl Committing {
         Name::new(Space::Commit, format!("committed in {round}{own} as {i}"), "")
     }
 
-    /// Says which commit wrote the record; every 16th is large enough for a file.
+    /// Returns the body of the record, which names the commit; every 16th is large enough for a
+    /// file.
     fn body(self) -> Bytes {
         let Committing { raced, round, caller, i } = self;
         let head = format!("{} {round} {caller} {i} ", usize::from(raced));
@@ -243,7 +247,7 @@ impl Committing {
     }
 }
 
-/// The child: does nothing unless the parent asks for it.
+/// Runs as the child; does nothing unless the parent has set the environment variables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_that_commits_until_killed() {
     let (Ok(dir), Ok(round)) = (std::env::var(DIR), std::env::var(ROUND)) else { return };
@@ -256,7 +260,10 @@ async fn child_that_commits_until_killed() {
                 for raced in [false, true] {
                     let commit = Committing { raced, round, caller, i };
                     let committed = store.commit(commit.writes()).await;
-                    assert!(committed.puts.iter().all(Result::is_ok), "no failures here: {committed:?}");
+                    assert!(
+                        committed.puts.iter().all(Result::is_ok),
+                        "commits do not fail before the kill: {committed:?}"
+                    );
                     match committed.created {
                         Some(Ok(Created::Created)) => {
                             say(&format!("{} {caller} {i}", if raced { "raced" } else { "alone" }));
@@ -273,11 +280,11 @@ async fn child_that_commits_until_killed() {
     }
 }
 
-/// Every commit that was acknowledged so far.
+/// All commits that were acknowledged so far.
 #[derive(Default)]
 struct AcknowledgedCommits {
     acknowledged: BTreeSet<Committing>,
-    /// Commits that were found whole although nobody had heard of them.
+    /// The number of commits that were found whole although their acknowledgement was not printed.
     unheard: AtomicUsize,
 }
 
@@ -302,7 +309,7 @@ impl Ledger for AcknowledgedCommits {
         }
     }
 
-    /// All that was acknowledged is there, and of all that is there each record has its entries,
+    /// Checks that all acknowledged commits are there, and that each record found has its entries,
     /// and each entry its record.
     async fn check(&self, store: &LocalStore) {
         let mut winners = BTreeSet::new();
@@ -313,7 +320,7 @@ impl Ledger for AcknowledgedCommits {
             winners.insert(winner);
         }
         let lost: Vec<_> = self.acknowledged.difference(&winners).collect();
-        assert!(lost.is_empty(), "acknowledged and gone: {lost:?}");
+        assert!(lost.is_empty(), "acknowledged commits are missing: {lost:?}");
         let entries: BTreeSet<Name> = winners.iter().flat_map(|winner| winner.entries()).collect();
         let found = scanned(store, Space::Version).await;
         let missing: Vec<_> = entries.difference(&found).map(Name::to_string).collect();
@@ -325,13 +332,17 @@ impl Ledger for AcknowledgedCommits {
 }
 
 #[tokio::test]
-async fn commits_survive_kills_whole() {
+async fn acknowledged_commits_survive_kills_whole() {
     let mut commits = AcknowledgedCommits::default();
     kill_again_and_again("child_that_commits_until_killed", &mut commits).await;
     let (raced, alone): (Vec<Committing>, Vec<Committing>) =
         commits.acknowledged.iter().partition(|commit| commit.raced);
     let unheard = commits.unheard.into_inner();
-    println!("{} commits, {} races, {unheard} unheard of, all whole", alone.len(), raced.len());
+    println!(
+        "{} commits, {} races, {unheard} without a printed acknowledgement, all whole",
+        alone.len(),
+        raced.len()
+    );
     assert!(alone.len() > 100 && raced.len() > 10, "{} and {} were acknowledged", alone.len(), raced.len());
 }
 
@@ -341,12 +352,12 @@ fn filler(i: usize) -> (Name, Bytes) {
 
 fn no_flushes() -> Options {
     let mut options = Options::default();
-    // So that the journal grows until it meets the limit.
+    // No flush, so that the journal grows until it reaches the limit.
     options.memtable_bytes = 1 << 30;
     options
 }
 
-/// The child: does nothing unless the parent asks for it.
+/// Runs as the child; does nothing unless the parent has set the environment variables.
 #[tokio::test]
 async fn child_that_writes_until_the_disk_is_full() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -361,7 +372,7 @@ async fn child_that_writes_until_the_disk_is_full() {
         i += 1;
     };
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
-    assert!(store.ended().is_some(), "the store tells that only a restart helps");
+    assert!(store.ended().is_some(), "the store should report that it needs a restart");
     say(&format!("stopped: {error}"));
     for _ in 0..3 {
         let later = store.put(&filler(i + 1).0, Bytes::from("small")).await;
@@ -372,16 +383,17 @@ async fn child_that_writes_until_the_disk_is_full() {
             "a delete after a failed write answered {delete:?}"
         );
     }
-    assert_eq!(store.get(&filler(0).0).await.unwrap().unwrap().0, filler(0).1, "reads go on");
+    assert_eq!(store.get(&filler(0).0).await.unwrap().unwrap().0, filler(0).1, "reads should still work");
     say("refused as it should");
 }
 
 #[tokio::test]
-async fn a_full_disk_acknowledges_nothing() {
+async fn a_full_disk_loses_no_acknowledged_write() {
     let dir = tempfile::tempdir().unwrap();
     let plain = child(dir.path(), "child_that_writes_until_the_disk_is_full", 0);
     let mut limited = Command::new("sh");
-    // The journal reserves 64 MiB, which is 131072 blocks; a little beyond it, writes fail with EFBIG, as with ENOSPC on a full disk.
+    // The journal reserves 64 MiB, which is 131072 blocks; a little beyond it, writes fail with
+    // EFBIG, as with ENOSPC on a full disk.
     limited.args(["-c", "trap '' XFSZ; ulimit -f 132000; exec \"$@\"", "sh"]);
     limited.arg(plain.get_program()).args(plain.get_args());
     limited.env(DIR, dir.path()).env(ROUND, "0");
@@ -396,5 +408,8 @@ async fn a_full_disk_acknowledges_nothing() {
         let (name, body) = filler(i);
         assert_eq!(store.get(&name).await.unwrap().expect("it was acknowledged").0, body, "{name}");
     }
-    store.put(&filler(acknowledged + 5).0, Bytes::from("again")).await.expect("there is room again");
+    store
+        .put(&filler(acknowledged + 5).0, Bytes::from("again"))
+        .await
+        .expect("writes work again without the limit");
 }

@@ -1,5 +1,6 @@
-//! Goal: damage to what was acknowledged is found, and never read as something else. Method: a small store is closed, one thing in a copy of
-//! its directory is changed, and the copy is opened and read: it must refuse to open, or say `Damaged`, or hold exactly what was written.
+//! Goal: damage to acknowledged data is found, and is never read as something else. Method: a small
+//! store is closed, one thing in a copy of its directory is changed, and the copy is opened and
+//! read. It must refuse to open, or answer `Damaged`, or hold exactly what was written.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -12,7 +13,7 @@ use aft_store_local::{LocalStore, OpenError, Options};
 use bytes::Bytes;
 
 const NAMES: usize = 60;
-/// How many places in a file are tried.
+/// The number of places in a file that are tried.
 const PLACES: u64 = 60;
 
 fn name(i: usize) -> Name {
@@ -32,11 +33,11 @@ async fn fill(dir: &Path, options: &Options) -> LocalStore {
     store
 }
 
-/// A closed store, all of it still in the journal.
+/// Returns the directory of a closed store whose data is all in the journal.
 async fn in_journal() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     drop(fill(dir.path(), &Options::default()).await);
-    // The reserve is reading time for every copy that the tests make.
+    // Cut the reserved space, which every copy would have to read.
     let journal = journal(dir.path());
     fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(used(&journal) + 4096).unwrap();
     dir
@@ -48,7 +49,8 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         match entry.file_type().unwrap().is_dir() {
             true => copy(&entry.path(), &to.join(entry.file_name())),
-            // Of the 64 MiB that the journal reserves, a few KiB are in use; a rest of zeros is left, as it would be.
+            // A few KiB of the 64 MiB that the journal reserves are in use. Some of the zeros
+            // behind them are kept.
             false => {
                 let copy = fs::File::create(to.join(entry.file_name())).unwrap();
                 let len = entry.metadata().unwrap().len();
@@ -60,7 +62,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What became of a damaged directory.
+/// The outcome of opening and reading a damaged directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Refused,
@@ -68,7 +70,8 @@ enum Verdict {
     Intact,
 }
 
-/// Opens and reads everything. Panics if something is missing or wrong without an error saying so.
+/// Opens the directory and reads everything. Panics if something is missing or wrong and no error
+/// says so.
 async fn verdict(dir: &Path, context: &str) -> Verdict {
     let store = match LocalStore::open(dir, &Options::default()) {
         Ok(store) => store,
@@ -95,6 +98,8 @@ async fn verdict(dir: &Path, context: &str) -> Verdict {
     verdict
 }
 
+/// Changes a copy of the directory `from`. Checks that opening and reading it has one of the
+/// outcomes in `expect`, and that a refusal is repeated.
 async fn check(from: &Path, context: &str, change: impl FnOnce(&Path), expect: &[Verdict]) {
     let dirs = tempfile::tempdir().unwrap();
     let dir = dirs.path().join("copy");
@@ -104,7 +109,7 @@ async fn check(from: &Path, context: &str, change: impl FnOnce(&Path), expect: &
     assert!(expect.contains(&first), "{context}: {first:?}");
     if first == Verdict::Refused {
         let again = verdict(&dir, &format!("{context}, again")).await;
-        assert_eq!(again, Verdict::Refused, "{context}: the second try to open did not see it");
+        assert_eq!(again, Verdict::Refused, "{context}: the second open did not find the damage");
     }
 }
 
@@ -145,7 +150,8 @@ fn flip(path: &Path, at: u64) {
 async fn flipped_bytes_in_the_journal_are_found() {
     let dir = in_journal().await;
     let used = used(&journal(dir.path()));
-    // Anywhere, and everywhere in the last batch, which nothing follows.
+    // At places all over the journal, and at every byte of the last batch, which no other batch
+    // follows.
     let places = (0..PLACES).map(|place| place * used / PLACES).chain(used - 60..used);
     for at in places {
         check(
@@ -189,7 +195,7 @@ async fn missing_pieces_are_found() {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_no_damage() {
+async fn a_torn_end_of_the_journal_is_not_damage() {
     let dir = in_journal().await;
     let end = used(&journal(dir.path()));
     let start_of_batch = fs::read(journal(dir.path())).unwrap()[..40].to_vec();
@@ -204,13 +210,14 @@ async fn a_torn_end_is_no_damage() {
 
 #[tokio::test]
 async fn damaged_tables_are_found() {
-    // Written out often, so that nearly everything is in tables.
+    // Memory tables are written out often, so that nearly everything is in tables.
     let mut options = Options::default();
     options.memtable_bytes = 16 << 10;
     for separate in [false, true] {
         options.separate_values = separate;
         let dir = tempfile::tempdir().unwrap();
         let store = fill(dir.path(), &options).await;
+        // Time for the last memory tables to be written out.
         std::thread::sleep(std::time::Duration::from_millis(300));
         drop(store);
         for journal in
@@ -224,7 +231,7 @@ async fn damaged_tables_are_found() {
                 .unwrap();
         }
         let tables = files(&dir.path().join("tree/keyspaces"), |path| path.is_file());
-        assert!(tables.len() > 2, "nothing was written out: {tables:?}");
+        assert!(tables.len() > 2, "no memory table was written out: {tables:?}");
         let mut seen = Vec::new();
         for table in &tables {
             let table = table.strip_prefix(dir.path()).unwrap();
@@ -280,18 +287,22 @@ async fn a_second_open_names_the_holder() {
     let store = fill(dir.path(), &Options::default()).await;
     let held = LocalStore::open(dir.path(), &Options::default()).unwrap_err();
     assert!(matches!(&held, OpenError::Held { pid, .. } if *pid == std::process::id().to_string()), "{held}");
-    assert_eq!(store.get(&name(1)).await.unwrap().unwrap().0, body(1), "the holder is not disturbed");
+    assert_eq!(
+        store.get(&name(1)).await.unwrap().unwrap().0,
+        body(1),
+        "the failed open disturbed the holder"
+    );
     drop(store);
-    LocalStore::open(dir.path(), &Options::default()).expect("free again");
+    LocalStore::open(dir.path(), &Options::default()).expect("the directory is free again");
 }
 
 #[tokio::test]
-async fn an_interrupted_making_starts_anew() {
+async fn an_interrupted_creation_is_started_over() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("AFT-STORE"), "AFT-STORE 1 initialising\n").unwrap();
     fs::create_dir(dir.path().join("tree")).unwrap();
     fs::write(dir.path().join("tree/0.jnl"), "half made").unwrap();
     let store = fill(dir.path(), &Options::default()).await;
     drop(store);
-    assert_eq!(verdict(dir.path(), "made anew").await, Verdict::Intact);
+    assert_eq!(verdict(dir.path(), "created again").await, Verdict::Intact);
 }
