@@ -21,7 +21,7 @@ use crate::faults::{Fate, Plan};
 use crate::store::{FaultyStore, wait};
 use crate::{Call, Counts, Faults};
 
-/// One piece of a commit. The create comes before the puts.
+/// A piece of a commit. The create comes before the puts.
 #[derive(Debug, Clone)]
 enum Piece {
     Create(Name, Bytes),
@@ -124,6 +124,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         for Part { fate, late, pieces: places } in &parts {
             let error = match fate {
                 Fate::Answered | Fate::Done | Fate::Twice | Fate::AgainLate => {
+                    // These take effect now. A lost answer or a repetition comes below.
                     now.extend(places.clone());
                     continue;
                 }

@@ -10,7 +10,7 @@ use rand::{Rng, RngExt};
 /// A distribution of delays, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Latency {
-    /// No delay. The call does not even yield.
+    /// The absence of delays: a call does not even yield.
     None,
     /// A uniform distribution between two bounds, both inclusive.
     Uniform {
@@ -113,7 +113,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No faults and no delays.
+    /// Settings without faults and delays.
     pub const NONE: Faults = Faults {
         latency: Latency::None,
         no_answer_done: 0.0,
@@ -202,12 +202,19 @@ impl Faults {
 /// [`Faults`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
+    /// Takes effect once and is answered.
     Answered,
+    /// Takes effect, but the answer is lost.
     Done,
+    /// Has no answer, and takes effect late.
     Late,
+    /// Has no answer, and never takes effect.
     Never,
+    /// Fails with `Busy`, and takes no effect.
     Busy,
+    /// Takes effect twice in a row; the second answer is returned.
     Twice,
+    /// Takes effect and is answered, and takes effect once more, late.
     AgainLate,
 }
 
@@ -241,7 +248,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Every class.
+    /// All classes.
     pub const ALL: [Call; 12] = [
         Call::Get,
         Call::Put,

@@ -186,6 +186,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         wait(plan.before).await;
         let result = match plan.fate {
             Fate::Answered | Fate::Twice | Fate::AgainLate => effect.await,
+            // A read has no effect, so it does not matter whether the call or its answer is lost.
             Fate::Done | Fate::Late | Fate::Never => Err(self.no_answer(call, "the answer was lost")),
             Fate::Busy => Err(self.busy(call)),
         };
@@ -208,6 +209,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
             Fate::Never => Err(self.no_answer(call, "the call was lost")),
             Fate::Done => {
                 let done = effect(self.inner.clone()).await;
+                // An error of the store inside is passed on.
                 done.and_then(|_| Err(self.no_answer(call, "done, the answer was lost")))
             }
             Fate::Late => {
@@ -363,6 +365,7 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         // A partial delete: the last names, in place of any other fault.
         if let Some(share) = plan.partial.filter(|_| may_be_partial) {
             wait(plan.before).await;
+            // At most all but one of the names, since `share` is below 1.
             let part = (names.len() as f64 * share) as usize;
             let part: Vec<Name> = names.iter().skip(names.len() - part).cloned().collect();
             self.inner.delete(&part).await?;

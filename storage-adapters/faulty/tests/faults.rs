@@ -128,7 +128,7 @@ async fn a_delay_has_the_median_that_was_asked_for() {
     }
     delays.sort();
     let median = delays[delays.len() / 2];
-    // A median of 60 draws is near the one that was asked for; a busy machine adds to the delays.
+    // The median of 60 draws is near the configured one; a busy machine adds to the delays.
     assert!(median > Duration::from_millis(3) && median < Duration::from_millis(30), "{median:?}");
 }
 

@@ -10,7 +10,7 @@
 
 use crate::checksum::xxh64;
 
-/// One link of the chain: the value of the last item of every batch.
+/// A link of the chain: the value of the last item of every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Link {
     /// The batch's number. The first is 1.

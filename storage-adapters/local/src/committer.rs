@@ -69,7 +69,7 @@ pub(crate) enum NewBody {
     File(NewFile),
 }
 
-/// One change.
+/// A change of one name or of several.
 #[derive(Debug)]
 pub(crate) enum Change {
     Write {

@@ -197,7 +197,7 @@ async fn acknowledged_writes_survive_kills() {
     assert!(acknowledged.own.len() > 100, "only {} writes were acknowledged", acknowledged.own.len());
 }
 
-/// One commit of a caller: of a record of its own, or of a record for which all callers race.
+/// A commit of a caller: of a record of its own, or of a record for which all callers race.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Committing {
     raced: bool,

@@ -51,10 +51,10 @@ impl Key {
 /// The items of one group. Never empty: a group is removed with its last item.
 #[derive(Debug)]
 enum Group {
-    /// One item, inline. A group that grew does not return to this form, since it is likely to grow
-    /// again.
+    /// A single item, inline. A group that grew does not return to this form, since it is likely to
+    /// grow again.
     One(Key, Object),
-    /// At least one item now, and two or more at some time before.
+    /// A tree of items: at least one now, and two or more at some time before.
     Many(BTreeMap<Key, Object>),
 }
 

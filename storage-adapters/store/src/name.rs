@@ -30,7 +30,7 @@ pub enum Space {
 }
 
 impl Space {
-    /// Every space, in the order of their discriminants.
+    /// All spaces, in the order of their discriminants.
     pub const ALL: [Space; 9] = [
         Space::Commit,
         Space::Intent,

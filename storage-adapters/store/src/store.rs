@@ -34,7 +34,7 @@ pub enum Replaced {
     Changed,
 }
 
-/// One page of the items of a group.
+/// A page of the items of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ItemPage {
     /// Items in byte order.
@@ -45,7 +45,7 @@ pub struct ItemPage {
     pub damaged: Damage,
 }
 
-/// One page of the groups of a space.
+/// A page of the groups of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupPage {
     /// Groups that hold at least one item, in byte order.
@@ -97,7 +97,7 @@ impl ScanPage {
     }
 }
 
-/// One name that a scan found.
+/// A name that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
     /// The name's group.
@@ -111,7 +111,7 @@ pub struct Scanned {
     pub written_ms: Option<u64>,
 }
 
-/// One page of the names of a space.
+/// A page of the names of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScanPage {
     /// Names in byte order of groups, and of items within a group.

@@ -15,7 +15,7 @@ pub enum Verdict {
     Skipped(&'static str),
 }
 
-/// One check and its verdict.
+/// A check and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// The name of the check: a statement that is true if it passed, with `_` for spaces.
