@@ -1,4 +1,5 @@
-//! What is the same in every service's failures: no answer, an answer of something else, and the words.
+//! The failures that every AWS service shares: no answer at all, an answer from something other
+//! than the service, and the texts of both.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -6,10 +7,12 @@ use std::fmt::Debug;
 use aft_store::Error;
 use aws_smithy_runtime_api::client::result::{SdkError, ServiceError};
 
-/// The service's own answer; or what it means that there is none. `asked` names the store, the call and the key.
+/// Returns the service's own answer, or the error to report if there is none. `asked` names the
+/// store, the call and the key, and `service` names the protocol; both are for messages.
 ///
 /// # Errors
-/// [`Error::Refused`] where nothing was sent and nothing will be, else [`Error::NoAnswer`].
+/// [`Error::Refused`] if the request was not sent: the configuration or the credentials need a
+/// look. Otherwise [`Error::NoAnswer`]: the request may have been carried out.
 pub fn answer_of<'a, E, R>(
     service: &str,
     asked: &str,
@@ -20,7 +23,8 @@ where
     R: Debug + 'static,
 {
     Err(match error {
-        // Nothing was sent. Credentials that cannot be had at the moment come back; what is built wrong does not.
+        // Nothing was sent. Missing credentials may come back later; a request that is built wrong
+        // stays wrong.
         SdkError::ConstructionFailure(_) => Error::Refused(format!("{asked}: not sent: {}", chain(error))),
         SdkError::TimeoutError(_) => Error::NoAnswer(format!("{asked}: {}", chain(error))),
         SdkError::DispatchFailure(failure) if failure.is_user() => {
@@ -32,17 +36,18 @@ where
         )),
         SdkError::ResponseError(_) => Error::NoAnswer(not_spoken(service, asked, &chain(error))),
         SdkError::ServiceError(answer) => return Ok(answer),
-        // The enum is open.
+        // `SdkError` is non-exhaustive.
         _ => Error::NoAnswer(format!("{asked}: {}", chain(error))),
     })
 }
 
-/// An answer that the service does not give.
+/// Returns the text about an answer that the service never gives; `what` says what was odd about
+/// it.
 pub fn not_spoken(service: &str, asked: &str, what: &str) -> String {
     format!("{asked}: the endpoint does not speak {service} ({what}); is the URL's endpoint right?")
 }
 
-/// An answer with this status, code and message, in words.
+/// Returns the text about an answer with this status, code and message.
 pub fn said(asked: &str, status: u16, code: &str, message: Option<&str>) -> String {
     match message {
         Some(message) if !message.is_empty() => format!("{asked}: {status} {code}: {message}"),
@@ -50,7 +55,7 @@ pub fn said(asked: &str, status: u16, code: &str, message: Option<&str>) -> Stri
     }
 }
 
-/// An error with what lies behind it. None of these texts holds credentials.
+/// Returns the text of an error and of its chain of sources. None of these texts holds credentials.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

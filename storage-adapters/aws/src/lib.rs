@@ -1,14 +1,16 @@
-//! The common part of the stores on AWS: where, with which credentials, what failures mean, and the
+//! The common part of the stores on AWS: location, credentials, the meaning of failures, and the
 //! time that answers carry.
 //!
-//! * [`Location`] – what a store's URL says; [`Form`] – what one service wants of it.
-//! * [`settings`] – with which credentials and in which region, and how the SDK is to behave; [`Keys`] – credentials that are given; [`Mistake`] – why
-//!   there is nothing to send requests with.
-//! * [`answer_of`] – what it means that no answer of the service came; [`said`], [`not_spoken`], [`chain`] – the words of failures.
+//! * [`Location`] – a parsed store URL; [`Form`] – the rules that one service sets for it.
+//! * [`settings`] – credentials, region, and the behaviour of the SDK; [`Keys`] – explicit
+//!   credentials; [`Mistake`] – the reasons why requests cannot be sent.
+//! * [`answer_of`] – the meaning of a failure without an answer from the service; [`said`],
+//!   [`not_spoken`], [`chain`] – the texts of failures.
 //!
-//! * [`Times`] – the service's own time, as its answers carried it.
+//! * [`Times`] – the service's own time, from the `Date` headers of its answers.
 //!
-//! What an answer of a service means, and what remedy there is, its own adapter knows.
+//! The meaning of a service's own answers, and what to do about them, is up to that service's
+//! adapter.
 
 mod failure;
 mod location;

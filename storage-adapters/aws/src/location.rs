@@ -1,7 +1,7 @@
-//! Where a store is: its URL, parsed once.
+//! The location of a store: its URL, parsed once.
 //!
-//! `SCHEME://NAME/PREFIX?endpoint=URL&region=R`; all but the name may be left out. What is not known is refused by name, since a mistyped
-//! parameter would mean another store.
+//! `SCHEME://NAME/PREFIX?endpoint=URL&region=R`; everything but the name is optional. An unknown
+//! parameter is an error that names it, since ignoring a mistyped one would open another store.
 
 use std::fmt;
 
@@ -9,32 +9,32 @@ use aft_store::unescaped;
 
 use crate::Mistake;
 
-/// Says what is wrong with a part of a URL.
+/// Checks a part of a URL; the error says what is wrong with it.
 type Check = fn(&str) -> Result<(), String>;
 
-/// What a service wants of a URL.
+/// The rules that a service sets for its URLs.
 #[derive(Debug, Clone, Copy)]
 pub struct Form {
-    /// Before `://`.
+    /// The scheme, the part before `://`.
     pub scheme: &'static str,
-    /// Says what is wrong with the name of the bucket or table.
+    /// Checks the name of the bucket or table; the error says what is wrong with it.
     pub check_name: fn(&str) -> Result<(), String>,
-    /// The longest prefix.
+    /// The length of the longest prefix, in bytes.
     pub prefix_bytes_max: usize,
 }
 
-/// A bucket or table, a prefix in it, and where it is.
+/// A bucket or table, a prefix in it, and the endpoint and region to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// As the URL's [`Form`] has it.
+    /// The scheme of the URL's [`Form`].
     pub scheme: &'static str,
-    /// Of the bucket or table.
+    /// The name of the bucket or table.
     pub name: String,
-    /// Without a `/` at either end; may be empty.
+    /// The prefix, without a `/` at either end; may be empty.
     pub prefix: String,
-    /// `http://…` or `https://…`; `None` for Amazon's own.
+    /// The endpoint, `http://…` or `https://…`; `None` for Amazon's own.
     pub endpoint: Option<String>,
-    /// `None` where the URL leaves it to the environment.
+    /// The region; `None` if the URL leaves it to the environment.
     pub region: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Location {
     /// Parses a URL.
     ///
     /// # Errors
-    /// [`Mistake::Url`] with what is wrong.
+    /// [`Mistake::Url`] if the URL is wrong; it says which part, and shows the URL without secrets.
     pub fn parse(form: &Form, url: &str) -> Result<Location, Mistake> {
         Location::read(form, url)
             .map_err(|problem| Mistake::Url { url: without_secrets(form.scheme, url), problem })
@@ -72,7 +72,9 @@ impl Location {
             let (entry, check): (_, Check) = match name {
                 "endpoint" => (&mut location.endpoint, check_endpoint),
                 "region" => (&mut location.region, check_region),
-                _ => return Err(format!("there is no parameter {name:?}; there are endpoint and region")),
+                _ => {
+                    return Err(format!("unknown parameter {name:?}; the parameters are endpoint and region"));
+                }
             };
             if entry.is_some() {
                 return Err(format!("the parameter {name:?} is given twice"));
@@ -86,7 +88,7 @@ impl Location {
     }
 }
 
-/// The URL, without secrets: there is no place for one in it.
+/// Writes the URL. It cannot hold a secret: no part of a location can.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.name)?;
@@ -111,7 +113,7 @@ fn check_prefix(prefix: &str, bytes_max: usize) -> Result<(), String> {
     if prefix.len() > bytes_max {
         return Err(format!("the prefix is {} bytes long; at most {bytes_max}", prefix.len()));
     }
-    // What servers, file systems, policies and consoles all take as it is.
+    // The characters that servers, file systems, policies and consoles all accept without escaping.
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = |segment: &str| {
         !segment.is_empty() && segment.chars().all(known) && segment != "." && segment != ".."
@@ -120,7 +122,7 @@ fn check_prefix(prefix: &str, bytes_max: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the prefix {prefix:?} has an empty segment, . or .., or something else than letters, digits, hyphens, underscores and dots"
+        "the prefix {prefix:?} has an empty segment, a segment . or .., or a character other than letters, digits, hyphens, underscores and dots"
     ))
 }
 
@@ -132,7 +134,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
     let authority = rest.split('/').next().unwrap_or_default();
     let known = |c: char| c.is_ascii_alphanumeric() || "-_.:[]/".contains(c);
     if authority.is_empty() || !rest.chars().all(known) {
-        return Err(format!("the endpoint {endpoint:?} is no http://HOST:PORT"));
+        return Err(format!("the endpoint {endpoint:?} is not of the form http://HOST:PORT"));
     }
     Ok(())
 }
@@ -142,10 +144,10 @@ fn check_region(region: &str) -> Result<(), String> {
     if !region.is_empty() && region.chars().all(known) {
         return Ok(());
     }
-    Err(format!("{region:?} is no region, such as us-east-1"))
+    Err(format!("{region:?} is not the name of a region, such as us-east-1"))
 }
 
-/// A URL that is none of ours, for a message: without what may hold a secret by mistake.
+/// Returns a rejected URL for a message, without the parts that may hold a secret by mistake.
 fn without_secrets(scheme: &str, url: &str) -> String {
     match url.split_once('?') {
         _ if url.contains('@') => format!("{scheme}://…"),
@@ -164,7 +166,7 @@ mod tests {
         if name.is_empty() { Err("no name".to_owned()) } else { Ok(()) }
     }
 
-    /// What is wrong with a URL, and how a message shows it.
+    /// Returns what is wrong with a URL, and the URL as the message shows it.
     fn mistake(url: &str) -> (String, String) {
         match Location::parse(&FORM, url) {
             Err(Mistake::Url { url, problem }) => (problem, url),
@@ -217,7 +219,7 @@ mod tests {
         check("s3://data?region=a&region=b", "twice");
         check("s3://data?region=", "region");
         check("s3://data?endpoint=127.0.0.1:9000", "http://");
-        check("s3://data?endpoint=http://", "no http://HOST:PORT");
+        check("s3://data?endpoint=http://", "not of the form http://HOST:PORT");
         check("s3://data?endpoint=http%3", "%-escape");
     }
 

@@ -1,6 +1,7 @@
-//! Why there is nothing to send requests with.
+//! The reasons why requests cannot be sent.
 
-/// Why there is nothing to send requests with. Each adapter has a sentence for each, with its own form of the URL; none holds a secret.
+/// The reasons why requests to a store cannot be sent. Each adapter turns them into messages of its
+/// own, which name its form of the URL. None holds a secret.
 #[derive(Debug)]
 pub enum Mistake {
     /// The URL is wrong.
@@ -12,9 +13,9 @@ pub enum Mistake {
     },
     /// The provider chain has no credentials.
     NoCredentials {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// What the chain says.
+        /// The error that the chain reported.
         why: String,
     },
     /// Neither the URL nor the environment names a region. Holds the store's URL.

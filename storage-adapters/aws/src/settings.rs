@@ -1,4 +1,4 @@
-//! With which credentials, in which region, and how the SDK is to behave.
+//! The SDK's settings: credentials, region, and behaviour.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,19 +16,21 @@ use tokio::time::timeout;
 
 use crate::{Form, Location, Mistake, chain};
 
-/// A server that does not take a connection by then is not there: a second is a long way, and a lost packet is sent again after one.
+/// The time that a server has to accept a connection before it counts as unreachable. A lost packet
+/// is sent again after one second, and no network path takes as long as another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Credentials may come from a service on the network, which is asked some times.
+/// The time that finding credentials may take. They may come from a service on the network, with
+/// several attempts.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
-/// The region of servers that have none.
+/// The region to sign for on servers that have no regions.
 const REGION_DEFAULT: &str = "us-east-1";
 
-/// Credentials.
+/// An explicit pair of credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Names them.
+    /// The access key ID, which names the pair.
     pub access: String,
-    /// Signs with them.
+    /// The secret access key, which signs requests.
     pub secret: String,
 }
 
@@ -38,22 +40,25 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// What requests are sent with.
+/// Everything that sending requests to a store needs.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where to, with the region, and with the endpoint if it is not Amazon's own.
+    /// The location, with the region always set, and the endpoint set unless it is Amazon's own.
     pub location: Location,
-    /// The region that is spoken to.
+    /// The region that requests are sent to.
     pub region: String,
-    /// What a service's client is made from. The endpoint is to be set to the location's: what the URL shows is where requests go, whatever else
-    /// the environment names for one service.
+    /// The configuration to build a service's client from. The caller sets the client's endpoint to
+    /// the location's, so that requests go where the URL shows, even if the environment names
+    /// another endpoint for that service.
     pub sdk: SdkConfig,
 }
 
-/// What requests to the store at a URL are sent with; `keys` instead of what the usual provider chain gives. Nothing is sent to the store yet.
+/// Returns the settings for requests to the store at `url`. `keys`, if given, replace the
+/// credentials of the usual provider chain. Nothing is sent to the store yet.
 ///
 /// # Errors
-/// [`Mistake`].
+/// A [`Mistake`] if the URL is wrong, no credentials are found, or neither the URL nor the
+/// environment names a region. All of them are for the operator to fix.
 pub async fn settings(form: &Form, url: &str, keys: Option<&Keys>) -> Result<Settings, Mistake> {
     let mut location = Location::parse(form, url)?;
     let sdk = load(&location, keys).await;
@@ -69,9 +74,11 @@ pub async fn settings(form: &Form, url: &str, keys: Option<&Keys>) -> Result<Set
         .into_builder()
         .region(Region::new(region.clone()))
         .app_name(AppName::new("aft").expect("three letters"))
-        // Whoever calls repeats, and must know that it does: a create repeated in secret would answer Exists to its own success.
+        // Callers retry, and must know that they do: a create that the SDK retried silently would
+        // return Exists after its own success.
         .retry_config(RetryConfig::disabled())
-        // The time that a whole request may take is bounded in each adapter's `link`, body included; the SDK's would end with the head of the answer.
+        // Each adapter's `link` bounds the time of a whole request, body included; the SDK's
+        // timeouts end with the head of the answer.
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -80,13 +87,15 @@ pub async fn settings(form: &Form, url: &str, keys: Option<&Keys>) -> Result<Set
                 .disable_operation_attempt_timeout()
                 .build(),
         )
-        // A body is bounded in size, and in time as a whole; a minimal rate on top would only cut off slow links.
+        // A body is already bounded in size and in total time; a minimum rate would only cut off
+        // slow links.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(Settings { location, region, sdk })
 }
 
-/// The usual chain: environment, profile, what the machine or the container is given.
+/// Loads the SDK's configuration from the usual chain: the environment, the profile, and the role
+/// of the machine or container. The URL's region and `keys` come first.
 async fn load(location: &Location, keys: Option<&Keys>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(Keys { access, secret }) = keys {
@@ -94,7 +103,8 @@ async fn load(location: &Location, keys: Option<&Keys>) -> SdkConfig {
     }
     let region = match (&location.region, &location.endpoint) {
         (Some(region), _) => RegionProviderChain::first_try(Region::new(region.clone())),
-        // A server of one's own: the machine's metadata do not know its region, and asking for them takes seconds where there are none.
+        // A server other than Amazon's: the machine's metadata cannot know its region, and querying
+        // them takes seconds on a machine that has none.
         (None, Some(_)) => RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new())
             .or_else(Region::new(REGION_DEFAULT)),
@@ -105,11 +115,14 @@ async fn load(location: &Location, keys: Option<&Keys>) -> SdkConfig {
 
 async fn check_credentials(sdk: &SdkConfig, url: &str) -> Result<(), Mistake> {
     let none = |why: String| Mistake::NoCredentials { url: url.to_owned(), why };
-    let provider = sdk.credentials_provider().ok_or_else(|| none("nothing provides them".to_owned()))?;
+    let provider =
+        sdk.credentials_provider().ok_or_else(|| none("no credentials provider is configured".to_owned()))?;
     match timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(why)) => Err(none(chain(&why))),
-        Err(_) => Err(none(format!("none within {} s", CREDENTIALS_TIMEOUT.as_secs()))),
+        Err(_) => {
+            Err(none(format!("the provider chain gave none within {} s", CREDENTIALS_TIMEOUT.as_secs())))
+        }
     }
 }
 
@@ -118,7 +131,7 @@ mod tests {
     use super::Keys;
 
     #[test]
-    fn no_form_shows_the_secret() {
+    fn debug_output_hides_the_secret() {
         let shown = format!("{:?}", Keys { access: "known".to_owned(), secret: "hunter2".to_owned() });
         assert!(shown.contains("known") && !shown.contains("hunter2"), "{shown}");
     }

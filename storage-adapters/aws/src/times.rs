@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One pair of hooks for both SDKs. They run around each attempt at a request, after its signing
-//! and before the body of its answer is read, and hear every answer that has a head: a refusal
-//! (412, 503) says the time as well as a success. What they find never makes a request fail.
+//! and before the body of its answer is read, and read the time from every answer that has a head:
+//! an error (412, 503) carries it as well as a success. They never make a request fail.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,18 +25,18 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
 
-/// HTTP writes whole seconds, and cuts off what is beyond them.
+/// The resolution of a `Date` header: HTTP writes whole seconds, and truncates the rest.
 const SPAN_MS: u64 = 1_000;
 
-/// The times that answers carried, until somebody takes them. A clone shares them; given to a
-/// client as its interceptor, it hears them.
+/// The times that answers carried, until [`Times::take`] takes them. Clones share them. A clone
+/// that is given to a client as its interceptor collects the times of that client's answers.
 #[derive(Debug, Clone, Default)]
 pub struct Times {
-    /// Oldest first; at most [`TIMES_KEPT_MAX`].
+    /// The times heard, oldest first; at most [`TIMES_KEPT_MAX`].
     heard: Arc<Mutex<VecDeque<TimeHeard>>>,
 }
 
-/// The moment at which the attempt under way was sent.
+/// The moment at which the attempt in flight was sent.
 #[derive(Debug, Clone, Copy)]
 struct Sent(Instant);
 
@@ -45,12 +45,12 @@ impl Storable for Sent {
 }
 
 impl Times {
-    /// Takes what was heard since the last call, oldest first.
+    /// Takes the times heard since the last call, oldest first.
     pub fn take(&self) -> Vec<TimeHeard> {
         std::mem::take(&mut *self.heard()).into()
     }
 
-    /// Adds the time that an answer's `Date` says; an answer without one, or with one that is no
+    /// Adds the time in an answer's `Date` header. An answer without one, or with one that is not a
     /// date, adds nothing.
     fn hear(&self, sent: Instant, received: Instant, answer: &HttpResponse) {
         assert!(sent <= received, "an answer comes after its request");
@@ -97,7 +97,8 @@ impl Intercept for Times {
     }
 }
 
-/// Milliseconds since the epoch; `None` of what is no HTTP date, or lies before the epoch.
+/// Parses an HTTP date into milliseconds since the epoch; `None` if it is not one, or lies before
+/// the epoch.
 fn parse(date: &str) -> Option<u64> {
     let date = DateTime::from_str(date.trim(), Format::HttpDate).ok()?;
     u64::try_from(date.secs()).ok()?.checked_mul(1_000)
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read() {
+    fn http_dates_are_parsed() {
         let check = |date: &str, expect: Option<u64>| assert_eq!(parse(date), expect, "{date:?}");
         check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
         check("Sat, 28 Nov 2026 18:24:07 GMT", Some(1_795_890_247_000));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_with_a_date_adds_one() {
+    fn every_answer_with_a_date_adds_one_time() {
         let times = Times::default();
         let now = Instant::now();
         for status in [200, 404, 412, 503] {
@@ -152,7 +153,7 @@ mod tests {
             let date = format!("Thu, 01 Jan 1970 00:{:02}:{:02} GMT", second / 60, second % 60);
             times.hear(at(second), at(second + 1), &answer(200, Some(&date)));
         }
-        // The six oldest made room.
+        // The six oldest were dropped.
         let heard = times.take();
         let seconds: Vec<u64> = heard.iter().map(|heard| heard.at_ms / 1_000).collect();
         assert_eq!(seconds, (6..TIMES_KEPT_MAX as u64 + 6).collect::<Vec<_>>());
