@@ -72,9 +72,7 @@ impl Location {
             let (entry, check): (_, Check) = match name {
                 "endpoint" => (&mut location.endpoint, check_endpoint),
                 "region" => (&mut location.region, check_region),
-                _ => {
-                    return Err(format!("unknown parameter {name:?}; the parameters are endpoint and region"));
-                }
+                _ => return Err(format!("unknown parameter {name:?}: use endpoint or region")),
             };
             if entry.is_some() {
                 return Err(format!("the parameter {name:?} is given twice"));

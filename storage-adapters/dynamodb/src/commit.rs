@@ -6,11 +6,12 @@
 //!   BatchWriteItem of the rest             ─┘
 //! ```
 //!
-//! Full batches go at once. The rest, fewer than 25, is a request of its own while the store is quiet;
-//! under load it shares requests with what others write (`puts`). Large entries are PutItems.
+//! Full batches go at once. The rest, fewer than 25, is a request of its own while the store is
+//! quiet; under load it shares requests with what others write (`puts`). Large entries are
+//! PutItems.
 //!
-//! The record goes first. Where its name turns out to be taken, this commit has lost, and what was not
-//! sent yet stays away: nobody needs it, and somebody would have to pay for deleting it.
+//! The record goes first. Where its name turns out to be taken, this commit has lost, and what was
+//! not sent yet stays away: nobody needs it, and somebody would have to pay for deleting it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +24,8 @@ use crate::DynamoDbStore;
 use crate::link::BATCH_MAX;
 use crate::puts::{Put, is_small};
 
-/// Requests of one commit under way at once: a commit of 10,000 keys takes seven round trips. A store
-/// takes 256 of all its callers.
+/// Requests of one commit under way at once: a commit of 10,000 keys takes seven round trips. A
+/// store takes 256 of all its callers.
 const COMMIT_REQUESTS_MAX: usize = 64;
 
 /// A part of a commit that is one request, or a share of one.

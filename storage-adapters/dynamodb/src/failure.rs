@@ -70,7 +70,8 @@ pub(crate) fn is_throttling(code: &str) -> bool {
             | "RequestLimitExceeded"
             | "ThrottlingException"
             | "Throttling"
-            // Another write of the same item is under way: a transaction of somebody else, or a replica's.
+            // Another write of the same item is under way: a transaction of somebody else, or a
+            // replica's.
             | "TransactionConflictException"
             | "ReplicatedWriteConflictException"
             // Of reads, which set no condition: the same.

@@ -7,14 +7,17 @@
 //! PREFIX/version/0       <start> 00 03 <digest> <item>       of a group too long for a sort key
 //! ```
 //!
-//! * A space lies in [`PARTITIONS`] partitions, since one takes a thousand writes a second. A group lies in one of them, by its digest: so one group is one query,
-//!   and all groups are a merge. But for those spaces whose groups are minutes: everything that is written now goes to
-//!   one group, so its items are spread as well ([`Layout::partitions_of`]).
-//! * In a sort key a group comes with its zero bytes written as `00 FF`, then `00 01`, then the item as it is. So keys are in the order of (group,
-//!   item), and all of a group's items come before every longer group.
-//! * A sort key has at most 1,024 bytes. A group that takes more than [`GROUP_BYTES_MAX`] is cut there, and `00 03` and its digest stand for the rest.
-//!   Such groups lie where they belong, behind the group that is just their start; among each other they are in no order. Their items keep the whole group in an
-//!   attribute. (A digest is never compared with anything but itself.)
+//! * A space lies in [`PARTITIONS`] partitions, since one takes a thousand writes a second. A group
+//!   lies in one of them, by its digest: so one group is one query, and all groups are a merge. But
+//!   for those spaces whose groups are minutes: everything that is written now goes to one group,
+//!   so its items are spread as well ([`Layout::partitions_of`]).
+//! * In a sort key a group comes with its zero bytes written as `00 FF`, then `00 01`, then the
+//!   item as it is. So keys are in the order of (group, item), and all of a group's items come
+//!   before every longer group.
+//! * A sort key has at most 1,024 bytes. A group that takes more than [`GROUP_BYTES_MAX`] is cut
+//!   there, and `00 03` and its digest stand for the rest. Such groups lie where they belong,
+//!   behind the group that is just their start; among each other they are in no order. Their items
+//!   keep the whole group in an attribute. (A digest is never compared with anything but itself.)
 
 use aft_store::{Name, Space};
 use bytes::Bytes;
@@ -59,7 +62,8 @@ pub(crate) struct Place {
 pub(crate) enum Told<'a> {
     /// A group and an item.
     Whole { group: Vec<u8>, item: &'a [u8] },
-    /// A group that is cut: what all groups with this start have in common, what all of its items have, and the item.
+    /// A group that is cut: what all groups with this start have in common, what all of its items
+    /// have, and the item.
     Cut { bucket: &'a [u8], start: &'a [u8], item: &'a [u8] },
 }
 
@@ -159,7 +163,8 @@ pub(crate) fn start(group: &[u8]) -> Vec<u8> {
     start
 }
 
-/// The first sort key to look at for groups after this one, which may be cut: then its neighbours may come first, and lower ones.
+/// The first sort key to look at for groups after this one, which may be cut: then its neighbours
+/// may come first, and lower ones.
 pub(crate) fn after_group(group: &[u8]) -> Vec<u8> {
     match encode(group) {
         (_, true) => past(&start(group)),
@@ -170,7 +175,8 @@ pub(crate) fn after_group(group: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What the sort keys of every group with this prefix start with; others may start so too where the prefix is long.
+/// What the sort keys of every group with this prefix start with; others may start so too where the
+/// prefix is long.
 pub(crate) fn prefix_start(prefix: &[u8]) -> Vec<u8> {
     let (mut start, whole) = encode(prefix);
     if !whole {
@@ -179,7 +185,8 @@ pub(crate) fn prefix_start(prefix: &[u8]) -> Vec<u8> {
     start
 }
 
-/// The first sort key after all that start with these bytes. No item has it, since none ends where one of these does.
+/// The first sort key after all that start with these bytes. No item has it, since none ends where
+/// one of these does.
 pub(crate) fn past(start: &[u8]) -> Vec<u8> {
     let mut past = start.to_vec();
     while let Some(last) = past.pop() {

@@ -1,10 +1,12 @@
 //! A store on Amazon DynamoDB, or on a server that speaks its protocol: one table, on-demand.
 //!
-//! * [`DynamoDbStore`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it; [`Consumed`] – what it took.
+//! * [`DynamoDbStore`] – the store; [`OpenError`] – why it cannot be opened; [`Options`],
+//!   [`Prices`], [`Keys`] – how to open it; [`Consumed`] – what it took.
 //!
 //! # Requests and cost
-//! DynamoDB charges by units: a write unit for each KB written or deleted, a read unit for each 4 KB read, at least one a request. At the list prices of
-//! on-demand tables, in US dollars a million:
+//! DynamoDB charges by units: a write unit for each KB written or deleted, a read unit for each 4
+//! KB read, at least one a request. At the list prices of on-demand tables, in US dollars a
+//! million:
 //!
 //! | what | requests | units, where records are small | $ per million |
 //! |---|---|---|---|
@@ -20,19 +22,22 @@
 //! | a large value | PutItem for each 256 KiB; GetItem for each | 257 write; 65 read | 161; 8.1 |
 //! | collected, much later | GetItem of the record; Queries shared by a sweep; deletions in batches of 25 | 1 read; n + 1 write | ≈ 0.125 + 0.625 (n + 1) |
 //!
-//! A record of n KB takes n write units. `tests/stores/tests/dynamodb/requests.rs` counts all but the last two on the wire, and
-//! holds them against the units that the server tells.
+//! A record of n KB takes n write units. `tests/stores/tests/dynamodb/requests.rs` counts all but
+//! the last two on the wire, and holds them against the units that the server tells.
 //!
 //! # What an acknowledgement means
-//! What DynamoDB means by it: written in two places at least. All reads and queries are strongly consistent. A global table whose replicas are only eventually
-//! consistent must be written in one region alone.
+//! What DynamoDB means by it: written in two places at least. All reads and queries are strongly
+//! consistent. A global table whose replicas are only eventually consistent must be written in one
+//! region alone.
 //!
 //! # What bounds it
-//! A space has eight partitions of a thousand write units a second each, before DynamoDB splits those whose keys are no time. An item has 400 KB:
-//! so a body has 400,000 bytes, larger values go into parts, and what one transaction keeps inline is bounded by its node.
+//! A space has eight partitions of a thousand write units a second each, before DynamoDB splits
+//! those whose keys are no time. An item has 400 KB: so a body has 400,000 bytes, larger values go
+//! into parts, and what one transaction keeps inline is bounded by its node.
 //!
 //! # What it is not
-//! A repeater of requests: it repeats only deletions of which the server says that it did not carry them out.
+//! A repeater of requests: it repeats only deletions of which the server says that it did not carry
+//! them out.
 
 mod commit;
 mod error;

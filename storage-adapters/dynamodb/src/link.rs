@@ -1,7 +1,9 @@
-//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into words.
+//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into
+//! words.
 //!
-//! The SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does. One thing is repeated here: what a
-//! batch of deletions left undone, since the answer says that it was not carried out.
+//! The SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know
+//! that it does. One thing is repeated here: what a batch of deletions left undone, since the
+//! answer says that it was not carried out.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -33,17 +35,19 @@ const TAG: &str = "t";
 /// Only where the sort key does not hold the group.
 const GROUP: &str = "g";
 
-/// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 5 ms a request these are 50,000 requests
-/// a second.
+/// Requests under way at once. Each has a connection, and many systems let a process have 1,024
+/// files; at 5 ms a request these are 50,000 requests a second.
 const REQUESTS_MAX: usize = 256;
 
-/// The time that a request may take, the wait for its turn included. Above the time-outs of a node's own calls (5 and 10 s), which bound them
-/// first; these are for other callers.
+/// The time that a request may take, the wait for its turn included. Above the time-outs of a
+/// node's own calls (5 and 10 s), which bound them first; these are for other callers.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long what a batch left undone is sent again: below the 10 s of a node's own writes, so that the answer is *busy* and not none.
+/// How long what a batch left undone is sent again: below the 10 s of a node's own writes, so that
+/// the answer is *busy* and not none.
 const BATCH_PATIENCE: Duration = Duration::from_secs(8);
-/// The pause before the first repeat is up to this long, then up to twice as long each time, up to the longest.
+/// The pause before the first repeat is up to this long, then up to twice as long each time, up to
+/// the longest.
 const BATCH_PAUSE: Duration = Duration::from_millis(25);
 const BATCH_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -207,7 +211,8 @@ impl Link {
         }
     }
 
-    /// Deletes up to [`BATCH_MAX`] different items. What the server leaves undone, since too much is asked of it, is sent again after pauses.
+    /// Deletes up to [`BATCH_MAX`] different items. What the server leaves undone, since too much
+    /// is asked of it, is sent again after pauses.
     pub(crate) async fn delete_batch(&self, places: &[Place]) -> Result<(), Error> {
         assert!((1..=BATCH_MAX).contains(&places.len()), "a batch of {} items", places.len());
         let asked = format!("{}: delete of {} items", self.url, places.len());
@@ -240,7 +245,8 @@ impl Link {
         }
     }
 
-    /// Writes up to [`BATCH_MAX`] different items, whatever is there; where those are that the server left as they were.
+    /// Writes up to [`BATCH_MAX`] different items, whatever is there; where those are that the
+    /// server left as they were.
     pub(crate) async fn put_batch(&self, asked: &str, puts: &[Put]) -> Result<HashSet<Place>, Failure> {
         let mut bytes = 0;
         let mut places = HashMap::new();
@@ -392,8 +398,8 @@ impl Link {
         format!("{}: {call} {}:{}", self.url, place.partition, place.sort.escape_ascii())
     }
 
-    /// Counts what an answer says that it took. Every answer of DynamoDB says it, since every request asks: one that does not is another server's, which
-    /// may answer `{}` to everything.
+    /// Counts what an answer says that it took. Every answer of DynamoDB says it, since every
+    /// request asks: one that does not is another server's, which may answer `{}` to everything.
     pub(crate) fn consumed(
         &self,
         asked: &str,

@@ -1,11 +1,14 @@
 //! Items of a group and groups of a space, in order: a merge over partitions.
 //!
-//! Each partition has a cursor with what was found and a place to go on from. A page is made from the lowest that any cursor has, as long as every cursor that is not
-//! at its end has something; those that have nothing look further, all at the same time.
+//! Each partition has a cursor with what was found and a place to go on from. A page is made from
+//! the lowest that any cursor has, as long as every cursor that is not at its end has something;
+//! those that have nothing look further, all at the same time.
 //!
-//! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with a million items costs one page.
-//! Groups that are cut are in no order among those with the same start: their first [`GROUP_BYTES_MAX`](crate::layout) bytes. So a cursor that comes to
-//! such a start looks at all of them, and takes the lowest that a page has room for; the next page looks at all of them again.
+//! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with
+//! a million items costs one page. Groups that are cut are in no order among those with the same
+//! start: their first [`GROUP_BYTES_MAX`](crate::layout) bytes. So a cursor that comes to such a
+//! start looks at all of them, and takes the lowest that a page has room for; the next page looks
+//! at all of them again.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,7 +19,8 @@ use futures::future::join_all;
 use crate::layout::{self, Layout, PARTITIONS, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Row};
 
-/// Rounds of queries of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
+/// Rounds of queries of one call, after which it answers with what it has: some hundred
+/// milliseconds' worth, far below a caller's time-out.
 const ROUNDS_MAX: usize = 16;
 /// Calls for one partition in a round, where others are answered.
 const CALLS_MAX: usize = 3;
@@ -38,7 +42,8 @@ struct Cursor {
     /// Where to go on; `None` at the end.
     from: Option<Vec<u8>>,
     found: VecDeque<Bytes>,
-    /// The last group that was taken of those that share their start at `from`, where there are more.
+    /// The last group that was taken of those that share their start at `from`, where there are
+    /// more.
     cut_after: Option<Bytes>,
     /// Objects met that are nothing of ours, since this was last taken.
     damaged: Damage,
@@ -75,7 +80,8 @@ pub(crate) async fn groups(
 ) -> Result<GroupPage> {
     let start = layout::prefix_start(prefix);
     let from = match after {
-        // All that start with a prefix come after what is before it, and before what is after it and does not start so.
+        // All that start with a prefix come after what is before it, and before what is after it
+        // and does not start so.
         Some(after) if after > prefix && !after.starts_with(prefix) => return Ok(GroupPage::default()),
         Some(after) if after >= prefix && !after.is_empty() => layout::after_group(after).max(start.clone()),
         // No sort key is empty, and none is lower.
@@ -224,8 +230,8 @@ impl Cursor {
     }
 }
 
-/// Takes the outcomes of a call for each of `asked`, and returns those whose call is to be made again:
-/// it was not answered, and others were. A call that fails leaves its place as it was.
+/// Takes the outcomes of a call for each of `asked`, and returns those whose call is to be made
+/// again: it was not answered, and others were. A call that fails leaves its place as it was.
 ///
 /// # Errors
 /// The error of a call, if it is final, if no call was answered, or after [`CALLS_MAX`] `tries`.
@@ -267,8 +273,9 @@ pub(crate) struct CutGroups {
     pub(crate) more: bool,
 }
 
-/// The lowest groups of a partition that are cut, have this start and are `wanted`, at most `keep` of them. Digests are in no order, so all
-/// groups with the start are looked at, a page of keys at a time: a group with more items than a page costs one.
+/// The lowest groups of a partition that are cut, have this start and are `wanted`, at most `keep`
+/// of them. Digests are in no order, so all groups with the start are looked at, a page of keys at
+/// a time: a group with more items than a page costs one.
 pub(crate) async fn cut(
     link: &Link,
     partition: &str,

@@ -1,4 +1,5 @@
-//! Where a store is: its URL, `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`; all but the table may be left out.
+//! Where a store is: its URL, `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`; all but the table
+//! may be left out.
 
 use aft_store_aws::Form;
 

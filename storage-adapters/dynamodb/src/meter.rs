@@ -1,15 +1,18 @@
-//! What requests cost: counted where they are sent, and by the capacity that the answers say they consumed.
+//! What requests cost: counted where they are sent, and by the capacity that the answers say they
+//! consumed.
 //!
-//! DynamoDB charges by units and not by requests: a write unit for each KB that is written or deleted (of the larger of the old and the new item), a
-//! read unit for each 4 KB that are read. Every answer tells its units, but for that of a condition that did not hold, which is charged
+//! DynamoDB charges by units and not by requests: a write unit for each KB that is written or
+//! deleted (of the larger of the old and the new item), a read unit for each 4 KB that are read.
+//! Every answer tells its units, but for that of a condition that did not hold, which is charged
 //! all the same: that one is counted by what was sent. A request without an answer is not counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aft_store::{Costs, Requests, Units};
 
-/// List prices. The defaults are those of on-demand capacity of a standard table in us-east-1, read on 2026-11-23 at
-/// <https://aws.amazon.com/dynamodb/pricing/on-demand/>. Storage and traffic out of the region cost extra and are not counted.
+/// List prices. The defaults are those of on-demand capacity of a standard table in us-east-1, read
+/// on 2026-11-23 at <https://aws.amazon.com/dynamodb/pricing/on-demand/>. Storage and traffic out
+/// of the region cost extra and are not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prices {
     /// For a million write request units.

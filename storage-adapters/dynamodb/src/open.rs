@@ -1,4 +1,5 @@
-//! Opening: settings for the SDK, and a first look at the table that turns each mistake into a sentence.
+//! Opening: settings for the SDK, and a first look at the table that turns each mistake into a
+//! sentence.
 //!
 //! ```text
 //!   URL ─► credentials? ─► region? ─► DescribeTable ─► PutItem, GetItem, Query, DeleteItem, BatchWriteItem, on an item of its own
@@ -99,7 +100,8 @@ async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let Settings { location, sdk, .. } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
     let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);
-    // What the URL shows is where requests go, whatever else the environment names for this one service.
+    // What the URL shows is where requests go, whatever else the environment names for this one
+    // service.
     config.set_endpoint_url(location.endpoint.clone());
     let times = Times::default();
     let client = Client::from_conf(config.interceptor(times.clone()).build());

@@ -15,7 +15,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// With these keys instead of what the provider chain gives: for tests, whose environment is that of the whole process.
+    /// With these keys instead of what the provider chain gives: for tests, whose environment is
+    /// that of the whole process.
     pub fn with_keys(access: impl Into<String>, secret: impl Into<String>) -> Options {
         Options { keys: Some(Keys { access: access.into(), secret: secret.into() }), ..Options::default() }
     }

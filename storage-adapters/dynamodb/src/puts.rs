@@ -1,13 +1,16 @@
 //! Small puts without a condition, many of them at once.
 //!
-//! While few are under way, each is a request of its own, and nobody waits. Beyond [`AT_ONCE_MAX`] they wait until a request ends, and go out together, up to 25 in
-//! one: most of what a small request costs either side is the request's and not the item's. So a quiet store answers as quickly as ever, and a busy one is asked
-//! less. Large bodies go past all this: nothing is shared between them, and a batch of them would hold up those behind it.
+//! While few are under way, each is a request of its own, and nobody waits. Beyond [`AT_ONCE_MAX`]
+//! they wait until a request ends, and go out together, up to 25 in one: most of what a small
+//! request costs either side is the request's and not the item's. So a quiet store answers as
+//! quickly as ever, and a busy one is asked less. Large bodies go past all this: nothing is shared
+//! between them, and a batch of them would hold up those behind it.
 //!
 //! Puts that are asked for together, as the entries of a commit are, are one request where a single
 //! one would be. Twenty-five of them go at once: a full request gains nothing by waiting.
 //!
-//! What the server leaves undone of a batch ends as *busy*, each put for itself, and whoever asked repeats it, as it would had the put been alone.
+//! What the server leaves undone of a batch ends as *busy*, each put for itself, and whoever asked
+//! repeats it, as it would had the put been alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -26,10 +29,12 @@ use crate::failure::Failure;
 use crate::layout::Place;
 use crate::link::{BATCH_MAX, Link, Only, WRITE_TIMEOUT};
 
-/// Requests under way before puts wait for each other. One of them ends after a quarter of a request's time on average, which is the wait; four batches at 10 ms each
-/// are 10,000 puts a second. docs/benchmarks.md has 2 to 16 beside each other.
+/// Requests under way before puts wait for each other. One of them ends after a quarter of a
+/// request's time on average, which is the wait; four batches at 10 ms each are 10,000 puts a
+/// second. docs/benchmarks.md has 2 to 16 beside each other.
 const AT_ONCE_MAX: usize = 4;
-/// A request counts as under way for so long at most: one that hangs (a connection that is gone and does not say so) does not hold the others up. Many times what one takes.
+/// A request counts as under way for so long at most: one that hangs (a connection that is gone and
+/// does not say so) does not hold the others up. Many times what one takes.
 const TURN_MAX: Duration = Duration::from_millis(250);
 /// The largest body that shares a request: 25 of them are 400 KB, which one item may have too.
 const SHARED_BODY_BYTES_MAX: usize = 16 << 10;
@@ -121,7 +126,8 @@ impl Puts {
         outcome.map_err(|failure| failure.into_error(&self.link.asked("put", &put.place)))
     }
 
-    /// Sends a batch, and tells each what became of it. Once nobody waits for any of it, it is given up.
+    /// Sends a batch, and tells each what became of it. Once nobody waits for any of it, it is
+    /// given up.
     async fn together(&self, batch: Vec<Waiting>) {
         let (puts, mut told): (Vec<Put>, Vec<_>) = batch.into_iter().map(|one| (one.put, one.told)).unzip();
         let outcomes = tokio::select! {
@@ -176,7 +182,8 @@ impl Queue {
         Entered::Wait(puts.into_iter().map(wait).collect())
     }
 
-    /// Those that go next, in the place of a request that has ended: of different items, since a batch that has one twice is refused.
+    /// Those that go next, in the place of a request that has ended: of different items, since a
+    /// batch that has one twice is refused.
     fn next(&mut self) -> Vec<Waiting> {
         let mut batch: Vec<Waiting> = Vec::new();
         let mut places = HashSet::new();

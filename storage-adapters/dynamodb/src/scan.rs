@@ -7,13 +7,13 @@
 //!   PREFIX/version/7   c·1   f·1       ─┘
 //! ```
 //!
-//! Each partition is asked for its share of the page and a little more, since keys are spread evenly.
-//! A partition that runs out ends the page, if that is half full; else it is asked again. What was
-//! read and not given is read again by the next page: nothing is remembered between pages.
+//! Each partition is asked for its share of the page and a little more, since keys are spread
+//! evenly. A partition that runs out ends the page, if that is half full; else it is asked again.
+//! What was read and not given is read again by the next page: nothing is remembered between pages.
 //!
-//! Groups that are cut (`layout`) are in no order among those with the same start. Those that a page
-//! shows whole are sorted in memory, since each item carries its group. Of others all with the start
-//! are looked at, and the lowest that the page has room for are read group by group.
+//! Groups that are cut (`layout`) are in no order among those with the same start. Those that a
+//! page shows whole are sorted in memory, since each item carries its group. Of others all with the
+//! start are looked at, and the lowest that the page has room for are read group by group.
 
 use std::collections::VecDeque;
 
@@ -30,8 +30,8 @@ use crate::listing::{cut, foreign, next, unanswered};
 const ROUNDS_MAX: usize = 16;
 /// Cut groups of one partition that are read at once.
 const CUT_AT_ONCE: usize = 16;
-/// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and the
-/// rounds bound what a page holds.
+/// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and
+/// the rounds bound what a page holds.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// The names that a scan looks for, and the sort key up to which it looks.
@@ -113,7 +113,8 @@ fn columns(space: Space) -> Columns {
     }
 }
 
-/// The number of names to ask each of `partitions` for, so that together they most likely have `len` names.
+/// The number of names to ask each of `partitions` for, so that together they most likely have
+/// `len` names.
 fn share(len: usize, partitions: usize) -> usize {
     assert!(partitions > 0, "somebody is asked");
     let even = len.div_ceil(partitions);

@@ -32,10 +32,12 @@ const _: () = assert!(
         + Name::GROUP_BYTES_MAX
         <= ITEM_BYTES_MAX
 );
-/// The size of a part of a large value. The price is by KB, so large parts save nothing but requests.
+/// The size of a part of a large value. The price is by KB, so large parts save nothing but
+/// requests.
 const BLOB_PART_BYTES: usize = 256 << 10;
 const _: () = assert!(BLOB_PART_BYTES < BODY_BYTES_MAX);
-/// How long a request that nobody waits for may take to arrive and be carried out: DynamoDB refuses signatures older than 15 minutes.
+/// How long a request that nobody waits for may take to arrive and be carried out: DynamoDB refuses
+/// signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
 /// Batches of deletions under way at once.
 const BATCHES_AT_ONCE: usize = 4;
@@ -60,17 +62,20 @@ impl fmt::Debug for DynamoDbStore {
 }
 
 impl DynamoDbStore {
-    /// Opens the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`, after a look whether the table is there, is one of ours, and lets itself be
-    /// written: six requests, on an item of its own that it deletes.
+    /// Opens the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`, after a look whether the
+    /// table is there, is one of ours, and lets itself be written: six requests, on an item of its
+    /// own that it deletes.
     ///
     /// # Errors
-    /// If the URL is wrong, there are no credentials, or the table cannot be read and written; the text names the remedy.
+    /// If the URL is wrong, there are no credentials, or the table cannot be read and written; the
+    /// text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
         let opened = open::open(url, options).await?;
         Ok(DynamoDbStore::from(opened))
     }
 
-    /// As [`DynamoDbStore::open`], but makes the table if it is not there, and waits until it serves.
+    /// As [`DynamoDbStore::open`], but makes the table if it is not there, and waits until it
+    /// serves.
     ///
     /// # Errors
     /// As [`DynamoDbStore::open`], and if the table cannot be made.

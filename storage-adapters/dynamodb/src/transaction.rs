@@ -68,7 +68,8 @@ impl Link {
         let output = self
             .within(&asked, WRITE_TIMEOUT, Class::TransactPut, bytes, async {
                 Box::pin(request.send()).await.map_err(|error| match error.as_service_error() {
-                    // No condition is set: whatever cancelled it is another transaction, or too high a rate.
+                    // No condition is set: whatever cancelled it is another transaction, or too
+                    // high a rate.
                     Some(why) if why.is_transaction_canceled_exception() => {
                         Failure::Failed(Error::Busy(format!("{asked}: cancelled: {why}")))
                     }

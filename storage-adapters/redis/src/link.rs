@@ -403,7 +403,8 @@ impl Link {
         let Ready { _turn, place, live } = self.ready(asked, lane, 0, deadline).await?;
         let slot = place.slot;
         // The identity is asked for behind it: if it is right then, the data before were the
-        // store's. So is the time: after a pause the caller knows none, and any answer must bring it.
+        // store's. So is the time: after a pause the caller knows none, and any answer must bring
+        // it.
         let requests = [command, look::identity_get(&self.layout), redis::cmd("TIME")];
         self.meter.sent(class, 0);
         let Answers { values, sent, received } = self.send(asked, slot, &live, &requests, deadline).await?;

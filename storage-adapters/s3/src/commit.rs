@@ -1,14 +1,15 @@
-//! What one commit writes: a PUT for each piece, many at once.
+//! The writes of one commit: a PUT for each piece, many at once.
 //!
 //! ```text
 //!   PUT record (If-None-Match: *) ─┐
-//!   PUT entry                     ─┤  up to 64 under way;
-//!   PUT entry                     ─┤  n entries take ⌈(n + 1) / 64⌉ round trips or so
+//!   PUT entry                     ─┤  up to 64 in flight;
+//!   PUT entry                     ─┤  n entries take about ⌈(n + 1) / 64⌉ round trips
 //!   …                             ─┘
 //! ```
 //!
-//! The record goes first. Where its name turns out to be taken, this commit has lost, and the entries
-//! that were not sent yet stay away: nobody needs them, and somebody would have to delete them.
+//! The record is sent first. If its name turns out to be taken, this commit has lost, and the
+//! entries that are not sent yet are skipped: nobody needs them, and a sweep would have to delete
+//! them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,29 +19,30 @@ use futures::StreamExt as _;
 
 use crate::S3Store;
 
-/// Requests of one commit under way at once. A store takes 256 of all its callers, so four large
-/// commits fill it; a commit of 1,000 keys takes 16 round trips.
+/// The number of requests of one commit in flight at once. A store sends 256 for all its callers,
+/// so four large commits fill it; a commit of 1,000 keys takes 16 round trips.
 const COMMIT_REQUESTS_MAX: usize = 64;
 
-/// A piece that is to be written; an entry with its place among the puts.
+/// A piece to write; an entry has its index among the puts.
 enum Piece {
     Record(Name, Bytes),
     Entry(usize, Name, Bytes),
 }
 
-/// The outcome of a piece.
+/// The outcome of a piece's write.
 enum Done {
     Record(Result<Created>),
     Entry(usize, Result<()>),
 }
 
+/// Writes the pieces of a commit, and returns the outcome of each.
 pub(crate) async fn commit(store: &S3Store, writes: Writes) -> Committed {
     let Writes { create, puts } = writes;
     let mut committed = Committed { created: None, puts: vec![Ok(()); puts.len()] };
     let (has_record, taken) = (create.is_some(), AtomicBool::new(false));
     let record = create.map(|(name, body)| Piece::Record(name, body));
     let entries = puts.into_iter().enumerate().map(|(at, (name, body))| Piece::Entry(at, name, body));
-    // Started in this order: the record is the first that asks for a turn at the link.
+    // The pieces are started in this order, so the record is the first to queue for a permit.
     let pieces = futures::stream::iter(record.into_iter().chain(entries));
     let done = pieces.map(|piece| write(store, piece, &taken)).buffer_unordered(COMMIT_REQUESTS_MAX);
     let mut done = std::pin::pin!(done);
@@ -54,8 +56,8 @@ pub(crate) async fn commit(store: &S3Store, writes: Writes) -> Committed {
     committed
 }
 
-/// Writes a piece. An entry looks as it starts whether the record's name is taken: those that are
-/// under way by then go on.
+/// Writes a piece. An entry that starts after the record's name was found to be taken is skipped,
+/// and reported as done; those in flight by then continue.
 async fn write(store: &S3Store, piece: Piece, taken: &AtomicBool) -> Done {
     match piece {
         Piece::Record(name, body) => {

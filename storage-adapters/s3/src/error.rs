@@ -1,8 +1,9 @@
-//! Why a store cannot be opened.
+//! The reasons why a store cannot be opened.
 
 use aft_store_aws::Mistake;
 
-/// Why a store cannot be opened. Each text names the store and the remedy; none holds a secret.
+/// The reasons why a store cannot be opened. Each text names the store and the remedy; none holds a
+/// secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
@@ -18,21 +19,22 @@ pub enum OpenError {
         "{url}: no credentials ({why}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
     )]
     NoCredentials {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// What the chain says.
+        /// The error that the chain reported.
         why: String,
     },
     /// Neither the URL nor the environment names a region.
     #[error("{0}: no region; write region=… in the URL, or set AWS_REGION")]
     NoRegion(String),
-    /// The bucket is not there; the text says how to make it.
+    /// The bucket does not exist; the text says how to create it.
     #[error("{0}")]
     NoBucket(String),
-    /// Other things stand where a new store is to be; the text names them.
+    /// A new store would lie among other objects, or within or around another store; the text names
+    /// them.
     #[error("{0}")]
     Occupied(String),
-    /// The server did not answer, or refused.
+    /// The server did not answer, or rejected a request.
     #[error("{0}")]
     Store(aft_store::Error),
 }

@@ -1,16 +1,18 @@
-//! What an answer that is no success means: in S3's words first, then in those of the seam.
+//! The meaning of failures: first as S3 reports them ([`Failure`]), then as an [`Error`] of the
+//! seam.
 //!
 //! | answer | outcome |
 //! |---|---|
-//! | none: connection refused or lost, time-out, body cut short | `NoAnswer` |
-//! | 500, 502, 504, and a 503 that does not say that it is about the rate | `NoAnswer`: the request may have been carried out |
+//! | none: connection refused or lost, timeout, body cut short | `NoAnswer` |
+//! | 500, 502, 504, and a 503 that is not about the rate | `NoAnswer`: may have been carried out |
 //! | `SlowDown`, `RequestLimitExceeded`, `TooManyRequests`, 429 | `Busy` |
-//! | 409 about concurrent requests, after some repeats | `Busy` |
-//! | any other refusal with a code of S3 | `Refused`, with what to do |
-//! | no S3 (HTML, broken XML, no ETag, no code) | `NoAnswer`: a write may have been carried out, whatever came back |
+//! | 409 about concurrent requests, after several retries | `Busy` |
+//! | any other error with a code of S3 | `Refused`, with what to do |
+//! | not S3 (HTML, broken XML, no ETag, no code) | `NoAnswer`: a write may have been carried out |
 //!
-//! 412, 404 and 416 are no errors: the caller asked a question. MinIO answers a lost write quorum with `SlowDownWrite`, which is therefore no
-//! promise that nothing was written, and not `Busy`.
+//! 412, 404 and 416 are not errors: they answer the caller's condition or query. MinIO reports a
+//! lost write quorum as `SlowDownWrite`. That does not promise that nothing was written, so it is
+//! not `Busy`.
 
 use std::error::Error as StdError;
 
@@ -19,10 +21,10 @@ use aft_store_aws::{answer_of, not_spoken, said};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-/// What an endpoint is to speak.
+/// The protocol that an endpoint is expected to speak.
 const SERVICE: &str = "S3";
 
-/// Why a request has no result.
+/// The reasons why a request has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// 412: the condition does not hold.
@@ -40,7 +42,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// For a call that sets no condition and asks for no key: then every failure is an error.
+    /// Turns the failure of a call into an error. This is for calls for which a failed condition or
+    /// a missing key is not an outcome: there, the server's answer makes no sense. `asked` names
+    /// the store, the call and the key.
     pub(crate) fn into_error(self, asked: &str) -> Error {
         match self {
             Failure::Failed(error) => error,
@@ -53,12 +57,12 @@ impl Failure {
     }
 }
 
-/// An answer that S3 does not give.
+/// Returns the text about an answer that S3 never gives.
 pub(crate) fn not_s3(asked: &str, what: &str) -> String {
     not_spoken(SERVICE, asked, what)
 }
 
-/// What the SDK's error means. `asked` names the store, the call and the key.
+/// Returns the meaning of the SDK's error. `asked` names the store, the call and the key.
 pub(crate) fn classify<E>(asked: &str, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -74,7 +78,8 @@ where
     answered(asked, raw.status().as_u16(), code, message, region.as_deref())
 }
 
-/// What an answer with this status, code and message means.
+/// Returns the meaning of an answer with this status, code and message. `region` is the bucket's,
+/// if the answer names it.
 fn answered(
     asked: &str,
     status: u16,
@@ -89,7 +94,7 @@ fn answered(
         (404, "NoSuchKey") => return Failure::Missing,
         (416, "InvalidRange") => return Failure::OutOfRange,
         (404, "NoSuchBucket") => {
-            let remedy = "make the bucket with: aft store init URL";
+            let remedy = "create it with: aft store init URL";
             return Failure::NoBucket(format!("{asked}: there is no such bucket; {remedy}"));
         }
         (409, "ConditionalRequestConflict" | "OperationAborted") => return Failure::Conflict(said),
@@ -101,7 +106,7 @@ fn answered(
             _,
             "SlowDown" | "RequestLimitExceeded" | "TooManyRequests" | "Throttling" | "ThrottlingException",
         ) => Error::Busy(said),
-        // The server gave up on reading the request.
+        // The server stopped reading the request, or failed within: it may have been carried out.
         (_, "RequestTimeout" | "InternalError") | (500.., _) if code != "NotImplemented" => {
             Error::NoAnswer(said)
         }
@@ -113,7 +118,7 @@ fn answered(
     })
 }
 
-/// What to do about a refusal.
+/// Returns what the operator should do about an error with this code.
 fn remedy(code: &str, region: Option<&str>) -> Option<String> {
     let text = match code {
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
@@ -124,10 +129,10 @@ fn remedy(code: &str, region: Option<&str>) -> Option<String> {
         | "InvalidToken"
         | "InvalidSecurity"
         | "NotSignedUp" => {
-            "the credentials are wrong: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or at the profile"
+            "the credentials are wrong: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile"
         }
         "ExpiredToken" | "TokenRefreshRequired" => "the credentials have expired: get new ones",
-        "RequestTimeTooSkewed" => "set this machine's clock",
+        "RequestTimeTooSkewed" => "correct this machine's clock",
         "PermanentRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException"
@@ -139,13 +144,13 @@ fn remedy(code: &str, region: Option<&str>) -> Option<String> {
                 None => "the region is wrong: write the bucket's own as region=… in the URL".to_owned(),
             });
         }
-        "NotImplemented" => "the server lacks what this needs: conditional writes and ListObjectsV2",
+        "NotImplemented" => "AFT needs a server with conditional writes and ListObjectsV2",
         _ => return None,
     };
     Some(text.to_owned())
 }
 
-/// The region that an error's XML names.
+/// Returns the region that an error's XML names.
 fn region_in(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let (_, rest) = text.split_once("<Region>")?;
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_do() {
+    fn rejections_say_what_to_do() {
         assert!(check(404, "NoSuchBucket", Is::NoBucket).contains("aft store init"));
         assert!(check(403, "AccessDenied", Is::Refused).contains("s3:PutObject"));
         assert!(check(403, "InvalidAccessKeyId", Is::Refused).contains("AWS_ACCESS_KEY_ID"));

@@ -1,13 +1,15 @@
-//! The groups of a space, in order: a walk over the directories of the layout, deepest first.
+//! The groups of a space, in order: a depth-first walk over the directories of the layout.
 //!
-//! A directory holds groups (`…!/`) and, where groups are longer than a segment, directories of their own (`…+/`), all in the order of the
-//! groups. The walk keeps a stack of places to go on from, so that a page can start after any group: the place after it in its directory, the place after that directory
-//! in the one above, and so on.
+//! A directory holds groups (`…!/`) and, where groups are longer than a segment, directories of
+//! their own (`…+/`), all in the order of the groups. The walk keeps a stack of the places at which
+//! to continue, so that a page can start after any group: the place after that group in its
+//! directory, then the place after that directory in its parent, and so on.
 //!
-//! Groups whose names end in a digest share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters (some 160 to 480 bytes of a key), and are in no order in
-//! their directory. All digests in it are looked at for a page, a thousand at a time; each is resolved by reading one object, and the lowest groups that
-//! the page has room for are kept. Resolved ones are remembered, as a digest never means another group: so a page that takes longer than its caller waits
-//! gets further the next time.
+//! Groups whose names end in a digest share [`GROUP_SEGMENTS_MAX`] full segments, 480 characters
+//! (some 160 to 480 bytes of a key), and are not sorted within their directory. A page therefore
+//! lists all digests in it, a thousand at a time, resolves each by reading one object, and keeps
+//! the lowest groups that it has room for. Resolved digests are cached, since a digest always means
+//! the same group: if a page takes longer than its caller waits, the next attempt gets further.
 
 use std::collections::BTreeSet;
 
@@ -20,26 +22,31 @@ use crate::layout::{
 };
 use crate::link::{BATCH_MAX, Link, Page};
 
-/// Listings of one call, after which it answers with what it has: some hundred milliseconds' worth, far below a caller's time-out.
+/// The number of listings after which a call returns the groups found so far: they take a few
+/// hundred milliseconds, far less than a caller's timeout.
 const LISTINGS_MAX: usize = 16;
-/// Digests resolved at once.
+/// The number of digests that are resolved at once.
 pub(crate) const RESOLVES_AT_ONCE: usize = 32;
-/// Objects of a digest that are read until one says its group: whoever put something else among them did so for more than one.
+/// The number of a digest's objects that are read until one shows its group. More do not help: if
+/// that many are foreign, other programs write there.
 const RESOLVE_OBJECTS: usize = 4;
-/// How often a digest whose object goes away under the reading is looked at again. Each time somebody deleted it meanwhile.
+/// The number of attempts to resolve a digest whose objects are deleted between listing and
+/// reading.
 const RESOLVES_MAX: usize = 4;
 
-/// A place to go on from.
+/// A place in the tree at which the walk continues.
 struct Place {
+    /// The full segments of the directory.
     full: Vec<String>,
-    /// What names of the directory's entries must start with.
+    /// The start that the names of the directory's entries must have.
     start: String,
+    /// The key after which to continue; `None` at the directory's start.
     after: Option<String>,
-    /// In a directory of digests: the group after which to go on.
+    /// The group after which to continue, in a directory of digests.
     after_hashed: Option<Bytes>,
 }
 
-/// A page of the groups that start with `prefix`, those after `after`.
+/// Returns a page of up to `limit` groups that start with `prefix` and come after `after`.
 pub(crate) async fn page(
     link: &Link,
     layout: &Layout,
@@ -49,7 +56,8 @@ pub(crate) async fn page(
     limit: usize,
 ) -> Result<GroupPage> {
     let mut places = match after {
-        // All that start with a prefix come after what is before it, and before what is after it and does not start so.
+        // `after` lies behind all groups with this prefix. If it lies before them (below), the page
+        // begins with the first of them.
         Some(after) if after > prefix && !after.starts_with(prefix) => return Ok(GroupPage::default()),
         Some(after) if after >= prefix => places_after(layout, space, prefix, after),
         Some(_) | None => {
@@ -69,7 +77,7 @@ pub(crate) async fn page(
             let wanted = |group: &Bytes| {
                 group.starts_with(prefix) && place.after_hashed.as_ref().is_none_or(|after| group > after)
             };
-            // One more than there is room for shows that more follow.
+            // Ask for one more than fits: it shows that more follow.
             let found = hashed(link, layout, space, &place.full, room + 1, wanted, &mut damaged).await?;
             let more = found.len() > room;
             groups.extend(found.into_iter().take(room));
@@ -88,13 +96,15 @@ pub(crate) async fn page(
             let segment = found[directory.len()..].trim_end_matches('/');
             match layout::entry(space, &place.full, segment) {
                 Some(Entry::Group(Some(group))) => {
-                    // A dense prefix lacks its last bits: there may be neighbours.
+                    // The dense encoding of a prefix lacks its last bits, so other groups may match
+                    // it.
                     if group.starts_with(prefix) {
                         groups.push(group);
                     }
                 }
                 Some(Entry::Directory) => {
-                    // What is in it comes before the rest of this one.
+                    // The subdirectory's groups come before the rest of this directory: visit it
+                    // first.
                     next = Some(past(&found));
                     below = Some(segment.trim_end_matches('+').to_owned());
                     break;
@@ -102,6 +112,7 @@ pub(crate) async fn page(
                 Some(Entry::Group(None)) | None => damaged.add(|| foreign(link, &found)),
             }
         }
+        // The rest of this directory goes below its subdirectory on the stack.
         let mut full = place.full.clone();
         if next.is_some() {
             places.push(Place { after: next, ..place });
@@ -114,9 +125,12 @@ pub(crate) async fn page(
     Ok(GroupPage { groups, more: false, damaged })
 }
 
-/// Where to go on after a group that starts with `prefix`: the deepest place last.
+/// Returns the places at which to continue after the group `after`, which starts with `prefix`. The
+/// deepest one is last, so that it is popped first.
 fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> Vec<Place> {
     let (top, path) = (Path::of_prefix(space, prefix), Path::of(space, after));
+    // The prefix restricts only the directory in which its own last segment lies; below, every
+    // entry has the prefix.
     let start = |depth| if depth == top.full.len() { top.last.clone() } else { String::new() };
     let mut places = Vec::new();
     for depth in top.full.len()..path.full.len() {
@@ -134,7 +148,7 @@ fn places_after(layout: &Layout, space: Space, prefix: &[u8], after: &[u8]) -> V
     places
 }
 
-/// The lowest groups of a directory of digests that are `wanted`, at most `keep` of them.
+/// Returns the lowest groups of a directory of digests that are `wanted`, at most `keep` of them.
 async fn hashed(
     link: &Link,
     layout: &Layout,
@@ -160,7 +174,8 @@ async fn hashed(
     }
 }
 
-/// A page of the directories of the groups in a directory of digests, and the place to go on from.
+/// Returns a page of the group directories in a directory of digests, and the key at which to
+/// continue; `None` after the last page.
 pub(crate) async fn digests(
     link: &Link,
     layout: &Layout,
@@ -187,27 +202,27 @@ pub(crate) async fn digests(
     Ok((digests, next))
 }
 
-/// Adds the objects that lie beside the directories of a page: this program makes none there.
+/// Adds the objects that lie beside the directories of a page as damage: AFT writes none there.
 fn loose(link: &Link, page: &Page, damaged: &mut Damage) {
-    // A directory itself, as some programs make it, holds nothing.
+    // A directory's own empty object, as some programs create it, is harmless.
     for object in page.objects.iter().filter(|object| !object.key.ends_with('/')) {
         damaged.add(|| foreign(link, &object.key));
     }
 }
 
-/// The findings below a digest about the group whose name ends in it.
+/// The result of resolving a digest to its group.
 #[derive(Debug)]
 pub(crate) enum Resolved {
     /// The group.
     Group(Bytes),
-    /// Nothing: all of them have gone.
+    /// No objects: all of them were deleted.
     Gone,
-    /// Nothing that can be read; the text names an object.
+    /// No readable object; the text names one of them.
     Damaged(String),
 }
 
 impl Resolved {
-    /// The group, if it can be known; what cannot be read is added to `damaged`.
+    /// Returns the group, if it is known; adds an unreadable object to `damaged`.
     pub(crate) fn or_damage(self, damaged: &mut Damage) -> Option<Bytes> {
         match self {
             Resolved::Group(group) => Some(group),
@@ -220,7 +235,7 @@ impl Resolved {
     }
 }
 
-/// The group whose name ends in this digest, by any of its first objects.
+/// Resolves a digest to its group by any of its first objects. `digest` is the group's directory.
 pub(crate) async fn resolve(link: &Link, layout: &Layout, space: Space, digest: &str) -> Result<Resolved> {
     if let Some(group) = link.resolved.get(digest) {
         return Ok(Resolved::Group(group));
@@ -238,16 +253,21 @@ pub(crate) async fn resolve(link: &Link, layout: &Layout, space: Space, digest: 
                 Resolved::Damaged(text) => broken = broken.or(Some(text)),
             }
         }
+        // Every object that was listed has been deleted meanwhile, so list again, unless none was
+        // listed at all.
         match broken {
             Some(text) => return Ok(Resolved::Damaged(text)),
             None if keys.is_empty() => return Ok(Resolved::Gone),
             None => {}
         }
     }
-    Err(Error::NoAnswer(format!("{}: the items of {digest} go faster than they can be read", link.url)))
+    Err(Error::NoAnswer(format!(
+        "{}: the objects below {digest} are deleted faster than they can be read; try again later",
+        link.url
+    )))
 }
 
-/// The group that an object below this digest begins with.
+/// Returns the group that the object `key` begins with, if it belongs below the directory `digest`.
 pub(crate) async fn group_in(
     link: &Link,
     layout: &Layout,
@@ -270,7 +290,7 @@ async fn list(link: &Link, from: &str, after: Option<&str>, limit: usize) -> Res
     page.map_err(|failure| failure.into_error(&link.asked("groups", from)))
 }
 
-/// The text about something that lies where only this program writes.
+/// Returns the text about a foreign object where only AFT writes.
 pub(crate) fn foreign(link: &Link, key: &str) -> String {
-    format!("{}: {key} is nothing that is written here: keep other objects out of this prefix", link.url)
+    format!("{}: {key} was not written by AFT; keep other objects out of this prefix", link.url)
 }

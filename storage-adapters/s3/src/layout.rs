@@ -1,4 +1,4 @@
-//! Names as keys of objects.
+//! The mapping of names to the keys of objects.
 //!
 //! ```text
 //! PREFIX/version/orders-2F17!/-0Lk…        a version entry of the user key orders/17
@@ -6,16 +6,22 @@
 //! └root─┘└space┘└──group───┘└item┘
 //! ```
 //!
-//! Encoded groups and items ([`Encoding`]) are cut into segments, since some servers keep a segment as a file name:
+//! Encoded groups and items ([`Encoding`]) are cut into segments, since some servers store a
+//! segment as a file name:
 //!
-//! * A segment holds [`SEGMENT_CHARS`] characters. The last one of a group ends in `!`, every other one in `+`, of groups and of items; so no key is
-//!   another one's directory. `!` and `+` come before every character of an encoding, and `!` first: a group comes before those that extend it, and all
-//!   of its items come between them and it. So the keys of a space are in the order of (group, item).
-//! * After [`GROUP_SEGMENTS_MAX`] full segments the rest of a longer group is its digest: `…+/…+/…+/DIGEST!/item`. Such groups are the only ones in their
-//!   directory, which comes where they come; among each other they are in no order. Their objects begin with the whole group
-//!   ([`seal`], [`unseal`]), so that a digest can be resolved. (A digest is never compared with anything but itself.)
+//! * A segment holds [`SEGMENT_CHARS`] characters. The last segment of a group ends in `!`. Every
+//!   other one, of groups and of items, ends in `+`, except for the last of an item; so no key is
+//!   another one's directory. In byte order, `!` comes before `+`, and both come before every
+//!   character of an encoding: a group comes before those that extend it, and all of its items come
+//!   in between. So the keys of a space are in the order of (group, item).
+//! * After [`GROUP_SEGMENTS_MAX`] full segments, the rest of a longer group is replaced by the
+//!   group's digest: `…+/…+/…+/DIGEST!/item`. Such groups are alone in their directory, which is in
+//!   its place in the order; within it, they are not in order. Their objects begin with the whole
+//!   group ([`seal`], [`unseal`]), so that a digest can be resolved to its group. (A digest is
+//!   never compared with anything but digests.)
 //!
-//! A key is at most [`KEY_BYTES_MAX`] long, a segment at most [`SEGMENT_CHARS`] + 1; none is empty, `.` or `..`.
+//! A key has at most [`KEY_BYTES_MAX`] bytes, and a segment at most [`SEGMENT_CHARS`] + 1; no
+//! segment is empty, `.` or `..`.
 
 use aft_store::{Name, Space};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,22 +29,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sortable::Encoding;
 
-/// Characters in a full segment: with its end well below the 255 bytes of a file name, and such that the longest name of all fits a key.
+/// The number of characters in a full segment: well below the 255 bytes of a file name, and such
+/// that the longest name fits in a key.
 const SEGMENT_CHARS: usize = 160;
-/// Full segments of a group before the rest is hashed.
+/// The number of full segments of a group before the rest is hashed.
 pub(crate) const GROUP_SEGMENTS_MAX: usize = 3;
-/// Encoded groups beyond this are hashed at their end.
+/// The length of the longest encoded group that is not hashed.
 const GROUP_CHARS_MAX: usize = SEGMENT_CHARS * GROUP_SEGMENTS_MAX;
 /// The longest key that S3 takes.
 const KEY_BYTES_MAX: usize = 1_024;
 /// The longest prefix that a store's URL may name.
 pub(crate) const PREFIX_BYTES_MAX: usize = 128;
 
-/// `version`, `collect`.
+/// The length of the longest name of a space: `version` and `collect`.
 const SPACE_CHARS_MAX: usize = 7;
-/// SHA-256 in base64 without padding.
+/// The length of a SHA-256 digest in base64 without padding.
 const DIGEST_CHARS: usize = 43;
-/// The longest item in base64 without padding, and its cuts.
+/// The length of the longest item in base64 without padding; below, with the ends of its segments.
 const ITEM_CHARS: usize = (Name::ITEM_BYTES_MAX * 4).div_ceil(3);
 const ITEM_TEXT_CHARS: usize = ITEM_CHARS + (ITEM_CHARS - 1) / SEGMENT_CHARS * 2;
 const _: () = assert!(
@@ -54,53 +61,53 @@ const _: () = assert!(
         <= KEY_BYTES_MAX
 );
 
-/// Ends the last segment of a group.
+/// The end of a group's last segment.
 const LAST: char = '!';
-/// What stands in every key of a store, after its group.
+/// The text that follows the group in every key of a store.
 pub(crate) const GROUP_END: &str = "!/";
-/// Ends every other segment.
+/// The end of every other segment.
 const MORE: char = '+';
-/// The text of the empty item; one character is no base64.
+/// The text of the empty item; a single character is not valid base64.
 const EMPTY: &str = "-";
 
-/// The length of a group in front of a body.
+/// The size of the group's length in front of a sealed body.
 const SEAL_LEN_BYTES: usize = 2;
-/// The most that [`seal`] puts in front of a body.
+/// The largest number of bytes that [`seal`] puts in front of a body.
 pub(crate) const SEAL_BYTES_MAX: usize = SEAL_LEN_BYTES + Name::GROUP_BYTES_MAX;
 const _: () = assert!(Name::GROUP_BYTES_MAX <= u16::MAX as usize);
 
-/// Where names are in a bucket.
+/// The place of a store's names in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Empty, or ends in `/`.
+    /// The prefix of all keys: empty, or ends in `/`.
     root: String,
 }
 
-/// What stands in a directory of groups.
+/// An entry of a directory of groups.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// A group, and its bytes, or `None` if its name ends in a digest.
+    /// A group with its bytes, or `None` if its name ends in a digest.
     Group(Option<Bytes>),
-    /// A directory of groups that share all of its segments.
+    /// A directory of the groups that share its segments.
     Directory,
 }
 
-/// A name, as far as its key says it.
+/// A name, as far as its key shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// The whole name.
     Whole { group: Bytes, item: Bytes },
-    /// A name whose group ends in a digest: the segments before it, what all keys of the group
-    /// start with, counted in bytes of the key, and the item.
+    /// A name whose group ends in a digest: the full segments before the digest, the length in
+    /// bytes of the key's part that all keys of the group share, and the item.
     Hashed { full: Vec<String>, digest_len: usize, item: Bytes },
 }
 
-/// A position in the tree of a space's groups: its encoded group, cut.
+/// A position in the tree of a space's groups: an encoded group, cut into segments.
 #[derive(Debug)]
 pub(crate) struct Path {
-    /// Full segments that another one follows.
+    /// The full segments that another segment follows.
     pub(crate) full: Vec<String>,
-    /// The last segment, or a part of it; after [`GROUP_SEGMENTS_MAX`] full ones all of the rest.
+    /// The last segment, or a part of it; after [`GROUP_SEGMENTS_MAX`] full ones, all of the rest.
     pub(crate) last: String,
 }
 
@@ -110,12 +117,12 @@ impl Layout {
         Layout { root: if prefix.is_empty() { String::new() } else { format!("{prefix}/") } }
     }
 
-    /// A key outside of every space.
+    /// Returns the key `name` outside of every space.
     pub(crate) fn aside(&self, name: &str) -> String {
         format!("{}{name}", self.root)
     }
 
-    /// The key of an object.
+    /// Returns the key of a name's object.
     pub(crate) fn key(&self, name: &Name) -> String {
         let mut key = self.group(name.space, &name.group);
         key.push_str(&item(&name.item));
@@ -123,7 +130,7 @@ impl Layout {
         key
     }
 
-    /// Reads a key of a space; `None` if it is nothing that is written here.
+    /// Parses a key of a space; `None` if AFT does not write such a key.
     pub(crate) fn read(&self, space: Space, key: &str) -> Option<Read> {
         let path = key.strip_prefix(&self.directory(space, &[]))?;
         let (encoded, text) = path.split_once(GROUP_END)?;
@@ -140,7 +147,7 @@ impl Layout {
         }
     }
 
-    /// What every key of a group starts with.
+    /// Returns the directory of a group, with which all of its keys start.
     pub(crate) fn group(&self, space: Space, group: &[u8]) -> String {
         let path = Path::new(&encoding(space).encode(group));
         let mut dir = self.directory(space, &path.full);
@@ -153,7 +160,7 @@ impl Layout {
         dir
     }
 
-    /// The directory under these full segments.
+    /// Returns the directory below these full segments.
     pub(crate) fn directory(&self, space: Space, full: &[String]) -> String {
         let mut dir = format!("{}{}/", self.root, space.as_str());
         for segment in full {
@@ -177,39 +184,42 @@ impl Path {
         Path { full, last: last.to_owned() }
     }
 
-    /// Of a group.
+    /// Returns the path of a group.
     pub(crate) fn of(space: Space, group: &[u8]) -> Path {
         Path::new(&encoding(space).encode(group))
     }
 
-    /// Of every group that starts with these bytes; of others too.
+    /// Returns the path that the paths of all groups with this prefix start with. Other groups may
+    /// match it too.
     pub(crate) fn of_prefix(space: Space, prefix: &[u8]) -> Path {
         Path::new(&encoding(space).encode_prefix(prefix))
     }
 }
 
-/// The key just after all keys in the directory of a group's last segment.
+/// Returns the first key after all keys of the group whose last segment is `last`.
 pub(crate) fn after_group(directory: &str, last: &str) -> String {
     past(&format!("{directory}{last}{LAST}/"))
 }
 
-/// The key just after all keys of the directory under one more full segment.
+/// Returns the first key after all keys of the directory below the full segment `segment`.
 pub(crate) fn after_directory(directory: &str, segment: &str) -> String {
     past(&format!("{directory}{segment}{MORE}/"))
 }
 
-/// The first key after all keys that start with `directory`, which ends in a `/`: that is followed by `0`.
+/// Returns the first key after all keys that start with `directory`, which ends in `/`: the next
+/// character after that is `0`.
 pub(crate) fn past(directory: &str) -> String {
     let start = directory.strip_suffix('/').expect("directories end in /");
     format!("{start}0")
 }
 
-/// Whether the end of this group's name is a digest.
+/// Returns true if the end of this group's name is a digest.
 pub(crate) fn is_hashed(space: Space, group: &[u8]) -> bool {
     encoding(space).encode(group).len() > GROUP_CHARS_MAX
 }
 
-/// What the segment `segment` in the directory under `full` stands for; `None` if nothing that is written here.
+/// Parses the segment `segment` in the directory below `full`; `None` if AFT does not write such a
+/// segment.
 pub(crate) fn entry(space: Space, full: &[String], segment: &str) -> Option<Entry> {
     if let Some(start) = segment.strip_suffix(MORE) {
         let whole = start.len() == SEGMENT_CHARS && full.len() < GROUP_SEGMENTS_MAX;
@@ -225,7 +235,7 @@ pub(crate) fn entry(space: Space, full: &[String], segment: &str) -> Option<Entr
     (known && !group.is_empty()).then(|| Entry::Group(Some(group.into())))
 }
 
-/// The end of a key.
+/// Returns the text of an item, which is the end of its key.
 pub(crate) fn item(item: &[u8]) -> String {
     if item.is_empty() {
         return EMPTY.to_owned();
@@ -244,7 +254,7 @@ pub(crate) fn item(item: &[u8]) -> String {
     text
 }
 
-/// The item that a key ends in; `None` if nothing that is written here.
+/// Parses the item at the end of a key; `None` if AFT does not write such a text.
 pub(crate) fn decode_item(text: &str) -> Option<Bytes> {
     if text == EMPTY {
         return Some(Bytes::new());
@@ -256,7 +266,7 @@ pub(crate) fn decode_item(text: &str) -> Option<Bytes> {
 
 fn encoding(space: Space) -> Encoding {
     match space {
-        // Their groups are user keys.
+        // The groups of these spaces are user keys.
         Space::Version | Space::Marker => Encoding::Readable,
         Space::Commit
         | Space::Intent
@@ -268,7 +278,7 @@ fn encoding(space: Space) -> Encoding {
     }
 }
 
-/// The body as it is stored: with the whole group in front where its name ends in a digest.
+/// Returns the body as it is stored: with the whole group in front if its name ends in a digest.
 pub(crate) fn seal(name: &Name, body: Bytes) -> Bytes {
     if !is_hashed(name.space, &name.group) {
         return body;
@@ -280,7 +290,8 @@ pub(crate) fn seal(name: &Name, body: Bytes) -> Bytes {
     sealed.freeze()
 }
 
-/// The group and the rest of a body that [`seal`] made; `None` of any other.
+/// Splits a stored body into the group and the body that [`seal`] put together; `None` if it is not
+/// such a body.
 pub(crate) fn unseal(mut stored: Bytes) -> Option<(Bytes, Bytes)> {
     if stored.len() < SEAL_LEN_BYTES {
         return None;
@@ -305,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_look_like_this() {
+    fn keys_have_their_documented_form() {
         let layout = Layout::new("shop/eu");
         let check = |space, group: &[u8], item: &[u8], key: &str| {
             assert_eq!(layout.key(&name(space, group, item)), key);
@@ -331,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_here_is_not_read() {
+    fn foreign_keys_are_not_parsed() {
         let full = ["a".repeat(160), "b".repeat(160), "c".repeat(160)];
         for (depth, segment) in [
             (0, "x"),
@@ -353,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_body_tells_its_group() {
+    fn a_sealed_body_holds_its_group() {
         let long = name(Space::Version, &[b'k'; 500], b"i");
         let sealed = seal(&long, Bytes::from("body"));
         assert_eq!(unseal(sealed.clone()), Some((long.group, Bytes::from("body"))));
@@ -366,7 +377,7 @@ mod tests {
         prop::sample::select(Space::ALL.to_vec())
     }
 
-    /// Bytes of which many share a long start, around the lengths at which something changes.
+    /// Bytes that often share a long start, with lengths around those at which the layout changes.
     fn long(max: usize) -> impl Strategy<Value = Vec<u8>> {
         let fill = prop::sample::select(vec![b'a', b'/', 0, 0xff]);
         let len = prop_oneof![
@@ -399,7 +410,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn names_come_back(space in space(), group in group(), item in item_bytes()) {
+        fn names_survive_encoding_and_decoding(space in space(), group in group(), item in item_bytes()) {
             let layout = Layout::new("some/prefix");
             let key = layout.key(&name(space, &group, &item));
             let path = Path::of(space, &group);
@@ -411,7 +422,7 @@ mod tests {
         }
 
         #[test]
-        fn keys_are_read(space in space(), group in group(), item in item_bytes()) {
+        fn keys_are_parsed(space in space(), group in group(), item in item_bytes()) {
             let layout = Layout::new("some/prefix");
             let key = layout.key(&name(space, &group, &item));
             let expect = match is_hashed(space, &group) {
@@ -423,7 +434,7 @@ mod tests {
                 },
             };
             prop_assert_eq!(layout.read(space, &key), Some(expect));
-            // Neither another space's keys nor those of a directory are read.
+            // Neither a directory's key nor another space's keys are parsed.
             prop_assert_eq!(layout.read(space, &layout.group(space, &group)), None);
             let other = if space == Space::Version { Space::Commit } else { Space::Version };
             prop_assert_eq!(layout.read(other, &key), None);
@@ -441,12 +452,12 @@ mod tests {
             if !both_hashed || a == b || Path::of(space, &a).full != Path::of(space, &b).full {
                 prop_assert_eq!(one.cmp(&other), layout.key(&one).cmp(&layout.key(&other)));
             }
-            // No key of one group is taken for one of another.
+            // No key of one group is mistaken for one of another.
             prop_assert!(a == b || !layout.key(&one).starts_with(&layout.group(space, &b)));
         }
 
         #[test]
-        fn a_group_has_all_its_keys_between_it_and_what_comes_past_it(
+        fn keys_of_later_groups_come_past_all_keys_of_a_group(
             space in space(),
             (a, b) in (group(), group()),
             i in item_bytes(),
@@ -471,7 +482,7 @@ mod tests {
         }
 
         #[test]
-        fn a_prefix_leads_to_what_starts_with_it(
+        fn the_path_of_a_prefix_leads_to_all_groups_with_it(
             space in space(),
             group in group(),
             cut in any::<prop::sample::Index>(),

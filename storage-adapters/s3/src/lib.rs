@@ -1,38 +1,47 @@
 //! A store on Amazon S3, or on a server that speaks its protocol.
 //!
-//! * [`S3Store`] – the store; [`OpenError`] – why it cannot be opened; [`Options`], [`Prices`], [`Keys`] – how to open it;
-//!   [`Prepared`] – what making one found.
+//! * [`S3Store`] – the store; [`OpenError`] – the reasons why it cannot be opened; [`Options`],
+//!   [`Prices`], [`Keys`] – how to open it; [`Prepared`] – the findings of [`S3Store::init`].
 //!
 //! # Requests and cost
-//! Every call is one request, but for a commit, a PUT for each of its pieces, and for `groups` and
-//! `scan` over long names. At the list prices of S3 Standard, in US dollars a million:
+//! Every call is one request, with two exceptions: a commit is a PUT for each of its pieces, and
+//! `groups` and `scan` over long names take more. At the list prices of S3 Standard, in US dollars
+//! per million:
 //!
-//! | what | requests | $ per million |
+//! | operation | requests | $ per million |
 //! |---|---|---|
-//! | a transaction of n keys | PUT record (`If-None-Match: *`) and PUT for each key, at the same time, 64 at once: one round trip up to 63 keys | 5 (n + 1) |
+//! | a transaction of n keys (1) | PUT of the record and of each key's entry | 5 (n + 1) |
 //! | a transaction of one key without a request ID | PUT of the entry, which is the commit | 5 |
-//! | a request ID | GET of the record, at the begin | 0.4 |
-//! | written keys looked at first, while the store's time is known too coarsely (protocol, section 9) | LIST for each key | 5 a key |
+//! | a request ID | GET of the record, when the transaction begins | 0.4 |
+//! | written keys that are listed first (2) | LIST for each key | 5 a key |
 //! | a read from the node's memory | none | 0 |
 //! | a cold read | LIST of the key's versions, GET of the newest one's record | 5.4 |
 //! | a fresh read, or one after ten seconds | LIST of the key's versions | 5 |
-//! | a node's start | GET of the description, and of the mark beside the first request | 0.8 |
+//! | a node's start | GET of the description; GET of the mark with the first request | 0.8 |
 //! | `scan` | LIST for each 1,000 names; GET for each group longer than 480 characters | 5; 0.4 |
 //! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
-//! | collected, much later | GET of the record; names in pages of 1,000; deletions in batches of 1,000 | ≈ 0.5 |
+//! | collection, much later | GET of the record; pages of 1,000 names; batches of 1,000 deletes | ≈ 0.5 |
 //!
-//! `tests/stores/tests/requests.rs` counts all but the last two on the wire.
+//! 1. The record's PUT has `If-None-Match: *`. All PUTs of a transaction are sent at the same time,
+//!    up to 64 at once: up to 63 keys take one round trip.
+//! 2. Only while the store's time is known too coarsely (protocol, section 9).
+//!
+//! `tests/stores/tests/requests.rs` counts all but the last two rows on the wire.
 //!
 //! # What an acknowledgement means
-//! What S3 means by it. Reads, listings and conditions see every acknowledged write.
+//! The same as with S3 itself: the object is stored durably. Reads, listings and conditions see
+//! every acknowledged write.
 //!
 //! # What a server must do
-//! `If-None-Match: *` and `If-Match` on PUT, decided atomically: that is not tried here but by the race probe, which `aft serve` runs first. ListObjectsV2 with
-//! `start-after`, in byte order. Conditional and batched deletes are used where a look at the opening sees them work.
+//! Support `If-None-Match: *` and `If-Match` on PUT, and decide them atomically. Opening a store
+//! does not test that; the race probe does, which `aft serve` runs first. Support ListObjectsV2
+//! with `start-after`, in byte order. Conditional and batched deletes are used if a test at the
+//! opening shows that they work.
 //!
 //! # What it is not
-//! A multipart uploader (large values come in parts of their own), a cache, or a repeater of requests: it repeats only what the server said it
-//! did not carry out because of a neighbour (409).
+//! A multipart uploader (large values come in parts, each an object), a cache, or a layer that
+//! retries: it retries only requests that the server did not carry out because of a concurrent one
+//! for the same key (409).
 
 mod commit;
 mod error;

@@ -1,7 +1,9 @@
-//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into words.
+//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into
+//! words.
 //!
-//! Nothing is repeated here, and the SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know that it does.
-//! A request whose time is up is dropped with its connection.
+//! Nothing is repeated here, and the SDK's own repeats are off: whoever calls the store repeats
+//! calls, with pauses, and must know that it does. A request whose time is up is dropped with its
+//! connection.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,22 +24,24 @@ use crate::failure::{Failure, classify, not_s3};
 use crate::meter::{Class, Meter};
 use crate::remembered::Remembered;
 
-/// Requests under way at once. Each has a connection, and many systems let a process have 1,024 files; at 30 ms a request these are 8,000 requests
-/// a second, more than S3 takes for one prefix.
+/// Requests under way at once. Each has a connection, and many systems let a process have 1,024
+/// files; at 30 ms a request these are 8,000 requests a second, more than S3 takes for one prefix.
 const REQUESTS_MAX: usize = 256;
 
-/// The time that a request may take, the wait for its turn and the reading of its body included. Above the time-outs of a node's own calls (5, 10
-/// and 30 s), which bound them first; these are for other callers.
-/// For listings, and reads of a few bytes.
+/// The time that a request may take, the wait for its turn and the reading of its body included.
+/// Above the time-outs of a node's own calls (5, 10 and 30 s), which bound them first; these are
+/// for other callers. For listings, and reads of a few bytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// For a body beyond [`LARGE_BYTES`], and every read of a whole object, which may have one: 8 MiB at 2 Mbit/s take half a minute.
+/// For a body beyond [`LARGE_BYTES`], and every read of a whole object, which may have one: 8 MiB
+/// at 2 Mbit/s take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Bodies beyond this size are given more time.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Pieces from this size on are passed on as they came: more than half of the largest buffer that the HTTP library reads into (408 KiB), so that whoever keeps them keeps at
-/// most twice their bytes.
+/// Pieces from this size on are passed on as they came: more than half of the largest buffer that
+/// the HTTP library reads into (408 KiB), so that whoever keeps them keeps at most twice their
+/// bytes.
 const PIECE_BYTES_MIN: usize = 208 << 10;
 /// Smaller ones are gathered into pieces of this size.
 const GATHERED_BYTES: usize = 256 << 10;
@@ -100,8 +104,8 @@ pub(crate) struct Link {
     pub(crate) remembered: Remembered,
 }
 
-/// Groups whose names end in a digest, by the last segment of their directories. A digest never means
-/// another group, so nothing of it gets stale.
+/// Groups whose names end in a digest, by the last segment of their directories. A digest never
+/// means another group, so nothing of it gets stale.
 #[derive(Default)]
 pub(crate) struct Resolved {
     groups: Mutex<BTreeMap<String, Bytes>>,
@@ -142,7 +146,8 @@ impl Link {
         }
     }
 
-    /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken; `None` if there is none.
+    /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken;
+    /// `None` if there is none.
     pub(crate) async fn get(&self, key: &str, bytes_max: usize) -> Result<Option<(String, Bytes)>, Error> {
         let mut whole = Whole::default();
         let tag = self.get_object(key, bytes_max, &mut |piece, len| whole.append(piece, len)).await?;
@@ -162,7 +167,8 @@ impl Link {
         Ok(tag)
     }
 
-    /// Gives the pieces of an object's body, each with the length that the whole should have; its ETag.
+    /// Gives the pieces of an object's body, each with the length that the whole should have; its
+    /// ETag.
     async fn get_object(
         &self,
         key: &str,
@@ -233,8 +239,9 @@ impl Link {
         };
         let mut request = request.body(ByteStream::from(body)).customize();
         if len > LARGE_BYTES {
-            // As the SDK does with every body that it streams: a hash of all bytes in the signature costs both sides more than all else. Whoever keeps bytes
-            // here puts a checksum of its own into them.
+            // As the SDK does with every body that it streams: a hash of all bytes in the signature
+            // costs both sides more than all else. Whoever keeps bytes here puts a checksum of its
+            // own into them.
             request = request.disable_payload_signing();
         }
         self.within(&asked, limit, Class::Write, len, async {
@@ -283,7 +290,8 @@ impl Link {
         })
     }
 
-    /// One page of the keys that start with `prefix`, those after `after`; with `by_directory` those that have a `/` behind it by directory.
+    /// One page of the keys that start with `prefix`, those after `after`; with `by_directory`
+    /// those that have a `/` behind it by directory.
     pub(crate) async fn list(
         &self,
         prefix: &str,
@@ -430,8 +438,9 @@ impl Whole {
     }
 }
 
-/// Gathers small pieces into larger ones. Each piece that comes holds all of the buffer into which it was read, which may be many times as large: whoever keeps many would
-/// keep more memory than he counts.
+/// Gathers small pieces into larger ones. Each piece that comes holds all of the buffer into which
+/// it was read, which may be many times as large: whoever keeps many would keep more memory than he
+/// counts.
 struct Gathered<'a> {
     room: BytesMut,
     take: &'a mut (dyn FnMut(Bytes) + Send),
@@ -463,7 +472,8 @@ impl Gathered<'_> {
     }
 }
 
-/// Gives the pieces of a body as they come, never more than `bytes_max` or than was announced; the number of bytes.
+/// Gives the pieces of a body as they come, never more than `bytes_max` or than was announced; the
+/// number of bytes.
 async fn pass_on(
     asked: &str,
     mut body: ByteStream,

@@ -1,13 +1,14 @@
-//! Where a store is: its URL, `s3://BUCKET/PREFIX?endpoint=URL&region=R`; all but the bucket may be left out.
+//! The location of a store: its URL, `s3://BUCKET/PREFIX?endpoint=URL&region=R`; everything but the
+//! bucket is optional.
 
 use aft_store_aws::Form;
 
 use crate::layout::PREFIX_BYTES_MAX;
 
-/// S3's own bounds of a bucket's name.
+/// The length of a bucket's name, as S3 bounds it.
 const BUCKET_CHARS: std::ops::RangeInclusive<usize> = 3..=63;
 
-/// What a URL is.
+/// The form of a store's URL.
 pub(crate) const FORM: Form =
     Form { scheme: "s3", check_name: check_bucket, prefix_bytes_max: PREFIX_BYTES_MAX };
 
@@ -18,7 +19,7 @@ fn check_bucket(bucket: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{bucket:?} is no name of a bucket: those have 3 to 63 lower-case letters, digits, hyphens and dots"
+        "{bucket:?} is not a valid name of a bucket: use 3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends"
     ))
 }
 
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken() {
+    fn valid_urls_are_accepted() {
         for url in ["s3://data", "s3://my.data/a/b.c/"] {
             Location::parse(&FORM, url).unwrap();
         }

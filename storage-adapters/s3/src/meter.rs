@@ -1,16 +1,17 @@
-//! What requests cost: counted where they are sent, by the classes by which S3 charges.
+//! The cost of requests: they are counted where they are sent, by the classes in which S3 charges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aft_store::{Costs, Requests};
 
-/// List prices. The defaults are those of S3 Standard in us-east-1, read on 2026-11-23 at <https://aws.amazon.com/s3/pricing/>, "Requests & data
-/// retrievals". Storage and traffic out of the region cost extra and are not counted.
+/// List prices. The defaults are those of S3 Standard in us-east-1, read on 2026-11-23 at
+/// <https://aws.amazon.com/s3/pricing/>, "Requests & data retrievals". Storage and traffic out of
+/// the region cost extra and are not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prices {
-    /// For 1,000 PUT, COPY, POST and LIST requests.
+    /// The price of 1,000 PUT, COPY, POST and LIST requests.
     pub writes_dollars_per_1000: f64,
-    /// For 1,000 GET requests, and all others that are not free.
+    /// The price of 1,000 GET requests, and of all others that are not free.
     pub reads_dollars_per_1000: f64,
 }
 
@@ -20,7 +21,7 @@ impl Default for Prices {
     }
 }
 
-/// A class of requests that have one price.
+/// A class of requests with one price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// PUT, COPY, POST, LIST.
@@ -43,7 +44,7 @@ impl Class {
     }
 }
 
-/// Counts from the opening of the store on.
+/// The requests and bytes counted since the store was opened.
 #[derive(Debug)]
 pub(crate) struct Meter {
     prices: Prices,
@@ -62,17 +63,18 @@ impl Meter {
         }
     }
 
-    /// A request is sent, with a body of so many bytes.
+    /// Counts a request that is sent, with a body of `bytes`.
     pub(crate) fn sent(&self, class: Class, bytes: usize) {
         self.requests[class as usize].fetch_add(1, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A body of so many bytes came.
+    /// Counts a received body of `bytes`.
     pub(crate) fn received(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Returns the counts, and the total price in dollars.
     pub(crate) fn costs(&self) -> Costs {
         let count = |class: Class| self.requests[class as usize].load(Ordering::Relaxed);
         let dollars = count(Class::Write) as f64 * self.prices.writes_dollars_per_1000
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_of_each_costs_what_the_list_says() {
+    fn a_million_of_each_class_costs_its_list_price() {
         let meter = Meter::new(Prices::default());
         for class in Class::ALL {
             meter.requests[class as usize].store(1_000_000, Ordering::Relaxed);
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_and_received_is_counted() {
+    fn sent_and_received_bytes_are_counted() {
         let meter = Meter::new(Prices { writes_dollars_per_1000: 1_000.0, reads_dollars_per_1000: 1.0 });
         meter.sent(Class::Write, 7);
         meter.sent(Class::Free, 0);

@@ -1,13 +1,17 @@
-//! Opening: settings for the SDK, and a first look at the server that turns each mistake into a sentence.
+//! Opening a store: settings for the SDK, and first requests to the server that turn each mistake
+//! of configuration into a message.
 //!
 //! ```text
-//!   URL ─► credentials? ─► region? ─► LIST one key ─► PUT, PUT if so ─► DELETE if stale, DELETE if so ─► PUT, DELETE in a batch, GET
-//!                                     bucket, endpoint,  may write; with    is a delete's condition     are batches carried out?
-//!                                     key, signature     which quotes?      kept?
+//!   credentials and region    found in the URL, the options, the environment or a profile
+//!   LIST of one key           bucket, endpoint, key and signature are right
+//!   PUT, PUT if unchanged     writes are allowed; how are ETags quoted in a condition?
+//!   DELETE if stale, if so    is the condition of a delete checked?
+//!   PUT, DELETE batch, GET    are batched deletes carried out?
 //! ```
 //!
-//! What a server can do is tried and not guessed from its name: MinIO takes a conditional delete for an unconditional one, Ceph's radosgw finds no
-//! ETag that is written as HTTP has it, and some servers want another checksum with a batch than the SDK sends.
+//! A server's abilities are tested, not guessed from its name: MinIO carries out a conditional
+//! delete without its condition, Ceph's radosgw never matches an ETag that is quoted as HTTP
+//! requires, and some servers want another checksum with a batch than the SDK sends.
 
 use aft_store::{Error, Space};
 use aft_store_aws::{Settings, Times, settings};
@@ -22,26 +26,29 @@ use crate::location::FORM;
 use crate::meter::Meter;
 use crate::{OpenError, Options};
 
-/// The directory of what the opening tries out.
+/// The directory of the objects with which the opening tests the server.
 const PROBE: &str = "probe";
-/// An ETag that no content is known to have: an MD5 of zeros.
+/// An ETag that no known content has: an MD5 of zeros.
 const STALE: &str = "\"00000000000000000000000000000000\"";
 
-/// What the server was seen to do.
+/// The abilities that the server showed when the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Abilities {
+    /// A delete with `If-Match` checks its condition.
     pub(crate) delete_if: bool,
+    /// A batched delete is carried out.
     pub(crate) delete_batch: bool,
-    /// How a condition on an ETag is to be written.
+    /// The way in which the server takes an ETag in a condition.
     pub(crate) quotes: Quotes,
 }
 
-/// Around the ETag in `If-Match` of a PUT.
+/// The quotes around the ETag in `If-Match` of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quotes {
-    /// As HTTP and S3 have it.
+    /// Sent, as HTTP and S3 require.
     Kept,
-    /// Ceph's radosgw (16.2) compares with the bare ETag: with quotes nothing ever matches.
+    /// Left out: Ceph's radosgw (16.2) compares with the bare ETag, so that a quoted one never
+    /// matches.
     LeftOut,
 }
 
@@ -50,10 +57,11 @@ pub(crate) struct Opened {
     pub(crate) link: Link,
     pub(crate) layout: Layout,
     pub(crate) abilities: Abilities,
-    /// What people should know of the place.
+    /// A warning about the store's location, for the operator.
     pub(crate) caution: Option<String>,
 }
 
+/// Opens the store at `url`: connects, checks the bucket, and tests the server's abilities.
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let (link, layout, _) = connect(url, options).await?;
     look(&link, &layout).await?;
@@ -62,6 +70,8 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenErr
     Ok(Opened { link, layout, abilities, caution })
 }
 
+/// Opens the store at `url`, and creates its bucket if there is none. Rejects a location among
+/// other objects, or within or around another store, unless `among_others` is set.
 pub(crate) async fn init(
     url: &str,
     options: &Options,
@@ -86,29 +96,33 @@ pub(crate) async fn init(
     Ok((Opened { link, layout, abilities, caution: None }, prepared))
 }
 
-/// What `init` found and made.
+/// The findings of [`S3Store::init`](crate::S3Store::init), and what it created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prepared {
-    /// The bucket.
+    /// The bucket's name.
     pub bucket: String,
-    /// The region that was spoken to.
+    /// The region that requests were sent to.
     pub region: String,
-    /// The bucket was made.
+    /// True if the bucket was created.
     pub bucket_is_new: bool,
-    /// Objects of a store are there already.
+    /// True if objects of a store were there already.
     pub store_was_there: bool,
-    /// What else stands there: objects, and directories with a `/` at their end. Some of it, if it is much; none, where the store was there already: then nobody looks.
+    /// Other things at the same place: objects, and directories with a `/` at their end. Only some
+    /// of them, if there are many; empty if the store was there already, since then nothing looks
+    /// for them.
     pub others: Vec<String>,
-    /// The prefix of a store that the place lies within, or that lies directly within the place.
+    /// The prefix of another store that encloses this place, or that lies directly within it; empty
+    /// if that store has the whole bucket.
     pub other_store: Option<String>,
 }
 
-/// How many entries of a place are looked at, and how many are named.
+/// The number of entries of a place that are examined.
 const SURVEY_LEN: usize = 100;
+/// The number of entries that a message names, and of directories that are examined for a store.
 const NAMED_LEN: usize = 3;
 
-/// What stands where a store is to be, and above it. A new store among other people's objects, within another store, or around one is most often a
-/// prefix that was forgotten.
+/// Fills in `prepared` what lies at the store's place and above it. A new store among other
+/// objects, within another store, or around one most often means that somebody forgot the prefix.
 async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result<(), OpenError> {
     let root = layout.aside("");
     prepared.store_was_there = is_store(link, &root).await?;
@@ -116,6 +130,8 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
         return Ok(());
     }
     let page = list(link, &root, true, SURVEY_LEN).await?;
+    // Directories of a store's own layout do not count, such as the probe of an opening that was
+    // interrupted.
     let own: Vec<String> = Space::ALL
         .iter()
         .map(|space| space.as_str())
@@ -128,6 +144,8 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
         .chain(page.objects.into_iter().map(|object| object.key))
         .filter(|other| !own.contains(other))
         .collect();
+    // Every directory above the place, the bucket's root included, may be a store that encloses it;
+    // a directory within the place may be a store that it would enclose.
     let above = root.match_indices('/').map(|(at, _)| &root[..=at]).filter(|above| above.len() < root.len());
     let above = above.chain((!root.is_empty()).then_some("")).map(str::to_owned);
     let within = prepared.others.iter().filter(|other| other.ends_with('/')).take(NAMED_LEN).cloned();
@@ -140,17 +158,18 @@ async fn survey(link: &Link, layout: &Layout, prepared: &mut Prepared) -> Result
     Ok(())
 }
 
-/// What should worry whoever opens a store that has not begun yet. Places above it may be forbidden to look at: then nothing is said.
+/// Returns a warning if the store does not exist yet and its location looks like a mistake;
+/// otherwise `None`. Also `None` if these credentials may not list the places above it.
 async fn caution(link: &Link, layout: &Layout) -> Option<String> {
     let mut found = Prepared { bucket: link.bucket().to_owned(), ..Prepared::default() };
     survey(link, layout, &mut found).await.ok()?;
     let what = found.in_the_way()?;
     let url = &link.url;
-    Some(format!("{url}: there is no store yet, and a new one begins here; but {what}. Is the prefix right?"))
+    Some(format!("{url}: there is no store here yet, so a new one begins here, but {what}; check the prefix"))
 }
 
-/// Says whether something under a prefix looks like a store's: one says of itself what it is as soon
-/// as it is made, and commits leave records.
+/// Returns true if something under the prefix `root` looks like a store's: a store's description of
+/// itself, which is written as soon as the store is created, or commit records.
 async fn is_store(link: &Link, root: &str) -> Result<bool, OpenError> {
     for space in [Space::Store, Space::Commit] {
         let page = list(link, &format!("{root}{}/", space.as_str()), false, 1).await?;
@@ -167,16 +186,17 @@ async fn list(link: &Link, prefix: &str, by_directory: bool, limit: usize) -> Re
 }
 
 impl Prepared {
+    /// Returns [`OpenError::Occupied`] if something suggests that a new store here is a mistake.
     fn refuse_others(&self, url: &str) -> Result<(), OpenError> {
         let bucket = &self.bucket;
         self.in_the_way().map_or(Ok(()), |what| {
             Err(OpenError::Occupied(format!(
-                "{url}: this is no place for a new store: {what}; nothing was made. Name a prefix of its own (s3://{bucket}/PREFIX), or, if it is meant to stand among them, say --among-others"
+                "{url}: cannot make a new store here: {what}; nothing was created. Name a prefix of its own (s3://{bucket}/PREFIX), or, if you want the store here all the same, add --among-others"
             )))
         })
     }
 
-    /// Why a new store there is most often a mistake.
+    /// Returns the reason why a new store here is most likely a mistake; `None` if there is none.
     fn in_the_way(&self) -> Option<String> {
         let bucket = &self.bucket;
         Some(match (&self.other_store, &self.others[..]) {
@@ -191,24 +211,26 @@ impl Prepared {
             (None, others) => {
                 let named: Vec<_> = others.iter().take(NAMED_LEN).map(|other| format!("{other:?}")).collect();
                 let more = if others.len() > NAMED_LEN { ", …" } else { "" };
-                format!("the bucket {bucket} holds other things there: {}{more}", named.join(", "))
+                format!("the bucket {bucket} has other objects there: {}{more}", named.join(", "))
             }
         })
     }
 }
 
-/// A client, and the region that it speaks to.
+/// Returns a client for the store's bucket, the store's layout, and the region that requests go to.
 async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String), OpenError> {
     let Settings { location, region, sdk } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
     let mut config = aws_sdk_s3::config::Builder::from(&sdk);
-    // What the URL shows is where requests go, whatever else the environment names for this one service.
+    // Requests go where the URL shows, even if the environment names another endpoint for this
+    // service.
     config.set_endpoint_url(location.endpoint.clone());
     if location.endpoint.is_some() {
         config = config
-            // A bucket's name is no host name on a server of one's own.
+            // Servers other than Amazon's have no host name for each bucket.
             .force_path_style(true)
-            // Older servers do not understand the checksums that the SDK sends unasked. The signature covers the body all the same.
+            // Older servers do not understand the checksums that the SDK sends by default. The
+            // signature covers the body anyway.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     }
@@ -218,7 +240,7 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
     Ok((Link::new(client, location.name, url, Meter::new(options.prices), times), layout, region))
 }
 
-/// Is the bucket there, and may it be listed?
+/// Checks that the bucket exists and may be listed.
 async fn look(link: &Link, layout: &Layout) -> Result<(), OpenError> {
     let root = layout.aside("");
     match link.list(&root, false, None, 1).await {
@@ -228,7 +250,8 @@ async fn look(link: &Link, layout: &Layout) -> Result<(), OpenError> {
     }
 }
 
-/// Writes an object beside the spaces, and deletes it in every way.
+/// Tests the server's abilities on an object outside the spaces: writes it, replaces it, and
+/// deletes it in every way.
 async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     let key = layout.aside(&format!("{PROBE}/{:032x}", rand::random::<u128>()));
     let asked = link.asked("try out", &key);
@@ -236,10 +259,11 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     let failed = |failure: Failure| failure.into_error(&asked);
     let tag = link.put(&key, body.clone(), Only::Always).await.map_err(failed)?;
     let quotes = try_quotes(link, &key, &tag, &body).await.map_err(failed)?;
-    // Only a refusal of the stale tag followed by a deletion with the right one is a condition that was looked at.
+    // The server checks the condition only if it rejects the stale tag and then accepts the right
+    // one.
     let stale_kept = match link.delete(&key, Some(STALE)).await {
         Err(Failure::Precondition) => true,
-        // Ignored, or refused as something that the server does not know.
+        // The condition was ignored, or rejected as unknown.
         Ok(()) | Err(Failure::Missing | Failure::Failed(Error::Refused(_))) => false,
         Err(other) => return Err(failed(other).into()),
     };
@@ -248,10 +272,11 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     link.put(&key, body, Only::Always).await.map_err(failed)?;
     let deleted = match link.delete_batch(std::slice::from_ref(&key)).await {
         Ok(()) => true,
-        // For instance for another checksum than the SDK's.
+        // For instance because the server wants another checksum than the SDK's.
         Err(Error::Refused(_)) => false,
         Err(other) => return Err(other.into()),
     };
+    // Some servers accept a batch without carrying it out: look whether the object is gone.
     let delete_batch = deleted && link.get_start(&key, 1).await?.is_none();
     if !delete_batch {
         link.delete(&key, None).await.map_err(failed)?;
@@ -259,11 +284,13 @@ async fn try_out(link: &Link, layout: &Layout) -> Result<Abilities, OpenError> {
     Ok(Abilities { delete_if, delete_batch, quotes })
 }
 
-/// Writes the object again, on the condition that it still has its tag.
+/// Writes the object again, on the condition that it still has its tag, to learn how the server
+/// takes the tag. Assumes quotes if neither form works.
 async fn try_quotes(link: &Link, key: &str, tag: &str, body: &Bytes) -> Result<Quotes, Failure> {
     match link.put(key, body.clone(), Only::IfTag(tag)).await {
         Err(Failure::Precondition) => {}
-        // A server without the condition is no business of this one: the first replace tells.
+        // A server without the condition is not detected here: the first replace fails with its
+        // message.
         Ok(_) | Err(Failure::Missing | Failure::Failed(Error::Refused(_))) => return Ok(Quotes::Kept),
         Err(other) => return Err(other),
     }
@@ -277,7 +304,7 @@ async fn try_quotes(link: &Link, key: &str, tag: &str, body: &Bytes) -> Result<Q
 }
 
 impl Quotes {
-    /// An ETag with its quotes, as this server takes it in a condition.
+    /// Returns `tag`, which has its quotes, in the form that this server takes in a condition.
     pub(crate) fn write(self, tag: &str) -> &str {
         match self {
             Quotes::Kept => tag,

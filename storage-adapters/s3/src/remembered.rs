@@ -5,10 +5,10 @@
 //! request in every sweep, and most of them have not changed since the last.
 //!
 //! Nothing here gets stale: a body is found by key and ETag, and other bytes under the key have
-//! another one, on which `replace` rests as well. A body is forgotten when two listings of the whole
-//! space have not shown it. While there is no room, nothing more is remembered: a sweep comes by in
-//! the same order each time, and what is put in the place of others would be gone before it is of
-//! use.
+//! another one, on which `replace` rests as well. A body is forgotten when two listings of the
+//! whole space have not shown it. While there is no room, nothing more is remembered: a sweep comes
+//! by in the same order each time, and what is put in the place of others would be gone before it
+//! is of use.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,20 +1,20 @@
 //! The names of a space across groups, in order: one flat listing a page.
 //!
-//! Keys are in the order of (group, item), so a page of a listing without a delimiter *is* a page of
-//! the scan, and costs one request. The exception are groups whose names end in a digest (`layout`).
-//! They lie where they belong, in a directory that holds nothing else, but in no order among each
-//! other:
+//! Keys are in the order of (group, item), so a page of a listing without a delimiter *is* a page
+//! of the scan, and costs one request. The exception are groups whose names end in a digest
+//! (`layout`). They lie where they belong, in a directory that holds nothing else, but in no order
+//! among each other:
 //!
-//! * A directory that lies whole within the page is sorted in memory, after one GET for each group in
-//!   it, which gives the group's name.
-//! * One that does not ends the page before it. Where the page begins with it, all of its digests are
-//!   looked at, a thousand at a time, and the lowest groups that the page has room for are read group
-//!   by group: two requests for each group, one more for each of those that the page shows and that
-//!   was resolved before. That is the price of more than a page of names that share their first 480
-//!   characters.
+//! * A directory that lies whole within the page is sorted in memory, after one GET for each group
+//!   in it, which gives the group's name.
+//! * One that does not ends the page before it. Where the page begins with it, all of its digests
+//!   are looked at, a thousand at a time, and the lowest groups that the page has room for are read
+//!   group by group: two requests for each group, one more for each of those that the page shows
+//!   and that was resolved before. That is the price of more than a page of names that share their
+//!   first 480 characters.
 //!
-//! Of names nothing is remembered between pages: one that goes on within such a directory looks at it
-//! again. Which group a digest stands for is remembered (`groups`), and so are small bodies
+//! Of names nothing is remembered between pages: one that goes on within such a directory looks at
+//! it again. Which group a digest stands for is remembered (`groups`), and so are small bodies
 //! (`remembered`).
 
 use std::cmp::Ordering;

@@ -1,40 +1,46 @@
-//! Bytes as text whose byte order is theirs: the two encodings of which keys of objects are made.
+//! Encodings of bytes as text that keep byte order: the two encodings that make up keys of objects.
 //!
-//! S3 lists keys in the byte order of their UTF-8, so both encodings keep order, prefix pairs included:
+//! S3 lists keys in the byte order of their UTF-8, so both encodings keep the order, also of two
+//! strings of which one is a prefix of the other:
 //!
-//! * [`Encoding::Readable`], for user keys. Letters and digits stand for themselves. Every other byte is a lead and two hex digits; the lead lies
-//!   in the same gap of ASCII as the byte: `-` for 00–2F, `=` for 3A–40, `_` for 5B–60, `~` for 7B–FF. So `orders/17` is `orders-2F17`.
-//! * [`Encoding::Dense`], for everything else. Base64 whose alphabet is in ASCII order, without padding: six bits a character, the highest first, the
-//!   last character filled up with zeros; a string that another one extends is a prefix of it, but for that last character, which can only be lower.
+//! * [`Encoding::Readable`], for user keys. Letters and digits represent themselves. Every other
+//!   byte becomes a lead character and two hex digits. The lead lies in the same gap between
+//!   ASCII's letters and digits as the byte: `-` for 00–2F, `=` for 3A–40, `_` for 5B–60, `~` for
+//!   7B–FF. So `orders/17` is `orders-2F17`.
+//! * [`Encoding::Dense`], for everything else. Base64 whose alphabet is in ASCII order, without
+//!   padding: six bits a character, the highest first, the last character filled up with zeros. If
+//!   one string is a prefix of another, so is its text, except for that last character, which can
+//!   only be lower.
 //!
-//! Neither uses `!`, `+`, `.` or `/`, with which `layout` builds.
+//! Neither uses `!`, `+`, `.` or `/`: `layout` puts keys together with them.
 
 use base64::Engine as _;
 use base64::alphabet::Alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
-/// In ASCII order.
+/// The alphabet of base64, in ASCII order.
 const ALPHABET: Alphabet =
     match Alphabet::new("-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz") {
         Ok(alphabet) => alphabet,
         Err(_) => panic!("64 different characters of ASCII"),
     };
-/// Refuses what no encoder makes (trailing bits that are not zero), so that no two texts are the same bytes.
+/// The base64 codec. It rejects text with trailing bits that are not zero, which no encoder
+/// produces, so that no two texts decode to the same bytes.
 const BASE64: GeneralPurpose = GeneralPurpose::new(&ALPHABET, NO_PAD);
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// How bytes are written.
+/// The way in which bytes are written as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// Text that people can read, three characters for a byte that is no letter or digit.
+    /// Text that people can read, with three characters for a byte that is not a letter or digit.
     Readable,
-    /// Four characters for three bytes.
+    /// Text with four characters for three bytes.
     Dense,
 }
 
 impl Encoding {
-    /// The text of these bytes.
+    /// Encodes `bytes` as text.
     pub(crate) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Encoding::Dense => BASE64.encode(bytes),
@@ -55,18 +61,19 @@ impl Encoding {
         }
     }
 
-    /// What the text of everything that starts with these bytes starts with. Other texts may start so too.
+    /// Returns the start that the texts of all byte strings with this prefix share. Other texts may
+    /// start with it too.
     pub(crate) fn encode_prefix(self, prefix: &[u8]) -> String {
         let mut text = self.encode(prefix);
         match self {
             Encoding::Readable => {}
-            // The last character may hold bits of the byte that follows.
+            // The last character may hold bits of the byte that follows the prefix.
             Encoding::Dense => text.truncate(prefix.len() * 8 / 6),
         }
         text
     }
 
-    /// The bytes of a text; `None` if no bytes have it.
+    /// Decodes a text; `None` if no bytes encode to it.
     pub(crate) fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Encoding::Dense => BASE64.decode(text).ok(),
@@ -93,7 +100,8 @@ impl Encoding {
     }
 }
 
-/// What stands before the hex digits of a byte; `None` for one that stands for itself.
+/// Returns the lead character before the hex digits of a byte; `None` for a byte that represents
+/// itself.
 fn lead(byte: u8) -> Option<char> {
     match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => None,
@@ -117,7 +125,7 @@ mod tests {
     const BOTH: [Encoding; 2] = [Encoding::Readable, Encoding::Dense];
 
     #[test]
-    fn people_can_read_user_keys() {
+    fn readable_texts_have_their_documented_form() {
         for (bytes, text) in [
             (&b"orders/17"[..], "orders-2F17"),
             (b"Stock.tea", "Stock-2Etea"),
@@ -130,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_encodes_to_is_not_decoded() {
+    fn texts_that_no_encoder_produces_are_rejected() {
         for text in ["-", "-2", "-2f", "=2F", "/", "a!", "-41", "~2F", "ä"] {
             assert_eq!(Encoding::Readable.decode(text), None, "{text}");
         }
@@ -140,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_keeps_its_place() {
+    fn single_bytes_keep_their_order() {
         for encoding in BOTH {
             let texts: Vec<String> = (0..=255).map(|byte| encoding.encode(&[byte])).collect();
             assert!(texts.is_sorted_by(|a, b| a < b), "{encoding:?}");
@@ -149,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_come_back(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn bytes_survive_encoding_and_decoding(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             for encoding in BOTH {
                 prop_assert_eq!(encoding.decode(&encoding.encode(&bytes)), Some(bytes.clone()));
             }

@@ -19,19 +19,22 @@ use crate::link::{BATCH_MAX, Link, Only};
 use crate::open::{Abilities, Prepared};
 use crate::{OpenError, Options, commit, groups, open, scan};
 
-/// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself takes 5 GB in one request; each body under way is in
-/// memory.
+/// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself
+/// takes 5 GB in one request; each body under way is in memory.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// The size of a part of a large value: the price is by request, so large; two parts under way are 16 MiB of memory.
+/// The size of a part of a large value: the price is by request, so large; two parts under way are
+/// 16 MiB of memory.
 pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
-/// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses signatures older than 15 minutes.
+/// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses
+/// signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
 
-/// How often a write is sent again that met another one of the same key under way, and was not carried out. In a race of many S3 answers so to all
-/// but a few.
+/// How often a write is sent again that met another one of the same key under way, and was not
+/// carried out. In a race of many S3 answers so to all but a few.
 const CONFLICT_TRIES: u32 = 8;
-/// The pause before the first repeat is up to this long, then up to twice as long each time: some seconds in all.
+/// The pause before the first repeat is up to this long, then up to twice as long each time: some
+/// seconds in all.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 /// Single deletions under way at once, where the server has no batches.
 const DELETES_AT_ONCE: usize = 16;
@@ -62,22 +65,25 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is there, lets itself be written, and what it can do: a dozen
-    /// requests or so, on an object of its own that it deletes.
+    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is
+    /// there, lets itself be written, and what it can do: a dozen requests or so, on an object of
+    /// its own that it deletes.
     ///
     /// # Errors
-    /// If the URL is wrong, there are no credentials, or the bucket cannot be listed, written and read; the text names the remedy.
+    /// If the URL is wrong, there are no credentials, or the bucket cannot be listed, written and
+    /// read; the text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
         let opened = open::open(url, options).await?;
         Ok(S3Store::from(opened))
     }
 
-    /// As [`S3Store::open`], but makes the bucket if it is not there, and looks at what else stands where the store is to be. Done again, it finds what
-    /// it made.
+    /// As [`S3Store::open`], but makes the bucket if it is not there, and looks at what else stands
+    /// where the store is to be. Done again, it finds what it made.
     ///
     /// # Errors
-    /// As [`S3Store::open`]; if the bucket cannot be made; and [`OpenError::Occupied`] if there is no store yet, but other objects, or a store within or
-    /// around the place, unless `among_others` says that this is meant.
+    /// As [`S3Store::open`]; if the bucket cannot be made; and [`OpenError::Occupied`] if there is
+    /// no store yet, but other objects, or a store within or around the place, unless
+    /// `among_others` says that this is meant.
     pub async fn init(
         url: &str,
         options: &Options,
@@ -87,7 +93,8 @@ impl S3Store {
         Ok((S3Store::from(opened), prepared))
     }
 
-    /// What should worry whoever runs this: a store that has not begun yet within another store, around one, or among other objects. Read at the opening; for a log.
+    /// What should worry whoever runs this: a store that has not begun yet within another store,
+    /// around one, or among other objects. Read at the opening; for a log.
     pub fn caution(&self) -> Option<&str> {
         self.inner.caution.as_deref()
     }
