@@ -11,7 +11,7 @@ pub enum OpenError {
     Url {
         /// The URL, without what may be a secret.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         problem: String,
     },
     /// The provider chain has no credentials.

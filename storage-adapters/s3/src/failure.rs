@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     Precondition,
     /// 404: no such key.
     Missing,
-    /// 409: another request for the same key was under way; this one took no effect.
+    /// 409: another request for the same key was in flight; this one took no effect.
     Conflict(String),
     /// 416: the object has no byte of the range that was asked for.
     OutOfRange,

@@ -45,8 +45,9 @@ pub(crate) const PREFIX_BYTES_MAX: usize = 128;
 const SPACE_CHARS_MAX: usize = 7;
 /// The length of a SHA-256 digest in base64 without padding.
 const DIGEST_CHARS: usize = 43;
-/// The length of the longest item in base64 without padding; below, with the ends of its segments.
+/// The length of the longest item in base64 without padding.
 const ITEM_CHARS: usize = (Name::ITEM_BYTES_MAX * 4).div_ceil(3);
+/// The length of the longest item's text: with the ends of its segments.
 const ITEM_TEXT_CHARS: usize = ITEM_CHARS + (ITEM_CHARS - 1) / SEGMENT_CHARS * 2;
 const _: () = assert!(
     PREFIX_BYTES_MAX

@@ -20,7 +20,7 @@
 //! | a node's start | GET of the description; GET of the mark with the first request | 0.8 |
 //! | `scan` | LIST for each 1,000 names; GET for each group longer than 480 characters | 5; 0.4 |
 //! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
-//! | collection, much later | GET of the record; pages of 1,000 names; batches of 1,000 deletes | ≈ 0.5 |
+//! | collection, later | GET of the record; pages of 1,000 names; batches of 1,000 deletes | ≈ 0.5 |
 //!
 //! 1. The record's PUT has `If-None-Match: *`. All PUTs of a transaction are sent at the same time,
 //!    up to 64 at once: up to 63 keys take one round trip.

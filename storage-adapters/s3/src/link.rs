@@ -1,9 +1,8 @@
-//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into
-//! words.
+//! Requests: each is one call of the SDK, bounded in number and time, counted, and with its failure
+//! turned into a message.
 //!
-//! Nothing is repeated here, and the SDK's own repeats are off: whoever calls the store repeats
-//! calls, with pauses, and must know that it does. A request whose time is up is dropped with its
-//! connection.
+//! Nothing is retried here, and the SDK's own retries are off: the store's callers retry, with
+//! pauses, and must know that they do. A request that times out is dropped with its connection.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,37 +23,41 @@ use crate::failure::{Failure, classify, not_s3};
 use crate::meter::{Class, Meter};
 use crate::remembered::Remembered;
 
-/// Requests under way at once. Each has a connection, and many systems let a process have 1,024
-/// files; at 30 ms a request these are 8,000 requests a second, more than S3 takes for one prefix.
+/// The number of requests in flight at once. Each has a connection, and many systems allow a
+/// process 1,024 open files. At 30 ms a request these are 8,000 requests a second, more than S3
+/// takes for one prefix.
 const REQUESTS_MAX: usize = 256;
 
-/// The time that a request may take, the wait for its turn and the reading of its body included.
-/// Above the time-outs of a node's own calls (5, 10 and 30 s), which bound them first; these are
-/// for other callers. For listings, and reads of a few bytes.
+/// The timeout of listings, and of reads of a few bytes. All timeouts here include the wait for a
+/// permit and the reading of the body. They are longer than those of a node's own calls (5, 10 and
+/// 30 s), which end those calls first; these here are for other callers.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of writes and deletes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// For a body beyond [`LARGE_BYTES`], and every read of a whole object, which may have one: 8 MiB
-/// at 2 Mbit/s take half a minute.
+/// The timeout of writes of a body above [`LARGE_BYTES`], and of all reads of a whole object, which
+/// may have such a body. 8 MiB at 2 Mbit/s take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Bodies beyond this size are given more time.
+/// The size above which a body is given more time.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Pieces from this size on are passed on as they came: more than half of the largest buffer that
-/// the HTTP library reads into (408 KiB), so that whoever keeps them keeps at most twice their
-/// bytes.
+/// The size from which on pieces are passed on as they arrive. It is more than half of the largest
+/// buffer that the HTTP library reads into (408 KiB), so that a caller who keeps pieces holds at
+/// most twice their bytes in memory.
 const PIECE_BYTES_MIN: usize = 208 << 10;
-/// Smaller ones are gathered into pieces of this size.
+/// The size of the pieces that smaller ones are gathered into.
 const GATHERED_BYTES: usize = 256 << 10;
 
-/// What S3 takes in one deletion, and gives in one page of a listing.
+/// The number of keys that S3 takes in one batched deletion, and returns in one page of a listing.
 pub(crate) const BATCH_MAX: usize = 1_000;
 
-/// A condition on what the key holds.
+/// The condition of a write on what the key holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Only<'a> {
+    /// No condition.
     Always,
+    /// The key holds nothing.
     IfAbsent,
-    /// With this ETag, written as the server wants it.
+    /// The key holds content with this ETag, written as the server wants it.
     IfTag(&'a str),
 }
 
@@ -68,24 +71,26 @@ pub(crate) struct Object {
     pub(crate) tag: Option<String>,
 }
 
-/// One page of objects, in order, without those in directories where a delimiter was asked for.
+/// One page of objects, in order. If the listing is by directory, it has the directories in place
+/// of the objects in them.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) objects: Vec<Object>,
-    /// Ending in `/`.
+    /// The directories, each ending in `/`.
     pub(crate) directories: Vec<String>,
+    /// True if more follow.
     pub(crate) more: bool,
 }
 
 impl Page {
-    /// The first key after everything on this page.
+    /// Returns the key after which to list the next page; `None` if this page is empty.
     pub(crate) fn end(&self) -> Option<String> {
         let directory = self.directories.last().map(|last| crate::layout::past(last));
         directory.max(self.objects.last().map(|last| last.key.clone()))
     }
 }
 
-/// Groups that are remembered: a kilobyte each, and only where keys are so long.
+/// The number of resolved groups that are cached: a kilobyte each, and only if keys are that long.
 const RESOLVED_MAX: usize = 20_000;
 
 /// A client for one bucket.
@@ -95,17 +100,18 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
-    /// The server's own, as its answers carried it.
+    /// The server's own time, as its answers carried it.
     pub(crate) times: Times,
+    /// The permits for requests in flight.
     turns: Semaphore,
-    /// Groups by their digests.
+    /// The cache of groups by their digests.
     pub(crate) resolved: Resolved,
-    /// Bodies by their keys and ETags.
+    /// The cache of small bodies by their keys and ETags.
     pub(crate) remembered: Remembered,
 }
 
-/// Groups whose names end in a digest, by the last segment of their directories. A digest never
-/// means another group, so nothing of it gets stale.
+/// A cache of groups whose names end in a digest, by the last segment of their directories. A
+/// digest always means the same group, so nothing becomes stale.
 #[derive(Default)]
 pub(crate) struct Resolved {
     groups: Mutex<BTreeMap<String, Bytes>>,
@@ -118,16 +124,16 @@ impl Resolved {
 
     pub(crate) fn put(&self, digest: &str, group: &Bytes) {
         let mut groups = self.groups.lock().expect("never held across a panic");
-        // A copy: a slice would hold all that was read with it.
+        // A copy: a slice would keep the whole buffer alive that it was read with.
         groups.insert(segment(digest).to_owned(), Bytes::copy_from_slice(group));
         if groups.len() > RESOLVED_MAX {
-            // Digests are read in order, so the first ones are of use again before the last.
+            // Digests are read in order, so the first ones are needed again before the last.
             groups.pop_last();
         }
     }
 }
 
-/// The last segment of a directory.
+/// Returns the last segment of a directory.
 fn segment(directory: &str) -> &str {
     directory.trim_end_matches('/').rsplit('/').next().expect("a split has a part")
 }
@@ -146,15 +152,16 @@ impl Link {
         }
     }
 
-    /// The object under a key: its ETag and its body, of which at most `bytes_max` are taken;
-    /// `None` if there is none.
+    /// Returns the ETag and the body of the object under a key; `None` if there is none. A body of
+    /// more than `bytes_max` is an error.
     pub(crate) async fn get(&self, key: &str, bytes_max: usize) -> Result<Option<(String, Bytes)>, Error> {
         let mut whole = Whole::default();
         let tag = self.get_object(key, bytes_max, &mut |piece, len| whole.append(piece, len)).await?;
         Ok(tag.map(|tag| (tag, whole.freeze())))
     }
 
-    /// The same, piece by piece as it arrives. After an error some may have been given.
+    /// Passes an object's body to `take` piece by piece as it arrives, and returns the ETag; `None`
+    /// if there is no object. After an error, `take` may have got some pieces.
     pub(crate) async fn get_pieces(
         &self,
         key: &str,
@@ -167,8 +174,8 @@ impl Link {
         Ok(tag)
     }
 
-    /// Gives the pieces of an object's body, each with the length that the whole should have; its
-    /// ETag.
+    /// Passes the pieces of an object's body to `take`, each with the announced length of the
+    /// whole, and returns the ETag.
     async fn get_object(
         &self,
         key: &str,
@@ -196,7 +203,8 @@ impl Link {
         }
     }
 
-    /// The first `len` bytes of an object, or all of a shorter one; `None` if there is none.
+    /// Returns the first `len` bytes of an object, or all of a shorter one; `None` if there is
+    /// none.
     pub(crate) async fn get_start(&self, key: &str, len: usize) -> Result<Option<Bytes>, Error> {
         let asked = self.asked("get the start of", key);
         let request =
@@ -204,7 +212,7 @@ impl Link {
         let got = self.within(&asked, READ_TIMEOUT, Class::Read, 0, async {
             let mut output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
             let mut start = BytesMut::new();
-            // A server that knows no ranges sends more.
+            // A server that does not support ranges sends more.
             while start.len() < len
                 && let Some(chunk) = output.body.next().await
             {
@@ -220,13 +228,13 @@ impl Link {
                 Ok(Some(start))
             }
             Err(Failure::Missing) => Ok(None),
-            // An empty object has no start.
+            // The object is empty.
             Err(Failure::OutOfRange) => Ok(Some(Bytes::new())),
             Err(failure) => Err(failure.into_error(&asked)),
         }
     }
 
-    /// Writes an object; its ETag.
+    /// Writes an object under the condition `only`, and returns its ETag.
     pub(crate) async fn put(&self, key: &str, body: Bytes, only: Only<'_>) -> Result<String, Failure> {
         let (call, len) = (call_of(only), body.len());
         let asked = self.asked(call, key);
@@ -239,21 +247,23 @@ impl Link {
         };
         let mut request = request.body(ByteStream::from(body)).customize();
         if len > LARGE_BYTES {
-            // As the SDK does with every body that it streams: a hash of all bytes in the signature
-            // costs both sides more than all else. Whoever keeps bytes here puts a checksum of its
-            // own into them.
+            // The SDK does the same for every body that it streams. A hash of all bytes in the
+            // signature costs both sides more than everything else together, and the formats that
+            // are stored here have checksums of their own.
             request = request.disable_payload_signing();
         }
         self.within(&asked, limit, Class::Write, len, async {
             let output = Box::pin(request.send()).await.map_err(|error| classify(&asked, &error))?;
-            // A page that says "200 OK" to everything says so to a write as well.
+            // A web page that answers "200 OK" to everything does so to a write as well, but
+            // without an ETag.
             let no_tag = || Failure::Failed(Error::NoAnswer(not_s3(&asked, "no ETag")));
             output.e_tag.and_then(quoted).ok_or_else(no_tag)
         })
         .await
     }
 
-    /// Deletes one key, with a condition where a tag is given.
+    /// Deletes one key, on the condition that it holds content with the ETag `tag`, if one is
+    /// given.
     pub(crate) async fn delete(&self, key: &str, tag: Option<&str>) -> Result<(), Failure> {
         let asked = self.asked(if tag.is_some() { "delete_if" } else { "delete" }, key);
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
@@ -278,11 +288,13 @@ impl Link {
             })
             .await
             .map_err(|failure| failure.into_error(&asked))?;
+        // A key that did not exist counts as deleted. Of the others, the first error stands for
+        // all.
         let mut failed = output.errors().iter().filter(|error| error.code() != Some("NoSuchKey"));
         let Some(first) = failed.next() else { return Ok(()) };
         let (code, message) = (first.code().unwrap_or_default(), first.message().unwrap_or_default());
         let (key, others) = (first.key().unwrap_or_default(), failed.count());
-        let text = format!("{asked}: {key} and {others} others stay: {code}: {message}");
+        let text = format!("{asked}: {key} and {others} others were not deleted: {code}: {message}");
         Err(match code {
             "SlowDown" | "RequestLimitExceeded" | "TooManyRequests" => Error::Busy(text),
             "AccessDenied" | "NotImplemented" | "MethodNotAllowed" => Error::Refused(text),
@@ -290,8 +302,8 @@ impl Link {
         })
     }
 
-    /// One page of the keys that start with `prefix`, those after `after`; with `by_directory`
-    /// those that have a `/` behind it by directory.
+    /// Returns a page of up to `limit` keys that start with `prefix` and come after `after`. With
+    /// `by_directory`, keys with a `/` after the prefix are replaced by their directory.
     pub(crate) async fn list(
         &self,
         prefix: &str,
@@ -325,16 +337,18 @@ impl Link {
         let (Some(objects), Some(mut directories)) = (objects, directories) else {
             return Err(broken("a listing with an entry that has no key"));
         };
-        // Some servers answer from their own idea of what comes after a directory.
+        // Some servers repeat a directory that lies before `after`.
         directories
             .retain(|directory| after.is_none_or(|after| crate::layout::past(directory).as_str() > after));
+        // Everything above rests on the order of listings: reject a server or a bucket that does
+        // not keep it.
         let keys = || objects.iter().map(|object| object.key.as_str());
         let ordered = keys().is_sorted_by(|a, b| a < b) && directories.is_sorted_by(|a, b| a < b);
         let below = keys().chain(directories.iter().map(String::as_str)).all(|key| key.starts_with(prefix));
         let behind = keys().next().is_none_or(|first| after.is_none_or(|after| first > after));
         if !ordered || !below || !behind {
             let text = format!(
-                "{asked}: the listing is not in the order of the keys, or not of those asked for; buckets that list in another order cannot be used"
+                "{asked}: the listing is not in the order of the keys, or has keys that were not asked for; AFT cannot use buckets that list in another order"
             );
             return Err(Failure::Failed(Error::Refused(text)));
         }
@@ -351,7 +365,7 @@ impl Link {
     pub(crate) async fn create_bucket(&self, region: &str) -> Result<(), Error> {
         let asked = format!("{}: create bucket", self.url);
         let mut request = self.client.create_bucket().bucket(&self.bucket);
-        // The one region that must not be named.
+        // S3 does not accept this region as a location constraint; it is the default.
         if region != "us-east-1" {
             let place = aws_sdk_s3::types::CreateBucketConfiguration::builder();
             request = request.create_bucket_configuration(place.location_constraint(region.into()).build());
@@ -366,11 +380,12 @@ impl Link {
         made.await.map_err(|failure| failure.into_error(&asked))
     }
 
+    /// Returns the name of a call for messages: the store, the call and the key.
     pub(crate) fn asked(&self, call: &str, key: &str) -> String {
         format!("{}: {call} {key}", self.url)
     }
 
-    /// Waits for a turn, counts the request, sends it, and ends it when its time is up.
+    /// Waits for a permit, counts the request, sends it, and drops it after `limit`.
     async fn within<T>(
         &self,
         asked: &str,
@@ -382,7 +397,8 @@ impl Link {
         let deadline = Instant::now() + limit;
         let turn = timeout_at(deadline, self.turns.acquire()).await;
         let Ok(turn) = turn else {
-            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are under way for {limit:?}");
+            let text =
+                format!("{asked}: not sent: {REQUESTS_MAX} other requests have been in flight for {limit:?}");
             return Err(Failure::Failed(Error::Busy(text)));
         };
         let _turn = turn.expect("never closed");
@@ -393,7 +409,8 @@ impl Link {
     }
 }
 
-/// An ETag as conditions want it; some servers leave the quotes out.
+/// Returns an ETag in quotes, as conditions need it; some servers leave them out. `None` if it is
+/// empty.
 fn quoted(tag: String) -> Option<String> {
     match tag.as_str() {
         "" => None,
@@ -410,17 +427,17 @@ fn call_of(only: Only<'_>) -> &'static str {
     }
 }
 
-/// A body that is put together from what comes.
+/// A body that is put together from its pieces.
 #[derive(Default)]
 struct Whole {
-    /// While there is one piece: such a body is not copied.
+    /// The only piece so far: a body of one piece is not copied.
     piece: Bytes,
-    /// From the second on.
+    /// All pieces so far, from the second one on.
     together: BytesMut,
 }
 
 impl Whole {
-    /// Appends a piece; the whole will have so many bytes, if it is known.
+    /// Appends a piece. `len` is the length of the whole body, if it is known.
     fn append(&mut self, piece: Bytes, len: Option<usize>) {
         if self.piece.is_empty() && self.together.is_empty() {
             self.piece = piece;
@@ -438,15 +455,16 @@ impl Whole {
     }
 }
 
-/// Gathers small pieces into larger ones. Each piece that comes holds all of the buffer into which
-/// it was read, which may be many times as large: whoever keeps many would keep more memory than he
-/// counts.
+/// Gathers small pieces into larger ones. An arriving piece keeps the whole buffer alive into which
+/// it was read, which may be many times as large, so a caller who keeps many of them would use more
+/// memory than it counts.
 struct Gathered<'a> {
     room: BytesMut,
     take: &'a mut (dyn FnMut(Bytes) + Send),
 }
 
 impl Gathered<'_> {
+    /// Passes on a large piece, after what was gathered before it; gathers a small one.
     fn append(&mut self, mut piece: Bytes) {
         if piece.len() >= PIECE_BYTES_MIN {
             self.pass();
@@ -472,8 +490,8 @@ impl Gathered<'_> {
     }
 }
 
-/// Gives the pieces of a body as they come, never more than `bytes_max` or than was announced; the
-/// number of bytes.
+/// Passes the pieces of a body to `take` as they arrive, and returns the number of bytes. It is an
+/// error if there are more than `bytes_max`, or if their number is not the announced `len`.
 async fn pass_on(
     asked: &str,
     mut body: ByteStream,
@@ -481,8 +499,9 @@ async fn pass_on(
     bytes_max: usize,
     take: &mut (dyn FnMut(Bytes, Option<usize>) + Send),
 ) -> Result<usize, Error> {
-    let too_large =
-        || Error::Damaged(format!("{asked}: more than {bytes_max} bytes, which nothing writes here"));
+    let too_large = || {
+        Error::Damaged(format!("{asked}: more than {bytes_max} bytes; AFT does not write objects that large"))
+    };
     if len.is_some_and(|len| len > bytes_max) {
         return Err(too_large());
     }
@@ -509,7 +528,7 @@ async fn pass_on(
 mod tests {
     use super::*;
 
-    /// The sizes of the pieces that a body of pieces of these sizes is passed on in.
+    /// Returns the sizes of the pieces that are passed on if pieces of these sizes arrive.
     fn gathered(sizes: &[usize]) -> Vec<usize> {
         let mut next = 0_u8;
         let mut bytes = |len: usize| -> Bytes {
@@ -538,7 +557,7 @@ mod tests {
         assert_eq!(gathered(&[]), []);
         assert_eq!(gathered(&[7, 0, 1]), [8]);
         assert_eq!(gathered(&[large, large + 1, 3 * large]), [large, large + 1, 3 * large]);
-        // What came before goes before.
+        // Small pieces that arrived before a large one are passed on before it.
         assert_eq!(gathered(&[10, large, 20, 30, large, 5]), [10, large, 50, large, 5]);
         assert_eq!(gathered(&[1_448; 400]), [full, full, 400 * 1_448 - 2 * full]);
         assert_eq!(gathered(&[large - 1, large - 1]), [full, 2 * (large - 1) - full]);

@@ -165,7 +165,9 @@ async fn caution(link: &Link, layout: &Layout) -> Option<String> {
     survey(link, layout, &mut found).await.ok()?;
     let what = found.in_the_way()?;
     let url = &link.url;
-    Some(format!("{url}: there is no store here yet, so a new one begins here, but {what}; check the prefix"))
+    Some(format!(
+        "{url}: there is no store here yet, and AFT would begin a new one here; but {what}; check the prefix"
+    ))
 }
 
 /// Returns true if something under the prefix `root` looks like a store's: a store's description of

@@ -1,14 +1,14 @@
-//! Small bodies that were got after a listing had shown them. A listing names the ETag of each
-//! object, so the next one gives them along.
+//! A cache of small bodies that were read after a listing had shown them. A listing shows the ETag
+//! of each object, so the next listing can return these bodies without a request.
 //!
-//! A sweep goes over all entries of checked keys, and needs their bodies; without this each costs a
-//! request in every sweep, and most of them have not changed since the last.
+//! A sweep visits all entries of checked keys, and needs their bodies. Without the cache, each body
+//! costs a request in every sweep, although most have not changed since the last one.
 //!
-//! Nothing here gets stale: a body is found by key and ETag, and other bytes under the key have
-//! another one, on which `replace` rests as well. A body is forgotten when two listings of the
-//! whole space have not shown it. While there is no room, nothing more is remembered: a sweep comes
-//! by in the same order each time, and what is put in the place of others would be gone before it
-//! is of use.
+//! Nothing here becomes stale: a body is found by key and ETag, and other bytes under the key have
+//! another ETag (`replace` relies on that as well). A body is evicted when two listings of the
+//! whole space have not shown it. A full cache takes no more bodies instead of evicting: since
+//! every sweep goes in the same order, a body that replaced another would be evicted before its
+//! next use.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,35 +16,37 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// The longest body that is remembered: that of an entry without a value has some 100 bytes.
+/// The size of the largest body that is cached. An entry without a value has about 100 bytes.
 const BODY_BYTES_MAX: usize = 512;
-/// The most that bodies take together: those of some 200,000 entries.
+/// The memory that bodies may take together: enough for about 200,000 entries.
 const BYTES_MAX: usize = 32 << 20;
-/// The room that a body takes besides its bytes.
+/// The memory that a body takes besides its bytes.
 const AROUND_BYTES: usize = 64;
 
 #[derive(Default)]
+/// The cache. It is shared by all calls of a store.
 pub(crate) struct Remembered {
     bodies: Mutex<Bodies>,
 }
 
 #[derive(Default)]
 struct Bodies {
-    /// By a digest of key and ETag.
+    /// The bodies by a digest of key and ETag.
     by_id: BTreeMap<u128, Body>,
+    /// The sum of their [`weight`]s.
     bytes: usize,
-    /// Counts listings of the whole space.
+    /// The number of listings of the whole space so far.
     pass: u64,
 }
 
 struct Body {
     bytes: Box<[u8]>,
-    /// The pass that has shown it last.
+    /// The pass that last showed it.
     shown: u64,
 }
 
 impl Remembered {
-    /// A listing of the whole space begins.
+    /// Begins a listing of the whole space, and evicts the bodies that the last two have not shown.
     pub(crate) fn begin_pass(&self) {
         let mut bodies = self.bodies.lock().expect("never held across a panic");
         let Bodies { by_id, bytes, pass } = &mut *bodies;
@@ -54,10 +56,10 @@ impl Remembered {
             *bytes -= if stays { 0 } else { weight(&body.bytes) };
             stays
         });
-        assert_eq!(*bytes == 0, by_id.is_empty(), "what is remembered is counted");
+        assert_eq!(*bytes == 0, by_id.is_empty(), "the bytes are counted");
     }
 
-    /// The body under a key with this ETag.
+    /// Returns the body under a key with this ETag, if it is cached.
     pub(crate) fn get(&self, key: &str, tag: &str) -> Option<Bytes> {
         let mut bodies = self.bodies.lock().expect("never held across a panic");
         let pass = bodies.pass;
@@ -66,6 +68,7 @@ impl Remembered {
         Some(Bytes::copy_from_slice(&body.bytes))
     }
 
+    /// Caches a body, if it is small and there is room.
     pub(crate) fn put(&self, key: &str, tag: &str, body: &[u8]) {
         let mut bodies = self.bodies.lock().expect("never held across a panic");
         if body.len() > BODY_BYTES_MAX {
@@ -75,7 +78,7 @@ impl Remembered {
             if bodies.pass > 0 {
                 return;
             }
-            // No sweep of this process comes by to forget anything.
+            // No sweep runs in this process, so nothing would ever be evicted: start from empty.
             *bodies = Bodies::default();
         }
         let shown = bodies.pass;
@@ -91,7 +94,7 @@ fn weight(body: &[u8]) -> usize {
 }
 
 fn id(key: &str, tag: &str) -> u128 {
-    // An ETag is in quotes, so the two cannot run into each other.
+    // The quote at the start of an ETag separates it from the key.
     assert!(tag.starts_with('"'), "an ETag is in quotes");
     let digest = Sha256::new().chain_update(key).chain_update(tag).finalize();
     u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"))
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pass_shows_is_forgotten() {
+    fn a_body_that_two_passes_have_not_shown_is_evicted() {
         let remembered = Remembered::default();
         remembered.put("a", "\"1\"", b"one");
         remembered.put("b", "\"1\"", b"two");
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn without_passes_it_begins_anew() {
+    fn without_passes_a_full_cache_is_emptied() {
         let remembered = Remembered::default();
         let body = [7; BODY_BYTES_MAX];
         let most = BYTES_MAX / weight(&body);
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound() {
+    fn with_passes_a_full_cache_keeps_its_first_bodies() {
         let remembered = Remembered::default();
         remembered.begin_pass();
         let body = [7; BODY_BYTES_MAX];
@@ -145,6 +148,6 @@ mod tests {
         let bodies = remembered.bodies.lock().unwrap();
         assert!(bodies.by_id.len() == most && bodies.bytes <= BYTES_MAX, "{} bytes", bodies.bytes);
         drop(bodies);
-        assert!(remembered.get("0", "\"1\"").is_some(), "the first ones stay");
+        assert!(remembered.get("0", "\"1\"").is_some(), "the first bodies stay");
     }
 }

@@ -1,21 +1,20 @@
-//! The names of a space across groups, in order: one flat listing a page.
+//! The names of a space across groups, in order: each page is one flat listing.
 //!
 //! Keys are in the order of (group, item), so a page of a listing without a delimiter *is* a page
-//! of the scan, and costs one request. The exception are groups whose names end in a digest
-//! (`layout`). They lie where they belong, in a directory that holds nothing else, but in no order
-//! among each other:
+//! of the scan, and costs one request. The exception is groups whose names end in a digest
+//! (`layout`). Their directory holds nothing else and is in its place in the order, but within it
+//! the groups are not sorted:
 //!
-//! * A directory that lies whole within the page is sorted in memory, after one GET for each group
-//!   in it, which gives the group's name.
-//! * One that does not ends the page before it. Where the page begins with it, all of its digests
-//!   are looked at, a thousand at a time, and the lowest groups that the page has room for are read
-//!   group by group: two requests for each group, one more for each of those that the page shows
-//!   and that was resolved before. That is the price of more than a page of names that share their
-//!   first 480 characters.
+//! * A directory that fits within the page is sorted in memory, after one GET for each group in it,
+//!   which gives the group's name.
+//! * One that does not fit ends the page before it. If the page begins with it, all of its digests
+//!   are listed, a thousand at a time, and the lowest groups that the page has room for are read
+//!   group by group: two requests for each group, and one more for each group on the page that had
+//!   been resolved before. That is the price of more than a page of names that share their first
+//!   480 characters.
 //!
-//! Of names nothing is remembered between pages: one that goes on within such a directory looks at
-//! it again. Which group a digest stands for is remembered (`groups`), and so are small bodies
-//! (`remembered`).
+//! Names are not cached between pages: a page that continues within such a directory lists it
+//! again. The groups of digests are cached (`groups`), and so are small bodies (`remembered`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -28,11 +27,12 @@ use crate::groups::{RESOLVES_AT_ONCE, Resolved, digests, foreign, group_in, reso
 use crate::layout::{self, GROUP_SEGMENTS_MAX, Layout, Path, Read, past};
 use crate::link::{BATCH_MAX, Link, Object, Page};
 
-/// Names of each group that are listed before its place among the others is known. Most have fewer,
-/// and then need no further request; of a thousand groups these are 100,000 names, some 20 MB.
+/// The number of names of each group that are listed before its place among the others is known.
+/// Most groups have fewer, and need no further request. For a thousand groups these are 100,000
+/// names, about 20 MB.
 const FIRST_NAMES_MAX: usize = 100;
 
-/// The names that a scan looks for.
+/// The arguments of a scan.
 struct Scan<'a> {
     link: &'a Link,
     layout: &'a Layout,
@@ -41,10 +41,11 @@ struct Scan<'a> {
     after: Option<&'a Position>,
 }
 
-/// Items of one group, each with its object.
+/// The items of one group, each with its object.
 type Items = Vec<(Bytes, Object)>;
 
-/// A page of the names of groups that start with `prefix`, those after `after`.
+/// Returns a page of up to `limit` names of groups that start with `prefix`, after the position
+/// `after`.
 pub(crate) async fn page(
     link: &Link,
     layout: &Layout,
@@ -54,6 +55,7 @@ pub(crate) async fn page(
     limit: usize,
 ) -> Result<ScanPage> {
     let Some(after) = Position::within(prefix, after) else { return Ok(ScanPage::default()) };
+    // A sweep begins: what two of them have not shown is dropped from the cache.
     if space == Space::Version && prefix.is_empty() && after.is_none() {
         link.remembered.begin_pass();
     }
@@ -63,6 +65,7 @@ pub(crate) async fn page(
 }
 
 impl Scan<'_> {
+    /// Lists flat pages until one gives names, and reads directories of digests group by group.
     async fn page(&self, limit: usize) -> Result<ScanPage> {
         let limit = limit.min(BATCH_MAX);
         let Path { full, last } = Path::of_prefix(self.space, self.prefix);
@@ -76,15 +79,15 @@ impl Scan<'_> {
             let listed = self.list(&below, from.as_deref(), limit - names.len()).await?;
             let crowded = self.take_page(&listed, &mut names, &mut damaged).await?;
             let Some(full) = crowded else {
-                // A page may give nothing: the neighbours of a prefix, the directories that some
-                // programs make, names of digests up to `after`.
+                // A page may give no names: it may hold neighbours of the prefix, directories that
+                // other programs created, or names of digests up to `after`.
                 if listed.more && names.is_empty() {
                     from = Some(self.end_of(&listed, &below)?);
                     continue;
                 }
                 return Ok(ScanPage { names, more: listed.more, damaged });
             };
-            // What was found comes before the directory; the next page begins with it.
+            // The names found come before the directory; the next page begins with it.
             if !names.is_empty() {
                 return Ok(ScanPage { names, more: true, damaged });
             }
@@ -94,18 +97,18 @@ impl Scan<'_> {
             }
             let behind = past(&self.layout.directory(self.space, &full));
             if !behind.starts_with(&below) {
-                // All that starts with the prefix lies in that directory.
+                // Everything with the prefix lies in that directory.
                 return Ok(ScanPage { names, more: false, damaged });
             }
             from = Some(behind);
         }
     }
 
-    /// The key after which a listing goes on.
+    /// Returns the key after which a listing continues.
     fn start(&self, after: &Position) -> String {
         let (layout, space) = (self.layout, self.space);
         if layout::is_hashed(space, &after.group) {
-            // Its directory is in no order: all of it is looked at again.
+            // Its directory is not sorted: all of it is listed again.
             return layout.directory(space, &Path::of(space, &after.group).full);
         }
         let group = layout.group(space, &after.group);
@@ -115,8 +118,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Adds the names of a page of the listing. Stops at a directory of digests that goes on
-    /// behind the page, and returns its segments.
+    /// Adds the names of a page of the listing. Stops at a directory of digests that continues
+    /// beyond the page, and returns its segments.
     async fn take_page(
         &self,
         page: &Page,
@@ -132,7 +135,7 @@ impl Scan<'_> {
             }
             match self.layout.read(self.space, &object.key) {
                 Some(Read::Whole { group, item }) => {
-                    // The end of a prefix's text may stand for its neighbours as well.
+                    // The encoded prefix may match neighbours as well.
                     if group.starts_with(self.prefix) {
                         assert!(self.is_asked_for(&group, &item), "a listing goes on after its start");
                         names.push(self.scanned(group, item, object));
@@ -158,9 +161,10 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    /// The names of a whole directory of digests that are asked for, in order.
+    /// Returns the requested names of a complete directory of digests, in order.
     async fn sorted(&self, objects: &[Object], damaged: &mut Damage) -> Result<Vec<Scanned>> {
-        // A group's objects are neighbours: their keys have the digest in common.
+        // Gather the objects by group: those of one group are adjacent, since their keys share the
+        // digest.
         let mut groups: Vec<(String, String, Items)> = Vec::new();
         for object in objects.iter().filter(|object| !object.key.ends_with('/')) {
             let Some(Read::Hashed { digest_len, item, .. }) = self.layout.read(self.space, &object.key)
@@ -176,6 +180,7 @@ impl Scan<'_> {
                 }
             }
         }
+        // Resolve every digest; only then can the names be sorted by group.
         let groups = futures::stream::iter(groups).map(|(digest, first, items)| async move {
             Ok::<_, Error>((self.group(&digest, &first).await?, items))
         });
@@ -190,8 +195,8 @@ impl Scan<'_> {
         Ok(names)
     }
 
-    /// Adds names of a directory of digests that does not fit a page, up to `limit` of them; says
-    /// whether it has more.
+    /// Adds names of a directory of digests that does not fit in a page, up to `limit` in all.
+    /// Returns true if it has more.
     async fn take_directory(
         &self,
         full: &[String],
@@ -201,7 +206,7 @@ impl Scan<'_> {
     ) -> Result<bool> {
         let mut behind: Option<Bytes> = None;
         loop {
-            // The first names of each group, where they were read to resolve it.
+            // The lowest groups so far, each with its first names if resolving it has read them.
             let (mut lowest, mut dropped, mut after) = (BTreeMap::<Bytes, Option<Page>>::new(), false, None);
             loop {
                 let (listed, next) =
@@ -217,7 +222,7 @@ impl Scan<'_> {
                         continue;
                     }
                     lowest.insert(group, page);
-                    // Each has a name at least.
+                    // Every group has at least one name, so no more than `limit` groups fit.
                     if lowest.len() > limit {
                         lowest.pop_last();
                         dropped = true;
@@ -226,6 +231,8 @@ impl Scan<'_> {
                 let Some(next) = next else { break };
                 after = Some(next);
             }
+            // If none of these groups gives a name, the next round looks for the groups behind
+            // them.
             behind = lowest.last_key_value().map(|(last, _)| last.clone());
             let pages = futures::stream::iter(lowest).map(|(group, page)| async move {
                 let page = match page {
@@ -240,7 +247,8 @@ impl Scan<'_> {
             let mut pages = pages.buffered(RESOLVES_AT_ONCE);
             while let Some((group, mut page)) = pages.try_next().await? {
                 let digest = self.layout.group(self.space, &group);
-                // Where the last page stopped within this group, it may be far behind its start.
+                // The last page stopped within this group, perhaps far behind its first names:
+                // continue there.
                 if page.more
                     && let Some(Position { group: last, item: Some(item) }) = self.after
                     && *last == group
@@ -270,14 +278,14 @@ impl Scan<'_> {
                     page = self.list(&digest, Some(&from), limit).await?;
                 }
             }
-            // Groups of which no name can be read give none.
+            // Unless all names of these groups were unreadable, this page is complete.
             if !dropped || !names.is_empty() {
                 return Ok(dropped);
             }
         }
     }
 
-    /// The group whose name ends in this digest, and its first names where they had to be read.
+    /// Resolves a digest to its group, and returns the group's first names if they had to be read.
     async fn first(&self, digest: &str) -> Result<(Resolved, Option<Page>)> {
         if let Some(group) = self.link.resolved.get(digest) {
             return Ok((Resolved::Group(group), None));
@@ -290,7 +298,7 @@ impl Scan<'_> {
         Ok((resolved, Some(page)))
     }
 
-    /// The group whose name ends in this digest, by its first object or any other.
+    /// Resolves a digest to its group, by the object `first` or, if that fails, by any other.
     async fn group(&self, digest: &str, first: &str) -> Result<Resolved> {
         let (link, layout, space) = (self.link, self.layout, self.space);
         match group_in(link, layout, space, digest, first).await? {
@@ -299,14 +307,14 @@ impl Scan<'_> {
         }
     }
 
-    /// A name that was found, with its body where that is remembered.
+    /// Returns a name that was found, with its body if that is cached.
     fn scanned(&self, group: Bytes, item: Bytes, object: &Object) -> Scanned {
         let Object { key, written_ms, tag } = object;
         let body = tag.as_ref().and_then(|tag| self.link.remembered.get(key, tag));
         Scanned { group, item, body, written_ms: *written_ms }
     }
 
-    /// Says whether a group lies wholly at or before the place after which to go on.
+    /// Returns true if all of a group lies at or before the position `after`.
     fn is_past(&self, group: &Bytes) -> bool {
         self.after.is_some_and(|after| match group.cmp(&after.group) {
             Ordering::Less => true,
@@ -315,6 +323,7 @@ impl Scan<'_> {
         })
     }
 
+    /// Returns true if the name matches the prefix and comes after the position `after`.
     fn is_asked_for(&self, group: &Bytes, item: &Bytes) -> bool {
         group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
     }
@@ -324,10 +333,11 @@ impl Scan<'_> {
         page.map_err(|failure| failure.into_error(&self.link.asked("scan", below)))
     }
 
-    /// The key to go on from after a page that says that more follow.
+    /// Returns the key at which to continue after a page that is not the last.
     fn end_of(&self, page: &Page, below: &str) -> Result<String> {
         page.end().ok_or_else(|| {
-            let text = format!("{}: an empty page of {below} says that more follow", self.link.url);
+            let text =
+                format!("{}: the listing of {below} has an empty page that is not the last", self.link.url);
             Error::NoAnswer(text)
         })
     }

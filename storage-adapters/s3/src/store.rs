@@ -1,4 +1,4 @@
-//! The store: names to keys, calls to requests.
+//! The store: maps names to keys, and calls to requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,29 +19,28 @@ use crate::link::{BATCH_MAX, Link, Only};
 use crate::open::{Abilities, Prepared};
 use crate::{OpenError, Options, commit, groups, open, scan};
 
-/// The largest body: as in the other stores, so that tests on those meet the same bound. S3 itself
-/// takes 5 GB in one request; each body under way is in memory.
+/// The size of the largest body: the same as in the other stores, so that tests on those meet the
+/// same bound. S3 itself takes 5 GB in one request, but every body in flight is in memory.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// The size of a part of a large value: the price is by request, so large; two parts under way are
-/// 16 MiB of memory.
+/// The size of a part of a large value. It is large because S3 charges by request; two parts in
+/// flight take 16 MiB of memory.
 pub(crate) const BLOB_PART_BYTES: usize = 8 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
-/// How long a request that nobody waits for may take to arrive and be carried out: S3 refuses
+/// The time in which a request that nobody waits for any more may still be carried out. S3 rejects
 /// signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
 
-/// How often a write is sent again that met another one of the same key under way, and was not
-/// carried out. In a race of many S3 answers so to all but a few.
+/// The number of attempts of a write that S3 did not carry out because of a concurrent one to the
+/// same key. In a race of many writers, S3 gives that answer to all but a few.
 const CONFLICT_TRIES: u32 = 8;
-/// The pause before the first repeat is up to this long, then up to twice as long each time: some
-/// seconds in all.
+/// The longest pause before the first retry. It doubles for each further one: a few seconds in all.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
-/// Single deletions under way at once, where the server has no batches.
+/// The number of single deletions in flight at once, if the server has no batches.
 const DELETES_AT_ONCE: usize = 16;
-/// Batches of deletions under way at once.
+/// The number of batches of deletions in flight at once.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// A bucket, or a prefix of one. A clone shares the connections and the counts.
+/// A store in a bucket, or in a prefix of one. Clones share the connections and the counts.
 #[derive(Clone)]
 pub struct S3Store {
     inner: Arc<Inner>,
@@ -55,7 +54,7 @@ struct Inner {
 }
 
 impl fmt::Debug for S3Store {
-    // The client's own form is long, and nobody should have to wonder whether it shows a secret.
+    // Leaves the client out: its own output is long, and might show a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Store")
             .field("url", &self.inner.link.url)
@@ -65,25 +64,26 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`, after a look whether it is
-    /// there, lets itself be written, and what it can do: a dozen requests or so, on an object of
-    /// its own that it deletes.
+    /// Opens the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R`. First checks that the bucket
+    /// exists and can be written, and tests what the server can do: about a dozen requests, on an
+    /// object of its own that is deleted afterwards.
     ///
     /// # Errors
-    /// If the URL is wrong, there are no credentials, or the bucket cannot be listed, written and
-    /// read; the text names the remedy.
+    /// An [`OpenError`] if the URL is wrong, there are no credentials, or the bucket cannot be
+    /// listed, written and read. Its text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
         let opened = open::open(url, options).await?;
         Ok(S3Store::from(opened))
     }
 
-    /// As [`S3Store::open`], but makes the bucket if it is not there, and looks at what else stands
-    /// where the store is to be. Done again, it finds what it made.
+    /// Opens the store like [`S3Store::open`], but creates the bucket if it does not exist, and
+    /// examines what else lies at the store's place. A repeated call finds what the first one
+    /// created.
     ///
     /// # Errors
-    /// As [`S3Store::open`]; if the bucket cannot be made; and [`OpenError::Occupied`] if there is
-    /// no store yet, but other objects, or a store within or around the place, unless
-    /// `among_others` says that this is meant.
+    /// The errors of [`S3Store::open`], and an error if the bucket cannot be created.
+    /// [`OpenError::Occupied`] if there is no store yet, but there are other objects, or a store
+    /// within or around the place, and `among_others` is false: choose another prefix, or set it.
     pub async fn init(
         url: &str,
         options: &Options,
@@ -93,18 +93,19 @@ impl S3Store {
         Ok((S3Store::from(opened), prepared))
     }
 
-    /// What should worry whoever runs this: a store that has not begun yet within another store,
-    /// around one, or among other objects. Read at the opening; for a log.
+    /// Returns a warning for the operator's log if, at the opening, the store did not exist yet and
+    /// its place was within another store, around one, or among other objects.
     pub fn caution(&self) -> Option<&str> {
         self.inner.caution.as_deref()
     }
 
+    /// Writes a body under the condition `only`, and retries while S3 reports a concurrent write.
     async fn write(&self, name: &Name, body: Bytes, only: Only<'_>) -> Result<std::result::Result<(), Lost>> {
         let Inner { link, layout, .. } = &*self.inner;
         let key = layout.key(name);
         if body.len() > BODY_BYTES_MAX {
             let text = format!(
-                "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}",
+                "{}: the body of {name} has {} bytes; at most {BODY_BYTES_MAX} are allowed",
                 link.url,
                 body.len()
             );
@@ -128,10 +129,10 @@ impl From<open::Opened> for S3Store {
     }
 }
 
-/// The condition of a write did not hold.
+/// The outcome of a write whose condition did not hold.
 struct Lost;
 
-/// The repeats of a write that meets others of the same key.
+/// The retries of a request that meets concurrent ones for the same key.
 struct Conflicts {
     left: u32,
     pause_max: Duration,
@@ -142,7 +143,8 @@ impl Conflicts {
         Conflicts { left: CONFLICT_TRIES - 1, pause_max: CONFLICT_PAUSE }
     }
 
-    /// Whether to send it again, after a pause of random length.
+    /// Returns true if `outcome` is a conflict and attempts are left, after a pause of random
+    /// length.
     async fn again<T>(&mut self, outcome: &std::result::Result<T, Failure>) -> bool {
         if self.left == 0 || !matches!(outcome, Err(Failure::Conflict(_))) {
             return false;
@@ -167,7 +169,7 @@ impl Inner {
     }
 }
 
-/// Takes apart: done, the condition did not hold, an error.
+/// Splits an outcome into success, a condition that did not hold, and an error.
 fn lost<T>(outcome: std::result::Result<T, Failure>, asked: &str) -> Result<std::result::Result<(), Lost>> {
     match outcome {
         Ok(_) => Ok(Ok(())),
@@ -183,7 +185,7 @@ fn replaced(outcome: std::result::Result<(), Lost>) -> Replaced {
     }
 }
 
-/// The ETag as it was sent; `None` if no content of this store ever had it.
+/// Returns the ETag in a tag; `None` if no content of this store can have had it.
 fn etag(tag: &Tag) -> Option<&str> {
     std::str::from_utf8(&tag.0).ok().filter(|tag| tag.starts_with('"') && tag.ends_with('"'))
 }
@@ -237,6 +239,7 @@ impl Store for S3Store {
         for some in names.chunks(BODIES_AT_ONCE) {
             let got = try_join_all(some.iter().map(|name| self.get(name))).await?;
             for (name, found) in some.iter().zip(got) {
+                // The next listing then gives these bodies without a request.
                 if let Some((body, tag)) = &found
                     && let Some(tag) = etag(tag)
                 {
@@ -250,7 +253,8 @@ impl Store for S3Store {
 
     async fn get_pieces(&self, name: &Name, take: &mut (dyn FnMut(Bytes) + Send)) -> Result<Option<Tag>> {
         if layout::is_hashed(name.space, &name.group) {
-            // A body that begins with its group; none of these is large.
+            // The body begins with its group, which must be taken off. None of these bodies is
+            // large.
             return Ok(self.get(name).await?.map(|(body, tag)| {
                 take(body);
                 tag
@@ -289,7 +293,7 @@ impl Store for S3Store {
     async fn delete(&self, names: &[Name]) -> Result<()> {
         let Inner { link, layout, abilities, .. } = &*self.inner;
         let keys: Vec<String> = names.iter().map(|name| layout.key(name)).collect();
-        // One alone is free, a batch is charged as one request.
+        // A single deletion is free; a batch is charged as one request.
         if keys.len() > 1 && abilities.delete_batch {
             let batches: Vec<Vec<String>> = keys.chunks(BATCH_MAX).map(<[String]>::to_vec).collect();
             let deletions =
@@ -308,7 +312,10 @@ impl Store for S3Store {
     async fn delete_if(&self, name: &Name, tag: &Tag) -> Result<Replaced> {
         let Inner { link, layout, abilities, .. } = &*self.inner;
         if !abilities.delete_if {
-            let text = format!("{}: this server has no conditional delete ({name})", link.url);
+            let text = format!(
+                "{}: cannot delete {name} on a condition: this server has no conditional delete",
+                link.url
+            );
             return Err(Error::Refused(text));
         }
         let Some(tag) = etag(tag) else { return Ok(Replaced::Changed) };
@@ -329,7 +336,7 @@ impl Store for S3Store {
             after = page.end();
             let keys = page.objects.iter().map(|object| object.key.as_str());
             let texts = keys.map(|key| (key, &key[directory.len()..]));
-            // The directory itself, as some programs make it, holds nothing.
+            // A directory's own empty object, as some programs create it, is harmless.
             let texts = texts.filter(|(_, text)| !text.is_empty());
             let mut items = Vec::new();
             for (key, text) in texts {
@@ -338,11 +345,16 @@ impl Store for S3Store {
                     None => damaged.add(|| groups::foreign(link, key)),
                 }
             }
+            // A page of nothing but foreign objects must not look like the end of the group: go on
+            // to the next.
             if !items.is_empty() || !page.more {
                 return Ok(ItemPage { items, more: page.more, damaged });
             }
             if after.is_none() {
-                let text = format!("{}: an empty page of {directory} says that more follow", link.url);
+                let text = format!(
+                    "{}: the listing of {directory} has an empty page that is not the last",
+                    link.url
+                );
                 return Err(Error::NoAnswer(text));
             }
         }
