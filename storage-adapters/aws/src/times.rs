@@ -64,7 +64,7 @@ impl Times {
     }
 
     fn heard(&self) -> MutexGuard<'_, VecDeque<TimeHeard>> {
-        self.heard.lock().expect("nobody panics while holding it")
+        self.heard.lock().expect("no holder panics")
     }
 }
 
@@ -91,7 +91,7 @@ impl Intercept for Times {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let received = Instant::now();
-        let Sent(sent) = *bag.load::<Sent>().expect("the hook before it ran");
+        let Sent(sent) = *bag.load::<Sent>().expect("the hook before transmission ran");
         self.hear(sent, received, context.response());
         Ok(())
     }

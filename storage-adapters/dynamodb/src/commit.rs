@@ -1,17 +1,19 @@
-//! What one commit writes: the record alone, since it has a condition, and its entries in batches.
+//! The writes of one commit: the record alone, since it has a condition, and its entries in
+//! batches.
 //!
 //! ```text
 //!   PutItem record (attribute_not_exists)  ─┐
-//!   BatchWriteItem of 25 entries           ─┤  at once, up to 64 under way
+//!   BatchWriteItem of 25 entries           ─┤  at once, up to 64 in flight
 //!   BatchWriteItem of the rest             ─┘
 //! ```
 //!
-//! Full batches go at once. The rest, fewer than 25, is a request of its own while the store is
-//! quiet; under load it shares requests with what others write (`puts`). Large entries are
-//! PutItems.
+//! Full batches are sent immediately. The rest, fewer than 25, is a request of its own while the
+//! store is quiet; under load it shares requests with other callers' writes (`puts`). Large entries
+//! are PutItems.
 //!
-//! The record goes first. Where its name turns out to be taken, this commit has lost, and what was
-//! not sent yet stays away: nobody needs it, and somebody would have to pay for deleting it.
+//! The record is sent first. If its name turns out to be taken, this commit has lost, and the
+//! entries that are not sent yet are skipped: nobody needs them, and deleting them would cost
+//! money.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,30 +26,32 @@ use crate::DynamoDbStore;
 use crate::link::BATCH_MAX;
 use crate::puts::{Put, is_small};
 
-/// Requests of one commit under way at once: a commit of 10,000 keys takes seven round trips. A
-/// store takes 256 of all its callers.
+/// The number of requests of one commit in flight at once: a commit of 10,000 keys takes seven
+/// round trips. A store sends 256 for all its callers.
 const COMMIT_REQUESTS_MAX: usize = 64;
 
-/// A part of a commit that is one request, or a share of one.
+/// A part of a commit that is one request, or a part of a shared one.
 enum Piece {
     Record(Name, Bytes),
-    /// With its place among the puts.
+    /// A large entry, with its index among the puts.
     Large(usize, Put),
-    /// Up to [`BATCH_MAX`].
+    /// Up to [`BATCH_MAX`] small entries, each with its index among the puts.
     Small(Vec<(usize, Put)>),
 }
 
-/// The outcome of a piece.
+/// The outcome of a piece's write.
 enum Done {
     Record(Result<Created>),
     Entries(Vec<(usize, Result<()>)>),
 }
 
+/// Writes the pieces of a commit, and returns the outcome of each.
 pub(crate) async fn commit(store: &DynamoDbStore, writes: Writes) -> Committed {
     let Writes { create, puts } = writes;
     let distinct: HashSet<&Name> = puts.iter().map(|(name, _)| name).collect();
     assert_eq!(distinct.len(), puts.len(), "a commit writes no name twice");
     let mut committed = Committed { created: None, puts: vec![Ok(()); puts.len()] };
+    // Only small entries share requests. One that is too large for the store fails alone.
     let (mut small, mut large) = (Vec::new(), Vec::new());
     for (at, (name, body)) in puts.into_iter().enumerate() {
         match store.put_of(&name, body) {
@@ -64,7 +68,7 @@ pub(crate) async fn commit(store: &DynamoDbStore, writes: Writes) -> Committed {
         pieces.push(Piece::Small(std::mem::replace(&mut small, rest)));
     }
     let taken = AtomicBool::new(false);
-    // Started in this order: the record is the first that asks for a turn at the link.
+    // The pieces are started in this order, so the record is the first to queue for a permit.
     let pieces = futures::stream::iter(pieces);
     let done = pieces.map(|piece| write(store, piece, &taken)).buffer_unordered(COMMIT_REQUESTS_MAX);
     let mut done = std::pin::pin!(done);
@@ -78,12 +82,12 @@ pub(crate) async fn commit(store: &DynamoDbStore, writes: Writes) -> Committed {
             }
         }
     }
-    assert_eq!(committed.created.is_some(), has_record, "a record has an outcome, and nothing else has");
+    assert_eq!(committed.created.is_some(), has_record, "only a commit with a record has its outcome");
     committed
 }
 
-/// Writes a piece. Entries look as they start whether the record's name is taken: those that are
-/// under way by then go on, the others count as done.
+/// Writes a piece. Entries that start after the record's name was found to be taken are skipped,
+/// and count as done; those in flight by then continue.
 async fn write(store: &DynamoDbStore, piece: Piece, taken: &AtomicBool) -> Done {
     match piece {
         Piece::Record(name, body) => {

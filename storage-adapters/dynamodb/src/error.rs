@@ -1,8 +1,9 @@
-//! Why a store cannot be opened.
+//! The reasons why a store cannot be opened.
 
 use aft_store_aws::Mistake;
 
-/// Why a store cannot be opened. Each text names the store and the remedy; none holds a secret.
+/// The reasons why a store cannot be opened. Each text names the store and the remedy; none holds a
+/// secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
@@ -18,38 +19,38 @@ pub enum OpenError {
         "{url}: no credentials ({why}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
     )]
     NoCredentials {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// What the chain says.
+        /// The error that the chain reported.
         why: String,
     },
     /// Neither the URL nor the environment names a region.
     #[error("{0}: no region; write region=… in the URL, or set AWS_REGION")]
     NoRegion(String),
-    /// The table is not there; the text says how to make it.
+    /// The table does not exist; the text says how to create it.
     #[error("{0}")]
     NoTable(String),
-    /// There is a table of this name that is none of ours.
+    /// The table has another key schema than a store's, so it is not one.
     #[error(
-        "{url}: the table has {found}, and this store needs {wanted}; name another table, and make it with: aft store init URL"
+        "{url}: the table has {found}, but a store needs {wanted}; choose another table name, and create the table with: aft store init URL"
     )]
     OtherTable {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// Its key.
+        /// The key that it has.
         found: String,
-        /// What its key should be.
+        /// The key that it should have.
         wanted: &'static str,
     },
-    /// The table does not come to serve.
+    /// The table does not become active.
     #[error("{url}: the table is {status}; wait until it is ACTIVE")]
     NotActive {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// What it is, in DynamoDB's words.
+        /// The table's status, as DynamoDB reports it.
         status: String,
     },
-    /// The server did not answer, or refused.
+    /// The server did not answer, or rejected a request.
     #[error("{0}")]
     Store(aft_store::Error),
 }

@@ -1,14 +1,16 @@
-//! What an answer that is no success means: in DynamoDB's words first, then in those of the seam.
+//! The meaning of failures: first as DynamoDB reports them ([`Failure`]), then as an [`Error`] of
+//! the seam.
 //!
 //! | answer | outcome |
 //! |---|---|
-//! | none: connection refused or lost, time-out, body cut short | `NoAnswer` |
-//! | 500, 502, 503, 504 that do not speak of the rate | `NoAnswer`: the request may have been carried out |
-//! | the table's, the account's or a partition's rate is exceeded; 429; another write of the item is under way | `Busy` |
-//! | any other refusal with a code | `Refused`, with what to do |
-//! | no DynamoDB (HTML, broken JSON, no code, no consumed capacity) | `NoAnswer`: a write may have been carried out, whatever came back |
+//! | none: connection refused or lost, timeout, body cut short | `NoAnswer` |
+//! | 500, 502, 503, 504 that are not about the rate | `NoAnswer`: may have been carried out |
+//! | the rate of the table, the account or a partition is exceeded; 429 | `Busy` |
+//! | another write of the item is in flight | `Busy` |
+//! | any other error with a code | `Refused`, with what to do |
+//! | not DynamoDB (HTML, broken JSON, no code, no consumed capacity) | `NoAnswer`: the same |
 //!
-//! A condition that does not hold is no error: the caller asked a question.
+//! A condition that does not hold is not an error: it is an outcome of the call.
 
 use std::error::Error as StdError;
 
@@ -17,10 +19,10 @@ use aft_store_aws::{answer_of, not_spoken, said};
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-/// What an endpoint is to speak.
+/// The protocol that an endpoint is expected to speak.
 const SERVICE: &str = "DynamoDB";
 
-/// Why a request has no result.
+/// The reasons why a request has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The condition does not hold.
@@ -32,7 +34,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// For a call that sets no condition: then every failure is an error.
+    /// Turns the failure of a call into an error. This is for calls without a condition: there, a
+    /// failed condition makes no sense. `asked` names the store, the call and the key.
     pub(crate) fn into_error(self, asked: &str) -> Error {
         match self {
             Failure::Failed(error) => error,
@@ -42,12 +45,12 @@ impl Failure {
     }
 }
 
-/// An answer that DynamoDB does not give.
+/// Returns the text about an answer that DynamoDB never gives.
 pub(crate) fn not_dynamodb(asked: &str, what: &str) -> String {
     not_spoken(SERVICE, asked, what)
 }
 
-/// What the SDK's error means. `asked` names the store, the call and the key.
+/// Returns the meaning of the SDK's error. `asked` names the store, the call and the key.
 pub(crate) fn classify<E>(asked: &str, error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -61,7 +64,8 @@ where
     }
 }
 
-/// Whether a code says that too much is asked at the moment, and nothing was carried out.
+/// Returns true if a code means that the server is too busy at the moment, and that nothing was
+/// carried out.
 pub(crate) fn is_throttling(code: &str) -> bool {
     matches!(
         code,
@@ -70,24 +74,24 @@ pub(crate) fn is_throttling(code: &str) -> bool {
             | "RequestLimitExceeded"
             | "ThrottlingException"
             | "Throttling"
-            // Another write of the same item is under way: a transaction of somebody else, or a
-            // replica's.
+            // Another write of the same item is in flight: from another caller's transaction, or
+            // from a replica.
             | "TransactionConflictException"
             | "ReplicatedWriteConflictException"
-            // Of reads, which set no condition: the same.
+            // The same for transactional reads: without a condition, nothing else cancels them.
             | "TransactionCanceledException"
             | "TransactionInProgressException"
     )
 }
 
-/// What an answer with this status, code and message means.
+/// Returns the meaning of an answer with this status, code and message.
 fn answered(asked: &str, status: u16, code: Option<&str>, message: Option<&str>) -> Failure {
     let code = code.unwrap_or_default();
     let said = said(asked, status, code, message);
     match code {
         "ConditionalCheckFailedException" => return Failure::Condition,
         "ResourceNotFoundException" | "TableNotFoundException" => {
-            let remedy = "make the table with: aft store init URL, or write the region where it is as region=… in the URL";
+            let remedy = "create it with: aft store init URL, or, if it is in another region, write region=… in the URL";
             return Failure::NoTable(format!("{asked}: there is no such table here; {remedy}"));
         }
         _ => {}
@@ -106,7 +110,7 @@ fn answered(asked: &str, status: u16, code: Option<&str>, message: Option<&str>)
     })
 }
 
-/// What to do about a refusal.
+/// Returns what the operator should do about an error with this code.
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "AccessDeniedException" | "AccessDenied" => {
@@ -120,15 +124,15 @@ fn remedy(code: &str) -> Option<&'static str> {
         | "InvalidClientTokenId"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException" => {
-            "the credentials or the region are wrong: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or at the profile, and write the table's region as region=… in the URL"
+            "the credentials or the region are wrong: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the profile, and write the table's region as region=… in the URL"
         }
         "ExpiredTokenException" | "ExpiredToken" => "the credentials have expired: get new ones",
-        "RequestExpired" | "RequestTimeTooSkewed" => "set this machine's clock",
+        "RequestExpired" | "RequestTimeTooSkewed" => "correct this machine's clock",
         "UnknownOperationException" => {
-            "the server lacks what this needs: PutItem with conditions, Query, BatchWriteItem"
+            "AFT needs conditional PutItem, Query and BatchWriteItem, which the server lacks"
         }
         "LimitExceededException" => {
-            "the account makes too many tables at once, or has too many: wait, or ask for a higher limit"
+            "the account creates too many tables at once, or has too many: wait, or request a higher limit"
         }
         _ => return None,
     })
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_do() {
+    fn rejections_say_what_to_do() {
         assert!(check(400, "ResourceNotFoundException", Is::NoTable).contains("aft store init"));
         assert!(check(400, "AccessDeniedException", Is::Refused).contains("BatchWriteItem"));
         assert!(check(400, "UnrecognizedClientException", Is::Refused).contains("AWS_ACCESS_KEY_ID"));

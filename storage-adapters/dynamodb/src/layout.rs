@@ -1,50 +1,55 @@
-//! Names as keys of items.
+//! The mapping of names to the keys of items.
 //!
 //! ```text
 //! p (string)             s (bytes)
-//! PREFIX/version/5       orders/17 00 01 <item>              a version entry of the user key orders/17
+//! PREFIX/version/5       orders/17 00 01 <item>              a version entry of the key orders/17
 //! PREFIX/commit/2        <hash> 00 01                        a commit record: the item is empty
 //! PREFIX/version/0       <start> 00 03 <digest> <item>       of a group too long for a sort key
 //! ```
 //!
-//! * A space lies in [`PARTITIONS`] partitions, since one takes a thousand writes a second. A group
-//!   lies in one of them, by its digest: so one group is one query, and all groups are a merge. But
-//!   for those spaces whose groups are minutes: everything that is written now goes to one group,
-//!   so its items are spread as well ([`Layout::partitions_of`]).
-//! * In a sort key a group comes with its zero bytes written as `00 FF`, then `00 01`, then the
-//!   item as it is. So keys are in the order of (group, item), and all of a group's items come
-//!   before every longer group.
+//! * A space is spread over [`PARTITIONS`] partitions, since one takes a thousand writes a second.
+//!   A group lies in one of them, chosen by its digest: so listing one group is one query, and
+//!   listing all groups is a merge. The exception is spaces whose groups are minutes: everything
+//!   that is written now goes to one group, so its items are spread as well
+//!   ([`Layout::partitions_of`]).
+//! * A sort key is the group, with its zero bytes written as `00 FF`, then `00 01`, then the item
+//!   unchanged. So keys are in the order of (group, item), and all of a group's items come before
+//!   those of every group that extends it.
 //! * A sort key has at most 1,024 bytes. A group that takes more than [`GROUP_BYTES_MAX`] is cut
-//!   there, and `00 03` and its digest stand for the rest. Such groups lie where they belong,
-//!   behind the group that is just their start; among each other they are in no order. Their items
-//!   keep the whole group in an attribute. (A digest is never compared with anything but itself.)
+//!   there, and `00 03` and its digest replace the rest. Such groups are in their place in the
+//!   order, behind the group that equals their start; those with the same start are not sorted.
+//!   Their items keep the whole group in an attribute. (A digest is never compared with anything
+//!   but digests.)
 
 use aft_store::{Name, Space};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// Partitions of a space. Part of the format: with another number nothing would be found.
+/// The number of partitions of a space. It is part of the format: with another number, existing
+/// items would not be found.
 pub(crate) const PARTITIONS: usize = 8;
-/// DynamoDB's bound of a sort key.
+/// The length of the longest sort key that DynamoDB takes.
 const SORT_BYTES_MAX: usize = 1_024;
-/// SHA-256.
+/// The length of a SHA-256 digest.
 const DIGEST_BYTES: usize = 32;
-/// Encoded groups beyond this are cut.
+/// The length of the longest encoded group that is not cut.
 const GROUP_BYTES_MAX: usize = SORT_BYTES_MAX - Name::ITEM_BYTES_MAX - DIGEST_BYTES - END_BYTES;
 /// The longest prefix that a store's URL may name.
 pub(crate) const PREFIX_BYTES_MAX: usize = 128;
 
+/// The length of a group's end: a zero byte, then [`WHOLE`] or [`CUT`].
 const END_BYTES: usize = 2;
-/// Ends a group. A zero byte of a group is followed by [`ZERO`].
+/// The end of a whole group, after a zero byte.
 const WHOLE: u8 = 0x01;
-/// Ends the start of a group that is cut; its digest follows.
+/// The end of the start of a cut group, after a zero byte; the digest follows.
 const CUT: u8 = 0x03;
+/// The byte that follows a zero byte that belongs to the group.
 const ZERO: u8 = 0xFF;
 
-/// Where names are in a table.
+/// The place of a store's names in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Empty, or ends in `/`.
+    /// The prefix of all partition keys: empty, or ends in `/`.
     root: String,
 }
 
@@ -53,17 +58,17 @@ pub(crate) struct Layout {
 pub(crate) struct Place {
     pub(crate) partition: String,
     pub(crate) sort: Vec<u8>,
-    /// The whole group, where the sort key does not hold it.
+    /// The whole group, if the sort key does not hold it.
     pub(crate) group: Option<Bytes>,
 }
 
-/// What a sort key tells.
+/// A parsed sort key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Told<'a> {
-    /// A group and an item.
+    /// A whole group and an item.
     Whole { group: Vec<u8>, item: &'a [u8] },
-    /// A group that is cut: what all groups with this start have in common, what all of its items
-    /// have, and the item.
+    /// A cut group: the part of the key that all groups with the same start share, the part that
+    /// all items of this group share, and the item.
     Cut { bucket: &'a [u8], start: &'a [u8], item: &'a [u8] },
 }
 
@@ -73,12 +78,12 @@ impl Layout {
         Layout { root: if prefix.is_empty() { String::new() } else { format!("{prefix}/") } }
     }
 
-    /// A partition outside of every space.
+    /// Returns the partition `name` outside of every space.
     pub(crate) fn aside(&self, name: &str) -> String {
         format!("{}{name}", self.root)
     }
 
-    /// Where an object is.
+    /// Returns the place of a name's item.
     pub(crate) fn place(&self, name: &Name) -> Place {
         let number = match spreads_items(name.space) {
             true => number(&[&name.group, &name.item]),
@@ -91,7 +96,7 @@ impl Layout {
         Place { partition: self.partition(name.space, number), sort, group }
     }
 
-    /// The partitions that hold items of a group.
+    /// Returns the partitions that hold items of a group.
     pub(crate) fn partitions_of(&self, space: Space, group: &[u8]) -> Vec<String> {
         match spreads_items(space) {
             true => self.partitions(space),
@@ -99,7 +104,7 @@ impl Layout {
         }
     }
 
-    /// Every partition of a space.
+    /// Returns all partitions of a space.
     pub(crate) fn partitions(&self, space: Space) -> Vec<String> {
         (0..PARTITIONS).map(|number| self.partition(space, number)).collect()
     }
@@ -109,7 +114,8 @@ impl Layout {
     }
 }
 
-/// Whether a space's groups are minutes: then one group takes everything that is written in one.
+/// Returns true if a space's groups are minutes: then one group takes everything that is written in
+/// a minute, and its items are spread over the partitions.
 fn spreads_items(space: Space) -> bool {
     match space {
         Space::Intent | Space::Collect => true,
@@ -123,6 +129,7 @@ fn spreads_items(space: Space) -> bool {
     }
 }
 
+/// Returns the number of the partition for these parts of a name.
 fn number(parts: &[&[u8]]) -> usize {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -132,7 +139,7 @@ fn number(parts: &[&[u8]]) -> usize {
     usize::from(hasher.finalize()[0]) % PARTITIONS
 }
 
-/// As much of a group, encoded, as a sort key takes; whether that is all of it.
+/// Encodes as much of a group as fits in a sort key; also returns true if that is all of it.
 fn encode(group: &[u8]) -> (Vec<u8>, bool) {
     let mut encoded = Vec::with_capacity(group.len() + END_BYTES);
     for &byte in group {
@@ -148,12 +155,12 @@ fn encode(group: &[u8]) -> (Vec<u8>, bool) {
     (encoded, true)
 }
 
-/// Whether a sort key does not hold this group whole.
+/// Returns true if this group does not fit in a sort key.
 pub(crate) fn is_cut(group: &[u8]) -> bool {
     !encode(group).1
 }
 
-/// What the sort keys of a group's items start with, and no others.
+/// Returns the start of the sort keys of a group's items; no other sort keys have it.
 pub(crate) fn start(group: &[u8]) -> Vec<u8> {
     let (mut start, whole) = encode(group);
     start.extend_from_slice(&[0, if whole { WHOLE } else { CUT }]);
@@ -163,8 +170,8 @@ pub(crate) fn start(group: &[u8]) -> Vec<u8> {
     start
 }
 
-/// The first sort key to look at for groups after this one, which may be cut: then its neighbours
-/// may come first, and lower ones.
+/// Returns the sort key from which to look for groups after this one. If this one is cut, groups
+/// with the same start come from there on, also lower ones.
 pub(crate) fn after_group(group: &[u8]) -> Vec<u8> {
     match encode(group) {
         (_, true) => past(&start(group)),
@@ -175,8 +182,8 @@ pub(crate) fn after_group(group: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What the sort keys of every group with this prefix start with; others may start so too where the
-/// prefix is long.
+/// Returns the start of the sort keys of all groups with this prefix. If the prefix is so long that
+/// it is cut, other groups may have it too.
 pub(crate) fn prefix_start(prefix: &[u8]) -> Vec<u8> {
     let (mut start, whole) = encode(prefix);
     if !whole {
@@ -185,8 +192,7 @@ pub(crate) fn prefix_start(prefix: &[u8]) -> Vec<u8> {
     start
 }
 
-/// The first sort key after all that start with these bytes. No item has it, since none ends where
-/// one of these does.
+/// Returns the first sort key after all that start with `start`. No item has it.
 pub(crate) fn past(start: &[u8]) -> Vec<u8> {
     let mut past = start.to_vec();
     while let Some(last) = past.pop() {
@@ -195,12 +201,12 @@ pub(crate) fn past(start: &[u8]) -> Vec<u8> {
             return past;
         }
     }
-    // Nothing comes after it: every sort key has a zero byte.
+    // All bytes are 0xFF, and no sort key comes after them, since every sort key has a zero byte.
     vec![u8::MAX; SORT_BYTES_MAX]
 }
 
-/// The first sort key after this one. Nothing lies between a key of full length and the first one
-/// that does not start like it.
+/// Returns the first sort key after `sort`. For a key of full length that is the first one that
+/// does not start with it: nothing lies in between.
 pub(crate) fn after(sort: &[u8]) -> Vec<u8> {
     assert!(sort.len() <= SORT_BYTES_MAX, "a sort key of {} bytes", sort.len());
     if sort.len() == SORT_BYTES_MAX {
@@ -209,13 +215,13 @@ pub(crate) fn after(sort: &[u8]) -> Vec<u8> {
     [sort, &[0]].concat()
 }
 
-/// The first sort key to look at for items of a group after this one, which need not exist.
+/// Returns the sort key from which to look for items of a group after `item`, which need not exist.
 pub(crate) fn after_item(group: &[u8], item: &[u8]) -> Vec<u8> {
-    // What is longer than an item is, comes after those that start like it.
+    // An `item` that is longer than any stored one comes after all items that equal its start.
     after(&[&start(group), &item[..item.len().min(Name::ITEM_BYTES_MAX)]].concat())
 }
 
-/// What a sort key tells; `None` if nothing that is written here.
+/// Parses a sort key; `None` if AFT does not write such a key.
 pub(crate) fn read(sort: &[u8]) -> Option<Told<'_>> {
     let mut group = Vec::with_capacity(sort.len());
     let mut at = 0;
@@ -233,7 +239,8 @@ pub(crate) fn read(sort: &[u8]) -> Option<Told<'_>> {
             (0, Some(&CUT)) => {
                 let digest = at + END_BYTES;
                 let (start, item) = sort.split_at_checked(digest + DIGEST_BYTES)?;
-                // Cut means full, up to a zero byte that did not fit.
+                // A group is cut only if it fills the key, or lacks one byte since an encoded zero
+                // byte did not fit.
                 let known = (GROUP_BYTES_MAX - 1..=GROUP_BYTES_MAX).contains(&at);
                 let known = known && item.len() <= Name::ITEM_BYTES_MAX;
                 return known.then_some(Told::Cut { bucket: &sort[..digest], start, item });
@@ -258,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_look_like_this() {
+    fn keys_have_their_documented_form() {
         let layout = Layout::new("shop/eu");
         let check = |space, group: &[u8], item: &[u8], partition: &str, sort: &[u8]| {
             let place = layout.place(&name(space, group, item));
             assert_eq!((place.partition.as_str(), place.sort.as_slice()), (partition, sort));
             assert_eq!(place.group, None);
         };
-        // The numbers are part of the format.
+        // The numbers of the partitions are part of the format.
         check(Space::Version, b"orders/17", b"\x01\x02", "shop/eu/version/5", b"orders/17\x00\x01\x01\x02");
         check(Space::Commit, b"\x00\x00a", b"", "shop/eu/commit/2", b"\x00\xFF\x00\xFFa\x00\x01");
         check(Space::Intent, b"minute", b"1", "shop/eu/intent/3", b"minute\x00\x011");
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_at_one_time_is_spread() {
+    fn items_of_a_minute_are_spread_over_the_partitions() {
         let layout = Layout::new("p");
         let used = |space| {
             let places = (0..200_u8).map(|i| layout.place(&name(space, b"11:59", &[i])).partition);
@@ -293,7 +300,7 @@ mod tests {
         let start_of_longer = start(&longer);
         assert_eq!(start_of_longer[..GROUP_BYTES_MAX + 2], [&longest[..], &[0, CUT]].concat());
         assert_eq!(start_of_longer.len(), GROUP_BYTES_MAX + 2 + DIGEST_BYTES);
-        // A zero byte is never cut in two.
+        // An encoded zero byte is never cut in two.
         let zeros = [0; GROUP_BYTES_MAX / 2 + 1];
         assert_eq!(start(&zeros).len() - 2 - DIGEST_BYTES, GROUP_BYTES_MAX / 2 * 2);
         let place = Layout::new("").place(&name(Space::Version, &longer, b""));
@@ -301,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_here_is_not_read() {
+    fn foreign_keys_are_not_parsed() {
         for sort in [&b""[..], b"a", b"a\x00", b"a\x00\x02", b"\x00\x01i", b"a\x00\x00", b"a\x00\x03digest"] {
             assert_eq!(read(sort), None, "{}", sort.escape_ascii());
         }
@@ -312,7 +319,7 @@ mod tests {
         prop::sample::select(Space::ALL.to_vec())
     }
 
-    /// Bytes of which many share a long start, around the lengths at which something changes.
+    /// Bytes that often share a long start, with lengths around those at which the layout changes.
     fn long(max: usize) -> impl Strategy<Value = Vec<u8>> {
         let fill = prop::sample::select(vec![b'a', 1, 0, 0xff]);
         let len = prop_oneof![
@@ -344,7 +351,7 @@ mod tests {
         ]
     }
 
-    /// What stands for the rest of two cut groups is in no order.
+    /// Returns true if the keys of two groups are in the groups' order, which digests are not.
     fn ordered(a: &[u8], b: &[u8]) -> bool {
         let bucket = |group: &[u8]| is_cut(group).then(|| encode(group).0);
         a == b || bucket(a).is_none() || bucket(a) != bucket(b)
@@ -354,7 +361,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn names_come_back(space in space(), group in group(), item in item()) {
+        fn names_survive_encoding_and_decoding(space in space(), group in group(), item in item()) {
             let place = Layout::new("some/prefix").place(&name(space, &group, &item));
             prop_assert!(place.sort.len() <= SORT_BYTES_MAX);
             prop_assert!(Layout::new("some/prefix").partitions_of(space, &group).contains(&place.partition));
@@ -385,12 +392,12 @@ mod tests {
                 prop_assert_eq!(one.cmp(&other), at.cmp(&there));
             }
             prop_assert_eq!(a == b, there.starts_with(&start(&a)));
-            // No item is at the end of a group's range, which queries include.
+            // No item lies at the end of a group's range, which queries include.
             prop_assert!(there != past(&start(&a)));
         }
 
         #[test]
-        fn going_on_after_an_item_skips_it_and_nothing_else(
+        fn continuing_after_an_item_skips_it_and_nothing_else(
             space in space(),
             (a, b) in (group(), group()),
             (i, j) in (item(), item()),
@@ -404,7 +411,7 @@ mod tests {
         }
 
         #[test]
-        fn going_on_after_a_group_skips_it_and_nothing_else(
+        fn continuing_after_a_group_skips_it_and_nothing_else(
             space in space(),
             (a, b) in (group(), group()),
             i in item(),
@@ -419,7 +426,7 @@ mod tests {
         }
 
         #[test]
-        fn a_prefix_leads_to_what_starts_with_it(
+        fn the_range_of_a_prefix_holds_all_groups_with_it(
             group in group(),
             other in group(),
             cut in any::<prop::sample::Index>(),
@@ -430,7 +437,7 @@ mod tests {
                 let sort = start(group);
                 let within = sort >= from && sort <= to;
                 prop_assert!(within || !group.starts_with(prefix));
-                // A cut prefix has neighbours that only the whole group tells apart.
+                // A cut prefix also matches other groups, which only the whole group distinguishes.
                 prop_assert!(!within || group.starts_with(prefix) || is_cut(prefix));
             }
         }

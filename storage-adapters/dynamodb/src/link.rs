@@ -1,9 +1,9 @@
-//! Requests: one call of the SDK each, bounded in number and time, counted, its failure put into
-//! words.
+//! Requests: each is one call of the SDK, bounded in number and time, counted, and with its failure
+//! turned into a message.
 //!
-//! The SDK's own repeats are off: whoever calls the store repeats calls, with pauses, and must know
-//! that it does. One thing is repeated here: what a batch of deletions left undone, since the
-//! answer says that it was not carried out.
+//! The SDK's own retries are off: the store's callers retry, with pauses, and must know that they
+//! do. Only one thing is retried here: deletions that a batch left unprocessed, since the answer
+//! says that they were not carried out.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -27,43 +27,52 @@ use crate::layout::Place;
 use crate::meter::{Class, Meter};
 use crate::puts::Put;
 
-/// The attributes of an item: short, since each counts for its size.
+/// The attribute of the partition key. Attributes have short names, since the names count towards
+/// an item's size.
 pub(crate) const PARTITION: &str = "p";
+/// The attribute of the sort key.
 pub(crate) const SORT: &str = "s";
+/// The attribute of the body.
 const BODY: &str = "b";
+/// The attribute of the tag.
 const TAG: &str = "t";
-/// Only where the sort key does not hold the group.
+/// The attribute of the whole group, only if the sort key does not hold it.
 const GROUP: &str = "g";
 
-/// Requests under way at once. Each has a connection, and many systems let a process have 1,024
-/// files; at 5 ms a request these are 50,000 requests a second.
+/// The number of requests in flight at once. Each has a connection, and many systems allow a
+/// process 1,024 open files. At 5 ms a request these are 50,000 requests a second.
 const REQUESTS_MAX: usize = 256;
 
-/// The time that a request may take, the wait for its turn included. Above the time-outs of a
-/// node's own calls (5 and 10 s), which bound them first; these are for other callers.
+/// The timeout of reads. Both timeouts include the wait for a permit. They are longer than those of
+/// a node's own calls (5 and 10 s), which end those calls first; these here are for other callers.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of writes and deletes.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long what a batch left undone is sent again: below the 10 s of a node's own writes, so that
-/// the answer is *busy* and not none.
+/// The time for which deletions that a batch left unprocessed are retried. It is below the 10 s of
+/// a node's own writes, so that the node gets *busy* and not a timeout.
 const BATCH_PATIENCE: Duration = Duration::from_secs(8);
-/// The pause before the first repeat is up to this long, then up to twice as long each time, up to
-/// the longest.
+/// The longest pause before the first retry. It doubles for each further one, up to
+/// [`BATCH_PAUSE_MAX`].
 const BATCH_PAUSE: Duration = Duration::from_millis(25);
 const BATCH_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What DynamoDB takes in one batch.
+/// The number of items that DynamoDB takes in one batch.
 pub(crate) const BATCH_MAX: usize = 25;
-/// Items asked for in one page: what fits a page of 1 MB if each is a KB.
+/// The number of items to query for in one page: as many as fit in DynamoDB's page of 1 MB if each
+/// has a KB.
 pub(crate) const PAGE_MAX: usize = 1_000;
 
-/// A tag, as it is kept.
+/// The length of a tag.
 pub(crate) const TAG_BYTES: usize = 16;
 
-/// A condition on what is there.
+/// The condition of a write on the item that is there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Only<'a> {
+    /// No condition.
     Always,
+    /// There is no item.
     IfAbsent,
+    /// There is an item with this tag.
     IfTag(&'a [u8]),
 }
 
@@ -79,9 +88,9 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) sort: Vec<u8>,
-    /// Only where the sort key does not hold it.
+    /// The whole group, only if the sort key does not hold it.
     pub(crate) group: Option<Bytes>,
-    /// Only where bodies were asked for.
+    /// The body, only if bodies were requested.
     pub(crate) body: Option<Bytes>,
 }
 
@@ -89,10 +98,11 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<Row>,
+    /// True if more items follow.
     pub(crate) more: bool,
 }
 
-/// The attributes that a query gives. The price is that of whole items either way.
+/// The attributes that a query returns. The price is that of whole items in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Columns {
     Names,
@@ -106,8 +116,9 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
-    /// The server's own, as its answers carried it.
+    /// The server's own time, as its answers carried it.
     pub(crate) times: Times,
+    /// The permits for requests in flight.
     turns: Semaphore,
 }
 
@@ -116,7 +127,7 @@ impl Link {
         Link { client, table, url, meter, times, turns: Semaphore::new(REQUESTS_MAX) }
     }
 
-    /// The item at a place; `None` if there is none.
+    /// Returns the item at a place; `None` if there is none.
     pub(crate) async fn get(&self, place: &Place) -> Result<Option<Item>, Error> {
         let asked = self.asked("get", place);
         let request = self
@@ -139,7 +150,7 @@ impl Link {
         Ok(Some(item))
     }
 
-    /// Writes an item.
+    /// Writes an item under the condition `only`.
     pub(crate) async fn put(
         &self,
         place: &Place,
@@ -175,7 +186,8 @@ impl Link {
                 .map_err(Failure::Failed),
             Err(failure) => {
                 if matches!(failure, Failure::Condition) {
-                    // Charged, and not told: as if what was sent had been written.
+                    // DynamoDB charges for this without reporting the units: count them as if the
+                    // body had been written.
                     self.meter.consumed(Class::Put, body.len().div_ceil(1_024).max(1) as f64);
                 }
                 Err(failure)
@@ -183,7 +195,7 @@ impl Link {
         }
     }
 
-    /// Deletes one item, with a condition where a tag is given.
+    /// Deletes one item, on the condition that it has the tag `tag`, if one is given.
     pub(crate) async fn delete(&self, place: &Place, tag: Option<&[u8]>) -> Result<(), Failure> {
         let asked = self.asked(if tag.is_some() { "delete_if" } else { "delete" }, place);
         let mut request = self
@@ -211,8 +223,8 @@ impl Link {
         }
     }
 
-    /// Deletes up to [`BATCH_MAX`] different items. What the server leaves undone, since too much
-    /// is asked of it, is sent again after pauses.
+    /// Deletes up to [`BATCH_MAX`] different items. Deletions that the server leaves unprocessed,
+    /// since it is too busy, are sent again after pauses.
     pub(crate) async fn delete_batch(&self, places: &[Place]) -> Result<(), Error> {
         assert!((1..=BATCH_MAX).contains(&places.len()), "a batch of {} items", places.len());
         let asked = format!("{}: delete of {} items", self.url, places.len());
@@ -228,7 +240,7 @@ impl Link {
                 Ok(undone) if undone.is_empty() => return Ok(()),
                 Ok(undone) => {
                     left = undone;
-                    "the server leaves them undone".to_owned()
+                    "the server left them unprocessed".to_owned()
                 }
                 Err(Failure::Failed(Error::Busy(said))) => said,
                 Err(failure) => return Err(failure.into_error(&asked)),
@@ -236,7 +248,7 @@ impl Link {
             let pause = pause_max.mul_f64(rand::random());
             if since.elapsed() + pause > BATCH_PATIENCE {
                 return Err(Error::Busy(format!(
-                    "{asked}: {} of them stay after {BATCH_PATIENCE:?}: {said}",
+                    "{asked}: {} of them were not deleted within {BATCH_PATIENCE:?}: {said}",
                     left.len()
                 )));
             }
@@ -245,8 +257,8 @@ impl Link {
         }
     }
 
-    /// Writes up to [`BATCH_MAX`] different items, whatever is there; where those are that the
-    /// server left as they were.
+    /// Writes up to [`BATCH_MAX`] different items without a condition, and returns the places of
+    /// those that the server left unprocessed.
     pub(crate) async fn put_batch(&self, asked: &str, puts: &[Put]) -> Result<HashSet<Place>, Failure> {
         let mut bytes = 0;
         let mut places = HashMap::new();
@@ -258,6 +270,7 @@ impl Link {
         };
         let requests = puts.iter().map(request).collect();
         let undone = self.send_batch(asked, requests, bytes).await?;
+        // The answer repeats unprocessed requests: find the place of each by its key.
         let place = |write: WriteRequest| {
             let mut item = write.put_request?.item;
             let AttributeValue::S(partition) = item.remove(PARTITION)? else { return None };
@@ -265,14 +278,12 @@ impl Link {
         };
         let found: Option<HashSet<Place>> = undone.into_iter().map(place).collect();
         found.ok_or_else(|| {
-            Failure::Failed(Error::NoAnswer(not_dynamodb(
-                asked,
-                "something left undone that was not asked for",
-            )))
+            Failure::Failed(Error::NoAnswer(not_dynamodb(asked, "an unprocessed item that was not sent")))
         })
     }
 
-    /// One request, with bodies of so many bytes; what it left undone.
+    /// Sends one batch, whose bodies have `bytes`, and returns the requests that the server left
+    /// unprocessed.
     async fn send_batch(
         &self,
         asked: &str,
@@ -294,13 +305,14 @@ impl Link {
         let undone: Vec<WriteRequest> =
             output.unprocessed_items.into_iter().flatten().flat_map(|(_, requests)| requests).collect();
         if undone.len() > sent {
-            let what = format!("{} of {sent} left undone", undone.len());
+            let what = format!("{} of {sent} items left unprocessed", undone.len());
             return Err(Failure::Failed(Error::NoAnswer(not_dynamodb(asked, &what))));
         }
         Ok(undone)
     }
 
-    /// One page of the items of a partition, from the sort key `from` to `to` inclusive.
+    /// Returns one page of up to `limit` items of a partition, from the sort key `from` to `to`,
+    /// both inclusive.
     pub(crate) async fn query(
         &self,
         partition: &str,
@@ -344,14 +356,14 @@ impl Link {
         let ordered = rows.is_sorted_by(|a, b| a.sort < b.sort);
         let within = rows.iter().all(|row| (from..=to).contains(&row.sort.as_slice()));
         if !ordered || !within || (more && rows.is_empty()) {
-            return Err(broken("a page out of order, or of what was not asked for"));
+            return Err(broken("a page out of order, or with items that were not asked for"));
         }
         let bytes = |row: &Row| row.sort.len() + row.body.as_ref().map_or(0, Bytes::len);
         self.meter.received(rows.iter().map(bytes).sum());
         Ok(Page { rows, more })
     }
 
-    /// What the table is.
+    /// Returns the table's description.
     pub(crate) async fn describe(&self) -> Result<TableDescription, Failure> {
         let asked = format!("{}: describe the table", self.url);
         let request = self.client.describe_table().table_name(&self.table);
@@ -364,7 +376,7 @@ impl Link {
         output.table.ok_or_else(none)
     }
 
-    /// Makes the table; `false` if somebody else was quicker.
+    /// Creates the table; returns false if it exists already.
     pub(crate) async fn create_table(&self) -> Result<bool, Error> {
         let asked = format!("{}: create the table", self.url);
         let key = |name, kind| {
@@ -394,12 +406,14 @@ impl Link {
         made.await.map_err(|failure| failure.into_error(&asked))
     }
 
+    /// Returns the name of a call for messages: the store, the call and the place.
     pub(crate) fn asked(&self, call: &str, place: &Place) -> String {
         format!("{}: {call} {}:{}", self.url, place.partition, place.sort.escape_ascii())
     }
 
-    /// Counts what an answer says that it took. Every answer of DynamoDB says it, since every
-    /// request asks: one that does not is another server's, which may answer `{}` to everything.
+    /// Counts the capacity that an answer reports. Every answer of DynamoDB reports it, since every
+    /// request asks for it. An answer without it is from something else, which may answer `{}` to
+    /// everything.
     pub(crate) fn consumed(
         &self,
         asked: &str,
@@ -415,7 +429,7 @@ impl Link {
         Ok(())
     }
 
-    /// Waits for a turn, counts the request, sends it, and ends it when its time is up.
+    /// Waits for a permit, counts the request, sends it, and drops it after `limit`.
     pub(crate) async fn within<T>(
         &self,
         asked: &str,
@@ -427,7 +441,8 @@ impl Link {
         let deadline = Instant::now() + limit;
         let turn = timeout_at(deadline, self.turns.acquire()).await;
         let Ok(turn) = turn else {
-            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are under way for {limit:?}");
+            let text =
+                format!("{asked}: not sent: {REQUESTS_MAX} other requests have been in flight for {limit:?}");
             return Err(Failure::Failed(Error::Busy(text)));
         };
         let _turn = turn.expect("never closed");
@@ -438,7 +453,7 @@ impl Link {
     }
 }
 
-/// An item as it is written.
+/// Returns the attributes of an item to write.
 pub(crate) fn item(place: &Place, body: &Bytes, tag: &[u8]) -> HashMap<String, AttributeValue> {
     let mut item = key(place);
     item.insert(BODY.to_owned(), bytes(body));
@@ -449,15 +464,16 @@ pub(crate) fn item(place: &Place, body: &Bytes, tag: &[u8]) -> HashMap<String, A
     item
 }
 
-/// An item as it was read.
+/// Parses the attributes of an item that was read. `asked` names the call.
 pub(crate) fn read_item(mut item: HashMap<String, AttributeValue>, asked: &str) -> Result<Item, Error> {
     let (Some(body), Some(tag)) = (take(&mut item, BODY), take(&mut item, TAG)) else {
-        let text = format!("{asked}: it has no body or no tag: keep other items out of this table");
+        let text = format!("{asked}: the item has no body or no tag; keep other items out of this table");
         return Err(Error::Damaged(text));
     };
     Ok(Item { body, tag, group: take(&mut item, GROUP) })
 }
 
+/// Returns the key attributes of a place.
 pub(crate) fn key(place: &Place) -> HashMap<String, AttributeValue> {
     HashMap::from([
         (PARTITION.to_owned(), AttributeValue::S(place.partition.clone())),
@@ -469,7 +485,7 @@ fn bytes(bytes: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(bytes))
 }
 
-/// A binary attribute of an item.
+/// Takes a binary attribute out of an item; `None` if it is missing or not binary.
 fn take(item: &mut HashMap<String, AttributeValue>, name: &str) -> Option<Bytes> {
     match item.remove(name)? {
         AttributeValue::B(blob) => Some(blob.into_inner().into()),

@@ -1,14 +1,14 @@
-//! Items of a group and groups of a space, in order: a merge over partitions.
+//! The items of a group and the groups of a space, in order: a merge over partitions.
 //!
-//! Each partition has a cursor with what was found and a place to go on from. A page is made from
-//! the lowest that any cursor has, as long as every cursor that is not at its end has something;
-//! those that have nothing look further, all at the same time.
+//! Each partition has a cursor, with the entries found so far and the key at which to continue. A
+//! page takes the lowest entry of all cursors, as long as every cursor that is not at its end has
+//! an entry; those without one read on, all at the same time.
 //!
-//! A cursor over groups reads a page of keys and goes on *after the last group on it*: a group with
-//! a million items costs one page. Groups that are cut are in no order among those with the same
-//! start: their first [`GROUP_BYTES_MAX`](crate::layout) bytes. So a cursor that comes to such a
-//! start looks at all of them, and takes the lowest that a page has room for; the next page looks
-//! at all of them again.
+//! A cursor over groups reads a page of keys and continues *after the last group on it*: a group
+//! with a million items costs one page. Cut groups with the same start, their first
+//! [`GROUP_BYTES_MAX`](crate::layout) bytes, are not sorted. So a cursor that meets such a start
+//! reads all of them, and takes the lowest that a page has room for; the next page reads all of
+//! them again.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -19,37 +19,38 @@ use futures::future::join_all;
 use crate::layout::{self, Layout, PARTITIONS, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Row};
 
-/// Rounds of queries of one call, after which it answers with what it has: some hundred
-/// milliseconds' worth, far below a caller's time-out.
+/// The number of rounds of queries after which a call returns the entries found so far: they take a
+/// few hundred milliseconds, far less than a caller's timeout.
 const ROUNDS_MAX: usize = 16;
-/// Calls for one partition in a round, where others are answered.
+/// The number of attempts for one partition in a round, while calls for others are answered.
 const CALLS_MAX: usize = 3;
-/// Keys in a page over cut groups with the same start: these take 2 KB each.
+/// The number of keys in a page over cut groups with the same start: these take 2 KB each.
 const CUT_PAGE_MAX: usize = 100;
-/// Keys in a page over groups: 4 KB or so, which a partition gives for a read unit.
+/// The number of keys in a page over groups: about 4 KB, which cost one read unit.
 const GROUP_PAGE_MAX: usize = 40;
 
-/// What is looked for.
+/// The entries that a listing looks for.
 enum Wanted<'a> {
-    /// Items, whose keys start so.
+    /// The items of `group`, whose keys start with `start`.
     Items { start: Vec<u8>, group: &'a [u8] },
-    /// Groups with this prefix, those after another one.
+    /// The groups with the prefix `prefix`, after the group `after`.
     Groups { prefix: &'a [u8], after: Option<&'a [u8]> },
 }
 
+/// A partition, and how far it has been read.
 struct Cursor {
     partition: String,
-    /// Where to go on; `None` at the end.
+    /// The sort key at which to continue; `None` at the end.
     from: Option<Vec<u8>>,
+    /// The entries that were read and not taken, in order.
     found: VecDeque<Bytes>,
-    /// The last group that was taken of those that share their start at `from`, where there are
-    /// more.
+    /// The last group taken of the cut groups whose start is at `from`, if there are more of them.
     cut_after: Option<Bytes>,
-    /// Objects met that are nothing of ours, since this was last taken.
+    /// The foreign items met since this was last taken.
     damaged: Damage,
 }
 
-/// The items of a group after `after`.
+/// Returns a page of up to `limit` items of a group that come after `after`.
 pub(crate) async fn items(
     link: &Link,
     layout: &Layout,
@@ -62,14 +63,14 @@ pub(crate) async fn items(
     let from = after.map_or_else(|| start.clone(), |after| layout::after_item(group, after));
     let to = layout::past(&start);
     let cursors = cursors(layout.partitions_of(space, group), &from);
-    // One more than asked for shows whether there is more.
+    // Read one more than requested: it shows whether more follow.
     let len = limit.saturating_add(1).min(PAGE_MAX);
     let wanted = Wanted::Items { start, group };
     let (items, more, damaged) = merge(link, &wanted, cursors, &to, len, limit).await?;
     Ok(ItemPage { items, more, damaged })
 }
 
-/// The groups of a space with this prefix after `after`.
+/// Returns a page of up to `limit` groups that start with `prefix` and come after `after`.
 pub(crate) async fn groups(
     link: &Link,
     layout: &Layout,
@@ -80,11 +81,11 @@ pub(crate) async fn groups(
 ) -> Result<GroupPage> {
     let start = layout::prefix_start(prefix);
     let from = match after {
-        // All that start with a prefix come after what is before it, and before what is after it
-        // and does not start so.
+        // `after` lies behind all groups with this prefix. If it lies before them (below), the page
+        // begins with the first of them.
         Some(after) if after > prefix && !after.starts_with(prefix) => return Ok(GroupPage::default()),
         Some(after) if after >= prefix && !after.is_empty() => layout::after_group(after).max(start.clone()),
-        // No sort key is empty, and none is lower.
+        // The lowest key to query from, since DynamoDB takes no empty sort key.
         Some(_) | None if start.is_empty() => vec![0],
         Some(_) | None => start.clone(),
     };
@@ -96,6 +97,7 @@ pub(crate) async fn groups(
     Ok(GroupPage { groups, more, damaged })
 }
 
+/// Returns a cursor at `from` for each partition.
 fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
     let cursor = |partition| Cursor {
         partition,
@@ -107,6 +109,8 @@ fn cursors(partitions: Vec<String>, from: &[u8]) -> Vec<Cursor> {
     partitions.into_iter().map(cursor).collect()
 }
 
+/// Merges the cursors up to the sort key `to` into at most `limit` entries; each query asks for
+/// `len` keys. Also returns true if more entries follow.
 async fn merge(
     link: &Link,
     wanted: &Wanted<'_>,
@@ -119,6 +123,7 @@ async fn merge(
     for round in 0.. {
         let mut left: Vec<&mut Cursor> =
             cursors.iter_mut().filter(|cursor| cursor.found.is_empty()).collect();
+        // Every cursor without an entry must read on, since its next entry may be the lowest.
         let mut tries = 0;
         while !left.is_empty() {
             let calls = left.iter_mut().map(|cursor| cursor.look_further(link, wanted, to, len, limit));
@@ -130,7 +135,7 @@ async fn merge(
         while merged.len() < limit && !cursors.iter().any(Cursor::is_behind) {
             let lowest = cursors.iter().filter_map(|cursor| cursor.found.front()).min().cloned();
             let Some(lowest) = lowest else { return Ok((merged, false, damaged)) };
-            // A group whose items are spread has some in several partitions.
+            // Several partitions may have the same entry, such as a group whose items are spread.
             for cursor in &mut cursors {
                 if cursor.found.front() == Some(&lowest) {
                     cursor.found.pop_front();
@@ -143,15 +148,17 @@ async fn merge(
             return Ok((merged, more, damaged));
         }
     }
-    unreachable!("rounds end by what they find")
+    unreachable!("the loop returns when a page is complete")
 }
 
 impl Cursor {
-    /// Whether it must look further before anything is lowest.
+    /// Returns true if it must read on before the lowest entry of all cursors is known.
     fn is_behind(&self) -> bool {
         self.found.is_empty() && self.from.is_some()
     }
 
+    /// Reads the next page of `len` keys, up to the sort key `to`. Of cut groups with the same
+    /// start, takes at most `keep`. A call that fails can be repeated.
     async fn look_further(
         &mut self,
         link: &Link,
@@ -169,6 +176,8 @@ impl Cursor {
             Wanted::Items { start, group } => {
                 self.from = page.more.then(|| next(&page.rows));
                 for Row { sort, group: whole, .. } in &page.rows {
+                    // The start holds a digest of a cut group. Its items must also carry the group
+                    // itself.
                     let known = sort.starts_with(start)
                         && (!layout::is_cut(group) || whole.as_deref() == Some(*group));
                     match layout::read(sort) {
@@ -181,11 +190,13 @@ impl Cursor {
             }
             Wanted::Groups { prefix, after } => {
                 let last = page.rows.last().map(|row| row.sort.as_slice());
+                // Continue behind all items of the last group: the rest of them would only repeat
+                // it.
                 self.from = match last.map(|last| (layout::read(last), last)) {
                     Some((Some(Told::Whole { group, .. }), _)) if page.more => {
                         Some(layout::past(&layout::start(&group)))
                     }
-                    // Nothing of ours: which group it would be of is not known.
+                    // A foreign item, of no known group: only the item itself can be skipped.
                     Some((None, last)) if page.more => Some(layout::after(last)),
                     Some(_) | None => None,
                 };
@@ -199,7 +210,7 @@ impl Cursor {
                         }
                         Some(Told::Cut { bucket, .. }) => {
                             if self.found.is_empty() {
-                                // Where to go on if this is not answered, or if there are more.
+                                // Come back here if the call below fails, or if there are more.
                                 self.from = Some(bucket.to_vec());
                                 let taken = self.cut_after.as_ref();
                                 let wanted = |group: &Bytes| {
@@ -216,7 +227,7 @@ impl Cursor {
                                 }
                                 self.found = groups.lowest.into_iter().collect();
                             } else {
-                                // Next time: what was found comes before it.
+                                // Not yet: the groups found so far come before these.
                                 self.from = Some(bucket.to_vec());
                             }
                             break;
@@ -230,18 +241,20 @@ impl Cursor {
     }
 }
 
-/// Takes the outcomes of a call for each of `asked`, and returns those whose call is to be made
-/// again: it was not answered, and others were. A call that fails leaves its place as it was.
+/// Takes the outcomes of a call for each of `asked`: adds the results to `answers`, and returns
+/// those whose call must be repeated, since it was not answered although others were. A call that
+/// fails leaves its place unchanged.
 ///
 /// # Errors
-/// The error of a call, if it is final, if no call was answered, or after [`CALLS_MAX`] `tries`.
+/// The error of a call if it is not worth a retry, if no call was answered, or after [`CALLS_MAX`]
+/// `tries`. The caller reports it.
 pub(crate) fn unanswered<'a, P, T>(
     asked: Vec<&'a mut P>,
     outcomes: Vec<Result<T>>,
     tries: usize,
     answers: &mut Vec<T>,
 ) -> Result<Vec<&'a mut P>> {
-    assert!(asked.len() == outcomes.len() && tries > 0, "each has its outcome");
+    assert!(asked.len() == outcomes.len() && tries > 0, "each call has an outcome");
     let (all, mut left, mut failed) = (asked.len(), Vec::new(), None);
     for (place, outcome) in asked.into_iter().zip(outcomes) {
         match outcome {
@@ -259,23 +272,23 @@ pub(crate) fn unanswered<'a, P, T>(
     }
 }
 
-/// The first key after a page that is not at its end.
+/// Returns the first key after a page that is not the last.
 pub(crate) fn next(rows: &[Row]) -> Vec<u8> {
-    let Row { sort: last, .. } = rows.last().expect("a page that says that more follow is not empty");
+    let Row { sort: last, .. } = rows.last().expect("only the last page may be empty");
     layout::after(last)
 }
 
-/// Groups of a partition that are cut and share their start.
+/// The cut groups of a partition that share their start.
 pub(crate) struct CutGroups {
-    /// The lowest of those that are wanted, in order.
+    /// The lowest of the wanted groups, in order.
     pub(crate) lowest: BTreeSet<Bytes>,
-    /// Others come behind them.
+    /// True if there are more wanted groups behind them.
     pub(crate) more: bool,
 }
 
-/// The lowest groups of a partition that are cut, have this start and are `wanted`, at most `keep`
-/// of them. Digests are in no order, so all groups with the start are looked at, a page of keys at
-/// a time: a group with more items than a page costs one.
+/// Returns the lowest cut groups of a partition that have the start `bucket` and are `wanted`, at
+/// most `keep` of them. Digests are not in the groups' order, so all groups with the start are
+/// read, a page of keys at a time; a group with more items than a page costs one page.
 pub(crate) async fn cut(
     link: &Link,
     partition: &str,
@@ -284,12 +297,12 @@ pub(crate) async fn cut(
     wanted: impl Fn(&Bytes) -> bool,
     damaged: &mut Damage,
 ) -> Result<CutGroups> {
-    assert!(keep > 0, "a page has room");
+    assert!(keep > 0, "a page has room for a group");
     let (mut lowest, mut more) = (BTreeSet::new(), false);
     let (mut from, to) = (bucket.to_vec(), layout::past(bucket));
     loop {
         let page = link.query(partition, &from, &to, CUT_PAGE_MAX, Columns::Names).await?;
-        // Where the page ends within a group, the rest of it is passed over.
+        // If the page ends within a group, the rest of the group is skipped.
         let mut next = page.more.then(|| next(&page.rows));
         for Row { sort, group, .. } in page.rows {
             let start = match layout::read(&sort) {
@@ -314,10 +327,10 @@ pub(crate) async fn cut(
     }
 }
 
-/// The text about something that lies where only this program writes.
+/// Returns the text about a foreign item where only AFT writes.
 pub(crate) fn foreign(link: &Link, partition: &str, sort: &[u8]) -> String {
     format!(
-        "{}: {partition}:{} is nothing that is written here: keep other items out of this table",
+        "{}: {partition}:{} was not written by AFT; keep other items out of this table",
         link.url,
         sort.escape_ascii()
     )

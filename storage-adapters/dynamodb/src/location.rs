@@ -1,14 +1,14 @@
-//! Where a store is: its URL, `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`; all but the table
-//! may be left out.
+//! The location of a store: its URL, `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`; everything
+//! but the table is optional.
 
 use aft_store_aws::Form;
 
 use crate::layout::PREFIX_BYTES_MAX;
 
-/// DynamoDB's own bounds of a table's name.
+/// The length of a table's name, as DynamoDB bounds it.
 const TABLE_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
 
-/// What a URL is.
+/// The form of a store's URL.
 pub(crate) const FORM: Form =
     Form { scheme: "dynamodb", check_name: check_table, prefix_bytes_max: PREFIX_BYTES_MAX };
 
@@ -18,7 +18,7 @@ fn check_table(table: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{table:?} is no name of a table: those have 3 to 255 letters, digits, hyphens, underscores and dots"
+        "{table:?} is not a valid name of a table: use 3 to 255 letters, digits, hyphens, underscores and dots"
     ))
 }
 
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken() {
+    fn valid_urls_are_accepted() {
         for url in ["dynamodb://data", "dynamodb://My_data/a/b.c/"] {
             Location::parse(&FORM, url).unwrap();
         }

@@ -1,10 +1,11 @@
-//! What requests cost: counted where they are sent, and by the capacity that the answers say they
-//! consumed.
+//! The cost of requests: they are counted where they are sent, and by the consumed capacity that
+//! their answers report.
 //!
 //! DynamoDB charges by units and not by requests: a write unit for each KB that is written or
 //! deleted (of the larger of the old and the new item), a read unit for each 4 KB that are read.
-//! Every answer tells its units, but for that of a condition that did not hold, which is charged
-//! all the same: that one is counted by what was sent. A request without an answer is not counted.
+//! Every answer reports its units, except for that of a condition that did not hold, which is
+//! charged as well: it is counted by the bytes sent. The units of a request without an answer are
+//! not counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,9 +16,9 @@ use aft_store::{Costs, Requests, Units};
 /// of the region cost extra and are not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prices {
-    /// For a million write request units.
+    /// The price of a million write request units.
     pub writes_dollars_per_million: f64,
-    /// For a million read request units.
+    /// The price of a million read request units.
     pub reads_dollars_per_million: f64,
 }
 
@@ -27,12 +28,12 @@ impl Default for Prices {
     }
 }
 
-/// Capacity that was consumed so far.
+/// The capacity that was consumed so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Consumed {
-    /// Write request units.
+    /// The number of write request units.
     pub write_units: f64,
-    /// Read request units.
+    /// The number of read request units.
     pub read_units: f64,
 }
 
@@ -43,13 +44,13 @@ pub(crate) enum Class {
     Query,
     Put,
     Delete,
-    /// Up to 25 puts, or deletions.
+    /// A batch of up to 25 puts or deletions.
     Batch,
-    /// Several items at one moment.
+    /// A read of several items at one moment.
     TransactGet,
-    /// The same.
+    /// A write of several items at one moment.
     TransactPut,
-    /// What concerns the table, and is free.
+    /// A call about the table itself, which is free.
     Table,
 }
 
@@ -78,16 +79,16 @@ impl Class {
         }
     }
 
-    /// Whether it consumes write units, or read units.
+    /// Returns true if the class consumes write units, false if it consumes read units.
     const fn writes(self) -> bool {
         matches!(self, Class::Put | Class::Delete | Class::Batch | Class::TransactPut)
     }
 }
 
-/// Units are kept in thousandths: DynamoDB gives halves.
+/// The counters' steps per unit: DynamoDB reports half units.
 const UNIT: f64 = 1_000.0;
 
-/// Counts from the opening of the store on.
+/// The requests, units and bytes counted since the store was opened.
 #[derive(Debug)]
 pub(crate) struct Meter {
     prices: Prices,
@@ -110,29 +111,32 @@ impl Meter {
         }
     }
 
-    /// A request is sent, with a body of so many bytes.
+    /// Counts a request that is sent, with a body of `bytes`.
     pub(crate) fn sent(&self, class: Class, bytes: usize) {
         self.requests[class as usize].fetch_add(1, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A body of so many bytes came.
+    /// Counts a received body of `bytes`.
     pub(crate) fn received(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// An answer said how many units its request took.
+    /// Counts the units that an answer reports for its request.
     pub(crate) fn consumed(&self, class: Class, units: f64) {
         let kept = if class.writes() { &self.write_units } else { &self.read_units };
-        // What a server says is no reason to panic: below zero and not-a-number become 0.
+        // A server's mistake is no reason to panic: the conversion turns negative numbers and NaN
+        // into 0.
         kept.fetch_add((units * UNIT).round() as u64, Ordering::Relaxed);
     }
 
+    /// Returns the units counted so far.
     pub(crate) fn so_far(&self) -> Consumed {
         let units = |kept: &AtomicU64| kept.load(Ordering::Relaxed) as f64 / UNIT;
         Consumed { write_units: units(&self.write_units), read_units: units(&self.read_units) }
     }
 
+    /// Returns the counts, and the total price in dollars.
     pub(crate) fn costs(&self) -> Costs {
         let count = |class: Class| self.requests[class as usize].load(Ordering::Relaxed);
         let Consumed { write_units, read_units } = self.so_far();
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_units_of_each_cost_what_the_list_says() {
+    fn a_million_units_of_each_cost_their_list_price() {
         let meter = Meter::new(Prices::default());
         meter.consumed(Class::Put, 999_999.5);
         meter.consumed(Class::Batch, 0.5);
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_and_received_is_counted() {
+    fn sent_and_received_bytes_are_counted() {
         let meter = Meter::new(Prices::default());
         meter.sent(Class::Put, 7);
         meter.sent(Class::Table, 0);

@@ -1,10 +1,11 @@
-//! Opening: settings for the SDK, and a first look at the table that turns each mistake into a
-//! sentence.
+//! Opening a store: settings for the SDK, and first requests to the table that turn each mistake of
+//! configuration into a message.
 //!
 //! ```text
-//!   URL ─► credentials? ─► region? ─► DescribeTable ─► PutItem, GetItem, Query, DeleteItem, BatchWriteItem, on an item of its own
-//!                                     endpoint, keys,   may this do what the store will do?
-//!                                     key schema
+//!   credentials and region                  found in the URL, the environment or a profile
+//!   DescribeTable                           endpoint, keys and the table's key schema are right
+//!   PutItem, GetItem, Query, DeleteItem,    the credentials allow what the store will do,
+//!   BatchWriteItem                          tried on an item of its own
 //! ```
 
 use std::time::Duration;
@@ -23,12 +24,13 @@ use crate::location::FORM;
 use crate::meter::Meter;
 use crate::{OpenError, Options};
 
-/// A new table takes some seconds, now and then half a minute.
+/// The time that a new table has to become active. It usually takes a few seconds, sometimes half a
+/// minute.
 const ACTIVE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often it is asked.
+/// The pause between queries of its status.
 const ACTIVE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The key of a table of ours, for people.
+/// The key schema of a store's table, for messages.
 const WANTED: &str = "the partition key p (S) and the sort key s (B)";
 
 /// The parts of an opened store.
@@ -37,12 +39,13 @@ pub(crate) struct Opened {
     pub(crate) layout: Layout,
 }
 
+/// Opens the store at `url`: connects, checks the table, and tests that it can be read and written.
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let opened = connect(url, options).await?;
     let table = describe(&opened.link).await?;
     check_key(&opened.link, &table)?;
     match table.table_status() {
-        // While it is changed it serves all the same.
+        // A table serves requests while it is updated.
         Some(TableStatus::Active | TableStatus::Updating) => {}
         other => return Err(not_active(&opened.link, other)),
     }
@@ -50,15 +53,16 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenErr
     Ok(opened)
 }
 
-/// What `init` found and made.
+/// The findings of [`DynamoDbStore::init`](crate::DynamoDbStore::init), and what it created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// The table.
+    /// The table's name.
     pub table: String,
-    /// It was made.
+    /// True if the table was created.
     pub table_is_new: bool,
 }
 
+/// Opens the store at `url`, and creates its table if there is none.
 pub(crate) async fn init(url: &str, options: &Options) -> Result<(Opened, Prepared), OpenError> {
     let opened = connect(url, options).await?;
     let link = &opened.link;
@@ -74,11 +78,11 @@ pub(crate) async fn init(url: &str, options: &Options) -> Result<(Opened, Prepar
     loop {
         let status = match describe(link).await {
             Ok(table) => {
-                // Somebody else may have made another one meanwhile.
+                // Another process may have created a different table meanwhile.
                 check_key(link, &table)?;
                 table.table_status
             }
-            // Not everywhere known yet.
+            // The new table is not visible everywhere yet.
             Err(OpenError::NoTable(_)) => None,
             Err(other) => return Err(other),
         };
@@ -95,12 +99,12 @@ pub(crate) async fn init(url: &str, options: &Options) -> Result<(Opened, Prepar
     Ok((opened, prepared))
 }
 
-/// A client; nothing is sent to the table yet.
+/// Returns a client for the store's table and the store's layout. Nothing is sent to the table yet.
 async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let Settings { location, sdk, .. } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
     let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);
-    // What the URL shows is where requests go, whatever else the environment names for this one
+    // Requests go where the URL shows, even if the environment names another endpoint for this
     // service.
     config.set_endpoint_url(location.endpoint.clone());
     let times = Times::default();
@@ -118,7 +122,7 @@ async fn describe(link: &Link) -> Result<TableDescription, OpenError> {
     }
 }
 
-/// Is it a table of ours?
+/// Checks that the table has the key schema of a store's table.
 fn check_key(link: &Link, table: &TableDescription) -> Result<(), OpenError> {
     let kind = |name: &str| {
         let known = table.attribute_definitions().iter().find(|known| known.attribute_name() == name);
@@ -145,7 +149,8 @@ fn not_active(link: &Link, status: Option<&TableStatus>) -> OpenError {
     OpenError::NotActive { url: link.url.clone(), status }
 }
 
-/// Every call once, on an item beside the spaces: may these credentials do what the store will do?
+/// Makes every call once, on an item outside the spaces, to test that the credentials allow what
+/// the store will do.
 async fn try_out(opened: &Opened) -> Result<(), OpenError> {
     let Opened { link, layout } = opened;
     let partition = layout.aside(&format!("probe/{:032x}", rand::random::<u128>()));
@@ -157,7 +162,7 @@ async fn try_out(opened: &Opened) -> Result<(), OpenError> {
     let read = link.get(&place).await?;
     let listed = link.query(&place.partition, &[0], &[1], 1, Columns::Names).await?;
     if read.is_none_or(|item| item.body != "aft" || item.tag != tag.as_slice()) || listed.rows.len() != 1 {
-        let text = not_dynamodb(&asked, "what was written is not read");
+        let text = not_dynamodb(&asked, "a written item is not read back");
         return Err(Error::NoAnswer(text).into());
     }
     link.delete(&place, Some(&tag)).await.map_err(failed)?;

@@ -1,22 +1,22 @@
-//! How to open a store.
+//! The options for opening a store.
 
 use aft_store_aws::Keys;
 
 use crate::Prices;
 
-/// How to open a [`DynamoDbStore`](crate::DynamoDbStore).
+/// The options for opening a [`DynamoDbStore`](crate::DynamoDbStore).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Of what requests consume.
+    /// The prices of the capacity that requests consume, for the reported costs.
     pub prices: Prices,
-    /// Instead of what the usual provider chain gives.
+    /// The credentials to use instead of those of the usual provider chain.
     pub keys: Option<Keys>,
 }
 
 impl Options {
-    /// With these keys instead of what the provider chain gives: for tests, whose environment is
-    /// that of the whole process.
+    /// Returns options with these keys instead of the provider chain's credentials. This is for
+    /// tests, which share their environment with the whole process.
     pub fn with_keys(access: impl Into<String>, secret: impl Into<String>) -> Options {
         Options { keys: Some(Keys { access: access.into(), secret: secret.into() }), ..Options::default() }
     }

@@ -1,16 +1,16 @@
-//! Small puts without a condition, many of them at once.
+//! Small puts without a condition, which share requests under load.
 //!
-//! While few are under way, each is a request of its own, and nobody waits. Beyond [`AT_ONCE_MAX`]
-//! they wait until a request ends, and go out together, up to 25 in one: most of what a small
-//! request costs either side is the request's and not the item's. So a quiet store answers as
-//! quickly as ever, and a busy one is asked less. Large bodies go past all this: nothing is shared
-//! between them, and a batch of them would hold up those behind it.
+//! While few are in flight, each is a request of its own, and none waits. Beyond [`AT_ONCE_MAX`]
+//! requests, puts wait until one ends, and are sent together, up to 25 in one: most of the cost of
+//! a small request, on either side, is that of the request and not of the item. So a quiet store
+//! keeps its low latency, and a busy one gets fewer requests. Large bodies bypass the queue: they
+//! would gain nothing from sharing a request, and a batch of them would delay the puts behind it.
 //!
-//! Puts that are asked for together, as the entries of a commit are, are one request where a single
-//! one would be. Twenty-five of them go at once: a full request gains nothing by waiting.
+//! Puts that are requested together, such as the entries of a commit, are queued and sent as one.
+//! Twenty-five of them are sent immediately: a full request gains nothing by waiting.
 //!
-//! What the server leaves undone of a batch ends as *busy*, each put for itself, and whoever asked
-//! repeats it, as it would had the put been alone.
+//! Each put that the server leaves unprocessed in a batch ends as *busy*, and its caller retries
+//! it, as if it had been sent alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -29,19 +29,22 @@ use crate::failure::Failure;
 use crate::layout::Place;
 use crate::link::{BATCH_MAX, Link, Only, WRITE_TIMEOUT};
 
-/// Requests under way before puts wait for each other. One of them ends after a quarter of a
-/// request's time on average, which is the wait; four batches at 10 ms each are 10,000 puts a
-/// second. docs/benchmarks.md has 2 to 16 beside each other.
+/// The number of requests in flight above which puts wait. On average one of the four ends after a
+/// quarter of a request's time, which is the wait; four batches at 10 ms each are 10,000 puts a
+/// second. docs/benchmarks.md compares values from 2 to 16.
 const AT_ONCE_MAX: usize = 4;
-/// A request counts as under way for so long at most: one that hangs (a connection that is gone and
-/// does not say so) does not hold the others up. Many times what one takes.
+/// The longest time for which a request counts as in flight, so that one that hangs (on a
+/// connection that was lost without notice) does not delay the others. It is many times the
+/// duration of a request.
 const TURN_MAX: Duration = Duration::from_millis(250);
-/// The largest body that shares a request: 25 of them are 400 KB, which one item may have too.
+/// The size of the largest body that shares a request: 25 of them are 400 KB, as much as one item
+/// may have.
 const SHARED_BODY_BYTES_MAX: usize = 16 << 10;
-/// Puts that wait at most: many times the calls that a node has under way at once (1,024).
+/// The number of puts that may wait: many times the number of calls that a node has in flight at
+/// once (1,024).
 const WAITING_MAX: usize = 10_000;
 
-/// An item to be written, whatever is there.
+/// An item to write without a condition.
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
     pub(crate) place: Place,
@@ -49,7 +52,7 @@ pub(crate) struct Put {
     pub(crate) tag: Vec<u8>,
 }
 
-/// The puts of a store.
+/// The queue of a store's puts.
 pub(crate) struct Puts {
     link: Arc<Link>,
     queue: Mutex<Queue>,
@@ -57,24 +60,25 @@ pub(crate) struct Puts {
 
 #[derive(Default)]
 struct Queue {
-    /// Requests; at most [`AT_ONCE_MAX`].
+    /// The number of requests in flight; at most [`AT_ONCE_MAX`].
     under_way: usize,
-    /// Empty unless so many are under way.
+    /// The puts that wait; empty unless [`AT_ONCE_MAX`] requests are in flight.
     waiting: VecDeque<Waiting>,
 }
 
+/// A put that waits, and the sender of its outcome.
 struct Waiting {
     put: Put,
     told: oneshot::Sender<Result<(), Error>>,
 }
 
-/// The fate of puts that are asked for together.
+/// The result of queueing puts that are requested together.
 enum Entered {
-    /// They go at once, in one request that counts as under way.
+    /// They are sent immediately, in one request that counts as in flight.
     Go(Vec<Put>),
-    /// They wait.
+    /// They wait; each has a receiver of its outcome.
     Wait(Vec<oneshot::Receiver<Result<(), Error>>>),
-    /// Too many wait.
+    /// The queue is full.
     Full,
 }
 
@@ -83,6 +87,7 @@ impl Puts {
         Arc::new(Puts { link, queue: Mutex::default() })
     }
 
+    /// Writes one item: a large one alone, a small one through the queue.
     pub(crate) async fn put(self: &Arc<Puts>, put: Put) -> Result<(), Error> {
         if !is_small(&put) {
             return self.alone(&put).await;
@@ -90,7 +95,7 @@ impl Puts {
         self.put_together(vec![put]).await.pop().expect("an outcome for each put")
     }
 
-    /// Writes up to [`BATCH_MAX`] small items; the outcome of each, in their order.
+    /// Writes up to [`BATCH_MAX`] small items, and returns the outcome of each, in their order.
     pub(crate) async fn put_together(self: &Arc<Puts>, puts: Vec<Put>) -> Vec<Result<(), Error>> {
         let len = puts.len();
         assert!((1..=BATCH_MAX).contains(&len), "{len} puts together");
@@ -109,7 +114,7 @@ impl Puts {
                 join_all(answers.into_iter().map(|answer| outcome_of(answer, &asked))).await
             }
             Entered::Full => {
-                let text = format!("{asked}: not sent: {WAITING_MAX} puts wait already");
+                let text = format!("{asked}: not sent: {WAITING_MAX} puts are waiting already");
                 vec![Err(Error::Busy(text)); len]
             }
         };
@@ -126,8 +131,8 @@ impl Puts {
         outcome.map_err(|failure| failure.into_error(&self.link.asked("put", &put.place)))
     }
 
-    /// Sends a batch, and tells each what became of it. Once nobody waits for any of it, it is
-    /// given up.
+    /// Sends a batch, and sends each put's outcome to its caller. Drops the request once no caller
+    /// waits for any part of it.
     async fn together(&self, batch: Vec<Waiting>) {
         let (puts, mut told): (Vec<Put>, Vec<_>) = batch.into_iter().map(|one| (one.put, one.told)).unzip();
         let outcomes = tokio::select! {
@@ -135,11 +140,12 @@ impl Puts {
             _ = join_all(told.iter_mut().map(oneshot::Sender::closed)) => return,
         };
         for (told, outcome) in told.into_iter().zip(outcomes) {
-            // Nobody waits any more: then nobody is told.
+            // An error means that this caller no longer waits.
             let _ = told.send(outcome);
         }
     }
 
+    /// Sends puts in one request, and returns the outcome of each.
     async fn outcomes(&self, puts: &[Put]) -> Vec<Result<(), Error>> {
         let each_alone = || join_all(puts.iter().map(|put| self.alone(put)));
         if puts.len() == 1 {
@@ -149,23 +155,25 @@ impl Puts {
         match self.link.put_batch(&asked, puts).await {
             Ok(undone) => {
                 let outcome = |put: &Put| match undone.contains(&put.place) {
-                    true => Err(Error::Busy(format!("{asked}: the server leaves this one undone"))),
+                    true => Err(Error::Busy(format!("{asked}: the server left this item unprocessed"))),
                     false => Ok(()),
                 };
                 puts.iter().map(outcome).collect()
             }
-            // What is wrong with one is not wrong with all.
+            // One bad item makes the server reject the whole batch: send each alone, so that the
+            // others succeed.
             Err(Failure::NoTable(_) | Failure::Failed(Error::Refused(_))) => each_alone().await,
             Err(failure) => vec![Err(failure.into_error(&asked)); puts.len()],
         }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("nobody panics while holding it")
+        self.queue.lock().expect("no holder panics")
     }
 }
 
 impl Queue {
+    /// Admits puts as a new request if few are in flight; otherwise queues them, if there is room.
     fn enter(&mut self, puts: Vec<Put>) -> Entered {
         if self.under_way < AT_ONCE_MAX {
             self.under_way += 1;
@@ -182,8 +190,8 @@ impl Queue {
         Entered::Wait(puts.into_iter().map(wait).collect())
     }
 
-    /// Those that go next, in the place of a request that has ended: of different items, since a
-    /// batch that has one twice is refused.
+    /// Takes the puts to send next, in place of a request that has ended. They are of different
+    /// items, since the server rejects a batch that has an item twice.
     fn next(&mut self) -> Vec<Waiting> {
         let mut batch: Vec<Waiting> = Vec::new();
         let mut places = HashSet::new();
@@ -191,6 +199,7 @@ impl Queue {
         while batch.len() < BATCH_MAX
             && let Some(one) = self.waiting.pop_front()
         {
+            // Its caller no longer waits.
             if one.told.is_closed() {
                 continue;
             }
@@ -200,7 +209,7 @@ impl Queue {
                 kept.push_back(one);
             }
         }
-        // In their order: what was passed over comes first next time.
+        // Keep the order: puts that were passed over come first next time.
         kept.append(&mut self.waiting);
         self.waiting = kept;
         if batch.is_empty() {
@@ -210,25 +219,27 @@ impl Queue {
     }
 }
 
-/// Says whether a put shares requests with others.
+/// Returns true if a put is small enough to share requests with others.
 pub(crate) fn is_small(put: &Put) -> bool {
     put.body.len() <= SHARED_BODY_BYTES_MAX
 }
 
-/// The outcome of a put that waits.
+/// Waits for the outcome of a queued put. `asked` names the call.
 async fn outcome_of(answer: oneshot::Receiver<Result<(), Error>>, asked: &str) -> Result<(), Error> {
     match timeout(WRITE_TIMEOUT, answer).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(Error::NoAnswer(format!("{asked}: the request that it shared was given up"))),
+        Ok(Err(_)) => Err(Error::NoAnswer(format!("{asked}: the shared request was dropped"))),
         Err(_) => Err(Error::NoAnswer(format!("{asked}: took longer than {WRITE_TIMEOUT:?}"))),
     }
 }
 
-/// A request under way. When it ends, or is dropped, those that wait go in its place.
+/// The slot of a request in flight. When it ends, or is dropped, the waiting puts are sent in its
+/// place.
 struct Turn(Arc<Puts>);
 
 impl Turn {
-    /// The outcome of a request that has this turn.
+    /// Runs a request in this slot, and returns its outcome. A slow request goes on after it has
+    /// lost the slot.
     async fn during<T>(self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         let in_turn = timeout(TURN_MAX, &mut request).await;
@@ -252,7 +263,8 @@ impl Drop for Turn {
                 let puts = next.0.clone();
                 next.during(puts.together(batch)).await;
             })),
-            // Outside a runtime: whoever waits is told, and `next` sees to the others.
+            // Outside a runtime nothing can be sent: dropping the batch notifies its callers, and
+            // dropping `next` does the same for the rest of the queue.
             Err(_) => drop(batch),
         }
     }
@@ -265,12 +277,12 @@ mod tests {
 
     struct Asked {
         queue: Queue,
-        /// Those who wait for an answer.
+        /// The receivers of those that wait for an outcome.
         waiting: Vec<oneshot::Receiver<Result<(), Error>>>,
     }
 
     impl Asked {
-        /// All but the puts are under way.
+        /// Returns a queue with [`AT_ONCE_MAX`] requests in flight, and `puts` waiting.
         fn new(puts: &[&'static str]) -> Asked {
             let mut asked = Asked { queue: Queue::default(), waiting: Vec::new() };
             for _ in 0..AT_ONCE_MAX {
@@ -282,7 +294,7 @@ mod tests {
             asked
         }
 
-        /// Whether it goes at once.
+        /// Returns true if the put is sent immediately.
         fn put(&mut self, item: &'static str) -> bool {
             let place = Layout::new("p").place(&aft_store::Name::new(aft_store::Space::Version, "k", item));
             match self.queue.enter(vec![Put { place, body: Bytes::new(), tag: Vec::new() }]) {
@@ -295,7 +307,7 @@ mod tests {
             }
         }
 
-        /// The items that go next.
+        /// Returns the items that are sent next.
         fn next(&mut self) -> Vec<String> {
             let batch = self.queue.next();
             batch.iter().map(|one| item_of(&one.put.place)).collect()
@@ -308,19 +320,19 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_go_together_in_their_order() {
+    fn waiting_puts_are_sent_together_in_their_order() {
         let mut asked = Asked::new(&["a", "b", "c"]);
         assert_eq!(asked.next(), ["a", "b", "c"]);
         assert_eq!(asked.queue.under_way, AT_ONCE_MAX);
         assert!(!asked.put("d"));
         assert_eq!(asked.next(), ["d"]);
-        // Nobody waits: the next put may go.
+        // Nothing waits, so a slot is free.
         assert!(asked.next().is_empty());
         assert!(asked.put("e") && !asked.put("f"));
     }
 
     #[test]
-    fn a_batch_has_an_item_once() {
+    fn a_batch_has_no_item_twice() {
         let mut asked = Asked::new(&["a", "a", "b", "a", "c"]);
         assert_eq!(asked.next(), ["a", "b", "c"]);
         assert_eq!(asked.next(), ["a"]);
@@ -335,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_what_is_not_sent() {
+    fn puts_whose_caller_is_gone_are_not_sent() {
         let mut asked = Asked::new(&["a", "b"]);
         asked.waiting.remove(0);
         assert_eq!(asked.next(), ["b"]);

@@ -1,4 +1,5 @@
-//! The names of a space across groups, in order, with their bodies: one query a partition, merged.
+//! The names of a space across groups, in order, with their bodies: a merge of one query for each
+//! partition.
 //!
 //! ```text
 //!   PREFIX/version/0   a·1   a·2   d·1 ─┐
@@ -7,13 +8,14 @@
 //!   PREFIX/version/7   c·1   f·1       ─┘
 //! ```
 //!
-//! Each partition is asked for its share of the page and a little more, since keys are spread
-//! evenly. A partition that runs out ends the page, if that is half full; else it is asked again.
-//! What was read and not given is read again by the next page: nothing is remembered between pages.
+//! Each partition is queried for its share of the page and a little more, since keys are spread
+//! evenly. When the rows read from a partition are used up, the page ends if it is half full;
+//! otherwise that partition is queried again. Rows that were read and not returned are read again
+//! by the next page: nothing is cached between pages.
 //!
-//! Groups that are cut (`layout`) are in no order among those with the same start. Those that a
-//! page shows whole are sorted in memory, since each item carries its group. Of others all with the
-//! start are looked at, and the lowest that the page has room for are read group by group.
+//! Cut groups (`layout`) with the same start are not sorted. If all of them are on one page of
+//! rows, they are sorted in memory, since each item carries its group. Otherwise all groups with
+//! the start are read, and the lowest that the page has room for are then read group by group.
 
 use std::collections::VecDeque;
 
@@ -25,16 +27,16 @@ use crate::layout::{self, Layout, Told};
 use crate::link::{Columns, Link, PAGE_MAX, Page, Row};
 use crate::listing::{cut, foreign, next, unanswered};
 
-/// Rounds of queries of one call, after which it answers with what it has: some hundred
-/// milliseconds' worth, far below a caller's time-out.
+/// The number of rounds of queries after which a call returns the names found so far: they take a
+/// few hundred milliseconds, far less than a caller's timeout.
 const ROUNDS_MAX: usize = 16;
-/// Cut groups of one partition that are read at once.
+/// The number of cut groups of one partition that are read at once.
 const CUT_AT_ONCE: usize = 16;
-/// Bytes of bodies after which a page ends where it is: a round brings 8 MB at most, so this and
-/// the rounds bound what a page holds.
+/// The size of bodies after which a page ends early. A round reads at most 8 MB, so this and the
+/// number of rounds bound the size of a page.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// The names that a scan looks for, and the sort key up to which it looks.
+/// The arguments of a scan, and the sort key up to which it reads.
 struct Scan<'a> {
     link: &'a Link,
     prefix: &'a [u8],
@@ -46,19 +48,21 @@ struct Scan<'a> {
 /// A partition, and how far it has been read.
 struct Cursor {
     partition: String,
-    /// In order: what was read and not taken.
+    /// The names that were read and not taken, in order.
     found: VecDeque<Scanned>,
-    /// Groups that are cut, in order, to be read before going on, each from a sort key on.
+    /// The cut groups to read before continuing at `from`, in order, each with the sort key from
+    /// which to read it.
     groups: VecDeque<(Bytes, Vec<u8>)>,
-    /// The last of those, where there are more with their start, which is at `from`.
+    /// The last of those groups, if there are more with their start, which is at `from`.
     cut_after: Option<Bytes>,
-    /// The sort key to go on from; `None` at the end.
+    /// The sort key at which to continue; `None` at the end.
     from: Option<Vec<u8>>,
-    /// Objects met that are nothing of ours, since this was last taken.
+    /// The foreign items met since this was last taken.
     damaged: Damage,
 }
 
-/// A page of the names of groups that start with `prefix`, those after `after`.
+/// Returns a page of up to `limit` names of groups that start with `prefix`, after the position
+/// `after`.
 pub(crate) async fn page(
     link: &Link,
     layout: &Layout,
@@ -73,11 +77,11 @@ pub(crate) async fn page(
         Some(Position { group, item: Some(item) }) if !layout::is_cut(group) => {
             layout::after_item(group, item)
         }
-        // Of a cut one its neighbours are looked at again.
+        // Groups with the same start as a cut one are read again.
         Some(Position { group, .. }) => layout::after_group(group),
         None => start.clone(),
     };
-    // No sort key is empty, and none is lower.
+    // The lowest key to query from, since DynamoDB takes no empty sort key.
     let from = from.max(start.clone()).max(vec![0]);
     let cursor = |partition| {
         let (found, groups) = (VecDeque::new(), VecDeque::new());
@@ -97,8 +101,8 @@ pub(crate) async fn page(
     Ok(page)
 }
 
-/// Bodies come for nothing, but for parts of large values: those are what a page would be full of,
-/// and nobody who looks for their names wants them.
+/// Returns the columns to query. Bodies cost nothing extra, so they are included. The exception is
+/// parts of large values: they would fill the pages, and callers that list them do not need them.
 fn columns(space: Space) -> Columns {
     match space {
         Space::Blob => Columns::Names,
@@ -113,18 +117,20 @@ fn columns(space: Space) -> Columns {
     }
 }
 
-/// The number of names to ask each of `partitions` for, so that together they most likely have
-/// `len` names.
+/// Returns the number of names to query each of `partitions` for, so that together they most likely
+/// return `len` names.
 fn share(len: usize, partitions: usize) -> usize {
-    assert!(partitions > 0, "somebody is asked");
+    assert!(partitions > 0, "there is a partition to query");
     let even = len.div_ceil(partitions);
     (even + even / 8 + 2).min(len)
 }
 
 impl Scan<'_> {
+    /// Merges the cursors into a page of at most `limit` names.
     async fn merge(&self, mut cursors: Vec<Cursor>, limit: usize) -> Result<ScanPage> {
         let (mut names, mut damaged, mut bytes) = (Vec::<Scanned>::new(), Damage::default(), 0);
         for round in 0.. {
+            // Every cursor without a name must read on, since its next name may be the lowest.
             let mut behind: Vec<&mut Cursor> = cursors.iter_mut().filter(|one| one.is_behind()).collect();
             let len = share(limit - names.len(), behind.len().max(1));
             let (mut tries, mut read) = (0, Vec::new());
@@ -135,7 +141,8 @@ impl Scan<'_> {
             }
             bytes += read.into_iter().sum::<usize>();
             cursors.iter_mut().for_each(|one| damaged.append(std::mem::take(&mut one.damaged)));
-            // The lowest of all is known as long as nobody has something lower that was not read.
+            // The lowest name of all is known as long as no cursor may have a lower one that is not
+            // read yet.
             while names.len() < limit && !cursors.iter().any(Cursor::is_behind) {
                 let firsts =
                     cursors.iter().enumerate().filter_map(|(at, cursor)| Some((cursor.first()?, at)));
@@ -144,7 +151,7 @@ impl Scan<'_> {
                 };
                 let name = cursors[lowest].found.pop_front().expect("it has a first name");
                 match names.last() {
-                    // No two partitions hold one name, unless somebody else wrote one of them.
+                    // Two partitions hold the same name only if another program wrote one of them.
                     Some(last) if place(last) == place(&name) => {
                         damaged.add(|| self.twice(&cursors[lowest].partition, &name));
                     }
@@ -157,20 +164,22 @@ impl Scan<'_> {
                 return Ok(ScanPage { names, more, damaged });
             }
         }
-        unreachable!("rounds end by what they find")
+        unreachable!("the loop returns when a page is complete")
     }
 
+    /// Returns the text about a name that two partitions hold.
     fn twice(&self, partition: &str, name: &Scanned) -> String {
         let Scanned { group, item, .. } = name;
         let (url, group, item) = (&self.link.url, group.escape_ascii(), item.escape_ascii());
         format!("{url}: {partition} holds {group}/{item}, which another partition holds as well")
     }
 
+    /// Returns true if the name matches the prefix and comes after the position `after`.
     fn is_asked_for(&self, group: &[u8], item: &[u8]) -> bool {
         group.starts_with(self.prefix) && self.after.is_none_or(|after| after.is_before(group, item))
     }
 
-    /// The name and body in a row; `None` if it is nothing of ours.
+    /// Returns the name and body in a row; `None` if AFT does not write such an item.
     fn read(&self, row: Row) -> Option<Scanned> {
         let Row { sort, group, body } = row;
         if body.is_none() && self.columns == Columns::NamesAndBodies {
@@ -185,17 +194,17 @@ impl Scan<'_> {
 }
 
 impl Cursor {
-    /// Says whether it must look further before anything is lowest.
+    /// Returns true if it must read on before the lowest name of all cursors is known.
     fn is_behind(&self) -> bool {
         self.found.is_empty() && (self.from.is_some() || !self.groups.is_empty())
     }
 
-    /// The name that was found first and not taken.
+    /// Returns the first name that was not taken.
     fn first(&self) -> Option<(&Bytes, &Bytes)> {
         self.found.front().map(place)
     }
 
-    /// The name and body in a row, if they are asked for; what is nothing of ours is noted.
+    /// Returns the name and body in a row, if they are requested; records a foreign item as damage.
     fn take(&mut self, scan: &Scan<'_>, row: Row) -> Option<Scanned> {
         let sort = row.sort.clone();
         let Some(found) = scan.read(row) else {
@@ -205,10 +214,10 @@ impl Cursor {
         scan.is_asked_for(&found.group, &found.item).then_some(found)
     }
 
-    /// Reads on, by some `len` items; returns how many bytes of bodies came. It may find nothing
-    /// and not be at its end.
+    /// Reads about `len` more items, and returns the size of their bodies. It may find nothing
+    /// without being at its end. A call that fails can be repeated.
     async fn look_further(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
-        assert!(self.is_behind(), "what was found is taken first");
+        assert!(self.is_behind(), "names that were found are taken first");
         if !self.groups.is_empty() {
             return self.look_in_groups(scan, len).await;
         }
@@ -226,13 +235,14 @@ impl Cursor {
                 self.found.extend(name);
                 continue;
             };
+            // A run of cut groups with the same start, which are not sorted.
             let bucket = bucket.to_vec();
             let mut run = vec![row];
             while let Some(row) = rows.next_if(|row| row.sort.starts_with(&bucket)) {
                 run.push(row);
             }
             if rows.peek().is_some() || !page.more {
-                // All with this start are on the page: their order is made here.
+                // All groups with this start are on the page: sort them here.
                 let run = run.into_iter().filter_map(|row| self.take(scan, row));
                 let mut run: Vec<Scanned> = run.collect();
                 if let Some(taken) = self.cut_after.take() {
@@ -241,13 +251,13 @@ impl Cursor {
                 run.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.found.extend(run);
             } else if self.found.is_empty() {
-                // Where to go on if this is not answered, or if there are more.
+                // Come back here if the call below fails, or if there are more.
                 self.from = Some(bucket.clone());
                 if !self.take_cut_groups(scan, &bucket, len).await? {
                     self.from = Some(layout::past(&bucket));
                 }
             } else {
-                // Next time: what was found comes before it.
+                // Not yet: the names found so far come before these.
                 self.from = Some(bucket);
             }
         }
@@ -255,9 +265,11 @@ impl Cursor {
         Ok(bytes)
     }
 
-    /// Takes the lowest cut groups with this start that are asked for, at most `keep`; says whether
-    /// there are more.
+    /// Takes the lowest requested cut groups with the start `bucket`, at most `keep`. Returns true
+    /// if there are more.
     async fn take_cut_groups(&mut self, scan: &Scan<'_>, bucket: &[u8], keep: usize) -> Result<bool> {
+        // The sort key from which to read a group; `None` if all of it lies before the scan's
+        // start.
         let from = |group: &Bytes| match scan.after {
             Some(after) if *group < after.group => None,
             Some(Position { group: last, item }) if group == last => {
@@ -277,7 +289,7 @@ impl Cursor {
         Ok(self.cut_after.is_some())
     }
 
-    /// Reads on in the first of the cut groups, some of them at once.
+    /// Reads on in the first few of the cut groups at once, and returns the size of the bodies.
     async fn look_in_groups(&mut self, scan: &Scan<'_>, len: usize) -> Result<usize> {
         let at_once = self.groups.len().min(CUT_AT_ONCE);
         let partition = &self.partition;
@@ -288,7 +300,8 @@ impl Cursor {
         let pages: Vec<Page> = try_join_all(queries).await?;
         let mut bytes = 0;
         for page in pages {
-            // What comes behind a group that goes on is read again when its turn comes.
+            // If a group has more items, the groups behind it were read too early, and are read
+            // again later.
             let goes_on = page.more;
             match goes_on {
                 true => self.groups[0].1 = next(&page.rows),

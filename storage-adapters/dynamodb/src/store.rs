@@ -1,4 +1,4 @@
-//! The store: names to places, calls to requests.
+//! The store: maps names to places, and calls to requests.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,30 +19,31 @@ use crate::meter::Consumed;
 use crate::puts::{Put, Puts};
 use crate::{OpenError, Options, Prepared, commit, listing, open, scan};
 
-/// What an item holds, the names of its attributes included.
+/// The size of the largest item, the names of its attributes included.
 const ITEM_BYTES_MAX: usize = 400 << 10;
-/// The largest body: an item's bytes less the longest key, the tag and a whole long group.
+/// The size of the largest body: that of an item, less the longest key, the tag and the longest
+/// group.
 const BODY_BYTES_MAX: usize = 400_000;
 const _: () = assert!(
     BODY_BYTES_MAX
         + PREFIX_BYTES_MAX
-        // A space's name and a partition's number, a sort key, the names of five attributes.
+        // A space's name and a partition's number; a sort key; the names of five attributes.
         + 16 + 1_024 + 5
         + TAG_BYTES
         + Name::GROUP_BYTES_MAX
         <= ITEM_BYTES_MAX
 );
-/// The size of a part of a large value. The price is by KB, so large parts save nothing but
+/// The size of a part of a large value. DynamoDB charges by KB, so larger parts would save only
 /// requests.
 const BLOB_PART_BYTES: usize = 256 << 10;
 const _: () = assert!(BLOB_PART_BYTES < BODY_BYTES_MAX);
-/// How long a request that nobody waits for may take to arrive and be carried out: DynamoDB refuses
-/// signatures older than 15 minutes.
+/// The time in which a request that nobody waits for any more may still be carried out. DynamoDB
+/// rejects signatures older than 15 minutes.
 const GRACE_MS: u64 = 60 * 60 * 1_000;
-/// Batches of deletions under way at once.
+/// The number of batches of deletions in flight at once.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// A table, or a prefix of one. A clone shares the connections and the counts.
+/// A store in a table, or in a prefix of one. Clones share the connections and the counts.
 #[derive(Clone)]
 pub struct DynamoDbStore {
     inner: Arc<Inner>,
@@ -55,30 +56,31 @@ struct Inner {
 }
 
 impl fmt::Debug for DynamoDbStore {
-    // The client's own form is long, and nobody should have to wonder whether it shows a secret.
+    // Leaves the client out: its own output is long, and might show a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamoDbStore").field("url", &self.inner.link.url).finish_non_exhaustive()
     }
 }
 
 impl DynamoDbStore {
-    /// Opens the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`, after a look whether the
-    /// table is there, is one of ours, and lets itself be written: six requests, on an item of its
-    /// own that it deletes.
+    /// Opens the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R`. First checks that the
+    /// table exists, has the right key schema, and can be read and written: six requests, on an
+    /// item of its own that is deleted afterwards.
     ///
     /// # Errors
-    /// If the URL is wrong, there are no credentials, or the table cannot be read and written; the
-    /// text names the remedy.
+    /// An [`OpenError`] if the URL is wrong, there are no credentials, or the table cannot be read
+    /// and written. Its text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
         let opened = open::open(url, options).await?;
         Ok(DynamoDbStore::from(opened))
     }
 
-    /// As [`DynamoDbStore::open`], but makes the table if it is not there, and waits until it
-    /// serves.
+    /// Opens the store like [`DynamoDbStore::open`], but creates the table if it does not exist,
+    /// and waits until it is active.
     ///
     /// # Errors
-    /// As [`DynamoDbStore::open`], and if the table cannot be made.
+    /// The errors of [`DynamoDbStore::open`], and an error if the table cannot be created or does
+    /// not become active.
     pub async fn init(
         url: &str,
         options: &Options,
@@ -87,7 +89,7 @@ impl DynamoDbStore {
         Ok((DynamoDbStore::from(opened), prepared))
     }
 
-    /// The capacity that calls have consumed so far.
+    /// Returns the capacity that calls have consumed so far.
     pub fn consumed(&self) -> Consumed {
         self.inner.link.meter.so_far()
     }
@@ -103,7 +105,10 @@ impl DynamoDbStore {
         lost(link.put(&place, body, &fresh_tag(), only).await, || link.asked("write", &place))
     }
 
-    /// An item as it is to be written, if it is not too large.
+    /// Returns the put of a name's item, with a fresh tag.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the body is too large.
     pub(crate) fn put_of(&self, name: &Name, body: Bytes) -> Result<Put> {
         let place = self.place_of(name, &body)?;
         Ok(Put { place, body, tag: fresh_tag() })
@@ -113,12 +118,15 @@ impl DynamoDbStore {
         &self.inner.puts
     }
 
-    /// Where it is to be written, if it is not too large.
+    /// Returns the place of a name's item.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the body is too large.
     fn place_of(&self, name: &Name, body: &Bytes) -> Result<Place> {
         let Inner { link, layout, .. } = &*self.inner;
         if body.len() > BODY_BYTES_MAX {
             let text = format!(
-                "{}: body of {} bytes for {name}; the most is {BODY_BYTES_MAX}, since DynamoDB takes items of 400 KB",
+                "{}: the body for {name} is too large: it has {} bytes, and the limit is {BODY_BYTES_MAX}, since DynamoDB's items have at most 400 KB",
                 link.url,
                 body.len()
             );
@@ -128,7 +136,8 @@ impl DynamoDbStore {
     }
 }
 
-/// Fresh for every write: whoever holds an older one has not seen this content.
+/// Returns a tag for a write. Each write has another, so that a caller with an older tag is known
+/// not to have seen this content.
 fn fresh_tag() -> Vec<u8> {
     rand::random::<[u8; TAG_BYTES]>().to_vec()
 }
@@ -142,10 +151,10 @@ impl From<open::Opened> for DynamoDbStore {
     }
 }
 
-/// The condition of a write did not hold.
+/// The outcome of a write whose condition did not hold.
 struct Lost;
 
-/// Takes apart: done, the condition did not hold, an error.
+/// Splits an outcome into success, a condition that did not hold, and an error.
 fn lost(
     outcome: std::result::Result<(), Failure>,
     asked: impl FnOnce() -> String,
@@ -211,7 +220,9 @@ impl Store for DynamoDbStore {
         let Some(item) = link.get(&place).await? else { return Ok(None) };
         if item.group != place.group {
             let asked = link.asked("get", &place);
-            return Err(Error::Damaged(format!("{asked}: the item is another group's")));
+            return Err(Error::Damaged(format!(
+                "{asked}: the item belongs to another group; keep other items out of this table"
+            )));
         }
         Ok(Some((item.body, Tag(item.tag))))
     }
@@ -232,7 +243,7 @@ impl Store for DynamoDbStore {
 
     async fn delete(&self, names: &[Name]) -> Result<()> {
         let Inner { link, layout, .. } = &*self.inner;
-        // A batch with one item twice is refused.
+        // The server rejects a batch that has an item twice.
         let places: BTreeSet<Place> = names.iter().map(|name| layout.place(name)).collect();
         let places: Vec<Place> = places.into_iter().collect();
         if let [place] = places.as_slice() {

@@ -1,6 +1,7 @@
-//! DynamoDB's own transactions over plain items: the shim needs none, and is compared with them.
+//! DynamoDB's own transactions over plain items. The shim does not need them; benchmarks compare it
+//! with them.
 //!
-//! Each item costs twice the units that it costs alone.
+//! Each item costs twice the units of a single read or write.
 
 use aft_store::Error;
 use aws_sdk_dynamodb::types::{Get, Put, ReturnConsumedCapacity, TransactGetItem, TransactWriteItem};
@@ -12,7 +13,7 @@ use crate::link::{Link, READ_TIMEOUT, WRITE_TIMEOUT, item, key, read_item};
 use crate::meter::Class;
 
 impl Link {
-    /// The bodies at several places at one moment, in their order.
+    /// Returns the bodies at several places at one moment, in the order of `places`.
     pub(crate) async fn transact_get(&self, places: &[Place]) -> Result<Vec<Option<Bytes>>, Error> {
         let asked = format!("{}: transact_get of {} items", self.url, places.len());
         let get = |place: &Place| {
@@ -47,7 +48,7 @@ impl Link {
         found.into_iter().map(body).collect()
     }
 
-    /// Writes all of these or none.
+    /// Writes all of `bodies` or none.
     pub(crate) async fn transact_put(
         &self,
         bodies: &[(Place, Bytes)],
@@ -68,8 +69,8 @@ impl Link {
         let output = self
             .within(&asked, WRITE_TIMEOUT, Class::TransactPut, bytes, async {
                 Box::pin(request.send()).await.map_err(|error| match error.as_service_error() {
-                    // No condition is set: whatever cancelled it is another transaction, or too
-                    // high a rate.
+                    // No condition is set, so only another transaction or throttling can have
+                    // cancelled it.
                     Some(why) if why.is_transaction_canceled_exception() => {
                         Failure::Failed(Error::Busy(format!("{asked}: cancelled: {why}")))
                     }

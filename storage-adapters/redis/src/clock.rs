@@ -82,7 +82,8 @@ impl Heard {
     /// The earliest time that the server's clock can show at `when`, not before the answer came, if
     /// it is not set.
     fn earliest_at(&self, when: Instant) -> i64 {
-        let ahead = i64::try_from((when - self.received.now).as_micros()).expect("no deadline is so far");
+        let ahead =
+            i64::try_from((when - self.received.now).as_micros()).expect("no deadline is that far ahead");
         self.at_us + ahead - ahead * DRIFT_PER_MILLE / 1_000
     }
 }
@@ -122,7 +123,7 @@ impl Clock {
     /// The last moment by the server's clock, in microseconds, at which this machine's has surely
     /// not passed `deadline`; `None` if nothing was heard that still holds.
     pub(crate) fn moment(&self, deadline: Instant, here: Here) -> Option<i64> {
-        assert!(deadline >= here.now, "a write whose time is over is not sent");
+        assert!(deadline >= here.now, "a write past its deadline is not sent");
         let heard = self.heard.filter(|heard| heard.holds(here))?;
         Some(heard.earliest_at(deadline))
     }

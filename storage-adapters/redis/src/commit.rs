@@ -106,7 +106,7 @@ fn batches(pieces: &[(Name, Bytes)], has_record: bool) -> Vec<Batch> {
     assert_eq!(
         batches.iter().map(|batch| batch.range.len()).sum::<usize>(),
         pieces.len(),
-        "none is left out"
+        "no piece is left out"
     );
     batches
 }

@@ -160,12 +160,12 @@ struct Learned {
 
 impl Live {
     fn clock(&self) -> MutexGuard<'_, Clock> {
-        self.learned.clock.lock().expect("nobody panics with it in hand")
+        self.learned.clock.lock().expect("no holder panics")
     }
 
     /// Its last look is more recent than that.
     fn is_fresh(&self, look_every: Duration) -> bool {
-        let seen = self.learned.seen.lock().expect("nobody panics with it in hand");
+        let seen = self.learned.seen.lock().expect("no holder panics");
         let Some((began, _)) = seen.as_ref() else { return false };
         let here = Here::read();
         here.now - began.now < look_every && !here.was_suspended_since(*began)
@@ -200,19 +200,15 @@ struct Slot {
 
 impl Slot {
     fn live(&self) -> Option<Live> {
-        self.live.lock().expect("nobody panics with it in hand").clone()
+        self.live.lock().expect("no holder panics").clone()
     }
 
     fn holds(&self, number: u64) -> bool {
-        self.live
-            .lock()
-            .expect("nobody panics with it in hand")
-            .as_ref()
-            .is_some_and(|live| live.number == number)
+        self.live.lock().expect("no holder panics").as_ref().is_some_and(|live| live.number == number)
     }
 
     fn forget(&self, number: u64) {
-        let mut live = self.live.lock().expect("nobody panics with it in hand");
+        let mut live = self.live.lock().expect("no holder panics");
         if live.as_ref().is_some_and(|live| live.number == number) {
             *live = None;
         }
@@ -260,7 +256,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let before = self.slot.in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
-        assert!(before >= self.bytes, "a place is left once");
+        assert!(before >= self.bytes, "a place is released once");
     }
 }
 
@@ -297,7 +293,7 @@ impl Link {
     pub(crate) fn new(location: Location, look_every: Duration) -> Result<Link, Error> {
         // A connection in use hears the server's time with each look, before it forgets what it
         // heard.
-        assert!(look_every < clock::AGE_MAX, "looks are more frequent than that");
+        assert!(look_every < clock::AGE_MAX, "a look comes before times expire");
         let url = location.to_string();
         // Who, with which password and in which database, is said in the handshake of `connect`, so
         // that each refusal has its own words.
@@ -344,8 +340,8 @@ impl Link {
         let deadline = Instant::now() + READ_TIMEOUT;
         let ready =
             self.ready(asked, Lane::Small, 0, deadline).await.map_err(|failure| failure.into_error(asked))?;
-        let seen = ready.live.learned.seen.lock().expect("nobody panics with it in hand");
-        let (_, seen) = seen.as_ref().expect("what is ready was looked at");
+        let seen = ready.live.learned.seen.lock().expect("no holder panics");
+        let (_, seen) = seen.as_ref().expect("a ready connection was looked at");
         Ok(seen.clone())
     }
 
@@ -423,7 +419,7 @@ impl Link {
     }
 
     fn terms(&self) -> &Terms {
-        self.terms.get().expect("nobody has a store before it is open")
+        self.terms.get().expect("the store is open")
     }
 
     /// Runs a script, which does nothing after `deadline`.
@@ -473,7 +469,7 @@ impl Link {
         match status {
             DONE | NOT_DONE => Ok(Ran { done: status == DONE, rest: rest.split_off(2) }),
             LATE => Err(Failure::Failed(Error::Busy(format!(
-                "{asked}: it came to the server after its time, and took no effect"
+                "{asked}: it reached the server after its deadline, and took no effect"
             )))),
             ANOTHER_STORE => Err(self.estranged(asked, slot, &live, deadline).await),
             _ => Err(strange(&Value::Int(status))),
@@ -572,7 +568,7 @@ impl Link {
     fn place(&self, lane: Lane, bytes: usize) -> Place<'_> {
         let bytes = REQUEST_BYTES + bytes;
         let (first, spare) = match lane {
-            Lane::Small => self.small.split_first().expect("there is one at least"),
+            Lane::Small => self.small.split_first().expect("there is at least one slot"),
             Lane::Large => return Place::on(&self.large, bytes),
         };
         let has_room = |slot: &Slot| slot.bytes() == 0 || slot.bytes() + bytes <= FULL_BYTES;
@@ -658,7 +654,7 @@ impl Link {
 
     /// Looks at the server after it showed another identity than the store's.
     async fn estranged(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Failure {
-        *live.learned.seen.lock().expect("nobody panics with it in hand") = None;
+        *live.learned.seen.lock().expect("no holder panics") = None;
         match self.look_again(asked, slot, live, deadline).await {
             Err(failure) => failure,
             // It is back.
@@ -695,7 +691,7 @@ impl Link {
         if let Some(terms) = self.terms.get() {
             terms.judge(&seen).map_err(Unusable::Unfit)?;
         }
-        *live.learned.seen.lock().expect("nobody panics with it in hand") = Some((began, seen));
+        *live.learned.seen.lock().expect("no holder panics") = Some((began, seen));
         Ok(())
     }
 
@@ -790,7 +786,7 @@ impl Link {
         });
         match made {
             Ok(live) => {
-                *slot.live.lock().expect("nobody panics with it in hand") = Some(live.clone());
+                *slot.live.lock().expect("no holder panics") = Some(live.clone());
                 *making = None;
                 Ok(live)
             }

@@ -20,17 +20,17 @@ impl Times {
     pub(crate) fn hear(&self, sent: Instant, received: Instant, at_us: i64) {
         assert!(sent <= received, "an answer comes after its request");
         let at_ms = u64::try_from(at_us).expect("a time before 1970 is rejected where it is read") / 1_000;
-        let mut kept = self.kept.lock().expect("nobody panics with it in hand");
+        let mut kept = self.kept.lock().expect("no holder panics");
         if kept.len() == TIMES_KEPT_MAX {
             kept.pop_front();
         }
         kept.push_back(TimeHeard { sent, received, at_ms, span_ms: SPAN_MS });
-        assert!(kept.len() <= TIMES_KEPT_MAX, "bounded");
+        assert!(kept.len() <= TIMES_KEPT_MAX, "too many times kept");
     }
 
     /// The times heard since the last call, oldest first.
     pub(crate) fn take(&self) -> Vec<TimeHeard> {
-        std::mem::take(&mut *self.kept.lock().expect("nobody panics with it in hand")).into()
+        std::mem::take(&mut *self.kept.lock().expect("no holder panics")).into()
     }
 }
 

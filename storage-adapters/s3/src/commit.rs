@@ -52,7 +52,7 @@ pub(crate) async fn commit(store: &S3Store, writes: Writes) -> Committed {
             Done::Entry(at, outcome) => committed.puts[at] = outcome,
         }
     }
-    assert_eq!(committed.created.is_some(), has_record, "a record has an outcome, and nothing else has");
+    assert_eq!(committed.created.is_some(), has_record, "only a commit with a record has its outcome");
     committed
 }
 

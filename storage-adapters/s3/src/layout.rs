@@ -285,7 +285,7 @@ pub(crate) fn seal(name: &Name, body: Bytes) -> Bytes {
         return body;
     }
     let mut sealed = BytesMut::with_capacity(SEAL_LEN_BYTES + name.group.len() + body.len());
-    sealed.put_u16(u16::try_from(name.group.len()).expect("names bound their group"));
+    sealed.put_u16(u16::try_from(name.group.len()).expect("a name's group is bounded"));
     sealed.put_slice(&name.group);
     sealed.put_slice(&body);
     sealed.freeze()

@@ -20,11 +20,12 @@
 //! | a node's start | GET of the description; GET of the mark with the first request | 0.8 |
 //! | `scan` | LIST for each 1,000 names; GET for each group longer than 480 characters | 5; 0.4 |
 //! | a large value | PUT for each 8 MiB; GET for each | 5; 0.4 |
-//! | collection, later | GET of the record; pages of 1,000 names; batches of 1,000 deletes | ≈ 0.5 |
+//! | collection, later (3) | GET of the record; listings; batched deletes | ≈ 0.5 |
 //!
 //! 1. The record's PUT has `If-None-Match: *`. All PUTs of a transaction are sent at the same time,
 //!    up to 64 at once: up to 63 keys take one round trip.
 //! 2. Only while the store's time is known too coarsely (protocol, section 9).
+//! 3. Listings have 1,000 names, and batches 1,000 deletions.
 //!
 //! `tests/stores/tests/requests.rs` counts all but the last two rows on the wire.
 //!

@@ -137,7 +137,7 @@ impl Scan<'_> {
                 Some(Read::Whole { group, item }) => {
                     // The encoded prefix may match neighbours as well.
                     if group.starts_with(self.prefix) {
-                        assert!(self.is_asked_for(&group, &item), "a listing goes on after its start");
+                        assert!(self.is_asked_for(&group, &item), "a listing continues after its start");
                         names.push(self.scanned(group, item, object));
                     }
                     objects = &objects[1..];
