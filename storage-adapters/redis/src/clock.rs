@@ -1,54 +1,56 @@
 //! The server's clock, as its answers showed it on one connection.
 //!
-//! A write carries the last moment at which its script may begin, in the server's time (`scripts`).
-//! That moment must not lie behind the caller's deadline, so it is reckoned from the *earliest*
-//! time that the server's clock can show at the deadline:
+//! A write carries the latest time, by the server's clock, at which its script may begin
+//! (`scripts`): its *moment*. The moment must not be later than the caller's deadline, so it is the
+//! *earliest* time that the server's clock can show at the deadline:
 //!
 //! ```text
-//!   sent ────────── the server read its clock: `at` ────────── received ─────────── now ──────── deadline
-//!                                                              clock ≥ at                        clock ≥ at + (deadline − received)
+//!   sent ── server reads its clock: `at` ── received ── now ── deadline
+//!                                           clock ≥ at         clock ≥ at + (deadline − received)
 //! ```
 //!
-//! The answer may have been long under way; then the bound is low, and the write too early at an
-//! end, never too late. Of several answers the highest bound counts, lessened by what the two
-//! clocks may drift apart. No wall clock of this machine takes part.
+//! If the answer was in flight for long, the bound is low, and the write expires too early, but
+//! never too late. Of several answers, the highest bound counts, reduced by the drift that the two
+//! clocks may have. This machine's wall clock is not used.
 //!
-//! Forgotten, so that the next write asks `TIME` first, is what was heard
+//! A time is dropped, so that the next write queries `TIME` first, if it was heard
 //! * on another connection: the address may lead to another server by now, with another clock;
-//! * on any connection, when one has shown an earlier time than it can: the clock was set back;
-//! * before this process was suspended (the clock that counts suspension moved apart from the one
-//!   that does not). A process that stood still in any other way needs no care: its own clock is
-//!   then behind the server's, and moments come too early;
+//! * on any connection, once one of them shows an earlier time than is possible: the clock was set
+//!   back;
+//! * before this machine was suspended (the clock that counts suspension moved further than the one
+//!   that does not). A process or machine that was paused in any other way needs no care: at worst
+//!   its clock is behind the server's, and moments are too early;
 //! * more than [`AGE_MAX`] ago.
 //!
-//! *What remains*: a server whose clock is set back between the answer and the script carries the
-//! script out later by as much. What it was set back by is noticed with the next answer if it is
+//! *What remains*: a server whose clock is set back between the answer and the script carries out
+//! the script later by the same amount. The next answer shows that the clock was set back, if by
 //! more than a round trip.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The largest drift of the server's clock against ours, in parts of a thousand: NTP slews by half
-/// of one.
+/// The largest drift of the server's clock against this machine's, in parts per thousand. NTP slews
+/// by at most half of that.
 const DRIFT_PER_MILLE: i64 = 1;
-/// Longer ago, what was heard is not believed any more: longer than connections in use go without a
-/// look at the server.
+/// The time after which a heard time is dropped. It is longer than the pause between looks on a
+/// connection in use.
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(120);
-/// A suspension that counts as one. The two clocks are read one after the other, so that they
-/// differ a little without any.
+/// The shortest difference that counts as a suspension. The two clocks are read one after the
+/// other, so that they differ a little without any.
 const SUSPENSION_MIN: Duration = Duration::from_millis(100);
 
-/// Both of this machine's clocks, read at one moment.
+/// This machine's two clocks, read at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Here {
-    /// Does not count suspension.
+    /// The clock that does not count suspension.
     pub(crate) now: Instant,
-    /// For how long this machine was suspended since it started.
+    /// The time for which this machine was suspended since it started.
     pub(crate) suspended: Duration,
 }
 
 impl Here {
+    /// Reads both clocks.
     pub(crate) fn read() -> Here {
         let now = Instant::now();
         let monotonic = duration(clock_gettime(ClockId::Monotonic));
@@ -58,7 +60,7 @@ impl Here {
 }
 
 impl Here {
-    /// This machine was suspended between `then` and this moment.
+    /// Returns true if this machine was suspended between `then` and `self`.
     pub(crate) fn was_suspended_since(self, then: Here) -> bool {
         self.suspended >= then.suspended + SUSPENSION_MIN
     }
@@ -73,14 +75,15 @@ fn duration(time: Timespec) -> Duration {
 /// An answer that bounds the server's clock from below.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
-    /// Microseconds since the epoch.
+    /// The time that the server's clock showed, in microseconds since the epoch.
     at_us: i64,
+    /// The time at which the answer was received.
     received: Here,
 }
 
 impl Heard {
-    /// The earliest time that the server's clock can show at `when`, not before the answer came, if
-    /// it is not set.
+    /// Returns the earliest time that the server's clock can show at `when`, unless it is set.
+    /// `when` must not be before the answer was received.
     fn earliest_at(&self, when: Instant) -> i64 {
         let ahead =
             i64::try_from((when - self.received.now).as_micros()).expect("no deadline is that far ahead");
@@ -95,8 +98,8 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Takes in that the server's clock showed `at_us` at some moment between `sent` and
-    /// `received`. Returns whether that is earlier than it can be: then the clock was set back.
+    /// Records that the server's clock showed `at_us` at some time between `sent` and `received`.
+    /// Returns true if that is earlier than is possible: then the clock was set back.
     pub(crate) fn hear(&mut self, sent: Instant, received: Here, at_us: i64) -> bool {
         assert!(sent <= received.now, "an answer comes after its request");
         let new = Heard { at_us, received };
@@ -104,9 +107,9 @@ impl Clock {
             self.heard = Some(new);
             return false;
         };
-        // The server read its clock after `sent`.
+        // The server read its clock after `sent`, so it cannot show less than the bound at `sent`.
         let set_back = sent >= old.received.now && at_us < old.earliest_at(sent);
-        // Answers may be taken in out of order: then the later one stays.
+        // Answers may be processed out of order: then the later one is kept.
         let higher = received.now >= old.received.now
             && new.earliest_at(received.now) >= old.earliest_at(received.now);
         if set_back || higher {
@@ -115,13 +118,13 @@ impl Clock {
         set_back
     }
 
-    /// Forgets what was heard.
+    /// Drops the time heard.
     pub(crate) fn forget(&mut self) {
         self.heard = None;
     }
 
-    /// The last moment by the server's clock, in microseconds, at which this machine's has surely
-    /// not passed `deadline`; `None` if nothing was heard that still holds.
+    /// Returns the latest time by the server's clock, in microseconds, at which `deadline` has
+    /// surely not passed; `None` if no valid time was heard.
     pub(crate) fn moment(&self, deadline: Instant, here: Here) -> Option<i64> {
         assert!(deadline >= here.now, "a write past its deadline is not sent");
         let heard = self.heard.filter(|heard| heard.holds(here))?;
@@ -130,6 +133,7 @@ impl Clock {
 }
 
 impl Heard {
+    /// Returns true if the time is not too old, and this machine was not suspended since.
     fn holds(&self, here: Here) -> bool {
         let age = here.now.saturating_duration_since(self.received.now);
         age <= AGE_MAX && !here.was_suspended_since(self.received)
@@ -150,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_reckoned_from_the_receipt() {
+    fn a_moment_is_counted_from_the_receipt() {
         let start = Instant::now();
         let mut clock = Clock::default();
         assert_eq!(clock.moment(start + MS, here(start)), None, "nothing was heard");
         clock.hear(start, here(start + 10 * MS), EPOCH_US);
-        // 1,000 ms from the receipt on, less the drift.
+        // The deadline is 1,000 ms after the receipt; less the drift.
         let deadline = start + 1_010 * MS;
         assert_eq!(clock.moment(deadline, here(start + 20 * MS)), Some(EPOCH_US + 999_000));
     }
@@ -167,7 +171,7 @@ mod tests {
         clock.hear(start, here(start + MS), EPOCH_US);
         let deadline = start + 5_000 * MS;
         let before = clock.moment(deadline, here(start + MS)).unwrap();
-        // An answer that lay in a socket for three seconds; then one that came at once.
+        // An answer that was in a socket for three seconds; then one that arrived immediately.
         clock.hear(start + 10 * MS, here(start + 3_010 * MS), EPOCH_US + 10_000);
         assert_eq!(clock.moment(deadline, here(start + 3_010 * MS)), Some(before));
         clock.hear(start + 3_010 * MS, here(start + 3_011 * MS), EPOCH_US + 3_010_900);
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_is_believed() {
+    fn a_clock_that_was_set_back_replaces_the_earlier_time() {
         let start = Instant::now();
         let mut clock = Clock::default();
         assert!(!clock.hear(start, here(start + MS), EPOCH_US));
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn suspension_and_age_forget() {
+    fn suspension_and_age_drop_the_time() {
         let start = Instant::now();
         let mut clock = Clock::default();
         clock.hear(start, here(start), EPOCH_US);
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(clock.moment(deadline, slept), None);
         assert!(clock.moment(deadline, here(start + AGE_MAX)).is_some());
         assert_eq!(clock.moment(deadline, here(start + AGE_MAX + MS)), None);
-        // What is heard afterwards holds, though its bound is lower.
+        // A time heard afterwards is used, although its bound is lower.
         clock.hear(slept.now, slept, EPOCH_US - 1_000_000);
         assert!(clock.moment(deadline, slept).is_some());
     }
@@ -209,17 +213,17 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the way there and back takes, and however the server's clock drifts: when it
-        /// shows the moment, the deadline has not passed.
+        /// Goal: for any duration of the ways there and back, and any drift of the server's clock,
+        /// the deadline has not passed when that clock shows the moment.
         #[test]
-        fn no_moment_lies_behind_its_deadline(
+        fn no_moment_is_later_than_its_deadline(
             ways in proptest::collection::vec((0_u64..4_000, 0_u64..4_000, 0_u64..8_000), 1..8),
             within_ms in 0_u64..60_000,
             drift_ppm in -900_i64..900,
         ) {
             let start = Instant::now();
             let at = |ms: u64| start + Duration::from_millis(ms);
-            // The server's clock at a moment of ours.
+            // The server's clock at a time of this machine's.
             let server = |ms: u64| EPOCH_US + ms as i64 * 1_000 + ms as i64 * drift_ppm / 1_000;
             let mut clock = Clock::default();
             let mut now = 0;

@@ -1,12 +1,12 @@
-//! A commit's record and entries: one script, unless they are more than one may hold.
+//! The writes of one commit: one script, unless there are more than one script may hold.
 //!
 //! ```text
-//!   script 1: create the record, put the first entries       all of it only if the record's name was free
-//!   script 2, 3, …: the other entries, at once               sent once the record is created
+//!   script 1: create the record, put the first entries    only if the record's name is free
+//!   script 2, 3, …: the other entries, at the same time   sent once the record is created
 //! ```
 //!
-//! A script takes [`NAMES_MAX`] names and [`BYTES_MAX`] bytes at most, so that the server serves
-//! others in between.
+//! A script has at most [`NAMES_MAX`] names and [`BYTES_MAX`] bytes, so that the server can serve
+//! other clients in between.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -21,24 +21,25 @@ use crate::link::{Link, Ran, Run};
 use crate::scripts::Script;
 use crate::store::{BODY_BYTES_MAX, too_large};
 
-/// Names in one script.
+/// The number of names in one script.
 pub(crate) const NAMES_MAX: usize = 1_000;
-/// Bytes of bodies and names in one script, if it holds more than one name.
+/// The size of bodies and names in one script, if it has more than one name.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Writes it all, each script before `until` if that is given.
+/// Writes the record and the entries, and returns the outcome of each. No script takes effect after
+/// `until`, if that is given.
 pub(crate) async fn commit(link: &Link, writes: Writes, until: Option<Instant>) -> Committed {
     let Writes { create, puts } = writes;
     let (has_record, count) = (create.is_some(), puts.len());
     let pieces: Vec<(Name, Bytes)> = create.into_iter().chain(puts).collect();
-    // All have one fate, but for entries that fail alone.
+    // Gives all pieces the same outcome.
     let all = |outcome: Result<Created>| Committed {
         created: has_record.then(|| outcome.clone()),
         puts: vec![outcome.map(|_| ()); count],
     };
     let Some((first, _)) = pieces.first() else { return all(Ok(Created::Created)) };
     let asked = link.asked(&format!("commit of {} names from", pieces.len()), first);
-    // Nothing is sent of what cannot be written whole.
+    // A commit that cannot be written as a whole is not sent at all.
     if let Some((name, body)) = pieces.iter().find(|(_, body)| body.len() > BODY_BYTES_MAX) {
         let asked = format!("{asked}: {name}");
         return all(Err(too_large(&asked, body.len())));
@@ -47,10 +48,11 @@ pub(crate) async fn commit(link: &Link, writes: Writes, until: Option<Instant>) 
     let mut batches = batches(&pieces, has_record).into_iter();
     let first = batches.next().expect("there are pieces");
     let rest: Vec<Batch> = batches.collect();
+    // The batch with the record goes alone: only if it creates the record are the others needed.
     let mut puts = match first.send(link, &asked, &pieces, until).await {
         Ok(Outcome::Exists) => return all(Ok(Created::Exists)),
         Ok(Outcome::Written(puts)) => puts,
-        // What was not sent yet is not: what the record's outcome is decides what becomes of it.
+        // The other batches are not sent: whether they are needed depends on the record's outcome.
         Err(error) => return all(Err(error)),
     };
     let rest = rest.iter().map(|batch| async {
@@ -68,29 +70,30 @@ pub(crate) async fn commit(link: &Link, writes: Writes, until: Option<Instant>) 
     Committed { created: has_record.then_some(Ok(Created::Created)), puts }
 }
 
-/// The share of a commit that one script writes.
+/// The part of a commit that one script writes.
 #[derive(Debug, PartialEq, Eq)]
 struct Batch {
-    /// The indexes of its pieces within the commit.
+    /// The indexes of its pieces in the commit.
     range: Range<usize>,
-    /// The first of them is a record.
+    /// True if its first piece is the record.
     has_record: bool,
 }
 
 /// The outcome of one script.
 enum Outcome {
-    /// The record's name was taken; nothing was written.
+    /// The record's name was taken, so nothing was written.
     Exists,
-    /// The outcome of each entry; the record, if there is one, was created.
+    /// The outcome of each entry. The record, if there is one, was created.
     Written(Vec<Result<()>>),
 }
 
-/// Cuts a commit's pieces into as few scripts as may hold them.
+/// Splits a commit's pieces into as few batches as can hold them.
 fn batches(pieces: &[(Name, Bytes)], has_record: bool) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut bytes = 0;
     for (at, (name, body)) in pieces.iter().enumerate() {
-        // Group and item are in arguments and in keys.
+        // The script gets the group once as an argument and twice in keys, and the item once in
+        // each.
         let more = body.len() + 3 * name.group.len() + 2 * name.item.len();
         match batches.last_mut() {
             Some(batch) if batch.range.len() < NAMES_MAX && bytes + more <= BYTES_MAX => {
@@ -112,6 +115,7 @@ fn batches(pieces: &[(Name, Bytes)], has_record: bool) -> Vec<Batch> {
 }
 
 impl Batch {
+    /// Runs the script of this batch, not later than `until`.
     async fn send(
         &self,
         link: &Link,
@@ -137,10 +141,10 @@ impl Batch {
         }
         let records = usize::from(self.has_record);
         let mut puts = vec![Ok(()); pieces.len() - records];
-        // Pairs of a number and an error.
+        // The rest of the answer is pairs of an entry's number and its error.
         for pair in rest.chunks(2) {
             let [Value::Int(at), Value::BulkString(said)] = pair else {
-                return Err(not_redis(asked, "a commit's failures that are none"));
+                return Err(not_redis(asked, "a commit's answer with malformed failures"));
             };
             let at = usize::try_from(*at).ok().filter(|at| (records..pieces.len()).contains(at));
             let at = at.ok_or_else(|| not_redis(asked, "the failure of an entry that does not exist"))?;
@@ -162,7 +166,7 @@ mod tests {
         bodies.iter().enumerate().map(|(at, bytes)| (name(at), vec![0; *bytes].into())).collect()
     }
 
-    /// `ends`: of the batches.
+    /// Checks the `ends` of the batches that `pieces` are split into.
     fn check(pieces: &[(Name, Bytes)], ends: &[usize]) {
         let cut = batches(pieces, true);
         assert_eq!(cut.iter().map(|batch| batch.range.end).collect::<Vec<_>>(), ends);
@@ -172,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_cut_by_names_and_by_bytes() {
+    fn commits_are_split_by_names_and_by_bytes() {
         check(&pieces(&[]), &[]);
         check(&pieces(&[0]), &[1]);
         check(&pieces(&vec![0; NAMES_MAX]), &[NAMES_MAX]);
         check(&pieces(&vec![0; NAMES_MAX + 1]), &[NAMES_MAX, NAMES_MAX + 1]);
         check(&pieces(&[1 << 20; 5]), &[3, 5]);
-        // One that fills a script alone.
+        // A piece that fills a script alone.
         check(&pieces(&[BYTES_MAX, 0, 0]), &[1, 3]);
         assert!(!batches(&pieces(&[0]), false)[0].has_record);
     }

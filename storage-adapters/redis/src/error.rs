@@ -1,7 +1,7 @@
-//! The reasons for which a store cannot be opened.
+//! The reasons why a store cannot be opened.
 
-/// A reason for which a store cannot be opened. Each text names the store and the remedy; none
-/// holds a secret.
+/// The reasons why a store cannot be opened. Each text names the store and the remedy; none holds a
+/// secret.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
@@ -12,15 +12,15 @@ pub enum OpenError {
         /// The mistake in it.
         problem: String,
     },
-    /// The server would not keep what it is given.
+    /// The server cannot keep a store, or would lose its data.
     #[error("{url}: {problem}")]
     Unfit {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// The trouble with the server, and the remedy.
+        /// The problem with the server, and the remedy.
         problem: String,
     },
-    /// The server did not answer, or refused.
+    /// The server did not answer, or rejected a request.
     #[error("{0}")]
     Store(#[from] aft_store::Error),
 }

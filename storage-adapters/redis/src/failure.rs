@@ -1,18 +1,21 @@
-//! The meaning of an answer that is no success: in Redis's words first, then in those of the seam.
+//! The meaning of failures: first as Redis reports them ([`Failure`]), then as an [`Error`] of the
+//! seam.
 //!
 //! | answer | outcome |
 //! |---|---|
-//! | none: connection refused or lost, time-out | `NoAnswer` |
-//! | no protocol of Redis | `NoAnswer`: a write may have been carried out, whatever came back |
-//! | `LOADING`, `BUSY`, `TRYAGAIN`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, too many clients | `Busy`: not run, and it passes |
-//! | `OOM` | `Refused`: not run; reads and deletions go on, and writes when somebody has made room |
-//! | `READONLY`, `MISCONF`, `NOAUTH`, `WRONGPASS`, `NOPERM`, `MOVED`, `ASK`, `CROSSSLOT`, an unknown command | `Refused`, with what to do |
-//! | `WRONGTYPE` | `Damaged`: something else lies where an object or an index belongs |
-//! | `NOSCRIPT` | the script is loaded and the request sent again, once |
-//! | any other | `NoAnswer`: nobody knows what was done |
+//! | none: connection refused or lost, timeout | `NoAnswer` |
+//! | not Redis's protocol | `NoAnswer`: a write may have been carried out |
+//! | `LOADING`, `BUSY`, `TRYAGAIN`, `CLUSTERDOWN` | `Busy`: not run; the cause is temporary |
+//! | `MASTERDOWN`, `NOREPLICAS`, too many clients | `Busy`: the same |
+//! | `OOM` | `Refused`: not run; reads and deletions still work, and writes once memory is freed |
+//! | `READONLY`, `MISCONF`, `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused`, with what to do |
+//! | `MOVED`, `ASK`, `CROSSSLOT`, an unknown command | `Refused`, with what to do |
+//! | `WRONGTYPE` | `Damaged`: another type of key is where an object or an index belongs |
+//! | `NOSCRIPT` | the script is loaded, and the request is sent again, once |
+//! | any other | `NoAnswer`: the effect is unknown |
 //!
-//! Scripts give the error of the command that failed in them its own code (Redis 7) or write it
-//! into a text of their own (before).
+//! If a command fails inside a script, the script's error has that command's code (from Redis 7
+//! on), or an error of its own with the code in its text (before).
 
 use std::error::Error as StdError;
 
@@ -29,13 +32,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// For a request that asks for no script.
+    /// Turns the failure of a request into an error, once loading the script has been tried.
     pub(crate) fn into_error(self, asked: &str) -> Error {
         match self {
             Failure::Failed(error) => error,
-            Failure::NoScript => {
-                Error::Busy(format!("{asked}: the server forgets scripts as soon as it has them"))
-            }
+            Failure::NoScript => Error::Busy(format!(
+                "{asked}: the server drops scripts as soon as they are loaded; try again later"
+            )),
         }
     }
 }
@@ -47,14 +50,15 @@ pub(crate) struct Trouble {
     pub(crate) ends_connection: bool,
 }
 
-/// An answer that Redis does not give.
+/// Returns the error for an answer that Redis never gives.
 pub(crate) fn not_redis(asked: &str, what: &str) -> Error {
     Error::NoAnswer(format!(
         "{asked}: the server does not speak Redis's protocol ({what}); are host and port right?"
     ))
 }
 
-/// Reads an error of the client library. `asked` names the store, the call and the name.
+/// Returns the meaning of an error of the client library. `asked` names the store, the call and the
+/// name.
 pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
     if let Some(code) = error.code() {
         return answered(asked, code, error.detail().unwrap_or_default());
@@ -70,7 +74,7 @@ pub(crate) fn classify(asked: &str, error: &RedisError) -> Trouble {
     Trouble { failure: Failure::Failed(failure), ends_connection: true }
 }
 
-/// Reads an error of the server.
+/// Returns the meaning of an error of the server, with this code and detail.
 pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
     let code = inner_code(code, detail);
     let said = format!("{asked}: {code} {detail}");
@@ -80,15 +84,15 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
         "NOSCRIPT" => return Trouble { failure: Failure::NoScript, ends_connection: false },
         "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS" => Error::Busy(said),
         "OOM" => Error::Refused(with(
-            "the server's memory is full: free memory or raise maxmemory; reads and deletions go on",
+            "the server's memory is full: free memory or raise maxmemory; reads and deletions still work",
         )),
         "READONLY" => Error::Refused(with("this is a replica: write the primary's address into the URL")),
         "MISCONF" => Error::Refused(with(
-            "the server cannot write its files: look at its log, and free space on its disk",
+            "the server cannot write its files: check its log, and free space on its disk",
         )),
         "NOAUTH" => Error::Refused(with("write the password into the URL, or set AFT_REDIS_PASSWORD")),
         "WRONGPASS" => {
-            Error::Refused(with("user or password is wrong: look at the URL and at AFT_REDIS_PASSWORD"))
+            Error::Refused(with("the user or the password is wrong: check the URL and AFT_REDIS_PASSWORD"))
         }
         "NOPERM" => Error::Refused(with(
             "allow this user GET, SET, DEL, EXISTS, GETRANGE, ZADD, ZREM, ZRANGEBYLEX, EVALSHA, SCRIPT LOAD, TIME and INFO on the store's keys",
@@ -97,27 +101,26 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
             Error::Refused(with("Redis Cluster cannot be used: name a server that is not part of one"))
         }
         "WRONGTYPE" => {
-            Error::Damaged(with("something else lies where an object or an index of this store belongs"))
+            Error::Damaged(with("a key of another type is where this store keeps an object or an index"))
         }
         "ERR" if lower.contains("max number of clients") => Error::Busy(said),
         "ERR" if lower.contains("unknown command") => {
-            Error::Refused(with("the server lacks a command that this needs, or has renamed it"))
+            Error::Refused(with("the server lacks a command that AFT needs, or has renamed it"))
         }
-        "ERR" if lower.contains("db index") => Error::Refused(with(
-            "the server has no database of this number: it stands behind ?db= in the URL",
-        )),
+        "ERR" if lower.contains("db index") => {
+            Error::Refused(with("the server has no database of this number: change ?db= in the URL"))
+        }
         "ERR" if lower.contains("without any password configured") => Error::Refused(with(
             "the server has no password: leave it out of the URL, and unset AFT_REDIS_PASSWORD",
         )),
         _ => Error::NoAnswer(said),
     };
-    // A replica that was a primary, or the other way round: the address may lead to another server
-    // by now.
+    // The server's role or users changed, so the address may lead to another server by now.
     let ends_connection = matches!(code, "READONLY" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS");
     Trouble { failure: Failure::Failed(error), ends_connection }
 }
 
-/// The meaning of the error of one command, as the script caught it: `CODE detail`, with or without
+/// Returns the meaning of a command's error that a script caught: `CODE detail`, with or without
 /// the place in the script.
 pub(crate) fn caught(asked: &str, text: &str) -> Error {
     let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
@@ -129,8 +132,8 @@ pub(crate) fn caught(asked: &str, text: &str) -> Error {
     trouble.failure.into_error(asked)
 }
 
-/// The code of the command that failed inside a script, where a server before Redis 7 has it in the
-/// text.
+/// Returns the code of the command that failed inside a script, if the server is older than Redis 7
+/// and has it in the text; otherwise `code`.
 fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
     const INNER: [&str; 7] =
         ["OOM", "READONLY", "MISCONF", "WRONGTYPE", "NOREPLICAS", "MASTERDOWN", "NOPERM"];
@@ -143,7 +146,7 @@ fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
     code
 }
 
-/// An error with what lies behind it. None of these texts holds credentials.
+/// Returns the text of an error and of its chain of sources. None of these texts holds credentials.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -203,10 +206,10 @@ mod tests {
         check("NOPERM", "this user has no permissions", Is::Refused, "allow this user");
         check("MOVED", "3999 127.0.0.1:6381", Is::Refused, "Cluster");
         check("CROSSSLOT", "Keys in request don't hash to the same slot", Is::Refused, "Cluster");
-        check("WRONGTYPE", "Operation against a key", Is::Damaged, "something else");
+        check("WRONGTYPE", "Operation against a key", Is::Damaged, "another type");
         check("ERR", "unknown command 'EVALSHA'", Is::Refused, "command");
         check("ERR", "DB index is out of range", Is::Refused, "database of this number");
-        check("ERR", "something that nobody foresaw", Is::NoAnswer, "");
+        check("ERR", "an unknown error", Is::NoAnswer, "");
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! Names to keys of Redis, which are bytes of any kind.
+//! The mapping of names to keys of Redis, which are arbitrary bytes.
 //!
 //! ```text
 //!   PREFIX/identity                           string: which store this is
 //!   PREFIX/<space>/g                          sorted set: the groups of a space that have an item
 //!   PREFIX/<space>/i/<group>                  sorted set: the items of a group
-//!   PREFIX/<space>/o/<len>/<group>/<item>     string: one object; len: the group's bytes, four hex digits
+//!   PREFIX/<space>/o/<len>/<group>/<item>     string: one object; len: the group's
+//!                                             length in bytes, four hex digits
 //! ```
 //!
-//! All scores are 0, so that a sorted set is in the byte order of its members. The length keeps
-//! (`a/b`, `c`) apart from (`a`, `b/c`). A prefix has no `/`, so that no store lies within another
-//! one's names.
+//! All scores are 0, so that a sorted set is in the byte order of its members. The length
+//! distinguishes (`a/b`, `c`) from (`a`, `b/c`). A prefix has no `/`, so that the keys of two
+//! stores never overlap.
 
 use aft_store::{Name, Space};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -18,13 +19,13 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 pub(crate) const PREFIX_BYTES_MAX: usize = 64;
 const _: () = assert!(Name::GROUP_BYTES_MAX <= 0xffff);
 
-/// Bytes before the body of a stored object: a format and a tag.
+/// The number of bytes before the body of a stored object: a format and a tag.
 pub(crate) const HEAD_BYTES: usize = 1 + TAG_BYTES;
 const TAG_BYTES: usize = 16;
-/// The format of what is stored, its first byte.
+/// The first byte of a stored object: its format.
 const FORMAT: u8 = b'1';
 
-/// The keys under which a store keeps its names.
+/// The keys of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     prefix: String,
@@ -39,45 +40,48 @@ impl Layout {
         Layout { prefix: prefix.to_owned() }
     }
 
+    /// Returns the key of a space's index of groups.
     pub(crate) fn groups(&self, space: Space) -> Bytes {
         format!("{}/{}/g", self.prefix, space.as_str()).into()
     }
 
-    /// The key of the store's identity. No space has its name.
+    /// Returns the key of the store's identity. No space has this name.
     pub(crate) fn identity(&self) -> Bytes {
         format!("{}/identity", self.prefix).into()
     }
 
-    /// The start of every key that [`Layout::items`] gives for a space.
+    /// Returns the start of every key that [`Layout::items`] returns for a space.
     pub(crate) fn items_start(&self, space: Space) -> Bytes {
         format!("{}/{}/i/", self.prefix, space.as_str()).into()
     }
 
+    /// Returns the key of a group's index of items.
     pub(crate) fn items(&self, space: Space, group: &[u8]) -> Bytes {
         [&self.items_start(space)[..], group].concat().into()
     }
 
-    /// The keys by which scripts write a name, in their order: object, items of the group, groups
-    /// of the space.
+    /// Returns the keys with which scripts write a name, in their order: the object, the items of
+    /// the group, the groups of the space.
     pub(crate) fn keys(&self, name: &Name) -> [Bytes; 3] {
         [self.object(name), self.items(name.space, &name.group), self.groups(name.space)]
     }
 
+    /// Returns the key of a name's object.
     pub(crate) fn object(&self, name: &Name) -> Bytes {
         let head = format!("{}/{}/o/{:04x}/", self.prefix, name.space.as_str(), name.group.len());
         [head.as_bytes(), &name.group[..], b"/", &name.item[..]].concat().into()
     }
 }
 
-/// A tag that no other content has: 128 random bits behind the format. Not a hash of the body: two
-/// bodies with one hash can be made on purpose.
+/// Returns a format and a tag that no other content has: 128 random bits. A hash of the body would
+/// not do, since two bodies with the same hash can be made on purpose.
 pub(crate) fn fresh_head() -> [u8; HEAD_BYTES] {
     let mut head = [FORMAT; HEAD_BYTES];
     head[1..].copy_from_slice(&rand::random::<u128>().to_be_bytes());
     head
 }
 
-/// The bytes that are stored for a body.
+/// Returns the bytes to store for a body.
 pub(crate) fn seal(body: &[u8]) -> Bytes {
     let mut stored = BytesMut::with_capacity(HEAD_BYTES + body.len());
     stored.put_slice(&fresh_head());
@@ -85,19 +89,19 @@ pub(crate) fn seal(body: &[u8]) -> Bytes {
     stored.freeze()
 }
 
-/// The head and the body of what is stored; `None` if nothing here wrote it.
+/// Splits stored bytes into head and body; `None` if this store did not write them.
 pub(crate) fn unseal(stored: Vec<u8>) -> Option<(Bytes, Bytes)> {
     if stored.len() < HEAD_BYTES || stored[0] != FORMAT {
         return None;
     }
     let mut head = Bytes::from(stored);
     let body = head.split_off(HEAD_BYTES);
-    // A copy: a tag must not keep the body in memory.
+    // A copy, so that the tag does not keep the body in memory.
     Some((Bytes::copy_from_slice(&head), body))
 }
 
-/// The end of the range of members that start with `prefix`, exclusive; `None` if there is none
-/// after them.
+/// Returns the exclusive end of the range of members that start with `prefix`; `None` if no member
+/// can come after them.
 pub(crate) fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=last].to_vec();
@@ -112,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// The meaning of a key, read back.
+    /// A parsed key.
     #[derive(Debug, PartialEq)]
     enum Meant {
         Identity,
@@ -142,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Bytes with many of those that mean something in a key.
+    /// Bytes with many that have a meaning in a key.
     fn part(len: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<u8>> {
         vec(
             prop_oneof![Just(b'/'), Just(b'g'), Just(b'i'), Just(b'o'), Just(b'0'), Just(b'1'), any::<u8>()],
@@ -161,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_say_what_they_are(prefix in prefix(), name in name()) {
+        fn every_key_parses_to_its_meaning(prefix in prefix(), name in name()) {
             let layout = Layout::new(&prefix);
             let (space, group) = (name.space, name.group.to_vec());
             prop_assert_eq!(read(&prefix, &layout.identity()), Some(Meant::Identity));
@@ -170,7 +174,8 @@ mod tests {
             prop_assert_eq!(read(&prefix, &layout.object(&name)), Some(Meant::Object(name)));
         }
 
-        /// The test above reads a key with its prefix at hand; here are two stores on one server.
+        /// Goal: two stores on one server never share a key. (The test above parses keys with their
+        /// prefix known.)
         #[test]
         fn keys_of_two_stores_never_collide(one in prefix(), two in prefix(), a in name(), b in name()) {
             let keys = |prefix: &str, name: &Name| {
@@ -185,14 +190,14 @@ mod tests {
         }
 
         #[test]
-        fn the_end_of_a_prefix_is_right_behind_it(prefix in vec(prop_oneof![Just(0xff), any::<u8>()], 0..4), member in vec(any::<u8>(), 0..6)) {
+        fn the_range_of_a_prefix_holds_exactly_its_members(prefix in vec(prop_oneof![Just(0xff), any::<u8>()], 0..4), member in vec(any::<u8>(), 0..6)) {
             let starts = member.starts_with(&prefix);
             let within = member >= prefix && end_of(&prefix).is_none_or(|end| member < end);
             prop_assert_eq!(starts, within);
         }
 
         #[test]
-        fn bodies_come_back(body in vec(any::<u8>(), 0..40)) {
+        fn bodies_survive_sealing_and_unsealing(body in vec(any::<u8>(), 0..40)) {
             let stored = seal(&body);
             let (tag, read) = unseal(stored.to_vec()).expect("it was sealed");
             prop_assert_eq!(&read[..], &body[..]);
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_here_wrote_is_told() {
+    fn foreign_bytes_are_not_unsealed() {
         assert_eq!(unseal(Vec::new()), None);
         assert_eq!(unseal(vec![FORMAT; HEAD_BYTES - 1]), None);
         assert_eq!(unseal(vec![b'x'; 40]), None);

@@ -1,22 +1,24 @@
-//! Requests: sent over few connections that are shared, bounded in number and time, counted, their
-//! failures put into words.
+//! Requests: sent over a few shared connections, bounded in number and time, counted, and with
+//! their failures turned into messages.
 //!
-//! Connections carry many requests at once. One that fails is forgotten, and so is one on which a
-//! request got no answer for some seconds, or on which a look found what does not fit (`look`); the
-//! next request makes a new one. Requests that are in flight on a forgotten one keep it until they
-//! end. Nothing is repeated here but what the server says it did not run for want of the script.
+//! A connection carries many requests at once. It is dropped if it fails, if a request on it got no
+//! answer for a few seconds, or if a look on it found that the server does not match (`look`); the
+//! next request then makes a new one. Requests that are in flight on a dropped connection keep it
+//! until they end. Nothing is retried here except requests that the server did not run because it
+//! did not have the script.
 //!
-//! A connection is used only after a look on it, which is repeated once a minute; the server's
-//! clock (`clock`) is known by the connection as well. So nothing that was learned from one server
-//! is believed of another one to which the address leads later.
+//! A connection is used only after a look on it, which is repeated once a minute. The server's
+//! clock (`clock`) is kept for each connection as well. So nothing that was learned from one server
+//! is applied to another one to which the address leads later.
 //!
-//! Small requests go over several connections, since a server reads no more than 16 KiB of each
-//! before it syncs: over one, two commits of two values of 4 KiB share a sync, however many wait. A
-//! spare one is made when those before it are full, so an idle node has one.
+//! Small requests are spread over several connections, since a server reads no more than 16 KiB of
+//! each before it syncs: over a single one, only two commits of two 4 KiB values would share a
+//! sync, however many wait. A spare connection is made when those before it are full, so an idle
+//! node has one.
 //!
-//! The client library's own time-outs (half a second for an answer) and its reconnecting manager
-//! are not used: the one would end what is only slow, the other holds requests back and repeats the
-//! handshake where nobody sees it.
+//! The client library's own timeouts (half a second for an answer) and its reconnecting manager are
+//! not used: the former would end requests that are merely slow, and the latter delays requests and
+//! repeats the handshake without reporting it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -41,52 +43,52 @@ use crate::meter::{Class, Meter};
 use crate::scripts::{ANOTHER_STORE, DONE, LATE, NOT_DONE, Script};
 use crate::times::Times;
 
-/// Requests in flight at once: with bodies of some KiB these are some MiB, and a second's work of a
-/// server.
+/// The number of requests in flight at once. With bodies of a few KiB they take a few MiB, and are
+/// at most a second's work for a server.
 const REQUESTS_MAX: usize = 1024;
-/// Requests that wait inside the client library for a connection to take them: as many as there may
-/// be.
+/// The number of requests that may wait inside the client library for a connection: all of them.
 const PIPELINE_MAX: usize = REQUESTS_MAX;
 
-/// The time that a request may take, the wait for its turn and for a connection included. Above the
-/// time-outs of a node's own calls (5, 10 and 30 s), which bound them first; these are for other
-/// callers. For listings:
+/// The timeout of listings. All timeouts here include the wait for a permit and for a connection.
+/// They are longer than those of a node's own calls (5, 10 and 30 s), which end those calls first;
+/// these here are for other callers.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// For writes with small bodies.
+/// The timeout of writes with small bodies.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// For every read of a whole object, which may be large, and for large bodies: 4 MiB at 1 Mbit/s
-/// take half a minute.
+/// The timeout of reads of a whole object, which may be large, and of writes with large bodies: 4
+/// MiB at 1 Mbit/s take half a minute.
 const LARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Bodies beyond this size go over a connection of their own, so that small requests do not wait
-/// behind them.
+/// The size above which bodies use a separate connection, so that small requests do not wait behind
+/// them.
 const LARGE_BYTES: usize = 64 << 10;
-/// Connections for small requests.
+/// The number of connections for small requests.
 const SMALL_COUNT: usize = 8;
-/// Bytes in flight with which a connection is full: as many as Redis reads of one at a time
-/// (`PROTO_IOBUF_LEN`).
+/// The number of bytes in flight with which a connection is full: as many as Redis reads from it at
+/// a time (`PROTO_IOBUF_LEN`).
 const FULL_BYTES: usize = 16 << 10;
-/// Bytes of a request beside its bodies: names, digest, moment, identity; roughly.
+/// The approximate size of a request without its bodies: names, digest, moment, identity.
 const REQUEST_BYTES: usize = 256;
 
-/// A server that does not take a connection, and answer on it, by then is not there or does not
-/// serve.
+/// The time that a server has to accept a connection and give its first answers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection on which a request that was given up had no answer for so long may be dead, without
-/// the system knowing.
+/// The time without an answer after which a dropped request makes its connection suspect: it may be
+/// dead without the system knowing, and is not used again.
 const SUSPECT_AFTER: Duration = Duration::from_secs(3);
-/// A server that did not fit is looked at again after this time, and calls until then are refused
-/// without.
+/// The time after which a server that did not match is looked at again. Until then, calls are
+/// rejected without a look.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The connections that a request may take.
+/// The connections that a request may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
+    /// One of several connections, for small bodies.
     Small,
+    /// A single connection, for large bodies.
     Large,
 }
 
 impl Lane {
-    /// For a body of so many bytes.
+    /// Returns the lane for a body of `bytes`.
     pub(crate) fn of(bytes: usize) -> Lane {
         if bytes > LARGE_BYTES { Lane::Large } else { Lane::Small }
     }
@@ -97,10 +99,11 @@ impl Lane {
 pub(crate) enum Read {
     /// A whole object.
     Get(Lane),
+    /// A listing.
     List,
 }
 
-/// The run of a script, but for its moment and the store's identity.
+/// A run of a script, without its moment and the store's identity.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) script: Script,
@@ -111,12 +114,14 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The end of the time that it may take, from now on: not later than `until`.
+    /// Returns the deadline of a run that begins now: after its timeout, but not later than
+    /// `until`.
     pub(crate) fn deadline(&self, until: Option<Instant>) -> Instant {
         let deadline = Instant::now() + self.timeout();
         until.map_or(deadline, |until| until.min(deadline))
     }
 
+    /// Returns the time that the run may take.
     pub(crate) fn timeout(&self) -> Duration {
         match (self.script, Lane::of(self.bytes)) {
             (Script::Scan, _) => READ_TIMEOUT,
@@ -125,7 +130,7 @@ impl Run {
         }
     }
 
-    /// It holds itself to a moment.
+    /// Returns true if the script writes, and therefore has a moment.
     fn is_write(&self) -> bool {
         self.script != Script::Scan
     }
@@ -134,27 +139,28 @@ impl Run {
 /// The answer of a script.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// It did what it was asked: else a condition did not hold.
+    /// True if the script took effect; false if its condition did not hold.
     pub(crate) done: bool,
-    /// The rest of its answer, behind status and time.
+    /// The rest of its answer, after status and time.
     pub(crate) rest: Vec<Value>,
 }
 
-/// A connection that was looked at.
+/// A connection.
 #[derive(Clone)]
 struct Live {
+    /// The number of the connection, which no other has.
     number: u64,
     connection: MultiplexedConnection,
     learned: Arc<Learned>,
 }
 
-/// Knowledge about the server, learned on one connection.
+/// The state of the server, as learned on one connection.
 struct Learned {
     clock: Mutex<Clock>,
-    /// The last look that fitted, and when it began; `None` before the first, and when it is in
-    /// doubt.
+    /// The last look that matched, and the time at which it began; `None` before the first, and
+    /// while it is in doubt.
     seen: Mutex<Option<(Here, Seen)>>,
-    /// Held during a look.
+    /// The lock that is held during a look.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -163,7 +169,7 @@ impl Live {
         self.learned.clock.lock().expect("no holder panics")
     }
 
-    /// Its last look is more recent than that.
+    /// Returns true if its last look is more recent than `look_every`.
     fn is_fresh(&self, look_every: Duration) -> bool {
         let seen = self.learned.seen.lock().expect("no holder panics");
         let Some((began, _)) = seen.as_ref() else { return false };
@@ -172,29 +178,29 @@ impl Live {
     }
 }
 
-/// An attempt to get a connection that failed.
+/// A failed attempt to get a connection.
 #[derive(Debug)]
 struct Failed {
     at: Instant,
     why: Unusable,
 }
 
-/// A reason for which a server cannot be used.
+/// The reasons why a server cannot be used.
 #[derive(Debug)]
 enum Unusable {
-    /// It does not answer, or not as it should.
+    /// It does not answer, or gives a malformed answer.
     Error(Error),
-    /// It answers, and does not fit: with what to do.
+    /// It answers, but does not match; the text says why, and what to do.
     Unfit(String),
 }
 
-/// One connection, and the making of the next.
+/// The place of one connection, and the attempts to make the next.
 #[derive(Default)]
 struct Slot {
     live: Mutex<Option<Live>>,
-    /// Held while one is made; why the last attempt failed.
+    /// The lock that is held while a connection is made, and the failure of the last attempt.
     making: tokio::sync::Mutex<Option<Failed>>,
-    /// Bytes of the requests in flight on it, or that wait for it.
+    /// The size of the requests that are in flight on the connection, or wait for it.
     in_flight: AtomicUsize,
 }
 
@@ -203,10 +209,12 @@ impl Slot {
         self.live.lock().expect("no holder panics").clone()
     }
 
+    /// Returns true if the slot still has the connection `number`.
     fn holds(&self, number: u64) -> bool {
         self.live.lock().expect("no holder panics").as_ref().is_some_and(|live| live.number == number)
     }
 
+    /// Drops the connection `number`, if the slot still has it.
     fn forget(&self, number: u64) {
         let mut live = self.live.lock().expect("no holder panics");
         if live.as_ref().is_some_and(|live| live.number == number) {
@@ -218,8 +226,8 @@ impl Slot {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Returns true if a spare connection can be used now, or may be made. One that nobody used
-    /// since its last look expired is made anew, since it may be dead without the system knowing.
+    /// Returns true if a spare connection can be used now, or may be made. One that was idle since
+    /// its last look expired is dropped first, since it may be dead without the system knowing.
     fn is_open(&self, look_every: Duration) -> bool {
         if let Some(live) = self.live() {
             if self.bytes() > 0 || live.is_fresh(look_every) {
@@ -227,20 +235,20 @@ impl Slot {
             }
             self.forget(live.number);
         }
-        // While one is made, and for a while after a failure, the others carry the load.
+        // While it is made, and for a while after a failure, the other connections carry the load.
         let Ok(making) = self.making.try_lock() else { return false };
         making.as_ref().is_none_or(|failed| failed.at.elapsed() >= LOOK_AGAIN)
     }
 }
 
-/// A turn, and a connection that was looked at.
+/// A permit, and a connection with a recent look.
 struct Ready<'a> {
     _turn: SemaphorePermit<'a>,
     place: Place<'a>,
     live: Live,
 }
 
-/// A place on a connection, for so many bytes.
+/// The share of a slot that a request of `bytes` takes, until it is dropped.
 struct Place<'a> {
     slot: &'a Slot,
     bytes: usize,
@@ -260,7 +268,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The answers to some requests, errors of the server among them, and the times around them.
+/// The answers to some requests, which may be errors of the server, and the times at which they
+/// were sent and received.
 struct Answers {
     values: Vec<Value>,
     sent: Instant,
@@ -275,31 +284,32 @@ pub(crate) struct Link {
     /// The store's URL, for messages.
     pub(crate) url: String,
     pub(crate) meter: Meter,
-    /// The time for which a look is believed.
+    /// The time for which a look is valid.
     look_every: Duration,
+    /// The permits for requests in flight.
     turns: Semaphore,
     small: [Slot; SMALL_COUNT],
     large: Slot,
+    /// The number of connections made so far.
     connections: AtomicU64,
-    /// The terms that looks are held to, once the store is open.
+    /// The terms that looks must match, once the store is open.
     terms: OnceLock<Terms>,
     times: Times,
-    /// The digests by which the server knows the scripts, in their order.
+    /// The digests by which the server names the scripts, in the order of [`Script::ALL`].
     digests: [OnceLock<String>; Script::ALL.len()],
 }
 
 impl Link {
-    /// Connects to nobody yet.
+    /// Returns a client that has not connected yet.
     pub(crate) fn new(location: Location, look_every: Duration) -> Result<Link, Error> {
-        // A connection in use hears the server's time with each look, before it forgets what it
-        // heard.
+        // Each look on a connection in use refreshes the server's time before it expires.
         assert!(look_every < clock::AGE_MAX, "a look comes before times expire");
         let url = location.to_string();
-        // Who, with which password and in which database, is said in the handshake of `connect`, so
-        // that each refusal has its own words.
+        // User, password and database are sent by `connect`, so that each rejection has its own
+        // message.
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-        // The library leaves this off: a small request then waits until the packet before it is
-        // acknowledged, for 40 ms where that is delayed.
+        // The library's default is off: a small request then waits until the packet before it is
+        // acknowledged, which takes 40 ms with delayed acknowledgements.
         let sockets = TcpSettings::default().set_nodelay(true);
         let address = ConnectionAddr::Tcp(location.host.clone(), location.port);
         let client = address
@@ -331,11 +341,12 @@ impl Link {
         self.times.take()
     }
 
+    /// Returns the name of a call for messages: the store, the call and the name.
     pub(crate) fn asked(&self, call: &str, name: &dyn std::fmt::Display) -> String {
         format!("{}: {call} {name}", self.url)
     }
 
-    /// The first look at the server.
+    /// Connects to the server, and returns the first look at it.
     pub(crate) async fn first_look(&self, asked: &str) -> Result<Seen, Error> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let ready =
@@ -345,8 +356,8 @@ impl Link {
         Ok(seen.clone())
     }
 
-    /// Gives the store an identity if it has none, and holds every later look to what was seen at
-    /// the opening.
+    /// Gives the store an identity if it has none, and makes every later look be compared with the
+    /// one at the opening.
     pub(crate) async fn settle(&self, asked: &str, seen: Seen) -> Result<(), Error> {
         let identity = match &seen.identity {
             Some(identity) => identity.clone(),
@@ -357,7 +368,8 @@ impl Link {
         Ok(())
     }
 
-    /// The identity that the store has afterwards: this one, or that of somebody who was faster.
+    /// Sets an identity if there is none, and returns the store's: another process may have been
+    /// faster.
     async fn make_identity(&self, asked: &str) -> Result<Bytes, Failure> {
         let deadline = Instant::now() + WRITE_TIMEOUT;
         let ready = self.ready(asked, Lane::Small, 0, deadline).await?;
@@ -388,6 +400,7 @@ impl Link {
         read.await.map_err(|failure| failure.into_error(asked))
     }
 
+    /// Sends a read, and checks after it that the data are the store's.
     async fn read_by(
         &self,
         asked: &str,
@@ -398,18 +411,17 @@ impl Link {
     ) -> Result<Value, Failure> {
         let Ready { _turn, place, live } = self.ready(asked, lane, 0, deadline).await?;
         let slot = place.slot;
-        // The identity is asked for behind it: if it is right then, the data before were the
-        // store's. So is the time: after a pause the caller knows none, and any answer must bring
-        // it.
+        // The identity is read after the data: if it is right, the data were the store's. The time
+        // is read too, since a caller that knows none after a pause may get it from any answer.
         let requests = [command, look::identity_get(&self.layout), redis::cmd("TIME")];
         self.meter.sent(class, 0);
         let Answers { values, sent, received } = self.send(asked, slot, &live, &requests, deadline).await?;
         let Ok([value, identity, time]) = <[Value; 3]>::try_from(values) else {
-            return Err(Failure::Failed(not_redis(asked, "other than three answers to three requests")));
+            return Err(Failure::Failed(not_redis(asked, "not three answers to three requests")));
         };
         let value = self.checked(asked, slot, &live, value)?;
         let time = micros(&self.checked(asked, slot, &live, time)?)
-            .ok_or_else(|| Failure::Failed(not_redis(asked, "a time that is none")))?;
+            .ok_or_else(|| Failure::Failed(not_redis(asked, "a malformed time")))?;
         self.hear(&live, sent, received, time);
         match self.checked(asked, slot, &live, identity)? {
             Value::BulkString(identity) if identity == *self.terms().identity() => Ok(value),
@@ -422,17 +434,18 @@ impl Link {
         self.terms.get().expect("the store is open")
     }
 
-    /// Runs a script, which does nothing after `deadline`.
+    /// Runs a script, which has no effect after `deadline`.
     pub(crate) async fn run(&self, asked: &str, run: &Run, deadline: Instant) -> Result<Ran, Error> {
         let mut ran = self.run_once(asked, run, deadline).await;
         if matches!(ran, Err(Failure::NoScript)) {
-            // A restart or SCRIPT FLUSH: it ran nothing.
+            // After a restart or SCRIPT FLUSH the server does not have the script, and ran nothing.
             self.load(asked, run.script, deadline).await.map_err(|failure| failure.into_error(asked))?;
             ran = self.run_once(asked, run, deadline).await;
         }
         ran.map_err(|failure| failure.into_error(asked))
     }
 
+    /// Runs a script that the server is expected to have.
     async fn run_once(&self, asked: &str, run: &Run, deadline: Instant) -> Result<Ran, Failure> {
         let digest = self.digest(asked, run.script, deadline).await?;
         let lane = Lane::of(run.bytes);
@@ -444,8 +457,11 @@ impl Link {
             command.arg(&key[..]);
         }
         if run.is_write() {
+            // The moment is computed last: the wait for a connection may have taken most of the
+            // time.
             command.arg(self.moment(asked, slot, &live, deadline).await?);
         }
+        // The script compares the identity itself, at the moment at which it writes.
         command.arg(&self.terms().identity()[..]);
         for argument in &run.arguments {
             command.arg(&argument[..]);
@@ -462,6 +478,7 @@ impl Link {
         let &[Value::Int(status), Value::Int(now_us), ..] = &rest[..] else {
             return Err(strange(&Value::Array(rest)));
         };
+        // The clock's arithmetic assumes a time after 1970.
         if now_us <= 0 {
             return Err(strange(&Value::Int(now_us)));
         }
@@ -476,13 +493,13 @@ impl Link {
         }
     }
 
-    /// The last moment at which a write with this deadline may begin, by the clock of the server at
-    /// the other end.
+    /// Returns the latest time, by the server's clock, at which a write with this deadline may
+    /// begin.
     async fn moment(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Result<i64, Failure> {
         let known = || {
             let here = Here::read();
             if deadline < here.now {
-                let text = format!("{asked}: not sent: its time is over");
+                let text = format!("{asked}: not sent: its deadline has passed");
                 return Err(Failure::Failed(Error::Busy(text)));
             }
             Ok(live.clock().moment(deadline, here))
@@ -490,12 +507,13 @@ impl Link {
         if let Some(moment) = known()? {
             return Ok(moment);
         }
-        // Nothing was heard that still holds.
+        // No valid time is known on this connection.
         self.ask_time(asked, slot, live, deadline).await?;
         let busy = || Failure::Failed(Error::Busy(format!("{asked}: not sent: the machine was suspended")));
         known()?.ok_or_else(busy)
     }
 
+    /// Queries the server's time.
     async fn ask_time(
         &self,
         asked: &str,
@@ -513,13 +531,14 @@ impl Link {
         Ok(())
     }
 
-    /// Takes in the server's time.
+    /// Records the server's time.
     fn hear(&self, live: &Live, sent: Instant, received: Here, at_us: i64) {
         self.times.hear(sent, received.now, at_us);
         if !live.clock().hear(sent, received, at_us) {
             return;
         }
-        // The clock was set back: the other connections most likely lead to the same server.
+        // The clock was set back. The other connections most likely lead to the same server, so
+        // their times are wrong as well.
         for other in self.slots().filter_map(Slot::live) {
             if other.number != live.number {
                 other.clock().forget();
@@ -527,6 +546,7 @@ impl Link {
         }
     }
 
+    /// Returns a script's digest, and loads the script if that was not done yet.
     async fn digest(&self, asked: &str, script: Script, deadline: Instant) -> Result<&str, Failure> {
         if self.digests[script as usize].get().is_none() {
             self.load(asked, script, deadline).await?;
@@ -534,6 +554,7 @@ impl Link {
         Ok(self.digests[script as usize].get().expect("it was loaded"))
     }
 
+    /// Loads a script into the server.
     async fn load(&self, asked: &str, script: Script, deadline: Instant) -> Result<(), Failure> {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(script.text());
@@ -545,12 +566,12 @@ impl Link {
         let answer = self.checked(asked, slot, &live, answers.values.pop().unwrap_or(Value::Nil))?;
         let digest = text(&answer).filter(|digest| digest.len() == 40);
         let digest = digest.ok_or_else(|| Failure::Failed(not_redis(asked, "no digest of a script")))?;
-        // The same text has the same digest.
+        // It may be set already: the same text has the same digest.
         let _ = self.digests[script as usize].set(digest);
         Ok(())
     }
 
-    /// Loads every script: what the opening costs, the first writes do not.
+    /// Loads every script, so that the first writes need not.
     pub(crate) async fn load_all(&self, asked: &str) -> Result<(), Error> {
         let deadline = Instant::now() + WRITE_TIMEOUT;
         for script in Script::ALL {
@@ -563,8 +584,8 @@ impl Link {
         self.small.iter().chain([&self.large])
     }
 
-    /// Chooses a connection for a request with bodies of so many bytes: the first that is not full,
-    /// else the one with the least in flight.
+    /// Chooses a connection for a request with bodies of `bytes`: the first that is not full, or
+    /// else the one with the fewest bytes in flight.
     fn place(&self, lane: Lane, bytes: usize) -> Place<'_> {
         let bytes = REQUEST_BYTES + bytes;
         let (first, spare) = match lane {
@@ -572,6 +593,7 @@ impl Link {
             Lane::Large => return Place::on(&self.large, bytes),
         };
         let has_room = |slot: &Slot| slot.bytes() == 0 || slot.bytes() + bytes <= FULL_BYTES;
+        // Prefer the first connection, so that a quiet node uses only one.
         if has_room(first) {
             return Place::on(first, bytes);
         }
@@ -580,6 +602,7 @@ impl Link {
             if has_room(slot) && slot.is_open(self.look_every) {
                 return Place::on(slot, bytes);
             }
+            // A slot without a connection must not be chosen only because it has nothing in flight.
             if slot.live().is_some() && slot.bytes() < least.bytes() {
                 least = slot;
             }
@@ -587,7 +610,7 @@ impl Link {
         Place::on(least, bytes)
     }
 
-    /// Waits for a turn, and for a connection on which a recent look found nothing amiss.
+    /// Waits for a permit, and for a connection with a recent look that matched.
     async fn ready(
         &self,
         asked: &str,
@@ -596,10 +619,12 @@ impl Link {
         deadline: Instant,
     ) -> Result<Ready<'_>, Failure> {
         let Some(turn) = by(deadline, self.turns.acquire()).await else {
-            let text = format!("{asked}: not sent: {REQUESTS_MAX} requests are in flight");
+            let text = format!("{asked}: not sent: {REQUESTS_MAX} other requests are in flight");
             return Err(Failure::Failed(Error::Busy(text)));
         };
         let turn = turn.expect("never closed");
+        // Take the place before waiting, so that requests that arrive meanwhile see this one's
+        // bytes.
         let mut place = self.place(lane, bytes);
         let in_time =
             || Failure::Failed(Error::NoAnswer(format!("{asked}: not sent: no connection in time")));
@@ -607,7 +632,7 @@ impl Link {
             let slot = place.slot;
             let live = match by(deadline, self.live(asked, slot)).await.ok_or_else(in_time)? {
                 Ok(live) => live,
-                // A server may have no more connections to give: the first one does.
+                // The server may have reached its limit of connections: use the first one.
                 Err(_) if self.is_spare(slot) => {
                     place = Place::on(&self.small[0], place.bytes);
                     continue;
@@ -617,14 +642,14 @@ impl Link {
             if live.is_fresh(self.look_every) {
                 return Ok(Ready { _turn: turn, place, live });
             }
-            // One looks, the others wait for what it finds.
+            // One caller takes the look; the others wait for its result.
             let looking = live.learned.looking.lock();
             let _looking = by(deadline, looking).await.ok_or_else(in_time)?;
             if !live.is_fresh(self.look_every) && slot.holds(live.number) {
                 self.look_again(asked, slot, &live, deadline).await?;
             }
-            // Else the look failed for another caller, who has left word of it in the slot; or it
-            // was good.
+            // Otherwise another caller's look succeeded, or it failed and the slot has the failure:
+            // go round again.
         }
     }
 
@@ -632,8 +657,8 @@ impl Link {
         self.small[1..].iter().any(|spare| std::ptr::eq(spare, slot))
     }
 
-    /// Looks at the server on a connection in use. If it does not fit, the connection is not used
-    /// again, and calls are refused for a while.
+    /// Looks at the server on a connection in use. If the server does not match, the connection is
+    /// dropped, and calls are rejected for a while.
     async fn look_again(
         &self,
         asked: &str,
@@ -652,18 +677,20 @@ impl Link {
         Err(Failure::Failed(failed.error(asked)))
     }
 
-    /// Looks at the server after it showed another identity than the store's.
+    /// Looks at the server after a request found another identity than the store's, and returns the
+    /// request's failure.
     async fn estranged(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Failure {
         *live.learned.seen.lock().expect("no holder panics") = None;
         match self.look_again(asked, slot, live, deadline).await {
             Err(failure) => failure,
-            // It is back.
+            // The store's own identity is back.
             Ok(()) => Failure::Failed(Error::Busy(format!(
-                "{asked}: the store's identity was another for a moment; nothing was done"
+                "{asked}: the store's identity was another one for a moment; nothing was done"
             ))),
         }
     }
 
+    /// Takes a look at the server, and compares it with the terms.
     async fn look(&self, asked: &str, slot: &Slot, live: &Live, deadline: Instant) -> Result<(), Unusable> {
         let began = Here::read();
         let requests = look::requests(&self.layout);
@@ -677,17 +704,18 @@ impl Link {
         for (at, value) in values.into_iter().enumerate() {
             read.push(match self.checked(asked, slot, live, value) {
                 Ok(value) => value,
-                // A setting that may not be read is not known; what that means is for the judge of
-                // the look.
+                // A setting that may not be read counts as unknown, which `Terms::judge` takes into
+                // account.
                 Err(Failure::Failed(Error::Refused(_))) if look::MAY_BE_FORBIDDEN.contains(&at) => Value::Nil,
                 Err(failure) => return Err(failed(failure)),
             });
         }
+        // The last answer is the time; the others are the look itself.
         let time = read.pop().as_ref().and_then(micros);
         let time = time.ok_or_else(|| Unusable::Error(not_redis(asked, "no time")))?;
         let seen = Seen::read(&read).map_err(|what| Unusable::Error(not_redis(asked, what)))?;
         self.hear(live, sent, received, time);
-        // Before the store is open there is nothing to hold it to.
+        // Before the store is open there are no terms yet.
         if let Some(terms) = self.terms.get() {
             terms.judge(&seen).map_err(Unusable::Unfit)?;
         }
@@ -695,7 +723,7 @@ impl Link {
         Ok(())
     }
 
-    /// Sends requests in one piece, and takes their answers until their time is up.
+    /// Sends requests together, and returns their answers, if they arrive before `deadline`.
     async fn send(
         &self,
         asked: &str,
@@ -720,6 +748,7 @@ impl Link {
                 by(deadline, connection.send_packed_commands(&pipeline, 0, requests.len())).await
             }
         };
+        // From here on, dropping this request says nothing about the connection.
         pending.answered = answer.is_some();
         match answer {
             Some(Ok(values)) => Ok(Answers { values, sent, received: Here::read() }),
@@ -738,8 +767,8 @@ impl Link {
         }
     }
 
-    /// Forgets the spare connections that nobody uses, since one has ended: they lead to the same
-    /// server, and each would fail one more request.
+    /// Drops the idle spare connections after one has failed: they lead to the same server, and
+    /// each might fail one more request.
     fn forget_idle(&self) {
         for slot in &self.small[1..] {
             if slot.bytes() == 0
@@ -750,7 +779,8 @@ impl Link {
         }
     }
 
-    /// An answer that is no error of the server.
+    /// Returns an answer that is not an error of the server; drops the connection if the error
+    /// calls for that.
     fn checked(&self, asked: &str, slot: &Slot, live: &Live, value: Value) -> Result<Value, Failure> {
         let Value::ServerError(error) = value else { return Ok(value) };
         let trouble = answered(asked, error.code(), error.details().unwrap_or_default());
@@ -761,12 +791,13 @@ impl Link {
         Err(failure)
     }
 
-    /// The connection that there is, or a new one. Who waits while another one's attempt fails
-    /// shares its failure: nobody waits for two.
+    /// Returns the slot's connection, or makes a new one. A caller that waits while another
+    /// caller's attempt fails gets the same failure, so that no caller waits for two attempts.
     async fn live(&self, asked: &str, slot: &Slot) -> Result<Live, Error> {
         if let Some(live) = slot.live() {
             return Ok(live);
         }
+        // Failures from before this time are of no interest to this caller.
         let since = Instant::now();
         let mut making = slot.making.lock().await;
         if let Some(live) = slot.live() {
@@ -777,7 +808,8 @@ impl Link {
         {
             return Err(failed.error(asked));
         }
-        // Boxed: it is large and seldom, and every request's future would hold it.
+        // This caller makes the connection; others wait for the lock.
+        // Boxed, since it is large and rarely used, and would be part of every request's future.
         let made = by(Instant::now() + CONNECT_TIMEOUT, Box::pin(self.connect(asked, slot))).await;
         let made = made.unwrap_or_else(|| {
             Err(Unusable::Error(Error::NoAnswer(format!(
@@ -794,7 +826,7 @@ impl Link {
         }
     }
 
-    /// A new connection: AUTH, SELECT, TIME, a look.
+    /// Makes a new connection: AUTH, SELECT, TIME, and a look.
     async fn connect(&self, asked: &str, slot: &Slot) -> Result<Live, Unusable> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -812,7 +844,7 @@ impl Link {
                 looking: tokio::sync::Mutex::default(),
             }),
         };
-        // The caller ends it before.
+        // The caller's own timeout ends this earlier.
         let deadline = Instant::now() + 2 * CONNECT_TIMEOUT;
         let mut greetings = Vec::new();
         if let Some(password) = &self.location.password {
@@ -828,6 +860,7 @@ impl Link {
             select.arg(self.location.db);
             greetings.push(select);
         }
+        // Each is sent alone, so that a rejection names its cause.
         for greeting in greetings {
             self.meter.sent(Class::Other, 0);
             let answers = self.send(asked, slot, &live, &[greeting], deadline).await.map_err(failed)?;
@@ -835,7 +868,7 @@ impl Link {
                 self.checked(asked, slot, &live, value).map_err(failed)?;
             }
         }
-        // Alone: what is no Redis is seen by its first answer.
+        // Sent alone: the first answer shows whether the server is a Redis.
         self.ask_time(asked, slot, &live, deadline).await.map_err(failed)?;
         self.look(asked, slot, &live, deadline).await?;
         Ok(live)
@@ -843,7 +876,7 @@ impl Link {
 }
 
 impl Failed {
-    /// It says enough about an attempt that would begin now, for a caller who began to wait at
+    /// Returns true if this failure stands in for a new attempt, for a caller that began to wait at
     /// `since`.
     fn counts(&self, since: Instant) -> bool {
         match self.why {
@@ -852,6 +885,7 @@ impl Failed {
         }
     }
 
+    /// Returns the failure as the error of the call `asked`.
     fn error(&self, asked: &str) -> Error {
         match &self.why {
             Unusable::Error(error) => error.clone(),
@@ -860,7 +894,7 @@ impl Failed {
     }
 }
 
-/// A request on its way. If it is given up after a while without an answer, its connection is not
+/// A request in flight. If it is dropped after a while without an answer, its connection is not
 /// used again.
 struct Pending<'a> {
     slot: &'a Slot,
@@ -877,12 +911,12 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// The output of a future, if it comes by then.
+/// Returns the output of a future, if it is ready before `deadline`.
 async fn by<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout_at(deadline.into(), future).await.ok()
 }
 
-/// The answer to TIME, seconds and microseconds, in microseconds.
+/// Returns the time in an answer to TIME (seconds and microseconds) in microseconds.
 fn micros(value: &Value) -> Option<i64> {
     let Value::Array(parts) = value else { return None };
     let number = |value: &Value| text(value)?.parse::<i64>().ok().filter(|number| *number >= 0);

@@ -1,7 +1,7 @@
-//! The place of a store: its URL, parsed once.
+//! The location of a store: its URL, parsed once.
 //!
-//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; all but the host may be left out. What is not
-//! known is refused by name, since a mistyped parameter would mean another store.
+//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; everything but the host is optional. An unknown
+//! parameter is an error that names it, since ignoring a mistyped one would open another store.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::layout::PREFIX_BYTES_MAX;
 const PORT_DEFAULT: u16 = 6379;
 const PREFIX_DEFAULT: &str = "aft";
 
-/// A server, a database of it, and a prefix in that.
+/// A server, one of its databases, and a prefix in that.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) host: String,
@@ -28,7 +28,7 @@ impl Location {
     /// Parses a URL.
     ///
     /// # Errors
-    /// [`OpenError::Url`] with what is wrong and the form.
+    /// [`OpenError::Url`] if the URL is wrong; it says which part, and shows the form.
     pub(crate) fn parse(url: &str) -> Result<Location, OpenError> {
         Location::read(url).map_err(|problem| OpenError::Url { url: without_secrets(url), problem })
     }
@@ -40,7 +40,7 @@ impl Location {
         let rest = url.strip_prefix("redis://").ok_or("it does not start with redis://")?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if query.contains('@') {
-            return Err("an @ behind the ?: in a password, a ? is written %3F".into());
+            return Err("there is an @ after the ?: write a ? in a password as %3F".into());
         }
         let (credentials, rest) = match rest.rsplit_once('@') {
             Some((credentials, rest)) => (Some(credentials), rest),
@@ -55,7 +55,7 @@ impl Location {
         check_prefix(&prefix)?;
         let mut location = Location { host, port, db: 0, prefix, user: None, password: None };
         if let Some(credentials) = credentials {
-            // The password may be alone, with or without its colon.
+            // The password may be given alone, with or without the colon.
             let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
             let read = |text: &str| unescaped(text).ok_or("the user or the password has a broken %-escape");
             location.user = Some(read(user)?).filter(|user| !user.is_empty());
@@ -65,19 +65,19 @@ impl Location {
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if name != "db" {
-                return Err(format!("there is no parameter {name:?}; there is db"));
+                return Err(format!("unknown parameter {name:?}: use db"));
             }
             if given {
                 return Err("the parameter \"db\" is given twice".into());
             }
             given = true;
-            location.db = value.parse().map_err(|_| format!("{value:?} is no number of a database"))?;
+            location.db = value.parse().map_err(|_| format!("{value:?} is not the number of a database"))?;
         }
         Ok(location)
     }
 }
 
-/// The URL, without secrets.
+/// Writes the URL, without secrets.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Location { host, port, db, prefix, .. } = self;
@@ -108,22 +108,22 @@ fn read_authority(authority: &str) -> Result<(String, u16), String> {
     };
     let known = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     if host.is_empty() || !host.chars().all(known) {
-        return Err(format!("{host:?} is no host"));
+        return Err(format!("{host:?} is not the name of a host"));
     }
     let port = match port {
         None | Some("") => PORT_DEFAULT,
-        // Not repeated: it may be a password whose host was forgotten.
-        Some(digits) => digits.parse().map_err(|_| "the port is no number")?,
+        // The message does not repeat the port: it may be a password whose host was forgotten.
+        Some(digits) => digits.parse().map_err(|_| "the port is not a number")?,
     };
     Ok((host.to_owned(), port))
 }
 
 fn check_prefix(prefix: &str) -> Result<(), String> {
     if prefix.chars().all(|c| c.is_ascii_digit()) {
-        // Elsewhere this is how a database is named: who means that would get a store in another
-        // one.
+        // In other programs' URLs a number is a database. A user who means that would get a store
+        // in database 0.
         return Err(format!(
-            "{prefix:?} is a number: a database is written ?db={prefix}, and a prefix has something else than digits"
+            "{prefix:?} is a number: write ?db={prefix} for a database, or use a prefix that is not only digits"
         ));
     }
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
@@ -135,7 +135,7 @@ fn check_prefix(prefix: &str) -> Result<(), String> {
     ))
 }
 
-/// A URL that could not be read, for a message: without what may hold a secret.
+/// Returns a rejected URL for a message, without the parts that may hold a secret.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("redis", ""));
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
@@ -168,16 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_and_secrets_are_not() {
+    fn mistakes_are_named_without_secrets() {
         let check = |url: &str, part: &str| {
             let why = Location::parse(url).unwrap_err().to_string();
             assert!(why.contains(part) && why.contains("redis://USER"), "{url}: {why}");
             assert!(!why.contains("hunter2"), "{why}");
         };
         check("redis:h", "redis://");
-        check("redis://", "no host");
-        check("redis://me:hunter2@", "no host");
-        check("redis://me:hunter2@a b", "no host");
+        check("redis://", "not the name of a host");
+        check("redis://me:hunter2@", "not the name of a host");
+        check("redis://me:hunter2@a b", "not the name of a host");
         check("redis://me:hunter2%4@h", "%-escape");
         check("redis://h:port", "the port");
         check("redis://me:hunter2", "the port");
@@ -185,7 +185,7 @@ mod tests {
         check("redis://h/0", "?db=0");
         check("redis://h/a/b", "prefix");
         check("redis://h/a?prefix=b", "\"prefix\"");
-        check("redis://h/a?db=", "no number");
+        check("redis://h/a?db=", "not the number");
         check("redis://h/a?db=1&db=1", "twice");
         check("redis://me:hunter2@h/a?password=hunter2", "\"password\"");
         check("rediss://me:hunter2@h", "TLS");

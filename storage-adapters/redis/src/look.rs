@@ -1,20 +1,23 @@
-//! A look at the server: what it is, what an acknowledgement of it means, and whether its data are
-//! those that this store was opened on.
+//! A look at the server: a check of its kind, of the meaning of its acknowledgements, and that its
+//! data are those with which this store was opened.
 //!
-//! It is taken on every new connection before anything else is asked there, and again on each
-//! connection once a minute. What does not fit ends the connection and every call, as refused,
-//! until a look fits again:
+//! A look is taken on every new connection before any other request, and again on each connection
+//! once a minute. If the server does not match, the connection is dropped and every call is
+//! rejected, until a look matches again:
 //!
-//! | looked at | fits |
+//! | property | matches if |
 //! |---|---|
-//! | `PREFIX/identity`, random, written when the store is first opened | the same |
-//! | version, mode, role | as at the opening: a primary, no cluster |
-//! | `maxmemory-policy` | evicts no more than at the opening; never `allkeys-…` with a `maxmemory` |
-//! | `evicted_keys` | as many as at the opening, where nothing was to be evicted then |
+//! | `PREFIX/identity`, random, written when the store is first opened | it is the same |
+//! | version, mode, role | the server is a primary, not part of a cluster, and new enough |
+//! | `maxmemory-policy` | it evicts no more than at the opening, and is not `allkeys-…` (1) |
+//! | `evicted_keys` | no key was evicted since the opening (2) |
 //! | `appendonly`, `appendfsync`, `no-appendfsync-on-rewrite` | no weaker than at the opening |
 //!
-//! The identity alone is looked at with every request as well: writes compare it in their scripts,
-//! and reads are followed by it, so that no answer comes from data that replaced the store's
+//! 1. `allkeys-…` is accepted as long as `maxmemory` is not set.
+//! 2. Only if the policy at the opening was to evict nothing.
+//!
+//! The identity is also checked with every request: writes compare it in their scripts, and every
+//! read is followed by a read of it, so that no answer comes from data that replaced the store's
 //! between two looks.
 
 use std::collections::HashMap;
@@ -24,28 +27,28 @@ use redis::{Cmd, Value};
 
 use crate::layout::Layout;
 
-/// The oldest version whose scripts, users and `ZRANGEBYLEX` are what this needs; Redis 7.0 is what
-/// it is tested on.
+/// The oldest version whose scripts, users and `ZRANGEBYLEX` suffice. Tests run on Redis 7.0.
 const VERSION_MIN: (u32, u32) = (6, 0);
 
-/// The moment at which the server fsyncs what it acknowledges. A greater one is a stronger promise.
+/// The time at which the server fsyncs a write. A greater value is a stronger promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fsync {
-    /// There is no append-only file.
+    /// Never: there is no append-only file.
     Never,
-    /// There is an append-only file, and CONFIG GET is not allowed.
+    /// Not known: there is an append-only file, but CONFIG GET is not allowed.
     Unknown,
-    /// As its operating system pleases.
+    /// When its operating system does.
     Whenever,
+    /// Every second.
     EverySecond,
-    /// Before it answers, but not while it rewrites its file.
+    /// Before it answers, but not while it rewrites its append-only file.
     NotWhileRewriting,
     /// Before it answers.
     Always,
 }
 
 impl Fsync {
-    /// Its meaning for an acknowledgement, for people.
+    /// Returns the meaning of an acknowledgement, for people.
     pub(crate) const fn durability(self) -> &'static str {
         match self {
             Fsync::Always => {
@@ -69,7 +72,7 @@ impl Fsync {
         }
     }
 
-    /// The settings that make it so.
+    /// Returns the settings that lead to it.
     const fn settings(self) -> &'static str {
         match self {
             Fsync::Always => "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no",
@@ -93,11 +96,11 @@ impl Fsync {
     }
 }
 
-/// The keys that the server evicts when its memory is full. A greater one evicts more.
+/// The keys that the server evicts when its memory is full. A greater value evicts more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Evicts {
     Nothing,
-    /// Keys that expire; none of this store's does, unless somebody sets that.
+    /// Keys that have an expiry. This store sets none, but another client may.
     WhatExpires,
     /// Any key.
     Anything,
@@ -115,28 +118,28 @@ impl Evicts {
     }
 }
 
-/// One look's findings.
+/// The findings of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     version: String,
     mode: String,
     is_replica: bool,
-    /// Names one life of the server.
+    /// The identifier of one run of the server, from start to stop.
     run_id: String,
     has_maxmemory: bool,
     policy: String,
-    /// Keys evicted in this life of the server.
+    /// The number of keys evicted in this run of the server.
     evicted: u64,
     pub(crate) fsync: Fsync,
     pub(crate) identity: Option<Bytes>,
 }
 
-/// Those of [`requests`] that the server may forbid.
+/// The indexes of those [`requests`] that the server may forbid.
 pub(crate) const MAY_BE_FORBIDDEN: std::ops::RangeInclusive<usize> = 1..=2;
 
-/// The requests of a look, in one round trip.
+/// Returns the requests of a look, which are sent in one round trip.
 pub(crate) fn requests(layout: &Layout) -> [Cmd; 5] {
-    // One setting by one: several at once need Redis 7.
+    // One setting per request: several at once need Redis 7.
     let setting = |name: &str| {
         let mut get = redis::cmd("CONFIG");
         get.arg("GET").arg(name);
@@ -147,12 +150,12 @@ pub(crate) fn requests(layout: &Layout) -> [Cmd; 5] {
         setting("appendfsync"),
         setting("no-appendfsync-on-rewrite"),
         identity_get(layout),
-        // Also keeps the server's clock known on a connection that only reads.
+        // Keeps the server's clock known, also on a connection that only reads.
         redis::cmd("TIME"),
     ]
 }
 
-/// Asks for the identity.
+/// Returns the request for the identity.
 pub(crate) fn identity_get(layout: &Layout) -> Cmd {
     let mut get = redis::cmd("GET");
     get.arg(&layout.identity()[..]);
@@ -160,9 +163,9 @@ pub(crate) fn identity_get(layout: &Layout) -> Cmd {
 }
 
 impl Seen {
-    /// Reads the answers to [`requests`] but the last; the error says which one is not Redis's. No
-    /// answer is an error of the server but those of CONFIG GET, which may be forbidden, as it is
-    /// with most providers.
+    /// Parses the answers to [`requests`] except the last; the error says which one is malformed.
+    /// The caller has replaced errors of CONFIG GET, which most providers forbid, by nil; no other
+    /// answer is an error.
     pub(crate) fn read(answers: &[Value]) -> Result<Seen, &'static str> {
         let [info, when, while_rewriting, identity] = answers else {
             return Err("other than four answers to a look");
@@ -178,7 +181,7 @@ impl Seen {
     }
 
     fn of(info: &str, when: Option<&str>, while_rewriting: Option<&str>, identity: Option<Bytes>) -> Seen {
-        // Lines of `name:value`.
+        // INFO has lines of the form `name:value`.
         let fields: HashMap<&str, &str> =
             info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
         let field = |name: &str| fields.get(name).copied().unwrap_or_default();
@@ -195,23 +198,25 @@ impl Seen {
         }
     }
 
-    /// Says why no store can be kept on this server.
+    /// Checks that this server can keep a store; the error says why not, and what to do.
     pub(crate) fn check(&self) -> Result<(), String> {
         let said = &self.version;
         let Some(version) = version(said) else {
-            return Err("the server does not say its version: is it a Redis?".into());
+            return Err("the server does not report its version: is it a Redis?".into());
         };
         if version < VERSION_MIN {
             let (major, minor) = VERSION_MIN;
             return Err(format!(
-                "the server is Redis {said}, which is too old: {major}.{minor} or newer is needed"
+                "the server is Redis {said}, which is too old: use {major}.{minor} or newer"
             ));
         }
         if self.mode == "cluster" {
-            return Err("the server is part of a Redis Cluster, whose scripts cannot reach all keys: name one that is not".into());
+            return Err("the server is part of a Redis Cluster, whose scripts cannot access all keys: name one that is not".into());
         }
         if self.mode == "sentinel" {
-            return Err("this is a Sentinel, which keeps no data: name the server that it watches".into());
+            return Err(
+                "the server is a Sentinel, which stores no data: name the server that it monitors".into()
+            );
         }
         if self.is_replica {
             return Err("the server is a replica: name its primary".into());
@@ -225,7 +230,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Warnings about a server that can be used.
+    /// Returns warnings about a server that can be used.
     pub(crate) fn cautions(&self, url: &str) -> Vec<String> {
         let mut cautions = Vec::new();
         if self.fsync < Fsync::Always {
@@ -240,7 +245,7 @@ impl Seen {
                 "{url}: as soon as maxmemory is set the server evicts any key (maxmemory-policy {policy}): set maxmemory-policy noeviction"
             )),
             Evicts::WhatExpires if self.has_maxmemory => cautions.push(format!(
-                "{url}: the server evicts keys that expire when its memory is full (maxmemory-policy {policy}); none of this store's does, unless somebody sets that: noeviction is safer"
+                "{url}: the server evicts keys that expire when its memory is full (maxmemory-policy {policy}); this store sets no expiry, but another client may: maxmemory-policy noeviction is safer"
             )),
             Evicts::WhatExpires | Evicts::Nothing => {}
         }
@@ -248,7 +253,7 @@ impl Seen {
     }
 }
 
-/// The look at the opening, to which later ones are held.
+/// The look at the opening, with which later ones are compared.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     identity: Bytes,
@@ -267,7 +272,8 @@ impl Terms {
         &self.identity
     }
 
-    /// Says what has changed for the worse since the opening, and the remedy.
+    /// Compares a look with the one at the opening; the error says what has become worse, and what
+    /// to do.
     pub(crate) fn judge(&self, seen: &Seen) -> Result<(), String> {
         seen.check()?;
         let Terms { identity, opened, place } = self;
@@ -275,30 +281,32 @@ impl Terms {
         match &seen.identity {
             Some(found) if found == identity => {}
             Some(_) => changes.push(format!(
-                "the server has the data of another store ({place} is another one): look where the address leads and what was restored there; to use what is there now, restart this process"
+                "the server has the data of another store ({place} has changed): check where the address leads and what was restored there; to use the data that are there now, restart this process"
             )),
             None => changes.push(format!(
                 "the data of this store are gone from the server ({place} is missing): they were flushed, or the server was restarted or replaced without them; restore them, or restart this process to begin an empty store"
             )),
         }
+        // A stricter policy is fine. A looser one may evict data that are already acknowledged.
         let (evicts, evicted) = (Evicts::read(&seen.policy), Evicts::read(&opened.policy));
         if evicts > evicted {
             changes.push(format!(
-                "maxmemory-policy was {} at the opening and is {}, by which acknowledged data may be evicted: set it back",
+                "maxmemory-policy was {} when the store was opened and is {} now, so that acknowledged data may be evicted: set it back",
                 opened.policy, seen.policy
             ));
         }
-        // The server counts from its start.
+        // The server counts evictions from its start.
         let base = if seen.run_id == opened.run_id { opened.evicted } else { 0 };
         if evicted == Evicts::Nothing && seen.evicted > base {
             changes.push(format!(
-                "the server has evicted {} keys since the opening, of this store or of others: set maxmemory-policy noeviction, restore what is missing, then restart this process",
+                "the server has evicted {} keys since the store was opened, of this store or of others: set maxmemory-policy noeviction, restore what is missing, then restart this process",
                 seen.evicted - base
             ));
         }
+        // Callers were promised the durability of the opening.
         if seen.fsync < opened.fsync {
             changes.push(format!(
-                "the server acknowledged under {} at the opening and does under {}: set it back, or restart this process to go on with less",
+                "the server acknowledged writes under {} when the store was opened, and now does under {}: set it back, or restart this process to accept the weaker setting",
                 opened.fsync.settings(),
                 seen.fsync.settings()
             ));
@@ -307,7 +315,7 @@ impl Terms {
     }
 }
 
-/// A text that an answer is.
+/// Returns the text of an answer; `None` if it is not a text.
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
@@ -316,7 +324,7 @@ pub(crate) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// The value in an answer to CONFIG GET; `None` where it may not be asked.
+/// Returns the value in an answer to CONFIG GET; `None` if that is forbidden.
 fn setting(answer: &Value) -> Option<String> {
     match answer {
         Value::Array(pair) if pair.len() == 2 => text(&pair[1]),
@@ -324,7 +332,7 @@ fn setting(answer: &Value) -> Option<String> {
     }
 }
 
-/// The first two numbers of a version such as `7.0.15`.
+/// Returns the first two numbers of a version such as `7.0.15`.
 fn version(said: &str) -> Option<(u32, u32)> {
     let mut numbers = said.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -336,11 +344,11 @@ mod tests {
 
     const FINE: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:aa\r\nrole:master\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\nevicted_keys:3\r\n";
 
-    /// A look at a fine server, with some lines of its INFO replaced.
+    /// Returns a look at a suitable server, with some lines of its INFO replaced.
     fn with(changes: &[(&str, &str)]) -> Seen {
         let mut info = FINE.to_owned();
         for (name, value) in changes {
-            // Of two lines the later one counts.
+            // If a name occurs twice, the later line counts.
             info.push_str(&format!("{name}:{value}\r\n"));
         }
         Seen::of(&info, Some("always"), Some("no"), Some(Bytes::from_static(b"me")))
@@ -405,7 +413,7 @@ mod tests {
             }
         };
         fits(&fine, &with(&[]));
-        // A restart, and a limit that nothing is evicted for.
+        // A restart, and a memory limit at which nothing is evicted.
         fits(&fine, &with(&[("run_id", "bb"), ("evicted_keys", "0"), ("maxmemory", "1")]));
         refused(&fine, &Seen { identity: None, ..with(&[]) }, &["aft/identity is missing", "restore"]);
         let other = Seen { identity: Some(Bytes::from_static(b"you")), ..with(&[]) };
@@ -420,15 +428,15 @@ mod tests {
         {
             let weaker = Seen { fsync, ..with(&[]) };
             refused(&fine, &weaker, &["under appendonly yes, appendfsync always", fsync.settings()]);
-            // What was weak at the opening was accepted then.
+            // A weak setting at the opening was accepted then.
             fits(&terms(weaker.clone()), &weaker);
             fits(&terms(weaker), &with(&[]));
         }
-        // Everything that changed is said at once.
+        // All changes are reported at once.
         let both = Seen { identity: None, ..with(&[("maxmemory_policy", "allkeys-lru")]) };
         refused(&fine, &both, &["identity is missing", "allkeys-lru"]);
 
-        // A guest on a server that evicts what others let expire.
+        // A store on a server that evicts the keys for which other clients set an expiry.
         let guest = terms(with(&[("maxmemory", "1"), ("maxmemory_policy", "volatile-lru")]));
         fits(&guest, &with(&[("maxmemory_policy", "volatile-ttl"), ("evicted_keys", "9")]));
         refused(&guest, &with(&[("maxmemory_policy", "allkeys-lru")]), &["is allkeys-lru"]);

@@ -1,5 +1,5 @@
-//! Requests, counted where they are sent. Redis charges for none; what they are good for is to be
-//! compared with the sketch in `lib.rs`.
+//! The requests, counted where they are sent. Redis does not charge for them; the counts are for
+//! comparison with the table in `lib.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,11 +8,11 @@ use aft_store::{Costs, Requests};
 /// A class of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// GET.
+    /// Reads of whole objects: GET.
     Read,
-    /// ZRANGEBYLEX.
+    /// Listings: ZRANGEBYLEX, and EVALSHA of a scan.
     List,
-    /// EVALSHA.
+    /// Writes: EVALSHA.
     Write,
     /// Requests that go with a connection: AUTH, SELECT, TIME, INFO, CONFIG GET, SCRIPT LOAD.
     Other,
@@ -31,7 +31,7 @@ impl Class {
     }
 }
 
-/// Counts from the opening of the store on.
+/// The requests and bytes counted since the store was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     requests: [AtomicU64; Class::ALL.len()],
@@ -40,17 +40,18 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A request is sent, with a body of so many bytes.
+    /// Counts a request that is sent, with a body of `bytes`.
     pub(crate) fn sent(&self, class: Class, bytes: usize) {
         self.requests[class as usize].fetch_add(1, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A body of so many bytes came.
+    /// Counts a received body of `bytes`.
     pub(crate) fn received(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Returns the counts. The price is 0.
     pub(crate) fn costs(&self) -> Costs {
         let count = |class: Class| self.requests[class as usize].load(Ordering::Relaxed);
         Costs {

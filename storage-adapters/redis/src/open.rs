@@ -1,14 +1,16 @@
-//! Opening: a first look at the server that turns each mistake into a sentence.
+//! Opening a store: a first look at the server, which turns each mistake of configuration into a
+//! message.
 //!
 //! ```text
-//!   URL ─► connect, AUTH, SELECT, TIME ─► a look (`look`) ─► SET identity NX, if it has none ─► SCRIPT LOAD
-//!          is it there, a Redis, ours?    old, clustered,    which store is it?                may it run scripts?
-//!                                         a replica, evicting?
-//!                                         what does an acknowledgement mean?
+//!   connect, AUTH, SELECT, TIME    the server is there, is a Redis, and accepts the password
+//!   a look (`look`)                it is new enough, no cluster or replica, and does not evict;
+//!                                  what does an acknowledgement mean?
+//!   SET identity NX                the store gets an identity, if it has none
+//!   SCRIPT LOAD                    scripts are allowed
 //! ```
 //!
-//! Some fifteen requests, of which the identity alone writes, once in a store's life. That writes
-//! decide atomically is the race probe's business, which `aft serve` runs first.
+//! These are about fifteen requests. Only that of the identity writes, once in a store's life.
+//! Whether writes are atomic is tested by the race probe, which `aft serve` runs first.
 
 use crate::link::Link;
 use crate::location::Location;
@@ -18,11 +20,14 @@ use crate::{OpenError, Options};
 /// The server's configuration at the opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// The time at which the server fsyncs writes.
     pub(crate) fsync: Fsync,
     /// Warnings for an operator.
     pub(crate) cautions: Vec<String>,
 }
 
+/// Connects to the server at `url`, checks that it can keep a store, gives the store an identity if
+/// it has none, and loads the scripts.
 pub(crate) async fn open(url: &str, options: &Options) -> Result<(Link, Facts), OpenError> {
     let mut location = Location::parse(url)?;
     if location.password.is_none() {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A change of the server's settings is noticed within a minute, at five requests a minute.
+/// The default and the longest pause between looks: a change of the server's settings is noticed
+/// within a minute, at a cost of five requests a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The settings of a [`RedisStore`](crate::RedisStore).
@@ -12,8 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The password, if the URL has none.
     pub password: Option<String>,
-    /// The time for which a look at the server's settings is believed; at most a minute, which is
-    /// the default.
+    /// The time for which a look at the server's settings is valid; at most a minute, which is the
+    /// default.
     pub look_every: Duration,
 }
 
@@ -24,15 +25,15 @@ impl Default for Options {
 }
 
 impl Options {
-    /// With this password for a URL that has none.
+    /// Returns options with this password, for a URL that has none.
     pub fn with_password(password: impl Into<String>) -> Options {
         Options { password: Some(password.into()), ..Options::default() }
     }
 
-    /// With a look at the server this often.
+    /// Returns these options, with a look at the server every `look_every`.
     ///
     /// # Panics
-    /// If that is more seldom than once a minute.
+    /// Panics if `look_every` is more than a minute.
     pub fn looking_every(self, look_every: Duration) -> Options {
         assert!(look_every <= LOOK_EVERY, "{look_every:?}: a change must be noticed within a minute");
         Options { look_every, ..self }
@@ -50,7 +51,7 @@ mod tests {
     use super::Options;
 
     #[test]
-    fn no_form_shows_the_password() {
+    fn debug_output_hides_the_password() {
         let shown = format!("{:?}", Options::with_password("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }

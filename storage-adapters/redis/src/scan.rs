@@ -1,10 +1,10 @@
-//! Names across groups: one script a page, which walks the index of groups and the index of items
-//! of each.
+//! Names across groups: each page is one script, which walks the index of groups and each group's
+//! index of items.
 //!
-//! A page has at most [`PAGE_MAX`] names and looks at no more groups than that, so that the server
-//! is held up for two milliseconds or so. Every group in the index has an item, unless foreign
-//! hands took it out; a page of such groups only is empty and says where to go on. A group whose
-//! index of items is something else is reported, and the page goes on behind it.
+//! A page has at most [`PAGE_MAX`] names and visits no more groups than that, so that it blocks the
+//! server for about two milliseconds. Every group in the index has an item, unless another program
+//! removed it; a page with only such groups is empty and names the last one. If a group's index of
+//! items has another type, the group is reported as damaged, and the page continues behind it.
 
 use std::time::Instant;
 
@@ -18,7 +18,8 @@ use crate::link::{Link, Run};
 use crate::scripts::{SCAN_ALL, SCAN_FULL, SCAN_TIRED, Script};
 use crate::store::{PAGE_MAX, bound};
 
-/// A page of the names of a space.
+/// Returns a page of up to `limit` names of groups that start with `prefix`, after the position
+/// `after`.
 pub(crate) async fn scan(
     link: &Link,
     space: Space,
@@ -35,13 +36,14 @@ pub(crate) async fn scan(
         let deadline = Instant::now() + run.timeout();
         let rest = link.run(&asked, &run, deadline).await?.rest;
         let page = read(rest).filter(|page| page.is_sound(prefix, after.as_ref(), limit));
-        let page = page.ok_or_else(|| not_redis(&asked, "no page of names"))?;
+        let page = page.ok_or_else(|| not_redis(&asked, "a malformed page of names"))?;
         link.meter.received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
+        // A damaged index must not hide the groups behind it: report it and continue.
         for (group, why) in page.damaged {
             let at = link.layout().items(space, &group);
             damaged.add(|| {
                 format!(
-                    "{}: something else lies where the index {} of this store belongs: {why}",
+                    "{}: a key of another type is at {}, where this store keeps an index: {why}",
                     link.url,
                     at.escape_ascii()
                 )
@@ -53,15 +55,17 @@ pub(crate) async fn scan(
             Ends::Tired(_) if !page.names.is_empty() => {
                 return Ok(ScanPage { names: page.names, more: true, damaged });
             }
+            // An empty page would look like the end to some callers: go on to the next one.
             Ends::Tired(last) => after = Some(Position { group: last, item: None }),
         }
     }
 }
 
+/// Returns the request for one page.
 fn request(link: &Link, space: Space, prefix: &[u8], after: Option<&Position>, limit: usize) -> Run {
     let (from, within, items_from) = match after {
         None => (bound(b'[', prefix), None, Vec::new()),
-        // Groups before the prefix hold nothing that is asked for.
+        // Groups before the prefix have no requested names.
         Some(Position { group, .. }) if group < prefix => (bound(b'[', prefix), None, Vec::new()),
         Some(Position { group, item: Some(item) }) if group.starts_with(prefix) => {
             (bound(b'(', group), Some(group), bound(b'(', item))
@@ -80,22 +84,25 @@ fn request(link: &Link, space: Space, prefix: &[u8], after: Option<&Position>, l
     Run { script: Script::Scan, keys: vec![link.layout().groups(space)], arguments, bytes: 0 }
 }
 
-/// A page as the script answers it.
+/// A page as the script returns it.
 struct Page {
     names: Vec<Scanned>,
-    /// Groups whose items cannot be read, each with the server's reason.
+    /// The groups whose items cannot be read, each with the server's reason.
     damaged: Vec<(Bytes, String)>,
     ends: Ends,
 }
 
 /// The reason why a page has no more names.
 enum Ends {
+    /// There are no more.
     All,
+    /// The page has as many as it may have.
     Full,
-    /// Too many groups without items; this is the last one.
+    /// Too many groups had no items; this is the last group visited.
     Tired(Bytes),
 }
 
+/// Parses a page; `None` if the answer is malformed.
 fn read(answer: Vec<Value>) -> Option<Page> {
     let mut answer = answer.into_iter();
     let (Value::Int(ends), last) = (answer.next()?, text(answer.next()?)?) else { return None };
@@ -133,7 +140,7 @@ fn text(value: Value) -> Option<Bytes> {
 }
 
 impl Page {
-    /// It is in order, holds what was asked for, and goes on.
+    /// Returns true if the page is in order, holds only requested names, and makes progress.
     fn is_sound(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> bool {
         let place = |name: &Scanned| (name.group.clone(), name.item.clone());
         let behind = |name: &Scanned| after.is_none_or(|after| after.is_before(&name.group, &name.item));

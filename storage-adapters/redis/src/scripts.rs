@@ -1,41 +1,42 @@
-//! The scripts: each runs whole or not at all as far as anybody sees, so that an item and its
-//! places in the indexes are never apart.
+//! The scripts. To other clients, each appears to run completely or not at all, so that an object
+//! and its index entries never disagree.
 //!
-//! `KEYS[1]` is the store's identity; then, for writes, come three keys for each name: its object,
-//! its group's items, its space's groups. The answer is a list of a status, the server's time in
-//! microseconds, and what else the script has to say.
+//! `KEYS[1]` is the key of the store's identity; for writes, three keys for each name follow: its
+//! object, its group's items, its space's groups. The answer is a list: a status, the server's time
+//! in microseconds, and results that depend on the script.
 //!
 //! | status | meaning |
 //! |---|---|
 //! | 1 | done |
-//! | 0 | not done: the name exists, or the tag is another |
-//! | -1 | not done: it was too late |
-//! | -2 | not done: the store's identity is another, or missing |
+//! | 0 | not done: the name exists, or the tag differs |
+//! | -1 | not done: the write came after its moment |
+//! | -2 | not done: the store's identity differs, or is missing |
 //!
-//! *Why a last moment* (`ARGV[1]` of writes, in microseconds of the server's clock). A request lies
-//! in the buffers of the network and of the server's socket as long as the server is stopped or
-//! busy. Neither closing nor resetting the connection takes it back: what the kernel has received
-//! is read first. So only the server itself can say that a call's time is over. `clock` says where
-//! the moment comes from. `TIME` does not move while a script runs: a script that began in time is
-//! in time as a whole.
+//! *Why a moment* (`ARGV[1]` of writes, the latest time at which the script may begin, in
+//! microseconds of the server's clock). While the server is stopped or busy, a request waits in the
+//! buffers of the network and of the server's socket. Neither closing nor resetting the connection
+//! takes it back: the server still reads what its kernel has received. So only the server can
+//! reject a request that is too late. `clock` describes how the moment is computed. `TIME` does not
+//! change while a script runs, so a script that begins in time is in time as a whole.
 //!
-//! *Why the identity* (`ARGV[2]`). What a connection leads to may be flushed, or restored from
-//! another store, between two looks (`look`), and a write to what replaced the store must not be
-//! acknowledged.
+//! *Why the identity* (`ARGV[2]`). Between two looks (`look`), the data at the other end of a
+//! connection may be flushed, or replaced by those of another store, and a write to the replacement
+//! must not be acknowledged.
 //!
-//! *Why whole.* Indexes are written before the object: the first command is the one that fails
-//! where memory is full or a key is of another type, and then nothing was written; once a script
-//! has written, memory no longer stops it. The append-only file holds a script's effects as one
-//! transaction.
+//! *Why completely or not at all.* Indexes are written before the object. If memory is full or a
+//! key has another type, the first command fails, before anything was written; once a script has
+//! written, it is not stopped for lack of memory. The append-only file holds a script's effects as
+//! one transaction.
 //!
-//! *Why they do not hold up others.* The server serves nobody else while a script runs. A script
-//! touches 1,000 names at most, some microseconds each, and 4 MiB of bodies: milliseconds.
+//! *Why they do not delay other clients much.* The server serves no other client while a script
+//! runs. But a script touches at most 1,000 names, for a few microseconds each, and 4 MiB of
+//! bodies, so it takes milliseconds.
 
-/// The status of a script that did what it was asked.
+/// The status of a script that took effect.
 pub(crate) const DONE: i64 = 1;
 /// The status of a script whose condition did not hold.
 pub(crate) const NOT_DONE: i64 = 0;
-/// The status of a write that came too late.
+/// The status of a write that came after its moment.
 pub(crate) const LATE: i64 = -1;
 /// The status of a script that found another identity.
 pub(crate) const ANOTHER_STORE: i64 = -2;
@@ -45,7 +46,7 @@ pub(crate) const ANOTHER_STORE: i64 = -2;
 pub(crate) enum Script {
     /// `ARGV`: moment, identity, group, item, stored.
     Put,
-    /// The same.
+    /// `ARGV`: as for `Put`.
     Create,
     /// `ARGV`: moment, identity, group, item, stored, tag.
     Replace,
@@ -53,24 +54,24 @@ pub(crate) enum Script {
     Delete,
     /// `ARGV`: moment, identity, group, item, tag.
     DeleteIf,
-    /// `ARGV`: moment, identity, `1` if the first name is created only where it is absent (and
-    /// nothing is done where it is there), then group, item and stored of each name. After the
-    /// time, the answer has the number of each name that failed, from 0, and its error.
+    /// `ARGV`: moment, identity, `1` if the first name is a record (which is created only if
+    /// absent, and if it exists nothing is done), then group, item and stored of each name. After
+    /// the time, the answer has the number of each name that failed, from 0, and its error.
     Commit,
-    /// A page of names. `KEYS`: identity, the space's groups. `ARGV`: identity, the start of keys
-    /// of items, the bounds of the groups, the group in which the page begins within (empty: none)
-    /// and the bound of its items, the largest number of names. After the time, the answer has
-    /// [`SCAN_ALL`], [`SCAN_FULL`] or [`SCAN_TIRED`], the last group looked at, and each group with
-    /// a list of its items, or with the reason why they cannot be read.
+    /// A page of names. `KEYS`: identity, the space's groups. `ARGV`: identity, the start of the
+    /// keys of items, the two bounds of the groups, the group within which the page begins (empty:
+    /// none) and the bound of its items, the largest number of names. After the time, the answer
+    /// has [`SCAN_ALL`], [`SCAN_FULL`] or [`SCAN_TIRED`], the last group visited, and each group
+    /// with a list of its items, or with the reason why they cannot be read.
     Scan,
 }
 
-/// A page that has all names that there are.
+/// The end of a page that has all remaining names.
 pub(crate) const SCAN_ALL: i64 = 0;
-/// A page with as many names as it may have, and more follow.
+/// The end of a page with as many names as it may have; more follow.
 pub(crate) const SCAN_FULL: i64 = 1;
-/// A page that ended because too many groups had no items: it goes on after the last group looked
-/// at.
+/// The end of a page for which too many groups had no items; the next one continues after the last
+/// group visited.
 pub(crate) const SCAN_TIRED: i64 = 2;
 
 impl Script {
@@ -84,7 +85,7 @@ impl Script {
         Script::Scan,
     ];
 
-    /// Its text for a server.
+    /// Returns the script's text for the server.
     pub(crate) fn text(self) -> String {
         let (prelude, body) = match self {
             Script::Put => (WRITE, PUT),
@@ -99,11 +100,13 @@ impl Script {
     }
 }
 
+/// The start of every script.
 const CLOCK: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 ";
 
+/// The start of every script that writes. The checks come before anything is written.
 const WRITE: &str = "
 if now > tonumber(ARGV[1]) then return {-1, now} end
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then return {-2, now} end
@@ -155,8 +158,8 @@ delete(2, ARGV[3], ARGV[4])
 return {1, now}
 ";
 
-// The first name of a commit fails with the script, before anything was written. One of the others
-// fails alone, since some are written by then.
+// If the first name of a commit fails, the whole script fails, before anything was written. Any
+// other name fails alone, since some names are written by then.
 const COMMIT: &str = "
 local answer, first = {1, now}, 0
 if ARGV[3] == '1' then
@@ -217,5 +220,5 @@ end
 return answer
 ";
 
-// GETRANGE above counts from 0 and includes its end.
+// GETRANGE in `holds` counts from 0 and includes its end.
 const _: () = assert!(crate::layout::HEAD_BYTES == 17);

@@ -1,4 +1,4 @@
-//! The store: names to keys, calls to requests.
+//! The store: maps names to keys, and calls to requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ use crate::open::Facts;
 use crate::scripts::Script;
 use crate::{OpenError, Options, commit, open, scan};
 
-/// The largest body. Redis takes 512 MB; but it serves one request after the other, and copying 4
-/// MiB through a script takes it some milliseconds, in which nobody else is served.
+/// The size of the largest body. Redis takes 512 MB, but it serves one request at a time, and
+/// copying 4 MiB through a script takes a few milliseconds, in which no other client is served.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
-/// The size of a part of a large value: a millisecond or so of the server's time, so that small
-/// requests pass in between.
+/// The size of a part of a large value: it takes about a millisecond of the server's time, so that
+/// small requests are served in between.
 const BLOB_PART_BYTES: usize = 1 << 20;
 const _: () = assert!(BLOB_PART_BYTES <= BODY_BYTES_MAX);
-/// After its deadline a write takes no effect: its script looks at the server's clock first
-/// (`scripts`, `clock`).
+/// The time for which a write may take effect after its deadline: none, since its script checks the
+/// server's clock first (`scripts`, `clock`).
 const GRACE_MS: u64 = 0;
 
-/// Names in one deletion: some milliseconds of the server's time.
+/// The number of names in one deletion: a few milliseconds of the server's time.
 const DELETE_MAX: usize = 1_000;
-/// Entries in one page: a MiB of the longest groups.
+/// The number of entries in one page: a MiB if all groups have the longest names.
 pub(crate) const PAGE_MAX: usize = 1_000;
 
-/// A prefix of a server's database. A clone shares the connections and the counts.
+/// A store in a prefix of a server's database. Clones share the connections and the counts.
 #[derive(Clone)]
 pub struct RedisStore {
     inner: Arc<Inner>,
-    /// No write takes effect later, whatever its own time-out.
+    /// The time after which no write takes effect, even if its own timeout is longer.
     until: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ struct Inner {
 }
 
 impl fmt::Debug for RedisStore {
-    // The client's own form might show the password.
+    // Leaves the client out: its own output might show the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("url", &self.inner.link.url)
@@ -59,24 +59,26 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, after a look at how the
-    /// server is configured. Nothing needs to be made; a store that is opened for the first time
-    /// gets an identity, to which its data are held from then on.
+    /// Opens the store at `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, and checks how the server
+    /// is configured. Nothing needs to be created before; a store that is opened for the first time
+    /// gets an identity, with which its data are compared from then on.
     ///
     /// # Errors
-    /// If the URL is wrong, the server does not answer or refuses, or it would lose what it is
-    /// given (eviction, a replica, a cluster); the text names the remedy.
+    /// An [`OpenError`] if the URL is wrong, the server does not answer or rejects a request, or it
+    /// cannot keep the store's data (eviction, a replica, a cluster). Its text names the remedy.
     pub async fn open(url: &str, options: &Options) -> std::result::Result<RedisStore, OpenError> {
         let (link, facts) = open::open(url, options).await?;
         Ok(RedisStore { inner: Arc::new(Inner { link, facts }), until: None })
     }
 
-    /// Warnings for an operator: an acknowledgement that is not fsynced, a policy that may
-    /// evict. Read at the opening; for a log.
+    /// Returns warnings for the operator's log, from the opening: acknowledgements that are not
+    /// fsynced, or a policy that may evict.
     pub fn cautions(&self) -> &[String] {
         &self.inner.facts.cautions
     }
 
+    /// Runs a script that writes one name, and returns true if it did; false if its condition did
+    /// not hold.
     async fn write(
         &self,
         call: &str,
@@ -100,7 +102,8 @@ impl RedisStore {
         Ok(link.run(&asked, &run, deadline).await?.done)
     }
 
-    /// Members of a sorted set in a range of bytes, and whether there are more.
+    /// Returns up to `limit` members of the sorted set `key` from `from` to `to`, and true if there
+    /// are more.
     async fn range(
         &self,
         asked: &str,
@@ -111,17 +114,20 @@ impl RedisStore {
     ) -> Result<(Vec<Bytes>, bool)> {
         let limit = limit.min(PAGE_MAX);
         let mut command = redis::cmd("ZRANGEBYLEX");
+        // One member more than requested shows whether more follow.
         command.arg(key).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit + 1);
         let link = &self.inner.link;
         let Value::Array(members) = link.read(asked, Read::List, command).await? else {
-            return Err(not_redis(asked, "a listing that is no list"));
+            return Err(not_redis(asked, "a listing that is not a list"));
         };
         let members = members.into_iter().map(|member| match member {
             Value::BulkString(bytes) => Some(Bytes::from(bytes)),
             _ => None,
         });
         let members: Option<Vec<Bytes>> = members.collect();
-        let mut members = members.ok_or_else(|| not_redis(asked, "a listing of other things than bytes"))?;
+        let mut members =
+            members.ok_or_else(|| not_redis(asked, "a listing with members that are not bytes"))?;
+        // The callers rely on the order: reject a server that does not keep it.
         if !members.is_sorted_by(|a, b| a < b) || members.len() > limit + 1 {
             return Err(not_redis(asked, "a listing that is out of order, or too long"));
         }
@@ -132,11 +138,13 @@ impl RedisStore {
     }
 }
 
+/// Returns the error for a body of `bytes`, which is too large.
 pub(crate) fn too_large(asked: &str, bytes: usize) -> Error {
-    Error::Refused(format!("{asked}: body of {bytes} bytes; the most is {BODY_BYTES_MAX}"))
+    Error::Refused(format!("{asked}: body of {bytes} bytes; at most {BODY_BYTES_MAX} are allowed"))
 }
 
-/// A bound of a range of bytes, as Redis writes it.
+/// Returns a bound of a range of members: `kind` is `[` for an inclusive and `(` for an exclusive
+/// one.
 pub(crate) fn bound(kind: u8, member: &[u8]) -> Vec<u8> {
     [&[kind], member].concat()
 }
@@ -192,7 +200,7 @@ impl Store for RedisStore {
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let link = &self.inner.link;
         let asked = link.asked("get", name);
-        // Parts of large values are large; how large all else is, only the answer shows.
+        // Parts of large values are large. The size of anything else is known only from the answer.
         let lane = if name.space == Space::Blob { Lane::Large } else { Lane::Small };
         let mut get = redis::cmd("GET");
         get.arg(&link.layout().object(name)[..]);
@@ -201,7 +209,9 @@ impl Store for RedisStore {
             Value::BulkString(stored) => {
                 link.meter.received(stored.len());
                 let (tag, body) = layout::unseal(stored).ok_or_else(|| {
-                    Error::Damaged(format!("{asked}: what is stored there was not written by this store"))
+                    Error::Damaged(format!(
+                        "{asked}: the object there was not written by AFT; keep other keys out of this prefix"
+                    ))
                 })?;
                 Ok(Some((body, Tag(tag))))
             }

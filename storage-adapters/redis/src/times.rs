@@ -1,4 +1,4 @@
-//! The server's time as its answers carried it, kept until somebody asks.
+//! The server's times from its answers, kept until they are taken.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -6,17 +6,18 @@ use std::time::Instant;
 
 use aft_store::{TIMES_KEPT_MAX, TimeHeard};
 
-/// `TIME` has microseconds, of which the milliseconds are passed on.
+/// The resolution of a time: `TIME` has microseconds, which are truncated to milliseconds.
 const SPAN_MS: u64 = 1;
 
-/// The times heard last, at most [`TIMES_KEPT_MAX`].
+/// The last times heard, at most [`TIMES_KEPT_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Times {
     kept: Mutex<VecDeque<TimeHeard>>,
 }
 
 impl Times {
-    /// Keeps a time, in microseconds since the epoch; the oldest gives way.
+    /// Keeps the time `at_us`, in microseconds since the epoch, and drops the oldest if there are
+    /// too many.
     pub(crate) fn hear(&self, sent: Instant, received: Instant, at_us: i64) {
         assert!(sent <= received, "an answer comes after its request");
         let at_ms = u64::try_from(at_us).expect("a time before 1970 is rejected where it is read") / 1_000;
@@ -28,7 +29,7 @@ impl Times {
         assert!(kept.len() <= TIMES_KEPT_MAX, "too many times kept");
     }
 
-    /// The times heard since the last call, oldest first.
+    /// Takes the times heard since the last call, oldest first.
     pub(crate) fn take(&self) -> Vec<TimeHeard> {
         std::mem::take(&mut *self.kept.lock().expect("no holder panics")).into()
     }
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gives_way() {
+    fn the_oldest_time_is_dropped() {
         let (times, now) = (Times::default(), Instant::now());
         for second in 0..TIMES_KEPT_MAX as i64 + 3 {
             times.hear(now, now, second * 1_000_000 + 999);

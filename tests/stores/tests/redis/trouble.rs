@@ -72,9 +72,9 @@ async fn failures_are_told_apart() {
         (
             b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
             damaged,
-            "something else",
+            "another type",
         ),
-        (b"-NOSCRIPT No matching script.\r\n", busy, "forgets scripts"),
+        (b"-NOSCRIPT No matching script.\r\n", busy, "drops scripts"),
         (b"-ERR something that nobody foresaw\r\n", no_answer, "nobody foresaw"),
         // Other things than any call wants.
         (b"+QUEUED\r\n", no_answer, "does not speak Redis"),
