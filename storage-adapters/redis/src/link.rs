@@ -44,7 +44,7 @@ use crate::scripts::{ANOTHER_STORE, DONE, LATE, NOT_DONE, Script};
 use crate::times::Times;
 
 /// The number of requests in flight at once. With bodies of a few KiB they take a few MiB, and are
-/// at most a second's work for a server.
+/// about a second's work for a server.
 const REQUESTS_MAX: usize = 1024;
 /// The number of requests that may wait inside the client library for a connection: all of them.
 const PIPELINE_MAX: usize = REQUESTS_MAX;
@@ -457,8 +457,7 @@ impl Link {
             command.arg(&key[..]);
         }
         if run.is_write() {
-            // The moment is computed last: the wait for a connection may have taken most of the
-            // time.
+            // The moment is in the time of the server at the other end of this connection.
             command.arg(self.moment(asked, slot, &live, deadline).await?);
         }
         // The script compares the identity itself, at the moment at which it writes.
@@ -478,7 +477,7 @@ impl Link {
         let &[Value::Int(status), Value::Int(now_us), ..] = &rest[..] else {
             return Err(strange(&Value::Array(rest)));
         };
-        // The clock's arithmetic assumes a time after 1970.
+        // `Times` relies on a time after 1970.
         if now_us <= 0 {
             return Err(strange(&Value::Int(now_us)));
         }
@@ -748,7 +747,7 @@ impl Link {
                 by(deadline, connection.send_packed_commands(&pipeline, 0, requests.len())).await
             }
         };
-        // From here on, dropping this request says nothing about the connection.
+        // A dropped request that was answered says nothing against the connection.
         pending.answered = answer.is_some();
         match answer {
             Some(Ok(values)) => Ok(Answers { values, sent, received: Here::read() }),

@@ -55,7 +55,7 @@ pub(crate) async fn scan(
             Ends::Tired(_) if !page.names.is_empty() => {
                 return Ok(ScanPage { names: page.names, more: true, damaged });
             }
-            // An empty page would look like the end to some callers: go on to the next one.
+            // A page that is not the last must have a name: continue with the next script.
             Ends::Tired(last) => after = Some(Position { group: last, item: None }),
         }
     }

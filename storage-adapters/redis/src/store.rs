@@ -127,7 +127,7 @@ impl RedisStore {
         let members: Option<Vec<Bytes>> = members.collect();
         let mut members =
             members.ok_or_else(|| not_redis(asked, "a listing with members that are not bytes"))?;
-        // The callers rely on the order: reject a server that does not keep it.
+        // The callers rely on the order: reject an answer that does not keep it.
         if !members.is_sorted_by(|a, b| a < b) || members.len() > limit + 1 {
             return Err(not_redis(asked, "a listing that is out of order, or too long"));
         }

@@ -207,8 +207,8 @@ pub(crate) fn after_directory(directory: &str, segment: &str) -> String {
     past(&format!("{directory}{segment}{MORE}/"))
 }
 
-/// Returns the first key after all keys that start with `directory`, which ends in `/`: the next
-/// character after that is `0`.
+/// Returns the first key after all keys that start with `directory`, which ends in `/`: the same
+/// with `0`, which follows `/` in byte order.
 pub(crate) fn past(directory: &str) -> String {
     let start = directory.strip_suffix('/').expect("directories end in /");
     format!("{start}0")

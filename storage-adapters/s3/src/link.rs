@@ -340,8 +340,8 @@ impl Link {
         // Some servers repeat a directory that lies before `after`.
         directories
             .retain(|directory| after.is_none_or(|after| crate::layout::past(directory).as_str() > after));
-        // Everything above rests on the order of listings: reject a server or a bucket that does
-        // not keep it.
+        // The callers rely on the order of listings: reject a server or a bucket that does not keep
+        // it.
         let keys = || objects.iter().map(|object| object.key.as_str());
         let ordered = keys().is_sorted_by(|a, b| a < b) && directories.is_sorted_by(|a, b| a < b);
         let below = keys().chain(directories.iter().map(String::as_str)).all(|key| key.starts_with(prefix));
@@ -361,7 +361,7 @@ impl Link {
         &self.bucket
     }
 
-    /// Makes the bucket.
+    /// Creates the bucket; succeeds if these credentials own it already.
     pub(crate) async fn create_bucket(&self, region: &str) -> Result<(), Error> {
         let asked = format!("{}: create bucket", self.url);
         let mut request = self.client.create_bucket().bucket(&self.bucket);

@@ -128,7 +128,7 @@ impl Scan<'_> {
     ) -> Result<Option<Vec<String>>> {
         let mut objects = page.objects.as_slice();
         while let Some(object) = objects.first() {
-            // A directory itself, as some programs make it, holds nothing.
+            // A directory's own empty object, as some programs create it, is harmless.
             if object.key.ends_with('/') {
                 objects = &objects[1..];
                 continue;

@@ -69,11 +69,7 @@ async fn failures_are_told_apart() {
         (b"-NOAUTH Authentication required.\r\n", refused, "AFT_REDIS_PASSWORD"),
         (b"-NOPERM this user has no permissions\r\n", refused, "allow this user"),
         (b"-MOVED 1 127.0.0.1:2\r\n", refused, "Cluster"),
-        (
-            b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
-            damaged,
-            "another type",
-        ),
+        (b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", damaged, "another type"),
         (b"-NOSCRIPT No matching script.\r\n", busy, "drops scripts"),
         (b"-ERR something that nobody foresaw\r\n", no_answer, "nobody foresaw"),
         // Other things than any call wants.
