@@ -1,10 +1,10 @@
-//! `cargo xtask ci`: what a change must pass.
+//! `cargo xtask ci`: the checks that a change must pass.
 
 use std::process::ExitCode;
 
 use crate::{step, test};
 
-/// Runs it; every step runs, whatever the others said.
+/// Runs the format check, the lints and every test; a step that fails does not stop the others.
 pub(crate) fn run() -> ExitCode {
     let format = step::run("Check the format", step::cargo(["fmt", "--all", "--", "--check"]));
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];

@@ -1,4 +1,5 @@
-//! `cargo xtask figures`: the paper's evaluation on this machine, written to `docs/figures/` and `docs/benchmarks.md`.
+//! `cargo xtask figures`: runs the paper's evaluation on this machine and writes `docs/figures/`
+//! and the summary in `docs/benchmarks.md`.
 
 use std::process::ExitCode;
 
@@ -6,13 +7,13 @@ use crate::step::{self, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What the program takes; `cargo xtask figures -- --help` tells
+    /// Options for the program; `cargo xtask figures -- --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
     options: Vec<String>,
 }
 
-/// Fetches the servers, builds for speed, and measures. `aft` itself is built beside the program
-/// that measures, which starts it where it is compared with other servers.
+/// Fetches the servers, builds in release mode, and measures. The binary `aft` is built as well:
+/// the measuring program starts it where AFT is compared with other servers.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let measures_nothing = arguments.options.iter().any(|option| option == "--render" || option == "--help");
     if !measures_nothing && let Outcome { ok: false, .. } = crate::services::fetch() {

@@ -1,13 +1,14 @@
 //! `cargo xtask …`: the project's own commands, one file each.
 //!
-//! * [`test`] – every test, with a heading per step and a countable last line.
+//! * [`test`] – every test, with a heading per step and the totals on the last line.
 //! * [`ci`] – format, lints and [`test`].
-//! * [`services`] – the real servers that tests run against: fetched, and run by hand.
-//! * [`figures`] – the paper's evaluation, measured and drawn.
-//! * [`simulate`] – the simulator in release: one seed, many seeds, or a time.
-//! * [`torture`] – the end-to-end kill -9 loop for a time.
+//! * [`services`] – fetches the real servers that tests run against, and runs them by hand.
+//! * [`figures`] – measures and draws the paper's evaluation.
+//! * [`simulate`] – the simulator in release mode: one seed, many seeds, or a number of minutes.
+//! * [`torture`] – the end-to-end `kill -9` loop, for a number of minutes.
 //!
-//! [`step`] runs a child process, [`totals`] reads what test programs say. Nothing depends on this crate.
+//! [`step`] runs a child process, and [`totals`] reads the results that test programs print.
+//! Nothing depends on this crate.
 
 mod ci;
 mod figures;
@@ -33,15 +34,15 @@ struct Arguments {
 enum Task {
     /// Run every test. The last line is `N passed, N failed`, with `, N skipped` if any was.
     Test,
-    /// What a change must pass: format, lints, every test.
+    /// Run what a change must pass: format, lints, every test.
     Ci,
     /// Fetch the real servers that tests run against, and run them until Ctrl-C.
     Services(services::Arguments),
-    /// Measure the paper's figures against real servers, and write docs/figures/: some 40 minutes.
+    /// Measure the paper's figures against real servers and write docs/figures/ (about 40 minutes).
     Figures(figures::Arguments),
-    /// Run the simulator in release.
+    /// Run the simulator, built in release mode.
     Simulate(simulate::Arguments),
-    /// Kill a loaded server with SIGKILL over and over, and check what it promised.
+    /// Kill a loaded server with SIGKILL again and again, and check that it keeps its promises.
     Torture(torture::Arguments),
 }
 

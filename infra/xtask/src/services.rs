@@ -1,4 +1,4 @@
-//! `cargo xtask services`: the real servers that tests run against, fetched, and run by hand.
+//! `cargo xtask services`: fetches the real servers that tests run against, and runs them by hand.
 
 use std::process::{Command, ExitCode};
 
@@ -6,15 +6,18 @@ use crate::step::{self, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Only fetch them, if they are not there yet.
+    /// Only fetch the servers that are missing; start none.
     #[arg(long)]
     fetch: bool,
-    /// Which ones; without names those of the everyday tests (minio, moto, redis, dynamodb) that `AFT_SKIP_SERVICES` does not name. There is also ceph, for long tests, and etcd, restate and powertools, which figures compare with.
+    /// The servers to fetch and run. The default is those of the everyday tests (minio, moto,
+    /// redis, dynamodb) that `AFT_SKIP_SERVICES` does not name. The others are ceph, for long
+    /// tests, and etcd, restate and powertools, which the figures compare AFT with.
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 }
 
-/// Runs it. The program takes this one's place, so that Ctrl-C reaches it alone and the shell waits until it has stopped them.
+/// Replaces this process with the program that runs the servers. Ctrl-C then reaches only that
+/// program, and the shell waits until it has stopped the servers.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let mut command = program();
     if arguments.fetch {
@@ -24,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     step::replace("Services", command)
 }
 
-/// Brings what the tests need: a step of its own, since no test downloads.
+/// Fetches the servers that the tests need. This is a step of its own because no test downloads.
 pub(crate) fn fetch() -> Outcome {
     let mut command = program();
     command.arg("--fetch");

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: the simulator, built in release.
+//! `cargo xtask simulate`: runs the simulator, built in release mode.
 
 use std::process::ExitCode;
 
@@ -7,22 +7,22 @@ use crate::step;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// Replay this seed; with `--seeds` or `--minutes`, the first one.
+    /// Replay this seed; with `--seeds` or `--minutes`, start at this seed.
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
     /// Print every event of the replayed seed.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Run seeds for so many minutes.
+    /// Run seeds for N minutes.
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     minutes: Option<u64>,
-    /// Run so many seeds.
+    /// Run N seeds.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
 }
 
 impl Arguments {
-    /// As the simulator's own program takes them.
+    /// Returns the arguments in the form that the simulator's own program takes.
     fn list(&self) -> Vec<String> {
         let mut list = Vec::new();
         for (name, value) in [("--seed", self.seed), ("--minutes", self.minutes), ("--seeds", self.seeds)] {
@@ -37,11 +37,11 @@ impl Arguments {
     }
 }
 
-/// Runs it.
+/// Builds and runs the simulator with `arguments`.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let list = arguments.list();
     if list.is_empty() {
-        eprintln!("say what to run: --seed X [--trace], --seeds N, or --minutes N");
+        eprintln!("nothing to run: pass --seed X [--trace], --seeds N, or --minutes N");
         return ExitCode::from(2);
     }
     let mut command =

@@ -1,6 +1,7 @@
-//! One step of a task: a child process with a heading, its output passed on as it comes.
+//! One step of a task: a child process with a heading, whose output is passed on as it arrives.
 //!
-//! A step never captures what it could stream: a long build or test says at any time what it is doing.
+//! A step streams its output instead of capturing it, so a long build or test always shows what it
+//! is doing.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -12,36 +13,37 @@ use std::time::{Duration, Instant};
 /// A step that ran to its end.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What it was.
+    /// The step's heading.
     pub(crate) title: String,
-    /// Whether its process ended with status 0.
+    /// True if the step's process exited with status 0.
     pub(crate) ok: bool,
-    /// How long it took.
+    /// The time that the step took.
     pub(crate) took: Duration,
 }
 
 impl Outcome {
-    /// One line for a summary.
+    /// Returns the step's line in a summary.
     pub(crate) fn line(&self) -> String {
         let verdict = if self.ok { "ok" } else { "FAILED" };
         format!("{verdict:>8}  {:>7.1} s  {}", self.took.as_secs_f64(), self.title)
     }
 }
 
-/// The workspace's root.
+/// Returns the workspace's root.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).expect("infra/xtask lies two folders below the root").to_owned()
 }
 
-/// The cargo that runs this program, with `arguments`, at the workspace's root.
+/// Returns a command that runs cargo with `arguments` in the workspace's root. It is the cargo that
+/// runs this program, if there is one.
 pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
 }
 
-/// Runs a step; its output goes straight through.
+/// Runs a step; the child writes directly to this process's output.
 pub(crate) fn run(title: &str, command: Command) -> Outcome {
     heading(title, &command);
     let start = Instant::now();
@@ -49,7 +51,7 @@ pub(crate) fn run(title: &str, command: Command) -> Outcome {
     Outcome { title: title.to_owned(), ok, took: start.elapsed() }
 }
 
-/// Runs a program in this one's place; comes back only if it cannot be started.
+/// Replaces this process with `command`; returns only if the command cannot be started.
 pub(crate) fn replace(title: &str, mut command: Command) -> ExitCode {
     heading(title, &command);
     let error = command.exec();
@@ -57,7 +59,8 @@ pub(crate) fn replace(title: &str, mut command: Command) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a step and shows `each_line` every line of its standard output, which is passed on as well.
+/// Runs a step and calls `each_line` with every line of its standard output, which is also passed
+/// on.
 pub(crate) fn run_lines(title: &str, mut command: Command, mut each_line: impl FnMut(&str)) -> Outcome {
     heading(title, &command);
     let start = Instant::now();
@@ -68,7 +71,8 @@ pub(crate) fn run_lines(title: &str, mut command: Command, mut each_line: impl F
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let mut out = std::io::stdout().lock();
-                // A closed terminal is no reason to stop the tests: the exit status still tells.
+                // A closed terminal is no reason to stop the tests: the exit status still reports
+                // the result.
                 let _ = out.write_all(&line).and_then(|()| out.flush());
                 each_line(String::from_utf8_lossy(&line).trim_end());
                 line.clear();

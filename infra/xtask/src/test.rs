@@ -1,5 +1,5 @@
-//! `cargo xtask test`: fetches the real servers that tests run against and builds the binary `aft` (the end-to-end tests start both), then runs
-//! every test of the workspace.
+//! `cargo xtask test`: fetches the real servers that tests run against and builds the binary `aft`
+//! (the end-to-end tests start both), then runs every test of the workspace.
 
 use std::process::ExitCode;
 
@@ -7,33 +7,34 @@ use crate::services;
 use crate::step::{self, Outcome};
 use crate::totals::Totals;
 
-/// Runs it; the last line printed is the totals.
+/// Runs every test; the last line printed is the totals.
 pub(crate) fn run() -> ExitCode {
     let (steps, totals) = steps();
     finish(&steps, totals)
 }
 
-/// The steps, and what the test programs counted.
+/// Runs the steps, and returns them with the totals of the test programs.
 pub(crate) fn steps() -> (Vec<Outcome>, Totals) {
     let mut totals = Totals::default();
-    // Should that fail, the tests that need a service fail too and say why; the others still tell what they find.
+    // If this fails, the tests that need a service fail too and say why; the other tests still run.
     let fetch = services::fetch();
     let build = step::run("Build the binary aft", step::cargo(["build", "--locked", "--package", "aft"]));
     let built = build.ok;
     let mut steps = vec![fetch, build];
     if built {
-        // One failing program must not hide the others: all of them run.
+        // `--no-fail-fast`: one failing test program must not hide the results of the others.
         let command = step::cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
         steps.push(step::run_lines("Run every test", command, |line| totals.read(line)));
     }
-    // A program that did not compile, or died without a result, fails without a count of its own.
+    // A program that did not compile, or that died without a result line, has counted no failure:
+    // count one, so that the totals never claim success.
     if steps.iter().any(|step| !step.ok) && totals.failed == 0 {
         totals.failed = 1;
     }
     (steps, totals)
 }
 
-/// Prints the summary and the totals, and gives the exit code.
+/// Prints the summary and the totals, and returns the exit code.
 pub(crate) fn finish(steps: &[Outcome], totals: Totals) -> ExitCode {
     println!("\n=== Summary");
     for step in steps {

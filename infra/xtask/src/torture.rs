@@ -1,5 +1,6 @@
-//! `cargo xtask torture`: the end-to-end tests that kill loaded servers, stop them and set their clocks, run for a time against the release
-//! binary; and the tests of the first protocol's faults, with more commits.
+//! `cargo xtask torture`: runs the end-to-end tests that kill loaded servers, stop them and set
+//! their clocks, for a number of minutes against the release binary. It also runs the tests of the
+//! first protocol's faults, with more commits.
 
 use std::process::ExitCode;
 
@@ -7,15 +8,16 @@ use crate::step;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The time that each of the tests with epochs goes on.
+    /// Run each of the tests that have epochs for N minutes.
     #[arg(long, value_name = "N")]
     minutes: u64,
-    /// The seed of an earlier run; fresh if not given. The instants of the kills follow it, the operating system's scheduling does not.
+    /// Use the seed of an earlier run; the default is a fresh seed. It determines when servers are
+    /// killed, but not how the operating system schedules them.
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
 }
 
-/// Runs it.
+/// Builds the binary, and runs the tests against it.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| step::root().join("target"), Into::into);
     let binary = step::root().join(target).join("release/aft");
@@ -26,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let mut steps = vec![build];
     if steps[0].ok {
         let mut command = step::cargo(["test", "--locked", "--package", "aft-e2e", "--no-fail-fast"]);
-        // Each of the tests goes on for so long; one after the other.
+        // Each test runs for the full time, so they run one after the other.
         command.args(["--test", "kill", "--test", "lives", "--test", "faults", "--", "--nocapture"]);
         command.arg("--test-threads=1");
         command.env("AFT_BIN", binary).env("AFT_TORTURE_MINUTES", arguments.minutes.to_string());

@@ -1,11 +1,11 @@
-//! Counts tests from the line that every Rust test program ends with.
+//! Counts tests from the line with which every Rust test program ends.
 //!
 //! ```text
 //! test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s
 //! ```
 //!
-//! A test that leaves a service out returns early, and its program counts it as passed. It prints a line (`tests/services/src/skip.rs`), and
-//! counts as skipped here:
+//! A test that leaves a service out returns early, and its program counts it as passed. It prints
+//! the following line (`tests/services/src/skip.rs`), and is counted as skipped here:
 //!
 //! ```text
 //! skipped: a_store_that_is_killed: minio (AFT_SKIP_SERVICES)
@@ -14,32 +14,33 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// How many tests passed, failed and were skipped.
+/// The numbers of tests that passed, failed and were skipped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
-    /// Each as `test: service (reason)`.
+    /// The services that tests left out, each as `test: service (reason)`.
     left_out: BTreeSet<String>,
-    /// Tests of the running program that left something out and have not failed for another reason.
+    /// The tests of the current program that left a service out and have not failed since.
     returned_early: BTreeSet<String>,
 }
 
 impl Totals {
-    /// The tests that left a service out, each as `test: service (reason)`.
+    /// Returns the services that tests left out, each as `test: service (reason)`.
     pub(crate) fn left_out(&self) -> impl Iterator<Item = &str> {
         self.left_out.iter().map(String::as_str)
     }
 
-    /// Adds what `line` tells; a line that is no result tells nothing.
+    /// Counts the result in `line`; a line without a result changes nothing.
     pub(crate) fn read(&mut self, line: &str) {
         let line = line.trim_start();
         if let Some(result) = line.strip_prefix("test result: ") {
             self.read_result(result);
             return;
         }
-        // The program prints a test's name and its verdict apart: what the test prints itself may come in between.
+        // A test's name and its verdict are printed separately, and the test's own output may come
+        // between them.
         let (test, said) = match line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
             Some((test, said)) => (Some(test), said),
             None => (None, line),
@@ -122,18 +123,18 @@ mod tests {
             &["skipped: a::b: minio (AFT_SKIP_SERVICES)", "skipped: a::b: moto (AFT_SKIP_SERVICES)", result],
             "2 passed, 0 failed, 1 skipped",
         );
-        // A line that came between the name and the verdict; the next program's tests are its own.
+        // A line between the name and the verdict. The next program's tests are not affected.
         check(
             &["test c ... skipped: c: minio (AFT_SKIP_SERVICES)", "ok", result, result],
             "5 passed, 0 failed, 1 skipped",
         );
-        // It left something out and then failed: failed.
+        // A test that left a service out and then failed counts as failed.
         let result = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s";
         check(&["skipped: d: moto (AFT_SKIP_SERVICES)", "test d ... FAILED", result], "1 passed, 1 failed");
     }
 
     #[test]
-    fn other_lines_tell_nothing() {
+    fn other_lines_are_not_counted() {
         check(
             &[
                 "test result: ",

@@ -1,5 +1,6 @@
-//! Goal: dependencies point one way, as ARCHITECTURE.md says. Method: read `cargo metadata` into a small graph, and hold it against a
-//! table; the rules are one pure function, and are themselves tested with edges planted on purpose.
+//! Goal: dependencies point one way, as ARCHITECTURE.md says. Method: read `cargo metadata` into a
+//! small graph and compare it with a table. The rules are one pure function, and are themselves
+//! tested with forbidden edges that are added on purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,14 +8,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What a crate of the workspace may use (besides other people's crates).
+/// A crate of the workspace, its folder, and the crates of the workspace that it may use.
 struct Rule {
     name: &'static str,
     folder: &'static str,
     may_use: &'static [&'static str],
 }
 
-/// The concrete stores: named by the binary alone.
+/// The concrete stores, which only the binary may name.
 const STORES: &[&str] = &[
     "aft-store-memory",
     "aft-store-local",
@@ -24,7 +25,7 @@ const STORES: &[&str] = &[
     "aft-store-faulty",
 ];
 
-/// Everything that a program in tests/ may use.
+/// Every crate that the binary and the programs in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
     "aft-core",
     "aft-format",
@@ -45,7 +46,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-store-faulty",
 ];
 
-/// The table of ARCHITECTURE.md. A new crate gets its row here and there in the same change.
+/// The table in ARCHITECTURE.md. A change that adds a crate adds a row here and there.
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     Rule { name: "aft-core", folder: "shim/core", may_use: &[] },
@@ -74,20 +75,23 @@ const RULES: &[Rule] = &[
     Rule { name: "xtask", folder: "infra/xtask", may_use: &[] },
 ];
 
-/// What any crate's *tests* may use beyond its row: the seam with its conformance suite, stores to run against, and the checker.
+/// The crates that any crate's *tests* may use in addition to its row: `aft-store` with its
+/// conformance suite, stores to run against, and the checker of histories.
 const TESTS_MAY_USE: &[&str] =
     &["aft-store", "aft-store-memory", "aft-store-local", "aft-store-faulty", "aft-history"];
 
-/// The one crate below tests/ that others may use, and they in their tests alone: it starts the servers that stores are tested against.
+/// The only crate in tests/ that other crates may use, and only in their tests: it starts the
+/// servers that stores are tested against.
 const FOR_TESTS: &str = "aft-services";
 
-/// The crates of other people that the cores may use: nothing that awaits, serialises, draws numbers or logs.
+/// The external crates that the core may use: none that awaits, serialises, draws random numbers
+/// or logs.
 const CORE_MAY_USE: &[&str] = &["bytes"];
 
-/// What the seam may use of other people's crates when no feature is on.
+/// The external crates that `aft-store` may use when no feature is enabled.
 const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "futures", "percent-encoding", "thiserror"];
 
-/// One crate of the workspace.
+/// A crate of the workspace, with its dependencies.
 #[derive(Debug, Clone, Default)]
 struct Crate {
     folder: String,
@@ -97,20 +101,22 @@ struct Crate {
 #[derive(Debug, Clone)]
 struct Edge {
     to: String,
-    /// For tests alone.
+    /// A dev-dependency.
     dev: bool,
-    /// Behind a feature.
+    /// A dependency behind a feature.
     optional: bool,
-    /// Turns the core's planted bugs on.
+    /// True if the edge enables the core's planted bugs.
     bugs: bool,
 }
 
-/// The workspace's crates by name; an edge to a name that is not in it leads outside.
+/// The workspace's crates by name. An edge to a name that is not a key leads to an external crate.
 type Graph = BTreeMap<String, Crate>;
 
-/// Every rule that `graph` breaks, each as one sentence; `documented` is the text of docs/dependencies.md.
+/// Returns the violations of the rules in `graph`, one sentence each. `documented` is the text of
+/// docs/dependencies.md.
 fn violations(graph: &Graph, documented: &str) -> Vec<String> {
     let mut found = Vec::new();
+    // External crates that are named anywhere: each must be documented.
     let mut external = BTreeSet::new();
     for (name, krate) in graph {
         let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
@@ -128,6 +134,7 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
                 continue;
             };
             let in_tests = krate.folder.starts_with("tests/");
+            // Checked beside the table: a permitted edge may still enable a feature that is not.
             if edge.bugs && !in_tests && !edge.dev {
                 found.push(format!("{name} turns {to}'s planted bugs on: only tests do"));
             }
@@ -137,11 +144,13 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
                 }
                 continue;
             }
+            // The most specific rule comes first, so that each edge is reported once.
             let top = target.folder.split('/').next().unwrap_or_default();
             if top == "tests" || top == "infra" {
                 found.push(format!("{name} depends on {to}: nothing depends on tests/ or infra/"));
             } else if edge.dev {
-                // The simulator's tests hold its own store model and encodings against the real ones.
+                // Crates in tests/ may use all of ours in their tests: the simulator's, for one,
+                // compare its store model and encodings with the real ones.
                 let allowed = rule.may_use.contains(&to) || TESTS_MAY_USE.contains(&to) || in_tests;
                 if !allowed {
                     found.push(format!("{name}'s tests depend on {to}: not in their table"));
@@ -154,10 +163,7 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
         }
     }
     found.extend(RULES.iter().filter(|rule| !graph.contains_key(rule.name)).map(|rule| {
-        format!(
-            "{} stands in the table of infra/xtask/tests/dependencies.rs and not in the workspace",
-            rule.name
-        )
+        format!("{} is in the table of infra/xtask/tests/dependencies.rs but not in the workspace", rule.name)
     }));
     found.extend(
         external
@@ -168,6 +174,7 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
     found
 }
 
+/// Returns the violation if `from` may not use the external crate that `edge` leads to.
 fn external_violation(from: &str, edge: &Edge) -> Option<String> {
     let allowed = match from {
         _ if edge.dev => return None,
@@ -179,7 +186,7 @@ fn external_violation(from: &str, edge: &Edge) -> Option<String> {
         .then(|| format!("{from} depends on {}: it may use {allowed:?} only", edge.to))
 }
 
-/// The workspace as `cargo metadata` tells it. Its packages without a source are ours.
+/// Reads the output of `cargo metadata`. Packages without a source are those of the workspace.
 fn read(metadata: &Value) -> Graph {
     let root = metadata["workspace_root"].as_str().expect("metadata names the root");
     let packages = metadata["packages"].as_array().expect("metadata has packages");
@@ -217,8 +224,8 @@ fn root() -> &'static Path {
 }
 
 fn workspace() -> Graph {
-    let cargo = std::env::var_os("CARGO").expect("cargo tells tests where it is");
-    // Offline: what runs this test was built from the same lock file, so nothing needs fetching.
+    let cargo = std::env::var_os("CARGO").expect("cargo sets CARGO for tests");
+    // Offline: this test was built from the same lock file, so nothing has to be fetched.
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--no-deps"])
         .current_dir(root())
@@ -298,7 +305,8 @@ fn planted_edges_are_found() {
     );
 }
 
-/// Plants one edge into a workspace of all crates without any, and expects exactly these violations.
+/// Adds one edge to a workspace that has all crates and no edges, and expects exactly the
+/// violations `expect`.
 fn check(from: &str, edge: Edge, expect: &[&str]) {
     let of =
         |rule: &Rule| (rule.name.to_owned(), Crate { folder: rule.folder.to_owned(), edges: Vec::new() });
