@@ -1,4 +1,4 @@
-//! The figures: what each shows, and what it is held against.
+//! The figures: their titles, their descriptions and the bounds that they have to keep.
 
 use crate::counts::{FOUR_SERVERS, ONE_SERVER};
 use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
@@ -24,8 +24,9 @@ const CHAPTERS: [Chapter; 18] = [
         id: "io-latency",
         title: "Latency of writes",
         paper: "figure 2",
-        about: "One client writes 1, 5 or 10 values of 4 KiB: straight at the store one after the other or all at once (in the paper: a batch), and as one \
-                transaction through aft with a call for each write or one call for all.",
+        about: "One client writes 1, 5 or 10 values of 4 KiB.\n\
+                Plain: straight to the store, one after the other or all at once (in the paper: a batch).\n\
+                aft: as one transaction, with a call for each write or one call for all.",
         x: "writes in a transaction",
         y: Y::Latency,
     },
@@ -33,8 +34,9 @@ const CHAPTERS: [Chapter; 18] = [
         id: "end-to-end",
         title: "The standard transaction: latency and anomalies",
         paper: "figure 3 and table 2",
-        about: "Two functions of one write and two reads of 4 KiB each, 10 clients, 1,000 keys, zipf 1.0, closed loop. Plain functions write and read as they go. The \
-                store's transactions are run as in the paper: one for the reads of each function, one for all writes.",
+        about: "Two functions of one write and two reads of 4 KiB each, 10 clients, 1,000 keys, zipf 1.0, closed loop.\n\
+                Plain functions write and read as they go.\n\
+                The store's transactions are run as in the paper: one for the reads of each function, one for all writes.",
         x: "",
         y: Y::Latency,
     },
@@ -42,8 +44,12 @@ const CHAPTERS: [Chapter; 18] = [
         id: "fixed-rate",
         title: "The standard transaction at a fixed rate",
         paper: "",
-        about: "The same, but transactions start at a rate that every way can do (S3 25, DynamoDB 50, Redis 200, local 500 a second), whether earlier ones have ended or not; latency counts from when one was due. At a low \
-                rate most keys were last read longer ago than the 10 s after which a server looks for what others committed: this is what that costs, and what one saves that is told to be alone.",
+        about: "The same load, but transactions start at a rate that every way can keep up with, whether earlier ones have ended or\n\
+                not: on S3 25, on DynamoDB 50, on Redis 200 and on local 500 a second.\n\
+                Latency counts from the moment at which a transaction was due.\n\
+                At a low rate most keys were last read more than 10 s ago, and after 10 s a server looks again for what others\n\
+                committed.\n\
+                The figure shows what that costs, and what a server saves that is configured to be alone on its store.",
         x: "",
         y: Y::Latency,
     },
@@ -51,7 +57,9 @@ const CHAPTERS: [Chapter; 18] = [
         id: "cache",
         title: "Caching and skew",
         paper: "figure 4",
-        about: "The standard transaction over 100,000 keys, of which the 10,000 most read ones have a value (81 % of the reads at zipf 1.0, more than 98 % at 1.5 and 2.0); 10 clients. The server is told that it is alone on the store.",
+        about: "The standard transaction over 100,000 keys, 10 clients.\n\
+                The 10,000 most read keys have a value: they get 81 % of the reads at zipf 1.0, more than 98 % at 1.5 and 2.0.\n\
+                The server is configured to be alone on the store.",
         x: "zipf exponent",
         y: Y::Latency,
     },
@@ -59,7 +67,8 @@ const CHAPTERS: [Chapter; 18] = [
         id: "read-share",
         title: "Reads and writes",
         paper: "figure 5",
-        about: "Two functions of five reads or writes each, 10 clients, 1,000 keys, zipf 1.0. The paper has no plain access beside it.",
+        about: "Two functions of five reads or writes each, 10 clients, 1,000 keys, zipf 1.0.\n\
+                The paper does not compare this with plain access.",
         x: "reads, %",
         y: Y::Latency,
     },
@@ -67,7 +76,8 @@ const CHAPTERS: [Chapter; 18] = [
         id: "length",
         title: "Longer transactions",
         paper: "figure 6",
-        about: "1 to 10 functions of one write and two reads each, 10 clients, 1,000 keys, zipf 1.0. The paper has no plain access beside it.",
+        about: "1 to 10 functions of one write and two reads each, 10 clients, 1,000 keys, zipf 1.0.\n\
+                The paper does not compare this with plain access.",
         x: "functions in a transaction",
         y: Y::Latency,
     },
@@ -75,26 +85,31 @@ const CHAPTERS: [Chapter; 18] = [
         id: "clients",
         title: "One node, more and more clients",
         paper: "figure 7",
-        about: "The standard transaction through one server, 1,000 keys, zipf 1.5, closed loop; server, store and load share the two cores. The paper's node had eight virtual \
-                ones to itself.",
+        about: "The standard transaction through one server, 1,000 keys, zipf 1.5, closed loop.\n\
+                Server, store and load share the two cores; the paper's node had eight virtual cores to itself.",
         x: "clients",
         y: Y::Throughput,
     },
     Chapter {
         id: "collecting",
-        title: "Collecting what is superseded",
+        title: "Collecting superseded versions",
         paper: "figure 9",
-        about: "The standard transaction, 40 clients, 1,000 keys, zipf 1.5: once nothing is collected, once everything some 15 seconds after it was superseded (usually: from half an hour on), \
-                so that as much is removed as is written. One sweep follows the other, in the server that has the load.",
+        about: "The standard transaction, 40 clients, 1,000 keys, zipf 1.5, once without collecting and once with.\n\
+                With collecting, every version goes some 15 seconds after it was superseded (with default settings: after half an\n\
+                hour or more), so that as much is removed as is written.\n\
+                One sweep follows the other, in the server that has the load.",
         x: "",
         y: Y::Throughput,
     },
     Chapter {
         id: "requests",
-        title: "What a transaction costs until nothing of it is left",
+        title: "The price of a transaction, collecting included",
         paper: "",
-        about: "Transactions of 1, 2 and 10 blind writes of 100 bytes without a request ID, 15 a second (of 10 writes: 5) over 500 keys, through one server or four, and a job that sweeps beside them until one version of each key \
-                is left: all that they asked of the store, at list prices of us-east-1. The protocol's times are divided by 240, and so are the times between sweeps: as many of them meet a version as usually.",
+        about: "Transactions of 1, 2 and 10 blind writes of 100 bytes without a request ID, over 500 keys, through one server or four.\n\
+                15 start each second (5 of those with 10 writes), and a job sweeps beside them until one version of each key is left.\n\
+                All requests to the store are counted, at list prices of us-east-1.\n\
+                The protocol's times and the times between sweeps are divided by 240, so a version meets as many sweeps as it usually\n\
+                does.",
         x: "writes in a transaction",
         y: Y::Dollars,
     },
@@ -102,7 +117,8 @@ const CHAPTERS: [Chapter; 18] = [
         id: "cold-listing",
         title: "Listing keys on a cold node",
         paper: "",
-        about: "1,000 keys, each of which was written by a transaction of its own, are listed by a server that has just started. Requests and dollars are those of one listing.",
+        about: "A server that has just started lists 1,000 keys, each of which was written by a transaction of its own.\n\
+                Requests and dollars are those of one listing.",
         x: "keys",
         y: Y::Latency,
     },
@@ -116,7 +132,7 @@ const CHAPTERS: [Chapter; 18] = [
     },
     Chapter {
         id: levels::COST,
-        title: "What the serializable level costs",
+        title: "The cost of the serializable level",
         paper: "",
         about: levels::COST_ABOUT,
         x: "clients",
@@ -124,7 +140,7 @@ const CHAPTERS: [Chapter; 18] = [
     },
     Chapter {
         id: levels::HOT,
-        title: "One key that everybody wants",
+        title: "Many clients on one key",
         paper: "",
         about: levels::HOT_ABOUT,
         x: "clients",
@@ -172,12 +188,13 @@ const CHAPTERS: [Chapter; 18] = [
     },
 ];
 
-/// The names of all figures.
+/// Returns the names of all figures, in their order.
 pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
     CHAPTERS.iter().map(|chapter| chapter.id)
 }
 
-/// The figures of what was measured; one without cells is left out.
+/// Makes the figures from the measured cells, each with the name of its figure. A figure without
+/// cells is left out.
 pub(crate) fn figures(cells: &[(&'static str, Cell)]) -> Vec<Figure> {
     let figure = |chapter: &Chapter| {
         let cells: Vec<Cell> =
@@ -198,11 +215,13 @@ pub(crate) fn figures(cells: &[(&'static str, Cell)]) -> Vec<Figure> {
     CHAPTERS.iter().map(figure).filter(|figure| !figure.cells.is_empty()).collect()
 }
 
-/// The price of a million transactions of two small writes in the first version of the protocol, collecting included, as its commit a09d87a counted it; on
-/// DynamoDB under the load of this figure, without the requests of an idle server.
+/// The price in dollars of a million transactions of two small writes in the first version of the
+/// protocol, collecting included, as counted on commit a09d87a. The price on DynamoDB was counted
+/// under the load of this figure, without the requests of an idle server.
 const FIRST_S3_DOLLARS: f64 = 32.0;
 const FIRST_DYNAMODB_DOLLARS: f64 = 6.8;
 
+/// The cells of one figure.
 struct Cells<'a>(&'a [Cell]);
 
 impl Cells<'_> {
@@ -214,7 +233,7 @@ impl Cells<'_> {
         found.map(|cell| &cell.seen)
     }
 
-    /// One way's figure over another's, where both were measured.
+    /// Returns `figure` of `way` divided by that of `to` at one point, if both were measured.
     fn ratio(
         &self,
         (store, speed, x): (&str, Speed, f64),
@@ -226,7 +245,7 @@ impl Cells<'_> {
         Some(figure(one) / figure(other))
     }
 
-    /// The least of one way's throughputs over another's at the same points.
+    /// Returns the least ratio of the throughput of `way` to that of `to`, over all points.
     fn least_throughput(&self, way: &str, to: &str) -> Option<f64> {
         let throughput = |seen: &Seen| seen.transactions_per_s;
         let ratio = |cell: &Cell| self.ratio((&cell.store, cell.speed, cell.x), way, to, throughput);
@@ -246,8 +265,10 @@ fn p99(seen: &Seen) -> f64 {
     seen.p99_ms
 }
 
+/// Returns the bounds of `figure`. A bound whose cells were not measured is left out.
 fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
     let mut bounds = Vec::new();
+    // The paper's ratios are computed from its figures and tables, as `published` has them.
     let mut bound = |what: String, seen: Option<f64>, aim: f64, at_least: bool, paper: Option<f64>| {
         bounds.extend(seen.map(|seen| Bound { what, seen, aim, at_least, paper }));
     };
@@ -288,6 +309,7 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 let found = cell.seen.own_write + cell.seen.fractured;
                 found as f64 * 10_000.0 / cell.seen.transactions as f64
             };
+            // The sum, since the aim is none at all.
             let seen = cells.of(AFT).map(anomalies).reduce(|one, other| one + other);
             bound(
                 "anomalies in 10,000 transactions through aft, all stores and speeds".to_owned(),
@@ -296,6 +318,8 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 false,
                 Some(0.0),
             );
+            // Plain access must show anomalies: a load under which nothing can go wrong proves
+            // nothing about aft.
             let plain = cells.of(PLAIN).filter(|cell| cell.speed == Speed::Cloud).map(anomalies);
             let seen = plain.reduce(f64::min);
             bound(
@@ -311,6 +335,7 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 "DynamoDB, cloud speed: median of aft, alone on its store / of DynamoDB's transactions"
                     .to_owned();
             bound(what, seen, 0.6, false, Some(68.8 / 81.1));
+            // A server that is alone on its store should answer reads from memory.
             let reads = |cell: &Cell| {
                 ["get", "list"]
                     .iter()
@@ -423,7 +448,8 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 let seen = cells
                     .ratio((store, speed, 0.0), COLLECTING, NOT_COLLECTING, |seen| seen.transactions_per_s);
                 bound(format!("{store}{text}: throughput with collecting / without"), seen, 0.95, true, None);
-                // Of the two keys that a transaction writes, one in fifty is the same.
+                // A transaction writes two keys (the same one twice in one of fifty), so this is
+                // the share of the written versions that was removed.
                 let removed = cells.seen(store, speed, COLLECTING, 0.0).and_then(|seen| seen.removed);
                 let what = format!("{store}{text}: versions removed beside the load / written");
                 bound(what, removed.map(|removed| removed / 2.0), 0.95, true, None);
@@ -441,6 +467,7 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 false,
                 None,
             );
+            // The usual record must show wrong effects, as a check of the load.
             let seen = cells.of(once::RECORD).map(wrong).reduce(f64::min);
             let what = "double and half effects in 10,000 requests with an idempotency record, the store with the fewest";
             bound(what.to_owned(), seen, 1.0, true, None);
@@ -509,6 +536,7 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
             let what =
                 format!("double and half transfers in 10,000 beside {}, {AFT_SERIALIZABLE}", other.name());
             bound(what, seen, 0.0, false, None);
+            // Read atomic permits lost updates, which count as half done: only doubles are bounded.
             let twice = |cell: &Cell| cell.seen.double as f64 * 10_000.0 / cell.seen.transactions as f64;
             let seen = cells.of(AFT_READ_ATOMIC).map(twice).reduce(|one, other| one + other);
             let what = format!("double transfers in 10,000 beside {}, {AFT_READ_ATOMIC}", other.name());
@@ -519,7 +547,7 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
     bounds
 }
 
-/// The points of a figure in words, as `1 to 64 clients, the least`.
+/// Returns the range of a figure's points in words, such as `1 to 64 clients, the least`.
 fn points(cells: &Cells<'_>, x: &str) -> String {
     let xs = cells.0.iter().map(|cell| cell.x);
     let (least, most) = (xs.clone().fold(f64::INFINITY, f64::min), xs.fold(0.0, f64::max));

@@ -1,8 +1,11 @@
-//! Bounds that count and do not time: what a transaction costs until nothing of it is left, and what a cold node asks for to list keys.
+//! Bounds on counts instead of times: the price of a transaction until its last object is removed,
+//! and the requests of a cold node that lists keys.
 //!
-//! The protocol's times are divided, so that minutes show what takes days: as many sweeps come by between a commit and its removal as with the
-//! usual times, each of them lists what is there then, and every record is looked at once when its retention has passed. What stays as it is,
-//! since it is measured against real clocks: the error of time, and how long a store is waited for.
+//! The protocol's times are divided, so that minutes show what otherwise takes days: as many sweeps
+//! pass between a commit and its removal as with the usual times, each of them lists what is there
+//! then, and every record is looked at once when its retention has passed. Two kinds of times are
+//! not divided, because they are measured against real clocks: the error of the store's time, and
+//! the time that a node waits for a store.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +27,8 @@ use crate::site::{Failed, Served, Site};
 pub(crate) const ONE_SERVER: &str = "aft, one server";
 pub(crate) const FOUR_SERVERS: &str = "aft, four servers";
 
-/// The counts of one kind of store, taken side by side: nobody asks how long they take.
+/// The variants that are counted on each kind of store. They run side by side, because their
+/// latency is not a result.
 const VARIANTS: [Variant; 4] = [
     Variant { way: ONE_SERVER, purpose: "count-1-1", servers: 1, writes: 1, per_s: 15.0 },
     Variant { way: ONE_SERVER, purpose: "count-1-2", servers: 1, writes: 2, per_s: 15.0 },
@@ -32,35 +36,37 @@ const VARIANTS: [Variant; 4] = [
     Variant { way: FOUR_SERVERS, purpose: "count-4-2", servers: 4, writes: 2, per_s: 15.0 },
 ];
 
-/// Divides the protocol's times: an hour is 15 seconds.
+/// The divisor of the protocol's times: an hour becomes 15 seconds.
 const DIVISOR: u64 = 240;
-/// Keys: few enough that nearly all that is written is superseded.
+/// The number of keys: so few that nearly every version is superseded.
 const KEYS: usize = 500;
-/// A value's size: with its transaction's record well below a KiB.
+/// The size of a value: so small that a transaction's record is well below a KiB.
 const VALUE_BYTES: usize = 100;
-/// The time of the load, before it is scaled.
+/// The duration of the load, before it is scaled.
 const LOAD: Duration = Duration::from_secs(220);
-/// The time after which what is superseded must have gone: several sweeps.
+/// The time within which superseded versions and their records must be removed: several sweeps.
 const DRAIN_MAX: Duration = Duration::from_secs(300);
 const CLIENTS: usize = 16;
 
-/// Keys that a cold node lists.
+/// The number of keys that a cold node lists.
 const LISTED: u32 = 1_000;
 
-/// A load of its own on a part of the store of its own.
+/// A load with a part of the store of its own.
 #[derive(Debug, Clone, Copy)]
 struct Variant {
     way: &'static str,
     purpose: &'static str,
     servers: usize,
     writes: usize,
-    /// Transactions a second: together a load that leaves the two cores room, since a server that is late looks at keys before it writes them.
+    /// Transactions per second. All variants together must leave room on the two cores, because a
+    /// server that falls behind looks at keys before it writes them, which costs requests.
     per_s: f64,
 }
 
-/// Divides the times of a node.
+/// Prepares the settings of a node whose times are to be divided, and returns the divisor.
 pub(crate) fn hasten(core: &mut Settings) -> u64 {
-    // As long as they are by the clock: the error of the store's time, and the patience with a store that is busy.
+    // These keep their length by the clock: the error of the store's time, and the waits for a
+    // store that is busy. They are multiplied here because the node divides all times.
     for kept in [
         &mut core.skew_max_ms,
         &mut core.commit_wait_max_ms,
@@ -71,17 +77,18 @@ pub(crate) fn hasten(core: &mut Settings) -> u64 {
     ] {
         *kept *= DIVISOR;
     }
-    // A transaction's usual minute would be a quarter of a second.
+    // A transaction's default of a minute would become a quarter of a second.
     core.timeout_default_ms = core.timeout_max_ms;
-    // The least that a record is kept: a day would be six minutes.
+    // Keep records for the least time: a day would become six minutes, longer than the drain.
     core.retention_default_ms = 0;
     DIVISOR
 }
 
-/// Counts every variant; for each its way, its number of writes, and what was seen.
+/// Counts every variant, and returns the way, the number of writes and the results of each.
 ///
 /// # Errors
-/// If it cannot be run, or leaves something over.
+/// Returns an error if a variant cannot be run, or if versions or records are left that should have
+/// been collected.
 pub(crate) async fn requests(site: &mut Site, scale: f64) -> Result<Vec<(String, f64, Seen)>, Failed> {
     let datasets = VARIANTS.map(|_| site.dataset());
     let site = &*site;
@@ -96,6 +103,7 @@ pub(crate) async fn requests(site: &mut Site, scale: f64) -> Result<Vec<(String,
 impl Variant {
     async fn run(self, site: &Site, dataset: Dataset, scale: f64) -> Result<Seen, Failed> {
         let open = async || site.open(self.purpose, Speed::AsIs).await;
+        // A handle of its own, so that the requests of this check are not counted.
         let watch = open().await?;
         let mut stores = Vec::new();
         let mut servers = Vec::new();
@@ -127,10 +135,11 @@ impl Variant {
             ..Options::default()
         });
         let figures = report.await.map_err(|why| why.to_string())?.figures;
-        // One version of each key stays, with the record that it leads to.
+        // One version of each key stays, and so does the record that it points to.
         until(&*watch, Space::Version, KEYS).await?;
         sweeping.end().await;
-        // A job that looks at every record, as each does once a day.
+        // A second sweeper starts by looking at every record, as each one does once a day. Only
+        // then are the last records removed, and their share of the price is counted.
         let sweeping = self.sweep(site, &mut stores).await?;
         until(&*watch, Space::Commit, KEYS).await?;
         while sweeping.node().stats().sweeps_whole == 0 {
@@ -157,7 +166,8 @@ impl Variant {
         })
     }
 
-    /// Starts a node that sweeps, on a store whose requests count.
+    /// Starts a node that sweeps; its handle is added to `stores`, so that its requests are
+    /// counted.
     async fn sweep(self, site: &Site, stores: &mut Vec<Arc<dyn Store>>) -> Result<Served, Failed> {
         let store = site.open(self.purpose, Speed::AsIs).await?;
         stores.push(Arc::clone(&store));
@@ -168,14 +178,15 @@ impl Variant {
 fn target(servers: &[Served]) -> Target {
     match servers {
         [one] => Target::Server { url: one.url.clone() },
-        // A session would ask for what other servers committed; here everybody writes blindly.
+        // Without sessions: a session would make a server look for what other servers committed,
+        // and blind writes do not need that.
         some => {
             Target::Servers { urls: some.iter().map(|server| server.url.clone()).collect(), sessions: false }
         }
     }
 }
 
-/// Waits until at most so many objects of a space are there.
+/// Waits until `space` holds at most `at_most` objects.
 async fn until(store: &dyn Store, space: Space, at_most: usize) -> Result<(), Failed> {
     let since = Instant::now();
     loop {
@@ -184,12 +195,16 @@ async fn until(store: &dyn Store, space: Space, at_most: usize) -> Result<(), Fa
             return Ok(());
         }
         if since.elapsed() > DRAIN_MAX {
-            return Err(format!("{found} objects of {} are left, not {at_most}", space.as_str()));
+            return Err(format!(
+                "{found} objects of {} are left, at most {at_most} should be",
+                space.as_str()
+            ));
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 
+/// Counts the objects in `space`.
 async fn count(store: &dyn Store, space: Space) -> Result<usize, Failed> {
     let (mut found, mut after): (usize, Option<Position>) = (0, None);
     loop {
@@ -202,7 +217,7 @@ async fn count(store: &dyn Store, space: Space) -> Result<usize, Failed> {
     }
 }
 
-/// The requests of several handles of a store.
+/// The requests of several handles of a store, and their price.
 #[derive(Debug, Default)]
 struct Asked {
     costs: Vec<Costs>,
@@ -216,7 +231,7 @@ fn total(stores: &[Arc<dyn Store>]) -> Asked {
 }
 
 impl Asked {
-    /// Returns the requests since an earlier moment, of handles that were there then and of later ones.
+    /// Returns the requests since `before`, with those of handles that were opened later.
     fn since(self, before: &Asked) -> Asked {
         let mut costs = self.costs;
         for (now, then) in costs.iter_mut().zip(&before.costs) {
@@ -240,12 +255,13 @@ impl Asked {
     }
 }
 
-/// Lists keys on a node that has just started, each of which was written by a transaction of its own.
+/// Lists keys on a node that has just started; each key was written by a transaction of its own.
 ///
 /// # Errors
-/// If it cannot be run.
+/// Returns an error if the keys cannot be written or listed, or if some are missing in the listing.
 pub(crate) async fn cold_listing(site: &Site) -> Result<Vec<(String, f64, Seen)>, Failed> {
     let open = async || site.open("listed", Speed::AsIs).await;
+    // Another node writes the keys: the node that lists must not know any of them.
     let writer = site.serve(open().await?, Serve::Usual).await?;
     let each = (0..CLIENTS as u32).map(async |client| {
         for key in (client..LISTED).step_by(CLIENTS) {
@@ -277,7 +293,7 @@ pub(crate) async fn cold_listing(site: &Site) -> Result<Vec<(String, f64, Seen)>
         dollars_per_million: Some(asked.dollars * 1e6),
         ..Seen::default()
     };
-    assert!(asked.requests() > 0, "a cold node asks its store");
+    assert!(asked.requests() > 0, "a cold node cannot list keys without a request to its store");
     Ok(vec![(COLD.to_owned(), f64::from(LISTED), seen)])
 }
 
@@ -292,7 +308,7 @@ async fn write(node: &NodeHandle, key: u32) -> Result<(), Failed> {
     node.begin(Box::new(begin)).await.map(drop).map_err(|why| format!("a write: {why:?}"))
 }
 
-/// Lists all keys in one transaction; their number.
+/// Lists all keys in one transaction, page by page, and returns their number.
 async fn list(node: &NodeHandle) -> Result<usize, Failed> {
     let begin = fresh_begin();
     let attempt = begin.attempt;

@@ -1,19 +1,21 @@
-//! What was measured, as it is written down: the object of `data.json`, of which CSV, plots and page are views.
+//! The measurements as they are stored: the object in `data.json`. CSV, plots and page are made
+//! from it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Floating-point numbers as `data.json` has them: six digits, more than a measurement is good for, and exactly the same when
-/// they are read again; `null` where there is no number, as after a division by zero.
+/// The form of floating-point numbers in `data.json`: six significant digits, which is more than a
+/// measurement is good for and reads back exactly. `null` replaces what is no number, such as the
+/// result of a division by zero.
 mod float {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// What holds such numbers.
+    /// A type that holds floating-point numbers.
     pub(super) trait Floats: Sized {
-        /// As it is written.
+        /// The type that is serialised in its place.
         type Written: Serialize + for<'a> Deserialize<'a>;
         fn written(&self) -> Self::Written;
         fn read(written: Self::Written) -> Self;
@@ -61,39 +63,40 @@ mod float {
 /// All that was measured, perhaps in several runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
-    /// The run that measured every figure that names no other.
+    /// The run that measured every figure without a run of its own.
     #[serde(flatten)]
     pub run: Run,
     /// In the paper's order.
     pub figures: Vec<Figure>,
 }
 
-/// A run: on what, when and how it was measured.
+/// A run of the program: its machine, its time and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// What it was measured on.
+    /// The machine, its system and the build of `aft`, in words.
     pub machine: String,
-    /// Of `aft` and of the servers, by name.
+    /// The versions of `aft` and of the servers, by name.
     pub versions: BTreeMap<String, String>,
     /// The day, as `2026-11-30`.
     pub day: String,
-    /// Gives the same keys again.
+    /// The seed; the same seed gives the same keys.
     pub seed: u64,
-    /// What was typed.
+    /// The command that repeats the run.
     pub command: String,
-    /// How long it all took, in seconds, services included, builds not.
+    /// The time that the run took in seconds, with starting the services and without builds.
     #[serde(with = "float")]
     pub took_s: f64,
-    /// Programs that wanted a processor in the minute before (the load average): what else the
-    /// machine did. None where the system does not tell, and in runs of before it was kept.
+    /// The load average of the minute before, which shows what else the machine did. None if the
+    /// system does not report it, and in runs that are older than this field.
     #[serde(with = "float", default, skip_serializing_if = "Option::is_none")]
     pub load_before: Option<f64>,
 }
 
 impl Data {
-    /// Takes the figures of an earlier run that this one did not measure; each keeps its own run.
-    /// `ids` are the figures that there are, in their order: an earlier one of another name goes.
+    /// Adds the figures of `earlier` that this run did not measure; each keeps its own run. `ids`
+    /// are the existing figures in their order: an earlier figure with another name is dropped.
     pub(crate) fn with_earlier<'a>(self, earlier: Data, ids: impl Iterator<Item = &'a str>) -> Data {
+        // Every figure beside the run that measured it, the new ones first.
         let of_their_runs = |data: Data| {
             let run = data.run;
             let each = move |figure: Figure| (figure.run.clone().unwrap_or_else(|| run.clone()), figure);
@@ -106,7 +109,8 @@ impl Data {
                 found.push((run, figure));
             }
         }
-        // The head is the run of most figures; of two the newer.
+        // The run at the head is that of most figures, so that few have to name their own. If two
+        // runs have the same number of figures, it is the newer one.
         let count = |run: &Run| found.iter().filter(|(of, _)| of == run).count();
         let mut head = newest;
         for (run, _) in &found {
@@ -124,7 +128,7 @@ impl Data {
         Data { run: head, figures }
     }
 
-    /// The runs of figures that are not of the first, each with its figures.
+    /// Returns the runs other than the one at the head, each with the figures that it measured.
     pub(crate) fn other_runs(&self) -> Vec<(&Run, Vec<&Figure>)> {
         let mut runs: Vec<(&Run, Vec<&Figure>)> = Vec::new();
         for figure in &self.figures {
@@ -141,30 +145,31 @@ impl Data {
 /// One of the paper's figures or tables, or one of ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    /// Its name in file names: letters, digits and hyphens.
+    /// The figure's name, which is used in file names: letters, digits and hyphens.
     pub id: String,
     /// A heading.
     pub title: String,
-    /// Where the paper has it, as `figure 2`; empty if nowhere.
+    /// The figure's place in the paper, such as `figure 2`; empty if the paper does not have it.
     pub paper: String,
-    /// The load, in a sentence or two.
+    /// A description of the load, one sentence a line.
     pub about: String,
-    /// What [`Cell::x`] counts, as `writes in a transaction`. Empty: every way has one cell a store.
+    /// The unit of [`Cell::x`], such as `writes in a transaction`. If it is empty, every way has
+    /// one cell for each store.
     pub x: String,
-    /// What a plot draws over `x`.
+    /// The quantity that a plot draws over `x`.
     pub y: Y,
-    /// What was measured.
+    /// The measurements.
     pub cells: Vec<Cell>,
-    /// What the paper says of the same.
+    /// The paper's numbers for the same.
     pub published: Vec<Published>,
-    /// What this project aims at.
+    /// This project's aims for the figure.
     pub bounds: Vec<Bound>,
     /// The run that measured it, unless it is that of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
 }
 
-/// What a plot draws.
+/// The quantity that a plot draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Y {
@@ -181,58 +186,61 @@ pub(crate) enum Y {
 pub(crate) struct Cell {
     /// `S3`, `DynamoDB`, `Redis`, `local` or `memory`.
     pub store: String,
-    /// Whether the store answered as fast as the emulator does here, or was slowed down.
+    /// The speed of the store: that of the server on this machine, or slowed down.
     pub speed: Speed,
-    /// How the work was done, as `aft`, `plain`, `store's transactions`.
+    /// The way in which the work was done, such as `aft`, `plain` or `store's transactions`.
     pub way: String,
     /// The point on the figure's axis; 0 if it has none.
     #[serde(with = "float")]
     pub x: f64,
-    /// What was seen.
+    /// The results.
     pub seen: Seen,
 }
 
-/// How fast the store answered.
+/// The speed at which the store answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Speed {
-    /// As the server on this machine does.
+    /// The speed of the server on this machine.
     AsIs,
     /// Every call delayed by a draw from the cloud's published latency.
     Cloud,
 }
 
-/// What a measurement saw.
+/// The results of a measurement.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// Transactions that ended well.
     pub transactions: u64,
-    /// Attempts that they took.
+    /// Attempts that those transactions took.
     pub attempts: u64,
-    /// Of them, a second.
+    /// Transactions that ended well, per second.
     #[serde(with = "float")]
     pub transactions_per_s: f64,
-    /// Half were at least as fast, in milliseconds.
+    /// The median latency in milliseconds.
     #[serde(with = "float")]
     pub p50_ms: f64,
-    /// 99 % were.
+    /// The 99th percentile of the latency in milliseconds.
     #[serde(with = "float")]
     pub p99_ms: f64,
     /// Transactions that read a key of their own writing and got another write.
     pub own_write: u64,
-    /// Transactions that read a version together with one that is too old for it.
+    /// Transactions that read a version together with one that is too old for it (fractured reads).
     pub fractured: u64,
     /// Effects that happened twice (where effects are counted).
     pub double: u64,
-    /// Requests of which a part happened (where effects are counted).
+    /// Requests that happened in part (where effects are counted).
     pub half: u64,
-    /// Superseded versions that went meanwhile, per transaction; none where nobody looked.
+    /// Superseded versions that were removed meanwhile, per transaction; none where this was not
+    /// counted.
     #[serde(with = "float", default)]
     pub removed: Option<f64>,
-    /// Calls to the store per transaction, by call; requests by the classes of their price where they were counted as such.
+    /// Calls to the store per transaction, by call. Where requests were counted by the classes of
+    /// their price, they are listed by class.
     #[serde(with = "float")]
     pub requests: BTreeMap<String, f64>,
-    /// Their list price in US dollars per million transactions; none where the store does not charge by request.
+    /// The list price of those requests in US dollars per million transactions; none where the
+    /// store does not charge by request.
     #[serde(with = "float")]
     pub dollars_per_million: Option<f64>,
     /// Attempts that failed, by code.
@@ -240,7 +248,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Counts a second run of the same length in: sums of what is counted, means of what is not.
+    /// Adds a second run of the same length: counts are summed, all other numbers are averaged.
     pub(crate) fn join(&mut self, other: Seen) {
         let mean = |one: f64, other: f64| f64::midpoint(one, other);
         let sum = |one: &mut BTreeMap<String, u64>, other: BTreeMap<String, u64>| {
@@ -270,17 +278,17 @@ impl Seen {
 /// A figure of the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Published {
-    /// As [`Cell::store`].
+    /// The store, named like [`Cell::store`].
     pub store: String,
-    /// As [`Cell::way`].
+    /// The way, named like [`Cell::way`].
     pub way: String,
-    /// As [`Cell::x`].
+    /// The point, as in [`Cell::x`].
     #[serde(with = "float")]
     pub x: f64,
-    /// Of the latency, in milliseconds.
+    /// The median latency in milliseconds.
     #[serde(with = "float")]
     pub p50_ms: Option<f64>,
-    /// Of the latency, in milliseconds.
+    /// The 99th percentile of the latency in milliseconds.
     #[serde(with = "float")]
     pub p99_ms: Option<f64>,
     /// Transactions a second.
@@ -292,18 +300,18 @@ pub(crate) struct Published {
     pub fractured: Option<u64>,
 }
 
-/// One measured against one other: the aim, and what was seen.
+/// A bound on a ratio or a count: the aim, and the measured value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bound {
-    /// What is bounded, as `S3 at cloud speed: median of aft / plain`.
+    /// The bounded quantity, such as `S3 at cloud speed: median of aft / plain`.
     pub what: String,
-    /// What was seen.
+    /// The measured value.
     #[serde(with = "float")]
     pub seen: f64,
-    /// The most that it may be; the least, if `at_least`.
+    /// The greatest permitted value, or the least if `at_least` is set.
     #[serde(with = "float")]
     pub aim: f64,
-    /// Whether `aim` is a lower bound.
+    /// True if `aim` is a lower bound.
     pub at_least: bool,
     /// The paper's own figure for the same, if it has one.
     #[serde(with = "float")]
@@ -311,7 +319,7 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Whether the aim is reached.
+    /// Returns true if the aim is reached.
     pub(crate) fn holds(&self) -> bool {
         if self.at_least { self.seen >= self.aim } else { self.seen <= self.aim }
     }

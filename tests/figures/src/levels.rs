@@ -1,8 +1,9 @@
-//! AFT beside itself, at both levels: what the serializable level costs where nobody is in the way,
-//! how a key that everybody wants moves, and what more clients give on a store that syncs.
+//! AFT at both isolation levels: the cost of the serializable level without conflicts, the
+//! throughput of one contended key, and the gain from more clients on a store that syncs.
 //!
-//! `aft serve` is a process of its own with its usual settings, clients are in Rust with a
-//! connection each. On stores that servers share, a prefix of keys has each level.
+//! `aft serve` is a process of its own with its default settings. The clients are in Rust, each
+//! with a connection of its own. On stores that servers share, each level has its own prefix of
+//! keys.
 
 use std::time::Duration;
 
@@ -28,20 +29,26 @@ pub(crate) const MANY: &str = "redis-clients";
 /// All figures of this file.
 pub(crate) const FIGURES: [&str; 3] = [COST, HOT, MANY];
 
-pub(crate) const COST_ABOUT: &str = "One client runs transactions that read two balances and write them, drawn from 1,000 (100 bytes each), in a call for each step and one for the commit, as a function does. Nobody else is there, so nothing conflicts. \
-    On a store that servers share a serializable commit takes one round trip more.";
-pub(crate) const HOT_ABOUT: &str = "Clients count one key up, each in a serializable run that reads it and writes it one higher; who conflicts runs again after a pause. At the end the key holds as many as were acknowledged. Attempts are those of all runs.";
-pub(crate) const MANY_ABOUT: &str = "Transactions of two puts of 4 KiB, drawn from 1,000 keys, in one call, through one server on a Redis that fsyncs before it answers (`appendfsync always`).";
+pub(crate) const COST_ABOUT: &str = "One client runs transactions that read two of 1,000 balances (100 bytes each) and write them.\n\
+    Each step is a call, and so is the commit, as in a function.\n\
+    There is no other client, so nothing conflicts.\n\
+    On a store that servers share, a serializable commit takes one more round trip.";
+pub(crate) const HOT_ABOUT: &str = "Clients count one key up, each in serializable runs that read it and write it one higher.\n\
+    A client that meets a conflict runs again after a pause.\n\
+    At the end the key holds exactly the number of acknowledged runs.\n\
+    Attempts are those of all runs.";
+pub(crate) const MANY_ABOUT: &str = "Transactions of two puts of 4 KiB, drawn from 1,000 keys, in one call, through one server.\n\
+    The store is a Redis that fsyncs before it answers (`appendfsync always`).";
 
-/// The points of the figures.
+/// The numbers of clients at the points of a figure.
 const HOT_CLIENTS: [usize; 2] = [1, 16];
 const MANY_CLIENTS: [usize; 3] = [1, 10, 64];
 const KEYS: u32 = 1_000;
 const BALANCE_LEN: usize = 100;
 const VALUE_LEN: usize = 4 << 10;
-/// The key that everybody wants.
+/// The key that all clients count up.
 const COUNTER: &str = "ser/counter";
-/// The attempts of one run: a client here does nothing but count, and is not to give up.
+/// The limit of attempts of one run: so high that no client gives up, however often it conflicts.
 const ATTEMPTS_MAX: u32 = 10_000;
 const WARM_UP_S: f64 = 0.5;
 const TIME_S: f64 = 2.5;
@@ -56,7 +63,7 @@ fn kinds(figure: &str) -> &'static [Kind] {
     }
 }
 
-/// The levels and the numbers of clients at which it is measured there.
+/// The levels and the numbers of clients at which a figure is measured.
 fn points(figure: &str) -> (&'static [&'static str], &'static [usize]) {
     const BOTH: &[&str] = &[AFT_READ_ATOMIC, AFT_SERIALIZABLE];
     match figure {
@@ -67,25 +74,26 @@ fn points(figure: &str) -> (&'static [&'static str], &'static [usize]) {
     }
 }
 
-/// Returns true if a figure is one of these.
+/// Returns true if `figure` is one of this file.
 pub(crate) fn shows(figure: &str) -> bool {
     FIGURES.contains(&figure)
 }
 
+/// Returns the chosen figures of this file that are measured on `kind`.
 fn wanted(choice: &Choice, kind: Kind) -> Vec<&'static str> {
     let is_wanted = |figure: &&&str| choice.wants(figure) && kinds(figure).contains(&kind);
     FIGURES.iter().filter(is_wanted).copied().collect()
 }
 
-/// Counts the measurements, each round of one.
+/// Returns the number of measurements, where each round counts as one.
 pub(crate) fn count(choice: &Choice) -> usize {
     let figures = choice.kinds.iter().flat_map(|kind| wanted(choice, *kind));
     let points = figures.map(points).map(|(ways, clients)| ways.len() * clients.len());
     points.sum::<usize>() * ROUNDS
 }
 
-/// Measures all that was chosen. A store that cannot be measured here is left out with the reason,
-/// and one that fails does not stop the others.
+/// Measures the chosen figures. A store that cannot be measured here is left out with the reason,
+/// and a store that fails does not stop the others.
 pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Outcome {
     let mut outcome = Outcome::default();
     for kind in choice.kinds.iter().copied() {
@@ -94,7 +102,7 @@ pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Outcome {
             continue;
         }
         let names = figures.join(", ");
-        // What is fsynced to memory says nothing of a disk.
+        // An fsync in a file system in memory costs nothing, so it says nothing about a disk.
         let fits = if kind == Kind::Memory { Ok(()) } else { ground::on_a_disk() };
         if let Err(why) = fits.and_then(|()| ground::binary().map(drop)) {
             outcome.left_out.push(format!("left out {names} on {}: {why}", kind.name()));
@@ -124,7 +132,7 @@ async fn measure(
     for figure in figures.iter().copied() {
         let (ways, clients) = points(figure);
         for round in 0..ROUNDS {
-            // Each order once: who comes first has the younger server.
+            // Each order once: the way that comes first has the younger server.
             let mut order: Vec<(&str, usize)> =
                 clients.iter().flat_map(|clients| ways.iter().map(|way| (*way, *clients))).collect();
             if round % 2 == 1 {
@@ -143,11 +151,12 @@ async fn measure(
     Ok(rounds.cells)
 }
 
-/// A server of AFT on a store.
+/// A server of AFT, and its store.
 struct Place {
     aft: AftServer,
     _service: Option<Server>,
-    /// The folder of its data: removed after its server has ended.
+    /// The folder of AFT's data. It is the last field, so it is removed after the servers have
+    /// ended.
     _folder: TempDir,
 }
 
@@ -166,6 +175,7 @@ impl Place {
             None if kind == Kind::Memory => "memory:".to_owned(),
             None => format!("local:{}", folder.path().join("data").display()),
             Some(server) => {
+                // A store that servers share records the level of each prefix when it is made.
                 let url = url(kind, server)?;
                 let mut init = vec!["store".to_owned(), "init".to_owned(), url.clone()];
                 for (_, level, prefix) in LEVELS {
@@ -188,8 +198,8 @@ impl Place {
         builder.build().map_err(|why| why.to_string())
     }
 
-    /// Commits for a while: where a store tells whole seconds, a server knows the time to a round
-    /// trip only after some answers.
+    /// Commits for a while: if a store reports its time in whole seconds, a server needs some
+    /// answers until it knows that time to within a round trip.
     async fn learn_time(&self) -> Result<(), Failed> {
         let client = self.client()?;
         let until = std::time::Instant::now() + Duration::from_secs(3);
@@ -226,7 +236,7 @@ impl Place {
         }
     }
 
-    /// Counts one key up, and compares it with what was acknowledged.
+    /// Counts one key up, and checks that it grew by the number of acknowledged runs.
     async fn count_up(&self, clients: usize, length: Length) -> Result<Seen, Failed> {
         let client = self.client()?;
         let read = async || {
@@ -240,13 +250,13 @@ impl Place {
         let counted: u64 = callers.iter().map(|caller| caller.counted).sum();
         let grown = read().await? - before;
         if seen.errors.is_empty() && grown != counted {
-            return Err(format!("{counted} were counted and acknowledged, and the key grew by {grown}"));
+            return Err(format!("{counted} increments were acknowledged, but the key grew by {grown}"));
         }
         Ok(seen)
     }
 }
 
-/// The URL of a store on a service.
+/// Returns the URL of a store on `server`; makes the bucket on S3.
 fn url(kind: Kind, server: &Server) -> Result<String, Failed> {
     let (endpoint, region) = (server.endpoint(), server.region());
     Ok(match kind {
@@ -256,7 +266,7 @@ fn url(kind: Kind, server: &Server) -> Result<String, Failed> {
             server.create_bucket(NAME).map_err(|why| why.to_string())?;
             format!("s3://{NAME}/levels?endpoint={endpoint}&region={region}")
         }
-        Kind::Memory | Kind::Local => unreachable!("nobody serves an embedded store"),
+        Kind::Memory | Kind::Local => unreachable!("an embedded store has no server"),
     })
 }
 
@@ -264,7 +274,7 @@ fn number(value: Option<aft_client::Value>) -> u64 {
     value.map_or(0, |value| String::from_utf8_lossy(&value.bytes).trim().parse().unwrap_or(0))
 }
 
-/// A level, and the prefix of the keys that have it.
+/// An isolation level, and the prefix of the keys that have it.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     isolation: Isolation,
@@ -272,7 +282,7 @@ struct Level {
 }
 
 impl Level {
-    /// Draws two keys that differ.
+    /// Draws two different keys.
     fn two_keys(self, draws: &mut StdRng) -> [String; 2] {
         let one = draws.random_range(0..KEYS);
         let other = (one + draws.random_range(1..KEYS)) % KEYS;
@@ -284,7 +294,7 @@ impl Level {
     }
 }
 
-/// Moves one from a balance to another.
+/// A client that moves 1 from one balance to another in each call.
 struct Transfers {
     client: Client,
     level: Level,
@@ -308,7 +318,7 @@ impl Caller for Transfers {
     }
 }
 
-/// Writes two values in one call.
+/// A client that writes two values in each call.
 struct Puts {
     client: Client,
     level: Level,
@@ -324,7 +334,7 @@ impl Caller for Puts {
     }
 }
 
-/// Counts one key up.
+/// A client that counts one key up in each call.
 struct Count {
     client: Client,
     counted: u64,

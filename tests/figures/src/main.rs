@@ -1,14 +1,18 @@
 //! The paper's evaluation, as far as one machine can show it: `cargo xtask figures`.
 //!
 //! ```text
-//!   services ─► site (a store, plain and through aft) ─► plan ─► measure ─► chapters ─► write ─► docs/figures/, docs/benchmarks.md
+//!   services ─► site (a store, plain and through aft) ─► plan ─► measure ─┐
+//!   docs/figures/, docs/benchmarks.md ◄─ write ◄─ chapters ◄──────────────┘
 //! ```
 //!
-//! * [`plan`] – what is measured, how, and for how long; [`site`], [`stores`] – a store with its server, and `aft` over it.
-//! * [`measure`], [`once`], [`counts`] – run it.
-//! * [`others`] – what is compared with etcd, Restate and Powertools, if they can be had.
-//! * [`chapters`], [`published`] – the figures, their bounds, and what the paper has.
-//! * [`data`], [`write`] – how it is written down; data.json, CSV, plots, page and summary.
+//! * [`plan`] – the measurements: which, how, and for how long.
+//! * [`site`], [`stores`] – a store with its server, and `aft` on top of it.
+//! * [`measure`], [`once`], [`counts`] – run the plan.
+//! * [`levels`] – compares AFT's isolation levels with each other.
+//! * [`others`] – compares AFT with etcd, Restate and Powertools, where they can be installed.
+//! * [`chapters`], [`published`] – the figures, their bounds, and the paper's numbers.
+//! * [`data`], [`write`] – the results, and the files made from them: data.json, CSV, plots, the
+//!   page and the summary.
 
 mod chapters;
 mod counts;
@@ -37,11 +41,11 @@ use crate::measure::Choice;
 use crate::plan::Kind;
 use crate::site::Failed;
 
-/// The allocator of `aft`, which this stands for.
+/// The same allocator as in `aft`, because this process runs the nodes and doors that it measures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The share of the plan's times with which all of it takes some 40 minutes.
+/// The default factor of the plan's times; with it, measuring everything takes some 40 minutes.
 const SCALE: f64 = 0.9;
 
 #[derive(Debug, Parser)]
@@ -51,22 +55,24 @@ const SCALE: f64 = 0.9;
     disable_version_flag = true
 )]
 struct Arguments {
-    /// Chooses keys, values and fates
+    /// Choose keys, values and crashes by this seed
     #[arg(long, value_name = "X", default_value_t = 1)]
     seed: u64,
     /// Multiply the time of every measurement; 0.9 takes some 40 minutes in all
     #[arg(long, value_name = "FACTOR", default_value_t = SCALE, value_parser = factor)]
     scale: f64,
-    /// Only these stores: memory, local, redis, dynamodb, s3 (and comparisons if --figures names them)
+    /// Only these stores: memory, local, redis, dynamodb, s3 (and comparisons if --figures names
+    /// them)
     #[arg(long, value_name = "STORE,…", value_delimiter = ',', value_parser = kind)]
     stores: Vec<Kind>,
     /// Only these figures, by their names in docs/figures/
     #[arg(long, value_name = "FIGURE,…", value_delimiter = ',', value_parser = figure)]
     figures: Vec<String>,
-    /// Measure nothing: draw and write anew what docs/figures/data.json holds
+    /// Measure nothing; draw and write everything again from docs/figures/data.json
     #[arg(long)]
     render: bool,
-    /// Write below this directory instead of the repository's root; docs/benchmarks.md must be there
+    /// Write below this directory instead of the repository's root; docs/benchmarks.md must be
+    /// there
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
@@ -94,7 +100,7 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
         return write::again(&root).map_err(unwritten);
     }
     if cfg!(debug_assertions) {
-        eprintln!("figures: a development build: its figures say nothing of aft; use `cargo xtask figures`");
+        eprintln!("figures: a development build says nothing about aft's speed; use `cargo xtask figures`");
     }
     let named_kinds = !arguments.stores.is_empty();
     let kinds = if named_kinds { arguments.stores } else { Kind::ALL.to_vec() };
@@ -107,12 +113,14 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
             .expect("a constant template"),
     );
     bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    // One recorder of metrics for the whole process: every server that is started shares it.
     let meters = Meters::install();
     let mut cells = Vec::new();
     let mut versions = BTreeMap::from([("aft".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
     for kind in choice.kinds.iter().filter(|kind| choice.needs(**kind)) {
         cells.extend(measure::kind(*kind, &choice, &meters, &bar, &mut versions).await?);
     }
+    // Comparisons that cannot run, or that fail, do not lose what was measured before them.
     let (mut left_out, mut failed) = (Vec::new(), Vec::new());
     for outcome in [levels::run(&choice, &bar).await, others::run(&choice, &bar, &mut versions).await] {
         cells.extend(outcome.cells);
@@ -154,11 +162,11 @@ async fn run(arguments: Arguments) -> Result<(), Failed> {
     }
     match failed.is_empty() {
         true => Ok(()),
-        false => Err(format!("{} could not be measured, as told above", failed.len())),
+        false => Err(format!("{} comparisons failed; the reasons are above", failed.len())),
     }
 }
 
-/// What would do the same again.
+/// Returns the command that repeats this run.
 fn command(choice: &Choice) -> String {
     let mut words = vec!["cargo xtask figures".to_owned(), format!("--seed {}", choice.seed)];
     if choice.scale != SCALE {
@@ -174,7 +182,7 @@ fn command(choice: &Choice) -> String {
     words.join(" ")
 }
 
-/// Programs that wanted a processor in the last minute, as Linux tells.
+/// Returns the load average of the last minute, if the system reports it (Linux does).
 fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
@@ -186,14 +194,14 @@ fn repository() -> PathBuf {
 
 fn kind(name: &str) -> Result<Kind, String> {
     let found = Kind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| "there are memory, local, redis, dynamodb and s3".to_owned())
+    found.ok_or_else(|| "the stores are memory, local, redis, dynamodb and s3".to_owned())
 }
 
 fn figure(id: &str) -> Result<String, String> {
     if chapters::ids().any(|known| known == id) {
         return Ok(id.to_owned());
     }
-    Err(format!("there are {}", chapters::ids().collect::<Vec<_>>().join(", ")))
+    Err(format!("the figures are {}", chapters::ids().collect::<Vec<_>>().join(", ")))
 }
 
 fn factor(text: &str) -> Result<f64, String> {

@@ -1,4 +1,4 @@
-//! Runs what the plan says, one thing at a time, and keeps what was seen.
+//! Runs the measurements of the plan, one at a time, and keeps their results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,25 +16,26 @@ use crate::others::Other;
 use crate::plan::{How, Kind, Serve, Task, tasks};
 use crate::site::{Failed, Served, Site};
 
-/// What is measured of all.
+/// The part of the plan that was chosen on the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
     pub(crate) kinds: Vec<Kind>,
-    /// True if stores were named: then only figures that are named as well compare with others.
+    /// True if stores were named. Comparisons with other products then run only if their figures
+    /// are named as well.
     pub(crate) named_kinds: bool,
-    /// Only figures with these names; empty: all.
+    /// The names of the figures; empty for all.
     pub(crate) figures: Vec<String>,
     pub(crate) seed: u64,
     pub(crate) scale: f64,
 }
 
 impl Choice {
-    /// Returns true if a figure is measured, on the stores that it is measured on.
+    /// Returns true if `figure` was chosen.
     pub(crate) fn wants(&self, figure: &str) -> bool {
         self.figures.is_empty() || self.figures.iter().any(|wanted| wanted == figure)
     }
 
-    /// The products that AFT is compared with.
+    /// Returns the products that AFT is compared with.
     pub(crate) fn others(&self) -> Vec<Other> {
         let whole = !self.named_kinds || !self.figures.is_empty();
         let wanted = |other: &Other| other.figures().iter().any(|figure| self.wants(figure));
@@ -45,12 +46,12 @@ impl Choice {
         tasks(kind, speed, self.scale).into_iter().filter(|task| self.wants(task.figure)).collect()
     }
 
-    /// Returns true if anything is measured of a kind of store.
+    /// Returns true if the plan has a chosen measurement on `kind`.
     pub(crate) fn needs(&self, kind: Kind) -> bool {
         kind.speeds().into_iter().any(|speed| !self.tasks(kind, speed).is_empty())
     }
 
-    /// How many measurements there are.
+    /// Returns the number of measurements.
     pub(crate) fn count(&self) -> usize {
         let speeds = |kind: &Kind| kind.speeds().into_iter().map(|speed| (*kind, speed)).collect::<Vec<_>>();
         let stores = self.kinds.iter().flat_map(speeds).map(|(kind, speed)| self.tasks(kind, speed).len());
@@ -59,10 +60,11 @@ impl Choice {
     }
 }
 
-/// Measures one kind of store at all of its speeds; each cell with the name of its figure. Adds its server's version.
+/// Measures one kind of store at all of its speeds, and returns each cell with the name of its
+/// figure. Adds the version of the store's server to `versions`.
 ///
 /// # Errors
-/// If something cannot be measured, with what.
+/// Returns the first measurement that failed, and why.
 pub(crate) async fn kind(
     kind: Kind,
     choice: &Choice,
@@ -89,6 +91,7 @@ pub(crate) async fn kind(
                 seen.map_err(|why| format!("{}, {}, {}: {why}", task.figure, kind.name(), task.way))?;
             let store = kind.name().to_owned();
             for (way, x, seen) in seen {
+                // A way that the plan measures several times is one cell.
                 let same = |(figure, cell): &&mut (&str, Cell)| {
                     (*figure, cell.speed, cell.x) == (task.figure, speed, x) && cell.way == way
                 };
@@ -104,16 +107,16 @@ pub(crate) async fn kind(
     Ok(cells)
 }
 
-/// What is open of a site at one speed.
+/// The stores and servers that are open at one speed.
 struct Place {
     plain: Arc<dyn Store>,
     usual: Served,
-    /// Those that are alone on their stores, as they were needed.
+    /// The servers that are alone on their stores, started when they are first needed.
     alone: Vec<(Serve, Served)>,
 }
 
 impl Place {
-    /// Opens it; the first time the keys are written.
+    /// Opens the plain store and the usual server. At the first speed it also writes the keys.
     async fn open(site: &mut Site, speed: Speed) -> Result<Place, Failed> {
         let plain = site.open("plain", speed).await?;
         let shim = site.open("shim", speed).await?;
@@ -126,7 +129,8 @@ impl Place {
         Ok(Place { plain, usual, alone: Vec::new() })
     }
 
-    /// A server that is alone on its store. Its keys are written when it is first needed; at a second speed they are there.
+    /// Returns a server that is alone on its store, and starts it if it is not running. Its keys
+    /// are written when it is first needed; at the second speed they are there already.
     async fn alone(&mut self, site: &mut Site, speed: Speed, how: Serve) -> Result<&Served, Failed> {
         if let Some(nth) = self.alone.iter().position(|(other, _)| *other == how) {
             return Ok(&self.alone[nth].1);
@@ -141,6 +145,7 @@ impl Place {
         Ok(&self.alone.last().expect("pushed above").1)
     }
 
+    /// Runs one measurement. Most return one result; some return several ways or points.
     async fn run(
         &mut self,
         site: &mut Site,
@@ -181,9 +186,10 @@ impl Place {
             How::Aft(how @ (Serve::Collecting | Serve::NotCollecting)) => {
                 let purpose = if how == Serve::Collecting { "collecting" } else { "not-collecting" };
                 let dataset = site.dataset();
-                // Each run has a store of its own.
+                // A store of its own for each run: what an earlier run left must not be collected.
                 let purpose = format!("{purpose}-{}", dataset.nth);
                 let served = site.serve(site.open(&purpose, speed).await?, how).await?;
+                // Count removals from the end of the warm-up, when they have become steady.
                 let removed = async {
                     tokio::time::sleep(task.warm_up).await;
                     served.node().stats().entries_removed
@@ -218,6 +224,10 @@ fn server(served: &Served) -> Target {
     Target::Server { url: served.url.clone() }
 }
 
+/// Runs the standard workload.
+///
+/// # Errors
+/// Returns an error if the workload cannot be run, or if no transaction ended well.
 async fn standard(options: Options) -> Result<Seen, Failed> {
     let report = aft_bench::standard::run(options).await.map_err(|why| why.to_string())?;
     let figures = report.figures;

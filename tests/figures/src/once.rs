@@ -1,4 +1,4 @@
-//! `aft bench exactly-once`, as three cells.
+//! The figure *exactly-once*: a run of `aft bench exactly-once` as three cells.
 
 use std::time::Duration;
 
@@ -8,23 +8,27 @@ use crate::data::{Seen, Speed};
 use crate::plan::{AFT, PLAIN};
 use crate::site::{Failed, Site};
 
-/// With an idempotency record, as people do it today.
+/// The name of the way with an idempotency record, as is usual today.
 pub(crate) const RECORD: &str = "idempotency record";
 
-/// What it shows.
-pub(crate) const ABOUT: &str = "Requests of two functions, each of which counts one up; every fifth attempt dies before or after one of its steps, every twentieth request is delivered twice \
-    at the same time, and an attempt that failed comes again twice at most, a second later. Plain, with the usual idempotency record (in progress, work, done), and through aft with a request ID. A \
-    double effect counts twice what should count once, a half one has only one of the two at the end; fractured: halves that readers saw meanwhile. Latency includes waiting for \
-    retries.";
+/// The figure's description.
+pub(crate) const ABOUT: &str = "Requests of two functions, each of which counts one up.\n\
+    Every fifth attempt dies before or after one of its steps, every twentieth request is delivered twice at the same time,\n\
+    and an attempt that failed is retried a second later, at most twice.\n\
+    The ways are: plain; with the usual idempotency record (in progress, work, done); through aft with a request ID.\n\
+    A double effect counts twice what should count once; a half effect has only one of the two counts at the end.\n\
+    Fractured are halves that readers saw meanwhile.\n\
+    Latency includes waiting for retries.";
 
-/// How long an attempt may run, and a record be in progress: shorter than by default, since a figure has little time.
+/// The time that an attempt may run and that a record may be in progress: shorter than the default,
+/// because a figure has little time.
 const FUNCTION_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Runs it.
+/// Runs all three ways with `requests` requests each, and returns each way with what was seen.
 ///
 /// # Errors
-/// If the store cannot be opened or the run not be carried out.
+/// Returns why the store could not be opened, or why the run failed.
 pub(crate) async fn run(
     site: &Site,
     speed: Speed,

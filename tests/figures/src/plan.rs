@@ -1,4 +1,4 @@
-//! What is measured: which loads, on which store, at which speed, for how long.
+//! The plan of the measurements: which loads, on which store, at which speed, and for how long.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// In the order in which they are measured: the quick ones first.
+    /// All kinds in the order in which they are measured, the fastest first.
     pub(crate) const ALL: [Kind; 5] = [Kind::Memory, Kind::Local, Kind::Redis, Kind::DynamoDb, Kind::S3];
 
-    /// As the data names it.
+    /// Returns the name that the data uses.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Memory => "memory",
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// Who serves it.
+    /// Returns the server that provides the store; none for an embedded store.
     pub(crate) fn service(self) -> Option<Service> {
         match self {
             Kind::Memory | Kind::Local => None,
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// What its calls take in the cloud, where it is served by one.
+    /// Returns the latency of its calls in the cloud; none for an embedded store.
     pub(crate) fn latency(self) -> Option<Latency> {
         match self {
             Kind::Memory | Kind::Local => None,
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// At which speeds it is measured.
+    /// Returns the speeds at which it is measured.
     pub(crate) fn speeds(self) -> Vec<Speed> {
         match self.latency() {
             None => vec![Speed::AsIs],
@@ -62,33 +62,37 @@ impl Kind {
     }
 }
 
-/// Which server runs the load.
+/// The kind of server that runs the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Serve {
-    /// Value cache as by default; nothing is collected, so that a measurement is not charged for what others left.
+    /// A server with the default value cache. Nothing is collected, so that a measurement does not
+    /// pay for what earlier ones left behind.
     Usual,
-    /// The same, but told that nobody else writes to the store: it lists no key a second time. On a store of its own.
+    /// The same on a store of its own, configured to be its only writer: it lists no key a second
+    /// time.
     Alone,
-    /// As [`Serve::Alone`], without a value cache.
+    /// The same as [`Serve::Alone`], without a value cache.
     NoCache,
-    /// Everything that is superseded is collected a second or so after its commit, beside the load; on a store of its own.
+    /// A server on a store of its own that collects superseded versions beside the load, some
+    /// seconds after they were superseded.
     Collecting,
-    /// The same store, and nothing is collected.
+    /// The same, but nothing is collected.
     NotCollecting,
-    /// As usual, in hasty times; what it asks of its store is counted.
+    /// The same as [`Serve::Usual`] with divided times; its requests to the store are counted.
     Counted,
-    /// The same, and it sweeps: the only one on its store, as `aft maintain` beside servers that do not.
+    /// The same as [`Serve::Counted`], and it sweeps. It is the only one on its store that does,
+    /// like `aft maintain` beside servers that do not sweep.
     CountedSweeper,
 }
 
-/// How the work is done.
+/// The way in which the work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
-    /// Over HTTP by way of a server.
+    /// Over HTTP, through a server of AFT.
     Aft(Serve),
-    /// Straight at the store.
+    /// Directly on the store.
     Without(Way),
-    /// `aft bench exactly-once`: all of its ways, so many requests each.
+    /// All ways of `aft bench exactly-once`, with `requests` requests each.
     ExactlyOnce { requests: usize },
     /// All variants of [`crate::counts::requests`].
     Requests,
@@ -96,7 +100,7 @@ pub(crate) enum How {
     ColdListing,
 }
 
-/// One measurement; of `ExactlyOnce` and of `Requests`, several.
+/// One measurement, or several for [`How::ExactlyOnce`] and [`How::Requests`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Task {
     pub(crate) figure: &'static str,
@@ -105,26 +109,29 @@ pub(crate) struct Task {
     pub(crate) x: f64,
     pub(crate) workload: Workload,
     pub(crate) clients: usize,
-    /// Transactions that start a second, whether earlier ones have ended or not; none: as fast as they end.
+    /// Transactions that start per second, whether earlier ones have ended or not. None for a
+    /// closed loop.
     pub(crate) rate: Option<f64>,
-    /// The load runs so long before the measurement.
+    /// The time for which the load runs before the measurement begins.
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
 
-/// Keys of most loads, as in the paper.
+/// The number of keys of most loads, as in the paper.
 const KEYS: usize = 1_000;
-/// Keys of the figure about caching and skew, as in the paper.
+/// The number of keys of the figure about caching and skew, as in the paper.
 const MANY_KEYS: usize = 100_000;
-/// Clients of an open loop: more than are ever busy.
+/// The number of clients of an open loop: more than are ever busy.
 const RATE_CLIENTS: usize = 64;
-/// Before each measurement, in seconds: connections are made, and the load has its rhythm.
+/// The warm-up before each measurement, in seconds: connections are made, and the load is steady.
 const WARM_UP_S: f64 = 0.25;
-/// The same before collecting is measured: by then what was superseded at the beginning goes, unless it is scaled to much less.
+/// The warm-up before collecting is measured, in seconds: by then the first superseded versions are
+/// being removed, unless the time is scaled to much less.
 const WARM_UP_COLLECTING_S: f64 = 22.0;
-/// The same before latencies are measured where the store tells whole seconds: by then a node knows the time within a round trip. It is not scaled.
+/// The warm-up before latencies are measured on a store that reports its time in whole seconds: by
+/// then a node knows that time to within a round trip. It is not scaled.
 const WARM_UP_TIME: Duration = Duration::from_secs(3);
-/// Clients, as in the paper.
+/// The number of clients of most loads, as in the paper.
 const CLIENTS: usize = 10;
 
 pub(crate) const PLAIN: &str = "plain";
@@ -140,8 +147,9 @@ pub(crate) const COLLECTING: &str = "aft, collecting";
 pub(crate) const NOT_COLLECTING: &str = "aft, not collecting";
 pub(crate) const COLD: &str = "aft, cold";
 
-/// How many of the most read keys have a value before the load: all of most loads; of the many keys those that get 81 % of the reads at zipf 1.0
-/// and more than 98 % at 1.5.
+/// Returns the number of keys that have a value before the load, beginning with the most read ones.
+/// These are all keys of most loads. Of the [`MANY_KEYS`] they are those that get 81 % of the reads
+/// at zipf 1.0 and more than 98 % at 1.5.
 pub(crate) fn prepared_keys(kind: Kind) -> usize {
     match kind {
         Kind::DynamoDb | Kind::Redis => 10_000,
@@ -153,7 +161,8 @@ fn standard() -> Workload {
     Workload { keys: KEYS, prepare: Prepare::Nothing, ..Workload::default() }
 }
 
-/// All that is measured of one store at one speed. `scale` multiplies every time.
+/// Returns the measurements of one store at one speed, in the order in which they run. `scale`
+/// multiplies every time except [`WARM_UP_TIME`].
 pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     let mut tasks = Vec::new();
     let seconds = |s: f64| Duration::from_secs_f64(s * scale);
@@ -170,6 +179,8 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     };
     let usual = How::Aft(Serve::Usual);
 
+    // Latencies of writes and of whole transactions: not on the memory store, whose calls take no
+    // time. A slower store needs more time for a similar number of transactions.
     if kind != Kind::Memory {
         let time = match (cloud, kind) {
             (true, Kind::S3) => 5.0,
@@ -208,6 +219,7 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
         add(id, ALONE, How::Aft(Serve::Alone), 0.0, standard(), RATE_CLIENTS, time);
     }
 
+    // The paper's figures 4 to 6, on the stores on which the paper has them.
     if matches!(kind, Kind::DynamoDb | Kind::Redis) {
         for zipf in [1.0, 1.5, 2.0] {
             let many = Workload { keys: MANY_KEYS, zipf, ..standard() };
@@ -232,18 +244,20 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
         }
     }
 
+    // Calls at the speed of the cloud wait longer, so it takes more clients to fill the server.
     let clients: &[usize] = if cloud { &[1, 8, 32, 64, 128, 256] } else { &[1, 2, 4, 8, 16, 32, 64] };
     for clients in clients {
         let skewed = Workload { zipf: 1.5, ..standard() };
         add("clients", AFT, usual, *clients as f64, skewed, *clients, 1.5);
     }
 
-    // As the paper did it: one node, 40 clients.
+    // One node and 40 clients, as in the paper.
     let embedded = matches!(kind, Kind::Memory | Kind::Local);
     if embedded || (cloud && kind != Kind::S3) {
         let skewed = Workload { zipf: 1.5, ..standard() };
-        // Each way first and last: a process that has served for long is slower, by as much as is looked for. Embedded stores run twice, as
-        // their throughput wanders by a tenth with the disk and the machine.
+        // Each way comes first and last, because a process that has served for long is slower, by
+        // as much as the difference that is measured. Embedded stores run twice, because their
+        // throughput varies by a tenth with the disk and the machine.
         let (without, with) =
             ((NOT_COLLECTING, How::Aft(Serve::NotCollecting)), (COLLECTING, How::Aft(Serve::Collecting)));
         for _ in 0..if embedded { 2 } else { 1 } {
@@ -252,6 +266,7 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
             }
         }
     }
+    // Counts do not depend on speed, and only these stores charge by request.
     if !cloud && matches!(kind, Kind::DynamoDb | Kind::S3) {
         add("cold-listing", COLD, How::ColdListing, 0.0, standard(), 1, 0.0);
         add("requests", "", How::Requests, 0.0, standard(), CLIENTS, 0.0);
@@ -265,7 +280,7 @@ pub(crate) fn tasks(kind: Kind, speed: Speed, scale: f64) -> Vec<Task> {
     tasks
 }
 
-/// Transactions a second that every way can do on the two cores, with room to spare.
+/// Returns the transactions per second that every way can do on the two cores, with room to spare.
 fn rate(kind: Kind) -> f64 {
     match kind {
         Kind::Memory | Kind::Local => 500.0,

@@ -1,7 +1,8 @@
-//! What the paper says of the same: figures 2 to 7 and table 2 of Sreekanti et al., "A Fault-Tolerance Shim for Serverless Computing", EuroSys 2020.
+//! The paper's own numbers: figures 2 to 7 and table 2 of Sreekanti et al., "A Fault-Tolerance Shim
+//! for Serverless Computing", EuroSys 2020.
 //!
-//! Its figure 2 compares with DynamoDB's batched and unbatched writes, figures 5 and 6 have no plain access beside them, and figure 9 no number but
-//! "no discernible effect".
+//! Its figure 2 compares with DynamoDB's batched and unbatched writes. Figures 5 and 6 do not
+//! compare with plain access, and figure 9 has no number, only "no discernible effect".
 
 use crate::data::Published;
 use crate::plan::{
@@ -25,7 +26,7 @@ fn anomalies(of: Published, own_write: u64, fractured: u64) -> Published {
     Published { own_write: Some(own_write), fractured: Some(fractured), ..of }
 }
 
-/// What the paper has for a figure of ours.
+/// Returns the paper's numbers for `figure`; empty if it has none.
 pub(crate) fn of(figure: &str) -> Vec<Published> {
     let series = |store: &str, way: &str, points: &[(f64, f64, f64)]| {
         points.iter().map(|(x, p50, p99)| latency(store, way, *x, *p50, *p99)).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! A store of one kind with its server, and what runs on it: plain access, and `aft` over HTTP.
+//! A store of one kind with its server, for plain access and for `aft` over HTTP.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -21,25 +21,27 @@ use crate::data::Speed;
 use crate::plan::{Kind, Serve, prepared_keys};
 use crate::stores;
 
-/// Why nothing can be measured, for people.
+/// The reason why something could not be measured, for people.
 pub(crate) type Failed = String;
 
-/// How long a node may take to end. What it has not published by then nobody needs.
+/// The time that a node may take to end. No later measurement needs what it has not done by then.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// The times of the figure about collecting, in milliseconds: versions go some 12 seconds after they were superseded, where they usually stay for
-/// half an hour and more. The error of time is the usual one. A sweep comes every four seconds, 900 times as often as usual: what it costs to list
-/// a key is borne by the versions of four seconds, not of an hour.
+/// The times of the figure about collecting, in milliseconds: versions go some 12 seconds after
+/// they were superseded, where they usually stay for half an hour or more. The error of the store's
+/// time is the usual one. A sweep comes every four seconds, 900 times as often as usual, so the
+/// cost of listing a key is shared by the versions of four seconds, not by those of an hour.
 const COLLECT_DEADLINE_MS: u64 = 1_000;
 const COLLECT_GRACE_MS: u64 = 3_000;
 const COLLECT_RECHECK_MS: u64 = 1_000;
 const COLLECT_PUT_LIMIT_MS: u64 = 500;
 const COLLECT_INTERVAL_MS: u64 = 4_000;
-/// A server that is alone on its store need not list a key again for so long: longer than all of this takes.
+/// The time after which a server that is alone on its store lists a key again: longer than the
+/// whole run takes.
 const ALONE_MS: u64 = 3_600_000;
-/// Clients that prepare the keys.
+/// The number of clients that prepare the keys.
 const PREPARE_CLIENTS: usize = 32;
 
-/// A kind of store, served.
+/// A kind of store, with the server that provides it.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) kind: Kind,
@@ -47,13 +49,14 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) seed: u64,
     meters: Meters,
-    /// The next run's number on the datasets, all of them.
+    /// The number of the last dataset that was given out.
     nth: u16,
-    /// For which purposes the keys were written.
+    /// The purposes whose keys are written already.
     written: Vec<&'static str>,
 }
 
-/// A node and its doors, in this process: on the same two cores as the load, as a server beside it would be.
+/// A node and its doors in this process. They share the two cores with the load, as a server
+/// process on this machine would.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) url: String,
@@ -62,14 +65,14 @@ pub(crate) struct Served {
     doors: tokio::task::JoinHandle<()>,
 }
 
-/// The values of all runs of this program.
+/// The identity of the values that all runs of this program write.
 const DATASET: u64 = 0x6166_745f_6669_6773;
 
 impl Site {
-    /// Starts what serves the store.
+    /// Starts the server of the store, if it has one, and prepares the store.
     ///
     /// # Errors
-    /// If its server cannot be had.
+    /// Returns why the server cannot be installed or started.
     pub(crate) async fn start(kind: Kind, seed: u64, meters: Meters) -> Result<Site, Failed> {
         let service = match kind.service() {
             None => None,
@@ -89,13 +92,13 @@ impl Site {
         self.folder.path()
     }
 
-    /// The number of a run.
+    /// Returns a dataset with a new number, for the next run.
     pub(crate) fn dataset(&mut self) -> Dataset {
         self.nth += 1;
         Dataset { id: DATASET, nth: self.nth }
     }
 
-    /// Whether this is the first time that it is asked for this purpose.
+    /// Returns true at the first call for `purpose`, and remembers it.
     pub(crate) fn first_time(&mut self, purpose: &'static str) -> bool {
         let first = !self.written.contains(&purpose);
         if first {
@@ -104,10 +107,10 @@ impl Site {
         first
     }
 
-    /// Opens the store for one purpose, at a speed. Purposes do not see each other's data.
+    /// Opens the store for one purpose at one speed. Purposes do not see each other's data.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// Returns why the store cannot be opened.
     pub(crate) async fn open(&self, purpose: &str, speed: Speed) -> Result<Arc<dyn Store>, Failed> {
         let store: Arc<dyn Store> = match self.kind {
             Kind::Memory => Arc::new(MemoryStore::new()),
@@ -127,13 +130,14 @@ impl Site {
         })
     }
 
-    /// Starts a server on a store and waits until it serves.
+    /// Starts a server on a store, and returns when it accepts connections.
     ///
     /// # Errors
-    /// If it does not come to serve.
+    /// Returns why the node cannot be started, or why the server cannot listen.
     pub(crate) async fn serve(&self, store: Arc<dyn Store>, how: Serve) -> Result<Served, Failed> {
         let mut settings = NodeSettings::new(&store.capabilities());
-        // A store that is only made slow states a grace of a second or so.
+        // A store that is artificially slow states a grace of about a second, and the error of time
+        // must stay below it.
         if settings.core.grace_ms > 0 {
             settings.core.skew_max_ms = settings.core.skew_max_ms.min(settings.core.grace_ms / 2);
         }
@@ -147,7 +151,8 @@ impl Site {
             Serve::Collecting | Serve::NotCollecting => {
                 let core = &mut settings.core;
                 (core.timeout_default_ms, core.timeout_max_ms) = (COLLECT_DEADLINE_MS, COLLECT_DEADLINE_MS);
-                // No call is late here; what a store allows for would put off all collecting until after the measurement.
+                // No call is late here. The grace that a store usually needs would delay all
+                // collecting until after the measurement.
                 if core.grace_ms > 0 {
                     core.grace_ms = COLLECT_GRACE_MS;
                 }
@@ -155,7 +160,8 @@ impl Site {
                 core.put_limit_ms = COLLECT_PUT_LIMIT_MS;
                 core.sweep_interval_ms = COLLECT_INTERVAL_MS;
                 core.retention_default_ms = 0;
-                // A record is looked at when its retention may have passed, as it is once a day.
+                // Every sweep looks at all records, which usually happens once a day: their
+                // retention passes at once here.
                 core.look_at_all_ms = COLLECT_INTERVAL_MS;
             }
             Serve::Counted | Serve::CountedSweeper => settings.time_divisor = hasten(&mut settings.core),
@@ -171,18 +177,18 @@ impl Site {
         Ok(Served { url: format!("http://{address}"), node, stop: Some(stop), doors })
     }
 
-    /// Writes the keys, once with AFT and once without; not timed.
+    /// Writes the keys, through AFT or plain, without measuring it.
     ///
     /// # Errors
-    /// If a key cannot be written.
+    /// Returns why a key could not be written.
     pub(crate) async fn write_keys(&mut self, target: Target, way: Way) -> Result<(), Failed> {
         self.keys(target, way, Prepare::Write).await
     }
 
-    /// Reads the keys, so that a node knows them, as one that has run for a while does.
+    /// Reads the keys, so that the node knows them like one that has run for a while.
     ///
     /// # Errors
-    /// If a key cannot be read.
+    /// Returns why a key could not be read.
     pub(crate) async fn read_keys(&mut self, served: &Served) -> Result<(), Failed> {
         self.keys(Target::Server { url: served.url.clone() }, Way::Shim, Prepare::Read).await
     }
@@ -211,7 +217,7 @@ impl Site {
 }
 
 impl Served {
-    /// Its node.
+    /// Returns the node.
     pub(crate) fn node(&self) -> &NodeHandle {
         &self.node
     }
@@ -220,7 +226,7 @@ impl Served {
     pub(crate) async fn end(mut self) {
         self.node.drain(DRAIN_MAX).await;
         drop(self.stop.take());
-        // It ends by itself once told; that it panicked would have been seen in its answers.
+        // The doors end when `stop` is dropped. If they had panicked, the load would have seen it.
         let _ = self.doors.await;
     }
 }

@@ -1,4 +1,4 @@
-//! Opens the stores that a server serves.
+//! Prepares and opens the stores that run on a server: S3, DynamoDB and Redis.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use aft_store_s3::S3Store;
 use crate::plan::Kind;
 use crate::site::{Failed, Site};
 
-/// Of the bucket, and of the table.
+/// The name of the bucket and of the table.
 const NAME: &str = "figures";
 
-/// Makes what the store needs.
+/// Makes the bucket or the table, where the store needs one.
 ///
 /// # Errors
-/// If it cannot be made.
+/// Returns why it could not be made.
 pub(crate) async fn prepare(site: &Site) -> Result<(), Failed> {
     match site.kind {
         Kind::S3 => server(site).create_bucket(NAME).map_err(|why| why.to_string()),
@@ -29,10 +29,10 @@ pub(crate) async fn prepare(site: &Site) -> Result<(), Failed> {
     }
 }
 
-/// Opens it for a purpose.
+/// Opens the store for one purpose; each purpose has a prefix of its own.
 ///
 /// # Errors
-/// If it cannot be opened.
+/// Returns why the store could not be opened.
 pub(crate) async fn open(site: &Site, purpose: &str) -> Result<Arc<dyn Store>, Failed> {
     let (url, server) = (url(site, purpose), server(site));
     Ok(match site.kind {
@@ -48,7 +48,7 @@ pub(crate) async fn open(site: &Site, purpose: &str) -> Result<Arc<dyn Store>, F
             let opened = RedisStore::open(&url, &aft_store_redis::Options::default()).await;
             Arc::new(opened.map_err(|why| why.to_string())?)
         }
-        Kind::Memory | Kind::Local => unreachable!("nobody serves an embedded store"),
+        Kind::Memory | Kind::Local => unreachable!("an embedded store has no server"),
     })
 }
 
@@ -59,7 +59,7 @@ fn url(site: &Site, purpose: &str) -> String {
         Kind::S3 => format!("s3://{NAME}/{purpose}?endpoint={endpoint}&region={region}"),
         Kind::DynamoDb => format!("dynamodb://{NAME}/{purpose}?endpoint={endpoint}&region={region}"),
         Kind::Redis => format!("redis://127.0.0.1:{}/{purpose}", server.port()),
-        Kind::Memory | Kind::Local => unreachable!("nobody serves an embedded store"),
+        Kind::Memory | Kind::Local => unreachable!("an embedded store has no server"),
     }
 }
 

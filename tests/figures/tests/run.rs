@@ -1,5 +1,6 @@
-//! Goal: the program that makes the figures runs from its first store to the last file. Method: the real program on the stores that need no server, for a
-//! fraction of the time, below a temporary root.
+//! Goal: the program that makes the figures runs from its first store to the last file. Method: run
+//! the real program on the stores that need no server, for a fraction of the time, in a temporary
+//! root.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,13 +64,14 @@ fn everything_is_measured_and_written() {
     let page = std::fs::read(docs.join("figures/index.html")).expect("the page is written");
     std::fs::remove_file(docs.join("figures/index.html")).expect("it can be removed");
     assert!(figures(root.path(), &["--render"]).status.success());
-    assert_eq!(std::fs::read(docs.join("figures/index.html")).expect("it is drawn anew"), page);
+    assert_eq!(std::fs::read(docs.join("figures/index.html")).expect("it is drawn again"), page);
 }
 
 #[test]
-fn what_cannot_be_had_is_left_out_with_what_to_install() {
+fn comparisons_that_lack_a_tool_are_left_out_with_what_to_install() {
     let root = tempfile::tempdir().expect("a directory can be made");
-    // (what is set, the comparison, what is said of it)
+    // Runs the program with these environment variables and figures, and returns its standard
+    // error.
     let empty = root.path().display().to_string();
     let said_of = |set: &[(&str, &str)], figures: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aft-figures"));
@@ -82,7 +84,7 @@ fn what_cannot_be_had_is_left_out_with_what_to_install() {
     };
     let said = said_of(&[("AFT_SKIP_SERVICES", "restate")], "restate-transfers");
     assert!(said.contains("left out restate-transfers: AFT_SKIP_SERVICES names restate"), "{said}");
-    // No tool is on the search path, and nothing was made before.
+    // No tool is on the search path, and no server was built before.
     let nothing = [("PATH", empty.as_str()), ("AFT_SERVICES_DIR", empty.as_str()), ("AFT_SKIP_SERVICES", "")];
     for (figures, says) in [
         ("etcd-gets", "left out etcd-puts, etcd-gets: go is not installed"),
@@ -95,7 +97,7 @@ fn what_cannot_be_had_is_left_out_with_what_to_install() {
 }
 
 #[test]
-fn what_is_mistyped_is_named() {
+fn mistyped_arguments_are_rejected_with_the_valid_ones() {
     for (arguments, says) in [
         (["--stores", "minio"], "memory, local, redis, dynamodb and s3"),
         (["--figures", "figure-3"], "end-to-end"),

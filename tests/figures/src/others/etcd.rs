@@ -1,8 +1,8 @@
-//! Beside etcd: a transaction of two puts, acknowledged when it is on the disk, and one of two
-//! gets of values in memory.
+//! The comparison with etcd: a transaction of two puts, acknowledged when it is on the disk, and
+//! one of two gets of values in memory.
 //!
-//! Both servers are processes of their own with their usual settings; both have a connection for
-//! each client and speak protobuf, etcd over HTTP/2 as it must, AFT over HTTP/1.1.
+//! Both servers are processes of their own with their default settings. Both have a connection for
+//! each client and speak protobuf: etcd over HTTP/2, which it requires, AFT over HTTP/1.1.
 
 use std::time::Duration;
 
@@ -28,15 +28,20 @@ pub(crate) const GETS: &str = "etcd-gets";
 /// The points of both figures.
 pub(crate) const CLIENTS: [usize; 4] = [1, 4, 16, 64];
 
-pub(crate) const PUTS_ABOUT: &str = "One transaction of two puts of 100 bytes, its two keys drawn from 1,000, closed loop. etcd: one member, its usual settings, a Txn of two puts, acknowledged when its log is fsynced. \
-    AFT: `aft serve` on a local: store with its usual settings, one execute of two puts, acknowledged when its log is fsynced. Each server is a process of its own on the same disk; clients are in Rust, with a connection each.";
-pub(crate) const GETS_ABOUT: &str = "One transaction of two gets of 100 bytes that the server has in memory; otherwise the same. etcd: a Txn of two ranges, linearizable as by default. AFT: one execute of two gets.";
+pub(crate) const PUTS_ABOUT: &str = "One transaction of two puts of 100 bytes, its two keys drawn from 1,000, closed loop.\n\
+    etcd: one member with its default settings; a Txn of two puts, acknowledged when its log is fsynced.\n\
+    AFT: `aft serve` on a local: store with its default settings; one execute of two puts, acknowledged when its log is\n\
+    fsynced.\n\
+    Each server is a process of its own on the same disk; clients are in Rust, with a connection each.";
+pub(crate) const GETS_ABOUT: &str = "One transaction of two gets of 100 bytes that the server has in memory; otherwise the same.\n\
+    etcd: a Txn of two ranges, linearizable (the default).\n\
+    AFT: one execute of two gets.";
 
-/// The disk that both have their data on.
+/// The name of the store in the figures: both servers have their data on the local disk.
 const STORE: &str = "local";
 const KEYS: u32 = 1_000;
 const VALUE_LEN: usize = 100;
-/// Operations of one transaction that writes or reads all keys: etcd takes 128.
+/// The operations of one transaction when all keys are written or read; etcd accepts up to 128.
 const PAGE: u32 = 100;
 const WARM_UP_S: f64 = 0.5;
 const TIME_S: f64 = 2.5;
@@ -52,14 +57,15 @@ enum What {
 struct Place {
     etcd: Server,
     aft: AftServer,
-    /// The folder of AFT's data: removed after its server has ended.
+    /// The folder of AFT's data. It is the last field, so it is removed after the server has ended.
     _folder: TempDir,
 }
 
-/// Measures both figures, as far as they were chosen.
+/// Measures those of both figures that were chosen.
 ///
 /// # Errors
-/// If a server cannot be started, or holds at the end what nobody wrote.
+/// Returns an error if a server cannot be started, if a load fails, or if a server holds values
+/// that it cannot have after the acknowledged transactions.
 pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Result<Vec<(&'static str, Cell)>, Failed> {
     let place = Place::start().await?;
     place.prepare().await?;
@@ -110,7 +116,7 @@ impl Place {
         Client::new(&self.aft.url).map_err(|why| why.to_string())
     }
 
-    /// Writes every key, on both and at both levels.
+    /// Writes every key on both servers, and on AFT at both levels.
     async fn prepare(&self) -> Result<(), Failed> {
         let mut etcd = Connection::open(&self.host()).await?;
         let aft = self.client()?;
@@ -141,6 +147,8 @@ impl Place {
             let connection = Connection::open(&host).await?;
             callers.push(EtcdCaller { connection, what, draws, acknowledged: 0 });
         }
+        // The revision counts the transactions that wrote: it must grow by exactly the acknowledged
+        // ones. Failed calls may have had an effect, so there is no check if any failed.
         let mut connection = Connection::open(&host).await?;
         let before = revision(&mut connection).await?;
         let (seen, callers) = load::closed(callers, length).await?;
@@ -148,7 +156,9 @@ impl Place {
         let acknowledged: i64 = callers.iter().map(|caller| caller.acknowledged).sum();
         let expected = if what == What::Puts { acknowledged } else { 0 };
         if wrote != expected && seen.errors.is_empty() {
-            return Err(format!("{expected} transactions of etcd were acknowledged, and {wrote} are there"));
+            return Err(format!(
+                "etcd acknowledged {expected} transactions, but its revision grew by {wrote}"
+            ));
         }
         Ok(seen)
     }
@@ -169,7 +179,7 @@ impl Place {
         Ok(seen)
     }
 
-    /// Reads every key on both, and holds its value against those that were written to it.
+    /// Reads every key on both servers, and checks that its value is one that was written to it.
     async fn check(&self) -> Result<(), Failed> {
         let mut etcd = Connection::open(&self.host()).await?;
         let all = RangeRequest { key: Bytes::from_static(b"k/"), range_end: Bytes::from_static(b"k0") };
@@ -194,7 +204,7 @@ impl Place {
 async fn revision(connection: &mut Connection) -> Result<i64, Failed> {
     let one = RangeRequest { key: Bytes::from(name("", 0)), range_end: Bytes::new() };
     let header = connection.range(one).await?.header;
-    header.map(|header| header.revision).ok_or_else(|| "etcd told no revision".to_owned())
+    header.map(|header| header.revision).ok_or_else(|| "etcd's answer has no revision".to_owned())
 }
 
 fn name(prefix: &str, key: u32) -> String {
@@ -205,7 +215,7 @@ fn put(key: String, value: String) -> grpc::Op {
     grpc::Op::Put(PutRequest { key: Bytes::from(key), value: Bytes::from(value) })
 }
 
-/// One transaction: whose it is, the which, and of which keys.
+/// One transaction: its client, its number and its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Draw {
     client: usize,
@@ -214,14 +224,14 @@ struct Draw {
 }
 
 impl Draw {
-    /// Returns the text that it writes to both keys.
+    /// Returns the text that the transaction writes to both keys.
     fn value(self) -> String {
         let [one, other] = self.keys;
         let text = format!("{}-{}-{one:04}-{other:04}-", self.client, self.nth);
         format!("{text:x<VALUE_LEN$}")
     }
 
-    /// Reads a value; none if nobody wrote it.
+    /// Parses a value; returns none if no transaction writes it.
     fn parse(value: &[u8]) -> Option<Draw> {
         let text = std::str::from_utf8(value).ok()?;
         let mut parts = text.split('-');
@@ -233,8 +243,12 @@ impl Draw {
     }
 }
 
-/// Holds the values of all keys, in order, against what may be there: each is one that was written
-/// to its key, and of one client's transactions the other key has not an older one.
+/// Checks the values of all keys, in order. Each value must be one that was written to its key, and
+/// the other key of that transaction must not have an older value of the same client, since that
+/// would be half a transaction.
+///
+/// # Errors
+/// Returns the first key with a wrong value, or the number of keys if some have none.
 fn check(way: &str, values: &[Bytes]) -> Result<(), Failed> {
     if values.len() != KEYS as usize {
         return Err(format!("{way}: {} of {KEYS} keys have a value", values.len()));
@@ -243,13 +257,13 @@ fn check(way: &str, values: &[Bytes]) -> Result<(), Failed> {
     for (key, draw) in drawn.iter().enumerate() {
         let key = key as u32;
         let Some(draw) = draw.filter(|draw| draw.keys.contains(&key)) else {
-            return Err(format!("{way}: key {key} has a value that nobody wrote to it"));
+            return Err(format!("{way}: key {key} has a value that was never written to it"));
         };
         let older = |other: &Draw| other.client == draw.client && other.nth < draw.nth;
         let partner = draw.keys.into_iter().find(|partner| *partner != key).unwrap_or(key);
         if drawn[partner as usize].as_ref().is_some_and(older) {
             return Err(format!(
-                "{way}: of {draw:?} key {key} has the value, and key {partner} an older one"
+                "{way}: key {key} has the value of {draw:?}, but key {partner} an older one"
             ));
         }
     }
@@ -265,9 +279,10 @@ struct Draws {
 }
 
 impl Draws {
-    /// Those of all clients of a run; no two runs write the same value.
+    /// Returns the draws of all clients of a run. No two runs write the same value.
     fn of(clients: usize, seed: u64) -> impl Iterator<Item = Draws> {
-        // Later runs count on: of the same client a later transaction has a greater number.
+        // The run is the upper half of a transaction's number, so later transactions of a client
+        // have greater numbers across runs as well.
         static RUNS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         (0..clients).map(move |client| Draws {
@@ -348,7 +363,7 @@ mod tests {
         Bytes::from(Draw { client, nth, keys }.value())
     }
 
-    /// All keys with values of their own.
+    /// Returns a correct value for each key.
     fn fine() -> Vec<Bytes> {
         (0..KEYS).map(|key| written(0, 0, [key, key])).collect()
     }
@@ -368,10 +383,10 @@ mod tests {
         let mut values = fine();
         values[7..9].clone_from_slice(&both);
         assert_eq!(check("etcd", &values), Ok(()));
-        // The second key has what the same client wrote before.
+        // The second key has an older value of the same client.
         values[8] = written(3, 5, [8, 9]);
         assert!(check("etcd", &values).expect_err("half is missing").contains("key 8 an older one"));
-        // What somebody else wrote may be later.
+        // A value of another client may be newer.
         values[8] = written(4, 1, [8, 9]);
         assert_eq!(check("etcd", &values), Ok(()));
         values[8] = written(4, 1, [9, 10]);

@@ -43,6 +43,6 @@ const server = http.createServer((request, response) => {
     response.end(`${why.name}: ${why.message}`)
   })
 })
-// Longer than any pause of a load: connections stand.
+// Longer than any pause of a load, so that connections stay open.
 server.keepAliveTimeout = 60_000
 server.listen(0, '127.0.0.1', () => console.log(`serves at port ${server.address().port}`))

@@ -1,5 +1,5 @@
-//! What a comparison stands on: a directory on a disk, and `aft serve` as a process of its own,
-//! with its settings as they are by default.
+//! The common ground of the comparisons: a directory on a disk, and `aft serve` as a process of its
+//! own with its default settings.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,22 +9,23 @@ use aft_services::Program;
 
 use crate::site::Failed;
 
-/// The time that a server may take until it listens: a second, and more where others work.
+/// The time that a server may take until it listens. It takes about a second, but longer on a busy
+/// machine.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// The type that a file system in memory has.
+/// The type of a file system in memory.
 const TMPFS: &str = "tmpfs";
 
-/// A server of AFT. It ends when this is dropped.
+/// A running server of AFT. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct AftServer {
     pub(crate) url: String,
     _program: Program,
 }
 
-/// Finds the program that cargo put beside this one.
+/// Returns the path of the program `aft`, which cargo puts beside this one.
 ///
 /// # Errors
-/// If it is not there.
+/// Returns a message that says how to build it, if it is not there.
 pub(crate) fn binary() -> Result<PathBuf, Failed> {
     let here = std::env::current_exe().map_err(|why| format!("cannot find this program: {why}"))?;
     let binary = here.with_file_name("aft");
@@ -37,18 +38,19 @@ pub(crate) fn binary() -> Result<PathBuf, Failed> {
     ))
 }
 
-/// Makes a directory for one server's data: below the one in which the others have theirs.
+/// Makes a directory for one server's data, in the directory in which the other servers have
+/// theirs.
 ///
 /// # Errors
-/// If it cannot be made.
+/// Returns why the directory cannot be made.
 pub(crate) fn folder() -> Result<tempfile::TempDir, Failed> {
     tempfile::tempdir().map_err(|why| format!("cannot make a directory: {why}"))
 }
 
-/// Checks that what is fsynced below the directory for temporary files reaches a disk.
+/// Checks that an fsync in the directory for temporary files reaches a disk.
 ///
 /// # Errors
-/// If its file system is one in memory.
+/// Returns a message that says what to set, if the file system is in memory.
 pub(crate) fn on_a_disk() -> Result<(), Failed> {
     let folder = std::env::temp_dir();
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -61,22 +63,22 @@ pub(crate) fn on_a_disk() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns the type of the file system that a path lies on, by the lines of `/proc/self/mounts`.
+/// Returns the type of the file system that contains `path`, from the lines of `/proc/self/mounts`.
 fn kind_of_file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let (_, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
         path.starts_with(place).then_some((place.len(), kind))
     });
-    // Of two at one place the later hides the earlier.
+    // Of two mounts at one place, the later hides the earlier.
     mounts.max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
 }
 
 impl AftServer {
-    /// Starts it on a store, and waits until it listens.
+    /// Starts a server on a store, and returns when it listens.
     ///
     /// # Errors
-    /// If it does not come to listen; with what it said.
+    /// Returns the server's output if it ends or does not listen in time.
     pub(crate) async fn start(
         store: &str,
         environment: &[(&'static str, &'static str)],
@@ -94,10 +96,10 @@ impl AftServer {
     }
 }
 
-/// Runs `aft` to its end.
+/// Runs `aft` with `arguments` to its end.
 ///
 /// # Errors
-/// If it fails; with what it said.
+/// Returns the command and its standard error if it fails.
 pub(crate) async fn aft(
     arguments: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_lies_on_what_was_mounted_last_and_nearest() {
+    fn the_nearest_and_latest_mount_contains_a_path() {
         let mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /run ext4 rw 0 0\n\
                       tmpfs /tmp tmpfs rw 0 0\n";
         let kind = |path: &str| kind_of_file_system(mounts, Path::new(path));

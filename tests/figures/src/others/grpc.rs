@@ -1,6 +1,6 @@
-//! The least of a client of etcd: unary calls of gRPC over a connection of HTTP/2, with messages
-//! by hand, as far as two puts and two gets need them. (etcd's `api/etcdserverpb/rpc.proto` has
-//! the field numbers; fields that are left out have their defaults.)
+//! A minimal client of etcd: unary calls of gRPC over a connection of HTTP/2. The messages are
+//! written by hand, as far as two puts and two gets need them. The field numbers are those of
+//! etcd's `api/etcdserverpb/rpc.proto`; fields that are left out have their defaults.
 
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ use tokio::net::TcpStream;
 
 /// The time that an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// The bytes before a message: a flag for compression, and four of its length.
+/// The length of the prefix of a message: a byte that says whether it is compressed, and four bytes
+/// with its length.
 const PREFIX_LEN: usize = 5;
 
-/// Keys from `key` up to `range_end`; one key if that is empty. Linearizable unless asked
-/// otherwise.
+/// A read of the keys from `key` up to `range_end`, or of one key if `range_end` is empty. It is
+/// linearizable, which is etcd's default.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
@@ -50,7 +51,7 @@ pub(crate) struct RequestOp {
     pub(crate) op: Option<Op>,
 }
 
-/// What is done without a condition.
+/// A transaction without conditions: etcd then runs the operations in `success`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TxnRequest {
     #[prost(message, repeated, tag = "2")]
@@ -59,7 +60,7 @@ pub(crate) struct TxnRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Header {
-    /// Grows by one with every transaction that writes.
+    /// The store's revision, which grows by one with every transaction that writes.
     #[prost(int64, tag = "3")]
     pub(crate) revision: i64,
 }
@@ -107,7 +108,7 @@ impl Connection {
     /// Connects to `HOST:PORT`.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// Returns an error if nothing listens there, or if the server does not speak HTTP/2.
     pub(crate) async fn open(host: &str) -> Result<Connection, String> {
         let stream = TcpStream::connect(host).await.map_err(|why| format!("cannot reach {host}: {why}"))?;
         stream.set_nodelay(true).map_err(|why| why.to_string())?;
@@ -115,7 +116,7 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|why| why.to_string())?;
-        // Its end shows in the calls.
+        // If the connection ends, the calls report it.
         tokio::spawn(connection);
         Ok(Connection { sender, host: host.to_owned() })
     }
@@ -123,7 +124,7 @@ impl Connection {
     /// Runs a transaction.
     ///
     /// # Errors
-    /// If etcd refused it, or the connection broke.
+    /// Returns an error if etcd rejected it, if the connection broke, or if no answer came in time.
     pub(crate) async fn txn(&mut self, ops: Vec<Op>) -> Result<TxnResponse, String> {
         let success = ops.into_iter().map(|op| RequestOp { op: Some(op) }).collect();
         let answer: TxnResponse = self.call("/etcdserverpb.KV/Txn", &TxnRequest { success }).await?;
@@ -133,7 +134,7 @@ impl Connection {
     /// Reads keys.
     ///
     /// # Errors
-    /// If etcd refused it, or the connection broke.
+    /// Returns an error if etcd rejected it, if the connection broke, or if no answer came in time.
     pub(crate) async fn range(&mut self, range: RangeRequest) -> Result<RangeResponse, String> {
         self.call("/etcdserverpb.KV/Range", &range).await
     }
@@ -155,7 +156,7 @@ impl Connection {
         let (head, body) = answer
             .map_err(|_| "no answer in time".to_owned())?
             .map_err(|why| format!("connection broke: {why}"))?;
-        // A call that fails at once has its status in the head.
+        // The status is in the trailers, but a call that fails at once has it in the head.
         let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
         let status = status.or_else(|| head.headers.get("grpc-status"));
         match status.map(|status| status.as_bytes()) {
@@ -176,12 +177,12 @@ fn framed(message: &impl Message) -> Bytes {
 
 fn unframed<A: Message + Default>(mut bytes: Bytes) -> Result<A, String> {
     if bytes.len() < PREFIX_LEN || bytes[0] != 0 {
-        return Err("an answer that is no plain message".to_owned());
+        return Err("an answer that is not an uncompressed message".to_owned());
     }
     let prefix = bytes.split_to(PREFIX_LEN);
     let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     if bytes.len() != len as usize {
-        return Err("an answer of another length than it says".to_owned());
+        return Err("an answer whose length is not the one in its prefix".to_owned());
     }
     A::decode(bytes).map_err(|why| why.to_string())
 }
@@ -195,7 +196,7 @@ mod tests {
         let put = PutRequest { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"v") };
         let request = TxnRequest { success: vec![RequestOp { op: Some(Op::Put(put)) }] };
         let bytes = framed(&request);
-        // success = 2, request_put = 2, key = 1, value = 2: as etcd reads it.
+        // The field numbers that etcd reads: success = 2, request_put = 2, key = 1, value = 2.
         assert_eq!(&bytes[..], b"\0\0\0\0\x0a\x12\x08\x12\x06\x0a\x01k\x12\x01v");
         assert_eq!(unframed::<TxnRequest>(bytes.clone()), Ok(request));
         for broken in [bytes.slice(..4), bytes.slice(..9), Bytes::from_static(b"\x01\0\0\0\0")] {

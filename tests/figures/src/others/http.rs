@@ -1,5 +1,5 @@
-//! The least of an HTTP/1.1 client: one kept connection, one call at a time, `TCP_NODELAY`. Every
-//! client of a load has one.
+//! A minimal HTTP/1.1 client: one kept connection, one call at a time, `TCP_NODELAY`. Every client
+//! of a load has a connection of its own.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// The time that an answer may take: longer than any that is worth a figure.
+/// The time that an answer may take: longer than any latency that a figure shows.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// One connection.
+/// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
-/// An answer, whatever its status.
+/// An answer of any status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -34,17 +34,17 @@ impl Connection {
     /// Connects to `HOST:PORT`.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// Returns an error if nothing listens there.
     pub(crate) async fn open(host: &str) -> Result<Connection, String> {
         let stream = TcpStream::connect(host).await.map_err(|why| format!("cannot reach {host}: {why}"))?;
         stream.set_nodelay(true).map_err(|why| why.to_string())?;
         Connection::over(stream, host).await
     }
 
-    /// Connects to a socket of a file system.
+    /// Connects to a Unix domain socket.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// Returns an error if nothing listens there.
     pub(crate) async fn open_unix(path: &std::path::Path) -> Result<Connection, String> {
         let cannot = |why| format!("cannot reach {}: {why}", path.display());
         Connection::over(UnixStream::connect(path).await.map_err(cannot)?, "localhost").await
@@ -55,15 +55,15 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
-        // Its end shows in the calls.
+        // If the connection ends, the calls report it.
         tokio::spawn(connection);
         Ok(Connection { sender, host: host.to_owned() })
     }
 
-    /// Sends a call with a body of JSON, or none, and waits for the whole answer.
+    /// Sends a call with a body of JSON (none if `json` is empty), and waits for the whole answer.
     ///
     /// # Errors
-    /// If the connection broke, or no answer came in time.
+    /// Returns an error if the connection broke, or if no answer came in time.
     pub(crate) async fn send(
         &mut self,
         method: &str,

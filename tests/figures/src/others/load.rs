@@ -1,5 +1,5 @@
-//! A closed loop: each client makes a call when its last one was answered. The same for everybody
-//! that is compared.
+//! A closed loop: each client makes its next call when the last one was answered. All products that
+//! are compared get the same loop.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,27 +11,27 @@ use hdrhistogram::Histogram;
 use crate::data::Seen;
 use crate::site::Failed;
 
-/// The longest latency that is told apart.
+/// The longest latency that is recorded exactly; longer ones count as this one.
 const LONGEST_US: u64 = 60_000_000;
-/// Three digits: an error of at most 0.1 %.
+/// The digits of a recorded latency: an error of at most 0.1 %.
 const DIGITS: u8 = 3;
-/// The time between a failed call and the next: a server that refuses everything is not asked
-/// without a pause.
+/// The pause between a failed call and the next one, so that a server that rejects everything is
+/// not flooded.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One client.
 pub(crate) trait Caller: Send + 'static {
-    /// Makes one call and waits for its answer: the number of attempts that it took.
+    /// Makes one call, waits for its answer, and returns the number of attempts that it took.
     ///
     /// # Errors
-    /// A code or a short text: errors are counted by it.
+    /// Returns a code or a short text, by which errors are counted.
     fn call(&mut self) -> impl Future<Output = Result<u64, String>> + Send;
 }
 
-/// The time for which it runs.
+/// The duration of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Length {
-    /// The load runs so long before the measurement.
+    /// The time for which the load runs before the measurement begins.
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
@@ -44,11 +44,11 @@ struct Part<C> {
     errors: BTreeMap<String, u64>,
 }
 
-/// Runs the clients for a time. Calls count whose answers come within it; what was begun is waited
-/// for.
+/// Runs the clients for `length`, and returns the results and the clients. A call counts if its
+/// answer comes within the measured time; calls still in flight at the end are waited for.
 ///
 /// # Errors
-/// If no call ended well.
+/// Returns an error if no call ended well, or if a client panicked.
 pub(crate) async fn closed<C: Caller>(callers: Vec<C>, length: Length) -> Result<(Seen, Vec<C>), Failed> {
     let from = Instant::now() + length.warm_up;
     let until = from + length.time;
@@ -80,12 +80,15 @@ pub(crate) async fn closed<C: Caller>(callers: Vec<C>, length: Length) -> Result
     Ok((seen, callers))
 }
 
+/// Runs one client until `until`; calls that end before `from` are the warm-up.
 async fn client<C: Caller>(mut caller: C, from: Instant, until: Instant) -> Part<C> {
     let (mut latencies, mut attempts, mut errors) = (latencies(), 0, BTreeMap::new());
     while Instant::now() < until {
         let start = Instant::now();
         let answer = caller.call().await;
         let end = Instant::now();
+        // By the end of a call: a slow call at the edge counts once, in the window in which its
+        // client got the answer.
         let counts = end >= from && end < until;
         match answer {
             Ok(tries) if counts => {
@@ -112,7 +115,7 @@ fn latencies() -> Histogram<u64> {
 mod tests {
     use super::*;
 
-    /// Takes its time, and fails once.
+    /// A client whose calls take 5 ms, and fail once.
     struct Slow {
         calls: u64,
         fails_at: u64,
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_load_of_errors_alone_is_none() {
+    async fn a_load_with_errors_only_is_an_error() {
         struct Broken;
         impl Caller for Broken {
             async fn call(&mut self) -> Result<u64, String> {

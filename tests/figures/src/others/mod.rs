@@ -1,4 +1,4 @@
-//! AFT beside what others offer for the same, on the same disk or store, in the same run.
+//! AFT compared with other products that do the same, on the same disk or store, in the same run.
 //!
 //! ```text
 //!   Other ─► recipe (tests/services) ─► its server ──┐
@@ -6,14 +6,15 @@
 //! ```
 //!
 //! * [`etcd`] – two puts, and two cached gets, in a transaction each.
-//! * [`restate`], [`powertools`] – a transfer under a request ID, done once; [`transfers`] – how
-//!   it is checked.
-//! * [`ground`] – `aft serve`, and the disk. [`load`] – a closed loop. [`grpc`], [`http`] – the
-//!   least of a client.
+//! * [`restate`], [`powertools`] – a transfer under a request ID, done once.
+//! * [`transfers`] – the load of transfers and its check.
+//! * [`ground`] – `aft serve`, and the disk.
+//! * [`load`] – a closed loop.
+//! * [`grpc`], [`http`] – minimal clients.
 //!
-//! The ways of a point follow each other and come again in the opposite order, so that neither has
-//! the younger server or the quieter minute. What cannot be had here is left out with what to
-//! install.
+//! The ways of a point run one after the other, and then again in the opposite order, so that no
+//! way always has the younger server or the quieter minute. A comparison that this machine cannot
+//! run is left out, with a message that says what to install.
 
 pub(crate) mod etcd;
 pub(crate) mod ground;
@@ -45,24 +46,24 @@ pub(crate) enum Other {
 pub(crate) const AFT_READ_ATOMIC: &str = "aft, read atomic";
 pub(crate) const AFT_SERIALIZABLE: &str = "aft, serializable";
 
-/// The ways in which AFT takes part: the name, the level, and the prefix of its keys.
+/// The ways of AFT: the name, the isolation level, and the prefix of the keys that have it.
 pub(crate) const LEVELS: [(&str, Isolation, &str); 2] =
     [(AFT_READ_ATOMIC, Isolation::ReadAtomic, "ra/"), (AFT_SERIALIZABLE, Isolation::Serializable, "ser/")];
 
-/// The cells that were measured, and the figures that were left out, with the reason.
+/// The measured cells, and the reasons why others are missing.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) cells: Vec<(&'static str, Cell)>,
-    /// The things that this machine lacks, with what to install.
+    /// The figures that this machine cannot measure, with what to install.
     pub(crate) left_out: Vec<String>,
-    /// The comparisons that were there and failed.
+    /// The figures that failed, with the reason.
     pub(crate) failed: Vec<String>,
 }
 
 impl Other {
     pub(crate) const ALL: [Other; 3] = [Other::Etcd, Other::Restate, Other::Powertools];
 
-    /// Returns its name: of its way in a figure, too.
+    /// Returns the product's name, which is also the name of its way in a figure.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Other::Etcd => etcd::ETCD,
@@ -71,7 +72,7 @@ impl Other {
         }
     }
 
-    /// The figures that compare with it.
+    /// Returns the figures that compare AFT with it.
     pub(crate) fn figures(self) -> &'static [&'static str] {
         match self {
             Other::Etcd => &[etcd::PUTS, etcd::GETS],
@@ -88,7 +89,7 @@ impl Other {
         }
     }
 
-    /// Counts the cells that it measures, each round of one.
+    /// Returns the number of its measurements, where each round counts as one.
     pub(crate) fn count(self, choice: &Choice) -> usize {
         let points = self.figures().iter().filter(|id| choice.wants(id)).map(|id| xs(id).len());
         points.sum::<usize>() * ROUNDS * (1 + LEVELS.len())
@@ -104,16 +105,17 @@ fn xs(figure: &str) -> &'static [usize] {
         etcd::PUTS | etcd::GETS => &etcd::CLIENTS,
         restate::TRANSFERS => &restate::CLIENTS,
         powertools::TRANSFERS => &powertools::WORKERS,
-        _ => unreachable!("{figure} compares with nobody"),
+        _ => unreachable!("{figure} is no comparison with another product"),
     }
 }
 
-/// Returns true if a figure is one of these.
+/// Returns true if `figure` compares AFT with another product.
 pub(crate) fn compares(figure: &str) -> bool {
     Other::ALL.iter().any(|other| other.figures().contains(&figure))
 }
 
-/// Measures all that was chosen.
+/// Measures the chosen comparisons, and adds the versions of the products to `versions`. A
+/// comparison that fails does not stop the others.
 pub(crate) async fn run(
     choice: &Choice,
     bar: &ProgressBar,
@@ -145,7 +147,10 @@ pub(crate) async fn run(
     outcome
 }
 
-/// Brings what a comparison needs, and says what is missing.
+/// Fetches what a comparison needs.
+///
+/// # Errors
+/// Returns what is missing, and what to install or to set.
 async fn have(other: Other, bar: &ProgressBar) -> Result<(), Failed> {
     for service in other.services().iter().copied() {
         if !service.wanted().map_err(|why| why.to_string())? {
@@ -164,7 +169,8 @@ async fn have(other: Other, bar: &ProgressBar) -> Result<(), Failed> {
     ground::binary().map(drop)
 }
 
-/// The ways of a point in the order of a round: theirs first, or last.
+/// Returns the ways of a point in the order of a round: the other product first in even rounds, and
+/// last in odd ones.
 fn ways(round: usize, other: &'static str) -> Vec<Side> {
     let mut ways = vec![Side { way: other, level: None }];
     ways.extend(LEVELS.map(|(way, level, prefix)| Side { way, level: Some((level, prefix)) }));
@@ -174,14 +180,15 @@ fn ways(round: usize, other: &'static str) -> Vec<Side> {
     ways
 }
 
-/// The side that is measured: the other one, or AFT at a level with the prefix of its keys.
+/// The side that is measured: the other product if `level` is none, or AFT at a level, with the
+/// prefix of the keys that have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Side {
     way: &'static str,
     level: Option<(Isolation, &'static str)>,
 }
 
-/// Cells of several rounds, joined.
+/// Cells that join the results of several rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     pub(crate) cells: Vec<(&'static str, Cell)>,
@@ -208,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_has_every_way_once_and_the_next_one_the_other_way_round() {
+    fn a_round_has_every_way_once_and_the_next_round_reverses_the_order() {
         let (first, mut second) = (ways(0, "etcd"), ways(1, "etcd"));
         assert_eq!(first.len(), 3);
         assert_eq!((first[0].way, first[0].level), ("etcd", None));

@@ -1,5 +1,5 @@
-//! Beside Powertools for AWS Lambda: a transfer between two accounts under a request ID, done
-//! once, by functions in Python on the same DynamoDB Local.
+//! The comparison with Powertools for AWS Lambda: a transfer between two accounts under a request
+//! ID, done once, by functions in Python on the same DynamoDB Local.
 //!
 //! ```text
 //!   transfers.py × workers ─boto3─► DynamoDB Local      two updates, a record before and after
@@ -30,9 +30,16 @@ pub(crate) const TRANSFERS: &str = "powertools-transfers";
 /// The points of the figure.
 pub(crate) const WORKERS: [usize; 3] = [1, 4, 16];
 
-pub(crate) const ABOUT: &str = "A transfer between two of 1,000 accounts under a request ID, closed loop, by processes of Python that make one after the other. Powertools: its idempotency utility with its DynamoDB layer, and in the function two conditional updates by boto3. \
-    AFT: the same function with the Python client, one transaction that has the request's ID, on `aft serve` with its usual settings. Both on the same DynamoDB Local. At the end all balances and moves are added up, and a sample of the requests is sent again: \
-    half done are writes to an account that are missing (lost updates, which read atomic permits). Powertools' two updates are not one: a function that dies between them leaves half a transfer, which does not happen here.";
+pub(crate) const ABOUT: &str = "A transfer between two of 1,000 accounts under a request ID, closed loop, by processes of Python that each make one\n\
+    transfer after the other.\n\
+    Powertools: its idempotency utility with its DynamoDB layer; the function makes two conditional updates by boto3.\n\
+    AFT: the same function with the Python client, as one transaction that has the request's ID, on `aft serve` with its\n\
+    default settings.\n\
+    Both use the same DynamoDB Local.\n\
+    At the end all balances and moves are added up, and a sample of the requests is sent again.\n\
+    Half done are writes to an account that are missing (lost updates, which read atomic permits).\n\
+    Powertools' two updates are not atomic: a function that dies between them leaves half a transfer, but no function dies\n\
+    in this measurement.";
 
 const STORE: &str = "DynamoDB";
 /// The table of AFT, and those of Powertools.
@@ -41,10 +48,10 @@ const ACCOUNTS_TABLE: &str = "accounts";
 const RECORDS_TABLE: &str = "records";
 const WARM_UP_S: f64 = 1.0;
 const TIME_S: f64 = 4.0;
-/// Before the first measurement a node has to learn the time of a store that tells whole seconds:
-/// not scaled, as in the plan.
+/// The duration of the loads before the first measurement, in which a node learns the time of a
+/// store that reports whole seconds. As in the plan, it is not scaled.
 const LEARNS_TIME: Duration = Duration::from_secs(8);
-/// Workers that make the first load, which is not measured.
+/// The number of workers of those loads, which are not measured.
 const FIRST_WORKERS: usize = 4;
 /// The time that a script may take beyond that of its load.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -77,10 +84,11 @@ struct Printed {
 /// Measures the figure.
 ///
 /// # Errors
-/// If a server cannot be started, or a script fails.
+/// Returns an error if a server cannot be started, if a script fails, or if no transfer ended well.
 pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Result<Vec<(&'static str, Cell)>, Failed> {
     let place = Place::start().await?;
     let mut nth = 0;
+    // Every load has a name of its own, so that no request ID is used twice.
     let mut load = |level: Option<(Isolation, &'static str)>, workers: usize, warm_up_s: f64, time_s: f64| {
         nth += 1;
         json!({
@@ -133,7 +141,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Runs a load, and holds it against what the accounts hold.
+    /// Runs a load, and checks it against the sums of the accounts.
     async fn measure(&self, load: Value) -> Result<Seen, Failed> {
         let said = self.script("measure", load, PATIENCE).await?;
         let printed: Printed = serde_json::from_str(&said).map_err(|why| format!("{why}: {said}"))?;
@@ -153,7 +161,7 @@ impl Place {
         Ok(audit(seen, accounts, printed.before, printed.after))
     }
 
-    /// Runs the script to its result.
+    /// Runs the script, and returns the result that it prints.
     async fn script(&self, what: &'static str, load: Value, patience: Duration) -> Result<String, Failed> {
         let mut given = json!({
             "endpoint": self.dynamodb.endpoint(), "region": self.dynamodb.region(),
@@ -174,7 +182,7 @@ impl Place {
     }
 }
 
-/// The folder of this repository's client.
+/// Returns the folder of this repository's client for Python.
 fn client_of_python() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let root = root.expect("tests/figures lies two folders below the root");

@@ -1,12 +1,12 @@
-// The transfer on Restate, as its documentation builds such things: accounts are virtual objects,
-// whose state Restate keeps and whose calls it lets run one by one; the transfer is a service that
-// calls both. Prints the port that it serves at, and ends with the process that started it.
+// The transfer on Restate, built in the way of its documentation: accounts are virtual objects,
+// whose state Restate keeps and whose calls it runs one by one; the transfer is a service that calls
+// both. Prints the port that it serves at, and ends with the process that started it.
 
 import http2 from 'node:http2'
 
 import * as restate from '@restatedev/restate-sdk'
 
-// What the SDK takes for granted, and Node 20 does not have yet.
+// The SDK needs this function, which Node 20 does not have yet.
 Promise.withResolvers ??= function () {
   let resolve, reject
   const promise = new Promise((one, other) => { [resolve, reject] = [one, other] })
@@ -45,7 +45,7 @@ const bank = restate.service({
   }
 })
 
-// As `listen` does, but at one address of this machine alone.
+// The same as `listen`, but only on the loopback address.
 const endpoint = restate.endpoint().bind(account).bind(bank)
 const server = http2.createServer(endpoint.http2Handler())
 server.listen(0, '127.0.0.1', () => console.log(`serves at port ${server.address().port}`))

@@ -1,12 +1,12 @@
-//! Beside Restate: a transfer between two accounts under a request ID, done once, by a function in
-//! Node.
+//! The comparison with Restate: a transfer between two accounts under a request ID, done once, by a
+//! function in Node.
 //!
 //! ```text
 //!   load ─HTTP/1.1─► Restate's ingress ─HTTP/2─► restate.mjs     state and journal in Restate
 //!   load ─HTTP/1.1─► function.mjs ─HTTP/1.1─► aft serve --store local:   record and versions
 //! ```
 //!
-//! Each side is its server and one process of Node, all with their usual settings.
+//! Each side is its server and one process of Node, all with their default settings.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -34,28 +34,33 @@ pub(crate) const TRANSFERS: &str = "restate-transfers";
 /// The points of the figure.
 pub(crate) const CLIENTS: [usize; 3] = [1, 16, 64];
 
-pub(crate) const ABOUT: &str = "A transfer between two of 1,000 accounts under a request ID, closed loop; the function is in Node on both sides, a process of its own, invoked over HTTP. Restate: accounts are virtual objects with their state in Restate, a service calls withdraw and deposit; \
-    one node with its usual settings, whose log is fsynced. AFT: the function opens a transaction with the request's ID, reads both accounts, writes both and commits, on `aft serve` with a local: store and its usual settings, whose log is fsynced. At the end all balances and moves are added up, and a sample of the requests is sent again: \
-    half done are writes to an account that are missing (lost updates, which read atomic permits).";
+pub(crate) const ABOUT: &str = "A transfer between two of 1,000 accounts under a request ID, closed loop.\n\
+    On both sides the function is in Node, a process of its own that is invoked over HTTP.\n\
+    Restate: accounts are virtual objects with their state in Restate, and a service calls withdraw and deposit; one node\n\
+    with its default settings, whose log is fsynced.\n\
+    AFT: the function opens a transaction with the request's ID, reads both accounts, writes both and commits, on\n\
+    `aft serve` with a local: store and its default settings, whose log is fsynced.\n\
+    At the end all balances and moves are added up, and a sample of the requests is sent again.\n\
+    Half done are writes to an account that are missing (lost updates, which read atomic permits).";
 
 const STORE: &str = "local";
 const WARM_UP_S: f64 = 1.0;
 const TIME_S: f64 = 4.0;
 /// The time that a process of Node may take until it serves.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// Accounts that are asked for at once.
+/// The number of connections that read Restate's accounts.
 const READERS: u32 = 16;
-/// Keys that one call reads.
+/// The number of keys that one call reads.
 const PAGE: u32 = 100;
 
 const RESTATE_SCRIPT: &str = include_str!("restate.mjs");
 const FUNCTION_SCRIPT: &str = include_str!("function.mjs");
 
-/// Both sides.
+/// Both sides of the comparison.
 struct Place {
     restate: Server,
     aft: AftServer,
-    /// The function of each side: Restate's, and that of each level of AFT.
+    /// The functions: Restate's first, then one for each of [`LEVELS`].
     functions: Vec<Function>,
     _folder: TempDir,
 }
@@ -69,7 +74,7 @@ struct Function {
 /// Measures the figure.
 ///
 /// # Errors
-/// If a server or a function cannot be started, or does not answer.
+/// Returns an error if a server or a function cannot be started, or if no transfer ended well.
 pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Result<Vec<(&'static str, Cell)>, Failed> {
     let place = Place::start().await?;
     let length = Length {
@@ -106,7 +111,7 @@ impl Place {
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).map_err(cannot);
         write("restate.mjs", RESTATE_SCRIPT)?;
         write("function.mjs", FUNCTION_SCRIPT)?;
-        // Where Node looks for what a script imports.
+        // Node looks for imported packages here.
         let packages = Home::from_environment().of(Service::Restate).join("node_modules");
         symlink(packages, folder.path().join("node_modules")).map_err(cannot)?;
 
@@ -122,7 +127,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Tells Restate where its function is.
+    /// Registers the function's address with Restate.
     async fn register(&self) -> Result<(), Failed> {
         let socket = self.restate.data().join("one/admin.sock");
         let mut admin = Connection::open_unix(&socket).await?;
@@ -131,13 +136,14 @@ impl Place {
         match answer.status.is_success() {
             true => Ok(()),
             false => Err(format!(
-                "Restate refused the function: {}: {}",
+                "Restate rejected the function: {}: {}",
                 answer.status,
                 String::from_utf8_lossy(&answer.body)
             )),
         }
     }
 
+    /// Runs a load on one side, and checks it against the sums of its accounts.
     async fn measure(
         &self,
         level: Option<(Isolation, &'static str)>,
@@ -170,7 +176,7 @@ impl Place {
         &self.functions[1 + nth].host
     }
 
-    /// All accounts together.
+    /// Returns the sum of all accounts of one side.
     async fn total(&self, level: Option<(Isolation, &'static str)>) -> Result<Account, Failed> {
         let accounts = match level {
             None => self.accounts_of_restate().await?,
@@ -224,7 +230,7 @@ pub(crate) fn level_name(level: Isolation) -> &'static str {
     }
 }
 
-/// The client of this repository.
+/// Returns the path of this repository's client for Node.
 fn client_of_node() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let root = root.expect("tests/figures lies two folders below the root");
@@ -239,7 +245,7 @@ impl Function {
         let folder = folder.to_owned();
         let started = tokio::task::spawn_blocking(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            // As in production: the SDK then writes no line for each step.
+            // Production settings: otherwise the SDK logs a line for each step.
             let environment = [("NODE_ENV", "production"), ("RESTATE_LOGGING", "ERROR")];
             let mut program = Program::start(
                 Path::new("/usr/bin/env"),
@@ -255,7 +261,7 @@ impl Function {
     }
 }
 
-/// Asks over HTTP, on a connection of its own.
+/// A client of a function over HTTP, with a connection of its own.
 struct Caller {
     connection: Option<Connection>,
     host: String,
@@ -270,7 +276,7 @@ impl Bank for Caller {
         };
         let json = serde_json::to_string(transfer).expect("texts and a number");
         let headers = [("idempotency-key", transfer.id.as_str())];
-        // A connection that broke is not used again.
+        // A connection that broke is dropped here, and the next call opens a new one.
         let answer = connection.send("POST", self.path, &headers, json).await?;
         self.connection = Some(connection);
         let body = String::from_utf8_lossy(&answer.body).into_owned();

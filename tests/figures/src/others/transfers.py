@@ -1,10 +1,10 @@
 """Transfers under a request ID by processes of Python: with Powertools on DynamoDB, or over AFT.
 
     python transfers.py prepare  '{...}'     makes the tables and the accounts of Powertools
-    python transfers.py measure  '{...}'     runs a load, audits it, and prints `result {...}`
+    python transfers.py measure  '{...}'     runs a load, checks it, and prints `result {...}`
 
-Each worker is a process of its own that makes one transfer after the other, as a function does whose
-container is warm. A request that fails is sent again under its ID, as a queue would.
+Each worker is a process of its own that makes one transfer after the other, like a function whose
+container is warm. A request that fails is sent again under its ID, as a queue would do.
 """
 
 import collections
@@ -14,19 +14,19 @@ import random
 import sys
 import time
 
-# Of each worker's requests, every so many is sent again at the end, and at most so many.
+# The sample that is sent again at the end: every 23rd request of each worker, and at most 10.
 AGAIN_EVERY = 23
 AGAIN_MAX = 10
 SENDINGS_MAX = 5
 PAUSE_S = 0.1
-# Keys in one call: what DynamoDB takes, and AFT as many.
+# Keys in one call of AFT: as many as DynamoDB accepts in one.
 PAGE = 100
-# Longer than a worker may take to get ready, or to finish what it has begun.
+# Longer than a worker needs to get ready, or to finish its last request.
 PATIENCE_S = 120
 
 
 class Context:
-    """What Lambda tells a function of its invocation; Powertools asks for the time that is left."""
+    """The context of an invocation, as Lambda passes it; Powertools reads the remaining time."""
 
     function_name = "transfers"
     memory_limit_in_mb = 512
@@ -51,7 +51,7 @@ def account(number):
 
 
 class Powertools:
-    """The function as Powertools has it: a record before and after, two conditional updates."""
+    """The function with Powertools: a record before and after, and two conditional updates."""
 
     def __init__(self, given):
         from aws_lambda_powertools.utilities.idempotency import (
@@ -138,7 +138,7 @@ BANKS = {"powertools": Powertools, "aft": Aft}
 
 
 def send(bank, event, errors):
-    """Sends a request until it is acknowledged; its answer and the attempts, or None."""
+    """Sends a request until it is acknowledged; returns its answer and the attempts, or None."""
     for sending in range(SENDINGS_MAX):
         try:
             answer, attempts = bank.transfer(event)
@@ -183,7 +183,7 @@ def worked(given, number, barrier):
             attempts += tries
         if nth % AGAIN_EVERY == 1 and len(sample) < AGAIN_MAX:
             sample.append((event, answer))
-    # Whoever is first waits: nobody's replay is in another's measurement.
+    # Wait for all workers, so that no worker's sample runs during another's measurement.
     barrier.wait(PATIENCE_S)
     anew = 0
     for event, answer in sample:

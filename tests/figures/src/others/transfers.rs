@@ -1,8 +1,9 @@
-//! A transfer between two accounts under a request ID, and how a run of them is checked.
+//! A transfer between two accounts under a request ID, and the check of a run of transfers.
 //!
-//! Each account holds a balance and the number of transfers that moved it. Of a run in which `n`
-//! requests were acknowledged, the moves must have grown by `2 n` and the balances by nothing. A
-//! sample of the requests is then sent again, and must be answered as before, without an effect.
+//! Each account holds a balance and the number of transfers that moved it. After a run in which `n`
+//! requests were acknowledged, the sum of the moves must have grown by `2 n`, and the sum of the
+//! balances must be unchanged. A sample of the requests is then sent again; each must get the same
+//! answer as before and have no effect.
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,17 +16,18 @@ use crate::data::Seen;
 use crate::others::load::Caller;
 
 pub(crate) const ACCOUNTS: u32 = 1_000;
-/// The balance of an account before its first transfer: more than any run takes from it.
+/// The balance of an account before its first transfer: more than a run can take from it.
 pub(crate) const OPENING: i64 = 1_000_000;
-/// The number of times that a request is sent that fails: as a caller would that wants it done.
+/// The number of times that a failing request is sent, like a caller that wants it done.
 const SENDINGS_MAX: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
-/// The share of each client's requests, as one in so many, that is sent again at the end.
+/// The interval of the sample: one in this number of each client's requests is sent again at the
+/// end.
 const AGAIN_EVERY: u64 = 97;
-/// And at most so many of a client.
+/// The greatest number of requests in a client's sample.
 const AGAIN_MAX: usize = 10;
 
-/// The holdings of one account, or of all of them together.
+/// The state of one account, or the sum of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) balance: i64,
@@ -33,7 +35,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// One that nothing has moved yet.
+    /// An account that no transfer has moved yet.
     pub(crate) const NEW: Account = Account { balance: OPENING, moves: 0 };
 
     pub(crate) fn plus(self, other: Account) -> Account {
@@ -41,7 +43,7 @@ impl Account {
     }
 }
 
-/// A request.
+/// A request for a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Transfer {
     #[serde(skip)]
@@ -51,12 +53,12 @@ pub(crate) struct Transfer {
     pub(crate) amount: i64,
 }
 
-/// Does transfers.
+/// The product under test, which executes transfers.
 pub(crate) trait Bank: Send + 'static {
-    /// Asks once: the answer, and the attempts that it took there.
+    /// Sends a request once, and returns the answer and the attempts that the product needed.
     ///
     /// # Errors
-    /// A code or a short text, if there was no answer that says it is done.
+    /// Returns a code or a short text if no answer said that the transfer was done.
     fn ask(&mut self, transfer: &Transfer) -> impl Future<Output = Result<(String, u64), String>> + Send;
 }
 
@@ -64,12 +66,12 @@ pub(crate) trait Bank: Send + 'static {
 #[derive(Debug)]
 pub(crate) struct Clerk<B> {
     bank: B,
-    /// Before the number of each request: no two clerks have the same.
+    /// The prefix of request IDs; no two clerks have the same.
     name: String,
     rng: StdRng,
     nth: u64,
     acknowledged: u64,
-    /// Requests to be sent again, with their answers.
+    /// Requests that will be sent again, with their answers.
     sample: Vec<(Transfer, String)>,
 }
 
@@ -91,7 +93,7 @@ impl<B: Bank> Clerk<B> {
         }
     }
 
-    /// Sends the sample again; how many were not answered as before.
+    /// Sends the sample again, and returns the number of requests that got another answer.
     async fn again(&mut self) -> u64 {
         let mut wrong = 0;
         for (transfer, answer) in std::mem::take(&mut self.sample) {
@@ -104,6 +106,7 @@ impl<B: Bank> Clerk<B> {
 
 impl<B: Bank> Caller for Clerk<B> {
     async fn call(&mut self) -> Result<u64, String> {
+        // The same request ID every time: a request that failed may have had its effect.
         let transfer = self.draw();
         let mut sendings = 0;
         loop {
@@ -123,16 +126,16 @@ impl<B: Bank> Caller for Clerk<B> {
     }
 }
 
-/// The sums that a run has to account for.
+/// The counts that a run is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Accounts {
     /// Requests that were acknowledged.
     pub(crate) acknowledged: u64,
-    /// Requests of the sample that were not answered as before.
+    /// Requests of the sample that got another answer when they were sent again.
     pub(crate) answered_anew: u64,
 }
 
-/// Sends the samples of all clerks again.
+/// Sends the samples of all clerks again, and returns the sums of their counts.
 pub(crate) async fn again<B: Bank>(clerks: Vec<Clerk<B>>) -> Accounts {
     let mut accounts = Accounts::default();
     for mut clerk in clerks {
@@ -142,10 +145,12 @@ pub(crate) async fn again<B: Bank>(clerks: Vec<Clerk<B>>) -> Accounts {
     accounts
 }
 
-/// Holds a run against what all accounts held before it and after its sample was sent again:
-/// writes to an account that happened twice count as double, those that are missing as half done,
-/// and so does money that came or went while every move was counted.
+/// Checks a run against the sums of all accounts before it and after its sample was sent again, and
+/// enters the wrong effects in `seen`. Writes to an account that happened twice count as double,
+/// and missing ones as half done. A changed sum of balances counts as one half if every move was
+/// counted.
 pub(crate) fn audit(mut seen: Seen, accounts: Accounts, before: Account, after: Account) -> Seen {
+    // Each transfer moves two accounts.
     let expected = 2 * i64::try_from(accounts.acknowledged).expect("requests of some seconds");
     let moved = after.moves - before.moves;
     seen.double = accounts.answered_anew.max((moved - expected).max(0).unsigned_abs());
@@ -164,10 +169,10 @@ mod tests {
     use super::*;
     use crate::others::load::{self, Length};
 
-    /// Accounts, and answers by request.
+    /// The accounts, and the answers by request.
     type State = (BTreeMap<String, Account>, BTreeMap<String, String>);
 
-    /// A bank in memory, and what is wrong with it.
+    /// A bank in memory, with faults that can be turned on.
     #[derive(Debug, Clone, Default)]
     struct Ledger {
         state: Arc<Mutex<State>>,

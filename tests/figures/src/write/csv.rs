@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::data::Figure;
 
-/// What every figure has; requests by call come after these.
+/// The columns that every figure has. A column for each kind of call to the store follows them.
 const COLUMNS: [&str; 15] = [
     "store",
     "speed",
@@ -23,7 +23,7 @@ const COLUMNS: [&str; 15] = [
     "requests_per_transaction",
 ];
 
-/// The text of the file: a heading, then one line a cell.
+/// Returns the text of the file: a heading, then one line for each cell.
 pub(super) fn of(figure: &Figure) -> String {
     let calls: BTreeSet<&String> = figure.cells.iter().flat_map(|cell| cell.seen.requests.keys()).collect();
     let heads = COLUMNS.map(str::to_owned).into_iter();
@@ -53,7 +53,8 @@ pub(super) fn of(figure: &Figure) -> String {
     text
 }
 
-/// Empty where there is no number. Sums are rounded like everything that is read from the file beside this one.
+/// Formats a number; empty if it is no number. Rounds like data.json, because sums of its rounded
+/// numbers would show more digits.
 fn number(value: f64) -> String {
     if !value.is_finite() {
         return String::new();
@@ -80,7 +81,7 @@ mod tests {
     use super::{COLUMNS, of};
     use crate::write::sample;
 
-    /// Reads what RFC 4180 describes.
+    /// Parses CSV as RFC 4180 describes it.
     fn parse(text: &str) -> Vec<Vec<String>> {
         let (mut rows, mut row, mut field, mut is_quoted) = (Vec::new(), Vec::new(), String::new(), false);
         let mut chars = text.chars().peekable();
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_commas_and_what_is_no_number_read_back() {
+    fn quotes_commas_and_missing_numbers_read_back() {
         let mut data = sample::data();
         let figure = &mut data.figures[0];
         let odd = "one, \"two\"\r\nthree";

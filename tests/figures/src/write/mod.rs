@@ -1,7 +1,7 @@
-//! Writes what was measured: `docs/figures/` and the summary in `docs/benchmarks.md`.
+//! Writes the measurements to `docs/figures/`, and their summary into `docs/benchmarks.md`.
 //!
-//! * `view` – a figure's stores, ways and points, and one way against another.
-//! * `table` – its cells in rows and columns.
+//! * `view` – a figure's stores, ways and points, and the ratios between ways.
+//! * `table` – a figure's cells in rows and columns.
 //! * `text` – numbers for people.
 //! * `csv`, `plot`, `page`, `summary` – one kind of file each.
 
@@ -23,22 +23,26 @@ use std::path::Path;
 use crate::chapters;
 use crate::data::{Data, Speed};
 
-/// Where everything goes, in the repository.
+/// The folder of all files but the summary, in the repository.
 const FOLDER: &str = "docs/figures";
-/// What was measured, in [`FOLDER`].
+/// The file in [`FOLDER`] that holds the measurements.
 const DATA: &str = "data.json";
-/// Where the summary goes, in the repository.
+/// The document that has the summary, in the repository.
 const SUMMARY: &str = "docs/benchmarks.md";
 
-/// Writes everything that is made of what was measured; `root` is the repository's. Figures of
-/// earlier runs that this one did not measure stay, each with its own run.
+/// Writes the measurements and everything that is made from them. `root` is the repository's root.
+/// Figures of earlier runs that this run did not measure stay, each with its own run.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or written, if an earlier data.json is damaged, or if
+/// the document has no place for the summary.
 pub(crate) fn all(data: &Data, root: &Path) -> io::Result<()> {
     fs::create_dir_all(root.join(FOLDER))?;
     let path = root.join(FOLDER).join(DATA);
     let data = match fs::read(&path) {
         Ok(earlier) => {
             let earlier: Data = serde_json::from_slice(&earlier).map_err(|why| {
-                let text = format!("{}: {why}; remove it to begin anew", path.display());
+                let text = format!("{}: {why}; remove the file to start without it", path.display());
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?;
             data.clone().with_earlier(earlier, chapters::ids())
@@ -49,15 +53,20 @@ pub(crate) fn all(data: &Data, root: &Path) -> io::Result<()> {
     let mut json = serde_json::to_string_pretty(&data)?;
     json.push('\n');
     fs::write(path, json)?;
-    // Out of the file, not out of `data`: so what is written now is what is written from the file later.
+    // Made from the file, not from `data`, so that `--render` later writes the same files.
     again(root)
 }
 
-/// Reads what was measured, and writes everything else anew.
+/// Reads the measurements, and writes everything that is made from them again.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or written, or if the document has no place for the
+/// summary; in the latter case nothing was written.
 pub(crate) fn again(root: &Path) -> io::Result<()> {
     let folder = root.join(FOLDER);
     let data: Data = serde_json::from_slice(&fs::read(folder.join(DATA))?)?;
-    // First what can fail for another reason than the disk.
+    // The step that can fail for another reason than the disk comes first, so that such a failure
+    // leaves all files unchanged.
     let summary = summary::replaced(&fs::read_to_string(root.join(SUMMARY))?, &summary::of(&data))
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{SUMMARY}: {why}")))?;
     let mut written = BTreeSet::new();
@@ -79,7 +88,7 @@ pub(crate) fn again(root: &Path) -> io::Result<()> {
     fs::write(root.join(SUMMARY), summary)
 }
 
-/// Removes the plots and tables of an earlier run whose figures this one does not have.
+/// Removes the plots and tables that are not in `written`: those of figures that no longer exist.
 fn remove_others(folder: &Path, written: &BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -103,7 +112,7 @@ mod tests {
     const DOCUMENT: &str =
         "# Benchmarks\n\n<!-- figures:begin -->\nNot measured yet.\n<!-- figures:end -->\n\nmore\n";
 
-    /// The names and texts of everything under a folder.
+    /// Returns the names and texts of all files in a folder.
     fn files(root: &Path) -> Vec<(String, String)> {
         let entries =
             fs::read_dir(root).expect("it is there").map(|entry| entry.expect("it can be read").path());
@@ -115,7 +124,7 @@ mod tests {
         files
     }
 
-    /// A repository with nothing but the document.
+    /// Makes a repository that has only the document.
     fn repository(document: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("there is room");
         fs::create_dir_all(root.path().join("docs")).expect("there is room");
@@ -131,7 +140,8 @@ mod tests {
         let folder = root.path().join(FOLDER);
         let written = || (files(&folder), files(&root.path().join("docs")));
         let first = written();
-        // data.json and the page; a CSV a figure; a plot a speed, of which two figures have but one.
+        // data.json and the page; a CSV for each figure; a plot for each speed (two figures have
+        // only one speed).
         assert_eq!(first.0.len(), 2 + 3 * data.figures.len() - 2);
         let read: Data = serde_json::from_str(&fs::read_to_string(folder.join(DATA)).expect("it is there"))
             .expect("it is what was written");
@@ -178,7 +188,8 @@ mod tests {
             assert!(text.contains("2026-11-30") && text.contains("2026-12-24"), "{text}");
             assert_eq!(text.matches("cargo xtask some").count(), 1, "{text}");
         }
-        // A run of everything begins anew, and a figure that there is no more goes with its files.
+        // A run of everything replaces everything, and a figure that no longer exists is removed
+        // with its files.
         let mut gone = first.clone();
         gone.figures[0].id = "gone".to_owned();
         gone.figures.truncate(1);
@@ -191,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_and_long_ones_read_back() {
+    fn long_numbers_and_values_that_are_no_numbers_read_back() {
         let mut data = sample::data();
         let seen = &mut data.figures[0].cells[0].seen;
         *seen = Seen {
@@ -209,7 +220,7 @@ mod tests {
         let seen = &read.figures[0].cells[0].seen;
         assert_eq!((seen.transactions_per_s, seen.dollars_per_million), (0.333333, Some(666_667_000.0)));
         assert!(seen.p50_ms.is_nan() && seen.p99_ms.is_nan() && seen.requests["get"].is_nan());
-        assert!(!read.figures[0].bounds[0].holds(), "what was not seen does not hold");
+        assert!(!read.figures[0].bounds[0].holds(), "a bound without a measured value does not hold");
         all(&data, repository(DOCUMENT).path()).expect("it can be written");
     }
 

@@ -1,4 +1,5 @@
-//! The page: one file, nothing from elsewhere, no scripts, readable in light and dark and on a phone.
+//! The page: one file that loads nothing, without scripts, readable in light and dark mode and on a
+//! phone.
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,7 @@ use crate::write::plot;
 use crate::write::table::{Column, Table};
 use crate::write::text;
 
-/// Beside [`plot::STYLE`].
+/// The page's style, in addition to [`plot::STYLE`].
 const STYLE: &str = "
 body{background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1240px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.2rem;margin:3rem 0 .25rem}p,li,dd,small{color:var(--muted);overflow-wrap:anywhere}
@@ -27,7 +28,7 @@ summary{cursor:pointer;margin:.5rem 0}
 @media(max-width:560px){th,td{padding:.2rem .35rem}}
 ";
 
-/// The page.
+/// Returns the page in HTML.
 pub(super) fn of(data: &Data) -> String {
     let mut html = String::new();
     // Writing to a string does not fail.
@@ -40,8 +41,9 @@ pub(super) fn of(data: &Data) -> String {
         plot::STYLE
     );
     html.push_str(
-        "<p>What the paper on AFT measured in the cloud, measured again with servers on one machine. Absolute times do not compare \
-         with the paper's; ratios of one way to another do. Where ours is slower or dearer, it stands here the same way.</p><dl>",
+        "<p>The measurements of the paper on AFT, which were made in the cloud, repeated with servers on one machine. Absolute times cannot be \
+         compared with the paper's, but the ratios of one way to another can. Results where AFT is slower or more expensive are shown like \
+         all others.</p><dl>",
     );
     for (what, value) in [
         ("Machine", escape(&data.run.machine)),
@@ -57,9 +59,9 @@ pub(super) fn of(data: &Data) -> String {
         let _ = write!(html, "<dt>Load average before</dt><dd>{load:.2}</dd>");
     }
     html.push_str(
-        "</dl><p><b>As is</b>: the store is a server on this machine, as fast as it is. <b>Cloud speed</b>: the same server, but every \
-         call is delayed by a draw from a log-normal with the cloud's published median and 99th percentile (S3 20 and 120 ms, DynamoDB \
-         5 and 20 ms, Redis 0.5 and 2 ms), for ours and for what it is compared with alike.</p>\n",
+        "</dl><p><b>As is</b>: the store is a server on this machine, at its own speed. <b>Cloud speed</b>: the same server, but every \
+         call is delayed by a draw from a log-normal distribution with the cloud's published median and 99th percentile (S3 20 and 120 ms, \
+         DynamoDB 5 and 20 ms, Redis 0.5 and 2 ms). AFT and what it is compared with are delayed alike.</p>\n",
     );
     html.push_str(&bounds(data));
     html.push_str("<h2>Figures</h2><ul>");
@@ -78,13 +80,13 @@ pub(super) fn of(data: &Data) -> String {
     }
     let _ = writeln!(
         html,
-        "<h2>All of it</h2><p>Everything measured: <a href=\"data.json\">data.json</a>. Requests are calls to the store per transaction; \
+        "<h2>All data</h2><p>All measurements: <a href=\"data.json\">data.json</a>. Requests are calls to the store per transaction; \
          dollars are their list price per million transactions, with a dash where the store does not charge by request.</p></body></html>"
     );
     html
 }
 
-/// Where the paper has a figure.
+/// Returns a note of the figure's place in the paper; empty if the paper does not have it.
 fn paper(figure: &Figure) -> String {
     if figure.paper.is_empty() {
         String::new()
@@ -95,7 +97,7 @@ fn paper(figure: &Figure) -> String {
 
 fn bounds(data: &Data) -> String {
     let mut html = format!(
-        "<h2>What we aim at</h2><p>{}</p><div class=\"wide\"><table><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
+        "<h2>Bounds</h2><p>{}</p><div class=\"wide\"><table><thead><tr><th>bound</th><th>seen</th><th>aim</th><th></th>\
          <th class=\"paper\">the paper's</th></tr></thead><tbody>",
         text::held(data)
     );
@@ -117,7 +119,7 @@ fn bounds(data: &Data) -> String {
     html
 }
 
-/// Tells how a figure was measured that is not of the run at the top.
+/// Returns a note on the run of a figure that the run at the top did not measure.
 fn run(run: &Run) -> String {
     format!(
         "<p>Measured in another run: <code>{}</code>; {}; {}; {}.</p>",
@@ -152,8 +154,7 @@ fn section(figure: &Figure) -> String {
     }
     html.push_str(&table(figure));
     html.push_str(&errors(figure));
-    let _ =
-        write!(html, "<p>As a table to compute with: <a href=\"{0}.csv\">{0}.csv</a>.", escape(&figure.id));
+    let _ = write!(html, "<p>The table as CSV: <a href=\"{0}.csv\">{0}.csv</a>.", escape(&figure.id));
     for speed in [Speed::AsIs, Speed::Cloud] {
         if figure.cells.iter().any(|cell| cell.speed == speed) {
             let _ = write!(
@@ -169,7 +170,7 @@ fn section(figure: &Figure) -> String {
     html
 }
 
-/// A longer table is folded: the next plot would be pages away.
+/// The number of rows above which a table is folded, because the next plot would be pages away.
 const OPEN_ROWS_MAX: usize = 36;
 
 fn table(figure: &Figure) -> String {
@@ -183,6 +184,7 @@ fn table(figure: &Figure) -> String {
         let _ = write!(html, "<th{}>{}</th>", class(column), escape(&column.head));
     }
     html.push_str("</tr></thead>\n");
+    // A group of rows for each store and speed, and a rule where the next point begins.
     let mut before: Option<&Cell> = None;
     for (nth, cell) in rows.iter().enumerate() {
         let is_same_part =
@@ -213,7 +215,7 @@ fn table(figure: &Figure) -> String {
     html
 }
 
-/// Attempts that failed, if any did.
+/// Returns a list of the attempts that failed; empty if none did.
 fn errors(figure: &Figure) -> String {
     let mut html = String::new();
     for cell in figure.cells.iter().filter(|cell| !cell.seen.errors.is_empty()) {
@@ -285,7 +287,7 @@ mod tests {
                 assert!(section.contains(&row), "{row}");
             }
         }
-        assert!(html.contains("3 conflict, of"), "attempts that failed are told");
+        assert!(html.contains("3 conflict, of"), "attempts that failed are listed");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Plots as SVG: a panel for each store, side by side in a file of their own, or one by one in the page.
+//! Plots as SVG: a panel for each store. The panels of a figure are side by side in a file of their
+//! own, and one by one in the page.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,8 @@ use crate::data::{Cell, Figure, Speed, Y};
 use crate::write::text;
 use crate::write::view::latency;
 
-/// Colours for light and dark, and how a plot uses them; for a file of its own and for the page.
+/// The style of plots, in files of their own and in the page: the colours for light and dark mode,
+/// and their use.
 pub(super) const STYLE: &str = "
 :root{color-scheme:light dark;--page:#fcfcfb;--ink:#0b0b0b;--muted:#52514e;--grid:#e1e0d9;--axis:#8f8d86;
 --aft:#1a5fc0;--aft2:#3f9fd8;--aft3:#7a86c8;--plain:#d1490c;--plain2:#b98500;--store:#0b8a66;--other:#b0529a}
@@ -22,46 +24,49 @@ pub(super) const STYLE: &str = "
 .store{--way:var(--store)}.other{--way:var(--other)}
 ";
 
-/// A panel's size.
+/// The size of a panel.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 46.0;
-/// A way's bar with its name above it.
+/// The height of a way's bar with its name above it.
 const BAR_ROW: f64 = 40.0;
 const BAR: f64 = 12.0;
-/// Where bars start.
+/// The left end of the bars.
 const BAR_LEFT: f64 = 16.0;
 /// Half the size of a point's mark.
 const DOT: f64 = 4.0;
-/// At least so much room for the number of a tick.
+/// The least distance between the numbers of two ticks.
 const TICK_ROOM: f64 = 26.0;
-/// From so many times the first point on, the axis is one of multiples: else all but the last points were one heap.
+/// The ratio of the last point to the first from which the axis is logarithmic. On a linear axis,
+/// all points but the last ones would be crowded together.
 const MULTIPLES_FROM: f64 = 20.0;
-/// Panels in a row of a file.
+/// The number of panels in a row of a file.
 const COLUMNS: usize = 3;
-/// The room around a file's panels, and a line of its heading and legend.
+/// The margin around a file's panels, and the height of a line of its heading and legend.
 const PAD: f64 = 16.0;
 const LINE: f64 = 22.0;
-/// About what a character of a legend takes.
+/// The approximate width of a character in a legend.
 const CHARACTER: f64 = 6.6;
 
-/// How a way looks in every plot: the same way in the same colour everywhere, and marks that differ where colours are not seen.
+/// The look of a way in every plot. A way has the same colour everywhere, and its marks have a
+/// shape of their own for readers who cannot tell the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
-    /// Its class in [`STYLE`].
+    /// The class in [`STYLE`].
     pub(super) class: &'static str,
 }
 
 const AFT: [&str; 3] = ["aft", "aft2", "aft3"];
 const PLAIN: [&str; 2] = ["plain", "plain2"];
 
-/// Each way's look, in the figure's order.
+/// Returns the look of each way, in the figure's order.
 pub(super) fn looks(figure: &Figure) -> Vec<(&str, Look)> {
     let ways = figure.ways();
-    // Of one family, the way of the family's own name has its first colour; the others follow in their order.
+    // In a family, the way that has the family's own name gets the first colour, and the others get
+    // the following ones in their order.
     let within = |family: &[&'static str], way: &str| {
         let name = family[0];
         let others = ways.iter().filter(|way| way.starts_with(name) && **way != name);
@@ -79,7 +84,7 @@ pub(super) fn looks(figure: &Figure) -> Vec<(&str, Look)> {
 }
 
 impl Look {
-    /// The mark of a point.
+    /// Returns the mark of a point.
     fn dot(self, x: f64, y: f64) -> String {
         let (class, r) = (self.class, DOT);
         let path = match class {
@@ -93,14 +98,14 @@ impl Look {
         format!("<path class=\"dot\" d=\"{path}\"/>")
     }
 
-    /// A piece of a line with a mark, for a legend.
+    /// Returns a piece of a line with a mark, for a legend.
     pub(super) fn key(self, x: f64, y: f64) -> String {
         let line = format!("<path class=\"line\" d=\"M{x:.1} {y:.1}h24\"/>");
         format!("<g class=\"{}\">{line}{}</g>", self.class, self.dot(x + 12.0, y))
     }
 }
 
-/// What the strokes of a figure's plots mean.
+/// Returns the legend of the strokes in a figure's plots.
 pub(super) fn strokes(figure: &Figure) -> &'static str {
     match (figure.y, figure.has_x()) {
         (Y::Latency, true) => "Solid: median; dashed: 99th percentile. Every panel has a scale of its own.",
@@ -114,12 +119,12 @@ pub(super) fn strokes(figure: &Figure) -> &'static str {
 pub(super) struct Panel {
     title: String,
     height: f64,
-    /// What is drawn, from the panel's own corner on.
+    /// The drawing, relative to the panel's own corner.
     body: String,
 }
 
 impl Panel {
-    /// As an element of a page that has [`STYLE`].
+    /// Returns the panel as an element of a page that has [`STYLE`].
     pub(super) fn svg(&self) -> String {
         format!(
             "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}\">{}</svg>",
@@ -130,7 +135,7 @@ impl Panel {
     }
 }
 
-/// All panels of a speed as a file of its own; none if nothing was measured at it.
+/// Returns a file with all panels at `speed`; none if nothing was measured at it.
 pub(super) fn file(figure: &Figure, speed: Speed) -> Option<String> {
     let stores = figure.stores();
     let panels: Vec<Panel> = stores.iter().filter_map(|store| panel(figure, store, speed)).collect();
@@ -144,6 +149,7 @@ pub(super) fn file(figure: &Figure, speed: Speed) -> Option<String> {
     // Writing to a string does not fail.
     let _ =
         write!(body, "<text class=\"head\" x=\"{PAD}\" y=\"{:.1}\">{}</text>", PAD + 10.0, escape(&title));
+    // The legend: the ways that are drawn at this speed, on as many lines as they need.
     let (mut x, mut y) = (PAD, PAD + LINE);
     let drawn = |way: &str| figure.cells.iter().any(|cell| cell.speed == speed && cell.way == way);
     for (way, look) in looks(figure).into_iter().filter(|(way, _)| drawn(way)) {
@@ -161,7 +167,7 @@ pub(super) fn file(figure: &Figure, speed: Speed) -> Option<String> {
         x += needs;
     }
     y += LINE;
-    // A line each: both together are longer than a file of one panel is wide.
+    // Each sentence has its own line: both together are wider than a file of one panel.
     for part in strokes(figure).split_inclusive(". ") {
         let _ = write!(body, "<text x=\"{PAD}\" y=\"{:.1}\">{}</text>", y + 10.0, part.trim_end());
         y += LINE;
@@ -185,7 +191,7 @@ pub(super) fn file(figure: &Figure, speed: Speed) -> Option<String> {
     ))
 }
 
-/// A store at a speed; none if it was not measured at it.
+/// Returns the panel of a store at `speed`; none if the store was not measured at it.
 pub(super) fn panel(figure: &Figure, store: &str, speed: Speed) -> Option<Panel> {
     let cells = figure.part(store, speed);
     if cells.is_empty() {
@@ -199,7 +205,8 @@ pub(super) fn panel(figure: &Figure, store: &str, speed: Speed) -> Option<Panel>
     Some(Panel { title, height, body: format!("{head}{body}") })
 }
 
-/// What a cell draws: its median and its 99th percentile, or its throughput.
+/// Returns the values of a cell that are drawn: its median and 99th percentile, or its throughput,
+/// or its price.
 fn values(figure: &Figure, cell: &Cell) -> [Option<f64>; 2] {
     match figure.y {
         Y::Latency => [cell.seen.p50_ms, cell.seen.p99_ms].map(|value| latency(&cell.seen, value)),
@@ -208,7 +215,7 @@ fn values(figure: &Figure, cell: &Cell) -> [Option<f64>; 2] {
     }
 }
 
-/// What the values are, with their unit.
+/// Returns the name of the values, with their unit.
 fn label(figure: &Figure) -> &'static str {
     match figure.y {
         Y::Latency => "latency, ms",
@@ -217,7 +224,7 @@ fn label(figure: &Figure) -> &'static str {
     }
 }
 
-/// Where the points of the horizontal axis are.
+/// The positions of the points on the horizontal axis.
 struct Points {
     xs: Vec<f64>,
     by_multiples: bool,
@@ -234,11 +241,12 @@ impl Points {
         let (first, last) =
             (self.xs.first().copied().map_or(0.0, scaled), self.xs.last().copied().map_or(0.0, scaled));
         let share = if last > first { (scaled(x) - first) / (last - first) } else { 0.5 };
-        // The first and the last point stand off the edges.
+        // The first and the last point keep a distance from the edges.
         LEFT + 14.0 + share * (WIDTH - LEFT - RIGHT - 28.0)
     }
 }
 
+/// Draws a line for each way over the figure's axis.
 fn lines(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> String {
     let points = Points::new(figure.xs());
     let drawn = cells.iter().filter(|cell| cell.x.is_finite());
@@ -259,6 +267,7 @@ fn lines(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> String {
             number(tick)
         );
     }
+    // Each point has a tick, but a number only where the last number leaves room for it.
     let mut free = f64::NEG_INFINITY;
     for x in &points.xs {
         let at = points.at(*x);
@@ -309,7 +318,7 @@ fn lines(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> String {
     svg
 }
 
-/// A line through the points, with a gap where one is missing.
+/// Returns a line through the points, with a gap where one is missing.
 fn path(points: &[Option<(f64, f64)>]) -> String {
     let mut path = String::new();
     let mut command = 'M';
@@ -322,10 +331,11 @@ fn path(points: &[Option<(f64, f64)>]) -> String {
             None => command = 'M',
         }
     }
-    // No path may be empty: the shortest that draws nothing.
+    // A path must not be empty; this is the shortest one that draws nothing.
     if path.is_empty() { "M0 0".to_owned() } else { path }
 }
 
+/// Draws a bar for each way, and returns the drawing with its height.
 fn bars(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> (String, f64) {
     let all = cells.iter().flat_map(|cell| values(figure, cell)).flatten();
     let axis = Axis::over(all);
@@ -349,7 +359,7 @@ fn bars(figure: &Figure, cells: &[&Cell], looks: &[(&str, Look)]) -> (String, f6
         floor + 34.0,
         label(figure)
     );
-    // In the order of the legend.
+    // The bars are in the order of the legend.
     let of = |way: &str| cells.iter().filter(move |cell| cell.way == way).copied().collect::<Vec<_>>();
     let rows = looks.iter().flat_map(|(way, look)| of(way).into_iter().map(|cell| (cell, *look)));
     for (nth, (cell, look)) in rows.enumerate() {

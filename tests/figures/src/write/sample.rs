@@ -1,10 +1,10 @@
-//! A run as it could have been, for the tests of what is made of one.
+//! An invented run, for the tests of the files that are made from one.
 
 use std::collections::BTreeMap;
 
 use crate::data::{Bound, Cell, Data, Figure, Published, Run, Seen, Speed, Y};
 
-/// All figures that a run has, with plausible numbers.
+/// Returns a run with figures of all shapes and plausible numbers.
 pub(super) fn data() -> Data {
     let run = Run {
         machine: "2 cores (\"EPYC\" & virtual), 23.5 GiB, Linux 6.18".to_owned(),
@@ -20,18 +20,19 @@ pub(super) fn data() -> Data {
     Data { run, figures: figures() }
 }
 
-/// One of them.
+/// Returns the figure named `id`.
 pub(super) fn figure<'a>(data: &'a Data, id: &str) -> &'a Figure {
     data.figures.iter().find(|figure| figure.id == id).expect("it is one of the figures")
 }
 
-/// One of them, to change it.
+/// Returns the figure named `id`, to change it.
 pub(super) fn figure_mut<'a>(data: &'a mut Data, id: &str) -> &'a mut Figure {
     data.figures.iter_mut().find(|figure| figure.id == id).expect("it is one of the figures")
 }
 
-/// Fails unless every element ends where it must, and no sign stands for itself that is part of the markup. A declaration of a
-/// document's type and elements of HTML that never end are let pass.
+/// Fails unless every element is closed in the right place and every special character of the
+/// markup is escaped. Accepts a document type declaration, and the elements of HTML that have no
+/// end tag.
 pub(super) fn assert_well_formed(markup: &str) {
     let mut open = Vec::new();
     let mut rest = markup.trim_start_matches("<!doctype html>");
@@ -219,7 +220,7 @@ fn figure_of(
     }
 }
 
-/// Numbers of the right size, no two the same.
+/// Returns results of a plausible size; no two cells have the same.
 fn seen(store: &str, speed: Speed, way: &str, x: f64, nth: usize) -> Seen {
     let call_ms = match (store, speed) {
         ("S3", Speed::Cloud) => 20.0,
@@ -238,7 +239,7 @@ fn seen(store: &str, speed: Speed, way: &str, x: f64, nth: usize) -> Seen {
     } else {
         [("get", 4.0), ("list", 0.0), ("put", 2.0)]
     };
-    // As they are written.
+    // Rounded like data.json, so that they read back the same.
     let round = |value: f64| format!("{value:.5e}").parse().expect("it is a number");
     Seen {
         transactions: 3000,

@@ -1,4 +1,5 @@
-//! The summary in `docs/benchmarks.md`: everything between two comments, and nothing else.
+//! The summary in `docs/benchmarks.md`: the text between two comments. The rest of the document is
+//! left alone.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,10 @@ use crate::write::text;
 const BEGIN: &str = "<!-- figures:begin -->";
 const END: &str = "<!-- figures:end -->";
 
-/// The document with `summary` between its two comments.
+/// Returns the document with `summary` between its two comments.
+///
+/// # Errors
+/// Returns a message if the two comments are not there once each, in this order.
 pub(super) fn replaced(document: &str, summary: &str) -> Result<String, String> {
     let missing =
         || format!("{BEGIN} and {END}, in this order and once each, must mark where the summary goes");
@@ -23,15 +27,18 @@ pub(super) fn replaced(document: &str, summary: &str) -> Result<String, String> 
     Ok(format!("{before}{BEGIN}\n{summary}{END}{after}"))
 }
 
-/// The summary, in Markdown.
+/// Returns the summary in Markdown: one sentence a line, since people read the file as text too.
 pub(super) fn of(data: &Data) -> String {
     let mut md = String::new();
     // Writing to a string does not fail.
     let _ = write!(
         md,
-        "**Machine**: {}; {}; {}. Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
-         *As is*: servers on this machine as fast as they are. *Cloud speed*: every call delayed as in the cloud, for ours and for \
-         the others alike.\n",
+        "**Machine**: {}.\n\
+         **Versions**: {}.\n\
+         **Run**: {}.\n\
+         Every figure with its plot and table: [docs/figures/index.html](figures/index.html).\n\
+         *As is*: servers on this machine, at their own speed.\n\
+         *Cloud speed*: every call is delayed as in the cloud, for AFT and for the others alike.\n",
         data.run.machine,
         text::versions(&data.run),
         text::how(&data.run)
@@ -40,9 +47,9 @@ pub(super) fn of(data: &Data) -> String {
         let titles: Vec<&str> = figures.iter().map(|figure| figure.title.as_str()).collect();
         let _ = writeln!(
             md,
-            "Measured in another run (`{}`): *{}*. {}; {}; {}.",
+            "* Another run, `{}`:\n  *{}*.\n  Machine: {}.\n  Versions: {}.\n  Run: {}.",
             run.command,
-            titles.join("*, *"),
+            titles.join("*,\n  *"),
             run.machine,
             text::versions(run),
             text::how(run)
@@ -73,12 +80,12 @@ fn bounds(data: &Data) -> String {
     md
 }
 
-/// Returns true if a figure stands under its own title.
+/// Returns true if a figure's table is shown under its own title.
 fn is_own_part(figure: &Figure) -> bool {
     others::compares(&figure.id) || levels::shows(&figure.id)
 }
 
-/// A figure with every point.
+/// Returns a figure's description and a table of every point.
 fn whole(figure: &Figure) -> String {
     let Table { rows, columns } = Table::of(figure);
     let mut md = format!("\n{}\n\n| store |", figure.about);
@@ -99,7 +106,7 @@ fn whole(figure: &Figure) -> String {
     md
 }
 
-/// Text in a cell of a table.
+/// Escapes the text of a table's cell.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -8,21 +8,23 @@ use crate::write::view::Counts;
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) head: String,
-    /// Whether it is the paper's.
+    /// True if the column has the paper's numbers.
     pub(super) is_paper: bool,
-    /// One text a row.
+    /// The texts, one for each row.
     pub(super) texts: Vec<String>,
 }
 
 /// A figure's rows and columns.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
-    /// By store, speed, and point.
+    /// The cells, by store, speed and point.
     pub(super) rows: Vec<&'a Cell>,
     pub(super) columns: Vec<Column>,
 }
 
 impl<'a> Table<'a> {
+    /// Makes the table of a figure. It has only the columns for which the figure has something to
+    /// show; a column of the paper's numbers follows the column that it is compared with.
     pub(super) fn of(figure: &'a Figure) -> Table<'a> {
         let speeds =
             |store| [Speed::AsIs, Speed::Cloud].into_iter().flat_map(move |speed| figure.part(store, speed));
@@ -67,7 +69,7 @@ impl<'a> Table<'a> {
         }
         table.ours("requests", |cell| text::number(cell.seen.requests.values().sum()));
         table.ours("$ per million", |cell| {
-            // Nothing is what a store without prices says.
+            // A store without prices reports 0.
             cell.seen
                 .dollars_per_million
                 .filter(|dollars| *dollars > 0.0)
@@ -88,7 +90,8 @@ impl<'a> Table<'a> {
         self.columns.push(Column { head: head.to_owned(), is_paper: false, texts });
     }
 
-    /// A column beside the last one; none where the paper says nothing of it in the whole figure.
+    /// Adds a column of the paper's numbers after the last one, if the paper has any for the
+    /// figure.
     fn papers(&mut self, text: impl Fn(&Cell) -> String) {
         let texts: Vec<String> = self.rows.iter().map(|cell| text(cell)).collect();
         if texts.iter().any(|text| text != NONE) {
@@ -103,7 +106,7 @@ mod tests {
     use crate::write::sample;
 
     #[test]
-    fn every_column_has_all_rows_and_the_papers_stand_where_it_says_something() {
+    fn every_column_has_all_rows_and_the_paper_has_columns_only_where_it_has_numbers() {
         let data = sample::data();
         for figure in &data.figures {
             let table = Table::of(figure);
@@ -120,7 +123,7 @@ mod tests {
             .expect("it is there");
         let row: Vec<&str> = table.columns.iter().map(|column| column.texts[at].as_str()).collect();
         assert_eq!(row[0], "aft");
-        // The paper's ratio and anomalies beside ours; none of its times.
+        // The paper's ratio and anomalies are shown beside ours, but none of its times.
         assert_eq!((row[5], row[7], row[8], row[9]), ("1.15 · 1.17", "0", "0", "0"), "{row:?}");
         assert_eq!(row[row.len() - 3..], ["4.38", "21.93", "1.00 create, 0.41 list, 2.97 put"], "{row:?}");
     }

@@ -1,11 +1,12 @@
-//! Numbers for people: as many digits as a measurement is good for, and a dash where there is none.
+//! Numbers for people: with as many digits as a measurement is good for, and a dash where there is
+//! no number.
 
 use crate::data::{Bound, Data, Run};
 
-/// What stands for a number that is not there.
+/// The text in place of a missing number.
 pub(super) const NONE: &str = "–";
 
-/// Three digits or so, with commas between thousands.
+/// Formats a number with about three significant digits, and commas between thousands.
 pub(super) fn number(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
@@ -17,7 +18,7 @@ pub(super) fn number(value: f64) -> String {
     fixed(value, digits)
 }
 
-/// With so many digits after the point.
+/// Formats a number with `digits` digits after the point.
 pub(super) fn fixed(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return NONE.to_owned();
@@ -25,7 +26,7 @@ pub(super) fn fixed(value: f64, digits: usize) -> String {
     grouped(&format!("{value:.digits$}"))
 }
 
-/// The same number, with commas between thousands.
+/// Adds commas between thousands to a formatted number.
 fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
@@ -39,23 +40,23 @@ fn grouped(text: &str) -> String {
     format!("{sign}{grouped}{rest}")
 }
 
-/// A number, or a dash.
+/// Formats a number, or returns a dash if there is none.
 pub(super) fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), number)
 }
 
-/// One way against another: each ratio, or a dash where there is none at all.
+/// Formats the ratios of one way to another; returns a dash if there are none.
 pub(super) fn ratios(ratios: Option<Vec<Option<f64>>>) -> String {
     let each = |ratios: Vec<Option<f64>>| ratios.into_iter().map(optional).collect::<Vec<_>>().join(" · ");
     ratios.map_or_else(|| NONE.to_owned(), each)
 }
 
-/// A number that somebody chose, as a point on a figure's axis.
+/// Formats a number that was chosen, such as a point on a figure's axis, with all of its digits.
 pub(super) fn x(value: f64) -> String {
     if value.is_finite() { grouped(&value.to_string()) } else { NONE.to_owned() }
 }
 
-/// So many in 10,000 of `of`.
+/// Formats the rate of `count` in `of`, scaled to 10,000.
 pub(super) fn in_ten_thousand(count: u64, of: u64) -> String {
     match (count, of) {
         (_, 0) => NONE.to_owned(),
@@ -64,7 +65,7 @@ pub(super) fn in_ten_thousand(count: u64, of: u64) -> String {
     }
 }
 
-/// A length of time.
+/// Formats a length of time.
 pub(super) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return NONE.to_owned();
@@ -77,26 +78,26 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// Names and versions of what took part.
+/// Returns the names and versions of the servers in a run.
 pub(super) fn versions(run: &Run) -> String {
     let versions: Vec<String> =
         run.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     versions.join(", ")
 }
 
-/// Tells when and how long a run measured, and what else the machine did.
+/// Returns the day, the seed and the duration of a run, and the load average before it.
 pub(super) fn how(run: &Run) -> String {
     let load = run.load_before.map(|load| format!(", load average {load:.2} before it began"));
     let took = duration(run.took_s);
     format!("{}, seed {}, {took}{}", run.day, run.seed, load.unwrap_or_default())
 }
 
-/// What a bound asks for.
+/// Returns the aim of a bound.
 pub(super) fn aim(bound: &Bound) -> String {
     format!("{} {}", if bound.at_least { "≥" } else { "≤" }, x(bound.aim))
 }
 
-/// How many of the bounds hold.
+/// Returns a sentence that says how many of the bounds hold.
 pub(super) fn held(data: &Data) -> String {
     let bounds = || data.figures.iter().flat_map(|figure| &figure.bounds);
     format!("{} of {} hold.", bounds().filter(|bound| bound.holds()).count(), bounds().count())

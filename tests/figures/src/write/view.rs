@@ -1,22 +1,23 @@
-//! A figure's stores, ways and points in the order in which they were measured, and one way against another.
+//! A figure's stores, ways and points in the order in which they were measured, and the ratios
+//! between ways.
 
 use crate::data::{Cell, Figure, Published, Seen, Speed, Y};
 use crate::levels;
 use crate::others::{self, etcd, powertools, restate};
 
-/// The things that a figure counts beside times.
+/// The things that a figure counts in addition to times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counts {
     /// Anomalies of reads.
     Anomalies,
     /// Effects that happened twice or in part.
     Effects,
-    /// What is wrong ends the run.
+    /// Nothing: a wrong result ends the measurement with an error.
     Nothing,
 }
 
 impl Speed {
-    /// In file names and CSV.
+    /// Returns its name in file names and CSV.
     pub(super) fn slug(self) -> &'static str {
         match self {
             Speed::AsIs => "as-is",
@@ -24,7 +25,7 @@ impl Speed {
         }
     }
 
-    /// In a sentence.
+    /// Returns its name in a sentence.
     pub(super) fn words(self) -> &'static str {
         match self {
             Speed::AsIs => "as is",
@@ -33,7 +34,7 @@ impl Speed {
     }
 }
 
-/// Each once, in the order of their first appearance.
+/// Returns each name once, in the order of first appearance.
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     for name in names {
@@ -53,7 +54,7 @@ impl Figure {
         distinct(self.cells.iter().map(|cell| cell.way.as_str()))
     }
 
-    /// The points on the axis, from left to right.
+    /// Returns the points on the axis, from left to right.
     pub(super) fn xs(&self) -> Vec<f64> {
         let mut xs: Vec<f64> = self.cells.iter().map(|cell| cell.x).filter(|x| x.is_finite()).collect();
         xs.sort_by(f64::total_cmp);
@@ -61,12 +62,12 @@ impl Figure {
         xs
     }
 
-    /// Whether there is an axis.
+    /// Returns true if the figure has an axis.
     pub(super) fn has_x(&self) -> bool {
         !self.x.is_empty()
     }
 
-    /// Returns the things that were counted beside times.
+    /// Returns the things that were counted in addition to times.
     pub(super) fn counts(&self) -> Counts {
         match self.id.as_str() {
             "exactly-once" | restate::TRANSFERS | powertools::TRANSFERS => Counts::Effects,
@@ -86,7 +87,8 @@ impl Figure {
         self.cells.iter().find(is_it)
     }
 
-    /// The cells of a panel or a part of a table, by `x`, then in their own order.
+    /// Returns the cells of a panel or of a part of a table, by `x`, then in the order of
+    /// measurement.
     pub(super) fn part(&self, store: &str, speed: Speed) -> Vec<&Cell> {
         let is_of = |cell: &&Cell| cell.store == store && cell.speed == speed;
         let mut cells: Vec<&Cell> = self.cells.iter().filter(is_of).collect();
@@ -94,17 +96,17 @@ impl Figure {
         cells
     }
 
-    /// What the paper says of the same point.
+    /// Returns the paper's numbers for the same point.
     pub(super) fn published(&self, store: &str, way: &str, x: f64) -> Option<&Published> {
         self.published.iter().find(|of| of.store == store && of.way == way && of.x == x)
     }
 
-    /// What ours is held against: every other way, and ours with a part left out.
+    /// Returns the ways that AFT is compared with: every other way, and AFT with a part left out.
     pub(super) fn baselines(&self) -> Vec<&str> {
         self.ways().into_iter().filter(|way| !is_ours(way) || leaves_out(way)).collect()
     }
 
-    /// What the ratios are of, in words.
+    /// Returns the name of the quantities whose ratios are shown.
     pub(super) fn compares(&self) -> &'static str {
         match self.y {
             Y::Latency => "p50 · p99",
@@ -113,14 +115,16 @@ impl Figure {
         }
     }
 
-    /// Ours against a baseline at the same point: median and 99th percentile, or throughput. None of a baseline itself.
+    /// Returns the ratios of AFT's cell to a baseline at the same point: median and 99th
+    /// percentile, or throughput, or dollars. None if `cell` is not AFT's or is the baseline
+    /// itself.
     pub(super) fn ratios(&self, cell: &Cell, baseline: &str) -> Option<Vec<Option<f64>>> {
         let compared = is_ours(&cell.way) && cell.way != baseline;
         let other = self.cell(&cell.store, cell.speed, baseline, cell.x).filter(|_| compared)?;
         Some(quotients(seen(&cell.seen, self.y), seen(&other.seen, self.y)))
     }
 
-    /// The same of the paper's numbers.
+    /// Returns the same ratios of the paper's numbers.
     pub(super) fn published_ratios(&self, cell: &Cell, baseline: &str) -> Option<Vec<Option<f64>>> {
         let of = |way: &str| {
             let of = self.published(&cell.store, way, cell.x)?;
@@ -136,17 +140,17 @@ impl Figure {
     }
 }
 
-/// Whether a way goes through the shim.
+/// Returns true if a way goes through AFT.
 fn is_ours(way: &str) -> bool {
     way.starts_with("aft")
 }
 
-/// Whether it does so with a part left out.
+/// Returns true if a way leaves out a part of AFT, such as its cache or collecting.
 fn leaves_out(way: &str) -> bool {
     way.split(' ').any(|word| word == "without" || word == "not")
 }
 
-/// Latencies of no transaction at all are none.
+/// Returns a latency, or none if there was no transaction.
 pub(super) fn latency(seen: &Seen, value: f64) -> Option<f64> {
     (value.is_finite() && seen.transactions > 0).then_some(value)
 }
@@ -170,7 +174,7 @@ mod tests {
     use crate::write::sample;
 
     #[test]
-    fn ours_is_held_against_every_other_way_and_against_itself_with_a_part_left_out() {
+    fn baselines_are_every_other_way_and_aft_with_a_part_left_out() {
         let data = sample::data();
         let baselines = |id: &str| sample::figure(&data, id).baselines();
         assert_eq!(baselines("end-to-end"), ["plain", "store's transactions"]);
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_the_same_point_and_none_without_both() {
+    fn ratios_compare_one_point_and_need_both_numbers() {
         let mut data = sample::data();
         let figure = sample::figure_mut(&mut data, "end-to-end");
         let of = |figure: &crate::data::Figure, way: &str| {
@@ -199,7 +203,7 @@ mod tests {
         let (seen, published) = of(figure, "aft");
         assert_eq!(seen, Some(vec![Some(ours / 100.0), None]));
         assert_eq!(published, Some(vec![Some(69.1 / 60.1), Some(145.0 / 124.0)]));
-        assert_eq!(of(figure, "plain"), (None, None), "of a baseline there is none");
+        assert_eq!(of(figure, "plain"), (None, None), "a baseline has no ratios");
         assert_eq!(of(figure, "store's transactions"), (None, None));
     }
 }
