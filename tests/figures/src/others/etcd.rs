@@ -79,6 +79,7 @@ pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Result<Vec<(&'sta
             continue;
         }
         for clients in CLIENTS {
+            // The ways alternate, so that each has its share of old servers and of busy minutes.
             for round in 0..ROUNDS {
                 for side in ways(round, ETCD) {
                     bar.set_message(format!("{figure} {} {clients}", side.way));
@@ -92,6 +93,8 @@ pub(crate) async fn run(choice: &Choice, bar: &ProgressBar) -> Result<Vec<(&'sta
                     bar.inc(1);
                 }
             }
+            // Between points, when nothing is in flight: the values must not change while they are
+            // read page by page.
             place.check().await?;
         }
     }

@@ -54,6 +54,7 @@ pub(crate) async fn closed<C: Caller>(callers: Vec<C>, length: Length) -> Result
     let until = from + length.time;
     let tasks = callers.into_iter().map(|caller| tokio::spawn(client(caller, from, until)));
     let parts = try_join_all(tasks).await.map_err(|why| format!("a client failed: {why}"))?;
+    // Quantiles are those of all calls together; a mean of the clients' quantiles would hide tails.
     let mut all = latencies();
     let (mut attempts, mut errors, mut callers) = (0, BTreeMap::<String, u64>::new(), Vec::new());
     for part in parts {

@@ -124,6 +124,7 @@ pub(crate) async fn run(
     let mut outcome = Outcome::default();
     for other in choice.others() {
         bar.set_message(format!("{}: starts", other.name()));
+        // A product that cannot be installed is left out; that is no failure of the run.
         if let Err(why) = have(other, bar).await {
             let figures = other.figures().join(", ");
             outcome.left_out.push(format!("left out {figures}: {why}"));
@@ -137,6 +138,7 @@ pub(crate) async fn run(
         match measured {
             Ok(cells) => {
                 outcome.cells.extend(cells);
+                // Versions only of what was measured: they are shown beside the cells.
                 let home = Home::from_environment();
                 let made = other.services().iter();
                 versions.extend(made.map(|service| (service.to_string(), service.version(&home))));

@@ -139,12 +139,14 @@ fn section(figure: &Figure) -> String {
         escape(&figure.about),
         figure.run.as_ref().map(run).unwrap_or_default()
     );
+    // One legend for all panels: a way looks the same in each.
     for (way, look) in plot::looks(figure) {
         let key = look.key(2.0, 6.0);
         let _ =
             write!(html, "<span><svg class=\"plot\" viewBox=\"0 0 28 12\">{key}</svg>{}</span>", escape(way));
     }
     let _ = writeln!(html, "</p><p>{}</p>", plot::strokes(figure));
+    // A store's panels at both speeds are side by side, to be compared.
     for store in figure.stores() {
         html.push_str("<div class=\"pair\">");
         for speed in [Speed::AsIs, Speed::Cloud] {
