@@ -14,7 +14,7 @@ pub(crate) const RECORD: &str = "idempotency record";
 /// The figure's description.
 pub(crate) const ABOUT: &str = "Requests of two functions, each of which counts one up.\n\
     Every fifth attempt dies before or after one of its steps, every twentieth request is delivered twice at the same time,\n\
-    and an attempt that failed is retried a second later, at most twice.\n\
+    and an attempt that failed is retried after one second, and once more after two.\n\
     The ways are: plain; with the usual idempotency record (in progress, work, done); through aft with a request ID.\n\
     A double effect counts twice what should count once; a half effect has only one of the two counts at the end.\n\
     Fractured are halves that readers saw meanwhile.\n\
