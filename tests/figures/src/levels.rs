@@ -70,7 +70,7 @@ fn points(figure: &str) -> (&'static [&'static str], &'static [usize]) {
         COST => (BOTH, &[1]),
         HOT => (&[AFT_SERIALIZABLE], &HOT_CLIENTS),
         MANY => (BOTH, &MANY_CLIENTS),
-        _ => unreachable!("{figure} is none of these"),
+        _ => unreachable!("{figure} is no figure of this file"),
     }
 }
 
@@ -232,7 +232,7 @@ impl Place {
                 Ok(load::closed(callers, length).await?.0)
             }
             HOT => self.count_up(clients, length).await,
-            _ => unreachable!("{figure} is none of these"),
+            _ => unreachable!("{figure} is no figure of this file"),
         }
     }
 
