@@ -134,7 +134,8 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
                 continue;
             };
             let in_tests = krate.folder.starts_with("tests/");
-            // Checked apart from the table: a permitted edge may enable a feature that is not permitted.
+            // Checked apart from the table: a permitted edge may enable a feature that is not
+            // permitted.
             if edge.bugs && !in_tests && !edge.dev {
                 found.push(format!("{name} turns {to}'s planted bugs on: only tests do"));
             }
