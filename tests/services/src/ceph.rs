@@ -1,14 +1,18 @@
-//! Ceph's radosgw, an S3 server that shares no code with the others (LGPL): from Debian's packages, on a cluster of one node.
+//! Ceph's radosgw, an S3 server that shares no code with the others (LGPL): from Debian's packages,
+//! on a cluster of one node.
 //!
-//! For the long tests: its packages are many, and a start takes ten seconds. What is kept in the home is `ceph.sh`, which starts the
-//! monitor, the OSD and radosgw, and becomes the last: a signal to the program is one to radosgw, and the others end with it. It decides
-//! `If-None-Match: *` atomically, and what it has acknowledged survives a SIGKILL of all three.
+//! For the long tests only: it needs many packages, and a start takes ten seconds. The home holds
+//! `ceph.sh`, which starts the monitor, the OSD and radosgw, and then execs radosgw: a signal to
+//! the program reaches radosgw, and the other two end with it. It decides `If-None-Match: *`
+//! atomically, and acknowledged writes survive a SIGKILL of all three.
 //!
-//! Traps of 16.2, Debian 12's:
-//! * `PUT` compares `If-Match` with the ETag without its quotes; with them, as they belong there, nothing ever matches and all is 412.
-//! * `PUT` of a bucket that is there answers 200 to its owner.
-//! * The OSD opens its file with `O_DIRECT`: a temporary directory on a file system without that (an older tmpfs) will not do.
-//! * A signature needs the header `x-amz-content-sha256`, which curl sends only if it is told to.
+//! Traps of version 16.2 (Debian 12):
+//! * `PUT` compares `If-Match` with the ETag without its quotes. With the quotes, which the
+//!   standard requires, nothing ever matches and every answer is 412.
+//! * `PUT` of an existing bucket answers 200 to its owner.
+//! * The OSD opens its file with `O_DIRECT`, so the temporary directory must not be on a file
+//!   system without it (such as an older tmpfs).
+//! * A signature needs the header `x-amz-content-sha256`, which curl sends only on request.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +24,7 @@ use crate::{Error, Service, health, tool};
 
 const SCRIPT: &str = include_str!("ceph.sh");
 
-/// What the script runs, but for what every Debian has.
+/// The programs that the script runs, except those that every Debian has.
 const PROGRAMS: [&str; 7] =
     ["radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool"];
 
@@ -47,7 +51,8 @@ impl Recipe for Ceph {
         directory.join("cluster")
     }
 
-    /// Installs nothing: that is for whoever owns the machine.
+    /// Checks that the packages are installed, and writes the script. It installs nothing: that is
+    /// up to the machine's owner.
     fn make(&self, directory: &Path, _: &dyn Fn(&str)) -> Result<(), Error> {
         let missing = PROGRAMS.into_iter().find(|program| tool::ask(program, &["--version"]).is_none());
         if let Some(missing) = missing {
@@ -64,18 +69,21 @@ impl Recipe for Ceph {
         command.arg(data).args([&port.to_string(), KEYS.access, KEYS.secret]);
     }
 
-    /// A list of nobody's buckets. radosgw listens only when it has read its pools.
+    /// Returns true if an anonymous listing of buckets answers 200. radosgw listens only once it
+    /// has read its pools.
     fn answers(&self, port: u16) -> bool {
         health::is_ok(port, "/")
     }
 
-    /// By curl, which signs: nobody without keys may make one.
+    /// Creates the bucket with curl, which signs the request: anonymous callers may not create one.
     fn create_bucket(&self, _: &Path, port: u16, name: &str) -> Result<(), Error> {
         let what = format!("make the bucket {name}");
         let refused = |how| Err(Error::Refused { service: Service::Ceph, what: what.clone(), how });
+        // radosgw answers 200 to the owner's second PUT, so an existing bucket has to be looked
+        // for.
         match health::status(port, "GET", &format!("/{name}")) {
             Ok(404) => {}
-            Ok(status) => return refused(format!("it is there ({status})")),
+            Ok(status) => return refused(format!("it already exists ({status})")),
             Err(why) => return Err(Error::io(format!("cannot {what}"))(why)),
         }
         let output = Command::new("curl")

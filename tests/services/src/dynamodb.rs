@@ -1,13 +1,16 @@
-//! DynamoDB Local, Amazon's own: fetched with Maven, and run as a separate program by tests alone. Its licence allows neither to pass it on nor to build
-//! it into anything, so nothing of it is kept here.
+//! DynamoDB Local, Amazon's own: fetched with Maven, and run as a separate program by tests alone.
+//! Its licence forbids redistributing it or building it into anything, so no part of it is in this
+//! repository.
 //!
-//! What is kept in the home is `dynamodb.py` beside the jars: it makes the socket at 127.0.0.1, enters a network namespace, and becomes java. Data are in files (SQLite), and
-//! what it has acknowledged survives a SIGKILL.
+//! The home holds `dynamodb.py` beside the jars: it makes the socket at 127.0.0.1, enters a network
+//! namespace, and execs java. The data is in files (SQLite), and acknowledged writes survive a
+//! SIGKILL.
 //!
 //! Traps:
-//! * It listens at every address of the machine and cannot be told otherwise: hence the namespace.
-//! * It checks no signature, but an access key must be letters and digits.
-//! * It answers 400 to a GET, as to everything that is no signed request.
+//! * It listens at every address of the machine and has no setting for that, which is why it runs
+//!   in a namespace.
+//! * It checks no signature, but an access key must consist of letters and digits.
+//! * It answers 400 to a GET, as to every request that is not signed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +23,7 @@ use crate::{Error, Service, health, tool};
 
 const SCRIPT: &str = include_str!("dynamodb.py");
 
-/// What Maven is to fetch, with all that it needs.
+/// The version that Maven fetches, with all its dependencies.
 const VERSION: &str = "2.6.1";
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -44,9 +47,9 @@ const WHY: &str =
 const INSTALL: &str = "apt-get install --no-install-recommends default-jre-headless maven python3 util-linux";
 const INSTALL_NAMESPACE: &str = "run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; a container needs CAP_SYS_ADMIN)";
 
-/// A file system in memory, as every Linux has one; in a container it may be small.
+/// A file system in memory that every Linux has; in a container it may be small.
 const MEMORY: &str = "/dev/shm";
-/// Far more than a test writes.
+/// The free space that is required in [`MEMORY`]: far more than a test writes.
 const MEMORY_BYTES_MIN: u64 = 1 << 30;
 
 const KEYS: Keys = Keys { access: "afttests", secret: "afttestssecret" };
@@ -80,7 +83,8 @@ impl Recipe for DynamoDb {
                 return refused(format!("{program} is not installed"), INSTALL);
             }
         }
-        // The interpreter itself, not a shim that looks for it in the home of whoever starts it.
+        // The interpreter itself, not a wrapper that looks for it in the home of the user who runs
+        // it.
         let Some(python) = tool::ask("python3", &["-c", "import sys; print(sys.executable)"]) else {
             return refused("python3 is not installed".to_owned(), INSTALL);
         };
@@ -93,6 +97,8 @@ impl Recipe for DynamoDb {
         write(&program, &format!("#!{python}\n{SCRIPT}"))?;
         fs::set_permissions(&program, Permissions::from_mode(0o755))
             .map_err(Error::io(format!("cannot make {} a program", program.display())))?;
+        // The script tries every way to make a namespace: better to fail here than at a test's
+        // start.
         if tool::ask(&program.display().to_string(), &["check"]).is_none() {
             return refused("no network namespace can be made".to_owned(), INSTALL_NAMESPACE);
         }
@@ -106,15 +112,16 @@ impl Recipe for DynamoDb {
         command.arg(data).arg(port.to_string());
     }
 
-    /// In memory where there is room: it syncs writes one by one, some fifty a second on a disk, and four times as many here. A SIGKILL takes
-    /// nothing of either.
+    /// Returns a directory in memory if there is enough room. The server syncs each write: about
+    /// fifty a second on a disk, and four times as many in memory. A SIGKILL loses nothing in
+    /// either place.
     fn data_root(&self) -> PathBuf {
         let room = rustix::fs::statvfs(MEMORY).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= MEMORY_BYTES_MIN);
         let writable = room && tempfile::tempfile_in(MEMORY).is_ok();
         if writable { PathBuf::from(MEMORY) } else { std::env::temp_dir() }
     }
 
-    /// It refuses what is not signed.
+    /// Returns true if an unsigned GET is answered 400, which a running server does.
     fn answers(&self, port: u16) -> bool {
         health::status(port, "GET", "/").is_ok_and(|status| status == 400)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, each with what to do about it.
+//! The errors of this crate, each with what to do about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,34 +6,35 @@ use std::time::Duration;
 use crate::Service;
 use crate::service::ALL;
 
-/// Why a service cannot be had or does not run.
+/// The reason why a service cannot be fetched, started or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A program that makes the service is not there, or is too old. Install it, or skip the service.
+    /// A program that is needed to make the service is missing or too old. Install it, or skip the
+    /// service.
     #[error("{what}: {why}; {install}, or set AFT_SKIP_SERVICES={service}")]
     Tool {
-        /// The service that wants it.
+        /// The service that needs it.
         service: Service,
-        /// What was found, such as "go is not installed".
+        /// The finding, such as "go is not installed".
         what: String,
-        /// What it is for.
+        /// The program's purpose.
         why: &'static str,
-        /// What to install.
+        /// The command or the packages that install it.
         install: &'static str,
     },
-    /// A program that makes the service failed. What it said tells why.
+    /// A program that makes the service failed. Its output shows why.
     #[error("{service}: `{command}` {how}; it said:\n{said}")]
     ToolFailed {
         /// The service that it was making.
         service: Service,
         /// The command line.
         command: String,
-        /// How it ended.
+        /// The way in which it ended.
         how: String,
         /// Its last lines.
         said: String,
     },
-    /// Tests never download: fetch it first, or skip it.
+    /// The service was not fetched. Tests never download: fetch it first, or skip it.
     #[error(
         "{service} is not in {}: run `cargo xtask services --fetch {service}` first (`cargo xtask test` does), or set AFT_SKIP_SERVICES={service}",
         home.display()
@@ -41,71 +42,71 @@ pub enum Error {
     NotFetched {
         /// The service.
         service: Service,
-        /// Where it was looked for.
+        /// The directory in which it was looked for.
         home: PathBuf,
     },
-    /// Its process ended before it answered. What it said tells why.
+    /// The service's process ended before it answered. Its output shows why.
     #[error("{service} ended at its start ({how}); it said:\n{said}")]
     Ended {
         /// The service.
         service: Service,
-        /// How it ended.
+        /// The way in which it ended.
         how: String,
         /// Its last lines.
         said: String,
     },
-    /// It runs and does not answer. What it said may tell why.
+    /// The service's process runs and does not answer. Its output may show why.
     #[error("{service} does not answer at port {port} after {waited:?}; it said:\n{said}")]
     NotReady {
         /// The service.
         service: Service,
-        /// Where it should listen.
+        /// The port at which it should listen.
         port: u16,
-        /// How long it was waited for.
+        /// The time after which the wait was ended.
         waited: Duration,
         /// Its last lines.
         said: String,
     },
-    /// A program did not print what it was waited for. What it said tells why.
+    /// A program did not print the expected text. Its output shows why.
     #[error("{program} {how} and has not said {words:?}; it said:\n{said}")]
     Silent {
         /// The program's name.
         program: String,
-        /// The way in which it ended, or the time for which it was waited for.
+        /// The way in which it ended, or the time for which it has run.
         how: String,
         /// The text that it should have printed.
         words: String,
         /// Its last lines.
         said: String,
     },
-    /// It refused a request of the harness.
+    /// The service rejected a request of the test harness.
     #[error("{service} refused to {what}: {how}")]
     Refused {
         /// The service.
         service: Service,
-        /// What it was asked.
+        /// The request, such as "make the bucket aft".
         what: String,
-        /// What it answered.
+        /// The answer.
         how: String,
     },
-    /// No such service. The message names those that there are.
+    /// There is no service of this name. The message lists those that exist.
     #[error("there is no service named {name:?}; there are {}", names())]
     Unknown {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
     },
-    /// The operating system refused.
+    /// A call of the operating system failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was to be done, with its path.
+        /// The action that failed, with its path.
         what: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Wraps an answer of the operating system.
+    /// Wraps an error of the operating system, with the action that failed.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         |source| Error::Io { what, source }

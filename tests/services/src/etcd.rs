@@ -1,13 +1,14 @@
-//! etcd, a replicated key-value store (Apache-2.0): built from source out of Go's modules, and run
-//! as a separate program by the figures alone.
+//! etcd, a replicated key-value store (Apache-2.0): built from source as a Go module, and run as a
+//! separate program by the figures alone.
 //!
-//! One member, with its usual settings: what it has acknowledged is fsynced to its log.
+//! One member with its default settings: an acknowledged write is fsynced to its log.
 //!
 //! Traps:
-//! * `go install MODULE@VERSION` refuses it, since its `go.mod` replaces modules by folders beside
-//!   it. A module of ours that asks for it is built instead: replacements of others do not count.
-//! * It always listens for other members. Port 0 lets the kernel choose, and nobody ever asks
-//!   there.
+//! * `go install MODULE@VERSION` rejects it, because its `go.mod` replaces modules by folders
+//!   beside it. A module of ours that requires it is built instead: replacements in dependencies do
+//!   not count.
+//! * It always listens for other members. With port 0 the kernel chooses a port, which no test ever
+//!   uses.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,17 +19,17 @@ use crate::{Error, Service, health, tool};
 
 const MODULE: &str = "go.etcd.io/etcd/server/v3";
 const VERSION: &str = "v3.7.3";
-/// The version of Go that its go.mod asks for.
+/// The oldest version of Go that its go.mod allows.
 const GO_MIN: GoVersion = (1, 26);
-/// Without symbols and paths of this machine.
+/// Flags that leave symbols and this machine's paths out of the program.
 const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
-/// The module that asks for it; `go get` adds what it needs, with sums.
+/// The module that requires it; `go get` adds the dependencies, with their checksums.
 const GO_MOD: &str = "module aft-tests/etcd\n\ngo 1.26\n";
 
 const WHY: &str = "etcd is built from source by `go build`";
 const INSTALL: &str = "install Go >= 1.26";
 
-/// The address of who never comes: other members.
+/// The address for other members, which never connect.
 const NO_PEERS: &str = "http://127.0.0.1:0";
 const NAME: &str = "one";
 
@@ -61,8 +62,8 @@ impl Recipe for Etcd {
         ];
         let go = |arguments: &[&str]| tool::run(Service::Etcd, Path::new("go"), arguments, &environment, say);
         go(&["get", &at, &format!("{MODULE}@{VERSION}")])?;
-        // -v names every package that is compiled: the only sign of life in the minute that this
-        // takes.
+        // -v prints every package that is compiled: the only progress to be seen in the minute that
+        // this takes.
         go(&["build", &at, "-v", FLAGS[0], FLAGS[1], "-o=etcd", MODULE])
     }
 

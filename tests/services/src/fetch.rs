@@ -1,5 +1,6 @@
-//! Brings a service to its place, once: a lock so that two processes do not make it at the same time, and a stamp, written last, that
-//! says what is there. What a broken attempt left is thrown away.
+//! Makes a service in the home, once: a lock keeps two processes from making it at the same time,
+//! and a stamp, which is written last, records what is there. The remains of an attempt that failed
+//! are removed.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Home, Service, home};
 
-/// How a service came to be there.
+/// The result of [`fetch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fetched {
-    /// It was there before.
+    /// The service was there before.
     Before,
-    /// It was made now, in this time.
+    /// The service was made now, in this time.
     Now(Duration),
 }
 
@@ -34,11 +35,13 @@ pub(crate) fn fetch(service: Service, home: &Home, say: &dyn Fn(&str)) -> Result
         }
         Err(TryLockError::Error(why)) => return Err(Error::io(cannot_lock())(why)),
     }
-    // Whoever held the lock may have made it.
+    // The process that held the lock may have made it.
     if home.has(service) {
         return Ok(Fetched::Before);
     }
     let (directory, recipe) = (home.of(service), service.recipe());
+    // Without a valid stamp, the directory holds another version or the remains of a failed
+    // attempt.
     if directory.exists() {
         fs::remove_dir_all(&directory)
             .map_err(Error::io(format!("cannot remove {}", directory.display())))?;

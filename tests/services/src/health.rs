@@ -1,18 +1,19 @@
-//! One HTTP request without a client library: enough to ask a server whether it serves.
+//! One HTTP request without a client library: enough to check that a server serves.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may be silent: long for a busy machine, short against the deadline of a start.
+/// The longest time for which a server may be silent: long for a busy machine, short compared with
+/// the deadline of a start.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// Whether a path answers 200.
+/// Returns true if a GET of `path` answers 200.
 pub(crate) fn is_ok(port: u16, path: &str) -> bool {
     status(port, "GET", path).is_ok_and(|status| status == 200)
 }
 
-/// The status of an empty request's answer.
+/// Sends a request without a body, and returns the status of the answer.
 pub(crate) fn status(port: u16, method: &str, path: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), SILENCE_MAX)?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;

@@ -1,17 +1,20 @@
-//! Where the fetched services are kept: `target/services` of the workspace, or what `AFT_SERVICES_DIR` names.
+//! The directory that holds the fetched services: `target/services` of the workspace, or the one
+//! that `AFT_SERVICES_DIR` names.
 //!
-//! Not the target directory that cargo was told: services outlive a change of that, and another checkout may share them.
+//! Not in the target directory that cargo is configured with: services outlive a change of that
+//! setting, and another checkout may share them.
 
 use std::path::{Path, PathBuf};
 
 use crate::Service;
 
-/// A directory with one folder a service.
+/// A directory with one folder per service.
 #[derive(Debug, Clone)]
 pub struct Home(PathBuf);
 
 impl Home {
-    /// The one that the environment names. A relative `AFT_SERVICES_DIR` starts at the workspace's root, whoever reads it.
+    /// Returns the directory that the environment names. A relative `AFT_SERVICES_DIR` starts at
+    /// the workspace's root, in every process.
     pub fn from_environment() -> Home {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
@@ -23,26 +26,27 @@ impl Home {
         }
     }
 
-    /// Where it is.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// One service's folder.
+    /// Returns the folder of `service`.
     pub fn of(&self, service: Service) -> PathBuf {
         self.0.join(service.name())
     }
 
-    /// Whether this very version of a service is there, whole.
+    /// Returns true if the current version of `service` is there and complete.
     pub(crate) fn has(&self, service: Service) -> bool {
         let (directory, recipe) = (self.of(service), service.recipe());
         let stamp = std::fs::read_to_string(stamp(&directory));
-        // The program's path follows links: a cache that was carried to another machine may have lost what it points to.
+        // `exists` follows links: a cache that was copied to another machine may lack their
+        // targets.
         stamp.is_ok_and(|stamp| stamp == recipe.stamp(&directory)) && recipe.program(&directory).exists()
     }
 }
 
-/// The file that is written last.
+/// Returns the path of the stamp, the file that is written last.
 pub(crate) fn stamp(directory: &Path) -> PathBuf {
     directory.join("stamp")
 }

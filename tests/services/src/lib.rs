@@ -1,10 +1,11 @@
-//! Real servers for the tests: programs of other people, built or downloaded once, started as separate processes on loopback, and
-//! killed, paused and restarted by whoever tests against them.
+//! Real servers for the tests: third-party programs, built or downloaded once, started as separate
+//! processes on loopback, and killed, paused and restarted by the tests.
 //!
 //! ```no_run
 //! use aft_services::Service;
 //!
-//! // None if AFT_SKIP_SERVICES names it (the test then counts as skipped); a panic that says what to do if it cannot be had.
+//! // None if AFT_SKIP_SERVICES names it (the test then counts as skipped). A panic, with a message
+//! // that says what to do, if it was not fetched or does not start.
 //! let Some(mut server) = Service::Minio.start_or_skip() else { return };
 //! server.create_bucket("aft").expect("a fresh server takes a bucket");
 //! println!("{} {} {}", server.endpoint(), server.access_key(), server.secret_key());
@@ -12,14 +13,19 @@
 //! server.restart().expect("its data is still there");
 //! ```
 //!
-//! * [`service`] – which there are; one file each has its version, its making and its start: [`minio`], [`moto`], [`redis`], [`dynamodb`], and for the long tests
-//!   [`ceph`]. The figures compare AFT with others: [`etcd`], [`restate`], [`powertools`] (a library, no server).
-//! * [`home`] – where they are kept; [`fetch`] – how they come there, once; [`tool`] – the programs that make them.
-//! * [`program`] – a program of ours or of the reader's that lives as a service does.
-//! * [`server`] – one that runs; [`supervised`] – its process, that never outlives ours; [`port`], [`health`], [`log`].
+//! * [`service`] – the list of services. Each has a file with its version, how it is made and how
+//!   it is started: [`minio`], [`moto`], [`redis`], [`dynamodb`], and for the long tests [`ceph`].
+//!   The figures compare AFT with others: [`etcd`], [`restate`], [`powertools`] (a library, not a
+//!   server).
+//! * [`home`] – the directory in which they are kept; [`fetch`] – brings them there, once; [`tool`]
+//!   – the programs that make them.
+//! * [`program`] – a program of the project or of the test, which is run in the same way.
+//! * [`server`] – a running service; [`supervised`] – its process, which never outlives ours;
+//!   [`port`], [`health`], [`log`].
 //! * [`skip`] – `AFT_SKIP_SERVICES`.
 //!
-//! Fetching is never done by a test: `cargo xtask test` does it first, as a step of its own. Not for production: one drive, known keys.
+//! Tests never fetch: `cargo xtask test` does it first, as a separate step. Not for production: one
+//! drive, well-known keys.
 
 mod ceph;
 mod dynamodb;

@@ -1,16 +1,18 @@
-//! The last lines of a process: read all the time, since a full pipe would stop it, and kept to tell why something failed.
+//! The last lines that a process printed: read all the time, since a full pipe would block the
+//! process, and kept to show why something failed.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-/// Lines that are kept: enough for a stack trace.
+/// The number of lines that are kept: enough for a stack trace.
 const LINES_MAX: usize = 200;
-/// Bytes that are kept of a line.
+/// The number of bytes that are kept of a line.
 const LINE_LEN_MAX: usize = 1_000;
 
-/// Shared by those who read a process's pipes and those who show its lines.
+/// The last lines, shared by the threads that read a process's pipes and the callers that show its
+/// lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<VecDeque<String>>>);
 
@@ -23,14 +25,14 @@ impl Log {
         self.lines().back().cloned()
     }
 
-    /// Returns the text after `words` in the last line that has them.
+    /// Returns the text after `words` in the last line that contains them.
     pub(crate) fn after(&self, words: &str) -> Option<String> {
         let lines = self.lines();
         let found = lines.iter().rev().find_map(|line| line.split_once(words));
         found.map(|(_, rest)| rest.to_owned())
     }
 
-    /// Reads a pipe to its end.
+    /// Starts a thread that reads `pipe` to its end.
     pub(crate) fn follow(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = self.clone();
         std::thread::spawn(move || {

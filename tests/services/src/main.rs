@@ -1,21 +1,24 @@
-//! `cargo xtask services`: fetches services and runs them until Ctrl-C, for people who try things by hand.
+//! `cargo xtask services`: fetches services and runs them until Ctrl-C, for people who try things
+//! by hand.
 
 use std::process::ExitCode;
 
 use aft_services::{Error, Fetched, Home, Server, Service};
 use clap::Parser;
 
-/// Where the sample lines put things, as in [`Server::store`].
+/// The bucket in the sample lines, as in [`Server::store_url`].
 const BUCKET: &str = "aft";
 
-/// Real servers for tests, on loopback. Without names, those of the everyday tests (minio, moto, redis, dynamodb) that AFT_SKIP_SERVICES does not name. There is also ceph, for long tests, and etcd, restate and powertools, which figures compare with.
+/// Real servers for tests, on loopback. Without names: those of the everyday tests (minio, moto,
+/// redis, dynamodb), except those that AFT_SKIP_SERVICES names. There are also ceph, for the long
+/// tests, and etcd, restate and powertools, with which the figures compare AFT.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {
-    /// Only fetch them, if they are not there yet.
+    /// Only fetch them, if they are not there yet
     #[arg(long)]
     fetch: bool,
-    /// Which ones.
+    /// The services to fetch and run
     #[arg(value_name = "SERVICE")]
     services: Vec<Service>,
 }
@@ -37,7 +40,8 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     if arguments.fetch {
         return Ok(());
     }
-    // Asked for first: from here on a signal ends the wait below instead of this process, so that the data is removed.
+    // Registered first: from here on a signal ends the wait below instead of this process, so that
+    // the servers' data is removed.
     let signals =
         signals().map_err(|source| Error::Io { what: "cannot wait for signals".to_owned(), source })?;
     let (servers, libraries): (Vec<Service>, Vec<Service>) =
@@ -57,7 +61,8 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     Ok(())
 }
 
-/// The named ones, whatever the environment says; otherwise the everyday ones that it wants.
+/// Returns the named services, even those that the environment skips; without names, the everyday
+/// services that the environment does not skip.
 fn chosen(arguments: &Arguments) -> Result<Vec<Service>, Error> {
     if !arguments.services.is_empty() {
         return Ok(arguments.services.clone());
@@ -73,7 +78,8 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Service>, Error> {
     Ok(services)
 }
 
-/// Fetches all of them, whatever becomes of one: the first failure is the result, and each is told.
+/// Fetches every service, also after a failure. The first failure is the result; the others are
+/// printed.
 fn fetch(services: &[Service]) -> Result<(), Error> {
     let home = Home::from_environment();
     let mut result = Ok(());
@@ -88,7 +94,7 @@ fn fetch(services: &[Service]) -> Result<(), Error> {
     result
 }
 
-/// Ctrl-C, or what a supervisor sends.
+/// Returns a future that ends at Ctrl-C or at a supervisor's SIGTERM.
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -100,7 +106,7 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// As lines to copy.
+/// Prints the server's address and settings, as lines to copy into a shell.
 fn show(server: &Server) {
     println!("\n{} at 127.0.0.1:{}:", server.service(), server.port());
     for (name, value) in server.environment() {

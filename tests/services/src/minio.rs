@@ -1,15 +1,18 @@
-//! MinIO, an S3 server (AGPL-3.0): built from source by the vendor's only way, `go install`, and run as a separate program by tests alone.
+//! MinIO, an S3 server (AGPL-3.0): built from source with `go install`, the only way that the
+//! vendor offers, and run as a separate program by tests alone.
 //!
-//! One drive in a directory. It decides `If-None-Match: *` atomically, and what it has acknowledged survives a SIGKILL.
+//! One drive in a directory. It decides `If-None-Match: *` atomically, and acknowledged writes
+//! survive a SIGKILL.
 //!
 //! Traps:
-//! * It listens on `[::1]` as well as on the `127.0.0.1` that it is told; nowhere else.
+//! * It listens on `[::1]` as well as on the given `127.0.0.1`; nowhere else.
 //! * `/minio/health/live` answers 200 before requests are served; `/minio/health/cluster` does not.
-//! * Names are paths. While an object `k` exists, listings hide every `k/…`, though each can be got; a part between slashes of more than 255
-//!   bytes, an empty one, `.` and `..` are refused with 400.
+//! * Names are paths. While an object `k` exists, listings hide every `k/…`, although a get finds
+//!   each of them. A part between slashes that is empty, `.`, `..`, or longer than 255 bytes is
+//!   rejected with 400.
 //! * `DELETE` ignores `If-Match`; `PUT` honours it.
-//! * The check against drives on the root disk does not concern a single drive, so `MINIO_CI_CD`, which also changes how deleted data is
-//!   thrown away, is not needed.
+//! * The check against drives on the root disk does not apply to a single drive, so `MINIO_CI_CD`,
+//!   which would also change how deleted data is removed, is not needed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,11 +21,11 @@ use crate::service::{Keys, Recipe};
 use crate::tool::GoVersion;
 use crate::{Error, Service, health, tool};
 
-/// The last version: the repository is archived, and its tags are no Go versions.
+/// The last version. The repository is archived, and its tags are not Go versions.
 const MODULE: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
-/// Without symbols and paths of this machine.
+/// Flags that leave symbols and this machine's paths out of the program.
 const FLAGS: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
-/// The version of Go that its go.mod asks for.
+/// The oldest version of Go that its go.mod allows.
 const GO_MIN: GoVersion = (1, 24);
 
 const WHY: &str = "MinIO is built from source by `go install`";
@@ -49,7 +52,8 @@ impl Recipe for Minio {
 
     fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
         tool::require_go(Service::Minio, GO_MIN, WHY, INSTALL)?;
-        // -v names every package that is compiled: the only sign of life in the minutes that this takes.
+        // -v prints every package that is compiled: the only progress to be seen in the minutes
+        // that this takes.
         let arguments = ["install", "-v", FLAGS[0], FLAGS[1], MODULE];
         let environment = [("GOBIN", directory), ("CGO_ENABLED", Path::new("0"))];
         tool::run(Service::Minio, Path::new("go"), &arguments, &environment, say)
@@ -62,7 +66,7 @@ impl Recipe for Minio {
             .env("MINIO_ROOT_USER", KEYS.access)
             .env("MINIO_ROOT_PASSWORD", KEYS.secret)
             .env("MINIO_BROWSER", "off")
-            // Asks nobody whether there is a newer one.
+            // Keeps the server from looking for a newer version of itself.
             .env("MINIO_UPDATE", "off");
     }
 
@@ -70,7 +74,7 @@ impl Recipe for Minio {
         health::is_ok(port, "/minio/health/cluster")
     }
 
-    /// A folder on its drive is a bucket.
+    /// Creates the bucket: a folder on the server's drive is one.
     fn create_bucket(&self, data: &Path, _: u16, name: &str) -> Result<(), Error> {
         std::fs::create_dir(drive(data).join(name))
             .map_err(Error::io(format!("cannot make the bucket {name}")))
@@ -81,7 +85,7 @@ impl Recipe for Minio {
     }
 }
 
-/// Beside what it keeps in its home.
+/// Returns the server's drive, a folder beside the files that it keeps in its home directory.
 fn drive(data: &Path) -> PathBuf {
     data.join("drive")
 }

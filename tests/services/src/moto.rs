@@ -1,6 +1,8 @@
-//! moto, S3 and DynamoDB (and much more of AWS) in one Python process (Apache-2.0): installed with pip into a virtual environment.
+//! moto, S3 and DynamoDB (and much more of AWS) in one Python process (Apache-2.0): installed with
+//! pip into a virtual environment.
 //!
-//! Everything is in memory: a restart has lost it. No signature is checked. It knows more conditional requests than other servers do.
+//! Everything is in memory, so a restart loses it. No signature is checked. It supports more
+//! conditional requests than other servers do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +15,7 @@ const PACKAGE: &str = "moto[server]==5.2.1";
 const WHY: &str = "moto runs in a virtual environment of Python";
 const INSTALL: &str = "install python3 and python3-venv";
 
-/// Any would do.
+/// Arbitrary keys: no signature is checked.
 const KEYS: Keys = Keys { access: "aft-tests", secret: "aft-tests-secret" };
 
 /// moto's recipe.
@@ -21,7 +23,8 @@ const KEYS: Keys = Keys { access: "aft-tests", secret: "aft-tests-secret" };
 pub(crate) struct Moto;
 
 impl Recipe for Moto {
-    /// A virtual environment knows its own path: moved, it is to be made anew.
+    /// Returns the version and the place: a virtual environment contains its own path, so it has to
+    /// be made again after a move.
     fn stamp(&self, directory: &Path) -> String {
         format!("{PACKAGE} in {}\n", directory.display())
     }

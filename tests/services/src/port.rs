@@ -1,7 +1,8 @@
 //! Ports for servers that are killed and come back at the same port.
 //!
-//! Not from the range that the kernel gives to clients by default (32768 and up): while a server is down, some connection could take its port,
-//! and a client that tries to reach it there could even be connected to itself.
+//! They are not from the range from which the kernel gives ports to clients by default (32768 and
+//! up): while a server is down, some connection could take its port, and a client that tries to
+//! reach it there could even be connected to itself.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,14 +12,15 @@ use std::ops::Range;
 use crate::{Error, Home};
 
 const RANGE: Range<u16> = 20_000..32_000;
-/// How many are tried: a machine where so many in a row are taken has another problem.
+/// The number of ports to try: a machine where this many are taken has another problem.
 const TRIED_MAX: usize = 100;
 
-/// A port that no other process of ours takes while this lives; others might, so a clash at the start is to be expected.
+/// A port that no other process of ours takes while this value lives. Foreign processes might, so a
+/// start has to expect a conflict.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Locked as long as it is open.
+    /// The lock, which is held while the file is open.
     _lock: File,
 }
 
@@ -43,11 +45,11 @@ impl Port {
     }
 }
 
-/// On both loopback addresses: a server may take both.
+/// Returns true if the port is free on both loopback addresses: a server may take both.
 fn free(number: u16) -> bool {
     let refused =
         |result: io::Result<TcpListener>| result.is_err_and(|why| why.kind() == io::ErrorKind::AddrInUse);
-    // A machine without IPv6 has nothing of it in use.
+    // On a machine without IPv6 the second bind fails for another reason, and nothing is in use.
     TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
         && !refused(TcpListener::bind((Ipv6Addr::LOCALHOST, number)))
 }

@@ -1,6 +1,6 @@
-//! Powertools for AWS Lambda (MIT-0) with boto3 (Apache-2.0): a library of Python, installed with
-//! pip into a virtual environment for the figures alone. No server: there is a program to run
-//! functions with.
+//! Powertools for AWS Lambda (MIT-0) with boto3 (Apache-2.0): a Python library, installed with pip
+//! into a virtual environment for the figures alone. It is not a server: its program is the Python
+//! that runs functions.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::service::Recipe;
 use crate::{Error, Service, tool};
 
 const VERSION: &str = "3.37.0";
-/// All of it, so that two machines have the same.
+/// Every package with its version, so that two machines have the same.
 const PACKAGES: [&str; 9] = [
     "aws-lambda-powertools==3.37.0",
     "boto3==1.44.8",
@@ -30,7 +30,8 @@ const INSTALL: &str = "install python3 (3.10 or newer) and python3-venv";
 pub(crate) struct Powertools;
 
 impl Recipe for Powertools {
-    /// A virtual environment knows its own path: moved, it is to be made anew.
+    /// Returns the packages and the place: a virtual environment contains its own path, so it has
+    /// to be made again after a move.
     fn stamp(&self, directory: &Path) -> String {
         format!("{} in {}\n", PACKAGES.join(" "), directory.display())
     }
@@ -48,14 +49,14 @@ impl Recipe for Powertools {
     }
 
     fn serve(&self, _: &mut Command, _: &Path, _: u16) {
-        panic!("Powertools is no server: ask for its program")
+        panic!("Powertools is not a server and cannot be started; use `Service::program`")
     }
 
     fn answers(&self, _: u16) -> bool {
-        panic!("Powertools is no server")
+        panic!("Powertools is not a server")
     }
 
     fn store_url(&self, _: u16) -> String {
-        panic!("Powertools is no server")
+        panic!("Powertools is not a server")
     }
 }

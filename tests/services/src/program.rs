@@ -1,5 +1,5 @@
-//! A program that is none of the services and lives as they do: it never outlives this process,
-//! and the last lines that it prints are kept.
+//! A program that is not a service but is run like one: it never outlives this process, and the
+//! last lines that it prints are kept.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Every call blocks: in async code, wrap it in `spawn_blocking`.
 #[derive(Debug)]
 pub struct Program {
-    /// Its name in messages.
+    /// The program's name in messages.
     name: String,
     process: Supervised,
     log: Log,
 }
 
 impl Program {
-    /// Starts it with this environment and nothing else of ours but the search path.
+    /// Starts `program` in `folder`, with `environment` and nothing of ours but the search path.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// [`Error::Io`] if it cannot be started.
     pub fn start(
         program: &Path,
         arguments: &[&str],
@@ -46,10 +46,11 @@ impl Program {
         Ok(Program { name, process, log })
     }
 
-    /// Waits for a line that has `words`, and returns what follows them.
+    /// Waits for a line that contains `words`, and returns the text after them.
     ///
     /// # Errors
-    /// If it ends before, or has not printed them after `patience`; with its last lines.
+    /// [`Error::Silent`] if the program ends before, or has not printed `words` after `patience`.
+    /// The message holds its last lines.
     pub fn says(&mut self, words: &str, patience: Duration) -> Result<String, Error> {
         let start = Instant::now();
         loop {
@@ -57,7 +58,7 @@ impl Program {
             if let Some(rest) = self.log.after(words) {
                 return Ok(rest);
             }
-            // Its last lines may come after its end, since others read them.
+            // Other threads read its output, so its last lines may arrive after its end.
             if let Some(status) = ended
                 && start.elapsed() > Duration::from_secs(1)
             {
@@ -65,7 +66,7 @@ impl Program {
                 return Err(Error::Silent { program, how, words: words.to_owned(), said: self.log.text() });
             }
             if start.elapsed() > patience {
-                let (program, how) = (self.name.clone(), format!("runs since {patience:?}"));
+                let (program, how) = (self.name.clone(), format!("has run for {patience:?}"));
                 return Err(Error::Silent { program, how, words: words.to_owned(), said: self.log.text() });
             }
             std::thread::sleep(POLL_INTERVAL);
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_is_found_while_it_runs_and_after_its_end() {
+    fn a_printed_line_is_found_while_the_program_runs_and_after_its_end() {
         let mut runs = shell("echo \"port 17 $WHAT\"; sleep 60");
         let said = runs.says("port ", Duration::from_secs(10)).expect("it says so");
         assert_eq!(said, "17 tea");
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_say_is_told_with_what_it_said() {
+    fn a_missing_line_is_an_error_that_quotes_the_output() {
         let why = shell("echo oh no; exit 3").says("port ", Duration::from_secs(10));
         let why = why.expect_err("it ended").to_string();
         assert!(why.contains("oh no") && why.contains("exit status: 3"), "{why}");

@@ -1,12 +1,16 @@
-//! Redis (BSD-3-Clause up to 7.2): Debian's, as it is installed, or its packages unpacked into the home without root.
+//! Redis (BSD-3-Clause up to 7.2): Debian's, either as installed, or from packages that are
+//! unpacked into the home without root.
 //!
-//! One server with an append-only file, fsynced before each answer: what it has acknowledged survives a SIGKILL, and would survive the machine's.
+//! One server with an append-only file, fsynced before each answer: acknowledged writes survive a
+//! SIGKILL, and would survive a crash of the machine.
 //!
 //! Traps:
-//! * Debian's `redis-tools` holds the server too: `redis-check-rdb` is the same program, which looks at the name that it is called by. `redis-server`
-//!   adds a daemon, which nobody wants here.
-//! * Since Redis 7.4 the licence is another; Valkey goes on with the old one, and is in Debian from 13 on.
-//! * While it reads its file it takes connections, and answers `LOADING` to nearly everything.
+//! * Debian's `redis-tools` holds the server too: `redis-check-rdb` is the same program, which acts
+//!   by the name under which it is run. The package `redis-server` adds a daemon, which is not
+//!   wanted here.
+//! * Since 7.4 Redis has another licence. Valkey continues under the old one, and is in Debian from
+//!   13 on.
+//! * While it reads its file it accepts connections, and answers `LOADING` to nearly everything.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -22,7 +26,8 @@ use crate::{Error, Service, tool};
 /// The names under which the program may be installed.
 const INSTALLED: [&str; 2] = ["redis-server", "redis-check-rdb"];
 
-/// Fetches the packages and unpacks them below the directory `$1`: the program, and what it links to that not every machine has.
+/// Fetches the packages and unpacks them below the directory `$1`: the program, and the libraries
+/// that not every machine has.
 const UNPACK: &str = r#"
 set -e
 cd "$1"
@@ -30,7 +35,7 @@ apt-get -q download redis-tools libjemalloc2 liblzf1 libatomic1
 for package in *.deb; do dpkg-deb -x "$package" root; rm "$package"; done
 "#;
 
-/// Starts what was unpacked. Its name tells the program what to be.
+/// Starts the unpacked program, under the name that makes it a server.
 const SCRIPT: &str = r#"#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")/root/usr
 LD_LIBRARY_PATH=$(echo "$here"/lib/*-linux-gnu*) exec "$here/bin/redis-server" "$@"
@@ -40,7 +45,8 @@ const WHY: &str = "Redis is run from Debian's packages";
 const INSTALL: &str =
     "apt-get install --no-install-recommends redis-tools (which holds the server, and starts nothing)";
 
-/// How long the server may be silent: long for a busy machine, short against the deadline of a start.
+/// The longest time for which the server may be silent: long for a busy machine, short compared
+/// with the deadline of a start.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Redis's recipe.
@@ -65,6 +71,7 @@ impl Recipe for Redis {
     fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
         let program = self.program(directory);
         let cannot = || format!("cannot make {}", program.display());
+        // The name decides what the program does: an installed one is linked to as `redis-server`.
         if let Some(installed) = INSTALLED.into_iter().find_map(installed) {
             symlink(installed, &program).map_err(Error::io(cannot()))?;
         } else {
@@ -80,6 +87,7 @@ impl Recipe for Redis {
                 .and_then(|()| fs::set_permissions(&program, Permissions::from_mode(0o755)))
                 .map_err(Error::io(cannot()))?;
         }
+        // A package that unpacks may still lack a library here: start it once.
         match Command::new(&program).arg("--version").output() {
             Ok(output) if output.stdout.starts_with(b"Redis server v=") => Ok(()),
             Ok(output) => {
@@ -94,7 +102,7 @@ impl Recipe for Redis {
     fn serve(&self, command: &mut Command, data: &Path, port: u16) {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
         command.arg("--dir").arg(data);
-        // No snapshots beside the file: what a restart finds is what was fsynced.
+        // No snapshots beside the file: a restart finds exactly what was fsynced.
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
     }
 
@@ -107,7 +115,7 @@ impl Recipe for Redis {
     }
 }
 
-/// What one line of the simplest protocol is answered.
+/// Sends `PING` in Redis's inline protocol, and returns the line that is answered.
 fn ping(port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), SILENCE_MAX)?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -121,7 +129,7 @@ fn ping(port: u16) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Where a program of this name is.
+/// Returns the path of the program `name` if it is on the search path.
 fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())

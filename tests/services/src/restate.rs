@@ -1,16 +1,16 @@
 //! Restate, a server for durable execution (BSL-1.1), and its SDK for Node (MIT): installed with
 //! npm, and run as separate programs by the figures alone.
 //!
-//! One node with its usual settings: what it has acknowledged is in a log of its own that is
-//! fsynced. Only the ingress has a port. What administers it is the socket `one/admin.sock` in its
-//! data.
+//! One node with its default settings: an acknowledged write is in the node's own log, which is
+//! fsynced. Only the ingress has a port. The admin interface is the socket `one/admin.sock` in the
+//! data directory.
 //!
 //! Traps:
-//! * One of the packages has a script that reports its installation: scripts are not run.
-//! * The server tells its makers that it runs, unless it is asked not to. At its start it calls a
-//!   host outside all the same, and does without the answer.
-//! * The SDK uses `Promise.withResolvers`, which Node 20 does not have: who serves it there adds
-//!   it.
+//! * One of the packages has a script that reports its installation, so npm runs no scripts.
+//! * The server sends telemetry to its vendor unless that is disabled. At its start it calls an
+//!   outside host all the same, and continues without an answer.
+//! * The SDK uses `Promise.withResolvers`, which Node 20 does not have: code that runs the SDK on
+//!   it has to add it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ const VERSION: &str = "1.7.12";
 const SDK_VERSION: &str = "1.17.2";
 const SERVER: &str = "@restatedev/restate-server";
 const SDK: &str = "@restatedev/restate-sdk";
-/// The oldest Node that the SDK runs on.
+/// The oldest version of Node on which the SDK runs.
 const NODE_MIN: u32 = 20;
 
 const WHY: &str = "Restate's server and its SDK are packages of npm";
@@ -95,11 +95,11 @@ impl Recipe for Restate {
     }
 
     fn store_url(&self, _: u16) -> String {
-        panic!("Restate: no store of AFT is on it")
+        panic!("Restate cannot hold a store of AFT")
     }
 }
 
-/// Returns the name that npm has for this kind of processor.
+/// Returns npm's name for this machine's architecture.
 fn machine() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "x64",

@@ -1,4 +1,4 @@
-//! One running service: start, SIGKILL, restart on the same port and data, pause.
+//! A running service: start, SIGKILL, restart at the same port with the same data, pause.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,34 +12,37 @@ use crate::service::Keys;
 use crate::supervised::{self, Supervised};
 use crate::{Error, Home, Service};
 
-/// How long a service may take until it serves: alone a second or two, Ceph a dozen; more on a machine that compiles.
+/// The longest time that a start may take: alone a second or two, Ceph a dozen; more on a machine
+/// that compiles.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long a server may take to stop where it is: its threads do it one by one.
+/// The longest time that a server may take to react to SIGSTOP: its threads stop one by one.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often it is asked.
+/// The pause between two checks of a server.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How many ports a start tries, should others take them in between.
+/// The number of ports that a start tries, in case other processes take them in between.
 const PORTS_TRIED_MAX: usize = 5;
-/// What services say of a port that is taken, in lower case.
+/// The part of a service's message about a taken port that all have in common, in lower case.
 const PORT_TAKEN: &str = "already in use";
-/// Services that know regions were started without one, and this is then theirs.
+/// The region of every store: the default of the services that have regions.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// A service that was started. Its process ends and its data goes when it is dropped, and also when this process dies.
+/// A service that was started. When the value is dropped, or when this process dies, the service's
+/// process is killed and its data removed.
 ///
 /// Every call blocks: in async code, wrap [`Server::restart`] in `spawn_blocking`.
 #[derive(Debug)]
 pub struct Server {
     service: Service,
     version: String,
-    /// What runs, of the fetched.
+    /// The path of the program.
     program: PathBuf,
     /// None between a kill and a restart.
     process: Option<Supervised>,
     port: Port,
-    /// Removed after the process has ended: declared below it.
+    /// The data directory. It is declared below `process` so that it is removed after the process
+    /// has ended.
     data: TempDir,
-    /// Over all starts.
+    /// The output of all starts.
     log: Log,
 }
 
@@ -60,6 +63,7 @@ impl Server {
             data,
             log: Log::default(),
         };
+        // Between the search for a free port and the start, another process may take it: try again.
         let mut tried = 1;
         loop {
             match server.run() {
@@ -75,37 +79,38 @@ impl Server {
         }
     }
 
-    /// Which service it is.
+    /// Returns the kind of service.
     pub fn service(&self) -> Service {
         self.service
     }
 
-    /// Its version, as figures name it.
+    /// Returns the service's version, as the figures name it.
     pub fn version(&self) -> String {
         self.version.clone()
     }
 
-    /// The directory of its data, until it is dropped.
+    /// Returns the data directory, which exists until the server is dropped.
     pub fn data(&self) -> &Path {
         self.data.path()
     }
 
-    /// Where it listens, as `http://127.0.0.1:PORT`; the same after a restart.
+    /// Returns the address, as `http://127.0.0.1:PORT`; the same after a restart.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
     }
 
-    /// Where it listens; the same after a restart.
+    /// Returns the port; the same after a restart.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// The URL of a store on it. What it needs is to be made first: a bucket by [`Server::create_bucket`], a table by `aft store init`.
+    /// Returns the URL of a store on the server. A bucket has to be made first with
+    /// [`Server::create_bucket`], a table with `aft store init`.
     pub fn store_url(&self) -> String {
         self.service.recipe().store_url(self.port())
     }
 
-    /// What a process that opens the store needs in its environment.
+    /// Returns the environment variables that a process needs to open the store.
     pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
         let keys = self.service.recipe().keys();
         let of =
@@ -113,7 +118,7 @@ impl Server {
         keys.map(of).unwrap_or_default()
     }
 
-    /// The access key of who may do everything, where requests are signed.
+    /// Returns the access key of the user with all rights.
     ///
     /// # Panics
     /// If the service takes no signed requests.
@@ -121,10 +126,10 @@ impl Server {
         self.keys().access
     }
 
-    /// The secret of [`Server::access_key`].
+    /// Returns the secret of [`Server::access_key`].
     ///
     /// # Panics
-    /// As [`Server::access_key`].
+    /// If the service takes no signed requests.
     pub fn secret_key(&self) -> &'static str {
         self.keys().secret
     }
@@ -133,20 +138,20 @@ impl Server {
         self.service.recipe().keys().unwrap_or_else(|| panic!("{} takes no signed requests", self.service))
     }
 
-    /// The region that clients sign for.
+    /// Returns the region that clients sign for.
     pub fn region(&self) -> &'static str {
         REGION
     }
 
-    /// The last lines that it printed, over all its starts.
+    /// Returns the last lines that the server printed, over all its starts.
     pub fn log_tail(&self) -> String {
         self.log.text()
     }
 
-    /// Makes an empty bucket.
+    /// Creates an empty bucket.
     ///
     /// # Errors
-    /// If there is one of that name, or the service does not run.
+    /// An error if there is a bucket of that name, or if the service does not run.
     ///
     /// # Panics
     /// If the service does not speak S3.
@@ -154,15 +159,16 @@ impl Server {
         self.service.recipe().create_bucket(self.data.path(), self.port(), name)
     }
 
-    /// Whether it answers that it serves, now.
+    /// Returns true if the server currently answers that it serves.
     pub fn answers(&self) -> bool {
         self.service.recipe().answers(self.port())
     }
 
-    /// kill -9, now; [`Server::restart`] brings it back. Nothing if it was killed before.
+    /// Kills the server with SIGKILL; [`Server::restart`] starts it again. Does nothing if it was
+    /// killed before.
     ///
     /// # Panics
-    /// If it had ended by itself: nothing but a test ends a service.
+    /// If it had ended by itself: only a test may end a service.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let early = process.ended().expect("a child can be waited for");
@@ -170,19 +176,21 @@ impl Server {
         assert!(early.is_none(), "{} ended by itself ({early:?}):\n{}", self.service, self.log_tail());
     }
 
-    /// Kills it if it runs, starts it again on the same port and data, and waits until it serves.
+    /// Kills the server if it runs, starts it again at the same port with the same data, and waits
+    /// until it serves.
     ///
     /// # Errors
-    /// If it does not come to serve.
+    /// [`Error::Ended`] or [`Error::NotReady`] if it does not come to serve.
     ///
     /// # Panics
-    /// As [`Server::kill`].
+    /// If the server had ended by itself.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.kill();
         self.run()
     }
 
-    /// Stops it with SIGSTOP: connections stand, and nothing is answered. A kill and a drop end it all the same.
+    /// Stops the server with SIGSTOP: connections stay open, and nothing is answered. Killing and
+    /// dropping it still work.
     ///
     /// # Panics
     /// If it does not run.
@@ -195,7 +203,7 @@ impl Server {
         }
     }
 
-    /// Lets it go on after [`Server::pause`].
+    /// Lets the server continue after [`Server::pause`].
     ///
     /// # Panics
     /// If it does not run.
@@ -212,7 +220,8 @@ impl Server {
     fn run(&mut self) -> Result<(), Error> {
         assert!(self.process.is_none(), "one process at a time");
         let mut command = supervised::command(&self.program, Some(self.data.path()));
-        // Nothing of the caller's environment: it may name other keys, regions, proxies and endpoints.
+        // Nothing of the caller's environment: it may name other keys, regions, proxies and
+        // endpoints.
         command.env_clear().env("HOME", self.data.path()).current_dir(self.data.path());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -231,11 +240,12 @@ impl Server {
     fn wait_until_it_serves(&mut self) -> Result<(), Error> {
         let start = Instant::now();
         loop {
-            // Asked first, looked at then: an answer counts only from a process that still runs, since another could hold the port.
+            // Query first, then check the process: an answer counts only while our process runs,
+            // since another could hold the port.
             let answers = self.answers();
             let process = self.process.as_mut().expect("started above");
             if let Some(status) = process.ended().map_err(Error::io("cannot wait for a child"))? {
-                // Its pipes are read to their end before its words are taken.
+                // Dropping the process reads its pipes to their end, so that the log is complete.
                 self.process = None;
                 let (service, how) = (self.service, status.to_string());
                 return Err(Error::Ended { service, how, said: self.log_tail() });

@@ -1,6 +1,6 @@
-//! Which services there are, and what each file of one has to tell.
+//! The list of services, and the interface of each one's file.
 //!
-//! A new one is a variant here, its name, and a file with its [`Recipe`].
+//! To add one: a variant, its name, and a file with its [`Recipe`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,24 +19,26 @@ use crate::restate::Restate;
 use crate::server::REGION;
 use crate::{Error, Home, Server, skip};
 
-/// A server of other people that the tests run against.
+/// A third-party server that the tests run against, or with which the figures compare AFT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// MinIO: S3, on disk. Its creates decide atomically.
     Minio,
-    /// moto: S3 and DynamoDB, in memory; it checks no signature and forgets everything when it ends.
+    /// moto: S3 and DynamoDB, in memory. It checks no signature and loses everything when it ends.
     Moto,
-    /// Redis, on disk: what it has acknowledged is fsynced.
+    /// Redis, on disk: acknowledged writes are fsynced.
     Redis,
     /// DynamoDB Local: Amazon's own, on disk. Its conditions decide atomically.
     DynamoDb,
-    /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: made only if it is named.
+    /// Ceph's radosgw: S3, on disk. Its creates decide atomically. For the long tests: fetched only
+    /// by name.
     Ceph,
-    /// etcd: what AFT is compared with, on disk. For the figures: made only if they are asked for.
+    /// etcd, with which AFT is compared, on disk. For the figures: fetched only by name.
     Etcd,
-    /// Restate and its SDK for Node: what AFT is compared with, on disk. For the figures.
+    /// Restate and its SDK for Node, with which AFT is compared, on disk. For the figures.
     Restate,
-    /// Powertools for AWS Lambda: what AFT is compared with. No server, but a Python that has it. For the figures.
+    /// Powertools for AWS Lambda, with which AFT is compared: not a server, but a Python that has
+    /// the library. For the figures.
     Powertools,
 }
 
@@ -52,48 +54,52 @@ pub(crate) const ALL: [Service; 8] = [
     Service::Powertools,
 ];
 
-/// What one service's file tells of it.
+/// The description of one service: how it is made and started.
 pub(crate) trait Recipe {
-    /// What exactly is fetched: changes whenever something else would be. `directory` is where it is kept.
+    /// Returns a text that changes whenever something else would be fetched. `directory` is the
+    /// folder in which the service is kept.
     fn stamp(&self, directory: &Path) -> String;
 
-    /// Its version, for figures: a number without it says nothing.
+    /// Returns the version, which the figures print beside their numbers.
     fn version(&self, directory: &Path) -> String;
 
-    /// The program that a fetched service has, in its directory. It may start others, as long as they stay in its process group and end with it.
+    /// Returns the program of a service that was fetched into `directory`. It may start others, as
+    /// long as they stay in its process group and end with it.
     fn program(&self, directory: &Path) -> PathBuf;
 
-    /// Makes it in an empty directory.
+    /// Makes the service in `directory`, which is empty. `say` is called with lines of progress.
     fn make(&self, directory: &Path, say: &dyn Fn(&str)) -> Result<(), Error>;
 
-    /// Adds the arguments and the environment with which its program serves `data` at 127.0.0.1 and `port`.
+    /// Adds the arguments and the environment with which the program serves `data` at 127.0.0.1 and
+    /// `port`.
     fn serve(&self, command: &mut Command, data: &Path, port: u16);
 
-    /// Where its data directory is made.
+    /// Returns the directory in which the data directory is made.
     fn data_root(&self) -> PathBuf {
         std::env::temp_dir()
     }
 
-    /// Whether requests at 127.0.0.1 and `port` are served, asked now: not before they are, and from then on.
+    /// Returns true if requests at 127.0.0.1 and `port` are served now: never too early, and from
+    /// then on always.
     fn answers(&self, port: u16) -> bool;
 
-    /// Makes an empty bucket, without a signature, where there are buckets.
+    /// Creates an empty bucket, if the service has buckets.
     fn create_bucket(&self, _data: &Path, _port: u16, name: &str) -> Result<(), Error> {
         panic!("the bucket {name}: only services that speak S3 have buckets")
     }
 
-    /// The URL of a store on it. Buckets and tables are to be made first.
+    /// Returns the URL of a store on the server. Buckets and tables have to be made first.
     fn store_url(&self, port: u16) -> String {
         format!("s3://aft?endpoint=http://127.0.0.1:{port}&region={REGION}")
     }
 
-    /// The keys that it was started with, where requests are signed.
+    /// Returns the keys with which the server was started, if requests are signed.
     fn keys(&self) -> Option<Keys> {
         None
     }
 }
 
-/// What a client signs with.
+/// The keys with which a client signs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys {
     pub(crate) access: &'static str,
@@ -101,12 +107,13 @@ pub(crate) struct Keys {
 }
 
 impl Service {
-    /// Those that everyday tests run against, and that are meant where none is named.
+    /// Returns the services that everyday tests run against: those that are meant where none is
+    /// named.
     pub fn everyday() -> [Service; 4] {
         [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb]
     }
 
-    /// Its name on command lines and in `AFT_SKIP_SERVICES`.
+    /// Returns the service's name on command lines and in `AFT_SKIP_SERVICES`.
     pub fn name(self) -> &'static str {
         match self {
             Service::Minio => "minio",
@@ -120,26 +127,30 @@ impl Service {
         }
     }
 
-    /// Whether tests against it are to run: `AFT_SKIP_SERVICES` does not name it.
+    /// Returns true if tests against the service are to run: `AFT_SKIP_SERVICES` does not name it.
     ///
     /// # Errors
-    /// If that variable names something that is no service: a misspelt skip would otherwise fail much later, with another reason.
+    /// [`Error::Unknown`] if that variable names something that is not a service. Otherwise a
+    /// misspelt name would fail much later, for another reason.
     pub fn wanted(self) -> Result<bool, Error> {
         Ok(!skip::read()?.contains(&self))
     }
 
-    /// Brings it to `home`, unless it is there. One process at a time; `say` gets a line now and then.
+    /// Makes the service in `home`, unless it is there. Only one process at a time makes it; `say`
+    /// is called with lines of progress.
     ///
     /// # Errors
-    /// If it cannot be had.
+    /// [`Error::Tool`] or [`Error::ToolFailed`] if a tool is missing or fails, [`Error::Io`] if the
+    /// home cannot be written.
     pub fn fetch(self, home: &Home, say: &dyn Fn(&str)) -> Result<Fetched, Error> {
         fetch::fetch(self, home, say)
     }
 
-    /// Returns its program, for who starts it without a [`Server`], as a library has to be.
+    /// Returns the service's program, for callers that start it without a [`Server`], as is
+    /// necessary for a library.
     ///
     /// # Errors
-    /// If it was not fetched.
+    /// [`Error::NotFetched`] if the service was not fetched.
     pub fn program(self, home: &Home) -> Result<PathBuf, Error> {
         if !home.has(self) {
             return Err(Error::NotFetched { service: self, home: home.path().to_owned() });
@@ -147,33 +158,37 @@ impl Service {
         Ok(self.recipe().program(&home.of(self)))
     }
 
-    /// Returns its version as it is in `home`.
+    /// Returns the version that is in `home`.
     pub fn version(self, home: &Home) -> String {
         self.recipe().version(&home.of(self))
     }
 
-    /// Returns true if there is a server to start: a library has none.
+    /// Returns true if there is a server to start. A library has none.
     pub fn serves(self) -> bool {
         self != Service::Powertools
     }
 
-    /// Returns true if a store of AFT can be on it: not on what AFT is compared with.
+    /// Returns true if the service can hold a store of AFT; those with which AFT is compared
+    /// cannot.
     pub fn holds_stores(self) -> bool {
         !matches!(self, Service::Etcd | Service::Restate | Service::Powertools)
     }
 
-    /// Starts it at a free port of 127.0.0.1 on an empty data directory of its own, and waits until it serves. Blocks.
+    /// Starts the service at a free port of 127.0.0.1 with an empty data directory of its own, and
+    /// waits until it serves. Blocks.
     ///
     /// # Errors
-    /// If it was not fetched, or does not come to serve.
+    /// [`Error::NotFetched`] if it was not fetched; [`Error::Ended`] or [`Error::NotReady`] if it
+    /// does not come to serve.
     pub fn start(self) -> Result<Server, Error> {
         Server::start(self, &Home::from_environment())
     }
 
-    /// The same for a test: none if it is to be skipped, which is printed such that the totals count the test as skipped.
+    /// Starts the service for a test. Returns none if `AFT_SKIP_SERVICES` names it, and then prints
+    /// a line by which the totals count the test as skipped.
     ///
     /// # Panics
-    /// If it cannot be had, with what to do about it.
+    /// If it was not fetched or does not start; the message says what to do.
     pub fn start_or_skip(self) -> Option<Server> {
         if self.skipped() {
             return None;
@@ -181,10 +196,11 @@ impl Service {
         Some(self.start().unwrap_or_else(|why| panic!("{why}")))
     }
 
-    /// Whether the running test is to leave it out, which is then printed such that the totals count the test as skipped.
+    /// Returns true if the running test is to leave the service out, and then prints a line by
+    /// which the totals count the test as skipped.
     ///
     /// # Panics
-    /// As [`Service::wanted`] fails.
+    /// If [`Service::wanted`] fails.
     pub fn skipped(self) -> bool {
         let wanted = self.wanted().unwrap_or_else(|why| panic!("AFT_SKIP_SERVICES: {why}"));
         if !wanted {

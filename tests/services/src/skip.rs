@@ -1,24 +1,27 @@
-//! `AFT_SKIP_SERVICES=minio,moto`: the only way to leave a service's tests out, and one that shows.
+//! `AFT_SKIP_SERVICES=minio,moto`: the only way to leave a service's tests out. The totals show it.
 
 use std::io::Write;
 
 use crate::{Error, Service};
 
 const VARIABLE: &str = "AFT_SKIP_SERVICES";
-/// Names that the same variable has for others: the languages of `tests/e2e/tests/clients.rs`, and the clocks of `tests/e2e/src/wall_clock.rs`.
+/// Names in the same variable that other tests read: the languages of `tests/e2e/tests/clients.rs`,
+/// and the clocks of `tests/e2e/src/wall_clock.rs`.
 const OF_OTHERS: &[&str] = &["python", "node", "faketime"];
 
-/// The services that the environment leaves out.
+/// Returns the services that the environment leaves out.
 pub(crate) fn read() -> Result<Vec<Service>, Error> {
     parse(&std::env::var_os(VARIABLE).unwrap_or_default().to_string_lossy())
 }
 
-/// Prints that the running test leaves a service out. `cargo xtask test` reads the line and counts the test as skipped.
+/// Prints that the running test leaves a service out. `cargo xtask test` reads the line and counts
+/// the test as skipped.
 pub(crate) fn tell(service: Service) {
     let thread = std::thread::current();
     let line = format!("skipped: {}: {service} ({VARIABLE})\n", thread.name().unwrap_or("a test"));
     let mut out = std::io::stdout().lock();
-    // Not `println!`, which the test program keeps to itself while the test passes. A closed pipe reads no totals either.
+    // Not `println!`, whose output the test harness captures while the test passes. If the pipe is
+    // closed, there is no reader of the totals either.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
 }
 

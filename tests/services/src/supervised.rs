@@ -5,9 +5,11 @@
 //!   └─child──► the program (exec'd by that shell's parent, so its pid is our child's)
 //! ```
 //!
-//! When we die, by SIGKILL too, the kernel closes the pipe, the watcher's read ends, and it kills the program and itself. The watcher runs
-//! before the program does, so there is no instant without it. The group of their own keeps a terminal's Ctrl-C from the program: we
-//! decide when it ends. A number is killed only while our child or the watcher still holds it, so it cannot have come to name another process.
+//! When we die, by SIGKILL too, the kernel closes the pipe, the watcher's read ends, and it kills
+//! the program and itself. The watcher starts before the program does, so the program never runs
+//! without it. The separate process group keeps a terminal's Ctrl-C from the program: we decide
+//! when it ends. A process ID is killed only while our child or the watcher still holds it, so it
+//! cannot have been reused for another process.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -19,7 +21,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::log::Log;
 
-/// `$1` is a directory that goes with the program, or empty; the rest is the program. The pause lets the dying program close its files.
+/// The shell script of both. `$1` is a directory that is removed with the program, or empty; the
+/// rest is the program's command line. The pause lets the dying program close its files.
 const SCRIPT: &str = r#"
 left=$1; shift
 exec 3<&0
@@ -27,8 +30,8 @@ exec 3<&0
 exec "$@" 3<&- </dev/null
 "#;
 
-/// A command for [`Supervised::spawn`], to which arguments and environment are still to be added. If this process dies without
-/// [`Supervised`]'s drop, `left` is removed.
+/// Returns a command for [`Supervised::spawn`], to which the caller adds arguments and environment.
+/// If this process dies before it drops the [`Supervised`], the watcher removes `left`.
 pub(crate) fn command(program: &Path, left: Option<&Path>) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT, "supervised"]).arg(left.unwrap_or(Path::new(""))).arg(program);
@@ -39,17 +42,17 @@ pub(crate) fn command(program: &Path, left: Option<&Path>) -> Command {
 #[derive(Debug)]
 pub(crate) struct Supervised {
     child: Child,
-    /// The watcher waits for its end.
+    /// The watcher's standard input: the watcher acts when it is closed.
     pipe: Option<ChildStdin>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Supervised {
-    /// Starts it; what it prints goes to `log`.
+    /// Starts the process and collects its output in `log`.
     pub(crate) fn spawn(mut command: Command, log: &Log) -> io::Result<Supervised> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
-        // Taken: `Child::wait` would close it, and that is the watcher's sign.
+        // Taken out of the child: `Child::wait` would close it, and that is the watcher's signal.
         let pipe = child.stdin.take();
         assert!(pipe.is_some(), "standard input was piped");
         let readers = vec![
@@ -59,7 +62,7 @@ impl Supervised {
         Ok(Supervised { child, pipe, readers })
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
@@ -68,17 +71,18 @@ impl Supervised {
     pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
         match self.ended()? {
             Some(status) => Err(io::Error::other(format!("it has ended ({status})"))),
-            // Not waited for yet, so the number is still its own.
+            // It has not been reaped yet, so the process ID is still its own.
             None => kill_process(self.pid(), signal).map_err(io::Error::from),
         }
     }
 
-    /// Whether every thread of it is stopped by a signal: each stops by itself, a moment after.
+    /// Returns true if a signal has stopped all its threads. Each stops by itself, a moment after
+    /// the signal.
     pub(crate) fn is_stopped(&self) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         tasks.into_iter().flatten().flatten().all(|task| {
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            // A thread that has ended meanwhile does nothing either.
+            // A thread that has ended in the meantime counts as stopped.
             stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T') || rest.is_empty())
         })
     }
@@ -90,12 +94,13 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        // The program may have ended and been waited for; the group's number lives as long as the watcher, and that as long as our pipe.
+        // The program may have ended and been reaped; the group's ID lives as long as the watcher,
+        // which lives as long as our pipe.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let _ = self.child.wait();
         drop(self.pipe.take());
         for reader in self.readers.drain(..) {
-            // A reader that panicked has lost lines of a log, no more.
+            // A reader that panicked has only lost lines of a log.
             let _ = reader.join();
         }
     }

@@ -1,4 +1,5 @@
-//! The programs that make services (go, python3): looked for before they are needed, and run with a line of progress now and then.
+//! The programs that make services (go, python3): checked before they are needed, and run with a
+//! line of progress now and then.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,16 +9,17 @@ use crate::log::Log;
 use crate::supervised::{self, Supervised};
 use crate::{Error, Service};
 
-/// How often a running tool's progress is told: often enough that a person does not give up.
+/// The pause between two lines of progress: short enough that a person keeps waiting.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// Characters of the tool's last line that are told.
+/// The number of characters of the tool's last line that are shown.
 const PROGRESS_LEN_MAX: usize = 100;
-/// How often its end is looked for.
+/// The pause between two checks for the tool's end.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long one may take: many times what the longest takes on two shared cores. A download that hangs must not hang the tests for ever.
+/// The longest time that a tool may run: many times what the longest takes on two shared cores. A
+/// download that hangs must not hang the tests for ever.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// What a tool answers to a question about itself; none if there is no such program.
+/// Runs `program` and returns its standard output; none if it cannot be started or fails.
 pub(crate) fn ask(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -26,10 +28,10 @@ pub(crate) fn ask(program: &str, arguments: &[&str]) -> Option<String> {
 /// The first two numbers of a version of Go.
 pub(crate) type GoVersion = (u32, u32);
 
-/// Looks for Go.
+/// Checks that Go is installed.
 ///
 /// # Errors
-/// [`Error::Tool`] if there is none, or one older than `min`.
+/// [`Error::Tool`] if it is not, or if it is older than `min`.
 pub(crate) fn require_go(
     service: Service,
     min: GoVersion,
@@ -53,7 +55,8 @@ fn go_version(said: &str) -> Option<GoVersion> {
 /// Makes a virtual environment of Python in `directory`, with `packages`.
 ///
 /// # Errors
-/// [`Error::Tool`] if Python or what makes environments is not there; if a tool fails.
+/// [`Error::Tool`] if Python or a module that makes environments is missing; [`Error::ToolFailed`]
+/// if a tool fails.
 pub(crate) fn make_python(
     service: Service,
     directory: &Path,
@@ -80,7 +83,10 @@ pub(crate) fn make_python(
     run(service, &directory.join("bin/python"), &arguments, &[], say)
 }
 
-/// Runs a tool to its end. It dies with this process, and so do those that it starts.
+/// Runs a tool to its end. The tool, and the processes that it starts, die with this process.
+///
+/// # Errors
+/// [`Error::ToolFailed`] with the tool's last lines if it fails or takes longer than [`TIME_MAX`].
 pub(crate) fn run(
     service: Service,
     program: &Path,
@@ -102,7 +108,8 @@ pub(crate) fn run(
         match process.ended().map_err(Error::io(format!("cannot wait for {line}")))? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => {
-                // Nobody of the group is left to write: the readers come to the end.
+                // The drop kills the rest of the group, so that the readers reach the end and the
+                // log is complete.
                 drop(process);
                 return failed(format!("failed ({status})"));
             }

@@ -1,5 +1,6 @@
-//! Goal: a service is made once, by one process, whole or not at all; and who lacks a tool or a service reads what to do. Method: the program
-//! against an empty place and a search path with tools of the test's own: shell scripts that behave as `go` does.
+//! Goal: a service is made once, by one process, completely or not at all; and a missing tool or
+//! service is reported with what to do. Method: the program against an empty home and a search path
+//! with the test's own tools: shell scripts that behave as `go` does.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use aft_services::Service;
 use tempfile::TempDir;
 
-/// A place to fetch to, and a search path.
+/// A home to fetch to, and a search path.
 struct Place {
     root: TempDir,
 }
@@ -33,7 +34,8 @@ impl Place {
         self
     }
 
-    /// A go of this version whose `install` does this.
+    /// Puts a `go` of this `version` on the search path; `install` is the script of its `go
+    /// install`.
     fn go(&self, version: &str, install: &str) -> &Place {
         self.tool("go", &format!("[ \"$1\" = env ] && {{ echo {version}; exit; }}\n{install}"))
     }
@@ -50,7 +52,8 @@ impl Place {
         command
     }
 
-    /// Runs the program: it ends well or not, and says these words.
+    /// Runs the program and checks that it succeeds or fails, and that its output contains all of
+    /// `words`.
     fn check(&self, arguments: &[&str], ok: bool, words: &[&str]) {
         check(self.command(arguments), ok, words);
     }
@@ -67,7 +70,7 @@ fn check(mut command: Command, ok: bool, words: &[&str]) {
     }
 }
 
-/// What an install leaves.
+/// A successful `go install`.
 const GOOD: &str = "echo made >> \"$GOBIN/../made\"; echo '#!/bin/sh' > \"$GOBIN/minio\"";
 
 #[test]
@@ -90,7 +93,7 @@ fn a_missing_tool_is_named_with_what_to_do() {
     let java = "DynamoDB Local is a Java program, fetched by Maven and started by Python in a network namespace; apt-get install --no-install-recommends default-jre-headless maven python3 util-linux, or set AFT_SKIP_SERVICES=dynamodb";
     place.check(&["--fetch", "dynamodb"], false, &["java is not installed", java]);
     place.tool("java", "").tool("mvn", "").tool("unshare", "[ \"$1\" = --version ]");
-    // An interpreter for which nothing works.
+    // A python3 whose interpreter fails at everything.
     place.tool("python3", "echo /bin/false");
     let namespace =
         ["no network namespace can be made", "user namespaces", "or set AFT_SKIP_SERVICES=dynamodb"];
@@ -98,22 +101,24 @@ fn a_missing_tool_is_named_with_what_to_do() {
     place.tool("python3", "[ \"$1\" = --version ]");
     let ceph = "Ceph is run from Debian's packages; apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-common ceph-base, or set AFT_SKIP_SERVICES=ceph";
     place.check(&["--fetch", "ceph"], false, &["radosgw is not installed", ceph]);
-    // One that cannot be had does not keep the others away, and both are told.
+    // A service that cannot be made does not keep the others from being made, and every failure is
+    // reported.
     place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
     place.check(&["--fetch", "minoi"], false, &["there are minio, moto, redis, dynamodb, ceph"]);
 }
 
 #[test]
-fn what_is_there_is_not_made_again() {
+fn a_complete_service_is_not_made_again() {
     let place = Place::new();
     place.go("go1.26.8", GOOD);
     place.check(&["--fetch", "minio"], true, &["minio: go install", "minio: made in"]);
-    // Not even the tool is needed any more.
+    // Without the tool: it is not needed any more.
     std::fs::remove_file(place.path("bin/go")).expect("it is there");
     let start = Instant::now();
     place.check(&["--fetch", "minio"], true, &["minio: is in"]);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    // Another version is another thing, and what lies there without a stamp is the rest of an attempt that broke off.
+    // A service with another stamp or without its program is made again, and the remains of a
+    // failed attempt are removed.
     place.go("go1.26.8", GOOD);
     for spoil in [
         |stamp: &Path| std::fs::write(stamp, "an older version"),
@@ -134,12 +139,12 @@ fn a_tool_that_fails_is_quoted() {
     place.go("go1.24.8", "echo one; echo the proxy is away >&2; exit 3");
     let words = ["`go install", "failed (exit status: 3)", "    one\n", "    the proxy is away\n"];
     place.check(&["--fetch", "minio"], false, &words);
-    // Nothing is taken for there.
+    // The failed attempt does not count as made.
     place.check(&["--fetch", "minio"], false, &words);
 }
 
 #[test]
-fn two_at_once_make_it_once() {
+fn two_processes_at_once_make_a_service_once() {
     let place = Place::new();
     place.go("go1.24.8", &format!("sleep 1; {GOOD}"));
     let run = || place.command(&["--fetch", "minio"]).spawn().expect("the program starts");
@@ -148,7 +153,7 @@ fn two_at_once_make_it_once() {
     assert_eq!(std::fs::read_to_string(place.path("services/made")).expect("made"), "made\n");
 }
 
-/// Run by the test below as a program of its own; alone it holds as well.
+/// Runs in a process of its own when the test below starts it, and also as an ordinary test.
 #[test]
 fn a_started_service_answers() {
     let Some(server) = Service::Moto.start_or_skip() else { return };

@@ -1,5 +1,6 @@
-//! Goal: `cargo xtask services` serves people until they stop it, and no server outlives whoever started it, however that ended.
-//! Method: the program as a child, ended by SIGINT and by SIGKILL; then its ports are closed and its data is gone.
+//! Goal: `cargo xtask services` serves until it is stopped, and no server outlives the process that
+//! started it, in whichever way that ended. Method: the program as a child, ended by SIGINT and by
+//! SIGKILL; then its ports are closed and its data is gone.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use aft_services::Service;
 
-/// How long the operating system and a shell may take to end a process.
+/// The longest time that the operating system and a shell may take to end a process.
 const END_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Starts the program with its data below `directory`, and reads what it prints until it waits.
+/// Starts the program with its data below `directory`, and reads its output up to the point where
+/// it waits.
 fn start(directory: &Path) -> (Child, Vec<String>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_aft-services"))
         .args(["minio", "moto"])
@@ -49,7 +51,8 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Ends the program with a signal of this name.
+/// Runs the program, ends it with `signal`, and checks its exit code and that nothing of it is
+/// left.
 fn check(signal: &str, expect: Option<i32>) {
     if Service::Minio.skipped() || Service::Moto.skipped() {
         return;
@@ -81,11 +84,11 @@ fn check(signal: &str, expect: Option<i32>) {
 }
 
 #[test]
-fn an_interrupt_stops_them() {
+fn an_interrupt_stops_the_servers() {
     check("INT", Some(0));
 }
 
 #[test]
-fn they_die_with_a_program_that_is_killed() {
+fn the_servers_die_with_a_killed_program() {
     check("KILL", None);
 }

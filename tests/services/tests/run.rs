@@ -1,5 +1,7 @@
-//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and (MinIO, Redis, Ceph) its data over a SIGKILL, hangs while it is
-//! paused, and is gone afterwards. Method: the real ones; what S3 says of their content, by moto's own client library and by curl; what Redis says.
+//! Goal: a test can rely on a started service: it serves when its start returns, keeps its port and
+//! (MinIO, Redis, Ceph) its data over a SIGKILL, hangs while it is paused, and is gone afterwards.
+//! Method: the real services; S3 content is checked with moto's own client library and with curl,
+//! Redis with its inline protocol.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,7 +9,7 @@ use std::process::Command;
 
 use aft_services::{Home, Server, Service};
 
-/// Runs lines of Python with a signing S3 client named `s3`, and gives back what they print.
+/// Runs lines of Python with a signing S3 client named `s3`, and returns what they print.
 fn boto3(server: &Server, lines: &str) -> String {
     let python = Home::from_environment().path().join("moto/bin/python");
     assert!(python.exists(), "run `cargo xtask services --fetch moto` first, or set AFT_SKIP_SERVICES=moto");
@@ -23,7 +25,7 @@ fn boto3(server: &Server, lines: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The status of an unsigned GET.
+/// Returns the status of an unsigned GET.
 fn status(url: &str) -> String {
     let output = Command::new("curl")
         .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url])
@@ -76,7 +78,8 @@ fn moto_forgets_its_data() {
     assert!(!listens(port));
 }
 
-/// What a line of Redis's simplest protocol is answered, as far as it comes in one piece.
+/// Sends a line of Redis's inline protocol, and returns the part of the answer that comes in one
+/// piece.
 fn redis(server: &Server, line: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).expect("it listens");
     stream.write_all(format!("{line}\r\n").as_bytes()).expect("it reads");
@@ -101,7 +104,7 @@ fn redis_keeps_its_data_over_a_sigkill() {
     server.resume();
     assert!(server.answers());
     assert_eq!(redis(&server, "INCR a"), ":4");
-    // On loopback alone.
+    // It listens on loopback alone.
     assert_eq!(redis(&server, "CONFIG GET bind").lines().last(), Some("127.0.0.1"));
 }
 
@@ -114,7 +117,7 @@ fn a_paused_service_hangs_until_it_is_resumed() {
     assert!(!server.answers());
     server.resume();
     assert!(server.answers());
-    // And it ends while it is stopped.
+    // A stopped process can be killed as well.
     server.pause();
     server.restart().expect("it comes back");
     server.pause();
@@ -123,14 +126,15 @@ fn a_paused_service_hangs_until_it_is_resumed() {
     assert!(!listens(port));
 }
 
-/// The addresses at which somebody listens, as this network namespace shows them.
+/// Returns the addresses with a listener, as this network namespace shows them.
 fn listeners() -> Vec<String> {
     let output = Command::new("ss").args(["-ltnH"]).output().expect("ss starts");
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     lines.lines().filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned).collect()
 }
 
-/// What the kernel says of each child of this process that is a java: `S` if it waits, `T` if it is stopped.
+/// Returns the kernel's state of each child of this process that is a java: `S` if it waits, `T` if
+/// it is stopped.
 fn javas() -> Vec<char> {
     let this = std::process::id().to_string();
     let stat = |entry: std::fs::DirEntry| {
@@ -143,7 +147,7 @@ fn javas() -> Vec<char> {
     std::fs::read_dir("/proc").expect("a Linux").flatten().filter_map(stat).collect()
 }
 
-/// One call of DynamoDB, signed.
+/// Sends one signed call to DynamoDB, and returns the answer's body.
 fn dynamodb(server: &Server, target: &str, body: &str) -> String {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"])
@@ -170,7 +174,8 @@ fn dynamodb_keeps_to_loopback_and_keeps_its_data_over_a_sigkill() {
     assert!(made.contains("ACTIVE"), "{made}");
     let put = dynamodb(&server, "PutItem", r#"{"TableName": "tee", "Item": {"k": {"S": "kept"}}}"#);
     assert_eq!(put, "{}");
-    // Its port is there on loopback alone; the one that java takes at every address is in its own namespace.
+    // Its port is on loopback alone; the one that java takes at every address is inside its own
+    // namespace.
     let at: Vec<String> = listeners().into_iter().filter(|at| at.ends_with(&format!(":{port}"))).collect();
     assert_eq!(at, [format!("127.0.0.1:{port}")]);
     let more: Vec<String> = beyond(listeners()).into_iter().filter(|at| !before.contains(at)).collect();
@@ -191,7 +196,7 @@ fn dynamodb_keeps_to_loopback_and_keeps_its_data_over_a_sigkill() {
 }
 
 #[test]
-fn two_of_one_kind_are_strangers() {
+fn two_servers_of_one_service_share_nothing() {
     let (Some(one), Some(two)) = (Service::Minio.start_or_skip(), Service::Minio.start_or_skip()) else {
         return;
     };
@@ -203,13 +208,13 @@ fn two_of_one_kind_are_strangers() {
 
 #[test]
 #[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-services --test run -- --ignored"]
-fn ceph_is_several_programs_and_goes_as_one() {
+fn all_programs_of_ceph_are_killed_together() {
     let Some(mut server) = Service::Ceph.start_or_skip() else { return };
     server.create_bucket("aft").expect("a fresh server takes a bucket");
     server.create_bucket("aft").expect_err("it is there");
     let (bucket, port) = (format!("{}/aft", server.endpoint()), server.port());
     let monitor = || TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port)).is_ok();
-    // It checks signatures, also of those who come without.
+    // It checks signatures, and rejects requests without one.
     assert_eq!(status(&bucket), "403");
     assert!(monitor());
     server.kill();
