@@ -1,4 +1,4 @@
-//! The binary `aft`: where it is, and a run of one command to its end.
+//! The binary `aft`: finds it, and runs one of its commands to the end.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,22 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a command may run unless a test says otherwise: far above what any takes, on a machine that is shared.
+/// The longest time that a command may run unless a test sets another: far above what any command
+/// takes, on a machine that is shared.
 const RUN_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The binary: `AFT_BIN`, or the one that cargo put beside the test programs.
+/// Returns the path of the binary: `AFT_BIN`, or the one that cargo put beside the test programs.
 ///
 /// # Panics
-/// If there is none, with what to do about it.
+/// If there is no such file; the message says what to do.
 pub fn aft() -> PathBuf {
     if let Some(path) = std::env::var_os("AFT_BIN") {
         let path = PathBuf::from(path);
-        assert!(path.is_file(), "AFT_BIN names {}, and there is no such file", path.display());
+        assert!(
+            path.is_file(),
+            "AFT_BIN names {}, which does not exist or is not a file; build it, or unset AFT_BIN",
+            path.display()
+        );
         return path;
     }
     let this = std::env::current_exe().expect("a test program knows where it is");
@@ -31,42 +36,46 @@ pub fn aft() -> PathBuf {
     path
 }
 
-/// A command that has ended.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// The text that it wrote to standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// The text that it wrote to standard error.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Standard output as one JSON value.
+    /// Returns standard output as one JSON value.
     ///
     /// # Panics
-    /// If it is none, or the command failed.
+    /// If the command failed, or its output is not JSON.
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{self:#?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("not JSON ({why}): {self:#?}"))
     }
 
-    /// Asserts that the command refused: it ended by itself, with another code than 0, and says every one of `words`, without a panic.
+    /// Asserts that the command rejected its input: it ended by itself with an exit code other than
+    /// 0, did not panic, and its output contains all of `words`.
     ///
     /// # Panics
-    /// If it did not.
+    /// If one of these does not hold.
     pub fn assert_refused(&self, words: &[&str]) {
         let said = format!("{}{}", self.stdout, self.stderr);
-        assert!(self.code.is_some_and(|code| code != 0), "expected a refusal: {self:#?}");
-        assert!(!said.contains("panicked"), "a refusal is no panic: {self:#?}");
+        assert!(
+            self.code.is_some_and(|code| code != 0),
+            "expected the command to fail with an exit code: {self:#?}"
+        );
+        assert!(!said.contains("panicked"), "expected an error message and found a panic: {self:#?}");
         for word in words {
             assert!(said.contains(word), "expected the word {word:?}: {self:#?}");
         }
     }
 }
 
-/// Runs `aft` with these arguments to its end.
+/// Runs `aft` with `arguments` to its end.
 ///
 /// # Panics
 /// If it cannot be started or does not end in time.
@@ -74,18 +83,18 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
     finish(command(arguments).stdin(Stdio::null()), RUN_TIME_MAX)
 }
 
-/// The same with more in its environment.
+/// Runs `aft` with `arguments`, and with `environment` added to its environment, to its end.
 ///
 /// # Panics
-/// If it does not end in time.
+/// If it cannot be started or does not end in time.
 pub fn run_in<S: AsRef<std::ffi::OsStr>>(arguments: &[S], environment: &[(&str, &str)]) -> Ran {
     finish(command(arguments).envs(environment.iter().copied()).stdin(Stdio::null()), RUN_TIME_MAX)
 }
 
-/// Runs any command to its end, which must come within `time_max`.
+/// Runs `command` to its end.
 ///
 /// # Panics
-/// If it cannot be started or does not end in time.
+/// If it cannot be started or does not end within `time_max`.
 pub fn finish(command: &mut Command, time_max: Duration) -> Ran {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -106,7 +115,8 @@ pub fn finish(command: &mut Command, time_max: Duration) -> Ran {
     }
 }
 
-/// `aft` with these arguments, an environment without settings, and its output piped.
+/// Returns a command that runs `aft` with `arguments`, no settings in its environment, and its
+/// output piped.
 pub fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(aft());
     for (name, _) in std::env::vars_os() {
@@ -114,13 +124,13 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
             command.env_remove(name);
         }
     }
-    // No settings file of the folder that the tests run in.
+    // Keeps it from reading a settings file in the folder in which the tests run.
     command.current_dir(std::env::temp_dir());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Waits for a child's end, at most so long.
+/// Waits for a child's end; none if it still runs after `at_most`.
 ///
 /// # Panics
 /// If it cannot be waited for.
@@ -138,7 +148,8 @@ pub fn wait(child: &mut Child, at_most: Duration) -> Option<std::process::ExitSt
 fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is worth showing; the error itself (a closed pipe) tells nothing.
+        // The output before an error is worth showing; the error itself (a closed pipe) adds
+        // nothing.
         let _ = from.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })

@@ -1,4 +1,5 @@
-//! HTTP with the API's own types, no more: every answer is given as it came, and nothing is tried twice.
+//! A minimal HTTP client with the API's own types: answers are returned unchanged, and nothing is
+//! retried.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// How long a call may take: far above the server's own bounds.
+/// The longest time that a call may take: far above the server's own bounds.
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Why a call has no reply of its kind.
+/// The reason why a call did not return the expected reply.
 #[derive(Debug)]
 pub enum CallError {
-    /// Nobody listens there: the call had no effect.
+    /// The connection was not accepted: the call had no effect.
     NotSent(String),
-    /// The call may have had its effect.
+    /// The call was sent and got no answer: it may have had its effect.
     NoAnswer(String),
-    /// The server said no.
+    /// The server answered with a problem.
     Refused(Box<Problem>),
 }
 
@@ -34,39 +35,40 @@ pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     format: Format,
-    /// What it sends as `Authorization`.
+    /// The value of the header `Authorization`.
     authorization: Option<String>,
 }
 
 impl Client {
-    /// A client that speaks JSON.
+    /// Creates a client that speaks JSON.
     pub fn new(address: SocketAddr) -> Client {
         let http = legacy::Client::builder(TokioExecutor::new()).build_http();
         Client { http, address, format: Format::Json, authorization: None }
     }
 
-    /// A client that speaks JSON over HTTP/2 from the first byte on, as one that knows what the server can.
+    /// Creates a client that speaks JSON over HTTP/2 from the first byte on, as a client that knows
+    /// that the server supports it.
     pub fn http2(address: SocketAddr) -> Client {
         let http = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         Client { http, ..Client::new(address) }
     }
 
-    /// The same client with another encoding.
+    /// Returns the same client with another encoding.
     pub fn speaking(self, format: Format) -> Client {
         Client { format, ..self }
     }
 
-    /// The same client with a bearer token.
+    /// Returns the same client with a bearer token.
     pub fn bearing(self, token: &str) -> Client {
         Client { authorization: Some(format!("Bearer {token}")), ..self }
     }
 
-    /// The same client for a server at another address.
+    /// Returns the same client for a server at another address.
     pub fn at(&self, address: SocketAddr) -> Client {
         Client { address, ..self.clone() }
     }
 
-    /// Any call; the answer as it came.
+    /// Sends any call, and returns the answer unchanged.
     ///
     /// # Errors
     /// [`CallError::NotSent`] and [`CallError::NoAnswer`].
@@ -133,7 +135,8 @@ impl Client {
         self.post(&format!("/v1/transactions/{transaction}/commit"), self.format.encode(commit)).await
     }
 
-    /// The same for the request with this ID: a server that has forgotten the transaction, or never knew it, answers from the request's record.
+    /// `POST /v1/transactions/{t}/commit` with a request ID: a server that has forgotten the
+    /// transaction, or never knew it, answers from the request's record.
     ///
     /// # Errors
     /// [`CallError`].
@@ -167,7 +170,8 @@ impl Client {
         accepted(self.raw(Method::PUT, &path, &[], value).await?).map(|_| ())
     }
 
-    /// `GET /v1/transactions/{t}/keys?prefix=…`, all pages.
+    /// `GET /v1/transactions/{t}/keys?prefix=…`, for all pages; `limit` is the number of keys per
+    /// page.
     ///
     /// # Errors
     /// [`CallError`].
@@ -191,13 +195,14 @@ impl Client {
         }
     }
 
-    /// The number that `GET /metrics` gives for a name, summed over labels; 0 if there is none.
+    /// Returns the value of the metric `name` from `GET /metrics`, summed over labels; 0 if there
+    /// is none.
     ///
     /// # Panics
     /// If the server does not answer.
     pub async fn metric(&self, name: &str) -> f64 {
         let answer = self.raw(Method::GET, "/metrics", &[], Bytes::new()).await;
-        let answer = answer.expect("a server tells its metrics").into_body();
+        let answer = answer.expect("the server answers GET /metrics").into_body();
         let text = String::from_utf8_lossy(&answer);
         let of_name = |line: &str| {
             let (labelled, number) = line.rsplit_once(' ')?;
@@ -216,14 +221,14 @@ impl Client {
         Ok(self.format.decode(&body).unwrap_or_else(|why| panic!("GET {path}: {why}: {body:?}")))
     }
 
-    /// The body of a successful reply.
+    /// Sends a `GET`, and returns the body of a successful reply.
     async fn get(&self, path: &str) -> Result<Bytes> {
         let accept = self.format.content_type();
         let response = self.raw(Method::GET, path, &[("accept", accept)], Bytes::new()).await?;
         Ok(accepted(response)?.into_body())
     }
 
-    /// A reply to a call with a body in this client's format.
+    /// Sends a `POST` with a body in this client's format, and returns the reply.
     async fn post(&self, path: &str, body: Bytes) -> Result<Reply> {
         let kind = self.format.content_type();
         let response =
@@ -236,7 +241,7 @@ impl Client {
     }
 }
 
-/// A success as it came, or the problem.
+/// Returns a successful response unchanged, and any other as a problem.
 fn accepted(response: Response<Bytes>) -> Result<Response<Bytes>> {
     if response.status().is_success() {
         return Ok(response);
@@ -249,7 +254,8 @@ fn accepted(response: Response<Bytes>) -> Result<Response<Bytes>> {
     Err(CallError::Refused(Box::new(problem)))
 }
 
-/// Percent-encodes all but what a path and a query both take as it is; `/` stays, being an ordinary byte of keys.
+/// Percent-encodes all bytes except those that are valid both in a path and in a query. `/` is not
+/// encoded: it is an ordinary byte of keys.
 pub fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -1,11 +1,11 @@
-//! `aft serve` on a store that is a real server of the tests' own.
+//! `aft serve` on a store that is a real server, started for the test.
 
 use aft_services::{Server as Service, Service as Kind};
 
 use crate::binary;
 use crate::server::Server;
 
-/// An empty store on a real server, which ends with this value.
+/// An empty store on a real server. Dropping it ends the server.
 #[derive(Debug)]
 pub struct RealStore {
     /// The server.
@@ -13,10 +13,10 @@ pub struct RealStore {
 }
 
 impl RealStore {
-    /// A fresh server with an empty store; none if the service is to be skipped.
+    /// Starts a server with an empty store. Returns none if the service is to be skipped.
     ///
     /// # Panics
-    /// If the server cannot be had, with what to do about it.
+    /// If the service was not fetched or does not start; the message says what to do.
     pub fn start(kind: Kind) -> Option<RealStore> {
         let store = RealStore { service: kind.start_or_skip()? };
         match kind {
@@ -24,23 +24,24 @@ impl RealStore {
                 store.service.create_bucket("aft").expect("a fresh server takes a bucket");
             }
             Kind::DynamoDb => {
-                // The table alone: the first server makes the store, with its times.
+                // Only the table is needed: the first `aft serve` makes the store, with its own
+                // times.
                 let beside = store.url().replacen("aft?", "aft/beside?", 1);
                 assert_ne!(beside, store.url(), "the table is called aft");
                 let made = binary::run_in(&["store", "init", &beside], &store.environment());
                 assert_eq!(made.code, Some(0), "{made:#?}");
             }
             Kind::Redis => {}
-            Kind::Etcd | Kind::Restate | Kind::Powertools => panic!("no store of this project is on {kind}"),
+            Kind::Etcd | Kind::Restate | Kind::Powertools => panic!("{kind} cannot hold a store of AFT"),
         }
         Some(store)
     }
 
-    /// The same, with a store that is made now, with the usual times, and whose keys are all read
-    /// atomic: for tests of what that level costs or allows.
+    /// Starts a server with an empty store that is initialised with the default times, and whose
+    /// keys are all read atomic: for tests of what that level costs or allows.
     ///
     /// # Panics
-    /// As [`RealStore::start`], and if the store cannot be made.
+    /// As [`RealStore::start`], and if the store cannot be initialised.
     pub fn start_read_atomic(kind: Kind) -> Option<RealStore> {
         let store = RealStore::start(kind)?;
         let made = ["store", "init", &store.url(), "--isolation", "=read_atomic"];
@@ -49,17 +50,17 @@ impl RealStore {
         Some(store)
     }
 
-    /// The store's URL.
+    /// Returns the store's URL.
     pub fn url(&self) -> String {
         self.service.store_url()
     }
 
-    /// What a process that opens the store needs in its environment.
+    /// Returns the environment variables that a process needs to open the store.
     pub fn environment(&self) -> Vec<(&'static str, &'static str)> {
         self.service.environment()
     }
 
-    /// Starts `aft serve` on it.
+    /// Starts `aft serve` on the store; `more` are further arguments.
     ///
     /// # Panics
     /// As [`Server::start`].

@@ -1,6 +1,7 @@
 //! `aft serve` as a child process.
 //!
-//! What it prints is read all the time (a full pipe would stop it) and kept, so that a failing test can show it.
+//! Its output is read all the time (a full pipe would block it) and kept, so that a failing test
+//! can show it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use crate::{binary, wall_clock};
 
-/// How long a server may take until it listens: it reads what was left unpublished, on a machine that is shared.
+/// The longest time until a server listens: it reads what was left unpublished, on a machine that
+/// is shared.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a line that must come may take from the server to here.
+/// The longest time until an expected line arrives here.
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
-/// Lines of output that are kept: all that a test's session says, at whatever level.
+/// The number of output lines that are kept: more than a test's server prints, at any log level.
 const LOG_LINES_MAX: usize = 100_000;
-/// Lines of output that are shown: the last ones tell why.
+/// The number of output lines that are shown: the last ones show the reason.
 const SHOWN_LINES_MAX: usize = 200;
 
 /// A running server. Killed when dropped.
@@ -30,15 +32,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a store, at a free port, and waits until it listens.
+    /// Starts a server on `store`, at a free port, and waits until it listens.
     ///
     /// # Panics
-    /// If it does not come to listen, with what it said.
+    /// If it does not come to listen; the message holds its output.
     pub fn start(store: &str) -> Server {
         Server::start_with(store, &[])
     }
 
-    /// The same with further arguments.
+    /// Starts a server with further arguments.
     ///
     /// # Panics
     /// As [`Server::start`].
@@ -46,7 +48,7 @@ impl Server {
         Starting::spawn(store, more).listening()
     }
 
-    /// The same with further variables in its environment.
+    /// Starts a server with further arguments and further variables in its environment.
     ///
     /// # Panics
     /// As [`Server::start`].
@@ -54,13 +56,13 @@ impl Server {
         Starting::spawn_in(store, more, environment).listening()
     }
 
-    /// The same on a store whose servers had other times and have all ended: the times that nodes
-    /// share are changed first.
+    /// Starts a server on a store whose earlier servers had other times and have all ended: the
+    /// times that nodes share are changed first.
     ///
     /// # Panics
     /// As [`Server::start`], and if the times cannot be changed.
     pub fn start_with_other_times(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
-        // Where one process holds the store, there is nobody to share them with.
+        // A local store is held by one process, so no times are shared.
         if !store.starts_with("local:") {
             let change = [&["store", "init", store, "--change-times"], more].concat();
             let changed = binary::run_in(&change, environment);
@@ -69,7 +71,7 @@ impl Server {
         Server::start_in(store, more, environment)
     }
 
-    /// Starts a server on a local store's directory.
+    /// Starts a server on the local store in `directory`.
     ///
     /// # Panics
     /// As [`Server::start`].
@@ -77,36 +79,36 @@ impl Server {
         Server::start(&local(directory))
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The most memory that its process has had resident so far.
+    /// Returns the peak resident memory of its process, in bytes.
     ///
     /// # Panics
-    /// If its process does not tell.
+    /// If the process has ended.
     pub fn resident_peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("a running process has a status");
         let line =
-            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a status tells the peak");
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a status has the peak");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("the peak is a number of kB");
         kib << 10
     }
 
-    /// The last lines that it printed.
+    /// Returns the last lines that it printed.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// The same, line by line as it was printed.
+    /// Returns all lines that it printed, in order.
     pub fn log_lines(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// The first line that contains a text, once it was printed: standard error comes by a pipe of its own, and so perhaps later than what
-    /// standard output or an answer tells.
+    /// Waits for a line that contains `text`, and returns the first. Standard error has a pipe of
+    /// its own, so a line may arrive after standard output or an answer that implies it.
     ///
     /// # Panics
     /// If no such line comes in time.
@@ -121,10 +123,10 @@ impl Server {
         }
     }
 
-    /// kill -9, now.
+    /// Kills the server with SIGKILL.
     ///
     /// # Panics
-    /// If it had ended already: nothing but a test ends a server.
+    /// If it had ended already: only a test may end a server.
     pub fn kill(mut self) {
         let early = self.child.try_wait().expect("a child can be waited for");
         assert!(early.is_none(), "the server ended by itself ({early:?}):\n{}", self.log());
@@ -133,7 +135,8 @@ impl Server {
         wall_clock::forget(self.child.id());
     }
 
-    /// Stops it with SIGSTOP: its connections stay, and it does nothing. A kill ends it all the same.
+    /// Stops the server with SIGSTOP: its connections stay open, and it does nothing.
+    /// [`Server::kill`] still works.
     ///
     /// # Panics
     /// If it does not stop.
@@ -146,21 +149,21 @@ impl Server {
         }
     }
 
-    /// Lets it go on after [`Server::pause`].
+    /// Lets the server continue after [`Server::pause`].
     ///
     /// # Panics
-    /// If it cannot be told.
+    /// If the signal cannot be sent.
     pub fn resume(&self) {
         send("CONT", self.child.id());
     }
 
-    /// Returns true if every thread of it is stopped.
+    /// Returns true if all its threads are stopped.
     fn is_stopped(&self) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let mut tasks = tasks.expect("a running process has threads").flatten();
         tasks.all(|task| {
             let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            // A thread that has ended meanwhile does nothing either.
+            // A thread that has ended in the meantime counts as stopped.
             status.is_empty() || status.contains("State:\tT")
         })
     }
@@ -181,7 +184,7 @@ impl Server {
         send("HUP", self.child.id());
     }
 
-    /// Waits for its end, at most so long.
+    /// Waits for its end; none if it still runs after `at_most`.
     pub fn wait(&mut self, at_most: Duration) -> Option<ExitStatus> {
         binary::wait(&mut self.child, at_most)
     }
@@ -199,7 +202,7 @@ impl Drop for Server {
     }
 }
 
-/// Sends a signal to a child.
+/// Sends the signal `signal` (such as `TERM`) to the child `pid`.
 ///
 /// # Panics
 /// If it cannot be sent.
@@ -213,14 +216,14 @@ pub fn send(signal: &str, pid: u32) {
 /// A server that was spawned and does not listen yet. Killed when dropped.
 #[derive(Debug)]
 pub struct Starting {
-    /// Taken by [`Starting::listening`].
+    /// None once [`Starting::listening`] has taken it.
     child: Option<Child>,
     lines: Receiver<SocketAddr>,
     log: Log,
 }
 
 impl Starting {
-    /// Spawns a server on a store, at a free port unless `more` says where.
+    /// Spawns a server on `store`, at a free port unless `more` has `--listen`.
     ///
     /// # Panics
     /// If the binary cannot be started.
@@ -228,7 +231,7 @@ impl Starting {
         Starting::spawn_in(store, more, &[])
     }
 
-    /// The same with further variables in its environment.
+    /// Spawns a server with further variables in its environment.
     ///
     /// # Panics
     /// As [`Starting::spawn`].
@@ -247,7 +250,7 @@ impl Starting {
     /// Waits until it listens.
     ///
     /// # Panics
-    /// If it does not, with what it said.
+    /// If it does not come to listen; the message holds its output.
     pub fn listening(mut self) -> Server {
         match self.lines.recv_timeout(START_TIME_MAX) {
             Ok(address) => {
@@ -258,7 +261,7 @@ impl Starting {
         }
     }
 
-    /// kill -9, now.
+    /// Kills the server with SIGKILL.
     pub fn kill(self) {
         drop(self);
     }
@@ -275,7 +278,7 @@ impl Drop for Starting {
     }
 }
 
-/// The URL of a local store.
+/// Returns the URL of the local store in `directory`.
 pub fn local(directory: &Path) -> String {
     format!("local:{}", directory.display())
 }
@@ -304,7 +307,8 @@ impl Log {
     }
 }
 
-/// Reads a pipe to its end, line by line, into the log; tells the address once.
+/// Starts a thread that reads `from` to its end, line by line, into the log, and sends the first
+/// address that is printed to `found`.
 fn read(from: impl Read + Send + 'static, log: Log, mut found: Option<Sender<SocketAddr>>) {
     std::thread::spawn(move || {
         let mut lines = BufReader::new(from);
@@ -319,7 +323,7 @@ fn read(from: impl Read + Send + 'static, log: Log, mut found: Option<Sender<Soc
             if let Some(address) = address
                 && let Some(found) = found.take()
             {
-                // Nobody waits any more: then nobody needs it.
+                // A closed channel means that the start was abandoned.
                 let _ = found.send(address);
             }
             line.clear();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aft_history::{History, Stamp, Transaction, TransactionId};
 
-/// A version as the API writes it: commit time in milliseconds, counter, attempt. Versions are
-/// ordered as the store orders them.
+/// A version as the API writes it: commit time in milliseconds, counter, attempt. Their order is
+/// that of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     time_ms: u64,
@@ -17,7 +17,7 @@ impl Version {
     /// Parses a version from an answer.
     ///
     /// # Panics
-    /// If it is none.
+    /// If `text` is not a version.
     pub fn parse(text: &str) -> Version {
         let parse = || {
             let (time, attempt) = text.split_once('-')?;
@@ -31,7 +31,7 @@ impl Version {
         parse().unwrap_or_else(|| panic!("not a version: {text:?}"))
     }
 
-    /// Returns the commit time: milliseconds and counter. A process gives each once.
+    /// Returns the commit time: milliseconds and counter. A process never uses one twice.
     pub fn time(&self) -> (u64, u64) {
         (self.time_ms, self.counter)
     }
@@ -42,10 +42,10 @@ impl Version {
 pub struct Versions(BTreeMap<TransactionId, Version>);
 
 impl Versions {
-    /// Notes the version that a commit was answered with.
+    /// Records the version with which a commit was answered.
     ///
     /// # Panics
-    /// If it is none, or if the same commit had another one before.
+    /// If `version` is not a version, or if the same commit had another one before.
     pub fn insert(&mut self, transaction: TransactionId, version: &str) {
         let version = Version::parse(version);
         let before = self.0.insert(transaction, version.clone());
@@ -62,8 +62,8 @@ impl Versions {
         self.0.values()
     }
 
-    /// Returns the history with stamps: the ranks of the versions. A version itself does not fit
-    /// into a stamp. A transaction without a version has no stamp.
+    /// Returns the history with stamps: the ranks of the versions, since a version itself does not
+    /// fit into a stamp. A transaction without a version has no stamp.
     pub fn stamped(&self, history: &History) -> History {
         let mut order: Vec<_> = self.0.iter().collect();
         order.sort_by_key(|(_, version)| *version);

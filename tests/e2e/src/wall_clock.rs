@@ -1,8 +1,8 @@
-//! A wall clock of the tests' own, for processes that they start.
+//! A wall clock that the tests set, for the processes that they start.
 //!
-//! `libfaketime` comes between a process and the C library: it reads an offset from a file and adds
-//! it to the wall clock. Monotonic clocks stay as they are, as they do where an operator or a time
-//! server sets a clock. The offset may change while processes run.
+//! `libfaketime` sits between a process and the C library: it reads an offset from a file and adds
+//! it to the wall clock. Monotonic clocks stay right, as they do when an operator or a time server
+//! sets a clock. The offset may change while processes run.
 //!
 //! `AFT_SKIP_SERVICES=faketime` leaves these tests out, and says so.
 
@@ -24,10 +24,10 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Makes a clock that is right; none if such tests are to be skipped.
+    /// Creates a clock that is right. Returns none if such tests are to be skipped.
     ///
     /// # Panics
-    /// If the library is not installed, with what to do about it.
+    /// If the library is not installed; the message says what to do.
     pub fn or_skip() -> Option<WallClock> {
         if is_skipped() {
             return None;
@@ -44,18 +44,18 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets it to be this many seconds ahead of the right time, or behind it.
+    /// Sets the clock ahead of the right time by `ahead_s` seconds, or behind it if negative.
     ///
     /// # Panics
     /// If the file cannot be written.
     pub fn set(&self, ahead_s: i64) {
-        // Renamed into its place: a process may read it now, and must not find it empty.
+        // Written beside and renamed: a process may read the file now, and must not find it empty.
         let fresh = self.directory.path().join("fresh");
         std::fs::write(&fresh, format!("{ahead_s:+}")).expect("a file can be written");
         std::fs::rename(&fresh, &self.file).expect("a file can be renamed");
     }
 
-    /// The environment that a process needs to use it.
+    /// Returns the environment variables with which a process uses the clock.
     pub fn environment(&self) -> Vec<(&str, &str)> {
         vec![
             ("LD_PRELOAD", &self.library),
@@ -66,11 +66,11 @@ impl WallClock {
     }
 }
 
-/// Removes what the library keeps for a process that was killed: it refuses to start another one
-/// that happens to get the same number.
+/// Removes the shared memory that the library keeps for a killed process: with it, the library
+/// would not start another process that happens to get the same ID.
 pub(crate) fn forget(pid: u32) {
     for name in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
-        // Not there, as a rule: few processes use the library.
+        // Usually absent: few processes use the library.
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
     }
 }
@@ -82,8 +82,8 @@ fn is_skipped() -> bool {
         let thread = std::thread::current();
         let line = format!("skipped: {}: {NAME} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
         let mut out = std::io::stdout().lock();
-        // Not `println!`, which the test program keeps to itself while the test passes;
-        // `cargo xtask test` counts the line.
+        // Not `println!`, whose output the test harness captures while the test passes; `cargo
+        // xtask test` counts the line.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
     skipped

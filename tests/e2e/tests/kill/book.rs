@@ -1,6 +1,7 @@
-//! The book: what every client saw, as one history; where the server is; whether to go on.
+//! The book: everything that the clients saw, as one history; the server's address; the signal to
+//! stop.
 //!
-//! A value is a transaction's number plus one: it names its writer without help from the server.
+//! A value is a transaction's number plus one, so it names its writer without help from the server.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,28 +15,28 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use tokio::sync::watch;
 
-/// Keys that all writers write and all readers read: few, so that they meet.
+/// The number of keys that all writers write and all readers read: few, so that they conflict.
 const POOL_LEN: usize = 12;
 
 /// A request that was acknowledged.
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledged {
-    /// Its request ID.
+    /// The request ID.
     pub(crate) id: String,
     /// The attempt that committed.
     pub(crate) winner: TransactionId,
-    /// Every key it wrote, in order; its ledger key is one of them.
+    /// All keys that it wrote, in order; the ledger key is one of them.
     pub(crate) keys: Vec<String>,
-    /// Its own ledger key.
+    /// The ledger key that this request alone writes.
     pub(crate) ledger: String,
 }
 
-/// One client's copy of the book. All copies share their pages.
+/// One client's handle of the book. All handles share the pages.
 #[derive(Clone)]
 pub(crate) struct Book {
     epoch: u64,
     server: watch::Receiver<SocketAddr>,
-    /// Other servers share the store.
+    /// True if other servers share the store.
     is_shared: bool,
     stop: Arc<AtomicBool>,
     pages: Arc<Mutex<Pages>>,
@@ -45,7 +46,7 @@ pub(crate) struct Book {
 struct Pages {
     recorder: Recorder,
     names: KeyNames,
-    /// What the server said of the commits' places in order.
+    /// The commits' versions, as the server reported them.
     versions: Versions,
     acknowledged: Vec<Acknowledged>,
     attempts: u64,
@@ -58,12 +59,14 @@ impl Book {
         Book { epoch, server, is_shared: false, stop: Arc::default(), pages: Arc::default() }
     }
 
-    /// A copy for a client with a server of its own choice, which may not be the only one on the store.
+    /// Returns a handle for a client that follows another server, which may not be the only one on
+    /// the store.
     pub(crate) fn at(&self, server: watch::Receiver<SocketAddr>, is_shared: bool) -> Book {
         Book { server, is_shared, ..self.clone() }
     }
 
-    /// Other servers share the store: only what begins fresh sees all that was acknowledged before.
+    /// Returns true if other servers share the store: then only a fresh transaction sees all that
+    /// was acknowledged before.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
     }
@@ -72,7 +75,7 @@ impl Book {
         self.pages.lock().expect("nobody panics with the book in hand")
     }
 
-    /// Where the server is, or was last.
+    /// Returns the current or last address of the server.
     pub(crate) fn address(&self) -> SocketAddr {
         *self.server.borrow()
     }
@@ -97,18 +100,18 @@ impl Book {
         format!("{}{writer}/{number}", self.ledger_prefix())
     }
 
-    /// The keys that everybody shares.
+    /// Returns the keys that all clients share.
     pub(crate) fn pool(&self) -> Vec<String> {
         (0..POOL_LEN).map(|at| format!("pool/{}/{at:02}", self.epoch)).collect()
     }
 
-    /// Some of them, each once, in any order.
+    /// Returns `count` different keys of the pool, in random order.
     pub(crate) fn draw(&self, rng: &mut StdRng, count: usize) -> Vec<String> {
         let pool = self.pool();
         rand::seq::index::sample(rng, pool.len(), count).into_iter().map(|at| pool[at].clone()).collect()
     }
 
-    /// Opens a page for a transaction; an attempt of a request, if it is one.
+    /// Records a new transaction; it is an attempt of `request`, if there is one.
     pub(crate) fn begin(&self, request: Option<RequestId>) -> TransactionId {
         let mut pages = self.pages();
         let transaction = pages.recorder.begin();
@@ -130,7 +133,7 @@ impl Book {
         pages.recorder.write(transaction, pages.names.key(key), value_of(transaction));
     }
 
-    /// A reader has read to its end.
+    /// Records that a reader has read to its end.
     pub(crate) fn finished(&self, reader: TransactionId) {
         self.pages().recorder.commit(reader, None);
     }
@@ -143,11 +146,15 @@ impl Book {
         self.pages().unknown += 1;
     }
 
-    /// The outcome of a request is known: one of its attempts committed, the others did not and never will.
+    /// Records that a request's outcome is known: one of its attempts committed, the others did not
+    /// and never will.
     pub(crate) fn acknowledged(&self, request: Acknowledged, attempts: &[TransactionId], version: &str) {
         let mut pages = self.pages();
         let winner = request.winner;
-        assert!(attempts.contains(&winner), "{request:?} was won by none of its attempts {attempts:?}");
+        assert!(
+            attempts.contains(&winner),
+            "{request:?} was committed by a transaction that is not among its attempts {attempts:?}"
+        );
         for &attempt in attempts {
             if attempt != winner {
                 pages.recorder.abort(attempt);
@@ -159,7 +166,7 @@ impl Book {
         pages.acknowledged.push(request);
     }
 
-    /// Any request that was acknowledged.
+    /// Returns a random acknowledged request.
     pub(crate) fn any_acknowledged(&self, rng: &mut StdRng) -> Option<Acknowledged> {
         let pages = self.pages();
         let count = pages.acknowledged.len();
@@ -174,7 +181,8 @@ impl Book {
         self.pages().acknowledged.len() as u64
     }
 
-    /// For each shared key, the newest committed transaction that wrote it, by the server's own order.
+    /// Returns for each shared key the newest committed transaction that wrote it, in the server's
+    /// order.
     pub(crate) fn newest(&self) -> BTreeMap<String, TransactionId> {
         let pages = self.pages();
         let mut newest = BTreeMap::new();
@@ -189,7 +197,7 @@ impl Book {
         newest
     }
 
-    /// The history, with the commits' ranks in the server's order as their stamps.
+    /// Returns the history, with the commits' ranks in the server's order as their stamps.
     pub(crate) fn history(&self) -> History {
         let pages = self.pages();
         pages.versions.stamped(pages.recorder.history())
@@ -208,17 +216,17 @@ impl Book {
     }
 }
 
-/// What a transaction writes, to any key.
+/// Returns the value that a transaction writes, to every key.
 pub(crate) fn value_of(transaction: TransactionId) -> u64 {
     transaction.number().expect("a recorder numbers its transactions") + 1
 }
 
-/// The transaction that wrote a value.
+/// Returns the transaction that wrote `value`.
 pub(crate) fn writer_of(value: u64) -> TransactionId {
     TransactionId::new(value.checked_sub(1).expect("0 is no value"))
 }
 
-/// A value's bytes: the number, and padding, so that some are large.
+/// Returns the bytes of `value`: the number, and padding, so that some are large.
 pub(crate) fn value_bytes(value: u64, rng: &mut StdRng) -> Bytes {
     let padding = if rng.random_bool(0.1) { rng.random_range(0..20_000) } else { rng.random_range(0..100) };
     let mut bytes = format!("{value} ").into_bytes();
@@ -228,10 +236,10 @@ pub(crate) fn value_bytes(value: u64, rng: &mut StdRng) -> Bytes {
     bytes.into()
 }
 
-/// The number in a value's bytes.
+/// Returns the number in a value's bytes.
 pub(crate) fn parse_value(key: &str, bytes: &Bytes) -> u64 {
     let number = bytes.split(|byte| *byte == b' ').next().and_then(|digits| std::str::from_utf8(digits).ok());
     number
         .and_then(|digits| digits.parse().ok())
-        .unwrap_or_else(|| panic!("{key} holds what nobody wrote: {bytes:?}"))
+        .unwrap_or_else(|| panic!("{key} holds a value that no client wrote: {bytes:?}"))
 }

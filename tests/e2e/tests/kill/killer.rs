@@ -10,14 +10,16 @@ use tokio::sync::watch;
 
 use crate::{KILLS_IN_EPOCH, TIME};
 
-/// How long a server lives: long enough for some hundred transactions, short enough for many lives in a test.
+/// The time between a start and a kill: long enough for some hundred transactions, short enough for
+/// many kills in a test.
 const LIFE_MS: std::ops::Range<u64> = 30..300;
-/// How long one lives that does not get to its feet.
+/// The time after which a starting server is killed.
 const SHORT_LIFE_MS: std::ops::Range<u64> = 0..40;
-/// How often a killed server's successor dies while it starts.
+/// The probability that a killed server's successor is killed while it starts.
 const SHORT_LIVES: f64 = 0.2;
 
-/// Kills `server` and its successors; tells `address` of every one that came to listen. Gives back the last, alive.
+/// Kills `server` and its successors; sends the address of each one that comes to listen to
+/// `address`. Returns the last, which runs.
 pub(crate) async fn run(
     rng: &mut StdRng,
     mut server: Server,

@@ -1,5 +1,5 @@
-//! What must be there at the end: the history is clean; one ledger entry a request, from the attempt that was acknowledged; every shared key
-//! at its newest version.
+//! The checks at the end: the history is clean; the ledger has one entry per request, written by
+//! the attempt that was acknowledged; every shared key has its newest version.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,21 @@ use futures::StreamExt;
 
 use crate::book::{Acknowledged, Book, parse_value, value_of};
 
-/// Keys a page: small enough for many pages.
+/// Keys per page: small enough for many pages.
 const PAGE_LEN: u32 = 500;
-/// A cold read of so many keys takes some seconds, and the server's own default may be divided.
+/// The timeout of a transaction that reads many keys: with a cold cache it takes some seconds, and
+/// the server's own default may be divided.
 const TIME_MS: u64 = 60_000;
-/// Until all that was acknowledged must be visible: a listing is looked at again after 10 s.
+/// The time until all that was acknowledged must be visible: a listing is repeated after 10 s.
 const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// Keys that one transaction of a check reads: cold, each is two calls to the store, and a busy machine needs seconds for some hundred.
+/// The number of keys that one transaction of a check reads: with a cold cache each is two calls to
+/// the store, and a busy machine needs seconds for some hundred.
 const READ_LEN: usize = 250;
-/// Calls at a time.
+/// The number of concurrent calls.
 const CALLS: usize = 16;
 
+// First the history as a whole, then the newest values, the ledger's length, and each request's
+// record.
 pub(crate) async fn check(book: &Book, client: &Client) {
     let options = Options { readers: Readers::All, ..Options::default() };
     let report = check_history(&book.history(), &options).expect("the book keeps a well-formed history");
@@ -40,7 +44,8 @@ pub(crate) async fn check(book: &Book, client: &Client) {
     while calls.next().await.is_some() {}
 }
 
-/// Waits until a process that shares its store has found what an earlier one left unpublished: P7 says that it does, not when.
+/// Waits until a process that shares its store has found what an earlier one left unpublished: P7
+/// promises that it does, not when.
 pub(crate) async fn visible(book: &Book, client: &Client) {
     let since = Instant::now();
     let ledgers: Vec<String> = book.all_acknowledged().into_iter().map(|request| request.ledger).collect();
@@ -60,7 +65,8 @@ pub(crate) async fn visible(book: &Book, client: &Client) {
     println!("all is visible {} ms after the start", since.elapsed().as_millis());
 }
 
-/// Reads in one transaction; again, while a busy machine is too slow for it.
+/// Reads in one transaction. Retries while the store is unavailable, as it may be on a busy
+/// machine.
 async fn read(client: &Client, ops: Vec<Op>) -> Reply {
     let begin = Begin { ops, timeout_ms: Some(TIME_MS), ..Begin::default() };
     let since = Instant::now();
@@ -74,7 +80,7 @@ async fn read(client: &Client, ops: Vec<Op>) -> Reply {
     }
 }
 
-/// One transaction reads all these keys and finds these values.
+/// Checks that one transaction reads each of the keys with its expected value.
 async fn check_values(client: &Client, expected: &[(String, u64)]) {
     let ops = expected.iter().map(|(key, _)| Op::get(key)).collect();
     let reply = read(client, ops).await;
@@ -85,17 +91,22 @@ async fn check_values(client: &Client, expected: &[(String, u64)]) {
     }
 }
 
-/// The ledger holds so many entries: none lost, none of an attempt that was never acknowledged.
+/// Checks the ledger's number of entries: none is lost, and none is from an attempt that was never
+/// acknowledged.
 pub(crate) async fn check_count(client: &Client, prefix: &str, expected: u64) {
     let opened = client.begin(&Begin::default()).await.expect("an undisturbed server answers");
     let transaction = opened.transaction.expect("an open transaction has a token");
     let keys = client.list(&transaction, prefix, PAGE_LEN).await.expect("an undisturbed server answers");
     client.abort(&transaction).await.expect("an undisturbed server answers");
     assert!(keys.is_sorted(), "a listing is in order");
-    assert_eq!(keys.len() as u64, expected, "entries of {prefix}, and acknowledged requests");
+    assert_eq!(
+        keys.len() as u64,
+        expected,
+        "the number of entries of {prefix} against that of acknowledged requests"
+    );
 }
 
-/// The server's own account of a request is the same.
+/// Checks that the server's record of a request agrees with what the client saw.
 async fn check_request(client: &Client, expected: &Acknowledged) {
     let found = client.request(&expected.id).await.expect("an acknowledged request is found");
     assert_eq!(found.keys, expected.keys, "{}", expected.id);

@@ -1,23 +1,29 @@
-//! Goal: nothing that was acknowledged is lost, halved or done twice, whatever the instants at which the server dies.
+//! Goal: no acknowledged request is lost, applied in part or applied twice, at whichever instants
+//! the server dies.
 //!
-//! Method: one server on one directory, under load; SIGKILL at random instants, also while it starts; a new server on the same
-//! directory. Writers run requests until each is acknowledged, always under the same request ID; every attempt writes values of its own,
-//! so that a value names the attempt that wrote it. Readers read sets of keys. What everybody saw goes into one history.
+//! Method: one server on one directory, under load; SIGKILL at random instants, also while it
+//! starts; a new server on the same directory. Writers run requests until each is acknowledged,
+//! always under the same request ID; every attempt writes values of its own, so that a value names
+//! the attempt that wrote it. Readers read sets of keys. All observations go into one history.
 //!
 //! ```text
-//!   writers ──┐                       ┌─► aft-history: read atomic, one commit a request, stamps in order
-//!   readers ──┼─► book (one history) ─┤
-//!   killer  ──┘                       └─► ledger: one entry a request, from the attempt that was acknowledged; newest version of each key
+//!   writers ──┐                       ┌─► aft-history: read atomic, one commit a request,
+//!   readers ──┼─► book (one history) ─┤   stamps in order
+//!   killer  ──┘                       └─► ledger: one entry a request, from the attempt that was
+//!                                         acknowledged; newest version of each key
 //! ```
 //!
-//! The others leave the server alive and kill its store: a real MinIO, Redis or DynamoDB Local, killed, restarted, stopped and continued at random instants. What
-//! cannot be told is *unknown* or *retry*, and once the store is back the same server goes on.
+//! The other tests leave the server alive and kill its store: a real MinIO, Redis or DynamoDB
+//! Local, killed, restarted, stopped and continued at random instants. Calls whose outcome cannot
+//! be known are answered with *unknown* or *retry*, and once the store is back the same server
+//! continues.
 //!
-//! SIGKILL ends a process and not its machine: what the operating system had accepted survives. That acknowledged means *fsynced* is held by
-//! the tests of the store, not by this one.
+//! SIGKILL ends a process and not its machine: what the operating system had accepted survives. The
+//! stores' own tests check that acknowledged means *fsynced*; this one does not.
 //!
-//! `AFT_TORTURE_MINUTES` repeats it on the same directory for so long (`cargo xtask torture`). `AFT_TORTURE_SEED` sets the seed: requests and
-//! instants follow from it, the operating system's scheduling does not.
+//! `AFT_TORTURE_MINUTES` repeats it on the same directory for that time (`cargo xtask torture`).
+//! `AFT_TORTURE_SEED` sets the seed: requests and instants follow from it, the operating system's
+//! scheduling does not.
 
 mod book;
 mod killer;
@@ -39,9 +45,10 @@ use rand::{RngExt, SeedableRng};
 use store_killer::Blows;
 use tokio::sync::watch;
 
-/// Kills in one epoch: each is a chance of some milliseconds to hit a bad instant.
+/// Kills per epoch: each is a chance of some milliseconds to hit a bad instant.
 const KILLS_IN_EPOCH: u32 = 50;
-/// All of the node's times are divided by this: the collector comes to work between kills, and intents do not pile up for the next start.
+/// Divides all of the node's times: the collector then works between kills, and unpublished commits
+/// do not accumulate for the next start.
 const TIME: &[&str] = &["--test-time-divisor", "20"];
 const WRITERS: u64 = 6;
 const READERS: u64 = 3;
@@ -60,7 +67,8 @@ fn nothing_acknowledged_is_lost_or_done_twice() {
     runtime.block_on(epochs(seed, until));
 }
 
-/// One epoch, and more while there is time. Each has keys of its own on the same directory, so that memory stays bounded.
+/// Runs one epoch, and more while there is time. Each has its own keys on the same directory, so
+/// that the book's memory stays bounded.
 async fn epochs(seed: u64, until: Instant) {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let mut ledgers = Vec::new();
@@ -74,7 +82,7 @@ async fn epochs(seed: u64, until: Instant) {
             break;
         }
     }
-    // Later kills took nothing of what earlier epochs had stored.
+    // Later kills removed nothing of what earlier epochs had stored.
     let server = Server::on(directory.path());
     for (prefix, requests) in ledgers {
         ledger::check_count(&Client::new(server.address()), &prefix, requests).await;
@@ -87,13 +95,13 @@ async fn epoch(rng: &mut StdRng, number: u64, directory: &std::path::Path) -> Bo
     let mut killers = StdRng::seed_from_u64(rng.random());
     let killing = |_| killer::run(&mut killers, server, directory, &address);
     let (book, server) = load(rng, number, addresses, killing).await;
-    // What is checked is what a new process finds.
+    // The checks run against a new process.
     server.kill();
     let server = Server::on(directory);
     ledger::check(&book, &Client::new(server.address())).await;
     assert!(
         book.requests() > u64::from(KILLS_IN_EPOCH),
-        "{} requests under {KILLS_IN_EPOCH} kills: that was no load",
+        "{} requests under {KILLS_IN_EPOCH} kills are too little load to show anything",
         book.requests()
     );
     book
@@ -133,9 +141,10 @@ fn a_store_dies(kind: Service, blows: Blows) {
         let killing = |book: Arc<Book>| store_killer::run(&mut killers, store, blows, book);
         let (book, store) = load(&mut rng, 0, addresses, killing).await;
         println!("{}", book.summary());
-        // That the same process goes on, its clients have seen. What is checked is what a new one finds.
+        // The clients have seen that the same process continues. The checks run against a new one.
         server.kill();
-        // With its usual times: one transaction of the check reads hundreds of keys that this process has never heard of.
+        // With the default times: one transaction of the check reads hundreds of keys that this
+        // process does not know yet.
         let server = Server::start_with_other_times(&url, &[], &environment);
         ledger::visible(&book, &Client::new(server.address())).await;
         ledger::check(&book, &Client::new(server.address())).await;
@@ -143,7 +152,8 @@ fn a_store_dies(kind: Service, blows: Blows) {
     });
 }
 
-/// Runs clients while something is disturbed: what they saw, and what the disturber gives back.
+/// Runs clients while `disturb` runs. Returns the book of what they saw, and the result of
+/// `disturb`.
 async fn load<T, F: Future<Output = T>>(
     rng: &mut StdRng,
     number: u64,
@@ -161,7 +171,7 @@ async fn load<T, F: Future<Output = T>>(
     }
     let disturbed = tokio::select! {
         disturbed = disturb(Arc::clone(&book)) => disturbed,
-        // A task ends when it is told to, not before: this one found something.
+        // A task ends only when it is stopped: this one has found an error.
         Some(ended) = tasks.join_next() => {
             ended.expect("a client saw nothing that it must not see");
             unreachable!("clients run until they are told to stop")

@@ -1,4 +1,5 @@
-//! A reader: sets of shared keys in one transaction, in one call or two, and a ledger entry that was acknowledged before.
+//! A reader: reads sets of shared keys in one transaction, in one call or two, and a ledger entry
+//! that was acknowledged before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rand::rngs::StdRng;
 
 use crate::book::{Acknowledged, Book, parse_value, value_of};
 
-/// Pause after a call that got no answer.
+/// The pause after a call that failed.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) async fn run(book: Arc<Book>, mut rng: StdRng) {
@@ -33,7 +34,7 @@ pub(crate) async fn run(book: Arc<Book>, mut rng: StdRng) {
 }
 
 async fn read(book: &Book, client: &Client, reader: TransactionId, rng: &mut StdRng) -> Result<()> {
-    // Chosen before the transaction opens: it must see this one.
+    // Chosen before the transaction opens, so the transaction must see it.
     let seen = book.any_acknowledged(rng);
     let count = rng.random_range(2..=5);
     let keys = book.draw(rng, count);
@@ -44,7 +45,7 @@ async fn read(book: &Book, client: &Client, reader: TransactionId, rng: &mut Std
     note(book, reader, &opened);
     let transaction = opened.transaction.as_deref().expect("an open transaction has a token");
     if rng.random_bool(0.5) {
-        // Time for others to commit in between.
+        // Lets other transactions commit in between.
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..10))).await;
     }
     let mut ops = gets(second);
@@ -70,7 +71,8 @@ fn note(book: &Book, reader: TransactionId, reply: &Reply) {
     }
 }
 
-/// An entry that had been acknowledged before the transaction opened, on the only node that there is or with a transaction that began fresh.
+/// Checks that the last read found `seen`, which had been acknowledged before the transaction
+/// opened: on the only node that there is, or in a fresh transaction.
 fn check_seen(seen: &Acknowledged, reply: &Reply) {
     let read = reply.results.last().and_then(|read| read.value.as_ref());
     let read = read.map(|value| parse_value(&seen.ledger, value));

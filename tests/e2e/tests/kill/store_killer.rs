@@ -1,4 +1,5 @@
-//! Kills the store and starts it again, or stops it and lets it go on, at instants drawn from the seed; then demands that the server goes on by itself.
+//! Kills and restarts the store, or stops and continues it, at instants drawn from the seed; then
+//! checks that the server continues by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +10,19 @@ use rand::rngs::StdRng;
 
 use crate::book::Book;
 
-/// How often the store is killed, and how often it hangs.
+/// The numbers of kills and of hangs of the store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Blows {
     pub(crate) kills: u32,
     pub(crate) hangs: u32,
 }
 
-/// How long it serves in between: long enough for some hundred requests.
+/// The time for which it serves in between: long enough for some hundred requests.
 const LIFE_MS: std::ops::Range<u64> = 100..1_000;
-/// How long it is away.
+/// The time for which it is away.
 const GONE_MS: std::ops::Range<u64> = 0..800;
-/// Requests that must be acknowledged once it is back, and within which time: far above what they take.
+/// The number of requests that must be acknowledged within [`BACK_TIME_MAX`] once it is back; that
+/// time is far above what they take.
 const AFTERWARDS: u64 = 50;
 const BACK_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -50,11 +52,11 @@ pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, blows: Blows, bo
         let done = book.requests() - before;
         assert!(
             since.elapsed() < BACK_TIME_MAX,
-            "{done} requests since the store is back: the server does not go on"
+            "only {done} requests were acknowledged since the store is back: the server does not continue"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("back at work {} ms after the store", since.elapsed().as_millis());
+    println!("the server is back at work {} ms after the store", since.elapsed().as_millis());
     store
 }
 

@@ -1,7 +1,7 @@
-//! A writer: one request after the other, each until it is acknowledged.
+//! A writer: runs one request after the other, each until it is acknowledged.
 //!
-//! An attempt takes one of three shapes (one call, two calls, a call per key). Whatever happens to it, the next attempt carries the same
-//! request ID and writes values of its own.
+//! An attempt takes one of three shapes (one call, two calls, a call per key). However it ends, the
+//! next attempt carries the same request ID and writes values of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use rand::rngs::StdRng;
 
 use crate::book::{Acknowledged, Book, parse_value, value_bytes, value_of, writer_of};
 
-/// Pause before another attempt: a killed server is back after some times of it.
+/// The pause before another attempt: a killed server is back after a few of them.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long to wait for an open attempt of the same request, where it is waited for.
+/// The time to wait for an open attempt of the same request, if the attempt waits.
 const WAIT_MS: u64 = 200;
 
-/// One request: what stays the same over its attempts.
+/// A request: the parts that stay the same over its attempts.
 struct Request {
     id: String,
     number: RequestId,
     ledger: String,
-    /// Read first.
+    /// The keys that are read first.
     reads: Vec<String>,
-    /// Written, the ledger key among them.
+    /// The keys that are written, the ledger key among them.
     writes: Vec<String>,
 }
 
-/// How an attempt ended, as far as its client knows.
+/// The end of an attempt, as far as its client knows.
 enum End {
     /// An attempt of the request has committed: this one or, if replayed, another one.
     Known(Box<Reply>),
@@ -69,7 +69,8 @@ pub(crate) async fn run(book: Arc<Book>, writer: u64, mut rng: StdRng) {
     }
 }
 
-/// Attempts the request until it is known which attempt committed; gives that, and the session token to go on with.
+/// Runs attempts of the request until it is known which one committed. Returns that, and the
+/// session token for the next request.
 async fn until_known(
     book: &Book,
     client: &Client,
@@ -99,7 +100,7 @@ async fn until_known(
                 }
                 match client.at(book.address()).request(&request.id).await {
                     Ok(found) => (winner(request, found.result.as_ref()), found.version, None),
-                    // Not committed, or again no answer: another attempt tells.
+                    // Not committed, or no answer again: another attempt finds out.
                     Err(_) => continue,
                 }
             }
@@ -113,7 +114,7 @@ async fn until_known(
     }
 }
 
-/// The attempt that left a result: it left its value.
+/// Returns the attempt that left `result`: its value names it.
 fn winner(request: &Request, result: Option<&Bytes>) -> TransactionId {
     writer_of(parse_value(&request.id, result.expect("every attempt leaves a result")))
 }
@@ -129,7 +130,7 @@ async fn try_once(
     let value = value_bytes(value_of(attempt), rng);
     let begin = Begin {
         request_id: Some(request.id.clone()),
-        // The contents differ from attempt to attempt, on purpose.
+        // A fixed fingerprint, because the contents differ on purpose from attempt to attempt.
         fingerprint: Some(request.ledger.clone()),
         session: session.map(str::to_owned),
         wait_ms: Some(WAIT_MS),
@@ -139,7 +140,7 @@ async fn try_once(
     let result = Some(Bytes::from(format!("{} ", value_of(attempt))));
     let gets = request.reads.iter().map(Op::get);
     let puts = request.writes.iter().map(|key| Op::put(key, value.clone()));
-    // Its own write, at the end.
+    // A read of its own write, at the end.
     let own = Op::get(&request.writes[0]);
 
     let shape = rng.random_range(0..3);
@@ -165,7 +166,8 @@ async fn try_once(
         client.at(book.address()).batch(transaction, &batch).await
     } else {
         for key in &request.writes {
-            // The server may be another by now, which does not know the transaction.
+            // The server may have been replaced by now, and its successor does not know the
+            // transaction.
             if let Err(why) = client.at(book.address()).put(transaction, key, value.clone()).await {
                 return end(Err(why), false);
             }
@@ -178,7 +180,7 @@ async fn try_once(
     end(reply, true)
 }
 
-/// Writes down what an attempt of one call did, in order.
+/// Records what an attempt of one call did, in order.
 fn note_all(book: &Book, request: &Request, attempt: TransactionId, reply: Option<&Reply>) {
     let results = reply.map_or(&[][..], |reply| &reply.results);
     let (reads, own) = results.split_at(results.len().min(request.reads.len()));
@@ -195,7 +197,8 @@ fn note_reads(book: &Book, attempt: TransactionId, results: &[Read]) {
     }
 }
 
-/// What a call's answer means for its attempt; `commits`: the call would have committed it.
+/// Returns the end of an attempt whose call got `answer`. `commits` is true if the call would have
+/// committed the attempt.
 fn end(answer: Result<Reply>, commits: bool) -> End {
     match answer {
         Ok(reply) => End::Known(Box::new(reply)),
@@ -209,11 +212,11 @@ fn refused(problem: &Problem) -> End {
     match (problem.action, problem.code) {
         (Action::Retry, _) | (_, Code::InProgress | Code::NotFound) => End::NoEffect,
         (Action::Unknown, _) => End::Unknown,
-        _ => panic!("an answer that nothing here deserves: {problem:?}"),
+        _ => panic!("an answer that no request of this test should get: {problem:?}"),
     }
 }
 
-/// The next transaction of the session sees the commit, on whatever process it runs.
+/// Checks that the session's next transaction sees the commit, on any process.
 async fn sees_itself(book: &Book, client: &Client, request: &Request, winner: TransactionId, session: &str) {
     let begin =
         Begin { session: Some(session.to_owned()), ops: vec![Op::get(&request.ledger)], ..Begin::default() };

@@ -10,15 +10,15 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use tokio::sync::watch;
 
-/// Time between two events: long enough for some hundred transactions.
+/// The time between two events: long enough for some hundred transactions.
 const LIFE_MS: std::ops::Range<u64> = 50..400;
-/// The time that a server is stopped: mostly for less than a transaction may last.
+/// The time for which a server is usually stopped: mostly shorter than a transaction may last.
 const SHORT_STOP_MS: std::ops::Range<u64> = 20..600;
-/// The time that it is stopped now and then: transactions are over.
+/// The time for which it is stopped now and then: longer than any transaction may last.
 const LONG_STOP_MS: std::ops::Range<u64> = 2_100..3_500;
 const LONG_STOPS: f64 = 0.2;
 
-/// An event that happens to a server.
+/// A kind of disturbance of a server.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Kill,
@@ -26,7 +26,7 @@ enum Event {
     Clock,
 }
 
-/// A server, and its own clock. Declared in this order: the process ends before its clock.
+/// A server and its own clock, declared in this order so that the process ends before its clock.
 pub(crate) struct Place {
     pub(crate) server: Option<Server>,
     pub(crate) clock: WallClock,
@@ -37,13 +37,14 @@ pub(crate) struct Site {
     pub(crate) url: String,
     pub(crate) arguments: &'static [&'static str],
     pub(crate) settings: Vec<(&'static str, &'static str)>,
-    /// The distance by which clocks are off, either way.
+    /// The largest offset of a clock, in seconds, in either direction.
     pub(crate) off_max_s: i64,
     pub(crate) places: Vec<Place>,
 }
 
 impl Site {
-    /// Starts all servers with the right time. What checked the store before had its usual times.
+    /// Starts all servers with the right time. The store was checked with the default times before,
+    /// so these are changed first.
     pub(crate) fn start(&mut self) {
         assert!(self.places.iter().all(|place| place.server.is_none()), "they start together");
         let mut environment = self.settings.clone();
@@ -64,7 +65,7 @@ impl Site {
         self.places.iter_mut().filter_map(|place| place.server.take()).for_each(Server::kill);
     }
 
-    /// Kills a server if it runs, and starts it. Blocks.
+    /// Kills a server if it runs, and starts it again. Blocks.
     fn restart(&mut self, at: usize) {
         let Site { url, arguments, settings, places, .. } = self;
         let Place { server, clock } = &mut places[at];
@@ -74,8 +75,8 @@ impl Site {
     }
 }
 
-/// Carries out this many events of each kind, in any order; after each one the clients go to the
-/// servers in another order.
+/// Carries out `events` events of each kind, in random order. After each one, the clients are
+/// distributed over the servers differently.
 pub(crate) async fn run(
     rng: &mut StdRng,
     site: &mut Site,
@@ -94,7 +95,7 @@ pub(crate) async fn run(
                 server.pause();
                 let is_long = rng.random_bool(LONG_STOPS);
                 let ms = rng.random_range(if is_long { LONG_STOP_MS } else { SHORT_STOP_MS });
-                // Half of the time its clients go on elsewhere while it is stopped.
+                // In half of the cases its clients use another server while it is stopped.
                 if rng.random_bool(0.5) {
                     route(rng, site, clients);
                 }
@@ -102,7 +103,7 @@ pub(crate) async fn run(
                 site.places[at].server.as_ref().expect("it was started").resume();
             }
             Event::Clock => {
-                // While it runs, or with a new process.
+                // The clock is set while the server runs, or while it is restarted.
                 let with_restart = rng.random_bool(0.5);
                 if with_restart && let Some(server) = site.places[at].server.take() {
                     server.kill();

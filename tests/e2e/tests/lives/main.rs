@@ -1,12 +1,12 @@
-//! Goal: nothing that was acknowledged is lost, halved or done twice, whatever happens to servers and
-//! their clocks: on one server of its own, and on two that share a Redis.
+//! Goal: no acknowledged request is lost, applied in part or applied twice, whichever faults
+//! servers and their clocks have: with a single server, and with two that share a Redis.
 //!
-//! Method: the writers, the readers, the book and the ledger of the test `kill`; under their load a
+//! Method: the writers, the readers, the book and the ledger of the test `kill`. Under their load a
 //! server is killed and started again, stopped for less or more than its transactions may last, or
-//! given another wall clock, while it runs or with a new process. On two servers, clients move from
-//! one to the other as they repeat their requests.
+//! given another wall clock, while it runs or with a new process. With two servers, clients move
+//! from one to the other as they repeat their requests.
 //!
-//! `cargo xtask torture` makes it fifty of each in an epoch, and epochs for as long as it is asked to.
+//! `cargo xtask torture` makes it fifty of each in an epoch, and runs epochs for the given time.
 //! `AFT_TORTURE_SEED` sets the seed: requests and instants follow from it, the operating system's
 //! scheduling does not.
 
@@ -37,7 +37,7 @@ use tokio::task::JoinSet;
 
 const WRITERS: u64 = 6;
 const READERS: u64 = 4;
-/// Events of each kind in an epoch.
+/// Events of each kind per epoch.
 const EVENTS: u32 = 10;
 const EVENTS_IN_TORTURE: u32 = 50;
 
@@ -49,7 +49,8 @@ fn one_server_outlives_kills_stops_and_clocks() {
         url: local(directory.path()),
         arguments: &["--test-time-divisor", "20"],
         settings: Vec::new(),
-        // Its clock is the store's, by which requests are forgotten: minutes, far below their retention.
+        // The server's clock is the store's, by which requests expire: minutes, far below their
+        // retention.
         off_max_s: 120,
         places: vec![Place { clock, server: None }],
     };
@@ -77,7 +78,7 @@ fn two_servers_outlive_kills_stops_and_clocks() {
     epochs(site);
 }
 
-/// One epoch, and more while there is time.
+/// Runs one epoch, and more while there is time.
 fn epochs(mut site: Site) {
     let seed = variable("AFT_TORTURE_SEED").unwrap_or_else(|| rand::rng().random());
     println!("seed {seed} (AFT_TORTURE_SEED={seed} repeats the requests and the instants)");
@@ -101,7 +102,7 @@ fn epochs(mut site: Site) {
                 break;
             }
         }
-        // Later events took nothing of what earlier epochs had stored.
+        // Later events removed nothing of what earlier epochs had stored.
         let server = Server::start(&site.url);
         for (prefix, requests) in ledgers {
             ledger::check_count(&Client::new(server.address()), &prefix, requests).await;
@@ -138,13 +139,13 @@ async fn epoch(rng: &mut StdRng, number: u64, site: &mut Site, events: u32) -> B
     while let Some(ended) = tasks.join_next().await {
         ended.expect("a client saw nothing that it must not see");
     }
-    // What is checked is what a new process finds, with the right time and with its usual times.
+    // The checks run against a new process, with the right time and the default times.
     site.end();
     let server = Server::start_with_other_times(&site.url, &[], &[]);
     let client = Client::new(server.address());
     ledger::visible(&book, &client).await;
     ledger::check(&book, &client).await;
-    assert!(book.requests() > u64::from(3 * events), "{}: that was no load", book.summary());
+    assert!(book.requests() > u64::from(3 * events), "{}: too little load to show anything", book.summary());
     book
 }
 
