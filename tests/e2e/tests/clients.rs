@@ -1,7 +1,9 @@
-//! Goal: the clients in other languages pass their own tests. Method: each language's tests run as a child process against a server started here. What all clients
-//! must agree on stands in `shim/clients/vectors.json`, which the Rust client's unit tests read as well.
+//! Goal: the clients in other languages pass their own tests. Method: each language's tests run as
+//! a child process against a server that is started here. The cases on which all clients must agree
+//! are in `shim/clients/vectors.json`, which the Rust client's unit tests read as well.
 //!
-//! `AFT_SKIP_SERVICES=python,node` leaves a language out, and says so; its test then counts as skipped. `AFT_CLIENT_SEED` chooses the cuts.
+//! `AFT_SKIP_SERVICES=python,node` leaves a language out; its test then counts as skipped.
+//! `AFT_CLIENT_SEED` chooses the instants at which connections are cut.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use std::time::Duration;
 use aft_e2e::binary::finish;
 use aft_e2e::server::Server;
 
-/// Far above the half minute that either takes, on a machine that is shared.
+/// The time limit of a language's tests: far above the half minute that they take, on a machine
+/// that is shared.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
 fn folder(name: &str) -> PathBuf {
@@ -26,13 +29,15 @@ fn is_skipped(name: &str) -> bool {
         let thread = std::thread::current();
         let line = format!("skipped: {}: {name} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
         let mut out = std::io::stdout().lock();
-        // Not `println!`, which the test program keeps to itself while the test passes; `cargo xtask test` counts the line.
+        // Not `println!`, whose output the test harness captures while the test passes; `cargo
+        // xtask test` counts the line.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
     skipped
 }
 
-/// Runs a language's tests against a server of their own.
+/// Runs the tests of the client `name` against a server of their own. `at_least` is the oldest
+/// version of `program`, `package` the package that installs it.
 fn check(name: &str, program: &str, arguments: &[&str], at_least: &str, package: &str) {
     if is_skipped(name) {
         return;
@@ -52,7 +57,7 @@ fn check(name: &str, program: &str, arguments: &[&str], at_least: &str, package:
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let ran = finish(&mut command, TIME_MAX);
     println!("{}{}", ran.stdout, ran.stderr);
-    assert_eq!(ran.code, Some(0), "the tests of shim/clients/{name} failed; what they said stands above");
+    assert_eq!(ran.code, Some(0), "the tests of shim/clients/{name} failed; see their output above");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Goal: the commands that people and programs call by name keep their exit codes and the fields of their JSON.
-//! Method: run the binary to its end, read what it says.
+//! Goal: the commands that people and programs call keep their names, their exit codes and the
+//! fields of their JSON. Method: run the binary to its end, and check its output.
 
 use aft_e2e::binary::{Ran, run, run_in};
 use aft_e2e::real_store::RealStore;
@@ -8,7 +8,7 @@ use aft_services::Service;
 use serde_json::Value;
 
 #[test]
-fn help_is_there_for_each_command() {
+fn every_command_has_help() {
     for command in [
         &["--help"][..],
         &["serve", "--help"],
@@ -26,7 +26,7 @@ fn help_is_there_for_each_command() {
     assert!(ran.code.is_some_and(|code| code != 0) && ran.stderr.contains("no-such-command"), "{ran:#?}");
 }
 
-/// `aft check` on a history.
+/// Runs `aft check` on a history.
 fn check(history: &str) -> Ran {
     check_with(history, &[])
 }
@@ -39,10 +39,10 @@ fn check_with(history: &str, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn check_tells_good_histories_from_bad_ones() {
+fn check_separates_good_histories_from_bad_ones() {
     let good = check("w(1,1,0,0)\nw(2,1,0,0)\nr(1,1,1,1)\nr(2,1,1,1)\nr(3,0,1,1)\n");
     assert_eq!(good.code, Some(0), "{good:#?}");
-    // T1 sees T0's write of key 1, and key 2 as if T0 had not been.
+    // T1 reads key 1 as T0 wrote it, and key 2 as it was before T0.
     let fractured = check("w(1,1,0,0)\nw(2,1,0,0)\nr(1,1,1,1)\nr(2,0,1,1)\n");
     assert_eq!(fractured.code, Some(1), "{fractured:#?}");
     // Transaction -1 did not commit.
@@ -51,11 +51,11 @@ fn check_tells_good_histories_from_bad_ones() {
 }
 
 #[test]
-fn check_looks_for_one_order_of_all_transactions_if_asked() {
+fn check_serializable_looks_for_one_order_of_all_transactions() {
     let in_turn = "r(1,0,0,0)\nw(1,1,0,0)\nr(1,1,1,1)\nw(1,2,1,1)\n";
     let ran = check_with(in_turn, &["--serializable"]);
     assert!(ran.code == Some(0) && ran.stdout.contains("serializable: yes"), "{ran:#?}");
-    // Both found nothing, and both wrote: read atomic, and an update is lost.
+    // Both transactions found no value, and both wrote: read atomic, and an update is lost.
     let lost = "r(1,0,0,0)\nw(1,1,0,0)\nr(1,0,1,1)\nw(1,2,1,1)\n";
     assert_eq!(check(lost).code, Some(0));
     let ran = check_with(lost, &["--serializable"]);
@@ -63,7 +63,7 @@ fn check_looks_for_one_order_of_all_transactions_if_asked() {
 }
 
 #[test]
-fn check_refuses_what_is_no_history() {
+fn check_rejects_a_file_that_is_not_a_history() {
     check("w(1,1,0,0)\nhello\n").assert_refused(&["hello", "line 2"]);
     check("r(1,0,0,0)\nw(1,0,1,1)\n").assert_refused(&[
         "history.txt: line 2",
@@ -73,7 +73,7 @@ fn check_refuses_what_is_no_history() {
     run(&["check", "/nowhere/history.txt"]).assert_refused(&["/nowhere/history.txt"]);
 }
 
-/// The fields of `aft bench --json` that programs rely on.
+/// Checks the fields of `aft bench --json` on which programs rely.
 fn assert_figures(figures: &Value, transactions: u64) {
     assert_eq!(figures["transactions"], transactions, "{figures:#}");
     assert!(figures["attempts"].as_u64().is_some_and(|attempts| attempts >= transactions), "{figures:#}");
@@ -116,7 +116,7 @@ fn bench_runs_straight_against_a_store() {
     assert_eq!(figures["direct"], true, "{figures:#}");
 }
 
-/// What a load of clients saw of a server, judged by `aft check`.
+/// Drives a server with clients, and lets `aft check` judge the history of what they saw.
 #[test]
 fn bench_drives_a_server_and_writes_a_history() {
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -131,7 +131,7 @@ fn bench_drives_a_server_and_writes_a_history() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
 }
 
-/// The first sweep moves the mark, the second removes what lies below it.
+/// Sweeps three times: the first moves the mark, the second removes what lies below it.
 #[test]
 fn maintain_reports_what_it_reclaims() {
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -152,18 +152,18 @@ fn maintain_reports_what_it_reclaims() {
     let [versions, bytes] = sweep();
     // 500 transactions and the preparation over 20 keys; each name is longer than 80 bytes.
     assert!(versions >= 500 && bytes >= 80 * versions, "{versions} versions, {bytes} bytes");
-    assert_eq!(sweep(), [0, 0], "all of it has gone");
+    assert_eq!(sweep(), [0, 0], "everything was removed before");
 }
 
 #[test]
-fn maintain_refuses_a_store_that_was_not_there() {
+fn maintain_rejects_a_directory_without_a_store() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let store = format!("local:{}", directory.path().join("misspelt").display());
     run(&["maintain", &store, "--once"]).assert_refused(&["misspelt", "held no store", "aft store init"]);
 }
 
 #[test]
-fn exactly_once_holds_through_the_shim_and_not_without() {
+fn effects_are_exactly_once_through_the_shim_and_not_without_it() {
     let figures = run(&[
         "bench",
         "exactly-once",
@@ -196,7 +196,7 @@ fn exactly_once_holds_through_the_shim_and_not_without() {
 }
 
 #[test]
-fn exactly_once_refuses_what_cannot_be_compared() {
+fn exactly_once_rejects_a_server_and_bad_settings() {
     let with = |more: &[&str]| run(&[&["bench", "exactly-once", "--store"], more].concat());
     with(&["http://127.0.0.1:7400"]).assert_refused(&["server", "name the store"]);
     with(&["memory:", "--crashes", "1.5"]).assert_refused(&["crashes", "between 0 and 1"]);
@@ -215,7 +215,7 @@ fn the_demo_shows_both_sides() {
 }
 
 #[test]
-fn the_demo_makes_two_levels_on_redis_and_leaves_none() {
+fn the_demo_shows_both_levels_on_redis_and_removes_its_store() {
     let Some(store) = RealStore::start(Service::Redis) else { return };
     let directory = tempfile::tempdir().expect("a directory can be made");
     let report = directory.path().join("report.html");
@@ -225,7 +225,7 @@ fn the_demo_makes_two_levels_on_redis_and_leaves_none() {
     let figures = run_in(&demo, &store.environment()).json();
     assert_eq!(faults(&figures["runs"]["shim"]), 0, "{figures:#}");
     both_levels(&figures, 40);
-    // Forty transfers of sixteen accounts by eight workers meet.
+    // Forty transfers between sixteen accounts by eight workers must conflict.
     let count = |level: &str, field: &str| figures["balances"][level][field].as_u64().expect("a number");
     assert!(count("read_atomic", "overwritten") > 0, "{figures:#}");
     assert!(count("serializable", "conflicts") > 0, "{figures:#}");
@@ -237,7 +237,7 @@ fn the_demo_makes_two_levels_on_redis_and_leaves_none() {
 }
 
 #[test]
-fn the_demo_chooses_levels_by_transaction_in_memory() {
+fn the_demo_shows_both_levels_in_memory() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let report = directory.path().join("report.html");
     let report = report.to_str().expect("names of temporary files are text");
@@ -246,7 +246,8 @@ fn the_demo_chooses_levels_by_transaction_in_memory() {
     both_levels(&run(&demo).json(), 6);
 }
 
-/// Checks the balances: at both levels every transfer got through, at `serializable` exactly.
+/// Checks the balances: at both levels every transfer was acknowledged, and at `serializable` the
+/// sums are exact.
 fn both_levels(figures: &Value, transfers: u64) {
     for level in ["read_atomic", "serializable"] {
         let of = &figures["balances"][level];
@@ -260,7 +261,7 @@ fn both_levels(figures: &Value, transfers: u64) {
     assert_eq!(serializable["audits_off"], 0, "{figures:#}");
 }
 
-/// How much went wrong in a run.
+/// Returns the number of faults in a run.
 fn faults(run: &Value) -> u64 {
     ["/anomalies/own_write", "/anomalies/fractured", "/half_done", "/double_effects", "/lost_effects"]
         .iter()

@@ -1,5 +1,6 @@
-//! Goal: attempts of one request that overlap have one effect and one result, as a client sees it over HTTP.
-//! Method: `if_open: "run"` on one server, attempts interleaved by hand; and the same with the default, which waits.
+//! Goal: overlapping attempts of one request have one effect and one result, as a client sees it
+//! over HTTP. Method: attempts with `if_open: "run"` on one server, interleaved by hand; and the
+//! same with the default, which waits.
 
 use aft_api::{Begin, Code, Commit, Format, IfOpen, Op};
 use aft_e2e::client::{CallError, Client};
@@ -22,7 +23,8 @@ async fn effects_of_overlapping_attempts(format: Format) {
     client.put(&first, "by/first", "1").await.expect("an undisturbed server answers");
     client.put(&second, "by/second", "2").await.expect("an undisturbed server answers");
 
-    // The later one is done first; the earlier one is told so, and has no effect.
+    // The later attempt commits first. The earlier one gets the later one's result, and has no
+    // effect.
     let result = |text: &str| Commit { result: Some(text.to_owned().into()) };
     let won = client.commit(&second, &result("second")).await.expect("the first to commit commits");
     assert!(won.committed && !won.replayed, "{won:?}");
@@ -30,7 +32,7 @@ async fn effects_of_overlapping_attempts(format: Format) {
     assert!(lost.replayed && !lost.committed, "{lost:?}");
     assert_eq!((lost.result.as_deref(), &lost.version), (Some(&b"second"[..]), &won.version));
 
-    // And so is every attempt that comes later.
+    // Every later attempt gets the same result.
     let later = client.begin(&begin("r", IfOpen::Wait)).await.expect("an undisturbed server answers");
     assert!(later.replayed && later.transaction.is_none(), "{later:?}");
     assert_eq!(later.result.as_deref(), Some(&b"second"[..]));
@@ -55,13 +57,13 @@ async fn an_open_attempt_is_waited_for() {
     let server = Server::start("memory:");
     let client = Client::new(server.address());
     let first = open(&client, &begin("r", IfOpen::Wait)).await;
-    // Not for long: then the caller is told to come again.
+    // With a short wait, the caller is answered that the request is in progress.
     let impatient = Begin { wait_ms: Some(10), ..begin("r", IfOpen::Wait) };
     match client.begin(&impatient).await {
         Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::InProgress, "{problem:?}"),
         other => panic!("another attempt is open: {other:?}"),
     }
-    // Long enough: then the winner's result comes.
+    // With a long wait, the caller gets the result of the attempt that committed.
     let patient = Begin { wait_ms: Some(20_000), ..begin("r", IfOpen::Wait) };
     let waiting = tokio::spawn({
         let client = client.clone();
@@ -79,7 +81,7 @@ async fn an_open_attempt_is_waited_for() {
 }
 
 #[tokio::test]
-async fn another_payload_is_refused() {
+async fn a_request_id_with_another_payload_is_rejected() {
     let server = Server::start("memory:");
     let client = Client::new(server.address());
     let with = |value: &str| Begin { ops: vec![Op::put("k", value.to_owned())], ..begin("r", IfOpen::Wait) };

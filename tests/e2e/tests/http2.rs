@@ -1,5 +1,5 @@
-//! Goal: a client that speaks HTTP/2 without asking first (h2c with prior knowledge, as proxies and gRPC stacks do) is served like any other.
-//! Method: a real server, and a client that has no HTTP/1.
+//! Goal: a client that speaks HTTP/2 without negotiation (h2c with prior knowledge, as proxies and
+//! gRPC stacks do) is served like any other. Method: a real server, and a client without HTTP/1.
 
 use aft_api::{Batch, Begin, Code, Commit, Op};
 use aft_e2e::client::{CallError, Client};
@@ -7,7 +7,7 @@ use aft_e2e::server::Server;
 use hyper::{Method, Version};
 
 #[tokio::test]
-async fn http2_with_prior_knowledge() {
+async fn http2_with_prior_knowledge_is_served() {
     let server = Server::start("memory:");
     let client = Client::http2(server.address());
     let health = client.raw(Method::GET, "/healthz", &[], "").await.expect("an undisturbed server answers");
@@ -15,7 +15,7 @@ async fn http2_with_prior_knowledge() {
 
     let opened = client.begin(&Begin::default()).await.expect("an undisturbed server answers");
     let transaction = opened.transaction.expect("an open transaction has a token");
-    // Far beyond a stream's window, so that it has to be moved on.
+    // Far larger than a stream's window, so that the window has to be updated.
     let large = vec![7; 5 << 20];
     client.put(&transaction, "large", large.clone()).await.expect("an undisturbed server answers");
     let puts: Vec<_> = (0..100)

@@ -1,7 +1,9 @@
-//! Goal: a value of 1 GiB passes a server whose memory setting is 256 MiB, both ways, and its process never has more; what a killed server left of an
-//! upload is removed by the next one.
+//! Goal: a value of 1 GiB passes through a server whose memory setting is 256 MiB, in both
+//! directions, and the process never uses more; the parts of an upload that a killed server has
+//! left are removed by the next one.
 //!
-//! Method: a real server on the embedded store, a client that makes and checks the bytes as they pass, and the process's own account of its peak.
+//! Method: a real server on the embedded store, a client that generates and checks the bytes as
+//! they pass, and the process's peak memory as the kernel reports it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,12 +16,13 @@ use aft_e2e::server::{Server, local};
 const GIB: u64 = 1 << 30;
 const MEMORY_BYTES: u64 = 256 << 20;
 const PIECE_BYTES: usize = 1 << 20;
-/// Far above what a debug build takes.
+/// The longest time of a call: far above what a debug build takes.
 const CALL_TIME_MAX: Duration = Duration::from_secs(300);
-/// Until the leavings of a killed server must be gone, at times divided by a thousand.
+/// The time after which the remains of a killed server must be gone, at times divided by a
+/// thousand.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The piece of a value at a place: no two are alike.
+/// Returns the piece `number` of a value; all pieces differ.
 fn piece(number: u64) -> Vec<u8> {
     (0..PIECE_BYTES as u64 / 8)
         .flat_map(|at| (number << 32 | at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
@@ -33,7 +36,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends the head of an upload, and some of its pieces.
+/// Sends the head of an upload of `announced` bytes, and its first `pieces` pieces.
 fn send(address: SocketAddr, key: &str, announced: u64, pieces: u64) -> TcpStream {
     let mut stream = connect(address);
     let head = format!(
@@ -46,7 +49,7 @@ fn send(address: SocketAddr, key: &str, announced: u64, pieces: u64) -> TcpStrea
     stream
 }
 
-/// The status line and the size of the body that follows.
+/// Reads the head of an answer: its status line and the length of its body.
 fn head(reader: &mut BufReader<TcpStream>) -> (String, u64) {
     let (mut status, mut len) = (String::new(), 0);
     reader.read_line(&mut status).expect("the server answers");
@@ -66,7 +69,7 @@ fn put(address: SocketAddr, key: &str, bytes: u64) {
     assert_eq!(head(&mut reader).0, "HTTP/1.1 200 OK");
 }
 
-/// Reads the value, or a range of it, and checks every byte.
+/// Reads the bytes `from..to` of the value, and checks each of them.
 fn check(address: SocketAddr, key: &str, from: u64, to: u64) {
     let mut stream = connect(address);
     let request = format!(
@@ -95,7 +98,7 @@ fn settings(directory: &Path, text: &str) -> String {
 }
 
 #[test]
-fn a_value_of_1_gib_passes_a_server_of_256_mib() {
+fn a_value_of_1_gib_passes_through_a_server_with_256_mib() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let config = settings(directory.path(), &format!("[serve]\nmemory_bytes_max = {MEMORY_BYTES}\n"));
     let server = Server::start_with(&local(&directory.path().join("store")), &["--config", &config]);
@@ -107,21 +110,21 @@ fn a_value_of_1_gib_passes_a_server_of_256_mib() {
     assert!(peak <= MEMORY_BYTES, "{} MiB", peak >> 20);
 }
 
-/// Files under a directory, with their sizes.
+/// Returns the size of all files below a directory, in bytes.
 fn bytes_under(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => bytes_under(&entry.path()),
             Ok(metadata) => metadata.len(),
-            // It went meanwhile.
+            // Removed in the meantime.
             Err(_) => 0,
         })
         .sum()
 }
 
 #[test]
-fn what_a_killed_server_left_of_an_upload_is_removed() {
+fn an_upload_that_a_killed_server_has_left_is_removed() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let store = local(directory.path());
     let bodies = directory.path().join("bodies");
@@ -129,6 +132,7 @@ fn what_a_killed_server_left_of_an_upload_is_removed() {
     put(server.address(), "kept", 16 << 20);
     let kept = bytes_under(&bodies);
     assert!(kept >= 16 << 20, "{kept} bytes in {}", bodies.display());
+    // The connection announces 1 GiB and stays open, so the kill hits an upload in flight.
     let upload = send(server.address(), "lost", GIB, 64);
     let since = Instant::now();
     while bytes_under(&bodies) < kept + (24 << 20) {

@@ -1,5 +1,6 @@
-//! Goal: logs for machines are what they say: one JSON object a line, with the names by which a story is found.
-//! Method: a real server that logs all it has to say, and a request whose every call is looked for.
+//! Goal: JSON logs hold what they promise: one JSON object per line, with the IDs by which a
+//! transaction or a request can be traced. Method: a real server that logs everything, and requests
+//! whose calls must all be found.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,13 +12,14 @@ use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local, send};
 use serde_json::Value;
 
-/// How long a line may take from the server to here.
+/// The longest time until a line arrives here.
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long a server may take to end when nothing is open.
+/// The longest time that a server may take to end when nothing is open.
 const END_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What was logged. Standard output says where the server listens, and no more.
+/// Returns the log lines as JSON, and checks that standard output has the start-up lines and
+/// nothing else.
 fn logged(server: &Server) -> Vec<Value> {
     let lines = server.log_lines();
     let said = |line: &&String| line.starts_with("aft ") || line.starts_with("listening on http://");
@@ -28,11 +30,11 @@ fn logged(server: &Server) -> Vec<Value> {
         .collect()
 }
 
-/// Waits for a line like this.
+/// Waits for a log line for which `is_it` is true.
 async fn logs(server: &Server, what: &str, is_it: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + LINE_TIME_MAX;
     while !logged(server).iter().any(&is_it) {
-        assert!(Instant::now() < deadline, "no line tells of {what}:\n{}", server.log());
+        assert!(Instant::now() < deadline, "no log line about {what}:\n{}", server.log());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -82,7 +84,8 @@ async fn json_lines_carry_transaction_and_request() {
     }
 }
 
-/// Without being asked for more, the log has a line for what somebody must look into, with the names of the story.
+/// Damages a stored value, and checks that the default log has a warning with the transaction and
+/// the request.
 #[tokio::test]
 async fn warnings_carry_transaction_and_request_by_default() {
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -112,7 +115,8 @@ async fn warnings_carry_transaction_and_request_by_default() {
     .await;
 }
 
-/// Changes a byte in every file below a directory that holds these bytes; how many files.
+/// Changes a byte in every file below `directory` that holds `bytes`, and returns the number of
+/// these files.
 fn damage(directory: &Path, bytes: &[u8]) -> usize {
     let mut count = 0;
     for entry in std::fs::read_dir(directory).expect("a directory can be read") {
@@ -131,9 +135,10 @@ fn damage(directory: &Path, bytes: &[u8]) -> usize {
     count
 }
 
-/// `aft serve 2>&1 | head`: the line that could not be written ended the event loop, and the server neither served nor ended.
+/// Closes the log's pipe, as `aft serve 2>&1 | head` does. The line that could not be written once
+/// ended the event loop: the server then neither served nor ended.
 #[tokio::test]
-async fn a_reader_of_the_log_may_leave() {
+async fn a_server_whose_log_pipe_is_closed_serves_on() {
     let mut server = binary::command(&["serve", "--store", "memory:", "--listen", "127.0.0.1:0"])
         .env("AFT_LOG__FILTER", "debug")
         .spawn()

@@ -1,6 +1,6 @@
-//! Goal: runs that name no level lose no update, and a request that loses again and again gets
-//! through.
-//! Method: many clients on few keys of a real server, through the Rust client's `run`; then the sum of what they were told against what is there.
+//! Goal: runs that name no level lose no update, and a request that meets one conflict after the
+//! other commits in the end. Method: many clients on few keys of a real server, through the Rust
+//! client's `run`; then the sum of the acknowledged results is compared with the stored value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +14,12 @@ use aft_e2e::server::Server;
 use aft_services::Service;
 
 const CLIENTS: usize = 10;
-/// One more than there is stock for.
+/// Orders per client: all together, ten more than there is stock for.
 const ORDERS: usize = 11;
 const ACCOUNTS: u64 = 5;
 
-/// More attempts than the default: the clients of these tests do nothing but get in each other's way.
+/// Creates a client with more attempts than the default: the clients of these tests do nothing but
+/// conflict with each other.
 fn client(server: &Server) -> Client {
     Client::builder(&format!("http://{}", server.address()))
         .attempts_max(1_000)
@@ -30,7 +31,8 @@ fn number(value: Option<aft_client::Value>) -> u64 {
     value.map_or(0, |value| String::from_utf8_lossy(&value.bytes).parse().expect("tests write numbers"))
 }
 
-/// Sells one, as README.md does, and counts the attempts that it takes.
+/// Sells one unit, as README.md does, and counts the attempts. Returns true if it was sold, and the
+/// attempts that the run reported.
 async fn sell(client: &Client, attempts: &AtomicU64) -> Result<(bool, u32), Error> {
     let ran = client
         .run(Request::unnamed(), |t| async move {
@@ -46,7 +48,7 @@ async fn sell(client: &Client, attempts: &AtomicU64) -> Result<(bool, u32), Erro
     Ok((ran.result == "sold", ran.attempts))
 }
 
-/// Ten clients sell a hundred of what there is, on the servers of one store in turn.
+/// Lets ten clients place 110 orders for a stock of a hundred, on the servers of one store in turn.
 async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Client) {
     let mut turns = servers.iter().cycle();
     let mut client = || client(turns.next().expect("there is a server"));
@@ -70,10 +72,10 @@ async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Clie
     }
     let left = number(first.get_fresh("stock").await.expect("an undisturbed server answers"));
     let sold = orders.iter().filter(|(sold, _)| *sold).count();
-    assert_eq!((sold, left), (100, 0), "what there was is sold once");
+    assert_eq!((sold, left), (100, 0), "the whole stock is sold, each unit once");
     let attempts = attempts.load(Ordering::Relaxed);
     let told: u64 = orders.iter().map(|(_, attempts)| u64::from(*attempts)).sum();
-    assert_eq!(told, attempts, "each run tells its attempts");
+    assert_eq!(told, attempts, "each run reports its attempts");
     let took = begun.elapsed();
     let most = orders.iter().map(|(_, attempts)| attempts).max();
     println!(
@@ -82,7 +84,8 @@ async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Clie
     );
 }
 
-/// Ten clients count up together and elect one of them again and again, on the servers of one store in turn.
+/// Lets ten clients increment one counter together and elect one of them again and again, on the
+/// servers of one store in turn.
 async fn add_and_elect(store: &str, servers: &[Server]) {
     const TERMS: usize = 10;
     let mut turns = servers.iter().cycle();
@@ -110,12 +113,16 @@ async fn add_and_elect(store: &str, servers: &[Server]) {
         won.extend(its_terms);
     }
     sums.sort_unstable();
-    assert_eq!(sums, (1..=(CLIENTS * TERMS) as i64).collect::<Vec<_>>(), "{store}: each counts one step");
+    assert_eq!(
+        sums,
+        (1..=(CLIENTS * TERMS) as i64).collect::<Vec<_>>(),
+        "{store}: each increment counts once"
+    );
     won.sort_unstable();
     assert_eq!(won, (0..TERMS).collect::<Vec<_>>(), "{store}: each term has one leader");
 }
 
-/// A client with its defaults.
+/// Creates a client with the default settings.
 fn usual(server: &Server) -> Client {
     Client::new(&format!("http://{}", server.address())).expect("an address is a URL's")
 }
@@ -132,7 +139,7 @@ async fn ten_clients_count_down_one_key() {
     add_and_elect(&local, &local_server).await;
 }
 
-/// The same on two servers of a store that they share.
+/// Runs both tests on two servers that share a store.
 async fn count_down_on_two(service: Service) {
     let Some(store) = RealStore::start(service) else { return };
     let servers = [store.serve(&[]), store.serve(&[])];
@@ -140,7 +147,7 @@ async fn count_down_on_two(service: Service) {
     add_and_elect(&store.url(), &servers).await;
 }
 
-/// The same on one server that runs three nodes, which are peers to each other.
+/// Runs both tests on one server with three nodes, which are peers of each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_clients_of_three_nodes_in_one_process_count_down_one_key() {
     let Some(store) = RealStore::start(Service::Redis) else { return };
@@ -164,7 +171,8 @@ async fn ten_clients_on_two_servers_of_dynamodb_count_down_one_key() {
     count_down_on_two(Service::DynamoDb).await;
 }
 
-/// Moves money between accounts, and reads them all as often: every reader that commits has seen the whole sum.
+/// Moves money between accounts, and reads them all at the same time: every reader that commits has
+/// seen the whole sum.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_keep_their_sum_and_every_reader_sees_it() {
     let server = Server::start("memory:");
@@ -185,7 +193,8 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
                     let (from, to) = (from.clone(), to.clone());
                     async move {
                         let (has, gets) = (number(t.get(&from).await?), number(t.get(&to).await?));
-                        // Nobody overdraws: the check rests on what the commit checks.
+                        // No account is overdrawn: this check rests on the reads that the commit
+                        // checks.
                         let amount = has.min(7);
                         t.put(&from, (has - amount).to_string()).await?;
                         t.put(&to, (gets + amount).to_string()).await?;
@@ -206,7 +215,8 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
             for account in 0..ACCOUNTS {
                 all += number(t.get(format!("account/{account}")).await?);
             }
-            // An attempt that will be refused may have seen accounts of different times.
+            // Stored per attempt: one that will be rejected may have read accounts of different
+            // times.
             sum.store(all, Ordering::Relaxed);
             Ok::<_, Error>("")
         });
@@ -214,7 +224,7 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
         assert_eq!(
             sum.load(Ordering::Relaxed),
             ACCOUNTS * 100,
-            "what a transaction read that committed adds up"
+            "the reads of a committed transaction add up"
         );
         reads += 1;
     }
@@ -230,9 +240,10 @@ async fn transfers_keep_their_sum_and_every_reader_sees_it() {
     assert_eq!(sum, ACCOUNTS * 100, "transfers keep the sum");
 }
 
-/// A slow request would lose to quick ones for ever: after five conflicts it does not.
+/// Runs a slow request against quick ones. It would conflict for ever, and after five conflicts it
+/// has priority.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_request_gets_through_under_ten_contenders() {
+async fn a_slow_request_commits_against_ten_contenders() {
     let server = Server::start("memory:");
     let stop = Arc::new(AtomicBool::new(false));
     let contenders = (0..CLIENTS).map(|_| {
@@ -259,26 +270,27 @@ async fn a_slow_request_gets_through_under_ten_contenders() {
         attempts += 1;
         async move {
             let count = number(t.get("hot").await?);
-            // Ten times as long as anybody else takes.
+            // Ten times as long as the others take.
             tokio::time::sleep(Duration::from_millis(100)).await;
             t.put("hot", (count + 1_000_000).to_string()).await?;
             Ok::<_, Error>("")
         }
     });
-    ran.await.expect("the slow one gets through");
-    println!("the slow one took {:?} and {attempts} attempts", begun.elapsed());
+    ran.await.expect("the slow request commits");
+    println!("the slow request took {:?} and {attempts} attempts", begun.elapsed());
     stop.store(true, Ordering::Relaxed);
     let mut sold = 1_000_000;
     for contender in contenders {
         sold += contender.await.expect("a contender does not panic");
     }
-    // Others may have lost five times before it.
-    assert!(attempts <= 2 * CLIENTS, "five conflicts, and not many more: {attempts}");
+    // Other requests may have had five conflicts before it, and so go first.
+    assert!(attempts <= 2 * CLIENTS, "expected five conflicts and few more, not {attempts} attempts");
     let count = number(slow.get_fresh("hot").await.expect("an undisturbed server answers"));
     assert_eq!(count, sold, "nothing is lost");
 }
 
-/// Writes what it has read, after somebody else has written it: in its first attempt alone.
+/// Runs a request that writes what it has read. In its first attempt only, another client writes
+/// the key in between. Returns the number of attempts.
 async fn overtaken(client: &Client, request: Request) -> Result<u32, Error> {
     let calls = AtomicU64::new(0);
     let calls = &calls;
@@ -310,7 +322,7 @@ async fn a_request_chooses_its_level() {
     let once = Client::builder(&format!("http://{}", server.address())).attempts_max(1).build();
     let why = overtaken(&once.expect("an address is a URL's"), Request::unnamed()).await;
     assert!(matches!(&why, Err(why @ Error::Retry(_)) if why.code() == Some(Code::Conflict)), "{why:?}");
-    // By hand the level is left to the store.
+    // A transaction that is begun by hand has the store's level.
     for (request, stands) in
         [(Request::unnamed(), true), (Request::unnamed().isolation(Isolation::Serializable), false)]
     {
@@ -326,7 +338,7 @@ async fn a_request_chooses_its_level() {
 }
 
 #[tokio::test]
-async fn a_conflict_names_the_key_and_who_came_first() {
+async fn a_conflict_names_the_key() {
     let server = Server::start("memory:");
     let client = aft_e2e::client::Client::new(server.address());
     let begin = Begin { isolation: Isolation::Serializable as i32, ..Begin::default() };

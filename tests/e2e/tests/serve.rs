@@ -1,5 +1,6 @@
-//! Goal: the server starts only where it can keep its promises, says clearly why not, and ends without dropping what is open.
-//! Method: real processes with good, bad and damaged directories, and SIGTERM.
+//! Goal: the server starts only where it can keep its promises, says clearly why it does not start,
+//! and ends without dropping open transactions. Method: real processes with good, bad and damaged
+//! directories, and SIGTERM.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use aft_e2e::client::{CallError, Client};
 use aft_e2e::server::{Server, local};
 use hyper::Method;
 
-/// How long a server may take to end when nothing is open.
+/// The longest time that a server may take to end when nothing is open.
 const END_TIME_MAX: Duration = Duration::from_secs(20);
 
 fn serve(store: &str) -> Ran {
@@ -34,7 +35,7 @@ async fn get(client: &Client, key: &str) -> Option<bytes::Bytes> {
 }
 
 #[tokio::test]
-async fn sigterm_drains() {
+async fn sigterm_drains_open_transactions() {
     let directory = directory();
     let mut server = Server::on(directory.path());
     let client = Client::new(server.address());
@@ -70,7 +71,7 @@ async fn sigterm_drains() {
 async fn sigterm_ends_an_idle_server_at_once() {
     let mut server = Server::start("memory:");
     let client = Client::new(server.address());
-    // A connection that is kept open is nothing to wait for.
+    // An idle connection does not delay the end.
     assert_eq!(ready(&client).await.0, 200);
     let start = Instant::now();
     server.terminate();
@@ -79,7 +80,8 @@ async fn sigterm_ends_an_idle_server_at_once() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
-/// Whoever sends a second signal does not want to wait for those that the first one is kind to.
+/// Sends a second signal, which ends the server without waiting for the open transactions that the
+/// first one spares.
 #[tokio::test]
 async fn a_second_sigterm_ends_a_draining_server_at_once() {
     let directory = directory();
@@ -109,9 +111,10 @@ async fn a_second_sigterm_ends_a_draining_server_at_once() {
     assert_eq!(get(&client, "open").await, None);
 }
 
-/// A cache of nothing is none; a default beyond its bounds is moved, and the log says so.
+/// Starts a server without a value cache, and with a default outside its bounds, which is adjusted
+/// with a warning in the log.
 #[tokio::test]
-async fn unusual_settings() {
+async fn a_cache_of_nothing_works_and_a_default_out_of_bounds_is_adjusted() {
     let directory = directory();
     let config = directory.path().join("aft.toml");
     std::fs::write(&config, "[node]\nvalue_cache_bytes_max = 0\nretention_default_ms = 5\n")
@@ -132,13 +135,13 @@ async fn unusual_settings() {
 }
 
 #[test]
-fn unknown_stores_are_refused() {
+fn unknown_stores_are_rejected() {
     serve("bogus:somewhere").assert_refused(&["bogus", "memory:", "local:"]);
     serve("somewhere").assert_refused(&["somewhere"]);
 }
 
 #[test]
-fn directories_that_cannot_be_are_refused() {
+fn paths_that_cannot_be_directories_are_rejected() {
     let directory = directory();
     let file = directory.path().join("file");
     std::fs::write(&file, "not a directory").expect("a file can be written");
@@ -148,12 +151,12 @@ fn directories_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn a_directory_has_one_process() {
+fn a_directory_is_held_by_one_process() {
     let directory = directory();
     let first = Server::on(directory.path());
     let name = directory.path().to_str().expect("names of temporary files are text");
     serve(&local(directory.path())).assert_refused(&[name, "process"]);
-    // The lock goes with the process, not with a file.
+    // The lock belongs to the process, not to a file that would remain.
     first.kill();
     drop(Server::on(directory.path()));
 }
@@ -164,9 +167,10 @@ fn other_addresses_need_authentication() {
     ran.assert_refused(&["0.0.0.0", "loopback"]);
 }
 
-/// A byte of the journal is flipped, in the middle of what was acknowledged: that is no torn tail, and not to be passed over in silence.
+/// Flips a byte of the journal, in the middle of acknowledged writes: that is not a torn tail, and
+/// must not be ignored.
 #[tokio::test]
-async fn damage_is_named() {
+async fn a_damaged_journal_is_reported() {
     let directory = directory();
     let server = Server::on(directory.path());
     let client = Client::new(server.address());
@@ -187,7 +191,7 @@ async fn damage_is_named() {
     serve(&local(directory.path())).assert_refused(&[name, "damaged"]);
 }
 
-/// The files below a directory that hold these bytes, and where.
+/// Returns the files below `directory` that hold `bytes`, and the offset in each.
 fn holding(directory: &Path, bytes: &[u8]) -> Vec<(PathBuf, usize)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory can be read") {

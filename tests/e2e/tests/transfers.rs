@@ -1,8 +1,8 @@
 //! Goal: serializable transfers between many accounts keep their sum while servers are killed again
-//! and again, and what every client saw is what it would have seen one transaction after the other.
-//! Method: movers and readers go on through the Rust client's `run`, on one server of a directory or
-//! on two that share a store; each attempt is written down; the checker looks for one order of all of
-//! them, with the versions that the servers gave as stamps.
+//! and again, and all observations of the clients fit one serial order. Method: movers and readers
+//! run through the Rust client's `run`, on one server of a directory or on two that share a store;
+//! each attempt is recorded; the checker looks for one order of all of them, with the servers'
+//! versions as stamps.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -19,12 +19,12 @@ use aft_services::Service;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Those that most transfers touch: movers and readers must meet.
+/// The accounts that most transfers touch: few, so that movers and readers conflict.
 const BUSY_ACCOUNTS: u64 = 12;
 const BALANCE: u64 = 100;
 const MOVERS: u64 = 8;
 
-/// The attempts of all clients, as they saw them.
+/// The attempts of all clients, with what each of them saw.
 #[derive(Default)]
 struct Book {
     recorder: Recorder,
@@ -40,7 +40,7 @@ struct Shared {
     stop: Arc<AtomicBool>,
 }
 
-/// An attempt's value names the attempt beside the balance.
+/// Returns the value of an attempt: it is written beside the balance, and names the attempt.
 fn value_of(attempt: TransactionId) -> Value {
     Value(attempt.number().expect("a recorder numbers its transactions") + 1)
 }
@@ -84,11 +84,12 @@ impl Shared {
         t.put(&name, format!("{balance} {}", value.0)).await
     }
 
-    /// A request is known to have committed once: by the attempt that its result names, and no other.
+    /// Records that a request has committed once: by the attempt that its result names, and no
+    /// other.
     fn ended(&self, ran: &Ran, attempts: &[TransactionId]) {
         let winner = std::str::from_utf8(&ran.result).ok().and_then(|number| number.parse().ok());
         let winner = TransactionId::new(winner.expect("the result names the attempt"));
-        assert!(attempts.contains(&winner), "{winner} is none of {attempts:?}");
+        assert!(attempts.contains(&winner), "{winner} is not among the attempts {attempts:?}");
         let mut book = self.book();
         attempts
             .iter()
@@ -112,7 +113,7 @@ fn name(account: u64) -> String {
 }
 
 fn client(address: &str) -> Client {
-    // A server that was killed is back within a second or so.
+    // Many attempts: a server that was killed is back within a second or so.
     Client::builder(&format!("http://{address}"))
         .attempts_max(10_000)
         .run_time_max(Duration::from_secs(120))
@@ -123,14 +124,14 @@ fn client(address: &str) -> Client {
 /// The work of a request.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
-    /// Opens a hundred accounts from this one on.
+    /// Opens a hundred accounts, from this one on.
     Open(u64),
     Transfer {
         from: u64,
         to: u64,
         amount: u64,
     },
-    /// Reads the busy accounts and writes nothing: a reader, too, has its place in the order.
+    /// Reads the busy accounts and writes nothing: a reader has its place in the serial order, too.
     Look,
 }
 
@@ -155,7 +156,7 @@ impl Deed {
             Deed::Transfer { from, to, amount } => {
                 let has = shared.read(t, attempt, from).await?;
                 let gets = shared.read(t, attempt, to).await?;
-                // Nobody overdraws: that rests on what the commit checks.
+                // No account is overdrawn: this check rests on the reads that the commit checks.
                 let amount = has.min(amount);
                 shared.write(t, attempt, from, has - amount).await?;
                 shared.write(t, attempt, to, gets + amount).await?;
@@ -195,11 +196,11 @@ struct Size {
     kills: usize,
 }
 
-/// Moves money while the servers of one store are killed, each in turn, and judges what everybody
-/// saw. `start` starts a server that listens at an address.
+/// Moves money while the servers of one store are killed, each in turn, and checks the history of
+/// all clients. `start` starts a server that listens at an address.
 async fn keep_the_sum(start: impl Fn(&str) -> Server, size: Size) -> Shared {
     let Size { accounts, servers, kills } = size;
-    // The same addresses in every life, as services have.
+    // A restarted server has the same address, as a service has.
     let begun = Instant::now();
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     let listeners: Vec<TcpListener> = (0..servers).map(|_| free()).collect();
@@ -238,6 +239,7 @@ async fn keep_the_sum(start: impl Fn(&str) -> Server, size: Size) -> Shared {
         worker.await.expect("every request gets through");
     }
 
+    // All workers have ended: the sums and the history are final.
     for client in &clients {
         assert_eq!(sum(client, accounts).await, accounts * BALANCE, "transfers keep the sum");
     }
@@ -272,8 +274,7 @@ async fn sum(client: &Client, accounts: u64) -> u64 {
     balances.sum()
 }
 
-/// The same on two servers of a store that they share, at the level that such a store has by
-/// default.
+/// Runs the test on two servers that share a store, at such a store's default level.
 async fn keep_the_sum_on_two(service: Service, accounts: u64, kills: usize) {
     let Some(store) = RealStore::start(service) else { return };
     let start = |address: &str| store.serve(&["--listen", address]);
@@ -298,7 +299,7 @@ async fn transfers_on_two_servers_of_redis_keep_their_sum_under_kill_9() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_on_two_servers_of_minio_keep_their_sum_under_kill_9() {
-    // Fewer: to read them all takes three calls each.
+    // Fewer accounts: reading each takes three calls.
     keep_the_sum_on_two(Service::Minio, 100, 6).await;
 }
 

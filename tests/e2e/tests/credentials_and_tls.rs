@@ -1,5 +1,6 @@
-//! Goal: who gets in at a real server is who the credentials file says, over TLS as without, and no secret is ever told.
-//! Method: the binary makes the file, serves by it, reads it again; certificates are made for the test, and curl is the client that checks them.
+//! Goal: a real server grants exactly the access that the credentials file describes, with TLS and
+//! without, and no secret is ever printed. Method: the binary makes the file, serves with it, reads
+//! it again; certificates are made for the test, and curl is the client that checks them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +32,7 @@ impl Files {
         self.text(name)
     }
 
-    /// Adds a credential; its token.
+    /// Adds a credential, and returns its token.
     fn add(&self, name: &str, allow: &str) -> String {
         let prefix = format!("{name}/");
         let file = self.text("credentials.toml");
@@ -58,7 +59,7 @@ async fn put(client: &Client, key: &str) -> Result<(), Code> {
 }
 
 #[tokio::test]
-async fn credentials_are_made_served_and_read_again() {
+async fn credentials_are_made_enforced_and_reloaded() {
     let files = Files::new();
     let shop = files.add("shop", "read,write");
     let reader = files.add("reader", "read");
@@ -75,7 +76,7 @@ async fn credentials_are_made_served_and_read_again() {
     assert_eq!(put(&shop, "reader/a").await, Err(Code::Forbidden));
     assert_eq!(put(&client.clone().bearing(&reader), "reader/a").await, Err(Code::Forbidden));
 
-    // A file that is broken changes nothing; one that is not, everything but the connections.
+    // A broken file changes nothing. A valid one replaces everything and keeps the connections.
     let good = std::fs::read_to_string(&file).expect("it was made");
     files.write("credentials.toml", &format!("{good}[[credential]]\nname = 7\n"));
     server.hang_up();
@@ -92,7 +93,7 @@ async fn credentials_are_made_served_and_read_again() {
 }
 
 #[tokio::test]
-async fn our_own_clients_present_a_token() {
+async fn aft_request_and_bench_send_a_token() {
     let files = Files::new();
     let file = files.text("credentials.toml");
     let token = run(&["credentials", "add", "all", "--prefix", "", "--allow", "read,write,admin", &file]);
@@ -111,7 +112,7 @@ async fn our_own_clients_present_a_token() {
 }
 
 #[test]
-fn what_is_wrong_is_told_at_the_start() {
+fn a_wrong_credentials_or_tls_setting_is_reported_at_the_start() {
     use std::os::unix::fs::PermissionsExt as _;
     let files = Files::new();
     let token = files.add("shop", "read");
@@ -138,9 +139,10 @@ fn what_is_wrong_is_told_at_the_start() {
         .assert_refused(&["0.0.0.0", "--credentials"]);
 }
 
-/// Everything that is said in a session with good and bad tokens, at the level where everything is said.
+/// Collects everything that is logged and answered with good and bad tokens, at the most verbose
+/// level.
 #[tokio::test]
-async fn no_log_and_no_problem_has_a_secret() {
+async fn no_log_and_no_answer_contains_a_secret() {
     let files = Files::new();
     let token = files.add("shop", "read,write");
     let config = files.write("aft.toml", "[log]\nfilter = \"trace\"\n");
@@ -178,7 +180,7 @@ async fn no_log_and_no_problem_has_a_secret() {
     server.hang_up();
     server.says("was read again").await;
     let lines = server.log_lines();
-    // All of them, from the first on.
+    // The log is complete, from the first line on.
     assert!(lines.iter().any(|line| line.contains("node starts")), "{}", lines.len());
     let log = lines.join("\n");
     assert!(said.contains("unauthorized") && said.contains("forbidden"), "{said}");
@@ -189,7 +191,7 @@ async fn no_log_and_no_problem_has_a_secret() {
     }
 }
 
-/// Certificates of one authority.
+/// A certificate authority, which signs the test's certificates.
 struct Certificates {
     authority: CertifiedIssuer<'static, KeyPair>,
 }
@@ -205,7 +207,7 @@ impl Certificates {
         Certificates { authority }
     }
 
-    /// Makes a certificate and its key, in two files.
+    /// Makes a certificate for `name` and its key, in two files.
     fn make(&self, files: &Files, certificate: &str, key: &str, name: &str) {
         let pair = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.into()]).expect("a name");
@@ -217,7 +219,7 @@ impl Certificates {
     }
 }
 
-/// curl; the body of what it got, or why not.
+/// Runs curl, and returns the body of the answer, or curl's error.
 fn curl(directory: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("curl");
     command.current_dir(directory).args(["-sS", "--max-time", "20"]).args(arguments);
@@ -227,7 +229,7 @@ fn curl(directory: &Path, arguments: &[&str]) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn tls_with_certificates_that_are_checked_on_both_sides() {
+async fn tls_certificates_are_checked_on_both_sides_and_reloaded() {
     let files = Files::new();
     let token = files.add("shop", "read,write");
     let (ours, clients) = (Certificates::new(&files, "ca.pem"), Certificates::new(&files, "clients.pem"));
@@ -250,11 +252,14 @@ async fn tls_with_certificates_that_are_checked_on_both_sides() {
         assert_eq!(get(&["-H", &bearer, version], &tea).unwrap(), "4", "{version}");
     }
     assert!(get(&[], &tea).unwrap().contains("unauthorized"));
-    assert!(curl(directory, &[&tea]).unwrap_err().contains("certificate"), "nobody vouches for it");
+    assert!(
+        curl(directory, &[&tea]).unwrap_err().contains("certificate"),
+        "no known authority has signed it"
+    );
     let plain = here(&server, "/healthz").replace("https", "http");
     curl(directory, &[&plain]).unwrap_err();
 
-    // The files change, and SIGHUP makes it so.
+    // The files are replaced, and read at SIGHUP.
     Certificates::new(&files, "ca2.pem").make(&files, "server.pem", "server.key", "localhost");
     server.hang_up();
     server.says("certificate and key were read again").await;
@@ -262,7 +267,8 @@ async fn tls_with_certificates_that_are_checked_on_both_sides() {
     assert_eq!(curl(directory, &["--cacert", "ca2.pem", "-H", &bearer, &tea]).unwrap(), "4");
     drop(server);
 
-    // With certificates for clients: none, a stranger's, and the one that is the credential.
+    // With client certificates: none, one of another authority, and the one that the credential
+    // names.
     ours.make(&files, "server.pem", "server.key", "localhost");
     ours.make(&files, "stranger.pem", "stranger.key", "shop.example");
     let text = std::fs::read_to_string(&file).expect("it was made");

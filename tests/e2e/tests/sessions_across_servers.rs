@@ -1,8 +1,10 @@
-//! Goal: the load generator goes from server to server, and finds out when a session does not see what it has committed or read.
+//! Goal: the load generator moves between servers, and finds out when a session does not see what
+//! it has committed or read.
 //!
-//! Method: two servers of one Redis, whose keys are read atomic: a check at commit would hide what was
-//! stale. With their sessions, clients see all of it. Without, they must fall behind, since a server
-//! looks at a key again after ten seconds only: a check that found nothing there would be none.
+//! Method: two servers on one Redis, whose keys are read atomic: at `serializable`, the check at
+//! commit would hide stale reads. With sessions, clients see everything. Without, some reads must
+//! be stale, since a server lists a key again after ten seconds only: a check that found none would
+//! be useless.
 
 use aft_e2e::binary::{Ran, run};
 use aft_e2e::real_store::RealStore;
@@ -17,7 +19,7 @@ fn hop(store: &RealStore, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn sessions_go_along_from_server_to_server() {
+fn sessions_hold_across_servers() {
     let Some(store) = RealStore::start_read_atomic(Service::Redis) else { return };
     let ran = hop(&store, &[]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -30,7 +32,7 @@ fn sessions_go_along_from_server_to_server() {
 }
 
 #[test]
-fn a_session_that_stays_behind_is_found() {
+fn stale_reads_without_sessions_are_found() {
     let Some(store) = RealStore::start_read_atomic(Service::Redis) else { return };
     let ran = hop(&store, &["--no-sessions"]);
     assert_eq!(ran.code, Some(1), "{ran:#?}");

@@ -1,21 +1,21 @@
-//! Goal: what README.md shows is what happens. Method: its quick tour runs as it stands, against a server at a free port; what each
-//! command prints is compared with the comment lines that follow it.
+//! Goal: the quick tour in README.md works as shown. Method: its commands run unchanged, against a
+//! server at a free port; the output of each is compared with the comment lines that follow it.
 //!
-//! In an expected line `…` stands for anything.
+//! In an expected line, `…` matches any text.
 
 use std::path::Path;
 use std::process::Command;
 
 use aft_e2e::server::Server;
 
-/// A command of the tour, and what README.md says it prints.
+/// A command of the tour, and the output that README.md shows.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     command: String,
     expect: Vec<String>,
 }
 
-/// The steps of the `sh` blocks between the marks `tour` and `/tour`.
+/// Returns the steps of the `sh` blocks between the marks `tour` and `/tour`.
 fn steps(readme: &str) -> Vec<Step> {
     let (_, rest) = readme.split_once("<!-- tour -->").expect("README.md marks its tour");
     let (tour, _) = rest.split_once("<!-- /tour -->").expect("README.md marks the end of its tour");
@@ -38,7 +38,7 @@ fn steps(readme: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether `text` is `pattern`, where `…` stands for anything.
+/// Returns true if `text` matches `pattern`, in which `…` matches any text.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('…') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
@@ -86,7 +86,7 @@ fn the_readme_tour_works() {
 }
 
 #[test]
-fn the_comparison_itself() {
+fn steps_are_parsed_and_patterns_match() {
     assert!(fits("a…c", "abc") && fits("a…c", "ac") && fits("…", "") && fits("{…}", "{\"a\":1}"));
     assert!(!fits("a…c", "abd") && !fits("a", "ab") && !fits("a…b…c", "acb"));
     let readme = "x\n<!-- tour -->\n```sh\necho a \\\n  b\n# a b\nT=1\n```\ntext\n```sh\necho c\n# c\n```\n<!-- /tour -->\n";
