@@ -1,4 +1,5 @@
-//! A run that is dropped aborts its transaction; one that is dropped while it commits leaves it to the commit.
+//! A run that is dropped aborts its transaction, and so does one whose function panics. A run that
+//! is dropped while it commits leaves the transaction to the commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,16 +35,19 @@ async fn a_dropped_run_aborts() {
     inside.notified().await;
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    // The request is free at once: another attempt need not wait for the dropped one's deadline.
+    // The request is free at once: another attempt does not wait for the deadline of the dropped
+    // one.
     let again = client.run("r", |_| async { Ok::<_, Error>("second") });
-    let again = tokio::time::timeout(Duration::from_secs(4), again).await.expect("nobody is waited for");
+    let again = tokio::time::timeout(Duration::from_secs(4), again)
+        .await
+        .expect("the new attempt does not wait for the dropped one");
     assert_eq!(again.unwrap().result, "second");
     assert!(interposer.take_calls().contains(&"abort".to_owned()));
     assert_eq!(client.get("k").await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_let_go_aborts() {
+async fn a_dropped_transaction_aborts() {
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), |_, _| Act::Pass).await;
     let client = crate::client(interposer.address);
@@ -77,7 +81,9 @@ async fn a_function_that_panics_aborts() {
     });
     assert!(panicking.await.unwrap_err().is_panic());
     let again = client.run("r", |_| async { Ok::<_, Error>("second") });
-    let again = tokio::time::timeout(Duration::from_secs(4), again).await.expect("nobody is waited for");
+    let again = tokio::time::timeout(Duration::from_secs(4), again)
+        .await
+        .expect("the new attempt does not wait for the panicked one");
     assert_eq!(again.unwrap().result, "second");
     let unnamed = client.run(Request::unnamed(), |t| async move { t.get("k").await.map(|_| "") });
     unnamed.await.unwrap();

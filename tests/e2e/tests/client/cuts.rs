@@ -1,7 +1,8 @@
 //! Exactly once over connections that are cut.
 //!
-//! Every run counts its writer's counter up and leaves an entry that names the call of the function that made it. Afterwards, past the cutter: the
-//! counter says how many took effect, the entries say which.
+//! Every run increments its writer's counter and leaves an entry that names the call of the
+//! function that made it. Afterwards the test reads directly from the server: the counter is the
+//! number of runs that took effect, the entries name them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ fn seed(default: u64) -> u64 {
     seed
 }
 
-/// Every other one sends each write at once.
+/// Creates a client that connects through the cutter. Those of odd writers send each write at once.
 fn through(cutter: &Cutter, writer: u64) -> Client {
     let url = format!("http://{}", cutter.address);
     let buffer = if writer.is_multiple_of(2) { 1 << 20 } else { 0 };
@@ -42,7 +43,7 @@ async fn work(t: &Transaction, writer: u64, run: u64, call: u64) -> Result<Strin
     Ok(format!("{call} made it {count}"))
 }
 
-/// All entries of a writer, as (run, call).
+/// Returns a writer's counter and all its entries, as (run, call).
 async fn entries(server: SocketAddr, writer: u64) -> (u64, Vec<(u64, u64)>) {
     let client = crate::client(server);
     let Ok(Begun::Open(t)) = client.begin(Request::unnamed()).await else { panic!("undisturbed") };
@@ -67,7 +68,7 @@ async fn named_runs_take_effect_once() {
             tokio::spawn(async move {
                 let mut results = Vec::new();
                 for run in 0..RUNS {
-                    // Every tenth request is made again, by two at once.
+                    // Every tenth request is repeated, by two callers at the same time.
                     let once = || {
                         let calls = calls.clone();
                         client.run(format!("{writer}/{run}"), move |t| {
@@ -98,17 +99,18 @@ async fn named_runs_take_effect_once() {
             let result = text(&results[run as usize]);
             assert!(
                 result.starts_with(&format!("{call} made it")),
-                "{writer}/{run}: {call} took effect, told: {result}"
+                "{writer}/{run}: call {call} took effect, but the result is {result}"
             );
         }
     }
     let (calls, cuts) = (calls.load(Ordering::Relaxed), cutter.cuts());
     println!("{} runs, {calls} calls of the function, {cuts} connections cut", WRITERS * RUNS);
-    assert!(cuts > WRITERS * RUNS / 2, "{cuts} cuts: that was no test");
-    assert!(calls > WRITERS * RUNS, "no attempt was made twice: that was no test");
+    assert!(cuts > WRITERS * RUNS / 2, "only {cuts} connections were cut, too few to show anything");
+    assert!(calls > WRITERS * RUNS, "no request needed a second attempt, so nothing was shown");
 }
 
-/// Overlapping attempts of one request, all through the cutter: one result.
+/// Runs overlapping attempts of one request, all through the cutter, and checks that they return
+/// one result.
 #[tokio::test]
 async fn overlapping_runs_take_effect_once() {
     let seed = seed(2);
@@ -133,7 +135,8 @@ async fn overlapping_runs_take_effect_once() {
     assert_eq!((count, entries.len()), (50, 50));
 }
 
-/// Without a request ID: never twice; and what is told is true.
+/// Runs requests without an ID: none takes effect twice, and every reported commit has taken
+/// effect.
 #[tokio::test]
 async fn unnamed_runs_never_take_effect_twice() {
     let seed = seed(3);
@@ -169,7 +172,7 @@ async fn unnamed_runs_never_take_effect_twice() {
         for (run, told) in (0..).zip(outcomes) {
             let effects = entries.iter().filter(|(of, _)| *of == run).count();
             assert!(effects <= 1, "{writer}/{run}: {effects} effects");
-            assert!(!told || effects == 1, "{writer}/{run}: told that it committed");
+            assert!(!told || effects == 1, "{writer}/{run}: reported as committed");
             unknown += u64::from(!told);
         }
     }

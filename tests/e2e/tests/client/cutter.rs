@@ -1,4 +1,5 @@
-//! A TCP proxy that cuts connections, at bytes that a seed chooses, in either direction; and sometimes delivers what was sent after the cut.
+//! A TCP proxy that cuts connections, at bytes that a seed chooses, in either direction; and
+//! sometimes delivers what was sent after the cut.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,8 @@ enum Fate {
     Up(usize),
     /// So many bytes of answers reach the client.
     Down(usize),
-    /// The client is cut off after so many bytes; what it was sending then reaches the server later.
+    /// The client is cut off after so many bytes; what it was sending then reaches the server
+    /// later.
     Late(usize, Duration),
 }
 
@@ -51,8 +53,8 @@ impl Cutter {
     }
 }
 
-/// A call has some 250 bytes up and down: a connection carries a few calls, or breaks in its first, so that questions about a lost answer are lost as
-/// well.
+/// A call has some 250 bytes up and down: a connection carries a few calls, or breaks in its first,
+/// so that questions about a lost answer are lost as well.
 fn draw(rng: &mut StdRng) -> Fate {
     let bytes_max = if rng.random_bool(0.4) { 300 } else { 2_500 };
     let bytes = rng.random_range(0..bytes_max);

@@ -1,4 +1,5 @@
-//! A server between client and server that notes every call, and for each asks a script what to do with it.
+//! A proxy between client and server that records every call, and follows a script that decides
+//! about each one.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,15 +14,15 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-/// What happens to a call.
+/// The treatment of a call.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
     Pass,
-    /// The server never sees it.
+    /// The client gets this problem, and the server never sees the call.
     Refuse(Code),
-    /// The server never sees it, and the client gets no answer.
+    /// The client gets no answer, and the server never sees the call.
     CutBefore,
-    /// The server carries it out, and the client gets no answer.
+    /// The client gets no answer, and the server carries out the call.
     CutAfter,
     /// The client gets a gateway's answer, and the server never sees the call.
     BadGateway,
@@ -29,7 +30,7 @@ pub(crate) enum Act {
 
 type Script = dyn Fn(&str, usize) -> Act + Send + Sync;
 
-/// An interposer. Ends with its runtime.
+/// A proxy that ends with its runtime.
 #[derive(Clone)]
 pub(crate) struct Interposer {
     pub(crate) address: SocketAddr,
@@ -37,8 +38,9 @@ pub(crate) struct Interposer {
 }
 
 impl Interposer {
-    /// `script` is asked with a call's name (`begin`, `get`, `put`, `batch`, `commit`, `abort`, `execute`, `keys`, `request`, `alone`) and how many of that
-    /// name came before.
+    /// Starts a proxy. `script` is called with a call's name (`begin`, `get`, `put`, `batch`,
+    /// `commit`, `abort`, `execute`, `keys`, `request`, `alone`) and the number of earlier calls of
+    /// that name.
     pub(crate) async fn start(
         server: SocketAddr,
         script: impl Fn(&str, usize) -> Act + Send + Sync + 'static,
@@ -56,7 +58,7 @@ impl Interposer {
                     let (script, noted, upstream) = (script.clone(), noted.clone(), upstream.clone());
                     async move { answer(&*script, &noted, &upstream, request).await }
                 });
-                // A handler's error cuts the connection: that is what it is for.
+                // A handler's error cuts the connection, which is how the acts `Cut…` work.
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service),
@@ -66,7 +68,7 @@ impl Interposer {
         Interposer { address, calls }
     }
 
-    /// The names of the calls that came, in order; none is remembered after that.
+    /// Returns the names of the recorded calls, in order, and forgets them.
     pub(crate) fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock().expect("nobody panics with the calls in hand"))
     }

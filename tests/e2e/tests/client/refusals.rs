@@ -1,4 +1,5 @@
-//! Refusals and lost answers at chosen calls: which are tried again, how often the function runs, and what the caller is told.
+//! Problems and lost answers at chosen calls: which calls are retried, how often the function runs,
+//! and what the caller is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::increment;
 use crate::interposer::{Act, Interposer};
 
-/// What a run over a script came to: its outcome, how often the function ran, what the counter is afterwards, and the calls.
+/// The result of a run over a script: its outcome, the number of calls of the function, the counter
+/// afterwards, and the HTTP calls.
 struct Seen {
     outcome: Result<Ran, Error>,
     called: u32,
@@ -21,7 +23,7 @@ struct Seen {
     calls: Vec<String>,
 }
 
-/// Runs an increment through a script. The counter is read past it.
+/// Runs an increment through the interposer. The counter is read directly from the server.
 async fn run(request: Request, script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Seen {
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), script).await;
@@ -43,7 +45,7 @@ async fn run(request: Request, script: impl Fn(&str, usize) -> Act + Send + Sync
     Seen { outcome, called: called.load(Ordering::Relaxed), counter, calls: interposer.take_calls() }
 }
 
-/// The script does something to the first `times` calls of a name.
+/// Returns a script that applies `act` to the first `times` calls named `name`.
 fn first(name: &'static str, times: usize, act: Act) -> impl Fn(&str, usize) -> Act + Send + Sync {
     move |call, before| if call == name && before < times { act.clone() } else { Act::Pass }
 }
@@ -56,7 +58,7 @@ impl Seen {
         assert_eq!(ran.result, "1");
         assert!(
             !ran.replayed,
-            "whichever attempt of this run committed is its own: {ran:?} {:?}",
+            "a commit of any attempt of this run is not a replay: {ran:?} {:?}",
             self.calls
         );
         ran
@@ -64,20 +66,20 @@ impl Seen {
 }
 
 #[tokio::test]
-async fn retryable_refusals_run_the_request_again() {
+async fn retryable_problems_and_lost_answers_are_retried() {
     for request in [Request::named("r"), Request::unnamed()] {
         let again = |call, act, called| {
             let request = request.clone();
             async move { run(request, first(call, 1, act)).await.committed(called).clone() }
         };
-        // Openings: the function did not run.
+        // At begin: the function has not run yet.
         for code in [Code::Overloaded, Code::NotServing, Code::StoreUnavailable, Code::InProgress] {
             again("begin", Act::Refuse(code), 1).await;
         }
         again("begin", Act::CutBefore, 1).await;
         again("begin", Act::CutAfter, 1).await;
         again("begin", Act::BadGateway, 1).await;
-        // Reads: another attempt, or the same call again where that is enough.
+        // At a read: a new attempt, or the same call again if that suffices.
         again("get", Act::Refuse(Code::SnapshotGone), 2).await;
         again("get", Act::Refuse(Code::Lost), 2).await;
         again("get", Act::Refuse(Code::NotFound), 2).await;
@@ -85,7 +87,7 @@ async fn retryable_refusals_run_the_request_again() {
         again("get", Act::Refuse(Code::Overloaded), 1).await;
         again("get", Act::CutBefore, 1).await;
         again("get", Act::CutAfter, 1).await;
-        // Commits.
+        // At the commit: a new attempt if nothing was committed, otherwise the same call again.
         again("batch", Act::Refuse(Code::Conflict), 2).await;
         again("batch", Act::Refuse(Code::Lost), 2).await;
         again("batch", Act::Refuse(Code::NotFound), 2).await;
@@ -97,10 +99,11 @@ async fn retryable_refusals_run_the_request_again() {
     }
 }
 
-/// An answer was lost and nobody can say any more what became of the commit: only a request ID allows another attempt.
+/// Loses an answer so that the outcome of the commit cannot be found out: only a request ID allows
+/// another attempt.
 #[tokio::test]
-async fn a_commit_that_is_forgotten() {
-    // Carried out, and then its node does not know it any more.
+async fn a_forgotten_commit_is_retried_only_with_a_request_id() {
+    // The commit is carried out, and the node then no longer knows the transaction.
     let forgotten = |call: &str, before: usize| match (call, before) {
         ("batch", 0) => Act::CutAfter,
         ("batch" | "commit", _) => Act::Refuse(Code::NotFound),
@@ -111,7 +114,7 @@ async fn a_commit_that_is_forgotten() {
     let seen = run(Request::unnamed(), forgotten).await;
     assert!(matches!(&seen.outcome, Err(Error::Unknown(_))), "{:?}", seen.outcome);
     assert_eq!((seen.called, seen.counter), (1, 1), "not run again: {:?}", seen.calls);
-    // Not carried out, and nobody says so.
+    // The commit is not carried out, and no answer says so.
     let never = |call: &str, before: usize| match (call, before) {
         ("batch", 0) => Act::CutBefore,
         ("batch" | "commit", 1) => Act::Refuse(Code::NotFound),
@@ -123,9 +126,9 @@ async fn a_commit_that_is_forgotten() {
     assert_eq!((seen.called, seen.counter), (1, 0), "not run again: {:?}", seen.calls);
 }
 
-/// The commit never gets through, nor does any question about it.
+/// Loses the commit's answer and every query about it, until the run's time is over.
 #[tokio::test]
-async fn the_time_runs_out_in_doubt() {
+async fn an_outcome_that_cannot_be_found_out_is_unknown() {
     let deaf = |call: &str, before: usize| match (call, before) {
         ("batch", 0) => Act::CutAfter,
         ("begin" | "get", 0) => Act::Pass,
@@ -140,9 +143,9 @@ async fn the_time_runs_out_in_doubt() {
     }
 }
 
-/// Aborting settles a doubt: what was aborted never commits.
+/// Lets an abort decide an unknown outcome: an aborted transaction never commits.
 #[tokio::test]
-async fn a_doubt_is_settled_by_an_abort() {
+async fn an_abort_or_a_look_up_decides_an_unknown_outcome() {
     let seen = run(Request::named("r"), |call, before| match (call, before) {
         ("batch", _) => Act::CutBefore,
         ("begin", 1..) => Act::Refuse(Code::Unauthorized),
@@ -151,7 +154,7 @@ async fn a_doubt_is_settled_by_an_abort() {
     .await;
     assert!(matches!(&seen.outcome, Err(Error::Unauthorized(_))), "{:?} {:?}", seen.outcome, seen.calls);
     assert_eq!((seen.called, seen.counter), (1, 0));
-    // And where it is refused, the look-up finds the commit.
+    // If the transaction has committed, the look-up finds that.
     let seen = run(Request::named("r"), |call, before| match (call, before) {
         ("batch", _) => Act::CutAfter,
         ("commit", _) => Act::CutBefore,
@@ -175,7 +178,8 @@ impl From<Error> for Own {
     }
 }
 
-/// A later attempt's function fails while an earlier commit is in doubt.
+/// Lets the function fail in a later attempt, while the commit of an earlier one has an unknown
+/// outcome.
 #[tokio::test]
 async fn a_failing_function_does_not_hide_a_commit() {
     for (act, commits) in [(Act::CutAfter, true), (Act::CutBefore, false)] {
@@ -183,7 +187,8 @@ async fn a_failing_function_does_not_hide_a_commit() {
         let interposer = Interposer::start(server.address(), move |call, before| match (call, before) {
             ("batch", _) => act.clone(),
             ("commit", _) => Act::CutBefore,
-            // The new attempt is not told that the request has committed: its create would have come late.
+            // The new attempt is not answered that the request has committed, as if the commit had
+            // arrived later.
             ("begin", 1) => Act::Refuse(Code::Lost),
             _ => Act::Pass,
         })
@@ -213,7 +218,7 @@ async fn a_failing_function_does_not_hide_a_commit() {
 }
 
 #[tokio::test]
-async fn attempts_and_time_have_an_end() {
+async fn attempts_and_time_are_limited() {
     let seen = run(Request::named("r"), |call, _| match call {
         "get" => Act::Refuse(Code::SnapshotGone),
         _ => Act::Pass,
@@ -227,7 +232,7 @@ async fn attempts_and_time_have_an_end() {
     })
     .await;
     assert!(matches!(&seen.outcome, Err(Error::InProgress(_))), "{:?}", seen.outcome);
-    // Nobody listens.
+    // No server listens at this address.
     let url = "http://127.0.0.1:1";
     let client = Client::builder(url).run_time_max(Duration::from_millis(300)).build().unwrap();
     let nobody = client.run("r", |_| async { Ok::<_, Error>("") }).await;
@@ -235,7 +240,7 @@ async fn attempts_and_time_have_an_end() {
 }
 
 #[tokio::test]
-async fn conflicts_have_an_end() {
+async fn retries_of_conflicts_are_limited() {
     let server = Server::start("memory:");
     for conflicts in [0, 2, 9] {
         let interposer =
@@ -263,7 +268,7 @@ async fn conflicts_have_an_end() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_at_once() {
+async fn errors_that_a_retry_cannot_fix_are_returned_at_once() {
     for (code, is) in [
         (Code::KeyReused, (|why| matches!(why, Error::KeyReused(_))) as fn(&Error) -> bool),
         (Code::ResultGone, |why| matches!(why, Error::ResultGone(_))),
@@ -280,9 +285,9 @@ async fn what_is_wrong_is_told_at_once() {
     }
 }
 
-/// A write that was not answered may land late: its transaction never commits.
+/// Loses the answer to a write, which may then arrive late: the transaction must not commit.
 #[tokio::test]
-async fn a_transaction_with_a_write_in_doubt_does_not_commit() {
+async fn a_transaction_with_an_unanswered_write_does_not_commit() {
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), first("put", 1, Act::CutAfter)).await;
     let url = format!("http://{}", interposer.address);
@@ -295,7 +300,7 @@ async fn a_transaction_with_a_write_in_doubt_does_not_commit() {
 }
 
 #[tokio::test]
-async fn whole_transactions() {
+async fn unnamed_writes_whose_answer_is_lost_are_not_sent_again() {
     for (act, name) in [(Act::CutAfter, "execute"), (Act::CutBefore, "execute")] {
         let server = Server::start("memory:");
         let interposer = Interposer::start(server.address(), first(name, 1, act.clone())).await;
@@ -312,7 +317,7 @@ async fn whole_transactions() {
     let client = crate::client(interposer.address);
     assert!(matches!(client.put("k", "v").await, Err(Error::Unknown(_))));
     assert_eq!(interposer.take_calls(), ["alone"], "not sent again");
-    assert_eq!(client.get("k").await.unwrap().unwrap().bytes, "v", "reads are");
+    assert_eq!(client.get("k").await.unwrap().unwrap().bytes, "v", "a read is sent again");
     interposer.take_calls();
     let overloaded =
         Interposer::start(server.address(), first("alone", 2, Act::Refuse(Code::Overloaded))).await;
@@ -320,7 +325,9 @@ async fn whole_transactions() {
     assert_eq!(overloaded.take_calls().len(), 3);
 }
 
-/// A server that answers every path twice: first with the path's number of bytes of an answer and the end of the connection, then with all of it.
+/// Starts a server that answers every path twice: first with the first `n` bytes of the answer,
+/// where the path ends in the number `n`, and the end of the connection; then with the whole
+/// answer.
 async fn answer_cut_first(answer: &'static str) -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
@@ -337,7 +344,7 @@ async fn answer_cut_first(answer: &'static str) -> std::net::SocketAddr {
             let cut =
                 path.rsplit('/').next().and_then(|cut| cut.parse().ok()).expect("a path ends in a number");
             let bytes = if asked.insert(path) { &answer[..cut] } else { answer };
-            // The client may be gone: then it asks again.
+            // The client may have closed the connection; it then calls again.
             let _ = stream.write_all(bytes.as_bytes()).await;
         }
     });
@@ -345,7 +352,7 @@ async fn answer_cut_first(answer: &'static str) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn an_answer_is_whole_or_none() {
+async fn a_truncated_answer_is_never_used() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\nContent-Length: 12\r\n\r\n120000000001",
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -360,7 +367,8 @@ async fn an_answer_is_whole_or_none() {
     }
 }
 
-/// A server that answers as soon as it has so many bytes of a call, and closes, whatever is still being sent.
+/// Starts a server that answers as soon as it has `taken` bytes of a call, and then closes the
+/// connection, even if the client is still sending.
 async fn answer_early(answer: String, taken: usize) -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
@@ -369,7 +377,7 @@ async fn answer_early(answer: String, taken: usize) -> std::net::SocketAddr {
             let (mut stream, _) = listener.accept().await.expect("connections are taken");
             let mut read = Vec::new();
             while read.len() < taken && stream.read_buf(&mut read).await.is_ok_and(|read| read > 0) {}
-            // The client may be gone.
+            // The client may have closed the connection.
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
@@ -377,7 +385,7 @@ async fn answer_early(answer: String, taken: usize) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn an_answer_before_all_of_a_large_body_is_sent() {
+async fn an_early_problem_is_returned_and_an_early_success_is_unknown() {
     let large = Bytes::from(vec![7; 24 << 20]);
     let problem = serde_json::to_string(&Problem::new(Code::TooLarge, "too long")).expect("it is JSON");
     let refusal = format!(
@@ -390,7 +398,7 @@ async fn an_answer_before_all_of_a_large_body_is_sent() {
         let Err(Error::Invalid(_)) = &refused else { panic!("{refused:?}") };
         assert_eq!(refused.unwrap_err().code(), Some(Code::TooLarge));
     }
-    // A yes to a part of a call is no answer.
+    // A success that is answered to a part of a call does not count.
     let yes = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}".to_owned();
     let told = crate::client(answer_early(yes, 1).await).put("k", large).await;
     assert!(matches!(told, Err(Error::Unknown(_))), "{told:?}");

@@ -1,4 +1,5 @@
-//! Sessions: carried from commit to transaction, merged when they part, shared by clones.
+//! Sessions: the client carries them from commit to transaction, merges concurrent ones, and shares
+//! them among its clones.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,13 +18,13 @@ async fn commits_are_carried_and_merged() {
     let server = Server::start("memory:");
     let first = client(server.address());
     assert_eq!(first.session(), None);
-    // A read alone commits nothing to be seen.
+    // A read alone adds no commit to the session.
     first.get("nothing").await.unwrap();
     assert_eq!(entries(&first), 0);
     let clone = first.clone();
     first.put("a", "1").await.unwrap();
     assert_eq!(entries(&clone), 1, "clones share it");
-    // Two transactions at once, both begun with the same token.
+    // Two concurrent transactions that began with the same token.
     let run = |client: &Client, key: &'static str, order: Arc<tokio::sync::Barrier>| {
         let client = client.clone();
         tokio::spawn(async move {
@@ -49,13 +50,13 @@ async fn commits_are_carried_and_merged() {
             "{version} {session:?}"
         );
     }
-    // A replay adds the winner, and takes nothing away.
+    // A replay adds the winner's commit, and removes nothing.
     let other = client(server.address());
     other.execute("r", vec![Op::put("d", "1")], "").await.unwrap();
     let before = entries(&first);
     assert!(first.run("r", |_| async { Ok::<_, Error>("") }).await.unwrap().replayed);
     assert_eq!(entries(&first), before + 1);
-    // Own sessions part; a process can take another's over.
+    // A client with its own session diverges; another client can join that session.
     let own = first.with_own_session();
     assert_eq!(own.session(), first.session());
     own.put("e", "1").await.unwrap();
@@ -67,7 +68,8 @@ async fn commits_are_carried_and_merged() {
     assert_eq!(off.session(), None);
 }
 
-/// The floor is presented: a server that begins a new life on the same store is told what was seen.
+/// Presents the token to a restarted server on the same store, which then knows what the session
+/// has seen.
 #[tokio::test]
 async fn a_session_outlives_a_server() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Every verb against an undisturbed server, and what they cost in calls.
+//! Every verb against an undisturbed server, and the number of calls that it costs.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const STRANGE_KEYS: &[&str] =
     &["/a", "a//b", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
 
 #[tokio::test]
-async fn every_verb() {
+async fn every_verb_works_and_invalid_arguments_are_rejected() {
     let server = Server::start("memory:");
     for buffer in [1 << 20, 0] {
         let url = format!("http://{}", server.address());
@@ -34,14 +34,18 @@ async fn every_verb() {
         t.put_as(format!("{buffer}typed"), "{}", "application/json").await.unwrap();
         t.put(format!("{buffer}gone"), "x").await.unwrap();
         t.delete(format!("{buffer}gone")).await.unwrap();
-        // Its own writes, wherever they are.
+        // Its own writes are visible, both buffered and sent ones.
         let typed = t.get(format!("{buffer}typed")).await.unwrap().unwrap();
         assert_eq!(
             (typed.content_type.as_str(), typed.version.as_str()),
             ("application/json", "uncommitted")
         );
         assert_eq!(t.get(format!("{buffer}gone")).await.unwrap(), None);
-        assert_eq!(client.get(format!("{buffer}typed")).await.unwrap(), None, "nobody else sees them");
+        assert_eq!(
+            client.get(format!("{buffer}typed")).await.unwrap(),
+            None,
+            "another client does not see them before the commit"
+        );
         let listed = t.list(buffer.to_string()).page_len(3).all().await.unwrap();
         assert_eq!(listed.len(), STRANGE_KEYS.len() + 1);
         assert!(listed.is_sorted_by_key(|listed| listed.key.clone()));
@@ -117,7 +121,8 @@ async fn runs_replay_and_are_looked_up() {
     let reused = client.execute("e", vec![Op::put("a", "2")], "done").await.unwrap_err();
     assert!(matches!(reused, Error::KeyReused(_)), "{reused}");
 
-    // Results that are too large for a commit call are put by others, and read by a call of their own.
+    // A result that is too large for a commit call is put with a call of its own, and read in the
+    // same way.
     assert_eq!(client.result("e").await.unwrap().as_deref(), Some(&b"done"[..]));
     assert_eq!(client.result("nothing").await.unwrap(), None);
     let large = Bytes::from(vec![7; 2 << 20]);
@@ -169,10 +174,10 @@ async fn a_functions_error_aborts_and_comes_back() {
     // The attempt is over: another one does not wait for it.
     let again =
         tokio::time::timeout(Duration::from_secs(4), client.run("r", |_| async { Ok::<_, Own>("2") }));
-    assert_eq!(again.await.expect("nobody is waited for").unwrap().result, "2");
+    assert_eq!(again.await.expect("the new attempt does not wait for the failed one").unwrap().result, "2");
 }
 
-/// Whoever commits by hand inside a run would be told something else by the run.
+/// Commits by hand inside a run, which is rejected: the run could not report the outcome.
 #[tokio::test]
 async fn a_function_does_not_commit() {
     let server = Server::start("memory:");
@@ -206,9 +211,9 @@ async fn runs_can_be_spawned_and_their_errors_boxed() {
     }
 }
 
-/// One get and two puts.
+/// Counts the calls of a transaction with one get and two puts.
 #[tokio::test]
-async fn calls_of_a_transaction() {
+async fn a_transaction_costs_few_calls() {
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), |_, _| Act::Pass).await;
     let url = format!("http://{}", interposer.address);
@@ -235,9 +240,9 @@ async fn calls_of_a_transaction() {
     assert_eq!(number(client.get("counter").await.unwrap()), 3);
 }
 
-/// More writes than wait at once are sent in parts, and commit together.
+/// Writes more than the client buffers: the writes are sent in parts, and commit together.
 #[tokio::test]
-async fn many_writes() {
+async fn many_writes_are_sent_in_parts_and_commit_together() {
     let server = Server::start("memory:");
     let interposer = Interposer::start(server.address(), |_, _| Act::Pass).await;
     let client = client(interposer.address);
@@ -254,9 +259,10 @@ async fn many_writes() {
     assert_eq!(t.list("many/").page_len(250).all().await.unwrap().len(), 900);
 }
 
-/// A call whose answer is lost is sent again, and is known again by the ID that the client drew for it.
+/// Loses an answer: the call is sent again, and the server recognises it by the ID that the client
+/// drew for it.
 #[tokio::test]
-async fn conditions_and_sums_do_not_meet_themselves() {
+async fn repeated_conditions_and_sums_take_effect_once() {
     let server = Server::start("memory:");
     let direct = client(server.address());
     for (act, sum) in [(Act::CutBefore, Some(1)), (Act::CutAfter, None), (Act::BadGateway, Some(1))] {

@@ -1,7 +1,7 @@
-//! Damage holds up nothing but itself.
+//! Damaged objects affect nothing but themselves.
 //!
 //! In the first protocol one name that could not be decoded stopped the collector for good, with an
-//! error in every pass; and a read of a value of which a part was gone was answered *run again*, for
+//! error in every pass; and a read of a value with a missing part was answered *run again* for
 //! ever.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use hyper::Method;
 use crate::{QUICK, QUICK_SETTINGS, read_fresh, run, until, write};
 
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(40);
-/// More than what a record holds inline, in several parts.
+/// The size of a value that is stored in several parts, since a record does not hold it inline.
 const LARGE_BYTES: usize = 3 << 20;
 
 async fn open(store: &RealStore) -> RedisStore {
@@ -27,14 +27,15 @@ async fn open(store: &RealStore) -> RedisStore {
 }
 
 #[test]
-fn names_that_nobody_can_read_hold_up_nothing_else() {
+fn unreadable_names_do_not_stop_the_collector() {
     let Some(store) = RealStore::start(Service::Redis) else { return };
     let server = Server::start_in(&store.url(), QUICK, QUICK_SETTINGS);
     run(async {
         let client = Client::new(server.address());
         write(&client, "before", "1").await;
         write(&client, "broken", "good").await;
-        // By hand: an entry, a record and a part whose names are cut short or garbled.
+        // Put into the store directly: entries, a record and a part whose names are truncated or
+        // garbled.
         let by_hand = open(&store).await;
         let broken = [
             (Space::Version, &b"broken"[..], &b"\x02 no entry"[..]),
@@ -53,7 +54,7 @@ fn names_that_nobody_can_read_hold_up_nothing_else() {
             write(&client, "before", &number.to_string()).await;
             write(&client, "after", &number.to_string()).await;
         }
-        // Every sweep meets the names; the mark moves, and what is superseded goes.
+        // Every sweep finds the names. The mark still moves, and superseded entries are removed.
         until("collecting goes on", COLLECT_TIME_MAX, async || {
             client.metric("aft_marks_moved_total").await >= moved + 3.0
                 && client.metric("aft_entries_removed_total").await >= removed + 8.0
@@ -64,13 +65,14 @@ fn names_that_nobody_can_read_hold_up_nothing_else() {
             let values = read_fresh(client, &["before", "after"]).await;
             assert_eq!(values, [Some("4".into()), Some("4".into())]);
         }
-        // The key itself: either its good version, or the damage; nothing that is neither.
+        // The key with the broken entry has either its good version, or is reported as damaged.
         let begin = Begin { ops: vec![Op::get("broken")], fresh: true, ..Begin::default() };
         match client.execute(&begin).await {
             Ok(reply) => assert_eq!(reply.results[0].value.as_deref(), Some(&b"good"[..])),
             Err(CallError::Refused(problem)) => assert_eq!(problem.code, Code::Damaged, "{problem:?}"),
             Err(other) => panic!("{other:?}"),
         }
+        // Many sweeps have found the names, but each name is logged once.
         let is_report = |line: &String| line.contains("cannot be read");
         let reports: Vec<String> = server.log_lines().into_iter().filter(is_report).collect();
         println!("{} sweeps, {} reports:", client.metric("aft_sweeps_total").await, reports.len());
@@ -84,7 +86,7 @@ fn names_that_nobody_can_read_hold_up_nothing_else() {
 }
 
 #[test]
-fn a_missing_part_is_damage_and_no_reason_to_run_again() {
+fn a_missing_part_is_reported_as_damage_and_not_as_retryable() {
     let Some(store) = RealStore::start(Service::Redis) else { return };
     let server = Server::start_in(&store.url(), QUICK, QUICK_SETTINGS);
     run(async {
@@ -103,7 +105,7 @@ fn a_missing_part_is_damage_and_no_reason_to_run_again() {
 
         let other = Server::start_in(&store.url(), QUICK, QUICK_SETTINGS);
         for client in [&client, &Client::new(other.address())] {
-            // Reads that touch the part: whenever, and however often, they are told of the damage.
+            // Each read that touches the part is answered *damaged*, the first and every later one.
             for _ in 0..3 {
                 let range = format!("bytes={}-{}", LARGE_BYTES - 10, LARGE_BYTES - 1);
                 let headers = [("range", range.as_str())];
@@ -115,12 +117,12 @@ fn a_missing_part_is_damage_and_no_reason_to_run_again() {
             }
             let small = read_fresh(client, &["small"]).await;
             assert_eq!(small, [Some("1".into())]);
-            // The other parts are there.
+            // Ranges in the other parts can be read.
             let headers = [("range", "bytes=0-9")];
             let read = client.raw(Method::GET, &path, &headers, "").await.expect("it answers");
             assert_eq!((read.status().as_u16(), &read.body()[..]), (206, &[7; 10][..]));
         }
-        // Written again, the key is well.
+        // A new write repairs the key.
         let put = client.raw(Method::PUT, &path, &[], vec![8; LARGE_BYTES]).await.expect("it answers");
         assert_eq!(put.status(), 200, "{put:?}");
         let read = client.raw(Method::GET, &path, &[], "").await.expect("it answers");

@@ -1,7 +1,8 @@
-//! What one server has acknowledged is read by a transaction that begins fresh on another one, at once.
+//! A commit that one server has acknowledged is read at once by a transaction that begins fresh on
+//! another one.
 //!
-//! The first protocol had no such begin: a commit was seen elsewhere when a listing was looked at
-//! again, after up to ten seconds.
+//! The first protocol had no fresh begin: a commit was seen elsewhere when a listing was repeated,
+//! after up to ten seconds.
 //!
 //! `cargo xtask torture` makes it 10,000 commits on each store.
 
@@ -15,26 +16,26 @@ use futures::future::join_all;
 
 use crate::{read_fresh, run, write};
 
-/// Commits that are looked for, if the time suffices.
+/// The number of commits to check, if the time suffices.
 const COMMITS: u64 = 1_000;
 const COMMITS_IN_TORTURE: u64 = 10_000;
-/// After this long a slow machine ends with what it has.
+/// The time after which a slow machine may stop with fewer commits.
 const TIME_MAX: Duration = Duration::from_secs(20);
-/// Clients, each with a key of its own: both servers write it in turn, and so list it in turn.
+/// The number of clients, each with its own key: both servers write and list it in turn.
 const CLIENTS: u64 = 8;
 
 #[test]
-fn on_redis() {
+fn fresh_reads_see_acknowledged_commits_on_redis() {
     check(Service::Redis, COMMITS);
 }
 
 #[test]
-fn on_minio() {
+fn fresh_reads_see_acknowledged_commits_on_minio() {
     check(Service::Minio, 200);
 }
 
 #[test]
-fn on_dynamodb() {
+fn fresh_reads_see_acknowledged_commits_on_dynamodb() {
     check(Service::DynamoDb, 200);
 }
 
@@ -53,7 +54,8 @@ fn check(kind: Service, least: u64) {
             while done < commits / CLIENTS && !is_late(done) {
                 let (writer, reader) = (&clients[done as usize % 2], &clients[(done as usize + 1) % 2]);
                 let value = done.to_string();
-                // One key, which is a whole entry, or two in a record, with a request ID or without.
+                // All forms of a commit: one key, which is a whole entry; or two keys in a record,
+                // with a request ID or without.
                 if done % 3 == 0 {
                     write(writer, &key, &value).await;
                 } else {

@@ -1,7 +1,9 @@
-//! Results of named requests go after their retention, also where a store cannot delete by tag.
+//! Results of named requests expire after their retention, also on a store that cannot delete by
+//! tag.
 //!
-//! In the first protocol records stayed for ever on such a store, MinIO among them. Now a sweep
-//! replaces such a record by a stub, by tag: the result goes, and the request never runs again.
+//! In the first protocol records stayed for ever on such a store (MinIO is one). Now a sweep
+//! replaces such a record by a stub, by tag: the result is removed, and the request never runs
+//! again.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,9 @@ use aft_services::Service;
 
 use crate::{run, until};
 
-/// An hour's grace is 3.6 s, a transaction lasts 1.5 s at most, a time is known to 2 s, since that of
-/// S3 comes in whole seconds; a record is kept for 12.2 s at least.
+/// With this divisor an hour's grace is 3.6 s. With the settings below, a transaction lasts 1.5 s
+/// at most, and the store's time is known to 2 s, since S3 reports whole seconds. So a record is
+/// kept for 12.2 s at least.
 const TIMES: &[&str] = &["--test-time-divisor", "1000"];
 const SETTINGS: &[(&str, &str)] = &[
     ("AFT_NODE__TIMEOUT_MAX_MS", "1500000"),
@@ -32,14 +35,14 @@ fn request(value: &str) -> Begin {
         fingerprint: Some("the same".into()),
         ops: vec![Op::put("key", value.to_owned())],
         result: Some("a result that takes space".into()),
-        // Raised to the least that is possible.
+        // Raised to the smallest that is allowed.
         retention_s: Some(1),
         ..Begin::default()
     }
 }
 
 #[test]
-fn results_go_where_there_is_no_delete_by_tag() {
+fn results_expire_without_delete_by_tag() {
     let Some(store) = RealStore::start(Service::Minio) else { return };
     run(async {
         let environment = [store.environment(), SETTINGS.to_vec()].concat();
@@ -47,10 +50,10 @@ fn results_go_where_there_is_no_delete_by_tag() {
         let client = Client::new(server.address());
         let since = Instant::now();
         commit(&client, &request("1")).await;
-        // Superseded: no entry keeps the record any more.
+        // Superseded by this write: no entry keeps the record any more.
         commit(&client, &Begin { ops: vec![Op::put("key", "2")], ..Begin::default() }).await;
-        // A process looks at every record in its first whole sweeps and then once a day; another process
-        // is another first time.
+        // A process looks at every record in its first complete sweeps and then once a day, so the
+        // test restarts the server after a few sweeps.
         let mut servers = vec![server];
         until("the request's result is gone", GONE_TIME_MAX, async || {
             let last = servers.last().expect("there is one");
@@ -58,7 +61,8 @@ fn results_go_where_there_is_no_delete_by_tag() {
             match client.request("request").await {
                 Err(CallError::Refused(problem)) if problem.code == Code::ResultGone => return true,
                 Ok(found) => assert_eq!(found.result.as_deref(), Some(&b"a result that takes space"[..])),
-                // Divided by a thousand, the store's patience ends at once on a busy machine.
+                // Divided by a thousand, the time to wait for the store is over at once on a busy
+                // machine.
                 Err(CallError::Refused(problem)) => {
                     assert!(
                         matches!(problem.code, Code::StoreUnavailable | Code::Unknown),
@@ -76,7 +80,7 @@ fn results_go_where_there_is_no_delete_by_tag() {
             false
         })
         .await;
-        println!("the result went {:.1} s after its commit", since.elapsed().as_secs_f64());
+        println!("the result was removed {:.1} s after its commit", since.elapsed().as_secs_f64());
         assert!(since.elapsed() >= LEAST, "{:?}: too early", since.elapsed());
 
         let client = Client::new(servers.last().expect("there is one").address());
@@ -90,14 +94,14 @@ fn results_go_where_there_is_no_delete_by_tag() {
     });
 }
 
-/// Commits, and repeats while the server says that nothing came of it.
+/// Commits, and retries while the server answers that nothing took effect.
 async fn commit(client: &Client, begin: &Begin) {
     let reply = execute(client, begin).await;
     assert!(reply.committed || reply.replayed, "{reply:?}");
 }
 
-/// Runs a transaction, and again while the server says that nothing came of it: divided by a thousand,
-/// the store's patience ends at once on a busy machine.
+/// Runs a transaction, and retries while the server answers that nothing took effect: divided by a
+/// thousand, the time to wait for the store is over at once on a busy machine.
 async fn execute(client: &Client, begin: &Begin) -> Reply {
     loop {
         match client.execute(begin).await {

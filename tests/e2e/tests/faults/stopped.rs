@@ -1,9 +1,9 @@
-//! A process stands still for longer than its transactions may last, and then goes on.
+//! A process is stopped for longer than its transactions may last, and then continues.
 //!
-//! In the first protocol calls that a process had made before it was stopped were sent when it went
-//! on, minutes after their deadline: a request committed twice, and a large value was acknowledged
-//! whose parts a collector had taken for leavings. Now nothing is sent after its deadline, and Redis
-//! refuses what comes later.
+//! In the first protocol, calls that a process had prepared before it was stopped were sent when it
+//! continued, minutes after their deadline: a request committed twice, and a large value was
+//! acknowledged although a collector had removed its parts as unused. Now nothing is sent after its
+//! deadline, and Redis rejects calls that arrive later.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,15 +24,15 @@ const REQUESTS: usize = 16;
 const LARGE_BYTES: usize = 3 << 20;
 const PIECES: usize = 6;
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(40);
-/// A transaction that began before this is over.
+/// The time after which a transaction is over.
 const OVER: Duration = Duration::from_millis(QUICK_TIMEOUT.as_millis() as u64 + 300);
 
-/// When the server is stopped, as its clients send their commits.
+/// The instant at which the server is stopped, relative to its clients' commits.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
-    /// Before: they wait in its socket.
+    /// Before them: they wait in the server's socket.
     Before,
-    /// So many milliseconds after.
+    /// This many milliseconds after them.
     After(u64),
 }
 
@@ -44,7 +44,8 @@ fn a_stopped_server_commits_nothing_after_its_deadline() {
         let mut won_early = 0;
         let stops = [Stop::Before, Stop::After(0), Stop::After(4), Stop::After(12), Stop::Before];
         for (round, stop) in stops.into_iter().enumerate() {
-            // The last time it stands still until the records of the other attempts have gone.
+            // In the last round it stays stopped until the records of the other attempts have been
+            // collected.
             let is_last = round + 1 == stops.len();
             won_early += one_stop(&stopped, &other, round, stop, is_last).await;
         }
@@ -52,13 +53,14 @@ fn a_stopped_server_commits_nothing_after_its_deadline() {
     });
 }
 
-/// Opens attempts on one server, which is stopped as they commit; meanwhile other attempts of the same
-/// requests run on the other server, and their writes are overwritten.
+/// Opens attempts on one server and stops it as they commit. In the meantime other attempts of the
+/// same requests run on the other server, and their writes are overwritten. Returns the number of
+/// attempts that had committed before the stop.
 async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to_the_end: bool) -> usize {
     let (here, there) = (Client::new(stopped.address()), Client::new(other.address()));
     let id = |number: usize| format!("request-{round}-{number}");
     let key = |number: usize| format!("hot/{number}");
-    // A retention that is raised to the least one.
+    // The retention is raised to the smallest that is allowed.
     let begin = |number| Begin { request_id: Some(id(number)), retention_s: Some(1), ..Begin::default() };
     let open = (0..REQUESTS).map(async |number| {
         let ops = vec![Op::put(key(number), format!("zombie {round}"))];
@@ -81,7 +83,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
         stopped.pause();
     }
     let removed = there.metric("aft_records_removed_total").await;
-    // What the stopped server had sent before is decided; the other one asks the record.
+    // A commit that the stopped server had sent is decided; the other server finds its record.
     let attempts = (0..REQUESTS).map(async |number| {
         let ops = vec![Op::put(key(number), format!("attempt {round}"))];
         let reply = insist(&there, &Begin { ops, ..begin(number) }).await;
@@ -90,6 +92,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
         reply
     });
     let attempts = join_all(attempts).await;
+    // From here on every attempt of the stopped server is over.
     tokio::time::sleep(OVER).await;
     if to_the_end {
         until("the records of the other attempts have gone", COLLECT_TIME_MAX, async || {
@@ -112,7 +115,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
                 assert!(!won_here, "its own commit is no replay: {reply:?}");
                 assert_eq!(reply.version, attempt.version, "{reply:?}");
             }
-            // Whether it committed may not be known: nobody was told that it did.
+            // The commit's outcome may be unknown, but it was not acknowledged.
             Err(CallError::Refused(problem)) => {
                 let expected = [
                     Code::Lost,
@@ -127,7 +130,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
             Err(other) => panic!("{other:?}"),
         }
     }
-    // Late calls would show: now, and once all that was under way has ended.
+    // Late calls would be visible now, or once all calls in flight have ended.
     for _ in 0..2 {
         for client in [&here, &there] {
             let keys: Vec<String> = (0..REQUESTS).map(key).collect();
@@ -143,7 +146,7 @@ async fn one_stop(stopped: &Server, other: &Server, round: usize, stop: Stop, to
 }
 
 #[test]
-fn a_stopped_redis_carries_out_nothing_that_comes_too_late() {
+fn a_stopped_redis_executes_no_call_after_its_deadline() {
     let Some(mut store) = RealStore::start(Service::Redis) else { return };
     let server = Server::start_in(&store.url(), QUICK, QUICK_SETTINGS);
     run(async {
@@ -162,14 +165,15 @@ fn a_stopped_redis_carries_out_nothing_that_comes_too_late() {
             tokio::spawn(async move { client.commit(&transaction, &Commit::default()).await })
         });
         let commits: Vec<JoinHandle<_>> = commits.collect();
-        // The scripts lie in Redis's socket, and nobody who could repeat them lives any more.
+        // The scripts wait in Redis's socket, and the only process that could repeat them is
+        // killed.
         tokio::time::sleep(Duration::from_millis(500)).await;
         server.kill();
         tokio::time::sleep(OVER).await;
         store.service.resume();
         for commit in commits {
             let answer = commit.await.expect("a call does not panic");
-            assert!(answer.is_err(), "acknowledged by a store that stood still: {answer:?}");
+            assert!(answer.is_err(), "acknowledged although the store was stopped: {answer:?}");
         }
         let server = Server::start_in(&store.url(), QUICK, QUICK_SETTINGS);
         let client = Client::new(server.address());
@@ -183,19 +187,20 @@ fn a_stopped_redis_carries_out_nothing_that_comes_too_late() {
     });
 }
 
-/// What disturbs an upload when half of it has been sent.
+/// A disturbance of an upload when half of it has been sent.
 #[derive(Debug, Clone, Copy)]
 enum Disturb {
     Nothing,
-    /// The server is stopped for less than its transaction may last.
+    /// The server is stopped for less time than its transaction may last.
     ShortStop,
-    /// The server is stopped, until a sweep of the other one has removed the parts.
+    /// The server is stopped until a sweep of the other one has removed the parts.
     LongStop,
-    /// Redis has no memory left, for less than the transaction may last.
+    /// Redis has no memory left, for less time than the transaction may last.
     Full,
-    /// The same until it is over.
+    /// Redis has no memory left until the transaction is over.
     FullToTheEnd,
-    /// Redis has no memory left while the server is stopped for long.
+    /// Redis has no memory left until the transaction is over, while the server is stopped even
+    /// longer.
     FullAndStopped,
 }
 
@@ -223,7 +228,8 @@ fn an_acknowledged_large_value_is_whole() {
                 assert_eq!(found, Some(round), "{disturb:?}: it was acknowledged");
             } else {
                 assert!(!matches!(disturb, Disturb::Nothing), "{status}");
-                // Not known, perhaps: but nothing that is neither, and from now on the same.
+                // The outcome may be unknown, but the key holds either the old or the new value,
+                // and keeps it.
                 let is_one = found == holds || (status == 503 && found == Some(round));
                 assert!(is_one, "{disturb:?}, {status}: it holds {found:?}, before {holds:?}");
             }
@@ -231,7 +237,7 @@ fn an_acknowledged_large_value_is_whole() {
             assert!(!is_late || found == holds, "{disturb:?}, {status}: committed after its deadline");
             holds = found;
         }
-        // The leavings of the others go, and take nothing with them.
+        // The parts of the other uploads are removed, and nothing else is.
         let there = Client::new(other.address());
         let moved = there.metric("aft_marks_moved_total").await;
         let here = Client::new(stopped.address());
@@ -245,13 +251,13 @@ fn an_acknowledged_large_value_is_whole() {
     });
 }
 
-/// Uploads a value of this number, disturbed in its middle; gives the answer's status.
+/// Uploads a value that consists of `number`, disturbed in the middle. Returns the answer's status.
 async fn disturbed(store: &RealStore, stopped: &Server, other: &Server, number: u8, disturb: Disturb) -> u16 {
     let address = stopped.address();
     let piece = vec![number; LARGE_BYTES / PIECES];
     let mut stream =
         tokio::task::spawn_blocking(move || begin_upload(address, &piece)).await.expect("it sends");
-    // Until its parts are stored.
+    // Waits until the parts are stored.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let there = Client::new(other.address());
     let port = store.service.port();
@@ -269,7 +275,7 @@ async fn disturbed(store: &RealStore, stopped: &Server, other: &Server, number: 
                 tokio::time::sleep(OVER).await;
                 redis(port, "CONFIG SET maxmemory 0");
             }
-            until("the parts are taken for leavings", COLLECT_TIME_MAX, async || {
+            until("the parts are collected as unused", COLLECT_TIME_MAX, async || {
                 there.metric("aft_parts_removed_total").await > removed
             })
             .await;
@@ -298,7 +304,8 @@ async fn disturbed(store: &RealStore, stopped: &Server, other: &Server, number: 
     ending.await.expect("it is answered")
 }
 
-/// The number of which the large value consists, by both servers; none if it is absent.
+/// Returns the number of which the large value consists, as both servers read it; none if it is
+/// absent.
 async fn large(one: &Server, other: &Server) -> Option<u8> {
     let of = async |server: &Server| {
         let read = Client::new(server.address()).raw(Method::GET, "/v1/keys/large?fresh=true", &[], "").await;
@@ -309,7 +316,7 @@ async fn large(one: &Server, other: &Server) -> Option<u8> {
         let text = || String::from_utf8_lossy(&read.body()[..read.body().len().min(500)]).into_owned();
         assert_eq!((read.status().as_u16(), read.body().len()), (200, LARGE_BYTES), "{}", text());
         let first = read.body()[0];
-        assert!(read.body().iter().all(|byte| *byte == first), "of two values");
+        assert!(read.body().iter().all(|byte| *byte == first), "the value is mixed from two uploads");
         Some(first)
     };
     let found = of(one).await;
@@ -331,7 +338,8 @@ fn begin_upload(address: SocketAddr, piece: &[u8]) -> TcpStream {
     stream
 }
 
-/// Sends the rest, and gives the answer's status. A server that has answered need not read on.
+/// Sends the rest of an upload, and returns the answer's status. A server may answer before it has
+/// read everything.
 fn end_upload(stream: &mut TcpStream, piece: &[u8]) -> u16 {
     for _ in PIECES / 2..PIECES {
         if stream.write_all(piece).is_err() {
@@ -339,7 +347,7 @@ fn end_upload(stream: &mut TcpStream, piece: &[u8]) -> u16 {
         }
     }
     let mut answer = Vec::new();
-    // What came before an error counts.
+    // The part of the answer before an error counts.
     let _ = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer).into_owned();
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -349,7 +357,7 @@ fn end_upload(stream: &mut TcpStream, piece: &[u8]) -> u16 {
     status.unwrap_or(0)
 }
 
-/// Gives Redis a command that it must answer with OK.
+/// Sends Redis a command that it must answer with OK.
 fn redis(port: u16, command: &str) {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("Redis listens");
     stream.write_all(format!("{command}\r\n").as_bytes()).expect("Redis reads");

@@ -1,8 +1,9 @@
 //! A server on `local:` is killed under load, and comes back with its clock two minutes behind.
 //!
-//! The first protocol ordered intents by the wall clock, and skipped those below a mark: 27 of 11,192
-//! acknowledged commits were lost, and all of a transaction of 900 keys in 6 of 8 tries. Now nothing
-//! has to be entered after an acknowledgement, and commit times go on from the newest that was seen.
+//! The first protocol ordered intents by the wall clock, and skipped those below a mark: 27 of
+//! 11,192 acknowledged commits were lost, and all of a transaction of 900 keys in 6 of 8 tries. Now
+//! nothing has to be published after an acknowledgement, and commit times continue from the newest
+//! that was seen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +17,20 @@ use tokio::task::JoinSet;
 
 use crate::{read_fresh, run, values};
 
-/// Times that the server is killed; its clock is two minutes further behind after each.
+/// The number of kills; after each one the clock is two minutes further behind.
 const LIVES: i64 = 6;
 const BACK_S: i64 = 120;
 const WRITERS: u64 = 8;
-/// Keys of each writer: few, so that most commits overwrite.
+/// Keys per writer: few, so that most commits overwrite.
 const KEYS: u64 = 20;
 const LIFE: Duration = Duration::from_millis(1_200);
-/// Keys of the transaction that is acknowledged just before the kill.
+/// The number of keys of the transaction that is acknowledged just before the kill.
 const LARGE: usize = 900;
-/// Sweeps run all the time.
+/// Settings with which sweeps run all the time.
 const SETTINGS: &[(&str, &str)] = &[("AFT_NODE__SWEEP_INTERVAL_MS", "200")];
 
-/// One writer's account of its keys: the number that was acknowledged last, and whether a later one
-/// may have been stored as well.
+/// One writer's record of its keys: for each, the number that was acknowledged last, and the last
+/// one that was tried, which may have been stored as well.
 #[derive(Debug, Clone, Default)]
 struct Account {
     acknowledged: Vec<u64>,
@@ -41,7 +42,8 @@ fn key(writer: u64, at: u64) -> String {
     format!("key/{writer}/{at}")
 }
 
-/// Writes its keys in pairs until it is told to stop, each time with the next number.
+/// Writes the writer's keys in pairs until `stop` is set or the server dies, each time with the
+/// next number.
 async fn write_pairs(
     client: Client,
     writer: u64,
@@ -55,7 +57,7 @@ async fn write_pairs(
         let pair = [number % KEYS, (number + KEYS / 2) % KEYS];
         let ops = pair.iter().map(|at| Op::put(key(writer, *at), number.to_string())).collect();
         pair.iter().for_each(|at| account.tried[*at as usize] = number);
-        // Every other one is a request with a name.
+        // Every other write has a request ID.
         let request_id = number.is_multiple_of(2).then(|| format!("request-{writer}-{number}"));
         match client.execute(&Begin { ops, request_id, ..Begin::default() }).await {
             Ok(reply) => {
@@ -97,6 +99,7 @@ fn a_clock_that_is_set_back_loses_nothing() {
             assert!(large.expect("an undisturbed server answers").committed);
             server.kill();
             stop.store(true, Ordering::Relaxed);
+            // The large transaction was acknowledged just before the kill; the writers end with it.
             let mut ended = writers.join_all().await;
             ended.sort_by_key(|(writer, _)| *writer);
             accounts = ended.into_iter().map(|(_, account)| account).collect();
@@ -106,12 +109,13 @@ fn a_clock_that_is_set_back_loses_nothing() {
         }
         let commits: u64 = accounts.iter().map(|account| account.commits).sum();
         println!("{commits} acknowledged commits over {LIVES} kills, none lost");
-        assert!(commits > 100 * LIVES as u64, "{commits} commits: that was no load");
+        assert!(commits > 100 * LIVES as u64, "{commits} commits are too little load to show anything");
     });
 }
 
-/// What a new process finds: for each key the number that was acknowledged, or a later one that was
-/// not; and the large transaction whole. Twice, with sweeps in between. What is found then stands.
+/// Checks what a new process reads: for each key the number that was acknowledged, or a later one
+/// whose commit got no answer; and all keys of the large transaction. Looks twice, with sweeps in
+/// between: the second look must not find older numbers.
 async fn check(store: &str, environment: &[(&str, &str)], accounts: &mut [Account], life: i64) {
     let server = Server::start_in(store, &[], environment);
     let client = Client::new(server.address());
@@ -138,7 +142,7 @@ async fn check(store: &str, environment: &[(&str, &str)], accounts: &mut [Accoun
         let large = values(large.expect("an undisturbed server answers"));
         let expected = life.to_string();
         let missing = large.iter().filter(|value| value.as_deref() != Some(expected.as_bytes())).count();
-        assert_eq!(missing, 0, "life {life}, look {look}: keys lost of a transaction that was acknowledged");
+        assert_eq!(missing, 0, "life {life}, look {look}: keys of an acknowledged transaction are lost");
         let before = client.metric("aft_sweeps_total").await;
         crate::until("two more sweeps", Duration::from_secs(20), async || {
             client.metric("aft_sweeps_total").await >= before + 2.0

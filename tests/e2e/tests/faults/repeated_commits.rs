@@ -1,8 +1,8 @@
-//! A commit whose answer was lost is repeated: after many others, and to a process that never knew the
-//! transaction.
+//! A commit whose answer was lost is repeated: after many other transactions, and to a process that
+//! never knew the transaction.
 //!
-//! The first protocol answered 404 once 10,000 other transactions had ended. Now the client repeats
-//! the request's ID with its commit, and the record answers.
+//! The first protocol answered 404 once 10,000 other transactions had ended. Now the client sends
+//! the request ID with the repeated commit, and the request's record answers it.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use futures::StreamExt as _;
 
 use crate::run;
 
-/// More than the first protocol remembered.
+/// More transactions than the first protocol remembered.
 const OTHERS: u64 = 12_000;
 const AT_ONCE: usize = 64;
 
-/// Opens a request's transaction, writes, commits; gives its token and the commit's answer.
+/// Opens a request's transaction, writes and commits. Returns its token and the commit's answer.
 async fn commit(client: &Client, id: &str, key: &str) -> (String, Reply) {
     let begin = Begin { request_id: Some(id.to_owned()), ..Begin::default() };
     let opened = client.begin(&begin).await.expect("an undisturbed server answers");
@@ -32,7 +32,8 @@ fn result() -> Commit {
     Commit { result: Some("result".into()) }
 }
 
-/// Asserts that an answer tells of the same commit, as this attempt's own or as its record's.
+/// Asserts that `again` reports the same commit as `first`, as this attempt's own or from its
+/// record.
 fn same(first: &Reply, again: &Reply) {
     assert!(again.committed || again.replayed, "{again:?}");
     assert_eq!(again.version, first.version);
@@ -42,7 +43,7 @@ fn same(first: &Reply, again: &Reply) {
 }
 
 #[test]
-fn a_commit_is_repeated_after_many_others() {
+fn a_commit_can_be_repeated_after_many_others() {
     run(async {
         let server = Server::start("memory:");
         let client = Client::new(server.address()).speaking(Format::Protobuf);
@@ -59,7 +60,7 @@ fn a_commit_is_repeated_after_many_others() {
 }
 
 #[test]
-fn a_commit_is_repeated_to_a_process_that_never_knew_it() {
+fn a_commit_can_be_repeated_on_a_process_that_never_knew_it() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let server = Server::start(&local(directory.path()));
@@ -75,7 +76,7 @@ fn a_commit_is_repeated_to_a_process_that_never_knew_it() {
             let again = client.commit_of(&transaction, "request", &result()).await;
             same(&first, &again.expect("a repeated commit is answered"));
         }
-        // One that was never sent before has no record: it is not known, and the client is told so.
+        // A commit that was never sent before has no record: it is answered as unknown or lost.
         match client.commit_of(&open, "another", &result()).await {
             Err(CallError::Refused(problem)) => {
                 assert!(matches!(problem.code, Code::Unknown | Code::Lost), "{problem:?}");

@@ -1,10 +1,10 @@
 //! Two servers on one Redis, one of them with its wall clock a day and a half ahead.
 //!
 //! The first protocol compared wall clocks of different machines. An acknowledged request ran twice
-//! in 3 of 3 tries, since the fast server had collected its record; of blind writes two seconds apart
-//! 5 of 10 were never seen, of deletes 10 of 10; the slow server refused the fast one's session
-//! tokens; and after one write by a server a day ahead the others refused their own. Now every
-//! decision rests on the store's time.
+//! in 3 of 3 tries, since the fast server had collected its record. When blind writes followed each
+//! other within two seconds, 5 of 10 values and 10 of 10 deletes were never seen. The slow server
+//! rejected the fast one's session tokens. After one write by a server a day ahead, the others
+//! rejected their own. Now every decision rests on the store's time.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use crate::{QUICK, QUICK_SETTINGS, read_fresh, run, until, values, write};
 
 const AHEAD_S: i64 = 36 * 3_600;
 const DAY_S: i64 = 24 * 3_600;
-/// Far above the five seconds that a mark needs there.
+/// The time until the collector must have worked: far above the five seconds in which a mark moves
+/// here.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// A Redis, a server whose clock is right, and one whose clock is ahead.
@@ -31,7 +32,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Starts all three; none if one of them is to be skipped.
+    /// Starts all three. Returns none if one of them is to be skipped.
     fn start(clock: &WallClock, ahead_s: i64) -> Option<Pair> {
         let store = RealStore::start(Service::Redis)?;
         clock.set(ahead_s);
@@ -40,7 +41,7 @@ impl Pair {
         Some(Pair { store, right, ahead })
     }
 
-    /// Clients of both servers, the one whose clock is right first.
+    /// Returns clients of both servers, that of the server with the right clock first.
     fn clients(&self) -> [Client; 2] {
         [Client::new(self.right.address()), Client::new(self.ahead.address())]
     }
@@ -50,12 +51,13 @@ fn of(clock: &WallClock) -> Vec<(&str, &str)> {
     [clock.environment(), QUICK_SETTINGS.to_vec()].concat()
 }
 
-/// A request that puts its own ID under a key of its own, and leaves a result.
+/// Returns a request that puts its own ID under a key of its own, and leaves a result.
 fn request(id: &str) -> Begin {
     Begin {
         request_id: Some(id.to_owned()),
         fingerprint: Some("the same".into()),
-        // An attempt that ran twice would be seen: the key is read first, and the result tells.
+        // A second execution would be seen: it would overwrite the newer value, with another
+        // version.
         ops: vec![Op::put(format!("key/{id}"), id.to_owned())],
         result: Some(format!("result of {id}").into()),
         ..Begin::default()
@@ -63,7 +65,7 @@ fn request(id: &str) -> Begin {
 }
 
 #[test]
-fn an_acknowledged_request_never_runs_twice_and_collecting_goes_on() {
+fn an_acknowledged_request_never_runs_twice_while_records_are_collected() {
     let Some(clock) = WallClock::or_skip() else { return };
     let Some(pair) = Pair::start(&clock, AHEAD_S) else { return };
     run(async {
@@ -77,7 +79,8 @@ fn an_acknowledged_request_never_runs_twice_and_collecting_goes_on() {
                 expected.push((id, reply.version));
             }
         }
-        // Their entries are superseded: nothing but the retention keeps their records.
+        // These writes supersede the requests' entries, so that only the retention keeps their
+        // records.
         for (id, _) in &expected {
             write(&clients[0], &format!("key/{id}"), "newer").await;
         }
@@ -105,7 +108,8 @@ fn an_acknowledged_request_never_runs_twice_and_collecting_goes_on() {
     });
 }
 
-/// Repeats every request on both servers: each is a replay of the one that was acknowledged.
+/// Repeats every request on both servers, and checks that each is answered from the first one's
+/// record.
 async fn repeat(clients: &[Client; 2], expected: &[(String, Option<String>)]) {
     for (id, version) in expected {
         for client in clients {
@@ -132,8 +136,8 @@ fn the_later_of_two_blind_writes_is_seen() {
     });
 }
 
-/// Ten keys are written by one server, and later overwritten or deleted by the other, which has never
-/// read them.
+/// Writes ten keys on one server, then overwrites or deletes them on the other, which has never
+/// read them, and checks what both servers read.
 async fn blind(earlier: &Client, later: &Client, readers: &[Client; 2], pause: Duration, name: &str) {
     let pairs = (0..10).map(async |number| {
         let (put, deleted) = (format!("put/{name}/{number}"), format!("deleted/{name}/{number}"));
@@ -151,7 +155,7 @@ async fn blind(earlier: &Client, later: &Client, readers: &[Client; 2], pause: D
 }
 
 #[test]
-fn session_tokens_of_either_server_hold_at_the_other() {
+fn each_server_accepts_the_session_tokens_of_the_other() {
     let Some(clock) = WallClock::or_skip() else { return };
     let Some(pair) = Pair::start(&clock, AHEAD_S) else { return };
     run(async {
@@ -165,7 +169,7 @@ fn session_tokens_of_either_server_hold_at_the_other() {
 }
 
 #[test]
-fn a_writer_a_day_ahead_leaves_nothing_behind() {
+fn after_a_writer_a_day_ahead_the_others_write_as_before() {
     let Some(clock) = WallClock::or_skip() else { return };
     let Some(mut pair) = Pair::start(&clock, DAY_S) else { return };
     let third = Server::start_in(&pair.store.url(), QUICK, QUICK_SETTINGS);
@@ -183,13 +187,14 @@ fn a_writer_a_day_ahead_leaves_nothing_behind() {
                 sees(from, to, "other", &format!("b {number}")).await;
             }
         }
-        // And a server that starts now.
+        // A server that starts after the write behaves in the same way.
         let fourth = Server::start_in(&pair.store.url(), QUICK, QUICK_SETTINGS);
         sees(&right, &Client::new(fourth.address()), "key", "last").await;
     });
 }
 
-/// A client writes at one server and reads at another, with the session token of its write.
+/// Writes on one server, reads on another with the session token of the write, and checks that the
+/// read sees it.
 async fn sees(from: &Client, to: &Client, key: &str, value: &str) {
     let session = write(from, key, value).await.session;
     assert!(session.is_some(), "a commit has a session token");
