@@ -289,7 +289,7 @@ struct Log(Arc<Mutex<std::collections::VecDeque<String>>>);
 
 impl Log {
     fn push(&self, line: String) {
-        let mut lines = self.0.lock().expect("nobody panics with the log in hand");
+        let mut lines = self.0.lock().expect("no thread panics while it holds the lock");
         if lines.len() == LOG_LINES_MAX {
             lines.pop_front();
         }
@@ -297,7 +297,7 @@ impl Log {
     }
 
     fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("nobody panics with the log in hand").iter().cloned().collect()
+        self.0.lock().expect("no thread panics while it holds the lock").iter().cloned().collect()
     }
 
     fn text(&self) -> String {

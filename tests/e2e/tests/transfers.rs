@@ -47,7 +47,7 @@ fn value_of(attempt: TransactionId) -> Value {
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().expect("nobody panics with the book in hand")
+        self.book.lock().expect("no thread panics while it holds the lock")
     }
 
     fn begin(&self, request: u64) -> TransactionId {

@@ -55,6 +55,6 @@ impl Log {
     }
 
     fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.0.lock().expect("nobody panics with the log in hand")
+        self.0.lock().expect("no thread panics while it holds the lock")
     }
 }

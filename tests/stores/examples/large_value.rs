@@ -1,4 +1,5 @@
-//! One large value to an S3 server and back: by the plain SDK (one PutObject, one GetObject), and through `aft serve` on the same server.
+//! Sends one large value to an S3 server and back: with the plain SDK (one PutObject, one
+//! GetObject), and through `aft serve` on the same server.
 //!
 //! ```sh
 //! AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… AFT_SERVE__MEMORY_BYTES_MAX=268435456 \
@@ -7,8 +8,9 @@
 //!     http://127.0.0.1:9000 aft 127.0.0.1:7400 1024
 //! ```
 //!
-//! Arguments: endpoint, bucket, `aft serve`'s address, MiB, and how often (3). The bytes go in from a file that was read a moment before, and come out
-//! to nowhere. Rounds alternate, so that what else the machine does meets both.
+//! Arguments: endpoint, bucket, `aft serve`'s address, size in MiB, and number of rounds (3). The
+//! bytes come from a file that was written just before, so that the page cache holds it, and the
+//! read bytes are discarded. Rounds alternate, so that other load on the machine affects both.
 
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::TcpStream;
@@ -135,7 +137,7 @@ fn get_shim(address: &str, bytes: u64) {
     assert_eq!(read, bytes);
 }
 
-/// The status line, and the announced size.
+/// Reads the head of an answer: its status line and its length.
 fn answer(reader: &mut BufReader<TcpStream>) -> (String, u64) {
     let (mut status, mut len) = (String::new(), 0);
     reader.read_line(&mut status).expect("the server answers");

@@ -1,8 +1,8 @@
-//! Measures a commit on Redis in one call beside the same commit in separate calls, and reads and
+//! Measures a commit on Redis in one call and the same commit in separate calls, and reads and
 //! writes of one name.
 //!
 //! `cargo run --release -p aft-store-tests --example redis_commits -- redis://127.0.0.1:6379/bench
-//! [WHAT]`; `WHAT` chooses measurements by a part of their names.
+//! [WHAT]`; `WHAT` selects the measurements whose names contain it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn writes(commit: usize, entries: usize) -> Writes {
     Writes { create: Some((record, vec![7; BODY_BYTES].into())), puts: (0..entries).map(entry).collect() }
 }
 
-/// Runs calls for a while, `at_once` of them in flight, and prints their rate and latencies.
+/// Runs calls for [`TIME`], `at_once` of them in flight, and prints their rate and latencies.
 async fn measure<F: Future<Output = ()> + Send>(
     what: &str,
     at_once: usize,
@@ -69,7 +69,7 @@ async fn main() {
     let url = std::env::args().nth(1).expect("the URL of a store to write to");
     let opened = RedisStore::open(&url, &Options::default()).await;
     let store = Arc::new(opened.unwrap_or_else(|why| panic!("{why}")));
-    // No number that an earlier run has used.
+    // Numbers that no earlier run has used.
     let started = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as usize;
     let next = Arc::new(AtomicUsize::new(started * 1_000_000));
     for at_once in [1, 32] {

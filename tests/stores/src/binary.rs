@@ -1,4 +1,4 @@
-//! The binary `aft` with the credentials of a server, and nothing else of AWS in its environment.
+//! The binary `aft` with the credentials of a server, and without the machine's settings for AWS.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -6,22 +6,23 @@ use std::process::{Child, Command, Stdio};
 
 use aft_services::Server;
 
-/// A command that has ended.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// The text that it wrote to standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// The text that it wrote to standard error.
     pub stderr: String,
 }
 
 impl Ran {
-    /// Asserts that it was refused with these words, by itself and without a panic, and that it does not show the server's secret.
+    /// Asserts that the command was rejected: it ended by itself with exit code 2 and without a
+    /// panic, and standard error contains all of `words`.
     ///
     /// # Panics
-    /// If not.
+    /// If one of these does not hold.
     pub fn assert_refused(&self, words: &[&str]) {
         assert_eq!(self.code, Some(2), "{self:#?}");
         for word in words {
@@ -31,7 +32,7 @@ impl Ran {
     }
 }
 
-/// Runs `aft` to its end. `keys` are the access key and its secret.
+/// Runs `aft` to its end. `keys` are an access key and its secret.
 ///
 /// # Panics
 /// If the binary is missing.
@@ -39,7 +40,7 @@ pub fn aft(arguments: &[&str], keys: Option<(&str, &str)>) -> Ran {
     finish(command(arguments, keys))
 }
 
-/// Runs `aft` to its end with this environment, and no keys.
+/// Runs `aft` to its end with `environment` and without keys.
 ///
 /// # Panics
 /// If the binary is missing.
@@ -73,13 +74,13 @@ fn finish(mut command: Command) -> Ran {
 #[derive(Debug)]
 pub struct Serving {
     child: Child,
-    /// `http://127.0.0.1:PORT`.
+    /// The server's address, `http://127.0.0.1:PORT`.
     pub url: String,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -111,7 +112,7 @@ pub fn serve(store: &str, server: &Server) -> Serving {
 
 fn command(arguments: &[&str], keys: Option<(&str, &str)>) -> Command {
     let mut command = Command::new(path());
-    // Nor what the tests themselves are told by AFT_….
+    // Without the variables of the user, and those that configure the tests themselves.
     for (name, _) in std::env::vars_os() {
         let shown = name.to_string_lossy();
         if shown.starts_with("AWS_") || shown.starts_with("AFT_") {
@@ -128,7 +129,7 @@ fn command(arguments: &[&str], keys: Option<(&str, &str)>) -> Command {
     command
 }
 
-/// The binary: `AFT_BIN`, or the one that cargo put beside the test programs.
+/// Returns the path of the binary: `AFT_BIN`, or the one that cargo put beside the test programs.
 fn path() -> PathBuf {
     if let Some(path) = std::env::var_os("AFT_BIN") {
         return path.into();

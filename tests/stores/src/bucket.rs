@@ -7,10 +7,10 @@ use aft_services::{Server, Service};
 use aft_store::Store;
 use aft_store_s3::{OpenError, Options, S3Store};
 
-/// Its name.
+/// The bucket's name.
 const NAME: &str = "aft";
 
-/// A server of its own, and a bucket in it.
+/// A server of its own with a bucket.
 #[derive(Debug)]
 pub struct Bucket {
     /// The server.
@@ -19,29 +19,30 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Starts a server; `None` if the environment leaves it out.
+    /// Starts a server with an empty bucket; none if the environment leaves the service out.
     pub fn start(service: Service) -> Option<Bucket> {
         let server = service.start_or_skip()?;
         server.create_bucket(NAME).expect("a fresh server takes a bucket");
         Some(Bucket { server, prefixes: AtomicUsize::new(0) })
     }
 
-    /// The URL of a store under a prefix.
+    /// Returns the URL of a store under `prefix`.
     pub fn url(&self, prefix: &str) -> String {
         self.url_by(&self.server.endpoint(), prefix)
     }
 
-    /// The same by way of another endpoint.
+    /// Returns the URL of a store under `prefix` at another endpoint, such as that of a
+    /// [`crate::Front`].
     pub fn url_by(&self, endpoint: &str, prefix: &str) -> String {
         format!("s3://{NAME}/{prefix}?endpoint={endpoint}&region={}", self.server.region())
     }
 
-    /// The server's keys.
+    /// Returns options with the server's keys.
     pub fn options(&self) -> Options {
         Options::with_keys(self.server.access_key(), self.server.secret_key())
     }
 
-    /// Opens the store at a URL with the server's keys.
+    /// Opens the store at `url` with the server's keys.
     ///
     /// # Errors
     /// As [`S3Store::open`].
@@ -49,7 +50,7 @@ impl Bucket {
         S3Store::open(url, &self.options()).await.map(Arc::new)
     }
 
-    /// An empty store under a prefix that no other has.
+    /// Opens an empty store under a prefix of its own.
     pub async fn fresh(&self) -> Arc<dyn Store> {
         let prefix = format!("fresh/{}", self.prefixes.fetch_add(1, Ordering::Relaxed));
         let opened = self.open(&self.url(&prefix)).await;

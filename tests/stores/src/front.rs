@@ -1,6 +1,7 @@
-//! An HTTP server before another one: it counts what goes through, and does to each request what a rule says.
+//! An HTTP proxy in front of a server: it records the requests, and treats each one as a rule
+//! decides.
 //!
-//! The request's `Host` is passed on as it came, since it is signed.
+//! The request's `Host` is passed on unchanged, since it is signed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -18,34 +19,35 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-/// What is done to a request.
+/// The treatment of a request.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Passed on, and its answer back.
+    /// The request and its answer are passed on.
     Pass,
-    /// Passed on after this time.
+    /// The request is passed on after this time.
     Late(Duration),
-    /// Passed on without this header.
+    /// The request is passed on without this header.
     Without(HeaderName),
-    /// Answered here, and not passed on.
+    /// The front answers with this status and body, and does not pass the request on.
     Answer(u16, &'static str),
-    /// Passed on and carried out, but answered here.
+    /// The request is passed on and carried out, but the front answers with this status and body.
     PassButAnswer(u16, &'static str),
-    /// Passed on and carried out, but the connection ends without an answer.
+    /// The request is passed on and carried out, but the connection ends without an answer.
     PassButCut,
-    /// Passed on; of the answer's body only the first bytes come, then the connection ends.
+    /// The request is passed on; the connection ends after this many bytes of the answer's body.
     CutBody(usize),
-    /// Passed on; the answer has lost this header.
+    /// The request is passed on; the answer lacks this header.
     AnswerWithout(HeaderName),
-    /// Passed on with another body, and its answer's body changed. For servers that check no signature.
+    /// The request is passed on with another body, and the answer's body is changed. For servers
+    /// that check no signature.
     Rewrite(Rewrite),
 }
 
-/// What becomes of a request's body, and then of its answer's.
+/// A function that changes a request's body, and returns the function for its answer's body.
 #[derive(Clone)]
 pub struct Rewrite(pub Arc<dyn Fn(Bytes) -> (Bytes, RewriteAnswer) + Send + Sync>);
 
-/// What becomes of an answer's body.
+/// A function that changes an answer's body.
 pub type RewriteAnswer = Box<dyn FnOnce(Bytes) -> Bytes + Send>;
 
 impl std::fmt::Debug for Rewrite {
@@ -54,25 +56,26 @@ impl std::fmt::Debug for Rewrite {
     }
 }
 
-/// A request that came through.
+/// A recorded request.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// `GET`, `PUT`, …
+    /// The method: `GET`, `PUT`, …
     pub method: String,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
-    /// What of DynamoDB's calls it is, such as `PutItem`.
+    /// The name of DynamoDB's call, such as `PutItem`.
     pub target: Option<String>,
-    /// Empty where it was answered here.
+    /// The body; empty if the front answered by itself.
     pub body: Bytes,
-    /// When it came.
+    /// The instant at which the request arrived.
     pub from: Instant,
-    /// When the answer's head was there.
+    /// The instant at which the answer's head had arrived.
     pub to: Instant,
 }
 
 impl Seen {
-    /// The method, or DynamoDB's name of the call, and the space, which are the same in every run: `PUT commit`, `LIST version`, `Query version`.
+    /// Returns the method, or DynamoDB's name of the call, and the space. These are the same in
+    /// every run: `PUT commit`, `LIST version`, `Query version`.
     pub fn what(&self) -> String {
         let spaces =
             ["commit", "intent", "version", "blob", "collect", "marker", "node", "lease", "store", "probe"];
@@ -90,7 +93,8 @@ impl Seen {
         format!("{method} {}", space.copied().unwrap_or("other"))
     }
 
-    /// Returns true if this reads the object that holds description and mark, which a node also does for the time of the answer.
+    /// Returns true if the request reads the object that holds the description and the mark, which
+    /// a node also reads to learn the store's time.
     pub fn asks_time(&self) -> bool {
         ["GET store", "GetItem store"].contains(&self.what().as_str())
     }
@@ -98,7 +102,7 @@ impl Seen {
 
 type Rule = dyn Fn(&Request<Incoming>) -> Act + Send + Sync;
 
-/// A running front. It ends with the runtime.
+/// A running front, which ends with the runtime.
 #[derive(Debug)]
 pub struct Front {
     port: u16,
@@ -106,7 +110,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts one before the server at `upstream`, `http://HOST:PORT`.
+    /// Starts a front for the server at `upstream`, `http://HOST:PORT`.
     pub async fn start(
         upstream: &str,
         rule: impl Fn(&Request<Incoming>) -> Act + Send + Sync + 'static,
@@ -136,14 +140,14 @@ impl Front {
         Front { port, seen }
     }
 
-    /// Where it listens.
+    /// Returns the address at which the front listens.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What has come through since the last call.
+    /// Returns the requests since the last call.
     pub fn take(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.seen.lock().expect("nobody panics with it in hand"))
+        std::mem::take(&mut self.seen.lock().expect("no thread panics while it holds the lock"))
     }
 }
 
@@ -154,7 +158,7 @@ struct Room {
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
-/// A connection is to be cut.
+/// The error with which a handler cuts the connection.
 #[derive(Debug)]
 struct Cut;
 
@@ -177,7 +181,7 @@ impl Room {
         let mut body = Bytes::new();
         let answer = self.act(&act, request, &path, &mut body).await;
         let seen = Seen { method, path, target, body, from, to: Instant::now() };
-        self.seen.lock().expect("nobody panics with it in hand").push(seen);
+        self.seen.lock().expect("no thread panics while it holds the lock").push(seen);
         answer
     }
 
@@ -191,6 +195,7 @@ impl Room {
         if let Act::Answer(status, body) = act {
             return Ok(plain(*status, body));
         }
+        // Everything from here on passes the request on.
         if let Act::Late(time) = act {
             tokio::time::sleep(*time).await;
         }
@@ -217,6 +222,7 @@ impl Room {
             head.headers.remove(CONTENT_LENGTH);
             head.headers.remove("x-amz-crc32");
         }
+        // The answer is complete and rewritten; now the acts that damage it.
         let cut_at = match act {
             Act::PassButAnswer(status, body) => return Ok(plain(*status, body)),
             Act::PassButCut => return Err(Cut),
@@ -241,7 +247,7 @@ fn plain(status: u16, body: &'static str) -> Response<CutBody> {
     answer
 }
 
-/// A body that may break off.
+/// A body that is cut after `cut_at` bytes, if that is set.
 #[derive(Debug)]
 struct CutBody {
     whole: Option<Bytes>,

@@ -1,13 +1,15 @@
-//! What the tests of stores against real servers have in common.
+//! The common parts of the tests of stores against real servers.
 //!
 //! * [`Bucket`] – a running server with an empty bucket, and stores on it.
 //! * [`Table`] – a running server with a table of DynamoDB, and stores on it.
-//! * [`Front`] – an HTTP server before another one, that counts, and breaks what it is told to break.
-//! * [`Behind`] – a store behind such a front, of which every call must fail in the same way.
-//! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`when_time_is_known`], [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
-//! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, held against groups and their items;
+//! * [`Front`] – an HTTP proxy in front of a server, which counts requests and breaks answers.
+//! * [`Behind`] – a store behind such a front, whose calls must all fail in the same way.
+//! * [`node`], [`run`], [`run_named`], [`read`], [`read_fresh`], [`when_time_is_known`],
+//!   [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
+//! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, compared with groups and their items;
 //!   [`check_times`] – the store's time.
-//! * [`passed_but_for_races`] – what is asked of a server that looks and then writes.
+//! * [`passed_but_for_races`] – the requirements on a server whose conditional writes are not
+//!   atomic.
 //! * [`aft`] – the binary, with the credentials of a server.
 
 mod binary;

@@ -1,8 +1,8 @@
-//! What is asked of a server that looks and then writes.
+//! The requirements on a server that checks a condition first and writes afterwards.
 
 use aft_store::conformance::{Report, Verdict};
 
-/// The checks in which many write one name at once.
+/// The checks in which concurrent calls write one name.
 const RACES: [&str; 7] = [
     "one_create_wins",
     "one_commit_wins",
@@ -13,7 +13,7 @@ const RACES: [&str; 7] = [
     "no_update_is_lost",
 ];
 
-/// All checks passed, but for those in which many write one name at once.
+/// Asserts that all checks have passed, except those in which concurrent calls write one name.
 pub fn passed_but_for_races(report: &Report) {
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
     assert!(RACES.iter().all(|race| names.contains(race)), "{names:?}");

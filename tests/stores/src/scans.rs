@@ -1,4 +1,5 @@
-//! Scans of a store, held against its groups and their items, and against what was written.
+//! Scans of a store, compared with its groups and their items, and with the names that were
+//! written.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,14 +8,14 @@ use aft_store::{Error, Name, Position, Result, ScanPage, Scanned, Space, Store};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-/// Calls under way at once while a store is filled.
+/// The number of calls in flight while a store is filled.
 const AT_ONCE: usize = 16;
-/// Repeats of a call without an answer, and the pause before each.
+/// The number of repeats of a call without an answer, and the pause before each.
 const TRIES_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The outcome of a call that is safe to repeat: thousands of requests to a server on a busy machine
-/// lose a connection now and then.
+/// Makes a call that is safe to repeat, and retries it a few times: with thousands of requests, a
+/// server on a busy machine loses a connection now and then.
 async fn patiently<T>(call: impl AsyncFn() -> Result<T>) -> T {
     for _ in 0..TRIES_MAX {
         match call().await {
@@ -26,11 +27,11 @@ async fn patiently<T>(call: impl AsyncFn() -> Result<T>) -> T {
     call().await.expect("the server runs")
 }
 
-/// Every name of a space whose group starts with `prefix`, those after `after`, by scans of at most
-/// `limit`; and the number of pages.
+/// Returns every name of a space whose group starts with `prefix` and that comes after `after`, by
+/// scans of at most `limit` names; and the number of pages.
 ///
 /// # Panics
-/// If a page is not what the contract says of pages.
+/// If a page violates the contract: it has too many names, or is empty although more follow.
 pub async fn scan_all(
     store: &dyn Store,
     space: Space,
@@ -50,14 +51,14 @@ pub async fn scan_all(
     unreachable!("a scan ends")
 }
 
-/// The names and the damage that one way of paging through a space met ([`both_ways`]).
+/// The names and the damage that were found by one way of paging through a space ([`both_ways`]).
 #[derive(Debug)]
 pub struct Way {
-    /// The verb, and the size of its pages.
+    /// The method, and the size of its pages.
     how: String,
     /// The group of every name, or every group, in the order of the pages.
     groups: Vec<Bytes>,
-    /// The texts about what could not be read, of all pages.
+    /// The descriptions of unreadable names, from all pages.
     damaged: BTreeSet<String>,
 }
 
@@ -88,11 +89,11 @@ pub async fn both_ways(store: &dyn Store, space: Space, limit: usize) -> [Way; 2
 }
 
 impl Way {
-    /// Checks that exactly these groups were met, and that each of these words is in what is said
-    /// about something that could not be read.
+    /// Checks that exactly `groups` were found, and that each of `words` occurs in the description
+    /// of an unreadable name.
     ///
     /// # Panics
-    /// If not.
+    /// If one of these does not hold.
     pub fn check(&self, groups: &[String], words: &[&str]) {
         let Way { how, groups: found, damaged } = self;
         assert_eq!(found, groups, "{how}");
@@ -102,7 +103,7 @@ impl Way {
     }
 }
 
-/// Writes these names with these bodies, some at a time.
+/// Writes `names` with their bodies, several at a time.
 ///
 /// # Panics
 /// If one cannot be written.
@@ -113,8 +114,8 @@ pub async fn put_all(store: &dyn Store, names: impl IntoIterator<Item = (Name, B
     futures::stream::iter(names).map(put).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
-/// Groups that a careless layout puts in another order, or loses: beside the separators that there
-/// might be, around the lengths at which names are cut, longer than any store's own limit.
+/// Returns groups that a careless layout would order wrongly or lose: next to possible separators,
+/// around the lengths at which names are cut, and longer than any store's own limit.
 fn awkward_groups() -> Vec<Bytes> {
     let short = ["a", "a!", "a!/", "a+", "a-", "a.", "a/", "a/b", "a0", "ab", "a~", "b", "ä", "äb", "é/ü"];
     let mut groups: Vec<Bytes> = short.map(Bytes::from).to_vec();
@@ -125,7 +126,7 @@ fn awkward_groups() -> Vec<Bytes> {
     for len in [159, 160, 161, 319, 320, 321, 479, 480, 481, 733, 734, 735, 800, 1_088] {
         groups.push(vec![b'a'; len].into());
     }
-    // Beyond every limit, with a long start in common; and one among them that is just within.
+    // Longer than every limit, with a long common start; and one between them that is just within.
     for end in ["", "!", "/", "0", "z", "ä", "\0"] {
         groups.push(Bytes::from("m".repeat(760) + end));
         groups.push(Bytes::from("日".repeat(300) + end));
@@ -139,12 +140,12 @@ fn awkward_groups() -> Vec<Bytes> {
     groups
 }
 
-/// Checks that scans of a space give what was written to it, in order, whole and by prefix, from
-/// its start and from every place in it, in pages of any size; and the same as groups and lists.
-/// Returns what one scan of everything gives.
+/// Checks that scans of a space return what was written to it, in order: all names and those of a
+/// prefix, from the start and from many places, in pages of several sizes; and that groups and
+/// lists return the same. Returns the result of one scan of everything.
 ///
 /// # Panics
-/// If not.
+/// If names differ.
 pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
     let items = [&b""[..], b"\x00", b"!", b"\xff", &[b'i'; Name::ITEM_BYTES_MAX]].map(Bytes::from);
     let mut names: Vec<(Bytes, Bytes)> = Vec::new();
@@ -175,7 +176,7 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
                 &format!("{} bytes of {:?} by {limit}", prefix.len(), prefix.get(..3)),
             );
         }
-        // From places before the prefix, within it, and behind it.
+        // From places before, within and after the prefix.
         for after in ["A", "a!", &m, "z"] {
             let from = Position { group: Bytes::from(after.to_owned()), item: None };
             let rest = selected(&expect, |(group, _)| *group > from.group);
@@ -204,11 +205,11 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
     whole
 }
 
-/// Checks that scans go on within groups of more items than a page, whose names are too long for any
-/// store's own limit.
+/// Checks scans whose pages end within a group: groups with more items than a page, and with names
+/// that are longer than any store's own limit.
 ///
 /// # Panics
-/// If not.
+/// If names differ.
 pub async fn check_crowded_scans(store: &dyn Store) {
     let mut names = Vec::new();
     for (end, len) in [("a", 40), ("b", 40), ("c", 130), ("d", 40), ("e", 40), ("f", 40), ("g", 40)] {
@@ -226,7 +227,7 @@ pub async fn check_crowded_scans(store: &dyn Store) {
     }
 }
 
-/// Checks that a page is the start of what is left after a place, and not empty before its end.
+/// Checks that a page is the start of the names after a place, and is not empty before the end.
 fn check_page(page: &ScanPage, rest: &[(Bytes, Bytes)], after: &Position) {
     let len = page.names.len();
     let start = &rest[..rest.len().min(len.max(1))];
@@ -236,7 +237,7 @@ fn check_page(page: &ScanPage, rest: &[(Bytes, Bytes)], after: &Position) {
     assert_same(&pairs(&page.names), start, &what);
 }
 
-/// Holds names against what they should be, and shows where they first differ.
+/// Compares names with the expected ones, and shows where they first differ.
 fn assert_same(found: &[(Bytes, Bytes)], expect: &[(Bytes, Bytes)], what: &str) {
     let Some(at) = (0..found.len().max(expect.len())).find(|at| found.get(*at) != expect.get(*at)) else {
         return;
@@ -257,7 +258,7 @@ fn selected(names: &[(Bytes, Bytes)], wanted: impl Fn(&&(Bytes, Bytes)) -> bool)
     names.iter().filter(wanted).cloned().collect()
 }
 
-/// The names of a space by its groups and their items, page by page.
+/// Returns the names of a space by its groups and their items, page by page.
 async fn by_groups(store: &dyn Store, space: Space) -> Vec<(Bytes, Bytes)> {
     let (mut found, mut last) = (Vec::new(), None::<Bytes>);
     loop {

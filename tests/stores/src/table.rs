@@ -7,10 +7,10 @@ use aft_services::{Server, Service};
 use aft_store::Store;
 use aft_store_dynamodb::{DynamoDbStore, OpenError, Options};
 
-/// Its name.
+/// The table's name.
 const NAME: &str = "aft";
 
-/// A server of its own, and a table in it.
+/// A server of its own with a table.
 #[derive(Debug)]
 pub struct Table {
     /// The server.
@@ -19,10 +19,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Starts a server and makes the table; `None` if the environment leaves the server out.
+    /// Starts a server and makes the table; none if the environment leaves the service out.
     ///
     /// # Panics
-    /// If the server cannot be had, or the table cannot be made.
+    /// If the service was not fetched or does not start, or the table cannot be made.
     pub async fn start(service: Service) -> Option<Table> {
         let server = tokio::task::spawn_blocking(move || service.start_or_skip());
         let server = server.await.expect("it does not panic")?;
@@ -33,22 +33,23 @@ impl Table {
         Some(table)
     }
 
-    /// The URL of a store under a prefix.
+    /// Returns the URL of a store under `prefix`.
     pub fn url(&self, prefix: &str) -> String {
         self.url_by(&self.server.endpoint(), prefix)
     }
 
-    /// The same by way of another endpoint.
+    /// Returns the URL of a store under `prefix` at another endpoint, such as that of a
+    /// [`crate::Front`].
     pub fn url_by(&self, endpoint: &str, prefix: &str) -> String {
         format!("dynamodb://{NAME}/{prefix}?endpoint={endpoint}&region={}", self.server.region())
     }
 
-    /// The server's keys.
+    /// Returns options with the server's keys.
     pub fn options(&self) -> Options {
         Options::with_keys(self.server.access_key(), self.server.secret_key())
     }
 
-    /// Opens the store at a URL with the server's keys.
+    /// Opens the store at `url` with the server's keys.
     ///
     /// # Errors
     /// As [`DynamoDbStore::open`].
@@ -56,7 +57,7 @@ impl Table {
         DynamoDbStore::open(url, &self.options()).await.map(Arc::new)
     }
 
-    /// An empty store under a prefix that no other has.
+    /// Opens an empty store under a prefix of its own.
     ///
     /// # Panics
     /// If it cannot be opened.

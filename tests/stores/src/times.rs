@@ -1,29 +1,30 @@
-//! A store's own time, as its answers carried it, held against this machine's clock: the servers of
-//! the tests run on the same one.
+//! A store's own time, as its answers carry it, compared with this machine's clock: the tests'
+//! servers run on the same machine.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aft_store::{Created, Name, Space, Store, TIMES_KEPT_MAX, TimeHeard};
 use bytes::Bytes;
 
-/// The most by which two readings of the clock may differ that should be one.
+/// The largest difference, in milliseconds, between two readings of the same clock at the same
+/// time.
 const JITTER_MS: f64 = 5.0;
 
-/// Checks that every answer of a store says the server's time, those of refused creates among them,
-/// right within its second; and that the times are kept up to their bound and given once. No other
-/// request of the store may be under way.
+/// Checks that every answer of a store carries the server's time, correct to the second, also the
+/// answer of a create that finds an object; and that the times are kept up to their bound and
+/// returned once. No other request to the store may be in flight.
 ///
 /// # Panics
-/// If not.
+/// If one of these does not hold.
 pub async fn check_times(store: &dyn Store) {
     let wall = Wall::now();
     store.times_heard();
     let name = Name::new(Space::Commit, "times", "");
     assert_eq!(store.create(&name, Bytes::new()).await, Ok(Created::Created));
-    // Answered with a failure: 412, or an exception.
+    // Answered with an error: 412, or an exception.
     assert_eq!(store.create(&name, Bytes::new()).await, Ok(Created::Exists));
     assert!(store.get(&name).await.expect("the server runs").is_some());
-    // Answered with a failure on S3: 404.
+    // Answered with an error on S3: 404.
     let missing = Name::new(Space::Commit, "missing", "");
     assert_eq!(store.get(&missing).await, Ok(None));
     let heard = store.times_heard();
@@ -32,7 +33,7 @@ pub async fn check_times(store: &dyn Store) {
     heard.iter().for_each(|heard| wall.assert_right(heard));
     assert_eq!(store.times_heard(), [], "given once");
 
-    // Over more than a second: what is heard follows the server's clock.
+    // Over more than a second: the times follow the server's clock.
     let start = Instant::now();
     let mut count = 0;
     while start.elapsed() < Duration::from_millis(1_300) || count <= TIMES_KEPT_MAX {
@@ -46,7 +47,7 @@ pub async fn check_times(store: &dyn Store) {
     assert!(newest.elapsed() < Duration::from_secs(1), "the newest are kept");
 }
 
-/// A moment by both clocks.
+/// An instant on both clocks.
 struct Wall {
     at: Instant,
     ms: f64,
@@ -62,7 +63,8 @@ impl Wall {
         self.ms + moment.duration_since(self.at).as_secs_f64() * 1_000.0
     }
 
-    /// At some moment between sending and receiving the clock read what was heard.
+    /// Asserts that the clock had the reported reading at some instant between sending and
+    /// receiving.
     fn assert_right(&self, heard: &TimeHeard) {
         let (sent, received) = (self.ms_at(heard.sent), self.ms_at(heard.received));
         let (from, to) = (heard.at_ms as f64, (heard.at_ms + heard.span_ms) as f64);

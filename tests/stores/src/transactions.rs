@@ -1,4 +1,4 @@
-//! Transactions of a node over a store, and what of them went over the wire.
+//! Transactions of a node over a store, and the requests that they sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use bytes::Bytes;
 
 use crate::{Front, Seen};
 
-/// The time that a node that asks all the time may take to know the store's time within 50 ms.
+/// The time within which a node that is always busy must know the store's time to 50 ms.
 const NARROW_MAX: Duration = Duration::from_secs(60);
 
-/// The time within which a planned question for the time is asked and answered: half a second since the last one, a second of the server's, and a
-/// request that is held back.
+/// The time within which a planned request for the time is sent and answered: half a second since
+/// the last one, a second of the server's, and a request that the front holds back.
 const PLANNED_MAX: Duration = Duration::from_millis(2_000);
 
-/// The key of this number.
+/// Returns the key `number`.
 pub fn key(number: usize) -> Key {
     Key::parse(&format!("stock/tea {number}")).expect("the text is short and not empty")
 }
 
-/// A write of the key of this number.
+/// Returns a write of `value` to the key `number`.
 pub fn put(number: usize, value: impl Into<Bytes>) -> Op {
     let bytes = value.into();
     let size = bytes.len() as u64;
@@ -34,24 +34,24 @@ pub fn put(number: usize, value: impl Into<Bytes>) -> Op {
     Op::Put(key(number), value)
 }
 
-/// A write of some bytes that name the key.
+/// Returns a write of a small value that names the key.
 pub fn put_small(number: usize) -> Op {
     put(number, format!("value {number}"))
 }
 
-/// A node that has read what is there.
+/// Starts a node with its default settings.
 pub async fn node(store: Arc<dyn Store>) -> NodeHandle {
     let settings = NodeSettings::new(&store.capabilities());
     aft_node::start(store, settings).await.expect("the defaults are fine")
 }
 
-/// One transaction in one call.
+/// Runs one transaction in one call.
 pub async fn run(node: &NodeHandle, ops: Vec<Op>) -> Begun {
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
     node.begin(Box::new(Begin { batch, ..fresh_begin() })).await.expect("nothing is in the way")
 }
 
-/// The same for a request that has an ID, which is this byte over and over as a hash.
+/// Runs one transaction in one call, for a request whose hash is the byte `id` repeated.
 pub async fn run_named(node: &NodeHandle, id: u8, ops: Vec<Op>) -> Begun {
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, hash: RequestHash([id; 32]), named: true, ..fresh_begin() };
@@ -63,14 +63,14 @@ pub async fn read(node: &NodeHandle, number: usize) -> Bytes {
     value(run(node, vec![Op::Get(key(number))]).await)
 }
 
-/// Reads one key in a transaction that begins fresh.
+/// Reads one key in a fresh transaction.
 pub async fn read_fresh(node: &NodeHandle, number: usize) -> Bytes {
     let batch = Batch { ops: vec![Op::Get(key(number))], commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, fresh: true, ..fresh_begin() };
     value(node.begin(Box::new(begin)).await.expect("nothing is in the way"))
 }
 
-/// The one value that a transaction read.
+/// Returns the first value that a transaction read.
 fn value(begun: Begun) -> Bytes {
     let Begun::Committed { reads, .. } = begun else { panic!("a fresh request is not replayed") };
     match &reads[0].found {
@@ -79,11 +79,12 @@ fn value(begun: Begun) -> Bytes {
     }
 }
 
-/// Runs a transaction again and again until no written key is listed first and no question for the time is sent beside it, which is so once the
-/// node's bounds of the store's time are narrow. Returns what the last one gave and sent.
+/// Repeats a transaction until no written key is listed first and no request for the time is sent
+/// beside it, which is the case once the node's bounds of the store's time are narrow. Returns the
+/// result of the last one and its requests.
 ///
 /// # Panics
-/// If the bounds are not narrow within a minute.
+/// If the bounds are not narrow after [`NARROW_MAX`].
 pub async fn when_time_is_known<T>(front: &Front, mut transaction: impl AsyncFnMut() -> T) -> (T, Vec<Seen>) {
     let begun = Instant::now();
     loop {
@@ -95,20 +96,21 @@ pub async fn when_time_is_known<T>(front: &Front, mut transaction: impl AsyncFnM
             return (gave, seen);
         }
         assert!(begun.elapsed() < NARROW_MAX, "the bounds are wide after {NARROW_MAX:?}");
-        // Answers help that come at different places of the server's seconds.
+        // Answers at different fractions of the server's seconds narrow the bounds.
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
 }
 
-/// Takes what came through since the last time, once the question for the time has come that a commit plans if the bounds are wide: at the end of
-/// one of the server's seconds. Returns the rest, and how often the time was asked for.
+/// Waits for the request for the time that a commit plans if the bounds are wide, at the end of one
+/// of the server's seconds. Then takes the requests since the last call: returns those that do not
+/// ask for the time, and the number of those that do.
 pub async fn take_settled(front: &Front) -> (Vec<Seen>, usize) {
     tokio::time::sleep(PLANNED_MAX).await;
     let (asked, rest): (Vec<_>, Vec<_>) = front.take().into_iter().partition(Seen::asks_time);
     (rest, asked.len())
 }
 
-/// How many there were of each [`Seen::what`].
+/// Returns the number of requests for each [`Seen::what`].
 pub fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for request in seen {
@@ -117,14 +119,14 @@ pub fn counted(seen: &[Seen]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Holds what came through against how many of each there should be.
+/// Asserts that the requests are exactly `expected`: each [`Seen::what`] with its number.
 pub fn expect(seen: &[Seen], expected: &[(&str, usize)]) {
     let expected = expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
     assert_eq!(counted(seen), expected);
 }
 
-/// The writes of one commit of `n` small entries: its record, named by `request`, and an entry of
-/// each of `n` keys, named by `attempt`.
+/// Returns the writes of one commit of `n` small entries: its record, named by `request`, and an
+/// entry for each of `n` keys, named by `attempt`.
 pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes {
     let entry = |i| {
         let name = Name::new(Space::Version, format!("stock/tea {i}"), attempt);
@@ -134,7 +136,7 @@ pub fn writes(request: &'static str, attempt: &'static str, n: usize) -> Writes 
     Writes { create: Some(record), puts: (0..n).map(entry).collect() }
 }
 
-/// The highest number of requests that were under way at the same time.
+/// Returns the highest number of requests in flight at the same time.
 pub fn at_once(seen: &[Seen]) -> usize {
     let under_way = |at: &Seen| seen.iter().filter(|one| one.from <= at.from && at.from < one.to).count();
     seen.iter().map(under_way).max().unwrap_or_default()

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::{Act, Front};
 
-/// A version's name in this group.
+/// Returns the name of a version in `group`.
 pub fn name(group: &'static str) -> Name {
     Name::new(Space::Version, group, "item")
 }
@@ -18,20 +18,20 @@ pub fn name(group: &'static str) -> Name {
 /// A store behind a front whose act can be changed.
 #[derive(Debug)]
 pub struct Behind<S> {
-    /// Before the server.
+    /// The front, between the store and the server.
     pub front: Front,
-    /// By way of the front.
+    /// The store, which connects through the front.
     pub store: Arc<S>,
-    /// What every message has.
+    /// The text that every error message must contain.
     url: &'static str,
-    /// What is deleted in one call.
+    /// The names that are deleted in one call.
     deleted: Vec<Name>,
     act: Arc<Mutex<Act>>,
 }
 
 impl<S: Store> Behind<S> {
-    /// Starts a front before a server, and opens the store at the front's endpoint. Every message must have the text `url`; `deleted` is what is deleted in
-    /// one call.
+    /// Starts a front for a server, and opens the store at the front's endpoint. Every error
+    /// message must contain `url`; `deleted` are the names to delete in one call.
     pub async fn start(
         server: &Server,
         url: &'static str,
@@ -40,19 +40,21 @@ impl<S: Store> Behind<S> {
     ) -> Behind<S> {
         let act = Arc::new(Mutex::new(Act::Pass));
         let rule = act.clone();
-        let front =
-            Front::start(&server.endpoint(), move |_| rule.lock().expect("nobody panics with it").clone())
-                .await;
+        let front = Front::start(&server.endpoint(), move |_| {
+            rule.lock().expect("no thread panics while it holds the lock").clone()
+        })
+        .await;
         let store = open(front.endpoint()).await;
         Behind { front, store, url, deleted, act }
     }
 
-    /// From now on.
+    /// Applies `act` to all requests from now on.
     pub fn set(&self, act: Act) {
-        *self.act.lock().expect("nobody panics with it") = act;
+        *self.act.lock().expect("no thread panics while it holds the lock") = act;
     }
 
-    /// Every call, each of which must fail in this way.
+    /// Makes every call under `act`, and checks that each fails with an error for which `expect` is
+    /// true and whose message contains all of `words`.
     pub async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
         self.set(Act::Pass);
         let there = name("there");
@@ -84,22 +86,22 @@ impl<S: Store> Behind<S> {
     }
 }
 
-/// What was asked may have been carried out.
+/// Returns true if the call may have been carried out.
 pub fn no_answer(error: &Error) -> bool {
     matches!(error, Error::NoAnswer(_))
 }
 
-/// Nothing was carried out, and it may be asked again.
+/// Returns true if the call was not carried out and may be retried.
 pub fn busy(error: &Error) -> bool {
     matches!(error, Error::Busy(_))
 }
 
-/// Nothing was carried out, and nothing will be.
+/// Returns true if the call was not carried out and never will be.
 pub fn refused(error: &Error) -> bool {
     matches!(error, Error::Refused(_))
 }
 
-/// The endpoint of a server that speaks Redis to everybody.
+/// Starts a server that answers every connection in Redis's protocol, and returns its endpoint.
 pub async fn redis_speaker() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of the kernel's choice");
     let port = listener.local_addr().expect("it is bound").port();

@@ -1,5 +1,6 @@
-//! Goal: `aft serve`, `bench`, `demo` and `store` work on S3, tell what it costs, and refuse what would break a promise, without showing a
-//! secret. Method: the binary, real servers, and a front that takes the condition off every create.
+//! Goal: `aft serve`, `bench`, `demo` and `store` work on S3, report its cost, and reject
+//! configurations that would break a promise, without showing a secret. Method: the binary, real
+//! servers, and a front that removes the condition from every create.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use aft_store_tests::{Act, Bucket, Front, aft, curl, serve};
 use hyper::header::IF_NONE_MATCH;
 use serde_json::Value;
 
-/// The time that a commit that had no answer may take to become visible once the store is back.
+/// The time until a commit without an answer must be visible once the store is back.
 const VISIBLE_MAX: Duration = Duration::from_secs(60);
 
 fn keys(server: &Server) -> Option<(&str, &str)> {
@@ -35,18 +36,18 @@ fn a_server_on_minio_keeps_what_it_acknowledged() {
     };
     assert!(value("aft_store_cost_dollars{") > 1e-5);
     assert!(metrics.contains("class=\"put_post_list\"") && metrics.contains("class=\"get\""));
-    // SIGKILL, and another process without any memory of it.
+    // SIGKILL, and a new process without any memory of the first.
     drop(first);
     let second = serve(&store, &bucket.server);
     let key = format!("{}/v1/keys/stock/tea", second.url);
-    // Whoever asks sees it at once: the answer came after every entry was durable.
+    // Visible at once: the commit was acknowledged after every entry was durable.
     assert_eq!(curl(&[&key]), "4");
     let again = curl(&["--json", order, &format!("{}/v1/execute", second.url)]);
     assert!(again.contains("\"replayed\":true") && again.contains("b2s="), "{again}");
 }
 
 #[test]
-fn a_load_tells_what_it_costs() {
+fn bench_reports_the_cost_of_a_load() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let store = bucket.url("bench");
     let arguments =
@@ -56,8 +57,9 @@ fn a_load_tells_what_it_costs() {
     let figures: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
     println!("{figures:#}");
     let cost = figures["cost_per_million_transactions"].as_f64().expect("it charges");
-    // Two keys are a record and two entries, 15 dollars; one key written twice is a whole entry, 5. On
-    // top come listings: of keys that are read, and of written keys while the bounds of the time are wide.
+    // A commit of two keys is a record and two entries, 15 dollars per million; a commit of one key
+    // is a whole entry, 5. The rest is listings: of keys that are read, and of written keys while
+    // the bounds of the time are wide.
     assert!((10.0..60.0).contains(&cost), "{figures:#}");
     let per = |call: &str| figures["requests_per_transaction"][call].as_f64().unwrap_or_default();
     // Clients that end late leave a few writes whose transactions are not counted.
@@ -85,7 +87,7 @@ fn the_demo_runs_on_minio() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     let outcome: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
     assert!(outcome["runs"]["shim"]["cost_per_million_transactions"].is_number(), "{outcome:#}");
-    // The two levels had a store beside the one that was named, and it is gone.
+    // The two levels ran on a store beside the given one, which has been removed.
     let serializable = &outcome["balances"]["serializable"];
     assert_eq!(serializable["acknowledged"], 4, "{outcome:#}");
     assert_eq!(serializable["sum_after"], serializable["sum_before"], "{outcome:#}");
@@ -112,9 +114,10 @@ fn a_bucket_is_made_and_probed() {
     assert!(ran.code == Some(0) && ran.stdout.contains("nothing needs to be made"), "{ran:#?}");
 }
 
-/// A store notes the times that all its nodes must have; a node with others is refused until they are changed.
+/// Starts nodes with other times than those that the store holds for all its nodes: they are
+/// rejected until the store's times are changed.
 #[test]
-fn nodes_with_other_times_are_refused() {
+fn nodes_with_other_times_are_rejected() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let (url, keys) = (bucket.url("p"), keys(&bucket.server));
     let files = tempfile::tempdir().expect("a directory");
@@ -131,7 +134,7 @@ fn nodes_with_other_times_are_refused() {
     assert_eq!(sweep(&short).code, Some(0));
     let both = ["node.timeout_max_ms", "900000 ms on this node", "60000 ms on the store", "--change-times"];
     sweep(&long).assert_refused(&both);
-    // Asked for without the flag, it says so and changes nothing.
+    // Without the flag, `store init` prints a warning and changes nothing.
     let ran = aft(&["store", "init", &url, "--config", &long], keys);
     assert!(ran.code == Some(0) && ran.stderr.contains("does not work on the store"), "{ran:#?}");
     sweep(&long).assert_refused(&both);
@@ -141,9 +144,10 @@ fn nodes_with_other_times_are_refused() {
     sweep(&short).assert_refused(&["60000 ms on this node", "900000 ms on the store"]);
 }
 
-/// Somebody forgot the prefix, and had a store around another one; or mistyped it, and had one within another.
+/// Tries prefixes with which a store would contain another one (a forgotten prefix), or lie within
+/// one (a mistyped prefix).
 #[test]
-fn a_store_is_not_made_where_other_things_stand() {
+fn stores_cannot_be_nested_unless_asked_for() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let keys = keys(&bucket.server);
     let init = |prefix: &str, more: &[&str]| {
@@ -158,13 +162,13 @@ fn a_store_is_not_made_where_other_things_stand() {
     ready(&shop, &["the bucket aft was there already", "is ready"]);
     assert!(!shop.stdout.contains("a store was there already"), "{shop:#?}");
 
-    // A store is there as soon as it was made, before anything is written to it.
+    // A store exists once it is made, before anything is written to it.
     for is_written in [false, true] {
         if is_written {
             let serving = serve(&bucket.url("shop"), &bucket.server);
             curl(&["-X", "PUT", "--data", "4", &format!("{}/v1/keys/stock/tea", serving.url)]);
         }
-        // Again and again, where it stands.
+        // Repeating `store init` at the same place is fine.
         ready(&init("shop", &[]), &["a store was there already"]);
         init("", &[]).assert_refused(&[
             "s3://aft/shop/",
@@ -174,23 +178,25 @@ fn a_store_is_not_made_where_other_things_stand() {
         ]);
         init("shop/more", &[]).assert_refused(&["it lies within the store s3://aft/shop/"]);
     }
-    // Whoever opens such a place is told as well.
+    // Commands that open such a place print the same.
     let opened = |prefix: &str| aft(&["store", "probe", bucket.url(prefix).as_str()], keys);
     let more = opened("shop/more");
     assert!(more.stderr.contains("it lies within the store s3://aft/shop/"), "{more:#?}");
     let shop = opened("shop");
     assert!(shop.code == Some(0) && !shop.stderr.contains("lies within"), "{shop:#?}");
     ready(&init("shopping", &[]), &["is ready"]);
-    // What is meant is done, with a warning; then the bucket is a store, which has every prefix in it.
+    // With the flag it is done, with a warning. Then the whole bucket is a store, and every prefix
+    // lies within it.
     let meant = init("", &["--among-others"]);
     ready(&meant, &["is ready"]);
     assert!(meant.stderr.contains("warning"), "{meant:#?}");
     init("other", &[]).assert_refused(&["it lies within the store that has all of s3://aft"]);
 }
 
-/// It took a minute, the time of a transaction, and the answer named a request ID, which the caller had never given.
+/// Writes while the store is dead. The answer once took a minute, a transaction's time, and named a
+/// request ID that the caller had never given.
 #[test]
-fn a_write_to_a_dead_store_is_answered_soon_and_says_what_to_ask() {
+fn a_write_to_a_dead_store_is_answered_soon_with_a_path_to_look_up() {
     let Some(mut bucket) = Bucket::start(Service::Minio) else { return };
     let serving = serve(&bucket.url("p"), &bucket.server);
     let key = format!("{}/v1/keys/k", serving.url);
@@ -207,7 +213,7 @@ fn a_write_to_a_dead_store_is_answered_soon_and_says_what_to_ask() {
     assert!(look_up.contains(transaction) && detail.contains(look_up), "{told}");
     assert!(!detail.contains("under its ID"), "{told}");
 
-    // The commit goes on, and the place that was named tells.
+    // The commit continues, and the path in the answer shows its outcome.
     bucket.server.restart().expect("it comes back");
     let start = Instant::now();
     loop {
@@ -229,7 +235,7 @@ fn a_probe_passes_on_minio() {
 }
 
 #[test]
-fn mistakes_are_refused_with_a_remedy() {
+fn bad_settings_are_rejected_with_a_remedy() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let (access, secret) = (bucket.server.access_key(), bucket.server.secret_key());
     let check = |url: &str, keys: Option<(&str, &str)>, words: &[&str]| {
@@ -247,7 +253,7 @@ fn mistakes_are_refused_with_a_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_ignores_the_condition_of_a_create_is_refused() {
+async fn a_server_that_ignores_the_condition_of_a_create_is_rejected() {
     let Some(bucket) = Bucket::start(Service::Moto) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Without(IF_NONE_MATCH)).await;
     let (url, access, secret) =

@@ -1,9 +1,11 @@
-//! Goal: the store on S3 keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
-//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest; scans of awkward names beside groups and lists; the
-//! server's time beside this machine's.
+//! Goal: the store on S3 keeps the contract on real servers, races of 32 writers included, and
+//! leaves nothing behind. Method: the conformance suite with a fresh prefix for each check, and the
+//! probe that `aft store probe` runs in a store in use; scans of awkward names compared with groups
+//! and lists; the server's time compared with this machine's.
 //!
-//! moto looks and then writes, in threads: now and then two creates win (2 of 32, in about one run of the suite in four). That is the kind of server that the
-//! race probe refuses; here its races are run and may fail, and everything else must pass.
+//! moto checks the condition first and writes afterwards, in threads: now and then two creates
+//! succeed (2 of 32, in about one run of the suite in four). The race probe rejects such a server;
+//! here its races are run and may fail, and everything else must pass.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,18 +16,18 @@ use aft_store::{Space, Store};
 use aft_store_tests::{Bucket, check_crowded_scans, check_scans, check_times, passed_but_for_races};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_minio() {
+async fn the_store_keeps_the_contract_on_minio() {
     check(Service::Minio, Report::assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_moto() {
+async fn the_store_keeps_the_contract_on_moto() {
     check(Service::Moto, passed_but_for_races).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-store-tests --test conformance -- --ignored --nocapture"]
-async fn on_ceph() {
+async fn the_store_keeps_the_contract_on_ceph() {
     check(Service::Ceph, Report::assert_passed).await;
 }
 
@@ -35,7 +37,7 @@ async fn check(service: Service, accept: fn(&Report)) {
     println!("{report}");
     accept(&report);
 
-    // The longest prefix that there may be, so that the longest names meet the limit of a key.
+    // The longest prefix that is allowed, so that the longest names reach the limit of a key.
     let store = bucket.open(&bucket.url(&"p".repeat(128))).await.expect("the server runs");
     let report = conformance::probe(store.clone()).await;
     println!("{report}");
@@ -51,12 +53,12 @@ async fn leaves_nothing(store: Arc<dyn Store>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_and_times_on_minio() {
+async fn scans_and_times_are_right_on_minio() {
     scans_and_times(Service::Minio, &[Space::Version, Space::Blob]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_and_times_on_moto() {
+async fn scans_and_times_are_right_on_moto() {
     scans_and_times(Service::Moto, &[Space::Version]).await;
 }
 
@@ -73,7 +75,7 @@ async fn scans_and_times(service: Service, spaces: &[Space]) {
         let found = check_scans(&*bucket.fresh().await, space).await;
         for one in found {
             let written = one.written_ms.expect("a listing says it");
-            // Some servers give whole seconds.
+            // Some servers report whole seconds.
             assert!(start - 1_000 <= written && written <= now(), "{written} after {start}: {one:?}");
             assert_eq!(one.body, None);
         }

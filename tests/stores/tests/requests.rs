@@ -1,5 +1,6 @@
-//! Goal: a transaction costs the requests that the head of the store on S3 says, and the meter counts what goes over the wire. Method: a node
-//! over MinIO behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be.
+//! Goal: a transaction costs the requests that the docs of the store on S3 promise, and the meter
+//! counts the requests that are sent. Method: a node over MinIO behind a front that counts, and
+//! delays every request, so that concurrent requests are seen to be concurrent.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,11 @@ use aft_store_tests::{
 };
 use bytes::Bytes;
 
-/// How long the front holds a request: well above what sending one takes.
+/// The delay of each request in the front: well above the time that sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
-/// The places where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+/// The listings with which a node checks that a store is empty: the spaces of this version and of
+/// the first.
 const LOOKED: [(&str, usize); 8] = [
     ("LIST intent", 1),
     ("LIST collect", 1),
@@ -32,7 +34,7 @@ fn count(costs: &Costs, class: &str) -> u64 {
     costs.requests.iter().find(|of| of.class == class).expect("it is a class").count
 }
 
-/// What a store has cost since an earlier moment: writes, reads, dollars.
+/// Returns the cost of a store since `before`: writes, reads, dollars.
 fn since(store: &S3Store, before: &Costs) -> (u64, u64, f64) {
     let now = store.costs().expect("it charges");
     let grown = |class| count(&now, class) - count(before, class);
@@ -40,32 +42,33 @@ fn since(store: &S3Store, before: &Costs) -> (u64, u64, f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_costs_what_it_should() {
+async fn a_transaction_costs_the_documented_requests() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Late(HELD)).await;
     let url = bucket.url_by(&front.endpoint(), "p");
     let store = bucket.open(&url).await.expect("the server runs");
-    // A first look, at the bucket, at what stands where a store begins and above it, at how an ETag is written and at the deletions (decision 0007).
+    // Opening looks at the bucket, at the start of the store and above it, and tries the format of
+    // ETags and the deletions (decision 0007).
     let looked = [("LIST other", 2), ("LIST commit", 2), ("LIST store", 2)];
     let tried = [("PUT probe", 3), ("DELETE probe", 1), ("POST other", 1), ("GET probe", 1)];
     expect(&front.take(), &[&looked[..], &tried].concat());
 
-    // A node that opens an empty store looks for its description, for anything else in each space of
-    // either version, makes the description, and reads it as it was made.
+    // A node that opens an empty store looks for its description, for anything else in each space
+    // of either version, creates the description, and reads it back.
     let writer = node(store.clone()).await;
     expect(&front.take(), &[&[("GET store", 2), ("PUT store", 1)][..], &LOOKED].concat());
 
-    // The first commit of a node, of 10 small writes. The node looks at the mark, and beside that
-    // asks for the time. One answer of a server that tells whole seconds leaves the bounds wide:
-    // so the written keys are looked at. Then record and entries in one round trip.
+    // The first commit of a node, of 10 small writes. The node reads the mark and the time in one
+    // request. One answer of a server that reports whole seconds leaves the bounds wide, so the
+    // written keys are listed. Then record and entries go in one round trip.
     let before = store.costs().expect("it charges");
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Begun::Committed { .. }), "{reply:?}");
-    // Its own node knows the value, and looked a moment ago whether another one had written the key.
+    // The node knows the value that it wrote, and has just listed the key, so a read costs nothing.
     assert_eq!(read(&writer, 3).await, "value 3");
-    // Nothing is owed: nothing comes after the answer but one more question for the time, if the
-    // bounds are wide still.
+    // Nothing is sent after the answer but one more request for the time, if the bounds are still
+    // wide.
     let (seen, asked) = take_settled(&front).await;
     assert!((2..=3).contains(&asked), "{asked}");
     expect(&seen, &[("LIST version", KEYS), ("PUT commit", 1), ("PUT version", KEYS)]);
@@ -79,12 +82,12 @@ async fn a_transaction_costs_what_it_should() {
     assert_eq!((writes, reads), (1 + 2 * KEYS as u64, asked as u64));
     assert!((dollars - (21.0 * 5e-6 + reads as f64 * 0.4e-6)).abs() < 1e-12, "{dollars}");
 
-    // A fresh read looks now, and finds nothing newer.
+    // A fresh read lists again, and finds nothing newer.
     assert_eq!(read_fresh(&writer, 3).await, "value 3");
     expect(&front.take(), &[("LIST version", 1)]);
 
-    // A cold node: the description, the mark beside the first request, the key's newest version, and
-    // its record; after that, nothing.
+    // A cold node reads the description, then with the first request the mark, the key's newest
+    // version, and its record; after that, nothing.
     let cold = bucket.open(&url).await.expect("the server runs");
     front.take();
     let reader = node(cold.clone()).await;
@@ -97,8 +100,8 @@ async fn a_transaction_costs_what_it_should() {
     assert!((dollars - 5.8e-6).abs() < 1e-12, "{dollars}");
     assert_eq!(read(&reader, 4).await, "value 4");
     expect(&front.take(), &[]);
-    // From then on a cold read of a key is its newest version and the record; of a key whose record
-    // is known, its newest version.
+    // From then on a cold read costs a listing and the record, or only the listing if the record is
+    // known.
     run(&writer, vec![put_small(20), put_small(21)]).await;
     take_settled(&front).await;
     let before = cold.costs().expect("it charges");
@@ -111,14 +114,15 @@ async fn a_transaction_costs_what_it_should() {
     expect(&front.take(), &[("LIST version", 1)]);
 }
 
-/// The bounds of the store's time narrow down to a round trip, since second boundaries fall between the answers: then no written key is looked at first.
+/// Repeats commits until the bounds of the store's time are as narrow as a round trip, which they
+/// become because second boundaries fall between answers: then no written key is listed first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
+async fn a_node_that_knows_the_time_sends_only_its_writes() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     let writer = node(store.clone()).await;
-    // Of one key, where the entry is the commit; of two; of ten.
+    // Commits of one key, in which the entry is the commit; of two; of ten.
     for (n, requests) in [
         (1, &[("PUT version", 1)][..]),
         (2, &[("PUT commit", 1), ("PUT version", 2)]),
@@ -138,7 +142,8 @@ async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
         assert_eq!((writes, reads), (pieces as u64, asked as u64));
         assert!((dollars - (pieces as f64 * 5e-6 + reads as f64 * 0.4e-6)).abs() < 1e-12, "{dollars}");
     }
-    // With a request ID the record is looked up first, and is the commit of one key as well.
+    // With a request ID the record is looked up first, and the commit of a single key has a record,
+    // too.
     let mut id = 0;
     let (_, seen) = when_time_is_known(&front, async || {
         id += 1;
@@ -154,7 +159,7 @@ async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_names_go_in_few_requests() {
+async fn many_names_are_deleted_in_few_requests() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
@@ -197,7 +202,7 @@ async fn a_scan_costs_a_request_for_a_thousand_names() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
-    // A thousand keys, each written alone; and one more, so that there is a second page.
+    // A thousand keys, each committed alone; and one more, so that there is a second page.
     let groups: Vec<Bytes> = (0..1_001).map(|i| Bytes::from(format!("stock/tea {i:04}"))).collect();
     let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "entry"), Bytes::new());
     put_all(&*store, groups[..1_000].iter().map(name)).await;
@@ -207,7 +212,7 @@ async fn a_scan_costs_a_request_for_a_thousand_names() {
     expect(&front.take(), &[("LIST version", 1)]);
     put_all(&*store, groups[1_000..].iter().map(name)).await;
     front.take();
-    // More than a page has is never asked for.
+    // A limit above a page's is reduced to it.
     let (found, pages) = scan_all(&*store, Space::Version, b"", None, usize::MAX).await;
     assert!(found.iter().map(|one| &one.group).eq(&groups) && pages == 2, "{pages} pages");
     expect(&front.take(), &[("LIST version", 2)]);
@@ -215,7 +220,7 @@ async fn a_scan_costs_a_request_for_a_thousand_names() {
     let page = store.scan(Space::Version, b"stock/", Some(&before), 10).await.unwrap();
     assert_eq!((page.names.len(), &page.names[0].group, page.more), (10, &groups[0], true));
     expect(&front.take(), &[("LIST version", 1)]);
-    // What has no answer takes no request.
+    // A scan that cannot find anything sends no request.
     let behind = Position { group: Bytes::from("t"), item: None };
     let page = store.scan(Space::Version, b"stock/", Some(&behind), 10).await.unwrap();
     assert!(page.names.is_empty() && !page.more);
@@ -227,7 +232,8 @@ async fn a_scan_costs_a_request_more_for_each_hashed_group() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
-    // Two that share three whole segments, with three items each; and others before and behind.
+    // Two groups that share three whole segments, with three items each; and others before and
+    // after.
     let mut groups: Vec<Bytes> = ["a", "z"].map(Bytes::from).to_vec();
     groups.extend(["1", "2"].map(|end| Bytes::from("b".repeat(600) + end)));
     groups.sort();
@@ -244,20 +250,20 @@ async fn a_scan_costs_a_request_more_for_each_hashed_group() {
         found.iter().map(|one| (&one.group, &one.item)).eq(names.iter().map(|(g, i)| (g, i))) && pages == 1
     );
     expect(&front.take(), &[("LIST version", 1), ("GET version", 2)]);
-    // Pages of 4: the first ends before the directory, which does not fit a page; then it is read by
-    // group: itself, and a listing of each.
+    // Pages of 4: the first ends before the directory, which does not fit into a page; then the
+    // directory is read by group: one listing of itself, and one of each group.
     let page = store.scan(Space::Version, b"", None, 4).await.unwrap();
     assert_eq!((page.names.len(), page.more), (3, true));
     expect(&front.take(), &[("LIST version", 1)]);
     let after = Position { group: groups[0].clone(), item: None };
     let page = store.scan(Space::Version, b"", Some(&after), 4).await.unwrap();
     assert_eq!((page.names.len(), page.more), (4, true));
-    // Which groups they are was found out above.
+    // The first scan has found out which groups they are, so no digest is read.
     expect(&front.take(), &[("LIST version", 1 + 1 + 2)]);
 }
 
-/// More groups that share a long start than one listing shows: they come in order all the same, and
-/// each is resolved once.
+/// Pages through more groups with a long common start than one listing holds: they come in order,
+/// and the digest of each is resolved once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_long_names_than_a_page_are_paged() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
@@ -335,7 +341,7 @@ async fn a_commit_costs_a_request_a_piece_all_at_once() {
     assert!((32..=64).contains(&together), "{together} at once");
     let record = seen.iter().find(|one| one.what() == "PUT commit").expect("it was counted");
     assert!(seen.iter().filter(|one| one.from > record.to).count() >= 64, "the record went first");
-    // Who loses leaves undone what was not under way when he learned it.
+    // A commit that loses does not send the entries that were not in flight when it learned that.
     let lost = store.commit(writes("many", "loser", 150)).await;
     assert_eq!(lost, Committed { created: Some(Ok(Created::Exists)), puts: vec![Ok(()); 150] });
     let seen = counted(&front.take());
@@ -345,13 +351,14 @@ async fn a_commit_costs_a_request_a_piece_all_at_once() {
     assert_eq!(record, "winner");
 }
 
-/// A scan gives along what was got after an earlier one, as long as it is as it was.
+/// Scans after bodies were read: the scan returns the known body of each object that has not
+/// changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_have_not_changed_are_got_once() {
+async fn unchanged_bodies_are_read_once() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let front = Front::start(&bucket.server.endpoint(), |_| Act::Pass).await;
     let store = bucket.open(&bucket.url_by(&front.endpoint(), "p")).await.expect("the server runs");
-    // One lies under a digest, with its group in front of its body.
+    // The last group is stored under a digest, with the group in front of the body.
     let groups = [b"a".to_vec(), b"b".to_vec(), b"c".to_vec(), vec![b'd'; 700]];
     let names: Vec<Name> = groups.into_iter().map(|group| Name::new(Space::Version, group, "i")).collect();
     let body = |text: &str, name: &Name| Bytes::from(format!("{text} of {}", char::from(name.group[0])));
@@ -369,7 +376,8 @@ async fn bodies_that_have_not_changed_are_got_once() {
     assert_eq!(scan().await, firsts);
     let seen = front.take();
     assert!(!seen.iter().any(|seen| format!("{seen:?}").contains("GET version")), "{seen:?}");
-    // Changed by anybody, or by this store itself, it is got again; what has gone is not shown.
+    // A body that another store or this one has changed is read again, and a deleted object is not
+    // returned.
     let other = bucket.open(&bucket.url("p")).await.expect("the server runs");
     other.put(&names[1], body("second", &names[1])).await.expect("the server runs");
     other.delete(std::slice::from_ref(&names[2])).await.expect("the server runs");

@@ -1,5 +1,5 @@
-//! A TCP proxy that cuts connections, at bytes that a seed chooses, in either direction; and
-//! sometimes delivers what was sent after the cut.
+//! A TCP proxy that cuts connections in either direction, at byte positions that follow from a
+//! seed, and sometimes delivers data to the server after the cut.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +11,19 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What happens to one connection.
+/// The way in which a connection is cut.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// So many bytes reach the server.
+    /// The cut comes after this many bytes to the server.
     Up(usize),
-    /// So many bytes of answers reach the client.
+    /// The cut comes after this many bytes to the client.
     Down(usize),
-    /// The client is cut off after so many bytes; what it was sending then reaches the server
-    /// later.
+    /// The client is cut off when it sends more than this many bytes. The bytes that it was sending
+    /// reach the server after the pause.
     Late(usize, Duration),
 }
 
-/// A proxy. Ends with its runtime.
+/// A proxy that ends with its runtime.
 pub(crate) struct Cutter {
     pub(crate) address: SocketAddr,
     cuts: Arc<AtomicU64>,
@@ -39,7 +39,7 @@ impl Cutter {
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.expect("connections are taken");
-                let fate = draw(&mut rng.lock().expect("nobody panics with the generator in hand"));
+                let fate = draw(&mut rng.lock().expect("no thread panics while it holds the lock"));
                 counted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(pass(client, server, fate));
             }
@@ -47,14 +47,14 @@ impl Cutter {
         Cutter { address, cuts }
     }
 
-    /// Connections that were taken, every one of them to be cut.
+    /// Returns the number of accepted connections; each of them is cut.
     pub(crate) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Relaxed)
     }
 }
 
-/// A call has some 250 bytes up and down: a connection carries a few calls, or breaks in its first,
-/// so that questions about a lost answer are lost as well.
+/// Draws a fate. A call has some 250 bytes in each direction: a connection carries a few calls, or
+/// breaks during the first, so that queries about a lost answer are lost as well.
 fn draw(rng: &mut StdRng) -> Fate {
     let bytes_max = if rng.random_bool(0.4) { 300 } else { 2_500 };
     let bytes = rng.random_range(0..bytes_max);
@@ -84,7 +84,7 @@ async fn pass(mut client: TcpStream, server: SocketAddr, fate: Fate) {
                         drop(client);
                         tokio::time::sleep(pause).await;
                         let _ = server.write_all(chunk).await;
-                        // Time for the server to carry it out before it finds nobody there.
+                        // Lets the server carry out the call before it finds the connection closed.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         return;
                     }

@@ -70,7 +70,7 @@ impl Interposer {
 
     /// Returns the names of the recorded calls, in order, and forgets them.
     pub(crate) fn take_calls(&self) -> Vec<String> {
-        std::mem::take(&mut *self.calls.lock().expect("nobody panics with the calls in hand"))
+        std::mem::take(&mut *self.calls.lock().expect("no thread panics while it holds the lock"))
     }
 }
 
@@ -82,7 +82,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, &'static str> {
     let name = name_of(request.method().as_str(), request.uri().path());
     let before = {
-        let mut noted = noted.lock().expect("nobody panics with the calls in hand");
+        let mut noted = noted.lock().expect("no thread panics while it holds the lock");
         noted.push(name.to_owned());
         noted.iter().filter(|other| *other == name).count() - 1
     };

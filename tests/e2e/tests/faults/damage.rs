@@ -55,7 +55,7 @@ fn unreadable_names_do_not_stop_the_collector() {
             write(&client, "after", &number.to_string()).await;
         }
         // Every sweep finds the names. The mark still moves, and superseded entries are removed.
-        until("collecting goes on", COLLECT_TIME_MAX, async || {
+        until("the mark moves and superseded entries are removed", COLLECT_TIME_MAX, async || {
             client.metric("aft_marks_moved_total").await >= moved + 3.0
                 && client.metric("aft_entries_removed_total").await >= removed + 8.0
         })

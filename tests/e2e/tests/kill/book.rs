@@ -72,7 +72,7 @@ impl Book {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().expect("nobody panics with the book in hand")
+        self.pages.lock().expect("no thread panics while it holds the lock")
     }
 
     /// Returns the current or last address of the server.

@@ -174,7 +174,7 @@ async fn load<T, F: Future<Output = T>>(
         // A task ends only when it is stopped: this one has found an error.
         Some(ended) = tasks.join_next() => {
             ended.expect("a client saw nothing that it must not see");
-            unreachable!("clients run until they are told to stop")
+            unreachable!("clients run until the book is stopped")
         }
     };
     book.stop();

@@ -132,7 +132,7 @@ async fn epoch(rng: &mut StdRng, number: u64, site: &mut Site, events: u32) -> B
         () = disturber::run(rng, site, events, &senders) => {}
         Some(ended) = tasks.join_next() => {
             ended.expect("a client saw nothing that it must not see");
-            unreachable!("clients run until they are told to stop")
+            unreachable!("clients run until the book is stopped")
         }
     }
     book.stop();

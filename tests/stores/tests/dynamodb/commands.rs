@@ -1,5 +1,5 @@
-//! Goal: `aft serve` and `aft store` work on DynamoDB, tell what it costs, and maintain a store that others may share; mistakes are refused with a
-//! remedy. Method: the binary and DynamoDB Local.
+//! Goal: `aft serve` and `aft store` work on DynamoDB, report its cost, and keep acknowledged data
+//! over a SIGKILL; bad settings are rejected with a remedy. Method: the binary and DynamoDB Local.
 
 use aft_services::{Server, Service};
 use aft_store_tests::{aft, curl, serve};
@@ -31,16 +31,17 @@ fn a_server_on_dynamodb_keeps_what_it_acknowledged() {
     });
     assert!(cost.is_some_and(|cost| cost > 1e-6), "{metrics}");
     assert!(metrics.contains("class=\"put_item\"") && metrics.contains("class=\"query\""));
-    // SIGKILL, and another process without any memory of it.
+    // SIGKILL, and a new process without any memory of the first.
     drop(first);
     let second = serve(&store, &server);
     let key = format!("{}/v1/keys/stock/tea", second.url);
-    // Whoever asks sees it at once: the answer came after every entry was durable.
+    // Visible at once: the commit was acknowledged after every entry was durable.
     assert_eq!(curl(&[&key]), "4");
     let again = curl(&["--json", order, &format!("{}/v1/execute", second.url)]);
     assert!(again.contains("\"replayed\":true") && again.contains("b2s="), "{again}");
 
-    // Many small values that are together more than an item holds: some of them go to parts of their own.
+    // Many small values that do not fit into one item together: some of them are stored in parts of
+    // their own.
     let value = "v".repeat(9_000);
     let ops: Vec<Value> =
         (0..60).map(|i| serde_json::json!({"put": format!("many/{i}"), "text": value})).collect();
@@ -52,14 +53,15 @@ fn a_server_on_dynamodb_keeps_what_it_acknowledged() {
     let stored = curl(&[&format!("{}/v1/keys/many/59", second.url)]);
     assert!(told.contains("\"committed\":true"), "{told}");
     assert_eq!(stored, value);
-    // More keys than a record of 400,000 bytes can name: nothing helps, and nothing is written.
+    // More keys than a record of 400,000 bytes can name: the commit is rejected, and nothing is
+    // written.
     let ops: Vec<Value> =
         (0..1_000).map(|i| serde_json::json!({"put": format!("{i:0>900}"), "text": "v"})).collect();
     std::fs::write(&body, serde_json::json!({ "ops": ops }).to_string()).expect("a file");
     let told = curl(&["--json", &format!("@{}", body.display()), &format!("{}/v1/execute", second.url)]);
     println!("1,000 long keys: {}", &told[..told.len().min(400)]);
     assert!(told.contains("\"code\":\"too_large\"") && told.contains("at most 400000"), "{told}");
-    // One that is larger than an item goes in parts.
+    // A value that is larger than an item is stored in parts.
     let large = vec![b'x'; 1_000_000];
     let file = directory.path().join("large");
     std::fs::write(&file, &large).expect("a file");
@@ -69,10 +71,10 @@ fn a_server_on_dynamodb_keeps_what_it_acknowledged() {
 }
 
 #[test]
-fn a_load_tells_what_it_costs() {
+fn bench_reports_the_cost_of_a_load() {
     let Some(server) = Service::DynamoDb.start_or_skip() else { return };
     let store = format!("dynamodb://aft/bench?endpoint={}", server.endpoint());
-    // The costs below are those of the read-atomic commit.
+    // The costs below are those of commits at the level read atomic.
     let made = aft(&["store", "init", &store, "--isolation", "=read_atomic"], keys(&server));
     assert_eq!(made.code, Some(0), "{made:#?}");
     let arguments =
@@ -82,15 +84,15 @@ fn a_load_tells_what_it_costs() {
     let figures: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
     println!("{figures:#}");
     let cost = figures["cost_per_million_transactions"].as_f64().expect("it charges");
-    // A record of two values of 4 KiB is 9 units, two versions 2: 6.9 dollars. One key written twice is a
-    // whole entry of 5 units. Reads come on top.
+    // A record of two values of 4 KiB is 9 units, two versions 2: 6.9 dollars. A commit of one key
+    // is a whole entry of 5 units. Reads are added to that.
     assert!((6.0..15.0).contains(&cost), "{figures:#}");
     let units = figures["consumed_per_transaction"]["write_units"].as_f64().expect("it consumes");
     assert!((9.0..13.0).contains(&units), "{figures:#}");
 }
 
 #[test]
-fn mistakes_are_refused_with_a_remedy() {
+fn bad_settings_are_rejected_with_a_remedy() {
     let Some(server) = Service::DynamoDb.start_or_skip() else { return };
     let url = format!("dynamodb://aft/p?endpoint={}", server.endpoint());
     let check = |url: &str, keys: Option<(&str, &str)>, words: &[&str]| {

@@ -1,8 +1,11 @@
-//! Goal: the store on DynamoDB keeps to the contract on real servers, races of 32 writers included, and leaves nothing behind. Method: the
-//! conformance suite on a fresh prefix for each check, and the probe that `aft store probe` runs as a guest; long names and crowded groups beyond what the
-//! suite has; scans of awkward names beside groups and lists; the server's time beside this machine's.
+//! Goal: the store on DynamoDB keeps the contract on real servers, races of 32 writers included,
+//! and leaves nothing behind. Method: the conformance suite with a fresh prefix for each check, and
+//! the probe that `aft store probe` runs in a store in use; longer names and larger groups than the
+//! suite has; scans of awkward names compared with groups and lists; the server's time compared
+//! with this machine's.
 //!
-//! moto serves from threads, and may look and then write: its races are run and may fail, everything else must pass.
+//! moto serves from threads, and may check the condition first and write afterwards: its races are
+//! run and may fail, everything else must pass.
 
 use std::sync::Arc;
 
@@ -15,12 +18,12 @@ use aft_store_tests::{
 use bytes::Bytes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_dynamodb_local() {
+async fn the_store_keeps_the_contract_on_dynamodb_local() {
     check(Service::DynamoDb, Report::assert_passed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_moto() {
+async fn the_store_keeps_the_contract_on_moto() {
     check(Service::Moto, passed_but_for_races).await;
 }
 
@@ -31,10 +34,10 @@ async fn check(service: Service, accept: fn(&Report)) {
     accept(&report);
 
     if service == Service::Moto {
-        // The same again says nothing more of a server whose races may fail; and it is slow.
+        // The probe would show nothing more on a server whose races may fail, and it is slow.
         return;
     }
-    // The longest prefix that there may be.
+    // The longest prefix that is allowed.
     let store = table.open(&table.url(&"p".repeat(128))).await.expect("the server runs");
     let report = conformance::probe(store.clone()).await;
     println!("{report}");
@@ -59,11 +62,12 @@ async fn all_groups(store: &dyn Store, space: Space, prefix: &[u8], limit: usize
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_too_long_for_a_key_are_listed_where_they_belong() {
+async fn names_too_long_for_a_key_are_listed_in_order() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let store = table.fresh().await;
     let mut groups: Vec<Bytes> = ["a", "c"].map(Bytes::from).to_vec();
-    // Around the length at which a group is cut, of bytes that are written as one and as two.
+    // Around the length at which a group is cut, with bytes that are encoded as one byte and as
+    // two.
     for fill in [b'b', 0] {
         for len in [360, 366, 367, 368, 732, 733, 734, 735, 736, 900, 1_088] {
             groups.push(vec![fill; len].into());
@@ -99,7 +103,7 @@ async fn names_too_long_for_a_key_are_listed_where_they_belong() {
     assert!(!page.items.is_empty() && page.items[0] == [0_u8][..], "{page:?}");
 }
 
-/// More groups that share a long start than a page has room for, in each partition.
+/// Pages through more groups with a long common start than a page holds, in each partition.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_long_names_are_paged() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
@@ -110,7 +114,7 @@ async fn many_long_names_are_paged() {
     let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "i"), Bytes::new());
     let puts = store.commit(Writes { create: None, puts: groups.iter().map(name).collect() }).await.puts;
     assert!(puts.iter().all(Result::is_ok));
-    // One with more items than a page of keys.
+    // One group has more items than a page of keys.
     let crowded = groups[1_000].clone();
     let item =
         |item: u32| (Name::new(Space::Version, crowded.clone(), item.to_be_bytes().to_vec()), Bytes::new());
@@ -134,7 +138,7 @@ async fn many_long_names_are_paged() {
     }
 }
 
-/// In a group of minutes the items are spread.
+/// Lists the items of an intent's minute, which are spread over the partitions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spread_items_are_listed_in_order() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
@@ -163,13 +167,13 @@ async fn spread_items_are_listed_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_and_times_on_dynamodb_local() {
-    // The items of intents are spread.
+async fn scans_and_times_are_right_on_dynamodb_local() {
+    // The items of intents are spread over the partitions.
     scans_and_times(Service::DynamoDb, &[Space::Version, Space::Intent, Space::Blob]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_and_times_on_moto() {
+async fn scans_and_times_are_right_on_moto() {
     scans_and_times(Service::Moto, &[Space::Version]).await;
 }
 
@@ -179,16 +183,17 @@ async fn scans_and_times(service: Service, spaces: &[Space]) {
     check_crowded_scans(&*table.fresh().await).await;
     for &space in spaces {
         for one in check_scans(&*table.fresh().await, space).await {
-            // As `check_scans` writes them; parts of large values stay away.
+            // The bodies that `check_scans` writes. A scan does not return the parts of large
+            // values.
             let body = (space != Space::Blob).then(|| Bytes::from(format!("{} bytes", one.group.len())));
             assert_eq!((one.body, one.written_ms), (body, None), "{space:?}");
         }
     }
 }
 
-/// Records whose listing is cut off by what a page holds.
+/// Scans records that are so large that the size of a page's bodies limits it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_make_short_pages_of_scans() {
+async fn large_bodies_shorten_the_pages_of_a_scan() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let store = table.fresh().await;
     let body = Bytes::from(vec![7; 250_000]);

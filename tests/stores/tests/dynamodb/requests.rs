@@ -1,6 +1,7 @@
-//! Goal: a transaction costs the requests and the units that the head of the store on DynamoDB says, and the meter counts what goes over the wire. Method: a
-//! node over DynamoDB Local behind a front that counts, and holds every request back for a while, so that what is sent at the same time is seen to be. The
-//! units are those that the server tells.
+//! Goal: a transaction costs the requests and the units that the docs of the store on DynamoDB
+//! promise, and the meter counts the requests that are sent. Method: a node over DynamoDB Local
+//! behind a front that counts, and delays every request, so that concurrent requests are seen to be
+//! concurrent. The units are those that the server reports.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,14 @@ use aft_store_tests::{
 };
 use bytes::Bytes;
 
-/// How long the front holds a request: well above what sending one takes.
+/// The delay of each request in the front: well above the time that sending one takes.
 const HELD: Duration = Duration::from_millis(150);
 const KEYS: usize = 10;
-/// An opening that takes longer has repeated calls that the server did not come to answer.
+/// The time above which an opening must have repeated calls, because the server did not answer in
+/// time.
 const OPENING_MAX: Duration = Duration::from_secs(3);
-/// The places where a node looks for what would make a store no empty one: the spaces of this version and of the first.
+/// The queries with which a node checks that a store is empty: the spaces of this version and of
+/// the first, in eight partitions each.
 const LOOKED: [(&str, usize); 8] = [
     ("Query intent", 8),
     ("Query collect", 8),
@@ -31,7 +34,7 @@ const LOOKED: [(&str, usize); 8] = [
     ("Query store", 8),
 ];
 
-/// What a store has cost since an earlier moment: units written, units read, dollars.
+/// Returns the cost of a store since `before`: units written, units read, dollars.
 fn since(store: &DynamoDbStore, before: (Consumed, f64)) -> (f64, f64, f64) {
     let (now, dollars) = so_far(store);
     (now.write_units - before.0.write_units, now.read_units - before.0.read_units, dollars - before.1)
@@ -42,12 +45,12 @@ fn so_far(store: &DynamoDbStore) -> (Consumed, f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_costs_what_it_should() {
+async fn a_transaction_costs_the_documented_requests() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
     let url = table.url_by(&front.endpoint(), "p");
     let store = table.open(&url).await.expect("the server runs");
-    // A first look (decision 0011).
+    // The calls with which a store is opened (decision 0011).
     expect(
         &front.take(),
         &[
@@ -61,7 +64,7 @@ async fn a_transaction_costs_what_it_should() {
     );
 
     // A node that opens an empty store looks for its description, for anything else in the eight
-    // partitions of each space of either version, makes the description, and reads it as it was made.
+    // partitions of each space of either version, creates the description, and reads it back.
     let opening = Instant::now();
     let writer = node(store.clone()).await;
     let (took, seen) = (opening.elapsed(), front.take());
@@ -73,17 +76,17 @@ async fn a_transaction_costs_what_it_should() {
         assert!(counted(&seen).keys().all(|what| once.iter().any(|(known, _)| known == what)));
     }
 
-    // The first commit of a node, of 10 small writes. The node looks at the mark, and beside that
-    // asks for the time. One answer of a server that tells whole seconds leaves the bounds wide:
-    // so the written keys are looked at. Then record and entries in one round trip.
+    // The first commit of a node, of 10 small writes. The node reads the mark and the time beside
+    // it. One answer of a server that reports whole seconds leaves the bounds wide, so the written
+    // keys are listed. Then record and entries go in one round trip.
     let before = so_far(&store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
     assert!(matches!(reply, Begun::Committed { .. }), "{reply:?}");
-    // Its own node knows the value, and looked a moment ago whether another one had written the key.
+    // The node knows the value that it wrote, and has just listed the key, so a read costs nothing.
     assert_eq!(read(&writer, 3).await, "value 3");
-    // Nothing is owed: nothing comes after the answer but one more question for the time, if the
-    // bounds are wide still.
+    // Nothing is sent after the answer but one more request for the time, if the bounds are still
+    // wide.
     let (seen, asked) = take_settled(&front).await;
     assert!((2..=3).contains(&asked), "{asked}");
     let pieces = [("PutItem commit", 1), ("BatchWriteItem version", 1)];
@@ -101,12 +104,12 @@ async fn a_transaction_costs_what_it_should() {
     assert_eq!((writes, reads), (1.0 + KEYS as f64, asked as f64));
     assert!((dollars - (11.0 * 0.625e-6 + reads * 0.125e-6)).abs() < 1e-12, "{dollars}");
 
-    // A fresh read looks now, and finds nothing newer.
+    // A fresh read lists again, and finds nothing newer.
     assert_eq!(read_fresh(&writer, 3).await, "value 3");
     expect(&front.take(), &[("Query version", 1)]);
 
-    // A cold node: the description, the mark beside the first request, the key's newest version, and
-    // its record; after that, nothing.
+    // A cold node reads the description, then with the first request the mark, the key's newest
+    // version, and its record; after that, nothing.
     let cold = table.open(&url).await.expect("the server runs");
     front.take();
     let reader = node(cold.clone()).await;
@@ -116,7 +119,7 @@ async fn a_transaction_costs_what_it_should() {
     assert_eq!(read(&reader, 4).await, "value 4");
     expect(&front.take(), &[]);
 
-    // From then on a cold read of a key is its newest version and the record.
+    // From then on a cold read costs a listing and the record.
     run(&writer, vec![put_small(20), put_small(21)]).await;
     take_settled(&front).await;
     let before = so_far(&cold);
@@ -128,14 +131,15 @@ async fn a_transaction_costs_what_it_should() {
     assert!((dollars - 0.25e-6).abs() < 1e-12, "{dollars}");
 }
 
-/// The bounds of the store's time narrow down to a round trip, since second boundaries fall between the answers: then no written key is looked at first.
+/// Repeats commits until the bounds of the store's time are as narrow as a round trip, which they
+/// become because second boundaries fall between answers: then no written key is listed first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
+async fn a_node_that_knows_the_time_sends_only_its_writes() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     let writer = node(store.clone()).await;
-    // A unit for each write: of one key, where the entry is the commit; of two; of ten.
+    // One unit per write, for commits of one key, in which the entry is the commit; of two; of ten.
     for (n, requests) in [
         (1, &[("PutItem version", 1)][..]),
         (2, &[("PutItem commit", 1), ("BatchWriteItem version", 1)]),
@@ -155,14 +159,16 @@ async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
         let record = if n == 1 { 0.0 } else { 1.0 };
         assert_eq!((writes, reads), (record + n as f64, asked as f64));
     }
-    // Two values of 4 KiB: 8 KiB and names are a record of 9, beside two versions.
+    // Two values of 4 KiB: their 8 KiB with the names are a record of 9 units, and two versions are
+    // 2.
     let large = |number| put(number, Bytes::from(vec![7; 4096]));
     let before = so_far(&store);
     run(&writer, (20..22).map(large).collect()).await;
     let (writes, _, _) = since(&store, before);
     println!("commit of 2 writes of 4 KiB: {writes} write units");
     assert_eq!(writes, 11.0);
-    // With a request ID the record is looked up first, and is the commit of one key as well.
+    // With a request ID the record is looked up first, and the commit of a single key has a record,
+    // too.
     let mut id = 0;
     let (_, seen) = when_time_is_known(&front, async || {
         id += 1;
@@ -178,14 +184,14 @@ async fn a_node_that_knows_the_time_sends_what_it_writes_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_names_go_in_few_requests() {
+async fn many_names_are_deleted_in_few_requests() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     front.take();
     let mut names: Vec<Name> =
         (0..51_u32).map(|i| Name::new(Space::Version, "k", i.to_be_bytes().to_vec())).collect();
-    // A name twice is one item: DynamoDB refuses a batch that has one twice.
+    // A repeated name is sent once: DynamoDB rejects a batch that contains an item twice.
     names.push(names[0].clone());
     store.delete(&names).await.expect("the server runs");
     expect(&front.take(), &[("BatchWriteItem version", 3)]);
@@ -196,17 +202,17 @@ async fn many_names_go_in_few_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_puts_at_once_go_together() {
+async fn concurrent_puts_share_batches() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     front.take();
     let before = so_far(&store);
-    // The last item three times: a batch has it once.
+    // The last item is put three times: a batch may contain it once.
     let name = |i: u32| Name::new(Space::Version, "k", i.min(97).to_be_bytes().to_vec());
     let put = async |i: u32| store.put(&name(i), Bytes::from(i.to_string())).await.expect("the server runs");
     futures::future::join_all((0..100).map(put)).await;
-    // 4 alone, then 25, 25, 25 and 19; and two more of the last item.
+    // 4 alone, then batches of 25, 25, 25 and 19; and two more of the last item.
     expect(&front.take(), &[("PutItem version", 6), ("BatchWriteItem version", 4)]);
     for i in 0..97 {
         let (body, _) = store.get(&name(i)).await.unwrap().expect("it was put");
@@ -227,7 +233,8 @@ async fn a_crowded_group_is_skipped() {
         tokio::spawn(async move { store.put(&name, Bytes::new()).await.expect("the server runs") })
     };
     let crowd = (0..120).map(|item| ("b", item)).chain(["a", "c", "d"].map(|group| (group, 0)));
-    // A few at a time: the server does one write after the other, and each waits for those before it.
+    // A few at a time: the server executes one write after the other, and each waits for those
+    // before it.
     for some in crowd.collect::<Vec<_>>().chunks(10) {
         let writes: Vec<_> = some.iter().map(|(group, item)| write(group, *item)).collect();
         for write in writes {
@@ -238,16 +245,16 @@ async fn a_crowded_group_is_skipped() {
     let page = store.groups(Space::Version, b"", None, 10).await.expect("the server runs");
     assert_eq!((&page.groups[..], page.more), (&["a", "b", "c", "d"].map(Bytes::from)[..], false));
     let seen = counted(&front.take());
-    // One a partition, and one to go on after the crowd.
+    // One query per partition, and one to continue after the crowded group.
     assert!(seen["Query version"] <= 10, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scan_costs_a_query_a_partition() {
+async fn a_scan_costs_one_query_per_partition() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
-    // A thousand keys, each written alone: the entry has the record as its body.
+    // A thousand keys, each committed alone: the entry has the record as its body.
     let groups: Vec<Bytes> = (0..1_000).map(|i| Bytes::from(format!("stock/tea {i:04}"))).collect();
     let record = Bytes::from(vec![b'r'; 200]);
     let entry = |group: &Bytes| (Name::new(Space::Version, group.clone(), [7; 40].to_vec()), record.clone());
@@ -262,7 +269,7 @@ async fn a_scan_costs_a_query_a_partition() {
     let (_, reads, _) = since(&cold, before);
     println!("1,000 keys: {pages} pages, {} queries, {reads} units", seen["Query version"]);
     assert!(seen.len() == 1 && seen["Query version"] <= 24, "{seen:?}");
-    // A page of a few reads a few.
+    // A small page reads few items.
     let page = cold.scan(Space::Version, b"", None, 10).await.expect("the server runs");
     assert!((5..=10).contains(&page.names.len()) && page.more, "{page:?}");
     let queries = counted(&front.take())["Query version"];
@@ -270,7 +277,7 @@ async fn a_scan_costs_a_query_a_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scan_of_a_crowded_group_goes_on_in_its_partition() {
+async fn a_scan_of_a_crowded_group_continues_in_its_partition() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Pass).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
@@ -286,7 +293,7 @@ async fn a_scan_of_a_crowded_group_goes_on_in_its_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_costs_a_put_and_a_batch_at_once() {
+async fn a_commit_costs_a_put_and_concurrent_batches() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
@@ -316,7 +323,7 @@ async fn a_commit_costs_a_put_and_a_batch_at_once() {
     expect(&front.take(), &[("PutItem version", 1)]);
     assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
     expect(&front.take(), &[]);
-    // Large entries go alone, all at once.
+    // Large entries are sent alone, all at the same time.
     let mut large = writes("large", "winner", 3);
     large.puts[1].1 = Bytes::from(vec![7; 20_000]);
     let committed = store.commit(large).await;
@@ -332,7 +339,7 @@ async fn commits_share_requests_and_losers_stop() {
     let front = Front::start(&table.server.endpoint(), |_| Act::Late(HELD)).await;
     let store = table.open(&table.url_by(&front.endpoint(), "p")).await.expect("the server runs");
     front.take();
-    // 40 at once, of two entries each: four batches of two, the rest together.
+    // 40 concurrent commits of two entries each: four batches of two, the rest together.
     let commit = async |i: usize| {
         let record = (Name::new(Space::Commit, format!("request {i}"), ""), Bytes::new());
         let puts = (0..2).map(|k| (Name::new(Space::Version, format!("key {i} {k}"), "i"), Bytes::new()));
@@ -344,8 +351,8 @@ async fn commits_share_requests_and_losers_stop() {
     println!("40 commits of two entries: {seen:?}");
     assert!(seen["PutItem commit"] == 40 && seen["BatchWriteItem version"] <= 12, "{seen:?}");
 
-    // Who loses leaves undone what was not under way when he learned it: 80 batches are more than
-    // go at once.
+    // A commit that loses does not send the batches that were not in flight when it learned that:
+    // 80 batches are more than are sent at the same time.
     let won = store.commit(writes("request", "winner", 1)).await;
     assert_eq!(won.created, Some(Ok(Created::Created)));
     front.take();

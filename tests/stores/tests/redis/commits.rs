@@ -1,5 +1,5 @@
-//! A commit: record and entries in one script, or none; cut where they are too many; held to a
-//! deadline.
+//! Commits: record and entries are written by one script or not at all, large commits are split,
+//! and nothing happens after a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn entry(commit: usize, number: usize) -> Name {
     Name::new(Space::Version, format!("key {number}"), format!("commit {commit}"))
 }
 
-/// A commit of a record and some entries.
+/// Returns the writes of a commit: a record and `entries` entries.
 fn writes(commit: usize, entries: usize) -> Writes {
     let body = Bytes::from(format!("body of {commit}"));
     let puts = (0..entries).map(|number| (entry(commit, number), Bytes::new())).collect();
@@ -30,7 +30,7 @@ fn succeeded(committed: &Committed, created: Created) {
     assert!(committed.puts.iter().all(Result::is_ok), "{committed:?}");
 }
 
-/// The numbers of the commits that have an entry at a key.
+/// Returns the items at a key, each of which names its commit.
 async fn at_key(store: &dyn Store, number: usize) -> Vec<Bytes> {
     store
         .list(Space::Version, format!("key {number}").as_bytes(), None, 1_000)
@@ -49,7 +49,7 @@ async fn a_commit_is_one_script() {
         succeeded(&committed, Created::Created);
         assert_eq!(committed.puts.len(), entries);
         let after = calls(&mut admin);
-        // The script looks at the identity.
+        // The script checks the identity, which is the GET.
         assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1], "{entries} entries");
         let (body, _) = store.get(&record(commit)).await.unwrap().expect("it was created");
         assert_eq!(body, format!("body of {commit}"));
@@ -57,11 +57,11 @@ async fn a_commit_is_one_script() {
             assert_eq!(store.get(&entry(commit, number)).await.unwrap().expect("it was put").0, "");
         }
     }
-    // The name is taken: nothing of the second one is written.
+    // The record's name is taken: nothing of the second commit is written.
     let second = Writes { puts: vec![(entry(77, 0), Bytes::new())], ..writes(1, 0) };
     succeeded(&store.commit(second).await, Created::Exists);
     assert_eq!(store.get(&entry(77, 0)).await, Ok(None));
-    // Entries alone are written whatever is there.
+    // Entries without a record are always written.
     let alone = Writes {
         create: None,
         puts: vec![(entry(1, 0), Bytes::from_static(b"new")), (entry(78, 0), Bytes::new())],
@@ -69,14 +69,14 @@ async fn a_commit_is_one_script() {
     let committed = store.commit(alone).await;
     assert_eq!(committed, Committed { created: None, puts: vec![Ok(()), Ok(())] });
     assert_eq!(store.get(&entry(1, 0)).await.unwrap().expect("it was put").0, "new");
-    // And nothing is nothing.
+    // An empty commit sends nothing.
     let before = calls(&mut admin);
     assert_eq!(store.commit(Writes::default()).await, Committed { created: None, puts: Vec::new() });
     assert_eq!(calls(&mut admin), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_commits_are_cut() {
+async fn large_commits_are_split_into_scripts() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
     let before = calls(&mut admin)[0];
@@ -85,7 +85,7 @@ async fn large_commits_are_cut() {
     for number in 0..2_500 {
         assert_eq!(at_key(&*store, number).await, ["commit 1"]);
     }
-    // Who loses writes none, and sends no more than the first part.
+    // A commit that loses writes no entry, and sends the first script only.
     let before = calls(&mut admin)[0];
     let lost = Writes { puts: writes(2, 2_500).puts, ..writes(1, 0) };
     succeeded(&store.commit(lost).await, Created::Exists);
@@ -93,7 +93,7 @@ async fn large_commits_are_cut() {
     for number in [0, 998, 999, 1_000, 2_499] {
         assert_eq!(at_key(&*store, number).await, ["commit 1"]);
     }
-    // By bytes: a record that fills a script, and entries of a MiB.
+    // Split by size: a record that fills a script, and entries of a MiB.
     let body_max = store.capabilities().body_bytes_max;
     let mut heavy = writes(3, 5);
     heavy.create.as_mut().expect("there is one").1 = vec![1; body_max].into();
@@ -105,7 +105,7 @@ async fn large_commits_are_cut() {
     for number in 0..5 {
         assert_eq!(store.get(&entry(3, number)).await.unwrap().expect("it was put").0.len(), 1 << 20);
     }
-    // What cannot be written whole is not begun.
+    // A commit with a piece that can never be written is not begun.
     let before = calls(&mut admin)[0];
     let mut beyond = writes(4, 2);
     beyond.puts[1].1 = vec![0; body_max + 1].into();
@@ -134,7 +134,7 @@ async fn an_entry_that_cannot_be_put_fails_alone() {
     );
     assert_eq!(store.get(&entry(1, 1)).await, Ok(None));
     assert!(store.get(&entry(1, 2)).await.unwrap().is_some());
-    // A record that cannot be created takes all with it.
+    // If the record cannot be created, no entry is written.
     tell::<()>(&mut admin, "DEL aft/commit/g");
     tell::<()>(&mut admin, "SET aft/commit/g text");
     let committed = store.commit(writes(2, 3)).await;
@@ -145,7 +145,7 @@ async fn an_entry_that_cannot_be_put_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_commit_wins_and_alone_has_entries() {
+async fn of_racing_commits_only_the_winner_has_entries() {
     let Some(server) = server() else { return };
     let store = open(&url(&server)).await;
     for round in 0..20 {
@@ -181,24 +181,28 @@ async fn nothing_takes_effect_after_its_deadline() {
     succeeded(&store.commit(writes(1, 3)).await, Created::Created);
     let bounded = |time: Duration| store.until(Instant::now() + time).expect("it can");
 
-    // A server that goes on in time carries out what its socket holds: else the rest of this test
-    // shows nothing.
+    // A server that continues in time executes the calls that wait in its socket. Without this, the
+    // rest of the test would show nothing.
     server.pause();
     let in_time = bounded(Duration::from_secs(5));
     let given_up = tokio::time::timeout(Duration::from_millis(300), in_time.commit(writes(2, 3))).await;
     assert!(given_up.is_err(), "nobody answers");
     server.resume();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(store.get(&record(2)).await.unwrap().is_some(), "the server did what it was asked in time");
+    assert!(
+        store.get(&record(2)).await.unwrap().is_some(),
+        "the server executed the call, whose deadline was not over"
+    );
 
-    // One that goes on later does not, though the time-outs of the store's own would let it.
+    // A server that continues later does not execute them, although the store's own timeouts would
+    // allow it.
     server.pause();
     let late = bounded(Duration::from_millis(500));
     let there = [record(1)];
     let (committed, deleted, put) = tokio::join!(
         late.commit(writes(3, 3)),
         late.delete(&there),
-        // A large one, over the other connection.
+        // A large body goes over the other connection.
         late.commit(Writes { create: None, puts: vec![(entry(4, 0), vec![0; 100_000].into())] }),
     );
     assert!(no_answer(&committed.created.unwrap().expect_err("nobody answers")));
@@ -215,12 +219,12 @@ async fn nothing_takes_effect_after_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_bring_the_time() {
+async fn answers_carry_the_time() {
     let Some(server) = server() else { return };
     let store = open(&url(&server)).await;
     let wall_ms =
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    // The opening's.
+    // The times from the opening.
     assert!(!store.times_heard().is_empty());
     assert!(store.times_heard().is_empty());
     let (sent, before) = (Instant::now(), wall_ms());
@@ -234,7 +238,7 @@ async fn answers_bring_the_time() {
     assert_eq!(times.len(), 5);
     for time in &times {
         assert!(sent <= time.sent && time.sent <= time.received && time.received <= received, "{time:?}");
-        // The server is on this machine.
+        // The server runs on this machine.
         assert!(
             before <= time.at_ms && time.at_ms <= after && time.span_ms == 1,
             "{before} {time:?} {after}"

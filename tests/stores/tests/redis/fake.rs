@@ -1,5 +1,5 @@
-//! A server that speaks Redis's protocol as far as opening a store needs, and then answers what it
-//! is told.
+//! A server that speaks as much of Redis's protocol as opening a store needs, and otherwise gives
+//! the answers that the test sets.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -7,34 +7,35 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// INFO of a server that is fine.
+/// INFO of a server on which a store can be opened.
 pub(crate) const FINE: &str = "redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:0\r\n";
 
-/// The time that its clock shows at first.
+/// The initial time of its clock, in microseconds.
 pub(crate) const START_US: i64 = 1_700_000_000_000_000;
 const IDENTITY: &str = "0123456789abcdef0123456789abcdef";
 
-/// The answer to each command but those of a handshake.
+/// The answer to each command after the handshake.
 #[derive(Debug, Clone)]
 pub(crate) enum Says {
-    /// As a server that is fine and empty.
+    /// The answer of an empty server that works.
     Fine,
-    /// These bytes.
+    /// The answer is these bytes.
     Bytes(&'static [u8]),
-    /// It ends the connection.
+    /// The server ends the connection.
     Cut,
 }
 
-/// A running one. It ends with the runtime.
+/// A running fake, which ends with the runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Fake {
     port: u16,
     says: Arc<Mutex<Says>>,
-    /// Commands that came, without the handshake's.
+    /// The names of the received commands, without those of the handshake.
     seen: Arc<Mutex<Vec<String>>>,
-    /// The last moment at which the write that came last may begin, in microseconds.
+    /// The latest time at which the last received write may begin, in microseconds.
     moment: Arc<Mutex<i64>>,
-    /// What its clock showed when it was set, in microseconds, and when that was.
+    /// The time to which the clock was set, in microseconds, and the instant at which that
+    /// happened.
     clock: Arc<Mutex<(i64, Instant)>>,
 }
 
@@ -63,25 +64,25 @@ impl Fake {
     }
 
     pub(crate) fn says(&self, says: Says) {
-        *self.says.lock().expect("nobody panics with it") = says;
+        *self.says.lock().expect("no thread panics while it holds the lock") = says;
     }
 
-    /// The commands that came since the last call.
+    /// Returns the commands since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.seen.lock().expect("nobody panics with it"))
+        std::mem::take(&mut self.seen.lock().expect("no thread panics while it holds the lock"))
     }
 
     pub(crate) fn moment(&self) -> i64 {
-        *self.moment.lock().expect("nobody panics with it")
+        *self.moment.lock().expect("no thread panics while it holds the lock")
     }
 
-    /// Sets its clock.
+    /// Sets the clock.
     pub(crate) fn shows(&self, us: i64) {
-        *self.clock.lock().expect("nobody panics with it") = (us, Instant::now());
+        *self.clock.lock().expect("no thread panics while it holds the lock") = (us, Instant::now());
     }
 
     fn clock(&self) -> i64 {
-        let (us, set) = *self.clock.lock().expect("nobody panics with it");
+        let (us, set) = *self.clock.lock().expect("no thread panics while it holds the lock");
         us + set.elapsed().as_micros() as i64
     }
 
@@ -96,6 +97,7 @@ impl Fake {
                 }
                 continue;
             };
+            // Commands of the handshake are always answered; all others as the test has set.
             buffer.drain(..len);
             let name = String::from_utf8_lossy(&words[0]).to_uppercase();
             let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len()).into_bytes();
@@ -113,13 +115,13 @@ impl Fake {
                 _ => {
                     let number = |at: usize| String::from_utf8_lossy(&words[at]).parse::<i64>();
                     let keys = if name == "EVALSHA" { number(2).expect("a count of keys") } else { 0 };
-                    // A scan has two; writes have one more than three for each name.
+                    // A scan's script has two keys; a write's has three for each name and one more.
                     if keys > 2 {
                         let moment = number(3 + keys as usize).expect("a moment behind the keys");
-                        *self.moment.lock().expect("nobody panics with it") = moment;
+                        *self.moment.lock().expect("no thread panics while it holds the lock") = moment;
                     }
-                    self.seen.lock().expect("nobody panics with it").push(name.clone());
-                    let says = self.says.lock().expect("nobody panics with it").clone();
+                    self.seen.lock().expect("no thread panics while it holds the lock").push(name.clone());
+                    let says = self.says.lock().expect("no thread panics while it holds the lock").clone();
                     match (says, name.as_str()) {
                         (Says::Fine, "GET") => b"$-1\r\n".to_vec(),
                         (Says::Fine, "ZRANGEBYLEX") => b"*0\r\n".to_vec(),
@@ -139,7 +141,7 @@ impl Fake {
     }
 }
 
-/// The first command in the buffer, whole, and its length.
+/// Returns the first command in the buffer and its length; none if it is not complete.
 fn parse(buffer: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     let (count, mut at) = number(buffer, 0)?;
     let mut words = Vec::with_capacity(count);
@@ -151,7 +153,7 @@ fn parse(buffer: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
     (buffer.len() >= at).then_some((words, at))
 }
 
-/// The number in a line such as `*3` or `$17`, and where the next line starts.
+/// Returns the number in a line such as `*3` or `$17`, and the start of the next line.
 fn number(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
     let line = buffer.get(at..)?;
     let len = line.windows(2).position(|two| two == b"\r\n")?;

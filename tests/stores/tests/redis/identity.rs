@@ -1,6 +1,6 @@
-//! A server that loses the store's data, or what its acknowledgements rest on, under a running
-//! store: every call is refused, at once where data are gone, at the next look where settings are
-//! weaker; with the reason and the remedy, until it fits again.
+//! A server that loses the store's data, or the settings on which acknowledgements rest, while a
+//! store is open: every call is rejected, at once if data is missing, after the next check if
+//! settings are weaker; with the reason and the remedy, until the server is right again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use bytes::Bytes;
 
 use crate::{admin, open, server, tell, url};
 
-/// A store that is looked at often.
+/// Opens a store that checks its server often.
 async fn watchful(server: &Server) -> Arc<RedisStore> {
     let options = Options::default().looking_every(Duration::from_millis(200));
     Arc::new(RedisStore::open(&url(server), &options).await.unwrap_or_else(|why| panic!("{why}")))
 }
 
-/// Every call, each of which must be refused with these words.
+/// Makes every call, and checks that each is rejected with a message that contains all of `words`.
 async fn refuses_every_call(store: &dyn Store, words: &[&str]) {
     let (there, body) = (name("there"), Bytes::from_static(b"late"));
     let tag = Tag(Bytes::from_static(b"1 sixteen bytes.."));
@@ -48,7 +48,7 @@ async fn refuses_every_call(store: &dyn Store, words: &[&str]) {
     }
 }
 
-/// Meets the connections that died with a server, so that the next calls make new ones.
+/// Uses the connections that died with a server, so that the next calls make new ones.
 async fn meets_dead_connections(store: &dyn Store) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     for space in [Space::Version, Space::Blob] {
@@ -56,7 +56,7 @@ async fn meets_dead_connections(store: &dyn Store) {
     }
 }
 
-/// The store serves again, when it has looked.
+/// Checks that the store serves again after its next check.
 async fn serves_again(store: &dyn Store) {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     store.put(&name("again"), Bytes::new()).await.unwrap_or_else(|why| panic!("{why}"));
@@ -68,10 +68,10 @@ async fn serves_again(store: &dyn Store) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flushed_data_are_noticed_at_once() {
+async fn flushed_data_is_noticed_at_once() {
     let Some(server) = server() else { return };
     let mut admin = admin(&server);
-    // Seldom looked at: the calls themselves notice.
+    // This store checks its server rarely: the calls themselves must notice.
     let store = open(&url(&server)).await;
     store.put(&name("there"), Bytes::from_static(b"body")).await.unwrap();
     let identity: String = tell(&mut admin, "GET aft/identity");
@@ -86,14 +86,14 @@ async fn flushed_data_are_noticed_at_once() {
     refuses_every_call(&*store, &["aft/identity is missing", "restore them, or restart this process"]).await;
     assert_eq!(tell::<usize>(&mut admin, "DBSIZE"), 0, "nothing was written");
 
-    // Another store begins in its place.
+    // Another store is created in its place.
     let newer = open(&url(&server)).await;
     newer.put(&name("there"), Bytes::from_static(b"newer")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     refuses_every_call(&*store, &["the data of another store", "aft/identity"]).await;
     assert_eq!(newer.get(&name("there")).await.unwrap().expect("it was put").0, "newer");
 
-    // The data are restored.
+    // The data is restored.
     tell::<()>(&mut admin, &format!("SET aft/identity {identity}"));
     serves_again(&*store).await;
     assert!(refused(&newer.get(&name("there")).await.expect_err("it is not its own")));
@@ -180,7 +180,7 @@ async fn weaker_settings_are_noticed() {
         tell::<()>(&mut admin, back);
         serves_again(&*store).await;
     }
-    // What is no weaker is no matter.
+    // A change that weakens nothing is accepted.
     tell::<()>(&mut admin, "CONFIG SET maxmemory 1gb");
     tokio::time::sleep(Duration::from_millis(250)).await;
     store.put(&name("there"), Bytes::new()).await.unwrap();
@@ -190,7 +190,7 @@ async fn weaker_settings_are_noticed() {
 async fn weaker_settings_are_noticed_on_a_new_connection() {
     let Some(server) = server() else { return };
     let mut admin = admin(&server);
-    // Looked at once a minute.
+    // This store checks its server once a minute.
     let store = open(&url(&server)).await;
     store.put(&name("there"), Bytes::new()).await.unwrap();
     tell::<()>(&mut admin, "CONFIG SET appendfsync no");
@@ -210,7 +210,7 @@ async fn evicted_keys_are_noticed_after_the_fact() {
     for number in 0..200 {
         store.put(&Name::new(Space::Version, number.to_string(), ""), vec![0; 10_000].into()).await.unwrap();
     }
-    // Between two looks.
+    // Everything happens between two checks.
     tell::<()>(&mut admin, "CONFIG SET maxmemory-policy allkeys-random");
     tell::<()>(&mut admin, "CONFIG SET maxmemory 2mb");
     tell::<()>(&mut admin, "SET foreign text");
@@ -220,6 +220,6 @@ async fn evicted_keys_are_noticed_after_the_fact() {
     tokio::time::sleep(Duration::from_millis(250)).await;
     let error = store.get(&name("1")).await.expect_err("keys may be missing");
     let text = error.to_string();
-    // The identity may have gone with the others.
+    // The identity may have been evicted as well.
     assert!(refused(&error) && (text.contains("has evicted") || text.contains("is missing")), "{text}");
 }

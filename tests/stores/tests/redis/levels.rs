@@ -1,4 +1,5 @@
-//! The levels of a store's keys: set when it is made, changed while a prefix holds none, and shown.
+//! The isolation levels of a store's keys: set when the store is made, changed for prefixes that
+//! hold no keys, and shown.
 
 use aft_store_tests::{Ran, aft_in, curl, serve};
 use serde_json::{Value, json};
@@ -16,14 +17,14 @@ fn show(url: &str) -> Value {
     serde_json::from_str(&ran.stdout).expect("it is JSON")
 }
 
-/// Asserts that a command ended well and said these words.
+/// Asserts that a command succeeded and that its output contains all of `words`.
 fn said(ran: &Ran, words: &[&str]) {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     words.iter().for_each(|word| assert!(ran.stdout.contains(word), "{word:?} is missing in {ran:#?}"));
 }
 
 #[test]
-fn a_new_store_is_serializable_unless_told_otherwise() {
+fn a_new_store_is_serializable_by_default() {
     let Some(server) = server() else { return };
     let [usual, told, served] = ["usual", "told", "served"].map(|prefix| at(&server, prefix));
     aft_in(&["store", "show", &usual], &[]).assert_refused(&["there is no store here", "aft store init"]);
@@ -41,7 +42,7 @@ fn a_new_store_is_serializable_unless_told_otherwise() {
     ];
     said(&shown, &rows);
 
-    // The default is that of all other keys; a prefix may hold the sign.
+    // The level without a prefix is that of all other keys; a prefix may contain an equals sign.
     said(
         &init(&told, &["=read_atomic", "cart/=serializable", "a=b/=serializable"]),
         &["all other keys read_atomic"],
@@ -50,7 +51,7 @@ fn a_new_store_is_serializable_unless_told_otherwise() {
         json!({ "default": "read_atomic", "prefixes": { "a=b/": "serializable", "cart/": "serializable" } });
     assert_eq!(show(&told)["levels"], levels);
 
-    // Whoever serves first makes it as well.
+    // The first server on an empty store makes it as well.
     let serving = serve(&served, &server);
     assert_eq!(show(&served)["levels"]["default"], "serializable");
     let listed = r#"{"isolation": "serializable", "ops": [{"put": "stock/tea", "text": "4"}]}"#;
@@ -72,11 +73,11 @@ fn a_prefix_that_holds_keys_keeps_its_level() {
         let refused = init(&url, &["cart/=serializable", &format!("{prefix}=serializable")]);
         refused.assert_refused(&["\"stock/tea\"", "read_atomic", "holds no keys"]);
     }
-    assert_eq!(show(&url), before, "all of what is asked for is done, or nothing");
+    assert_eq!(show(&url), before, "either all levels are changed, or none");
     let changed = init(&url, &["cart/=serializable", "stock/t=read_atomic"]);
     said(&changed, &["made before", "\"cart/\" serializable", "all other keys read_atomic"]);
     assert!(changed.stderr.contains("restart every node"), "{changed:#?}");
-    // Again, it changes nothing; and without the option as little.
+    // Repeating it, or leaving out the option, changes nothing.
     for levels in [&["cart/=serializable"][..], &[]] {
         let again = init(&url, levels);
         said(&again, &["\"cart/\" serializable"]);
@@ -85,10 +86,10 @@ fn a_prefix_that_holds_keys_keeps_its_level() {
     let after = show(&url);
     assert_eq!(after["levels"]["prefixes"], json!({ "cart/": "serializable", "stock/t": "read_atomic" }));
     assert_eq!(after["identity"], before["identity"]);
-    // A prefix whose keys have a level of their own holds none that would change.
+    // A prefix whose keys all have a level of their own can be changed.
     said(&init(&url, &["stock/=serializable"]), &["\"stock/\" serializable"]);
 
-    // A node that starts now has the new levels.
+    // A node that starts now uses the new levels.
     let serving = serve(&url, &server);
     let write = |key: &str| {
         let body = json!({ "isolation": "read_atomic", "ops": [{ "put": key, "text": "1" }] }).to_string();
@@ -100,14 +101,14 @@ fn a_prefix_that_holds_keys_keeps_its_level() {
 }
 
 #[test]
-fn levels_that_make_no_sense_are_refused() {
+fn invalid_levels_are_rejected() {
     let Some(server) = server() else { return };
     let url = at(&server, "shop");
     init(&url, &["a=serializable", "a=read_atomic"]).assert_refused(&["\"a\"", "two levels"]);
     init(&url, &["a"]).assert_refused(&["PREFIX=LEVEL"]);
     init(&url, &["a=snapshot"]).assert_refused(&["serializable or read_atomic"]);
 
-    // Where one process holds the store, there is nothing to set.
+    // A store that one process holds has no levels.
     let directory = tempfile::tempdir().expect("a directory");
     let local = format!("local:{}", directory.path().join("store").display());
     aft_in(&["store", "show", &local], &[]).assert_refused(&["there is no store", "aft store init"]);

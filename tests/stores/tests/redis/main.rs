@@ -1,16 +1,16 @@
-//! Goal: the store on Redis keeps to the contract, costs what it says, tells failures apart by what
-//! may have happened, and refuses servers that would lose data. Method: a real Redis (fsynced
+//! Goal: the store on Redis keeps the contract, costs what its docs promise, classifies failures by
+//! what may have happened, and rejects servers that would lose data. Method: a real Redis (fsynced
 //! append-only file) that is killed, paused and reconfigured, its own counts of commands, and a
-//! fake that answers what it is told.
+//! fake server that gives prepared answers.
 
 mod commits;
+mod failures;
 mod fake;
 mod identity;
 mod levels;
+mod opening;
 mod requests;
 mod scans;
-mod start;
-mod trouble;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use aft_store_redis::{Options, RedisStore};
 use aft_store_tests::name;
 use bytes::Bytes;
 
-/// A server of a test's own.
+/// Starts a server for one test.
 fn server() -> Option<Server> {
     Service::Redis.start_or_skip()
 }
@@ -31,7 +31,7 @@ fn url(server: &Server) -> String {
     server.store_url()
 }
 
-/// The URL of a store under a prefix.
+/// Returns the URL of a store under `prefix`.
 fn at(server: &Server, prefix: &str) -> String {
     format!("redis://127.0.0.1:{}/{prefix}", server.port())
 }
@@ -40,13 +40,13 @@ async fn open(url: &str) -> Arc<RedisStore> {
     Arc::new(RedisStore::open(url, &Options::default()).await.unwrap_or_else(|why| panic!("{why}")))
 }
 
-/// An administrator's connection.
+/// Opens an administrator's connection.
 fn admin(server: &Server) -> redis::Connection {
     let client = redis::Client::open(format!("redis://127.0.0.1:{}/0", server.port())).expect("a plain URL");
     client.get_connection().expect("the server runs")
 }
 
-/// A command of the administrator, in words.
+/// Sends an administrator's command, which is split at spaces.
 fn tell<T: redis::FromRedisValue>(admin: &mut redis::Connection, words: &str) -> T {
     let mut words = words.split(' ');
     let mut command = redis::cmd(words.next().expect("a command has a name"));
@@ -57,11 +57,11 @@ fn tell<T: redis::FromRedisValue>(admin: &mut redis::Connection, words: &str) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keeps_to_the_contract() {
+async fn the_store_keeps_the_contract() {
     let Some(server) = server() else { return };
     let mut admin = admin(&server);
 
-    // The guest first, on a server without a key: it leaves none but the identity.
+    // The probe first, on a server without any key: it leaves none but the identity.
     let longest = at(&server, &"p".repeat(64));
     let report = conformance::probe(open(&longest).await).await;
     println!("{report}");
@@ -80,7 +80,7 @@ async fn keeps_to_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_deleted_leaves_no_key() {
+async fn deletions_leave_no_key() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
     let names: Vec<Name> = (0..2_500_u32)
@@ -98,7 +98,7 @@ async fn what_is_deleted_leaves_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stores_on_one_server_are_strangers() {
+async fn stores_on_one_server_share_nothing() {
     let Some(server) = server() else { return };
     let one = open(&at(&server, "one")).await;
     let two = open(&at(&server, "one:two")).await;

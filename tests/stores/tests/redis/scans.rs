@@ -1,4 +1,4 @@
-//! Scans, held to a model, and what a page costs the server.
+//! Scans, compared with a model, and the work that a page costs the server.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{admin, open, server, tell, url};
 
 type Place = (Bytes, Bytes);
 
-/// Every name behind a place, in pages of at most `limit`, and the number of pages.
+/// Returns every name after a place, read in pages of at most `limit`, and the number of pages.
 async fn scanned(
     store: &dyn Store,
     prefix: &[u8],
@@ -43,13 +43,13 @@ async fn put_all(store: &dyn Store, places: &BTreeSet<Place>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_find_what_there_is() {
+async fn scans_find_all_names_in_order() {
     let Some(server) = server() else { return };
     let store = open(&url(&server)).await;
     let groups: [&[u8]; 9] =
         [b"a", b"a\x00", b"a/b", b"ab", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xff"];
     let items: [&[u8]; 6] = [b"", b"\x00", b"a", b"a/", b"\xfe", b"\xff\xff"];
-    // From 1 to 6 items.
+    // Groups of 1 to 6 items.
     let places: BTreeSet<Place> = groups
         .iter()
         .enumerate()
@@ -58,7 +58,7 @@ async fn scans_find_what_there_is() {
         })
         .collect();
     put_all(&*store, &places).await;
-    // Another space's names, and keys of the server that are none of ours.
+    // A name in another space.
     store.put(&Name::new(Space::Commit, "a", "elsewhere"), Bytes::new()).await.unwrap();
 
     let mut positions = vec![None];
@@ -96,7 +96,7 @@ async fn scans_find_what_there_is() {
 async fn a_page_is_one_request_and_bounded() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
-    // 2,500 groups of one item, which is the most work a name can be; and one of 2,500.
+    // 2,500 groups of one item, which is the most work per name; and a group of 2,500.
     let number = |number: usize| Bytes::from(format!("{number:05}"));
     let mut places: BTreeSet<Place> = (0..2_500).map(|group| (number(group), Bytes::new())).collect();
     places.extend((0..2_500).map(|item| (Bytes::from_static(b"01000"), number(item))));
@@ -109,8 +109,8 @@ async fn a_page_is_one_request_and_bounded() {
     let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).expect("scripts ran");
     println!("pages of 1,000 names: {line}");
 
-    // Groups in the index without items, as only foreign hands can leave them: passed, in bounded
-    // steps.
+    // Groups in the index without items, which the store itself never leaves: the scan skips them,
+    // in bounded steps.
     for group in 2_000..2_500 {
         tell::<()>(&mut admin, &format!("DEL aft/version/i/{group:05}"));
     }

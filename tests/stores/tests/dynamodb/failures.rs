@@ -1,5 +1,7 @@
-//! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy; throttling loses nothing. Method: a
-//! front before DynamoDB Local (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch undone; a SIGKILL.
+//! Goal: failures between the store and its server are classified by what may have happened, and
+//! the message names the remedy; throttling loses nothing. Method: a front before DynamoDB Local
+//! (which checks no signatures) that breaks one answer at a time, or leaves a part of every batch
+//! unprocessed; a SIGKILL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,7 +43,7 @@ async fn behind() -> Option<(Table, Behind<DynamoDbStore>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_are_told_apart() {
+async fn failures_are_classified_by_what_may_have_happened() {
     let Some((_table, behind)) = behind().await else { return };
     behind.every_call(Act::PassButCut, no_answer, &[]).await;
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalServerError"]).await;
@@ -50,20 +52,23 @@ async fn failures_are_told_apart() {
     behind.every_call(Act::Answer(400, THROTTLING), busy, &["ThrottlingException"]).await;
     behind.every_call(Act::Answer(400, DENIED), refused, &["AccessDenied", "BatchWriteItem"]).await;
     behind.every_call(Act::Answer(400, FORGED), refused, &["region=", "AWS_ACCESS_KEY_ID"]).await;
-    // What does not speak DynamoDB: a hotel's page, and a server that says yes to everything.
+    // Servers that do not speak DynamoDB: a captive portal's page, and a server that answers 200 to
+    // everything.
     behind.every_call(Act::Answer(200, HTML), no_answer, &["does not speak DynamoDB"]).await;
     behind.every_call(Act::Answer(403, HTML), no_answer, &["does not speak DynamoDB"]).await;
     behind.every_call(Act::Answer(200, "{}"), no_answer, &["does not speak DynamoDB"]).await;
-    // Nothing was repeated in secret: 8 calls with one request each, two with a query in each of 8 partitions, and a put and a get before.
+    // No request was repeated by the SDK: 8 calls with one request each, two with a query in each
+    // of 8 partitions, and a put and a get before.
     behind.front.take();
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
     let seen = behind.front.take().len();
     assert!((12..=26).contains(&seen), "{seen}");
 }
 
-/// Checks that of a page's queries, one to each partition, those that fail are asked again, and no other.
+/// Lets some of a page's queries fail, one of which goes to each partition, and checks that those
+/// alone are repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_asks_again_in_the_partition_that_failed() {
+async fn a_page_repeats_only_the_queries_that_failed() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let queries = Arc::<AtomicUsize>::default();
     let fails = {
@@ -96,7 +101,8 @@ async fn a_page_asks_again_in_the_partition_that_failed() {
     assert!(asked > 8 && asked < 16, "{asked}");
 }
 
-/// Takes 30 % of a batch's requests out, and says in the answer that they were not processed.
+/// Returns a rewrite that removes 30 % of a batch's requests, and reports them in the answer as not
+/// processed.
 fn leave_undone(undone: Arc<AtomicUsize>, turn: Arc<AtomicUsize>) -> Rewrite {
     Rewrite(Arc::new(move |body: Bytes| {
         let untouched: RewriteAnswer = Box::new(|answer| answer);
@@ -109,7 +115,7 @@ fn leave_undone(undone: Arc<AtomicUsize>, turn: Arc<AtomicUsize>) -> Rewrite {
         let (left, kept): (Vec<Value>, Vec<Value>) =
             all.into_iter().partition(|_| turn.fetch_add(1, Ordering::Relaxed) * 7 % 10 < 3);
         if left.len() == total {
-            // The server takes no empty batch.
+            // The server rejects an empty batch, so such a batch is passed on unchanged.
             *requests = left;
             return (Bytes::from(request.to_string()), untouched);
         }
@@ -171,7 +177,8 @@ async fn throttling_of_items_and_calls_loses_nothing() {
     for (i, name) in names.iter().enumerate() {
         assert_eq!(quiet.get(name).await.unwrap().expect("it was created").0, i.to_string());
     }
-    // Of what is written at once, items are left undone: those puts are busy, and the others done.
+    // Of concurrent puts, some are left unprocessed: those are reported as busy, and the others are
+    // done.
     let put = async |i: usize| {
         let body = Bytes::from(format!("again {i}"));
         while let Err(error) = store.put(&names[i], body.clone()).await {
@@ -183,7 +190,8 @@ async fn throttling_of_items_and_calls_loses_nothing() {
         assert_eq!(quiet.get(name).await.unwrap().expect("it was put").0, format!("again {i}"));
     }
     let undone_puts = undone.swap(0, Ordering::Relaxed);
-    // Of what is deleted, parts are left undone again and again, and all goes; and nothing else does.
+    // Of a deletion, parts are left unprocessed again and again: in the end all names are deleted,
+    // and no others.
     store.delete(&names[..100]).await.expect("repeats get through");
     let left = quiet.list(Space::Version, b"k", None, 1_000).await.unwrap().items;
     let expected: Vec<Bytes> = names[100..].iter().map(|name| name.item.clone()).collect();
@@ -193,7 +201,7 @@ async fn throttling_of_items_and_calls_loses_nothing() {
     assert!(undone_puts >= 20 && undone >= 20 && throttled >= 30, "{undone_puts} {undone} {throttled}");
 }
 
-/// The entries of a commit that a batch leaves undone are busy, and nothing else is.
+/// Leaves entries of a commit unprocessed: exactly those are reported as busy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_piece_of_a_commit_has_its_own_outcome() {
     let Some((_table, behind)) = behind().await else { return };
@@ -220,13 +228,13 @@ async fn each_piece_of_a_commit_has_its_own_outcome() {
     };
     behind.set(leave_undone);
     let (writes, committed) = commit("undone", 60).await;
-    // A record is no part of a batch. (This front rewrites what is none to itself.)
+    // The record is not part of a batch. (The rewrite leaves other calls unchanged.)
     assert_eq!(committed.created, Some(Ok(Created::Created)));
     let failures = check(writes, committed, busy).await;
     assert_eq!(failures, undone.load(Ordering::Relaxed));
     assert!((10..=30).contains(&failures), "{failures}");
 
-    // All of it throttled, or refused: each piece says so.
+    // When all of it is throttled or rejected, each piece is reported so.
     for (request, act, failed) in [
         ("throttled", Act::Answer(400, THROUGHPUT), busy as fn(&Error) -> bool),
         ("denied", Act::Answer(400, DENIED), refused),
@@ -237,14 +245,15 @@ async fn each_piece_of_a_commit_has_its_own_outcome() {
         assert!(failed(&created), "{created:?}");
         assert_eq!(check(writes, committed, failed).await, 3);
     }
-    // Carried out without an answer.
+    // A commit that is carried out without an answer.
     behind.set(Act::PassButCut);
     let (writes, committed) = commit("cut", 3).await;
     assert!(committed.created.is_some_and(|created| created.is_err_and(|error| no_answer(&error))));
     assert!(committed.puts.iter().all(|put| put.as_ref().is_err_and(no_answer)), "{:?}", committed.puts);
     behind.set(Act::Pass);
     assert!(store.get(&writes.puts[2].0).await.expect("all passes").is_some());
-    // What does not fit an item is refused before it is sent, and holds nothing up.
+    // An entry that does not fit into an item is rejected before it is sent, and does not affect
+    // the others.
     let mut writes = aft_store_tests::writes("large", "large", 2);
     writes.puts[0].1 = Bytes::from(vec![7; store.capabilities().body_bytes_max + 1]);
     let committed = store.commit(writes).await;
@@ -252,7 +261,7 @@ async fn each_piece_of_a_commit_has_its_own_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_never_gets_to_it_is_busy() {
+async fn a_server_that_never_processes_a_batch_is_reported_as_busy() {
     let Some((_table, behind)) = behind().await else { return };
     let names = [name("a"), name("b")];
     for name in &names {
@@ -261,7 +270,7 @@ async fn a_server_that_never_gets_to_it_is_busy() {
     behind.set(Act::Rewrite(Rewrite(Arc::new(|body: Bytes| {
         let request: Value = serde_json::from_slice(&body).expect("a request");
         let items = request["RequestItems"].clone();
-        // The server is asked for something harmless instead.
+        // The server gets a harmless batch instead.
         let harmless = json!({"RequestItems": {"aft": [{"DeleteRequest": {"Key": {"p": {"S": "nobody"}, "s": {"B": "AA=="}}}}]}, "ReturnConsumedCapacity": "TOTAL"});
         let answer: RewriteAnswer = Box::new(move |answer| {
             let mut answer: Value = serde_json::from_slice(&answer).expect("the server answers JSON");
@@ -274,24 +283,24 @@ async fn a_server_that_never_gets_to_it_is_busy() {
     let error = behind.store.delete(&names).await.expect_err("nothing is ever done");
     let took = start.elapsed();
     assert!(busy(&error) && error.to_string().contains("2 of them were not deleted"), "{error:?}");
-    // Within a node's own time-out of 10 s, and not at once.
+    // Within a node's own timeout of 10 s, but not at once.
     assert!(took > Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
     behind.set(Act::Pass);
     assert!(behind.store.get(&names[0]).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_fit_an_item_is_refused() {
+async fn a_body_that_does_not_fit_an_item_is_rejected() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let store = table.open(&table.url(&"p".repeat(128))).await.expect("the server runs");
     let most = store.capabilities().body_bytes_max;
-    // The longest name: a group that is cut is kept whole beside its key.
+    // The longest name: a group that is cut in the key is stored whole beside it.
     let name = Name::new(Space::Version, vec![0; Name::GROUP_BYTES_MAX], vec![0xff; Name::ITEM_BYTES_MAX]);
     store.put(&name, Bytes::from(vec![1; most])).await.expect("it fits");
     assert_eq!(store.get(&name).await.unwrap().unwrap().0.len(), most);
     let error = store.put(&name, Bytes::from(vec![1; most + 1])).await.expect_err("it does not fit");
     assert!(refused(&error) && error.to_string().contains("400 KB"), "{error:?}");
-    // No tag that was never given matches.
+    // A tag that the store has never returned matches nothing.
     for tag in [&b""[..], b"7", &[0; 16]] {
         let tag = Tag(Bytes::copy_from_slice(tag));
         match store.replace(&name, &tag, Bytes::new()).await {
@@ -311,7 +320,7 @@ async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
     assert!(!why.contains(secret), "{why}");
 }
 
-/// A client for what is done by hand.
+/// Returns a client that works on the table directly.
 async fn by_hand(table: &Table) -> aws_sdk_dynamodb::Client {
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .region(table.server.region())
@@ -328,7 +337,7 @@ async fn by_hand(table: &Table) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::new(&config)
 }
 
-/// An item by hand, without a body.
+/// Puts an item without a body into the table directly.
 async fn put_by_hand(client: &aws_sdk_dynamodb::Client, partition: &str, sort: &[u8]) {
     let put = client
         .put_item()
@@ -340,10 +349,10 @@ async fn put_by_hand(client: &aws_sdk_dynamodb::Client, partition: &str, sort: &
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_put_there_is_reported_and_stepped_over() {
+async fn foreign_items_are_reported_and_skipped() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let store = table.open(&table.url("p")).await.expect("the server runs");
-    // Short ones in every partition, and some that are cut and share their start.
+    // Short groups in every partition, and groups that are cut and have a common start.
     let mut groups: Vec<String> = (0..40).map(|number| format!("g{number:02}")).collect();
     groups.extend((0..30).map(|number| "h".repeat(900) + &format!("{number:02}")));
     groups.sort();
@@ -353,10 +362,10 @@ async fn what_others_put_there_is_reported_and_stepped_over() {
     }
     let client = by_hand(&table).await;
     let mut put: Vec<Vec<u8>> = vec![b"a".to_vec(), b"g07\0\x05".to_vec(), b"z\0".to_vec()];
-    // Among those that are cut: one whose group is not there, one that names none.
+    // Between those that are cut: an item whose group is missing, and one that names no group.
     put.push([&[b'h'; 734][..], b"\0\x03", &[7; 32], b"item"].concat());
     put.push([&[b'h'; 734][..], b"\0\x03", &[0xff; 7]].concat());
-    // More than a page has names.
+    // More foreign items than a page has names.
     put.extend((0..9).map(|number| vec![b'm', number]));
     for partition in [0, 3, 7] {
         for sort in &put {
@@ -371,7 +380,7 @@ async fn what_others_put_there_is_reported_and_stepped_over() {
     }
 }
 
-/// A table with another key.
+/// Makes a table whose key has another schema.
 async fn make_other(table: &Table, name: &str) {
     let made = by_hand(table)
         .await
@@ -397,7 +406,7 @@ async fn make_other(table: &Table, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mistakes_at_the_start_are_named() {
+async fn bad_settings_are_reported_at_the_start() {
     let Some(table) = Table::start(Service::DynamoDb).await else { return };
     let (endpoint, options) = (table.server.endpoint(), table.options());
     let fine = table.url("p");
@@ -407,9 +416,13 @@ async fn mistakes_at_the_start_are_named() {
     let other = format!("dynamodb://orders/p?endpoint={endpoint}");
     let words = ["partition key id (S) and the sort key none", "p (S)", "s (B)", "another table"];
     cannot_open(&other, &options, &words).await;
-    let why = DynamoDbStore::init(&other, &options).await.expect_err("it is somebody's").to_string();
+    let why = DynamoDbStore::init(&other, &options)
+        .await
+        .expect_err("the table belongs to something else")
+        .to_string();
     assert!(why.contains("partition key id (S)"), "{why}");
-    // This server takes any keys and regions: the answers of one that does not.
+    // This server accepts any keys and regions, so the front gives the answers of one that does
+    // not.
     for (answer, words) in [
         (STRANGER, &["UnrecognizedClient", "AWS_ACCESS_KEY_ID"][..]),
         (FORGED, &["valid region", "region=…"]),
@@ -436,7 +449,7 @@ async fn a_table_is_made_once() {
     let Some(table) = Table::start(Service::Moto).await else { return };
     let url = format!("dynamodb://made/p?endpoint={}", table.server.endpoint());
     let options = table.options();
-    // At the same time, too.
+    // Concurrent calls make it once, too.
     let (one, other) = tokio::join!(DynamoDbStore::init(&url, &options), DynamoDbStore::init(&url, &options));
     let ((one, first), (_, second)) = (one.expect("the server runs"), other.expect("the server runs"));
     assert_eq!(first.table, "made");
@@ -448,7 +461,7 @@ async fn a_table_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_comes_back() {
+async fn a_store_continues_after_its_server_was_killed_and_restarted() {
     let Some(mut table) = Table::start(Service::DynamoDb).await else { return };
     let store = table.open(&table.url("p")).await.expect("the server runs");
     let numbered = |i: usize| Name::new(Space::Commit, i.to_be_bytes().to_vec(), "");
@@ -459,14 +472,14 @@ async fn a_server_that_is_killed_and_comes_back() {
     let error = store.create(&numbered(30), Bytes::new()).await.expect_err("nobody listens");
     assert!(no_answer(&error), "{error:?}");
     table.server.restart().expect("it comes back");
-    // The same store goes on, over connections of its own making.
+    // The same store continues, over new connections.
     for i in 0..30 {
         assert_eq!(store.create(&numbered(i), Bytes::new()).await, Ok(Created::Exists));
         assert_eq!(store.get(&numbered(i)).await.unwrap().expect("it was created").0, i.to_string());
     }
     assert_eq!(store.create(&numbered(30), Bytes::new()).await, Ok(Created::Created));
 
-    // A server that hangs: the call ends when its caller's time is up, and may take effect later.
+    // A server that hangs: the call ends at its caller's timeout, and may take effect later.
     table.server.pause();
     let late =
         tokio::time::timeout(Duration::from_secs(2), store.put(&numbered(31), Bytes::from("late"))).await;

@@ -1,5 +1,7 @@
-//! Goal: what goes wrong between the store and its server is told apart by what may have happened, and names the remedy. Method: a front before
-//! moto that breaks one answer at a time (moto checks no signatures, so headers can be taken away), and MinIO for credentials, regions and a SIGKILL.
+//! Goal: failures between the store and its server are classified by what may have happened, and
+//! the message names the remedy. Method: a front before moto that breaks one answer at a time (moto
+//! checks no signatures, so headers can be removed), and MinIO for credentials, regions and a
+//! SIGKILL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +39,7 @@ async fn behind() -> Option<(Bucket, Behind<S3Store>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_are_told_apart() {
+async fn failures_are_classified_by_what_may_have_happened() {
     let Some((_bucket, behind)) = behind().await else { return };
     behind.every_call(Act::PassButCut, no_answer, &[]).await;
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &["InternalError"]).await;
@@ -49,14 +51,15 @@ async fn failures_are_told_apart() {
     behind.every_call(Act::Answer(403, DENIED), refused, &["AccessDenied", "s3:PutObject"]).await;
     behind.every_call(Act::Answer(301, REDIRECT), refused, &["region=eu-west-1"]).await;
     behind.every_call(Act::Answer(403, HTML), no_answer, &["does not speak S3"]).await;
-    // Nothing was repeated in secret: 10 calls with one request each, and a put and a get before.
+    // No request was repeated by the SDK: 10 calls with one request each, and a put and a get
+    // before.
     behind.front.take();
     behind.every_call(Act::Answer(500, INTERNAL), no_answer, &[]).await;
     assert_eq!(behind.front.take().len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_no_s3_is_no_answer() {
+async fn an_answer_that_is_not_s3_counts_as_no_answer() {
     let Some((_bucket, behind)) = behind().await else { return };
     let store = &behind.store;
     let check = |what: &str, error: Option<Error>| {
@@ -65,7 +68,7 @@ async fn an_answer_that_is_no_s3_is_no_answer() {
     };
     let there = name("there");
     store.put(&there, Bytes::from("body")).await.expect("all passes");
-    // "200 OK" to everything.
+    // A server that answers "200 OK" to everything.
     behind.set(Act::Answer(200, HTML));
     check("get", store.get(&there).await.err());
     check("put", store.put(&there, Bytes::new()).await.err());
@@ -81,7 +84,7 @@ async fn an_answer_that_is_no_s3_is_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_breaks_off_is_no_answer() {
+async fn a_truncated_body_counts_as_no_answer() {
     let Some((_bucket, behind)) = behind().await else { return };
     let (store, there) = (&behind.store, name("there"));
     let body = Bytes::from(vec![7; 300_000]);
@@ -119,7 +122,7 @@ async fn each_piece_of_a_commit_has_its_own_outcome() {
     assert!(outcomes[0].is_ok() && outcomes[4].is_ok(), "{outcomes:?}");
     let failed = |at: usize| outcomes[at].as_ref().expect_err("the front broke it");
     assert!(busy(failed(1)) && no_answer(failed(2)) && refused(failed(3)), "{outcomes:?}");
-    // What is said to be done is; what had no answer was carried out here.
+    // A write that was reported as done is done; the one without an answer was carried out here.
     for (at, there) in [(0, true), (1, false), (2, true), (3, false), (4, true)] {
         let found = store.get(&writes.puts[at].0).await.expect("reads pass");
         assert_eq!(found.is_some(), there, "{at}");
@@ -127,9 +130,10 @@ async fn each_piece_of_a_commit_has_its_own_outcome() {
     assert_eq!(store.get(&record.0).await.expect("reads pass").expect("it was created").0, record.1);
 }
 
-/// A full part comes in many pieces; those that came before it broke off are the start of it.
+/// Reads a full part, which comes in many pieces: the pieces before the connection broke are the
+/// start of the part.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_that_breaks_off_comes_as_far_as_it_came() {
+async fn a_truncated_part_yields_the_pieces_before_the_cut() {
     let Some((_bucket, behind)) = behind().await else { return };
     let (store, there) = (&behind.store, name("part"));
     let body: Bytes = (0..store.capabilities().blob_part_bytes).map(|at| (at * 31 % 251) as u8).collect();
@@ -171,7 +175,7 @@ async fn a_write_without_an_answer_may_have_taken_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conflict_of_neighbours_is_repeated_and_then_busy() {
+async fn a_conditional_request_conflict_is_retried_and_then_reported_as_busy() {
     let Some(bucket) = Bucket::start(Service::Moto) else { return };
     let left = Arc::new(AtomicUsize::new(0));
     let rule = left.clone();
@@ -194,19 +198,19 @@ async fn a_conflict_of_neighbours_is_repeated_and_then_busy() {
     left.store(3, Ordering::Relaxed);
     assert_eq!(store.delete_if(&new, &tag).await, Ok(Replaced::Changed));
     left.store(usize::MAX, Ordering::Relaxed);
-    let error = store.create(&name("newer"), Bytes::new()).await.expect_err("there is no end of it");
+    let error = store.create(&name("newer"), Bytes::new()).await.expect_err("every request gets a conflict");
     assert!(busy(&error) && error.to_string().contains("ConditionalRequestConflict"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_that_stays_fails_the_whole_deletion() {
+async fn one_key_that_is_not_deleted_fails_the_whole_deletion() {
     let Some((_bucket, behind)) = behind().await else { return };
     behind.set(Act::Answer(200, KEY_STAYS));
     let error = behind.store.delete(&[name("a"), name("b")]).await.expect_err("a key stays");
     assert!(no_answer(&error) && error.to_string().contains("InternalError"), "{error:?}");
 }
 
-/// An object by hand; moto checks no signatures.
+/// Puts an object into the bucket directly; moto checks no signatures.
 fn put_by_hand(bucket: &Bucket, key: &str) {
     let url = format!("{}/aft/{}", bucket.server.endpoint(), key.replace('+', "%2B"));
     let put = std::process::Command::new("curl")
@@ -217,10 +221,10 @@ fn put_by_hand(bucket: &Bucket, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_put_there_is_reported_and_stepped_over() {
+async fn foreign_objects_are_reported_and_skipped() {
     let Some((bucket, behind)) = behind().await else { return };
     let store = &behind.store;
-    // Two groups that share three whole segments, and end in a digest; others before and behind.
+    // Two groups that share three whole segments, and end in a digest; others before and after.
     let mut groups = ["a", "z"].map(str::to_owned).to_vec();
     groups.extend(["1", "2"].map(|end| "b".repeat(600) + end));
     groups.sort();
@@ -229,8 +233,8 @@ async fn what_others_put_there_is_reported_and_stepped_over() {
         store.put(&name, Bytes::from("body")).await.expect("all passes");
     }
     let full = format!("{}+/", "b".repeat(160)).repeat(3);
-    // Beside the groups, in one of them, beside the digests, below one that would be a digest, and
-    // more of them than a page has names.
+    // Foreign objects beside the groups, in a group, beside the digests, below a name that looks
+    // like a digest, and more of them than a page has names.
     let foreign = [
         "notes.txt".to_owned(),
         "a!/no.item".to_owned(),
@@ -278,7 +282,7 @@ async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mistakes_at_the_start_are_named() {
+async fn bad_settings_are_reported_at_the_start() {
     let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let (endpoint, options) = (bucket.server.endpoint(), bucket.options());
     let url = |bucket: &str, rest: &str| format!("s3://{bucket}/p?endpoint={endpoint}{rest}");
@@ -288,7 +292,7 @@ async fn mistakes_at_the_start_are_named() {
     cannot_open(&fine, &stranger, &["InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"]).await;
     let forger = Options::with_keys(bucket.server.access_key(), "hunter2hunter2");
     cannot_open(&fine, &forger, &["SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"]).await;
-    // This server takes any region: the answer of one that does not.
+    // This server accepts any region, so the front gives the answer of one that does not.
     let elsewhere = Front::start(&endpoint, |_| Act::Answer(400, MALFORMED)).await;
     let elsewhere = format!("s3://aft/p?endpoint={}&region=mars-1", elsewhere.endpoint());
     cannot_open(&elsewhere, &options, &["mars-1", "write region=eu-west-1"]).await;
@@ -316,13 +320,13 @@ async fn a_bucket_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_comes_back() {
+async fn a_store_continues_after_its_server_was_killed_and_restarted() {
     killed_and_back(Service::Minio).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-store-tests --test trouble -- --ignored"]
-async fn a_ceph_that_is_killed_and_comes_back() {
+#[ignore = "long: cargo xtask services --fetch ceph && cargo test --locked -p aft-store-tests --test failures -- --ignored"]
+async fn a_store_continues_after_its_ceph_was_killed_and_restarted() {
     killed_and_back(Service::Ceph).await;
 }
 
@@ -340,7 +344,7 @@ async fn killed_and_back(service: Service) {
     assert!(no_answer(&error), "{error:?}");
     assert!(no_answer(&store.get(&numbered(0)).await.expect_err("nobody listens")));
     bucket.server.restart().expect("it comes back");
-    // The same store goes on, over connections of its own making.
+    // The same store continues, over new connections.
     for i in kept {
         assert_eq!(store.create(&numbered(i), Bytes::new()).await, Ok(Created::Exists));
         assert_eq!(
@@ -350,7 +354,7 @@ async fn killed_and_back(service: Service) {
     }
     assert_eq!(store.create(&numbered(50), Bytes::new()).await, Ok(Created::Created));
 
-    // A server that hangs: the call ends when its caller's time is up, and may take effect later.
+    // A server that hangs: the call ends at its caller's timeout, and may take effect later.
     bucket.server.pause();
     let late =
         tokio::time::timeout(Duration::from_secs(2), store.put(&numbered(51), Bytes::from("late"))).await;

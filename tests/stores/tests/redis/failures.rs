@@ -1,4 +1,4 @@
-//! Failures while a store is in use: each is classed by what may have happened.
+//! Failures while a store is in use: each is classified by what may have happened.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,13 @@ fn damaged(error: &Error) -> bool {
     matches!(error, Error::Damaged(_))
 }
 
-/// A tag as the store gives them.
+/// Returns a tag in the store's format.
 fn tag() -> Tag {
     Tag(Bytes::from_static(b"1 sixteen bytes.."))
 }
 
-/// Every call, each of which must fail in this way.
+/// Makes every call while the fake answers `says`, and checks that each fails with an error for
+/// which `expect` is true and whose message contains `word`.
 async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect, word: &str) {
     fake.says(says.clone());
     let (there, body) = (name("there"), Bytes::from_static(b"body"));
@@ -49,14 +50,14 @@ async fn every_call(fake: &Fake, store: &RedisStore, says: Says, expect: Expect,
             assert!(text.contains(word), "{call} under {says:?}: {word:?} is missing in {text}");
         }
     }
-    // Whatever came, the next request finds a connection that works.
+    // After any answer, the next request finds a connection that works.
     fake.says(Says::Fine);
     assert_eq!(store.get(&there).await, Ok(None), "after {says:?}");
     store.put(&there, Bytes::new()).await.unwrap_or_else(|why| panic!("after {says:?}: {why}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_are_told_apart() {
+async fn failures_are_classified_by_what_may_have_happened() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
     let said: &[(&'static [u8], Expect, &str)] = &[
@@ -72,19 +73,19 @@ async fn failures_are_told_apart() {
         (b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", damaged, "another type"),
         (b"-NOSCRIPT No matching script.\r\n", busy, "drops scripts"),
         (b"-ERR something that nobody foresaw\r\n", no_answer, "nobody foresaw"),
-        // Other things than any call wants.
+        // Valid answers that no call expects.
         (b"+QUEUED\r\n", no_answer, "does not speak Redis"),
         (b":7\r\n", no_answer, "does not speak Redis"),
         (b"*2\r\n:7\r\n:2\r\n", no_answer, "does not speak Redis"),
-        // The library ends the connection, and has a word for it only where one request was sent
-        // alone.
+        // The Redis library ends the connection, and reports the reason only for a request that was
+        // sent alone.
         (b"HTTP/1.1 200 OK\r\n\r\n", no_answer, ""),
     ];
     for (bytes, expect, word) in said {
         every_call(&fake, &store, Says::Bytes(bytes), *expect, word).await;
     }
     every_call(&fake, &store, Says::Cut, no_answer, "").await;
-    // Nothing was repeated in secret: 10 calls with one request each, and a get and a put
+    // No request was repeated by the library: 10 calls with one request each, and a get and a put
     // afterwards.
     fake.take();
     every_call(&fake, &store, Says::Cut, no_answer, "").await;
@@ -92,19 +93,19 @@ async fn failures_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moments_follow_the_clock_of_the_server() {
+async fn the_latest_begin_of_a_write_follows_the_servers_clock() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
     let put = async || store.put(&name("a"), Bytes::new()).await;
-    // A write may begin within its time-out of 15 s, less the drift; the fake's clock has gone on
-    // a little since it was set.
+    // A write may begin within its timeout of 15 s, less the drift; the fake's clock has advanced a
+    // little since it was set.
     let within = |clock_us: i64, ms: std::ops::Range<i64>| {
         let ahead = (fake.moment() - clock_us) / 1_000;
         assert!(ms.contains(&ahead), "{ahead} ms ahead");
     };
     put().await.unwrap();
     within(START_US, 14_900..15_900);
-    // A year and more later by the server's clock.
+    // The server's clock jumps ahead by more than a year.
     let later = START_US + 50_000_000_000_000;
     fake.says(Says::Bytes(b"*2\r\n:-1\r\n:1750000000000000\r\n"));
     let error = put().await.expect_err("it did nothing");
@@ -113,12 +114,12 @@ async fn moments_follow_the_clock_of_the_server() {
     fake.shows(later);
     put().await.unwrap();
     within(later, 14_900..15_900);
-    // The connection for large bodies has heard it too.
+    // The connection for large bodies knows the new time, too.
     let put_large = async || store.put(&name("a"), vec![0; 100_000].into()).await;
     put_large().await.unwrap();
     within(later, 44_900..45_900);
-    // It is set back: the first write that hears of it was sent under the old one, the next is not,
-    // whatever its connection.
+    // The clock is set back. The first write whose answer shows that was sent under the old time,
+    // and the next one is not, on either connection.
     let earlier = START_US - 3_600_000_000;
     fake.shows(earlier);
     put().await.unwrap();
@@ -128,14 +129,14 @@ async fn moments_follow_the_clock_of_the_server() {
     put().await.unwrap();
     within(earlier, 14_900..15_900);
 
-    // A deadline bounds the moment.
+    // A deadline limits the latest begin as well.
     let bounded = store.until(Instant::now() + Duration::from_secs(2)).expect("it can");
     bounded.put(&name("a"), Bytes::new()).await.unwrap();
     within(earlier, 1_900..2_900);
     let nested = bounded.until(Instant::now() + Duration::from_secs(9)).expect("it can");
     nested.delete(&[name("a")]).await.unwrap();
     within(earlier, 1_900..2_900);
-    // Nothing is sent whose time is over.
+    // A call whose deadline is over is not sent.
     fake.take();
     let over = store.until(Instant::now()).expect("it can");
     let error = over.put(&name("a"), Bytes::new()).await.expect_err("it is late");
@@ -144,7 +145,7 @@ async fn moments_follow_the_clock_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn listings_that_cannot_be_are_no_answer() {
+async fn impossible_listings_count_as_no_answer() {
     let fake = Fake::start(FINE).await;
     let store = open(&fake.url()).await;
     for bytes in [
@@ -159,7 +160,7 @@ async fn listings_that_cannot_be_are_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_others_put_there_is_damage() {
+async fn foreign_objects_are_reported_as_damage() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
     let key = "aft/version/o/0001/g/item";
@@ -171,11 +172,11 @@ async fn what_others_put_there_is_damage() {
     assert!(damaged(
         &store.replace(&name("g"), &tag(), Bytes::new()).await.expect_err("a list is no object")
     ));
-    // An index of another type: the object is not written either.
+    // The index has another type: the object is not written either.
     tell::<()>(&mut admin, "SET aft/version/i/h text");
     assert!(damaged(&store.put(&name("h"), Bytes::new()).await.expect_err("text is no index")));
     assert_eq!(store.get(&name("h")).await, Ok(None));
-    // A scan reports it, and goes on behind it.
+    // A scan reports it, and continues after it.
     let others = ["a", "z"].map(name);
     for other in &others {
         store.put(other, Bytes::new()).await.expect("it is well");
@@ -210,7 +211,7 @@ async fn a_full_server_refuses_and_still_deletes() {
     let committed = store.commit(writes).await;
     assert!(committed.created.expect("there is a record").is_err_and(|error| refused(&error)));
     assert!(refused(committed.puts[0].as_ref().expect_err("there is no memory")));
-    // Entries alone fail one by one.
+    // Without a record, the entries fail one by one.
     let writes = Writes { create: None, puts: vec![(name("d"), Bytes::new()), (name("e"), Bytes::new())] };
     for put in store.commit(writes).await.puts {
         assert!(refused(&put.expect_err("there is no memory")));
@@ -218,13 +219,13 @@ async fn a_full_server_refuses_and_still_deletes() {
     assert_eq!(store.get(&name("a")).await.unwrap().expect("it was put").0, "body");
     store.delete(&[name("a")]).await.expect("deletions make room");
     tell::<()>(&mut admin, "CONFIG SET maxmemory 0");
-    // Nothing of what failed is there.
+    // Nothing of the failed writes is there.
     assert_eq!(tell::<Vec<String>>(&mut admin, "KEYS *"), ["aft/identity"]);
     store.create(&name("b"), Bytes::new()).await.expect("there is room");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scripts_that_are_forgotten_are_loaded_again() {
+async fn forgotten_scripts_are_loaded_again() {
     let Some(server) = server() else { return };
     let (store, mut admin) = (open(&url(&server)).await, admin(&server));
     for i in 0..3 {
@@ -238,7 +239,7 @@ async fn scripts_that_are_forgotten_are_loaded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
+async fn a_killed_server_keeps_acknowledged_writes() {
     let Some(mut server) = server() else { return };
     let store = open(&url(&server)).await;
     let numbered =
@@ -259,7 +260,7 @@ async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
                             acknowledged.push(i);
                         }
                         Err(error) => {
-                            // Nobody listens, or it reads its file.
+                            // The server is down, or still reads its file.
                             assert!(no_answer(&error) || busy(&error), "{error:?}");
                             failed += 1;
                             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -286,7 +287,7 @@ async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
     let (mut kept, mut lost) = (0, 0);
     for (writer, ended) in (0..8).zip(writers) {
         let (acknowledged, failed) = ended.await.expect("a writer saw nothing strange");
-        // The same store went on, after the last restart too.
+        // The same store continued, also after the last restart.
         assert!(failed > 0 && !acknowledged.is_empty());
         for i in &acknowledged {
             let found = store.get(&numbered(writer, *i)).await.expect("the server runs");
@@ -302,7 +303,7 @@ async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
         let page = store.groups(Space::Commit, b"", after.as_deref(), 1_000).await.expect("the server runs");
         listed += page.groups.len();
         for group in &page.groups {
-            // The index never names what is not there.
+            // The index never names a missing object.
             let name = Name::new(Space::Commit, group.clone(), "");
             assert!(store.get(&name).await.expect("the server runs").is_some(), "{name}");
         }
@@ -315,21 +316,25 @@ async fn a_server_that_is_killed_keeps_what_it_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs_does_nothing_late() {
+async fn a_server_that_hangs_executes_nothing_late() {
     let Some(mut server) = server() else { return };
     let store = open(&url(&server)).await;
     store.put(&name("there"), Bytes::from_static(b"body")).await.unwrap();
 
-    // Given up and soon carried out: what a server that goes on does with what its socket holds.
+    // The call is abandoned and executed soon after: a server that continues executes the calls
+    // that wait in its socket.
     server.pause();
     let soon = name("soon");
     let put = store.put(&soon, Bytes::from_static(b"soon"));
     assert!(tokio::time::timeout(Duration::from_secs(1), put).await.is_err());
     server.resume();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(store.get(&name("soon")).await.unwrap().is_some(), "else the rest of this test shows nothing");
+    assert!(
+        store.get(&name("soon")).await.unwrap().is_some(),
+        "without this the rest of the test would show nothing"
+    );
 
-    // The calls end by themselves, in bounded time; and what they asked for is not done any more.
+    // The calls end by themselves, in bounded time, and the server no longer executes them.
     let start = Instant::now();
     server.pause();
     let (late, there) = (name("late"), [name("there")]);
@@ -338,7 +343,7 @@ async fn a_server_that_hangs_does_nothing_late() {
         store.delete(&there),
         store.list(Space::Version, b"there", None, 10),
         async {
-            // Sent when the first connection is known to be of no use.
+            // Sent when the first connection is known to be unusable.
             tokio::time::sleep(Duration::from_secs(12)).await;
             store.put(&late, Bytes::from_static(b"later")).await
         }
@@ -349,8 +354,8 @@ async fn a_server_that_hangs_does_nothing_late() {
     }
     server.resume();
     assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
-    assert!(store.get(&name("there")).await.unwrap().is_some(), "deleted after its time");
+    assert!(store.get(&name("there")).await.unwrap().is_some(), "deleted after its deadline");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(store.get(&name("late")).await, Ok(None), "put after its time");
+    assert_eq!(store.get(&name("late")).await, Ok(None), "put after its deadline");
     store.put(&name("late"), Bytes::from_static(b"now")).await.expect("the server runs");
 }

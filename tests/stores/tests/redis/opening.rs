@@ -1,4 +1,5 @@
-//! Mistakes at the start, each with its remedy; none shows a password.
+//! Bad settings and servers when a store is opened: each is reported with its remedy, and without
+//! the password.
 
 use aft_store::Store as _;
 use aft_store::conformance;
@@ -17,7 +18,7 @@ async fn cannot_open(url: &str, options: &Options, words: &[&str]) {
     assert!(!why.contains("hunter2"), "{why}");
 }
 
-/// A server that answers every connection with these bytes.
+/// Starts a server that answers every connection with `bytes`, and returns its URL.
 async fn saying(bytes: &'static [u8]) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port of the kernel's choice");
     let port = listener.local_addr().expect("it is bound").port();
@@ -33,7 +34,7 @@ async fn saying(bytes: &'static [u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mistakes_are_named() {
+async fn bad_settings_are_reported() {
     let Some(server) = server() else { return };
     let (fine, none) = (url(&server), Options::default());
     let port = server.port();
@@ -56,7 +57,7 @@ async fn mistakes_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_redis_is_named() {
+async fn servers_that_are_not_a_usable_redis_are_reported() {
     let none = Options::default();
     let http = saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     cannot_open(&http, &none, &["does not speak Redis"]).await;
@@ -66,7 +67,7 @@ async fn what_is_no_redis_is_named() {
     let fake = Fake::start(FINE).await;
     RedisStore::open(&fake.url(), &none)
         .await
-        .expect("the fake is good enough for the next ones to mean something");
+        .expect("a store can be opened on the fake, so that the cases below show something");
     for (info, words) in [
         ("redis_version:5.0.14\r\nredis_mode:standalone\r\n", ["5.0.14", "too old"]),
         ("redis_version:7.0.15\r\nredis_mode:cluster\r\n", ["Redis Cluster", "name one that is not"]),
@@ -78,7 +79,7 @@ async fn what_is_no_redis_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_that_would_lose_data_are_refused_or_warned_of() {
+async fn servers_that_would_lose_data_are_rejected_or_cause_a_warning() {
     let Some(server) = server() else { return };
     let (fine, none, mut admin) = (url(&server), Options::default(), admin(&server));
     let store = open(&fine).await;
@@ -102,7 +103,7 @@ async fn servers_that_would_lose_data_are_refused_or_warned_of() {
         let said = store.cautions().join("\n");
         assert!(said.contains("not known to be fsynced") && said.contains(durability), "{settings}: {said}");
     }
-    // The binary says so too.
+    // The binary prints the same.
     let ran = aft_in(&["store", "init", &fine], &[]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(
@@ -124,10 +125,10 @@ async fn servers_that_would_lose_data_are_refused_or_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_may_do_no_more_than_the_store_needs() {
+async fn a_user_with_the_documented_rights_alone_suffices() {
     let Some(server) = server() else { return };
     let mut admin = admin(&server);
-    // What the remedy of NOPERM names.
+    // The rights that the remedy of NOPERM lists.
     let rights =
         "+get +set +del +exists +getrange +zadd +zrem +zrangebylex +evalsha +script|load +time +info";
     tell::<()>(&mut admin, &format!("ACL SETUSER shop on >hunter2hunter2 ~shop/* {rights}"));
@@ -137,7 +138,7 @@ async fn a_user_who_may_do_no_more_than_the_store_needs() {
     assert!(durability.contains("CONFIG GET is not allowed"), "{durability}");
     assert!(store.cautions().iter().any(|said| said.contains("not known to be fsynced")));
     conformance::probe(store).await.assert_passed();
-    // Another store's keys are none of its business.
+    // This user has no rights on another store's keys.
     cannot_open(&url("other"), &Options::default(), &["NOPERM", "allow this user"]).await;
     tell::<()>(&mut admin, "ACL SETUSER shop -info");
     cannot_open(&url("shop"), &Options::default(), &["NOPERM", "INFO"]).await;
