@@ -91,6 +91,7 @@ impl Client {
         let answer = async {
             let response = self.http.request(request).await.map_err(|why| {
                 let text = describe(&why);
+                // Only a failed connect proves that the server has seen nothing of the call.
                 if why.is_connect() { CallError::NotSent(text) } else { CallError::NoAnswer(text) }
             })?;
             let (parts, body) = response.into_parts();
@@ -99,6 +100,7 @@ impl Client {
         };
         match tokio::time::timeout(CALL_TIME_MAX, answer).await {
             Ok(answer) => answer,
+            // The server may have received the call before the time was over.
             Err(_) => Err(CallError::NoAnswer(format!("nothing within {CALL_TIME_MAX:?}"))),
         }
     }

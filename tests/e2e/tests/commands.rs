@@ -186,12 +186,14 @@ fn effects_are_exactly_once_through_the_shim_and_not_without_it() {
         let path = format!("/runs/{run}/{field}");
         figures.pointer(&path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {figures:#}"))
     };
+    // Crashes and retries leave no fault through the shim, and both kinds of fault without it.
     for field in ["double_effects", "half_effects", "halves_seen", "lost_effects"] {
         assert_eq!(of("aft", field), 0, "{field}: {figures:#}");
     }
     for run in ["plain", "record"] {
         assert!(of(run, "double_effects") > 0 && of(run, "half_effects") > 0, "{run}: {figures:#}");
     }
+    // Otherwise the run has shown nothing.
     assert!(of("aft", "crashes") > 0 && of("aft", "acknowledged") > 100, "{figures:#}");
 }
 

@@ -56,6 +56,7 @@ async fn json_lines_carry_transaction_and_request() {
     };
     let opened = client.begin(&begin("one")).await.expect("an undisturbed server answers");
     let transaction = opened.transaction.expect("an open transaction has a token");
+    // The log names the attempt, which is the second part of the token.
     let attempt = transaction.split_once('-').expect("a token is node and attempt").1;
     client.commit(&transaction, &Commit::default()).await.expect("an undisturbed server answers");
     logs(&server, "the transaction's end", |line| {
@@ -67,6 +68,7 @@ async fn json_lines_carry_transaction_and_request() {
         Err(CallError::Refused(problem)) => assert_eq!(problem.code, expect, "{problem:?}"),
         other => panic!("{other:?}"),
     };
+    // A rejected call is logged with the request that it belongs to.
     refused(client.begin(&Begin { ops: vec![Op::get("k")], ..begin("another") }).await, Code::KeyReused);
     logs(&server, "the request ID that was used again", |line| {
         line["fields"]["code"] == "key_reused" && line["span"]["request"] == "transfer \"7\"\nof May"
@@ -77,6 +79,7 @@ async fn json_lines_carry_transaction_and_request() {
         line["fields"]["code"] == "ended" && line["span"]["transaction"] == *transaction
     })
     .await;
+    // Every line has the fields that a log collector needs.
     for line in logged(&server) {
         for field in ["timestamp", "level", "target", "fields"] {
             assert!(!line[field].is_null(), "{field} is missing in {line}");

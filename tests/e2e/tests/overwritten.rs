@@ -73,6 +73,7 @@ fn redis_keeps_the_versions_of_some_minutes() {
         most / three_minutes,
         figures["latency_ms"]["p99"]
     );
+    // A load below the intended rate would pass too easily.
     let due = PER_S * 60 * minutes;
     assert!(
         written * 100 >= due * 98,

@@ -70,6 +70,7 @@ async fn count_down(store: &str, servers: &[Server], client: fn(&Server) -> Clie
     for seller in sellers.collect::<Vec<_>>() {
         orders.extend(seller.await.expect("a seller does not panic"));
     }
+    // No unit was sold twice, and none was lost.
     let left = number(first.get_fresh("stock").await.expect("an undisturbed server answers"));
     let sold = orders.iter().filter(|(sold, _)| *sold).count();
     assert_eq!((sold, left), (100, 0), "the whole stock is sold, each unit once");
@@ -97,6 +98,7 @@ async fn add_and_elect(store: &str, servers: &[Server]) {
                 sums.push(
                     client.add("count", 1).await.expect("a request gets through").expect("its answer came"),
                 );
+                // Only the first candidate of a term finds its leader absent.
                 let elect = Op::put(format!("leader/{term}"), candidate.to_string()).if_absent();
                 match client.put_if(elect).await {
                     Ok(_) => won.push(term),

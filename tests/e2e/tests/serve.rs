@@ -44,6 +44,7 @@ async fn sigterm_drains_open_transactions() {
     let transaction = opened.transaction.expect("an open transaction has a token");
     client.put(&transaction, "drained", "value").await.expect("an undisturbed server answers");
 
+    // While it drains, the server is not ready and opens no transactions, but finishes open ones.
     server.terminate();
     let deadline = Instant::now() + END_TIME_MAX;
     let draining = loop {
@@ -63,6 +64,7 @@ async fn sigterm_drains_open_transactions() {
     let ended = server.wait(END_TIME_MAX);
     assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}\n{}", server.log());
 
+    // The commit that was acknowledged while draining is durable.
     let server = Server::on(directory.path());
     assert_eq!(get(&Client::new(server.address()), "drained").await.as_deref(), Some(&b"value"[..]));
 }

@@ -210,6 +210,7 @@ async fn keep_the_sum(start: impl Fn(&str) -> Server, size: Size) -> Shared {
     let mut servers: Vec<Server> = addresses.iter().map(|address| start(address)).collect();
     let clients: Vec<Client> = addresses.iter().map(|address| client(address)).collect();
     let shared = Shared::default();
+    // All accounts exist before any transfer, so that no read finds one absent.
     for first in (0..accounts).step_by(100) {
         run(clients[0].clone(), shared.clone(), first, Deed::Open(first)).await;
     }
@@ -221,6 +222,7 @@ async fn keep_the_sum(start: impl Fn(&str) -> Server, size: Size) -> Shared {
         workers.push(tokio::spawn(async move {
             let mut number = (worker + 1) << 32;
             while !shared.stop.load(Ordering::Relaxed) {
+                // Every eighth request only reads, so that readers take part in the serial order.
                 let deed = if number % 8 == worker { Deed::Look } else { Deed::transfer(&mut rng, accounts) };
                 run(client.clone(), shared.clone(), number, deed).await;
                 number += 1;

@@ -71,6 +71,7 @@ impl Recipe for Restate {
             &sdk,
         ];
         tool::run(Service::Restate, Path::new("npm"), &arguments, &[], say)?;
+        // npm reports no error if there is no server for this architecture.
         match self.program(directory).is_file() {
             true => Ok(()),
             false => refused(format!("there is no server of Restate for {}", std::env::consts::ARCH)),

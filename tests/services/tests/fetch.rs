@@ -173,6 +173,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
     };
     let line = "skipped: a_started_service_answers: moto (AFT_SKIP_SERVICES)\n";
     check(test("minio, moto"), true, &[line, "1 passed"]);
+    // Without the skip, and with a misspelt one, the test fails instead.
     let unfetched =
         ["moto is not in", "run `cargo xtask services --fetch moto` first", "set AFT_SKIP_SERVICES=moto"];
     for skip in ["", "minio"] {
@@ -180,6 +181,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
     }
     check(test("mooto"), false, &["AFT_SKIP_SERVICES: there is no service named \"mooto\""]);
 
+    // The program leaves the same services out, and says so.
     let mut all = place.command(&["--fetch"]);
     all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb");
     check(

@@ -77,6 +77,7 @@ fn check(signal: &str, expect: Option<i32>) {
     assert!(sent.success());
     let ended = child.wait().expect("a child can be waited for");
     assert_eq!(ended.code(), expect, "{ended}");
+    // The servers end with the program, and their data is removed, however the program ended.
     for port in ports {
         eventually("a closed port", || !listens(port));
     }

@@ -1,8 +1,12 @@
 //! Measures a commit on Redis in one call and the same commit in separate calls, and reads and
 //! writes of one name.
 //!
-//! `cargo run --release -p aft-store-tests --example redis_commits -- redis://127.0.0.1:6379/bench
-//! [WHAT]`; `WHAT` selects the measurements whose names contain it.
+//! ```sh
+//! cargo run --release -p aft-store-tests --example redis_commits -- \
+//!     redis://127.0.0.1:6379/bench [WHAT]
+//! ```
+//!
+//! `WHAT` selects the measurements whose names contain it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -74,6 +78,7 @@ async fn main() {
     let next = Arc::new(AtomicUsize::new(started * 1_000_000));
     for at_once in [1, 32] {
         for entries in [2, 10] {
+            // The same writes, first as one script, then as separate concurrent calls.
             let one = {
                 let (store, next) = (store.clone(), next.clone());
                 move || {

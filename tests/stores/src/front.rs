@@ -201,6 +201,7 @@ impl Room {
         }
         let (mut head, body) = request.into_parts();
         let mut body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        // Recorded before a rewrite: the record shows the request as it came.
         *came = body.clone();
         let mut rewrite_answer = None;
         if let Act::Rewrite(Rewrite(rewrite)) = act {
@@ -220,6 +221,7 @@ impl Room {
         if let Some(rewrite) = rewrite_answer {
             body = rewrite(body);
             head.headers.remove(CONTENT_LENGTH);
+            // The checksum is that of the original body.
             head.headers.remove("x-amz-crc32");
         }
         // The answer is complete and rewritten; now the acts that damage it.
@@ -227,6 +229,7 @@ impl Room {
             Act::PassButAnswer(status, body) => return Ok(plain(*status, body)),
             Act::PassButCut => return Err(Cut),
             Act::CutBody(len) => {
+                // The full length is announced, so that the client knows that bytes are missing.
                 head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
                 Some((*len).min(body.len()))
             }

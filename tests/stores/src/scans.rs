@@ -194,6 +194,7 @@ pub async fn check_scans(store: &dyn Store, space: Space) -> Vec<Scanned> {
             check_page(&page, &rest, &after);
         }
     }
+    // From whole groups, and from places between groups.
     for group in awkward_groups().into_iter().step_by(2) {
         for last in [group.clone(), [&group[..group.len() - 1], b"?"].concat().into()] {
             let rest = selected(&names, |(g, _)| *g > last);

@@ -57,6 +57,7 @@ impl<S: Store> Behind<S> {
     /// true and whose message contains all of `words`.
     pub async fn every_call(&self, act: Act, expect: fn(&Error) -> bool, words: &[&str]) {
         self.set(Act::Pass);
+        // An object must exist, so that replace and delete_if reach the server with a valid tag.
         let there = name("there");
         self.store.put(&there, Bytes::from("body")).await.expect("all passes");
         let (_, tag) = self.store.get(&there).await.expect("all passes").expect("it was put");

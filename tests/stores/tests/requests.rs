@@ -275,6 +275,7 @@ async fn more_long_names_than_a_page_are_paged() {
     let name = |group: &Bytes| (Name::new(Space::Version, group.clone(), "i"), Bytes::new());
     put_all(&*store, groups.iter().map(name)).await;
     front.take();
+    // The first pass reads each digest once; later passes know them.
     for limit in [1_000, 700] {
         let (found, pages) = scan_all(&*store, Space::Version, b"", None, limit).await;
         assert!(found.iter().map(|one| &one.group).eq(&groups), "{} of {}", found.len(), groups.len());
@@ -295,6 +296,7 @@ async fn more_long_names_than_a_page_are_paged() {
         assert_eq!(found, groups, "groups by {limit}");
         assert!(pages <= groups.len() / limit + 3, "{pages} pages of {limit}");
     }
+    // A prefix within the common start finds the groups below it.
     let prefix = [&groups[1][..], b"1"].concat();
     assert!(store.groups(Space::Version, &prefix[..602], None, 9).await.expect("a page").groups.len() == 9);
     assert!(!counted(&front.take()).contains_key("GET version"), "each was resolved before");

@@ -156,6 +156,8 @@ async fn unnamed_runs_never_take_effect_twice() {
                     });
                     outcomes.push(match ran.await {
                         Ok(_) => true,
+                        // Without an ID an unknown outcome stays unknown: another attempt could
+                        // commit twice.
                         Err(Error::Unknown(_)) => false,
                         Err(why) => panic!("{writer}/{run}: {why}"),
                     });

@@ -88,6 +88,7 @@ async fn answer(
     };
     let act = script(name, before);
     match act {
+        // These reach the server; everything else is answered or cut here.
         Act::Pass | Act::CutAfter => {}
         Act::CutBefore => return Err("cut before"),
         Act::BadGateway => {
@@ -112,6 +113,7 @@ async fn answer(
     let headers: Vec<_> = head
         .headers
         .iter()
+        // The upstream client sets these headers itself.
         .filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding"))
         .map(|(name, value)| (name.as_str(), value.to_str().expect("headers are text")))
         .collect();

@@ -30,6 +30,7 @@ pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, blows: Blows, bo
     let mut left = [blows.kills, blows.hangs];
     while left.iter().sum::<u32>() > 0 {
         pause(rng, LIFE_MS).await;
+        // Kills and hangs are mixed in proportion to those that are left.
         let kills = rng.random_range(0..left[0] + left[1]) < left[0];
         left[usize::from(!kills)] -= 1;
         if kills {
@@ -47,6 +48,7 @@ pub(crate) async fn run(rng: &mut StdRng, mut store: RealStore, blows: Blows, bo
             store.service.resume();
         }
     }
+    // The store is back for good: the clients must get on without a restart of the server.
     let (since, before) = (Instant::now(), book.requests());
     while book.requests() < before + AFTERWARDS {
         let done = book.requests() - before;

@@ -143,6 +143,8 @@ async fn try_once(
     // A read of its own write, at the end.
     let own = Op::get(&request.writes[0]);
 
+    // The shape decides at which calls a kill can hit the attempt: in one call, between two, or
+    // between many.
     let shape = rng.random_range(0..3);
     if shape == 0 {
         let ops = gets.chain(puts).chain([own]).collect();
@@ -158,6 +160,7 @@ async fn try_once(
     };
     let transaction = opened.transaction.as_deref().expect("an open transaction has a token");
     note_reads(book, attempt, &opened.results);
+    // Recorded before they are sent: the writes may take effect without an answer.
     for key in &request.writes {
         book.write(attempt, key);
     }

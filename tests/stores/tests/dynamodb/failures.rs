@@ -88,6 +88,7 @@ async fn a_page_repeats_only_the_queries_that_failed() {
     for group in &groups {
         store.put(&Name::new(Space::Version, group.clone(), "i"), Bytes::new()).await.expect("all passes");
     }
+    // The third query fails: the scan sends it again, and none of the other seven.
     queries.store(0, Ordering::Relaxed);
     let page = store.scan(Space::Version, b"", None, 1_000).await.expect("seven are answered");
     assert_eq!(
@@ -95,6 +96,7 @@ async fn a_page_repeats_only_the_queries_that_failed() {
         groups.iter().collect::<Vec<_>>()
     );
     assert_eq!(queries.swap(0, Ordering::Relaxed), 8 + 1);
+    // Groups may need a second query in some partitions, but never a whole second round.
     let page = store.groups(Space::Version, b"", None, 20).await.expect("seven are answered");
     assert_eq!(page.groups, groups[..20]);
     let asked = queries.load(Ordering::Relaxed);

@@ -109,6 +109,7 @@ async fn a_restart_without_data_is_noticed() {
             redis::cmd("CONFIG").arg("GET").arg("dir").query(&mut admin(&server)).unwrap();
         (name, place.into())
     };
+    // Without its append-only file the server starts empty.
     let kept = directory.join("kept");
     let file = directory.join("appendonlydir");
 
@@ -125,6 +126,7 @@ async fn a_restart_without_data_is_noticed() {
     assert_eq!(tell::<usize>(&mut admin(&server), "DBSIZE"), 0, "nothing was written");
 
     server.kill();
+    // With the file back in place, the store accepts the server again by itself.
     std::fs::remove_dir_all(&file).expect("the empty server made one");
     std::fs::rename(&kept, &file).expect("the file is there");
     let server = tokio::task::spawn_blocking(move || {
