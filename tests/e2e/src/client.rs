@@ -71,7 +71,8 @@ impl Client {
     /// Sends any call, and returns the answer unchanged.
     ///
     /// # Errors
-    /// [`CallError::NotSent`] and [`CallError::NoAnswer`].
+    /// [`CallError::NotSent`] if the server cannot be reached, [`CallError::NoAnswer`] if no complete
+    /// answer comes in time.
     pub async fn raw(
         &self,
         method: Method,
@@ -108,7 +109,8 @@ impl Client {
     /// `POST /v1/transactions`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn begin(&self, begin: &Begin) -> Result<Reply> {
         self.post("/v1/transactions", self.format.encode(begin)).await
     }
@@ -116,7 +118,8 @@ impl Client {
     /// `POST /v1/execute`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn execute(&self, begin: &Begin) -> Result<Reply> {
         self.post("/v1/execute", self.format.encode(begin)).await
     }
@@ -124,7 +127,8 @@ impl Client {
     /// `POST /v1/transactions/{t}/batch`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn batch(&self, transaction: &str, batch: &Batch) -> Result<Reply> {
         self.post(&format!("/v1/transactions/{transaction}/batch"), self.format.encode(batch)).await
     }
@@ -132,7 +136,8 @@ impl Client {
     /// `POST /v1/transactions/{t}/commit`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn commit(&self, transaction: &str, commit: &Commit) -> Result<Reply> {
         self.post(&format!("/v1/transactions/{transaction}/commit"), self.format.encode(commit)).await
     }
@@ -141,7 +146,8 @@ impl Client {
     /// transaction, or never knew it, answers from the request's record.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn commit_of(&self, transaction: &str, request: &str, commit: &Commit) -> Result<Reply> {
         let kind = self.format.content_type();
         let headers = [("content-type", kind), ("accept", kind), ("idempotency-key", request)];
@@ -157,7 +163,8 @@ impl Client {
     /// `POST /v1/transactions/{t}/abort`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn abort(&self, transaction: &str) -> Result<()> {
         let path = format!("/v1/transactions/{transaction}/abort");
         accepted(self.raw(Method::POST, &path, &[], Bytes::new()).await?).map(|_| ())
@@ -166,7 +173,8 @@ impl Client {
     /// `PUT /v1/transactions/{t}/keys/{key}`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn put(&self, transaction: &str, key: &str, value: impl Into<Bytes>) -> Result<()> {
         let path = format!("/v1/transactions/{transaction}/keys/{}", encode(key));
         accepted(self.raw(Method::PUT, &path, &[], value).await?).map(|_| ())
@@ -176,7 +184,8 @@ impl Client {
     /// page.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn list(&self, transaction: &str, prefix: &str, limit: u32) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         let mut after = String::new();
@@ -216,7 +225,8 @@ impl Client {
     /// `GET /v1/requests/{id}`
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError::NotSent`] or [`CallError::NoAnswer`] if no answer comes, [`CallError::Refused`]
+    /// if the answer is a problem.
     pub async fn request(&self, id: &str) -> Result<Request> {
         let path = format!("/v1/requests/{}", encode(id));
         let body = self.get(&path).await?;

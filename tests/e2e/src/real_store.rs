@@ -41,7 +41,7 @@ impl RealStore {
     /// keys are all read atomic: for tests of what that level costs or allows.
     ///
     /// # Panics
-    /// As [`RealStore::start`], and if the store cannot be initialised.
+    /// If [`RealStore::start`] panics, or if the store cannot be initialised.
     pub fn start_read_atomic(kind: Kind) -> Option<RealStore> {
         let store = RealStore::start(kind)?;
         let made = ["store", "init", &store.url(), "--isolation", "=read_atomic"];
@@ -63,7 +63,7 @@ impl RealStore {
     /// Starts `aft serve` on the store; `more` are further arguments.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// If [`Server::start`] panics.
     pub fn serve(&self, more: &[&str]) -> Server {
         Server::start_in(&self.url(), more, &self.environment())
     }

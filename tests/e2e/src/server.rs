@@ -43,7 +43,7 @@ impl Server {
     /// Starts a server with further arguments.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// If [`Server::start`] panics.
     pub fn start_with(store: &str, more: &[&str]) -> Server {
         Starting::spawn(store, more).listening()
     }
@@ -51,7 +51,7 @@ impl Server {
     /// Starts a server with further arguments and further variables in its environment.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// If [`Server::start`] panics.
     pub fn start_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
         Starting::spawn_in(store, more, environment).listening()
     }
@@ -60,7 +60,7 @@ impl Server {
     /// times that nodes share are changed first.
     ///
     /// # Panics
-    /// As [`Server::start`], and if the times cannot be changed.
+    /// If [`Server::start`] panics, or if the times cannot be changed.
     pub fn start_with_other_times(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
         // A local store is held by one process, so no times are shared.
         if !store.starts_with("local:") {
@@ -74,7 +74,7 @@ impl Server {
     /// Starts a server on the local store in `directory`.
     ///
     /// # Panics
-    /// As [`Server::start`].
+    /// If [`Server::start`] panics.
     pub fn on(directory: &Path) -> Server {
         Server::start(&local(directory))
     }
@@ -234,7 +234,7 @@ impl Starting {
     /// Spawns a server with further variables in its environment.
     ///
     /// # Panics
-    /// As [`Starting::spawn`].
+    /// If [`Starting::spawn`] panics.
     pub fn spawn_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Starting {
         let anywhere: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let arguments = [&["serve", "--store", store], anywhere, more].concat();

@@ -45,7 +45,7 @@ impl Bucket {
     /// Opens the store at `url` with the server's keys.
     ///
     /// # Errors
-    /// As [`S3Store::open`].
+    /// The errors of [`S3Store::open`].
     pub async fn open(&self, url: &str) -> Result<Arc<S3Store>, OpenError> {
         S3Store::open(url, &self.options()).await.map(Arc::new)
     }

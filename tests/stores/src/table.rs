@@ -52,7 +52,7 @@ impl Table {
     /// Opens the store at `url` with the server's keys.
     ///
     /// # Errors
-    /// As [`DynamoDbStore::open`].
+    /// The errors of [`DynamoDbStore::open`].
     pub async fn open(&self, url: &str) -> Result<Arc<DynamoDbStore>, OpenError> {
         DynamoDbStore::open(url, &self.options()).await.map(Arc::new)
     }

@@ -58,9 +58,9 @@ async fn a_transaction_costs_the_documented_requests() {
     let writer = node(store.clone()).await;
     expect(&front.take(), &[&[("GET store", 2), ("PUT store", 1)][..], &LOOKED].concat());
 
-    // The first commit of a node, of 10 small writes. The node reads the mark and the time in one
-    // request. One answer of a server that reports whole seconds leaves the bounds wide, so the
-    // written keys are listed. Then record and entries go in one round trip.
+    // The first commit of a node, of 10 small writes. The node reads the mark, and at the same time
+    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide, so
+    // the written keys are listed. Then record and entries go in one round trip.
     let before = store.costs().expect("it charges");
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();

@@ -76,9 +76,9 @@ async fn a_transaction_costs_the_documented_requests() {
         assert!(counted(&seen).keys().all(|what| once.iter().any(|(known, _)| known == what)));
     }
 
-    // The first commit of a node, of 10 small writes. The node reads the mark and the time beside
-    // it. One answer of a server that reports whole seconds leaves the bounds wide, so the written
-    // keys are listed. Then record and entries go in one round trip.
+    // The first commit of a node, of 10 small writes. The node reads the mark, and at the same time
+    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide, so
+    // the written keys are listed. Then record and entries go in one round trip.
     let before = so_far(&store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
