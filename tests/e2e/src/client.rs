@@ -71,8 +71,8 @@ impl Client {
     /// Sends any call, and returns the answer unchanged.
     ///
     /// # Errors
-    /// [`CallError::NotSent`] if the server cannot be reached, [`CallError::NoAnswer`] if no complete
-    /// answer comes in time.
+    /// [`CallError::NotSent`] if the server cannot be reached, [`CallError::NoAnswer`] if no
+    /// complete answer comes in time.
     pub async fn raw(
         &self,
         method: Method,

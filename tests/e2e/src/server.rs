@@ -192,7 +192,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already dead is as good.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         wall_clock::forget(self.child.id());
@@ -270,7 +270,7 @@ impl Starting {
 impl Drop for Starting {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Already dead is as good.
+            // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
             wall_clock::forget(child.id());

@@ -1,4 +1,4 @@
-//! The versions that servers gave to commits, and the stamps that they are in a history.
+//! The versions that servers give to commits, and their stamps in a history.
 
 use std::collections::BTreeMap;
 

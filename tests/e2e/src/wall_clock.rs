@@ -4,7 +4,7 @@
 //! it to the wall clock. Monotonic clocks stay right, as they do when an operator or a time server
 //! sets a clock. The offset may change while processes run.
 //!
-//! `AFT_SKIP_SERVICES=faketime` leaves these tests out, and says so.
+//! `AFT_SKIP_SERVICES=faketime` leaves these tests out; they then count as skipped.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ async fn http2_with_prior_knowledge_is_served() {
             async move { client.batch(&transaction, &batch).await }
         })
         .collect();
-    // All at once, over one connection.
+    // All concurrently, over one connection.
     for put in futures::future::join_all(puts).await {
         put.expect("an undisturbed server answers");
     }

@@ -59,8 +59,8 @@ async fn a_transaction_costs_the_documented_requests() {
     expect(&front.take(), &[&[("GET store", 2), ("PUT store", 1)][..], &LOOKED].concat());
 
     // The first commit of a node, of 10 small writes. The node reads the mark, and at the same time
-    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide, so
-    // the written keys are listed. Then record and entries go in one round trip.
+    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide,
+    // so the written keys are listed. Then record and entries go in one round trip.
     let before = store.costs().expect("it charges");
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
@@ -325,7 +325,7 @@ async fn a_commit_costs_a_request_a_piece_all_at_once() {
     let body = store.get(&Name::new(Space::Version, "stock/tea 9", "winner")).await.unwrap().unwrap().0;
     assert_eq!(body, "winner 9");
     front.take();
-    // Without a record; and without anything.
+    // A commit without a record, and an empty one.
     let entry = Writes { create: None, ..writes("none", "alone", 1) };
     assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
     expect(&front.take(), &[("PUT version", 1)]);

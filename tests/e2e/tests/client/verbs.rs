@@ -17,7 +17,7 @@ async fn open(client: &Client, request: impl Into<Request>) -> Transaction {
     }
 }
 
-/// Keys that are easily mistaken for something else in a path.
+/// Keys that a careless encoding would mistake for another part of a path.
 const STRANGE_KEYS: &[&str] =
     &["/a", "a//b", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
 

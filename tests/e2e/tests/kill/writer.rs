@@ -35,9 +35,9 @@ struct Request {
 enum End {
     /// An attempt of the request has committed: this one or, if replayed, another one.
     Known(Box<Reply>),
-    /// It did not commit and never will.
+    /// The attempt did not commit and never will.
     NoEffect,
-    /// It may have committed.
+    /// The attempt may have committed.
     Unknown,
 }
 

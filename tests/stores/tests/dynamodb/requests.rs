@@ -77,8 +77,8 @@ async fn a_transaction_costs_the_documented_requests() {
     }
 
     // The first commit of a node, of 10 small writes. The node reads the mark, and at the same time
-    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide, so
-    // the written keys are listed. Then record and entries go in one round trip.
+    // asks for the time. One answer of a server that reports whole seconds leaves the bounds wide,
+    // so the written keys are listed. Then record and entries go in one round trip.
     let before = so_far(&store);
     let reply = run(&writer, (0..KEYS).map(put_small).collect()).await;
     let acknowledged = Instant::now();
@@ -100,7 +100,7 @@ async fn a_transaction_costs_the_documented_requests() {
     assert!(pieces.iter().all(|one| one.to < acknowledged), "all is durable before the answer");
     let (writes, reads, dollars) = since(&store, before);
     println!("commit of {KEYS} small writes: {writes} write units, {reads} read units, {dollars} dollars");
-    // DynamoDB Local counts nothing for a query that finds nothing.
+    // DynamoDB Local counts no units for a query that finds nothing.
     assert_eq!((writes, reads), (1.0 + KEYS as f64, asked as f64));
     assert!((dollars - (11.0 * 0.625e-6 + reads * 0.125e-6)).abs() < 1e-12, "{dollars}");
 
@@ -317,7 +317,7 @@ async fn a_commit_costs_a_put_and_concurrent_batches() {
     let last = Name::new(Space::Version, "stock/tea 99", "winner");
     assert_eq!(store.get(&last).await.unwrap().expect("it was put").0, "winner 99");
     front.take();
-    // Without a record; and without anything.
+    // A commit without a record, and an empty one.
     let entry = Writes { create: None, ..writes("none", "alone", 1) };
     assert_eq!(store.commit(entry).await, Committed { created: None, puts: vec![Ok(())] });
     expect(&front.take(), &[("PutItem version", 1)]);
