@@ -31,7 +31,7 @@ const GROWS_ONLY: Duration = Duration::from_secs(90);
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 #[test]
-#[ignore = "long: takes half an hour; see the top of this file"]
+#[ignore = "long, half an hour: AFT_BIN=target/release/aft cargo test --release -p aft-e2e --test overwritten -- --ignored --nocapture"]
 fn redis_keeps_the_versions_of_some_minutes() {
     let Some(store) = RealStore::start_read_atomic(Service::Redis) else { return };
     let minutes = std::env::var("AFT_OVERWRITTEN_MINUTES")
