@@ -1,19 +1,21 @@
-//! Clocks as functions of true time, and the faults that bend them.
+//! Clocks as functions of true time, and the faults that make them wrong.
 //!
-//! Nothing but this file turns true time into what a host or the store shows. Promises are judged by true time.
+//! Only this file turns true time into the time that a host or the store reads. Promises are judged by
+//! true time.
 
 use aft_core::clock::Now;
 
-/// A pause of a host, by the clocks that go on while it lasts.
+/// A kind of pause of a host, by which of its clocks keep running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pause {
-    /// The process alone does not run: every clock goes on.
+    /// Only the process stops: every clock keeps running.
     Process,
-    /// The machine sleeps: the monotonic clock does not count it.
+    /// The machine sleeps: the monotonic clock stops.
     Suspended,
-    /// The machine is paused from outside, and its wall clock is set afterwards: nothing else counts it.
+    /// The machine is paused from outside, and its wall clock is set right afterwards: the other
+    /// clocks stop.
     Machine,
-    /// The machine is paused from outside: no clock of the host shows it.
+    /// The machine is paused from outside: all clocks of the host stop, so none shows the pause.
     Unseen,
 }
 
@@ -22,24 +24,24 @@ impl Pause {
     pub const ALL: [Pause; 4] = [Pause::Process, Pause::Suspended, Pause::Machine, Pause::Unseen];
 }
 
-/// A million: drift is counted in parts of it.
+/// One million: drift is counted in parts per million.
 const MILLION: i128 = 1_000_000;
 
 /// The clocks of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostClocks {
-    /// True time at which the monotonic clock would have read 0, moved on by pauses that it does not count.
+    /// The true time at which the monotonic clock read 0, moved on by each pause that it did not count.
     mono_zero_ms: u64,
-    /// The same of the clock that counts suspension.
+    /// The same for the clock that counts suspension.
     boot_zero_ms: u64,
     /// The wall clock minus true time.
     pub wall_offset_ms: i64,
-    /// The monotonic clocks gain so many milliseconds in a million.
+    /// The drift of the monotonic clocks: the milliseconds that they gain in a million.
     pub drift_ppm: i64,
 }
 
 impl HostClocks {
-    /// Returns clocks that began at a true time, without an error.
+    /// Returns correct clocks whose monotonic clocks read 0 at the true time `zero_ms`.
     pub fn new(zero_ms: u64) -> HostClocks {
         HostClocks { mono_zero_ms: zero_ms, boot_zero_ms: zero_ms, wall_offset_ms: 0, drift_ppm: 0 }
     }
@@ -50,7 +52,7 @@ impl HostClocks {
         u64::try_from(shown).expect("clocks stay near the present")
     }
 
-    /// Returns the clocks at a true time; the wall clock goes forward in steps of `grain_ms`.
+    /// Returns what the clocks read at `true_ms`. The wall clock advances in steps of `grain_ms`.
     pub fn at(&self, true_ms: u64, grain_ms: u64) -> Now {
         let wall_ms = true_ms.checked_add_signed(self.wall_offset_ms).expect("clocks stay near the present");
         Now {
@@ -60,8 +62,9 @@ impl HostClocks {
         }
     }
 
-    /// Returns the first true time at which the monotonic clock shows at least `mono_ms`.
+    /// Returns the first true time at which the monotonic clock reads at least `mono_ms`.
     pub fn true_ms(&self, mono_ms: u64) -> u64 {
+        // The quotient is rounded: start a little before it and step to the exact millisecond.
         let guess = i128::from(mono_ms) * MILLION / (MILLION + i128::from(self.drift_ppm));
         let mut elapsed = u64::try_from(guess).expect("clocks stay near the present").saturating_sub(2);
         while self.drifted(elapsed) < mono_ms {
@@ -70,7 +73,7 @@ impl HostClocks {
         self.mono_zero_ms + elapsed
     }
 
-    /// Applies a pause that has just ended.
+    /// Applies a pause of `span_ms` that has just ended.
     pub fn paused(&mut self, kind: Pause, span_ms: u64) {
         match kind {
             Pause::Process => {}
@@ -90,35 +93,35 @@ impl HostClocks {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StoreClock {
     offset_ms: i64,
-    /// The resolution of what its answers say.
+    /// The resolution of the time in its answers, in milliseconds.
     pub span_ms: u64,
     /// The true time at which it was last set to another offset.
     pub stepped_ms: Option<u64>,
 }
 
 impl StoreClock {
-    /// Returns a clock that is right, to the millisecond.
+    /// Returns a correct clock with a resolution of a millisecond.
     pub fn new() -> StoreClock {
         StoreClock { offset_ms: 0, span_ms: 1, stepped_ms: None }
     }
 
-    /// Returns a clock that is off by `offset_ms` from true time and says `span_ms` at a time.
+    /// Returns a clock that is off by `offset_ms` from true time, with a resolution of `span_ms`.
     pub fn with(offset_ms: i64, span_ms: u64) -> StoreClock {
         StoreClock { offset_ms, span_ms, stepped_ms: None }
     }
 
-    /// Returns the store's time at a true time.
+    /// Returns the store's time at `true_ms`.
     pub fn at(&self, true_ms: u64) -> u64 {
         true_ms.checked_add_signed(self.offset_ms).expect("clocks stay near the present")
     }
 
-    /// Returns the store's time as an answer carries it.
+    /// Returns the store's time at `true_ms` as an answer carries it, rounded down to the resolution.
     pub fn shown_at(&self, true_ms: u64) -> u64 {
         let at = self.at(true_ms);
         at - at % self.span_ms
     }
 
-    /// Sets the clock to another offset.
+    /// Sets the clock's offset, at `true_ms`.
     pub fn set(&mut self, offset_ms: i64, true_ms: u64) {
         if offset_ms != self.offset_ms {
             self.stepped_ms = Some(true_ms);
@@ -143,7 +146,7 @@ mod tests {
     use super::{HostClocks, Pause};
 
     #[test]
-    fn a_wake_comes_when_the_clock_shows_it() {
+    fn a_wake_is_the_first_millisecond_at_which_the_clock_has_reached_it() {
         for drift_ppm in [-200, -1, 0, 1, 200] {
             let clocks = HostClocks { drift_ppm, ..HostClocks::new(1_000_000) };
             for mono_ms in [0, 1, 4_999, 5_000, 123_456, 86_400_000] {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pause_shows_on_its_clocks() {
+    fn each_kind_of_pause_stops_its_own_clocks() {
         let check = |kind: Pause, mono: u64, boot: u64, wall: u64| {
             let mut clocks = HostClocks::new(0);
             let before = clocks.at(5_000, 1);

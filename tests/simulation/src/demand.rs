@@ -1,7 +1,8 @@
-//! After healing: what must be so within a bound of time, whatever happened before.
+//! The demands after healing: what must hold within a bounded time, no matter what happened before.
 //!
-//! Every open transaction ends; fresh transactions on every node read the newest version of every key (P7, P9) and are not refused without end;
-//! when everything that waits for time has had its time, nothing is left in the store but what the protocol allows.
+//! Every open transaction ends. Fresh transactions on every node read the newest version of every key
+//! (P7, P9), and retries do not meet `SnapshotGone` for ever. Once every wait has passed, the store
+//! holds only what the protocol allows.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +14,16 @@ use crate::audit::{Verdict, blob_parts, blobs_of, broken};
 use crate::reference::Reference;
 use crate::world::World;
 
-/// Demands that all that was open has ended, and every verb was replied to.
+/// Demands that every verb was replied to and every transaction has ended.
 pub fn demand_ended(world: &World) -> Verdict {
     let waiters = world.waiters();
     if waiters > 0 {
         return broken(
             "every verb gets exactly one reply",
-            format!("{waiters} have had none, long after healing"),
+            format!("{waiters} verbs have had no reply, long after healing"),
         );
     }
-    // A guest that is frozen drops what is open when it goes on.
+    // A frozen guest is left out: it ends its open transactions when it resumes.
     for (number, host) in world.hosts.iter().enumerate().filter(|(_, host)| host.paused.is_none()) {
         let open = host.node.as_ref().map_or(0, aft_core::Node::open_transactions);
         if open > 0 {
@@ -35,12 +36,13 @@ pub fn demand_ended(world: &World) -> Verdict {
     Ok(())
 }
 
-/// Demands that a transaction that has read some keys saw the newest versions: of all commits, or of those that count before a sweep.
+/// Demands that `reader` saw the newest version of each key that it read: of all commits if `all`,
+/// otherwise of those that count before a sweep has passed.
 pub fn demand_newest(world: &World, reader: &Attempt, all: bool) -> Verdict {
     let reference = Reference::new(&world.audit);
     for (key, seen) in &reader.read {
         let newest = reference.newest(key, all);
-        // Before a sweep has passed, nobody owes what was reported after the reader had begun.
+        // Before a sweep has passed, the reader need not see what was reported after it began.
         let told = reader.told_before.get(key);
         let newest = newest.filter(|(txn, _)| all || told.is_some_and(|told| told >= txn));
         let right = match (newest, seen) {
@@ -62,14 +64,15 @@ pub fn demand_newest(world: &World, reader: &Attempt, all: bool) -> Verdict {
     Ok(())
 }
 
-/// Demands that nothing is left over: of each key its newest value, the records that these lead to with their blobs, and what answers for
-/// used names where the store cannot delete by tag.
+/// Demands that the store holds nothing else than the newest value of each key, the records of these
+/// with their blobs, and, where the store cannot delete by tag, stubs in the place of records.
 pub fn demand_clean(world: &World) -> Verdict {
     let reference = Reference::new(&world.audit);
     let remaining = reference.remaining();
     let store = &world.store;
     let rule = "section 8: nothing is left over";
     let stays = "P6: what is not superseded stays";
+    // Entries: exactly those of the newest values.
     for (key, entry) in store.all_entries() {
         if !remaining.get(&entry.txn).is_some_and(|(_, keys)| keys.contains(key)) {
             return broken(rule, format!("a version entry of {key}: {entry:?}"));
@@ -87,6 +90,7 @@ pub fn demand_clean(world: &World) -> Verdict {
             return broken(stays, format!("{txn}: {held:?}"));
         }
     }
+    // Nothing else under the names of requests.
     for (hash, (body, _)) in &store.commits {
         let right = match body {
             Body::Record(record) => remaining.contains_key(&record.txn),
@@ -94,7 +98,7 @@ pub fn demand_clean(world: &World) -> Verdict {
                 let commit = world.audit.commits.get(&stub.txn.attempt);
                 !store.abilities.delete_if && commit.is_some_and(|commit| commit.record.named)
             }
-            // Another attempt of the request may still put its record there.
+            // Without deletion by tag it stays: another attempt's record may still replace it.
             Body::Aborted(_) => !store.abilities.delete_if,
             Body::Part(_)
             | Body::Format(_)
@@ -108,6 +112,7 @@ pub fn demand_clean(world: &World) -> Verdict {
             return broken(rule, format!("under the name of request {hash}: {body:?}"));
         }
     }
+    // Blobs: those of the remaining records.
     let needed: BTreeSet<_> = remaining
         .values()
         .flat_map(|(record, _)| blobs_of(record))
@@ -117,7 +122,7 @@ pub fn demand_clean(world: &World) -> Verdict {
     if let Some(missing) = needed.difference(&held).next() {
         return broken(stays, format!("the blob part {missing:?}"));
     }
-    // Blobs that a committed transaction put and did not use go with its record.
+    // Parts that a committed transaction put and did not use stay as long as its record.
     let unused = |(group, _, _): &&(BlobGroup, u32, u32)| {
         remaining.values().all(|(record, _)| record.txn.attempt != group.attempt)
     };

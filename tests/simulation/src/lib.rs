@@ -1,14 +1,25 @@
-//! The simulator: a driver for aft-core with time, faults and a store of its own.
+//! The simulator: drives aft-core with simulated time, faults and a model of the store.
 //!
-//! One thread, no I/O, no real clock: a run is a function of its seed. Two schedulers drive one [`world`]:
+//! One thread, no I/O, no real clock: a run is a function of its seed. Two schedulers drive one
+//! [`world`]:
 //!
-//! * [`simulate()`] draws interleavings and faults from a seed, heals, and demands;
+//! * [`simulate()`] draws interleavings and faults from a seed, then heals the world and checks that
+//!   it recovered;
 //! * [`explore`] enumerates every interleaving of a small world, and every crash between two outputs.
 //!
-//! Code map: [`model`] the store · [`clocks`] true time and what shows of it · [`script`] what clients are to do, [`attempt`] how far each has
-//! come · [`world`] all that there is, of which [`hosts`] and store calls under way ([`flights`]) · `client` sends verbs, `replies` judges replies · [`trace`] the story · [`audit`] judges every effect on the store, `locks` those of checked keys · `serial` judges their order ·
-//! `oracle` judges every read · [`reference`] what a perfect shim would hold · [`past`] the history checker's opinion · [`demand`] what must be so after
-//! healing · [`draw`] what a seed means · [`random`] the streams.
+//! Code map, in the order in which a run passes through it:
+//!
+//! * setting up: [`draw`] turns a seed into a plan, [`random`] gives the streams of random numbers,
+//!   [`scenario`] builds the small worlds;
+//! * state: [`world`] holds everything, with the [`hosts`] and their [`clocks`], the store ([`model`])
+//!   and the store calls in flight ([`flights`]);
+//! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends verbs;
+//! * judging: [`audit`] judges every effect on the store, `locks` those of checked keys, `serial` the
+//!   order of serializable transactions, `conditional` conditions and sums, `replies` every reply,
+//!   `oracle` every read;
+//! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the contents
+//!   of a perfect shim), and [`past`] asks the history checker for a second opinion;
+//! * [`trace`] keeps the story of a run.
 
 pub mod attempt;
 pub mod audit;

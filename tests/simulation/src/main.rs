@@ -3,7 +3,7 @@
 //! ```text
 //! aft-simulation --seed X [--trace]      one seed; with its story
 //! aft-simulation --seeds N [--seed X]    N seeds from X on
-//! aft-simulation --minutes N [--seed X]  seeds from X on for so long
+//! aft-simulation --minutes N [--seed X]  seeds from X on for N minutes
 //!                [--bug NAME]            with a fault planted in the core
 //! ```
 //! Exit code 1 if a promise was broken; the seed and how to replay it are printed.
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aft_core::bug::Bug;
 use aft_simulation::{Options, simulate};
 
-/// Between two lines of progress.
+/// The time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 struct Arguments {
@@ -29,8 +29,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments { seed: 1, seeds: 1, until: None, options: Options::default() };
     while let Some(word) = words.next() {
         let mut number = |name: &str| -> Result<u64, String> {
-            let text = words.next().ok_or_else(|| format!("{name} needs a number"))?;
-            text.parse().map_err(|_| format!("{name} needs a number, not {text}"))
+            let text = words.next().ok_or_else(|| format!("{name} needs a number after it"))?;
+            text.parse().map_err(|_| format!("{name} needs a whole number, not {text:?}"))
         };
         match word.as_str() {
             "--seed" => arguments.seed = number("--seed")?,
@@ -43,11 +43,13 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--bug" => {
                 let name = words.next().unwrap_or_default();
                 let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
-                arguments.options.bug = Some(bug.ok_or_else(|| format!("no bug is called {name:?}"))?);
+                arguments.options.bug = Some(bug.ok_or_else(|| {
+                    format!("--bug {name:?}: no planted bug has this name; shim/core/src/bug.rs lists them")
+                })?);
             }
             other => {
                 return Err(format!(
-                    "{other} is not known: --seed X, --seeds N, --minutes N, --trace, --bug NAME"
+                    "unknown argument {other:?}; use --seed X, --seeds N, --minutes N, --trace, --bug NAME"
                 ));
             }
         }
@@ -63,7 +65,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    std::panic::set_hook(Box::new(|_| {})); // a panic of the core is reported as a violation, with its seed
+    // `simulate` reports a panic of the core as a violation, with its seed: no need to print it twice.
+    std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let mut said = started;
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();

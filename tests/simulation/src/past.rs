@@ -1,4 +1,5 @@
-//! The history of a run, for the checker that also judges the real system (`aft-history`): a second opinion, from what clients saw alone.
+//! The history of a run, for the checker that also judges the real system (`aft-history`): a second
+//! opinion, based only on what clients saw.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,9 @@ use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::audit::{Verdict, broken};
 use crate::world::World;
 
-/// Judges what all attempts of a world saw and wrote.
+/// Judges what all attempts of `world` read and wrote.
 pub fn judge_history(world: &World) -> Verdict {
+    // The checker wants the order of versions as ranks: TxnIds are the only order.
     let order: Vec<TxnId> = {
         let mut order: Vec<TxnId> = world.audit.commits.values().map(|commit| commit.record.txn).collect();
         order.sort();
@@ -27,7 +29,7 @@ pub fn judge_history(world: &World) -> Verdict {
     match check(&history, &Options { readers: Readers::All, ..Options::default() }) {
         Ok(report) if report.is_clean() => Ok(()),
         Ok(report) => broken("the history checker agrees", format!("{:?}", report.violations().first())),
-        Err(malformed) => broken("the history is one", format!("{malformed:?}")),
+        Err(malformed) => broken("the history is well formed", format!("{malformed:?}")),
     }
 }
 
@@ -37,14 +39,16 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
     let place = |key: &Key| {
         world.keys.iter().position(|other| other == key).expect("a world's keys are known") as u64
     };
-    // One value a key and attempt; 0 is "never written".
+    // One value for each key and attempt, as the checker identifies writers by values; 0 is "never
+    // written".
     let value = |writer: u64, key: &Key| Value(1 + writer * world.keys.len() as u64 + place(key));
     for (key, seen) in &attempt.read {
         match seen {
             Seen::Version(txn) => {
                 transaction.read(place(key), value(attempt_number(txn.attempt) as u64, key));
             }
-            // Never written; or deleted, by a tombstone that has gone: then the read does not say which.
+            // If a tombstone was ever committed here, the read does not say whether it found the key
+            // unwritten or deleted, and the checker is not given it.
             Seen::Absent if world.audit.tombstones_since(key, TxnId::ZERO).next().is_none() => {
                 transaction.read(place(key), Value::ABSENT)
             }
@@ -59,6 +63,7 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
     for key in &written {
         transaction.write(place(key), value(number, key));
     }
+    // The record decides. A commit without a record wrote nothing and had no request ID.
     transaction.outcome = match (committed, attempt.ended()) {
         (Some(_), Some(Ended::Committed(_))) => Outcome::Committed,
         (Some(_), _) => Outcome::Unknown,

@@ -1,4 +1,5 @@
-//! One seeded tree of random streams: SplitMix64, with a branch for every purpose, so that a change in one does not shift the others.
+//! A seeded tree of random streams: SplitMix64, with a branch for each purpose, so that more draws for
+//! one purpose do not change the numbers of the others.
 
 /// A stream of random numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -8,14 +9,14 @@ pub struct Random(u64);
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
-    /// The root of the tree.
+    /// Returns the root of the tree for `seed`.
     pub fn new(seed: u64) -> Random {
         let mut root = Random(seed);
         root.draw();
         root
     }
 
-    /// A stream of its own for a purpose.
+    /// Returns the stream for `purpose`. It depends on this stream's state, which does not change.
     pub fn branch(&self, purpose: &str) -> Random {
         let folded = purpose.bytes().fold(self.0, |state, byte| {
             (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3) // FNV-1a's prime
@@ -23,7 +24,7 @@ impl Random {
         Random::new(folded)
     }
 
-    /// Any number.
+    /// Draws a number, uniform over all 64-bit values.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,23 +32,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below a bound, which is at least 1.
+    /// Draws a number below `bound`, which must be at least 1.
     pub fn below(&mut self, bound: u64) -> u64 {
-        assert!(bound >= 1, "nothing is below 0");
+        assert!(bound >= 1, "cannot draw a number below 0");
         self.draw() % bound
     }
 
-    /// A number from a range, both ends included.
+    /// Draws a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True with so many chances in a thousand.
+    /// Returns true with a probability of `per_mille` in a thousand.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 
-    /// One of some things.
+    /// Picks one of `things`, which must not be empty.
     pub fn pick<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         &things[self.below(things.len() as u64) as usize]
     }

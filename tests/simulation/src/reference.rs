@@ -1,7 +1,7 @@
-//! The reference model: what a perfect shim would hold, computed from the commits alone.
+//! The reference model: the contents of a perfect shim, computed from the commits alone.
 //!
-//! Commits take effect in the order of their TxnIds; that is all. From it follow the final value of every key, and what may be left in the
-//! store when everything that waits has had its time.
+//! Commits take effect in the order of their TxnIds. From this follow the final value of every key,
+//! and what may be left in the store once every wait has passed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use aft_core::record::{Record, Write};
 
 use crate::audit::{Audit, Commit};
 
-/// What a perfect shim would hold.
+/// The contents of a perfect shim.
 #[derive(Debug)]
 pub struct Reference<'a> {
     /// The commits, in order.
@@ -18,13 +18,14 @@ pub struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// Computes it from what the auditor saw.
+    /// Computes the model from what the auditor saw.
     pub fn new(audit: &'a Audit) -> Reference<'a> {
         let commits = audit.commits.values().map(|commit| (commit.record.txn, commit));
         Reference { commits: commits.collect() }
     }
 
-    /// Returns the newest version of a key, of those whose commit somebody knows or that every reader can meet; of all if `all`.
+    /// Returns the newest version of `key`: of all commits if `all`, otherwise of those that were
+    /// reported or have every entry in place, so that every reader can find them.
     pub fn newest(&self, key: &Key, all: bool) -> Option<(TxnId, &'a Write)> {
         let mut commits = self.commits.iter().rev();
         commits.find_map(|(txn, commit)| {
@@ -33,7 +34,8 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Returns the transactions that have an entry left, each with the keys at which it has.
+    /// Returns the transactions that keep an entry once all else was collected, each with its record
+    /// and the keys of those entries: the newest versions that are values.
     pub fn remaining(&self) -> BTreeMap<TxnId, (&'a Record, Vec<Key>)> {
         let of = |commit: &&'a Commit| {
             let record = &*commit.record;

@@ -1,4 +1,4 @@
-//! What clients are to do: requests with their programs. Who runs them is an [`attempt`](crate::attempt).
+//! Requests and their programs: the work of clients. An [`attempt`](crate::attempt) runs one.
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 
@@ -11,20 +11,20 @@ pub enum Action {
     Put(Key),
     /// Write a tombstone.
     Delete(Key),
-    /// Demand something of the key's committed version.
+    /// Check a condition on the key's committed version.
     Check(Key, Guard),
     /// Add to the number that the key holds.
     Add(Key, i64),
 }
 
-/// What a condition demands.
+/// The demand of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// That the key has no value.
+    /// The key has no value.
     Absent,
-    /// That its value is of the newest version that the client knew when it began.
+    /// The key's version is the newest one that the client knew when it began.
     Version,
-    /// That its value is that version's.
+    /// The key's value has the bytes of that version.
     Value,
 }
 
@@ -40,7 +40,7 @@ impl Action {
         }
     }
 
-    /// Returns true if it belongs to a serializable transaction.
+    /// Returns true for a condition or a sum, which only serializable transactions may have.
     pub fn is_conditional(&self) -> bool {
         match self {
             Action::Check(..) | Action::Add(..) => true,
@@ -58,14 +58,15 @@ pub enum Step {
     List {
         /// The prefix.
         prefix: String,
-        /// At most so many a page.
+        /// The largest number of keys in a page.
         limit: u32,
-        /// At most so many pages, each a verb of its own that continues after the one before.
+        /// The largest number of pages. Each is a separate verb, which continues after the page
+        /// before.
         pages: u32,
-        /// Roll keys up at this text.
+        /// The delimiter at which keys are rolled up into common prefixes.
         delimiter: Option<String>,
     },
-    /// Reserve a blob, store its parts, put it: under a key, or as the request's result.
+    /// Reserve a blob, store its parts, and put it: under the key, or as the request's result.
     Blob(Option<Key>),
     /// Commit.
     Commit,
@@ -73,50 +74,52 @@ pub enum Step {
     Abort,
 }
 
-/// What the outside asks for once.
+/// A request, which the outside asks for once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// Whether it has a request ID. If not, it is a new one at every attempt.
+    /// True if it has a request ID. Without one, every attempt is a request of its own.
     pub named: bool,
     /// Its program.
     pub program: Vec<Step>,
-    /// Send the first batch with the opening, and the commit with the batch before it.
+    /// Send the first batch together with the begin, and the commit with the batch before it.
     pub eager: bool,
     /// Its transactions begin fresh.
     pub fresh: bool,
-    /// Its client takes its time: between two verbs about this many milliseconds pass at most, until the transaction's time is over.
+    /// The longest pause of the client between two verbs, in milliseconds. A slow client may reach
+    /// the transaction's deadline.
     pub dwell_max_ms: u64,
-    /// How long its transaction may stay open.
+    /// The timeout of its transaction, if it asks for one.
     pub timeout_ms: Option<u64>,
-    /// How long its record is kept.
+    /// The time for which its record is kept, if it asks for one.
     pub retention_ms: Option<u64>,
-    /// Attempts do not wait for each other on one node.
+    /// Attempts on one node do not wait for each other.
     pub overlap: bool,
-    /// How long an attempt waits for an open one on its node.
+    /// The time for which an attempt waits for an open one on its node.
     pub wait_ms: u64,
     /// Its transactions are serializable.
     pub checked: bool,
-    /// Batches and listings do not wait for each other's replies, nor does the end of the program for theirs.
+    /// Batches and listings are sent without waiting for earlier replies; so is the program's end.
     pub parallel: bool,
-    /// A commit is sent twice, the second time before the first is replied to.
+    /// The commit is sent twice, the second time before the first was replied to.
     pub twice: bool,
-    /// What is refused for want of a store does not end the program; a commit is then sent again, and after an unknown outcome too.
+    /// A failure of the store does not end the program: a commit is sent again after it, and after an
+    /// unknown outcome.
     pub stubborn: bool,
-    /// Which request ID, by number: another request may use the same one later.
+    /// The number of its request ID. Another request may use the same one later.
     pub id: u32,
-    /// The payload.
+    /// The payload, which gives the fingerprint.
     pub payload: u8,
 }
 
 impl Step {
-    /// A listing of every key, in one page.
+    /// Returns a listing of every key, in one page.
     pub fn list_all() -> Step {
         Step::List { prefix: String::new(), limit: 100, pages: 1, delimiter: None }
     }
 }
 
 impl Request {
-    /// A named request with a program, one verb a step.
+    /// Returns a named request that sends each step of `program` as a verb of its own.
     pub fn new(id: u32, program: Vec<Step>) -> Request {
         Request {
             named: true,
@@ -146,12 +149,12 @@ impl Request {
         batches.flatten()
     }
 
-    /// Returns true if its begin may wait for another attempt.
+    /// Returns true if a begin of it may wait for another attempt.
     pub fn waits(&self) -> bool {
         self.named && !self.overlap && self.wait_ms > 0
     }
 
-    /// The request's hash, for an attempt of it.
+    /// Returns the hash under which `attempt` of this request commits.
     pub fn hash_for(&self, attempt: AttemptId) -> RequestHash {
         let mut hash = [0; 32];
         if self.named {
@@ -163,7 +166,7 @@ impl Request {
         RequestHash(hash)
     }
 
-    /// The payload's fingerprint.
+    /// Returns the payload's fingerprint; an unnamed request has none.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.named.then_some(Fingerprint([self.payload; 32]))
     }

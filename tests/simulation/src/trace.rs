@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The lines of a story, kept outside of the world so that they survive a panic in it.
+/// The lines of a story. All clones share them, so they survive a panic in the world that writes them.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Arc<Mutex<Vec<String>>>);
 
@@ -11,7 +11,7 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
