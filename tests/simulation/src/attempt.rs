@@ -1,10 +1,11 @@
-//! Attempts: executions of a request's program, and what their clients know.
+//! Attempts: executions of a request's program, and the knowledge of their clients.
 //!
-//! Every attempt of a request runs the same program on the same keys, but writes values that name the attempt, so that each read identifies its
-//! writer with no help from the system.
+//! Every attempt of a request runs the same program on the same keys, but writes values that name
+//! the attempt, so that each read identifies its writer without help from the system.
 //!
-//! Several verbs of one attempt may be under way. A batch takes effect when it is replied to, so what the transaction has written is known at every
-//! instant. One batch is not replied to when it takes effect: the one that carries the commit. Its writes are *carried*.
+//! Several verbs of one attempt may be in flight. A batch takes effect when it is replied to, so
+//! the writes of the transaction are known at every instant. The exception is the batch that
+//! carries the commit: it takes effect before its reply. Its writes are *carried*.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,16 +20,16 @@ use bytes::Bytes;
 use crate::conditional::{Base, Sum, number_left, sum_to_come};
 use crate::script::{Action, Request, Step};
 
-/// Blobs have this many parts: more than one, so that half a blob exists.
+/// The number of parts of a blob: more than one, so that a blob can be half stored.
 pub const BLOB_PARTS: u32 = 2;
-/// The bytes of every part of a blob: its content does not matter here.
+/// The number of bytes of each part of a blob. Small, as the content does not matter here.
 pub const BLOB_PART_BYTES: u32 = 4;
-/// Verbs that one attempt has under way at most.
+/// The largest number of verbs that one attempt has in flight.
 const IN_FLIGHT_MAX: usize = 4;
-/// How often a commit is sent at most.
+/// The largest number of times that a commit is sent.
 const COMMITS_MAX: u32 = 8;
 
-/// What a transaction has seen of a key.
+/// The observation that a transaction made of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seen {
     /// A version.
@@ -39,10 +40,10 @@ pub enum Seen {
     Unlisted,
 }
 
-/// How far an attempt is.
+/// The progress of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// Its opening has not been sent.
+    /// Its begin has not been sent.
     Unbegun,
     /// It may send its next verb.
     Ready,
@@ -50,25 +51,25 @@ pub enum Progress {
     Waiting(Ticket),
     /// It stores the parts of a blob.
     Parts {
-        /// For this key, or for the result.
+        /// The key that the blob is for; `None` for the request's result.
         key: Option<Key>,
         /// The group of the attempt's blobs.
         group: BlobGroup,
-        /// The blob.
+        /// The number of the blob in its group.
         number: u32,
-        /// The part that is next.
+        /// The next part to store.
         next: u32,
     },
     /// It will send nothing more.
     Ended(Ended),
 }
 
-/// How an attempt ended, as its client knows.
+/// The end of an attempt, as its client knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ended {
-    /// Acknowledged.
+    /// Its commit was acknowledged; without a TxnId if nothing was stored.
     Committed(Option<TxnId>),
-    /// Another attempt had won.
+    /// Another attempt had committed, as this transaction.
     Replayed(TxnId),
     /// Refused.
     Refused(Refusal),
@@ -79,7 +80,8 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// Of several replies, the one that says most about the transaction.
+    /// Returns how much this says about the transaction: of several replies, the one with the
+    /// highest rank counts.
     fn rank(&self) -> u8 {
         match self {
             Ended::Committed(_) | Ended::Replayed(_) => 3,
@@ -90,28 +92,30 @@ impl Ended {
     }
 }
 
-/// A verb on its way: what its reply is held against.
+/// A verb in flight, with what its reply is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Sent {
-    /// When.
+    /// The true time at which it was sent.
     pub at_ms: u64,
-    /// The keys of the gets in the batch, each with the transaction's own write of it at that point.
+    /// The keys of the gets in the batch, each with the transaction's own write of it at that
+    /// point.
     pub gets: Vec<(Key, Option<Write>)>,
-    /// What the batch writes.
+    /// The writes of the batch.
     pub writes: BTreeMap<Key, Write>,
     /// The batch's conditions.
     pub checks: Vec<(Key, Condition)>,
-    /// The sums of the batch, in order, each with the number that it had written there before.
+    /// The sums of the batch, in order: key, number added, and the number that the transaction
+    /// itself had written there before.
     pub adds: Vec<(Key, i64, Option<i64>)>,
-    /// The number that the batch adds to each key that it has not written since.
+    /// The total that the batch adds to each key, counted from its last write of the key.
     pub sums: BTreeMap<Key, Sum>,
-    /// A page of a listing, and how many more are wanted.
+    /// The page of a listing that it asks for, and the number of pages wanted after it.
     pub list: Option<(ListKeys, u32)>,
     /// This verb commits.
     pub commits: bool,
     /// It is a batch that carries the commit.
     pub carries: bool,
-    /// A blob was asked for: for this key, or for the result.
+    /// It reserves a blob: for this key, or, if the inner option is `None`, for the result.
     pub blob: Option<Option<Key>>,
     /// This verb aborts.
     pub aborts: bool,
@@ -121,110 +125,117 @@ pub struct Sent {
     pub late: bool,
     /// The node had been told to drain before.
     pub draining: bool,
-    /// What the node had shown of every key before it was sent, and since when it knew it.
+    /// The newest transaction at each key that the node had shown before this verb was sent, and
+    /// the time since when the node knew it.
     pub shown: BTreeMap<Key, (TxnId, u64)>,
-    /// The transaction whose commit record the request's name held when it was sent.
+    /// The transaction whose commit record was under the request's name when it was sent.
     pub record_before: Option<TxnId>,
 }
 
 /// One execution of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
-    /// Its transaction.
+    /// The identity of its transaction.
     pub id: AttemptId,
     /// The number of its request.
     pub request: usize,
     /// The host that it goes to.
     pub host: usize,
-    /// The life of the host on which it began.
+    /// The node on which it began: one life of its host.
     pub node: Option<NodeId>,
-    /// The next step of the program.
+    /// The index of the next step of the program.
     pub at: usize,
-    /// Pages to be asked for before the next step.
+    /// The pages to ask for before the next step.
     pub pages: VecDeque<(ListKeys, u32)>,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
-    /// What its client has seen before, as the token says it.
+    /// The session token that its client presents.
     pub session: Session,
-    /// The newest version of each key that its client has committed, or was told that its request had, before.
+    /// The newest version of each key that the client knows, from before, to have been committed by
+    /// it or by another attempt of its request.
     pub known: BTreeMap<Key, TxnId>,
-    /// What its client may pass on, once it committed or was replayed to.
+    /// The session token that its client holds after a commit or a replay.
     pub session_after: Session,
-    /// It began fresh: by its own wish, or its host's nature.
+    /// It began fresh: because it asked to, or because its host is a guest.
     pub fresh: bool,
-    /// The newest version of each key that somebody knew to have committed when it began.
+    /// The newest version of each key that had been reported as committed when it began.
     pub told_before: BTreeMap<Key, TxnId>,
-    /// The same for its conditions, if it has any: with the bytes of a value that its record has.
+    /// The same, kept only if it has conditions or sums, with the bytes of each value that is in
+    /// its record.
     pub told_values: BTreeMap<Key, (TxnId, Option<Bytes>)>,
     /// When it began, its node knew the mark that the store held.
     pub mark_known: bool,
-    /// The least mark that any listing can carry on which it rests.
+    /// The lowest mark that any listing may carry that it reads from.
     pub mark_least: TxnId,
-    /// Its host was paused without any sign, and had not heard the store's time since when the attempt began, or after it.
+    /// Its host went through a pause that no clock showed: during the attempt, or before it without
+    /// having heard the store's time since.
     pub blind: bool,
-    /// What it has seen so far.
+    /// The observations that it has made so far.
     pub read: BTreeMap<Key, Seen>,
-    /// Keys of its own writes that stood in a listed page: the node chose a committed version for each beside the others, which its client was not told.
+    /// Keys for which the node chose a committed version that the client was not told, such as keys
+    /// of its own writes within a listed page. The choice still rules out versions of other keys.
     pub unseen: BTreeSet<Key>,
-    /// What it has written so far.
+    /// Its writes that have taken effect so far.
     pub writes: BTreeMap<Key, Write>,
-    /// What the batch writes that carries the commit.
+    /// The writes of the batch that carries the commit.
     pub carried: BTreeMap<Key, Write>,
     /// The conditions of batches that took effect.
     pub checks: Vec<(Key, Condition)>,
     /// The conditions of the batch that carries the commit.
     pub carried_checks: Vec<(Key, Condition)>,
-    /// What that batch adds; `carried` has a place for each.
+    /// The sums of that batch; `carried` has a placeholder for each.
     pub sums: BTreeMap<Key, Sum>,
-    /// Writes of a refused batch that carried the commit: entries of it may still land, and count for nothing.
+    /// The writes of a rejected batch that carried the commit: its entries may still land, but are
+    /// dead.
     pub dropped: BTreeMap<Key, Write>,
     /// Keys that other batches have written since that one was sent.
     pub overtaken: BTreeSet<Key>,
-    /// The last blob that it gave as its result.
+    /// The last blob that it put as its result.
     pub large_result: Option<LargeResult>,
-    /// How many writes it made: names its values.
+    /// The number of writes that it made, from which its values get their names.
     pub write_count: u32,
-    /// How often its commit was sent.
+    /// The number of times that its commit was sent.
     pub commits: u32,
-    /// Conflicts in a row that its request has met before.
+    /// The number of conflicts in a row that earlier attempts of its request met.
     pub conflicts: u32,
     /// Its abort was sent.
     pub abort_sent: bool,
-    /// When its opening was sent.
+    /// The true time at which its begin was sent.
     pub begun_ms: u64,
-    /// How long its host stood still before its transaction was opened: a begin that waits for another attempt looks its request up afterwards, and
-    /// its time counts from then on.
+    /// The time for which its host was paused before its transaction was opened. It moves the
+    /// deadline: a begin that waits for another attempt looks its request up afterwards, and its
+    /// timeout counts from then on.
     pub stood_ms: u64,
     /// Its transaction may be open on its node.
     pub open: bool,
     /// Its transaction was opened for certain, and has not ended.
     pub opened: bool,
-    /// Its node has said that it committed nothing, whether its client has heard of it or not.
+    /// Its node has noted that it did not commit, even if its client has not heard so.
     pub gave_up: bool,
-    /// When the oldest verb was sent whose choices may be held in the read set although its client was not told of them all: it was refused, or its
-    /// page was cut.
+    /// The time at which the oldest verb was sent of those whose choices may be in the read set
+    /// without the client knowing all of them: the verb was rejected, or its page was cut short.
     pub held_ms: Option<u64>,
-    /// The verbs under way.
+    /// The verbs in flight.
     pub in_flight: BTreeMap<Ticket, Sent>,
-    /// A commit was told that its outcome is not known: no later refusal makes it known.
+    /// The reply to a commit that its outcome is unknown. No later rejection makes it known.
     pub in_doubt: Option<Refusal>,
-    /// The batch that carried the commit was refused for want of a store: its writes may have taken effect.
+    /// The batch that carried the commit failed with the store: its writes may have taken effect.
     pub carried_in_doubt: bool,
-    /// How it ends, once nothing is under way.
+    /// Its end, which holds once nothing is in flight.
     pub outcome: Option<Ended>,
 }
 
-/// Returns true if a write may be a sum.
+/// Returns true if `meta` may describe the value of a sum.
 fn is_sum(meta: &Meta) -> bool {
     meta.kind == Kind::Inline && (1..=SUM_BYTES_MAX as u64).contains(&meta.size)
 }
 
-/// The attempt's number, from its id.
+/// Returns the number of an attempt, which its id contains.
 pub fn attempt_number(id: AttemptId) -> usize {
     u32::from_be_bytes([id.0[12], id.0[13], id.0[14], id.0[15]]) as usize
 }
 
-/// The id of an attempt, in the layout of a UUIDv7: milliseconds first.
+/// Returns the id of an attempt, in the layout of a UUIDv7: milliseconds first, its number last.
 pub fn attempt_id(ms: u64, number: usize) -> AttemptId {
     let mut id = [0; 16];
     id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
@@ -235,7 +246,7 @@ pub fn attempt_id(ms: u64, number: usize) -> AttemptId {
 }
 
 impl Attempt {
-    /// A new attempt, not yet begun.
+    /// Returns a new attempt that has not begun.
     pub fn new(id: AttemptId, request: usize, host: usize, session: Session) -> Attempt {
         Attempt {
             id,
@@ -281,7 +292,7 @@ impl Attempt {
         }
     }
 
-    /// How it ended, if it did.
+    /// Returns its end, if it has ended.
     pub fn ended(&self) -> Option<&Ended> {
         match &self.progress {
             Progress::Ended(ended) => Some(ended),
@@ -289,7 +300,7 @@ impl Attempt {
         }
     }
 
-    /// What it has come to, unless a reply has said more.
+    /// Sets the outcome, unless an earlier reply said more about the transaction.
     pub(crate) fn conclude(&mut self, ended: Ended) {
         if self.outcome.as_ref().is_none_or(|before| before.rank() < ended.rank()) {
             self.outcome = Some(ended);
@@ -297,44 +308,47 @@ impl Attempt {
         self.keep_doubt();
     }
 
-    /// A commit's doubt outlasts what other verbs were told, before it or after.
+    /// Keeps the outcome unknown if a commit's was: the rejection of another verb, before or after
+    /// it, does not settle it.
     pub(crate) fn keep_doubt(&mut self) {
         if let (Some(Ended::Refused(_) | Ended::NodeDied), Some(unknown)) = (&self.outcome, &self.in_doubt) {
             self.outcome = Some(Ended::Refused(unknown.clone()));
         }
     }
 
-    /// Returns the true time at which its transaction's time is over at the latest, by clocks that are right.
+    /// Returns the latest true time at which its transaction ends, by correct clocks.
     pub fn deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
         let wait_ms = if request.waits() { request.wait_ms.min(settings.timeout_max_ms) } else { 0 };
         self.least_deadline_ms(request, settings) + wait_ms + self.stood_ms
     }
 
-    /// Returns when its transaction ends at the latest if it was opened at once.
+    /// Returns the latest true time at which its transaction ends if it was opened at once, without
+    /// waiting for another attempt.
     pub fn least_deadline_ms(&self, request: &Request, settings: &Settings) -> u64 {
         let timeout_ms =
             request.timeout_ms.unwrap_or(settings.timeout_default_ms).min(settings.timeout_max_ms);
         self.begun_ms + timeout_ms
     }
 
-    /// The result that its record carries.
+    /// Returns the result that its record carries.
     pub fn result(&self) -> Bytes {
         Bytes::from(format!("result {}", attempt_number(self.id)))
     }
 
-    /// A batch took effect.
+    /// Adds the writes of a batch that took effect.
     pub(crate) fn wrote(&mut self, writes: BTreeMap<Key, Write>) {
         self.overtaken.extend(writes.keys().cloned());
         self.writes.extend(writes);
     }
 
-    /// Every key that it may have written.
+    /// Returns every key that it may have written.
     pub fn written(&self) -> BTreeSet<&Key> {
         self.writes.keys().chain(self.carried.keys()).collect()
     }
 
-    /// Whether a commit record with these writes holds all that took effect, and nothing else.
+    /// Returns true if the writes of `record` are all that took effect, and nothing else.
     pub(crate) fn explains(&self, record: &BTreeMap<Key, Write>) -> bool {
+        // A batch that failed with the store may have taken no effect, while a later commit did.
         let without = self.carried_in_doubt && *record == self.writes;
         let with = record.keys().eq(self.written())
             && record.iter().all(|(key, write)| match (self.carried.get(key), self.writes.get(key)) {
@@ -347,7 +361,8 @@ impl Attempt {
         with || without
     }
 
-    /// The batch that carries the commit was refused: its writes took no effect, unless it was its commit that the store refused.
+    /// Handles the rejection of the batch that carries the commit. Its writes took no effect,
+    /// unless it was the commit in it that failed with the store.
     pub(crate) fn carrier_refused(&mut self, refusal: &Refusal) {
         match refusal {
             Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::NotServing => {}
@@ -370,24 +385,25 @@ impl Attempt {
         }
     }
 
-    /// Returns true if it may have asked for an entry of a key that says this of the value.
+    /// Returns true if it may have asked for an entry of `key` that describes its value as `meta`.
     pub(crate) fn may_enter(&self, key: &Key, meta: &Meta) -> bool {
         let metas = [self.carried.get(key), self.writes.get(key), self.dropped.get(key)];
         let written = metas.into_iter().flatten().any(|write| write.meta() == *meta);
         written || (self.sums.contains_key(key) && is_sum(meta))
     }
 
-    /// Its client was not told of all that this verb may have chosen.
+    /// Notes that the verb may have chosen versions that the client was not told.
     pub(crate) fn holds(&mut self, sent: &Sent) {
         self.held_ms = Some(self.held_ms.map_or(sent.at_ms, |before| before.min(sent.at_ms)));
     }
 
-    /// Whether the read set may hold more than its client was told.
+    /// Returns true if the node's read set may hold more than the client was told.
     pub(crate) fn holds_more(&self) -> bool {
         self.held_ms.is_some() || !self.in_flight.is_empty()
     }
 
-    /// When the oldest of the verbs was sent that may have chosen what this one is replied.
+    /// Returns the time at which the oldest verb was sent that may have made the choices in the
+    /// reply to `sent`: another verb in flight may have made them earlier.
     pub(crate) fn basis_ms(&self, sent: &Sent) -> u64 {
         let under_way = self.in_flight.values().map(|sent| sent.at_ms);
         under_way.chain(self.held_ms).fold(sent.at_ms, u64::min)
@@ -406,7 +422,7 @@ impl Attempt {
         }
     }
 
-    /// The value of a finished blob.
+    /// Returns the value that refers to a finished blob.
     fn blob(&mut self, group: BlobGroup, number: u32) -> Value {
         self.write_count += 1;
         Value {
@@ -422,6 +438,7 @@ impl Attempt {
         }
     }
 
+    /// Turns actions into operations, and notes in `sent` what the reply is to be compared with.
     fn ops(&mut self, actions: &[Action], sent: &mut Sent) -> Vec<Op> {
         let mut ops = Vec::with_capacity(actions.len());
         for action in actions {
@@ -449,7 +466,8 @@ impl Attempt {
                 }
                 Action::Add(key, by) => {
                     let own = match sent.sums.get(key) {
-                        // Its own sum of before: the answers tell.
+                        // It follows an earlier sum of the batch, and the replies say what that
+                        // came to.
                         Some(_) => None,
                         None => sent.writes.get(key).or_else(|| self.writes.get(key)),
                     };
@@ -465,17 +483,20 @@ impl Attempt {
         ops
     }
 
-    /// The batch at the program's current place, if one is there, and moves on.
+    /// Returns the batch at the program's current step and moves on. If the step is not a batch,
+    /// returns an empty one.
     fn batch(&mut self, request: &Request, with_commit: bool, sent: &mut Sent) -> Batch {
         let Some(Step::Run(actions)) = request.program.get(self.at) else { return Batch::default() };
         let ops = self.ops(actions, sent);
         self.at += 1;
         let commits = with_commit && request.program.get(self.at) == Some(&Step::Commit);
         if commits {
+            // A commit that is sent twice leaves the commit step for the second time.
             self.at += usize::from(!request.twice);
             self.commits += 1;
             sent.commits = true;
             sent.carries = true;
+            // The writes are known only when the reply comes: until then they are carried.
             self.carried = std::mem::take(&mut sent.writes);
             self.carried_checks.clone_from(&sent.checks);
             self.sums.clone_from(&sent.sums);
@@ -486,7 +507,7 @@ impl Attempt {
 
     fn commit_args(&self, request: &Request) -> CommitArgs {
         let inline = request.named && self.large_result.is_none();
-        // Who repeats a commit says which request it is of.
+        // A repeated commit names its request: a node that has forgotten the attempt looks there.
         let request = (self.commits > 1).then(|| request.hash_for(self.id));
         CommitArgs { result: inline.then(|| self.result()), request }
     }
@@ -512,12 +533,13 @@ impl Attempt {
         }))
     }
 
-    /// The next verb, with what its reply is held against. `None` after the last step.
+    /// Returns the next verb, with what its reply is compared with; `None` after the last step.
     pub(crate) fn next_verb(&mut self, request: &Request, now_ms: u64) -> Option<(Verb, Sent)> {
         let mut sent = Sent { at_ms: now_ms, late: self.commits > 0 || self.abort_sent, ..Sent::default() };
         if self.progress == Progress::Unbegun {
             return Some((self.begin(request, &mut sent), sent));
         }
+        // All parts of a blob are stored: put it.
         if let Progress::Parts { key, group, number, .. } = self.progress.clone() {
             let value = self.blob(group, number);
             let op = match (key, &value.location) {
@@ -529,11 +551,12 @@ impl Attempt {
                     self.large_result = Some(LargeResult { blob: *blob, size: value.size });
                     Op::Result(LargeResult { blob: *blob, size: value.size })
                 }
-                (None, Location::Inline(_)) => unreachable!("a blob's value is one"),
+                (None, Location::Inline(_)) => unreachable!("the value of a blob is located in a blob"),
             };
             self.at += 1;
             return Some((Verb::Run(self.id, Batch { ops: vec![op], commit: None }), sent));
         }
+        // Further pages of a listing come before the next step, unless the transaction is ending.
         if !sent.late
             && let Some(page) = self.pages.pop_front()
         {
@@ -560,6 +583,7 @@ impl Attempt {
             }
             Step::Commit => {
                 self.commits += 1;
+                // The first of two commits leaves the program at this step.
                 if self.commits > 1 || !request.twice {
                     self.at += 1;
                 }
@@ -576,17 +600,19 @@ impl Attempt {
         Some((verb, sent))
     }
 
-    /// Whether the next verb is sent before this one is replied to.
+    /// Returns true if the next verb is sent before this one was replied to.
     pub(crate) fn goes_on_beside(&self, request: &Request, sent: &Sent) -> bool {
         let first_of_two = sent.commits && request.twice && self.commits == 1;
         let parallel = request.parallel && sent.blob.is_none() && !sent.commits && !sent.aborts;
         !sent.begins && (parallel || first_of_two) && self.in_flight.len() < IN_FLIGHT_MAX
     }
 
-    /// Takes the program back to its commit, if the client insists and the refusal allows it.
+    /// Takes the program back to its commit, and returns true, if the client is stubborn and the
+    /// rejection allows another try.
     pub(crate) fn commits_again(&mut self, request: &Request, refusal: &Refusal) -> bool {
         let allowed = match refusal {
-            // A batch that carries the commit may have been refused before or after its writes took effect.
+            // A batch that carries the commit may have failed before its writes took effect, and
+            // then a commit alone would leave them out.
             Refusal::StoreUnavailable(_) | Refusal::Damaged(_) => {
                 self.carried.is_empty() && self.carried_checks.is_empty()
             }

@@ -1,7 +1,7 @@
 //! Clocks as functions of true time, and the faults that make them wrong.
 //!
-//! Only this file turns true time into the time that a host or the store reads. Promises are judged by
-//! true time.
+//! Only this file turns true time into the time that a host or the store reads. Promises are judged
+//! by true time.
 
 use aft_core::clock::Now;
 
@@ -30,7 +30,8 @@ const MILLION: i128 = 1_000_000;
 /// The clocks of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostClocks {
-    /// The true time at which the monotonic clock read 0, moved on by each pause that it did not count.
+    /// The true time at which the monotonic clock read 0, moved on by each pause that it did not
+    /// count.
     mono_zero_ms: u64,
     /// The same for the clock that counts suspension.
     boot_zero_ms: u64,
@@ -115,7 +116,8 @@ impl StoreClock {
         true_ms.checked_add_signed(self.offset_ms).expect("clocks stay near the present")
     }
 
-    /// Returns the store's time at `true_ms` as an answer carries it, rounded down to the resolution.
+    /// Returns the store's time at `true_ms` as an answer carries it, rounded down to the
+    /// resolution.
     pub fn shown_at(&self, true_ms: u64) -> u64 {
         let at = self.at(true_ms);
         at - at % self.span_ms

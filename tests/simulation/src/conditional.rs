@@ -1,15 +1,17 @@
-//! Conditions and sums: what is drawn as an action becomes an operation here, and what comes of it
-//! is judged (protocol, section 13, *Conditions and sums*).
+//! Conditions and sums: turns drawn actions into operations, and judges what comes of them
+//! (protocol, section 13, *Conditions and sums*).
 //!
-//! * What commits with a condition on a key that it writes follows a version for which the
-//!   condition holds. So of several that create a key if it is absent one commits, until it is deleted.
-//! * A sum is what the version before it held, and what was added.
-//! * A condition on a key that is only checked is a read: the oracles of reads judge it.
-//! * A condition that was refused was false at some instant between the begin of its transaction
-//!   and the refusal, by what had committed then; and its request has not committed.
+//! * A transaction that commits with a condition on a key that it writes follows a version for
+//!   which the condition holds. So of several that create a key if it is absent, one commits, until
+//!   the key is deleted.
+//! * A sum is the number in the version before it, plus what was added.
+//! * A condition on a key that the transaction does not write is a read: the oracles of reads judge
+//!   it.
+//! * A condition that failed was false at some instant between the begin of its transaction and the
+//!   reply, by what had committed then; and its request has not committed.
 //!
-//! That a refused batch has no effect follows from P1: a record holds what its client wrote in
-//! batches that were not refused, and nothing else.
+//! P1 already implies that a rejected batch has no effect: a record holds what its client wrote in
+//! batches that were not rejected, and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -22,25 +24,25 @@ use crate::attempt::{Attempt, Sent};
 use crate::audit::{Audit, Commit, Scene, Verdict, broken};
 use crate::script::Guard;
 
-/// What a sum begins with.
+/// The number that a sum starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Base {
-    /// What the transaction had written before. `None`: it is no number.
+    /// The number that the transaction had written before; `None` if that is not a number.
     Own(Option<i64>),
-    /// What was committed.
+    /// The number in the committed version.
     Committed,
 }
 
-/// What a batch adds to a key.
+/// The sum of a batch at one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sum {
-    /// What it begins with.
+    /// The number that it starts from.
     pub base: Base,
-    /// All that is added.
+    /// The total that is added.
     pub by: i64,
 }
 
-/// Returns the number that a value is, if it is one.
+/// Returns the number in `value`, if it is one.
 pub(crate) fn number_of(value: &Value) -> Option<i64> {
     match &value.location {
         Location::Inline(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
@@ -48,12 +50,12 @@ pub(crate) fn number_of(value: &Value) -> Option<i64> {
     }
 }
 
-/// Returns the number that a write leaves: 0 for a deletion.
+/// Returns the number that a write leaves: 0 for a tombstone or no write.
 pub(crate) fn number_left(write: Option<&Write>) -> Option<i64> {
     write.and_then(Write::value).map_or(Some(0), number_of)
 }
 
-/// Returns a write that stands for a sum until its record says what it came to.
+/// Returns a placeholder for the write of a sum, whose value is not known before its record is.
 pub(crate) fn sum_to_come() -> Write {
     Write::Put(Value {
         size: 0,
@@ -64,8 +66,8 @@ pub(crate) fn sum_to_come() -> Write {
 }
 
 impl Guard {
-    /// Returns the condition, as a client asks for it that knows these versions. What it does not
-    /// know it takes for absent.
+    /// Returns the condition that a client asks for if it knows the version `known`, with its bytes
+    /// if they are in its record. A client that knows no version takes the key for absent.
     pub(crate) fn condition(self, known: Option<&(TxnId, Option<Bytes>)>) -> Condition {
         match (self, known) {
             (Guard::Absent, _) | (_, None) => Condition::Absent,
@@ -76,7 +78,7 @@ impl Guard {
     }
 }
 
-/// Returns true if a condition holds for what was committed under its key.
+/// Returns true if `condition` holds for `version`, the committed version of its key.
 fn holds(condition: &Condition, version: Option<(TxnId, &Write)>) -> bool {
     let value = version.and_then(|(_, write)| write.value());
     match condition {
@@ -89,20 +91,20 @@ fn holds(condition: &Condition, version: Option<(TxnId, &Write)>) -> bool {
 }
 
 impl Audit {
-    /// Returns the versions of a key, oldest first: every write of one comes after another one.
+    /// Returns the committed versions of `key`, oldest first.
     fn chain(&self, key: &Key) -> BTreeMap<TxnId, (&Commit, &Write)> {
         let writes = self.commits.values();
         let writes = writes.filter_map(|commit| Some((commit, commit.record.write(key)?)));
         writes.map(|(commit, write)| (commit.record.txn, (commit, write))).collect()
     }
 
-    /// Returns true if some value was committed that is not in its record.
+    /// Returns true if any committed value is a blob.
     pub(crate) fn has_parts(&self) -> bool {
         let mut writes = self.commits.values().flat_map(|commit| commit.record.writes.iter());
         writes.any(|(_, write)| write.blob().is_some())
     }
 
-    /// Judges the conditions and sums of a commit that has just landed, and of what comes right
+    /// Judges the conditions and sums of a commit that has just landed, and of the version right
     /// after it at each of its keys.
     pub(crate) fn judge_conditions(&self, of: TxnId, scene: Scene<'_>) -> Verdict {
         let Some(commit) = self.commits.get(&of.attempt) else { return Ok(()) };
@@ -120,7 +122,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges a condition that was refused at this instant.
+    /// Judges a condition that is reported at this instant as failed.
     pub(crate) fn judge_failed(
         &self,
         attempt: &Attempt,
@@ -129,7 +131,7 @@ impl Audit {
         scene: Scene<'_>,
     ) -> Verdict {
         let Failed { key, found } = failed;
-        let rule = "section 13: a condition that was refused was false";
+        let rule = "section 13: a condition that failed was false";
         let chain = self.chain(key);
         let there = match found {
             None => None,
@@ -142,7 +144,7 @@ impl Audit {
         if asked.all(|(_, condition)| holds(condition, there)) {
             return broken(rule, format!("{failed:?}, but {:?} was asked", sent.checks));
         }
-        // The newest version until a newer one landed: was there an instant after the begin?
+        // A version is the newest until the next one lands: was it at some instant after the begin?
         let stood = |txn: TxnId| {
             let newer = chain.range((std::ops::Bound::Excluded(txn), std::ops::Bound::Unbounded));
             newer.map(|(_, (commit, _))| commit.landed_ms).min().is_none_or(|end| end >= attempt.begun_ms)
@@ -156,7 +158,7 @@ impl Audit {
         };
         if !was_so {
             return broken(
-                "section 13: a condition that was refused was false after the begin",
+                "section 13: a condition that failed was false after the begin",
                 format!(
                     "attempt of {} begun at {}: {failed:?}, at {}; versions: {:?}",
                     attempt.id,
@@ -170,7 +172,7 @@ impl Audit {
     }
 }
 
-/// Judges one version by the one before it.
+/// Judges the conditions and the sum of one version of `key` by the version before it.
 fn judge_link(
     attempt: &Attempt,
     key: &Key,
@@ -189,7 +191,8 @@ fn judge_link(
     let Some(sum) = attempt.sums.get(key).filter(|_| attempt.carried.contains_key(key)) else {
         return Ok(());
     };
-    // The batch may have been refused, and an earlier one's write committed by a second commit.
+    // The batch may have failed with the store, and a second commit committed an earlier batch's
+    // write.
     if attempt.carried_in_doubt && attempt.writes.get(key) == Some(write) {
         return Ok(());
     }
@@ -200,14 +203,14 @@ fn judge_link(
     let wanted = base.and_then(|base| base.checked_add(sum.by));
     if wanted.is_none() || number_left(Some(write)) != wanted {
         return broken(
-            "section 13: a sum is what was there before, and what was added",
+            "section 13: a sum is what was there before, plus what was added",
             format!("{txn} added {sum:?} to {key}: {write:?}, after {before:?}"),
         );
     }
     Ok(())
 }
 
-/// Judges the sums that a batch was answered: each is more than the one before by what was added.
+/// Judges the sums in the reply to a batch: each is the one before it plus what was added.
 pub(crate) fn judge_sums(sent: &Sent, reads: &[Read]) -> Verdict {
     let mut last: BTreeMap<&Key, i64> = BTreeMap::new();
     for ((key, by, own), read) in sent.adds.iter().zip(reads) {
@@ -218,7 +221,7 @@ pub(crate) fn judge_sums(sent: &Sent, reads: &[Read]) -> Verdict {
         let begin = own.or_else(|| last.get(key).copied());
         let Some(sum) = sum.filter(|sum| begin.is_none_or(|begin| begin + by == *sum)) else {
             return broken(
-                "section 13: a sum is answered as it was written",
+                "section 13: the reply has each sum as it was written",
                 format!("{key} and {by}: {read:?}, from {begin:?}"),
             );
         };

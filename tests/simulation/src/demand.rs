@@ -1,8 +1,8 @@
 //! The demands after healing: what must hold within a bounded time, no matter what happened before.
 //!
-//! Every open transaction ends. Fresh transactions on every node read the newest version of every key
-//! (P7, P9), and retries do not meet `SnapshotGone` for ever. Once every wait has passed, the store
-//! holds only what the protocol allows.
+//! Every open transaction ends. Fresh transactions on every node read the newest version of every
+//! key (P7, P9), and retries do not meet `SnapshotGone` for ever. Once every wait has passed, the
+//! store holds only what the protocol allows.
 
 use std::collections::BTreeSet;
 
@@ -64,8 +64,9 @@ pub fn demand_newest(world: &World, reader: &Attempt, all: bool) -> Verdict {
     Ok(())
 }
 
-/// Demands that the store holds nothing else than the newest value of each key, the records of these
-/// with their blobs, and, where the store cannot delete by tag, stubs in the place of records.
+/// Demands that the store holds nothing else than the newest value of each key, the records of
+/// these with their blobs, and, where the store cannot delete by tag, stubs in the place of
+/// records.
 pub fn demand_clean(world: &World) -> Verdict {
     let reference = Reference::new(&world.audit);
     let remaining = reference.remaining();

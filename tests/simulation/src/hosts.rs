@@ -1,4 +1,4 @@
-//! Hosts: processes that run a node, with their clocks, and the waiters for its replies.
+//! Hosts: processes that run a node, with their clocks and the waiters for the node's replies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,33 +14,34 @@ use crate::clocks::{HostClocks, Pause};
 use crate::flights::FlightId;
 use crate::world::{BEGIN_MS, Fresh, World};
 
-/// The part that a host has in its world.
+/// The role of a host in its world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Lives long, hears tells, and may sweep.
+    /// A node that lives long, gets tells, and may sweep.
     Member,
-    /// Lives inside a function's environment: it runs only while an attempt is open on it, and may vanish after any.
+    /// A node inside a function's environment: it runs only while an attempt is open on it, and may
+    /// vanish or freeze after any.
     Guest,
-    /// Comes from time to time to sweep for a while; serves like a member otherwise.
+    /// A member that sweeps for a while from time to time.
     Sweeper,
 }
 
-/// The marks that a node knows, and has known of late.
+/// The marks that a node knows now and knew recently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KnownMarks {
-    /// The mark that it knows.
+    /// The mark that it knows now.
     last: TxnId,
-    /// The instant at which it learned it.
+    /// The true time at which it learned it.
     since_ms: u64,
-    /// A mark that it has known for as long as any listing in use.
+    /// The lowest mark that a listing in use could carry when it learned `last`.
     before: TxnId,
 }
 
 impl KnownMarks {
-    /// The marks of a node that has not heard of one.
+    /// The marks of a node that has not read one.
     const NONE: KnownMarks = KnownMarks { last: TxnId::ZERO, since_ms: 0, before: TxnId::ZERO };
 
-    /// Notes the mark that the node knows now.
+    /// Notes that the node knows `mark` now.
     pub(crate) fn note(&mut self, mark: TxnId, now_ms: u64, recheck_after_ms: u64) {
         if self.last == mark {
             return;
@@ -49,13 +50,14 @@ impl KnownMarks {
         *self = KnownMarks { last: mark, since_ms: now_ms, before };
     }
 
-    /// Returns the mark that the node knows.
+    /// Returns the mark that the node knows now.
     pub(crate) fn last(&self) -> TxnId {
         self.last
     }
 
-    /// Returns the least mark that a listing in use may carry: one that was asked before the node
-    /// learned the last mark carries an older one, and is in use until it is `recheck_after` old.
+    /// Returns the lowest mark that a listing in use may carry. A listing that was asked before the
+    /// node learned the last mark carries an older one, and is in use until it is `recheck_after`
+    /// old.
     pub(crate) fn in_listings(&self, now_ms: u64, recheck_after_ms: u64) -> TxnId {
         if now_ms > self.since_ms + recheck_after_ms { self.last } else { self.before }
     }
@@ -64,7 +66,7 @@ impl KnownMarks {
 /// A process that may run a node.
 #[derive(Debug, Clone, Hash)]
 pub struct Host {
-    /// Its part.
+    /// Its role.
     pub role: Role,
     /// The settings of its nodes.
     pub settings: Settings,
@@ -72,54 +74,58 @@ pub struct Host {
     pub node: Option<Node>,
     /// Its clocks.
     pub clocks: HostClocks,
-    /// It was told to sweep.
+    /// Its node was asked to sweep.
     pub sweeps: bool,
-    /// It was told to drain.
+    /// Its node was asked to drain.
     pub draining: bool,
-    /// It stands still since this true time; nothing reaches its node.
+    /// The kind of its present pause, and the true time at which that began. No event reaches its
+    /// node meanwhile.
     pub paused: Option<(Pause, u64)>,
-    /// The true times at which pauses without any sign ended of which its node cannot have heard
-    /// yet: it has had no answer of the store to a later call.
+    /// The true times at which pauses ended that no clock showed and that its node cannot have
+    /// noticed yet: the store has not answered a call that was sent after the pause.
     pub unheard_ms: Vec<u64>,
-    /// It was paused without any sign, and not for so long that answers from before must disagree with all that come: its bounds may rest on them.
+    /// A pause that no clock showed may still be hidden in its bounds of the store's time: it was
+    /// too short for answers from before it to disagree with those after it.
     pub misled: bool,
     /// The marks that its node knows.
     pub(crate) marks: KnownMarks,
-    /// Waiters, by the reply that each waits for.
+    /// The waiters, by the ticket of the reply that each waits for.
     pub(crate) tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
-    /// Its value cache: committed versions that passed through this node.
+    /// Its value cache: the committed versions that passed through this node.
     pub(crate) cache: BTreeSet<(TxnId, Key)>,
-    /// Transactions that this node has shown to a client, by each key that they wrote, and since when it may have known them.
+    /// The newest transaction at each key that this node has shown to a client (by any key of that
+    /// transaction), and the time since when the node may have known it.
     pub(crate) learned: BTreeMap<Key, (TxnId, u64)>,
-    /// When the node was last given a transaction's whole write set: by its record or by a tell.
+    /// The time at which the node was last given a transaction's whole write set: by its record or
+    /// by a tell.
     pub(crate) given: BTreeMap<TxnId, u64>,
-    /// Store calls made since the process began.
+    /// The number of store calls that it has made since the process began.
     pub calls_made: u64,
 }
 
 /// A waiter for a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Waiting {
-    /// An attempt.
+    /// The attempt with this number.
     Attempt(usize),
-    /// Somebody who asked if a request committed.
+    /// A look-up of a request's commit.
     LookUp {
         /// The number of the request.
         request: usize,
-        /// The transaction whose record the request's name held then.
+        /// The transaction whose record was under the request's name when the look-up was sent.
         record_before: Option<TxnId>,
     },
 }
 
 impl Host {
-    /// Returns a host that runs nothing yet.
+    /// Returns a host that runs no node yet.
     pub(crate) fn new(role: Role, settings: Settings) -> Host {
         Host {
             role,
             settings: Settings { guest: role == Role::Guest, ..settings },
             node: None,
-            clocks: HostClocks::new(BEGIN_MS - 1_000), // monotonic clocks do not begin with the process
+            clocks: HostClocks::new(BEGIN_MS - 1_000), // the machine started before the process
             sweeps: false,
             draining: false,
             paused: None,
@@ -136,15 +142,16 @@ impl Host {
     }
 }
 
-/// Bounds of the store's time are no further apart than this, where the store tells milliseconds.
+/// The greatest distance between a node's bounds of the store's time, where the store's answers
+/// carry milliseconds.
 const WIDEST_MS: u64 = 2_000;
 
 impl World {
-    /// Starts a fresh node with empty memory.
+    /// Starts a node with empty memory on a host that runs none.
     pub fn start_node(&mut self, host: usize) {
         assert!(self.hosts[host].node.is_none(), "a host runs one node at a time");
         self.lives += 1;
-        // Two hosts never share an id; ids rise so that traces read well.
+        // Ids are unique among all hosts, and ascend so that traces are easy to read.
         let id = NodeId(self.lives);
         self.say(|| format!("host {host} starts node {id}"));
         let slot = &mut self.hosts[host];
@@ -161,7 +168,7 @@ impl World {
         slot.calls_made = 0;
     }
 
-    /// Returns the clocks of a host.
+    /// Returns what the clocks of a host read now.
     pub fn clocks(&self, host: usize) -> Now {
         self.hosts[host].clocks.at(self.now_ms, self.clock_grain_ms)
     }
@@ -171,13 +178,14 @@ impl World {
         self.hosts[host].node.as_ref().map(Node::id)
     }
 
-    /// Returns true if the host's node can be given an event.
+    /// Returns true if the host has a node and is not paused, so that the node can be given an
+    /// event.
     pub fn is_awake(&self, host: usize) -> bool {
         let slot = &self.hosts[host];
         slot.node.is_some() && slot.paused.is_none()
     }
 
-    /// Returns the true time at which a host's node wants to be woken; never while it stands still.
+    /// Returns the true time at which a host's node asked to be woken; `None` while it is paused.
     pub fn next_wake_ms(&self, host: usize) -> Option<u64> {
         let slot = &self.hosts[host];
         if slot.paused.is_some() {
@@ -186,24 +194,26 @@ impl World {
         Some(slot.clocks.true_ms(slot.node.as_ref()?.next_wake()?))
     }
 
-    /// Stops a host in its tracks. Its calls under way may land.
+    /// Pauses a host. Its calls in flight may still land.
     pub fn pause(&mut self, host: usize, kind: Pause) {
         let now_ms = self.now_ms;
-        self.say(|| format!("host {host} stands still: {kind:?}"));
+        self.say(|| format!("host {host} is paused: {kind:?}"));
         let slot = &mut self.hosts[host];
-        assert!(slot.paused.is_none(), "a host stands still once at a time");
+        assert!(slot.paused.is_none(), "host {host} is paused already");
         slot.paused = Some((kind, now_ms));
     }
 
-    /// Lets a host that stood still go on.
+    /// Resumes a paused host, and applies the pause to its clocks and to the deadlines of its
+    /// attempts.
     pub fn resume(&mut self, host: usize) {
         let Some((kind, since_ms)) = self.hosts[host].paused.take() else { return };
         let span_ms = self.now_ms - since_ms;
-        self.say(|| format!("host {host} goes on after {span_ms} ms"));
+        self.say(|| format!("host {host} resumes after {span_ms} ms"));
         let now_ms = self.now_ms;
         let node = self.node_id(host);
         let slot = &mut self.hosts[host];
         slot.clocks.paused(kind, span_ms);
+        // The timeout of a begin that waits for another attempt counts from the look-up afterwards.
         let waiting = self.attempts.iter_mut().filter(|attempt| attempt.host == host);
         let waiting = waiting.filter(|attempt| attempt.in_flight.values().any(|sent| sent.begins));
         waiting.for_each(|attempt| attempt.stood_ms += span_ms);
@@ -211,8 +221,8 @@ impl World {
         if kind == Pause::Unseen {
             slot.unheard_ms.push(now_ms);
             slot.misled |= self.store_clock.span_ms > 1 || span_ms < WIDEST_MS;
-            // An attempt on a node that has yet to hear the store's time has read and sent nothing that
-            // was answered: its deadline counts from the first answer.
+            // On a node that does not know the store's time yet, no call of an open attempt was
+            // answered: the attempt's deadline counts from the first answer.
             let is_timed = slot.node.as_ref().is_some_and(|node| node.time_error_ms().is_some());
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
                 let is_open = attempt.node.is_some() && attempt.node == node;
@@ -224,7 +234,8 @@ impl World {
         }
     }
 
-    /// Kills a host's process: its memory is gone, its calls may land until grace has passed.
+    /// Kills a host's process: its memory is lost, and its writes in flight may land until their
+    /// grace has passed.
     pub fn crash(&mut self, host: usize) {
         self.resume(host);
         let Some(node) = self.hosts[host].node.take() else { return };
@@ -247,7 +258,7 @@ impl World {
         self.close_all(host);
     }
 
-    /// Puts an empty node in the place of a host's.
+    /// Replaces a host's node by an empty one. No call of the old one lands late.
     pub fn start_again(&mut self, host: usize) {
         self.crash(host);
         self.ghosts.clear();
@@ -262,12 +273,13 @@ impl World {
         });
     }
 
-    /// Tells a host to sweep, or to stop.
+    /// Asks a host to sweep, or to stop sweeping.
     pub fn upkeep(&mut self, host: usize, on: bool) -> Verdict {
         self.step(host, Input::Upkeep(on))
     }
 
-    /// Tells a host that it is to end: it opens nothing new, finishes what is open, and does not sweep.
+    /// Asks a host to drain: it opens no new transactions, finishes the open ones, and does not
+    /// sweep.
     pub fn drain(&mut self, host: usize) -> Verdict {
         self.say(|| format!("host {host} drains"));
         self.hosts[host].draining = true;
@@ -275,7 +287,7 @@ impl World {
         self.upkeep(host, false)
     }
 
-    /// Returns true if a host that drains has nothing left to do.
+    /// Returns true if a draining host has nothing left to do.
     pub fn is_drained(&self, host: usize) -> bool {
         let slot = &self.hosts[host];
         slot.node.as_ref().is_some_and(|node| {
@@ -286,9 +298,9 @@ impl World {
         })
     }
 
-    /// Ends the process of a drained host. Nothing is owed.
+    /// Ends the process of a drained host. Nothing is left for others to finish.
     pub fn stop(&mut self, host: usize) {
-        assert!(self.is_drained(host), "a host stops when it is drained");
+        assert!(self.is_drained(host), "host {host} still has work, and cannot be stopped");
         self.say(|| format!("host {host} stops"));
         *self.notes.entry("drained").or_default() += 1;
         self.hosts[host].node = None;
@@ -296,6 +308,7 @@ impl World {
         self.close_all(host);
     }
 
+    /// Registers a waiter on a host, and returns the ticket for the reply.
     pub(crate) fn ticket(&mut self, host: usize, waiting: Waiting) -> Ticket {
         let host = &mut self.hosts[host];
         let ticket = Ticket(host.next_ticket);

@@ -3,22 +3,24 @@
 //! One thread, no I/O, no real clock: a run is a function of its seed. Two schedulers drive one
 //! [`world`]:
 //!
-//! * [`simulate()`] draws interleavings and faults from a seed, then heals the world and checks that
-//!   it recovered;
-//! * [`explore`] enumerates every interleaving of a small world, and every crash between two outputs.
+//! * [`simulate()`] draws interleavings and faults from a seed, then heals the world and checks
+//!   that it recovered;
+//! * [`explore`] enumerates every interleaving of a small world, and every crash between two
+//!   outputs.
 //!
 //! Code map, in the order in which a run passes through it:
 //!
 //! * setting up: [`draw`] turns a seed into a plan, [`random`] gives the streams of random numbers,
 //!   [`scenario`] builds the small worlds;
-//! * state: [`world`] holds everything, with the [`hosts`] and their [`clocks`], the store ([`model`])
-//!   and the store calls in flight ([`flights`]);
-//! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends verbs;
-//! * judging: [`audit`] judges every effect on the store, `locks` those of checked keys, `serial` the
-//!   order of serializable transactions, `conditional` conditions and sums, `replies` every reply,
-//!   `oracle` every read;
-//! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the contents
-//!   of a perfect shim), and [`past`] asks the history checker for a second opinion;
+//! * state: [`world`] holds everything, with the [`hosts`] and their [`clocks`], the store
+//!   ([`model`]) and the store calls in flight ([`flights`]);
+//! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends
+//!   verbs;
+//! * judging: [`audit`] judges every effect on the store, `locks` those of checked keys, `serial`
+//!   the order of serializable transactions, `conditional` conditions and sums, `replies` every
+//!   reply, `oracle` every read;
+//! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
+//!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion;
 //! * [`trace`] keeps the story of a run.
 
 pub mod attempt;

@@ -65,7 +65,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // `simulate` reports a panic of the core as a violation, with its seed: no need to print it twice.
+    // `simulate` reports a panic of the core as a violation, with its seed: no need to print it
+    // twice.
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let mut said = started;

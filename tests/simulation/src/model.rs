@@ -1,8 +1,10 @@
-//! The store as the core sees it: typed names, typed bodies, synchronous calls, cheap to clone and to hash.
+//! The store as the core sees it: typed names, typed bodies, synchronous calls, cheap to clone and
+//! to hash.
 //!
-//! One map a space, because the order within a group differs by space (version entries are newest first). Tags are a hash of the
-//! content: the contract lets two puts of equal bytes share a tag (an S3 entity tag does), so that is what the core must bear.
-//! What is damaged stays damaged until somebody mends it.
+//! One map per space, because the order within a group differs by space (version entries are newest
+//! first). Tags are a hash of the content: the contract lets two puts of equal bytes share a tag
+//! (an S3 entity tag does), so the core must cope with it. What is damaged stays damaged until it
+//! is repaired.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,19 +20,19 @@ use aft_core::store::{
 use aft_core::sweep::Notes;
 use bytes::Bytes;
 
-/// The version entries of one key, newest first; those that are whole with their records.
+/// The version entries of one key, newest first; whole entries with their records.
 pub type Entries = BTreeMap<(Reverse<TxnId>, VersionEntry), Option<Arc<Record>>>;
 
-/// Abilities in which stores differ.
+/// The abilities in which stores differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Abilities {
-    /// Deletes by tag.
+    /// It can delete by tag.
     pub delete_if: bool,
-    /// A scan of commit records brings their bodies along.
+    /// A scan of commit records returns their bodies as well.
     pub scan_bodies: bool,
     /// A scan of commit records says when each was written.
     pub scan_written: bool,
-    /// A commit takes effect at once, and takes none if the record exists.
+    /// A commit takes effect at once as a whole; if the record exists, it has no effect at all.
     pub commit_at_once: bool,
 }
 
@@ -43,40 +45,43 @@ impl Default for Abilities {
 /// The content of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct StoreModel {
-    /// What it can do.
+    /// Its abilities.
     pub abilities: Abilities,
-    /// Commit records and stubs, each with the store's time of its last write.
+    /// The objects under the names of requests (records, stubs, exclusions of attempts), each with
+    /// the store's time of its last write.
     pub commits: BTreeMap<RequestHash, (Body, u64)>,
-    /// Version entries of each key. No key has an empty map.
+    /// The version entries of each key. No key has an empty map.
     pub versions: BTreeMap<Key, Entries>,
-    /// Version entries of each key that is checked, by what they follow, newest first. No key has an
-    /// empty map.
+    /// The version entries of each checked key, by the version that they follow, newest first. No
+    /// key has an empty map.
     pub locks: BTreeMap<Key, BTreeMap<Reverse<TxnId>, Body>>,
     /// Parts of blobs by group, number and part.
     pub blobs: BTreeMap<(BlobGroup, u32, u32), Bytes>,
-    /// The mark and what belongs to it.
+    /// The object that holds the mark.
     pub format: Option<Arc<Format>>,
     /// Notes on damage.
     pub damaged: BTreeMap<RequestHash, String>,
     /// Notes of a sweep that stopped.
     pub notes: Option<Arc<Notes>>,
-    /// Names whose bodies cannot be read.
+    /// The names whose bodies cannot be read.
     pub unreadable: BTreeSet<Name>,
-    /// Names among a key's version entries that cannot be read.
+    /// Keys with a name among their version entries that cannot be parsed, each with the damage
+    /// that a listing reports.
     pub strangers: BTreeMap<Key, String>,
-    /// Names among the commit records that cannot be read.
+    /// Names among the commit records that cannot be parsed.
     pub strange_commits: BTreeSet<String>,
 }
 
-/// Returns the tag of a content: a hash of it.
+/// Returns the tag of `body`: a hash of it.
 pub fn tag_of(body: &Body) -> Tag {
     let mut hasher = DefaultHasher::new();
     body.hash(&mut hasher);
     Tag(Bytes::copy_from_slice(&hasher.finish().to_be_bytes()))
 }
 
-/// Sorts version entries, newest first. The names of those of checked keys say what they follow, and a
-/// dead one may follow what is newer than the version below it.
+/// Sorts version entries, newest first. In the order of names those of checked keys are sorted by
+/// the version that they follow, and a dead one may follow a newer version than an entry below it
+/// does.
 pub(crate) fn sort_entries(names: &mut [Name]) {
     names.sort_by_key(|name| match name {
         Name::Version(_, entry) => Reverse(Some(entry.txn)),
@@ -85,13 +90,13 @@ pub(crate) fn sort_entries(names: &mut [Name]) {
 }
 
 impl StoreModel {
-    /// Returns a new store, as a server makes it at its first start.
+    /// Returns a new store, as a server creates it at its first start.
     pub fn new(abilities: Abilities) -> StoreModel {
         let format = Some(Arc::new(Format::new(Bytes::from_static(b"made by the simulator"))));
         StoreModel { abilities, format, ..StoreModel::default() }
     }
 
-    /// Returns the body under a name, damaged or not.
+    /// Returns the body under `name`, damaged or not.
     pub fn get(&self, name: &Name) -> Option<Body> {
         match name {
             Name::Commit(hash) => self.commits.get(hash).map(|(body, _)| body.clone()),
@@ -109,7 +114,7 @@ impl StoreModel {
         }
     }
 
-    /// Returns the commit record of a request, unless a stub or nothing is there.
+    /// Returns the commit record of a request; `None` if something else or nothing has its name.
     pub fn record(&self, hash: &RequestHash) -> Option<&Arc<Record>> {
         match self.commits.get(hash) {
             Some((Body::Record(record), _)) => Some(record),
@@ -117,7 +122,7 @@ impl StoreModel {
         }
     }
 
-    /// Returns every version entry of a key, in the order of their names.
+    /// Returns every version entry of `key`, in the order of their names.
     pub fn entries(&self, key: &Key) -> impl Iterator<Item = VersionEntry> + use<'_> {
         let named = self.versions.get(key).into_iter().flat_map(|entries| entries.keys());
         let locks = self.locks.get(key).into_iter().flat_map(|locks| locks.values());
@@ -130,12 +135,12 @@ impl StoreModel {
         keys.into_iter().flat_map(|key| self.entries(key).map(move |entry| (key, entry)))
     }
 
-    /// Returns true if the transaction has an entry at the key.
+    /// Returns true if `txn` has an entry at `key`.
     pub fn has_entry(&self, key: &Key, txn: TxnId) -> bool {
         self.entries(key).any(|entry| entry.txn == txn)
     }
 
-    /// Puts an entry by hand.
+    /// Puts an entry by hand, as an operator does.
     pub fn enter(&mut self, key: &Key, entry: &VersionEntry) {
         if let Some(before) = entry.follows {
             let locks = self.locks.entry(key.clone()).or_default();
@@ -146,14 +151,14 @@ impl StoreModel {
         entries.entry((Reverse(entry.txn), entry.clone())).or_insert(None);
     }
 
-    /// Returns true if a request has entries above the mark.
+    /// Returns true if the request has entries above `mark`.
     pub fn has_entries_above(&self, hash: RequestHash, mark: TxnId) -> bool {
         self.all_entries().any(|(_, entry)| entry.hash == hash && entry.txn > mark)
     }
 
-    /// Returns true if the mark has passed a dead entry of the key that is alone in its transaction,
-    /// while its record could not be read: whoever reads the key takes it for committed, until it is
-    /// removed by hand (protocol, section 11).
+    /// Returns true if the mark has passed a dead entry of `key` whose transaction wrote no other
+    /// key, because its record could not be read. Readers take such an entry for committed until it
+    /// is removed by hand (protocol, section 11).
     pub fn has_passed_dead(&self, key: &Key) -> bool {
         let mark = self.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
         self.entries(key).any(|entry| {
@@ -163,7 +168,8 @@ impl StoreModel {
         })
     }
 
-    /// Removes, by hand, entries of a request that are not its record's.
+    /// Removes by hand the entries of a request that do not belong to `record`, the transaction in
+    /// its record.
     pub fn remove_dead(&mut self, hash: RequestHash, record: Option<TxnId>) {
         let stays = |entry: &VersionEntry| entry.hash != hash || entry.whole || record == Some(entry.txn);
         self.versions.values_mut().for_each(|entries| entries.retain(|(_, entry), _| stays(entry)));
@@ -174,7 +180,7 @@ impl StoreModel {
     }
 
     fn put(&mut self, name: &Name, body: &Body, store_ms: u64) {
-        // What is written again can be read again.
+        // A body that is replaced can be read again.
         self.unreadable.remove(name);
         match (name, body) {
             (Name::Successor(key, before), Body::Entry(_) | Body::Record(_) | Body::Free) => {
@@ -238,7 +244,7 @@ impl StoreModel {
         }
     }
 
-    /// Performs a call at a store's time.
+    /// Performs `call` when the store's clock reads `store_ms`.
     pub fn apply(&mut self, call: &Call, store_ms: u64) -> Answer {
         match call {
             Call::Get(name) | Call::Fetch { at: name, .. } => self.read(name),
@@ -278,7 +284,7 @@ impl StoreModel {
         }
     }
 
-    /// Returns true if the name holds a content with this tag.
+    /// Returns true if the body under `name` has this tag.
     pub fn holds(&self, name: &Name, tag: &Tag) -> bool {
         self.get(name).is_some_and(|held| tag_of(&held) == *tag)
     }
@@ -287,7 +293,7 @@ impl StoreModel {
         matches!(name, Name::Successor(..)) && self.unreadable.contains(name)
     }
 
-    /// Returns the error with which a damaged body answers.
+    /// Returns the text of the error that a read of a damaged body gets.
     pub fn damage_of(name: &Name) -> String {
         format!("the body of {name:?} cannot be read")
     }
@@ -310,6 +316,7 @@ impl StoreModel {
             self.put(&name, &Body::Record(record.clone()), store_ms);
             Ok(Created::Created)
         });
+        // A store that commits at once writes no entries for a record that lost; others do.
         let lost = record == Some(Ok(Created::Exists)) && self.abilities.commit_at_once;
         for (key, entry) in writes.entries.iter().filter(|_| !lost) {
             self.put(&Name::Version(key.clone(), entry.clone()), &Body::Empty, store_ms);
@@ -319,15 +326,17 @@ impl StoreModel {
 
     fn list(&self, group: &Group, after: Option<&Name>, limit: usize) -> Answer {
         assert!(limit >= 1, "a page holds at least one name");
-        // Each arm walks its group in order; one more than the limit says that more follows.
+        // Each arm walks its group in order and takes one name more than the limit, which says that
+        // more follows.
         let mut names: Vec<Name> = match group {
             Group::Versions(key) => {
                 let after = after.map(|name| match name {
                     Name::Version(other, entry) if other == key => entry,
-                    other => panic!("a cursor of another group: {other:?} in {key}"),
+                    other => panic!("the cursor {other:?} is not among the version entries of {key}"),
                 });
                 let entries: Vec<VersionEntry> = self.entries_after(key, after).take(limit + 1).collect();
-                // Without the body of an entry of a checked key nobody knows what the key holds.
+                // An entry of a checked key has its TxnId in its body: without it the listing says
+                // nothing about the key, and fails.
                 let unreadable = entries.iter().take(limit).map(|entry| entry.name(key));
                 if let Some(name) = unreadable.into_iter().find(|name| self.is_unreadable_lock(name)) {
                     return Answer::Failed(CallError::Damaged(StoreModel::damage_of(&name)));
@@ -337,7 +346,7 @@ impl StoreModel {
             Group::Blobs(group) => {
                 let after = after.map(|name| match name {
                     Name::Blob { group: other, number, part } if other == group => (*number, *part),
-                    other => panic!("a cursor of another group: {other:?} in blobs of {group:?}"),
+                    other => panic!("the cursor {other:?} is not among the blobs of {group:?}"),
                 });
                 let of_group = self.blobs.keys().filter(|(other, _, _)| other == group);
                 of_group
@@ -351,7 +360,7 @@ impl StoreModel {
         names.truncate(limit);
         sort_entries(&mut names);
         let damaged = match group {
-            // What cannot be read comes with the first page.
+            // Names that cannot be parsed are reported with the first page.
             Group::Versions(key) if after.is_none() => self.strangers.get(key).into_iter().cloned().collect(),
             Group::Versions(_) | Group::Blobs(_) => Vec::new(),
         };
@@ -367,19 +376,23 @@ impl StoreModel {
                 let more = page.len() > limit;
                 page.truncate(limit);
                 page.sort_by(|(a, x), (b, y)| (a, Reverse(x.txn)).cmp(&(b, Reverse(y.txn))));
+                // An entry of a checked key without a readable body is damage, and leaves its key
+                // unread.
                 for (key, entry) in &page {
                     if self.is_unreadable_lock(&entry.name(key)) {
                         damaged.push(StoreModel::damage_of(&entry.name(key)));
                         unread.push(key.clone());
                     }
                 }
+                // Names that cannot be parsed are reported with the page that reaches their key.
                 let last = page.last().map(|(key, _)| key.clone());
                 let begun = |key: &Key| after.as_ref().is_none_or(|after| key.as_str() > after.key.as_str());
                 let reached = |key: &Key| !more || last.as_ref().is_some_and(|last| key <= last);
                 let here =
                     |key: &&Key| key.as_str().starts_with(prefix.as_str()) && begun(key) && reached(key);
                 damaged.extend(self.strangers.keys().filter(here).map(|key| self.strangers[key].clone()));
-                // The last one stays, to go on from.
+                // Unreadable entries are left out, but the last one of a page stays: it is the
+                // cursor.
                 let readable = |at: usize, (key, entry): &(Key, VersionEntry), len: usize| {
                     at + 1 == len && more || !self.is_unreadable_lock(&entry.name(key))
                 };
@@ -436,7 +449,7 @@ impl StoreModel {
         let keys = keys.into_iter().take_while(|key| key.as_str().starts_with(prefix));
         let names = keys.flat_map(|key| {
             let from = match after {
-                // The key of the cursor: go on within it, or leave it out.
+                // At the cursor's key: continue after its entry, or skip the key if it has none.
                 Some(after) if after.key == key.as_str() => after.entry.as_ref().map(Some),
                 Some(_) | None => Some(None),
             };
@@ -446,7 +459,7 @@ impl StoreModel {
         names.take(limit).collect()
     }
 
-    /// Returns the entries of a key in the order of their names, those after one of them.
+    /// Returns the entries of `key` in the order of their names, from the one after `after` on.
     fn entries_after<'a>(
         &'a self,
         key: &Key,
@@ -490,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_entry_is_passed_that_is_noted_alone_and_below_the_mark() {
+    fn only_a_noted_dead_entry_of_one_key_at_or_below_the_mark_was_passed() {
         let key = Key::parse("k").expect("it is a key");
         let check = |mark: u64, noted: bool, other: VersionEntry, winner: u64, expected: bool| {
             let mut store = StoreModel::new(Abilities::default());
@@ -522,9 +535,9 @@ mod tests {
         check(5, true, VersionEntry { cowritten: 2, ..entry(3) }, 2, false);
     }
 
-    /// A scan in pages of any size, from cursor to cursor, gives every name once, in order.
+    /// Goal: a scan in pages of any size, from cursor to cursor, returns every name once, in order.
     #[test]
-    fn a_scan_goes_on_where_it_stopped() {
+    fn a_scan_continues_after_its_cursor() {
         let key = |text: &str| Key::parse(text).expect("it is a key");
         let mut all = Vec::new();
         for (text, times) in [("a", vec![3, 2, 1]), ("a/b", vec![5]), ("a/c", vec![9, 4]), ("b", vec![7])] {

@@ -47,8 +47,8 @@ fn transaction(world: &World, attempt: &Attempt, ranks: &BTreeMap<AttemptId, u12
             Seen::Version(txn) => {
                 transaction.read(place(key), value(attempt_number(txn.attempt) as u64, key));
             }
-            // If a tombstone was ever committed here, the read does not say whether it found the key
-            // unwritten or deleted, and the checker is not given it.
+            // If a tombstone was ever committed here, the read does not say whether it found the
+            // key unwritten or deleted, and the checker is not given it.
             Seen::Absent if world.audit.tombstones_since(key, TxnId::ZERO).next().is_none() => {
                 transaction.read(place(key), Value::ABSENT)
             }

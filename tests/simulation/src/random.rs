@@ -1,5 +1,5 @@
-//! A seeded tree of random streams: SplitMix64, with a branch for each purpose, so that more draws for
-//! one purpose do not change the numbers of the others.
+//! A seeded tree of random streams: SplitMix64, with a branch for each purpose, so that more draws
+//! for one purpose do not change the numbers of the others.
 
 /// A stream of random numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -34,8 +34,8 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Returns the transactions that keep an entry once all else was collected, each with its record
-    /// and the keys of those entries: the newest versions that are values.
+    /// Returns the transactions that keep an entry once all else was collected, each with its
+    /// record and the keys of those entries: the newest versions that are values.
     pub fn remaining(&self) -> BTreeMap<TxnId, (&'a Record, Vec<Key>)> {
         let of = |commit: &&'a Commit| {
             let record = &*commit.record;

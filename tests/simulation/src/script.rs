@@ -102,8 +102,8 @@ pub struct Request {
     pub parallel: bool,
     /// The commit is sent twice, the second time before the first was replied to.
     pub twice: bool,
-    /// A failure of the store does not end the program: a commit is sent again after it, and after an
-    /// unknown outcome.
+    /// A failure of the store does not end the program: a commit is sent again after it, and after
+    /// an unknown outcome.
     pub stubborn: bool,
     /// The number of its request ID. Another request may use the same one later.
     pub id: u32,

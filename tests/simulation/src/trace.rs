@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The lines of a story. All clones share them, so they survive a panic in the world that writes them.
+/// The lines of a story. All clones share them, so they survive a panic in the world that writes
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Arc<Mutex<Vec<String>>>);
 

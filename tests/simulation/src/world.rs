@@ -1,10 +1,15 @@
-//! The world: hosts with their nodes, the store, calls and tells under way, and the clients' attempts.
+//! The world: hosts with their nodes, the store, calls and tells in flight, and the clients'
+//! attempts.
 //!
-//! The world knows what *can* happen and judges what did; when it happens is decided by a scheduler on top: `simulate` draws it from a seed,
-//! `explore` enumerates it. Everything that matters for what may come is in the fields that are cloned and hashed.
+//! The world offers what *can* happen, and judges what did. A scheduler on top decides when it
+//! happens: `simulate` draws it from a seed, `explore` enumerates it. Everything that can influence
+//! the future is in the fields that are cloned and hashed.
 //!
 //! ```text
-//!   scheduler ──► land(piece) · answer(call) · hear(tell) · client(attempt) · wake · crash … ──► Node::step ──► new calls, tells, replies
+//!   scheduler ──► land(piece) · answer(call) · hear(tell) · client(attempt) · wake · crash · …
+//!                                          │
+//!                                          ▼
+//!                                     Node::step ──► new calls, tells, replies, notes
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,82 +29,86 @@ use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
 use crate::trace::Trace;
 
-/// When every world begins, in milliseconds since the epoch: some minute of the year 2023.
+/// The true time at which every world begins, in milliseconds since the epoch: a whole minute in
+/// 2023.
 pub const BEGIN_MS: u64 = 28_333_333 * 60_000;
 
-/// Something that a scheduler must give a time.
+/// A new thing to which a scheduler must give a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fresh {
     /// A store call.
     Flight(FlightId),
     /// A tell to a host.
     Tell(TellId),
-    /// An attempt may go on, or has ended.
+    /// An attempt that can send its next verb, or has ended.
     Client(usize),
     /// A call that may land late.
     Ghost(Box<Ghost>),
 }
 
-/// A tell on its way: sender, its sequence number, the host it goes to.
+/// The identity of a tell in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TellId {
-    /// The sender.
+    /// The node that sent it.
     pub from: NodeId,
-    /// The sender's count.
+    /// The sender's number of the tell.
     pub sequence: u64,
-    /// The receiver.
+    /// The host that receives it.
     pub to: usize,
 }
 
 /// The world.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// True time.
+    /// The true time.
     pub now_ms: u64,
-    /// Of every node, but for what a host's role changes.
+    /// The settings of every node, except for what a host's role changes.
     pub settings: Settings,
     /// The store.
     pub store: StoreModel,
-    /// Its clock.
+    /// The store's clock.
     pub store_clock: StoreClock,
-    /// Of an exclusive store: the latest that its process's wall clock, or a commit, has shown.
+    /// The time of an exclusive store: the latest that its process's wall clock has shown, or a
+    /// commit time if that is later.
     pub(crate) own_ms: u64,
     /// The processes.
     pub hosts: Vec<Host>,
-    /// Calls under way.
+    /// The store calls in flight.
     pub flights: BTreeMap<FlightId, Flight>,
-    /// Calls that may land late.
+    /// The calls that may land late.
     pub ghosts: BTreeSet<Ghost>,
-    /// Tells under way.
+    /// The tells in flight.
     pub tells: BTreeMap<TellId, Tell>,
-    /// What is asked of the system.
+    /// The requests of all clients.
     pub requests: Vec<Request>,
-    /// Who runs it.
+    /// The attempts of these requests, by their numbers.
     pub attempts: Vec<Attempt>,
     /// The auditor.
     pub audit: Audit,
     /// Every key that programs name.
     pub keys: Vec<Key>,
-    /// Wall clocks go forward in steps of this many milliseconds.
+    /// The step in which wall clocks advance, in milliseconds.
     pub clock_grain_ms: u64,
-    /// How long a call may be on its way in this world: what freshness must allow for.
+    /// The longest time that a call takes in this world, which the checks of freshness allow for.
     pub delay_max_ms: u64,
-    /// The longest pause, in milliseconds, that no clock shows to a host with writes under way.
+    /// The longest pause, in milliseconds, that no clock shows, of a host with writes in flight.
     pub unseen_max_ms: u64,
-    /// A host that hears no time: a proxy before the store strips it from answers.
+    /// The host that never gets the store's time: a proxy strips it from the answers.
     pub timeless: Option<usize>,
-    /// Crash the stepping node after this many of its next outputs.
+    /// The number of outputs of the next step after which its node crashes.
     pub cut: Option<usize>,
-    /// The store's failures that nodes were given: host, when, which. Not part of the state: it only grows.
+    /// The failures of the store that were reported to nodes: host, true time, error. Not part of
+    /// the state: it only grows.
     failures: Vec<(usize, u64, CallError)>,
-    /// How many outputs the last step had.
+    /// The number of outputs of the last step.
     pub last_outputs: usize,
-    /// What is new since the scheduler last looked. Not part of the state.
+    /// The new things since the scheduler last took them. Not part of the state.
     pub fresh: Vec<Fresh>,
-    /// The story, if it is wanted. Not part of the state.
+    /// The story, if it is kept. Not part of the state.
     pub trace: Option<Trace>,
-    /// What nodes noted, for coverage. Not part of the state.
+    /// Counts of what nodes noted, to measure coverage. Not part of the state.
     pub notes: BTreeMap<&'static str, u64>,
+    /// The number of nodes that were ever started, from which they get their ids.
     pub(crate) lives: u64,
 }
 
@@ -120,7 +129,7 @@ impl Hash for World {
 }
 
 impl World {
-    /// Returns a world with a new store, and a fresh node on a host of each role.
+    /// Returns a world with a new store, and a host with an empty node for each of `roles`.
     pub fn new(settings: Settings, roles: &[Role], requests: Vec<Request>, keys: Vec<Key>) -> World {
         let abilities = Abilities {
             delete_if: settings.delete_if,
@@ -160,7 +169,7 @@ impl World {
         world
     }
 
-    /// Adds a line to the story.
+    /// Adds a line to the story, with the virtual time. `line` is called only if a story is kept.
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
             let at = self.now_ms - BEGIN_MS;
@@ -168,9 +177,9 @@ impl World {
         }
     }
 
-    /// Mends all that is damaged, as an operator does (protocol, section 11).
+    /// Repairs all damage, as an operator does (protocol, section 11).
     pub fn mend(&mut self) {
-        self.say(|| "all that was damaged is mended".into());
+        self.say(|| "all damage is repaired".into());
         self.store.unreadable.clear();
         self.store.strangers.clear();
         self.store.strange_commits.clear();
@@ -178,11 +187,13 @@ impl World {
         for hash in self.store.damaged.keys().copied().collect::<Vec<_>>() {
             let record = self.store.record(&hash).cloned();
             let own = record.as_ref().map(|record| record.txn);
-            // A sweep that has read the note may move the mark past what is above it, unverified.
+            // The note stays while it is needed: a sweep that has read it may move the mark past
+            // entries that are above the mark now, without verifying them.
             if own > Some(mark) || self.store.has_entries_above(hash, mark) {
                 continue;
             }
-            // The note goes, and from then on the entries of the record's hash count again.
+            // Without the note the request's entries count again. So dead ones must go with it, and
+            // missing ones of the record be put.
             self.store.damaged.remove(&hash);
             self.store.remove_dead(hash, own);
             let Some(record) = record else { continue };
@@ -195,7 +206,7 @@ impl World {
         }
     }
 
-    /// A tell arrives; with `keep` it may arrive again.
+    /// Delivers a tell. With `keep` it stays in flight and may arrive again.
     pub fn hear(&mut self, id: TellId, keep: bool) -> Verdict {
         let Some(tell) = self.tells.get(&id).cloned() else { return Ok(()) };
         if !keep {
@@ -204,13 +215,14 @@ impl World {
         self.step(id.to, Input::Heard(id.from, tell))
     }
 
-    /// Gives the node of a host one event.
+    /// Gives one event to the node of `host`, and carries out its outputs.
     pub fn step(&mut self, host: usize, input: Input) -> Verdict {
         let now = self.clocks(host);
         if self.hosts[host].node.is_none() {
             return Ok(());
         }
-        assert!(self.hosts[host].paused.is_none(), "nothing reaches a host that stands still");
+        assert!(self.hosts[host].paused.is_none(), "host {host} is paused, and cannot be given an event");
+        // Note what the node learns by this input, for the judges.
         match &input {
             Input::Upkeep(on) => self.hosts[host].sweeps = *on,
             Input::Answer(_, Answer::Got(Some((Body::Record(record), _))), _) => {
@@ -229,7 +241,7 @@ impl World {
             self.own_ms = self.own_ms.max(now.wall_ms);
         }
         self.remember_failures(host, &input);
-        let node = self.hosts[host].node.as_mut().expect("it was there");
+        let node = self.hosts[host].node.as_mut().expect("checked above");
         let id = node.id();
         let mut outputs = Vec::new();
         node.step(now, input, &mut outputs);
@@ -237,6 +249,7 @@ impl World {
         let mark = node.mark();
         self.hosts[host].marks.note(mark, self.now_ms, self.settings.recheck_after_ms);
         self.last_outputs = outputs.len();
+        // A planned crash takes effect between two outputs: the rest are lost.
         let cut = self.cut.take();
         for (place, output) in outputs.into_iter().enumerate() {
             if cut == Some(place) {
@@ -250,6 +263,8 @@ impl World {
         Ok(())
     }
 
+    /// Remembers the failures that an answer reports, to judge later whether a rejection was
+    /// justified.
     fn remember_failures(&mut self, host: usize, input: &Input) {
         let Input::Answer(_, answer, _) = input else { return };
         let (now_ms, failures) = (self.now_ms, &mut self.failures);
@@ -273,12 +288,14 @@ impl World {
         }
     }
 
+    /// Carries out one output of a node: puts calls and tells in flight, judges replies and notes.
     fn output(&mut self, host: usize, node: NodeId, output: Output) -> Verdict {
         match output {
             Output::Call(call_id, call) => {
                 self.hosts[host].calls_made += 1;
                 let id = FlightId { node, call: call_id };
                 self.say(|| format!("  {node}#{} asks: {call:?}", call_id.0));
+                // The first call that may commit an attempt: from here on it may take effect.
                 let commits = match &call {
                     Call::Commit(writes) => writes.record.as_ref().map(|record| record.txn),
                     Call::Create(_, Body::Record(record)) => Some(record.txn),
@@ -297,7 +314,7 @@ impl World {
             Output::Tell(tell) => {
                 self.say(|| format!("  {node} tells: {tell:?}"));
                 if self.hosts[host].role == Role::Guest {
-                    return broken("section 7: a guest tells nobody", format!("{tell:?}"));
+                    return broken("section 7: a guest sends no tells", format!("{tell:?}"));
                 }
                 let members = |to: &usize| *to != host && self.hosts[*to].role != Role::Guest;
                 for to in (0..self.hosts.len()).filter(members).collect::<Vec<_>>() {
@@ -323,6 +340,7 @@ impl World {
         }
     }
 
+    /// Counts a note of a node, and follows what it says of attempts.
     fn noted(&mut self, host: usize, note: Note) -> Verdict {
         let (name, count) = match &note {
             Note::Ended(attempt, end) => {
@@ -337,7 +355,7 @@ impl World {
             Note::AheadOfTime(_) => ("ahead of time", 1),
             Note::Damaged(text) => {
                 if !self.met_damage(host, 0, text) {
-                    return broken("only what the store calls damaged is", text.clone());
+                    return broken("a node reports only damage that the store reported", text.clone());
                 }
                 ("damage met", 1)
             }
@@ -355,12 +373,13 @@ impl World {
         Ok(())
     }
 
-    /// Returns true if the store failed a call of this host since then.
+    /// Returns true if a call of `host` has failed since `since_ms`.
     pub(crate) fn met_failure(&self, host: usize, since_ms: u64) -> bool {
         self.failures.iter().any(|(of, at_ms, _)| *of == host && *at_ms >= since_ms)
     }
 
-    /// Returns true if the store gave this host this damage since then. A node may say more of it than the store did.
+    /// Returns true if the store has reported the damage in `what` to `host` since `since_ms`. The
+    /// node's text may say more than the store's.
     pub(crate) fn met_damage(&self, host: usize, since_ms: u64, what: &str) -> bool {
         self.failures.iter().any(|(of, at_ms, error)| {
             let same = matches!(error, CallError::Damaged(given) if what.contains(given.as_str()));
