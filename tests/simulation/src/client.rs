@@ -1,4 +1,4 @@
-//! The clients' side of the world: attempts send their next verb. What they are replied is judged in `replies`.
+//! The clients' side of the world: attempts send their next verbs. `replies` judges the replies.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::script::Action;
 use crate::world::{Fresh, World};
 
 impl World {
-    /// Adds an attempt of a request, with the token of what its client has seen. It begins when [`World::client`] is called.
+    /// Adds an attempt of `request` on `host`, with the client's session token, and returns its
+    /// number. It begins at the first call of [`World::client`].
     pub fn new_attempt(&mut self, request: usize, host: usize, session: Session) -> usize {
         let number = self.attempts.len();
         let id = attempt_id(self.now_ms, number);
@@ -25,7 +26,8 @@ impl World {
         number
     }
 
-    /// Gives an attempt what the client of an earlier one has seen, and may present.
+    /// Makes an attempt the successor of `earlier` on the same client: it gets that one's session
+    /// token and knowledge.
     pub fn follow(&mut self, number: usize, earlier: usize) {
         let known = self.known_after(earlier);
         let session = self.attempts[earlier].session_after.clone();
@@ -34,7 +36,8 @@ impl World {
         attempt.known = known;
     }
 
-    /// Returns the newest version of each key that the client of an attempt knows to have committed after it.
+    /// Returns the newest version of each key that the client of an attempt knows to be committed,
+    /// now that the attempt has ended.
     pub fn known_after(&self, number: usize) -> BTreeMap<Key, TxnId> {
         let attempt = &self.attempts[number];
         let mut known = attempt.known.clone();
@@ -49,7 +52,7 @@ impl World {
         known
     }
 
-    /// Returns true if an attempt can do something.
+    /// Returns true if an attempt can do its next step.
     pub fn client_ready(&self, number: usize) -> bool {
         let attempt = &self.attempts[number];
         let awake = self.is_awake(attempt.host);
@@ -60,7 +63,7 @@ impl World {
         }
     }
 
-    /// An attempt does its next thing.
+    /// Lets an attempt do its next step: send a verb, store a part of a blob, or end.
     pub fn client(&mut self, number: usize) -> Verdict {
         if !self.client_ready(number) {
             return Ok(());
@@ -71,7 +74,7 @@ impl World {
         if attempt.progress == Progress::Unbegun {
             attempt.node = node;
         } else if node.is_none() || attempt.node != node {
-            // Its node is gone, and with it the transaction.
+            // The transaction is lost with its node.
             self.end(number, Ended::NodeDied);
             return Ok(());
         }
@@ -80,7 +83,7 @@ impl World {
         {
             let (group, blob, at) = (*group, *blob, *next);
             *next += 1;
-            // A door sends no part after the transaction's time.
+            // A door sends no part after the transaction's deadline.
             if self.now_ms > attempt.deadline_ms(&self.requests[attempt.request], &self.settings) {
                 attempt.conclude(Ended::NodeDied);
                 match attempt.in_flight.keys().next() {
@@ -103,6 +106,7 @@ impl World {
             self.program_over(number);
             return Ok(());
         };
+        // Note what is known now: the judges of the reply compare with it.
         let slot = &self.hosts[host];
         sent.shown = slot.learned.clone();
         sent.record_before = self.store.record(&request.hash_for(attempt.id)).map(|record| record.txn);
@@ -112,7 +116,7 @@ impl World {
             attempt.told_before = self.audit.told.clone();
             attempt.mark_known =
                 slot.node.as_ref().map(Node::mark) == self.store.format.as_ref().map(|format| format.mark);
-            // A fresh transaction uses no listing from before, and a process that holds the store
+            // A fresh transaction uses no earlier listing, and the process of an exclusive store
             // none from before it knew the mark.
             attempt.mark_least = if attempt.fresh || self.settings.exclusive {
                 slot.marks.last()
@@ -121,6 +125,7 @@ impl World {
             };
             attempt.blind = !slot.unheard_ms.is_empty() || slot.misled;
         }
+        // A begin that carries a batch opens the transaction some time before its reply.
         attempt.open |= sent.begins && request.eager;
         let (checks, adds) = (sent.checks.len() as u64, sent.adds.len() as u64);
         *self.notes.entry("conditions asked").or_default() += checks;
@@ -129,6 +134,7 @@ impl World {
         let attempt = &mut self.attempts[number];
         attempt.progress = Progress::Waiting(ticket);
         attempt.in_flight.insert(ticket, sent.clone());
+        // A parallel program does not wait for the reply.
         if attempt.goes_on_beside(&self.requests[attempt.request], &sent) {
             attempt.progress = Progress::Ready;
             self.fresh.push(Fresh::Client(number));
@@ -137,7 +143,9 @@ impl World {
         self.step(host, Input::Verb(ticket, verb))
     }
 
-    /// Nothing is left to send. Without an end of its own the function died, and its transaction stays open.
+    /// Handles the end of the program: waits for the replies that are missing, or ends the attempt.
+    /// If the program has neither a commit nor an abort, its function counts as dead, and the
+    /// transaction stays open until its deadline.
     fn program_over(&mut self, number: usize) {
         let attempt = &mut self.attempts[number];
         match attempt.in_flight.keys().next() {
@@ -146,7 +154,8 @@ impl World {
         }
     }
 
-    /// A part of a blob is sent, and its client dies: it lands late. Nothing of it is under way.
+    /// Lets a client die after it has sent a part of a blob, which then lands late or never. No
+    /// verb of the attempt may be in flight.
     pub fn strand_part(&mut self, number: usize) {
         let attempt = &self.attempts[number];
         let (Progress::Parts { group, number: blob, next, .. }, Some(node)) =
@@ -154,10 +163,11 @@ impl World {
         else {
             return;
         };
-        // A door sends no part after the transaction's time, which is all that a sweep counts on.
+        // A door sends no part after the transaction's deadline. Sweeps rely on that alone.
         let in_time = self.now_ms <= attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
         if *next < BLOB_PARTS && self.settings.grace_ms > 0 && in_time {
             let call = part(*group, *blob, *next);
+            // The door sends it, not the node: an id that no call of the node has.
             let from = FlightId { node, call: aft_core::store::CallId(u64::MAX - number as u64) };
             let until_ms = self.now_ms + self.settings.grace_ms;
             self.haunt(Ghost { until_ms, from, call });
@@ -165,15 +175,16 @@ impl World {
         self.end(number, Ended::NodeDied);
     }
 
+    /// Ends an attempt of which no verb is in flight.
     pub(crate) fn end(&mut self, number: usize, ended: Ended) {
         self.say(|| format!("attempt {number} ends: {ended:?}"));
         let attempt = &mut self.attempts[number];
-        assert!(attempt.in_flight.is_empty(), "an attempt ends when nothing of it is under way");
+        assert!(attempt.in_flight.is_empty(), "attempt {number} cannot end while a verb of it is in flight");
         attempt.progress = Progress::Ended(ended);
         self.fresh.push(Fresh::Client(number));
     }
 
-    /// Asks a host if a named request committed.
+    /// Asks a host whether a named request has committed.
     pub fn look_up(&mut self, host: usize, request: usize) -> Verdict {
         if !self.requests[request].named || !self.is_awake(host) {
             return Ok(());
@@ -184,7 +195,7 @@ impl World {
         self.step(host, Input::Verb(ticket, Verb::LookUp(hash)))
     }
 
-    /// Asks an attempt's host, or another, for the commit of its named request.
+    /// Asks a host whether an attempt, or another one of its named request, has committed.
     pub fn look_up_of(&mut self, host: usize, number: usize) -> Verdict {
         let attempt = &self.attempts[number];
         let (request, id) = (attempt.request, attempt.id);
@@ -197,7 +208,7 @@ impl World {
         self.step(host, Input::Verb(ticket, Verb::LookUpOf(id, hash)))
     }
 
-    /// Counts what the attempts have come to.
+    /// Counts the attempts by how they ended.
     pub fn tally(&self) -> BTreeMap<&'static str, u64> {
         let mut tally = BTreeMap::new();
         for attempt in &self.attempts {
@@ -233,6 +244,7 @@ impl World {
     }
 }
 
+/// Returns the call that stores one part of a blob.
 fn part(group: BlobGroup, blob: u32, part: u32) -> Call {
     let name = Name::Blob { group, number: blob, part };
     Call::Put(name, Body::Part(Bytes::from(format!("{blob:02}{part:02}"))))

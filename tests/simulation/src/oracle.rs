@@ -1,7 +1,8 @@
-//! What a transaction may see: judges every read when its client hears of it.
+//! The oracle of reads: judges every read when its client gets it.
 //!
-//! Reads name their writers, the auditor knows what every writer wrote, and TxnIds order versions; so each promise of section 1 is a
-//! comparison. Freshness too: a version entry that has stood for longer than listings may age must have been considered.
+//! Reads name their writers, the auditor knows the writes of each, and TxnIds order versions; so
+//! each promise of section 1 is a comparison. Freshness is one too: an entry that has been in the
+//! store for longer than listings may age must have been considered.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +14,23 @@ use crate::attempt::{Attempt, Seen};
 use crate::audit::{Audit, Commit, Verdict, blob_parts, broken};
 use crate::model::StoreModel;
 
-/// What a read is held against.
+/// The facts with which a read is compared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Witness<'a> {
     pub(crate) audit: &'a Audit,
     pub(crate) store: &'a StoreModel,
-    /// Version entries that landed before this time, and are still there, are known to every listing that the read may rest on.
+    /// The time before which an entry must have landed, if it is still there, to be in every
+    /// listing that the read may rest on.
     pub(crate) fresh_ms: u64,
-    /// When the read was asked for: it may have been chosen then.
+    /// The time at which the read was sent: its version may have been chosen then.
     pub(crate) asked_ms: u64,
-    /// One process holds the store: its listings do not age, and a commit under way is not known until its own call is answered.
+    /// One process holds the store: its listings do not age, and a commit in flight is not known
+    /// before its own call is answered.
     pub(crate) exclusive: bool,
 }
 
-/// Judges the answer to a get, and adds it to what the attempt has seen.
+/// Judges the reply to a get, and adds it to the attempt's observations. `own` is the transaction's
+/// own write of the key.
 pub(crate) fn judge_read(
     attempt: &mut Attempt,
     own: Option<&Write>,
@@ -42,7 +46,7 @@ pub(crate) fn judge_read(
         (Found::Own(write), None) => {
             return broken(
                 "P4: a transaction reads its own writes",
-                format!("read {write:?}, wrote nothing"),
+                format!("read {write:?} as its own write of {key}, but wrote nothing there"),
             );
         }
         (Found::Absent, None) => Seen::Absent,
@@ -54,6 +58,7 @@ pub(crate) fn judge_read(
     see(attempt, key, seen, witness)
 }
 
+/// Judges that `txn` committed this write of `key`, and that its blob is in the store.
 fn judge_version(txn: TxnId, key: &Key, write: &Write, witness: Witness<'_>) -> Verdict {
     let Some(commit) = witness.audit.commits.get(&txn.attempt).filter(|commit| commit.record.txn == txn)
     else {
@@ -75,7 +80,7 @@ fn judge_version(txn: TxnId, key: &Key, write: &Write, witness: Witness<'_>) -> 
     Ok(())
 }
 
-/// Judges a condition that held, and adds what it tells to what the attempt has seen.
+/// Judges a condition that held, and adds what it says of the key to the attempt's observations.
 pub(crate) fn judge_held(
     attempt: &mut Attempt,
     (key, condition): (&Key, &Condition),
@@ -86,6 +91,7 @@ pub(crate) fn judge_held(
         Some(Location::Blob(_)) | None => None,
     };
     let seen = match condition {
+        // Like a listing, it does not tell a deleted key from one that was never written.
         Condition::Absent => Seen::Unlisted,
         Condition::Version(txn) => match witness.audit.write(txn.attempt, key) {
             Some(write @ Write::Put(_)) => {
@@ -106,7 +112,7 @@ pub(crate) fn judge_held(
                     return broken("P3: only committed versions are read", text);
                 }
                 (Some(txn), None) => Seen::Version(txn),
-                // Sums may be the same: its client does not know which it was.
+                // Equal sums have equal bytes, so the client does not know which version it was.
                 (Some(_), Some(_)) => {
                     attempt.unseen.insert(key.clone());
                     return Ok(());
@@ -120,6 +126,8 @@ pub(crate) fn judge_held(
 /// Adds one observation to the read set, and judges the set.
 fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     let audit = witness.audit;
+    // A key seen twice: the same observation, or one that says the same more or less precisely,
+    // since a listing shows neither absent keys nor tombstones.
     match (attempt.read.get(key), seen) {
         (Some(before), seen) if *before == seen => return Ok(()),
         (None, _) => {}
@@ -144,7 +152,7 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
     judge_fracture(attempt, key, seen, witness)
 }
 
-/// P2, both directions, for one key against all others.
+/// Judges P2 for one key and all others, in both directions.
 fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     for (other, other_seen) in &attempt.read {
         for (writer, read, read_as) in [(other_seen, key, seen), (&seen, other, *other_seen)] {
@@ -170,7 +178,8 @@ fn judge_fracture(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>
     Ok(())
 }
 
-/// Returns true if a key that was read as absent can count as a deletion that is at least so new, and whole beside what else was read.
+/// Returns true if a key that was read as absent may have been deleted by a transaction that is not
+/// older than `least` and fits all other reads.
 fn deleted_since(attempt: &Attempt, key: &Key, least: TxnId, witness: Witness<'_>) -> bool {
     witness.audit.tombstones_since(key, least).any(|deletion| {
         attempt.read.iter().all(|(other, seen)| match seen {
@@ -180,7 +189,7 @@ fn deleted_since(attempt: &Attempt, key: &Key, least: TxnId, witness: Witness<'_
     })
 }
 
-/// Returns true if what was seen of a key is a version, or what came after it.
+/// Returns true if the observation `seen` of `key` is the version of `txn` or a later one.
 fn includes(audit: &Audit, key: &Key, seen: Seen, txn: TxnId) -> bool {
     match seen {
         Seen::Version(version) => version >= txn,
@@ -188,7 +197,8 @@ fn includes(audit: &Audit, key: &Key, seen: Seen, txn: TxnId) -> bool {
     }
 }
 
-/// P8 and P9: what the client has committed, what its token names, and what a fresh transaction must see.
+/// Judges the lower bounds of a read: the client's own commits and the token's (P8), and, for a
+/// fresh transaction, every commit reported before it began (P9).
 fn judge_bounds(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     let audit = witness.audit;
     let named = attempt.session.entries.iter().map(|entry| entry.txn);
@@ -205,23 +215,26 @@ fn judge_bounds(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) 
         && !includes(audit, key, seen, *txn)
     {
         return broken(
-            "P9: a fresh transaction sees every commit that somebody was told of before it began",
-            format!("{key}: {seen:?}, but {txn} was known"),
+            "P9: a fresh transaction sees every commit that was reported before it began",
+            format!("{key}: {seen:?}, but {txn} had been reported"),
         );
     }
     Ok(())
 }
 
-/// The rule of section 5.4 for versions that every listing shows: the newest compatible one is read, or a newer one.
+/// Judges the rule of section 5.4 for the versions that every listing shows: the newest compatible
+/// one is read, or a newer one.
 fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Verdict {
     let audit = witness.audit;
     for entry in witness.store.entries(key) {
-        // An attempt that tried to commit before, at another time, may have left dead entries.
+        // Dead entries do not count: an attempt may have left some when it tried to commit earlier,
+        // at another time.
         let commit = audit.commits.get(&entry.txn.attempt);
         let Some(commit) = commit.filter(|commit| commit.record.txn == entry.txn) else { continue };
         let known = (!witness.exclusive || commit.told_ms.is_some_and(|told_ms| told_ms < witness.asked_ms))
             && commit.landed_ms < witness.fresh_ms
             && commit.entered.get(key).is_some_and(|landed_ms| *landed_ms < witness.fresh_ms);
+        // A version that does not fit the other reads was passed over rightly.
         let rejected = attempt.read.iter().filter(|(other, _)| *other != key).any(|(other, seen)| {
             commit.record.write(other).is_some()
                 && match seen {
@@ -239,7 +252,7 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
             return broken(
                 "section 5.4: the newest compatible version is read",
                 format!(
-                    "{key}: {seen:?}, but {} is there long since; read before: {:?}",
+                    "{key}: {seen:?}, but {} has long been in the store; read before: {:?}",
                     entry.txn, attempt.read
                 ),
             );
@@ -248,7 +261,8 @@ fn judge_freshness(attempt: &Attempt, key: &Key, seen: Seen, witness: Witness<'_
     Ok(())
 }
 
-/// Judges a page of a listing. `all` are the keys that exist in this world.
+/// Judges a page of a listing, and adds it to the attempt's observations. `all` are the keys of
+/// this world.
 pub(crate) fn judge_listing(
     attempt: &mut Attempt,
     list: &ListKeys,
@@ -260,7 +274,8 @@ pub(crate) fn judge_listing(
     let before: BTreeSet<Key> = attempt.read.keys().cloned().collect();
     let ordered = listed.windows(2).all(|pair| pair[0].key < pair[1].key)
         && prefixes.windows(2).all(|pair| pair[0] < pair[1]);
-    // A key's place is where it would show: by itself, or rolled up.
+    // A key's place in the listing is the key itself, or the prefix under which it is rolled up.
+    // The page covers the places after `list.after`, up to `next`.
     let within = |key: &Key| {
         let place = rolled_up(list, key).unwrap_or(key.as_str());
         let after = list.after.as_deref().is_none_or(|after| place > after);
@@ -277,9 +292,13 @@ pub(crate) fn judge_listing(
         );
     }
     if next.is_some_and(|next| list.after.as_deref().is_some_and(|after| next <= after)) {
-        return broken("a listing goes on", format!("after {:?} comes {next:?}", list.after));
+        return broken(
+            "the cursor of a listing moves forward",
+            format!("after {:?} comes {next:?}", list.after),
+        );
     }
-    // A page of the store may go further than the client's: versions were chosen there as well, of which it is not told.
+    // A page of the store may reach further than the client's: the node has chosen versions there
+    // as well, which the client is not told.
     let beyond = |key: &&Key| {
         let cut = next.is_some_and(|next| rolled_up(list, key).unwrap_or(key.as_str()) > next);
         cut && key.as_str().starts_with(&list.prefix)
@@ -287,12 +306,14 @@ pub(crate) fn judge_listing(
     attempt.unseen.extend(all.iter().filter(beyond).cloned());
     for key in all.iter().filter(|key| within(key)) {
         if rolled_up(list, key).is_some_and(|prefix| prefixes.iter().any(|shown| shown == prefix)) {
-            // One of the keys rolled up exists; which one, and in what version, its client does not learn.
+            // At least one key under the prefix exists, but the client learns neither which nor in
+            // what version.
             attempt.unseen.insert(key.clone());
             continue;
         }
         let found = listed.iter().find(|listed| listed.key == *key);
-        // A batch that carries the commit may have taken effect already.
+        // The batch that carries the commit may have taken effect already: then its write is
+        // listed.
         let carried = match (found, attempt.carried.get(key)) {
             (Some(found), Some(write @ Write::Put(_))) => found.txn.is_none() && found.meta == write.meta(),
             (None, Some(Write::Tombstone)) => true,
@@ -318,7 +339,7 @@ pub(crate) fn judge_listing(
                 let Some(txn) = found.txn else {
                     return broken(
                         "P4: a listing shows the transaction's own writes",
-                        format!("{found:?} is not"),
+                        format!("{found:?} has no TxnId, but is not an own write"),
                     );
                 };
                 let Some(write @ Write::Put(_)) = witness.audit.write(txn.attempt, key) else {
@@ -326,7 +347,7 @@ pub(crate) fn judge_listing(
                 };
                 if write.meta() != found.meta {
                     return broken(
-                        "P3: a listing tells what was written",
+                        "P3: a listing shows what was written",
                         format!("{found:?}, not {write:?}"),
                     );
                 }
@@ -337,7 +358,8 @@ pub(crate) fn judge_listing(
     judge_news(attempt, &before, witness)
 }
 
-/// Returns the common prefix under which a listing shows a key, if it does not show it by itself.
+/// Returns the common prefix under which a listing rolls `key` up; `None` if it shows the key
+/// itself.
 fn rolled_up<'a>(list: &ListKeys, key: &'a Key) -> Option<&'a str> {
     let delimiter = list.delimiter.as_deref()?;
     let rest = key.as_str().strip_prefix(list.prefix.as_str())?;
@@ -345,8 +367,9 @@ fn rolled_up<'a>(list: &ListKeys, key: &'a Key) -> Option<&'a str> {
     Some(&key.as_str()[..list.prefix.len() + end])
 }
 
-/// Judges how fresh is what one verb has added to the read set. The node chooses a verb's versions in an order of its own: each is judged beside all the
-/// others. What was read before stays as it is, however old by now.
+/// Judges the freshness of the keys that one verb has added to the read set; `before` are the older
+/// ones. The node chooses a verb's versions in any order, so each is judged together with all
+/// others. Earlier reads stay valid, no matter how old they are by now.
 pub(crate) fn judge_news(attempt: &Attempt, before: &BTreeSet<Key>, witness: Witness<'_>) -> Verdict {
     for (key, seen) in attempt.read.iter().filter(|(key, _)| !before.contains(*key)) {
         judge_freshness(attempt, key, *seen, witness)?;

@@ -1,4 +1,4 @@
-//! What clients are replied: each reply is judged, and its attempt goes on or ends.
+//! The replies to clients: judges each, and lets its attempt continue or end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,20 +15,20 @@ use crate::conditional::judge_sums;
 use crate::oracle::{Witness, judge_held, judge_listing, judge_news, judge_read};
 use crate::world::{Fresh, World};
 
-/// An index that never forgets for want of room.
+/// The size from which on an index never evicts anything in these worlds, in bytes.
 const INDEX_ROOMY: usize = 1 << 20;
-/// More versions of a key than any world makes at once.
+/// The limit on kept versions from which on no version of a key is evicted in these worlds.
 const VERSIONS_MANY: usize = 16;
 
 impl World {
-    /// Judges a reply, and lets the attempt go on.
+    /// Judges a reply, and lets the attempt continue.
     pub(crate) fn replied(
         &mut self,
         number: usize,
         ticket: Ticket,
         reply: Result<Reply, Refusal>,
     ) -> Verdict {
-        let sent = self.attempts[number].in_flight.remove(&ticket).expect("who waits has sent");
+        let sent = self.attempts[number].in_flight.remove(&ticket).expect("every waiter has sent a verb");
         if sent.draining && sent.begins && reply != Err(Refusal::NotServing) {
             return broken("a node that drains opens nothing new", format!("attempt {number}: {reply:?}"));
         }
@@ -37,6 +37,7 @@ impl World {
                 if !sent.begins || attempt != self.attempts[number].id {
                     return broken("a reply answers its verb", format!("Begun {attempt} for {sent:?}"));
                 }
+                // A commit that came with the begin has ended the transaction already.
                 self.attempts[number].open |= committed.is_none();
                 self.attempts[number].opened |= committed.is_none();
                 self.judge_new_run(number, &sent)?;
@@ -53,6 +54,7 @@ impl World {
                     Witness { audit: &self.audit, store: &self.store, fresh_ms, asked_ms, exclusive };
                 let attempt = &mut self.attempts[number];
                 judge_listing(attempt, list, (&keys, &prefixes), next.as_deref(), &self.keys, witness)?;
+                // A cut page, or a prefix, hides versions that the node has chosen.
                 if next.is_some() || !prefixes.is_empty() {
                     attempt.holds(&sent);
                 }
@@ -86,7 +88,8 @@ impl World {
         Ok(())
     }
 
-    /// Judges the name of an attempt's blobs: a sweep must not find the attempt over before it is.
+    /// Judges the name of an attempt's group of blobs. Its time must not be earlier than the begin,
+    /// or a sweep would take the attempt for over too soon.
     fn judge_reserved(&self, number: usize, group: &BlobGroup) -> Verdict {
         let attempt = &self.attempts[number];
         let hash = self.requests[attempt.request].hash_for(attempt.id);
@@ -102,7 +105,8 @@ impl World {
         Ok(())
     }
 
-    /// The attempt sends its next verb, waits for another reply, or ends.
+    /// Lets an attempt send its next verb, wait for another reply, or end, after the reply to
+    /// `ticket`.
     fn go_on(&mut self, number: usize, ticket: Ticket) {
         let attempt = &mut self.attempts[number];
         match (attempt.outcome.clone(), attempt.in_flight.keys().next()) {
@@ -116,6 +120,7 @@ impl World {
         }
     }
 
+    /// Handles a rejected verb: a stubborn client continues or commits again, others end.
     fn refused(&mut self, number: usize, sent: &Sent, refusal: Refusal) {
         let attempt = &mut self.attempts[number];
         let request = &self.requests[attempt.request];
@@ -156,21 +161,26 @@ impl World {
         Ok(())
     }
 
-    /// Version entries that landed before this time must be known to what the verb is replied.
+    /// Returns the time before which an entry must have landed to be taken into account by the
+    /// reply to `sent`.
     fn fresh_ms(&self, number: usize, sent: &Sent) -> u64 {
-        // What other verbs have chosen, and nobody was told of, may have ruled them out.
+        // Choices that the client was not told may have ruled out any entry.
         if self.attempts[number].holds_more() {
             return 0;
         }
         sent.at_ms.saturating_sub(self.settings.recheck_after_ms + self.delay_max_ms)
     }
 
-    /// Section 5, step 4: learning a commit record indexes its whole write set. What this node has just shown of a transaction, it knows on every key of it.
+    /// Judges section 5, step 4: learning a commit record indexes its whole write set. If this node
+    /// has shown a transaction at one key just now, it must not read an older version at another
+    /// key of it.
     fn judge_learned(&self, number: usize, sent: &Sent, read: &Read) -> Verdict {
         let attempt = &self.attempts[number];
         let Some((txn, since_ms)) = sent.shown.get(&read.key) else {
             return Ok(());
         };
+        // The node may not know it any more: the index ages, is too small, or the entry was
+        // collected.
         let fresh = self.now_ms < since_ms + self.settings.recheck_after_ms;
         let roomy =
             self.settings.index_bytes_max >= INDEX_ROOMY && self.settings.versions_kept_max >= VERSIONS_MANY;
@@ -181,12 +191,13 @@ impl World {
             Found::Absent => true,
             Found::Own(_) => false,
         };
+        // Or the transaction does not fit what was read before, seen or unseen.
         let fits = self.audit.commits.get(&txn.attempt).is_some_and(|commit| {
             attempt.read.iter().filter(|(key, _)| **key != read.key).all(|(key, seen)| {
                 commit.record.write(key).is_none() || matches!(seen, Seen::Version(version) if version >= txn)
             }) && attempt.unseen.iter().all(|key| commit.record.write(key).is_none())
         });
-        // Beside another verb it may have been chosen before the node knew.
+        // With another verb in flight, the version may have been chosen before the node knew.
         let alone = !attempt.holds_more();
         if alone && fresh && roomy && !collected && passed_over && fits {
             return broken(
@@ -197,15 +208,18 @@ impl World {
         Ok(())
     }
 
+    /// Notes that the node has shown the transaction in `read` to a client, and may have known it
+    /// since `since_ms`.
     fn learned(&mut self, number: usize, since_ms: u64, read: &Read) {
         let Found::Version(txn, _) = &read.found else { return };
-        // What the session named was held for this transaction alone; the index may have forgotten it.
+        // A transaction that the session named is kept for this attempt alone: the index may have
+        // evicted it.
         if self.attempts[number].session.entries.iter().any(|entry| entry.txn == *txn) {
             return;
         }
         let Some(commit) = self.audit.commits.get(&txn.attempt) else { return };
         let host = &mut self.hosts[self.attempts[number].host];
-        // It may have been in the index for a while.
+        // It may have been in the index since the node was given its record.
         let since_ms = host.given.get(txn).copied().unwrap_or(since_ms).min(since_ms);
         for (key, _) in commit.record.writes.iter() {
             let known = host.learned.entry(key.clone()).or_insert((*txn, since_ms));
@@ -215,8 +229,9 @@ impl World {
         }
     }
 
+    /// Judges the reply to a batch, and notes its effects.
     fn ran(&mut self, number: usize, sent: &Sent, reads: &[Read], committed: Option<Committed>) -> Verdict {
-        // Who adds reads nothing else in the same call.
+        // A batch with sums has no gets: its reads are the sums.
         let asked: Vec<_> = match sent.adds.is_empty() {
             true => sent.gets.iter().map(|(key, _)| key).collect(),
             false => sent.adds.iter().map(|(key, ..)| key).collect(),
@@ -227,14 +242,14 @@ impl World {
         }
         let (fresh_ms, asked_ms, exclusive) =
             (self.fresh_ms(number, sent), sent.at_ms, self.settings.exclusive);
-        // What it writes under a lock was read first: the node chose a version beside the others, which
-        // its client is not told.
         let settings = &self.settings;
         let attempt = &mut self.attempts[number];
-        // The client is told a sum, and not which version it began with.
+        // The reply has a sum, but not the version that it started from.
         let based = sent.adds.iter().map(|(key, ..)| key).filter(|key| !attempt.read.contains_key(*key));
         let based: Vec<Key> = based.cloned().collect();
         attempt.unseen.extend(based);
+        // A checked key that is written was read first: the node chose a version that the client is
+        // not told.
         let written = sent.writes.keys().chain(attempt.carried.keys().filter(|_| sent.carries));
         let blind = written.filter(|key| settings.locks(key) && !attempt.read.contains_key(*key));
         let blind: Vec<Key> = blind.cloned().collect();
@@ -243,6 +258,7 @@ impl World {
             attempt.holds(sent);
         }
         judge_sums(sent, reads)?;
+        // Now judge reads, then conditions, then all that is new together.
         let reads = if sent.adds.is_empty() { reads } else { &[] };
         let basis_ms = self.attempts[number].basis_ms(sent);
         let before: BTreeSet<Key> = self.attempts[number].read.keys().cloned().collect();
@@ -277,15 +293,17 @@ impl World {
         }
     }
 
+    /// Judges the acknowledgement of a commit.
     fn committed(&mut self, number: usize, sent: &Sent, committed: Committed) -> Verdict {
         if !sent.commits {
             return broken("a reply answers its verb", format!("{committed:?} for {sent:?}"));
         }
         let attempt = &self.attempts[number];
         if let Some(other) = attempt.in_flight.values().find(|other| !other.commits && !other.late) {
-            return broken("section 4: a commit waits for what is under way", format!("{other:?}"));
+            return broken("section 4: a commit waits for operations in flight", format!("{other:?}"));
         }
         let named = self.requests[attempt.request].named;
+        // Without a TxnId nothing was stored: there were no writes, and no request ID.
         let Some(txn) = committed.txn else {
             if named || !attempt.explains(&BTreeMap::new()) {
                 return broken(
@@ -306,6 +324,7 @@ impl World {
                 format!("attempt {number}: no record of {txn}"),
             );
         }
+        // What it read is known completely only now, so it is judged again.
         let id = attempt.id;
         if !self.settings.exclusive {
             self.audit.judge_order(id, self.scene())?;
@@ -330,7 +349,7 @@ impl World {
         self.audit.judge_order(id, self.scene())
     }
 
-    /// Judges a token: it names the commit, or has its bearer begin fresh.
+    /// Judges a session token: it names the commit `txn`, or makes its holder's transactions fresh.
     fn judge_session(&self, txn: TxnId, session: &Session) -> Verdict {
         let named = session.fresh_until_ms > 0 || session.entries.iter().any(|entry| entry.txn == txn);
         let ordered = session.entries.windows(2).all(|pair| pair[0].txn > pair[1].txn);
@@ -348,6 +367,7 @@ impl World {
         Ok(())
     }
 
+    /// Judges the replay of another attempt's result.
     fn replayed(&mut self, number: usize, sent: &Sent, replayed: &Replayed) -> Verdict {
         let attempt = &self.attempts[number];
         let request = &self.requests[attempt.request];
@@ -372,7 +392,10 @@ impl World {
         if let (Some(theirs), Some(ours)) = (winner.record.fingerprint, request.fingerprint())
             && theirs != ours
         {
-            return broken("section 6: another payload is not replayed to", format!("attempt {number}"));
+            return broken(
+                "section 6: a request with another payload gets no replay",
+                format!("attempt {number}"),
+            );
         }
         self.judge_session(replayed.txn, &replayed.session)?;
         self.audit.tell(replayed.txn.attempt, self.now_ms)?;
@@ -381,7 +404,8 @@ impl World {
         Ok(())
     }
 
-    /// P5: where a record was there before the request came, and still is, nothing runs.
+    /// Judges P5: a request whose record was there before the verb was sent, and still is, does not
+    /// run.
     fn judge_new_run(&self, number: usize, sent: &Sent) -> Verdict {
         let attempt = &self.attempts[number];
         let request = &self.requests[attempt.request];
@@ -389,34 +413,37 @@ impl World {
         if request.named && sent.record_before.is_some() && sent.record_before == now {
             return broken(
                 "P5: a request that committed does not run again",
-                format!("attempt {number} was begun"),
+                format!("attempt {number} ran though the record of its request was there"),
             );
         }
         Ok(())
     }
 
+    /// Judges a rejection: it must be justified by what happened, and if it says that nothing was
+    /// committed, that must be so.
     fn judge_refusal(&self, number: usize, sent: &Sent, refusal: &Refusal) -> Verdict {
         let attempt = &self.attempts[number];
         let request = &self.requests[attempt.request];
         let hash = request.hash_for(attempt.id);
         let winners = || self.audit.winners.get(&hash).into_iter().flatten();
         let records = || winners().map(|winner| &self.audit.commits[winner].record);
-        // A commit that was sent again may be told what an earlier one came to.
+        // A repeated commit may be told the outcome of an earlier one.
         let repeated = sent.commits && attempt.commits > 1;
         let known = match refusal {
-            // Nothing is gone before something may have been removed.
+            // Only if something may have been removed.
             Refusal::SnapshotGone(key) => self.judge_gone(attempt) || self.store.has_passed_dead(key),
             Refusal::ResultGone => matches!(self.store.commits.get(&hash), Some((Body::Stub(_), _))),
             Refusal::Conflict(conflict) => {
                 let mut written = attempt.written().into_iter().chain(attempt.dropped.keys());
                 let locks = written.any(|key| self.settings.locks(key));
-                // A condition that fails on what was overtaken is not judged.
+                // A batch with conditions may conflict before its commit: where the node knows that
+                // what was read was overtaken, it does not judge the condition.
                 let judged = sent.commits || !sent.checks.is_empty();
                 (request.checked || locks) && judged && self.judge_conflict(attempt, conflict)
             }
             Refusal::KeyReused => records().any(|record| record.fingerprint != request.fingerprint()),
             Refusal::InProgress { .. } => {
-                // The clock that it waited by may be fast.
+                // The node's clock may be fast.
                 let waited =
                     self.now_ms + 2 >= sent.at_ms + request.wait_ms.min(self.settings.timeout_max_ms);
                 waited && !request.overlap && self.open_beside(attempt)
@@ -435,7 +462,7 @@ impl World {
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
                 let levels = !self.settings.exclusive && self.settings.levels.iter().next().is_some();
-                // A value in parts is not compared, and is no number.
+                // The value of a blob is not compared with bytes, and is not a number.
                 let by_value =
                     sent.checks.iter().any(|(_, condition)| matches!(condition, Condition::Value(_)));
                 let in_parts = (by_value || !sent.adds.is_empty()) && self.audit.has_parts();
@@ -444,24 +471,25 @@ impl World {
                     || all.len() > self.settings.write_set_len_max
                     || self.reads_too_much(attempt, sent)
             }
-            // The time may run out within the batch that came with the opening.
+            // Also to a begin: the deadline may pass while the batch in it runs.
             Refusal::Lost => true,
             Refusal::NotFound => !sent.begins,
-            // What was sent before the commit is finished before it; only an abort ends what is under way.
+            // A commit waits for what was sent before it; only an abort ends verbs in flight.
             Refusal::Ended => !sent.begins && (attempt.abort_sent || (sent.late && !sent.commits)),
             Refusal::NotServing => true,
             Refusal::Overloaded(_) => true,
-            // Slow answers, and a pause that ended the waiting for them, are as good as none.
+            // Answers that were slow, or came during a pause in which the wait ran out, count as
+            // none.
             Refusal::StoreUnavailable(why) => {
                 let timeless = why.contains("the store's time");
-                // The mark was too old for the puts that rest on it by the time that it was there.
+                // The answer with the mark took so long that no put may rest on it.
                 let slow = why.contains("too slowly");
                 let waited = self.now_ms + 1 >= sent.at_ms + self.settings.store_patience_ms;
                 repeated || waited || timeless || slow || self.met_failure(attempt.host, sent.at_ms)
             }
             Refusal::Damaged(what) => repeated || self.met_damage(attempt.host, sent.at_ms, what),
         };
-        // These mean that nothing was committed and nothing will be.
+        // These say that nothing was committed and nothing will be.
         let definite = match refusal {
             Refusal::Lost | Refusal::NotFound | Refusal::SnapshotGone(_) | Refusal::Conflict(_) => true,
             Refusal::StoreUnavailable(_) => sent.commits,
@@ -478,37 +506,42 @@ impl World {
             | Refusal::Invalid(_)
             | Refusal::Damaged(_) => false,
         };
-        // A commit that is asked for again when its retention has passed finds no record, and nobody
-        // remembers its outcome for longer.
+        // Except that a commit that is repeated after its retention finds no record: its outcome is
+        // not remembered for longer.
         let forgotten = |commit: &Commit| repeated && commit.record_gone;
         let committed = self.audit.commits.get(&attempt.id);
         let false_loss = definite && committed.is_some_and(|commit| !forgotten(commit));
         if !known || false_loss {
             return broken(
                 "a refusal tells the truth",
-                format!("attempt {number} was refused: {refusal:?} (sent {sent:?}, committed: {false_loss})"),
+                format!(
+                    "attempt {number} was rejected: {refusal:?} (sent {sent:?}, committed: {false_loss})"
+                ),
             );
         }
         Ok(())
     }
 
-    /// Returns true if a transaction may meet `SnapshotGone`: something may have been removed that
-    /// its listings cannot explain.
+    /// Returns true if a transaction may meet `SnapshotGone`: something may have been removed whose
+    /// absence its listings cannot explain.
     fn judge_gone(&self, attempt: &Attempt) -> bool {
         let deadline_ms = attempt.deadline_ms(&self.requests[attempt.request], &self.settings);
-        // A node that knew the mark at the begin may still rest on an older one, and must refuse
-        // once another has settled above that (seeds 8053821, 8062150, 9028340). A listing that it
-        // asked before it learned the mark carries the older one, and is in use until it ages. And
-        // a begin that waits for another attempt counts its time from the end of the wait: the mark
-        // may move during the wait, unheard, and settle within that time.
+        // A node that knew the mark at the begin may still use listings with an older one, and must
+        // answer `SnapshotGone` once another has settled above that (seeds 8053821, 8062150,
+        // 9028340). A listing that it asked before it learned the mark carries the older one, and
+        // is in use until it ages. And the timeout of a begin that waits for another attempt counts
+        // from the end of the wait: the mark may move during the wait, unnoticed, and settle within
+        // the timeout.
         let settled_above = self.audit.settled_for_readers(self.scene()) > attempt.mark_least;
         let protected = attempt.mark_known && !settled_above && !attempt.blind && self.now_ms <= deadline_ms;
-        // A reader counts a mark as settled before anybody may remove below it.
+        // `has_moved` is enough: a reader counts a mark as settled before a sweep may remove below
+        // it.
         self.audit.has_moved() && !protected
     }
 
-    /// Returns true if a serializable transaction may meet this conflict: another one that asked to
-    /// commit wrote the key that it names. It says nothing of a key that is kept free, or forgotten.
+    /// Returns true if a serializable transaction may meet this conflict: the transaction in it has
+    /// sent a commit and wrote the key in it. A conflict without these, over a key whose lock is
+    /// free or that was dropped from the notes, is always accepted.
     fn judge_conflict(&self, attempt: &Attempt, conflict: &Conflict) -> bool {
         let Some((key, by)) = conflict.key.as_ref().zip(conflict.by) else { return true };
         let other = self.attempts.get(attempt_number(by.attempt)).filter(|other| other.id == by.attempt);
@@ -518,6 +551,7 @@ impl World {
         })
     }
 
+    /// Returns true if the read set may exceed its bound with the reads of `sent`.
     fn reads_too_much(&self, attempt: &Attempt, sent: &Sent) -> bool {
         let all: BTreeSet<&Key> = attempt.read.keys().chain(sent.gets.iter().map(|(key, _)| key)).collect();
         all.len() > self.settings.read_set_len_max || sent.list.is_some()
@@ -531,7 +565,7 @@ impl World {
         })
     }
 
-    /// Judges the answer to a look-up.
+    /// Judges the reply to a look-up.
     pub(crate) fn looked_up(
         &mut self,
         host: usize,
