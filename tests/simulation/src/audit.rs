@@ -1,9 +1,16 @@
-//! The store auditor: judges every effect on the store when it lands, and remembers what committed.
+//! The store auditor: judges every effect on the store when it lands, and remembers the commits.
 //!
-//! It holds the node against the protocol, not against the node's code: a record is created once under its name and stays as it is; an entry
-//! belongs to an attempt that may still commit or that has; nothing takes effect after an attempt is over; the mark passes only what is over
-//! and whole; only what is superseded by something at or below the settled mark is removed, and does not come back. Effects are judged where
-//! they land, so late calls of dead nodes are judged too. Times are true times.
+//! It compares the node with the protocol, not with the node's code:
+//!
+//! * a record is created once under its name, and is not changed;
+//! * an entry belongs to an attempt that may still commit or that has;
+//! * no call takes effect after its attempt is over;
+//! * the mark passes only attempts that are over, committed ones only with all entries;
+//! * only what is superseded by a version at or below the settled mark is removed, and it does not
+//!   come back.
+//!
+//! Effects are judged when they land, so late calls of dead nodes are judged too. Times are true
+//! times unless the name says otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,12 +26,12 @@ use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::model::StoreModel;
 use crate::script::Request;
 
-/// A promise that was broken: which, and how.
+/// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The rule, in the words of the protocol.
+    /// The rule that was broken, in the words of the protocol.
     pub rule: &'static str,
-    /// The story.
+    /// The details: what happened, to which attempts and keys.
     pub text: String,
 }
 
@@ -34,12 +41,12 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Breaks off with a violation.
+/// Returns a violation of `rule` as an error.
 pub(crate) fn broken<T>(rule: &'static str, text: String) -> Result<T, Violation> {
     Err(Violation { rule, text })
 }
 
-/// All is well so far, or a promise was broken.
+/// The result of a judgement: fine so far, or a promise was broken.
 pub type Verdict = Result<(), Violation>;
 
 /// A transaction that committed.
@@ -47,21 +54,21 @@ pub type Verdict = Result<(), Violation>;
 pub struct Commit {
     /// Its record as it was created.
     pub record: Arc<Record>,
-    /// The instant at which its node first asked the store for it.
+    /// The time at which its node first sent the commit to the store.
     pub asked_ms: u64,
-    /// When the record landed.
+    /// The time at which the record landed.
     pub landed_ms: u64,
-    /// Its one entry is the commit.
+    /// It is a whole entry: its one entry is the commit.
     pub whole: bool,
-    /// The life of the host that committed it.
+    /// The node that committed it: one life of its host.
     pub life: Option<NodeId>,
-    /// When somebody first knew: by an acknowledgement, a replay, a look-up.
+    /// The time at which it was first reported: by an acknowledgement, a replay, a look-up.
     pub told_ms: Option<u64>,
-    /// When each of its version entries first landed.
+    /// The time at which each of its version entries first landed.
     pub entered: BTreeMap<Key, u64>,
-    /// Keys at which its entry was removed.
+    /// The keys at which its entry was removed.
     pub removed: BTreeSet<Key>,
-    /// Its record was removed, or a stub put in its place.
+    /// Its record was removed, or replaced by a stub.
     pub record_gone: bool,
 }
 
@@ -71,13 +78,14 @@ impl Commit {
         self.entered.len() == self.record.writes.len()
     }
 
-    /// Returns the true time until which its record is kept.
+    /// Returns the true time until which its record must be kept.
     fn kept_until_ms(&self) -> u64 {
         self.asked_ms + self.record.retention_ms
     }
 
-    /// Returns true if its record may go: its retention has passed. Where one process holds the
-    /// store it has no other clock than that process's: what a wall clock skips has passed.
+    /// Returns true if its retention has passed, so that its record may be removed. An exclusive
+    /// store has no other clock than its process's: a jump of the wall clock counts as time that
+    /// passed.
     fn is_kept_long_enough(&self, scene: Scene<'_>) -> bool {
         if scene.settings.exclusive {
             return scene.store_ms >= self.record.txn.time.ms() + self.record.retention_ms;
@@ -85,7 +93,7 @@ impl Commit {
         scene.now_ms + scene.settings.skew_max_ms + scene.slack_ms() >= self.kept_until_ms()
     }
 
-    /// Returns true if an attempt began too early to use the name of its request again.
+    /// Returns true if `attempt` began too early to commit under the same name after this commit.
     fn excludes(&self, attempt: &Attempt, settings: &Settings) -> bool {
         if settings.exclusive {
             return !self.record_gone || attempt.begun_ms < self.landed_ms;
@@ -98,22 +106,24 @@ impl Commit {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Moved {
     mark: TxnId,
-    /// True time, and the store's.
+    /// The true time of the move.
     at_ms: u64,
+    /// The store's time of the move.
     store_ms: u64,
-    /// The attempts that were open then, by their numbers.
+    /// The numbers of the attempts that were open then. Kept for exclusive stores only.
     open: BTreeSet<usize>,
 }
 
 impl Moved {
-    /// Returns true if the mark has settled: it stayed in its place, or above, for as long as
-    /// readers and late puts need, by a clock that is ahead by so much.
+    /// Returns true if the mark has settled, by a clock that is ahead of true time by `ahead_ms`:
+    /// it has been at this place or above for as long as readers and late puts need.
     fn has_settled(&self, scene: Scene<'_>, ahead_ms: u64) -> bool {
         let settings = scene.settings;
+        // A process that moves the mark alone goes by its open transactions, and not by time.
         if settings.exclusive {
             return self.open.iter().all(|number| !scene.attempts[*number].opened);
         }
-        // Relation (b) without its tolerance.
+        // Relation (b) of section 9, without its tolerance.
         let wait_ms = settings.settle_after_ms() - settings.skew_max_ms;
         scene.now_ms + ahead_ms + scene.slack_ms() >= self.at_ms + wait_ms
     }
@@ -122,10 +132,11 @@ impl Moved {
 /// The part of the world that the auditor needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
+    /// The true time.
     pub(crate) now_ms: u64,
     /// The store's time.
     pub(crate) store_ms: u64,
-    /// The instant at which the store's clock was last set to another offset.
+    /// The true time at which the store's clock was last set to another offset.
     pub(crate) stepped_ms: Option<u64>,
     /// The longest pause that no clock showed.
     pub(crate) unseen_ms: u64,
@@ -135,82 +146,89 @@ pub(crate) struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
+    /// Returns the attempt with this id, if there is one in this world.
     pub(crate) fn attempt(&self, id: AttemptId) -> Option<&'a Attempt> {
         self.attempts.get(attempt_number(id)).filter(|attempt| attempt.id == id)
     }
 
-    /// By how much ages may be off: clocks that drift, and pauses that none shows.
+    /// Returns the error that ages may have, from clocks that drift and pauses that no clock shows.
     fn slack_ms(&self) -> u64 {
         2 + self.settings.timeout_max_ms / 1_000 + self.unseen_ms
     }
 
-    /// Returns true if no call of the attempt can take effect any more.
+    /// Returns true if a node may take the attempt for over: no call of it can take effect any
+    /// more.
     fn is_over(&self, attempt: &Attempt) -> bool {
         let request = &self.requests[attempt.request];
-        // A begin that may have waited for another attempt may also have been opened at once: the auditor does not always know.
+        // The earliest possible end: the auditor does not always know whether a begin that may wait
+        // for another attempt did so.
         let over_ms = attempt.least_deadline_ms(request, self.settings) + self.settings.grace_ms;
         attempt.begun_ms > 0 && self.now_ms + self.slack_ms() >= over_ms
     }
 
-    /// Returns true if no call of the attempt can take effect any more, or it is not known.
+    /// Returns true if the attempt with this id is over, or if there is none.
     pub(crate) fn is_attempt_over(&self, id: AttemptId) -> bool {
         self.attempt(id).is_none_or(|attempt| self.is_over(attempt))
     }
 
-    /// Returns true if the attempts that were open at a time are over, by the longest deadline. It
-    /// may be nearer than an attempt's own, which counts a wait that it may not have needed.
+    /// Returns true if at `now_ms` every attempt that was open at `open_ms` is over, by the longest
+    /// deadline. That may be earlier than an attempt's own end, which allows for a wait that it may
+    /// not have needed.
     fn are_over_since(&self, open_ms: u64, now_ms: u64) -> bool {
         now_ms + self.slack_ms() >= open_ms + self.settings.over_after_ms()
     }
 
-    /// Returns true if a call that its attempt's node sent in time must have landed before now.
+    /// Returns true if a call that the attempt's node sent before the deadline must have landed by
+    /// now.
     fn is_late(&self, attempt: &Attempt) -> bool {
         let request = &self.requests[attempt.request];
         let over_ms = attempt.deadline_ms(request, self.settings) + self.settings.grace_ms;
-        // A begin that waits looks its request up before that as well; its time counts from the look afterwards.
+        // A begin that waits looks its request up twice, and its timeout counts from the second
+        // look-up: the first one takes time as well.
         let looked_ms = if request.waits() { self.settings.store_patience_ms } else { 0 };
         self.now_ms > over_ms + looked_ms + self.slack_ms()
     }
 }
 
-/// The auditor.
+/// The auditor: the commits and the mark of a world, as they landed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Audit {
     /// Every transaction that ever committed.
     pub commits: BTreeMap<AttemptId, Commit>,
     /// The attempts that committed under a name, oldest first.
     pub winners: BTreeMap<RequestHash, Vec<AttemptId>>,
-    /// The instant at which each attempt first asked the store to commit.
+    /// The time at which each attempt's node first sent its commit to the store.
     pub asked: BTreeMap<AttemptId, u64>,
-    /// The newest version of each key that somebody knows to have committed.
+    /// The newest version of each key that was reported as committed.
     pub told: BTreeMap<Key, TxnId>,
-    /// Keys of which an entry of a committed transaction was removed.
+    /// The keys at which an entry of a committed transaction was removed.
     pub removed_keys: BTreeSet<Key>,
-    /// The newest mark that has stayed in its place, or above, for as long as readers need.
+    /// The newest mark that has settled.
     pub settled: Option<TxnId>,
-    /// Transactions that only read checked keys and committed: when their clients heard of it.
+    /// The transactions of checked keys that only read and committed, with the times at which their
+    /// clients got the acknowledgement.
     pub(crate) readers: BTreeMap<AttemptId, u64>,
-    /// Entries of transactions without a record: when each landed.
+    /// The entries of transactions without a record, with the times at which they landed.
     pub(crate) hints: BTreeMap<TxnId, BTreeMap<Key, u64>>,
-    /// Moves of the mark that have not settled, oldest first.
+    /// The moves of the mark that have not settled, oldest first.
     moves: Vec<Moved>,
 }
 
 impl Audit {
-    /// Returns the committed version of a key by an attempt.
+    /// Returns the committed write of `key` by an attempt.
     pub fn write(&self, attempt: AttemptId, key: &Key) -> Option<&Write> {
         self.commits.get(&attempt)?.record.write(key)
     }
 
-    /// Returns every committed tombstone of the key that is at least as new.
+    /// Returns the record of every committed tombstone of `key` that is not older than `least`.
     pub fn tombstones_since(&self, key: &Key, least: TxnId) -> impl Iterator<Item = &Record> {
         let records = self.commits.values().map(|commit| &*commit.record);
         records
             .filter(move |record| record.txn >= least && matches!(record.write(key), Some(Write::Tombstone)))
     }
 
-    /// Returns the newest version of each key that somebody knows to have committed, with the bytes
-    /// of its value if its record has them.
+    /// Returns the newest reported version of each key, with the bytes of its value if they are in
+    /// its record.
     pub(crate) fn told_values(&self) -> BTreeMap<Key, (TxnId, Option<Bytes>)> {
         let of = |(key, txn): (&Key, &TxnId)| {
             let value = self.write(txn.attempt, key).and_then(Write::value);
@@ -223,14 +241,14 @@ impl Audit {
         self.told.iter().map(of).collect()
     }
 
-    /// Notes that somebody learns of this commit now.
+    /// Notes that this commit is reported now, and judges that all its entries are in place.
     pub(crate) fn tell(&mut self, attempt: AttemptId, now_ms: u64) -> Verdict {
         let Some(commit) = self.commits.get_mut(&attempt) else { return Ok(()) };
         commit.told_ms.get_or_insert(now_ms);
         if !commit.is_entered() {
             return broken(
-                "section 4: entries first: whoever is told of a commit can rely on every entry",
-                format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
+                "section 4: entries first: a commit is reported after every entry is durable",
+                format!("{}: entries only at {:?}", commit.record.txn, commit.entered.keys()),
             );
         }
         let raise = |newest: &mut BTreeMap<Key, TxnId>, record: &Record| {
@@ -249,12 +267,12 @@ impl Audit {
         !self.moves.is_empty() || self.settled.is_some()
     }
 
-    /// Returns the settled mark.
+    /// Returns the settled mark; `TxnId::ZERO` if no mark has settled.
     pub fn settled_mark(&self) -> TxnId {
         self.settled.unwrap_or(TxnId::ZERO)
     }
 
-    /// Settles what has stayed in its place for long enough.
+    /// Settles the moves of the mark that are old enough.
     fn settle(&mut self, scene: Scene<'_>) {
         while let Some(first) = self.moves.first()
             && first.has_settled(scene, 0)
@@ -263,15 +281,20 @@ impl Audit {
         }
     }
 
-    /// Returns the newest mark that a reader may count as settled: its upper bound of the store's
-    /// time may be ahead by `skew_max`.
+    /// Returns the newest mark that a reader may count as settled: a reader goes by its upper bound
+    /// of the store's time, which may be ahead by `skew_max`.
     pub(crate) fn settled_for_readers(&self, scene: Scene<'_>) -> TxnId {
         let settled = |moved: &&Moved| moved.has_settled(scene, scene.settings.skew_max_ms);
         let newest = self.moves.iter().take_while(settled).last();
         newest.map_or(self.settled_mark(), |moved| moved.mark)
     }
 
-    /// Lets an effect land: judges it, performs it, remembers it.
+    /// Lands a call: judges its effect, performs it, and remembers it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the violation if the effect breaks a promise. The effect may or may not have been
+    /// performed then, and the run must end.
     pub(crate) fn land(
         &mut self,
         store: &mut StoreModel,
@@ -286,6 +309,7 @@ impl Audit {
             Call::Put(name, body) => {
                 self.judge_put(store, name, body, scene)?;
                 let answer = store.apply(call, scene.store_ms);
+                // A whole entry is a commit.
                 if let (Name::Version(key, entry), Body::Record(record)) = (name, body) {
                     self.committed(store, record, true, scene);
                     self.entered(key, entry, scene.now_ms);
@@ -300,6 +324,7 @@ impl Audit {
             }
             Call::Commit(_) => self.land_commit(store, call, scene),
             Call::Create(name, body) => {
+                // It has no effect on a name that is taken.
                 if store.get(name).is_some() {
                     return Ok(store.apply(call, scene.store_ms));
                 }
@@ -323,6 +348,7 @@ impl Audit {
                 Ok(store.apply(call, scene.store_ms))
             }
             Call::Delete(names) => {
+                // One by one, as the removal of one name may depend on another's.
                 for name in names {
                     self.judge_delete(store, name, false, scene)?;
                     store.apply(&Call::Delete(vec![name.clone()]), scene.store_ms);
@@ -338,19 +364,20 @@ impl Audit {
         }
     }
 
+    /// Lands a piece of a commit, or a whole one on a store that commits at once.
     fn land_commit(
         &mut self,
         store: &mut StoreModel,
         call: &Call,
         scene: Scene<'_>,
     ) -> Result<Answer, Violation> {
-        let Call::Commit(writes) = call else { unreachable!("who calls has looked") };
+        let Call::Commit(writes) = call else { unreachable!("only called for a commit") };
         let free = |record: &Arc<Record>| !store.commits.contains_key(&record.hash);
         let wins = writes.record.as_ref().is_some_and(free);
         if let Some(record) = writes.record.as_ref().filter(|_| wins) {
             self.judge_create(store, record, false, scene)?;
         }
-        // A record and its entries may land at once: then the entries are those of a commit.
+        // The record first: if its entries land in the same call, they are those of a commit.
         if let Some(record) = writes.record.as_ref().filter(|_| wins) {
             self.committed(store, record, false, scene);
             self.judge_serial(record, scene.attempt(record.txn.attempt).expect("judged above"), scene)?;
@@ -377,12 +404,13 @@ impl Audit {
             return;
         }
         self.winners.entry(record.hash).or_default().push(id);
-        // Entries that landed before the record count as long as they are there.
+        // Entries that landed before the record count if they are still there.
         let mut entered = self.hints.remove(&record.txn).unwrap_or_default();
         entered.retain(|key, _| store.has_entry(key, record.txn));
         let asked_ms = self.asked.get(&id).copied().unwrap_or(scene.now_ms);
         let asked_ms = match &record.follows {
-            // Its time was taken before its locks, and some may have been waited for.
+            // Its commit time was taken before its locks, and waits for some of these may have come
+            // in between. The retention counts from the commit time.
             Some(_) => {
                 let taken_ms = record.txn.time.ms() + scene.settings.skew_max_ms + scene.now_ms;
                 asked_ms.min(taken_ms.saturating_sub(scene.store_ms))
@@ -403,17 +431,17 @@ impl Audit {
         self.commits.insert(id, commit);
     }
 
-    /// Returns true if a newer commit has had an entry at the key.
+    /// Returns true if a commit newer than `txn` has had an entry at `key`.
     pub(crate) fn is_superseded(&self, key: &Key, txn: TxnId) -> bool {
         self.commits.values().any(|other| other.record.txn > txn && other.entered.contains_key(key))
     }
 
-    /// Returns true if a commit's entry at the key was removed.
+    /// Returns true if the entry of `txn` at `key` was removed.
     pub(crate) fn was_removed(&self, key: &Key, txn: TxnId) -> bool {
         self.commits.get(&txn.attempt).is_some_and(|commit| commit.removed.contains(key))
     }
 
-    /// Remembers that an entry landed.
+    /// Remembers that an entry has landed.
     pub(crate) fn entered(&mut self, key: &Key, entry: &VersionEntry, now_ms: u64) {
         let id = entry.txn.attempt;
         let commit = self.commits.get_mut(&id).filter(|commit| commit.record.txn == entry.txn);
@@ -424,6 +452,7 @@ impl Audit {
         landed.entry(key.clone()).or_insert(now_ms);
     }
 
+    /// Judges a put by the kind of its name.
     fn judge_put(&self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
         match (name, body) {
             (Name::Version(key, entry), Body::Record(record)) => {
@@ -458,7 +487,7 @@ impl Audit {
                 let damaged = store.unreadable.contains(&Name::Commit(*hash))
                     || store.unreadable.iter().any(entry)
                     || store.damaged.contains_key(hash);
-                // What was mended between is noted late.
+                // The damage may have been repaired before its note lands.
                 if damaged || self.winners.contains_key(hash) {
                     return Ok(());
                 }
@@ -471,6 +500,8 @@ impl Audit {
         }
     }
 
+    /// Judges a version entry that lands. If its record is there, it must say the same. If not, it
+    /// must belong to an attempt that may have sent it and may still commit.
     pub(crate) fn judge_entry(
         &self,
         store: &StoreModel,
@@ -479,7 +510,8 @@ impl Audit {
         scene: Scene<'_>,
     ) -> Verdict {
         let id = entry.txn.attempt;
-        // An attempt whose record was refused may commit again under another time; what it left before is dead.
+        // Only with the record's own TxnId: an attempt whose first try was refused may commit again
+        // at another time, and its earlier entries are dead.
         if let Some(commit) = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn) {
             let right = commit.record.entries().iter().any(|(of, said)| {
                 of == key && VersionEntry { whole: commit.whole, ..said.clone() } == *entry
@@ -498,6 +530,7 @@ impl Audit {
             }
             return Ok(());
         }
+        // There is no such record (yet): compare with what the client has sent.
         let Some(attempt) = scene.attempt(id) else {
             return broken("an entry names the attempt that asked for it", format!("{key}: {entry:?}"));
         };
@@ -517,12 +550,13 @@ impl Audit {
         if scene.is_late(attempt) {
             return broken(
                 "section 4: nothing is sent after the deadline",
-                format!("an entry of {key} by {} lands when its attempt is over", entry.txn),
+                format!("an entry of {key} by {} lands after its attempt is over", entry.txn),
             );
         }
         self.judge_above_mark(store, entry.txn)
     }
 
+    /// Judges that a transaction that lands is above the mark.
     fn judge_above_mark(&self, store: &StoreModel, txn: TxnId) -> Verdict {
         let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
         if txn <= mark {
@@ -542,6 +576,7 @@ impl Audit {
         whole: bool,
         scene: Scene<'_>,
     ) -> Verdict {
+        // The content: what the client asked for, all of it and nothing else.
         let Some(attempt) = scene.attempt(record.txn.attempt) else {
             return broken("a record names the attempt that asked for it", format!("{record:?}"));
         };
@@ -562,6 +597,7 @@ impl Audit {
         if record.writes.len() > scene.settings.write_set_len_max {
             return broken("every bound holds", format!("{} keys in {record:?}", record.writes.len()));
         }
+        // The attempt: it may still commit, and is in time.
         if attempt.outcome == Some(Ended::Aborted) {
             return broken("P1: what is aborted has no effect", format!("{record:?}"));
         }
@@ -569,20 +605,21 @@ impl Audit {
             && !matches!(refusal, Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended)
         {
             return broken(
-                "a refusal tells the truth: only after Unknown may an attempt still commit",
-                format!("{} was refused with {refusal:?}, and now commits", record.txn),
+                "a rejection is true: only after Unknown may an attempt still commit",
+                format!("{} was rejected with {refusal:?}, and now commits", record.txn),
             );
         }
         if scene.is_late(attempt) {
             return broken(
                 "section 4: nothing is sent after the deadline",
-                format!("{} commits when its attempt is over", record.txn),
+                format!("{} commits after its attempt is over", record.txn),
             );
         }
         self.judge_above_mark(store, record.txn)?;
         self.judge_time(record, attempt, scene)?;
         self.judge_retention(record, request, whole, scene)?;
         judge_parts(store, record, attempt)?;
+        // Its entries: those that have landed already say the same as the record.
         for key in record.writes.iter().map(|(key, _)| key) {
             let entries = record.entries();
             let other = store.entries(key).find(|entry| {
@@ -594,6 +631,7 @@ impl Audit {
                 return broken("a version entry says what its record says", format!("{other:?}: {record:?}"));
             }
         }
+        // The name: no earlier commit under it excludes this attempt.
         for winner in self.winners.get(&record.hash).into_iter().flatten() {
             let earlier = &self.commits[winner];
             let kept_until_ms = earlier.kept_until_ms();
@@ -610,7 +648,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges a commit time.
+    /// Judges the commit time of a record: it is above all that was read, the session, and what had
+    /// been reported before the attempt began.
     fn judge_time(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
         let txn = record.txn;
         for seen in attempt.read.values() {
@@ -623,9 +662,9 @@ impl Audit {
                 );
             }
         }
-        // The time of a commit that is not found is believed up to a bound above the store's, which was
-        // this at the least when the commit took its own. Where one process holds the store, its own clock
-        // counts, which may have been set back since.
+        // A node believes the time of a commit that it does not find only up to a bound above the
+        // store's time. That was at least the following when the commit took its own time. An
+        // exclusive store's clock may have been set back since, so nothing is judged there.
         let since_ms = scene.now_ms.saturating_sub(attempt.begun_ms);
         let believed_ms = scene.store_ms.saturating_sub(since_ms).min(txn.time.ms());
         let is_above = |entry: &SessionEntry| {
@@ -634,7 +673,8 @@ impl Audit {
         if !scene.settings.exclusive && attempt.session.entries.iter().any(is_above) {
             return broken("section 2: a commit time is greater than the session floor", format!("{txn}"));
         }
-        // Beyond the promise: a node may not have heard yet that the store's clock is another than a minute ago.
+        // Beyond the promise: the node may not have noticed yet that the store's clock was set
+        // within the last minute, or that its host was paused.
         let stepped = scene.stepped_ms.is_some_and(|at_ms| scene.now_ms < at_ms + 60_000);
         if stepped || attempt.blind {
             return Ok(());
@@ -652,6 +692,7 @@ impl Audit {
         Ok(())
     }
 
+    /// Judges the retention of a record: the request's wish, raised to the least that is allowed.
     fn judge_retention(&self, record: &Record, request: &Request, whole: bool, scene: Scene<'_>) -> Verdict {
         let settings = scene.settings;
         let wish_ms = match (request.retention_ms, request.named) {
@@ -662,13 +703,14 @@ impl Audit {
         let least_ms = wish_ms.min(settings.retention_max_ms).max(settings.retention_min_ms());
         if !whole && record.retention_ms < least_ms {
             return broken(
-                "section 9: every retention, shorter wishes being raised",
-                format!("{} instead of {least_ms}: {record:?}", record.retention_ms),
+                "section 9: a retention is at least the least one and the request's wish",
+                format!("{} ms instead of {least_ms} ms: {record:?}", record.retention_ms),
             );
         }
         Ok(())
     }
 
+    /// Judges a replacement of the mark's object, of a record by a stub, or of a sweep's notes.
     fn judge_replace(&mut self, store: &StoreModel, name: &Name, body: &Body, scene: Scene<'_>) -> Verdict {
         match (name, body) {
             (Name::Format, Body::Format(format)) => {
@@ -681,7 +723,7 @@ impl Audit {
                 };
                 if (*stub != Stub { txn: record.txn, hash: *hash }) || store.abilities.delete_if {
                     return broken(
-                        "a stub names what it replaces, where nothing better is",
+                        "a stub names the record that it replaces, where the store cannot delete by tag",
                         format!("{stub:?}"),
                     );
                 }
@@ -692,6 +734,8 @@ impl Audit {
         }
     }
 
+    /// Judges a replacement of the mark's object: it moves the mark, or notes when the mark was
+    /// seen in its place, or both.
     fn judge_mark(&mut self, store: &StoreModel, held: &Format, new: &Format, scene: Scene<'_>) -> Verdict {
         let settings = scene.settings;
         let tolerance_ms = if scene.stepped_ms.is_some() { settings.skew_max_ms } else { 0 };
@@ -699,7 +743,7 @@ impl Audit {
             return broken("section 2: the mark only grows", format!("{held:?}, then {new:?}"));
         }
         if new.about != held.about {
-            return broken("the rest of the format is handed on", format!("{held:?}, then {new:?}"));
+            return broken("the store's description stays the same", format!("{held:?}, then {new:?}"));
         }
         if new.settled > self.settled_mark() {
             return broken(
@@ -707,8 +751,9 @@ impl Audit {
                 format!("{new:?}, but {:?} has settled", self.settled),
             );
         }
-        // Where one process moves the mark alone, no time has a part in it.
+        // A process that moves the mark alone does not go by times.
         let timed = !settings.moves_mark_alone();
+        // The mark stays: the noted time is not before the move.
         if new.mark == held.mark {
             let moved = self.moves.iter().find(|moved| moved.mark == new.mark);
             if let (Some(moved), Some(seen_ms)) = (moved, new.moved_ms)
@@ -722,6 +767,7 @@ impl Audit {
             }
             return Ok(());
         }
+        // The mark moves: a time noted along with the move is not before the move lands.
         if timed && new.moved_ms.is_some_and(|seen_ms| seen_ms + settings.skew_max_ms < scene.store_ms) {
             return broken(
                 "section 9 (b): a mark settles from when it was seen in its place",
@@ -731,7 +777,7 @@ impl Audit {
         let target_ms = new.mark.time.ms() + settings.over_after_ms();
         if !settings.exclusive && target_ms > scene.store_ms + tolerance_ms {
             return broken(
-                "section 9 (a): the mark stays behind what may not be over",
+                "section 9 (a): the mark stays behind attempts that may not be over",
                 format!("{new:?} at the store's time {}", scene.store_ms),
             );
         }
@@ -743,7 +789,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges what the mark passes: the committed have had an entry at every key, the others have none.
+    /// Judges the transactions between two places of the mark: committed ones have had an entry at
+    /// every key, the others have none. What is noted as damaged is exempt.
     fn judge_passed(&self, store: &StoreModel, from: TxnId, to: TxnId) -> Verdict {
         let passed = |txn: TxnId| from < txn && txn <= to;
         for commit in self.commits.values().filter(|commit| passed(commit.record.txn)) {
@@ -751,7 +798,7 @@ impl Audit {
             if !commit.is_entered() && !noted {
                 return broken(
                     "section 2: what committed at or below the mark has had an entry at every key",
-                    format!("{}: only {:?}", commit.record.txn, commit.entered.keys()),
+                    format!("{}: entries only at {:?}", commit.record.txn, commit.entered.keys()),
                 );
             }
         }
@@ -770,6 +817,7 @@ impl Audit {
         Ok(())
     }
 
+    /// Judges the removal of one name, by the kind of its content.
     fn judge_delete(&mut self, store: &StoreModel, name: &Name, by_tag: bool, scene: Scene<'_>) -> Verdict {
         if store.get(name).is_none() {
             return Ok(());
@@ -804,6 +852,8 @@ impl Audit {
         }
     }
 
+    /// Judges the removal of a version entry: it is dead and its attempt cannot commit any more, or
+    /// it is superseded, or it is a tombstone that is the last entry of its key.
     pub(crate) fn judge_entry_goes(
         &mut self,
         store: &StoreModel,
@@ -814,14 +864,15 @@ impl Audit {
         let settled = self.settled_mark();
         let id = entry.txn.attempt;
         let commit = self.commits.get(&id).filter(|commit| commit.record.txn == entry.txn);
+        // No commit of this TxnId: is it certain that none will come?
         let Some(commit) = commit else {
             let attempt = scene.attempt(id);
             let asked = self.asked.get(&id);
             let over = attempt.is_none_or(|attempt| scene.is_over(attempt))
                 || asked.is_some_and(|asked_ms| scene.are_over_since(*asked_ms, scene.now_ms));
-            // Its record cannot come while another attempt's is there.
+            // Its record cannot be created while another object has the name.
             let lost = store.commits.contains_key(&entry.hash);
-            // An attempt gives its own locks up once it has ended without them.
+            // An attempt removes its own locks once it has ended without a commit.
             let given_up = entry.follows.is_some() && attempt.is_some_and(|attempt| attempt.gave_up);
             if !over && !lost && !given_up {
                 return broken(
@@ -852,11 +903,13 @@ impl Audit {
             }
         }
         self.removed_keys.insert(key.clone());
-        let commit = self.commits.get_mut(&id).expect("it was there");
+        let commit = self.commits.get_mut(&id).expect("looked up above");
         commit.removed.insert(key.clone());
         Ok(())
     }
 
+    /// Judges the removal of a part of a blob: its attempt lost, or is over, and no record refers
+    /// to it.
     fn judge_blob_goes(
         &self,
         store: &StoreModel,
@@ -883,33 +936,35 @@ impl Audit {
         )
     }
 
+    /// Judges the removal of a record: its retention has passed, all its entries are gone, and it
+    /// was verified.
     fn judge_record_goes(&mut self, store: &StoreModel, record: &Record, scene: Scene<'_>) -> Verdict {
         let commit = self.commits.get(&record.txn.attempt).expect("every record was seen when it landed");
-        let told = if commit.told_ms.is_some() { "somebody knows of it" } else { "nobody knows of it" };
+        let told = if commit.told_ms.is_some() { "it was reported" } else { "it was not reported" };
         if !commit.is_kept_long_enough(scene) {
             return broken(
                 "P5: a record is kept for its request's retention",
-                format!("{}: it goes, but is kept until {}; {told}", record.txn, commit.kept_until_ms()),
+                format!("{} is removed before {}; {told}", record.txn, commit.kept_until_ms()),
             );
         }
         if let Some((key, _)) = record.writes.iter().find(|(key, _)| store.has_entry(key, record.txn)) {
             return broken(
                 "section 6: a record is kept as long as any entry of it",
-                format!("{}: it goes, and its entry of {key} is there", record.txn),
+                format!("{} is removed, but its entry at {key} is in place", record.txn),
             );
         }
         if record.txn > self.settled_mark() || !commit.is_entered() {
             return broken(
-                "section 8: a record goes that is at or below the settled mark, and was verified",
+                "section 8: only a verified record at or below the settled mark is removed",
                 format!("{}: the settled mark is {}, {told}", record.txn, self.settled_mark()),
             );
         }
-        self.commits.get_mut(&record.txn.attempt).expect("it was there").record_gone = true;
+        self.commits.get_mut(&record.txn.attempt).expect("looked up above").record_gone = true;
         Ok(())
     }
 }
 
-/// Judges that what a record refers to is there.
+/// Judges that every blob that a record refers to is whole in the store.
 fn judge_parts(store: &StoreModel, record: &Record, attempt: &Attempt) -> Verdict {
     for (_, write) in record.writes.iter() {
         if let Some(blob) = write.blob()

@@ -1,5 +1,5 @@
-//! The auditor of locks: entries that are created if absent, and records that decide over them
-//! (protocol, section 13).
+//! The auditor of locks: entries that are created if absent, and the records that make them
+//! versions (protocol, section 13).
 
 use aft_core::ids::{RequestHash, TxnId};
 use aft_core::record::{Aborted, VersionEntry};
@@ -9,7 +9,7 @@ use crate::audit::{Audit, Scene, Verdict, broken};
 use crate::model::StoreModel;
 
 impl Audit {
-    /// Judges what is about to be created under a free name.
+    /// Judges a body that is about to be created under a free name.
     pub(crate) fn judge_lock_or_decision(
         &self,
         store: &StoreModel,
@@ -30,11 +30,12 @@ impl Audit {
             }
             (Name::Successor(key, before), Body::Record(record)) => {
                 self.judge_followed(store, key, *before)?;
-                // One that lands a second time, late, is judged by its entry.
+                // If it has committed already, this call lands a second time, late: its entry is
+                // enough.
                 if !self.commits.contains_key(&record.txn.attempt) {
                     self.judge_create(store, record, true, scene)?;
                 }
-                let entry = VersionEntry::of_lock(body).expect("a whole entry is one");
+                let entry = VersionEntry::of_lock(body).expect("a whole entry names its transaction");
                 self.judge_entry(store, key, &entry, scene)
             }
             (Name::Commit(hash), Body::Record(record)) => {
@@ -43,6 +44,7 @@ impl Audit {
                 }
                 self.judge_create(store, record, false, scene)?;
                 for (key, entry) in record.entries().iter().filter(|(_, entry)| entry.follows.is_some()) {
+                    // All locks must be in place when the record lands.
                     let held = store.get(&entry.name(key)).as_ref().and_then(VersionEntry::of_lock);
                     if held.as_ref() != Some(entry) {
                         return broken(
@@ -58,7 +60,7 @@ impl Audit {
         }
     }
 
-    /// Judges a lock: it follows a version of the key, or nothing.
+    /// Judges the version that a lock follows: a committed version of `key`, or none.
     fn judge_followed(&self, store: &StoreModel, key: &aft_core::ids::Key, before: TxnId) -> Verdict {
         let commit = self.commits.get(&before.attempt).filter(|commit| commit.record.txn == before);
         let is_version = commit.is_some_and(|commit| commit.record.write(key).is_some());
@@ -66,21 +68,24 @@ impl Audit {
         if before == TxnId::ZERO || is_version || store.has_passed_dead(key) {
             return Ok(());
         }
-        broken("section 13: an entry follows a version", format!("{key}: {before}"))
+        broken("section 13: an entry follows a version", format!("{key}: {before} is not a version of it"))
     }
 
-    /// An attempt that is excluded has not committed, or its record has gone long ago.
+    /// Judges that no attempt is excluded that has committed and whose record is still there.
     fn judge_exclusion(&self, hash: RequestHash, aborted: &Aborted) -> Verdict {
         let kept = aborted.attempts.iter().find(|attempt| {
             self.commits.get(attempt).is_some_and(|commit| !commit.record_gone && !commit.whole)
         });
         if let Some(kept) = kept {
-            return broken("section 13: who has committed is not excluded", format!("{hash}: {kept}"));
+            return broken(
+                "section 13: an attempt that has committed is not excluded",
+                format!("{hash}: {kept}"),
+            );
         }
         Ok(())
     }
 
-    /// Judges a lock or a decision that replaces another one.
+    /// Judges a lock, or a record or an exclusion, that replaces another one.
     pub(crate) fn judge_replaced_lock(
         &mut self,
         store: &StoreModel,
@@ -104,7 +109,7 @@ impl Audit {
                         Some((Body::Stub(_), _)) => true,
                         _ => false,
                     };
-                    // An attempt may take its own name again, at a later time.
+                    // An attempt may use its own name again, at a later time.
                     let own = VersionEntry::of_lock(body)
                         .is_some_and(|entry| entry.txn.attempt == before.txn.attempt);
                     let over = scene.is_attempt_over(before.txn.attempt);
@@ -119,14 +124,14 @@ impl Audit {
             }
             (Name::Commit(_), Body::Aborted(aborted), Body::Record(record)) => {
                 if aborted.excludes(record.txn.attempt) {
-                    return broken("section 13: who is excluded does not commit", format!("{record:?}"));
+                    return broken("section 13: an excluded attempt does not commit", format!("{record:?}"));
                 }
                 self.judge_lock_or_decision(store, name, body, scene)
             }
             (Name::Commit(hash), Body::Aborted(before), Body::Aborted(aborted)) => {
                 if before.attempts.iter().any(|attempt| !aborted.excludes(*attempt)) {
                     return broken(
-                        "section 13: who is excluded stays so",
+                        "section 13: an excluded attempt stays excluded",
                         format!("{before:?}, then {aborted:?}"),
                     );
                 }
@@ -138,7 +143,8 @@ impl Audit {
         }
     }
 
-    /// Remembers what has landed.
+    /// Remembers a lock, a record or a whole entry that has landed, and judges the order that
+    /// results.
     pub(crate) fn lock_or_decision_landed(
         &mut self,
         store: &StoreModel,
@@ -149,7 +155,7 @@ impl Audit {
             (Name::Successor(key, _), Body::Entry(entry)) => self.entered(key, entry, scene.now_ms),
             (Name::Successor(key, _), Body::Record(record)) => {
                 self.committed(store, record, true, scene);
-                let entry = VersionEntry::of_lock(body).expect("a whole entry is one");
+                let entry = VersionEntry::of_lock(body).expect("a whole entry names its transaction");
                 self.entered(key, &entry, scene.now_ms);
                 self.judge_order(record.txn.attempt, scene)?;
                 return self.judge_conditions(record.txn, scene);
@@ -164,7 +170,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges a removal: an object that excludes attempts goes when all of them are over.
+    /// Judges the removal of an object that excludes attempts: all of them are over.
     pub(crate) fn judge_aborted_goes(
         &self,
         store: &StoreModel,

@@ -1,9 +1,10 @@
-//! Serializable transactions: what they read was the newest there was, and there is an order in which
-//! they could have run one after the other (protocol, section 13).
+//! Serializable transactions: each read the newest versions, and there is an order in which all
+//! could have run one after the other (protocol, section 13).
 //!
-//! Where one process holds the store, that order is that of commit times. On a store that is shared
-//! it is any: the transactions of checked keys, what each read, and which was reported before which
-//! began, make a graph that has no circle.
+//! On an exclusive store that order is the order of commit times. On a shared store it may be any
+//! order. There the transactions of checked keys form a graph, with an edge from each transaction
+//! to those that must come after it: because of a read or a write of a key, or because one was
+//! reported before the other began. The graph must not have a cycle.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use crate::attempt::{Attempt, Seen};
 use crate::audit::{Audit, Scene, Verdict, broken};
 
 impl Audit {
-    /// Judges the order of serializable transactions, which is that in which they took their commit
-    /// times: each has read, of every key, what was newest before. Another one that commits now may
-    /// come before one that has committed already.
+    /// Judges the order of serializable transactions when `record` lands. On an exclusive store it
+    /// is the order of commit times: each has read the newest version of every key before its own
+    /// time. The new commit may be earlier in that order than some that landed before it, so those
+    /// are judged again.
     pub(crate) fn judge_serial(&self, record: &Record, attempt: &Attempt, scene: Scene<'_>) -> Verdict {
         if !scene.settings.exclusive {
             return self.judge_order(record.txn.attempt, scene);
@@ -38,7 +40,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges what a serializable transaction read, so far as its client has heard of it.
+    /// Judges the reads of a serializable transaction, as far as its client has been told of them.
     pub(crate) fn judge_reads(&self, reader: TxnId, attempt: &Attempt) -> Verdict {
         for (key, seen) in &attempt.read {
             for commit in self.commits.values() {
@@ -48,9 +50,10 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges a serializable reader by one writer: it did not come between the version that was read
-    /// and the reader's own time. Times go up within one life of the process that holds the store;
-    /// after a clock that was set back, a later life's may be below an earlier one's.
+    /// Judges a serializable reader with one writer, which must not come between the version that
+    /// was read and the reader. Commit times increase within one life of the process that holds the
+    /// store. After a clock was set back, those of a later life may be below those of an earlier
+    /// one, so lives are compared first.
     fn judge_overtaking(
         &self,
         (life, reader): (Option<NodeId>, TxnId),
@@ -63,26 +66,26 @@ impl Audit {
         let is_newer = match (seen, writer.write(key)) {
             (_, None) => false,
             (Seen::Version(version), Some(_)) => version < writer.txn,
-            // A deletion may have come after it, and be gone.
+            // It is no newer version if the key was deleted after it; the tombstone may be gone.
             (Seen::Absent | Seen::Unlisted, Some(Write::Put(_))) => !self.is_deleted(key, writer.txn, reader),
             (Seen::Absent | Seen::Unlisted, Some(Write::Tombstone)) => false,
         };
         if is_between && is_newer {
             return broken(
                 "section 13: a serializable transaction read what was newest before it",
-                format!("{reader} read {key} as {seen:?}, from before {}", writer.txn),
+                format!("{reader} read {key} as {seen:?}, which is older than {}", writer.txn),
             );
         }
         Ok(())
     }
 
-    /// Returns true if a key that `writer` put was deleted since, before `reader`.
+    /// Returns true if `key` was deleted after `writer` and before `reader`.
     fn is_deleted(&self, key: &Key, writer: TxnId, reader: TxnId) -> bool {
         self.tombstones_since(key, writer).any(|deletion| deletion.txn < reader)
     }
 
-    /// Judges a serializable transaction that only read, and was asked to commit at an instant: what
-    /// had landed by then was not overlooked.
+    /// Judges a serializable transaction that only read and whose commit was sent at `asked_ms`: it
+    /// did not miss a version that had landed before.
     pub(crate) fn judge_read_only(&self, attempt: &Attempt, asked_ms: u64) -> Verdict {
         for (key, seen) in &attempt.read {
             let Seen::Version(version) = seen else { continue };
@@ -101,8 +104,12 @@ impl Audit {
         Ok(())
     }
 
-    /// Judges that a transaction of checked keys has a place in an order with all others that have
-    /// committed: the graph of what must come before what has no circle through it.
+    /// Judges that there is an order of the transaction `of` and all others of checked keys that
+    /// have committed: the graph of the transactions that must come before others has no cycle
+    /// through it.
+    ///
+    /// Searches the graph from `of` and back to it, and remembers for each transaction how it was
+    /// reached, so that a violation can name the whole cycle.
     pub(crate) fn judge_order(&self, of: AttemptId, scene: Scene<'_>) -> Verdict {
         let nodes = self.nodes(scene);
         if !nodes.contains_key(&of) {
@@ -121,6 +128,7 @@ impl Audit {
                     waiting.push(to);
                     continue;
                 }
+                // A cycle: walk back along it to name its edges.
                 let mut story = Vec::new();
                 let mut at = of;
                 while story.is_empty() || at != of {
@@ -138,7 +146,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Returns the transactions of checked keys that have committed.
+    /// Returns the committed transactions of checked keys: those with a record, and those that only
+    /// read.
     fn nodes<'a>(&'a self, scene: Scene<'a>) -> BTreeMap<AttemptId, Node<'a>> {
         let mut nodes = BTreeMap::new();
         for commit in self.commits.values().filter(|commit| commit.record.follows.is_some()) {
@@ -162,7 +171,7 @@ impl Audit {
         nodes
     }
 
-    /// Returns the versions of each checked key, oldest first, each with what was written.
+    /// Returns the versions of each checked key, oldest first, with their writes.
     fn versions<'a>(&self, nodes: &BTreeMap<AttemptId, Node<'a>>) -> Versions<'a> {
         let mut versions: Versions<'a> = BTreeMap::new();
         for record in nodes.values().filter_map(|node| node.record) {
@@ -176,22 +185,24 @@ impl Audit {
 
 type Versions<'a> = BTreeMap<&'a Key, BTreeMap<TxnId, &'a Write>>;
 
-/// A transaction in the order.
+/// A transaction in the graph.
 struct Node<'a> {
     attempt: &'a Attempt,
     reads: Vec<(&'a Key, Seen)>,
     record: Option<&'a Record>,
-    /// The instant at which it committed, at the latest.
+    /// The latest time at which it may have committed.
     landed_ms: u64,
+    /// The time at which it was first reported.
     told_ms: Option<u64>,
 }
 
+/// Returns the reads of checked keys by an attempt.
 fn locked_reads<'a>(attempt: &'a Attempt, scene: Scene<'a>) -> Vec<(&'a Key, Seen)> {
     let reads = attempt.read.iter().filter(|(key, _)| scene.settings.locks(key));
     reads.map(|(key, seen)| (key, *seen)).collect()
 }
 
-/// Returns the transactions that come after one, each with the reason.
+/// Returns the transactions that must come after `from`, each with the reason.
 fn after(
     from: AttemptId,
     nodes: &BTreeMap<AttemptId, Node<'_>>,
@@ -209,17 +220,19 @@ fn after(
             all.push((txn.attempt, format!("{from} {why} {key} before {}", txn.attempt)));
         }
     };
+    // After what it wrote or read comes the next version of the same key.
     for (key, _) in node.record.iter().flat_map(|record| record.writes.iter()) {
         next(key, node.record.expect("it has writes").txn, "wrote");
     }
     for (key, seen) in &node.reads {
         match seen {
             Seen::Version(version) => next(key, *version, "read"),
-            // A condition tells no more than that there was no value: the deletion may have come at
-            // the same instant.
+            // A condition says only that there was no value: the deletion may have landed in the
+            // same millisecond as the commit.
             Seen::Absent | Seen::Unlisted => {
                 let until_ms = node.landed_ms + u64::from(*seen == Seen::Unlisted);
-                // Of several times at which the key was absent it is the last before it committed.
+                // The key may have been absent several times: the last one before the commit
+                // counts.
                 let of = versions.get(key);
                 let own = node.record.map(|record| record.txn);
                 let deletions = of.into_iter().flatten().filter(|(txn, write)| {
@@ -231,6 +244,7 @@ fn after(
             }
         }
     }
+    // After it come its readers, and all that began after it was reported.
     for (other, reader) in nodes.iter().filter(|(other, _)| **other != from) {
         let reads_own = |record: &Record| {
             reader.reads.iter().any(|(_, seen)| matches!(seen, Seen::Version(txn) if *txn == record.txn))
