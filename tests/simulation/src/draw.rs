@@ -1,7 +1,8 @@
-//! What a seed means: settings, workload, clocks and faults, drawn so that rare paths are common.
+//! The plan of a seed: settings, workload, clocks and faults, drawn so that rare paths are common.
 //!
-//! Times are a real deployment's divided by about a thousand, in the same relations, so that everything is removed many times within a
-//! run of a few virtual minutes. Bounds are small enough to be met; in a share of the seeds every bounded memory holds from one to five things.
+//! Times are those of a real deployment divided by about a thousand, in the same relations, so that
+//! collecting happens many times within a run of a few virtual minutes. Bounds are small enough to
+//! be reached; in some of the seeds most bounded memories hold from one to five things.
 
 use aft_core::bug::Bug;
 use aft_core::ids::{Key, Session};
@@ -14,82 +15,82 @@ use crate::model::Abilities;
 use crate::random::Random;
 use crate::script::{Action, Guard, Request, Step};
 
-/// Settings and surroundings of one simulation.
+/// The settings and surroundings of one simulation.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Of every node.
+    /// The settings of every node.
     pub settings: Settings,
-    /// The hosts.
+    /// The role of each host.
     pub roles: Vec<Role>,
     /// The store's abilities.
     pub abilities: Abilities,
-    /// The step of wall clocks.
+    /// The step in which wall clocks advance, in milliseconds.
     pub clock_grain_ms: u64,
     /// The keys.
     pub keys: Vec<Key>,
-    /// How many clients, each one request at a time.
+    /// The number of clients. Each has one request at a time.
     pub clients: usize,
-    /// How many requests are begun in all.
+    /// The number of requests that are begun in all.
     pub requests: u64,
     /// The longest pause of a client between requests.
     pub think_max_ms: u64,
-    /// The longest usual way of a call, there or back.
+    /// The longest usual delay of a call, in one direction.
     pub delay_max_ms: u64,
-    /// When a call without an answer is given up.
+    /// The timeout of a call.
     pub call_timeout_ms: u64,
-    /// A sweeper sweeps for this long.
+    /// The time for which a sweeper sweeps in one turn.
     pub sweep_for_ms: u64,
-    /// A sweeper comes once in this time.
+    /// The time from one turn of a sweeper to the next.
     pub sweep_every_ms: u64,
-    /// Of a thousand requests, so many take their time until their transaction's is over.
+    /// The chance that a request's client is slow (`Request::dwell_max_ms`), per thousand.
     pub dwell: u64,
-    /// Of a thousand requests, so many begin fresh.
+    /// The chance that a request begins fresh, per thousand.
     pub fresh: u64,
-    /// A request is serializable.
+    /// The chance that a request is serializable, per thousand.
     pub checked: u64,
-    /// Of a thousand serializable requests, so many have conditions or sums.
+    /// The chance that a serializable request has conditions or sums, per thousand.
     pub conditional: u64,
-    /// Clocks.
+    /// The clocks.
     pub clocks: ClockPlan,
-    /// Faults.
+    /// The faults.
     pub faults: Faults,
 }
 
-/// The store's clock and the hosts'.
+/// The plan of the store's clock and the hosts' clocks.
 #[derive(Debug, Clone)]
 pub struct ClockPlan {
-    /// The store's clock at the begin.
+    /// The store's clock at the start.
     pub store: StoreClock,
-    /// By how much its offset may move, in all.
+    /// The largest distance of its offset from the one at the start.
     pub store_steps_ms: u64,
-    /// Hosts' wall clocks are off by this at most, either way.
+    /// The largest error of a host's wall clock, in either direction.
     pub wall_max_ms: u64,
-    /// Monotonic clocks gain or lose this at most, in a million.
+    /// The largest drift of a monotonic clock, in either direction, in parts per million.
     pub drift_max_ppm: u64,
-    /// The longest pause that no clock shows to a host with writes under way.
+    /// The longest pause that no clock shows, of a host with writes in flight.
     pub unseen_max_ms: u64,
 }
 
-/// How often what goes wrong, in a thousand.
+/// The chance of each fault, per thousand unless a field says otherwise.
 #[derive(Debug, Clone)]
 pub struct Faults {
     /// A piece of a call gets no answer.
     pub no_answer: u64,
-    /// A piece of a call is refused for now.
+    /// The store is too busy for a piece of a call.
     pub busy: u64,
-    /// A piece of a call is refused for good.
+    /// The store refuses a piece of a call for good.
     pub refused: u64,
-    /// What a call reads is damaged, this once.
+    /// The answer to a read is damaged in transit.
     pub damaged: u64,
-    /// A record or a whole entry is damaged, at a disturbance, until it is mended.
+    /// A disturbance damages something in the store, until it is repaired.
     pub spoil: u64,
-    /// A call waits in the driver before it is sent.
+    /// A call waits in the driver's queue before it is sent.
     pub queued: u64,
-    /// A piece of a call takes nearly as long as it may.
+    /// A piece of a call takes nearly as long as its timeout.
     pub slow: u64,
-    /// A step is cut by a crash, in ten thousand.
+    /// A crash cuts a step short: the chance per million. Above 0, disturbances crash hosts too.
     pub crash: u64,
-    /// A guest vanishes when its attempt has ended.
+    /// A guest vanishes, instead of freezing, when its attempt has ended.
     pub vanish: u64,
     /// A tell is lost.
     pub tell_lost: u64,
@@ -97,15 +98,18 @@ pub struct Faults {
     pub tell_twice: u64,
     /// A tell comes late.
     pub tell_late: u64,
-    /// A client forsakes an attempt and starts another.
+    /// A client stops waiting for an attempt early and starts another, or dies while it stores a
+    /// blob.
     pub forsake: u64,
-    /// The pause between disturbances of hosts (pauses, clock steps, damage, drains, sweeps that stop), at most; 0: none.
+    /// The longest time between disturbances (pauses, clock steps, damage, drains, sweeps that
+    /// stop), in milliseconds; 0 for none.
     pub disturb_every_ms: u64,
-    /// A fetch is answered from the value cache if it can be.
+    /// A fetch is answered from the value cache, if the version is there.
     pub cached: u64,
 }
 
-/// Returns a scaled setting of every time and bound: what the small worlds use as it is, and seeds vary.
+/// Returns settings with scaled-down times and bounds. The small worlds use them unchanged, and
+/// seeds vary them.
 pub fn small_settings(exclusive: bool) -> Settings {
     let grace_ms = if exclusive { 0 } else { 1_000 };
     let mut settings = Settings::new(exclusive, grace_ms, true);
@@ -127,7 +131,7 @@ pub fn small_settings(exclusive: bool) -> Settings {
     settings
 }
 
-/// Draws a bound: usually roomy, in a narrow world from 1 to 5.
+/// Draws a bound: `roomy`, or, in most cases of a `narrow` world, from 1 to 5.
 fn bound<T: Copy + TryFrom<u64>>(random: &mut Random, narrow: bool, roomy: T) -> T {
     if !narrow || random.chance(300) {
         return roomy;
@@ -138,6 +142,8 @@ fn bound<T: Copy + TryFrom<u64>>(random: &mut Random, narrow: bool, roomy: T) ->
 impl Plan {
     /// Draws the plan of a seed.
     pub fn draw(random: &Random, bug: Option<Bug>) -> Plan {
+        // Draws that were added later have branches of their own, so that old seeds keep their
+        // meaning.
         let calm = random.branch("calm").chance(200);
         let roles = draw_roles(&mut random.branch("roles"));
         let exclusive = roles.len() == 1 && random.branch("exclusive").chance(600);
@@ -149,7 +155,7 @@ impl Plan {
         let abilities = Abilities {
             delete_if: settings.delete_if,
             scan_bodies: random.chance(300),
-            // One process's clock may be set back, so its store says nothing of this.
+            // The clock of an exclusive store may be set back, so it does not report such times.
             scan_written: random.chance(500) && !exclusive,
             commit_at_once: exclusive || random.chance(100),
         };
@@ -205,7 +211,7 @@ impl Plan {
         let mut request = Request::new(id, program);
         request.named = random.chance(600);
         if !request.named && random.chance(300) {
-            // What plain access does: one write, and no more.
+            // Like plain access: a single write.
             let key = random.pick(&self.keys).clone();
             let action = if random.chance(200) { Action::Delete(key) } else { Action::Put(key) };
             request.program = vec![Step::Run(vec![action]), Step::Commit];
@@ -226,7 +232,8 @@ impl Plan {
         }
         let levels = &self.settings.levels;
         if levels.iter().next().is_some() && !random.chance(50) {
-            // Most know which level which keys have, and that nothing covers a listing.
+            // Most programs keep to keys of one level, and do not list under the checked one; the
+            // others are rejected as invalid.
             let locks = |action: &Action| levels.checks(action.key());
             let one = match request.actions().next() {
                 Some(first) if !request.checked => locks(first),
@@ -250,7 +257,7 @@ impl Plan {
             request.dwell_max_ms = random.between(100, self.settings.timeout_max_ms);
         }
         if random.chance(500) {
-            request.retention_ms = Some(0); // raised to the least that is allowed
+            request.retention_ms = Some(0); // the node raises it to the least that is allowed
         }
         request
     }
@@ -263,7 +270,7 @@ impl Plan {
         };
         let guards = [Guard::Absent, Guard::Absent, Guard::Version, Guard::Value];
         match random.below(5) {
-            // Sums belong to a call that commits; before it the request may read, or write.
+            // Sums must be in the batch that commits. Before it the request may read or write.
             0 | 1 => {
                 let mut adds = Vec::new();
                 for _ in 0..random.between(1, 3) {
@@ -284,7 +291,7 @@ impl Plan {
                 request.eager = true;
                 request.parallel = false;
             }
-            // A lock that is taken, or given back.
+            // A lock as applications use it: taken if it is free, or given back.
             2 => {
                 let key = one(random);
                 let (guard, write) = match random.chance(600) {
@@ -293,7 +300,7 @@ impl Plan {
                 };
                 request.program = vec![Step::Run(vec![Action::Check(key, guard), write]), Step::Commit];
             }
-            // Conditions among whatever else it does.
+            // Conditions among the other actions of the program.
             _ => {
                 for step in &mut request.program {
                     let Step::Run(actions) = step else { continue };
@@ -310,6 +317,7 @@ impl Plan {
         }
     }
 
+    /// Draws a read, a write or a deletion of any key.
     fn action(&self, random: &mut Random) -> Action {
         let key = random.pick(&self.keys).clone();
         match random.below(10) {
@@ -320,6 +328,7 @@ impl Plan {
     }
 }
 
+/// Draws a listing.
 fn list(random: &mut Random) -> Step {
     let (limit, pages) = (random.between(1, 5) as u32, random.between(1, 4) as u32);
     let prefix = (*random.pick(&["", "", "a/", "b/", "b/1"])).to_owned();
@@ -327,7 +336,8 @@ fn list(random: &mut Random) -> Step {
     Step::List { prefix, limit, pages, delimiter }
 }
 
-/// Draws the levels of a shared store: none, the same for all keys, or one for each prefix.
+/// Draws the levels of a shared store: read atomic everywhere, serializable everywhere, or
+/// serializable under one of the two prefixes.
 fn draw_levels(random: &mut Random) -> Levels {
     let mut levels = Levels::default();
     match random.below(4) {
@@ -338,6 +348,7 @@ fn draw_levels(random: &mut Random) -> Levels {
     levels
 }
 
+/// Draws the hosts of a world.
 fn draw_roles(random: &mut Random) -> Vec<Role> {
     match random.below(8) {
         0 | 1 => vec![Role::Member],
@@ -349,18 +360,20 @@ fn draw_roles(random: &mut Random) -> Vec<Role> {
     }
 }
 
+/// Draws the settings of every node.
 fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_ms: u64) -> Settings {
     let mut settings = small_settings(exclusive);
     if coarse {
-        // A store that tells whole seconds leaves an error of half a one, at least at first.
+        // A store that reports whole seconds leaves an error of half a second, at least at first.
         settings.skew_max_ms = 2_500;
     }
-    // A listing must outlive the way of its answer, or nothing can ever rest on it.
+    // A listing must stay in use for longer than its answer takes, or no read could ever rest on
+    // one.
     settings.recheck_after_ms = *random.pick(&[8 * delay_max_ms, 1_000, 5_000]);
     if !exclusive {
         settings.grace_ms = settings.skew_max_ms + random.between(1, 3_000);
     }
-    // Within it a record is read and its entries are put.
+    // It must be long enough to read a record and put its entries.
     settings.put_limit_ms = 20 * delay_max_ms + *random.pick(&[100, 1_000, 5_000]);
     settings.retention_max_ms = settings.retention_min_ms() + random.between(0, 5_000);
     settings.retention_default_ms = settings.retention_max_ms;
@@ -370,8 +383,10 @@ fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_m
     settings.transactions_max = *random.pick(&[3, 100]);
     settings.write_set_len_max = *random.pick(&[2, 1_000, 1_000, 1_000]);
     settings.waiters_max = *random.pick(&[1, 64]);
-    // Mostly before the deadline: who waits hears of it, asks again, and joins the commit that goes on.
+    // Mostly shorter than the deadline: a client hears "unknown", asks again, and joins the commit
+    // that goes on.
     settings.commit_patience_ms = *random.pick(&[100, 1_000, 15_000]);
+    // The bounded memories.
     let mut random = random.branch("memories");
     let narrow = random.chance(400);
     settings.ended_kept_max = bound(&mut random, narrow, 100);
@@ -389,6 +404,7 @@ fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_m
     settings
 }
 
+/// Draws the clocks. Those of a `calm` world are not disturbed.
 fn draw_clocks(random: &mut Random, settings: &Settings, coarse: bool, calm: bool) -> ClockPlan {
     const HOURS_5: u64 = 5 * 3_600_000;
     let offset_ms = match random.below(3) {
@@ -406,6 +422,7 @@ fn draw_clocks(random: &mut Random, settings: &Settings, coarse: bool, calm: boo
     }
 }
 
+/// Draws the faults. A `calm` world has only those that no failure causes, such as lost tells.
 fn draw_faults(random: &mut Random, calm: bool) -> Faults {
     let faults = Faults {
         no_answer: *random.pick(&[0, 10, 50, 150]),
@@ -441,7 +458,7 @@ fn draw_faults(random: &mut Random, calm: bool) -> Faults {
     }
 }
 
-/// Returns the key of a number. Keys fall under two prefixes.
+/// Returns the key with a number. Even numbers are under the prefix `a/`, odd ones under `b/`.
 pub fn key(number: u32) -> Key {
     let prefix = if number.is_multiple_of(2) { "a" } else { "b" };
     Key::parse(&format!("{prefix}/{number}")).expect("a short name is a key")

@@ -1,14 +1,22 @@
-//! Exhaustive small worlds: depth-first search over every interleaving, with a set of the states already seen, in rounds of more and more
-//! deviations from a default order (calls are answered as they come, clients run one after the other).
+//! Exhaustive small worlds: a depth-first search over every interleaving, with a set of the states
+//! seen.
 //!
-//! A move is what a scheduler may do next: a client's next verb, the effect of a piece of a store call, a call's answer, a late call, a tell, a
-//! crash, a pause, a sweep that starts or stops, a step of time. The effects of a call and its answer are one move unless the world's budget lets
-//! them come apart: a node does nothing between the two that another order of moves would not do as well, save where two of its transactions
-//! share its index; that is what the budget is for. Time stays but for moves that pass it. A state whose attempts have ended is healed in a
-//! copy, and the demands are made on the copy.
+//! It runs in rounds that allow more and more deviations from a default order, in which calls are
+//! answered as they come and clients run one after the other.
 //!
-//! What is bounded and what is not: budgets bound crashes, pauses, drains, late calls, unanswered, failed and queued calls, and split calls;
-//! within them the search is whole, unless it says how many deviations it came to.
+//! A *move* is one thing that may happen next: a client's next verb, the effect of a piece of a
+//! store call, a call's answer, a late call, a tell, a crash, a pause, a sweep that starts or
+//! stops, a step of time. Time advances only in moves that say so.
+//!
+//! The effects of a call and its answer are a single move, unless the world's budget lets them come
+//! apart. Between the two a node does nothing that another order of moves would not do as well,
+//! except where two of its transactions share its index; the budget is for these cases.
+//!
+//! A state in which all attempts have ended is healed in a copy, and the demands are made on the
+//! copy.
+//!
+//! Budgets bound crashes, pauses, drains, late calls, unanswered, failed, queued and split calls.
+//! Within them the search is complete, unless [`Explored`] reports that it was cut.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -29,30 +37,31 @@ use crate::script::{Action, Request, Step};
 use crate::trace::Trace;
 use crate::world::{TellId, World};
 
-/// How much may go wrong in one path.
+/// The largest number of faults of each kind in one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Budget {
     /// Crashes, at any point between two outputs.
     pub crashes: u8,
-    /// Calls that get no answer.
+    /// Pieces of calls that get no answer.
     pub no_answers: u8,
     /// Late calls that land: of dead nodes, or unanswered.
     pub late: u8,
-    /// Pieces of calls whose effect comes apart from the answer, and from other pieces.
+    /// Pieces of calls that take effect at another time than the other pieces and the answer.
     pub splits: u8,
-    /// Calls that fail for good: what they read is damaged, what they write is refused.
+    /// Pieces of calls that fail for good: reads find damage, writes are refused.
     pub failures: u8,
-    /// Calls that wait in the driver before they are sent.
+    /// Calls that wait in the driver's queue before they are sent.
     pub holds: u8,
-    /// Hosts that are told to sweep.
+    /// Requests to a host to sweep.
     pub sweeps: u8,
-    /// Hosts that are told to stop sweeping.
+    /// Requests to a host to stop sweeping.
     pub stops: u8,
-    /// Hosts that stand still for a while; every kind of pause that their clocks show.
+    /// Pauses of hosts, of every kind that their clocks show.
     pub pauses: u8,
-    /// Hosts that are drained; an empty node follows.
+    /// Drains of hosts, each followed by an empty node.
     pub drains: u8,
-    /// Moves of time, each a step to the next instant at which a node wants to wake.
+    /// Steps of time, each to the next wake of a node. When nothing else can happen, time also
+    /// steps without budget.
     pub ticks: u8,
 }
 
@@ -61,66 +70,90 @@ pub struct Budget {
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// How it begins.
+    /// The state in which it begins.
     pub world: World,
-    /// What may go wrong.
+    /// The faults that may happen.
     pub budget: Budget,
-    /// Attempts that begin only when others have ended: (attempt, the one it waits for, whether it gets that one's session).
+    /// Attempts that begin only when others have ended: the later attempt, the earlier one, and
+    /// true if the later one gets the earlier one's session.
     pub after: Vec<(usize, usize, bool)>,
-    /// Times that may pass at any point, in this order.
+    /// Spans of time that may pass at any point, in this order, in milliseconds.
     pub jumps: Vec<u64>,
-    /// Check the demands after each terminal state.
+    /// True to heal each end state and make the demands.
     pub heal: bool,
-    /// Cut the search at so many states.
+    /// The number of states at which the search is cut.
     pub states_max: usize,
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Debug, Clone)]
 pub struct Explored {
-    /// States visited, over all rounds.
+    /// The number of states visited, over all rounds.
     pub states: usize,
-    /// States in which all had ended, each healed and held against the demands.
+    /// The number of end states, each of which was healed and checked.
     pub ends: usize,
-    /// The search went through every path with so many deviations from the default order, or was cut while it did.
+    /// The number of deviations from the default order in the last round; 255 stands for no bound.
+    /// The search visited every path with as many, unless it was cut.
     pub deviations: u8,
-    /// Nothing was left out.
+    /// True if no path within the budget was left out.
     pub whole: bool,
-    /// The first violation, with the moves that lead to it and their story.
+    /// The first violation, with the story of the moves that lead to it.
     pub violation: Option<(Violation, Vec<String>)>,
 }
 
+/// One thing that may happen next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Move {
+    /// An attempt does its next step.
     Client(usize),
+    /// All remaining pieces of a call land, and it is answered.
     Complete(FlightId),
+    /// One piece of a call lands.
     Land(FlightId, usize),
+    /// A call is answered.
     Answer(FlightId),
+    /// One piece of a call gets no answer, and may land late.
     Unanswered(FlightId, usize),
+    /// One piece of a call fails for good.
     Fail(FlightId, usize),
+    /// A call is put into the driver's queue.
     Hold(FlightId),
+    /// A queued call is sent.
     Send(FlightId),
+    /// A late call lands.
     Late(Box<Ghost>),
+    /// A tell arrives.
     Tell(TellId),
+    /// A host begins to sweep.
     Sweep(usize),
+    /// A host stops sweeping.
     Rest(usize),
+    /// A node wakes at the time that it asked for.
     Wake(usize),
+    /// Time advances to the next wake of any node.
     Tick,
+    /// The scenario's next span of time passes.
     Jump,
+    /// A host crashes.
     Crash(usize),
     Pause(usize, Pause),
     Resume(usize),
     Drain(usize),
 }
 
+/// A state of the search.
 #[derive(Debug, Clone)]
 struct State {
     world: World,
+    /// The faults that may still happen.
     budget: Budget,
+    /// The number of the scenario's spans of time that have passed.
     jumped: usize,
 }
 
 impl State {
+    /// Returns a hash that stands for the state: 128 bits, so that two states never share one in
+    /// practice.
     fn key(&self) -> u128 {
         let half = |salt: u64| {
             let mut hasher = DefaultHasher::new();
@@ -140,35 +173,42 @@ type Path = Option<Rc<Link>>;
 #[derive(Debug)]
 struct Link {
     step: Move,
+    /// The number of outputs after which the move's node crashed.
     cut: Option<usize>,
     before: Path,
 }
 
-/// The states seen, each with the deviations that were left when it was seen.
+/// The states seen, each with the largest number of deviations that were left when it was visited.
 type Seen = HashMap<u128, u8, BuildHasherDefault<DefaultHasher>>;
 
-/// Searches a scenario: first every path with one deviation from the default order, then with two, and so on until nothing was left out or the bound on
-/// states is reached. Bugs hide behind few deviations; so a search that is cut has still seen what matters most.
+/// Searches a scenario: first every path with one deviation from the default order, then with two,
+/// and so on, until nothing was left out or the bound on states is reached. Most bugs need few
+/// deviations, so a search that is cut has still visited the most valuable paths.
 pub fn explore(scenario: &Scenario) -> Explored {
     let mut explored = Explored { states: 0, ends: 0, deviations: 0, whole: false, violation: None };
     let mut healed = Seen::default();
     while !explored.whole && explored.violation.is_none() && explored.states < scenario.states_max {
-        // After a few careful rounds, all that is left.
+        // After a few bounded rounds, everything that is left.
         explored.deviations = if explored.deviations < ROUNDS { explored.deviations + 1 } else { u8::MAX };
         search(scenario, &mut explored, &mut healed);
     }
     explored
 }
 
-/// Rounds with a bound on deviations, before the one without.
+/// The number of rounds with a bound on deviations, before the one without.
 const ROUNDS: u8 = 4;
 
+/// Runs one round: visits every path with at most `explored.deviations` deviations.
+///
+/// `healed` are the end states that earlier rounds have checked. Sets `explored.whole` if no move
+/// was left out for want of deviations.
 fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
     let mut seen = Seen::default();
     let mut pruned = false;
     let root = State { world: scenario.world.clone(), budget: scenario.budget, jumped: 0 };
     let mut stack: Vec<(State, Path, u8)> = vec![(root, None, explored.deviations)];
     while let Some((state, path, left)) = stack.pop() {
+        // Visiting a state again is of use only with more deviations left than before.
         let key = state.key();
         if seen.get(&key).is_some_and(|before| *before >= left) {
             continue;
@@ -186,7 +226,10 @@ fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
                 return;
             }
         }
+        // Every move but the first costs a deviation, and so does a crash.
         for (place, step) in moves(&state, scenario).into_iter().enumerate() {
+            // With the budget for a crash, the node may crash before or after any output of the
+            // move. A probe says how many there are.
             let mut variants = vec![None];
             if state.budget.crashes > 0 && can_crash(&step) {
                 let mut probe = state.clone();
@@ -215,24 +258,28 @@ fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
     explored.whole = !pruned;
 }
 
+/// Runs a part of the simulation, and turns a panic into a violation: the core's assertions are
+/// findings like any other.
 fn guarded(run: impl FnOnce() -> Verdict) -> Verdict {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without a text".into());
+            .unwrap_or_else(|| "a panic without a message".into());
         broken("an assertion of the core", text)
     })
 }
 
-/// Returns true if all attempts have ended, nobody waits for the store, and nobody stands still.
+/// Returns true if all attempts have ended, no store call is in flight, and no host is paused.
 fn over(world: &World) -> bool {
     world.flights.is_empty()
         && world.attempts.iter().all(|attempt| attempt.ended().is_some())
         && world.hosts.iter().all(|host| host.paused.is_none())
 }
 
+/// Returns true for a move that gives a node an event, so that the node may crash between its
+/// outputs.
 fn can_crash(step: &Move) -> bool {
     match step {
         Move::Client(_) | Move::Complete(_) | Move::Answer(_) | Move::Wake(_) => true,
@@ -254,10 +301,11 @@ fn can_crash(step: &Move) -> bool {
     }
 }
 
+/// Returns every move that is possible in a state. The first one is the default.
 fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let State { world, budget, jumped } = state;
     let awake = || (0..world.hosts.len()).filter(|host| world.is_awake(*host));
-    // The default order: the first move costs no deviation.
+    // First what goes well, in the default order: calls, clients, tells, wakes.
     let mut moves = Vec::new();
     for (id, flight) in world.flights.iter().filter(|(_, flight)| world.is_awake(flight.host)) {
         moves.push(match (flight.queued, flight.has_outcome()) {
@@ -282,7 +330,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     if budget.sweeps > 0 {
         moves.extend(awake().filter(|host| !world.hosts[*host].sweeps).map(Move::Sweep));
     }
-    // No write is under way for longer than its grace.
+    // No span of time may pass during which a write would be in flight for longer than its grace.
     let in_time = |flight: &Flight, until_ms: u64| {
         let open = flight.pieces.iter().filter(|piece| !piece.has_outcome());
         let sent = !flight.queued && open.into_iter().any(|piece| piece.call.is_write());
@@ -293,6 +341,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     {
         moves.push(Move::Jump);
     }
+    // Then pauses that end, and faults.
     let still = (0..world.hosts.len()).filter(|host| world.hosts[*host].paused.is_some());
     moves.extend(still.map(Move::Resume));
     for (id, flight) in world.flights.iter().filter(|(_, flight)| !flight.queued) {
@@ -309,6 +358,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
                 .map(Move::Late),
         );
     }
+    // Time must advance if nothing else makes progress, and may if the budget allows it.
     let idle = moves.iter().all(|step| matches!(step, Move::Tell(_) | Move::Late(_) | Move::Sweep(_)));
     if budget.crashes > 0 {
         moves.extend(awake().map(Move::Crash));
@@ -330,7 +380,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     moves
 }
 
-/// Adds what the budget lets happen to one call.
+/// Adds the faults of one call that the budget allows.
 fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
     let State { world, budget, .. } = state;
     let still = !world.is_awake(flight.host);
@@ -339,7 +389,7 @@ fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
     }
     for place in flight.open_pieces() {
         let write = flight.pieces[place].call.is_write();
-        // What its host does not see anyway costs nothing.
+        // Landing separately costs nothing if the host is paused: it cannot notice the difference.
         if budget.splits > 0 || still {
             moves.push(Move::Land(id, place));
         }
@@ -352,6 +402,7 @@ fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
     }
 }
 
+/// Performs a move, and takes its cost from the budget.
 fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
     let world = &mut state.world;
     world.say(|| format!("── {step:?}"));
@@ -412,7 +463,7 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             let Some(next) = next else {
                 return broken(
                     "every verb gets exactly one reply",
-                    "nothing can happen, and attempts are open".into(),
+                    "no event is left that could happen, but attempts are open".into(),
                 );
             };
             world.now_ms = next.max(world.now_ms);
@@ -445,7 +496,8 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             world.start_node(host);
         }
     }
-    // No ghost is kept that can never land: states differ only in what may still come.
+    // Ghosts that can never land are dropped, as states should differ only by what may still
+    // happen.
     if state.budget.late == 0 {
         world.ghosts.clear();
     }
@@ -454,6 +506,8 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
     Ok(())
 }
 
+/// Repeats the moves of a path with a trace, and returns the story. With `healing` it heals the
+/// state at the end.
 fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
     let mut links = Vec::new();
     let mut at = path.as_ref();
@@ -478,7 +532,8 @@ fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
     trace.lines()
 }
 
-/// Heals a world, and makes the demands.
+/// Heals a world (no more late calls, damage or pauses, and one host that sweeps), and makes the
+/// demands.
 pub fn heal(world: &mut World) -> Verdict {
     world.ghosts.clear();
     world.tells.clear();
@@ -498,8 +553,9 @@ pub fn heal(world: &mut World) -> Verdict {
     read_all(world, true)
 }
 
-/// Lets time pass for hosts that run: each wakes when it wants to. What they ask for meanwhile is under way afterwards; time stops early rather than
-/// leave a write under way for longer than its grace.
+/// Lets `span_ms` pass for hosts that run: each node wakes when it asked to. The calls that they
+/// make meanwhile are in flight afterwards. Stops early if a write would be in flight for longer
+/// than its grace.
 fn pass(world: &mut World, span_ms: u64) -> Verdict {
     let until_ms = world.now_ms + span_ms;
     loop {
@@ -517,26 +573,27 @@ fn pass(world: &mut World, span_ms: u64) -> Verdict {
     }
 }
 
-/// Returns the time in which every open transaction ends.
+/// Returns the time within which every open transaction ends after healing, in milliseconds.
 pub fn ended_after_ms(settings: &Settings) -> u64 {
     2 * settings.timeout_max_ms + settings.grace_ms + settings.recheck_after_ms + settings.skew_max_ms
 }
 
-/// Returns the time in which everything is removed that may be: each removal waits for a mark that has settled, some wait for an earlier one, and the
-/// last for retention.
+/// Returns the time within which everything is removed that may be, in milliseconds: each removal
+/// waits for a settled mark, some wait for an earlier removal, and the last for the retention.
 pub fn clean_after_ms(settings: &Settings) -> u64 {
     let round_ms = settings.target_lag_ms() + settings.settle_after_ms() + 3 * settings.sweep_interval_ms;
     settings.retention_max_ms + 4 * round_ms
 }
 
-/// Lets everything happen at once, and time pass, for `span_ms`.
+/// Lets `span_ms` pass in which everything happens at once: calls are answered and tells delivered
+/// without delay.
 pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     let until_ms = world.now_ms + span_ms;
     loop {
         if let Some(id) = next_flight(world) {
             complete(world, id)?;
         } else if let Some(id) = world.tells.keys().next().copied() {
-            // A tell to a host that stands still is lost: tells are mere freshness.
+            // A tell to a paused host is lost: tells only make reads fresher.
             if world.is_awake(id.to) {
                 world.hear(id, false)?;
             } else {
@@ -554,15 +611,15 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     Ok(())
 }
 
-/// Returns the oldest call of a host that runs: one that stands still gets its answers when it goes
-/// on.
+/// Returns the first call in flight of a host that runs. A paused host gets its answers when it
+/// resumes.
 fn next_flight(world: &World) -> Option<FlightId> {
     world.flights.iter().find(|(_, flight)| world.is_awake(flight.host)).map(|(id, _)| *id)
 }
 
-/// Lets a call take effect, and answers it.
+/// Lets a call take effect and answers it; sends it first if it is queued.
 pub fn complete(world: &mut World, id: FlightId) -> Verdict {
-    assert!(world.is_awake(world.flights[&id].host), "who stands still gets no answer");
+    assert!(world.is_awake(world.flights[&id].host), "a paused host cannot be given an answer");
     if world.flights[&id].queued {
         return world.send(id).map(|_| ());
     }
@@ -570,7 +627,7 @@ pub fn complete(world: &mut World, id: FlightId) -> Verdict {
     world.answer(id)
 }
 
-/// Runs an attempt to its end, with everything else that happens meanwhile.
+/// Runs an attempt to its end, and everything else that happens meanwhile.
 pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
     let until_ms = world.now_ms + 2 * world.settings.timeout_max_ms;
     while world.attempts[number].ended().is_none() {
@@ -583,13 +640,14 @@ pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
             let next = wakes.min().unwrap_or(until_ms);
             run_for(world, next.saturating_sub(world.now_ms).max(1))?;
         } else {
-            return broken("every verb gets exactly one reply", format!("attempt {number} has had none"));
+            return broken("every verb gets exactly one reply", format!("attempt {number} has had no reply"));
         }
         world.fresh.clear();
     }
     Ok(())
 }
 
+/// Demands that transactions on every host read all keys: by gets, fresh, and by a listing.
 fn read_all(world: &mut World, all: bool) -> Verdict {
     let gets = world.keys.iter().cloned().map(Action::Get).collect();
     let programs =
@@ -602,9 +660,11 @@ fn read_all(world: &mut World, all: bool) -> Verdict {
     Ok(())
 }
 
-/// The number of times that readers try before an endless `SnapshotGone` is assumed.
+/// The number of tries after which a reader that meets `SnapshotGone` is taken to meet it for ever.
 const READ_TRIES_MAX: u32 = 5;
 
+/// Demands that a transaction on `host` reads the newest versions, trying again after
+/// `SnapshotGone`.
 fn read(world: &mut World, host: usize, program: Vec<Step>, fresh: bool, all: bool) -> Verdict {
     world.requests.push(Request { named: false, fresh, ..Request::new(u32::MAX, program) });
     let request = world.requests.len() - 1;
@@ -622,5 +682,8 @@ fn read(world: &mut World, host: usize, program: Vec<Step>, fresh: bool, all: bo
             ended => return broken("P7: after healing, every node reads", format!("host {host}: {ended:?}")),
         }
     }
-    broken("section 5: no endless SnapshotGone for fresh transactions", format!("on host {host}"))
+    broken(
+        "section 5: no endless SnapshotGone for fresh transactions",
+        format!("{READ_TRIES_MAX} tries on host {host}"),
+    )
 }

@@ -1,7 +1,9 @@
-//! The small worlds of the protocol's section 16, those that its model left out, and some for what overlaps and ends; each as the state in which
-//! its interesting part begins and a budget of what may go wrong.
+//! The small worlds of the protocol's section 16: those of its model, those that the model left
+//! out, and some for verbs beside each other and for the end of nodes.
 //!
-//! Keys are K, L and M; `K` is a value, `K−` a tombstone. What only sets the stage runs in one order; what the world is about is explored.
+//! Each world is a state and a budget of faults. Its preparation runs in one order; its interesting
+//! part is explored from that state in every order. In the names, `K`, `L` and `M` are values of
+//! the three keys, and `K−` is a tombstone.
 
 use aft_core::bug::Bug;
 use aft_core::ids::{Key, Session};
@@ -16,9 +18,10 @@ use crate::hosts::Role;
 use crate::script::{Action, Guard, Request, Step};
 use crate::world::World;
 
-/// States at which the default search of one world is cut; `AFT_SIM_DEEP=1` raises it.
+/// The number of states at which the search of one world is cut; `AFT_SIM_DEEP=1` raises it.
 const STATES_MAX: usize = 20_000;
-/// States at which a deep search is cut: memory, about 5 KiB a state on the stack.
+/// The number of states at which a deep search is cut, because of memory: about 5 KiB for each
+/// state on the search's stack.
 const STATES_DEEP_MAX: usize = 3_000_000;
 
 const MEMBER: [Role; 1] = [Role::Member];
@@ -36,7 +39,8 @@ fn m() -> Key {
     key(2)
 }
 
-/// Writes: `"K"`, `"KL"` values; `"k"`, `"l"` tombstones; and commits.
+/// Returns a request that writes in one batch, and commits: `"K"` and `"KL"` write values, `"k"`
+/// and `"l"` tombstones.
 fn writes(id: u32, text: &str) -> Request {
     let actions = text.chars().map(|letter| match letter {
         'K' => Action::Put(k()),
@@ -45,25 +49,26 @@ fn writes(id: u32, text: &str) -> Request {
         'k' => Action::Delete(k()),
         'l' => Action::Delete(l()),
         'm' => Action::Delete(m()),
-        other => panic!("{other} is no key of a small world"),
+        other => panic!("unknown write {other:?}; use K, L, M for values and k, l, m for tombstones"),
     });
     let mut request = Request::new(id, vec![Step::Run(actions.collect()), Step::Commit]);
     request.eager = true;
     request
 }
 
-/// The same without a request ID: of one key, a whole entry.
+/// Returns the same request without a request ID; with one key it commits as a whole entry.
 fn plain(id: u32, text: &str) -> Request {
     Request { named: false, ..writes(id, text) }
 }
 
-/// A serializable request of one batch with conditions or sums, which commits.
+/// Returns a serializable request of one batch with conditions or sums, which commits.
 fn conditional(id: u32, actions: Vec<Action>) -> Request {
     let program = vec![Step::Run(actions), Step::Commit];
     Request { eager: true, checked: true, ..Request::new(id, program) }
 }
 
-/// Reads keys one after the other, each a verb of its own; `*` lists all at once, `/` page by page.
+/// Returns a request that reads keys one after the other, each by a verb of its own; `*` lists all
+/// keys in one page, `/` page by page.
 fn reads(text: &str) -> Request {
     let list = |limit, pages| Step::List { prefix: String::new(), limit, pages, delimiter: None };
     let mut program: Vec<Step> = text
@@ -74,18 +79,19 @@ fn reads(text: &str) -> Request {
             'm' => Step::Run(vec![Action::Get(m())]),
             '*' => list(10, 1),
             '/' => list(1, 3),
-            other => panic!("{other} is no read of a small world"),
+            other => panic!("unknown read {other:?}; use k, l, m for gets and * or / for listings"),
         })
         .collect();
     program.push(Step::Commit);
     Request { named: false, ..Request::new(u32::MAX - 1, program) }
 }
 
-/// The same, fresh.
+/// Returns the same request, fresh.
 fn fresh(text: &str) -> Request {
     Request { fresh: true, ..reads(text) }
 }
 
+/// A world in preparation.
 #[derive(Clone)]
 struct Stage {
     world: World,
@@ -109,32 +115,33 @@ impl Stage {
         &self.world.settings
     }
 
-    /// Names a third key.
+    /// Adds the key M to the world.
     fn three(mut self) -> Stage {
         self.world.keys.push(m());
         self
     }
 
+    /// Adds a request and an attempt of it on `host`, and returns the attempt's number.
     fn add(&mut self, request: Request, host: usize) -> usize {
         self.world.requests.push(request);
         let request = self.world.requests.len() - 1;
         self.world.new_attempt(request, host, Session::default())
     }
 
-    /// Adds a further attempt of the request of another one.
+    /// Adds another attempt of the request that `attempt` runs.
     fn again(&mut self, attempt: usize, host: usize) -> usize {
         let request = self.world.attempts[attempt].request;
         self.world.new_attempt(request, host, Session::default())
     }
 
-    /// Adds readers of both orders, on both hosts.
+    /// Adds a reader of K then L on host 1, and one of L then K on host 0.
     fn readers(mut self, make: fn(&str) -> Request) -> Stage {
         self.add(make("kl"), 1);
         self.add(make("lk"), 0);
         self
     }
 
-    /// Commits a request, to the end.
+    /// Runs a request to its end.
     fn run(&mut self, request: Request, host: usize) -> usize {
         let attempt = self.add(request, host);
         run_attempt(&mut self.world, attempt).unwrap_or_else(|violation| panic!("{violation}"));
@@ -142,7 +149,7 @@ impl Stage {
         attempt
     }
 
-    /// Commits, in this order, everything heard.
+    /// Commits these writes one after the other, on alternating hosts, with all tells delivered.
     fn done(mut self, texts: &[&str]) -> Stage {
         for (number, text) in texts.iter().enumerate() {
             let host = number % self.world.hosts.len();
@@ -151,6 +158,7 @@ impl Stage {
         self
     }
 
+    /// Lets `ms` pass without faults.
     fn pass(&mut self, ms: u64) {
         run_for(&mut self.world, ms).unwrap_or_else(|violation| panic!("{violation}"));
     }
@@ -160,23 +168,25 @@ impl Stage {
         self
     }
 
+    /// Asks host 0 to sweep, or to stop.
     fn upkeep(&mut self, on: bool) {
         self.world.upkeep(0, on).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
-    /// Answers the calls of a host until it makes such a one, which is then under way.
+    /// Answers the calls of a host until it makes one for which `is_it` holds, which stays in
+    /// flight.
     fn answer_until(&mut self, host: usize, is_it: impl Fn(&Call) -> bool) {
         loop {
             let mut own = self.world.flights.iter().filter(|(_, flight)| flight.host == host);
             if own.clone().any(|(_, flight)| is_it(&flight.call)) {
                 return;
             }
-            let next = *own.next().expect("such a call is made").0;
-            complete(&mut self.world, next).expect("nothing is broken before the world begins");
+            let next = *own.next().expect("the host makes the call that is waited for").0;
+            complete(&mut self.world, next).expect("no promise is broken in the preparation");
         }
     }
 
-    /// Lets one sweep or two pass over the store.
+    /// Lets one or two sweeps run.
     fn swept(mut self) -> Stage {
         self.upkeep(true);
         self.pass(self.settings().sweep_interval_ms + 10);
@@ -184,36 +194,36 @@ impl Stage {
         self
     }
 
-    /// Lets time pass until all that was committed is over, and could be at or below the mark.
+    /// Lets time pass until all committed attempts are over, so that the mark may pass them.
     fn over(self) -> Stage {
         let lag_ms = self.settings().target_lag_ms();
         self.passed(lag_ms + 100)
     }
 
-    /// Lets the mark pass all that was committed, and settle: the next sweep removes.
+    /// Lets the mark pass all committed attempts, and settle: the next sweep removes.
     fn settled(self) -> Stage {
         let settle_ms = self.settings().settle_after_ms();
-        // One sweep moves the mark, another sees where it is.
+        // The first sweep moves the mark, the second notes the time at which it saw it there.
         self.over().swept().swept().passed(settle_ms + 100)
     }
 
-    /// Lets the client of an attempt send its next verb, and hear the reply.
+    /// Lets the client of an attempt send its next verb and get the reply.
     fn verb(&mut self, attempt: usize) {
         self.world.client(attempt).unwrap_or_else(|violation| panic!("{violation}"));
         self.pass(1);
     }
 
-    /// Lets the client of an attempt send its next verb, and answers the first call that it leads
-    /// to: the next one is under way.
+    /// Lets the client of an attempt send its next verb, and answers the first store call of it.
+    /// The second one stays in flight.
     fn half_a_verb(&mut self, attempt: usize) {
-        let clean = "nothing is broken before the world begins";
+        let clean = "no promise is broken in the preparation";
         self.world.client(attempt).expect(clean);
-        let first = *self.world.flights.keys().next().expect("the verb asks the store");
+        let first = *self.world.flights.keys().next().expect("the verb leads to a store call");
         complete(&mut self.world, first).expect(clean);
         assert!(!self.world.flights.is_empty(), "the answer leads to another call");
     }
 
-    /// Lets a host stand still, without any sign of it, while the others do something.
+    /// Pauses a host while `meanwhile` runs on the others. No clock shows the pause.
     fn unseen(mut self, host: usize, meanwhile: impl FnOnce(Stage) -> Stage) -> Stage {
         self.world.pause(host, Pause::Unseen);
         let mut stage = meanwhile(self);
@@ -221,6 +231,7 @@ impl Stage {
         stage
     }
 
+    /// Makes a scenario of the world as it is now.
     fn scenario(mut self, name: &'static str, budget: Budget) -> Scenario {
         self.world.fresh.clear();
         self.world.notes.clear();
@@ -237,7 +248,8 @@ impl Stage {
     }
 }
 
-/// Returns every small world, with or without a fault in the core. Those come first that seeds replace least.
+/// Returns every small world, with or without a planted bug. Those whose bugs the seeds are least
+/// likely to find come first.
 pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = exactly_once(bug);
     all.extend(reading(bug));
@@ -252,20 +264,21 @@ pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// A serializable request: reads keys one after the other, writes the others in one batch, commits.
+/// Returns a serializable request that reads the keys in `text` one after the other, writes
+/// `writes` in one batch, and commits.
 fn checked(text: &str, writes: &str) -> Request {
     let gets = text.chars().map(|letter| match letter {
         'k' => Step::Run(vec![Action::Get(k())]),
         'l' => Step::Run(vec![Action::Get(l())]),
         '*' => Step::list_all(),
-        other => panic!("{other} is no read of a small world"),
+        other => panic!("unknown read {other:?}; use k and l for gets and * for a listing"),
     });
     let puts = writes.chars().map(|letter| match letter {
         'K' => Action::Put(k()),
         'L' => Action::Put(l()),
         'k' => Action::Delete(k()),
         'l' => Action::Delete(l()),
-        other => panic!("{other} is no key of a small world"),
+        other => panic!("unknown write {other:?}; use K and L for values and k and l for tombstones"),
     });
     let mut program: Vec<Step> = gets.collect();
     let puts: Vec<Action> = puts.collect();
@@ -274,7 +287,7 @@ fn checked(text: &str, writes: &str) -> Request {
     Request { checked: true, ..Request::new(0, program) }
 }
 
-/// Serializable transactions on a store that one process holds (protocol, section 13).
+/// Returns worlds of serializable transactions on an exclusive store (protocol, section 13).
 fn checking(bug: Option<Bug>) -> Vec<Scenario> {
     let worlds: [(&str, &[&str], [Request; 3]); 4] = [
         ("lost update", &["K"], [checked("k", "K"), checked("k", "K"), plain(2, "K")]),
@@ -308,7 +321,7 @@ fn checking(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// Serializable transactions on a store that several processes share (protocol, section 13).
+/// Returns worlds of serializable transactions on a shared store (protocol, section 13).
 fn locking(bug: Option<Bug>) -> Vec<Scenario> {
     let stage = |delete_if: bool| {
         let mut settings = small_settings(false);
@@ -352,7 +365,7 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
         crash,
     );
 
-    // A holder that stands still between its locks and its record is broken, and goes on.
+    // A holder that is paused between its locks and its record is broken, and then resumes.
     let mut zombie = stage(true).done(&["K"]);
     zombie.jumps.push(400);
     let budget = Budget { holds: 1, pauses: 1, ..Budget::default() };
@@ -373,7 +386,7 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
         add(name, deleted, vec![checked("k", "K"), checked("k", "K")], budget);
     }
 
-    // One has read a deletion, which is then collected; the other finds nothing.
+    // One attempt has read a tombstone, which is then collected; the other finds nothing.
     let mut collected = stage(true).done(&["K", "k"]).settled().swept();
     let reader = collected.add(Request { id: 20, timeout_ms: Some(4_000), ..checked("k", "K") }, 1);
     collected.verb(reader);
@@ -385,7 +398,7 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { splits: 2, ..Budget::default() };
     add("locks: a deletion that is collected under a reader", collected, vec![eager("k", "K")], budget);
 
-    // The same, but the sweep is about to delete it.
+    // The same, but the sweep is just about to delete the tombstone.
     let mut leaving = stage(true).done(&["K", "k"]).settled().swept();
     let reader = leaving.add(Request { id: 20, timeout_ms: Some(4_000), ..checked("k", "K") }, 1);
     leaving.verb(reader);
@@ -395,8 +408,9 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
     let mut decided = leaving.clone();
     let budget = Budget { splits: 1, ..Budget::default() };
     add("locks: a deletion that leaves beside a reader", leaving, vec![eager("k", "K")], budget);
-    // And the reader has found it in its place already.
-    let clean = "nothing is broken before the world begins";
+    // And the reader has put its lock behind the tombstone already, and is about to create its
+    // record.
+    let clean = "no promise is broken in the preparation";
     (0..2).for_each(|_| decided.world.client(reader).expect(clean));
     decided.answer_until(1, |call| matches!(call, Call::Create(Name::Commit(_), _)));
     add("locks: a deletion that leaves behind a lock", decided, vec![eager("k", "K")], Budget::default());
@@ -429,7 +443,8 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
         all.push(two.scenario(name, splits));
     }
 
-    // The second attempt has begun before the first one commits, and meets what that one did.
+    // The second attempt begins before the first one commits, and then meets the first one's
+    // effects.
     let mut twice = stage(true);
     let first = twice.add(conditional(20, create()), 0);
     let again = twice.again(first, 1);
@@ -440,6 +455,7 @@ fn locking(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
+/// Returns worlds of several attempts of one request.
 fn exactly_once(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
@@ -471,7 +487,7 @@ fn exactly_once(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { no_answers: 1, late: 1, crashes: 1, splits: 1, ticks: 1, ..Budget::default() };
     all.push(stage.scenario("1 attempt, everything goes wrong once", budget));
 
-    // The first attempt leaves a record and half of its entries; the retry comes at any time.
+    // The first attempt may leave a record and half of its entries; the retry begins at any time.
     let mut stage = Stage::new(bug, &MEMBERS);
     let first = stage.add(writes(0, "KL"), 0);
     stage.again(first, 1);
@@ -490,6 +506,7 @@ fn exactly_once(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
+/// Returns worlds of readers beside writers.
 fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
@@ -523,7 +540,7 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { crashes: 1, splits: 2, ..Budget::default() };
     all.push(stage.scenario("a sibling key on the node that read a half-entered transaction", budget));
 
-    // Both nodes commit at the same instant: their commit times are equal, and only attempts tell them apart.
+    // Both nodes commit at the same instant, with equal commit times: only the attempts order them.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
     stage.add(writes(1, "KL"), 0);
     stage.add(writes(2, "KL"), 1);
@@ -548,7 +565,7 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     stage.add(reads("lkl"), 1);
     all.push(stage.scenario("a reader whose node forgets", Budget { splits: 1, ..Budget::default() }));
 
-    // The reader's node has listings of before, and hears of what came since.
+    // The reader's node has listings from before the writes, and gets tells of them.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
     stage.run(reads("kl"), 1);
     let writer = stage.add(writes(1, "KL"), 0);
@@ -575,7 +592,7 @@ fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// What the first of two sweeps removes, beside readers.
+/// Returns worlds in which a sweep removes superseded versions beside readers.
 fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
     let sweep = Budget { sweeps: 1, ..Budget::default() };
@@ -621,10 +638,12 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
+/// Returns worlds of readers that are paused while a sweep removes what they have found, and of
+/// commits and damage beside a sweep.
 fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    // Between its listing and its get everything that the reader has found is removed.
+    // All that the reader has listed is removed before its get.
     for (name, texts) in [
         ("a reader that stands still between listing and get", ["KL", "KL"]),
         ("a reader that stands still while a tombstone goes", ["KL", "kl"]),
@@ -640,8 +659,9 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
         all.push(stage.scenario(name, budget));
     }
 
-    // A reader whose machine stands still with all its clocks, behind a proxy that strips the store's time: its deadline does not end it, and what
-    // it has read is from before the mark moved. First the other key is deleted, and nothing is left of it.
+    // A reader whose machine is paused with all its clocks, behind a proxy that strips the store's
+    // time: its deadline does not end it, and its reads are from before the mark moved. In the
+    // first such world, the other key is deleted meanwhile, and all of it is collected.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
     stage.world.timeless = Some(1);
     let reader = stage.add(reads("lk"), 1);
@@ -654,9 +674,10 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let name = "a reader that nothing wakes, and a key that is gone";
     all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
 
-    // Then the other key is overwritten, and a sweep is half-way through its older versions.
+    // In the second, the other key is overwritten, and a sweep has removed half of its older
+    // versions.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["K", "K"]);
-    // What it knows of them is forgotten, so that it must list them.
+    // An empty node in its place: it must list the versions.
     stage.world.start_again(1);
     stage.world.timeless = Some(1);
     let reader = stage.add(fresh("lk"), 1);
@@ -666,7 +687,8 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
         stage.run(writes(2, "KL"), 0);
         stage.settled()
     });
-    // The deletion of the oldest version is the last to land: the one above it is gone.
+    // The oldest version is put back, as if the deletion of it were the last to land: the one above
+    // it is gone.
     let oldest =
         stage.world.audit.commits.values().map(|commit| commit.record.clone()).min_by_key(|of| of.txn);
     let oldest = oldest.expect("some have committed");
@@ -680,10 +702,10 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let name = "a reader that nothing wakes, and versions that go";
     all.push(stage.scenario(name, Budget { splits: 1, ..Budget::default() }));
 
-    // Then it has listed the key when it comes to stand still, and asks for the record of what it
-    // found there. A sweep removes that beside it.
+    // In the third, the reader has listed the key when it is paused, and then asks for the record
+    // of the entry that it found. A sweep removes both at the same time.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["K"]);
-    // It knows entries by their listing alone.
+    // An empty node in its place: it knows entries by their listing only.
     stage.world.start_again(1);
     stage.world.timeless = Some(1);
     let reader = stage.add(fresh("k"), 1);
@@ -697,7 +719,7 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let name = "a reader that nothing wakes between listing and get";
     all.push(stage.scenario(name, Budget { sweeps: 1, ..Budget::default() }));
 
-    // A writer commits beside the sweep that moves the mark, on a node that knew an old one.
+    // A writer commits beside the sweep that moves the mark, on a node that knows an older mark.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "K"]).settled();
     stage.add(writes(3, "KL"), 1);
     stage.add(fresh("kl"), 1);
@@ -716,6 +738,7 @@ fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
+/// Returns worlds of several sweepers.
 fn sweeping(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
     let two = Budget { sweeps: 2, crashes: 1, ..Budget::default() };
@@ -749,7 +772,7 @@ fn sweeping(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { sweeps: 2, splits: 1, ..Budget::default() };
     all.push(stage.scenario("a request ID used again, two sweepers", budget));
 
-    // Pages of one name, so that there is much to stop between.
+    // Pages of one name, so that a sweep can be stopped at many points.
     let mut settings = small_settings(false);
     settings.bug = bug;
     (settings.scan_page_len, settings.sweep_calls_max, settings.sweep_hashes_max) = (1, 1, 1);
@@ -771,11 +794,11 @@ fn sweeping(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// Clocks, pauses, and queues in the driver.
+/// Returns worlds of wrong clocks, pauses, and calls that wait in the driver's queue.
 fn times(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    // P10: the second writer has heard nothing, neither of the store's time nor of the first.
+    // P10: the second writer knows neither the store's time nor the first write.
     for (name, span_ms) in [("K, then K blindly on another node", 1), ("the same, with whole seconds", 1_000)]
     {
         let mut settings = small_settings(false);
@@ -797,7 +820,7 @@ fn times(bug: Option<Bug>) -> Vec<Scenario> {
         all.push(stage.scenario(name, Budget { splits: 1, ticks: 2, ..Budget::default() }));
     }
 
-    // A commit waits in the driver, or its host stands still, for longer than its transaction may take.
+    // A commit waits in the driver's queue, or its host is paused, until after its deadline.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL"]);
     let mut request = writes(1, "KL");
     request.timeout_ms = Some(1_000);
@@ -808,7 +831,7 @@ fn times(bug: Option<Bug>) -> Vec<Scenario> {
     let budget = Budget { holds: 1, pauses: 1, splits: 1, sweeps: 1, ..Budget::default() };
     all.push(stage.scenario("a commit that waits in the driver, a host that stands still", budget));
 
-    // A guest vanishes after its attempt, or goes on much later.
+    // A guest vanishes after its attempt, or resumes much later.
     let mut stage = Stage::new(bug, &[Role::Member, Role::Guest]).done(&["KL"]);
     let first = stage.add(writes(1, "KL"), 1);
     let second = stage.add(reads("kl"), 1);
@@ -820,11 +843,11 @@ fn times(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// Verbs of one transaction beside each other, and begins that wait.
+/// Returns worlds of overlapping verbs of one transaction, and of begins that wait.
 fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    // A value that comes too late is chosen again, beside a listing that had settled on it.
+    // A version whose value comes too late is chosen again, while a listing has chosen it as well.
     let mut stage = Stage::new(bug, &MEMBER).done(&["KL"]);
     stage.world.start_again(0);
     let mut request = reads("k*");
@@ -861,7 +884,7 @@ fn overlapping(bug: Option<Bug>) -> Vec<Scenario> {
     all
 }
 
-/// Drains, and a store that fails for good.
+/// Returns worlds of nodes that drain, and of a store that fails for good.
 fn ending(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 

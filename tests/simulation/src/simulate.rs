@@ -1,6 +1,7 @@
-//! Random simulation: one heap of (time, sequence, event), everything drawn from the seed.
+//! Random simulation: a heap of (time, sequence, event), with everything drawn from the seed.
 //!
-//! First work (`clients`) and faults (`faults`), then healing and demands (`healing`). The same seed gives the same trace.
+//! A run has two phases: work (`clients`) under faults (`faults`), then healing and demands
+//! (`healing`). The same seed gives the same trace.
 
 mod clients;
 mod faults;
@@ -24,25 +25,25 @@ use crate::trace::Trace;
 use crate::world::{BEGIN_MS, Fresh, TellId, World};
 use clients::Client;
 
-/// What to simulate.
+/// The options of a simulation.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// A fault in the core.
+    /// A bug to plant in the core.
     pub bug: Option<Bug>,
-    /// Keep the story.
+    /// True to keep the story.
     pub trace: bool,
 }
 
-/// What came of it.
+/// The outcome of a simulation.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
     /// The first promise that was broken, if any.
     pub violation: Option<Violation>,
-    /// Counts: how attempts ended, what nodes noted, events.
+    /// Counts of the ends of attempts, the notes of nodes, and events.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The story, if it was wanted.
+    /// The story; empty unless it was kept.
     pub trace: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
         trace.push(format!("seed {seed}: {plan:?}"));
     }
     let kept = trace.clone();
-    // A panic is the core's own assertion: it is a finding like any other.
+    // A panic is an assertion of the core: a finding like any other.
     let ran = catch_unwind(AssertUnwindSafe(move || {
         let mut simulation = Simulation::new(plan, &random, kept);
         let verdict = simulation.run();
@@ -68,73 +69,97 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let text = text.unwrap_or_else(|| "a panic without a text".into());
+            let text = text.unwrap_or_else(|| "a panic without a message".into());
             (Some(Violation { rule: "an assertion of the core", text }), BTreeMap::new())
         }
     };
     Outcome { seed, violation, counts, trace: trace.map(|trace| trace.lines()).unwrap_or_default() }
 }
 
+/// One thing that happens at a planned time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// The effect of a piece.
+    /// A piece of a call lands.
     Land(FlightId, usize),
-    /// The error of a piece, and until when it may still land.
+    /// A piece of a call fails; the last field is the time until which it may still land.
     FailPiece(FlightId, usize, CallError, Option<u64>),
-    /// A call that waited in the driver is sent, if its node still wants it.
+    /// A call that waited in the driver's queue is sent, if its node still allows it.
     Send(FlightId),
+    /// A call is answered.
     Answer(FlightId),
+    /// A fetch is answered from the value cache.
     FromCache(FlightId),
+    /// A late call lands.
     Ghost(Box<Ghost>),
+    /// A tell arrives; if true, it will arrive again.
     Tell(TellId, bool),
+    /// An attempt does its next step.
     Client(usize),
+    /// A client begins its next request.
     Launch(usize),
+    /// A client starts another attempt: client, request, number of the retry.
     Retry(usize, usize, u32),
+    /// A client stops waiting for an attempt: client, attempt.
     Impatience(usize, usize),
+    /// A node wakes at the time that it asked for.
     Wake(usize),
+    /// Something disturbs a host, a clock or the store.
     Disturb,
+    /// A host without a node starts one.
     Restart(usize),
+    /// A paused host resumes.
     Resume(usize),
     /// A sweeper begins to sweep, or stops.
     Sweeper(usize, bool),
-    /// What is damaged in the store is mended.
+    /// All damage in the store is repaired.
     Mend,
-    /// Somebody asks for the commit of an attempt that was left in doubt.
+    /// A client looks up an attempt whose outcome it does not know.
     AskOf(usize),
-    /// A host that drains is waited for no longer.
+    /// The time that a node has to drain is over, and its process is killed if it still runs.
     DrainOver(usize, NodeId),
 }
 
-/// A run makes fewer events than this; more are a loop without an end.
+/// The number of events after which a run is taken to be an endless loop.
 const EVENTS_MAX: u64 = 3_000_000;
 
+/// A run.
 struct Simulation {
     world: World,
     plan: Plan,
+    /// The planned events. Among those of the same time, a lower sequence number comes first.
     heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
+    /// The number of events that have happened.
     events: u64,
+    /// The random streams: fates of calls and tells, clients, faults of hosts, clocks and the
+    /// store.
     net: Random,
     client_stream: Random,
     fault: Random,
     clients: Vec<Client>,
+    /// The client that waits for each attempt; `None` once it does not any more.
     owner: Vec<Option<usize>>,
+    /// The time of each host's planned wake; `u64::MAX` while its restart is planned.
     woken: Vec<Option<u64>>,
-    /// When each host that stands still goes on. Guests are frozen until somebody needs them.
+    /// The time at which each paused host resumes; `u64::MAX` for a guest that is frozen until an
+    /// attempt needs it.
     paused_until: Vec<u64>,
-    /// Events of guests that are frozen.
+    /// The events of frozen guests, which happen when they resume.
     parked: Vec<Vec<Event>>,
-    /// When each host was last paused with writes under way and no sign of it.
+    /// The end of each host's last pause that no clock showed while it had writes in flight.
     unseen_ms: Vec<u64>,
-    /// The time at which the answer to a get of each name was last damaged on its way.
+    /// The time at which the answer to a get of each name was last damaged in transit.
     damaged_ms: BTreeMap<Name, u64>,
+    /// The number of requests that clients have begun.
     launched: u64,
+    /// True in the second phase, without faults.
     healed: bool,
-    /// Sweepers are stopped no more.
+    /// True once sweepers are not stopped any more.
     unhurried: bool,
 }
 
 impl Simulation {
+    /// Sets up the run of a plan.
     fn new(plan: Plan, random: &Random, trace: Option<Trace>) -> Simulation {
         let mut world = World::new(plan.settings.clone(), &plan.roles, Vec::new(), plan.keys.clone());
         world.trace = trace;
@@ -166,15 +191,18 @@ impl Simulation {
         }
     }
 
+    /// Plans an event at `time_ms`, or now if that has passed.
     fn at(&mut self, time_ms: u64, event: Event) {
         self.sequence += 1;
         self.heap.push(Reverse((time_ms.max(self.world.now_ms), self.sequence, event)));
     }
 
+    /// Plans an event after `delay_ms`.
     fn after(&mut self, delay_ms: u64, event: Event) {
         self.at(self.world.now_ms + delay_ms, event);
     }
 
+    /// Runs both phases.
     fn run(&mut self) -> Verdict {
         for host in 0..self.plan.roles.len() {
             self.set_clocks(host);
@@ -198,6 +226,7 @@ impl Simulation {
             self.after(1_000, Event::Disturb);
         }
         self.absorb()?;
+        // The first phase lasts until every request was begun and no client waits.
         let busy = |simulation: &Simulation| {
             simulation.launched < simulation.plan.requests
                 || simulation.clients.iter().any(|client| client.current.is_some())
@@ -208,14 +237,15 @@ impl Simulation {
         self.heal()
     }
 
+    /// Performs the next event, and plans what follows from it.
     fn next_event(&mut self) -> Verdict {
         let Some(Reverse((time_ms, _, event))) = self.heap.pop() else {
-            return broken("time goes on", "nothing is left to happen, but something is awaited".into());
+            return broken("a run goes on", "no event is planned, but the run waits for one".into());
         };
         self.world.now_ms = time_ms;
         self.events += 1;
         if self.events > EVENTS_MAX {
-            return broken("a run ends", format!("{EVENTS_MAX} events were not enough"));
+            return broken("a run ends", format!("it has not ended after {EVENTS_MAX} events"));
         }
         self.perform(event)?;
         for host in 0..self.plan.roles.len() {
@@ -226,6 +256,7 @@ impl Simulation {
         self.absorb()
     }
 
+    /// Performs all events up to `time_ms`, and advances to it.
     fn run_until(&mut self, time_ms: u64) -> Verdict {
         while self.heap.peek().is_some_and(|Reverse((at, _, _))| *at <= time_ms) {
             self.next_event()?;
@@ -234,7 +265,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Returns the host that an event needs awake.
+    /// Returns the host that must run for an event to happen.
     fn host_of(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Answer(id) | Event::FromCache(id) | Event::Send(id) => {
@@ -257,6 +288,7 @@ impl Simulation {
         }
     }
 
+    /// Performs an event; if its host is paused, puts it off.
     fn perform(&mut self, event: Event) -> Verdict {
         if let Some(host) = self.host_of(&event) {
             if let Event::Client(number) = event {
@@ -269,6 +301,7 @@ impl Simulation {
                 }
                 return Ok(());
             }
+            // The node may crash between two outputs of its next step.
             if !self.healed && self.fault.below(10_000) < self.plan.faults.crash && self.fault.chance(100) {
                 self.world.cut = Some(self.fault.below(6) as usize);
             }
@@ -278,6 +311,7 @@ impl Simulation {
         verdict
     }
 
+    /// Performs an event whose host runs.
     fn perform_awake(&mut self, event: Event) -> Verdict {
         match event {
             Event::Land(id, place) => self.land(id, place),
@@ -292,7 +326,7 @@ impl Simulation {
                 Ok(())
             }
             Event::Answer(id) => match self.world.flights.get(&id) {
-                // A piece has not landed yet: its bytes wait in a host that stood still.
+                // A piece has not landed yet: a pause of its host has delayed it. Try again.
                 Some(flight) if !flight.has_outcome() => {
                     self.after(1, Event::Answer(id));
                     Ok(())
@@ -368,7 +402,7 @@ impl Simulation {
         }
     }
 
-    /// Gives everything new its time.
+    /// Plans the events of all that is new in the world: calls, tells, late calls, clients, wakes.
     fn absorb(&mut self) -> Verdict {
         loop {
             let fresh = std::mem::take(&mut self.world.fresh);
@@ -395,13 +429,15 @@ impl Simulation {
                 }
             }
         }
+        // Hosts: guests may vanish, crashed nodes are restarted, and the others wake when they
+        // asked to.
         for host in 0..self.plan.roles.len() {
             if self.plan.roles[host] == Role::Guest {
                 self.let_go(host)?;
             }
             if self.world.hosts[host].node.is_none() {
                 if self.plan.roles[host] == Role::Guest {
-                    continue; // it comes with its next attempt
+                    continue; // its next attempt starts it
                 }
                 let pending = self.woken[host] == Some(u64::MAX);
                 if !pending {
@@ -424,6 +460,7 @@ impl Simulation {
         Ok(())
     }
 
+    /// Returns the counts of this run.
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = self.world.tally();
         counts.extend(self.world.notes.iter().map(|(name, count)| (*name, *count)));

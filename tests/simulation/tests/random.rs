@@ -1,7 +1,9 @@
-//! Goal: no seed breaks a promise, the same seed tells the same story, and a commit costs what the protocol says.
+//! Goal: no seed breaks a promise, the same seed gives the same story, and a commit makes as many
+//! writes as the protocol says.
 //!
-//! Method: `simulate` for a bounded number of seeds from a fixed one on (longer: `cargo xtask simulate --minutes N`); rare paths are counted, and a run
-//! that never took one is no proof. Replay a seed with `cargo xtask simulate --seed X --trace`.
+//! Method: `simulate` a bounded number of seeds from a fixed one on (for more, run `cargo xtask
+//! simulate --minutes N`). Rare paths are counted, and the test fails if no seed took one, since it
+//! would prove nothing about it. Replay a seed with `cargo xtask simulate --seed X --trace`.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,7 @@ use aft_simulation::script::{Action, Request, Step};
 use aft_simulation::world::World;
 use aft_simulation::{Options, simulate};
 
-/// About a minute in the dev profile on one core.
+/// The number of seeds: about a minute in the dev profile on one core.
 const SEEDS: u64 = 1_000;
 const FIRST_SEED: u64 = 1;
 
@@ -66,26 +68,27 @@ fn no_seed_breaks_a_promise() {
     ] {
         assert!(
             counts.get(rare).is_some_and(|count| *count > 0),
-            "no seed came to {rare:?}: sharpen the draw"
+            "no seed took the path {rare:?}; change src/draw.rs so that it is more common"
         );
     }
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn the_same_seed_gives_the_same_story() {
     for seed in [1, 2, 3, 17] {
         let options = Options { trace: true, ..Options::default() };
         let (one, two) = (simulate(seed, &options), simulate(seed, &options));
-        assert!(one.trace.len() > 100, "seed {seed} tells little");
+        assert!(one.trace.len() > 100, "the story of seed {seed} has 100 lines or fewer");
         assert_eq!(one.trace, two.trace, "seed {seed}");
     }
     let options = Options { bug: Some(Bug::DropLowerBound), trace: true };
     assert_eq!(simulate(5, &options).trace, simulate(5, &options).trace);
 }
 
-/// Sections 3 and 12: a commit of n keys is n + 1 writes in one call; of one key without a request ID, one.
+/// Goal (sections 3 and 12): a commit of n keys makes n + 1 writes in one call; of one key without
+/// a request ID, one write. Method: count the pieces of the store calls in a world without faults.
 #[test]
-fn a_commit_costs_a_write_for_each_key_and_one() {
+fn a_commit_makes_a_write_for_each_key_and_one_for_the_record() {
     let check = |named: bool, keys: u32, writes: usize| {
         let all: Vec<_> = (0..keys).map(key).collect();
         let program = vec![Step::Run(all.iter().cloned().map(Action::Put).collect()), Step::Commit];
@@ -95,7 +98,7 @@ fn a_commit_costs_a_write_for_each_key_and_one() {
         };
         let request = Request { named, ..Request::new(1, program) };
         let mut world = World::new(small_settings(false), &[Role::Member], vec![read, request], all);
-        // A node that has served somebody knows the store's time.
+        // A first transaction, so that the node knows the store's time.
         let warm = world.new_attempt(0, 0, Session::default());
         run_attempt(&mut world, warm).expect("nothing is broken");
         let attempt = world.new_attempt(1, 0, Session::default());

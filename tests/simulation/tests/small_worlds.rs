@@ -1,7 +1,9 @@
-//! Goal: in the small worlds of the protocol's section 16, no order of events and no crash between two outputs breaks a promise.
+//! Goal: in the small worlds of the protocol's section 16, no order of events and no crash between
+//! two outputs breaks a promise.
 //!
-//! Method: each world is searched exhaustively within its budget of faults (`explore`); every state in which all has ended is healed in a copy,
-//! and the demands are made on it. `AFT_SIM_DEEP=1` raises the bound on states.
+//! Method: search each world exhaustively within its budget of faults (`explore`), up to a bound on
+//! states. Every end state is healed in a copy, and the demands are made on it. `AFT_SIM_DEEP=1`
+//! raises the bound.
 
 use aft_simulation::explore::explore;
 use aft_simulation::scenario;

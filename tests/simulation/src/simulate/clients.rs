@@ -1,4 +1,4 @@
-//! What clients do and when: a request at a time, retries, duplicates, impatience.
+//! The behaviour of clients: one request at a time, with retries, duplicates and timeouts.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,27 @@ use crate::attempt::{Ended, Progress};
 use crate::audit::Verdict;
 use crate::script::{Request, Step};
 
-/// How often a client runs a request again.
+/// The largest number of times that a client retries a request.
 const RETRIES_MAX: u32 = 8;
 
 /// One client: one request at a time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
+    /// The session token that it holds.
     pub(super) session: Session,
-    /// What the token answers for: the newest version of each key that the client knows to have committed.
+    /// The versions that the token must let it see: the newest of each key that it knows to be
+    /// committed.
     pub(super) known: BTreeMap<Key, TxnId>,
-    /// The attempt it waits for, and how often it has retried.
+    /// The attempt that it waits for (`usize::MAX` until a planned retry begins), and the number of
+    /// retries so far.
     pub(super) current: Option<(usize, u32)>,
-    /// Conflicts in a row that its request has met.
+    /// The number of conflicts in a row that its request has met.
     pub(super) conflicts: u32,
 }
 
 impl Simulation {
+    /// Lets an attempt do its next step, unless its host first needs to hear the store's time, or
+    /// the client dies while it stores a blob.
     pub(super) fn client(&mut self, number: usize) -> Verdict {
         let attempt = &self.world.attempts[number];
         if self.waits_for_time(attempt.host)? {
@@ -41,11 +46,13 @@ impl Simulation {
         self.world.client(number)
     }
 
-    /// Returns true if a host was paused for long, without any sign, and has not heard the store's time since: its other callers, who ask for what is
-    /// in the store, come first. What a node commits before it has heard of such a pause is beyond the promise.
+    /// Returns true if a host was paused for long, no clock showed it, and it has not heard the
+    /// store's time since. What a node commits before it has noticed such a pause is beyond the
+    /// promise, so attempts wait, and a look-up brings the store's time.
     fn waits_for_time(&mut self, host: usize) -> Result<bool, crate::audit::Violation> {
         let slot = &self.world.hosts[host];
-        // A short pause that came last hides none that came before it.
+        // Only long pauses count. A pause that is not the last short one, which `unseen_ms` has,
+        // was long.
         let blind = slot.unheard_ms.iter().any(|ended_ms| self.unseen_ms[host] != *ended_ms);
         if !blind || slot.node.is_none() {
             return Ok(false);
@@ -59,19 +66,20 @@ impl Simulation {
         Ok(true)
     }
 
+    /// Begins a client's next request: a new one, or one that was made before.
     pub(super) fn launch(&mut self, client: usize) {
         if self.healed || self.launched >= self.plan.requests {
             return;
         }
         self.launched += 1;
         let known = self.world.requests.len() as u64;
-        // The same request comes again: soon (a duplicate), or long after.
+        // A request may come again: soon after (a duplicate), or much later.
         let again = known > 0 && self.client_stream.chance(250);
         let request = if again {
             let back = if self.client_stream.chance(700) { known.min(4) } else { known };
             let request = (known - 1 - self.client_stream.below(back)) as usize;
             if self.client_stream.chance(100) {
-                // The same request ID for something else: a mistake of the caller.
+                // Or its request ID with another payload: a mistake of the caller.
                 let payload = self.world.requests[request].payload + 1;
                 let mistaken = Request { payload, ..self.world.requests[request].clone() };
                 self.world.requests.push(mistaken);
@@ -87,6 +95,7 @@ impl Simulation {
         self.attempt(client, request, 0);
     }
 
+    /// Starts an attempt of a request on any host. `tries` is the number of retries before it.
     pub(super) fn attempt(&mut self, client: usize, request: usize, tries: u32) {
         let remembers = self.client_stream.chance(800);
         let Client { session, known, .. } =
@@ -107,14 +116,14 @@ impl Simulation {
         self.after(patience, Event::Impatience(client, number));
     }
 
-    /// The client gives up on an attempt; it goes on as a zombie, or falls silent.
+    /// Lets a client stop waiting for an attempt, which continues as a zombie or dies.
     pub(super) fn forsake(&mut self, client: usize, number: usize) {
         let Some((current, tries)) = self.clients[client].current else { return };
         if current != number || self.world.attempts[number].ended().is_some() {
             return;
         }
         self.owner[number] = None;
-        self.world.say(|| format!("attempt {number} is given up on"));
+        self.world.say(|| format!("client {client} stops waiting for attempt {number}"));
         if self.client_stream.chance(300)
             && matches!(self.world.attempts[number].progress, Progress::Ready | Progress::Unbegun)
             && self.world.attempts[number].in_flight.is_empty()
@@ -125,6 +134,7 @@ impl Simulation {
         self.go_on(client, self.world.attempts[number].request, tries);
     }
 
+    /// Plans what a client does after an attempt: a retry, or its next request.
     pub(super) fn go_on(&mut self, client: usize, request: usize, tries: u32) {
         let retry = !self.healed && tries < RETRIES_MAX;
         if retry {
@@ -137,6 +147,8 @@ impl Simulation {
         }
     }
 
+    /// Handles the end of an attempt: its client takes the session token, and decides about a
+    /// retry.
     pub(super) fn ended(&mut self, number: usize) {
         let Some(client) = self.owner.get_mut(number).and_then(Option::take) else { return };
         let Some((current, tries)) = self.clients[client].current else { return };
@@ -146,7 +158,7 @@ impl Simulation {
         self.clients[client].current = None;
         let attempt = &self.world.attempts[number];
         let request = attempt.request;
-        // An unnamed request is run again only if it surely did not commit.
+        // An unnamed request is retried only if it certainly did not commit.
         let conflict = matches!(attempt.ended(), Some(Ended::Refused(Refusal::Conflict(_))));
         let unsafe_to_repeat = !self.world.requests[request].named && attempt.commits > 0 && !conflict;
         self.clients[client].conflicts = if conflict { attempt.conflicts + 1 } else { 0 };

@@ -1,4 +1,4 @@
-//! What goes wrong and when: the fate of every call and tell, and disturbances of hosts, clocks, and the store.
+//! The faults: the fate of every call and tell, and disturbances of hosts, clocks and the store.
 
 use std::cmp::Reverse;
 
@@ -13,7 +13,7 @@ use crate::flights::{FlightId, Ghost};
 use crate::hosts::Role;
 use crate::world::TellId;
 
-/// The pause of a guest until its next attempt has no end of its own.
+/// The end of a guest's pause that lasts until its next attempt.
 const UNTIL_NEEDED: u64 = u64::MAX;
 
 impl Simulation {
@@ -21,24 +21,25 @@ impl Simulation {
     pub(super) fn set_clocks(&mut self, host: usize) {
         let drift = self.plan.clocks.drift_max_ppm;
         let drift_ppm = self.fault.below(2 * drift + 1) as i64 - drift as i64;
-        // An exclusive store has no other clock than this one.
+        // On an exclusive store this clock is the store's, and there is nothing to drift from.
         let drift_ppm = if self.plan.settings.exclusive { 0 } else { drift_ppm };
         self.world.hosts[host].clocks.drift_ppm = drift_ppm;
         self.set_wall(host);
     }
 
-    /// Sets the wall clock of a host, often right.
+    /// Sets the wall clock of a host; in three of ten cases to the correct time.
     pub(super) fn set_wall(&mut self, host: usize) {
         let most = self.plan.clocks.wall_max_ms;
         let off = self.fault.below(2 * most + 1) as i64 - most as i64;
         let off = if self.fault.chance(300) { 0 } else { off };
-        // Where it is the store's time, time may stop and be caught up with, but does not run ahead of the truth.
+        // Where it is the store's clock, it may stop until the truth has caught up, but never runs
+        // ahead.
         let off = if self.plan.settings.exclusive { off.min(0) } else { off };
         self.world.say(|| format!("the wall clock of host {host} is off by {off} ms"));
         self.world.hosts[host].clocks.wall_offset_ms = off;
     }
 
-    /// A sweeper begins, or stops until it comes again.
+    /// Lets a sweeper begin or stop, and plans the opposite.
     pub(super) fn sweeper(&mut self, host: usize, on: bool) -> Verdict {
         let next =
             if on { self.plan.sweep_for_ms } else { self.plan.sweep_every_ms - self.plan.sweep_for_ms };
@@ -49,7 +50,7 @@ impl Simulation {
         self.world.upkeep(host, on)
     }
 
-    /// Lets a guest vanish or freeze, if nothing is open on it.
+    /// Lets a guest vanish or freeze, if no attempt is open on it.
     pub(super) fn let_go(&mut self, host: usize) -> Verdict {
         if !self.world.is_awake(host) || !self.world.hosts[host].tickets.is_empty() {
             return Ok(());
@@ -77,7 +78,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Pauses a host. If its wall clock alone will show it, what was set before is seen first: in one step, one could hide the other.
+    /// Pauses a host. If only its wall clock will show the pause, the node first gets a step: else
+    /// an earlier change of that clock and the pause could cancel out within one step.
     fn pause(&mut self, host: usize, kind: Pause) -> Verdict {
         if kind == Pause::Machine {
             self.world.step(host, Input::Wake)?;
@@ -86,7 +88,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Returns true if a pause that no clock shows can do no harm: nothing that the host has decided on is still to be sent.
+    /// Returns true if a pause that no clock shows is harmless: the host has no call in flight,
+    /// does not sweep and is not committing, so nothing that it decided before the pause is sent
+    /// after it.
     fn is_quiet(&self, host: usize) -> bool {
         let node = self.world.node_id(host);
         let committing = |number: &crate::attempt::Attempt| number.commits > 0 && number.ended().is_none();
@@ -98,7 +102,7 @@ impl Simulation {
             && !self.world.attempts.iter().any(|attempt| attempt.host == host && committing(attempt))
     }
 
-    /// Wakes a guest that an attempt needs, or starts one.
+    /// Wakes the guest that a new attempt needs, or starts its node.
     pub(super) fn rouse(&mut self, host: usize, number: usize) {
         if self.plan.roles[host] != Role::Guest || self.world.attempts[number].progress != Progress::Unbegun {
             return;
@@ -116,15 +120,16 @@ impl Simulation {
         }
     }
 
+    /// Disturbs a host, a clock or the store.
     pub(super) fn disturb(&mut self) -> Verdict {
         if self.healed {
             return Ok(());
         }
         let host = self.fault.below(self.plan.roles.len() as u64) as usize;
         match self.fault.below(9) {
-            // While it is the only clock that shows a pause, it is not set.
+            // The wall clock is not set during a pause that it must show, or must hide.
             0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
-                // What it has shown so far is seen first.
+                // The node sees first what the clock has read so far.
                 if self.world.is_awake(host) {
                     self.world.step(host, Input::Wake)?;
                 }
@@ -132,7 +137,8 @@ impl Simulation {
             }
             1 | 2 => self.stand_still(host)?,
             3 => {
-                // Away from where it began, and back: the plan holds where that is.
+                // The store's clock steps away from its first offset, which the plan holds, and
+                // back.
                 let base = self.plan.clocks.store.offset_ms();
                 let step = self.fault.below(self.plan.clocks.store_steps_ms + 1) as i64;
                 let now_ms = self.world.now_ms;
@@ -157,7 +163,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A host stands still: often for longer than anything waits.
+    /// Pauses a host, often for longer than any timeout.
     fn stand_still(&mut self, host: usize) -> Verdict {
         if !self.world.is_awake(host) {
             return Ok(());
@@ -169,6 +175,7 @@ impl Simulation {
         let mut span = self.fault.between(1, most);
         let mut kind = *self.fault.pick(&Pause::ALL);
         let now_ms = self.world.now_ms;
+        // With calls in flight, a pause that no clock shows must be short, and rare.
         if kind == Pause::Unseen && !self.is_quiet(host) {
             let unseen_max = self.plan.clocks.unseen_max_ms;
             let again_ms = self.unseen_ms[host] + settings.over_after_ms();
@@ -183,12 +190,13 @@ impl Simulation {
         self.paused_until[host] = now_ms + span;
         self.woken[host] = None;
         self.world.say(|| format!("for {span} ms"));
-        // Before anything else that waits for the same instant.
+        // Sequence 0: before all other events that wait for the same instant.
         self.heap.push(Reverse((now_ms + span, 0, Event::Resume(host))));
         Ok(())
     }
 
-    /// Damages a record or a whole entry that somebody relies on, or puts a name that cannot be read beside others.
+    /// Damages the record or an entry of a reported commit, or the mark, or adds a name that cannot
+    /// be parsed.
     fn spoil(&mut self) {
         let heals = self.fault.between(500, 30_000);
         self.after(heals, Event::Mend);
@@ -197,7 +205,7 @@ impl Simulation {
             .flat_map(|commit| {
                 let record = &commit.record;
                 let of_record = !commit.whole && !commit.record_gone;
-                // Entries that have a body.
+                // Only whole entries and those of checked keys have a body.
                 let entries = record.writes.iter().filter_map(|(key, _)| {
                     let mut entries = self.world.store.entries(key);
                     let entry = entries.find(|entry| entry.txn == record.txn)?;
@@ -209,13 +217,16 @@ impl Simulation {
         match self.fault.below(6) {
             0 => {
                 let key = self.fault.pick(&self.plan.keys).clone();
-                self.world.store.strangers.insert(key.clone(), format!("a stranger beside {key}"));
+                self.world
+                    .store
+                    .strangers
+                    .insert(key.clone(), format!("a foreign name among the entries of {key}"));
             }
             1 => {
-                self.world.store.strange_commits.insert("a stranger among the commits".into());
+                self.world.store.strange_commits.insert("a foreign name among the commits".into());
             }
-            // A process that holds its store and cannot read the mark begins at its wall clock. If
-            // that was set back as well, nothing is promised.
+            // The process of an exclusive store that cannot read the mark begins at its wall clock.
+            // If that was set back as well, nothing is promised, so the mark is not damaged there.
             2 if self.fault.chance(300)
                 && !(self.plan.settings.exclusive && self.plan.clocks.wall_max_ms > 0) =>
             {
@@ -230,11 +241,12 @@ impl Simulation {
         }
     }
 
-    /// Mends all that is damaged.
+    /// Repairs all damage.
     pub(super) fn mend(&mut self) {
         self.world.mend();
     }
 
+    /// Drains a host, and kills its process if it takes longer than any transaction may.
     fn drain(&mut self, host: usize) -> Verdict {
         let slot = &self.world.hosts[host];
         let Some(node) = self.world.node_id(host) else { return Ok(()) };
@@ -247,7 +259,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Plans a new call: it may wait in the driver first.
+    /// Plans a new call, which may wait in the driver's queue first.
     pub(super) fn plan_flight(&mut self, id: FlightId) {
         if !self.world.flights.contains_key(&id) {
             return;
@@ -261,7 +273,8 @@ impl Simulation {
         self.plan_sent(id);
     }
 
-    /// Plans a call that was sent: each piece has a fate of its own, and the answer comes after the last.
+    /// Plans a call that was sent: each piece has a fate of its own, and the answer follows the
+    /// last.
     pub(super) fn plan_sent(&mut self, id: FlightId) {
         let Some(flight) = self.world.flights.get(&id) else { return };
         let calls: Vec<Call> = flight.pieces.iter().map(|piece| piece.call.clone()).collect();
@@ -280,9 +293,11 @@ impl Simulation {
         self.after(last + back, Event::Answer(id));
     }
 
-    /// Plans a piece, and returns in how many milliseconds its caller can know its outcome.
+    /// Plans a piece, and returns the time after which its caller can know the outcome, in
+    /// milliseconds.
     fn plan_piece(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
-        // Where calls have no grace, they take effect as they are sent: the process that sends them is the store.
+        // Without grace, writes take effect when they are sent: the process that sends them is the
+        // store.
         let at_once = call.is_write() && self.plan.settings.grace_ms == 0;
         let there = if at_once { 0 } else { self.net.below(delay_max + 1) };
         let faults = self.plan.faults.clone();
@@ -292,6 +307,7 @@ impl Simulation {
         }
         let timeout = self.plan.call_timeout_ms;
         let fails = |error| Event::FailPiece(id, place, error, None);
+        // The text names the call, so that the judges recognize it in a node's report.
         let planned = || format!("planned for {}#{}", id.node, id.call.0);
         if self.net.chance(faults.busy) {
             self.after(there, fails(CallError::Busy));
@@ -306,6 +322,7 @@ impl Simulation {
             return there;
         }
         if self.net.chance(faults.no_answer) {
+            // One in three lands before the timeout, one in three may land late, one is lost.
             let grace = self.plan.settings.grace_ms;
             let fate = self.net.below(3);
             if fate == 0 {
@@ -317,14 +334,15 @@ impl Simulation {
             self.after(timeout, Event::FailPiece(id, place, CallError::NoAnswer, late_until_ms));
             return timeout;
         }
-        // Now and then a call takes nearly as long as it may.
+        // Sometimes a call takes nearly as long as its timeout.
         let slow = !at_once && self.net.chance(faults.slow);
         let there = if slow { self.net.below(timeout) } else { there };
         self.after(there, Event::Land(id, place));
         there
     }
 
-    /// Returns true if the answer to a read may be damaged on its way. Nothing cannot be damaged, and the second look at a name shows what is there.
+    /// Returns true if the answer to a read may be damaged in transit. A get of a name that holds
+    /// nothing cannot be, and a second get of a name within a minute is not.
     fn can_be_damaged(&mut self, call: &Call) -> bool {
         const ONCE_IN_MS: u64 = 60_000;
         let Call::Get(name) = call else { return true };
@@ -338,7 +356,8 @@ impl Simulation {
         true
     }
 
-    /// A piece lands; its bytes may have been held up in a host that stands still.
+    /// Lands a piece, unless its host is paused and still holds its bytes: then it lands when the
+    /// host resumes, or never if that is after its grace.
     pub(super) fn land(&mut self, id: FlightId, place: usize) -> Verdict {
         let Some(flight) = self.world.flights.get(&id) else { return Ok(()) };
         let (host, latest_ms) = (flight.host, flight.sent_ms + self.plan.settings.grace_ms);
@@ -355,6 +374,7 @@ impl Simulation {
         self.world.land(id, place)
     }
 
+    /// Plans a tell, which may be lost, late or doubled.
     pub(super) fn plan_tell(&mut self, id: TellId) {
         let faults = self.plan.faults.clone();
         if !self.healed && self.net.chance(faults.tell_lost) {
@@ -373,13 +393,14 @@ impl Simulation {
         }
     }
 
+    /// Plans a late call, which may also be lost.
     pub(super) fn plan_ghost(&mut self, ghost: Ghost) {
         let span = ghost.until_ms.saturating_sub(self.world.now_ms);
         if span == 0 || self.net.chance(400) {
             self.world.ghosts.remove(&ghost); // it never lands
             return;
         }
-        // Often at the last moment: that is where relations between times are tested.
+        // Often at the last moment, as this tests the relations between times.
         let delay = if self.net.chance(300) { span } else { self.net.below(span + 1) };
         self.after(delay, Event::Ghost(Box::new(ghost)));
     }

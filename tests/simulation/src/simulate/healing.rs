@@ -1,4 +1,4 @@
-//! The second phase: no more faults, and then demands.
+//! The second phase of a run: no more faults, then demands.
 
 use std::collections::BTreeSet;
 
@@ -14,23 +14,27 @@ use crate::hosts::Role;
 use crate::past::judge_history;
 use crate::script::{Action, Request, Step};
 
-/// The number of times that readers try before an endless `SnapshotGone` is assumed.
+/// The number of tries after which a reader that meets `SnapshotGone` is taken to meet it for ever.
 const READ_TRIES_MAX: u32 = 6;
 
 impl Simulation {
+    /// Ends all faults, lets every wait pass, and makes the demands.
     pub(super) fn heal(&mut self) -> Verdict {
         self.healed = true;
         self.world.say(|| "healing".into());
         self.mend();
         let settings = self.plan.settings.clone();
         if settings.exclusive {
-            // Time goes on where it stopped: no wall clock was ever ahead of the truth.
+            // The store's time continues where it stopped: this wall clock was never ahead of true
+            // time.
             self.world.hosts[0].clocks.wall_offset_ms = 0;
         }
+        // First every pause ends.
         let still = self.paused_until.iter().copied().filter(|until_ms| *until_ms != u64::MAX);
         let calm_ms = still.max().unwrap_or(0).max(self.world.now_ms) + 4_000;
         self.run_until(calm_ms)?;
-        // Few sweeps a while, or one that goes on: what stops and goes on again must come to an end as well.
+        // One host sweeps all the time, or in short turns with long breaks: sweeps that stop and go
+        // on from notes must come to an end as well.
         let stops = self.plan.roles[0] == Role::Sweeper && self.fault.chance(500);
         self.plan.sweep_every_ms = 4 * self.plan.sweep_for_ms;
         self.unhurried = !stops;
@@ -38,11 +42,12 @@ impl Simulation {
             if self.plan.roles[host] == Role::Guest || (host == 0 && stops) {
                 continue;
             }
-            // Two that sweep must be harmless, now too.
+            // A second sweeper must still be harmless.
             let sweeps = host == 0 || self.fault.chance(500);
             self.world.upkeep(host, sweeps)?;
         }
         self.absorb()?;
+        // Within a bounded time everything ends, and is readable.
         let slowly = if stops { 5 } else { 1 };
         let repaired_ms = settings.target_lag_ms() + 2 * slowly * settings.sweep_interval_ms;
         let bound_ms = ended_after_ms(&settings) + settings.store_patience_ms + repaired_ms;
@@ -50,10 +55,11 @@ impl Simulation {
         demand_ended(&self.world)?;
         self.demand_readable(false)?;
         self.run_until(self.world.now_ms + slowly * self.verified_after_ms())?;
-        // Notes on what was mended may have landed late, or the mark was below it.
+        // Notes on damage that was repaired may have landed late, or could not go before the mark
+        // had passed the entries. Then everything is collected.
         self.mend();
         self.run_until(self.world.now_ms + slowly * clean_after_ms(&settings))?;
-        // A sweep that was just stopped goes on from its notes when it may, and comes to its end.
+        // A sweep that has just been stopped may continue from its notes, and finishes.
         self.unhurried = true;
         let until_ms = self.world.now_ms + 10 * self.plan.sweep_every_ms;
         while stops && self.world.store.notes.is_some() && self.world.now_ms < until_ms {
@@ -66,8 +72,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Returns the time in which sweeps verify what lies above the mark: each has room for some
-    /// attempts, and waits for the mark that the one before it moved.
+    /// Returns the time within which sweeps verify all attempts above the mark, in milliseconds.
+    /// Each has room for a limited number of attempts, and waits for the mark that the one before
+    /// it moved.
     fn verified_after_ms(&self) -> u64 {
         let (settings, store) = (&self.plan.settings, &self.world.store);
         let mark = store.format.as_ref().map_or(TxnId::ZERO, |format| format.mark);
@@ -77,7 +84,8 @@ impl Simulation {
         sweeps * (settings.settle_after_ms() + 2 * settings.sweep_interval_ms)
     }
 
-    /// Demands that transactions on every host read all keys: at once, each alone, and by a listing; fresh or not.
+    /// Demands that transactions on every host can read all keys: in one batch, each alone, and by
+    /// a listing; fresh or not.
     pub(super) fn demand_readable(&mut self, all: bool) -> Verdict {
         let keys = self.plan.keys.clone();
         let mut programs = vec![vec![Step::Run(keys.iter().cloned().map(Action::Get).collect())]];
@@ -92,6 +100,7 @@ impl Simulation {
         Ok(())
     }
 
+    /// Demands that a transaction reads the newest versions, trying again after `SnapshotGone`.
     fn read(&mut self, host: usize, program: &[Step], fresh: bool, all: bool) -> Verdict {
         let mut program = program.to_vec();
         program.push(Step::Commit);
@@ -99,8 +108,8 @@ impl Simulation {
         self.world.requests.push(Request { named: false, fresh, ..Request::new(id, program) });
         let request = self.world.requests.len() - 1;
         for _ in 0..READ_TRIES_MAX {
-            // The mark may have passed dead entries since, which are then removed by hand (protocol,
-            // section 11).
+            // The mark may have passed dead entries meanwhile, which an operator then removes
+            // (protocol, section 11).
             self.mend();
             let number = self.world.new_attempt(request, host, Session::default());
             self.owner.push(None);
@@ -114,8 +123,8 @@ impl Simulation {
                     let reader = self.world.attempts[number].clone();
                     return demand_newest(&self.world, &reader, all);
                 }
-                // The first answer since may show that the host stood still, with all of its
-                // clocks: then the attempt's time may be over at once.
+                // `Lost` also: the first answer may show that the host and all its clocks were
+                // paused, and then the attempt's deadline may pass at once.
                 Some(Ended::Refused(Refusal::SnapshotGone(_) | Refusal::Lost)) => {
                     let pause = self.plan.settings.recheck_after_ms / 2;
                     self.run_until(self.world.now_ms + pause)?;
@@ -127,7 +136,7 @@ impl Simulation {
         }
         broken(
             "section 5: no endless SnapshotGone for fresh transactions",
-            format!("on host {host}: {:?}", self.world.requests[request].program),
+            format!("{READ_TRIES_MAX} tries on host {host}: {:?}", self.world.requests[request].program),
         )
     }
 }
