@@ -45,11 +45,11 @@ pub enum Seen {
 pub enum Progress {
     /// Its begin has not been sent.
     Unbegun,
-    /// It may send its next verb.
+    /// Ready to send its next verb.
     Ready,
-    /// It waits for this reply.
+    /// Waiting for this reply.
     Waiting(Ticket),
-    /// It stores the parts of a blob.
+    /// Storing the parts of a blob.
     Parts {
         /// The key that the blob is for; `None` for the request's result.
         key: Option<Key>,
@@ -60,7 +60,7 @@ pub enum Progress {
         /// The next part to store.
         next: u32,
     },
-    /// It will send nothing more.
+    /// Ended: sends no further verbs.
     Ended(Ended),
 }
 
@@ -71,7 +71,7 @@ pub enum Ended {
     Committed(Option<TxnId>),
     /// Another attempt had committed, as this transaction.
     Replayed(TxnId),
-    /// Refused.
+    /// Rejected.
     Refused(Refusal),
     /// Aborted by its own program.
     Aborted,
@@ -113,9 +113,9 @@ pub struct Sent {
     pub list: Option<(ListKeys, u32)>,
     /// This verb commits.
     pub commits: bool,
-    /// It is a batch that carries the commit.
+    /// This verb is a batch that carries the commit.
     pub carries: bool,
-    /// It reserves a blob: for this key, or, if the inner option is `None`, for the result.
+    /// This verb reserves a blob: for this key, or, if the inner option is `None`, for the result.
     pub blob: Option<Option<Key>>,
     /// This verb aborts.
     pub aborts: bool,
@@ -123,7 +123,7 @@ pub struct Sent {
     pub begins: bool,
     /// A commit or an abort had been sent before.
     pub late: bool,
-    /// The node had been told to drain before.
+    /// The node had been asked to drain before.
     pub draining: bool,
     /// The newest transaction at each key that the node had shown before this verb was sent, and
     /// the time since when the node knew it.
@@ -132,7 +132,7 @@ pub struct Sent {
     pub record_before: Option<TxnId>,
 }
 
-/// One execution of a request.
+/// An execution of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// The identity of its transaction.
@@ -156,14 +156,14 @@ pub struct Attempt {
     pub known: BTreeMap<Key, TxnId>,
     /// The session token that its client holds after a commit or a replay.
     pub session_after: Session,
-    /// It began fresh: because it asked to, or because its host is a guest.
+    /// True if it began fresh: because it asked to, or because its host is a guest.
     pub fresh: bool,
     /// The newest version of each key that had been reported as committed when it began.
     pub told_before: BTreeMap<Key, TxnId>,
     /// The same, kept only if it has conditions or sums, with the bytes of each value that is in
     /// its record.
     pub told_values: BTreeMap<Key, (TxnId, Option<Bytes>)>,
-    /// When it began, its node knew the mark that the store held.
+    /// True if its node knew the mark that the store held when it began.
     pub mark_known: bool,
     /// The lowest mark that any listing may carry that it reads from.
     pub mark_least: TxnId,

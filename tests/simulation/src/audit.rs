@@ -58,7 +58,7 @@ pub struct Commit {
     pub asked_ms: u64,
     /// The time at which the record landed.
     pub landed_ms: u64,
-    /// It is a whole entry: its one entry is the commit.
+    /// True if it is a whole entry: its one entry is the commit.
     pub whole: bool,
     /// The node that committed it: one life of its host.
     pub life: Option<NodeId>,

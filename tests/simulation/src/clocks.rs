@@ -8,7 +8,7 @@ use aft_core::clock::Now;
 /// A kind of pause of a host, by which of its clocks keep running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pause {
-    /// Only the process stops: every clock keeps running.
+    /// The process alone stops: every clock keeps running.
     Process,
     /// The machine sleeps: the monotonic clock stops.
     Suspended,
@@ -24,7 +24,7 @@ impl Pause {
     pub const ALL: [Pause; 4] = [Pause::Process, Pause::Suspended, Pause::Machine, Pause::Unseen];
 }
 
-/// One million: drift is counted in parts per million.
+/// A million: drift is counted in parts per million.
 const MILLION: i128 = 1_000_000;
 
 /// The clocks of a host.

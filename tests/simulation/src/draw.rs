@@ -88,7 +88,8 @@ pub struct Faults {
     pub queued: u64,
     /// A piece of a call takes nearly as long as its timeout.
     pub slow: u64,
-    /// A crash cuts a step short: the chance per million. Above 0, disturbances crash hosts too.
+    /// A crash cuts a step short: the chance per hundred thousand. Above 0, disturbances crash
+    /// hosts too.
     pub crash: u64,
     /// A guest vanishes, instead of freezing, when its attempt has ended.
     pub vanish: u64,
@@ -142,8 +143,8 @@ fn bound<T: Copy + TryFrom<u64>>(random: &mut Random, narrow: bool, roomy: T) ->
 impl Plan {
     /// Draws the plan of a seed.
     pub fn draw(random: &Random, bug: Option<Bug>) -> Plan {
-        // Draws that were added later have branches of their own, so that old seeds keep their
-        // meaning.
+        // Most groups of draws have a branch of their own, so that a change in one does not shift
+        // the others.
         let calm = random.branch("calm").chance(200);
         let roles = draw_roles(&mut random.branch("roles"));
         let exclusive = roles.len() == 1 && random.branch("exclusive").chance(600);
@@ -404,7 +405,7 @@ fn draw_settings(random: &mut Random, exclusive: bool, coarse: bool, delay_max_m
     settings
 }
 
-/// Draws the clocks. Those of a `calm` world are not disturbed.
+/// Draws the clocks. In a `calm` world only the offset of the store's clock and drift remain.
 fn draw_clocks(random: &mut Random, settings: &Settings, coarse: bool, calm: bool) -> ClockPlan {
     const HOURS_5: u64 = 5 * 3_600_000;
     let offset_ms = match random.below(3) {
@@ -422,7 +423,8 @@ fn draw_clocks(random: &mut Random, settings: &Settings, coarse: bool, calm: boo
     }
 }
 
-/// Draws the faults. A `calm` world has only those that no failure causes, such as lost tells.
+/// Draws the faults. In a `calm` world guests still vanish, tells get lost, late or doubled,
+/// clients stop waiting, and fetches are answered from the cache.
 fn draw_faults(random: &mut Random, calm: bool) -> Faults {
     let faults = Faults {
         no_answer: *random.pick(&[0, 10, 50, 150]),

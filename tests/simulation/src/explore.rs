@@ -92,7 +92,7 @@ pub struct Explored {
     pub states: usize,
     /// The number of end states, each of which was healed and checked.
     pub ends: usize,
-    /// The number of deviations from the default order in the last round; 255 stands for no bound.
+    /// The number of deviations from the default order in the last round; 255 means no bound.
     /// The search visited every path with as many, unless it was cut.
     pub deviations: u8,
     /// True if no path within the budget was left out.
@@ -101,20 +101,20 @@ pub struct Explored {
     pub violation: Option<(Violation, Vec<String>)>,
 }
 
-/// One thing that may happen next.
+/// A thing that may happen next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Move {
     /// An attempt does its next step.
     Client(usize),
     /// All remaining pieces of a call land, and it is answered.
     Complete(FlightId),
-    /// One piece of a call lands.
+    /// A piece of a call lands.
     Land(FlightId, usize),
     /// A call is answered.
     Answer(FlightId),
-    /// One piece of a call gets no answer, and may land late.
+    /// A piece of a call gets no answer, and may land late.
     Unanswered(FlightId, usize),
-    /// One piece of a call fails for good.
+    /// A piece of a call fails for good.
     Fail(FlightId, usize),
     /// A call is put into the driver's queue.
     Hold(FlightId),
@@ -152,7 +152,7 @@ struct State {
 }
 
 impl State {
-    /// Returns a hash that stands for the state: 128 bits, so that two states never share one in
+    /// Returns a hash that identifies the state: 128 bits, so that two states never share one in
     /// practice.
     fn key(&self) -> u128 {
         let half = |salt: u64| {
@@ -305,7 +305,7 @@ fn can_crash(step: &Move) -> bool {
 fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let State { world, budget, jumped } = state;
     let awake = || (0..world.hosts.len()).filter(|host| world.is_awake(*host));
-    // First what goes well, in the default order: calls, clients, tells, wakes.
+    // First the moves without faults, in the default order: calls, clients, tells, wakes.
     let mut moves = Vec::new();
     for (id, flight) in world.flights.iter().filter(|(_, flight)| world.is_awake(flight.host)) {
         moves.push(match (flight.queued, flight.has_outcome()) {
@@ -647,7 +647,8 @@ pub fn run_attempt(world: &mut World, number: usize) -> Verdict {
     Ok(())
 }
 
-/// Demands that transactions on every host read all keys: by gets, fresh, and by a listing.
+/// Demands that transactions on every host read all keys: by gets in a fresh transaction, and by a
+/// listing.
 fn read_all(world: &mut World, all: bool) -> Verdict {
     let gets = world.keys.iter().cloned().map(Action::Get).collect();
     let programs =

@@ -61,7 +61,7 @@ pub struct Flight {
     pub sent_ms: u64,
     /// The same instant by the host's monotonic clock.
     pub sent_mono_ms: u64,
-    /// It waits in the driver's queue, and has not been sent.
+    /// True while it waits in the driver's queue, and has not been sent.
     pub queued: bool,
     /// Its parts that take effect independently.
     pub pieces: Vec<Piece>,

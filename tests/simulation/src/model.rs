@@ -26,7 +26,7 @@ pub type Entries = BTreeMap<(Reverse<TxnId>, VersionEntry), Option<Arc<Record>>>
 /// The abilities in which stores differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Abilities {
-    /// It can delete by tag.
+    /// Deletion by tag works.
     pub delete_if: bool,
     /// A scan of commit records returns their bodies as well.
     pub scan_bodies: bool,

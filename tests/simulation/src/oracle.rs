@@ -24,8 +24,8 @@ pub(crate) struct Witness<'a> {
     pub(crate) fresh_ms: u64,
     /// The time at which the read was sent: its version may have been chosen then.
     pub(crate) asked_ms: u64,
-    /// One process holds the store: its listings do not age, and a commit in flight is not known
-    /// before its own call is answered.
+    /// True if one process holds the store: its listings do not age, and a commit in flight is not
+    /// known before its own call is answered.
     pub(crate) exclusive: bool,
 }
 

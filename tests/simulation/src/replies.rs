@@ -513,7 +513,7 @@ impl World {
         let false_loss = definite && committed.is_some_and(|commit| !forgotten(commit));
         if !known || false_loss {
             return broken(
-                "a refusal tells the truth",
+                "a rejection is true",
                 format!(
                     "attempt {number} was rejected: {refusal:?} (sent {sent:?}, committed: {false_loss})"
                 ),
@@ -539,9 +539,10 @@ impl World {
         self.audit.has_moved() && !protected
     }
 
-    /// Returns true if a serializable transaction may meet this conflict: the transaction in it has
-    /// sent a commit and wrote the key in it. A conflict without these, over a key whose lock is
-    /// free or that was dropped from the notes, is always accepted.
+    /// Returns true if a serializable transaction may meet this conflict: the other transaction has
+    /// sent a commit and wrote the key. A conflict that does not name both is always accepted: the
+    /// node may have forgotten what was committed since, or keep the key free for one that lost
+    /// often.
     fn judge_conflict(&self, attempt: &Attempt, conflict: &Conflict) -> bool {
         let Some((key, by)) = conflict.key.as_ref().zip(conflict.by) else { return true };
         let other = self.attempts.get(attempt_number(by.attempt)).filter(|other| other.id == by.attempt);
@@ -583,10 +584,7 @@ impl World {
                 return broken("P5: a commit that can be looked up is found", format!("{hash}: {reply:?}"));
             }
             Err(Refusal::Damaged(what)) if !self.met_damage(host, 0, what) => {
-                return broken(
-                    "a refusal tells the truth",
-                    format!("the look-up of {hash}: damaged: {what}"),
-                );
+                return broken("a rejection is true", format!("the look-up of {hash}: damaged: {what}"));
             }
             _ => return Ok(()),
         };

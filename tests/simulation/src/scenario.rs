@@ -643,10 +643,10 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
 fn reading_beside_sweeps(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
 
-    // All that the reader has listed is removed before its get.
+    // All that the reader has listed may be removed before its get.
     for (name, texts) in [
-        ("a reader that stands still between listing and get", ["KL", "KL"]),
-        ("a reader that stands still while a tombstone goes", ["KL", "kl"]),
+        ("a reader that is paused between listing and get", ["KL", "KL"]),
+        ("a reader that is paused while a tombstone goes", ["KL", "kl"]),
     ] {
         let mut stage = Stage::new(bug, &MEMBERS).done(&texts[..1]);
         stage.run(writes(1, texts[1]), 0);
@@ -829,7 +829,7 @@ fn times(bug: Option<Bug>) -> Vec<Scenario> {
     let over_ms = stage.settings().over_after_ms() + stage.settings().skew_max_ms;
     stage.jumps = vec![1_001, over_ms];
     let budget = Budget { holds: 1, pauses: 1, splits: 1, sweeps: 1, ..Budget::default() };
-    all.push(stage.scenario("a commit that waits in the driver, a host that stands still", budget));
+    all.push(stage.scenario("a commit that waits in the driver, a host that is paused", budget));
 
     // A guest vanishes after its attempt, or resumes much later.
     let mut stage = Stage::new(bug, &[Role::Member, Role::Guest]).done(&["KL"]);

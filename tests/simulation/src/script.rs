@@ -2,7 +2,7 @@
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 
-/// One operation of a program.
+/// An operation of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read.
@@ -49,7 +49,7 @@ impl Action {
     }
 }
 
-/// One step of a program: one verb, or several for a blob.
+/// A step of a program: one verb, or several for a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Operations in one batch.

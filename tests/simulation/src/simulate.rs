@@ -76,7 +76,7 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
     Outcome { seed, violation, counts, trace: trace.map(|trace| trace.lines()).unwrap_or_default() }
 }
 
-/// One thing that happens at a planned time.
+/// An event that happens at a planned time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// A piece of a call lands.

@@ -13,7 +13,7 @@ use crate::script::{Request, Step};
 /// The largest number of times that a client retries a request.
 const RETRIES_MAX: u32 = 8;
 
-/// One client: one request at a time.
+/// A client, which has one request at a time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client {
     /// The session token that it holds.
