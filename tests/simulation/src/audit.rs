@@ -841,6 +841,8 @@ impl Audit {
             Name::Version(key, entry) => self.judge_entry_goes(store, key, entry, scene),
             Name::Successor(key, before) => {
                 let entry = store.get(name).as_ref().and_then(VersionEntry::of_lock);
+                // A lock on a key without a version follows nothing, and later ones have the same
+                // name.
                 if !by_tag && *before == TxnId::ZERO {
                     return broken("section 13: a name that is used again goes by tag", format!("{name:?}"));
                 }

@@ -312,6 +312,7 @@ impl World {
                 }
             }
         };
+        // Replace each entry of a checked key by the body that is in the store now.
         let mut answer = answer;
         match &mut answer {
             Answer::Listed { names, .. } => {
@@ -329,6 +330,7 @@ impl World {
         if gone {
             return self.store.clone().apply(call, self.store_clock.at(self.now_ms));
         }
+        // The bodies have the TxnIds: only now can the entries be sorted.
         match &mut answer {
             Answer::Listed { names, .. } => sort_entries(names),
             Answer::Scanned { found: Found::Versions(found), .. } => {

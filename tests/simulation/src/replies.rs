@@ -133,6 +133,7 @@ impl World {
                 | Refusal::SnapshotGone(_)
                 | Refusal::ConditionFailed(_)
         );
+        // The writes in a batch that carries the commit may or may not have taken effect.
         if sent.carries {
             attempt.carrier_refused(&refusal);
         }

@@ -597,6 +597,7 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     let mut all = Vec::new();
     let sweep = Budget { sweeps: 1, ..Budget::default() };
 
+    // What was written first is superseded in a different way in each of these worlds.
     for (name, texts) in [
         ("KL, KL with a reader and a sweeper", &["KL", "KL"][..]),
         ("KL, K, L with readers and a sweeper", &["KL", "K", "L"]),
@@ -628,6 +629,7 @@ fn collecting(bug: Option<Bug>) -> Vec<Scenario> {
     stage.jumps = vec![stage.settings().retention_max_ms];
     all.push(stage.scenario("KL, K− with floors", Budget { sweeps: 2, ..Budget::default() }));
 
+    // The retry finds the record, or none if it was removed after its retention.
     let mut stage = Stage::new(bug, &MEMBERS).done(&["KL", "k"]).settled();
     let retry = stage.again(0, 1);
     stage.add(reads("k"), 1);
