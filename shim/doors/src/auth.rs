@@ -1,18 +1,13 @@
 //! The credential that a call presents: a bearer token in its head, or the certificate of its
 //! connection.
 
-use std::sync::Arc;
-
 use aft_access::{Presented, Unauthorized};
+use aft_net::Peer;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 /// The start of the header's value; the case of its letters does not matter.
 const SCHEME: &str = "bearer ";
-
-/// The names in a connection's client certificate, which TLS has verified.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer(pub(crate) Arc<[String]>);
 
 /// Returns the credential in a call's head; else the certificate of its connection.
 pub(crate) fn presented<'a>(

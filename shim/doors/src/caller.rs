@@ -10,11 +10,12 @@ use std::time::Duration;
 use aft_access::{Credential, Denied, Load, Right, Tenant};
 use aft_core::ids::{AttemptId, Key, RequestHash};
 use aft_format::{own_hash, own_hash_of, request_hash};
+use aft_net::Peer;
 use aft_node::fresh_attempt;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::{Peer, presented};
+use crate::auth::presented;
 use crate::failure::{Failure, Result};
 use crate::path;
 use crate::router::Doors;

@@ -3,6 +3,7 @@
 use aft_access::{Denied, Unauthorized};
 use aft_api::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
 use aft_core::message::{Bound, Conflict, Excess, Failed, Measured, Refusal};
+use aft_net::body::BodyError;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -137,6 +138,22 @@ impl From<Denied> for Failure {
                 failure.0.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
                 failure
             }
+        }
+    }
+}
+
+impl From<BodyError<Failure>> for Failure {
+    fn from(error: BodyError<Failure>) -> Failure {
+        match error {
+            BodyError::TooLarge { what, limit, actual } => {
+                Failure::beyond(Code::TooLarge, what, limit, actual)
+            }
+            BodyError::TooSlow { what, timeout } => {
+                let detail = format!("{what} did not come within {} s: nothing was done", timeout.as_secs());
+                Failure::new(Code::BodyTimeout, detail)
+            }
+            BodyError::BrokeOff { what, why } => Failure::invalid(format!("{what} broke off: {why}")),
+            BodyError::Refused(failure) => failure,
         }
     }
 }

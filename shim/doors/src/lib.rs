@@ -8,7 +8,7 @@
 //!
 //! * [`Doors`] – what the handlers share: the node, the settings. [`Settings`] – every bound, with its reason.
 //! * [`router`] – the API as a service; [`ROUTES`] – what it consists of; [`OPENAPI`] – the same for clients.
-//! * [`serve`], [`serve_with`] – accepts connections until told to stop, then finishes what is under way. [`Tls`] – what may stand before them.
+//! * [`serve`] – serves it on a listener (`aft-net`) until told to stop.
 //! * [`Meters`] – Prometheus.
 //!
 //! # A client that goes away
@@ -17,7 +17,7 @@
 //! is aborted; one that is left open ends by its deadline.
 //!
 //! # A client that does not read
-//! holds what was to be sent to it: a large reply within the bound for all large bodies (`share`, `reply`), and for a time (`stall`).
+//! holds what was to be sent to it: a large reply within the bound for all large bodies (`share`), and for a time (`aft-net`).
 //!
 //! # Never a 500
 //! Whatever a client sends and whatever the store does has a code of its own (`aft_api::Code`). What remains is a broken invariant,
@@ -30,25 +30,20 @@
 //!
 //! What is not here: no protocol decision, no durable format, no file of credentials (the binary's).
 
+mod arriving;
 mod auth;
 mod body;
 mod caller;
 mod failure;
-mod listener;
 mod meters;
 mod native;
 mod openapi;
 mod path;
-mod reply;
 mod router;
 mod settings;
 mod share;
-mod stall;
-mod tls;
 
-pub use listener::{serve, serve_with};
 pub use meters::Meters;
 pub use openapi::OPENAPI;
-pub use router::{Doors, ROUTES, router};
+pub use router::{Doors, ROUTES, router, serve};
 pub use settings::Settings;
-pub use tls::{Tls, TlsError, TlsMaterial, certificate_time};

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use aft_access::Access;
 use aft_api::Code;
+use aft_net::Tls;
+use aft_net::body::lend;
 use aft_node::NodeHandle;
 use axum::Router;
 use axum::body::Body;
@@ -14,9 +16,9 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use metrics::{counter, histogram};
+use tokio::net::TcpListener;
 use tracing::{Instrument as _, debug_span};
 
-use crate::body;
 use crate::failure::Failure;
 use crate::meters::Meters;
 use crate::native::{keys, listing, one_operation, requests, results, status, transactions};
@@ -43,6 +45,22 @@ impl Doors {
     pub fn guarded(node: NodeHandle, settings: Settings, meters: Meters, access: Arc<Access>) -> Arc<Doors> {
         let bodies = Bodies::new(settings.bodies_bytes_max);
         Arc::new(Doors { node, settings, meters, bodies, access })
+    }
+}
+
+/// Serves the API until `stop` is done; then takes no new connection, finishes the calls in flight
+/// within the settings' `stop_timeout`, and returns. With `tls`, connections that do not speak it
+/// are dropped.
+pub async fn serve(
+    listener: TcpListener,
+    doors: Arc<Doors>,
+    tls: Option<Arc<Tls>>,
+    stop: impl Future<Output = ()>,
+) {
+    let served = aft_net::serve(listener, router(doors.clone()), &doors.settings.net, tls, stop);
+    tokio::select! {
+        () = served => {}
+        () = doors.meters.upkeep() => unreachable!("upkeep has no end"),
     }
 }
 
@@ -132,12 +150,12 @@ async fn around(State(doors): State<Arc<Doors>>, request: Request<Body>, next: N
         transaction = tracing::field::Empty,
         request = tracing::field::Empty
     );
-    let header_bytes = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let limit = doors.settings.header_bytes_max;
+    let header_bytes = aft_net::header_bytes(request.headers());
+    let limit = doors.settings.net.header_bytes_max;
     let response = if header_bytes > limit {
         Failure::beyond(Code::HeadersTooLarge, "a call's headers", limit, header_bytes).into_response()
     } else {
-        let (request, rest) = body::lend(request);
+        let (request, rest) = lend(request);
         let response = next.run(request).instrument(span).await;
         if let (true, Some(rest)) = (response.status().as_u16() >= 400, rest) {
             rest.skip().await;

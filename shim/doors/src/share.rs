@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use aft_access::{Quota, Tenant};
 use aft_api::Code;
+use aft_net::body::{Budget, SMALL_BYTES_MAX};
 use aft_node::PARTS_BYTES_AT_ONCE;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::{Failure, Result};
 
-/// Bodies up to this size need no share: connections bound them.
-pub(crate) const SMALL_BYTES_MAX: usize = 64 << 10;
 /// The unit of the bound: one small body.
 const UNIT_BYTES: usize = SMALL_BYTES_MAX;
 /// When to try again for a share: most bodies have passed by then.
@@ -109,6 +108,19 @@ impl Meter {
             None => *share = Some(Share { permit, quota }),
         }
         Ok(())
+    }
+}
+
+impl Budget for Meter {
+    type Share = Share;
+    type Refused = Failure;
+
+    fn charge(&self, bytes: usize) {
+        Meter::charge(self, bytes);
+    }
+
+    fn grow(&self, share: &mut Option<Share>, bytes: usize) -> Result<()> {
+        Meter::grow(self, share, with_copies(bytes))
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use aft_access::file as credentials_file;
 use aft_access::{Access, Limits};
-use aft_doors::{Settings, Tls};
+use aft_doors::Settings;
+use aft_net::Tls;
 use aft_node::NodeSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};

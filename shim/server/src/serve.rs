@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let doors = Doors::guarded(node.clone(), door_settings, meters, entry.access.clone());
     let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
     let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
-    let serving = tokio::spawn(aft_doors::serve_with(listener, doors, tls, async { drop(stopped.await) }));
+    let serving = tokio::spawn(aft_doors::serve(listener, doors, tls, async { drop(stopped.await) }));
     // Ends with the process.
     tokio::spawn(entry.follow()?);
     let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
@@ -276,14 +276,14 @@ fn moved(name: &str, time_ms: &mut u64, asked: Option<Number>, least: u64, most:
 fn door_settings(settings: &Settings) -> aft_doors::Settings {
     let mut doors = aft_doors::Settings::default();
     let from = &settings.doors;
-    set_len(&mut doors.connections_max, from.connections_max);
-    set_len(&mut doors.header_bytes_max, from.header_bytes_max);
+    set_len(&mut doors.net.connections_max, from.connections_max);
+    set_len(&mut doors.net.header_bytes_max, from.header_bytes_max);
     set_len(&mut doors.body_bytes_max, from.body_bytes_max);
     set_len(&mut doors.value_bytes_max, from.value_bytes_max);
     set_len(&mut doors.bodies_bytes_max, from.bodies_bytes_max);
-    set_time(&mut doors.header_timeout, from.header_timeout_ms);
-    set_time(&mut doors.body_timeout, from.body_timeout_ms);
-    set_time(&mut doors.reply_stall_timeout, from.reply_stall_timeout_ms);
+    set_time(&mut doors.net.header_timeout, from.header_timeout_ms);
+    set_time(&mut doors.net.body_timeout, from.body_timeout_ms);
+    set_time(&mut doors.net.reply_stall_timeout, from.reply_stall_timeout_ms);
     set(&mut doors.wait_default_ms, from.wait_default_ms);
     set(&mut doors.wait_max_ms, from.wait_max_ms);
     doors

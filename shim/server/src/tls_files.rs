@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use aft_doors::{Tls, TlsMaterial, certificate_time};
+use aft_api::rfc3339;
+use aft_net::{CertificateTime, Tls, TlsError, TlsMaterial, certificate_time};
 use tracing::warn;
 
 use crate::Failed;
@@ -70,17 +71,21 @@ impl TlsFiles {
         if std::fs::metadata(&self.key).is_ok_and(|key| key.mode() & EVERYBODY != 0) {
             warn!("everybody on this machine may use the key {}: chmod 600 it", self.key.display());
         }
-        if let Some(why) = certificate_time(&material.certificate) {
+        if let Some(time) = certificate_time(&material.certificate) {
+            let why = match time {
+                CertificateTime::Expired(at_ms) => format!("it expired at {}", rfc3339(at_ms)),
+                CertificateTime::NotYet(from_ms) => format!("it is valid from {} on only", rfc3339(from_ms)),
+            };
             warn!("the certificate {}: {why}", self.certificate.display());
         }
         Ok(material)
     }
 
-    fn told(&self, why: &aft_doors::TlsError) -> Failed {
+    fn told(&self, why: &TlsError) -> Failed {
         let file = match why {
-            aft_doors::TlsError::Certificate(_) | aft_doors::TlsError::Swapped => &self.certificate,
-            aft_doors::TlsError::Key(_) | aft_doors::TlsError::Mismatch => &self.key,
-            aft_doors::TlsError::ClientCa(_) => self.client_ca.as_ref().unwrap_or(&self.certificate),
+            TlsError::Certificate(_) | TlsError::Swapped => &self.certificate,
+            TlsError::Key(_) | TlsError::Mismatch => &self.key,
+            TlsError::ClientCa(_) => self.client_ca.as_ref().unwrap_or(&self.certificate),
         };
         format!("TLS: {}: {why}", file.display())
     }

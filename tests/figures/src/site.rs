@@ -173,7 +173,7 @@ impl Site {
         let address = listener.local_addr().map_err(|why| why.to_string())?;
         let (stop, stopped) = oneshot::channel::<()>();
         let doors = Doors::new(node.clone(), aft_doors::Settings::default(), self.meters.clone());
-        let doors = tokio::spawn(aft_doors::serve(listener, doors, async { drop(stopped.await) }));
+        let doors = tokio::spawn(aft_doors::serve(listener, doors, None, async { drop(stopped.await) }));
         Ok(Served { url: format!("http://{address}"), node, stop: Some(stop), doors })
     }
 

@@ -12,6 +12,8 @@ use aft_api::{Code, header};
 use aft_core::ids::{AttemptId, Fingerprint, Key};
 use aft_core::message::{Op, Read};
 use aft_core::record::{BlobRef, Location, Value};
+use aft_net::body::{Limits, Started, start};
+use aft_net::reply;
 use aft_node::UPLOAD_PARTS_HELD;
 use axum::body::Body;
 use axum::http::header::{
@@ -24,13 +26,13 @@ use bytes::Bytes;
 use futures::stream::unfold;
 use tokio::sync::mpsc;
 
-use crate::body::{self, Large, Started, Whole};
+use crate::arriving::Arriving;
+use crate::body::{self, Whole};
 use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::header_value;
 use crate::native::opening::AbortOnDrop;
 use crate::native::values::{attributes, content_type, found};
-use crate::reply;
 
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -55,7 +57,7 @@ pub(crate) enum Content {
     /// All of them.
     Whole(Whole),
     /// More than a commit record takes: they are still arriving.
-    Large(Box<Large>),
+    Large(Box<Arriving>),
 }
 
 impl Incoming {
@@ -84,10 +86,12 @@ impl Incoming {
         }
         attributes(content_type.clone())?;
         let (limit, whole_max) = (caller.settings.value_bytes_max, caller.node.inline_value_bytes_max());
-        let started = body::start(caller, body, &head.headers, what, limit, whole_max).await?;
+        let limits = Limits { what, bytes_max: limit, timeout: caller.settings.net.body_timeout };
+        let part_bytes = caller.node.part_bytes();
+        let started = start(caller.meter(), body, &head.headers, limits, whole_max, part_bytes).await?;
         let content = match started {
             Started::Whole(whole) => Content::Whole(whole),
-            Started::Large(large) => Content::Large(large),
+            Started::Large(large) => Content::Large(Box::new(Arriving::new(*large))),
         };
         Ok(Incoming { content_type, content })
     }
@@ -110,7 +114,7 @@ pub(crate) struct Stored {
 }
 
 /// Stores a value of an open transaction as it arrives.
-pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Large) -> Result<Stored> {
+pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Arriving) -> Result<Stored> {
     match store_parts(caller, attempt, &mut large).await {
         Ok((blob, size)) => Ok(Stored { blob, size, fingerprint: large.fingerprint() }),
         Err(failure) => {
@@ -120,22 +124,14 @@ pub(crate) async fn store(caller: &Caller, attempt: AttemptId, mut large: Large)
     }
 }
 
-async fn store_parts(caller: &Caller, attempt: AttemptId, large: &mut Large) -> Result<(BlobRef, u64)> {
+async fn store_parts(caller: &Caller, attempt: AttemptId, large: &mut Arriving) -> Result<(BlobRef, u64)> {
     let part_bytes = caller.node.part_bytes();
     let held = UPLOAD_PARTS_HELD * part_bytes;
     // Of a value of less than a part, its pieces and the copy.
-    let _share = caller.share(large.announced.map_or(held, |bytes| held.min(2 * bytes)))?;
+    let _share = caller.share(large.announced().map_or(held, |bytes| held.min(2 * bytes)))?;
     let mut upload = caller.node.upload(attempt).await?;
-    for piece in std::mem::take(&mut large.first) {
+    while let Some(piece) = large.next().await? {
         upload.push(piece).await?;
-    }
-    let (mut deadline, mut of_part) = (large.deadline(), 0);
-    while let Some(piece) = large.next(deadline).await? {
-        of_part += piece.len();
-        upload.push(piece).await?;
-        if of_part >= part_bytes {
-            (deadline, of_part) = (large.deadline(), 0);
-        }
     }
     Ok(upload.finish().await?)
 }
@@ -207,7 +203,7 @@ async fn content(
             let slice = &bytes[at(range.start)..at(range.end)];
             let share = caller.share(slice.len())?;
             // A slice of a record or of a request's body, of which a slow reader would hold all.
-            Ok(reply::response(Bytes::copy_from_slice(slice), share))
+            Ok(body::large(Bytes::copy_from_slice(slice), share))
         }
         Location::Blob(blob) => blob_content(caller, key, *blob, value.size, range, held).await,
     }

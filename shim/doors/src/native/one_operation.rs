@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
 use tracing::Span;
 
-use crate::body::{self, Large};
+use crate::arriving::Arriving;
+use crate::body;
 use crate::caller::Caller;
 use crate::failure::Result;
 use crate::native::call::{self, header_value, token};
@@ -95,7 +96,7 @@ async fn write_large(
     mut opening: Opening,
     (key, condition): (Key, Option<OpIf>),
     content_type: Option<String>,
-    mut large: Large,
+    mut large: Arriving,
 ) -> Result<Outcome> {
     let check = conditional::check(caller, &key, condition.as_ref())?;
     // The transaction begins before the node sees the condition.
@@ -131,7 +132,12 @@ async fn write_large(
 }
 
 /// Another attempt has committed: whether with this payload, its end tells.
-async fn replay(caller: &Caller, hash: RequestHash, replayed: Replayed, mut large: Large) -> Result<Outcome> {
+async fn replay(
+    caller: &Caller,
+    hash: RequestHash,
+    replayed: Replayed,
+    mut large: Arriving,
+) -> Result<Outcome> {
     large.read_on().await?;
     let theirs = caller.node.look_up(hash).await?.fingerprint;
     match (theirs, large.fingerprint()) {

@@ -10,7 +10,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::body::Large;
+use crate::arriving::Arriving;
+use crate::body::{self, Large};
 use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::call::{self, header_value};
@@ -20,7 +21,6 @@ use crate::native::opening::{self, Asked};
 use crate::native::requests;
 use crate::native::values::Plan;
 use crate::path;
-use crate::reply;
 
 pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Response> {
     path::query(request.uri().query(), []).map(|[]| ())?;
@@ -33,7 +33,10 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     }
     let result = async {
         let large = match Incoming::start(&caller, request, "a result").await?.content {
-            Content::Whole(whole) => Box::new(Large::of(whole, &caller)),
+            Content::Whole(whole) => {
+                let timeout = caller.settings.net.body_timeout;
+                Box::new(Arriving::new(Large::of(whole, caller.meter(), timeout)))
+            }
             Content::Large(large) => large,
         };
         let Stored { blob, size, .. } = content::store(&caller, token.attempt, *large).await?;
@@ -50,7 +53,7 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
         (Some(bytes), _) => {
             let share = caller.share(bytes.len())?;
             caller.charge(bytes.len());
-            reply::response(bytes.clone(), share)
+            body::large(bytes.clone(), share)
         }
         (None, Some(LargeResult { blob, size })) => {
             // Its parts go with the record's retention, and not by a key's version.

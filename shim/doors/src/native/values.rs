@@ -6,6 +6,7 @@ use aft_core::ids::Key;
 use aft_core::message::{Committed, Found, Op, Read};
 use aft_core::record::{Location, Value, Write};
 use aft_format::Attributes;
+use aft_net::body::SMALL_BYTES_MAX;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
@@ -13,7 +14,7 @@ use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::native::conditional;
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
-use crate::share::{SMALL_BYTES_MAX, Share};
+use crate::share::Share;
 
 /// Values of one call that are read at once: hides a store's latency where many of them are blobs.
 const READS_AT_ONCE: usize = 8;

@@ -443,8 +443,8 @@ async fn damage_names_its_object_and_a_remedy() {
 async fn silent_connections_give_their_places_back() {
     use tokio::io::AsyncWriteExt as _;
     let server = Server::with(|_, doors| {
-        doors.connections_max = 2;
-        doors.header_timeout = std::time::Duration::from_millis(300);
+        doors.net.connections_max = 2;
+        doors.net.header_timeout = std::time::Duration::from_millis(300);
     })
     .await;
     let _silent = tokio::net::TcpStream::connect(server.address).await.unwrap();

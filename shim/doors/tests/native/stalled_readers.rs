@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn server(stall: Duration) -> Server {
     let server = Server::with(|_, doors| {
         doors.bodies_bytes_max = BODIES_BYTES_MAX;
-        doors.reply_stall_timeout = stall;
+        doors.net.reply_stall_timeout = stall;
     })
     .await;
     assert!(server.call("PUT", "/v1/keys/large", &[], vec![7; VALUE_BYTES]).await.status.is_success());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aft_access::Access;
 use aft_api::{Format, Problem, Reply};
-use aft_doors::{Doors, Meters, Settings, Tls};
+use aft_doors::{Doors, Meters, Settings};
+use aft_net::Tls;
 use aft_node::{NodeHandle, NodeSettings};
 use aft_store::Store as _;
 use aft_store_memory::MemoryStore;
@@ -73,7 +74,7 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let doors = Doors::guarded(node.clone(), doors, meters, access);
-        tokio::spawn(aft_doors::serve_with(listener, doors, tls, std::future::pending()));
+        tokio::spawn(aft_doors::serve(listener, doors, tls, std::future::pending()));
         Server { address, node, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_access::{Access, Book, Credential, Limits, Rights, TokenHash};
-use aft_doors::{Tls, TlsMaterial};
+use aft_net::{Tls, TlsMaterial};
 use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -63,7 +63,7 @@ async fn start(material: &TlsMaterial) -> (Server, Arc<Tls>) {
             .expect("the test makes it well-formed"),
     );
     let server = Server::with_tls(MemoryStore::new(), access, Some(tls.clone()), |_, doors| {
-        doors.header_timeout = Duration::from_millis(500);
+        doors.net.header_timeout = Duration::from_millis(500);
     });
     (server.await, tls)
 }

@@ -21,13 +21,26 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::auth::Peer;
 use crate::stall::Impatient;
 
 /// HTTP/2 first: a client that speaks both has many calls under way at once.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// What an HTTP/2 connection begins with.
 const HTTP2_PREFACE_BYTES: usize = 24;
+
+/// The names in a connection's client certificate, which TLS has verified. An extension of every
+/// request of the connection.
+#[derive(Debug, Clone)]
+pub struct Peer(pub Arc<[String]>);
+
+/// The problem with the time of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateTime {
+    /// It expired at this time, in milliseconds since the Unix epoch.
+    Expired(u64),
+    /// It is valid from this time on, in milliseconds since the Unix epoch.
+    NotYet(u64),
+}
 
 /// What TLS is made of, each in PEM.
 pub struct TlsMaterial {
@@ -192,26 +205,25 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// What is wrong with the time of a server's certificate now, if anything is: clients will refuse it, but that is theirs to decide.
-pub fn certificate_time(certificate: &[u8]) -> Option<String> {
+/// Returns the problem with the time of a server's certificate, if there is one now. Clients will
+/// reject such a certificate, but that is for them to decide.
+pub fn certificate_time(certificate: &[u8]) -> Option<CertificateTime> {
     let chain = certificates(certificate).ok()?;
     let leaf = EndEntityCert::try_from(chain.first()?).ok()?;
     let now = UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?);
     // Its time is looked at before who signed it; nobody is trusted here, so that is always what else is wrong.
     let algorithms = webpki::ALL_VERIFICATION_ALGS;
     match leaf.verify_for_usage(algorithms, &[], &[], now, KeyUsage::server_auth(), None, None) {
-        Err(webpki::Error::CertExpired { not_after, .. }) => {
-            Some(format!("it expired at {}", text_of(not_after)))
-        }
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(CertificateTime::Expired(ms(not_after))),
         Err(webpki::Error::CertNotValidYet { not_before, .. }) => {
-            Some(format!("it is valid from {} on only", text_of(not_before)))
+            Some(CertificateTime::NotYet(ms(not_before)))
         }
         Ok(_) | Err(_) => None,
     }
 }
 
-fn text_of(time: UnixTime) -> String {
-    aft_api::rfc3339(time.as_secs().saturating_mul(1_000))
+fn ms(time: UnixTime) -> u64 {
+    time.as_secs().saturating_mul(1_000)
 }
 
 /// A stream of which the first bytes have been read already.
@@ -318,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_has_expired_is_told() {
+    fn an_expired_certificate_is_reported() {
         let time = |from: i32, to: i32| {
             let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
             params.not_before = date_time_ymd(from, 1, 1);
@@ -327,8 +339,8 @@ mod tests {
             certificate_time(params.self_signed(&key).unwrap().pem().as_bytes())
         };
         assert_eq!(time(2000, 4000), None);
-        assert_eq!(time(2000, 2001).as_deref(), Some("it expired at 2001-01-01T00:00:00.000Z"));
-        assert_eq!(time(3000, 4000).as_deref(), Some("it is valid from 3000-01-01T00:00:00.000Z on only"));
+        assert_eq!(time(2000, 2001), Some(CertificateTime::Expired(978_307_200_000)));
+        assert_eq!(time(3000, 4000), Some(CertificateTime::NotYet(32_503_680_000_000)));
         assert_eq!(certificate_time(b"x"), None);
     }
 }

@@ -7,13 +7,14 @@
 //! alive; the library then neither polls the body nor lets anybody reset the stream. So [`Progress`] is watched from outside, and the
 //! connection is cut.
 
+use std::any::Any;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aft_core::message::Refusal;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
@@ -22,32 +23,42 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::share::Share;
-
 /// What is given to the connection at once: few enough polls, and a measure of progress that a reader of some KiB/s passes within a minute.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// A response with this body; a large one holds its share.
-pub(crate) fn response(bytes: Bytes, share: Option<Share>) -> Response {
-    let Some(mut share) = share else { return Response::new(Body::from(bytes)) };
-    share.shrink(bytes.len());
+/// Makes a response of `bytes`. If there is a `share`, it is given to the connection in pieces, and
+/// the share is held until the last of them has left.
+pub fn response<S: Send + Sync + 'static>(bytes: Bytes, share: Option<S>) -> Response {
+    let Some(share) = share else { return Response::new(Body::from(bytes)) };
     let progress = Arc::new(Progress::default());
     let left = bytes.len() as u64;
-    let lease = Arc::new(Lease { progress: progress.clone(), _share: Some(share) });
+    let lease = Arc::new(Lease { progress: progress.clone(), _share: Some(Box::new(share)) });
     with_progress(Pieces { rest: held(bytes, lease), left, more: empty().boxed(), progress })
 }
 
-/// A response of `len` bytes that come part by part, the first one at once; they hold the share until the last of them has left.
-pub(crate) fn stream(
+/// Makes a response of `len` bytes that come part by part, the first one at once. They hold the
+/// share until the last of them has left. An error ends the connection early, which tells the
+/// client that the value is not whole.
+pub fn stream<S, E>(
     first: Bytes,
-    more: impl Stream<Item = Result<Bytes, Refusal>> + Send + 'static,
+    more: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     len: u64,
-    share: Option<Share>,
-) -> Response {
+    share: Option<S>,
+) -> Response
+where
+    S: Send + Sync + 'static,
+    E: fmt::Debug + 'static,
+{
     let progress = Arc::new(Progress::default());
+    let share = share.map(|share| Box::new(share) as Box<dyn Any + Send + Sync>);
     let lease = Arc::new(Lease { progress: progress.clone(), _share: share });
     let of_more = lease.clone();
-    let more = more.map(move |part| part.map(|bytes| held(bytes, of_more.clone()))).boxed();
+    let more = more
+        .map(move |part| match part {
+            Ok(bytes) => Ok(held(bytes, of_more.clone())),
+            Err(why) => Err(format!("{why:?}")),
+        })
+        .boxed();
     with_progress(Pieces { rest: held(first, lease), left: len, more, progress })
 }
 
@@ -88,7 +99,7 @@ impl Progress {
 /// What all bytes of a large reply hold.
 struct Lease {
     progress: Arc<Progress>,
-    _share: Option<Share>,
+    _share: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// The owner of bytes of a large reply.
@@ -114,7 +125,7 @@ struct Pieces {
     rest: Bytes,
     /// Bytes to come, those of `rest` included.
     left: u64,
-    more: BoxStream<'static, Result<Bytes, Refusal>>,
+    more: BoxStream<'static, Result<Bytes, String>>,
     progress: Arc<Progress>,
 }
 
@@ -129,10 +140,10 @@ impl HttpBody for Pieces {
         while self.rest.is_empty() {
             match ready!(self.more.poll_next_unpin(cx)) {
                 Some(Ok(part)) => self.rest = part,
-                // The connection ends before its time, and so the client sees that the value is not whole.
-                Some(Err(refusal)) => {
-                    warn!(?refusal, "a large value broke off on its way out");
-                    return Poll::Ready(Some(Err(std::io::Error::other(format!("{refusal:?}")))));
+                // The connection ends early, so the client sees that the value is not whole.
+                Some(Err(why)) => {
+                    warn!(why, "a large value broke off on its way out");
+                    return Poll::Ready(Some(Err(std::io::Error::other(why))));
                 }
                 None => return Poll::Ready(None),
             }
@@ -158,14 +169,13 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::share::{Bodies, Meter};
 
     const BYTES: usize = 3 * PIECE_BYTES + 1;
 
     #[tokio::test]
     async fn the_share_is_held_as_long_as_any_piece() {
-        let bodies = Meter::new(Bodies::new(BYTES), None);
-        let mut body = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap()).into_body();
+        let share = Arc::new(());
+        let mut body = response(vec![7; BYTES].into(), Some(share.clone())).into_body();
         let mut last = Bytes::new();
         let mut len = 0;
         while let Some(frame) = body.frame().await {
@@ -174,16 +184,15 @@ mod tests {
         }
         drop(body);
         assert_eq!((len, last.len()), (BYTES, 1));
-        assert!(bodies.share(BYTES).is_err(), "one byte holds the whole buffer");
+        assert_eq!(Arc::strong_count(&share), 2, "one byte holds the whole buffer");
         drop(last);
-        assert!(bodies.share(BYTES).is_ok());
+        assert_eq!(Arc::strong_count(&share), 1);
     }
 
     #[tokio::test]
     async fn progress_is_seen() {
         const LIMIT: Duration = Duration::from_millis(200);
-        let bodies = Meter::new(Bodies::new(BYTES), None);
-        let response = response(vec![7; BYTES].into(), bodies.share(BYTES).unwrap());
+        let response = response(vec![7; BYTES].into(), Some(()));
         let progress = response.extensions().get::<Arc<Progress>>().unwrap().clone();
         let mut body = response.into_body();
         let reader = async {

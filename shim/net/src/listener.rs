@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Version};
+use axum::http::{HeaderMap, Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,11 +20,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use crate::auth::Peer;
 use crate::reply::Progress;
-use crate::router::{Doors, router};
+use crate::settings::Settings;
 use crate::stall::Impatient;
-use crate::tls::{Accepted, Tls};
+use crate::tls::{Accepted, Peer, Tls};
 
 /// What hyper may buffer of a head before it refuses without a body; beyond our own limit, so that ours tells the numbers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -40,34 +39,35 @@ const PEEK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause after accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is done; then takes no new connection, finishes the calls under way within the settings' `stop_timeout`, and returns.
-pub async fn serve(listener: TcpListener, doors: Arc<Doors>, stop: impl Future<Output = ()>) {
-    serve_with(listener, doors, None, stop).await;
+/// Returns the bytes of all header names and values of a call, which [`Settings::header_bytes_max`]
+/// bounds. The check is the door's, whose protocol says how to answer.
+pub fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// The same, over TLS if there is any: then what does not speak it is dropped.
-pub async fn serve_with(
+/// Serves `router` until `stop` is done; then takes no new connection, finishes the calls in flight
+/// within the settings' `stop_timeout`, and returns. With `tls`, connections that do not speak it
+/// are dropped.
+pub async fn serve(
     listener: TcpListener,
-    doors: Arc<Doors>,
+    router: Router,
+    settings: &Settings,
     tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
-    let mut upkeep = std::pin::pin!(doors.meters.upkeep());
-    let places = Arc::new(Semaphore::new(doors.settings.connections_max));
+    let places = Arc::new(Semaphore::new(settings.connections_max));
     let graceful = GracefulShutdown::new();
-    let server = server(&doors);
-    let router = router(doors.clone());
+    let server = server(settings);
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
-            () = &mut upkeep => unreachable!("upkeep has no end"),
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let first_bytes = doors.settings.header_timeout;
-        let stall = doors.settings.reply_stall_timeout;
+        let first_bytes = settings.header_timeout;
+        let stall = settings.reply_stall_timeout;
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         let (router, server) = (router.clone(), server.clone());
         tokio::spawn(async move {
@@ -91,7 +91,7 @@ pub async fn serve_with(
         });
     }
     drop(listener);
-    let timeout = doors.settings.stop_timeout;
+    let timeout = settings.stop_timeout;
     if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
         warn!("calls still under way after {} s are cut off", timeout.as_secs());
     }
@@ -187,17 +187,17 @@ async fn accept(
     }
 }
 
-fn server(doors: &Doors) -> Builder<TokioExecutor> {
+fn server(settings: &Settings) -> Builder<TokioExecutor> {
     let mut server = Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(doors.settings.header_timeout)
+        .header_read_timeout(settings.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
-        .keep_alive_interval(doors.settings.header_timeout);
+        .keep_alive_interval(settings.header_timeout);
     server
 }

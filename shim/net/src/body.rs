@@ -1,0 +1,409 @@
+//! Request bodies: read within a size, a time and a budget.
+//!
+//! Clients send a body before they listen. So the rest of a body that is rejected is read for a
+//! while ([`lend`], [`Rest::skip`]): otherwise the connection would break under the client before
+//! it has read why.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, Request};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
+
+/// Bodies up to this size need no share of the budget: the number of connections bounds them.
+pub const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// The bytes of a rejected body that are read all the same, and the time for it.
+const SURPLUS_BYTES_MAX: usize = 128 << 20;
+const SURPLUS_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The memory for large bodies, which doors share. A share is taken before the bytes are held, and
+/// given back when it is dropped.
+pub trait Budget: Send + Sync {
+    /// A share of the budget.
+    type Share: Send + Sync;
+    /// The refusal of a share.
+    type Refused: Send;
+
+    /// Counts bytes that came in.
+    fn charge(&self, bytes: usize);
+
+    /// Enlarges `share` for a body of `bytes`, which needs more memory while it is decoded.
+    ///
+    /// # Errors
+    /// Returns the refusal if the budget has no room; then `share` is unchanged.
+    fn grow(&self, share: &mut Option<Self::Share>, bytes: usize) -> Result<(), Self::Refused>;
+}
+
+/// A body that was not read to its end.
+#[derive(Debug)]
+pub enum BodyError<R> {
+    /// The body has more than `limit` bytes: `actual`, or at least that many.
+    TooLarge {
+        /// The name of the body, for messages.
+        what: &'static str,
+        /// The bound in bytes.
+        limit: usize,
+        /// The bytes that were announced, or have come.
+        actual: usize,
+    },
+    /// The body, or a part of it, did not come in time.
+    TooSlow {
+        /// The name of the body, for messages.
+        what: &'static str,
+        /// The time that was given.
+        timeout: Duration,
+    },
+    /// The connection ended or broke the protocol within the body.
+    BrokeOff {
+        /// The name of the body, for messages.
+        what: &'static str,
+        /// The cause, as the HTTP library reports it.
+        why: String,
+    },
+    /// The budget has no room.
+    Refused(R),
+}
+
+/// The limits of one body.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The name of the body, for messages.
+    pub what: &'static str,
+    /// The most bytes.
+    pub bytes_max: usize,
+    /// The time for the body, or for each stretch of a large one.
+    pub timeout: Duration,
+}
+
+/// The part of a request's body that its handler has left.
+#[derive(Clone)]
+pub struct Rest(Arc<Mutex<Body>>);
+
+/// Hands a request's body to its handler such that the rest of it can be read afterwards. A body
+/// that fits into the sockets' buffers is left alone.
+pub fn lend(request: Request<Body>) -> (Request<Body>, Option<Rest>) {
+    let hint = request.body().size_hint();
+    if hint.upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX as u64) {
+        return (request, None);
+    }
+    let (head, body) = request.into_parts();
+    let rest = Rest(Arc::new(Mutex::new(body)));
+    (Request::from_parts(head, Body::new(rest.clone())), Some(rest))
+}
+
+impl Rest {
+    /// Reads some of the rest, so that a client that sends all before it listens gets to read the
+    /// answer.
+    pub async fn skip(self) {
+        skip(&mut Body::new(self)).await;
+    }
+
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.0.lock().expect("nothing panics while it holds the body")
+    }
+}
+
+impl HttpBody for Rest {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *self.body()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
+    }
+}
+
+/// A whole body, with its share of the budget.
+pub struct Whole<B: Budget> {
+    /// The body.
+    pub bytes: Bytes,
+    /// The share; a small body has none.
+    pub share: Option<B::Share>,
+}
+
+/// A body whose size is known well enough to choose how to read it.
+pub enum Started<B: Budget> {
+    /// It is small enough to be held, and all here.
+    Whole(Whole<B>),
+    /// It is larger: the rest is read piece by piece.
+    Large(Box<Large<B>>),
+}
+
+/// A large body that is being read.
+pub struct Large<B: Budget> {
+    reading: Reading<B>,
+    /// Pieces that were read before the body was known to be large, in reverse order.
+    first: Vec<Bytes>,
+    announced: Option<usize>,
+    bytes: usize,
+    /// The bytes for which one timeout holds.
+    stretch: usize,
+    in_stretch: usize,
+    /// The end of this stretch's time, which begins when its first bytes are waited for: the
+    /// transaction of a large value may have to wait before that.
+    deadline: Option<Instant>,
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rest(…)")
+    }
+}
+
+impl<B: Budget> fmt::Debug for Whole<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whole").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Budget> fmt::Debug for Started<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Started::Whole(whole) => whole.fmt(f),
+            Started::Large(large) => large.fmt(f),
+        }
+    }
+}
+
+impl<B: Budget> fmt::Debug for Large<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Large").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Begins to read a body. It is read whole if it has at most `whole_max` bytes; of a larger one,
+/// each `stretch` of bytes has the timeout of `limits`.
+///
+/// # Errors
+/// Returns the reason why the body was not read; then some of the rest was skipped if the client
+/// is to read an answer.
+pub async fn start<B: Budget>(
+    budget: B,
+    body: Body,
+    headers: &HeaderMap,
+    limits: Limits,
+    whole_max: usize,
+    stretch: usize,
+) -> Result<Started<B>, BodyError<B::Refused>> {
+    assert!(stretch > 0, "a stretch has bytes");
+    let announced = announced(headers);
+    let mut reading = Reading { body, limits, share: None, budget };
+    if announced.is_some_and(|bytes| bytes <= whole_max) {
+        reading.limits.bytes_max = limits.bytes_max.min(whole_max);
+        return reading.read(headers).await.map(Started::Whole);
+    }
+    let begun = async {
+        announced.map_or(Ok(()), |bytes| reading.check(bytes))?;
+        let (mut first, mut bytes) = (Vec::new(), 0);
+        while bytes <= whole_max {
+            let Some(frame) = reading.frame().await? else { break };
+            bytes += frame.len();
+            first.push(frame);
+        }
+        Ok((first, bytes))
+    };
+    let (mut first, bytes) = match tokio::time::timeout(limits.timeout, begun).await {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => {
+            reading.skip_after(&error).await;
+            return Err(error);
+        }
+        Err(_) => return Err(reading.too_slow()),
+    };
+    if bytes > whole_max {
+        first.reverse();
+        let large = Large { reading, first, announced, bytes, stretch, in_stretch: 0, deadline: None };
+        if bytes <= limits.bytes_max {
+            return Ok(Started::Large(Box::new(large)));
+        }
+        let error = large.reading.check(bytes).expect_err("it is larger than it may be");
+        large.skip().await;
+        return Err(error);
+    }
+    reading.hold(bytes)?;
+    Ok(Started::Whole(Whole { bytes: first.concat().into(), share: reading.share }))
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+/// As [`start`].
+pub async fn read<B: Budget>(
+    budget: B,
+    body: Body,
+    headers: &HeaderMap,
+    limits: Limits,
+) -> Result<Whole<B>, BodyError<B::Refused>> {
+    Reading { body, limits, share: None, budget }.read(headers).await
+}
+
+impl<B: Budget> Large<B> {
+    /// Wraps a body that is here already.
+    pub fn of(whole: Whole<B>, budget: B, timeout: Duration) -> Large<B> {
+        let bytes = whole.bytes.len();
+        let limits = Limits { what: "a body", bytes_max: bytes, timeout };
+        let reading = Reading { body: Body::empty(), limits, share: whole.share, budget };
+        let (announced, first) = (Some(bytes), vec![whole.bytes]);
+        Large { reading, first, announced, bytes, stretch: usize::MAX, in_stretch: 0, deadline: None }
+    }
+
+    /// Returns the size that the client announced, in bytes.
+    pub fn announced(&self) -> Option<usize> {
+        self.announced
+    }
+
+    /// Returns the next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// Returns the reason why there are none.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError<B::Refused>> {
+        if let Some(first) = self.first.pop() {
+            return Ok(Some(first));
+        }
+        let timeout = self.reading.limits.timeout;
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        let frame = match timeout_at(deadline, self.reading.frame()).await {
+            Ok(frame) => frame?,
+            Err(_) => return Err(self.reading.too_slow()),
+        };
+        if let Some(frame) = &frame {
+            self.bytes += frame.len();
+            self.reading.check(self.bytes)?;
+            self.in_stretch += frame.len();
+            if self.in_stretch >= self.stretch {
+                (self.deadline, self.in_stretch) = (None, 0);
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Reads some of the rest, so that a client that sends before it listens gets to read the
+    /// answer.
+    pub async fn skip(mut self) {
+        skip(&mut self.reading.body).await;
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok())
+}
+
+/// A body in the course of being read.
+struct Reading<B: Budget> {
+    body: Body,
+    limits: Limits,
+    share: Option<B::Share>,
+    budget: B,
+}
+
+impl<B: Budget> Reading<B> {
+    async fn read(mut self, headers: &HeaderMap) -> Result<Whole<B>, BodyError<B::Refused>> {
+        match tokio::time::timeout(self.limits.timeout, self.whole(headers)).await {
+            Ok(Ok(bytes)) => Ok(Whole { bytes, share: self.share }),
+            Ok(Err(error)) => {
+                self.skip_after(&error).await;
+                Err(error)
+            }
+            Err(_) => Err(self.too_slow()),
+        }
+    }
+
+    async fn whole(&mut self, headers: &HeaderMap) -> Result<Bytes, BodyError<B::Refused>> {
+        let announced = announced(headers);
+        // A body that announces its size is checked before a byte of it is held.
+        if let Some(announced) = announced {
+            self.check(announced)?;
+            self.hold(announced)?;
+        }
+        // A body of one frame, as most are, is not copied.
+        let Some(first) = self.frame().await? else { return Ok(Bytes::new()) };
+        self.check(first.len())?;
+        if Some(first.len()) == announced {
+            return Ok(first);
+        }
+        let Some(second) = self.frame().await? else { return Ok(first) };
+        let mut whole = BytesMut::with_capacity(announced.unwrap_or(first.len() + second.len()));
+        whole.extend_from_slice(&first);
+        let mut next = Some(second);
+        while let Some(frame) = next {
+            self.check(whole.len() + frame.len())?;
+            self.hold(whole.len() + frame.len())?;
+            whole.extend_from_slice(&frame);
+            if announced == Some(whole.len()) {
+                break;
+            }
+            next = self.frame().await?;
+        }
+        Ok(whole.freeze())
+    }
+
+    async fn frame(&mut self) -> Result<Option<Bytes>, BodyError<B::Refused>> {
+        while let Some(frame) = self.body.frame().await {
+            let frame =
+                frame.map_err(|why| BodyError::BrokeOff { what: self.limits.what, why: why.to_string() })?;
+            if let Ok(data) = frame.into_data()
+                && !data.is_empty()
+            {
+                self.budget.charge(data.len());
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check(&self, actual: usize) -> Result<(), BodyError<B::Refused>> {
+        let Limits { what, bytes_max: limit, .. } = self.limits;
+        if actual <= limit { Ok(()) } else { Err(BodyError::TooLarge { what, limit, actual }) }
+    }
+
+    fn too_slow(&self) -> BodyError<B::Refused> {
+        BodyError::TooSlow { what: self.limits.what, timeout: self.limits.timeout }
+    }
+
+    async fn skip_after(&mut self, error: &BodyError<B::Refused>) {
+        if matches!(error, BodyError::TooLarge { .. } | BodyError::Refused(_)) {
+            skip(&mut self.body).await;
+        }
+    }
+
+    /// Takes the share for `bytes`. Small bodies need none, and are copied as small ones.
+    fn hold(&mut self, bytes: usize) -> Result<(), BodyError<B::Refused>> {
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(());
+        }
+        self.budget.grow(&mut self.share, bytes).map_err(BodyError::Refused)
+    }
+}
+
+async fn skip(body: &mut Body) {
+    let skip = async {
+        let mut skipped = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            skipped += frame.data_ref().map_or(0, Bytes::len);
+            if skipped > SURPLUS_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // A client that is too slow may not get to read the reason.
+    let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
+}

@@ -1,0 +1,30 @@
+//! The network side of a door: from a listener to whole requests, and from replies to the socket.
+//!
+//! ```text
+//!   listener ─► TLS, if any ─► stall guard ─► HTTP/1.1 or HTTP/2 ─► the door's router
+//!   (connections at once)      (a peer that       (head limits)          │
+//!                               reads nothing                            ├─ body: bounded bytes and time
+//!                               is cut off)                              └─ reply: large ones in pieces
+//! ```
+//!
+//! * [`serve`] (`listener`) – accepts connections until told to stop, then finishes the calls in
+//!   flight. [`Settings`] – every bound, with its reason.
+//! * [`Tls`], [`TlsMaterial`], [`Peer`] (`tls`) – certificates, replaced while connections stay open.
+//! * [`body`] – request bodies within a size, a time and a budget for all; the rest of a rejected
+//!   body is read, so that its client gets to read the answer.
+//! * [`reply`] – large replies that hold their share of memory until the last byte has left.
+//! * `stall` – ends connections whose peer takes nothing.
+//!
+//! What is not here: no caller, no transaction, no protocol of a door. A budget for memory is a
+//! trait ([`body::Budget`]); doors share one.
+
+pub mod body;
+mod listener;
+pub mod reply;
+mod settings;
+mod stall;
+mod tls;
+
+pub use listener::{header_bytes, serve};
+pub use settings::Settings;
+pub use tls::{CertificateTime, Peer, Tls, TlsError, TlsMaterial, certificate_time};
