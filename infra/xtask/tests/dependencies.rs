@@ -34,7 +34,8 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-net",
     "aft-node",
     "aft-client",
-    "aft-doors",
+    "aft-desk",
+    "aft-door-native",
     "aft-history",
     "aft-bench",
     "aft-store",
@@ -57,7 +58,8 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-net", folder: "shim/net", may_use: &[] },
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-format", "aft-store"] },
     Rule { name: "aft-client", folder: "shim/clients/rust", may_use: &["aft-format", "aft-api"] },
-    Rule { name: "aft-doors", folder: "shim/doors", may_use: &["aft-access", "aft-core", "aft-format", "aft-api", "aft-net", "aft-node"] },
+    Rule { name: "aft-desk", folder: "shim/desk", may_use: &["aft-access", "aft-core", "aft-format", "aft-node"] },
+    Rule { name: "aft-door-native", folder: "shim/doors/native", may_use: &["aft-access", "aft-api", "aft-core", "aft-desk", "aft-format", "aft-net", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
     Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-api", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
@@ -92,6 +94,13 @@ const CORE_MAY_USE: &[&str] = &["bytes"];
 
 /// The external crates that `aft-store` may use when no feature is enabled.
 const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "futures", "percent-encoding", "thiserror"];
+
+/// The crates of other people that speak HTTP.
+const HTTP: &[&str] = &["axum", "http", "http-body-util", "hyper", "hyper-util", "s3s", "tower"];
+
+/// The crates of ours that may, besides the doors and the programs in tests/: the network side of the
+/// doors, the client, and the two programs that have a client of their own for load and for one call.
+const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft"];
 
 /// A crate of the workspace, with its dependencies.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +141,7 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
             let to = edge.to.as_str();
             let Some(target) = graph.get(to) else {
                 external.insert(to);
-                found.extend(external_violation(name, edge));
+                found.extend(external_violation(name, edge, krate.folder.starts_with("tests/")));
                 continue;
             };
             let in_tests = krate.folder.starts_with("tests/");
@@ -178,7 +187,11 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
 }
 
 /// Returns the violation if `from` may not use the external crate that `edge` leads to.
-fn external_violation(from: &str, edge: &Edge) -> Option<String> {
+fn external_violation(from: &str, edge: &Edge, in_tests: bool) -> Option<String> {
+    let speaks_http = in_tests || SPEAK_HTTP.contains(&from) || from.starts_with("aft-door-");
+    if HTTP.contains(&edge.to.as_str()) && !edge.dev && !speaks_http {
+        return Some(format!("{from} depends on {}: only doors, aft-net and clients speak HTTP", edge.to));
+    }
     let allowed = match from {
         _ if edge.dev => return None,
         "aft-core" => CORE_MAY_USE,
@@ -286,7 +299,11 @@ fn planted_edges_are_found() {
         &["aft-node depends on aft-store-memory: only the binary names concrete stores"],
     );
     check("aft-node", dev("aft-store-memory"), &[]);
-    check("aft-node", edge("aft-doors"), &["aft-node depends on aft-doors: not in its row of the table"]);
+    check(
+        "aft-node",
+        edge("aft-door-native"),
+        &["aft-node depends on aft-door-native: not in its row of the table"],
+    );
     check(
         "aft",
         edge("aft-simulation"),
@@ -300,7 +317,20 @@ fn planted_edges_are_found() {
     let bugs = Edge { bugs: true, ..edge("aft-core") };
     check("aft", bugs.clone(), &["aft turns aft-core's planted bugs on: only tests do"]);
     check("aft-simulation", bugs, &[]);
-    check("aft-doors", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
+    check(
+        "aft-desk",
+        edge("axum"),
+        &["aft-desk depends on axum: only doors, aft-net and clients speak HTTP"],
+    );
+    check(
+        "aft-node",
+        edge("hyper"),
+        &["aft-node depends on hyper: only doors, aft-net and clients speak HTTP"],
+    );
+    check("aft-door-native", edge("axum"), &[]);
+    check("aft-net", edge("hyper"), &[]);
+    check("aft-e2e", edge("hyper"), &[]);
+    check("aft-door-native", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
     check(
         "newcomer",
         edge("bytes"),
@@ -315,5 +345,5 @@ fn check(from: &str, edge: Edge, expect: &[&str]) {
         |rule: &Rule| (rule.name.to_owned(), Crate { folder: rule.folder.to_owned(), edges: Vec::new() });
     let mut graph: Graph = RULES.iter().map(of).collect();
     graph.entry(from.to_owned()).or_default().edges.push(edge.clone());
-    assert_eq!(violations(&graph, "`bytes` `tokio` `serde`"), expect, "{from} → {edge:?}");
+    assert_eq!(violations(&graph, "`axum` `bytes` `hyper` `serde` `tokio`"), expect, "{from} → {edge:?}");
 }

@@ -80,7 +80,7 @@ Settings file (all entries are optional):
   [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max,
            header_timeout_ms, body_timeout_ms, reply_stall_timeout_ms, wait_default_ms,
            wait_max_ms
-  [log]    format (text or json), filter (for instance info,aft_doors=debug)
+  [log]    format (text or json), filter (for instance info,aft_door_native=debug)
   [test]   time_divisor
 
 Without credentials everybody who reaches the port may do everything, so another address than

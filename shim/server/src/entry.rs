@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aft_access::file as credentials_file;
 use aft_access::{Access, Limits};
-use aft_doors::Settings;
+use aft_desk::Settings;
 use aft_net::Tls;
 use aft_node::NodeSettings;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,10 +38,10 @@ impl Entry {
         credentials: Option<PathBuf>,
         tls: Option<TlsFiles>,
         node: &NodeSettings,
-        doors: &Settings,
+        desk: &Settings,
     ) -> Result<Entry, Failed> {
         let core = &node.core;
-        let limits = limits(core.transactions_max, core.transactions_bytes_max, doors.bodies_bytes_max);
+        let limits = limits(core.transactions_max, core.transactions_bytes_max, desk.bodies_bytes_max);
         let credentials = credentials.map(|file| (file, limits));
         let access = match &credentials {
             None => Access::open(),

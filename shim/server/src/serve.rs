@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_doors::{Doors, Meters};
+use aft_desk::Desk;
+use aft_door_native::{Door, Meters};
 use aft_format::Race;
 use aft_node::{NodeHandle, NodeSettings, State};
 use aft_store::conformance::race_probe;
@@ -84,18 +85,19 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     node_settings.race = race;
     let maintain = arguments.maintain.or(settings.serve.maintain).unwrap_or(Switch::On);
     node_settings.maintain = maintain == Switch::On;
-    let door_settings = door_settings(&settings);
-    let entry = Entry::open(credentials, tls_files, &node_settings, &door_settings)?;
+    let (net_settings, desk_settings) = (net_settings(&settings), desk_settings(&settings));
+    let entry = Entry::open(credentials, tls_files, &node_settings, &desk_settings)?;
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let doors = Doors::guarded(node.clone(), door_settings, meters, entry.access.clone());
+    let desk = Desk::new(node.clone(), entry.access.clone(), desk_settings);
+    let door = Door::new(desk, net_settings, meters);
     let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
     let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
-    let serving = tokio::spawn(aft_doors::serve(listener, doors, tls, async { drop(stopped.await) }));
+    let serving = tokio::spawn(aft_door_native::serve(listener, door, tls, async { drop(stopped.await) }));
     // Ends with the process.
     tokio::spawn(entry.follow()?);
     let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
@@ -273,20 +275,26 @@ fn moved(name: &str, time_ms: &mut u64, asked: Option<Number>, least: u64, most:
     *time_ms = used;
 }
 
-fn door_settings(settings: &Settings) -> aft_doors::Settings {
-    let mut doors = aft_doors::Settings::default();
+fn net_settings(settings: &Settings) -> aft_net::Settings {
+    let mut net = aft_net::Settings::default();
     let from = &settings.doors;
-    set_len(&mut doors.net.connections_max, from.connections_max);
-    set_len(&mut doors.net.header_bytes_max, from.header_bytes_max);
-    set_len(&mut doors.body_bytes_max, from.body_bytes_max);
-    set_len(&mut doors.value_bytes_max, from.value_bytes_max);
-    set_len(&mut doors.bodies_bytes_max, from.bodies_bytes_max);
-    set_time(&mut doors.net.header_timeout, from.header_timeout_ms);
-    set_time(&mut doors.net.body_timeout, from.body_timeout_ms);
-    set_time(&mut doors.net.reply_stall_timeout, from.reply_stall_timeout_ms);
-    set(&mut doors.wait_default_ms, from.wait_default_ms);
-    set(&mut doors.wait_max_ms, from.wait_max_ms);
-    doors
+    set_len(&mut net.connections_max, from.connections_max);
+    set_len(&mut net.header_bytes_max, from.header_bytes_max);
+    set_time(&mut net.header_timeout, from.header_timeout_ms);
+    set_time(&mut net.body_timeout, from.body_timeout_ms);
+    set_time(&mut net.reply_stall_timeout, from.reply_stall_timeout_ms);
+    net
+}
+
+fn desk_settings(settings: &Settings) -> aft_desk::Settings {
+    let mut desk = aft_desk::Settings::default();
+    let from = &settings.doors;
+    set_len(&mut desk.body_bytes_max, from.body_bytes_max);
+    set_len(&mut desk.value_bytes_max, from.value_bytes_max);
+    set_len(&mut desk.bodies_bytes_max, from.bodies_bytes_max);
+    set(&mut desk.wait_default_ms, from.wait_default_ms);
+    set(&mut desk.wait_max_ms, from.wait_max_ms);
+    desk
 }
 
 fn set<const LEAST: u64>(to: &mut u64, from: Option<Number<LEAST>>) {

@@ -43,7 +43,7 @@ async fn logs(server: &Server, what: &str, is_it: impl Fn(&Value) -> bool) {
 async fn json_lines_carry_transaction_and_request() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let config = directory.path().join("aft.toml");
-    let filter = "[log]\nfilter = \"info,aft_doors=debug,aft_node=debug\"\n";
+    let filter = "[log]\nfilter = \"info,aft_door_native=debug,aft_node=debug\"\n";
     std::fs::write(&config, filter).expect("a file can be written");
     let config = config.to_str().expect("names of temporary files are text");
     let server = Server::start_with("memory:", &["--log-format", "json", "--config", config]);

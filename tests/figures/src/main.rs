@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use aft_doors::Meters;
+use aft_door_native::Meters;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aft_bench::standard::{Length, Options, Pace, Target, Way};
-use aft_doors::Meters;
+use aft_door_native::Meters;
 use aft_store::Store;
 use indicatif::ProgressBar;
 

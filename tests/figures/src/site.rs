@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_access::Access;
 use aft_bench::standard::{Dataset, Length, Options, Prepare, Target, Way, Workload};
-use aft_doors::{Doors, Meters};
+use aft_desk::Desk;
+use aft_door_native::{Door, Meters};
 use aft_node::{NodeHandle, NodeSettings};
 use aft_services::Server;
 use aft_store::Store;
@@ -172,8 +174,9 @@ impl Site {
         let listener = listener.map_err(|why| format!("cannot listen: {why}"))?;
         let address = listener.local_addr().map_err(|why| why.to_string())?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let doors = Doors::new(node.clone(), aft_doors::Settings::default(), self.meters.clone());
-        let doors = tokio::spawn(aft_doors::serve(listener, doors, None, async { drop(stopped.await) }));
+        let desk = Desk::new(node.clone(), Arc::new(Access::open()), aft_desk::Settings::default());
+        let door = Door::new(desk, aft_net::Settings::default(), self.meters.clone());
+        let doors = tokio::spawn(aft_door_native::serve(listener, door, None, async { drop(stopped.await) }));
         Ok(Served { url: format!("http://{address}"), node, stop: Some(stop), doors })
     }
 

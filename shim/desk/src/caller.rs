@@ -1,0 +1,266 @@
+//! A call's tenant at the desk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_access::{Credential, Denied, Load, Right, Tenant};
+use aft_core::ids::{AttemptId, Key, RequestHash};
+use aft_core::message::{ListKeys, Refusal};
+use aft_core::record::Record;
+use aft_format::{TransactionToken, own_hash, own_hash_of, request_hash};
+use aft_node::{NodeHandle, Page, fresh_attempt};
+
+use crate::Desk;
+use crate::plan::Plan;
+use crate::refused::{Refused, Result};
+use crate::settings::{NAME_BYTES_MAX, Settings, TENANT};
+use crate::share::{Meter, Share};
+
+/// The desk as one tenant sees it. Keys, openings, memory for bodies and look-ups go through it.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    desk: Arc<Desk>,
+    /// `None` without credentials: everybody is the tenant `local`, and may do everything.
+    tenant: Option<Arc<Tenant>>,
+}
+
+impl Caller {
+    pub(crate) fn new(desk: Arc<Desk>, tenant: Option<Arc<Tenant>>) -> Caller {
+        Caller { desk, tenant }
+    }
+
+    /// Returns the node.
+    pub fn node(&self) -> &NodeHandle {
+        self.desk.node()
+    }
+
+    /// Returns the bounds.
+    pub fn settings(&self) -> &Settings {
+        self.desk.settings()
+    }
+
+    /// Returns the caller's credential; `None` where everybody gets in.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.tenant.as_ref().map(|tenant| tenant.credential())
+    }
+
+    /// Demands a right.
+    ///
+    /// # Errors
+    /// Returns [`Denied::Right`] if the credential lacks it.
+    pub fn need(&self, right: Right) -> Result<()> {
+        match self.credential() {
+            Some(credential) if !credential.rights.allow(right) => {
+                Err(Denied::Right { name: credential.name.clone(), right }.into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Demands the right to open a transaction: to read, or to write.
+    ///
+    /// # Errors
+    /// Returns [`Denied::Right`] if the credential has neither.
+    pub fn need_to_open(&self) -> Result<()> {
+        self.need(Right::Read).or_else(|_| self.need(Right::Write))
+    }
+
+    /// Parses a key that the caller may use with this right.
+    ///
+    /// # Errors
+    /// Returns the reason why the text is no key, or not this caller's.
+    pub fn key(&self, text: &str, right: Right) -> Result<Key> {
+        self.need(right)?;
+        let key = Key::parse(text).map_err(Refused::no_key)?;
+        match self.credential() {
+            Some(credential) if !text.starts_with(credential.prefix.as_str()) => {
+                Err(outside(credential, text))
+            }
+            Some(_) | None => Ok(key),
+        }
+    }
+
+    /// Returns the part of a listing's prefix that the caller may see.
+    ///
+    /// # Errors
+    /// Returns [`Denied`] if that is nothing.
+    pub fn listed(&self, prefix: &str) -> Result<String> {
+        self.need(Right::Read)?;
+        match self.credential() {
+            Some(credential) if credential.prefix.starts_with(prefix) => Ok(credential.prefix.clone()),
+            Some(credential) if !prefix.starts_with(&credential.prefix) => Err(outside(credential, prefix)),
+            Some(_) | None => Ok(prefix.to_owned()),
+        }
+    }
+
+    /// Lists keys in an open transaction. The prefix comes from [`Caller::listed`].
+    ///
+    /// # Errors
+    /// Returns the node's refusal, or [`Denied::Limit`] if the transaction would know too many keys.
+    pub async fn list(&self, attempt: AttemptId, keys: ListKeys) -> Result<Page> {
+        let page = self.node().list(attempt, keys).await?;
+        if let Some(tenant) = &self.tenant {
+            let mut load = Load::default();
+            page.keys.iter().for_each(|listed| load.add(listed.key.as_str().len(), 0));
+            tenant.load(attempt.0, load)?;
+        }
+        Ok(page)
+    }
+
+    fn name(&self) -> &str {
+        self.credential().map_or(TENANT, |credential| &credential.name)
+    }
+
+    /// Returns the hash of a request of this caller.
+    pub fn request_hash(&self, scope: &str, id: &str) -> RequestHash {
+        request_hash(self.name(), scope, id)
+    }
+
+    /// Returns the hash of the request of an attempt of this caller that was opened without a name.
+    pub fn own_hash(&self, attempt: AttemptId) -> RequestHash {
+        match &self.tenant {
+            Some(tenant) => own_hash_of(&tenant.credential().name, attempt),
+            None => own_hash(attempt),
+        }
+    }
+
+    /// Returns the commit record of a transaction's request. The hash contains the tenant: another
+    /// tenant's transaction gives the hash of nothing. Of a request with a name, only the node on
+    /// which the transaction was open knows which it is.
+    ///
+    /// # Errors
+    /// Returns [`Refusal::NotFound`] if no commit is known; else the node's refusal.
+    pub async fn look_up_transaction(
+        &self,
+        token: &TransactionToken,
+    ) -> std::result::Result<Arc<Record>, Refusal> {
+        let own = self.own_hash(token.attempt);
+        match token.node == self.node().id() && self.opened(&token.attempt) {
+            true => self.node().look_up_of(token.attempt, own).await,
+            false => self.node().look_up(own).await,
+        }
+    }
+
+    /// Draws a new attempt of this caller. Attempts near the same text run on the same node of this
+    /// process.
+    pub(crate) fn fresh_attempt_near(&self, text: Option<&[u8]>) -> AttemptId {
+        loop {
+            // Chance gives each node its share: as many draws as there are nodes, on average.
+            let attempt = self.fresh_attempt();
+            if text.is_none_or(|text| self.node().is_near(attempt, text)) {
+                return attempt;
+            }
+        }
+    }
+
+    fn fresh_attempt(&self) -> AttemptId {
+        match &self.tenant {
+            Some(tenant) => AttemptId(self.desk.access.seal(fresh_attempt().0, tenant)),
+            None => fresh_attempt(),
+        }
+    }
+
+    /// Returns true if an attempt of this process is this caller's.
+    fn opened(&self, attempt: &AttemptId) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| self.desk.access.is_of(&attempt.0, tenant))
+    }
+
+    /// Returns true if a transaction is open on this node, or was.
+    ///
+    /// # Errors
+    /// Returns [`Refusal::NotFound`] if it is another tenant's.
+    pub fn is_here(&self, token: &TransactionToken) -> Result<bool> {
+        let here = token.node == self.node().id();
+        if here && !self.opened(&token.attempt) {
+            return Err(Refusal::NotFound.into());
+        }
+        Ok(here)
+    }
+
+    /// Demands that a transaction is on this node.
+    ///
+    /// # Errors
+    /// Returns [`Refused::Elsewhere`] if it is not; else as [`Caller::is_here`].
+    pub fn need_here(&self, token: &TransactionToken) -> Result<()> {
+        if self.is_here(token)? { Ok(()) } else { Err(Refused::Elsewhere(*token)) }
+    }
+
+    /// Takes a place for a transaction that is being opened.
+    pub(crate) fn enter(&self, attempt: AttemptId) -> Result<Place> {
+        if let Some(tenant) = &self.tenant {
+            tenant.enter(attempt.0)?;
+        }
+        Ok(Place { tenant: self.tenant.clone(), attempt })
+    }
+
+    /// Takes memory for the operations of an open transaction.
+    pub(crate) fn load(&self, attempt: AttemptId, plan: &Plan) -> Result<()> {
+        match &self.tenant {
+            Some(tenant) => Ok(tenant.load(attempt.0, plan.load())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives up the place of a transaction that has ended.
+    pub(crate) fn leave(&self, attempt: AttemptId) {
+        if let Some(tenant) = &self.tenant {
+            tenant.leave(attempt.0);
+        }
+    }
+
+    /// Returns the count of the caller's bytes, which holds them against its limits.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.desk.bodies.clone(), self.tenant.clone())
+    }
+
+    /// Takes the share of a body of `bytes`; a small one needs none.
+    ///
+    /// # Errors
+    /// As [`Meter::share`].
+    pub fn share(&self, bytes: usize) -> Result<Option<Share>> {
+        self.meter().share(bytes)
+    }
+
+    /// Counts bytes of a reply.
+    pub fn charge(&self, bytes: usize) {
+        self.meter().charge(bytes);
+    }
+}
+
+/// Checks the length of a request ID, a scope or a fingerprint's text.
+pub(crate) fn check_name(what: &'static str, text: &str) -> Result<()> {
+    match text.len() {
+        ..=NAME_BYTES_MAX => Ok(()),
+        actual => Err(Refused::TooLong { what, limit: NAME_BYTES_MAX, actual }),
+    }
+}
+
+/// Returns the refusal of a key, or of a listing's prefix, that is not the credential's.
+fn outside(credential: &Credential, key: &str) -> Refused {
+    let Credential { name, prefix, .. } = credential;
+    Denied::Prefix { name: name.clone(), prefix: prefix.clone(), key: key.to_owned() }.into()
+}
+
+/// A place among a tenant's open transactions. Given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    tenant: Option<Arc<Tenant>>,
+    attempt: AttemptId,
+}
+
+impl Place {
+    /// Keeps the place for at most `remaining`: the call is over, and the transaction stays open.
+    pub(crate) fn stay(mut self, remaining: Duration) {
+        if let Some(tenant) = self.tenant.take() {
+            tenant.stay(self.attempt.0, remaining);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(tenant) = &self.tenant {
+            tenant.leave(self.attempt.0);
+        }
+    }
+}

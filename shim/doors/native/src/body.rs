@@ -1,0 +1,162 @@
+//! Bodies of calls and replies: decoded and encoded.
+
+use aft_api::{Code, Format, RequestBody};
+use aft_desk::large::Source;
+use aft_desk::{Meter, Refused, Share, with_copies};
+use aft_net::body::{BodyError, Limits};
+use aft_net::reply;
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::caller::Caller;
+use crate::failure::{Failure, Result};
+
+/// The memory for one caller's bodies.
+#[derive(Debug)]
+pub(crate) struct Budget(pub(crate) Meter);
+
+impl aft_net::body::Budget for Budget {
+    type Share = Share;
+    type Refused = Refused;
+
+    fn charge(&self, bytes: usize) {
+        self.0.charge(bytes);
+    }
+
+    fn grow(&self, share: &mut Option<Share>, bytes: usize) -> aft_desk::Result<()> {
+        self.0.grow(share, with_copies(bytes))
+    }
+}
+
+/// A whole body, and its share of the memory for all.
+pub(crate) type Whole = aft_net::body::Whole<Budget>;
+
+/// A large body that is being read.
+#[derive(Debug)]
+pub(crate) struct Large(pub(crate) Box<aft_net::body::Large<Budget>>);
+
+impl Large {
+    /// Wraps a body that is here already.
+    pub(crate) fn of(whole: Whole, caller: &Caller) -> Large {
+        let timeout = caller.door().net.body_timeout;
+        Large(Box::new(aft_net::body::Large::of(whole, caller.budget(), timeout)))
+    }
+}
+
+impl Source for Large {
+    type Error = BodyError<Refused>;
+
+    fn announced(&self) -> Option<usize> {
+        self.0.announced()
+    }
+
+    async fn next(&mut self) -> std::result::Result<Option<Bytes>, BodyError<Refused>> {
+        self.0.next().await
+    }
+
+    async fn skip(self) {
+        self.0.skip().await;
+    }
+}
+
+/// A decoded call.
+pub(crate) struct Call<T> {
+    pub(crate) message: T,
+    /// How the reply is to be encoded.
+    pub(crate) reply: Format,
+    _share: Option<Share>,
+}
+
+/// Reads and decodes a body in JSON or protobuf.
+pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Body>) -> Result<Call<T>> {
+    let (head, body) = request.into_parts();
+    let limits = Limits {
+        what: "the body",
+        bytes_max: caller.settings().body_bytes_max,
+        timeout: caller.door().net.body_timeout,
+    };
+    let whole = aft_net::body::read(caller.budget(), body, &head.headers, limits).await?;
+    let format = match head.headers.get(CONTENT_TYPE) {
+        None => Format::Json,
+        Some(text) => match text.to_str().ok().and_then(Format::of_content_type) {
+            Some(format) => format,
+            // What `curl -d` says of any body; a body of this type in earnest would not be JSON.
+            None if text == "application/x-www-form-urlencoded" => Format::Json,
+            None if whole.bytes.is_empty() => Format::Json,
+            None => {
+                return Err(Failure::new(
+                    Code::UnsupportedMediaType,
+                    format!(
+                        "the body is {:?}; this call takes {} and {}",
+                        crate::path::excerpt(&String::from_utf8_lossy(text.as_bytes())),
+                        Format::Json.content_type(),
+                        Format::Protobuf.content_type()
+                    ),
+                ));
+            }
+        },
+    };
+    let message = format.decode_request(&whole.bytes)?;
+    Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _share: whole.share })
+}
+
+/// The encoding that the client asks for.
+pub(crate) fn accepted(headers: &HeaderMap) -> Option<Format> {
+    headers.get(ACCEPT)?.to_str().ok()?.split(',').find_map(Format::of_content_type)
+}
+
+/// A reply. If it is large, `share` is its share, taken before it was made.
+pub(crate) fn respond<T: prost::Message + Serialize>(
+    caller: &Caller,
+    status: StatusCode,
+    format: Format,
+    message: &T,
+    share: Option<Share>,
+) -> Response {
+    let body = encode(format, message);
+    caller.charge(body.len());
+    with_head(status, format, large(body, share))
+}
+
+/// A reply that takes its share once it is made: at most some MiB, and nothing is lost if it is refused.
+pub(crate) fn respond_within<T: prost::Message + Serialize>(
+    caller: &Caller,
+    status: StatusCode,
+    format: Format,
+    message: &T,
+) -> Result<Response> {
+    let body = encode(format, message);
+    let share = caller.share(body.len())?;
+    caller.charge(body.len());
+    Ok(with_head(status, format, large(body, share)))
+}
+
+fn encode<T: prost::Message + Serialize>(format: Format, message: &T) -> Bytes {
+    let body = format.encode(message);
+    if format == Format::Protobuf {
+        return body;
+    }
+    // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
+    let mut line = Vec::from(body);
+    line.push(b'\n');
+    line.into()
+}
+
+fn with_head(status: StatusCode, format: Format, mut response: Response) -> Response {
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response
+}
+
+/// Makes the response of a body that is held, and gives back the part of its share that it does not
+/// need.
+pub(crate) fn large(bytes: Bytes, mut share: Option<Share>) -> Response {
+    if let Some(share) = &mut share {
+        share.shrink(bytes.len());
+    }
+    reply::response(bytes, share)
+}
