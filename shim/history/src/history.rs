@@ -1,36 +1,36 @@
 //! A history: transactions, in the order in which they were logged.
 //!
-//! Pushing costs nothing and judges nothing; what makes a history well formed (unique ids, every value written
-//! once) is looked at once, by the checker, which needs the sorted writes anyway.
+//! [`History::push`] validates nothing. The checker verifies once that the history is well formed
+//! (unique ids, every value written once), because it sorts the writes anyway.
 
 use crate::Transaction;
 
-/// Transactions as they were logged. The order means something only within a session, and only if session order is
-/// checked: there, an earlier transaction ended before a later one began.
+/// Transactions in the order in which they were logged. The order matters only within a session,
+/// and only if session order is checked: an earlier transaction ended before a later one began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     transactions: Vec<Transaction>,
 }
 
 impl History {
-    /// A history without transactions.
+    /// Creates a history without transactions.
     #[must_use]
     pub const fn new() -> Self {
         Self { transactions: Vec::new() }
     }
 
-    /// Adds a transaction at the end.
+    /// Appends a transaction.
     pub fn push(&mut self, transaction: Transaction) {
         self.transactions.push(transaction);
     }
 
-    /// The transactions, in the order in which they were logged.
+    /// Returns the transactions, in the order in which they were logged.
     #[must_use]
     pub fn transactions(&self) -> &[Transaction] {
         &self.transactions
     }
 
-    /// The transactions, to change.
+    /// Returns the transactions for modification.
     pub(crate) fn transactions_mut(&mut self) -> &mut [Transaction] {
         &mut self.transactions
     }

@@ -1,6 +1,6 @@
-//! Numbers for keys that have names: a history holds numbers only.
+//! A table that numbers named keys, because a history holds only numbers.
 //!
-//! Numbers are given in the order of first use, so the same run gives the same numbers.
+//! Numbers are assigned in the order of first use, so the same run gives the same numbers.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ pub struct KeyNames {
 }
 
 impl KeyNames {
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The key of a name; a new one if the name is new.
+    /// Returns the key of a name. A new name gets the next number.
     pub fn key(&mut self, name: &str) -> Key {
         if let Some(key) = self.keys.get(name) {
             return *key;
@@ -31,7 +31,7 @@ impl KeyNames {
         key
     }
 
-    /// The name of a key of this table.
+    /// Returns the name of a key, or `None` if the key is not in this table.
     #[must_use]
     pub fn name(&self, key: Key) -> Option<&str> {
         let place = usize::try_from(key.0).ok()?;

@@ -1,15 +1,17 @@
-//! Histories and their checker: what clients saw, written down, and whether the promises allow it.
+//! Histories, which record what clients saw, and a checker that decides whether the promises allow
+//! them.
 //!
-//! * [`History`], [`Transaction`], [`Operation`] – an event log whose values name their writer, so that a read
-//!   identifies a version with no help from the system under test.
-//! * [`Recorder`], [`KeyNames`] – ways to write a history down as it happens.
+//! * [`History`], [`Transaction`], [`Operation`] – an event log whose values identify their writer,
+//!   so that a read identifies a version with no help from the system under test.
+//! * [`Recorder`], [`KeyNames`] – ways to record a history while transactions run.
 //! * [`text`] – the text format, which public isolation checkers read too.
-//! * [`check()`], [`check_file`] – the checker: a [`Report`] with a [`Level`] and typed [`Violation`]s, each with a
-//!   witness that a person can follow. How it decides is told in the module `check`.
-//! * [`check_durable`] – after healing: is every acknowledged write still there?
+//! * [`check()`], [`check_file`] – the checker. It returns a [`Report`] with a [`Level`] and typed
+//!   [`Violation`]s, each with a witness that a person can follow. The module `check` describes the
+//!   method.
+//! * [`check_durable`] – checks, after all faults have healed, that every acknowledged write is
+//!   still there.
 //!
-//! This crate knows nothing of the shim: it depends on no other crate of the house, and judges any store whose
-//! history it is given.
+//! This crate depends on no other crate of this repository, and judges the history of any store.
 
 mod check;
 mod history;

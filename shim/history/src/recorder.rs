@@ -1,12 +1,12 @@
-//! Writes a history down while transactions run, many at a time.
+//! A recorder of a history while many transactions run.
 //!
-//! Hands out the ids and, if asked, the values, so that both are unique by construction. It keeps everything in
-//! memory; who runs for hours logs whole transactions to a file with
+//! It assigns the ids and, on request, the values, so that both are unique by construction. It
+//! keeps everything in memory; runs of several hours should log whole transactions to a file with
 //! [`text::write_transaction`](crate::text::write_transaction) instead.
 
 use crate::{History, Key, Outcome, RequestId, SessionId, Stamp, Transaction, TransactionId, Value};
 
-/// A history that grows. Ids are the places in it, so every call is O(1).
+/// A growing history. An id is a place in the history, so every call takes O(1) time.
 ///
 /// ```
 /// use aft_history::{Options, Recorder, check};
@@ -27,43 +27,46 @@ use crate::{History, Key, Outcome, RequestId, SessionId, Stamp, Transaction, Tra
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     history: History,
-    /// The value that was handed out last.
+    /// The last value that [`Recorder::write_fresh`] assigned.
     last_value: u64,
 }
 
 impl Recorder {
-    /// An empty recorder.
+    /// Creates an empty recorder.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins a transaction in a session of its own. Not to be mixed with [`Recorder::begin_in`] if session order is
-    /// to be checked: sessions of one's own are numbered like their transactions.
+    /// Begins a transaction in a new session with the same number as the transaction.
+    ///
+    /// Do not mix it with [`Recorder::begin_in`] if session order is to be checked: the numbers of
+    /// the sessions may collide.
     pub fn begin(&mut self) -> TransactionId {
         let id = self.next_id();
         self.history.push(Transaction::alone(id));
         id
     }
 
-    /// Begins a transaction in a session.
+    /// Begins a transaction in the given session.
     pub fn begin_in(&mut self, session: SessionId) -> TransactionId {
         let id = self.next_id();
         self.history.push(Transaction::new(id, session));
         id
     }
 
-    /// Logs what a read returned.
+    /// Logs a read and the value that it returned.
     pub fn read(&mut self, transaction: TransactionId, key: impl Into<Key>, value: impl Into<Value>) {
         self.get_mut(transaction).read(key, value);
     }
 
-    /// Logs a write of a value that the caller made unique.
+    /// Logs a write of a value. The caller makes the value unique for the key.
     pub fn write(&mut self, transaction: TransactionId, key: impl Into<Key>, value: impl Into<Value>) {
         self.get_mut(transaction).write(key, value);
     }
 
-    /// Logs a write of a value that nobody has yet written, counted from 1, and returns it to be written.
+    /// Logs a write of a fresh value, counted from 1, and returns the value for the caller to
+    /// write.
     pub fn write_fresh(&mut self, transaction: TransactionId, key: impl Into<Key>) -> Value {
         self.last_value += 1;
         let value = Value(self.last_value);
@@ -71,22 +74,22 @@ impl Recorder {
         value
     }
 
-    /// Logs which request the transaction is an attempt of.
+    /// Logs the request that the transaction is an attempt of.
     pub fn request(&mut self, transaction: TransactionId, request: RequestId) {
         self.get_mut(transaction).request = Some(request);
     }
 
-    /// Logs when the transaction began, in milliseconds of the caller's clock.
+    /// Logs the time at which the transaction began, in milliseconds of the caller's clock.
     pub fn began_at(&mut self, transaction: TransactionId, begin_ms: u64) {
         self.get_mut(transaction).begin_ms = Some(begin_ms);
     }
 
-    /// Logs when the commit was acknowledged, in milliseconds of the same clock.
+    /// Logs the time at which the commit was acknowledged, in milliseconds of the same clock.
     pub fn committed_at(&mut self, transaction: TransactionId, commit_ms: u64) {
         self.get_mut(transaction).commit_ms = Some(commit_ms);
     }
 
-    /// Logs that the commit was acknowledged, with its place in the order of versions if that is known.
+    /// Logs that the commit was acknowledged, with its place in the order of versions if known.
     pub fn commit(&mut self, transaction: TransactionId, stamp: Option<Stamp>) {
         let transaction = self.get_mut(transaction);
         transaction.outcome = Outcome::Committed;
@@ -98,21 +101,24 @@ impl Recorder {
         self.get_mut(transaction).outcome = Outcome::Aborted;
     }
 
-    /// Logs that nobody knows how the commit ended; also what a transaction counts as that was never ended. If the
-    /// caller knows what place it would have in the order of versions, that helps.
+    /// Logs that the outcome of the commit is unknown. This is also the outcome of a transaction
+    /// that was never ended.
+    ///
+    /// The checker can decide more if the caller gives the place that the commit would have in the
+    /// order of versions.
     pub fn unknown(&mut self, transaction: TransactionId, stamp: Option<Stamp>) {
         let transaction = self.get_mut(transaction);
         transaction.outcome = Outcome::Unknown;
         transaction.stamp = stamp;
     }
 
-    /// What was logged so far.
+    /// Returns the history that was logged so far.
     #[must_use]
     pub const fn history(&self) -> &History {
         &self.history
     }
 
-    /// What was logged.
+    /// Returns the complete history.
     #[must_use]
     pub fn finish(self) -> History {
         self.history

@@ -1,27 +1,31 @@
-//! What the checker found: the strongest level that holds, counts, violations.
+//! The checker's report: the strongest level that holds, counts and violations.
 //!
-//! Its text is what `aft check FILE` prints. Whether a finding is a failure is for the caller to say.
+//! `aft check FILE` prints the text of a report. The caller decides which findings are failures.
 
 use std::fmt;
 
 use crate::Violation;
 
-/// Violations that the text of a report shows in full: a broken run has thousands, and the first tell the story.
+/// The number of violations that the text of a report shows in full. A broken run has thousands,
+/// and the first few are enough to diagnose it.
 const SHOWN_MAX: usize = 20;
 
-/// How strong a history is; a stronger level forbids all that a weaker one does.
+/// An isolation level. A stronger level forbids everything that a weaker one forbids.
 ///
-/// The levels are the axiomatic ones of Biswas and Enea (OOPSLA 2019), which the public checkers use, too.
+/// The levels are the axiomatic ones of Biswas and Enea (OOPSLA 2019), which the public checkers
+/// use, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing holds.
+    /// No level holds.
     None,
-    /// Only last, committed values are read, own writes are seen, and who saw a transaction's write reads nothing
-    /// older than that transaction *from then on*.
+    /// Reads return only the last values that committed transactions wrote to a key; a transaction
+    /// sees its own writes; and a reader that saw a write of a transaction reads nothing older than
+    /// that transaction *afterwards*.
     ReadCommitted,
-    /// As before, in both directions of time, and repeatable: P1 to P4.
+    /// The reader also reads nothing older than that transaction *beforehand*, and reads are
+    /// repeatable: P1 to P4.
     ReadAtomic,
-    /// As if all transactions had run one after the other. Found only if it is asked for.
+    /// The result is as if all transactions had run one after the other. Checked only on request.
     Serializable,
 }
 
@@ -36,66 +40,72 @@ impl fmt::Display for Level {
     }
 }
 
-/// How many of the committed transactions that wrote something have a stamp.
+/// The share of the committed writing transactions that have a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamps {
-    /// None: the order of versions is not known, and any order that explains the reads will do.
+    /// No transaction has one: any order of versions that explains the reads is accepted.
     None,
-    /// Some: versions may stand in any order that keeps to the stamps there are.
+    /// Some transactions have one: any order of versions that agrees with these stamps and explains
+    /// the reads is accepted.
     Some,
-    /// All: stamps are the order of versions.
+    /// All transactions have one: the stamps are the order of versions.
     All,
 }
 
 /// The verdict on whether one order of all committed transactions explains the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serializability {
-    /// It was not asked for.
+    /// The check was not requested.
     NotAsked,
     /// An order was found in which every read returns the newest write before it.
     Yes,
-    /// There is none.
+    /// No such order exists.
     No,
-    /// None was found, and none is excluded: too little is known of the order of versions. With a stamp for every
-    /// writer this does not happen.
+    /// No such order was found, but none was ruled out either, because too little is known about
+    /// the order of versions. This cannot happen if every writer has a stamp.
     Unknown,
 }
 
-/// What was in the history.
+/// The sizes of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Transactions whose commit was acknowledged.
+    /// The number of transactions whose commit was acknowledged.
     pub committed: u64,
-    /// Transactions that did not commit.
+    /// The number of transactions that did not commit.
     pub aborted: u64,
-    /// Transactions of unknown outcome that somebody read, and that count as committed therefore.
+    /// The number of transactions of unknown outcome that another transaction read, so that they
+    /// count as committed.
     pub unknown_read: u64,
-    /// Transactions of unknown outcome that nobody read.
+    /// The number of transactions of unknown outcome that no other transaction read.
     pub unknown_unread: u64,
-    /// Reads, of all transactions.
+    /// The number of reads of all transactions.
     pub reads: u64,
-    /// Reads that were checked: those of committed transactions, unless all are asked for.
+    /// The number of reads that were checked: those of committed transactions, unless all are
+    /// requested.
     pub reads_checked: u64,
-    /// Writes, of all transactions.
+    /// The number of writes of all transactions.
     pub writes: u64,
-    /// Keys that were written.
+    /// The number of keys that were written.
     pub keys_written: u64,
 }
 
-/// How far reads lagged behind. Not a violation: AFT promises no freshness.
+/// The staleness of reads. A stale read is not a violation: AFT promises no freshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staleness {
-    /// Reads that could be measured: the reader's begin and the times of the key's commits are known.
+    /// The number of reads that could be measured, because the times of the reader's begin and of
+    /// the key's commits are known.
     pub reads: u64,
-    /// Those for which a newer version had been acknowledged before the reader began.
+    /// The number of stale reads, for which a newer version had been acknowledged before the reader
+    /// began.
     pub stale: u64,
-    /// Median of the time for which the version read had been superseded, in milliseconds; 0 for a fresh read.
+    /// The median lag, in milliseconds: the time from the acknowledgement of the first newer
+    /// version to the reader's begin, or 0 for a fresh read.
     pub p50_ms: u64,
-    /// The same, exceeded by one read in a hundred.
+    /// The 99th percentile of the lag, in milliseconds.
     pub p99_ms: u64,
-    /// The same, at worst.
+    /// The maximum lag, in milliseconds.
     pub max_ms: u64,
-    /// Acknowledged versions between the one that was read and the newest one, at worst.
+    /// The greatest number of acknowledged versions that are newer than the version that was read.
     pub max_versions: u64,
 }
 
@@ -110,7 +120,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The strongest level that holds.
+    /// Returns the strongest level that holds.
     #[must_use]
     pub fn level(&self) -> Level {
         match self.violations.iter().filter_map(Violation::breaks).min() {
@@ -121,43 +131,44 @@ impl Report {
         }
     }
 
-    /// Whether P1 to P4 hold (and P8, if session order was asked for).
+    /// Returns true if P1 to P4 hold (and P8, if the session check was requested).
     #[must_use]
     pub fn is_read_atomic(&self) -> bool {
         self.level() >= Level::ReadAtomic
     }
 
-    /// Returns the verdict on one order of all transactions, if that was asked for.
+    /// Returns the verdict on serializability.
     #[must_use]
     pub const fn serializability(&self) -> Serializability {
         self.serializability
     }
 
-    /// Whether nothing at all was found: read atomic, exactly once, stamps in order.
+    /// Returns true if there are no violations: the history is read atomic, every request took
+    /// effect at most once, and the stamps are in order.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
 
-    /// All that was found, grouped by kind, each kind in the order of the history.
+    /// Returns all violations, grouped by kind, and within a kind in the order of the history.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// What was in the history.
+    /// Returns the sizes of the history.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// How much of the order of versions was known.
+    /// Returns the share of the writing transactions whose place in the order of versions is known.
     #[must_use]
     pub const fn stamps(&self) -> Stamps {
         self.stamps
     }
 
-    /// How far reads lagged behind, if the history has times.
+    /// Returns the staleness of reads, or `None` if the history has no times.
     #[must_use]
     pub const fn staleness(&self) -> Option<&Staleness> {
         self.staleness.as_ref()
@@ -176,8 +187,8 @@ impl fmt::Display for Report {
             Serializability::No => writeln!(f, "serializable: no")?,
             Serializability::Unknown => writeln!(
                 f,
-                "serializable: not known; no order of transactions was found, and none is excluded: give stamps to \
-                 those that write"
+                "serializable: unknown; no order of transactions was found, but none is ruled out either: give stamps \
+                 to the transactions that write"
             )?,
         }
         writeln!(
@@ -192,8 +203,10 @@ impl fmt::Display for Report {
             self.counts.reads_checked
         )?;
         let order = match self.stamps {
-            Stamps::None => "not given; any order that explains the reads will do",
-            Stamps::Some => "given for some; any order that keeps to it and explains the reads will do",
+            Stamps::None => "not given; any order that explains the reads is accepted",
+            Stamps::Some => {
+                "given for some; any order that agrees with it and explains the reads is accepted"
+            }
             Stamps::All => "given",
         };
         writeln!(f, "order of versions: {order}")?;

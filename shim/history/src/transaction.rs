@@ -1,63 +1,68 @@
-//! One transaction as its client saw it: operations in program order, and how it ended.
+//! One transaction as its client saw it: operations in program order, and the outcome.
 //!
-//! Plain data. A transaction here is one *attempt*: a request that was tried twice is two transactions with one
-//! request id.
+//! A transaction here is one *attempt*: a request that was tried twice is two transactions with the
+//! same request id.
 
 use crate::{Key, RequestId, SessionId, Stamp, TransactionId, Value};
 
 /// One operation of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// The key was read, and this value was returned ([`Value::ABSENT`]: never written).
+    /// A read of a key.
     Read {
-        /// The key that was asked for.
+        /// The key that was read.
         key: Key,
-        /// The value that came back.
+        /// The value that was returned; [`Value::ABSENT`] if the key was reported as never written.
         value: Value,
     },
-    /// The key was written. A deletion that clients can tell from "never written" is a write of a value, too.
+    /// A write of a key. A deletion counts as a write of a value if clients can distinguish a
+    /// deleted key from a key that was never written.
     Write {
         /// The key that was written.
         key: Key,
-        /// A value that nobody else writes to this key, and not [`Value::ABSENT`].
+        /// The value, unique among the writes of this key and different from [`Value::ABSENT`].
         value: Value,
     },
 }
 
-/// How a transaction ended, as far as its client knows.
+/// The outcome of a transaction, as far as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The commit was acknowledged.
     Committed,
-    /// The transaction did not commit, and never will.
+    /// The transaction did not commit and never will.
     Aborted,
-    /// A commit may have been sent and no answer came: it counts as committed if and only if somebody read it.
+    /// A commit may have been sent and no answer came. The transaction counts as committed if and
+    /// only if another transaction read one of its writes.
     Unknown,
 }
 
 /// A transaction of a [`History`](crate::History).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// Its name, unique in the history.
+    /// The id, unique in the history.
     pub id: TransactionId,
-    /// Its session. Without real sessions: one of its own, see [`Transaction::alone`].
+    /// The session. Without real sessions, each transaction has a session with its own number, see
+    /// [`Transaction::alone`].
     pub session: SessionId,
-    /// How it ended. [`Outcome::Unknown`] until somebody says otherwise.
+    /// The outcome, initially [`Outcome::Unknown`].
     pub outcome: Outcome,
-    /// What it did, in program order.
+    /// The operations, in program order.
     pub operations: Vec<Operation>,
-    /// Its place in the order of versions, if the system under test tells.
+    /// The place in the order of versions, if the system under test reports it.
     pub stamp: Option<Stamp>,
-    /// The request that it is an attempt of, if any.
+    /// The request that the transaction is an attempt of, if any.
     pub request: Option<RequestId>,
-    /// When its client began it, in milliseconds of any one clock. Only staleness uses it.
+    /// The time at which the client began the transaction, in milliseconds of a clock that all
+    /// transactions of the history share. Used only to measure staleness.
     pub begin_ms: Option<u64>,
-    /// When its commit was acknowledged, on the same clock. Only staleness uses it.
+    /// The time at which the commit was acknowledged, in milliseconds of the same clock. Used only
+    /// to measure staleness.
     pub commit_ms: Option<u64>,
 }
 
 impl Transaction {
-    /// An empty transaction of a session, outcome still unknown.
+    /// Creates a transaction without operations and with an unknown outcome.
     #[must_use]
     pub const fn new(id: TransactionId, session: SessionId) -> Self {
         Self {
@@ -72,28 +77,28 @@ impl Transaction {
         }
     }
 
-    /// An empty transaction in a session of its own, numbered like the transaction.
+    /// Creates a transaction without operations in a session with the same number.
     ///
     /// # Panics
     ///
-    /// If the id has no number (see [`TransactionId::number`]).
+    /// Panics if `id` has no number (see [`TransactionId::number`]).
     #[must_use]
     pub fn alone(id: TransactionId) -> Self {
         let number = id.number().expect("only a text file makes transactions without a number");
         Self::new(id, SessionId::new(number))
     }
 
-    /// Adds a read at the end.
+    /// Appends a read.
     pub fn read(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
         self.operations.push(Operation::Read { key: key.into(), value: value.into() });
     }
 
-    /// Adds a write at the end.
+    /// Appends a write.
     pub fn write(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
         self.operations.push(Operation::Write { key: key.into(), value: value.into() });
     }
 
-    /// The reads, in program order.
+    /// Returns the reads, in program order.
     pub fn reads(&self) -> impl Iterator<Item = (Key, Value)> {
         self.operations.iter().filter_map(|operation| match *operation {
             Operation::Read { key, value } => Some((key, value)),
@@ -101,7 +106,7 @@ impl Transaction {
         })
     }
 
-    /// The writes, in program order.
+    /// Returns the writes, in program order.
     pub fn writes(&self) -> impl Iterator<Item = (Key, Value)> {
         self.operations.iter().filter_map(|operation| match *operation {
             Operation::Write { key, value } => Some((key, value)),

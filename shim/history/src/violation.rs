@@ -1,13 +1,13 @@
-//! What a history can do wrong, each with the shortest story that proves it.
+//! Violations that a history can contain, each with the smallest witness that proves it.
 //!
-//! The numbers P1 to P8 are those of the promises in the protocol's description. A violation names transactions,
-//! keys and values, never places in a file: who has the history finds them by these names.
+//! P1 to P8 are the promises in the protocol's description. A violation names transactions, keys
+//! and values, by which they can be found in the history; it never refers to a position in a file.
 
 use std::fmt;
 
 use crate::{Key, Level, RequestId, SessionId, Stamp, TransactionId, Value};
 
-/// Steps of a cycle that its text shows: nobody follows a longer one.
+/// The number of steps of a cycle that its text shows. A person could not follow more.
 const EDGES_SHOWN_MAX: usize = 12;
 
 /// A version of a key as a read returned it, or as it was written.
@@ -17,7 +17,7 @@ pub struct Version {
     pub key: Key,
     /// The value, [`Value::ABSENT`] for version 0.
     pub value: Value,
-    /// Who wrote it; none for version 0 (and for a value that nobody wrote).
+    /// The writer; `None` for version 0 and for a value that no transaction wrote.
     pub writer: Option<TransactionId>,
 }
 
@@ -31,71 +31,79 @@ impl fmt::Display for Version {
     }
 }
 
-/// Which of the two reads of a fracture came first.
+/// The order of the two reads of a fracture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
-    /// The newer transaction was seen first and then, of another key, something older: the lower bound was lost.
+    /// The reader saw the newer transaction first, and then an older version of another key: the
+    /// lower bound was lost.
     NewerFirst,
-    /// Something old was read first, and then the newer transaction that had replaced it: the upper bound was lost.
+    /// The reader read an old version first, and then saw the newer transaction that had replaced
+    /// it: the upper bound was lost.
     OlderFirst,
 }
 
-/// Why one transaction must come before another in every order of versions.
+/// A reason why one transaction must come before another in every order of versions.
+///
+/// The variants call the two transactions the *earlier* and the *later* one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {
-    /// The later one read the earlier one's write.
+    /// The later transaction read a write of the earlier one.
     Read {
-        /// What was read.
+        /// The version that was read.
         version: Version,
     },
-    /// A reader saw both, and one key's version of the later one although the earlier one wrote that key, too.
+    /// A reader saw both, and read the later transaction's version of a key that the earlier one
+    /// also wrote.
     Sibling {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// How the reader saw the earlier transaction.
+        /// The version by which the reader saw the earlier transaction.
         seen: Version,
-        /// What the earlier transaction wrote to the key of `read`.
+        /// The version that the earlier transaction wrote to the key of `read`.
         sibling: Version,
-        /// What the reader got instead.
+        /// The version that the reader read instead.
         read: Version,
     },
-    /// The one followed the other in their session (only if session order is checked).
+    /// The later transaction followed the earlier one in their session (only if session order is
+    /// checked).
     Session {
         /// The session.
         session: SessionId,
     },
-    /// Their stamps say so (where only some transactions have stamps, or session order is checked, too).
+    /// The earlier transaction has the lower stamp (used only where some transactions have no
+    /// stamp, or session order is checked).
     Stamps {
-        /// The stamp of the earlier one.
+        /// The stamp of the earlier transaction.
         before: Stamp,
-        /// The stamp of the later one.
+        /// The stamp of the later transaction.
         after: Stamp,
     },
-    /// A reader's own session had committed the earlier one's write before it got the later one's (only if session
-    /// order is checked).
+    /// The reader's session had committed the earlier transaction's write of a key before the
+    /// reader read the later transaction's version of it (only if session order is checked).
     SessionSibling {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What the session had written last.
+        /// The version that the session had committed last.
         own: Version,
-        /// What the reader got instead.
+        /// The version that the reader read instead.
         read: Version,
     },
-    /// The earlier one read a version that the later one replaced (only if serializability is checked).
+    /// The earlier transaction read a version that the later one replaced (only if serializability
+    /// is checked).
     Replaced {
         /// The version that was read.
         read: Version,
-        /// The version that the later one wrote, which is newer.
+        /// The newer version, which the later transaction wrote.
         newer: Version,
     },
-    /// A reader came after both, and read the later one's version of a key although the earlier one had written that
-    /// key, too (only if serializability is checked).
+    /// A reader that comes after both read the later transaction's version of a key that the
+    /// earlier one had also written (only if serializability is checked).
     Hidden {
         /// The reader.
         reader: TransactionId,
         /// The version that was read.
         read: Version,
-        /// The version that the earlier one wrote.
+        /// The version that the earlier transaction wrote.
         older: Version,
     },
 }
@@ -103,11 +111,11 @@ pub enum Because {
 /// One step of a [`Cycle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// Who must come first.
+    /// The transaction that must come first.
     pub before: TransactionId,
-    /// Who must come later.
+    /// The transaction that must come later.
     pub after: TransactionId,
-    /// Why.
+    /// The reason.
     pub because: Because,
 }
 
@@ -144,31 +152,33 @@ impl fmt::Display for Edge {
     }
 }
 
-/// Transactions each of which must come before the next, and the last before the first.
+/// A cycle of transactions: each must come before the next, and the last before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle {
-    /// The steps; each begins where the one before it ends, and the first where the last ends.
+    /// The steps. Each begins where the previous one ends, and the first begins where the last
+    /// ends.
     pub edges: Vec<Edge>,
-    /// The weakest level that forbids it.
+    /// The weakest level that forbids the cycle.
     pub breaks: Level,
 }
 
 /// The promise that a violation breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// P2: no fractured read, whole transactions or nothing (and with it P1).
+    /// P2: no fractured read; a reader sees a transaction's writes as a whole or not at all.
+    /// Implies P1.
     ReadAtomic,
     /// P3: only committed versions are read.
     NoDirtyRead,
-    /// P4: own writes are read back, and a key reads the same twice.
+    /// P4: a transaction reads its own writes, and reads of a key are repeatable.
     OwnWritesAndRepeatable,
-    /// P5: one request, at most one commit.
+    /// P5: a request commits at most once.
     ExactlyOnce,
-    /// P8: a session sees its own commits (only if asked for).
+    /// P8: a session sees its own commits (checked only on request).
     Sessions,
-    /// Stamps order transactions, totally, each after everything that it read.
+    /// The stamps are a total order in which each transaction comes after everything that it read.
     TotalOrder,
-    /// Transactions come to what they would have come to one after the other (only if asked for).
+    /// The result is as if all transactions had run one after the other (checked only on request).
     Serializable,
 }
 
@@ -186,114 +196,117 @@ impl fmt::Display for Promise {
     }
 }
 
-/// One thing that a history did wrong.
+/// A violation of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A value that nobody wrote was read.
+    /// A transaction read a value that no transaction wrote.
     ThinAirRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
-    /// A value of an aborted transaction was read.
+    /// A transaction read a value of an aborted transaction.
     DirtyRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
-    /// A transaction read a value that it wrote itself, but later.
+    /// A transaction read a value that it wrote itself only later.
     FutureRead {
-        /// Who read and wrote.
+        /// The reader, which is also the writer.
         reader: TransactionId,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
-    /// A value was read that its writer overwrote before it committed.
+    /// A transaction read a value that its writer overwrote before it committed.
     IntermediateRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
-        /// What the writer left in the key.
+        /// The last value that the writer wrote to the key.
         last: Value,
     },
-    /// A transaction wrote a key and then read something other than its last write of it.
+    /// A transaction wrote a key and then did not read back its last write of the key.
     OwnWriteLost {
-        /// Who wrote and read.
+        /// The reader, which is also the writer.
         reader: TransactionId,
-        /// Its last write before the read.
+        /// The last write of the key before the read.
         own: Version,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
-    /// A key read twice gave two versions.
+    /// A transaction read a key twice and got two versions.
     NonRepeatableRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// What came back first.
+        /// The version that was returned first.
         first: Version,
-        /// What came back later.
+        /// The version that was returned later.
         later: Version,
     },
-    /// A transaction was seen together with a version older than what that transaction itself wrote.
+    /// A reader saw a transaction, and read a version older than what that transaction wrote to the
+    /// same key.
     FracturedRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// How the reader saw the newer transaction.
+        /// The version by which the reader saw the newer transaction.
         seen: Version,
-        /// What the newer transaction wrote to the other key.
+        /// The version that the newer transaction wrote to the key of `read`.
         sibling: Version,
-        /// The older version that the reader got there.
+        /// The older version that the reader read instead.
         read: Version,
-        /// Which of the two came first.
+        /// The order of `seen` and `read`.
         direction: Direction,
     },
-    /// No order of versions whatever explains the reads.
+    /// No order of versions explains the reads; or, if [`Cycle::breaks`] is
+    /// [`Level::Serializable`], no order of transactions does.
     Cycle(Cycle),
     /// A transaction read a version with a later stamp than its own.
     LaterStampRead {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// Its stamp.
+        /// The stamp of the reader.
         stamp: Stamp,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
-        /// The stamp of that.
+        /// The stamp of the version's writer.
         read_stamp: Stamp,
     },
-    /// Two committed transactions have one stamp.
+    /// Two committed transactions have the same stamp.
     SharedStamp {
-        /// The one.
+        /// The first one in the history.
         first: TransactionId,
-        /// The other.
+        /// A later one in the history.
         second: TransactionId,
         /// The stamp.
         stamp: Stamp,
     },
-    /// Two transactions of one request committed.
+    /// Two transactions of the same request committed.
     DoubleEffect {
         /// The request.
         request: RequestId,
-        /// The one.
+        /// The first one in the history.
         first: TransactionId,
-        /// The other.
+        /// A later one in the history.
         second: TransactionId,
     },
-    /// A session committed a write and then read something older (only if session order is checked).
+    /// A session committed a write and then read an older version (only if session order is
+    /// checked).
     OwnCommitLost {
-        /// Who read.
+        /// The reader.
         reader: TransactionId,
-        /// The last write of the session to the key.
+        /// The version that the session had committed last.
         own: Version,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
 }
 
 impl Violation {
-    /// The promise that it breaks.
+    /// Returns the promise that the violation breaks.
     #[must_use]
     pub const fn promise(&self) -> Promise {
         match self {
@@ -310,7 +323,8 @@ impl Violation {
         }
     }
 
-    /// The weakest level that forbids it; none if it is no matter of levels.
+    /// Returns the weakest level that forbids the violation, or `None` if no level does: the levels
+    /// do not cover shared stamps and double effects.
     #[must_use]
     pub const fn breaks(&self) -> Option<Level> {
         match self {
@@ -374,7 +388,7 @@ impl fmt::Display for Violation {
                     Level::Serializable => "no order of transactions",
                     Level::None | Level::ReadCommitted | Level::ReadAtomic => "no order of versions",
                 };
-                write!(f, "cycle of {}: {what} explains that", cycle.edges.len())?;
+                write!(f, "cycle of {}: {what} satisfies all of these", cycle.edges.len())?;
                 cycle.edges.iter().take(EDGES_SHOWN_MAX).try_for_each(|edge| write!(f, "\n    {edge}"))?;
                 match cycle.edges.len().saturating_sub(EDGES_SHOWN_MAX) {
                     0 => Ok(()),

@@ -1,7 +1,9 @@
-//! The corpus: each file under `corpus/` lies in the folder named by the strongest level that its history satisfies.
+//! Tests of the corpus. Each file under `corpus/` is in the folder named after the strongest level
+//! that its history satisfies.
 //!
-//! Goal: every boundary between levels has its history, told in the file's first lines. Method: the folder is the
-//! expectation; a line `# finds: KIND` demands that a violation of that kind is among what is reported.
+//! Goal: every boundary between levels has a history, described in the file's first lines. Method:
+//! the folder is the expectation; a line `# finds: KIND` requires that a violation of that kind is
+//! reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ const FOLDERS: [(&str, Level); 4] = [
     ("serializable", Level::Serializable),
 ];
 
-/// Looks for every level.
+/// Returns the options that check for every level.
 fn options() -> Options {
     Options { serializable: true, ..Options::default() }
 }
@@ -23,8 +25,8 @@ fn options() -> Options {
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be listed").path())
+        .expect("the folder exists")
+        .map(|entry| entry.expect("the folder can be listed").path())
         .collect();
     files.sort();
     files
@@ -47,15 +49,15 @@ fn each_history_has_the_level_of_its_folder() {
 }
 
 #[test]
-fn each_violation_is_told_by_its_name() {
+fn each_history_has_the_violation_that_its_file_names() {
     for (folder, level) in FOLDERS {
         for path in files(folder) {
             let story = fs::read_to_string(&path).unwrap();
-            assert!(story.starts_with("# "), "{} tells no story", path.display());
+            assert!(story.starts_with("# "), "{} has no description", path.display());
             let kind = story.lines().find_map(|line| line.strip_prefix("# finds: "));
             let report = check_file(&path, &options()).unwrap();
             let Some(kind) = kind else {
-                assert_eq!(level, Level::Serializable, "{} says not what is found", path.display());
+                assert_eq!(level, Level::Serializable, "{} has no line '# finds: KIND'", path.display());
                 continue;
             };
             let found =
@@ -80,8 +82,8 @@ fn stored_histories_survive_a_round_trip() {
     }
 }
 
-/// Without the directives the text is what public checkers read: every line an operation, and the same verdict
-/// wherever no stamps decide it.
+/// Plain text is what public checkers read: every line is an operation, and the verdict is the same
+/// for histories without stamps.
 #[test]
 fn plain_text_has_operations_only() {
     for (folder, level) in FOLDERS {
@@ -101,7 +103,7 @@ fn plain_text_has_operations_only() {
 }
 
 #[test]
-fn a_session_that_goes_back_is_found_when_asked() {
+fn a_session_that_goes_back_is_found_on_request() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/serializable/session-goes-back.txt");
     let report = check_file(path, &Options { sessions: true, ..Options::default() }).unwrap();
     assert_eq!(report.level(), Level::ReadCommitted, "{report}");

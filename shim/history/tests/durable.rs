@@ -1,10 +1,12 @@
-//! Durability: what final reads must return.
+//! Tests of the durability check.
 //!
-//! Method: one key, a few versions, each with its outcome and stamp; a final read; the verdict.
+//! Goal: a final read may return the newest acknowledged version or one that may be newer, and
+//! nothing else. Method: one key, a few versions with outcomes and stamps, a final read, the
+//! verdict.
 
 use aft_history::{Durability, Key, Loss, Recorder, Stamp, Value, check_durable};
 
-/// How a version ended, and its stamp.
+/// The outcome and the stamp of a version.
 #[derive(Clone, Copy)]
 enum Write {
     Committed(Option<u128>),
@@ -13,7 +15,7 @@ enum Write {
 }
 use Write::{Aborted, Committed, Unknown};
 
-/// Versions 1, 2, … of key 1, and a final read of it.
+/// Returns the verdict on a final read of key 1, whose versions are 1, 2, ….
 fn read(writes: &[Write], value: u64) -> Durability {
     let mut recorder = Recorder::new();
     for write in writes {
@@ -73,7 +75,7 @@ fn an_unknown_outcome_may_be_newer_but_not_older() {
 }
 
 #[test]
-fn without_stamps_any_acknowledged_version_will_do_but_not_none() {
+fn without_stamps_any_acknowledged_version_passes_but_not_absence() {
     passes(&[Committed(None), Committed(None)], 1);
     passes(&[Committed(None), Committed(None)], 2);
     fails(
@@ -84,7 +86,7 @@ fn without_stamps_any_acknowledged_version_will_do_but_not_none() {
 }
 
 #[test]
-fn values_that_should_not_be_there() {
+fn a_value_that_no_commit_left_fails() {
     fails(&[Committed(Some(1))], 9, "thin-air final read: k1=9, which nobody wrote");
     fails(&[Committed(Some(1)), Aborted], 2, "dirty final read: k1=2 of T1, which aborted");
     let mut recorder = Recorder::new();
@@ -98,7 +100,7 @@ fn values_that_should_not_be_there() {
 }
 
 #[test]
-fn keys_that_nobody_looked_for_are_counted() {
+fn keys_without_a_final_read_are_counted() {
     let mut recorder = Recorder::new();
     let writer = recorder.begin();
     recorder.write_fresh(writer, 1);

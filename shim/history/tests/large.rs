@@ -1,11 +1,12 @@
-//! Large histories: the cost grows with the history, not with its square.
+//! Tests of large histories.
 //!
-//! Method: histories of many shapes that have each tempted a checker into quadratic work, at a size at which a square
-//! would take hours. No clock is read; the test would simply not end.
+//! Goal: the cost is not quadratic in the size of the history. Method: histories of shapes that
+//! have each led a checker into quadratic work, of a size at which quadratic work would take hours.
+//! The tests read no clock: a quadratic checker would not finish.
 
 use aft_history::{History, Level, Options, Recorder, Stamp, Transaction, TransactionId, check, text};
 
-/// Operations of each history, about.
+/// The approximate number of operations of each history.
 const OPERATIONS: u64 = 600_000;
 
 fn commit(recorder: &mut Recorder, transaction: TransactionId) {
@@ -13,7 +14,7 @@ fn commit(recorder: &mut Recorder, transaction: TransactionId) {
 }
 
 #[test]
-fn a_million_lines_there_and_back() {
+fn a_long_history_survives_a_round_trip_and_passes() {
     let mut recorder = Recorder::new();
     let mut last = [0; 1000];
     for at in 0..OPERATIONS / 6 {
@@ -45,7 +46,7 @@ fn one_hot_key() {
         commit(&mut recorder, transaction);
     }
     assert!(check(recorder.history(), &Options::default()).unwrap().is_clean());
-    // Stamps say who replaced whom, without looking at pairs.
+    // With stamps, the check for serializability need not look at pairs of writers.
     let mut stamped = History::new();
     for (stamp, transaction) in (1..).zip(recorder.history().transactions()) {
         stamped.push(Transaction { stamp: Some(Stamp(stamp)), ..transaction.clone() });
@@ -104,7 +105,7 @@ fn one_key_read_in_every_version_by_one_reader() {
 
 #[test]
 fn one_ring_of_all_transactions() {
-    // Each reads what the next one writes: one cycle, as long as the history.
+    // Each transaction reads what the next one writes: one cycle through the whole history.
     let count = OPERATIONS / 2;
     let mut recorder = Recorder::new();
     for at in 0..count {

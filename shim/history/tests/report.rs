@@ -1,7 +1,7 @@
-//! What the checker says, word for word, and what it measures.
+//! Tests of the text of reports, and of the measurements in them.
 //!
-//! Goal: a person who reads a report finds the transactions, keys and values of the shortest story. Method: text in,
-//! text out.
+//! Goal: a report names the transactions, keys and values of the shortest witness. Method: text in,
+//! exact text out.
 
 use aft_history::{
     KeyNames, Level, Malformed, Options, Outcome, Readers, Recorder, RequestId, Serializability, SessionId,
@@ -17,7 +17,7 @@ fn says(history: &str, violations: &[&str]) {
 }
 
 #[test]
-fn each_violation_tells_its_story() {
+fn the_text_of_each_violation_names_its_witness() {
     says("r(1,99,1,1)", &["thin-air read: T1 read k1=99, which nobody wrote"]);
     says("#@ aborted 3 0\nw(1,10,0,-1)\nr(1,10,1,1)", &["dirty read: T1 read k1=10 of T3, which aborted"]);
     says(
@@ -57,7 +57,7 @@ fn each_violation_tells_its_story() {
     );
 }
 
-/// The first violation of a history of which serializability is asked.
+/// Asserts that a history is read atomic but not serializable, with the given first violation.
 #[track_caller]
 fn is_not_serial(history: &str, violation: &str) {
     let history = text::parse(history.as_bytes()).expect("the text is a history");
@@ -73,7 +73,7 @@ fn is_not_serial(history: &str, violation: &str) {
 fn a_lost_update_is_a_cycle_of_two() {
     is_not_serial(
         "w(1,10,0,0)\nr(1,10,1,1)\nw(1,11,1,1)\nr(1,10,2,2)\nw(1,12,2,2)",
-        "cycle of 2: no order of transactions explains that\n    \
+        "cycle of 2: no order of transactions satisfies all of these\n    \
            T1 before T2: T1 read k1=10 of T0, which T2 replaced with k1=12\n    \
            T2 before T1: T2 read k1=10 of T0, which T1 replaced with k1=11",
     );
@@ -83,7 +83,7 @@ fn a_lost_update_is_a_cycle_of_two() {
 fn without_stamps_what_came_after_the_writer_replaced_it() {
     is_not_serial(
         "r(4,42,0,0)\nw(1,10,0,0)\nw(2,20,0,0)\nr(2,20,1,1)\nw(3,31,1,1)\nw(1,12,2,2)\nw(4,42,2,2)\nr(3,31,3,3)\nr(1,12,3,3)",
-        "cycle of 3: no order of transactions explains that\n    \
+        "cycle of 3: no order of transactions satisfies all of these\n    \
            T0 before T1: T1 read k2=20 of T0\n    \
            T1 before T3: T3 read k3=31 of T1\n    \
            T3 before T0: T3 read k1=12 of T2, which T0 replaced with k1=10",
@@ -94,20 +94,20 @@ fn without_stamps_what_came_after_the_writer_replaced_it() {
 fn a_cycle_justifies_each_step() {
     says(
         "w(1,10,0,0)\nw(2,20,0,0)\nw(1,11,1,1)\nw(2,21,1,1)\nr(1,10,2,2)\nr(2,21,2,2)",
-        &["cycle of 2: no order of versions explains that\n    \
+        &["cycle of 2: no order of versions satisfies all of these\n    \
            T0 before T1: T2 read k1=10 of T0 and k2=21 of T1; T0 also wrote k2=20, so that must be the older one\n    \
            T1 before T0: T2 read k2=21 of T1 and k1=10 of T0; T1 also wrote k1=11, so that must be the older one"],
     );
     says(
         "w(1,10,0,0)\nr(2,21,0,0)\nw(2,21,1,1)\nr(1,10,1,1)",
-        &["cycle of 2: no order of versions explains that\n    \
+        &["cycle of 2: no order of versions satisfies all of these\n    \
            T0 before T1: T1 read k1=10 of T0\n    \
            T1 before T0: T0 read k2=21 of T1"],
     );
 }
 
 #[test]
-fn a_report_reads_well() {
+fn a_report_has_verdict_counts_and_violations() {
     let history = "w(1,10,0,0)\nw(2,20,0,0)\nr(2,0,1,1)\nr(1,10,1,1)\nw(3,1,5,-1)\nw(3,2,6,6)\n#@ unknown 6";
     let report = check(&text::parse(history.as_bytes()).unwrap(), &Options::default()).unwrap();
     assert_eq!(
@@ -115,7 +115,7 @@ fn a_report_reads_well() {
         "read atomic: no (strongest level that holds: read committed)\n\
          transactions: 2 committed, 1 aborted, 1 unknown (of these 0 read by others, so committed)\n\
          operations: 2 reads (2 checked), 4 writes to 3 keys\n\
-         order of versions: not given; any order that explains the reads will do\n\
+         order of versions: not given; any order that explains the reads is accepted\n\
          violations: 1\n  \
          [P2 read atomic] fractured read: T1 read k2 as absent and then k1=10 of T0, but T0 also wrote k2=20, which \
          is newer"
@@ -125,7 +125,7 @@ fn a_report_reads_well() {
 }
 
 #[test]
-fn a_broken_run_is_told_briefly() {
+fn a_report_of_many_violations_is_short() {
     let mut recorder = Recorder::new();
     for _ in 0..100 {
         let reader = recorder.begin();
@@ -139,7 +139,7 @@ fn a_broken_run_is_told_briefly() {
 }
 
 #[test]
-fn a_double_effect_is_no_matter_of_levels() {
+fn a_double_effect_does_not_lower_the_level() {
     let mut recorder = Recorder::new();
     for _ in 0..2 {
         let attempt = recorder.begin();
@@ -152,7 +152,7 @@ fn a_double_effect_is_no_matter_of_levels() {
 }
 
 #[test]
-fn an_attempt_of_unknown_outcome_counts_as_an_effect_if_somebody_read_it() {
+fn an_attempt_of_unknown_outcome_counts_as_committed_if_it_was_read() {
     let mut recorder = Recorder::new();
     let [lost, won] = [(); 2].map(|()| {
         let attempt = recorder.begin();
@@ -173,7 +173,7 @@ fn an_attempt_of_unknown_outcome_counts_as_an_effect_if_somebody_read_it() {
 }
 
 #[test]
-fn zombies_are_judged_when_asked() {
+fn the_reads_of_aborted_attempts_are_checked_on_request() {
     let mut recorder = Recorder::new();
     let writer = recorder.begin();
     let value = recorder.write_fresh(writer, 1);
@@ -189,7 +189,7 @@ fn zombies_are_judged_when_asked() {
 }
 
 #[test]
-fn sessions_see_their_own_commits_when_asked() {
+fn sessions_must_see_their_own_commits_on_request() {
     let session = SessionId::new(1);
     let options = Options { sessions: true, ..Options::default() };
     let mut recorder = Recorder::new();
@@ -212,7 +212,7 @@ fn sessions_see_their_own_commits_when_asked() {
 }
 
 #[test]
-fn staleness_is_a_number() {
+fn staleness_is_measured_from_times() {
     let mut recorder = Recorder::new();
     let values = [1000, 2000, 3000].map(|commit_ms| {
         let writer = recorder.begin();
@@ -235,7 +235,7 @@ fn staleness_is_a_number() {
 }
 
 #[test]
-fn stamps_are_used_as_far_as_given() {
+fn a_report_shows_whether_none_some_or_all_writers_have_stamps() {
     let history =
         |stamps: &str| text::parse(format!("w(1,10,0,0)\nw(1,11,1,1)\n{stamps}").as_bytes()).unwrap();
     let stamps = |text| check(&history(text), &Options::default()).unwrap().stamps();
@@ -245,7 +245,7 @@ fn stamps_are_used_as_far_as_given() {
 }
 
 #[test]
-fn what_is_no_history_is_refused() {
+fn a_malformed_history_is_rejected() {
     let write = |number: u64, value: u64| {
         let mut transaction = Transaction::alone(TransactionId::new(number));
         transaction.write(1, value);
@@ -265,13 +265,13 @@ fn what_is_no_history_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named_in_the_error() {
     let error = check_file("/nowhere/history.txt", &Options::default()).unwrap_err().to_string();
     assert!(error.starts_with("cannot open /nowhere/history.txt: "), "{error}");
 }
 
 #[test]
-fn keys_have_names() {
+fn named_keys_have_stable_numbers() {
     let mut names = KeyNames::new();
     let (a, b) = (names.key("users/a"), names.key("users/b"));
     assert_ne!(a, b);

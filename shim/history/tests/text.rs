@@ -1,8 +1,8 @@
-//! The text format.
+//! Tests of the text format.
 //!
-//! Goal: what is written is read back as it was; what is wrong is refused with its line and a remedy; nothing panics.
-//! Method: examples with the exact message, random histories there and back, random bytes and random almost-lines.
-//! The seed is printed.
+//! Goal: a written history is parsed back unchanged; a mistake is rejected with its line and a
+//! remedy; nothing panics. Method: examples with the exact message, round trips of random
+//! histories, random bytes, and random lines that are almost valid. The seed is printed.
 
 use aft_history::{
     History, Key, Operation, Options, Outcome, Readers, RequestId, SessionId, Stamp, Transaction,
@@ -29,7 +29,7 @@ fn parse(text: &str) -> History {
 fn refuses(text: &str, message: &str) {
     match text::parse(text.as_bytes()) {
         Err(error) => assert_eq!(error.to_string(), message),
-        Ok(history) => panic!("taken for {history:?}"),
+        Ok(history) => panic!("the text was accepted as {history:?}"),
     }
 }
 
@@ -62,9 +62,9 @@ fn aborted_operations_belong_to_the_last_one_declared_in_their_session() {
     assert_eq!(told, [(None, Value(9)), (Some(5), Value(10)), (Some(6), Value(11)), (None, Value(12))]);
 }
 
-/// Once, a transaction that wrote nothing but value 0 was left out without a word, whatever it stood for.
+/// A regression test: the parser silently left out a transaction that wrote nothing but value 0.
 #[test]
-fn value_0_is_not_written() {
+fn refuses_a_write_of_value_0() {
     let message = |line: u64| {
         format!(
             "line {line}: value 0 is written to k1; 0 is reserved and means never written: count values from 1, and \
@@ -78,22 +78,22 @@ fn value_0_is_not_written() {
 }
 
 #[test]
-fn refuses_what_is_no_operation() {
+fn refuses_malformed_operations() {
     refuses(
         "w(1,10,0,0)\nx(1,10,0,0)\n",
-        "line 2: \"x(1,10,0,0)\" is no operation; expected w(key,value,session,transaction) or \
+        "line 2: \"x(1,10,0,0)\" is not an operation; expected w(key,value,session,transaction) or \
          r(key,value,session,transaction), or a comment after '#'",
     );
     refuses("w(1,10,0)\n", "line 1: 3 numbers in the brackets; expected four: key,value,session,transaction");
-    refuses("w(1,ten,0,0)\n", "line 1: value \"ten\" is no number from 0 to 18446744073709551615");
-    refuses("w(+1,1,0,0)\n", "line 1: key \"+1\" is no number from 0 to 18446744073709551615");
+    refuses("w(1,ten,0,0)\n", "line 1: value \"ten\" is not a number from 0 to 18446744073709551615");
+    refuses("w(+1,1,0,0)\n", "line 1: key \"+1\" is not a number from 0 to 18446744073709551615");
     refuses(
         "w(1,1,0,-2)\n",
-        "line 1: transaction \"-2\" is no number from 0 to 9223372036854775807, or -1 for an aborted transaction",
+        "line 1: transaction \"-2\" is not a number from 0 to 9223372036854775807, or -1 for an aborted transaction",
     );
     refuses(
         "\n\nr(1,1,9223372036854775808,0)\n",
-        "line 3: session \"9223372036854775808\" is no number from 0 to 9223372036854775807",
+        "line 3: session \"9223372036854775808\" is not a number from 0 to 9223372036854775807",
     );
 }
 
@@ -115,7 +115,7 @@ fn refuses_contradictions() {
     );
     refuses(
         "w(1,10,0,7)\n#@ aborted 7 0\n",
-        "line 2: directive aborted contradicts or repeats what is said of T7 above; say it once",
+        "line 2: directive aborted contradicts or repeats an earlier line about T7; keep only one of them",
     );
 }
 
@@ -123,7 +123,7 @@ fn refuses_contradictions() {
 fn refuses_wrong_directives() {
     refuses(
         "#@ unkown 7\n",
-        "line 1: directive \"unkown\" is not known; there are unknown, aborted, stamp, request, began, committed and \
+        "line 1: directive \"unkown\" is not known; the directives are unknown, aborted, stamp, request, began, committed and \
          session (begin a comment with '#' and a space)",
     );
     refuses(
@@ -136,7 +136,7 @@ fn refuses_wrong_directives() {
     );
     refuses(
         "w(1,10,0,7)\n#@ stamp 7 1\n#@ stamp 7 2\n",
-        "line 3: directive stamp contradicts or repeats what is said of T7 above; say it once",
+        "line 3: directive stamp contradicts or repeats an earlier line about T7; keep only one of them",
     );
 }
 
@@ -146,7 +146,7 @@ fn refuses_a_file_that_has_no_lines() {
     let error = text::parse(bytes.as_slice()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "line 1: longer than 65536 bytes; is this a history? expected one operation a line"
+        "line 1: longer than 65536 bytes; is this a history? expected one operation per line"
     );
 }
 
@@ -185,7 +185,7 @@ fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_history_is_parsed_back() {
     let result = runner(2000).run(&transactions(), |transactions| {
         let history: History = transactions.into_iter().collect();
         let mut written = Vec::new();
@@ -207,7 +207,7 @@ fn nameless_aborted_transactions_survive() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn no_bytes_make_the_parser_panic() {
     let bytes = prop::collection::vec(any::<u8>(), 0..200);
     let result = runner(5000).run(&bytes, |bytes| {
         let _ = text::parse(bytes.as_slice());
@@ -217,7 +217,7 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
-fn no_lines_make_it_or_the_checker_panic() {
+fn no_lines_make_the_parser_or_the_checker_panic() {
     let number = prop::sample::select(vec![
         "0",
         "1",

@@ -1,16 +1,19 @@
-//! Cycles of a directed graph: one shortest for each strongly connected component.
+//! The search for cycles in a directed graph: one shortest cycle for each strongly connected
+//! component.
 //!
-//! Components by Tarjan's algorithm (without recursion: histories have chains of a million reads), in linear time.
-//! Then in each component of more than one node: a cycle of two if there is any (a binary search for each arc),
-//! else breadth first from each node in turn, up to a budget.
+//! Tarjan's algorithm finds the components in linear time (without recursion, because histories
+//! have chains of a million reads). In each component of more than one node, the search looks for a
+//! cycle of two (a binary search for each arc), and then breadth first from each node in turn, up
+//! to a budget.
 
 use std::collections::BTreeMap;
 
-/// Arcs that the search for *shorter* cycles may follow in all. The first cycle that was found in a component stands
-/// if this runs out (about a second): in a knot of millions of arcs a shortest witness is a luxury.
+/// The number of arcs that the search for *shorter* cycles may follow in total (about a second).
+/// When it is exhausted, the shortest cycle found so far in a component is reported: a component of
+/// millions of arcs does not need a shortest witness.
 const ARCS_FOLLOWED_MAX: usize = 20_000_000;
 
-/// From one node to another, for a reason.
+/// An arc from one node to another, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arc<W> {
     pub(crate) from: u32,
@@ -18,17 +21,18 @@ pub(crate) struct Arc<W> {
     pub(crate) why: W,
 }
 
-/// What a search found.
+/// The result of a search.
 pub(crate) struct Found<W> {
     /// The strongly connected component of each node.
     pub(crate) component: Vec<u32>,
-    /// A shortest cycle for each component that has one, by the smallest node of the component. Each begins where
-    /// it ends.
+    /// A shortest cycle for each component that has one, in the order of the smallest node of the
+    /// component. Each begins where it ends.
     pub(crate) cycles: Vec<Vec<Arc<W>>>,
 }
 
-/// Finds the cycles. No arc leads from a node to itself.
+/// Finds the cycles of a graph. No arc may lead from a node to itself.
 pub(crate) fn search<W: Copy + Ord>(nodes: usize, mut arcs: Vec<Arc<W>>) -> Found<W> {
+    // Of several arcs between two nodes, keep the one with the preferred (smallest) reason.
     arcs.sort_unstable();
     arcs.dedup_by_key(|arc| (arc.from, arc.to));
     let graph = Graph::new(nodes, arcs);
@@ -37,12 +41,14 @@ pub(crate) fn search<W: Copy + Ord>(nodes: usize, mut arcs: Vec<Arc<W>>) -> Foun
     for of_node in &component {
         size[*of_node as usize] += 1;
     }
+    // A component of one node has no cycle, since no arc leads from a node to itself.
     let mut knots: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for (node, of_node) in (0_u32..).zip(&component) {
         if size[*of_node as usize] > 1 {
             knots.entry(*of_node).or_default().push(node);
         }
     }
+    // Components are numbered in the order of the algorithm: sort them by their smallest node.
     let mut knots: Vec<_> = knots.into_values().collect();
     knots.sort_unstable();
     let mut walk =
@@ -51,10 +57,10 @@ pub(crate) fn search<W: Copy + Ord>(nodes: usize, mut arcs: Vec<Arc<W>>) -> Foun
     Found { component, cycles }
 }
 
-/// A graph with its arcs sorted by origin.
+/// A graph with its arcs sorted by their first node.
 struct Graph<W> {
     arcs: Vec<Arc<W>>,
-    /// Where each node's arcs begin; one more entry than nodes.
+    /// The index of each node's first arc; one more entry than there are nodes.
     start: Vec<usize>,
 }
 
@@ -75,15 +81,17 @@ impl<W: Copy> Graph<W> {
         &self.arcs[self.start[node as usize]..self.start[node as usize + 1]]
     }
 
-    /// Tarjan's strongly connected components: the number of each node's.
+    /// Returns the strongly connected component of each node (Tarjan's algorithm).
     fn components(&self) -> Vec<u32> {
         const NONE: u32 = u32::MAX;
         let nodes = self.start.len() - 1;
         let mut component = vec![NONE; nodes];
+        // The order in which nodes are met, and the first met node that each can reach back to.
         let mut met = vec![NONE; nodes];
         let mut low = vec![NONE; nodes];
+        // The nodes that are met but not yet in a component.
         let mut stack: Vec<u32> = Vec::new();
-        // The path from the root: a node and the next of its arcs to follow.
+        // The path from the root, instead of recursion: each node with its next arc to follow.
         let mut path: Vec<(u32, usize)> = Vec::new();
         let (mut met_count, mut component_count) = (0, 0);
         for root in 0..nodes {
@@ -108,10 +116,13 @@ impl<W: Copy> Graph<W> {
                     }
                     continue;
                 }
+                // All arcs of the node are followed: return to its parent.
                 path.pop();
                 if let Some((parent, _)) = path.last() {
                     low[*parent as usize] = low[*parent as usize].min(low[at]);
                 }
+                // The node reaches nothing met before it, so it is the first node of a component,
+                // and the rest of the component is above it on the stack.
                 if low[at] == met[at] {
                     while let Some(member) = stack.pop() {
                         component[member as usize] = component_count;
@@ -127,19 +138,20 @@ impl<W: Copy> Graph<W> {
     }
 }
 
-/// Looks for short cycles, one component at a time.
+/// The state of the search for short cycles, one component at a time.
 struct Walk<'g, W> {
     graph: &'g Graph<W>,
     component: &'g [u32],
-    /// For each node: the round in which it was last met, and the arc by which.
+    /// The round in which each node was last reached, and the arc by which it was reached.
     came: Vec<(u32, usize)>,
+    /// The number of the current breadth-first search. It saves clearing `came` for each.
     round: u32,
-    /// Arcs followed so far.
+    /// The number of arcs followed so far.
     followed: usize,
 }
 
 impl<W: Copy> Walk<'_, W> {
-    /// A shortest cycle among the nodes of one component.
+    /// Returns a shortest cycle among the nodes of one component.
     fn shortest(&mut self, knot: &[u32]) -> Option<Vec<Arc<W>>> {
         if let Some(pair) = knot.iter().find_map(|node| self.pair(*node)) {
             return Some(pair);
@@ -149,7 +161,7 @@ impl<W: Copy> Walk<'_, W> {
         }
         let mut best: Option<Vec<Arc<W>>> = None;
         for node in knot {
-            // A cycle of three is the shortest that is left.
+            // There is no cycle of two, so nothing is shorter than three.
             let limit = best.as_ref().map_or(usize::MAX, |best| best.len() - 1);
             if limit < 3 || (best.is_some() && self.followed > ARCS_FOLLOWED_MAX) {
                 break;
@@ -161,7 +173,7 @@ impl<W: Copy> Walk<'_, W> {
         best
     }
 
-    /// A cycle of two through a node.
+    /// Returns a cycle of two through a node, if there is one.
     fn pair(&self, node: u32) -> Option<Vec<Arc<W>>> {
         self.graph.out(node).iter().find_map(|arc| {
             let back = self.graph.out(arc.to);
@@ -170,7 +182,7 @@ impl<W: Copy> Walk<'_, W> {
         })
     }
 
-    /// A shortest cycle through a node, of at most `limit` arcs.
+    /// Returns a shortest cycle through a node, if there is one of at most `limit` arcs.
     fn through(&mut self, node: u32, limit: usize) -> Option<Vec<Arc<W>>> {
         self.round += 1;
         let mut reached = vec![node];
@@ -198,7 +210,7 @@ impl<W: Copy> Walk<'_, W> {
         None
     }
 
-    /// The arcs by which a node was come back to, the last of them given.
+    /// Returns the arcs of the cycle through `node` that ends with the arc at `last`.
     fn way_back(&self, node: u32, last: usize) -> Vec<Arc<W>> {
         let mut arcs = vec![self.graph.arcs[last]];
         let mut from = self.graph.arcs[last].from;

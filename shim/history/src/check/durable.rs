@@ -1,39 +1,41 @@
-//! P6: after everything has healed, is each key's newest acknowledged version still there?
+//! P6: the check, after all faults have healed, that each key's newest acknowledged version is
+//! still there.
 //!
-//! Rule, for each final read of a key: let `N` be its newest version whose commit was acknowledged. The read must
-//! return `N`, or a version that may be newer: one whose outcome its client never learned, or whose place in the order is
-//! not known. So a lost write is never excused by a missing stamp unless the write that hides it has none.
+//! Rule for each final read of a key: let `N` be the key's newest version whose commit was
+//! acknowledged. The read must return `N` or a version that may be newer: one of unknown outcome
+//! with a later stamp, or any committed one if its stamp or that of `N` is missing. A version with
+//! an earlier stamp than `N` always proves a lost write.
 //!
-//! The keys to be read finally are the caller's choice; what was left out is counted, not judged.
+//! The caller chooses the keys of the final reads. Keys that it left out are counted, not checked.
 
 use std::collections::BTreeSet;
 
 use super::index::{Index, Malformed, Source};
 use crate::{History, Key, Outcome, TransactionId, Value, Version};
 
-/// Something that a final read shows to be lost or wrong.
+/// A final read that shows a lost write or returned a wrong value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// An acknowledged write is not there, and nothing newer is.
+    /// The final read returned a version older than an acknowledged one.
     #[error("lost write: {acknowledged} was acknowledged, and a final read returned {read}")]
     LostWrite {
         /// The newest acknowledged version.
         acknowledged: Version,
-        /// What came back.
+        /// The version that was returned.
         read: Version,
     },
-    /// A value that nobody wrote.
+    /// The final read returned a value that no transaction wrote.
     #[error("thin-air final read: {0}, which nobody wrote")]
     ThinAir(Version),
-    /// A value of an aborted transaction.
+    /// The final read returned a value of an aborted transaction.
     #[error("dirty final read: {0}, which aborted")]
     Dirty(Version),
-    /// A value that its writer overwrote before it committed.
+    /// The final read returned a value that its writer overwrote before it committed.
     #[error("intermediate final read: {read}, which its writer overwrote with {last}")]
     Intermediate {
-        /// What came back.
+        /// The version that was returned.
         read: Version,
-        /// What the writer left in the key.
+        /// The last value that the writer wrote to the key.
         last: Value,
     },
 }
@@ -41,27 +43,28 @@ pub enum Loss {
 /// The verdict on durability.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durability {
-    /// What was lost, in the order of the final reads.
+    /// The failures, in the order of the final reads.
     pub losses: Vec<Loss>,
-    /// Final reads that were judged.
+    /// The number of final reads that were checked.
     pub reads: u64,
-    /// Keys with an acknowledged write that no final read asked for.
+    /// The number of keys with an acknowledged write but without a final read.
     pub keys_unread: u64,
 }
 
 impl Durability {
-    /// Whether every acknowledged write was looked for, and found (or something newer).
+    /// Returns true if every key with an acknowledged write was read, and no final read failed.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
         self.losses.is_empty() && self.keys_unread == 0
     }
 }
 
-/// Judges reads that were made after all faults healed. A key may be read several times, say once on each node.
+/// Checks reads that were made after all faults healed. A key may be read several times, for
+/// example once on each node.
 ///
 /// # Errors
 ///
-/// If the history is no history, see [`Malformed`].
+/// Returns [`Malformed`] if the history is not well formed. Fix the logger.
 pub fn check_durable(
     history: &History,
     final_reads: impl IntoIterator<Item = (Key, Value)>,
@@ -80,7 +83,8 @@ pub fn check_durable(
     Ok(Durability { losses, reads, keys_unread: unread.len() as u64 })
 }
 
-/// The newest acknowledged version of each key: the one with the latest stamp, if any has one. Sorted by key.
+/// Returns the newest acknowledged version of each key, sorted by key. It is the one with the
+/// latest stamp; if none has a stamp, it is an arbitrary but fixed one.
 fn newest_acknowledged(index: &Index<'_>) -> Vec<(Key, Value, u32)> {
     let mut versions: Vec<_> = index
         .committed_versions()
@@ -130,7 +134,8 @@ impl std::fmt::Display for Durability {
 }
 
 impl Loss {
-    /// The transaction that the loss is about: whose write is missing, or whose value should not be there.
+    /// Returns the transaction whose write is missing, or whose value should not have been
+    /// returned.
     #[must_use]
     pub const fn transaction(&self) -> Option<TransactionId> {
         match self {

@@ -1,4 +1,4 @@
-//! Checks a file: what `aft check FILE` does.
+//! The check of a file, for `aft check FILE`.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -8,7 +8,7 @@ use super::{Malformed, Options, check};
 use crate::Report;
 use crate::text::{self, ParseError};
 
-/// Why a file got no verdict.
+/// The reason why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckFileError {
     /// The file cannot be opened.
@@ -16,7 +16,7 @@ pub enum CheckFileError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The text is not a history.
@@ -24,24 +24,26 @@ pub enum CheckFileError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The line and the problem.
         source: ParseError,
     },
-    /// The history breaks the rules of logging.
+    /// The history is not well formed.
     #[error("{}: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Which rule.
+        /// The rule of logging that the history breaks.
         source: Malformed,
     },
 }
 
-/// Checks a history in the [text format](crate::text), of any size that fits in memory.
+/// Checks a file that holds a history in the [text format](crate::text). The history must fit in
+/// memory.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or holds no history. A bad history is no error: see [`Report::is_read_atomic`].
+/// Returns an error if the file cannot be read, or does not hold a well-formed history. Violations
+/// are not errors: see [`Report::is_read_atomic`].
 pub fn check_file(path: impl AsRef<Path>, options: &Options) -> Result<Report, CheckFileError> {
     let path = || path.as_ref().to_owned();
     let file = File::open(path()).map_err(|source| CheckFileError::Open { path: path(), source })?;

@@ -1,14 +1,17 @@
-//! Constraints against an order of versions that is known: P2 with stamps, and through absent keys without any.
+//! The check of constraints against the known order of versions: P2 with stamps, and with absent
+//! keys even without stamps.
 //!
-//! Version 0 is older than everything, so a constraint that wants it newer is broken whatever the order. Two stamps
-//! tell which version is newer; where one is missing, only [`order`](super::order) can tell.
+//! Version 0 is older than everything, so a constraint that requires it to be newer is broken in
+//! any order. Two stamps show which version is newer; where one is missing, only the check in
+//! [`order`](super::order) can find a violation.
 
 use super::constraints::Constraints;
 use super::index::Index;
 use super::order::Order;
 use crate::{Direction, Version, Violation};
 
-/// Reports constraints that version 0 or the stamps break; the first for each reader, pair of writers and direction.
+/// Reports constraints that version 0 or the stamps break, only the first one for each reader, pair
+/// of writers and direction.
 pub(crate) fn check(index: &Index<'_>, constraints: &Constraints, violations: &mut Vec<Violation>) {
     let mut told: Vec<(u32, Option<u32>, Direction)> = Vec::new();
     for of_reader in constraints.all().chunk_by(|a, b| a.reader == b.reader) {
@@ -18,8 +21,9 @@ pub(crate) fn check(index: &Index<'_>, constraints: &Constraints, violations: &m
                 continue;
             }
             let story = (constraint.newer, constraint.read.writer, constraint.direction());
-            // A reader has few broken pairs unless all is lost, and then the search is cut short. Each direction has
-            // its own share, because they break different levels.
+            // A reader has few broken pairs unless everything is broken, and then the bound keeps
+            // the linear search of `told` short. Each direction has its own bound, because the two
+            // break different levels.
             let of_direction = told.iter().filter(|told| told.2 == story.2).count();
             if of_direction >= TOLD_MAX || told.contains(&story) {
                 continue;
@@ -40,10 +44,11 @@ pub(crate) fn check(index: &Index<'_>, constraints: &Constraints, violations: &m
     }
 }
 
-/// Fractures that are reported of one reader and direction: more of them tell nothing new.
+/// The number of fractures that are reported for one reader and direction. More give no new
+/// information.
 const TOLD_MAX: usize = 16;
 
-/// Whether `read` is known to be older than `newer`.
+/// Returns true if `read` is known to be older than `newer`.
 fn is_broken(index: &Index<'_>, newer: u32, read: Option<u32>, direction: Direction) -> bool {
     let Some(read) = read else { return !planted!(AbsentIsNewer) };
     if planted!(StampsOneWay) && direction == Direction::OlderFirst {
@@ -58,7 +63,7 @@ pub(crate) fn check_later_stamps(index: &Index<'_>, order: &Order, violations: &
     if planted!(LaterStampsFine) {
         return;
     }
-    // The stamp of a reader that did not commit means nothing.
+    // The stamp of a reader that did not commit has no meaning.
     for read in order.reads().iter().filter(|read| index.is_committed(read.reader as usize)) {
         let stamps =
             (index.transaction(read.writer as usize).stamp, index.transaction(read.reader as usize).stamp);

@@ -1,18 +1,20 @@
-//! The history, indexed: who wrote what, what each read resolves to, who counts as committed.
+//! An index of a history: the writer of each value, the source of each read, and the transactions
+//! that count as committed.
 //!
-//! Sorted arrays and binary search, no hash maps: the same history gives the same report, byte for byte.
+//! It uses sorted arrays and binary search instead of hash maps, so that the same history gives the
+//! same report, byte for byte.
 
 use std::ops::Range;
 
 use crate::{History, Key, Operation, Outcome, Transaction, TransactionId, Value, Version};
 
-/// A history that breaks the rules of logging, so that nothing can be said about what it saw.
+/// A rule of logging that a history breaks, so that it cannot be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Two transactions have one id.
+    /// Two transactions have the same id.
     #[error("{0} is logged twice; give every attempt an id of its own")]
     IdReused(TransactionId),
-    /// A pair of key and value was written twice, so that a read of it has no one writer.
+    /// A pair of key and value was written twice, so that the writer behind a read is ambiguous.
     #[error(
         "value {value} of {key} is written by {first} and again by {second}; values must name their writer: write \
          every value to a key only once"
@@ -22,28 +24,28 @@ pub enum Malformed {
         key: Key,
         /// The value.
         value: Value,
-        /// Who wrote it first, in the order of the log.
+        /// The first writer, in the order of the log.
         first: TransactionId,
-        /// Who wrote it again (perhaps the same).
+        /// The second writer, perhaps the same transaction.
         second: TransactionId,
     },
-    /// Version 0 was written.
+    /// A write has value 0, which is reserved for version 0.
     #[error("{transaction} writes value 0 to {key}, which means never written; count values from 1")]
     AbsentWritten {
-        /// Who wrote it.
+        /// The writer.
         transaction: TransactionId,
         /// The key.
         key: Key,
     },
-    /// More transactions than the checker counts.
+    /// The history has more transactions than the checker can number.
     #[error("{0} transactions are more than the {max} that one check can hold; check parts of the history", max = u32::MAX)]
     TooMany(usize),
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Nobody wrote it.
+    /// No transaction wrote it.
     Nobody,
     /// It is version 0.
     Initial,
@@ -51,7 +53,7 @@ pub(crate) enum Source {
     Written {
         /// The place of the transaction in the history.
         writer: u32,
-        /// Whether the writer left it in the key.
+        /// True if it is the last value that the writer wrote to the key.
         is_last: bool,
     },
 }
@@ -71,20 +73,22 @@ pub(crate) struct Index<'h> {
     written: Vec<Written>,
     /// The last write of each key by each transaction, sorted by key within a transaction.
     left: Vec<(Key, Value)>,
-    /// Where a transaction's part of `left` begins; one more entry than transactions.
+    /// The index at which each transaction's part of `left` begins; one more entry than there are
+    /// transactions.
     left_at: Vec<usize>,
-    /// What each read of the history resolves to, in order.
+    /// The source of each read of the history, in order.
     sources: Vec<Source>,
-    /// Where a transaction's part of `sources` begins; one more entry than transactions.
+    /// The index at which each transaction's part of `sources` begins; one more entry than there
+    /// are transactions.
     sources_at: Vec<usize>,
-    /// Committed, or unknown and read by another.
+    /// True for each transaction that committed, or has an unknown outcome and was read by another.
     committed: Vec<bool>,
 }
 
 impl<'h> Index<'h> {
     pub(crate) fn new(history: &'h History) -> Result<Self, Malformed> {
         let transactions = history.transactions();
-        // u32::MAX itself stays free.
+        // Places are u32, and u32::MAX itself must stay free as a marker.
         if u32::try_from(transactions.len()).is_err() {
             return Err(Malformed::TooMany(transactions.len()));
         }
@@ -105,7 +109,7 @@ impl<'h> Index<'h> {
         Ok(index)
     }
 
-    /// Finds out where every read's value comes from, and by that which unknown outcomes were commits.
+    /// Finds the source of every read, and thereby the unknown outcomes that were commits.
     fn resolve_reads(&mut self) {
         for (reader, transaction) in self.transactions.iter().enumerate() {
             self.sources_at.push(self.sources.len());
@@ -124,7 +128,7 @@ impl<'h> Index<'h> {
         self.sources_at.push(self.sources.len());
     }
 
-    /// The number of transactions.
+    /// Returns the number of transactions.
     pub(crate) const fn len(&self) -> usize {
         self.transactions.len()
     }
@@ -141,12 +145,12 @@ impl<'h> Index<'h> {
         self.transactions[at].id
     }
 
-    /// Whether a transaction counts as committed.
+    /// Returns true if a transaction counts as committed.
     pub(crate) fn is_committed(&self, at: usize) -> bool {
         self.committed[at]
     }
 
-    /// Where a value comes from.
+    /// Returns the source of a value.
     pub(crate) fn source(&self, key: Key, value: Value) -> Source {
         if value == Value::ABSENT {
             return Source::Initial;
@@ -160,33 +164,33 @@ impl<'h> Index<'h> {
         }
     }
 
-    /// Where the values of a transaction's reads come from, in program order.
+    /// Returns the sources of a transaction's reads, in program order.
     pub(crate) fn sources(&self, reader: usize) -> &[Source] {
         &self.sources[self.sources_at[reader]..self.sources_at[reader + 1]]
     }
 
-    /// What a transaction left in the keys that it wrote, sorted by key.
+    /// Returns the last value that a transaction wrote to each of its keys, sorted by key.
     pub(crate) fn write_set(&self, at: usize) -> &[(Key, Value)] {
         &self.left[self.left_at[at]..self.left_at[at + 1]]
     }
 
-    /// What a transaction left in a key.
+    /// Returns the last value that a transaction wrote to a key, if it wrote the key.
     pub(crate) fn last_write(&self, at: usize, key: Key) -> Option<Value> {
         let set = self.write_set(at);
         set.binary_search_by_key(&key, |(key, _)| *key).ok().map(|place| set[place].1)
     }
 
-    /// A version, by its writer's place.
+    /// Returns a version, given its writer's place.
     pub(crate) fn version(&self, key: Key, value: Value, writer: Option<u32>) -> Version {
         Version { key, value, writer: writer.map(|at| self.id(at as usize)) }
     }
 
-    /// The number of keys that were written.
+    /// Returns the number of keys that were written.
     pub(crate) fn keys_written(&self) -> u64 {
         self.written.chunk_by(|a, b| a.key == b.key).count() as u64
     }
 
-    /// Every version that committed transactions left, key by key: (key, writer).
+    /// Returns every version that a committed transaction left, by key: (key, value, writer).
     pub(crate) fn committed_versions(&self) -> impl Iterator<Item = (Key, Value, u32)> {
         self.written
             .iter()
@@ -240,7 +244,8 @@ fn sorted_writes(
             written.push(Written { key, value, writer, is_last });
         }
     }
-    // The writer is part of the sort, so that of two writers of a value the one logged first comes first.
+    // The writer is part of the sort, so that of two writers of a value the first in the log comes
+    // first.
     written.sort_unstable();
     let twice = written.array_windows().find(|[one, other]| (one.key, one.value) == (other.key, other.value));
     match twice {

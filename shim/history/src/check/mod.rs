@@ -1,36 +1,38 @@
-//! The checker: does a history keep the promises P1 to P4 (and P5, and P8 if asked)?
+//! The checker: it decides whether a history keeps the promises P1 to P5 (and P8 on request).
 //!
-//! Definition. A history is read atomic if there is one total order of its committed transactions, with a virtual
-//! first one that wrote version 0 of every key, such that every transaction comes after those that it read, and
-//! every read of `l` from `B` is the newest write of `l` among the transactions that the reader read anything from.
-//! In the paper's words (section 3): no reader sees `A`'s write of one key together with a version of `l` older
-//! than `A`'s write of `l`.
+//! Definition. A history is read atomic if there is a total order of its committed transactions,
+//! with a virtual first one that wrote version 0 of every key, such that every transaction comes
+//! after those that it read, and every read of `l` from `B` is the newest write of `l` among the
+//! transactions from which the reader read anything. In the paper's words (section 3): no reader
+//! sees `A`'s write of one key together with a version of `l` older than `A`'s write of `l`.
 //!
 //! Method:
 //!
 //! ```text
-//! history ─► index      who wrote what (sorted writes); who counts as committed
+//! history ─► index      the writer of each value (sorted writes); the committed transactions
 //!              │ per reader
-//!              ├► reads        dirty, intermediate, own writes, repeatable; leaves the good reads from others
-//!              ├► constraints  reader saw A, and l of B, and A wrote l too  ⇒  A before B
-//!              │    ├► fractures  against the order that is known: version 0 is the oldest; stamps
-//!              │    └► order      without any order: the constraints as a graph; a cycle is a violation
-//!              ├► session      the same for what the reader's own session committed (option)
-//!              └► staleness    how far behind, as a number
-//!            requests    at most one commit a request; stamps unique
-//!            serial      one order for all of it (option)
+//!              ├► reads        dirty, intermediate, own writes, repeatable; returns the good reads
+//!              │               from other transactions
+//!              ├► constraints  reader saw A, and read l from B, and A wrote l too  ⇒  A before B
+//!              │    ├► fracture   checks them against the known order: version 0 is oldest; stamps
+//!              │    └► order      checks them without an order, as a graph: a cycle is a violation
+//!              ├► session      the same for commits of the reader's own session (option)
+//!              └► staleness    measures how far reads lag behind
+//!            requests    at most one commit per request; stamps unique
+//!            serial      one order of transactions that explains all reads (option)
 //! ```
 //!
-//! The two judgements agree: constraints that stamps satisfy have no cycle. That is asserted. Where some stamps are
-//! missing, what stamps there are join the graph, so that any mixture is judged exactly.
+//! The two checks of constraints agree: constraints that the stamps satisfy have no cycle. This is
+//! asserted. Where only some transactions have stamps, these stamps join the graph, so that every
+//! mixture is decided exactly.
 //!
-//! Cost: sorting, and for each reader and each transaction it read from, the smaller of their read and write sets.
-//! No step is quadratic in the number of transactions.
+//! Cost: sorting; and, for each reader and each transaction that it read from, the size of the
+//! smaller of their read set and write set. No step is quadratic in the number of transactions.
 //!
-//! Lost updates and write skew, which read atomicity allows, are found if serializability is asked for ([`serial`]);
-//! so is the order across transactions of a client.
+//! The check for serializability ([`serial`]) finds lost updates and write skew, which read
+//! atomicity allows.
 
-/// Whether the tests planted this bug in the checker; never so outside of its own unit tests.
+/// Returns true if a unit test planted this bug in the checker; the constant `false` elsewhere.
 macro_rules! planted {
     ($plant:ident) => {{
         #[cfg(test)]
@@ -71,26 +73,27 @@ use staleness::Lags;
 
 use crate::{Counts, History, Outcome, Report, Serializability, Stamps, Violation};
 
-/// Whose reads are checked.
+/// The transactions whose reads are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readers {
-    /// Those of committed transactions: what the promises speak of.
+    /// Committed transactions, to which the promises apply.
     #[default]
     Committed,
-    /// Those of every transaction: also an attempt that will abort must not see fractures while it runs.
+    /// All transactions: an attempt that will abort must not see fractures either while it runs.
     All,
 }
 
-/// What to check beyond the default.
+/// The options of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whose reads are checked.
+    /// The transactions whose reads are checked.
     pub readers: Readers,
-    /// Whether a session must see its own acknowledged commits (P8), in the order in which the history lists them.
-    /// Off by default: without session tokens the shim promises nothing across transactions.
+    /// True to require that a session sees its own acknowledged commits (P8), in the order in which
+    /// the history lists them. False by default: without session tokens the shim promises nothing
+    /// across transactions.
     pub sessions: bool,
-    /// Demands that all committed transactions come to what they would have come to one after the
-    /// other. Off by default: the shim promises it only at the serializable level.
+    /// True to require that the result is as if all committed transactions had run one after the
+    /// other. False by default: the shim promises it only at the serializable level.
     pub serializable: bool,
 }
 
@@ -98,11 +101,12 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If the history is no history: a value written twice, version 0 written, an id used twice. Nothing was checked.
+/// Returns [`Malformed`], without checking anything, if the history is not well formed: a value
+/// written twice, version 0 written, or an id used twice. Fix the logger.
 ///
 /// # Panics
 ///
-/// If the checker contradicts itself, which no history can cause.
+/// Panics if the checker contradicts itself, which no history can cause.
 pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> {
     let index = Index::new(history)?;
     let mut violations = Vec::new();
@@ -115,6 +119,8 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
 
     for reader in 0..index.len() {
         if is_checked(&index, reader, options.readers) {
+            // The scan reports bad reads by themselves and leaves them out of `seen`, so that no
+            // later check reports the same read again.
             let scan = reads::scan(&index, reader, &mut violations);
             reads_checked += scan.reads;
             constraints.add_reader(&index, reader, &scan.seen);
@@ -129,6 +135,8 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
                 own_commits.check(&index, reader, &scan.seen, &mut order, &mut violations);
             }
         }
+        // After the reader's own check, because its commit binds only later transactions. An
+        // unchecked transaction may have committed too.
         if let Some(own_commits) = &mut own_commits {
             own_commits.pass(&index, reader, &mut order);
         }
@@ -138,19 +146,23 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
     fracture::check_later_stamps(&index, &order, &mut violations);
     let cycles = order.cycles(&index, &constraints);
     let stamps = requests::stamps(&index);
+    // With all stamps the two checks must agree. Session order is excluded, because the stamps of a
+    // session need not follow it.
     if stamps == Stamps::All && !options.sessions {
         let explained = violations.iter().any(|found| found.breaks().is_some());
         assert!(
             cycles.is_empty() || explained,
-            "reads that no order of versions explains, and the stamps do: {cycles:?}"
+            "no order of versions explains the reads, but the stamps break no constraint: {cycles:?}"
         );
     }
     violations.extend(cycles.into_iter().map(Violation::Cycle));
+    // Otherwise a violation may follow only from stamps and constraints (or sessions) together.
     if stamps != Stamps::All || options.sessions {
         let broken = violations.iter().filter_map(Violation::breaks).min();
         let cycles = order.stamp_cycles(&index, &constraints, broken);
         violations.extend(cycles.into_iter().map(Violation::Cycle));
     }
+    // Serializability implies the weaker levels, so a violation of one settles it.
     let serializability = match serial {
         None => Serializability::NotAsked,
         Some(_) if violations.iter().any(|found| found.breaks().is_some()) => Serializability::No,
@@ -161,7 +173,7 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
         }
     };
     requests::check(&index, &mut violations);
-    // Grouped by kind; the sort is stable, so within a kind the order of the history stays.
+    // The sort is stable, so each kind keeps the order of the history.
     violations.sort_by_key(kind);
 
     Ok(Report {
@@ -173,16 +185,16 @@ pub fn check(history: &History, options: &Options) -> Result<Report, Malformed> 
     })
 }
 
-/// Whether the reads of a transaction are judged.
+/// Returns true if the reads of a transaction are checked.
 fn is_checked(index: &Index<'_>, reader: usize, readers: Readers) -> bool {
     match readers {
         Readers::Committed => index.is_committed(reader),
-        // Nameless aborted transactions may be several: their reads do not belong together.
+        // A nameless aborted transaction may stand for several, whose reads are unrelated.
         Readers::All => index.transaction(reader).id.number().is_some(),
     }
 }
 
-/// The order in which kinds of violations are reported: the simplest story first.
+/// Returns the position of a violation's kind in a report: the simplest witness comes first.
 const fn kind(violation: &Violation) -> u8 {
     match violation {
         Violation::ThinAirRead { .. } => 0,

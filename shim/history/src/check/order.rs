@@ -1,11 +1,12 @@
-//! The order-free judgement: is there any order of versions that explains the reads?
+//! The check without a known order: it decides whether any order of versions explains the reads.
 //!
-//! Transactions are nodes; an arc says "before in every order". Arcs come from reads (a writer comes before its
-//! readers), from [`constraints`](super::constraints), and from sessions if asked for. There is such an order if and
-//! only if the graph has no cycle. The virtual first transaction is not in the graph: it comes before all, so an arc
-//! into it is a cycle by itself, and [`fracture`](super::fracture) has told it as the fracture that it is.
+//! Transactions are nodes, and an arc means "before, in every order". Arcs come from reads (a
+//! writer comes before its readers), from [`constraints`](super::constraints), and from sessions on
+//! request. Such an order exists if and only if the graph has no cycle. The virtual first
+//! transaction is not in the graph: it comes before all others, so an arc into it is a cycle by
+//! itself, and [`fracture`](super::fracture) has already reported it as a fracture.
 //!
-//! The graph of read committed is a part of the same arcs (and of those for repeated reads).
+//! The graph of read committed has a part of these arcs, and those of repeated reads.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use super::index::Index;
 use super::reads::Seen;
 use crate::{Because, Cycle, Edge, Key, Level, Value, Version};
 
-/// That a transaction read another's write.
+/// The fact that a transaction read a write of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) writer: u32,
@@ -24,18 +25,19 @@ pub(crate) struct Read {
     pub(crate) value: Value,
 }
 
-/// That a session had committed a write to a key, and a later transaction of it read another.
+/// The fact that a session had committed a write of a key, and a later transaction of the session
+/// read another version of the key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionSibling {
     pub(crate) reader: u32,
     /// The session's own last writer of the key.
     pub(crate) own: u32,
     pub(crate) own_value: Value,
-    /// What was read; never version 0.
+    /// The version that was read; never version 0.
     pub(crate) read: Seen,
 }
 
-/// Why an arc is in the graph: a place in one of the lists of [`Order`].
+/// The reason for an arc: an index into one of the lists of [`Order`] or of the constraints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
     Read(usize),
@@ -48,17 +50,17 @@ pub(crate) enum Why {
 /// See the file's head.
 #[derive(Default)]
 pub(crate) struct Order {
-    /// One for each reader and transaction that it read.
+    /// One entry for each pair of a reader and a transaction that it read from.
     reads: Vec<Read>,
-    /// Pairs of transactions that followed each other in a session.
+    /// Pairs of consecutive transactions of a session.
     sessions: Vec<(u32, u32)>,
     session_siblings: Vec<SessionSibling>,
-    /// The scratch of `add_reads`.
+    /// A reused buffer of `add_reads`.
     by_writer: Vec<(u32, Key, Value)>,
 }
 
 impl Order {
-    /// Every writer comes before the reader.
+    /// Adds the rule that every writer comes before the reader.
     pub(crate) fn add_reads(&mut self, reader: usize, seen: &[Seen]) {
         let reader = u32::try_from(reader).expect("the number of transactions was checked");
         self.by_writer.clear();
@@ -69,27 +71,28 @@ impl Order {
         self.reads.extend(reads);
     }
 
-    /// One transaction followed another in their session.
+    /// Adds the rule that one transaction comes before the next one of its session.
     pub(crate) fn add_session(&mut self, before: u32, after: u32) {
         self.sessions.push((before, after));
     }
 
-    /// A session's own write comes before what was read instead.
+    /// Adds the rule that a session's own write comes before the version that was read instead.
     pub(crate) fn add_session_sibling(&mut self, sibling: SessionSibling) {
         self.session_siblings.push(sibling);
     }
 
-    /// Pairs of transactions that followed each other in a session.
+    /// Returns the pairs of consecutive transactions of a session.
     pub(crate) fn sessions(&self) -> &[(u32, u32)] {
         &self.sessions
     }
 
-    /// Who read whom.
+    /// Returns the pairs of a reader and a transaction that it read from.
     pub(crate) fn reads(&self) -> &[Read] {
         &self.reads
     }
 
-    /// A shortest cycle for each knot of transactions that no order can untie.
+    /// Returns a shortest cycle for each strongly connected component: no order of versions
+    /// explains the reads in it.
     pub(crate) fn cycles(&self, index: &Index<'_>, constraints: &Constraints) -> Vec<Cycle> {
         let found = cycle::search(index.len(), self.arcs(constraints, Level::ReadAtomic));
         let has_repeated = constraints.all().iter().any(|constraint| constraint.for_repeated);
@@ -97,7 +100,8 @@ impl Order {
             return Vec::new();
         }
         let weaker = cycle::search(index.len(), self.arcs(constraints, Level::ReadCommitted));
-        // What breaks the weaker level tells the worse story: do not tell it twice.
+        // Breaking the weaker level is worse. Do not report the same component again for the
+        // stronger level.
         let told: BTreeSet<u32> =
             weaker.cycles.iter().flatten().map(|arc| found.component[arc.from as usize]).collect();
         let untold =
@@ -110,9 +114,11 @@ impl Order {
         weaker.chain(untold.map(|arcs| explain(arcs, Level::ReadAtomic))).collect()
     }
 
-    /// A shortest cycle for each knot that only the stamps of some transactions tie, for levels stronger than what is
-    /// known to be broken (`broken`, the weakest such level). Meant for where stamps and constraints cannot be held
-    /// against each other one by one: some stamps are missing, or sessions order transactions, too.
+    /// Returns a shortest cycle for each component that is connected only by the stamps, at levels
+    /// weaker than `broken`, the weakest level that is known to be broken.
+    ///
+    /// It is needed where constraints cannot be compared with stamps one by one, because some
+    /// stamps are missing or sessions order transactions, too.
     pub(crate) fn stamp_cycles(
         &self,
         index: &Index<'_>,
@@ -141,7 +147,7 @@ impl Order {
         Vec::new()
     }
 
-    /// The arcs that a level demands.
+    /// Returns the arcs that a level requires.
     fn arcs(&self, constraints: &Constraints, level: Level) -> Vec<Arc<Why>> {
         let demanded = |constraint: &Constraint| match level {
             Level::Serializable | Level::ReadAtomic => !constraint.for_repeated,
@@ -165,7 +171,7 @@ impl Order {
         arcs
     }
 
-    /// An arc, in words that need no graph.
+    /// Returns a step of a cycle that explains an arc in terms of the history.
     fn explain(&self, index: &Index<'_>, constraints: &Constraints, arc: &Arc<Why>) -> Edge {
         let because = match arc.why {
             Why::Read(at) => {
@@ -197,7 +203,8 @@ impl Order {
     }
 }
 
-/// A chain through all stamped commits. Of those that share a stamp (which is reported elsewhere) one is in it.
+/// Returns a chain of arcs through all stamped commits. Of commits that share a stamp (which is
+/// reported elsewhere) only one is in the chain.
 fn stamp_arcs(index: &Index<'_>) -> Vec<Arc<Why>> {
     let places = (0_u32..).zip(index.transactions());
     let stamped = places.filter(|(at, _)| index.is_committed(*at as usize));
@@ -211,10 +218,11 @@ fn stamp_arcs(index: &Index<'_>) -> Vec<Arc<Why>> {
         .collect()
 }
 
-/// The same cycle with each run along the chain of stamps as one step.
+/// Returns the same cycle with each run of steps along the chain of stamps replaced by one step.
 fn shorten(arcs: &[Arc<Why>]) -> Vec<Arc<Why>> {
     let mut arcs = arcs.to_vec();
-    // Begin with a step that is not of the chain: there is one, or stamps would have no order.
+    // Begin with a step that is not of the chain, so that no run is split between the ends. Such a
+    // step exists, because the chain of stamps alone has no cycle.
     let first = arcs.iter().position(|arc| arc.why != Why::Stamps).expect("the chain of stamps is no ring");
     arcs.rotate_left(first);
     arcs.dedup_by(|next, run| {

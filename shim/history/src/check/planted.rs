@@ -1,50 +1,50 @@
-//! Bugs that the checker's own tests put into it, to prove that they would notice.
+//! Bugs that the checker's own tests plant in it, to prove that the tests would find them.
 //!
-//! Compiled into unit tests only. Elsewhere `planted!(…)` is the constant `false`.
+//! This module is compiled only into unit tests. Elsewhere `planted!(…)` is the constant `false`.
 
 use std::cell::Cell;
 
-/// One bug, named by what the checker would wrongly do.
+/// A planted bug, named after what the checker does wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plant {
-    /// Count unknown outcomes as aborted though somebody read them.
+    /// Counts unknown outcomes as aborted although another transaction read them.
     UnknownIsAborted,
-    /// Take any write of a transaction for its last one.
+    /// Treats any write of a transaction as its last write of the key.
     IntermediateIsLast,
-    /// Forget own writes when a read follows.
+    /// Ignores a transaction's own writes when it reads.
     OwnWriteForgotten,
-    /// Take a read of one's own later write for a read from somebody.
+    /// Accepts a read of the reader's own later write.
     FutureIsFine,
-    /// Let a key change between two reads.
+    /// Accepts a key that changes between two reads.
     RepeatableIgnored,
-    /// Look only at reads that follow the read of the newer transaction.
+    /// Considers only reads after the read of the newer transaction.
     UpperBoundLost,
-    /// Look only at reads that precede the read of the newer transaction.
+    /// Considers only reads before the read of the newer transaction.
     LowerBoundLost,
-    /// Let version 0 pass for newer than everything.
+    /// Treats version 0 as newer than everything.
     AbsentIsNewer,
-    /// Leave out that a writer comes before its readers.
+    /// Omits that a writer comes before its readers.
     ReadEdgesLost,
-    /// Find only cycles of two.
+    /// Finds only cycles of two.
     LongCyclesMissed,
-    /// Look only at one other key of each transaction that was seen.
+    /// Considers only some of the other keys of each transaction that was seen.
     OneSiblingOnly,
-    /// Judge by stamps only where the newer transaction was seen first.
+    /// Compares stamps only where the newer transaction was seen first.
     StampsOneWay,
-    /// Do not look whether a stamp precedes what was read.
+    /// Does not check that a reader's stamp is later than the stamps of what it read.
     LaterStampsFine,
-    /// Do not let the stamps of some transactions into the graph.
+    /// Leaves the stamps of a partly stamped history out of the graph.
     StampChainLost,
-    /// Forget what a session committed.
+    /// Ignores the earlier commits of a session.
     OwnCommitsForgotten,
-    /// Forget in which order a session ran.
+    /// Ignores the order of a session's transactions.
     SessionOrderLost,
-    /// Leave out that a reader comes before whoever replaced what it read.
+    /// Omits that a reader comes before the transaction that replaced what it read.
     AntiDependencyLost,
 }
 
 impl Plant {
-    /// Every bug.
+    /// All bugs.
     pub(crate) const ALL: [Self; 17] = [
         Self::UnknownIsAborted,
         Self::IntermediateIsLast,
@@ -70,12 +70,12 @@ thread_local! {
     static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
 }
 
-/// Whether this thread's checker has the bug.
+/// Returns true if the bug is planted for the checks of this thread.
 pub(crate) fn is_planted(plant: Plant) -> bool {
     PLANTED.get() == Some(plant)
 }
 
-/// Runs `body` with a bug planted.
+/// Runs `body` with a bug planted for this thread.
 pub(crate) fn with<T>(plant: Plant, body: impl FnOnce() -> T) -> T {
     PLANTED.set(Some(plant));
     let result = body();

@@ -1,41 +1,42 @@
-//! One transaction's reads, one by one: P3 and P4.
+//! The checks of a transaction's reads one by one: P3 and P4.
 //!
-//! A read that breaks one of these is reported once, and left out of all that follows: the fracture that a dirty
-//! read also makes would tell nobody more.
+//! A read that breaks one of these is reported once and left out of all later checks: the fracture
+//! that a dirty read also causes would give no new information.
 
 use std::collections::BTreeMap;
 
 use super::index::{Index, Source};
 use crate::{Key, Operation, Value, Version, Violation};
 
-/// A run of reads of one key that returned one committed version of another transaction (or version 0).
+/// A run of consecutive reads of one key that returned the same committed version of another
+/// transaction (or version 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) key: Key,
     pub(crate) value: Value,
-    /// The place of the writer; none for version 0.
+    /// The place of the writer; `None` for version 0.
     pub(crate) writer: Option<u32>,
     /// The place of the run's first read in the transaction.
     pub(crate) first: usize,
     /// The place of the run's last read in the transaction.
     pub(crate) last: usize,
-    /// Whether this is the version that the transaction got when it first read the key. Not so: the read was not
-    /// repeatable.
+    /// True if the writer is the one that the transaction's first read of the key returned. If
+    /// false, the read was not repeatable.
     pub(crate) is_first: bool,
 }
 
 impl Seen {
-    /// As a version.
+    /// Returns the version that was read.
     pub(crate) fn version(&self, index: &Index<'_>) -> Version {
         index.version(self.key, self.value, self.writer)
     }
 }
 
-/// What is left of a transaction's reads.
+/// The result of the checks of a transaction's reads.
 pub(crate) struct Scan {
-    /// Good reads of others' versions, sorted by key, then by time.
+    /// The good reads of versions of other transactions, sorted by key, then by time.
     pub(crate) seen: Vec<Seen>,
-    /// All reads, good or bad.
+    /// The number of all reads, good or bad.
     pub(crate) reads: u64,
 }
 
@@ -75,7 +76,10 @@ pub(crate) fn scan(index: &Index<'_>, reader: usize, violations: &mut Vec<Violat
     Scan { seen, reads: index.sources(reader).len() as u64 }
 }
 
-/// Whether one read may return what it did: from whom (none inside: version 0), or from the transaction itself.
+/// Checks one read, given the transaction's own last write of the key before it.
+///
+/// Returns `Some(writer)` for a good read from another transaction, where `writer` is `None` for
+/// version 0; and `None` for a good read of the transaction's own write.
 fn judge(
     index: &Index<'_>,
     reader: usize,
@@ -119,7 +123,7 @@ fn judge(
     }
 }
 
-/// Reports each key that was read in more than one version, once.
+/// Reports each key that was read in more than one version once, and sets `is_first`.
 fn check_repeatable(index: &Index<'_>, reader: usize, seen: &mut [Seen], violations: &mut Vec<Violation>) {
     for key in seen.chunk_by_mut(|a, b| a.key == b.key) {
         let [first, others @ ..] = key else { unreachable!("a chunk is not empty") };

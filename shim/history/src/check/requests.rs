@@ -1,9 +1,10 @@
-//! What concerns transactions as a whole: one commit a request (P5), one stamp a commit.
+//! The checks of whole transactions: at most one commit per request (P5), and unique stamps.
 
 use super::index::Index;
 use crate::{Stamps, Violation};
 
-/// Reports requests that committed twice, and stamps that two commits share: each against the first of them.
+/// Reports requests that committed more than once and stamps that commits share. Each repetition is
+/// reported together with the first occurrence.
 pub(crate) fn check(index: &Index<'_>, violations: &mut Vec<Violation>) {
     let committed = || (0..index.len()).filter(|at| index.is_committed(*at));
     let requests = committed().filter_map(|at| Some((index.transaction(at).request?, at)));
@@ -18,7 +19,7 @@ pub(crate) fn check(index: &Index<'_>, violations: &mut Vec<Violation>) {
     }
 }
 
-/// How much of the order of versions is known.
+/// Returns the share of the writing transactions that have a stamp.
 pub(crate) fn stamps(index: &Index<'_>) -> Stamps {
     let writers =
         || (0..index.len()).filter(|at| index.is_committed(*at) && !index.write_set(*at).is_empty());
@@ -32,7 +33,8 @@ pub(crate) fn stamps(index: &Index<'_>) -> Stamps {
     }
 }
 
-/// Everything that is carried more than once: what, who first, who again.
+/// Returns every repetition of an item: the item, the place of its first carrier, and the place of
+/// the repetition.
 fn repeated<T: Copy + Ord>(mut carried: Vec<(T, usize)>) -> Vec<(T, usize, usize)> {
     carried.sort_unstable();
     let mut repeated = Vec::new();

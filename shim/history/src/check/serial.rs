@@ -1,23 +1,27 @@
-//! Serializability, if asked for: is there one order of all committed transactions in which every read returns the
-//! newest write before it?
+//! The check for serializability, on request: it decides whether there is one order of all
+//! committed transactions in which every read returns the newest write before it.
 //!
-//! The order of versions of a key is that of its writers' stamps, where they have stamps; the order of transactions
-//! is free otherwise. Transactions are nodes, an arc says "before in every such order":
+//! The versions of a key are in the order of their writers' stamps, where these have stamps;
+//! otherwise the order of transactions is free. Transactions are nodes, and an arc means "before,
+//! in every such order":
 //!
 //! * a writer comes before its readers;
 //! * of two stamped writers of a key, the one with the lower stamp comes first;
-//! * a reader of a version comes before whoever replaced it (the *anti-dependency*).
+//! * a reader of a version comes before the transaction that replaced the version (the
+//!   *anti-dependency*).
 //!
-//! A cycle is a violation, and a shortest one is its witness: a lost update is a cycle of two anti-dependencies.
+//! A cycle is a violation, and a shortest one is its witness: for example, a lost update is a cycle
+//! of two anti-dependencies.
 //!
-//! Without stamps it is not known who replaced a version. For a read of `w`'s version and another writer `x` of the
-//! key, either `x` comes before `w` or the reader before `x`. Where the arcs so far exclude the one, the other is an
-//! arc; this is repeated until nothing changes. It is sound, and what is left open can be open for good: deciding it
-//! is NP-complete (Papadimitriou 1979). So there are three verdicts. *Yes* is given only for an order that was found
-//! and tried out, read by read.
+//! Without stamps, the transaction that replaced a version is not known. For a read of `w`'s
+//! version by `r`, and another writer `x` of the key, either `x` comes before `w`, or `r` comes
+//! before `x`. If the known arcs exclude one of these, the other becomes an arc; this is repeated
+//! until nothing changes. The method is sound but incomplete, since the decision is NP-complete
+//! (Papadimitriou 1979). So there are three verdicts, and *yes* is given only for an order that was
+//! found and verified read by read.
 //!
-//! Cost: with stamps, sorting. Without, a transitive closure for each round, in bits; that is done for up to
-//! [`CLOSURE_LEN_MAX`] transactions.
+//! Cost: with stamps, sorting. Without stamps, a transitive closure of bits for each round, for at
+//! most [`CLOSURE_LEN_MAX`] transactions.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -27,10 +31,10 @@ use super::index::Index;
 use super::reads::Seen;
 use crate::{Because, Cycle, Edge, Key, Level, Serializability, Stamp, Value};
 
-/// The most committed transactions for which is worked out who must have replaced what; a closure of so many takes
-/// 2 MiB.
+/// The maximum number of committed transactions for which alternatives are decided. A closure of
+/// that number takes 2 MiB.
 const CLOSURE_LEN_MAX: usize = 4096;
-/// The most alternatives that are kept to be decided.
+/// The maximum number of alternatives that are kept to be decided.
 const OPEN_LEN_MAX: usize = 1 << 20;
 
 /// A good read of a committed transaction.
@@ -39,34 +43,36 @@ struct Read {
     reader: u32,
     key: Key,
     value: Value,
-    /// `None`: version 0.
+    /// The place of the writer; `None` for version 0.
     writer: Option<u32>,
 }
 
-/// Either `other` comes before the writer that was read, or the reader before `other`.
+/// An undecided alternative: `other` comes before the writer that was read, or after the reader.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// The place of the read.
+    /// The index of the read.
     read: usize,
     /// Another writer of the key.
     other: u32,
-    /// The value that this one left in the key.
+    /// The last value that `other` wrote to the key.
     value: Value,
 }
 
-/// The reason for an arc. The order is that of preference, where there are several.
+/// The reason for an arc. If an arc has several, the smallest in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
-    /// The later one read the earlier one: the place of the read.
+    /// The later transaction read from the earlier one, in the read with this index.
     Read(usize),
-    /// Both wrote this key.
+    /// Both wrote this key, and the earlier one has the lower stamp.
     Versions(Key),
-    /// The earlier one read a version that the later one replaced: the place of the read, and what the later one
-    /// wrote.
+    /// The earlier transaction read a version that the later one replaced: the index of the read,
+    /// and the value that the later one wrote.
     Replaced(usize, Value),
-    /// The later one was read although the earlier one had written the key, and came before the reader.
+    /// A reader read the key from the later transaction, although the earlier one had written it
+    /// and comes before the reader: the index of the read, and the value that the earlier one
+    /// wrote.
     Hidden(usize, Value),
-    /// The one followed the other in their session.
+    /// The later transaction followed the earlier one in their session.
     Session,
 }
 
@@ -77,15 +83,16 @@ pub(crate) struct Serial {
     reads: Vec<Read>,
 }
 
-/// The writers of a key, each with what it left there, by stamp; those without a stamp come last. Of those that share
-/// a stamp (which is reported elsewhere) one has it here.
+/// The writers of a key, each with the last value that it wrote, sorted by stamp; writers without a
+/// stamp come last. Of writers that share a stamp (which is reported elsewhere) only one keeps it.
 struct Writers {
     all: Vec<(Option<Stamp>, u32, Value)>,
     stamped_len: usize,
 }
 
 impl Serial {
-    /// Adds the good reads of a committed transaction. Transactions come in the order of the history.
+    /// Adds the good reads of a committed transaction. Transactions come in the order of the
+    /// history.
     pub(crate) fn add_reader(&mut self, reader: usize, seen: &[Seen]) {
         let reader = u32::try_from(reader).expect("the number of transactions was checked");
         assert!(self.reads.last().is_none_or(|last| last.reader < reader), "readers come in order");
@@ -93,11 +100,13 @@ impl Serial {
         self.reads.extend(seen.iter().filter(|seen| seen.is_first).map(read));
     }
 
-    /// Judges a history that is read atomic. `sessions` are pairs of transactions that followed each other.
+    /// Checks a history that is read atomic. `sessions` are the pairs of consecutive transactions
+    /// of a session. Returns the verdict, with shortest cycles if it is *no*.
     pub(crate) fn judge(&self, index: &Index<'_>, sessions: &[(u32, u32)]) -> (Serializability, Vec<Cycle>) {
         let writers = writers(index);
         let mut arcs = self.known_arcs(index, &writers);
         arcs.extend(sessions.iter().map(|&(from, to)| Arc { from, to, why: Why::Session }));
+        // Decide what the known arcs imply, and look for a cycle among all arcs found.
         let open = self.open(index, &writers);
         let is_complete = open.len() <= OPEN_LEN_MAX && self.decide(index, &mut arcs, open);
         let found = cycle::search(index.len(), arcs.clone());
@@ -108,17 +117,20 @@ impl Serial {
             };
             return (Serializability::No, found.cycles.iter().map(explain).collect());
         }
+        // No cycle: any order that agrees with the arcs is a candidate, and the reads decide. If no
+        // alternative is open, every such order must explain them.
         let explains = self.explains(index, &order(index, &arcs));
         assert!(
             explains || !is_complete || planted!(AntiDependencyLost),
-            "all is decided, and no order does"
+            "every alternative is decided, but the order that was found does not explain the reads"
         );
         (if explains { Serializability::Yes } else { Serializability::Unknown }, Vec::new())
     }
 
-    /// The arcs that need no deduction.
+    /// Returns the arcs that follow directly from reads and stamps.
     fn known_arcs(&self, index: &Index<'_>, writers: &BTreeMap<Key, Writers>) -> Vec<Arc<Why>> {
         let mut arcs = Vec::new();
+        // The stamped writers of each key, in a chain: the rest of their order is transitive.
         for (&key, of_key) in writers {
             let chain = of_key.stamped().array_windows();
             arcs.extend(chain.map(|[(_, from, _), (_, to, _)]| Arc {
@@ -132,7 +144,8 @@ impl Serial {
                 arcs.push(Arc { from, to: read.reader, why: Why::Read(at) });
             }
             let Some(of_key) = writers.get(&read.key) else { continue };
-            // The next one by stamp; those that follow it are behind it in the chain.
+            // The reader comes before the next writer by stamp; later ones follow that one in the
+            // chain.
             let next = match read.writer {
                 None => of_key.stamped().first(),
                 Some(writer) => {
@@ -140,6 +153,7 @@ impl Serial {
                     place.and_then(|place| of_key.stamped().get(place + 1))
                 }
             };
+            // A reader of version 0 comes before every writer of the key, with or without a stamp.
             let unstamped = if read.writer.is_none() { of_key.unstamped() } else { &[] };
             for &(_, to, value) in next.into_iter().chain(unstamped) {
                 if to != read.reader && !planted!(AntiDependencyLost) {
@@ -150,12 +164,13 @@ impl Serial {
         arcs
     }
 
-    /// The alternatives that stamps leave open; one more than [`OPEN_LEN_MAX`] at most.
+    /// Returns the alternatives that the stamps leave open, at most [`OPEN_LEN_MAX`] and one more.
     fn open(&self, index: &Index<'_>, writers: &BTreeMap<Key, Writers>) -> Vec<Open> {
         let mut open = Vec::new();
         for (at, read) in self.reads.iter().enumerate() {
             let (Some(writer), Some(of_key)) = (read.writer, writers.get(&read.key)) else { continue };
             let is_placed = of_key.place(index, writer).is_some();
+            // Between two stamped writers the stamps decide.
             let others = if is_placed { of_key.unstamped() } else { &of_key.all };
             for &(_, other, value) in others {
                 if other != writer && other != read.reader {
@@ -169,7 +184,8 @@ impl Serial {
         open
     }
 
-    /// Adds arcs for alternatives of which one is excluded. Returns true if none is left open.
+    /// Decides alternatives one side of which the known arcs exclude, and adds an arc for the other
+    /// side. Returns true if no alternative is left open.
     fn decide(&self, index: &Index<'_>, arcs: &mut Vec<Arc<Why>>, mut open: Vec<Open>) -> bool {
         while !open.is_empty() {
             let Some(closure) = Closure::new(index, arcs) else { return false };
@@ -187,10 +203,11 @@ impl Serial {
                     arcs.push(Arc { from: other, to: writer, why: Why::Hidden(at, value) });
                     false
                 } else {
-                    // Whichever is known holds already.
+                    // If one side is known to hold, the alternative needs no arc.
                     !(before(other, writer) || before(reader, other))
                 }
             });
+            // New arcs may decide further alternatives; without new arcs another round is useless.
             if arcs.len() == known {
                 break;
             }
@@ -198,7 +215,7 @@ impl Serial {
         open.is_empty()
     }
 
-    /// Tries an order out: does every read return the newest write before its reader?
+    /// Returns true if every read returns the newest write before its reader in the given order.
     fn explains(&self, index: &Index<'_>, order: &[u32]) -> bool {
         let mut newest: BTreeMap<Key, u32> = BTreeMap::new();
         order.iter().all(|&at| {
@@ -210,7 +227,7 @@ impl Serial {
         })
     }
 
-    /// An arc, in words that need no graph.
+    /// Returns a step of a cycle that explains an arc in terms of the history.
     fn explain(&self, index: &Index<'_>, arc: &Arc<Why>) -> Edge {
         let version = |read: Read| index.version(read.key, read.value, read.writer);
         let because = match arc.why {
@@ -245,7 +262,7 @@ impl Writers {
         &self.all[self.stamped_len..]
     }
 
-    /// The place of a writer among those with a stamp.
+    /// Returns the index of a writer among those with a stamp, if it has one.
     fn place(&self, index: &Index<'_>, writer: u32) -> Option<usize> {
         let stamp = index.transaction(writer as usize).stamp;
         stamp?;
@@ -254,7 +271,7 @@ impl Writers {
     }
 }
 
-/// The committed writers of every key.
+/// Returns the committed writers of every key.
 fn writers(index: &Index<'_>) -> BTreeMap<Key, Writers> {
     let mut writers: BTreeMap<Key, Writers> = BTreeMap::new();
     for (key, value, writer) in index.committed_versions() {
@@ -262,6 +279,7 @@ fn writers(index: &Index<'_>) -> BTreeMap<Key, Writers> {
         of_key.all.push((index.transaction(writer as usize).stamp, writer, value));
     }
     for Writers { all, stamped_len } in writers.values_mut() {
+        // Let only the first of several writers with the same stamp keep it.
         all.sort_unstable();
         let mut taken = None;
         for of in all.iter_mut() {
@@ -274,7 +292,8 @@ fn writers(index: &Index<'_>) -> BTreeMap<Key, Writers> {
     writers
 }
 
-/// The committed transactions in an order that keeps to the arcs, which have no cycle; by the history otherwise.
+/// Returns the committed transactions in an order that agrees with the arcs, which have no cycle.
+/// Where the arcs leave a choice, the order is that of the history.
 fn order(index: &Index<'_>, arcs: &[Arc<Why>]) -> Vec<u32> {
     let mut before = vec![0_u32; index.len()];
     let mut out: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -300,16 +319,17 @@ fn order(index: &Index<'_>, arcs: &[Arc<Why>]) -> Vec<u32> {
     order
 }
 
-/// The transactions to which each one leads, in bits.
+/// The transitive closure of the arcs, as a matrix of bits.
 struct Closure {
     /// The number of each transaction among the committed ones.
     number: Vec<usize>,
-    /// For each number: a row of bits, of what it leads to.
+    /// The row of bits of each number: a bit is set for each transaction that can be reached.
     rows: Vec<Vec<u64>>,
 }
 
 impl Closure {
-    /// `None` if there are too many transactions, or if there is a cycle, which tells more.
+    /// Builds the closure. Returns `None` if there are too many transactions, or if the arcs have a
+    /// cycle, which decides the check anyway.
     fn new(index: &Index<'_>, arcs: &[Arc<Why>]) -> Option<Closure> {
         let mut number = vec![usize::MAX; index.len()];
         let committed: Vec<usize> = (0..index.len()).filter(|at| index.is_committed(*at)).collect();
@@ -323,6 +343,7 @@ impl Closure {
             out[number[arc.from as usize]].push(number[arc.to as usize]);
             into[number[arc.to as usize]] += 1;
         }
+        // Topological order; transactions on or behind a cycle are missing from it.
         let mut sorted: Vec<usize> = (0..committed.len()).filter(|nth| into[*nth] == 0).collect();
         let mut next = 0;
         while let Some(&from) = sorted.get(next) {
@@ -337,6 +358,7 @@ impl Closure {
         if sorted.len() < committed.len() {
             return None;
         }
+        // In reverse order, so that the rows of all successors are complete.
         let mut rows = vec![Vec::new(); committed.len()];
         for &from in sorted.iter().rev() {
             let mut row = vec![0; committed.len().div_ceil(64)];
@@ -349,7 +371,7 @@ impl Closure {
         Some(Closure { number, rows })
     }
 
-    /// Returns true if there is a way from one transaction to the other.
+    /// Returns true if the arcs lead from `from` to `to`.
     fn leads(&self, from: u32, to: u32) -> bool {
         let (from, to) = (self.number[from as usize], self.number[to as usize]);
         self.rows[from][to / 64] >> (to % 64) & 1 == 1

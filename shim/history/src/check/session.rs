@@ -1,7 +1,7 @@
-//! P8, if asked for: a session sees what it committed before, whole, and nothing older in its place.
+//! The check of P8, on request: a session sees its earlier commits as a whole, or newer versions.
 //!
-//! Binding are acknowledged commits only: a client holds no token of a commit that it does not know of. The order of
-//! a session is the order of the history.
+//! Only acknowledged commits count, because a client has no token of a commit that it does not know
+//! about. The order of a session is the order of the history.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::order::{Order, SessionSibling};
 use super::reads::Seen;
 use crate::{Key, Outcome, SessionId, Value, Violation};
 
-/// What each session committed so far, while the history is read from its beginning.
+/// The commits of each session so far, while the check goes through the history from its beginning.
 pub(crate) struct OwnCommits {
     /// The last acknowledged transaction of a session.
     last: BTreeMap<SessionId, u32>,
@@ -23,7 +23,7 @@ impl OwnCommits {
         Self { last: BTreeMap::new(), wrote: BTreeMap::new() }
     }
 
-    /// Checks a reader against what its session committed before.
+    /// Checks a reader's good reads against the earlier commits of its session.
     pub(crate) fn check(
         &self,
         index: &Index<'_>,
@@ -38,6 +38,7 @@ impl OwnCommits {
             if read.writer == Some(own) || planted!(OwnCommitsForgotten) {
                 continue;
             }
+            // Version 0 is older than any commit; otherwise the stamps decide, if both are known.
             let is_older = read.writer.is_none_or(|writer| {
                 let stamps =
                     (index.transaction(writer as usize).stamp, index.transaction(own as usize).stamp);
@@ -50,6 +51,8 @@ impl OwnCommits {
                     read: read.version(index),
                 });
             }
+            // In any case the own commit comes before the version read. Without stamps, only a
+            // cycle can disprove that.
             if read.writer.is_some() {
                 let reader = u32::try_from(reader).expect("the number of transactions was checked");
                 order.add_session_sibling(SessionSibling { reader, own, own_value, read: *read });
@@ -57,7 +60,7 @@ impl OwnCommits {
         }
     }
 
-    /// Goes past a transaction: what it committed binds those that follow.
+    /// Passes a transaction: if it committed, the later transactions of its session must see that.
     pub(crate) fn pass(&mut self, index: &Index<'_>, at: usize, order: &mut Order) {
         let transaction = index.transaction(at);
         if transaction.outcome != Outcome::Committed {

@@ -1,14 +1,15 @@
-//! How far reads lag behind: a number, no verdict.
+//! The measurement of staleness. It is a number, not a verdict.
 //!
-//! A read of a version is stale by the time for which a newer version had been acknowledged when the reader began.
-//! Both times must come from one clock; a reader's begin (not the single read's) is what the log has, so the number
-//! is a lower bound. "Newer" means acknowledged later: stamps order versions, but only times tell how long ago.
+//! The lag of a read is the time from the acknowledgement of the first newer version to the
+//! reader's begin. Both times must come from the same clock. The log has the begin of the reader,
+//! not of the single read, so the lag is a lower bound. "Newer" means acknowledged later: stamps
+//! order versions, but only times show how long ago a version was superseded.
 
 use super::index::Index;
 use super::reads::Seen;
 use crate::{Key, Staleness};
 
-/// A version of a key and when it was acknowledged.
+/// A version of a key and the time of its acknowledgement.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Acknowledged {
     key: Key,
@@ -16,9 +17,9 @@ struct Acknowledged {
     writer: u32,
 }
 
-/// Collects the lag of every read.
+/// The lags of reads so far.
 pub(crate) struct Lags {
-    /// Sorted.
+    /// All acknowledged versions, sorted.
     versions: Vec<Acknowledged>,
     lags_ms: Vec<u64>,
     stale: u64,
@@ -36,10 +37,11 @@ impl Lags {
         Self { versions, lags_ms: Vec::new(), stale: 0, max_versions: 0 }
     }
 
-    /// Adds a reader's good reads, if it is known when it began.
+    /// Adds a reader's good reads, if the time of its begin is known.
     pub(crate) fn add_reader(&mut self, index: &Index<'_>, reader: usize, seen: &[Seen]) {
         let Some(begin_ms) = index.transaction(reader).begin_ms else { return };
         for read in seen {
+            // The versions of the key that were acknowledged when the reader began.
             let start = self.versions.partition_point(|version| version.key < read.key);
             let known = self.versions[start..]
                 .partition_point(|version| version.key == read.key && version.commit_ms <= begin_ms);
@@ -52,7 +54,7 @@ impl Lags {
         }
     }
 
-    /// The distribution; none if nothing could be measured.
+    /// Returns the distribution, or `None` if nothing could be measured.
     pub(crate) fn summary(mut self) -> Option<Staleness> {
         self.lags_ms.sort_unstable();
         let max_ms = *self.lags_ms.last()?;
@@ -69,8 +71,9 @@ impl Lags {
     }
 }
 
-/// Those of the versions known at the reader's begin (of one key, by time) that are newer than the one it read; none
-/// if that cannot be said.
+/// Returns the versions of a key that are newer than the one that was read. `known` are the
+/// versions acknowledged at the reader's begin, sorted by time. Returns `None` if the time of the
+/// version that was read is not known.
 fn newer_than<'v>(
     index: &Index<'_>,
     known: &'v [Acknowledged],

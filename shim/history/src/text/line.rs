@@ -1,14 +1,18 @@
-//! One line of text, taken apart. Bytes, not characters: any file may be given to the parser, and none may break it.
+//! The syntax of one line.
+//!
+//! The parser works on bytes, not characters: any file may be given to it, and none may make it
+//! panic.
 
 use std::io::{BufRead, Read};
 
 use super::error::Problem;
 use crate::{Key, RequestId, SessionId, Stamp, TransactionId, Value};
 
-/// Bytes of the longest line: room for a story in a comment. A longer one is not worth the memory.
+/// The length of the longest line, in bytes: room for a long comment. The bound keeps a file
+/// without line ends from filling the memory.
 pub(super) const LEN_MAX: usize = 64 * 1024;
 
-/// What a text says on one line.
+/// The contents of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A blank line or a comment.
@@ -19,14 +23,14 @@ pub(super) enum Line {
         key: Key,
         value: Value,
         session: SessionId,
-        /// None: aborted.
+        /// The transaction, or `None` if it aborted.
         transaction: Option<TransactionId>,
     },
     /// A directive and the transaction that it is about.
     Directive(TransactionId, Directive),
 }
 
-/// What a directive says.
+/// A directive, without its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Directive {
     Unknown,
@@ -39,7 +43,7 @@ pub(super) enum Directive {
 }
 
 impl Directive {
-    /// Its word.
+    /// Returns the word that begins the directive.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -53,11 +57,11 @@ impl Directive {
     }
 }
 
-/// Reads the next line into `buffer`, without its end; false at the end of the text.
+/// Reads the next line into `buffer`, without its end. Returns false at the end of the text.
 pub(super) fn read(text: &mut impl BufRead, buffer: &mut Vec<u8>) -> Result<bool, Problem> {
     buffer.clear();
     let max = u64::try_from(LEN_MAX).expect("a small constant");
-    // One byte more for the line's end.
+    // One more byte for the line's end.
     let len = text.take(max + 1).read_until(b'\n', buffer)?;
     if buffer.last() == Some(&b'\n') {
         buffer.pop();
@@ -67,7 +71,7 @@ pub(super) fn read(text: &mut impl BufRead, buffer: &mut Vec<u8>) -> Result<bool
     Ok(len > 0)
 }
 
-/// Takes a line apart.
+/// Parses a line.
 pub(super) fn parse(line: &[u8]) -> Result<Line, Problem> {
     let line = line.trim_ascii();
     match line {
@@ -111,6 +115,7 @@ fn parse_directive(directive: &[u8]) -> Result<Line, Problem> {
         b"session" => ("session", "#@ session TRANSACTION SESSION"),
         _ => return Err(Problem::UnknownDirective(excerpt(word))),
     };
+    // The words of the usage, without "#@" and the directive itself.
     let expected = usage.split(' ').count() - 2;
     let (transaction, number, more) = (words.next(), words.next(), words.count());
     let found = usize::from(transaction.is_some()) + usize::from(number.is_some()) + more;
@@ -149,7 +154,7 @@ fn narrow(number: u128) -> u64 {
     u64::try_from(number).expect("the bound that was parsed with fits")
 }
 
-/// A number of digits only: no sign, no underscores.
+/// Parses a number that consists of digits only, without a sign or underscores.
 fn parse_number(field: &'static str, text: &[u8], max: u128) -> Result<u128, Problem> {
     let digits = text.trim_ascii();
     let number = digits.iter().try_fold(0_u128, |number, digit| {
@@ -162,7 +167,7 @@ fn parse_number(field: &'static str, text: &[u8], max: u128) -> Result<u128, Pro
     }
 }
 
-/// The beginning of something wrong, to be shown.
+/// Returns the beginning of `bytes`, to be shown in an error message.
 fn excerpt(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 60;
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_MAX)]);

@@ -1,4 +1,4 @@
-//! The text format: one operation a line.
+//! The text format: one operation per line.
 //!
 //! ```text
 //! # Anything after '#' is a comment; blank lines are skipped.
@@ -9,33 +9,36 @@
 //! #@ unknown 7      whether transaction 7 committed is not known
 //! ```
 //!
-//! (Without the explanations on the right: a line holds one operation, and nothing else.)
+//! (A real file does not have the explanations on the right: a line holds one operation and nothing
+//! else.)
 //!
-//! `w(key,value,session,transaction)` and `r(…)`, all integers that are not negative, the transaction -1 if it
-//! aborted; a transaction's operations in program order, in lines that need not be neighbours. Public isolation
-//! checkers read the same lines (Plume, AWDIT, PolySI). They have no comments and no unknown outcomes, so what goes
-//! to them is written by [`write_plain`].
+//! Operations are `w(key,value,session,transaction)` and `r(…)`. All fields are non-negative
+//! integers, but the transaction is -1 if it aborted. The operations of a transaction are in
+//! program order, in lines that need not be adjacent. Public isolation checkers (Plume, AWDIT,
+//! PolySI) read the same lines, but know no comments and no unknown outcomes: use [`write_plain`]
+//! for them.
 //!
 //! # Directives
 //!
-//! A line that begins with `#@` is a directive, and a mistake in it is an error (in a comment, nothing is). They say
-//! what the operations cannot, and may stand anywhere in the file unless said otherwise:
+//! A line that begins with `#@` is a directive. A mistake in a directive is an error, unlike one in
+//! a comment. Directives express what operations cannot, and may be anywhere in the file unless the
+//! table says otherwise:
 //!
 //! | directive | meaning |
 //! |---|---|
-//! | `#@ unknown T` | the outcome of T is not known: it counts as committed if and only if somebody read it |
-//! | `#@ aborted T S` | from here on, the operations of session S with transaction -1 are those of T |
+//! | `#@ unknown T` | the outcome of T is unknown: it counts as committed if it was read |
+//! | `#@ aborted T S` | from here on, operations of session S with transaction -1 belong to T |
 //! | `#@ stamp T N` | N (up to 128 bits) is T's place in the order of versions |
 //! | `#@ request T N` | T is an attempt of request N |
 //! | `#@ began T MS` | T began at that time, in milliseconds |
 //! | `#@ committed T MS` | T's commit was acknowledged at that time, in milliseconds |
 //! | `#@ session T S` | T is a transaction of session S, even if it has no operations |
 //!
-//! Without `#@ aborted`, all aborted operations of a session are taken for one nameless transaction; its reads are
-//! never judged, since they may be several transactions' reads.
+//! Without `#@ aborted`, all aborted operations of a session are attributed to one nameless
+//! transaction. Its reads are never checked, because they may be reads of several transactions.
 //!
-//! Value 0 is reserved for what was never written: a write of it is refused. A generator's first transaction that
-//! writes it to every key says nothing, and is to be left out.
+//! Value 0 is reserved for keys that were never written, so the parser rejects a write of it. If a
+//! generator starts with a transaction that writes 0 to every key, leave that transaction out.
 
 mod error;
 mod line;

@@ -1,7 +1,7 @@
-//! From text to a history, line by line, in one pass.
+//! The parser of the text format. It works line by line, in one pass.
 //!
-//! Memory is the history's own, a table of transactions, and 24 bytes a write to find values that are written twice.
-//! Never panics, whatever the bytes.
+//! Its memory is that of the history, a table of transactions, and 24 bytes per write to find
+//! values that are written twice. It never panics, for any bytes.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -10,12 +10,13 @@ use super::error::{ParseError, Problem};
 use super::line::{self, Directive, Line};
 use crate::{History, Key, Outcome, SessionId, Transaction, TransactionId, Value};
 
-/// Reads a history.
+/// Parses a history.
 ///
 /// # Errors
 ///
-/// With the number of the first line that is wrong, and why. (Values written twice and directives without a
-/// transaction are found at the end, but name their line, too.)
+/// Returns a [`ParseError`] with the number of the first wrong line and the problem, if the text is
+/// not a history or cannot be read. Values that are written twice, and directives whose transaction
+/// has no operations, are found only at the end, but are reported with their line, too.
 pub fn parse(mut text: impl BufRead) -> Result<History, ParseError> {
     let mut parser = Parser::default();
     let mut buffer = Vec::new();
@@ -30,24 +31,26 @@ pub fn parse(mut text: impl BufRead) -> Result<History, ParseError> {
     }
 }
 
-/// What is known of a transaction besides its content.
+/// The parser's state of a transaction, besides its contents.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// Its place in the history.
+    /// The place in the history.
     place: usize,
-    /// If only directives speak of it so far: the line of the first.
+    /// The line of the first directive that names the transaction, as long as no operation and no
+    /// `session` or `aborted` directive has declared it.
     undeclared: Option<u64>,
 }
 
 #[derive(Default)]
 struct Parser {
-    /// The line at hand, counted from 1.
+    /// The current line, counted from 1.
     line: u64,
     transactions: Vec<Transaction>,
     entries: BTreeMap<TransactionId, Entry>,
-    /// The transaction of the operation before: the next one is likely of the same.
+    /// The transaction of the previous operation, cached because the next operation is likely to be
+    /// of the same one.
     last: Option<(TransactionId, usize)>,
-    /// Whose are the operations of a session with transaction -1.
+    /// The transaction to which operations with transaction -1 belong, for each session.
     aborting: BTreeMap<SessionId, TransactionId>,
     /// Every write, with its line.
     writes: Vec<(Key, Value, u64)>,
@@ -82,7 +85,7 @@ impl Parser {
         Ok(())
     }
 
-    /// The place of a transaction that an operation or a `session` directive names.
+    /// Returns the place of the transaction that an operation or a `session` directive names.
     fn declare(&mut self, id: TransactionId, session: SessionId) -> Result<usize, Problem> {
         let place = match self.last {
             Some((last, place)) if last == id => place,
@@ -100,7 +103,7 @@ impl Parser {
         Ok(place)
     }
 
-    /// The place of what a session is aborting.
+    /// Returns the place of the transaction to which the session's aborted operations belong.
     fn aborted(&mut self, session: SessionId) -> Result<usize, Problem> {
         let id = self.aborting.get(&session).copied().unwrap_or(TransactionId::nameless_of(session));
         let place = self.entry(id, session, true);
@@ -108,8 +111,8 @@ impl Parser {
         Ok(place)
     }
 
-    /// The place of a transaction, which is made if there is none. What directives alone spoke of has the session
-    /// that is now declared.
+    /// Returns the place of a transaction, and creates the transaction if it is new. If only
+    /// directives named it so far, a declaration sets its session.
     fn entry(&mut self, id: TransactionId, session: SessionId, is_declared: bool) -> usize {
         let place = self.transactions.len();
         let entry = self.entries.entry(id).or_insert_with(|| {
@@ -129,7 +132,7 @@ impl Parser {
         let place = match directive {
             Directive::Session(session) => return self.declare(id, session).map(|_| ()),
             Directive::Aborted(session) => return self.direct_aborted(id, session, repeated),
-            // Any session will do until the transaction is declared.
+            // The session is a placeholder until the transaction is declared.
             _ => self.entry(id, SessionId::new(0), false),
         };
         let transaction = &mut self.transactions[place];

@@ -1,21 +1,21 @@
-//! From a history to text.
-//!
-//! Two ways: with directives, so that the parser gives back the same history; and plain, for other checkers, which
-//! know operations only.
+//! Writers of the text format: with directives, so that the parser restores the same history; and
+//! plain, for other checkers, which know only operations.
 
 use std::io::{self, Write};
 
 use crate::{History, Key, Operation, Outcome, Transaction, Value};
 
-/// Writes a history so that [`parse`](super::parse) gives it back (nameless aborted transactions first).
+/// Writes a history such that [`parse`](super::parse) restores it, with nameless aborted
+/// transactions first.
 ///
 /// # Errors
 ///
-/// If `text` cannot be written to.
+/// Returns the error of `text` if a write to it fails.
 pub fn write(text: &mut impl Write, history: &History) -> io::Result<()> {
     let is_nameless = |transaction: &&Transaction| transaction.id.number().is_none();
     let transactions = history.transactions();
-    // A nameless one's operations must not follow a directive that names one of its session.
+    // The operations of a nameless transaction must come before any `aborted` directive of its
+    // session, or they would be attributed to the transaction that the directive names.
     transactions
         .iter()
         .filter(is_nameless)
@@ -24,12 +24,12 @@ pub fn write(text: &mut impl Write, history: &History) -> io::Result<()> {
     named.try_for_each(|transaction| write_transaction(text, transaction))
 }
 
-/// Writes one transaction: who logs while running writes each when it ends. In a file, a session's transactions must
-/// come in their order.
+/// Writes one transaction, for logging each transaction when it ends. A file must contain the
+/// transactions of a session in their order.
 ///
 /// # Errors
 ///
-/// If `text` cannot be written to.
+/// Returns the error of `text` if a write to it fails.
 pub fn write_transaction(text: &mut impl Write, transaction: &Transaction) -> io::Result<()> {
     let session = transaction.session.number();
     if let Some(number) = transaction.id.number() {
@@ -61,12 +61,13 @@ pub fn write_transaction(text: &mut impl Write, transaction: &Transaction) -> io
     transaction.operations.iter().try_for_each(|operation| write_operation(text, operation, session, number))
 }
 
-/// Writes the operations alone, as other checkers read them: aborted writes with transaction -1, reads of aborted
-/// transactions left out, and unknown outcomes decided (committed if and only if somebody read them).
+/// Writes only the operations, for other checkers. Aborted writes get transaction -1, reads of
+/// aborted transactions are left out, and a transaction of unknown outcome counts as committed if
+/// and only if another transaction read one of its writes.
 ///
 /// # Errors
 ///
-/// If `text` cannot be written to.
+/// Returns the error of `text` if a write to it fails.
 pub fn write_plain(text: &mut impl Write, history: &History) -> io::Result<()> {
     let reads = sorted_reads(history);
     for (at, transaction) in history.transactions().iter().enumerate() {
@@ -85,7 +86,7 @@ pub fn write_plain(text: &mut impl Write, history: &History) -> io::Result<()> {
     Ok(())
 }
 
-/// Every read of the history and who made it, sorted.
+/// Returns every read of the history with the place of its reader, sorted.
 fn sorted_reads(history: &History) -> Vec<((Key, Value), usize)> {
     let readers = history.transactions().iter().enumerate();
     let mut reads: Vec<_> =
@@ -97,7 +98,7 @@ fn sorted_reads(history: &History) -> Vec<((Key, Value), usize)> {
 
 fn is_read_by_another(reads: &[((Key, Value), usize)], write: (Key, Value), writer: usize) -> bool {
     let start = reads.partition_point(|read| read.0 < write);
-    // The writer itself is one reader at most, so this looks at two.
+    // The reads are unique, so at most one is by the writer: this looks at two at most.
     reads[start..].iter().take_while(|read| read.0 == write).any(|read| read.1 != writer)
 }
 

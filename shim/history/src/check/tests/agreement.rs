@@ -1,4 +1,4 @@
-//! The checker against the brute force, and planted bugs against the two of them.
+//! Comparisons of the checker with the brute force, also with planted bugs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,8 +25,9 @@ const OPTIONS: [Options; 8] = [
     Options { readers: Readers::All, sessions: true, serializable: true },
 ];
 
-/// The checker's level if it is the brute force's, and each witness tells the truth. `None` if the checker could not
-/// say whether the history is serializable.
+/// Asserts that the checker and the brute force find the same level, and that each witness is true.
+/// Returns the level, or `None` if the checker could not decide whether the history is
+/// serializable.
 fn agree(history: &History, options: &Options) -> Option<Level> {
     let report = check(history, options).expect("recipes give every value once");
     report.violations().iter().for_each(|violation| witness::verify(history, violation));
@@ -40,7 +41,8 @@ fn agree(history: &History, options: &Options) -> Option<Level> {
     Some(level)
 }
 
-/// Runs one way of cooking through all options, and demands that each level turns up in earnest.
+/// Compares histories that `cook` makes from recipes under all options, and asserts that each level
+/// occurs often enough.
 fn agree_on(cases: u32, levels_min: &[(Level, u32)], cook: impl Fn(&Recipe) -> History) {
     let mut met: BTreeMap<Option<Level>, u32> = BTreeMap::new();
     let met_by = std::cell::RefCell::new(&mut met);
@@ -87,7 +89,7 @@ fn agrees_on_spoilt_histories() {
 }
 
 #[test]
-fn read_atomic_by_construction_is_found_so() {
+fn histories_that_are_read_atomic_by_construction_pass() {
     let result = runner(10_000).run(&recipes(), |recipe| {
         let history = recipe.atomic();
         for readers in [Readers::Committed, Readers::All] {
@@ -101,7 +103,7 @@ fn read_atomic_by_construction_is_found_so() {
     }
 }
 
-/// The corpus is small enough, too (and judged by its folders elsewhere).
+/// The corpus is small enough for the brute force, too. `tests/corpus.rs` checks it by its folders.
 #[test]
 fn agrees_on_the_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -110,7 +112,8 @@ fn agrees_on_the_corpus() {
         for entry in fs::read_dir(corpus.join(folder)).unwrap() {
             let history = text::parse(fs::read(entry.unwrap().path()).unwrap().as_slice()).unwrap();
             for options in &OPTIONS {
-                // What a file aborts without a name is no reader to the checker.
+                // The checker ignores the reads of nameless aborted transactions, the brute force
+                // does not.
                 if options.readers == Readers::Committed {
                     agree(&history, options);
                     count += 1;
@@ -121,7 +124,7 @@ fn agrees_on_the_corpus() {
     assert!(count >= 60, "only {count} agreements");
 }
 
-/// An order-free violation is one under stamps, too, whatever the stamps say.
+/// A violation that is found without stamps is also found with any stamps.
 #[test]
 fn stamps_never_excuse_a_cycle() {
     let result = runner(10_000).run(&recipes(), |recipe| {
@@ -140,9 +143,9 @@ fn stamps_never_excuse_a_cycle() {
     }
 }
 
-/// With some of the stamps taken away, no violation appears that all of the stamps excuse.
+/// Removing some of the stamps never adds a violation.
 #[test]
-fn missing_stamps_accuse_nobody() {
+fn missing_stamps_add_no_violation() {
     let result = runner(10_000).run(&recipes(), |recipe| {
         let stamped = recipe.spoilt();
         let some = stamped.transactions().iter().cloned().map(|mut transaction| {
@@ -159,12 +162,12 @@ fn missing_stamps_accuse_nobody() {
     }
 }
 
-/// Histories until a planted bug must have shown itself.
+/// The number of histories within which a planted bug must be found.
 const CASES_MAX: u32 = 100_000;
 
 #[test]
 fn planted_bugs_are_found() {
-    // The panics of the comparison are what is looked for: keep them quiet, and no other test's.
+    // The comparison is expected to panic: silence the panics of this thread, but of no other test.
     let (hook, quiet) = (std::panic::take_hook(), std::thread::current().id());
     std::panic::set_hook(Box::new(move |info| {
         if std::thread::current().id() != quiet {
@@ -179,7 +182,7 @@ fn planted_bugs_are_found() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
-/// The number of histories until checker and brute force disagree.
+/// Returns the number of histories until the checker and the brute force disagree.
 fn find(plant: Plant) -> Option<u32> {
     let mut runner = runner(CASES_MAX);
     let recipes = recipes();
@@ -191,9 +194,9 @@ fn find(plant: Plant) -> Option<u32> {
     })
 }
 
-/// The histories drawn are rich enough to show everything that the checker can say of reads.
+/// The random histories are rich enough to contain every kind of violation of reads.
 #[test]
-fn every_kind_of_violation_turns_up() {
+fn every_kind_of_violation_occurs() {
     let mut runner = runner(0);
     let recipes = recipes();
     let mut kinds: BTreeMap<u8, u32> = BTreeMap::new();
@@ -210,6 +213,6 @@ fn every_kind_of_violation_turns_up() {
         }
     }
     println!("violations by kind (100: long cycles): {kinds:?}");
-    // Shared stamps and double effects are not drawn: they have tests of their own.
+    // Shared stamps and double effects do not occur in recipes: they have their own tests.
     assert!([0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 100].iter().all(|kind| kinds.contains_key(kind)), "{kinds:?}");
 }

@@ -1,11 +1,12 @@
-//! The definition, tried out: every order of the transactions, every read, every transaction that could have made it
-//! wrong. For five transactions or so.
+//! The definition by brute force: it tries every order of the transactions, every read, and every
+//! transaction that could make the read wrong. It works for about five transactions.
 //!
-//! No index, no graph, no sharing with the checker: nested loops over the history.
+//! It consists of nested loops over the history, without an index or a graph, and shares no code
+//! with the checker.
 
 use crate::{History, Key, Level, Operation, Options, Outcome, Readers, Transaction, Value};
 
-/// Where a read's value comes from.
+/// The source of a read's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     Nobody,
@@ -13,7 +14,7 @@ enum From {
     Transaction(usize),
 }
 
-/// The strongest level that holds.
+/// Returns the strongest level that holds.
 pub(super) fn level(history: &History, options: &Options) -> Level {
     let brute = Brute { history: history.transactions(), options: *options };
     if !brute.reads_are_sound() {
@@ -70,7 +71,7 @@ impl Brute<'_> {
         (0..self.history.len()).filter(is_reader).collect()
     }
 
-    /// The own write of a key that a read at a place must return.
+    /// Returns the reader's own write of a key that a read at `place` must return, if there is one.
     fn own(&self, reader: usize, place: usize, key: Key) -> Option<Value> {
         self.history[reader].operations[..place].iter().rev().find_map(|operation| match operation {
             Operation::Write { key: written, value } if *written == key => Some(*value),
@@ -78,7 +79,7 @@ impl Brute<'_> {
         })
     }
 
-    /// A reader's reads from others: place, key, from whom.
+    /// Returns the reads that the reader's own writes do not determine: place, key, source.
     fn foreign(&self, reader: usize) -> Vec<(usize, Key, From)> {
         let mut foreign = Vec::new();
         for (place, operation) in self.history[reader].operations.iter().enumerate() {
@@ -90,7 +91,8 @@ impl Brute<'_> {
         foreign
     }
 
-    /// No dirty, intermediate, thin-air or future read, and own writes are seen.
+    /// Returns true if there is no dirty, intermediate, thin-air or future read, and own writes are
+    /// seen.
     fn reads_are_sound(&self) -> bool {
         self.readers().into_iter().all(|reader| {
             self.history[reader].operations.iter().enumerate().all(|(place, operation)| {
@@ -110,7 +112,7 @@ impl Brute<'_> {
         })
     }
 
-    /// Every order to be tried, as a list of transactions.
+    /// Returns every order of the committed transactions.
     fn orders(&self) -> Vec<Vec<usize>> {
         let committed: Vec<_> = (0..self.history.len()).filter(|at| self.is_committed(*at)).collect();
         let mut orders = vec![Vec::new()];
@@ -128,8 +130,8 @@ impl Brute<'_> {
         order.iter().filter_map(|at| self.history[*at].stamp).is_sorted()
     }
 
-    /// Returns true if this is what happened, one after the other, with the versions of each key in
-    /// the order of stamps.
+    /// Returns true if all reads are as if the transactions had run in this order, one after the
+    /// other, and the versions of each key are in the order of stamps.
     fn is_serial(&self, order: &[usize]) -> bool {
         let writes = |at: usize, key: Key| self.history[at].writes().filter(|of| of.0 == key).last();
         let is_sorted = order.iter().flat_map(|at| self.history[*at].writes()).all(|(key, _)| {
@@ -145,7 +147,7 @@ impl Brute<'_> {
         is_sorted && sees_all && self.sessions_hold(order)
     }
 
-    /// Whether an order explains all reads.
+    /// Returns true if an order explains all reads at a level.
     fn explains(&self, order: &[usize], level: Level) -> bool {
         // Version 0 comes before all; a reader that did not commit comes after all.
         let place = |from: From| match from {
@@ -175,7 +177,7 @@ impl Brute<'_> {
             })
     }
 
-    /// Returns true if every session's commits stand in its order.
+    /// Returns true if the commits of every session are in the session's order.
     fn sessions_hold(&self, order: &[usize]) -> bool {
         let place = |at: usize| order.iter().position(|of| *of == at);
         (0..self.history.len()).all(|at| {
@@ -184,7 +186,7 @@ impl Brute<'_> {
         })
     }
 
-    /// What a transaction's session had committed before it.
+    /// Returns the commits of a transaction's session before it.
     fn session_before(&self, at: usize) -> Vec<usize> {
         if !self.options.sessions {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! The search for cycles, on small random graphs, against plain reachability.
+//! Comparison of the search for cycles with plain reachability, on small random graphs.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::check::cycle::{Arc, search};
 
 const NODES: u32 = 8;
 
-/// Steps of the shortest walk from each node to each, at least one.
+/// Returns the length of the shortest non-empty walk from each node to each node.
 fn distances(arcs: &[Arc<()>]) -> Vec<Vec<Option<usize>>> {
     let nodes = NODES as usize;
     let mut distance = vec![vec![None; nodes]; nodes];
@@ -26,7 +26,7 @@ fn distances(arcs: &[Arc<()>]) -> Vec<Vec<Option<usize>>> {
 }
 
 #[test]
-fn each_knot_has_one_shortest_cycle() {
+fn each_component_has_one_shortest_cycle() {
     let arc = (0..NODES, 0..NODES).prop_filter("no arc to itself", |(from, to)| from != to);
     let arc = arc.prop_map(|(from, to)| Arc { from, to, why: () });
     let result = runner(20_000).run(&prop::collection::vec(arc, 0..16), |arcs| {
@@ -34,7 +34,8 @@ fn each_knot_has_one_shortest_cycle() {
         let found = search(NODES as usize, arcs.clone());
         let mut knots = Vec::new();
         for (node, from_node) in distance.iter().enumerate() {
-            // A knot: all that can be reached and reaches back.
+            // The strongly connected component of the node: all nodes that it reaches and that
+            // reach it.
             let both_ways = |other: &usize| from_node[*other].is_some() && distance[*other][node].is_some();
             let knot: Vec<_> = (0..NODES as usize).filter(both_ways).collect();
             for other in 0..NODES as usize {

@@ -1,12 +1,12 @@
-//! The checker, checked.
+//! Tests of the checker.
 //!
-//! Goal: its verdict is the definition's, on every history. Method: small random histories (some read atomic by
-//! construction, some of these spoilt, some wild) go to the checker and to [`brute`], which shares no code with it and
-//! tries every order of versions. Then every bug in [`planted`](super::planted) is put into the checker, and the same
-//! comparison must notice.
+//! Goal: its verdict agrees with the definition on every history. Method: small random histories
+//! (read atomic by construction, the same with a mistake added, or arbitrary) go to the checker and
+//! to [`brute`], which shares no code with it and tries every order of versions. Then every bug in
+//! [`planted`](super::planted) is planted in the checker, and the same comparison must find it.
 //!
-//! Histories are made from *recipes* that proptest shrinks; the seed is printed, and fixed unless the environment
-//! variable `AFT_HISTORY_SEED` says otherwise.
+//! Histories are made from *recipes* that proptest shrinks. The seed is printed; it is fixed unless
+//! the environment variable `AFT_HISTORY_SEED` is set.
 
 mod agreement;
 mod brute;
@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 /// The seed of the default run.
 const SEED: u64 = 0xAF7;
 
-/// A runner with a seed that is printed and can be given again.
+/// Returns a runner and prints its seed, with which the run can be repeated.
 fn runner(cases: u32) -> TestRunner {
     let given = std::env::var("AFT_HISTORY_SEED").ok();
     let seed = given.map_or(SEED, |given| given.parse().expect("AFT_HISTORY_SEED is a number"));

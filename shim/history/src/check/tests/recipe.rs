@@ -1,27 +1,29 @@
-//! Recipes of small histories: plain numbers that proptest draws and shrinks, and three ways to cook them.
+//! Recipes of small histories: plain numbers that proptest draws and shrinks, and three ways to
+//! make a history from them.
 
 use proptest::prelude::*;
 
 use crate::{History, Key, Operation, Outcome, SessionId, Stamp, Transaction, TransactionId, Value};
 
-/// Numbers for one transaction.
+/// The recipe of one transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     outcome: u8,
     session: u8,
-    /// Drawn order of the stamps.
+    /// The place in the drawn order of the stamps.
     rank: u8,
-    /// Write or read, the key, and which of the possible values is read.
+    /// The operations: write or read, the key, and the index of the value among those that a read
+    /// may return.
     operations: Vec<(bool, u8, u8)>,
 }
 
-/// Numbers for a history.
+/// The recipe of a history.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     parts: Vec<Part>,
-    /// Who is stamped: nobody, some, all that write, all.
+    /// The transactions with a stamp: none (0 and 1), some, all that write, all.
     stamped: u8,
-    /// What to spoil: how, where.
+    /// The mistakes to add: the kind, the transaction, and the place in it.
     spoils: Vec<(u8, u8, u8)>,
 }
 
@@ -42,7 +44,8 @@ pub(super) fn recipes() -> impl Strategy<Value = Recipe> {
 }
 
 impl Recipe {
-    /// Empty transactions, and stamps in the drawn order if `ranked`, else in the order of the history.
+    /// Returns transactions without operations. Their stamps are in the drawn order if `ranked` is
+    /// true, else in the order of the history.
     fn plates(&self, ranked: bool) -> Vec<Transaction> {
         let plate = |(number, part): (u64, &Part)| {
             let session = SessionId::new(part.session.into());
@@ -56,7 +59,7 @@ impl Recipe {
             let is_stamped = match self.stamped {
                 0 | 1 => false,
                 2 => part.rank % 2 == 0,
-                // Who only reads has no place of its own in the order of versions.
+                // A transaction that only reads needs no place in the order of versions.
                 3 => part.operations.iter().any(|operation| operation.0),
                 _ => true,
             };
@@ -66,7 +69,8 @@ impl Recipe {
         (0..).zip(&self.parts).map(plate).collect()
     }
 
-    /// Reads return anything that anybody writes to the key, or nothing, or seldom what nobody wrote.
+    /// Returns a history whose reads return any value that some transaction writes to the key, or
+    /// version 0, or rarely a value that no transaction writes.
     pub(super) fn wild(&self) -> History {
         let mut plates = self.plates(true);
         let all_writes =
@@ -90,7 +94,8 @@ impl Recipe {
         plates.into_iter().collect()
     }
 
-    /// Transactions that run one after the other, each reading any versions that keep it read atomic.
+    /// Returns a history of transactions that run one after the other, each reading arbitrary
+    /// versions that keep the history read atomic.
     pub(super) fn atomic(&self) -> History {
         let mut done: Vec<Transaction> = Vec::new();
         let mut values = 1_u64..;
@@ -111,7 +116,7 @@ impl Recipe {
         done.into_iter().collect()
     }
 
-    /// A read-atomic history with one or two mistakes put in (or none, if the mistake happens to be harmless).
+    /// Returns a read-atomic history to which one or two mistakes, possibly harmless, were added.
     pub(super) fn spoilt(&self) -> History {
         let mut transactions = self.atomic().transactions().to_vec();
         for &(how, which, what) in &self.spoils {
@@ -121,7 +126,7 @@ impl Recipe {
     }
 }
 
-/// What a transaction may read of a key.
+/// Returns the values that a transaction may read from a key.
 fn menu(done: &[Transaction], reader: &Transaction, key: Key) -> Vec<Value> {
     if let Some((_, own)) = reader.writes().filter(|write| write.0 == key).last() {
         return vec![own];
@@ -129,14 +134,15 @@ fn menu(done: &[Transaction], reader: &Transaction, key: Key) -> Vec<Value> {
     let versions = (0..done.len()).filter(|at| done[*at].outcome != Outcome::Aborted);
     let versions = versions.filter_map(|at| done[at].writes().filter(|write| write.0 == key).last());
     let all = std::iter::once(Value::ABSENT).chain(versions.map(|(_, value)| value));
-    // The place of a version's writer, from 1; 0 for version 0.
+    // The place of a version's writer, counted from 1; 0 for version 0.
     let place = |key: Key, value: Value| {
         done.iter()
             .position(|writer| writer.writes().any(|write| write == (key, value)))
             .map_or(0, |at| at + 1)
     };
     let wrote = |place: usize, key: Key| place > 0 && done[place - 1].writes().any(|write| write.0 == key);
-    // A read of a key that the reader has since overwritten stands beside the rest, too.
+    // A read before the reader's own write of the key is bound by the rule, too; a read after it is
+    // not.
     let mut mine = std::collections::BTreeSet::new();
     let mut seen = Vec::new();
     for operation in &reader.operations {
@@ -176,7 +182,7 @@ fn spoil(transactions: &mut [Transaction], how: u8, which: usize, what: usize) {
                 *value = menu[what / 3 % menu.len()];
             }
         }
-        // The outcome is another one.
+        // The outcome changes.
         2 => {
             transaction.outcome = [Outcome::Committed, Outcome::Aborted, Outcome::Unknown][what % 3];
         }

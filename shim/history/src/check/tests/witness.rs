@@ -1,10 +1,11 @@
-//! Every violation's witness, held against the history: it must tell the truth, and prove the point.
+//! The check of witnesses: every fact in a violation must be in the history, and together they must
+//! prove the violation.
 
 use crate::{
     Because, Direction, Edge, History, Outcome, Transaction, TransactionId, Value, Version, Violation,
 };
 
-/// Panics if a violation's story is not in the history.
+/// Panics if the history does not contain a violation's witness, or the witness proves nothing.
 pub(super) fn verify(history: &History, violation: &Violation) {
     let told = Told(history);
     match violation {
@@ -99,7 +100,7 @@ impl Told<'_> {
         assert!(writer.writes().any(|write| write == (version.key, version.value)));
     }
 
-    /// What a transaction left in a version's key.
+    /// Returns the last value that a transaction wrote to a version's key.
     fn left(&self, writer: TransactionId, version: &Version) -> Value {
         self.find(writer).writes().filter(|write| write.0 == version.key).last().unwrap().1
     }
