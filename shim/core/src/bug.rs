@@ -1,5 +1,4 @@
-//! Faults put into the protocol on purpose, to prove that the tests find them (protocol, section
-//! 16).
+//! Bugs planted in the protocol, to prove that the tests find them (protocol, section 16).
 //!
 //! Without the feature `planted-bugs` nothing can turn one on, and the core's test for it is
 //! constantly false.
@@ -9,9 +8,9 @@
 pub enum Finder {
     /// Seeds or small worlds: `tests/simulation/tests/planted_bugs.rs`.
     Simulation,
-    /// Stories of sweeps: `shim/core/tests/sweep`.
+    /// The sweep tests: `shim/core/tests/sweep`.
     Sweep,
-    /// A story: `shim/core/tests/stories/planted.rs` names it.
+    /// A story that `shim/core/tests/stories/planted.rs` names.
     Story,
 }
 

@@ -36,12 +36,12 @@ pub struct RequestHash(pub [u8; 32]);
 hex_debug!(RequestHash);
 
 /// SHA-256 of the request's payload as its caller defines it. Two requests with one ID and
-/// different fingerprints are a mistake of the caller.
+/// different fingerprints are an error of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 hex_debug!(Fingerprint);
 
-/// A node of the shim, for the life of one process: fresh at every start. 0 is nobody's.
+/// A node of the shim, for the life of one process: fresh at every start. No node has 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub u64);
 
@@ -65,7 +65,7 @@ impl Hlc {
     /// The latest millisecond that a time can hold: some day in the year 10895.
     pub const MS_MAX: u64 = u64::MAX >> 16;
 
-    /// Returns the first instant of a millisecond; times that do not fit are cut to
+    /// Returns the first instant of a millisecond; times that do not fit are clamped to
     /// [`Hlc::MS_MAX`].
     pub const fn from_ms(ms: u64) -> Hlc {
         let time = Hlc(if ms > Hlc::MS_MAX { Hlc::MS_MAX << 16 } else { ms << 16 });
@@ -117,7 +117,7 @@ impl TxnId {
     /// Returns the greatest place below this one.
     ///
     /// # Panics
-    /// If nothing is below it.
+    /// Panics if this is [`TxnId::ZERO`], below which there is no place.
     pub fn just_below(self) -> TxnId {
         let attempt = u128::from_be_bytes(self.attempt.0);
         let below = match attempt.checked_sub(1) {
@@ -131,7 +131,7 @@ impl TxnId {
         below
     }
 
-    /// Reads a transaction's identity as its `Display` writes it; `None` if the text is none.
+    /// Parses the text that `Display` writes. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<TxnId> {
         let (time, attempt) = text.split_once('-')?;
         let (ms, counted) = time.split_once('.')?;
@@ -139,7 +139,8 @@ impl TxnId {
         let counted: u16 = counted.parse().ok()?;
         let attempt = AttemptId(u128::from_str_radix(attempt, 16).ok()?.to_be_bytes());
         let txn = TxnId { time: Hlc(Hlc::from_ms(ms).0 | u64::from(counted)), attempt };
-        // One form alone: no plus signs, capitals, or zeros before, and no time that was cut.
+        // Accept only the canonical form: no plus signs, capitals or leading zeros, and no time
+        // that was clamped.
         (txn.to_string() == text).then_some(txn)
     }
 }
@@ -163,9 +164,9 @@ pub struct SessionEntry {
     pub txn: TxnId,
     /// Its request: the name of its commit record.
     pub hash: RequestHash,
-    /// Its one entry is the commit: there is no record to look it up by.
+    /// True if its one entry is the commit, so that there is no record to look it up by.
     pub whole: bool,
-    /// The store's time when the client heard of it, at the latest, in milliseconds.
+    /// The store's time when the client learned of it, at the latest, in milliseconds.
     pub seen_ms: u64,
 }
 
@@ -181,10 +182,10 @@ pub struct Session {
     /// The store's time, in milliseconds, until which transactions of the client are fresh: it
     /// has seen more than the entries name.
     pub fresh_until_ms: u64,
-    /// The node through which the client has seen all that it saw, whether it is named here or
-    /// not: there its transactions need not be fresh. 0: nobody.
+    /// The node through which the client has seen everything that it saw, named here or not: its
+    /// transactions on that node need not be fresh. 0: none.
     pub through: NodeId,
-    /// The store's time, in milliseconds, after which that counts: by then every listing shows
+    /// The store's time, in milliseconds, after which `through` applies: by then every listing shows
     /// what the client has seen through other nodes.
     pub mixed_until_ms: u64,
 }
@@ -199,13 +200,13 @@ impl Session {
         self.entries.iter().map(|entry| entry.txn.time).max().unwrap_or_default()
     }
 
-    /// Returns true if a node knows all that the client has seen, at this time of the store.
+    /// Returns true if a node knows everything that the client has seen, at store time `now_ms`.
     pub fn is_known_to(&self, node: NodeId, now_ms: u64) -> bool {
         self.through == node && node != NodeId::default() && self.mixed_until_ms < now_ms
     }
 
-    /// Adds transactions that the client hears of now through a node, and drops those that every
-    /// listing younger than the settings' `recheck_after_ms` shows. Without a time nothing is dropped.
+    /// Adds transactions of which a node informs the client now, and drops those that every listing
+    /// younger than the settings' `recheck_after_ms` shows. If the time is unknown, none is dropped.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
@@ -217,7 +218,8 @@ impl Session {
         assert!(len_max <= Session::LEN_MAX, "a token has room for a session");
         let fresh_until_ms = self.fresh_until_ms;
         if self.through != node {
-            // What it saw before, if anything, is shown by all listings in a while.
+            // The client changes its node. All listings will show what it saw before, if anything,
+            // once they are asked later than now.
             if *self != Session::default() {
                 let until_ms = now.map_or(u64::MAX, |now| now.latest_ms.saturating_add(recheck_after_ms));
                 self.mixed_until_ms = self.mixed_until_ms.max(self.fresh_until_ms).max(until_ms);
@@ -225,7 +227,8 @@ impl Session {
             self.through = node;
         }
         let mut newest = Hlc::default();
-        // What is dropped must be so old at least. A token comes from outside: its times may be any.
+        // Drop only what is certainly old enough: use the lower bound of the time. A token comes from
+        // outside, so its times may have any value.
         let now_ms = now.map_or(0, |now| now.earliest_ms);
         self.entries.retain(|entry| entry.seen_ms.saturating_add(recheck_after_ms) >= now_ms);
         for entry in entries {
@@ -235,6 +238,8 @@ impl Session {
             }
         }
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.txn));
+        // The oldest ones that do not fit are covered by fresh transactions until every listing
+        // shows them.
         if self.entries.len() > len_max {
             self.entries.truncate(len_max);
             let until_ms = now.map_or(u64::MAX, |now| now.latest_ms + recheck_after_ms);
@@ -251,12 +256,12 @@ impl Session {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(std::sync::Arc<str>);
 
-/// The reason why a text is no key.
+/// The reason why a text is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// Keys have at least one byte.
+    /// The text is empty; a key has at least one byte.
     Empty,
-    /// Keys have at most [`Key::BYTES_MAX`] bytes; this one has more.
+    /// The text has this many bytes; a key has at most [`Key::BYTES_MAX`].
     TooLong(usize),
 }
 
@@ -274,13 +279,13 @@ impl fmt::Display for KeyError {
 impl std::error::Error for KeyError {}
 
 impl Key {
-    /// 1 KiB, and a bucket's name with its separator on top.
+    /// The greatest length in bytes: 1 KiB, plus a bucket's name with its separator.
     pub const BYTES_MAX: usize = 1024 + 64;
 
     /// Parses a key.
     ///
     /// # Errors
-    /// [`KeyError`] if the text is empty or longer than [`Key::BYTES_MAX`] bytes.
+    /// Returns a [`KeyError`] if the text is empty or longer than [`Key::BYTES_MAX`] bytes.
     pub fn parse(text: &str) -> Result<Key, KeyError> {
         match text.len() {
             0 => Err(KeyError::Empty),

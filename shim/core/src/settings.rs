@@ -1,4 +1,4 @@
-//! Every bound and time of the state machine, each with its reason; and the relations between them
+//! All bounds and times of the state machine, each with its reason, and the relations between them
 //! (protocol, section 9).
 
 use std::collections::BTreeMap;
@@ -11,110 +11,116 @@ use crate::message::Isolation;
 /// A node's settings. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
-    /// A transaction's time if its caller names none: a minute, far above a function's usual time.
+    /// A transaction's timeout if its caller gives none: a minute, far above a function's usual
+    /// time.
     pub timeout_default_ms: u64,
-    /// The longest time a caller may ask, the same on all nodes of a store: 15 minutes, the longest
-    /// time of a Lambda function.
+    /// The longest timeout that a caller may ask for, the same on all nodes of a store: 15 minutes,
+    /// the longest time of a Lambda function.
     pub timeout_max_ms: u64,
-    /// The age from which a listing is made again, where other nodes write.
+    /// The age at which a listing expires, where other nodes write.
     pub recheck_after_ms: u64,
     /// The largest error of a node's time with which it commits and sweeps.
     pub skew_max_ms: u64,
-    /// A store call without an answer takes effect within this time or never.
+    /// The time within which a store call without an answer takes effect, if it ever does.
     pub grace_ms: u64,
-    /// A put of another attempt's entries rests on a mark read less than this ago.
+    /// The greatest age of the mark on which a put of another attempt's entries may be based.
     pub put_limit_ms: u64,
-    /// The retention of a named request's record unless its caller says otherwise.
+    /// The retention of a named request's record if its caller gives none.
     pub retention_default_ms: u64,
-    /// The longest retention; longer wishes are clamped.
+    /// The longest retention. A longer one is clamped to it.
     pub retention_max_ms: u64,
-    /// This node's process is the only one that writes to the store.
+    /// True if this node's process is the only one that writes to the store.
     pub exclusive: bool,
-    /// The store can delete by tag.
+    /// True if the store can delete by tag.
     pub delete_if: bool,
     /// The levels of the keys, by prefix, where several processes share the store. All of them must
     /// have the same.
     pub levels: Levels,
-    /// The levels are known. If not, nothing is written to a store that several processes share: an
-    /// entry of one level would break what the others promise at the other one.
+    /// True if the levels are known. If not, nothing is written to a store that several processes
+    /// share: an entry of one level would break what the others promise at the other level.
     pub levels_known: bool,
-    /// The age at which the entry of a commit that is not decided is no longer waited for, by who
-    /// wants to write the same key, where the store checks it.
+    /// The age of an undecided commit's entry at which a transaction that wants to write the same
+    /// key stops waiting and breaks that commit, where the store checks the key.
     pub break_after_ms: u64,
-    /// The node lives inside a function's environment: every transaction is fresh, and it sweeps
-    /// only when it is asked to.
+    /// True if the node lives inside a function's environment: every transaction is fresh, and it
+    /// sweeps only on request.
     pub guest: bool,
-    /// The longest wait beside a commit for the store's time to pass it; beyond it the keys are
-    /// listed first.
+    /// The longest wait beside a commit for the store's time to pass the commit time. If more time is
+    /// missing, the keys are listed first.
     pub commit_wait_max_ms: u64,
-    /// Open transactions on one node.
+    /// The greatest number of open transactions on one node.
     pub transactions_max: usize,
-    /// Estimated bytes of all open transactions: about a kilobyte each, their writes, their reads.
-    /// New ones are refused from half of it on, so that those that are open can end.
+    /// The greatest size of all open transactions in bytes, estimated as about a kilobyte each, plus
+    /// their writes and reads. Above half of it new ones are rejected, so that the open ones can end.
     pub transactions_bytes_max: usize,
-    /// Operations under way in one transaction: a function's fan-out.
+    /// The greatest number of operations in flight in one transaction: a function's fan-out.
     pub operations_in_transaction_max: usize,
-    /// Waiters for one request: duplicates that a platform sends at once.
+    /// The greatest number of waiters for one request: duplicates that a platform sends at once.
     pub waiters_max: usize,
-    /// Ended transactions that are remembered, so that a repeated commit gets its answer again:
-    /// some 200 bytes each, 20 MiB in all.
+    /// The number of ended transactions that are remembered, so that a repeated commit gets its
+    /// answer again: about 200 bytes each, 20 MiB in all.
     pub ended_kept_max: usize,
-    /// Commits of this node that are remembered as entered: their entries were in place, or have
-    /// been. Some 200 bytes each, 40 MiB in all. A sweep reads no unnamed one that is remembered.
+    /// The number of this node's commits that are remembered as entered: all their entries are or
+    /// were in place. About 200 bytes each, 40 MiB in all. A sweep need not read the record of an
+    /// unnamed one that is remembered.
     pub entered_kept_max: usize,
-    /// The keys of commits that have ended which are kept for serializable transactions that were
-    /// open meanwhile; some 200 bytes each. When there are more, the oldest are forgotten, and who
-    /// began before them meets a conflict.
+    /// The number of keys of ended commits that are kept for serializable transactions that were
+    /// open at the same time; about 200 bytes each. Beyond it the oldest are forgotten, and a
+    /// transaction that began before them gets a conflict.
     pub checked_keys_max: usize,
-    /// Transactions that a session names; at most [`Session::LEN_MAX`].
+    /// The number of transactions that a session names; at most [`Session::LEN_MAX`].
     pub session_len_max: usize,
-    /// Bytes of inline values in one transaction: who reads one of them reads the whole record.
+    /// The greatest size of the inline values of one transaction, in bytes. It is small because a
+    /// read of one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
-    /// Bytes of a stored commit record: the largest body that the store takes.
+    /// The greatest size of a stored commit record, in bytes: the largest body that the store takes.
     pub record_bytes_max: usize,
-    /// Keys that one transaction may write: their entries must be durable within its deadline.
+    /// The greatest number of keys that one transaction may write: their entries must be durable
+    /// within its deadline.
     pub write_set_len_max: usize,
-    /// Keys that one transaction may read.
+    /// The greatest number of keys that one transaction may read.
     pub read_set_len_max: usize,
-    /// Bytes of the index, estimated and rather too much than too little, before it forgets the
-    /// coldest keys.
+    /// The size of the index in bytes, estimated rather too high than too low, above which it
+    /// forgets the coldest keys.
     pub index_bytes_max: usize,
-    /// Versions of one key that the index keeps once it holds twice as many: older ones are listed
-    /// again if a read needs them.
+    /// The number of versions of one key that the index keeps once it holds twice as many. Older
+    /// ones are listed again if a read needs them.
     pub versions_kept_max: usize,
-    /// Version entries asked for in one listing of a key.
+    /// The number of version entries requested in one listing of a key.
     pub version_page_len: u32,
-    /// Names asked for in one page of a scan: a page of S3.
+    /// The number of names requested in one page of a scan: a page of S3.
     pub scan_page_len: u32,
-    /// Names in one deletion: a batch of S3.
+    /// The number of names in one deletion: a batch of S3.
     pub delete_batch_len: usize,
-    /// Calls of one sweep under way at once.
+    /// The greatest number of calls of one sweep in flight.
     pub sweep_calls_max: usize,
-    /// Attempts of which a sweep has met some entries and not all; beyond it the target falls.
+    /// The greatest number of attempts some of whose entries a sweep has met, and not all. Beyond
+    /// it the sweep lowers its target.
     pub sweep_window_max: usize,
-    /// Request hashes, 8 bytes each, that a sweep holds at once; a larger store takes several
-    /// ranges of hashes.
+    /// The number of request hashes, 8 bytes each, that a sweep holds at once. A larger store is
+    /// swept in several ranges of hashes.
     pub sweep_hashes_max: usize,
-    /// Pause between two sweeps.
+    /// The pause between two sweeps.
     pub sweep_interval_ms: u64,
     /// The time between two sweeps of one process that look at every record without entries, where
     /// the store's listing says when a record was written: the others look only at those written
-    /// since the mark. Each look is a get, to find out that a retention has not passed yet.
+    /// since the mark. Each look is a get that most often finds that the retention has not passed.
     pub look_at_all_ms: u64,
-    /// The time for which a read or a look-up asks a store that fails before the caller hears of
-    /// it.
+    /// The time for which a read or a look-up retries a store that fails before it reports the
+    /// failure to the caller.
     pub store_patience_ms: u64,
-    /// The longest wait of a caller for a commit's outcome before it hears that it is not known
-    /// yet. The commit goes on until the transaction's deadline: a repeated commit waits for the
-    /// same outcome.
+    /// The longest wait of a caller for a commit's outcome before it is reported as unknown. The
+    /// commit goes on until the transaction's deadline, and a repeated commit waits for the same
+    /// outcome.
     pub commit_patience_ms: u64,
-    /// First pause before a store call is repeated; doubles up to `retry_max_ms`.
+    /// The first pause before a store call is retried. It doubles up to `retry_max_ms`.
     pub retry_min_ms: u64,
-    /// Longest pause before a store call is repeated.
+    /// The longest pause before a store call is retried.
     pub retry_max_ms: u64,
-    /// Every script is run twice at each of its steps: what is not safe to run again shows at once.
+    /// True to run every script twice at each of its steps, which reveals steps that are not safe
+    /// to run again.
     pub run_scripts_twice: bool,
-    /// A fault put in on purpose.
+    /// A planted bug.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::bug::Bug>,
 }
@@ -123,13 +129,13 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// The levels of a store's keys, by prefix. The longest prefix that fits counts; what none fits is
+/// The levels of a store's keys, by prefix. The longest prefix of a key decides; a key without one is
 /// read atomic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Levels(BTreeMap<String, Isolation>);
 
 impl Levels {
-    /// Returns levels that give this one to every key.
+    /// Returns levels that give `level` to every key.
     pub fn everywhere(level: Isolation) -> Levels {
         Levels(BTreeMap::from([(String::new(), level)]))
     }
@@ -156,7 +162,7 @@ impl Levels {
     }
 }
 
-/// One line for logs: every prefix with its level, and that of all other keys.
+/// One line for logs: every prefix with its level, and the level of all other keys.
 impl fmt::Display for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (prefix, level) in self.iter().filter(|(prefix, _)| !prefix.is_empty()) {
@@ -209,7 +215,7 @@ impl Settings {
             sweep_interval_ms: HOUR,
             look_at_all_ms: DAY,
             store_patience_ms: 10_000,
-            // A store call that is not answered counts so after 10 s; the next one may be.
+            // A store call counts as unanswered after 10 s; this leaves 5 s for a retry.
             commit_patience_ms: 15_000,
             retry_min_ms: 20,
             retry_max_ms: 1_000,
@@ -219,7 +225,7 @@ impl Settings {
         }
     }
 
-    /// Returns the clock that is the store's.
+    /// Returns the clock that gives the store's time.
     pub fn reference(&self) -> Reference {
         if self.exclusive { Reference::Own } else { Reference::Store }
     }
@@ -263,8 +269,9 @@ impl Settings {
     /// Relation (b): returns the time for which the mark must have been in its place before it is
     /// settled.
     pub fn settle_after_ms(&self) -> u64 {
-        // A whole entry of a checked key is the commit, and may land late: by then what follows the
-        // same version must not have come and gone.
+        // A whole entry of a checked key is the commit, and may land late: until then no other
+        // entry that follows the same version may have come and been removed, since it would free
+        // the name.
         let late_ms = if self.locks_any() { self.grace_ms } else { 0 };
         let for_readers = self.timeout_max_ms + self.recheck_after_ms + late_ms;
         let for_safety = self.put_limit_ms + self.grace_ms;
@@ -281,8 +288,7 @@ impl Settings {
         retention_ms
     }
 
-    /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other times as they
-    /// are.
+    /// Returns the greatest `timeout_max_ms` that relation (c) allows with the other settings.
     pub fn timeout_max_limit_ms(&self) -> u64 {
         (self.retention_max_ms.saturating_sub(self.skew_max_ms + 1) / 2).saturating_sub(self.grace_ms)
     }
@@ -290,7 +296,7 @@ impl Settings {
     /// Checks the relations that safety rests on.
     ///
     /// # Errors
-    /// A text that names the relation, its values, and the remedy.
+    /// Returns a text that names the broken relation, its values, and the setting to change.
     pub fn check(&self) -> Result<(), String> {
         if self.retention_max_ms < self.retention_min_ms() {
             return Err(format!(

@@ -10,7 +10,7 @@ use crate::ids::{Key, RequestHash, TxnId};
 use crate::record::{Aborted, BlobGroup, Format, Record, Stub, VersionEntry, Write};
 use crate::sweep::Notes;
 
-/// A store call under way, unique in one life of a node. Later calls have greater numbers.
+/// A store call in flight, unique in one life of a node. Later calls have greater numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
@@ -18,10 +18,10 @@ pub struct CallId(pub u64);
 /// entries newest first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
-    /// A commit record, the stub of one, or attempts that may not make one.
+    /// A commit record, a stub, or the list of attempts that may not create a record.
     Commit(RequestHash),
-    /// A version entry of a key. It has no body unless it is whole. In the answers of listings and
-    /// scans, and as their cursors, also one of a key that the store checks.
+    /// A version entry of a key. It has no body unless it is whole. Answers and cursors of listings
+    /// and scans use it for entries of checked keys, too.
     Version(Key, VersionEntry),
     /// The version entry of a checked key that follows this version ([`TxnId::ZERO`]: absence). Its
     /// body is an entry, or a record if the entry is whole.
@@ -48,15 +48,14 @@ pub enum Name {
 pub enum Body {
     /// The body of a commit record or a whole entry.
     Record(Arc<Record>),
-    /// The rest under a commit record's name after the record was removed, where the store cannot
-    /// delete by tag.
+    /// The remainder of a removed commit record, where the store cannot delete by tag.
     Stub(Stub),
     /// The attempts of a request that may not commit, where none has committed.
     Aborted(Arc<Aborted>),
     /// The version entry of a checked key.
     Entry(VersionEntry),
-    /// The rest of the version entry of a checked key, which counts as none, where the store cannot
-    /// delete by tag.
+    /// The remainder of a removed version entry of a checked key, where the store cannot delete by
+    /// tag. It counts as absent.
     Free,
     /// The bytes of a part of a blob.
     Part(Bytes),
@@ -66,7 +65,7 @@ pub enum Body {
     Text(String),
     /// The notes of a sweep.
     Notes(Arc<Notes>),
-    /// No body, of version entries that are not whole: their names say all.
+    /// The empty body of a version entry that is not whole: its name contains everything.
     Empty,
 }
 
@@ -88,11 +87,11 @@ pub enum Group {
 pub struct Place {
     /// A key, or any other text in key order.
     pub key: String,
-    /// The entry within the key; `None`: after every entry of the key.
+    /// The entry within the key; `None` means after every entry of the key.
     pub entry: Option<VersionEntry>,
 }
 
-/// Names across groups, in order.
+/// A range of names across groups, in order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scan {
     /// The version entries of all keys with a prefix.
@@ -119,22 +118,22 @@ pub enum Scan {
     },
 }
 
-/// The pieces that one commit writes.
+/// The objects that one commit writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Writes {
-    /// Created if absent. `None`: the entries alone.
+    /// The record, to be created if absent; `None` to put only the entries.
     pub record: Option<Arc<Record>>,
-    /// Put beside it.
+    /// The entries, to be put at the same time.
     pub entries: Vec<(Key, VersionEntry)>,
 }
 
 /// One call to the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// Answered by [`Answer::Got`].
+    /// Gets an object. Answered by [`Answer::Got`].
     Get(Name),
-    /// The bytes of one version: a [`Call::Get`] of the object that holds it, which a value cache
-    /// may spare. Answered by [`Answer::Cached`] or [`Answer::Got`].
+    /// Gets the bytes of one version: a [`Call::Get`] of the object that holds it, unless a value
+    /// cache has it. Answered by [`Answer::Cached`] or [`Answer::Got`].
     Fetch {
         /// A commit record or a whole entry.
         at: Name,
@@ -143,19 +142,21 @@ pub enum Call {
         /// The key wanted.
         key: Key,
     },
-    /// Answered by [`Answer::Done`].
+    /// Writes an object, whether the name is taken or not. Answered by [`Answer::Done`].
     Put(Name, Body),
-    /// Writes a body if nothing is there. Answered by [`Answer::Created`].
+    /// Writes an object if the name is free. Answered by [`Answer::Created`].
     Create(Name, Body),
-    /// Answered by [`Answer::Committed`].
+    /// Creates a record and puts entries. Answered by [`Answer::Committed`].
     Commit(Writes),
-    /// Answered by [`Answer::Replaced`] or [`Answer::Changed`].
+    /// Replaces an object if its tag matches. Answered by [`Answer::Replaced`] or
+    /// [`Answer::Changed`].
     Replace(Name, Tag, Body),
-    /// Answered by [`Answer::Done`].
+    /// Deletes objects; absent ones are no error. Answered by [`Answer::Done`].
     Delete(Vec<Name>),
-    /// Answered by [`Answer::Replaced`] or [`Answer::Changed`].
+    /// Deletes an object if its tag matches. Answered by [`Answer::Replaced`] or
+    /// [`Answer::Changed`].
     DeleteIf(Name, Tag),
-    /// Answered by [`Answer::Listed`].
+    /// Lists the names of a group. Answered by [`Answer::Listed`].
     List {
         /// The group.
         group: Group,
@@ -164,9 +165,9 @@ pub enum Call {
         /// The greatest number of names; at least 1.
         limit: u32,
     },
-    /// Answered by [`Answer::Scanned`].
+    /// Lists names across groups. Answered by [`Answer::Scanned`].
     Scan {
-        /// The names.
+        /// The range of names.
         scan: Scan,
         /// The greatest number of names; at least 1.
         limit: u32,
@@ -182,13 +183,13 @@ pub enum Created {
     Exists,
 }
 
-/// The pieces of a commit's answer, each with an outcome of its own.
+/// The parts of a commit's answer, each with its own outcome.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pieces {
     /// The outcome of the record; `None` if none was to be created.
     pub record: Option<Result<Created, CallError>>,
-    /// The outcome of each entry, in order. Where the record existed, nothing can be concluded from
-    /// them.
+    /// The outcome of each entry, in order. If the record already existed, these allow no
+    /// conclusion.
     pub entries: Vec<Result<(), CallError>>,
 }
 
@@ -197,7 +198,7 @@ pub struct Pieces {
 pub struct FoundRecord {
     /// Its name.
     pub hash: RequestHash,
-    /// Its body, where the listing brings it along.
+    /// Its body, where the listing includes it.
     pub body: Option<Body>,
     /// The store's own time of its last write, in milliseconds, where the listing says so.
     pub written_ms: Option<u64>,
@@ -219,9 +220,9 @@ pub enum Found {
 /// An answer of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The body and its tag, or nothing under that name; to `Get` and `Fetch`.
+    /// The body and its tag, or `None` if nothing has the name; to `Get` and `Fetch`.
     Got(Option<(Body, Tag)>),
-    /// This version of this key from the value cache, committed values only; to `Fetch`.
+    /// The requested version from the value cache, which holds only committed values; to `Fetch`.
     Cached(Write),
     /// The acknowledgement of a `Put` or `Delete`.
     Done,
@@ -231,7 +232,7 @@ pub enum Answer {
     Committed(Pieces),
     /// The acknowledgement of a `Replace` or `DeleteIf`.
     Replaced,
-    /// The refusal of a `Replace` or `DeleteIf`: the name holds something else, or nothing.
+    /// The rejection of a `Replace` or `DeleteIf`: the name holds something else, or nothing.
     Changed,
     /// A page of a `List`.
     Listed {
@@ -239,18 +240,18 @@ pub enum Answer {
         names: Vec<Name>,
         /// Names that could not be read, as text.
         damaged: Vec<String>,
-        /// More may follow; never with no names.
+        /// True if more may follow; never with no names.
         more: bool,
     },
     /// A page of a `Scan`.
     Scanned {
-        /// Names in order, of the kind that was asked for.
+        /// Names in order, of the kind that was requested.
         found: Found,
         /// Names and bodies that could not be read, as text.
         damaged: Vec<String>,
-        /// Keys of which the body of an entry could not be read: what is found of them is not all.
+        /// Keys that have an entry whose body could not be read, so that `found` is incomplete.
         unread: Vec<Key>,
-        /// More may follow; never with nothing found.
+        /// True if more may follow; never with nothing found.
         more: bool,
     },
     /// No result.
@@ -260,15 +261,16 @@ pub enum Answer {
 /// The reason why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallError {
-    /// It may take effect now, within the store's grace, or never. Worth repeating.
+    /// No answer came: the call may take effect now, within the store's grace, or never. Retry it.
     NoAnswer,
-    /// It took no effect; the store asks for less. Worth repeating after a while.
+    /// The store is overloaded, and the call took no effect. Retry it after a pause.
     Busy,
-    /// It took no effect, and will not as it is. The text names the store, the call and the remedy.
+    /// The store rejected the call, which took no effect and would be rejected again. The text names
+    /// the store, the call and the remedy.
     Refused(String),
-    /// The store holds something there that was not written so. The text names it.
+    /// The stored object is damaged or foreign. The text names it.
     Damaged(String),
-    /// The driver did not send it: its time had passed. It took no effect.
+    /// The driver did not send the call, because its time had passed. It took no effect.
     Expired,
 }
 
@@ -276,7 +278,7 @@ impl Writes {
     /// Asserts what holds for every commit that a node sends.
     fn check_invariants(&self) {
         assert!(self.record.is_some() || !self.entries.is_empty(), "a commit writes something");
-        // Entries of another's commit come from a record that was read, which may be foreign.
+        // Entries of another attempt come from a record that was read, which may be foreign.
         let Some(record) = &self.record else { return };
         assert!(!record.is_whole(), "a whole entry needs no record");
         for (key, entry) in &self.entries {
@@ -289,7 +291,7 @@ impl Writes {
 }
 
 impl Call {
-    /// Asserts what holds for every call that a node makes, whatever the store holds.
+    /// Asserts what holds for every call of a node, independently of the store's contents.
     pub fn check_invariants(&self) {
         match self {
             Call::Get(_) => {}

@@ -1,5 +1,5 @@
-//! The notes of a sweep that stopped: facts about listings, from which another run goes on while
-//! the mark has not moved (protocol, section 8).
+//! The notes of a sweep that stopped: facts about listings, from which another run can resume as
+//! long as the mark has not moved (protocol, section 8).
 
 use crate::ids::{Key, RequestHash, TxnId};
 use crate::record::VersionEntry;
@@ -8,7 +8,7 @@ use crate::store::Place;
 /// A sweep's progress, as one object in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Notes {
-    /// The mark that the sweep began with; notes of another mark are worthless.
+    /// The mark that the sweep began with. Notes of another mark are useless.
     pub mark: TxnId,
     /// The place up to which the sweep verifies; every transaction at or below it was over when the
     /// sweep began.
@@ -17,7 +17,7 @@ pub struct Notes {
     pub salt: u64,
     /// The progress.
     pub phase: Phase,
-    /// Attempts between mark and target of which not every entry was met yet, in order.
+    /// The attempts between mark and target some of whose entries are still to be met, in order.
     pub window: Vec<Pending>,
     /// The request hashes that this pass is for.
     pub hashes: HashRange,
@@ -62,7 +62,7 @@ fn first_bytes(hash: RequestHash) -> u32 {
     u32::from(u16::from_be_bytes([hash.0[0], hash.0[1]]))
 }
 
-/// The part of the store that a sweep goes over.
+/// The part of the store that a sweep is working through.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Version entries.
@@ -80,7 +80,7 @@ pub enum Phase {
     },
 }
 
-/// An attempt of which a sweep has met entries, but not all.
+/// An attempt some of whose entries a sweep has met, but not all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pending {
     /// The transaction, if its record names this attempt.
